@@ -1,0 +1,200 @@
+"""A transport without sockets, on a clock that jumps instead of waiting.
+
+The clock moves only when every task of the event loop is blocked: then it jumps to the
+next timer. So hours of jobs run in milliseconds, in the order in which they would have
+run, on an ordinary asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from lipsync_async.errors import RequestTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+
+    from lipsync_async._values.messages import Request, Response
+
+_CHUNK_BYTES = 65_536
+
+
+@attrs.define(slots=True, order=True)
+class Timer:
+    """Hold one callback that is due at a virtual time."""
+
+    when: float
+    order: int
+    callback: Callable[[], object] | None = attrs.field(order=False)
+
+    def cancel(self) -> None:
+        """Make sure that the callback never runs; harmless afterwards."""
+        self.callback = None
+
+
+class VirtualClock:
+    """Tell and pass virtual time.
+
+    Args:
+        start: Seconds that the clock shows at first.
+
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        """Start without timers; the event loop is needed only by the first one."""
+        self._now = start
+        self._timers: list[Timer] = []
+        self._orders = count()
+        self._is_ticking = False
+        self._holds = 0
+
+    def now(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause the calling task for virtual seconds."""
+        if seconds <= 0:
+            await anyio.lowlevel.checkpoint()
+            return
+        due = anyio.Event()
+        timer = self.call_later(seconds, due.set)
+        try:
+            await due.wait()
+        finally:
+            timer.cancel()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Run `callback` in the event loop when `seconds` have passed."""
+        timer = Timer(self._now + max(seconds, 0.0), next(self._orders), callback)
+        heappush(self._timers, timer)
+        if not self._is_ticking:
+            self._is_ticking = True
+            asyncio.get_running_loop().call_soon(self._tick)
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on by hand, running every timer that falls due."""
+        target = self._now + seconds
+        while self._timers and self._timers[0].when <= target:
+            self._run_next()
+        self._now = max(self._now, target)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the clock from jumping while something real, like a thread, is at work."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+
+    def _run_next(self) -> None:
+        timer = heappop(self._timers)
+        if timer.callback is not None:
+            self._now = max(self._now, timer.when)
+            timer.callback()
+
+    def _tick(self) -> None:
+        """Jump if everybody waits; look again in the loop's next turn while timers are left."""
+        loop = asyncio.get_running_loop()
+        while self._timers and self._timers[0].callback is None:
+            heappop(self._timers)
+        if not self._timers:
+            self._is_ticking = False
+            return
+        if self._holds:
+            # Somebody waits for the real world: look again soon, without a busy loop.
+            loop.call_later(0.001, self._tick)
+            return
+        if all(_is_blocked(task) for task in asyncio.all_tasks(loop)):
+            self._run_next()
+        loop.call_soon(self._tick)
+
+
+def _is_blocked(task: asyncio.Task[object]) -> bool:
+    """Tell whether a task waits for something that has not happened yet.
+
+    asyncio has no public word for it; anyio's own test tool reads the same attribute.
+    """
+    waits_for: asyncio.Future[object] | None = getattr(task, "_fut_waiter", None)
+    return waits_for is not None and not waits_for.done()
+
+
+class _MemoryStream:
+    """Hand out a whole answer in pieces."""
+
+    def __init__(self, response: Response) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._body = response.body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), _CHUNK_BYTES):
+            await anyio.lowlevel.checkpoint()
+            yield self._body[start : start + _CHUNK_BYTES]
+
+
+class MemoryTransport:
+    """Carry requests to a function in this process, on a virtual clock.
+
+    Args:
+        handle: Answers one request; may sleep on `clock` and raise `TransportError`.
+        clock: The time that both sides share.
+
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request], Awaitable[Response]],
+        clock: VirtualClock,
+    ) -> None:
+        """Hold on to both."""
+        self._handle = handle
+        self._clock = clock
+
+    def now(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._clock.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause the calling task for virtual seconds."""
+        await self._clock.sleep(seconds)
+
+    async def send(self, request: Request, *, timeout: float | None) -> Response:
+        """Let the function answer, within `timeout` virtual seconds.
+
+        Raises:
+            TransportError: Whatever the function raised.
+            RequestTimeoutError: It took longer than `timeout`.
+
+        """
+        with anyio.CancelScope() as scope:
+            timer = None if timeout is None else self._clock.call_later(timeout, scope.cancel)
+            try:
+                return await self._handle(request)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        message = f"no answer within {timeout:g} s; the outcome is unknown."
+        raise RequestTimeoutError(message, method=request.method, url=request.url)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,
+    ) -> AsyncIterator[_MemoryStream]:
+        """Let the function answer, then hand out its body in pieces."""
+        yield _MemoryStream(await self.send(request, timeout=timeout))
+
+    async def aclose(self) -> None:
+        """Do nothing; there is nothing to close."""

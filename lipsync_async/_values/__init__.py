@@ -1,0 +1,1 @@
+"""Plain values: what goes over the wire, what users write, what comes back."""

@@ -1,0 +1,94 @@
+"""How patient a client is: retry and polling policies, frozen and checked at birth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    """Refuse zero, negative numbers and NaN; `None` passes where it is allowed."""
+    if value is None and attribute.default is not None and attribute.metadata.get("none") != "ok":
+        message = f"{attribute.name} must be a number of seconds, not None"
+        raise ValueError(message)
+    if value is not None and not value > 0:
+        message = f"{attribute.name} must be greater than 0, not {value!r}"
+        raise ValueError(message)
+
+
+def _held_open(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    """Keep to the range that the service allows (contract section 2.6)."""
+    if value is not None and not 1 <= value <= 10:  # noqa: PLR2004 - the service's own range
+        message = f"{attribute.name} must be 1 to 10 seconds or None, not {value!r}"
+        raise ValueError(message)
+
+
+def _seconds(default: float | None, *, none: bool = False) -> Any:
+    return attrs.field(
+        default=default,
+        validator=_positive,
+        metadata={"none": "ok" if none else ""},
+    )
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RetryPolicy:
+    """Say how failed requests are tried again.
+
+    The pause before try *n* + 1 is drawn evenly from 0 to
+    `min(longest_pause, first_pause * 2**(n-1))` ("full jitter"), and is never shorter
+    than what the service asked for by `Retry-After`.
+
+    Args:
+        attempts: Tries in all, the first included; 1: never retry.
+        first_pause: Upper end of the first pause, in seconds.
+        longest_pause: Upper end of every later pause, in seconds. A longer
+            `Retry-After` is obeyed.
+        give_up_after: Seconds after the call began at which no new try is started;
+            `None`: no limit.
+        slot_timeout: Seconds that a create waits for one of the account's slots when
+            the service answers `concurrency_limit_reached`. That waiting is no failure
+            and uses up neither `attempts` nor `give_up_after`. `None`: no limit.
+
+    """
+
+    attempts: int = attrs.field(default=6, validator=attrs.validators.ge(1))
+    first_pause: float = _seconds(1.0)
+    longest_pause: float = _seconds(30.0)
+    give_up_after: float | None = _seconds(300.0, none=True)
+    slot_timeout: float | None = _seconds(3600.0, none=True)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PollPolicy:
+    """Say how a waiting client looks after its job.
+
+    While the service honours the long poll, a look lasts until the job moves or
+    `long_poll` seconds have passed. Otherwise looks come after pauses that grow from
+    `first_interval` by `growth` up to `longest_interval`, each drawn from the upper half
+    of its value.
+
+    Args:
+        first_interval: Seconds before the second look (the first comes at once).
+        growth: Factor from each pause to the next, at least 1.
+        longest_interval: Longest pause in seconds.
+        long_poll: Seconds that one look may be held open by the service, 1 to 10;
+            `None`: never ask for it.
+        progress: Also ask for `progress_percent`. The service does not combine it with
+            the long poll, so looks are then spaced by the pauses.
+        missing_grace: Seconds after the wait began in which "no such generation" is
+            taken for a create that has not spread yet.
+
+    Source: contract section 2.6.
+    """
+
+    first_interval: float = _seconds(1.0)
+    growth: float = attrs.field(default=1.5, validator=attrs.validators.ge(1))
+    longest_interval: float = _seconds(10.0)
+    long_poll: float | None = attrs.field(
+        default=10.0,
+        validator=_held_open,
+    )
+    progress: bool = False
+    missing_grace: float = attrs.field(default=10.0, validator=attrs.validators.ge(0))

@@ -1,0 +1,449 @@
+"""Every error that leaves this package; each answers "how far did it get?".
+
+    LipsyncError
+    ├── ConfigurationError            the client cannot be built or used this way
+    ├── InvalidRequestError           nothing was sent (also a ValueError)
+    ├── TransportError                no answer came
+    │   ├── ConnectError              the request was never delivered
+    │   ├── ConnectionLostError       broken while in flight: outcome unknown
+    │   └── RequestTimeoutError       too slow: outcome unknown (also a TimeoutError)
+    ├── ResponseError                 the service answered with an error status
+    │   ├── BadRequestError 400, AuthenticationError 401, PaymentRequiredError 402,
+    │   │   PermissionDeniedError 403, NotFoundError 404, ConflictError 409,
+    │   │   PayloadTooLargeError 413, UnprocessableError 422, ServerError 5xx
+    │   ├── RateLimitError 429        too many requests in a minute
+    │   └── ConcurrencyLimitError 429 too many generations at once
+    ├── DecodeError                   an answer that cannot be read
+    ├── DownloadError                 the media did not arrive whole
+    └── GenerationError               the job itself
+        ├── GenerationFailedError, GenerationRejectedError
+        └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
+
+Messages end with the next step. Every error pickles, and none holds the API key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lipsync_async._values.messages import Response
+    from lipsync_async._values.models import Generation
+
+# Codes after which the same order may be placed again, from the catalogue's groups R and
+# W (contract section 4.3); the two prefixes classify codes that are still unknown.
+_RETRYABLE_CODES = frozenset(
+    {
+        "concurrency_limit_reached",
+        "elevenlabs_service_unavailable",
+        "generation_database_error",
+        "generation_media_probe_timeout",
+        "generation_media_probe_unavailable",
+        "generation_pipeline_failed",
+        "generation_timeout",
+        "generation_unhandled_error",
+        "generation_unknown_error",
+        "internal_error",
+        "rate_limit_exceeded",
+        "usage_dependency_unavailable",
+        "voice_clone_busy",
+        "IDEMPOTENCY_OUTCOME_UNKNOWN",
+    },
+)
+_RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
+
+
+def is_retryable_code(code: str | None) -> bool:
+    """Tell whether trying again unchanged may help after this error code.
+
+    Source: contract section 4.3.
+    """
+    return code is not None and (code in _RETRYABLE_CODES or code.startswith(_RETRYABLE_PREFIXES))
+
+
+def _restore(
+    kind: type[LipsyncError], args: tuple[Any, ...], state: dict[str, Any]
+) -> LipsyncError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class LipsyncError(Exception):
+    """Stand at the root of this package's errors.
+
+    Attributes:
+        idempotency_key: On a failed create: the key it was sent with. Creating again
+            with it never pays twice. `None` on every other call.
+
+    """
+
+    idempotency_key: str | None = None
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state, so that keyword-only constructors do not matter."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+    def __str__(self) -> str:
+        """Return the message, with the idempotency key of a create that may have worked."""
+        message = super().__str__()
+        if self.idempotency_key is None:
+            return message
+        return (
+            f"{message} To try this create again without paying twice, pass "
+            f"idempotency_key={self.idempotency_key!r}."
+        )
+
+
+class ConfigurationError(LipsyncError):
+    """Raised when the client cannot be built, or cannot run where it is used."""
+
+
+class InvalidRequestError(LipsyncError, ValueError):
+    """Raised when a call's arguments are wrong. Nothing was sent.
+
+    Attributes:
+        problems: Every problem found, each `path: what is wrong`.
+
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Join the problems, one a line."""
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        lines = "".join(f"\n  {problem}" for problem in self.problems)
+        super().__init__(f"Nothing was sent; mend {count} and call again:{lines}")
+
+
+class TransportError(LipsyncError):
+    """Raised when no answer came.
+
+    Attributes:
+        method: The request's method.
+        url: The request's URL.
+
+    """
+
+    def __init__(self, message: str, *, method: str, url: str) -> None:
+        """Name the request that went unanswered."""
+        self.method = method
+        self.url = url
+        super().__init__(f"{method} {url}: {message}")
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return True
+
+
+class ConnectError(TransportError):
+    """Raised when no connection could be made: the request was never delivered."""
+
+
+class ConnectionLostError(TransportError):
+    """Raised when the connection broke in flight: the outcome is unknown."""
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """Raised when the answer took too long: the outcome is unknown."""
+
+
+class ResponseError(LipsyncError):
+    """Raised when the service answered with an error status.
+
+    Attributes:
+        status: HTTP status code.
+        code: The service's `errorCode`; branch on this, never on the message.
+        message: The service's words.
+        suggestion: The service's advice.
+        field: The field that the service complains about.
+        request_id: The id to quote to the service's support.
+        retry_after: Seconds to wait, as asked by the service.
+        body: The decoded JSON body, or the raw text where it is no JSON.
+        response: The whole answer: status, headers, bytes.
+
+    """
+
+    next_step = "See .body for what the service said."
+
+    def __init__(  # noqa: PLR0913 - one argument per fact of the service's error body
+        self,
+        *,
+        response: Response,
+        message: str,
+        code: str | None = None,
+        suggestion: str | None = None,
+        field: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        body: Any = None,
+    ) -> None:
+        """Compose the message from what the service said."""
+        self.response = response
+        self.status = response.status
+        self.code = code
+        self.message = message
+        self.suggestion = suggestion
+        self.field = field
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.body = body
+        named = f"{self.status} {code}" if code else str(self.status)
+        where = f" (field {field})" if field else ""
+        quoted = f" [request id {request_id}]" if request_id else ""
+        ended = message if message.endswith((".", "!", "?")) else f"{message}."
+        super().__init__(
+            f"{response.method} {response.url} answered {named}{where}{quoted}: "
+            f"{ended} {suggestion or self.next_step}",
+        )
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged (contract section 4.2)."""
+        return is_retryable_code(self.code)
+
+
+class BadRequestError(ResponseError):
+    """Raised for 400: the service found the request malformed."""
+
+    next_step = "Correct the request; sending it again unchanged cannot help."
+
+
+class AuthenticationError(ResponseError):
+    """Raised for 401: the API key is missing or wrong."""
+
+    next_step = "Check api_key= or SYNC_API_KEY against the keys page of your account."
+
+
+class PaymentRequiredError(ResponseError):
+    """Raised for 402: quota, plan or invoice stands in the way."""
+
+    next_step = "Check plan and billing of your account."
+
+
+class PermissionDeniedError(ResponseError):
+    """Raised for 403: it belongs to another organization, or is gone."""
+
+    next_step = "Check that the id belongs to the organization of this API key."
+
+
+class NotFoundError(ResponseError):
+    """Raised for 404: there is no such thing."""
+
+    next_step = "Check the id, and that it belongs to the organization of this API key."
+
+
+class ConflictError(ResponseError):
+    """Raised for 409: not in this state."""
+
+    next_step = "Wait until the generation has ended, then call again."
+
+
+class PayloadTooLargeError(ResponseError):
+    """Raised for 413: a file is over what one upload may hold."""
+
+    next_step = "Host the file and pass its url instead of file."
+
+
+class UnprocessableError(ResponseError):
+    """Raised for 422: well-formed, but the media or the plan do not allow it."""
+
+    next_step = "Correct the input that the code names."
+
+
+class RateLimitError(ResponseError):
+    """Raised for 429: too many requests in a minute."""
+
+    next_step = "Wait for .retry_after seconds, then call again."
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return True
+
+
+class ConcurrencyLimitError(ResponseError):
+    """Raised for 429: as many generations are running as the plan allows.
+
+    Attributes:
+        concurrency_limit: Generations that the plan runs at once, where told.
+        active_generations: Generations running at that moment, where told.
+
+    """
+
+    next_step = "Wait for a running generation to end, then call again."
+
+    def __init__(
+        self,
+        *,
+        concurrency_limit: int | None = None,
+        active_generations: int | None = None,
+        **facts: Any,
+    ) -> None:
+        """Add the account's numbers to what every `ResponseError` knows."""
+        self.concurrency_limit = concurrency_limit
+        self.active_generations = active_generations
+        super().__init__(**facts)
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return True
+
+
+class ServerError(ResponseError):
+    """Raised for 5xx: the service or something before it failed."""
+
+    next_step = "Call again later."
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return True
+
+
+STATUS_ERRORS: Mapping[int, type[ResponseError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: PayloadTooLargeError,
+    422: UnprocessableError,
+    429: RateLimitError,
+}
+
+
+class DecodeError(LipsyncError):
+    """Raised when an answer cannot be read: no JSON, or not of the documented shape.
+
+    Attributes:
+        paths: Each problem with its path in the body.
+        request_id: The id to quote to the service's support.
+        response: The whole answer: status, headers, bytes.
+
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        response: Response,
+        paths: Sequence[str] = (),
+        request_id: str | None = None,
+    ) -> None:
+        """Show the first bytes, for they usually tell who really answered."""
+        self.paths = tuple(paths)
+        self.request_id = request_id
+        self.response = response
+        quoted = f" [request id {request_id}]" if request_id else ""
+        listed = "".join(f"\n  {path}" for path in self.paths)
+        super().__init__(
+            f"{response.method} {response.url} answered {response.status}{quoted}, but {reason}; "
+            f"it begins {response.body[:80]!r}.{listed} Compare .response with the service's "
+            f"documentation, and check that nothing between you and it rewrites answers.",
+        )
+
+
+class DownloadError(LipsyncError):
+    """Raised when the media did not arrive whole, or has no safe place to go."""
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return True
+
+
+class GenerationError(LipsyncError):
+    """Raised when a job did not come to a good end.
+
+    Attributes:
+        generation: The job as last seen.
+
+    """
+
+    def __init__(self, message: str, *, generation: Generation) -> None:
+        """Keep the generation, so that its id is never lost."""
+        self.generation = generation
+        super().__init__(message)
+
+
+class GenerationFailedError(GenerationError):
+    """Raised when the job ended as FAILED.
+
+    Attributes:
+        code: The service's error code, where it gave one.
+
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        """Say why, and whether a new create could help."""
+        self.code = generation.error_code
+        reason = generation.error or "the service gave no reason"
+        coded = f" ({self.code})" if self.code else ""
+        advice = (
+            "A new create with a new idempotency key may succeed (and is billed anew)."
+            if is_retryable_code(self.code)
+            else "Correct what the reason names, then create anew."
+        )
+        ended = reason if reason.endswith(".") else f"{reason}."
+        super().__init__(
+            f"generation {generation.id} ended as {generation.status}{coded}: {ended} {advice}",
+            generation=generation,
+        )
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether a *new*, newly paid create of the same request may succeed."""
+        return is_retryable_code(self.code)
+
+
+class GenerationRejectedError(GenerationError):
+    """Raised when the job ended as REJECTED: it never ran (moderation or plan)."""
+
+    def __init__(self, generation: Generation) -> None:
+        """Say why, as far as the service told."""
+        self.code = generation.error_code
+        reason = generation.error or "the service gave no reason"
+        coded = f" ({self.code})" if self.code else ""
+        ended = reason if reason.endswith(".") else f"{reason}."
+        super().__init__(
+            f"generation {generation.id} was rejected{coded} and never ran: {ended} "
+            "Check its content and your plan before creating it anew.",
+            generation=generation,
+        )
+
+
+class WaitTimeoutError(GenerationError, TimeoutError):
+    """Raised when waiting took too long. The job goes on, and is still paid for."""
+
+    def __init__(self, generation: Generation, *, timeout: float) -> None:
+        """Say how to go on waiting."""
+        super().__init__(
+            f"generation {generation.id} is still {generation.status} after {timeout:g} s; it "
+            "goes on without you. Call "
+            f"wait_until_complete({generation.id!r}) to go on waiting.",
+            generation=generation,
+        )
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return True
+
+
+class LipsyncWarning(UserWarning):
+    """Stand at the root of this package's warnings."""
+
+
+class IgnoredOptionWarning(LipsyncWarning):
+    """Warn that the service will silently ignore or discourage part of a request."""
