@@ -8,6 +8,7 @@ run, on an ordinary asyncio loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from heapq import heappop, heappush
 from itertools import count
@@ -19,7 +20,7 @@ import attrs
 from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 
     from lipsync_async._values.messages import Request, Response
 
