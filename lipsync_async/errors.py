@@ -78,10 +78,13 @@ class LipsyncError(Exception):
     Attributes:
         idempotency_key: On a failed create: the key it was sent with. Creating again
             with it never pays twice. `None` on every other call.
+        generation: The job that the failed call was about, as last seen, where there is
+            one. `None` otherwise.
 
     """
 
     idempotency_key: str | None = None
+    generation: Generation | None = None
 
     @property
     def is_retryable(self) -> bool:
@@ -93,14 +96,16 @@ class LipsyncError(Exception):
         return _restore, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
-        """Return the message, with the idempotency key of a create that may have worked."""
+        """Return the message, with the key or the job that must not be lost."""
         message = super().__str__()
-        if self.idempotency_key is None:
-            return message
-        return (
-            f"{message} To try this create again without paying twice, pass "
-            f"idempotency_key={self.idempotency_key!r}."
-        )
+        if self.idempotency_key is not None:
+            message += (
+                " To try this create again without paying twice, pass "
+                f"idempotency_key={self.idempotency_key!r}."
+            )
+        if self.generation is not None and self.generation.id not in message:
+            message += f" This was about generation {self.generation.id!r}, which goes on."
+        return message
 
 
 class ConfigurationError(LipsyncError):
@@ -174,7 +179,7 @@ class ResponseError(LipsyncError):
 
     next_step = "See .body for what the service said."
 
-    def __init__(  # noqa: PLR0913 - one argument per fact of the service's error body
+    def __init__(
         self,
         *,
         response: Response,
@@ -370,6 +375,8 @@ class GenerationError(LipsyncError):
         generation: The job as last seen.
 
     """
+
+    generation: Generation
 
     def __init__(self, message: str, *, generation: Generation) -> None:
         """Keep the generation, so that its id is never lost."""

@@ -1,9 +1,104 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and the guards that every test runs under."""
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.house.loopback import stranger
+
+_OPEN_FILES = Path("/proc/self/fd")  # only Linux has it; elsewhere files go unchecked
+# Other threads, such as a server's, may be about to end or to close; only failures wait.
+_CLOSING_SECONDS = 2.0
+_LAST_TURNS = 10  # turns of the loop in which closing transports may finish
+
+_strangers: list[str] = []
+
+
+def _watch_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Stop every step towards another machine before it is made."""
+    # Python traces no audit hooks, so coverage cannot see these lines run.
+    host = stranger(event, arguments)  # pragma: no cover
+    if host is not None:  # pragma: no cover
+        _strangers.append(f"{event} {host}")
+        message = f"tests stay on this machine, not {host}"
+        raise ConnectionRefusedError(message)
+
+
+sys.addaudithook(_watch_network)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
+    """Set up `no_task_is_left` before, and so end it after, an async test's own fixtures."""
+    if collector.istestfunction(obj, name) and iscoroutinefunction(obj):
+        pytest.mark.usefixtures("no_task_is_left")(obj)
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """Run async tests on asyncio, the only loop that aiohttp knows."""
     return "asyncio"
+
+
+@pytest.fixture
+async def no_task_is_left() -> AsyncIterator[None]:
+    """Fail an async test that leaves a task behind."""
+    own = asyncio.all_tasks()
+    yield
+    for _ in range(_LAST_TURNS):
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - own
+    assert [task for task in left if "TestRunner" not in repr(task.get_coro())] == []
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own account from the tests."""
+    for name in [name for name in os.environ if name.startswith("SYNC_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread or an open file behind, or tries to leave the machine."""
+    threads = set(threading.enumerate())
+    files = _open_files()
+    yield
+    ended = [thread for thread in threading.enumerate() if thread not in threads]
+    for thread in ended:
+        thread.join(_CLOSING_SECONDS)
+    assert [thread.name for thread in ended if thread.is_alive()] == []
+    assert _files_opened_since(files) == []
+    visited, _strangers[:] = _strangers[:], []
+    assert visited == []
+
+
+def _open_files() -> set[tuple[str, str]]:
+    paths = list(_OPEN_FILES.iterdir()) if _OPEN_FILES.is_dir() else []
+    found = set()
+    for path in paths:
+        try:
+            found.add((path.name, str(path.readlink())))
+        except OSError:  # the listing's own descriptor is gone by now
+            continue
+    return found
+
+
+def _files_opened_since(before: set[tuple[str, str]]) -> list[str]:
+    """Name what stays open, after the garbage collector and slow closers had their turn."""
+    opened = _open_files() - before
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    while opened and time.monotonic() < deadline:
+        gc.collect()
+        os.sched_yield()
+        opened = _open_files() - before
+    return [target for _, target in opened if not target.startswith("/dev/")]

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The verbs, async: one file per resource of the service."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Rules without clock, loop or I/O: what to send, what an answer means, what comes next."""

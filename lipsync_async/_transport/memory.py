@@ -20,7 +20,7 @@ import attrs
 from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
 
     from lipsync_async._values.messages import Request, Response
 
@@ -137,7 +137,7 @@ class _MemoryStream:
         self.headers: Mapping[str, str] = response.headers
         self._body = response.body
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(self._body), _CHUNK_BYTES):
             await anyio.lowlevel.checkpoint()
             yield self._body[start : start + _CHUNK_BYTES]

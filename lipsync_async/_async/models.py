@@ -1,0 +1,33 @@
+"""What the service can do: `client.models`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lipsync_async._rules import endpoints
+
+if TYPE_CHECKING:
+    from lipsync_async._exchange import Exchange, Settings
+    from lipsync_async._values.models import ModelInfo
+
+
+class AsyncModels:
+    """Look up the models that the account may use. Reached as `client.models`."""
+
+    def __init__(self, exchange: Exchange, settings: Settings) -> None:
+        self._exchange = exchange
+        self._settings = settings
+
+    async def list(self) -> list[ModelInfo]:
+        """Return the models; deprecated ones are left out by the service.
+
+        Wire: `GET /v2/models`
+
+        Raises:
+            ResponseError: The service refused; AuthenticationError for a wrong key.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: contract sections 2.1 and 3.1.
+        """
+        return await self._exchange.perform(endpoints.list_models(), self._settings)

@@ -1,0 +1,210 @@
+"""One call end to end: send, judge, wait, try again, and raise or return.
+
+This is the only place that decides whether something is sent twice. The rules for it are
+in `_rules/retry.py`; here they meet the transport and its clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urljoin
+
+import attrs
+
+from lipsync_async._rules import answers, retry
+from lipsync_async._rules.config import origin
+from lipsync_async._values.messages import FilePart, Request, Response
+from lipsync_async._values.policies import PollPolicy, RetryPolicy
+from lipsync_async.errors import LipsyncError, RequestTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator, Mapping
+
+    from lipsync_async._rules.config import Config
+    from lipsync_async._rules.endpoints import Call
+    from lipsync_async._transport.protocol import Transport
+
+T = TypeVar("T")
+
+logger = logging.getLogger("lipsync_async")
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+# Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
+_BYTES_PER_SECOND = 125_000
+
+
+@attrs.frozen(slots=True)
+class Settings:
+    """Hold what a view of a client may set differently.
+
+    Attributes:
+        timeout: Seconds for one try of one request; `None`: no limit.
+        retry: How failed requests are tried again.
+        poll: How waiting looks after a job.
+        on_response: Is shown every answer, whatever its status.
+
+    """
+
+    timeout: float | None
+    retry: RetryPolicy
+    poll: PollPolicy
+    on_response: Callable[[Response], object] | None = None
+
+
+class Exchange:
+    """Perform calls over one transport, for one account.
+
+    Args:
+        transport: Carries the requests and owns the time.
+        config: Where requests go and what authorizes them.
+
+    """
+
+    def __init__(self, transport: Transport, config: Config) -> None:
+        self.transport = transport
+        self.in_flight = 0
+        self.base_url = config.base_url
+        self._origin = origin(config.base_url)
+        self._open_headers = {
+            "accept": "application/json",
+            "user-agent": f"lipsync-async/{version('lipsync-async')}",
+        }
+        self._headers = {"x-api-key": config.api_key.reveal(), **self._open_headers}
+
+    async def perform(
+        self,
+        call: Call[T],
+        settings: Settings,
+        *,
+        deadline: float | None = None,
+    ) -> T:
+        """Send a call until it succeeds or trying again is pointless, and read its answer.
+
+        Args:
+            call: What to send and how to read it.
+            settings: Timeout and retry policy.
+            deadline: Transport time after which nothing is sent or awaited any more.
+
+        Raises:
+            LipsyncError: The last try's error, with the create's idempotency key on it.
+
+        """
+        self.in_flight += 1
+        try:
+            return await self.insist(
+                lambda: self._attempt(call, settings, deadline),
+                settings.retry,
+                is_repeatable=call.is_repeatable,
+                deadline=deadline,
+            )
+        except LipsyncError as error:
+            error.idempotency_key = call.idempotency_key
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def insist(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        policy: RetryPolicy,
+        *,
+        is_repeatable: bool,
+        deadline: float | None = None,
+    ) -> T:
+        """Make attempts, with pauses, until one succeeds or another would be pointless.
+
+        Raises:
+            LipsyncError: The last attempt's error.
+
+        """
+        started = self.transport.now()
+        steps: Generator[float, retry.Failure, None] | None = None
+        while True:
+            try:
+                return await attempt()
+            except LipsyncError as error:
+                if steps is None:
+                    steps = retry.pauses(policy, is_repeatable=is_repeatable)
+                    next(steps)
+                now = self.transport.now()
+                pause = _next_pause(steps, error, elapsed=now - started)
+                if pause is None or (deadline is not None and now >= deadline):
+                    raise
+                logger.info("trying again in %.1f s: %s", pause, error)
+            await self._sleep(pause, deadline)
+
+    async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
+        """Send a call once, following a GET's redirects, and read the answer."""
+        headers = {**self._headers, **call.headers} if call.headers else self._headers
+        request = Request(call.method, self.base_url + call.path, headers, call.body, call.form)
+        response = await self._send(request, settings, deadline)
+        for _ in range(_MOST_REDIRECTS):
+            if not _is_followed(response):
+                break
+            request = self._redirected(request, response)
+            response = await self._send(request, settings, deadline)
+        if answers.is_success(response):
+            return call.read(response)
+        raise answers.error_from(response)
+
+    async def _send(
+        self,
+        request: Request,
+        settings: Settings,
+        deadline: float | None,
+    ) -> Response:
+        timeout = settings.timeout
+        if timeout is not None and request.form:
+            timeout += sum(
+                part.size / _BYTES_PER_SECOND for part in request.form if isinstance(part, FilePart)
+            )
+        if deadline is not None:
+            remaining = deadline - self.transport.now()
+            if remaining <= 0:
+                message = "there was no time left to send it"
+                raise RequestTimeoutError(message, method=request.method, url=request.url)
+            timeout = remaining if timeout is None else min(timeout, remaining)
+        response = await self.transport.send(request, timeout=timeout)
+        if settings.on_response is not None:
+            settings.on_response(response)
+        return response
+
+    async def _sleep(self, seconds: float, deadline: float | None) -> None:
+        if deadline is not None:
+            seconds = min(seconds, deadline - self.transport.now())
+        await self.transport.sleep(seconds)
+
+    def _redirected(self, request: Request, response: Response) -> Request:
+        """Follow to the place named, without the API key if that is another server."""
+        url = urljoin(request.url, response.headers["location"])
+        headers: Mapping[str, str] = request.headers
+        if origin(url) != self._origin:
+            headers = self._open_headers
+        return attrs.evolve(request, url=url, headers=headers)
+
+
+def _next_pause(
+    steps: Generator[float, retry.Failure, None],
+    error: LipsyncError,
+    *,
+    elapsed: float,
+) -> float | None:
+    """Return the seconds to wait before the next try, or `None` to give up."""
+    told = getattr(error, "retry_after", None)
+    try:
+        return steps.send(retry.Failure(retry.classify(error), elapsed, told))
+    except StopIteration:
+        return None
+
+
+def _is_followed(response: Response) -> bool:
+    """Tell whether an answer points elsewhere; only a GET follows, a paid create never."""
+    return (
+        response.status in _REDIRECTS
+        and response.method == "GET"
+        and "location" in response.headers
+    )

@@ -1,0 +1,188 @@
+"""What an HTTP answer means: a value, or exactly one error."""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lipsync_async._rules import json_format
+from lipsync_async._rules.codec import decode
+from lipsync_async._rules.shapes import ShapeError
+from lipsync_async.errors import (
+    STATUS_ERRORS,
+    ConcurrencyLimitError,
+    DecodeError,
+    ResponseError,
+    ServerError,
+)
+
+if TYPE_CHECKING:
+    from lipsync_async._values.messages import Response
+
+T = TypeVar("T")
+
+_FIRST_ERROR_STATUS = 400
+_FIRST_SERVER_ERROR = 500
+_SHOWN_CHARACTERS = 200
+
+# None of these is documented; the first that is there is quoted (contract section 4.5).
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-cf-id", "cf-ray")
+
+
+def is_success(response: Response) -> bool:
+    """Tell whether the answer carries what was asked for."""
+    return 200 <= response.status < 300  # noqa: PLR2004 - the 2xx class of HTTP
+
+
+def read_json(response: Response) -> Any:
+    """Return the decoded body.
+
+    Raises:
+        DecodeError: The body is no JSON: HTML, empty, or cut off.
+
+    """
+    try:
+        return json_format.loads(response.body)
+    except ValueError:
+        reason = "its body is no JSON" if response.body else "its body is empty"
+        raise DecodeError(reason, response=response, request_id=request_id(response)) from None
+
+
+def read_as(kind: type[T], response: Response) -> T:
+    """Return the body as one value.
+
+    Raises:
+        DecodeError: The body is no JSON, or of another shape.
+
+    """
+    return structure(kind, read_json(response), response)
+
+
+def structure(kind: type[T], data: Any, response: Response) -> T:
+    """Return a part of the body as a value.
+
+    Raises:
+        DecodeError: The data are of another shape.
+
+    """
+    try:
+        return decode(kind, data)
+    except ShapeError as error:
+        raise DecodeError(
+            "its body is not of the documented shape",
+            response=response,
+            paths=error.paths,
+            request_id=request_id(response),
+        ) from None
+
+
+def request_id(response: Response) -> str | None:
+    """Return the id under which the service's support finds this request."""
+    for name in _REQUEST_ID_HEADERS:
+        if name in response.headers:
+            return response.headers[name]
+    return None
+
+
+def retry_after(response: Response, body: Any = None) -> float | None:
+    """Return the seconds that the service asks to wait, from headers or decoded body."""
+    asked = [
+        _seconds(response.headers.get("retry-after-ms"), scale=0.001),
+        _seconds(response.headers.get("retry-after")),
+        _seconds_between(response.headers.get("date"), response.headers.get("retry-after")),
+        _seconds(body.get("retryAfterSeconds") if isinstance(body, dict) else None),
+    ]
+    known = [seconds for seconds in asked if seconds is not None]
+    return max(known) if known else None
+
+
+def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
+    try:
+        seconds = float(value) * scale
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _seconds_between(sent: str | None, due: str | None) -> float | None:
+    """Read a `Retry-After` that is a date (RFC 9110 section 10.2.3).
+
+    It is measured from the answer's own `Date`, so that this machine's clock may be wrong.
+    """
+    if sent is None or due is None:
+        return None
+    try:
+        return max(0.0, (parsedate_to_datetime(due) - parsedate_to_datetime(sent)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def error_from(response: Response) -> ResponseError:
+    """Return the error that an answer with an error status stands for.
+
+    Bodies come in many shapes (contract section 4.1): the service's own JSON with
+    `message` as text or list, older JSON, and the HTML of a proxy.
+    """
+    body = _body_of(response)
+    facts = body if isinstance(body, dict) else {}
+    code = _text(facts.get("errorCode")) or _text(facts.get("error_code"))
+    described: dict[str, Any] = {
+        "response": response,
+        "message": _message(facts) or _words_of(body) or "no reason was given",
+        "code": code,
+        "suggestion": _text(facts.get("suggestion")),
+        "field": _text(facts.get("field")),
+        "request_id": request_id(response),
+        "retry_after": retry_after(response, body),
+        "body": body,
+    }
+    if _is_concurrency_limit(response.status, code, facts):
+        return ConcurrencyLimitError(
+            concurrency_limit=_count(facts.get("concurrencyLimit")),
+            active_generations=_count(facts.get("activeGenerations")),
+            **described,
+        )
+    if response.status < _FIRST_ERROR_STATUS:
+        described["message"] = f"it points to {response.headers.get('location')!r} instead"
+        described["suggestion"] = "Check base_url; only a GET follows such a pointer."
+    default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
+    return STATUS_ERRORS.get(response.status, default)(**described)
+
+
+def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) -> bool:
+    """Tell the two kinds of 429 apart, also without a code (contract section 5.2)."""
+    if status != 429:  # noqa: PLR2004 - Too Many Requests
+        return False
+    told = {"concurrencyLimit", "activeGenerations"} & facts.keys()
+    return code in {"concurrency_limit_reached", "batch_concurrency_limit_reached"} or (
+        code is None and bool(told)
+    )
+
+
+def _body_of(response: Response) -> Any:
+    try:
+        return json_format.loads(response.body)
+    except ValueError:
+        return response.body.decode("utf-8", errors="replace")
+
+
+def _message(facts: dict[str, Any]) -> str | None:
+    message = facts.get("message")
+    if isinstance(message, list):
+        return "; ".join(str(part) for part in message) or None
+    return _text(message) or _text(facts.get("error"))
+
+
+def _words_of(body: Any) -> str | None:
+    """Show the beginning of a body that is not the service's, such as a proxy's HTML."""
+    shown = " ".join(str(body).split())[:_SHOWN_CHARACTERS]
+    return shown or None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,312 @@
+"""Where Python's names meet the wire's, and JSON becomes values; nowhere else.
+
+The service mixes camelCase (top level, inputs, segments) with snake_case (options). Each
+class has one table of wire names here, and cattrs does the rest. Answers are read fast
+and strictly; when that fails they are read once more by a slower twin that knows the
+path of every problem.
+
+One thing is forgiven: the echo of what was asked for. A job is worth more than its echo,
+so an input of an unexpected shape becomes an `UnknownInput`, and options or segments of
+an unexpected shape become `None`; `Generation.raw` still holds them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import attrs
+from cattrs import Converter, transform_error
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from lipsync_async._rules import shapes
+from lipsync_async._rules.shapes import ShapeError
+from lipsync_async._values.inputs import (
+    ActiveSpeaker,
+    AnyInput,
+    Audio,
+    DubParams,
+    ElevenLabs,
+    GenerationRequest,
+    Image,
+    Options,
+    Segment,
+    SegmentAudio,
+    Text,
+    UnknownInput,
+    Video,
+)
+from lipsync_async._values.models import CostEstimate, Generation, ModelInfo
+from lipsync_async._words import Status
+
+T = TypeVar("T")
+Overrides = dict[str, Any]
+
+# Wire names that differ from Python's; contract sections 2.2, 2.3, 2.7, 2.9, 3.1 and 6.
+# Inner classes come before the classes that hold them.
+WIRE_NAMES: dict[type, dict[str, str]] = {
+    Video: {"asset_id": "assetId", "ref_id": "refId"},
+    Image: {"asset_id": "assetId", "ref_id": "refId"},
+    Audio: {"asset_id": "assetId", "ref_id": "refId"},
+    ElevenLabs: {"voice_id": "voiceId", "similarity_boost": "similarityBoost"},
+    Text: {"ref_id": "refId"},
+    ActiveSpeaker: {},
+    Options: {},
+    SegmentAudio: {"ref_id": "refId", "start_time": "startTime", "end_time": "endTime"},
+    Segment: {
+        "start_time": "startTime",
+        "end_time": "endTime",
+        "audio_input": "audioInput",
+        "options_override": "optionsOverride",
+    },
+    DubParams: {
+        "target_lang": "targetLang",
+        "source_lang": "sourceLang",
+        "provider_name": "providerName",
+    },
+    GenerationRequest: {
+        "webhook_url": "webhookUrl",
+        "output_file_name": "outputFileName",
+        "project_id": "projectId",
+        "dub_params": "dubParams",
+    },
+    Generation: {
+        "created_at": "createdAt",
+        "webhook_url": "webhookUrl",
+        "output_file_name": "outputFileName",
+        "project_id": "projectId",
+        "dub_params": "dubParams",
+        "output_url": "outputUrl",
+        "output_media_url": "outputMediaUrl",
+        "segment_output_url": "segmentOutputUrl",
+        "output_duration": "outputDuration",
+        "error_code": "errorCode",
+        "synthesized_audio_url": "synthesizedAudioUrl",
+    },
+    CostEstimate: {
+        "frame_count": "estimatedFrameCount",
+        "cost": "estimatedGenerationCost",
+        "credits": "estimatedCredits",
+    },
+    ModelInfo: {"deprecated_at": "deprecatedAt"},
+}
+
+INPUT_TYPES: dict[str, type[Video | Image | Audio | Text]] = {
+    "video": Video,
+    "image": Image,
+    "audio": Audio,
+    "text": Text,
+}
+
+# What only Python knows: neither read from the wire nor written to it.
+_LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw"})
+
+# Classes whose objects keep the JSON that they were read from.
+_KEEP_RAW = (Generation, CostEstimate, ModelInfo)
+
+
+def encode_request(request: GenerationRequest) -> dict[str, Any]:
+    """Return the JSON body of a create; fields that are `None` are left out."""
+    encoded: dict[str, Any] = _WRITER.unstructure(request)
+    return encoded
+
+
+def decode(kind: type[T], data: Any) -> T:
+    """Structure decoded JSON as `kind`, ignoring fields that this release does not know.
+
+    Raises:
+        ShapeError: The data are not of the documented shape; it lists every problem.
+
+    """
+    try:
+        return _FAST_READER.structure(data, kind)
+    except (TypeError, ValueError, KeyError):
+        return _explain(kind, data)
+
+
+def _explain(kind: type[T], data: Any) -> T:
+    try:
+        return _EXPLAINING_READER.structure(data, kind)
+    except Exception as error:  # noqa: BLE001 - cattrs raises groups of everything; each becomes a line
+        paths = transform_error(error, format_exception=lambda problem, _: _described(problem))
+        raise ShapeError([_with_wire_names(path) for path in paths]) from None
+
+
+def _with_wire_names(path: str) -> str:
+    """Name the fields in a path as the service does: who reads it looks at the JSON."""
+    return re.sub(r"(?<=[$\]\w]\.)\w+", lambda name: _WIRE_NAME_OF.get(name[0], name[0]), path)
+
+
+def _described(problem: BaseException) -> str:
+    """Say one problem in words; cattrs adds the path."""
+    if isinstance(problem, KeyError):
+        return "required field missing"
+    return str(problem)
+
+
+def _writer() -> Converter:
+    """Build the converter for requests: wire names, and no field that is `None`."""
+    converter = Converter(omit_if_default=True)
+    type_names = {kind: name for name, kind in INPUT_TYPES.items()}
+    for kind in WIRE_NAMES:
+        overrides = _overrides(kind)
+        if kind is DubParams:  # required on the wire although Python has a default
+            overrides["provider_name"] = override(rename="providerName", omit_if_default=False)
+        unstructure: Any = make_dict_unstructure_fn(
+            kind,
+            converter,
+            _cattrs_omit_if_default=True,
+            **overrides,
+        )
+        if kind in type_names:
+            unstructure = _with_type(type_names[kind], unstructure)
+        converter.register_unstructure_hook(kind, unstructure)
+    return converter
+
+
+def _with_type(name: str, unstructure: Any) -> Any:
+    """Add the discriminator, which is no field of Python's classes."""
+
+    def unstructure_with_type(value: Any) -> dict[str, Any]:
+        return {"type": name, **unstructure(value)}
+
+    return unstructure_with_type
+
+
+def _reader(*, explain: bool) -> Converter:
+    """Build a converter for answers: strict about types, tolerant of everything unknown."""
+    converter = Converter(detailed_validation=explain)
+    for primitive, hook in (
+        (str, shapes.text),
+        (float, shapes.number),
+        (int, shapes.whole_number),
+        (bool, shapes.flag),
+        (datetime, shapes.moment),
+        (Status, shapes.status),
+    ):
+        converter.register_structure_hook(primitive, hook)
+    converter.register_structure_hook_factory(_is_optional, _optional_hook)
+    converter.register_structure_hook_func(lambda kind: kind == AnyInput, _input_hook(converter))
+    for kind in WIRE_NAMES:
+        if kind is GenerationRequest:
+            continue
+        overrides = _overrides(kind) | _special_readers(kind, converter)
+        structure: Any = make_dict_structure_fn(kind, converter, **overrides)
+        structure = _keeping_raw(structure) if kind in _KEEP_RAW else structure
+        converter.register_structure_hook(kind, structure)
+    return converter
+
+
+def _overrides(kind: type) -> Overrides:
+    names = WIRE_NAMES[kind]
+    return {
+        field: override(rename=names.get(field), omit=True if field in _LOCAL_FIELDS else None)
+        for field in attrs.fields_dict(kind)
+        if field in names or field in _LOCAL_FIELDS
+    }
+
+
+def _special_readers(kind: type, converter: Converter) -> Overrides:
+    """Name the fields that are not read by their annotation."""
+    if kind is Video:
+        rows = _nullable(shapes.rows_of_numbers)
+        return {
+            "segments_secs": override(struct_hook=rows),
+            "segments_frames": override(struct_hook=rows),
+        }
+    if kind is ActiveSpeaker:
+        return {
+            "coordinates": override(struct_hook=_nullable(shapes.numbers)),
+            "bounding_boxes": override(struct_hook=_nullable(shapes.rows_of_numbers)),
+        }
+    if kind is Generation:
+        return {
+            "options": override(struct_hook=_forgiving(Options, converter)),
+            "segments": override(struct_hook=_forgiving(list[Segment], converter)),
+            "dub_params": override(
+                rename="dubParams",
+                struct_hook=_forgiving(DubParams, converter),
+            ),
+        }
+    return {}
+
+
+def _nullable(read: Any) -> Any:
+    def read_nullable(value: Any, _: Any) -> Any:
+        return None if value is None else read(value)
+
+    return read_nullable
+
+
+def _forgiving(kind: Any, converter: Converter) -> Any:
+    """Read an echo; what has an unexpected shape is left to `Generation.raw`."""
+    structure = converter.get_structure_hook(kind)
+
+    def read_forgiving(value: Any, _: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return structure(value, kind)
+        except Exception:  # noqa: BLE001 - whatever cattrs meets: the job counts, not its echo
+            return None
+
+    return read_forgiving
+
+
+def _input_hook(converter: Converter) -> Any:
+    """Choose the class of an input by its `type`."""
+    hooks: dict[str, Any] = {}
+
+    def structure_input(value: Any, _: Any) -> Any:
+        if not hooks:
+            hooks.update(
+                (name, converter.get_structure_hook(kind)) for name, kind in INPUT_TYPES.items()
+            )
+        name = value.get("type") if type(value) is dict else None
+        try:
+            return hooks[name](value, INPUT_TYPES[name])  # type: ignore[index]  # None has no hook
+        except Exception:  # noqa: BLE001 - unknown type or shape: the job counts, not its echo
+            return UnknownInput(name if isinstance(name, str) else None, value)
+
+    return structure_input
+
+
+def _keeping_raw(structure: Any) -> Any:
+    """Keep the JSON on the object, and read the older name of its error code."""
+
+    def structure_keeping_raw(value: Any, kind: Any) -> Any:
+        structured = structure(shapes.mapping(value), kind)
+        structured.raw = value
+        if kind is Generation and structured.error_code is None:
+            older = value.get("error_code")
+            structured.error_code = older if older is None else shapes.text(older)
+        return structured
+
+    return structure_keeping_raw
+
+
+def _is_optional(kind: Any) -> bool:
+    parts = get_args(kind)
+    return get_origin(kind) in (Union, UnionType) and len(parts) == 2 and type(None) in parts  # noqa: PLR2004
+
+
+def _optional_hook(kind: Any, converter: Converter) -> Any:
+    """Bind the inner hook once, and for text look no further than its type."""
+    (inner,) = (part for part in get_args(kind) if part is not type(None))
+    structure = converter.get_structure_hook(inner)
+
+    def structure_optional(value: Any, _: Any) -> Any:
+        return None if value is None else structure(value, inner)
+
+    def structure_optional_text(value: Any, _: Any) -> Any:
+        return value if value is None or type(value) is str else shapes.text(value)
+
+    return structure_optional_text if inner is str else structure_optional
+
+
+_WIRE_NAME_OF = {name: wire for names in WIRE_NAMES.values() for name, wire in names.items()}
+_WRITER = _writer()
+_FAST_READER = _reader(explain=False)
+_EXPLAINING_READER = _reader(explain=True)

@@ -1,0 +1,117 @@
+"""Which service, with which key: arguments first, then the environment."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import attrs
+
+from lipsync_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
+
+
+class Secret:
+    """Hold the API key where no repr, log line or pickle shows it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the key itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> str:
+        message = "an API key is not pickled; build a new client where it is needed"
+        raise TypeError(message)
+
+
+@attrs.frozen(slots=True)
+class Config:
+    """Hold where requests go and what authorizes them."""
+
+    base_url: str
+    api_key: Secret
+
+
+def resolve(
+    api_key: str | None,
+    base_url: str | None,
+    environment: Mapping[str, str],
+) -> Config:
+    """Settle key and base URL.
+
+    Args:
+        api_key: `None`: take `SYNC_API_KEY`.
+        base_url: `None`: take `SYNC_BASE_URL`, or the service's own.
+        environment: The environment variables as they are now.
+
+    Raises:
+        ConfigurationError: There is no key, or one of the two cannot be used.
+
+    """
+    key = environment.get("SYNC_API_KEY", "") if api_key is None else api_key
+    url = environment.get("SYNC_BASE_URL") or DEFAULT_BASE_URL if base_url is None else base_url
+    return Config(base_url=_checked_url(url), api_key=Secret(_checked_key(key)))
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a URL's host is this machine."""
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name; only `localhost` is sure to be this machine
+        return False
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Return what decides whether two URLs are the same server: scheme, host and port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _checked_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise ConfigurationError(f"api_key must be text, not {type(key).__name__}.")
+    if not key:
+        raise ConfigurationError(
+            "There is no API key. Pass api_key= or set SYNC_API_KEY; to work without one, start "
+            "the local sandbox (python -m lipsync_async.sandbox) and use what it prints.",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "The API key holds spaces, line ends or characters that no key has. Copy it again.",
+        )
+    return key
+
+
+def _checked_url(url: object) -> str:
+    advice = "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'."
+    if not isinstance(url, str):
+        raise ConfigurationError(f"base_url must be text, not {type(url).__name__}. {advice}")
+    try:
+        parts = urlsplit(url)
+        has_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_address = False
+    if not has_address or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url {url!r} is no http(s) address. {advice}")
+    if parts.username or parts.password:
+        raise ConfigurationError(f"base_url must not hold a user name or password. {advice}")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ConfigurationError(
+            f"base_url {url!r} would send the API key unencrypted. Use https, or http to a "
+            "loopback host.",
+        )
+    return url.rstrip("/")

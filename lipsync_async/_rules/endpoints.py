@@ -1,0 +1,299 @@
+"""The endpoints: for each, what is sent and how its answer is read.
+
+A `Call` holds everything that the exchange must know about one call, and no more.
+`is_repeatable` is the heart of it: a call whose outcome is unknown may be sent again only
+if a second arrival does no harm. A GET never does; a create only under its
+Idempotency-Key (contract section 4.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from lipsync_async._rules import answers, json_format
+from lipsync_async._rules.codec import encode_request
+from lipsync_async._rules.media_types import Kind, upload_name_and_type
+from lipsync_async._values.inputs import Audio, Image, Video
+from lipsync_async._values.messages import NO_HEADERS, FilePart, Response, TextPart
+from lipsync_async._values.models import CostEstimate, Generation, GenerationPage, ModelInfo
+from lipsync_async.errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lipsync_async._values.inputs import GenerationRequest
+
+T = TypeVar("T")
+
+_JSON = {"content-type": "application/json"}
+_FORM_SLOTS: tuple[tuple[Kind, type[Video | Image | Audio]], ...] = (
+    ("video", Video),
+    ("image", Image),
+    ("audio", Audio),
+)
+
+
+@attrs.define(slots=True)
+class Call(Generic[T]):
+    """Hold one call: what to send, how to read the answer, and whether it bears repeating."""
+
+    method: str
+    path: str
+    read: Callable[[Response], T]
+    is_repeatable: bool
+    headers: Mapping[str, str] = NO_HEADERS
+    body: bytes | None = None
+    form: tuple[TextPart | FilePart, ...] = ()
+    idempotency_key: str | None = None
+
+
+@attrs.define(slots=True)
+class Sight:
+    """Hold what a waiting client sees: the job, and how the service treated the long poll.
+
+    Attributes:
+        generation: The job.
+        is_held: Whether the service said that it honours the long poll.
+        retry_after: Seconds that the service asked to wait.
+
+    """
+
+    generation: Generation
+    is_held: bool = False
+    retry_after: float | None = None
+
+
+def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
+    """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
+
+    def read(response: Response) -> Generation:
+        generation = answers.read_as(Generation, response)
+        generation.idempotency_key = idempotency_key
+        return generation
+
+    form = _form(request)
+    key = {"idempotency-key": idempotency_key}
+    return Call(
+        method="POST",
+        path="/v2/generate",
+        read=read,
+        is_repeatable=True,
+        headers=key if form else key | _JSON,
+        body=None if form else json_format.dumps(encode_request(request)),
+        form=form,
+        idempotency_key=idempotency_key,
+    )
+
+
+def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
+    """Return the parts of a form, or none when no input is a file (contract section 2.5)."""
+    files = tuple(
+        _file_part(slot, item.file)
+        for slot, kind in _FORM_SLOTS
+        for item in request.input
+        if isinstance(item, kind) and item.file is not None
+    )
+    if not files:
+        return ()
+    rest = [item for item in request.input if getattr(item, "file", None) is None]
+    fields = encode_request(attrs.evolve(request, input=rest))
+    if not rest:
+        del fields["input"]
+    texts = tuple(
+        TextPart(name, value if isinstance(value, str) else json_format.dumps(value).decode())
+        for name, value in fields.items()
+    )
+    return texts + files
+
+
+def _file_part(slot: Kind, file: Any) -> FilePart:
+    source = file if isinstance(file, bytes) else Path(file)
+    filename, content_type = upload_name_and_type(slot, source)
+    return FilePart(slot, filename, content_type, source)
+
+
+def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:
+    """Describe `GET /v2/generate/{id}`, with `progress_percent` if asked for."""
+    path = _generation_path(generation_id, hold=None, progress=progress)
+    return Call("GET", path, _read_generation, True)  # noqa: FBT003 - `is_repeatable`
+
+
+def look_at_generation(
+    generation_id: str,
+    *,
+    hold: float | None,
+    progress: bool,
+) -> Call[Sight]:
+    """Describe a waiting client's `GET /v2/generate/{id}`.
+
+    Args:
+        generation_id: The job's id.
+        hold: Seconds (1 to 10) for which the service may hold the answer back until the
+            job has ended; `None`: answer at once.
+        progress: Ask for `progress_percent`; not together with `hold`.
+
+    """
+    path = _generation_path(generation_id, hold=hold, progress=progress)
+    return Call("GET", path, _read_sight, is_repeatable=True)
+
+
+def _generation_path(generation_id: str, *, hold: float | None, progress: bool) -> str:
+    path = f"/v2/generate/{_escaped(generation_id)}"
+    if hold is not None:
+        return f"{path}?wait=true&timeout={hold:g}"
+    return f"{path}?include=progress" if progress else path
+
+
+def _read_generation(response: Response) -> Generation:
+    return answers.read_as(Generation, response)
+
+
+def _read_sight(response: Response) -> Sight:
+    return Sight(
+        _read_generation(response),
+        is_held="x-sync-wait-mode" in response.headers,
+        retry_after=answers.retry_after(response),
+    )
+
+
+def list_generations(
+    *,
+    status: Iterable[str] | None = None,
+    ids: Iterable[str] | None = None,
+    source: Iterable[str] | None = None,
+    project_id: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[GenerationPage]:
+    """Describe `GET /v2/generations`; lists are sent in the documented comma form."""
+
+    def read(response: Response) -> GenerationPage:
+        items = [
+            answers.structure(Generation, item, response)
+            for item in _array(answers.read_json(response), response)
+        ]
+        is_full = limit is not None and len(items) >= limit
+        return GenerationPage(items, items[-1].id if is_full else None)
+
+    query = _query(
+        status=status,
+        ids=ids,
+        source=source,
+        projectId=project_id,
+        limit=limit,
+        cursor=cursor,
+    )
+    return Call("GET", f"/v2/generations{query}", read, is_repeatable=True)
+
+
+def count_generations(
+    *,
+    status: Iterable[str] | None = None,
+    source: Iterable[str] | None = None,
+) -> Call[int]:
+    """Describe `GET /v2/generations/count`."""
+
+    def read(response: Response) -> int:
+        counted = answers.read_json(response)
+        count = counted.get("count") if isinstance(counted, dict) else None
+        if type(count) is not int:
+            raise DecodeError("it holds no whole number 'count'", response=response)
+        return count
+
+    query = _query(status=status, source=source)
+    return Call("GET", f"/v2/generations/count{query}", read, is_repeatable=True)
+
+
+def delete_generation(generation_id: str) -> Call[None]:
+    """Describe `DELETE /v2/generations/{id}`.
+
+    It is not repeated by itself: after a lost answer the second would say 404 of a
+    deletion that worked.
+    """
+    path = f"/v2/generations/{_escaped(generation_id)}"
+    return Call("DELETE", path, _read_nothing, is_repeatable=False)
+
+
+def download_url(generation_id: str) -> Call[str]:
+    """Describe `GET /v2/generations/{id}/download`, whose answer is a bare URL."""
+
+    def read(response: Response) -> str:
+        url = response.body.decode("utf-8", errors="replace").strip().strip('"')
+        if not url.startswith(("https://", "http://")):
+            raise DecodeError("its body is no URL", response=response)
+        return url
+
+    path = f"/v2/generations/{_escaped(generation_id)}/download"
+    return Call("GET", path, read, is_repeatable=True)
+
+
+def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
+    """Describe `POST /v2/analyze/cost`, which looks at the media (contract section 2.9)."""
+    body = json_format.dumps(encode_request(request))
+    return Call("POST", "/v2/analyze/cost", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
+
+
+def estimate_duration(
+    *,
+    model: str,
+    duration: float,
+    fps: float | None = None,
+    reasoning_enabled: bool | None = None,
+) -> Call[CostEstimate]:
+    """Describe `POST /v2/generations/estimate`, which needs no media."""
+    facts = {
+        "model": model,
+        "duration": duration,
+        "fps": fps,
+        "reasoningEnabled": reasoning_enabled,
+    }
+    body = json_format.dumps({name: fact for name, fact in facts.items() if fact is not None})
+    return Call("POST", "/v2/generations/estimate", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
+
+
+def _read_estimate(response: Response) -> CostEstimate:
+    """Read either form: an object, or a list that holds one."""
+    data = answers.read_json(response)
+    if isinstance(data, list) and len(data) == 1:
+        data = data[0]
+    return answers.structure(CostEstimate, data, response)
+
+
+def list_models() -> Call[list[ModelInfo]]:
+    """Describe `GET /v2/models`."""
+
+    def read(response: Response) -> list[ModelInfo]:
+        items = _array(answers.read_json(response), response)
+        return [answers.structure(ModelInfo, item, response) for item in items]
+
+    return Call("GET", "/v2/models", read, is_repeatable=True)
+
+
+def _read_nothing(_: Response) -> None:
+    """Take any success for an answer."""
+
+
+def _array(data: Any, response: Response) -> Sequence[Any]:
+    if not isinstance(data, list):
+        raise DecodeError("its body is no list", response=response)
+    return data
+
+
+def _escaped(generation_id: str) -> str:
+    """Keep an id inside its path segment: neither `/` nor `?` nor `..` can leave it."""
+    return quote(generation_id, safe="").replace(".", "%2E")
+
+
+def _query(**parameters: Iterable[str] | str | int | None) -> str:
+    """Return a query string without what is `None`; lists are joined by commas."""
+    told = {
+        name: ",".join(value) if not isinstance(value, (str, int)) else value
+        for name, value in parameters.items()
+        if value is not None
+    }
+    return f"?{urlencode(told, safe=',')}" if told else ""

@@ -1,0 +1,234 @@
+"""Name media: the name and type of a file to send, the safe name of one to keep.
+
+Both directions read the same tables. Names that come from outside are never trusted: a
+result has one plain name, which cannot leave its folder on any system.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+Kind = Literal["video", "image", "audio"]
+
+# What the service reads (contract section 5.3), under its registered or usual type. The
+# first suffix of a type is the one that a file of that type is given.
+_TYPES: dict[str, dict[str, str]] = {
+    "video": {
+        ".mp4": "video/mp4",
+        ".m4v": "video/mp4",
+        ".mov": "video/quicktime",
+        ".webm": "video/webm",
+        ".avi": "video/x-msvideo",
+    },
+    "image": {
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".jpeg": "image/jpeg",
+        ".webp": "image/webp",
+    },
+    "audio": {
+        ".wav": "audio/wav",
+        ".mp3": "audio/mpeg",
+        ".ogg": "audio/ogg",
+        ".flac": "audio/flac",
+        ".m4a": "audio/mp4",
+        ".mp4": "audio/mp4",
+        ".alac": "audio/mp4",
+        ".m3a": "audio/mpeg",
+        ".aac": "audio/aac",
+        ".wma": "audio/x-ms-wma",
+        ".webm": "audio/webm",
+    },
+}
+
+# The form wants some name and type even for bytes that nobody recognizes; the service
+# probes the media itself.
+_USUAL_SUFFIX = {"video": ".mp4", "image": ".png", "audio": ".wav"}
+
+# How files begin: position, bytes, suffix; the more exact ones first.
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", ".png"),
+    (0, b"\xff\xd8\xff", ".jpg"),
+    (8, b"WEBP", ".webp"),
+    (8, b"WAVE", ".wav"),
+    (8, b"AVI ", ".avi"),
+    (4, b"ftypqt  ", ".mov"),
+    (4, b"ftypM4A ", ".m4a"),
+    (4, b"ftyp", ".mp4"),
+    (0, b"\x1a\x45\xdf\xa3", ".webm"),
+    (0, b"OggS", ".ogg"),
+    (0, b"fLaC", ".flac"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ".wma"),
+    (0, b"ID3", ".mp3"),
+    (0, b"\xff\xfb", ".mp3"),
+    (0, b"\xff\xfa", ".mp3"),
+    (0, b"\xff\xf3", ".mp3"),
+    (0, b"\xff\xf2", ".mp3"),
+    (0, b"\xff\xf1", ".aac"),
+    (0, b"\xff\xf9", ".aac"),
+)
+
+# File systems allow 255 bytes; the rest is for `.part` and the like beside the file.
+_LONGEST_NAME = 200
+
+# "Act 2. The end" has no suffix, although it has a dot.
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+
+# Control characters, those that reorder text on screen, and halves of surrogate pairs.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# Not allowed in names on Windows; the colon would even name a hidden stream.
+_FORBIDDEN = re.compile(r'[<>:"|?*]')
+
+# Devices on Windows, whatever the suffix. Source: "Naming Files, Paths, and Namespaces",
+# Microsoft.
+_DEVICES = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE
+)
+
+# One parameter of Content-Disposition, RFC 6266 section 4.1: a token or a quoted string.
+_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
+
+# RFC 8187 section 3.2.1 asks for the first; older servers still use the second.
+_CHARSETS = frozenset({"utf-8", "iso-8859-1"})
+
+
+def upload_name_and_type(kind: Kind, source: str | PathLike[str] | bytes) -> tuple[str, str]:
+    """Return the file name and the media type to send a file with.
+
+    A path is judged by its name alone, bytes by how they begin.
+
+    Args:
+        kind: The part of the form that the file fills.
+        source: The file's path, or its bytes.
+
+    Returns:
+        For example `("take 1.mov", "video/quicktime")`, or `("audio.wav", "audio/wav")`.
+
+    """
+    if isinstance(source, bytes):
+        suffix = _sniffed_suffix(source) or _USUAL_SUFFIX[kind]
+        return f"{kind}{suffix}", _type_of(kind, suffix)
+    name = _made_safe(PurePath(source).name) or f"{kind}{_USUAL_SUFFIX[kind]}"
+    return name, _type_of(kind, _suffix_of(name))
+
+
+def result_filename(
+    *,
+    url: str,
+    content_disposition: str | None,
+    content_type: str | None,
+    fallback: str,
+) -> str:
+    """Return the name under which to keep a downloaded result.
+
+    The name that the server gives comes first, then the last part of the URL's path if
+    it has a suffix, then `fallback`. A name without a suffix gets that of the type.
+
+    Args:
+        url: Where the file came from.
+        content_disposition: The answer's header, if any.
+        content_type: The answer's header, if any.
+        fallback: What to call it otherwise, such as the generation's id.
+
+    Returns:
+        One name of 1 to 200 bytes that is safe in any folder: no separators, no `..`,
+        no leading dot, no control characters, no device of Windows.
+
+    Source: contract section 5.5; RFC 6266; RFC 8187.
+    """
+    suffix = _suffix_of_type(content_type)
+    for name in _names_in(content_disposition):
+        if safe := _made_safe(name, suffix):
+            return safe
+    in_url = _made_safe(_last_part(url))
+    if _suffix_of(in_url):
+        return in_url
+    return _made_safe(fallback, suffix) or f"result{suffix}"
+
+
+def _sniffed_suffix(data: bytes) -> str:
+    for position, signature, suffix in _SIGNATURES:
+        if data.startswith(signature, position):
+            return suffix
+    return ""
+
+
+def _suffix_of(name: str) -> str:
+    found = _SUFFIX.search(name)
+    return found[0] if found else ""
+
+
+def _type_of(kind: Kind, suffix: str) -> str:
+    """Return the suffix's type, as `kind` understands it if it does."""
+    suffix = suffix.lower()
+    for types in (_TYPES[kind], *_TYPES.values()):
+        if suffix in types:
+            return types[suffix]
+    return _TYPES[kind][_USUAL_SUFFIX[kind]]
+
+
+def _suffix_of_type(content_type: str | None) -> str:
+    wanted = (content_type or "").partition(";")[0].strip().lower()
+    for types in _TYPES.values():
+        for suffix, media_type in types.items():
+            if media_type == wanted:
+                return suffix
+    return ""
+
+
+def _names_in(content_disposition: str | None) -> Iterator[str]:
+    """Yield the names in the header, the extended form first (RFC 6266 section 4.3)."""
+    found = _PARAMETER.findall(content_disposition or "")
+    parameters = {name.lower(): value.strip() for name, value in reversed(found)}
+    if "filename*" in parameters:
+        yield _decoded(parameters["filename*"])
+    if "filename" in parameters:
+        yield _unquoted(parameters["filename"])
+
+
+def _unquoted(value: str) -> str:
+    if value.startswith('"'):
+        return re.sub(r"\\(.)", r"\1", value.strip('"'))
+    return value
+
+
+def _decoded(value: str) -> str:
+    """Read `charset'language'percent-encoded`; what cannot be read is no name."""
+    charset, _, rest = _unquoted(value).partition("'")
+    if charset.lower() not in _CHARSETS:
+        return ""
+    return unquote(rest.partition("'")[2], encoding=charset, errors="replace")
+
+
+def _last_part(url: str) -> str:
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return unquote(path.rpartition("/")[2])
+
+
+def _made_safe(name: str, suffix: str = "") -> str:
+    """Return a name that cannot do harm, with `suffix` if it has none; empty if none is left."""
+    last = re.split(r"[/\\]", _INVISIBLE.sub("", name))[-1]
+    plain = _FORBIDDEN.sub("_", last).strip(". ")
+    if not plain:
+        return ""
+    if _DEVICES.match(plain):
+        plain = f"_{plain}"
+    return _shortened(plain if _suffix_of(plain) else plain + suffix)
+
+
+def _shortened(name: str) -> str:
+    """Cut the name to bytes that every file system takes, its suffix last."""
+    suffix = _suffix_of(name)
+    stem = name.removesuffix(suffix).encode()[: _LONGEST_NAME - len(suffix)]
+    return stem.decode(errors="ignore").rstrip(". ") + suffix

@@ -1,0 +1,107 @@
+"""When a waiting client looks at its job again.
+
+`looks` is a generator without a clock: it yields how long to wait and how to look, is
+sent what was seen, and returns when the job has ended or no look is worth making before
+the time is over.
+
+The long poll (`wait=true`) finds the end at once for about six requests a minute, so it
+is tried first. A service that does not hold the request open (an old one, or a proxy in
+between) answers early; from then on looks are spaced by growing pauses, so that it cannot
+turn into a busy loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import backoff
+
+from lipsync_async._words import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from lipsync_async._values.policies import PollPolicy
+
+# The last look is made this many seconds before the time is over, so that it can be answered.
+_LAST_LOOK = 1.0
+# The service refuses to hold a request open for less (contract section 2.6).
+_SHORTEST_HOLD = 1.0
+
+
+@attrs.frozen(slots=True)
+class Look:
+    """Say how to look at the job next.
+
+    Attributes:
+        pause: Seconds to wait before.
+        hold: Seconds for which the service may hold the request open; `None`: not at all.
+
+    """
+
+    pause: float
+    hold: float | None
+
+
+@attrs.frozen(slots=True)
+class Seen:
+    """Say what a look has shown.
+
+    Attributes:
+        status: The job's status.
+        elapsed: Seconds since the wait began.
+        took: Seconds that the look took.
+        is_held: Whether the service said that it honours the long poll.
+        retry_after: Seconds that the service asked to wait.
+
+    """
+
+    status: Status
+    elapsed: float
+    took: float
+    is_held: bool = False
+    retry_after: float | None = None
+
+
+def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen, None]:
+    """Yield one look after the other; the first comes at once.
+
+    Args:
+        policy: How often to look.
+        timeout: Seconds after which to stop, ended or not; `None`: no limit.
+
+    """
+    growing = backoff.expo(
+        base=policy.growth,
+        factor=policy.first_interval,
+        max_value=policy.longest_interval,
+    )
+    next(growing)  # backoff's generators are primed by one step
+    hold = None if policy.progress else policy.long_poll
+    seen = yield Look(0.0, _clipped_hold(hold, timeout))
+    while not seen.status.is_terminal:
+        is_quick = seen.took < policy.first_interval
+        if is_quick and not seen.is_held:
+            hold = None
+        pause = _jittered(next(growing)) if hold is None or is_quick else 0.0
+        pause = max(pause, seen.retry_after or 0.0)
+        remaining = None if timeout is None else timeout - seen.elapsed
+        if remaining is not None:
+            if remaining <= _LAST_LOOK:
+                return
+            pause = min(pause, remaining - _LAST_LOOK)
+            remaining -= pause
+        seen = yield Look(pause, _clipped_hold(hold, remaining))
+
+
+def _jittered(interval: float) -> float:
+    """Draw from the upper half, so that many clients do not look in step."""
+    return interval / 2 + float(backoff.full_jitter(interval / 2))
+
+
+def _clipped_hold(hold: float | None, remaining: float | None) -> float | None:
+    if hold is None or remaining is None:
+        return hold
+    clipped = min(hold, remaining - _LAST_LOOK)
+    return clipped if clipped >= _SHORTEST_HOLD else None

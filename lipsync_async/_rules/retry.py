@@ -1,0 +1,158 @@
+"""When a failed call is tried again, and after how long.
+
+Four kinds of failure decide everything: never delivered (try again), refused with a pace
+(try again, not before the service said), outcome unknown (try again only what bears
+repeating) and final. Waiting for one of the account's slots is a kind of its own: it is
+no failure, and does not use up the patience meant for failures.
+
+`pauses` is a generator without a clock: it yields the seconds to wait before each try, is
+sent what went wrong and when, and returns when it is time to give up.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import attrs
+import backoff
+
+from lipsync_async.errors import (
+    ConcurrencyLimitError,
+    ConnectError,
+    ConnectionLostError,
+    DecodeError,
+    LipsyncError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from lipsync_async._values.policies import RetryPolicy
+
+# Request timeout, and the server errors that a proxy or a crash produces (contract section
+# 4.2; 520 to 529 are those of the CDN in front). 501 and 505 mean that it will never work.
+_UNKNOWN_OUTCOMES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
+
+# Codes of an idempotent create that is still being settled (contract section 4.4).
+_UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
+
+# When the service names no time to wait for a slot. Jobs take minutes: asking 12 times a
+# minute refills a slot soon and stays far below the 60 creates a minute (section 5.1).
+_SLOT_PAUSE = 5.0
+_SHORTEST_SLOT_PAUSE = 1.0
+
+
+class FailureKind(Enum):
+    """Say what a failed try means for the next one."""
+
+    NEVER_DELIVERED = auto()
+    PACED = auto()
+    NO_SLOT = auto()
+    OUTCOME_UNKNOWN = auto()
+    FINAL = auto()
+
+
+_KINDS: dict[type[LipsyncError], FailureKind] = {
+    ConnectError: FailureKind.NEVER_DELIVERED,
+    ConnectionLostError: FailureKind.OUTCOME_UNKNOWN,
+    RequestTimeoutError: FailureKind.OUTCOME_UNKNOWN,
+    RateLimitError: FailureKind.PACED,
+    ConcurrencyLimitError: FailureKind.NO_SLOT,
+}
+
+
+@attrs.frozen(slots=True)
+class Failure:
+    """Hold one failed try.
+
+    Attributes:
+        kind: What it means for the next one.
+        elapsed: Seconds since the call began.
+        retry_after: Seconds that the service asked to wait.
+
+    """
+
+    kind: FailureKind
+    elapsed: float
+    retry_after: float | None = None
+
+
+def classify(error: LipsyncError) -> FailureKind:
+    """Return the kind of failure that an error stands for."""
+    for family, kind in _KINDS.items():
+        if isinstance(error, family):
+            return kind
+    if isinstance(error, DecodeError):
+        # No JSON at all: it was cut off or replaced on its way. A wrong shape stays wrong.
+        return FailureKind.FINAL if error.paths else FailureKind.OUTCOME_UNKNOWN
+    if isinstance(error, ResponseError) and (
+        error.status in _UNKNOWN_OUTCOMES or _is_unsettled(error.code)
+    ):
+        return FailureKind.OUTCOME_UNKNOWN
+    return FailureKind.FINAL
+
+
+def _is_unsettled(code: str | None) -> bool:
+    return (
+        code is not None
+        and code.startswith("IDEMPOTENCY_")
+        and any(word in code for word in _UNSETTLED_WORDS)
+    )
+
+
+def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
+    """Yield the seconds to wait before each try, the first included (0).
+
+    Args:
+        policy: How patient to be.
+        is_repeatable: Whether a second arrival of the same call does no harm.
+
+    """
+    growing = backoff.expo(factor=policy.first_pause, max_value=policy.longest_pause)
+    next(growing)  # backoff's generators are primed by one step
+    tries = 1
+    waited_for_slots = 0.0
+    failure = yield 0.0
+    while True:
+        if failure.kind is FailureKind.NO_SLOT:
+            pause = _slot_pause(failure)
+            if _is_beyond(waited_for_slots + pause, policy.slot_timeout):
+                return
+            waited_for_slots += pause
+        else:
+            if tries >= policy.attempts or not _may_repeat(failure.kind, is_repeatable):
+                return
+            tries += 1
+            pause = _pause(failure, next(growing))
+            if _is_beyond(failure.elapsed - waited_for_slots + pause, policy.give_up_after):
+                return
+        failure = yield pause
+
+
+def _may_repeat(kind: FailureKind, is_repeatable: bool) -> bool:  # noqa: FBT001 - a fact, no switch
+    if kind is FailureKind.OUTCOME_UNKNOWN:
+        return is_repeatable
+    return kind is not FailureKind.FINAL
+
+
+def _pause(failure: Failure, grown: float) -> float:
+    """Draw a pause; `Retry-After` is a floor, and a pace without one is kept in full."""
+    pause = float(backoff.full_jitter(grown))
+    if failure.kind is FailureKind.PACED:
+        pause += grown
+    return max(pause, failure.retry_after or 0.0)
+
+
+def _slot_pause(failure: Failure) -> float:
+    """Wait as told, never spin; the jitter keeps many waiters from asking at once."""
+    told = _SLOT_PAUSE if failure.retry_after is None else failure.retry_after
+    floor = max(told, _SHORTEST_SLOT_PAUSE)
+    return floor + float(backoff.full_jitter(floor / 10))
+
+
+def _is_beyond(seconds: float, limit: float | None) -> bool:
+    return limit is not None and seconds > limit

@@ -1,0 +1,232 @@
+"""Find everything that is wrong with a call before it is sent.
+
+Each problem is one line, `path: what is wrong`, with the names that the user wrote. All
+problems of a call are reported at once, and whatever is handed over, the answer is a
+list of problems, never a traceback out of a check.
+
+Source: contract section 13.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from lipsync_async._rules.checks import (
+    Check,
+    collection_of,
+    each,
+    fields_of,
+    flag,
+    instance_of,
+    matching,
+    name,
+    number,
+    one_of,
+    optional,
+    positive,
+    text,
+    webhook_url,
+    whole_number,
+    wrong,
+)
+from lipsync_async._rules.combination_checks import combination_problems
+from lipsync_async._rules.input_checks import input_item
+from lipsync_async._rules.option_checks import options
+from lipsync_async._rules.option_support import ignored_parts
+from lipsync_async._rules.segment_checks import segment_list
+from lipsync_async._values.inputs import DubParams, GenerationRequest
+from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Contract section 4.4.
+_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+# Contract sections 0 and 2.2.
+_OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+
+def request_problems(request: object) -> list[str]:
+    """Return every problem of a request, each as `path: what is wrong`.
+
+    Files are looked up on the disk (they must be there, be regular files, and fit into
+    an upload); nothing else is looked at but the request.
+
+    Args:
+        request: The request; anything is survived.
+
+    Returns:
+        The problems in the order of the request's fields, then those between fields;
+        empty for a request that may be sent.
+
+    """
+    if not isinstance(request, GenerationRequest):
+        return [wrong("request", "GenerationRequest", request)]
+    return [*fields_of("", request, _REQUEST_FIELDS), *combination_problems(request)]
+
+
+def request_warnings(request: object) -> list[str]:
+    """Return what the service will silently ignore or discourages, as `path: what`.
+
+    Args:
+        request: The request; anything is survived.
+
+    Returns:
+        Options that the model does not use, `sync_mode` with an image, a model that
+        this release does not know, deprecated fields.
+
+    """
+    return list(ignored_parts(request)) if isinstance(request, GenerationRequest) else []
+
+
+def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+    """Refuse a request that cannot work, and warn about what will be ignored.
+
+    Args:
+        request: The request.
+        stacklevel: Whose line a warning shows, as in `warnings.warn`: 1 is the line that
+            calls this function, 2 that line's caller.
+
+    Raises:
+        InvalidRequestError: It has problems; the error lists all of them.
+
+    """
+    problems = request_problems(request)
+    if problems:
+        raise InvalidRequestError(problems)
+    for warning in request_warnings(request):
+        warnings.warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
+
+
+def idempotency_key_problems(key: object) -> list[str]:
+    """Return what is wrong with a key that the user chose; `None` is no key.
+
+    Source: contract section 4.4.
+    """
+    return list(_key("idempotency_key", key))
+
+
+def generation_id_problems(value: object) -> list[str]:
+    """Return what is wrong with the id of a generation.
+
+    Source: contract section 2.6; a path segment of dots would name another endpoint.
+    """
+    problems = list(name("generation_id", value))
+    if isinstance(value, str) and value in {".", ".."}:
+        problems.append(wrong("generation_id", "the id of a generation", value))
+    return problems
+
+
+def list_problems(
+    *,
+    status: object,
+    ids: object,
+    source: object,
+    project_id: object,
+    limit: object,
+    cursor: object,
+) -> list[str]:
+    """Return what is wrong with the filters of a listing; `None` asks for no filter.
+
+    Source: contract sections 2.8 and 13 (rule 14).
+    """
+    problems = [
+        *_filter("status", status),
+        *_filter("ids", ids),
+        *_filter("source", source),
+        *optional(name)("project_id", project_id),
+        *optional(whole_number(1, 100))("limit", limit),
+        *optional(name)("cursor", cursor),
+    ]
+    if cursor is not None and limit is None:
+        problems.append("limit: must be given with cursor, the same as for the page before")
+    return problems
+
+
+def wait_problems(*, wait: object, timeout: object, include: object) -> list[str]:
+    """Return what is wrong with a long poll; `None` leaves a parameter out.
+
+    Source: contract sections 2.6 and 13 (rule 14).
+    """
+    problems = [
+        *optional(flag)("wait", wait),
+        *optional(number(1, 10))("timeout", timeout),
+        *optional(one_of(_Include))("include", include),
+    ]
+    if include is not None and (wait is not None or timeout is not None):
+        problems.append("include: cannot be combined with wait or timeout")
+    return problems
+
+
+def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
+    """Return what is wrong with the question what a duration would cost.
+
+    Source: contract section 2.9, shape 2.
+    """
+    return [
+        *text("model", model),
+        *positive("duration", duration),
+        *optional(positive)("fps", fps),
+    ]
+
+
+class _Include(StrEnum):
+    PROGRESS = "progress"
+
+
+class _DubbingProvider(StrEnum):
+    ELEVENLABS = "elevenlabs"
+
+
+def _filter_word(path: str, value: object) -> Iterator[str]:
+    yield from name(path, value)
+    if isinstance(value, str) and "," in value:
+        yield f"{path}: must not hold a comma, which separates values on the wire"
+
+
+_filter = optional(collection_of(_filter_word))
+
+_key = matching(_IDEMPOTENCY_KEY, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
+
+_REQUEST_FIELDS: dict[str, Check] = {
+    "model": text,
+    "input": each(input_item),
+    "options": optional(options),
+    "segments": optional(segment_list),
+    "webhook_url": optional(webhook_url),
+    "output_file_name": optional(
+        matching(_OUTPUT_FILE_NAME, "1 to 255 letters, digits, - or _ without an extension"),
+    ),
+    "project_id": optional(name),
+    "dub_params": optional(
+        instance_of(
+            DubParams,
+            {
+                "target_lang": name,
+                "source_lang": optional(name),
+                "provider_name": one_of(_DubbingProvider),
+            },
+        ),
+    ),
+}
+
+
+def timeout_problems(timeout: object) -> list[str]:
+    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
+    return list(optional(positive)("timeout", timeout))
+
+
+def upload_problems(request: GenerationRequest) -> list[str]:
+    """Return each input that is a local file, where the service takes none.
+
+    Source: contract section 2.9, shape 1: the estimate is asked for in JSON.
+    """
+    return [
+        f"input[{position}].file: cannot be estimated; use its duration with estimate_duration"
+        for position, item in enumerate(request.input)
+        if getattr(item, "file", None) is not None
+    ]

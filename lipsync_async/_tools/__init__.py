@@ -1,0 +1,1 @@
+"""Tools for working on this package; not part of the wheel."""

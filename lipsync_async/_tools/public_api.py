@@ -1,0 +1,231 @@
+"""Write down the public face: every name, its signature, the errors it names.
+
+    python -m lipsync_async._tools.public_api [--check]
+
+The list is `tests/public_api.txt`. It is reviewed as a diff, so nothing that users see
+changes by accident. It is the same on every supported Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import inspect
+import re
+import sys
+import types
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lipsync_async._tools.generated import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TARGET = Path("tests", "public_api.txt")
+MODULES = (
+    "lipsync_async",
+    "lipsync_async.errors",
+    "lipsync_async.webhooks",
+    "lipsync_async.sandbox",
+)
+
+_PACKAGE = "lipsync_async"
+_SPECIAL = frozenset(
+    {
+        "__aenter__",
+        "__aexit__",
+        "__aiter__",
+        "__anext__",
+        "__call__",
+        "__contains__",
+        "__enter__",
+        "__exit__",
+        "__getitem__",
+        "__iter__",
+        "__len__",
+        "__next__",
+    },
+)
+_MODULE_PREFIX = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_SECTION = re.compile(r"^(?P<name>[A-Z]\w+):$(?P<body>(?:\n(?: .*)?)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*):", re.MULTILINE)
+
+
+def lines(modules: tuple[str, ...] = MODULES) -> Iterator[str]:
+    """Yield the whole list, line by line, in a stable order."""
+    listed: set[object] = set()
+    for module_name in modules:
+        module = import_module(module_name)
+        yield f"module {module_name}"
+        for name in public_names(module):
+            value = getattr(module, name)
+            yield from _described(name, value, listed)
+        yield ""
+
+
+def public_names(module: types.ModuleType) -> list[str]:
+    """Return the names that a module offers: its `__all__`, or else what it defines itself."""
+    if hasattr(module, "__all__"):
+        return sorted(module.__all__)
+    defined = [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and callable(value)
+    ]
+    constants = inspect.get_annotations(module)
+    return sorted(name for name in {*defined, *constants} if not name.startswith("_"))
+
+
+def section(docstring: str | None, name: str) -> list[str]:
+    """Return what a Google-style section names, such as the errors under `Raises:`."""
+    for found in _SECTION.finditer(inspect.cleandoc(docstring or "")):
+        if found["name"] == name:
+            entries = _ENTRY.findall(found["body"])
+            return [single for entry in entries for single in entry.split(", ")]
+    return []
+
+
+def resources(kind: type) -> dict[str, type]:
+    """Return the classes that users reach only through a class's annotated attributes."""
+    if attrs.has(kind):
+        return {}
+    namespace = vars(sys.modules[kind.__module__])
+    annotated = {name: namespace.get(text) for name, text in inspect.get_annotations(kind).items()}
+    return {name: found for name, found in annotated.items() if inspect.isclass(found)}
+
+
+def _described(name: str, value: object, listed: set[object]) -> Iterator[str]:
+    if inspect.isclass(value):
+        already = value in listed
+        listed.add(value)
+        yield from [f"class {name} (see above)"] if already else _class_lines(name, value)
+        for resource in resources(value).values():
+            yield from _described(resource.__name__, resource, listed)
+    elif inspect.isfunction(value):
+        yield from _function_lines(name, value)
+    elif isinstance(value, types.UnionType):
+        yield f"alias {name} = {_type_text(value)}"
+    else:
+        yield f"constant {name}: {type(value).__name__}"
+
+
+def _class_lines(name: str, kind: type) -> Iterator[str]:
+    parents = ", ".join(parent.__name__ for parent in kind.__bases__ if parent is not object)
+    yield f"class {name}{f' is {parents}' if parents else ''}"
+    if issubclass(kind, enum.Enum):
+        yield from (f"    {member.name} = {member.value!r}" for member in kind)
+    elif "__init__" in _members(kind):
+        yield f"    {_signature(kind)}"
+    yield from (f"    attribute {field}" for field in sorted(section(kind.__doc__, "Attributes")))
+    for attribute, resource in sorted(resources(kind).items()):
+        yield f"    attribute {attribute}: {resource.__name__}"
+    for member_name, member in sorted(_members(kind).items()):
+        if member_name in _SPECIAL or not member_name.startswith("_"):
+            yield from (f"    {line}" for line in _member_lines(member_name, member))
+
+
+def _members(kind: type) -> dict[str, Any]:
+    """Return what a class defines or takes over from parents that are not public themselves."""
+    members: dict[str, Any] = {}
+    for parent in reversed(kind.__mro__):
+        is_ours = parent.__module__.startswith(_PACKAGE)
+        if parent is kind or (is_ours and parent.__name__.startswith("_")):
+            members |= vars(parent)
+    return members
+
+
+def _member_lines(name: str, member: Any) -> Iterator[str]:
+    if isinstance(member, property):
+        yield from _property_lines(name, member.fget)
+    elif isinstance(member, cached_property):
+        yield from _property_lines(name, member.func)
+    elif isinstance(member, staticmethod | classmethod):
+        yield from _function_lines(name, member.__func__)
+    elif inspect.isfunction(member):
+        yield from _function_lines(name, member)
+
+
+def _property_lines(name: str, getter: Callable[..., object] | None) -> Iterator[str]:
+    if getter is not None:
+        yield f"property {name}{_signature(getter).removeprefix('()')}"
+        yield from _raised(getter)
+
+
+def _function_lines(name: str, function: Callable[..., object]) -> Iterator[str]:
+    yield f"{_keyword(function)} {name}{_signature(function)}"
+    yield from _raised(function)
+
+
+def _keyword(function: Callable[..., object]) -> str:
+    """Tell a coroutine function and a context manager from other functions."""
+    if inspect.iscoroutinefunction(function):
+        return "async def"
+    # The decorators of contextlib leave a wrapper that lives there.
+    is_manager = getattr(function, "__globals__", None) is vars(contextlib)
+    return "with" if is_manager else "def"
+
+
+def _raised(function: Callable[..., object]) -> Iterator[str]:
+    errors = section(function.__doc__, "Raises")
+    if errors:
+        yield f"    raises {', '.join(sorted(errors))}"
+
+
+class _Verbatim:
+    """Show as a given text wherever a repr is asked for."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _signature(function: Callable[..., object]) -> str:
+    signature = inspect.signature(function)
+    parameters = [
+        parameter.replace(
+            annotation=_annotation(parameter.annotation),
+            default=_default(parameter.default),
+        )
+        for parameter in signature.parameters.values()
+        if parameter.name not in {"self", "cls"}
+    ]
+    returned = _annotation(signature.return_annotation)
+    return str(signature.replace(parameters=parameters, return_annotation=returned))
+
+
+def _annotation(annotation: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return annotation
+    return _Verbatim(_type_text(annotation))
+
+
+def _default(value: Any) -> Any:
+    """Hide memory addresses, which differ from run to run."""
+    if value is inspect.Parameter.empty:
+        return value
+    return _Verbatim(_ADDRESS.sub("", repr(value)))
+
+
+def _type_text(annotation: Any) -> str:
+    """Write a type as the source does: without modules."""
+    if isinstance(annotation, type):
+        return annotation.__qualname__
+    text = annotation if isinstance(annotation, str) else repr(annotation)
+    return _MODULE_PREFIX.sub("", text)
+
+
+def content(current: str) -> str:  # noqa: ARG001 - every generator has this shape
+    """Return what the list should say now."""
+    return "\n".join(lines())
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(TARGET, content))

@@ -1,0 +1,14 @@
+"""A local service that speaks the whole API and really does the job."""
+
+from lipsync_async.sandbox.faults import Fault, Faults, concurrency_limited, rate_limited
+from lipsync_async.sandbox.rules.progression import Progression
+from lipsync_async.sandbox.sandbox import Sandbox
+
+__all__ = [
+    "Fault",
+    "Faults",
+    "Progression",
+    "Sandbox",
+    "concurrency_limited",
+    "rate_limited",
+]

@@ -1,0 +1,148 @@
+"""The sandbox's time: real, faster than real, or virtual; all of it can be moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from lipsync_async._transport.memory import Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+
+class Cancellable(Protocol):
+    """Stand for a callback that is due later."""
+
+    def cancel(self) -> None:
+        """Make sure that the callback never runs; harmless afterwards."""
+        ...
+
+
+class Clock(Protocol):
+    """Tell the sandbox's time and wake it up; `VirtualClock` is one."""
+
+    def now(self) -> float:
+        """Return seconds since some fixed moment."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause the calling task."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
+        """Run `callback` when `seconds` have passed."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on by hand."""
+        ...
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep virtual time from running on while something real is at work."""
+        ...
+
+
+class RealClock:
+    """Follow the computer's clock, `speed` times as fast.
+
+    It keeps its own timers instead of the event loop's, so that `advance` can run them
+    early.
+
+    Args:
+        speed: Sandbox seconds that pass in one real second.
+
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        """Start at zero; the event loop is needed only by the first timer."""
+        if speed <= 0:
+            raise ValueError(f"speed must be above 0, not {speed}.")
+        self._speed = speed
+        self._origin = time.monotonic()
+        self._skipped = 0.0
+        self._timers: list[Timer] = []
+        self._orders = count()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        """Return the sandbox seconds since this clock was made."""
+        return (time.monotonic() - self._origin) * self._speed + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause the calling task for sandbox seconds."""
+        due = anyio.Event()
+        timer = self.call_later(seconds, due.set)
+        try:
+            await due.wait()
+        finally:
+            timer.cancel()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Run `callback` in the event loop when `seconds` have passed."""
+        timer = Timer(self.now() + seconds, next(self._orders), callback)
+        heappush(self._timers, timer)
+        self._set_alarm()
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on by hand, running every timer that falls due."""
+        self._skipped += seconds
+        self._ring()
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Do nothing: real work takes real time here."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Forget every timer."""
+        self._timers.clear()
+        self._set_alarm()
+
+    def _ring(self) -> None:
+        """Run what is due, then wait for the next."""
+        while self._timers and self._timers[0].when <= self.now():
+            callback = heappop(self._timers).callback
+            if callback is not None:
+                callback()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._timers:
+            seconds = (self._timers[0].when - self.now()) / self._speed
+            self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._ring)
+
+
+class Calendar:
+    """Turn a clock's seconds into dates.
+
+    Args:
+        clock: The sandbox's clock.
+        epoch: Unix time at which the clock showed zero.
+
+    """
+
+    def __init__(self, clock: Clock, epoch: float) -> None:
+        """Hold on to both."""
+        self._clock = clock
+        self._epoch = epoch
+
+    def unix(self) -> float:
+        """Return the present moment as Unix time."""
+        return self._epoch + self._clock.now()
+
+    def timestamp(self) -> str:
+        """Return the present moment as the service writes it: ISO 8601, milliseconds, Z."""
+        moment = datetime.fromtimestamp(self.unix(), UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

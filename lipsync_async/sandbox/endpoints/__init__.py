@@ -1,0 +1,1 @@
+"""What each path does with a request that was let in."""

@@ -1,0 +1,93 @@
+"""Make real media files without downloads: a talking head, a portrait, speech, a tone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from lipsync_async.sandbox.media.faces import Actor
+from lipsync_async.sandbox.media.mp4 import Mp4Writer
+from lipsync_async.sandbox.media.samples import CHANNELS
+from lipsync_async.sandbox.media.speech import speak
+from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, frame_count
+from lipsync_async.sandbox.media.tones import silence, sine
+from lipsync_async.sandbox.media.wav import read_wav, write_wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Of 32,767: about 60 dB below full scale, as quiet as a good room.
+_ROOM_TONE = 30
+_GREETING = "Hello! I am the sandbox. Give me a line, and I will say it."
+
+
+def draw_talking_head(
+    path: Path,
+    *,
+    seconds: float,
+    fps: int = 25,
+    width: int = 640,
+    height: int = 360,
+    seed: int = 1,
+) -> Path:
+    """Write an mp4 of a face that moves a little and blinks, with a quiet room's sound.
+
+    Args:
+        path: The file to write.
+        seconds: Length; rounded to whole frames, at least one.
+        fps: Frames per second.
+        width: Even number of pixels.
+        height: Even number of pixels.
+        seed: Chooses the looks; equal seeds give equal bytes.
+
+    """
+    actor = Actor(width, height, seed)
+    noise = np.random.default_rng(seed)
+    rate = Fraction(fps)
+    with Mp4Writer(path, width=width, height=height, rate=rate, comment="SANDBOX actor") as writer:
+        for number in range(frame_count(seconds, rate)):
+            pixels = np.asarray(actor.draw(number / fps))
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            start, end = writer.next_samples()
+            room = noise.integers(-_ROOM_TONE, _ROOM_TONE, (end - start, CHANNELS), dtype=np.int16)
+            writer.write(picture.reformat(format="yuv420p"), room)
+    return path
+
+
+def draw_portrait(path: Path, *, width: int = 640, height: int = 480, seed: int = 1) -> Path:
+    """Write a PNG of the same face, for image inputs."""
+    Actor(width, height, seed).draw(0.0).save(path, format="PNG")
+    return path
+
+
+def speak_line(
+    path: Path,
+    *,
+    seconds: float | None = None,
+    text: str = _GREETING,
+    voice: str = "sandbox",
+) -> Path:
+    """Write a WAV of a spoken line.
+
+    Args:
+        path: The file to write.
+        seconds: Exact length, padded with silence or cut; `None` means as long as it is.
+        text: What is said.
+        voice: Any voice id.
+
+    """
+    spoken_seconds = speak(text, voice, path)
+    if seconds is not None and seconds != spoken_seconds:
+        samples, rate = read_wav(path)
+        padding = silence(max(0.0, seconds - spoken_seconds) + 1 / rate, rate)
+        write_wav(path, np.concatenate([samples, padding])[: round(seconds * rate)], rate)
+    return path
+
+
+def tone(path: Path, *, seconds: float, hertz: float, rate: int = SAMPLE_RATE) -> Path:
+    """Write a WAV of a steady tone, which is easy to find again in an output."""
+    write_wav(path, sine(seconds, hertz, rate), rate)
+    return path

@@ -1,0 +1,143 @@
+"""Look at an input as the service does before it accepts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lipsync_async.sandbox.media.problems import (
+    AUDIO_INVALID,
+    METADATA_MISSING,
+    RESOLUTION_UNSUPPORTED,
+    VALIDATION_FAILED,
+    VIDEO_INVALID,
+    MediaError,
+)
+from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media, translated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import av
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Source: contract section 5.3. A portrait video may be as large as a landscape one.
+_MAX_LONG_SIDE = 4096
+_MAX_SHORT_SIDE = 2160
+_QUARTER_TURNS = (90, -90)
+
+_INVALID = {
+    "video": VIDEO_INVALID,
+    "audio": AUDIO_INVALID,
+    "image": VALIDATION_FAILED,
+}
+# What libav calls the containers of JPEG, PNG and WebP (contract section 5.3).
+_PICTURE_FORMATS = frozenset({"image2", "jpeg_pipe", "png_pipe", "webp_pipe"})
+
+
+@attrs.frozen(slots=True)
+class MediaInfo:
+    """Hold what is known about one media file.
+
+    Args:
+        kind: `video`, `audio` or `image`.
+        duration: Seconds; `None` for an image.
+        width: Pixels as shown, after rotation; `None` for audio.
+        height: Pixels as shown, after rotation; `None` for audio.
+        fps: Average frames per second; `None` unless it is a video.
+
+    """
+
+    kind: str
+    duration: float | None
+    width: int | None
+    height: int | None
+    fps: float | None
+
+
+def probe(path: Path, kind: str) -> MediaInfo:
+    """Return a file's properties, or refuse it as the service does.
+
+    One frame is decoded, so that a file with a good head and a damaged body is found.
+
+    Args:
+        path: The file.
+        kind: What the slot demands: `video`, `audio` or `image`.
+
+    Raises:
+        MediaError: The file is damaged or of another kind, states no length or rate, or
+            is too large. Its code is the service's.
+
+    """
+    code = _INVALID[kind]
+    with translated(code, path), open_media(path) as container:
+        if kind == "audio":
+            return _audio(container, path)
+        info, is_picture = _visual(container, path, code)
+        if is_picture is not (kind == "image"):
+            raise MediaError(code, f"{path.name} is not {_ARTICLED[kind]}.")
+        return info
+
+
+_ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
+
+
+def _audio(container: InputContainer, path: Path) -> MediaInfo:
+    """Return the properties of the first audio stream."""
+    if not container.streams.audio:
+        raise MediaError(AUDIO_INVALID, f"{path.name} has no audio stream.")
+    stream = container.streams.audio[0]
+    if next(container.decode(stream), None) is None:
+        raise MediaError(AUDIO_INVALID, f"{path.name} holds no sound.")
+    return MediaInfo("audio", _seconds(container, stream, path), None, None, None)
+
+
+def _visual(container: InputContainer, path: Path, code: str) -> tuple[MediaInfo, bool]:
+    """Return the properties of the first video stream, and whether it is a picture."""
+    if not container.streams.video:
+        raise MediaError(code, f"{path.name} has no video stream.")
+    stream = container.streams.video[0]
+    _refuse_large(stream.width, stream.height)
+    frame = next(container.decode(stream), None)
+    if frame is None:
+        raise MediaError(code, f"{path.name} holds no picture.")
+    width, height = _shown_size(frame)
+    if container.format.name in _PICTURE_FORMATS:
+        return MediaInfo("image", None, width, height, None), True
+    rate = stream.average_rate
+    if not rate:
+        raise MediaError(METADATA_MISSING, f"{path.name} states no frame rate.")
+    seconds = _seconds(container, stream, path)
+    return MediaInfo("video", seconds, width, height, float(rate)), False
+
+
+def _refuse_large(width: int, height: int) -> None:
+    """Stop before a picture is decoded that would fill the memory."""
+    if max(width, height) > _MAX_LONG_SIDE or min(width, height) > _MAX_SHORT_SIDE:
+        raise MediaError(
+            RESOLUTION_UNSUPPORTED,
+            f"{width}x{height} is more than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}.",
+        )
+
+
+def _shown_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Return width and height as a viewer sees them."""
+    if frame.rotation in _QUARTER_TURNS:
+        return frame.height, frame.width
+    return frame.width, frame.height
+
+
+def _seconds(
+    container: InputContainer,
+    stream: AudioStream | VideoStream,
+    path: Path,
+) -> float:
+    """Return the stated length of a stream, else of its file."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration:
+        return container.duration / MICROSECONDS
+    raise MediaError(METADATA_MISSING, f"{path.name} states no duration.")

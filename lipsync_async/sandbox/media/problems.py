@@ -1,0 +1,37 @@
+"""What can go wrong with media, in the service's own words."""
+
+from __future__ import annotations
+
+# Source of every code: contract section 4.3.
+VIDEO_INVALID = "generation_input_video_invalid"
+AUDIO_INVALID = "generation_input_audio_invalid"
+SEGMENTS_INVALID = "generation_input_segments_invalid"
+TRIM_INVALID = "generation_input_trim_invalid"
+RESOLUTION_UNSUPPORTED = "generation_input_resolution_unsupported"
+METADATA_MISSING = "generation_media_metadata_missing"
+PIPELINE_FAILED = "generation_pipeline_failed"
+# Also for pictures that cannot be read: the catalogue has no code of their own.
+VALIDATION_FAILED = "generation_input_validation_failed"
+
+
+class MediaError(Exception):
+    """Report media that the service would refuse.
+
+    Args:
+        code: The service's error code, such as `generation_input_video_invalid`.
+        message: What is wrong, for people.
+
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep both; `args` holds them too, so that the error pickles."""
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class RenderCancelledError(Exception):
+    """Report that a render stopped because it was asked to; nothing is left on disk."""

@@ -1,0 +1,37 @@
+"""Open media files, and tell codec errors in the service's words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from lipsync_async.sandbox.media.problems import MediaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from av.container import InputContainer
+
+# Two threads wherever a codec takes a number: fast on small machines, and a fixed number
+# is what makes a render's bytes repeatable.
+THREADS = 2
+MICROSECONDS = 1_000_000  # libav counts the length of a whole file in them
+
+
+@contextmanager
+def translated(code: str, path: Path) -> Iterator[None]:
+    """Turn any codec error inside into a `MediaError` with `code`."""
+    try:
+        yield
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(code, f"{path.name} cannot be read: {reason}.") from error
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open a file for reading; tags in strange encodings are no reason to fail."""
+    return av.open(str(path), "r", metadata_errors="replace")

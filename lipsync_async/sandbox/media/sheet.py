@@ -1,0 +1,88 @@
+"""Show a video on one page: evenly spaced frames with their times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from lipsync_async.sandbox.media.frames import FrameReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CELL_WIDTH = 320
+_GAP = 14
+_HEADER = 46
+_CORNER = 8
+_PAGE = "#16181d"
+_TEXT = "#f2f4f8"
+_MUTED = "#9aa3b2"
+_LABEL = "#000000b0"
+
+
+def contact_sheet(video: Path, png: Path, *, columns: int = 4, rows: int = 3) -> Path:
+    """Write a PNG with evenly spaced frames of a video, each with its time.
+
+    Args:
+        video: The video.
+        png: The file to write.
+        columns: Frames side by side.
+        rows: Lines of frames.
+
+    Raises:
+        MediaError: The video cannot be read.
+
+    """
+    with FrameReader(video) as frames:
+        cells = columns * rows
+        # The middle of each of `cells` equal parts: neither a black start nor the end.
+        numbers = [(2 * cell + 1) * frames.count // (2 * cells) for cell in range(cells)]
+        pictures = [_cell(frames, number) for number in numbers]
+        seconds = float(frames.count / frames.rate)
+        rate = float(frames.rate)
+    step_x, step_y = _CELL_WIDTH + _GAP, pictures[0].height + _GAP
+    page = Image.new("RGB", (columns * step_x + _GAP, rows * step_y + _HEADER), _PAGE)
+    for place, picture in enumerate(pictures):
+        corner = _GAP + place % columns * step_x, _HEADER + place // columns * step_y
+        page.paste(picture, corner, _rounded(picture.size))
+    _write_header(page, video.name, f"{seconds:.2f} s    {rate:g} fps")
+    page.save(png, format="PNG")
+    return png
+
+
+def _cell(frames: FrameReader, number: int) -> Image.Image:
+    """Return one frame, small, with its time in a corner."""
+    picture = Image.fromarray(frames.frame(number).to_ndarray(format="rgb24"))
+    height = max(1, round(picture.height * _CELL_WIDTH / picture.width))
+    picture = picture.resize((_CELL_WIDTH, height), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    font = ImageFont.load_default(15)
+    text = clock_text(float(number / frames.rate))
+    place = (12, height - 12)
+    left, top, right, bottom = draw.textbbox(place, text, font=font, anchor="ls")
+    draw.rounded_rectangle((left - 6, top - 5, right + 6, bottom + 5), 5, fill=_LABEL)
+    draw.text(place, text, font=font, anchor="ls", fill=_TEXT)
+    return picture
+
+
+def clock_text(seconds: float) -> str:
+    """Return a time as minutes, seconds and hundredths."""
+    minutes, hundredths = divmod(round(seconds * 100), 6000)
+    return f"{minutes}:{hundredths / 100:05.2f}"
+
+
+def _write_header(page: Image.Image, name: str, facts: str) -> None:
+    """Write the file's name to the left and its facts to the right."""
+    draw = ImageDraw.Draw(page)
+    middle = _HEADER / 2
+    draw.text((_GAP, middle), name, font=ImageFont.load_default(19), anchor="lm", fill=_TEXT)
+    right = page.width - _GAP
+    draw.text((right, middle), facts, font=ImageFont.load_default(15), anchor="rm", fill=_MUTED)
+
+
+def _rounded(size: tuple[int, int]) -> Image.Image:
+    """Return a mask with soft corners."""
+    mask = Image.new("L", size, 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), _CORNER, fill=255)
+    return mask

@@ -1,0 +1,215 @@
+"""Decide which source frame, and whose sound, every output frame has.
+
+Everything here is pure: no codec, no file, no clock. V is the video's length and A the
+audio's. `bounce`, `loop` and `remap` last A; `cut_off` lasts min(V, A); `silence` lasts
+max(V, A). Lengths are rounded to the frame grid, and an output has at least one frame.
+
+Source: contract sections 3.3 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lipsync_async._words import SyncMode
+from lipsync_async.sandbox.media.problems import (
+    SEGMENTS_INVALID,
+    VALIDATION_FAILED,
+    MediaError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from fractions import Fraction
+
+# The audio rate of every output. Faster audio is brought down to it (contract section
+# 5.3); slower audio is brought up, so that sounds of any origin fit into one stream.
+SAMPLE_RATE = 48_000
+
+
+@attrs.frozen(slots=True)
+class Window:
+    """Hold one segment as the plan sees it.
+
+    Args:
+        start: First second of the window in the video.
+        end: Second at which the window ends; equal to `start` means no effect.
+        audio_seconds: Length of the segment's audio after cropping.
+        sync_mode: How the window's frames are fitted to that audio.
+
+    """
+
+    start: float
+    end: float
+    audio_seconds: float
+    sync_mode: str
+
+
+@attrs.frozen(slots=True)
+class Span:
+    """Hold a run of output frames that share one sound.
+
+    Args:
+        frames: The source frame of each output frame.
+        window: Number of the window whose audio is heard from its beginning; `None`
+            means that the video's own audio goes on.
+
+    """
+
+    frames: Sequence[int]
+    window: int | None
+
+
+def index_map(mode: str, frames: int, fps: Fraction, audio_seconds: float) -> list[int]:
+    """Return the source frame of each output frame.
+
+    Args:
+        mode: A sync_mode, such as `bounce`.
+        frames: Number of source frames, at least 1.
+        fps: Frames per second of source and output.
+        audio_seconds: Length of the audio.
+
+    Returns:
+        One source frame number, from 0 to `frames` - 1, for each output frame.
+
+    Raises:
+        MediaError: The mode is not one of the five.
+
+    """
+    rule = _RULES.get(mode)
+    if rule is None:
+        known = ", ".join(_RULES)
+        raise MediaError(VALIDATION_FAILED, f"sync_mode {mode!r} is not one of {known}.")
+    return rule(frames, frame_count(audio_seconds, fps))
+
+
+def frame_count(seconds: float, fps: Fraction) -> int:
+    """Return how many frames come nearest to a length, at least one."""
+    return max(1, round(seconds * fps))
+
+
+def sample_position(frame: int, fps: Fraction) -> int:
+    """Return the audio sample at which an output frame begins."""
+    return round(frame / fps * SAMPLE_RATE)
+
+
+def output_seconds(
+    mode: str,
+    video_seconds: float,
+    audio_seconds: float,
+    *,
+    is_image: bool = False,
+) -> float:
+    """Return how long the output will be, before it is rounded to the frame grid.
+
+    Args:
+        mode: A sync_mode; ignored for an image.
+        video_seconds: Length of the video; ignored for an image.
+        audio_seconds: Length of the audio.
+        is_image: Whether the visual input is a still picture.
+
+    """
+    if is_image or mode not in {SyncMode.CUT_OFF, SyncMode.SILENCE}:
+        return audio_seconds
+    if mode == SyncMode.CUT_OFF:
+        return min(video_seconds, audio_seconds)
+    return max(video_seconds, audio_seconds)
+
+
+def plan_segments(frames: int, fps: Fraction, windows: Sequence[Window]) -> list[Span]:
+    """Return the spans of a video whose windows are dubbed; its length never changes.
+
+    Outside every window the video keeps its own frames and its own audio. Inside, the
+    frames follow the window's sync_mode; where the audio is shorter than the window, the
+    picture goes on from where it stands and the rest is silent.
+
+    Args:
+        frames: Number of source frames.
+        fps: Frames per second.
+        windows: The segments, in any order.
+
+    Raises:
+        MediaError: A window ends beyond the video, ends before it starts, or overlaps
+            another one.
+
+    """
+    spans: list[Span] = []
+    cursor = 0
+    for first, last, number in sorted(_grid(frames, fps, windows)):
+        if first < cursor:
+            raise MediaError(SEGMENTS_INVALID, f"segments[{number}] overlaps another segment.")
+        if first > cursor:
+            spans.append(Span(range(cursor, first), None))
+        spans.append(Span(_window_frames(windows[number], first, last, fps), number))
+        cursor = last
+    if cursor < frames:
+        spans.append(Span(range(cursor, frames), None))
+    return spans
+
+
+def _grid(
+    frames: int,
+    fps: Fraction,
+    windows: Sequence[Window],
+) -> list[tuple[int, int, int]]:
+    """Return first frame, end frame and number of every window that has any effect."""
+    cells: list[tuple[int, int, int]] = []
+    # People round to the video's stated length; one frame too far is not a mistake.
+    limit = float((frames + 1) / fps)
+    for number, window in enumerate(windows):
+        if not 0 <= window.start <= window.end <= limit:
+            raise MediaError(
+                SEGMENTS_INVALID,
+                f"segments[{number}] runs from {window.start:g} s to {window.end:g} s, "
+                f"but the video lasts {float(frames / fps):.2f} s.",
+            )
+        first, last = (min(round(second * fps), frames) for second in (window.start, window.end))
+        if first < last:
+            cells.append((first, last, number))
+    return cells
+
+
+def _window_frames(window: Window, first: int, last: int, fps: Fraction) -> list[int]:
+    """Return the source frames of one window, exactly as many as it is long."""
+    length = last - first
+    mapped = index_map(window.sync_mode, length, fps, window.audio_seconds)[:length]
+    following = range(mapped[-1] + 1, mapped[-1] + 1 + length - len(mapped))
+    return [first + min(index, length - 1) for index in (*mapped, *following)]
+
+
+def _bounce(frames: int, audio_frames: int) -> list[int]:
+    """Play forwards and backwards; no frame is shown twice at a turning point."""
+    period = max(1, 2 * frames - 2)
+    return [min(index % period, period - index % period) for index in range(audio_frames)]
+
+
+def _loop(frames: int, audio_frames: int) -> list[int]:
+    """Start again after the last frame."""
+    return [index % frames for index in range(audio_frames)]
+
+
+def _cut_off(frames: int, audio_frames: int) -> list[int]:
+    """End with whichever ends first."""
+    return list(range(min(frames, audio_frames)))
+
+
+def _silence(frames: int, audio_frames: int) -> list[int]:
+    """Show every frame, then hold the last one for as long as somebody speaks."""
+    return [min(index, frames - 1) for index in range(max(frames, audio_frames))]
+
+
+def _remap(frames: int, audio_frames: int) -> list[int]:
+    """Spread the frames evenly over the audio."""
+    return [index * frames // audio_frames for index in range(audio_frames)]
+
+
+_RULES: dict[str, Callable[[int, int], list[int]]] = {
+    SyncMode.BOUNCE: _bounce,
+    SyncMode.LOOP: _loop,
+    SyncMode.CUT_OFF: _cut_off,
+    SyncMode.SILENCE: _silence,
+    SyncMode.REMAP: _remap,
+}

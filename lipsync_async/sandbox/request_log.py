@@ -1,0 +1,295 @@
+"""Every request that reached the sandbox, to look at and to assert about.
+
+The log is bounded twice: it keeps the newest entries only, and the first bytes of each
+body only, so that a day of uploads does not fill the memory. Secrets are masked before
+they are stored.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from json import dumps, loads
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_SECRET_HEADERS = frozenset({"x-api-key", "authorization", "proxy-authorization", "cookie"})
+_MASK = "***"
+
+_KEPT_BODY_BYTES = 65_536  # any JSON body of the API fits; uploads are cut
+_SHOWN_FITS = 10  # entries that a failed assertion lists, so that it stays readable
+_SHOWN_NEAR = 3
+_NOTHING = object()
+
+
+@attrs.define(slots=True)
+class Entry:
+    """Hold one request as it arrived.
+
+    Attributes:
+        number: Its place since the log was cleared, from 1.
+        method: HTTP method.
+        path: Path without the query.
+        query: Query parameters in order, repeated names included.
+        headers: Header fields, names in lower case, secrets masked.
+        body: The first 64 KiB of the body.
+        body_size: Bytes that the whole body had.
+        time: When it arrived, in seconds of the sandbox's clock.
+        status: Status of the answer; `None`: not answered (yet).
+
+    """
+
+    number: int
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: dict[str, str]
+    body: bytes = attrs.field(repr=False)
+    body_size: int
+    time: float
+    status: int | None = None
+
+    @property
+    def json(self) -> Any:
+        """The decoded JSON body; `None` where it is none."""
+        if not self.body:
+            return None
+        try:
+            return loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    def __str__(self) -> str:
+        query = "?" + "&".join(f"{name}={value}" for name, value in self.query)
+        answer = "no answer" if self.status is None else str(self.status)
+        return f"#{self.number} {self.method} {self.path}{query.rstrip('?')} -> {answer}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as JSON data; a body that is no JSON comes as text."""
+        decoded = self.json
+        text = self.body.decode(errors="replace") or None
+        return {
+            "number": self.number,
+            "method": self.method,
+            "path": self.path,
+            "query": [list(pair) for pair in self.query],
+            "headers": self.headers,
+            "body": text if decoded is None else decoded,
+            "bodySize": self.body_size,
+            "time": self.time,
+            "status": self.status,
+        }
+
+
+@attrs.frozen(slots=True)
+class _Wanted:
+    """Hold what a search looks for; `None` is content with anything."""
+
+    method: str | None
+    path: str | None
+    json: Any
+    query: Mapping[str, Any] | None
+
+    def __str__(self) -> str:
+        json = "" if self.json is None else f" with json {dumps(self.json, default=repr)}"
+        query = "" if self.query is None else f" with query {dict(self.query)!r}"
+        return f"{self.method or 'any method'} {self.path or 'any path'}{json}{query}"
+
+    def fits(self, entry: Entry) -> bool:
+        return next(self.differences(entry), None) is None
+
+    def differences(self, entry: Entry) -> Iterator[str]:
+        """Yield in which places an entry is not what is looked for, the cheap ones first."""
+        if self.method is not None and self.method.upper() != entry.method:
+            yield _difference("method", self.method, entry.method)
+        if self.path is not None and not fnmatchcase(entry.path, self.path):
+            yield _difference("path", self.path, entry.path)
+        if self.query is not None:
+            yield from _query_differences(self.query, entry.query)
+        if self.json is not None:
+            yield from _json_differences(self.json, entry.json, "json")
+
+
+def _difference(place: str, wanted: Any, found: Any) -> str:
+    shown = "nothing there" if found is _NOTHING else f"found {found!r:.200}"
+    return f"{place}: wanted {wanted!r:.200}, {shown}"
+
+
+def _query_differences(
+    wanted: Mapping[str, Any], query: Iterable[tuple[str, str]]
+) -> Iterator[str]:
+    pairs = list(query)
+    for name, value in wanted.items():
+        values = [found for key, found in pairs if key == name]
+        # A list asks for all values of a repeated name in order, a text for one of them.
+        fits = values == value if isinstance(value, list) else value in values
+        if not fits:
+            yield _difference(f"query.{name}", value, values or _NOTHING)
+
+
+def _json_differences(wanted: Any, found: Any, place: str) -> Iterator[str]:
+    """Compare by subset: objects may hold more than is wanted, lists may not."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name, value in wanted.items():
+            yield from _json_differences(value, found.get(name, _NOTHING), f"{place}.{name}")
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for index, (value, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _json_differences(value, other, f"{place}[{index}]")
+    elif wanted != found:
+        yield _difference(place, wanted, found)
+
+
+class RequestLog:
+    """Keep the newest requests, find them, and assert about them.
+
+    A search takes a method, a path (exact or a glob), a subset of the JSON body (objects
+    may hold more; lists must have the same length) and a subset of the query (a text must
+    be among the values of its name; a list must be all of them). What is `None` does not
+    matter.
+
+    Args:
+        max_entries: Requests to keep; older ones are forgotten.
+
+    """
+
+    def __init__(self, max_entries: int = 10_000) -> None:
+        self._entries: deque[Entry] = deque(maxlen=max_entries)
+        self._recorded = 0
+
+    def record(  # noqa: PLR0913 - one argument per part of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        time: float = 0.0,
+    ) -> Entry:
+        """Log a request; set `status` on the entry returned when it is answered."""
+        self._recorded += 1
+        entry = Entry(
+            number=self._recorded,
+            method=method.upper(),
+            path=path,
+            query=list(query),
+            headers=_masked(headers or {}),
+            body=body[:_KEPT_BODY_BYTES],
+            body_size=len(body),
+            time=time,
+        )
+        self._entries.append(entry)
+        return entry
+
+    def clear(self) -> None:
+        """Forget every request and number the next one 1."""
+        self._entries.clear()
+        self._recorded = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<RequestLog {len(self)} of {self._recorded} requests>"
+
+    def find(
+        self,
+        method: str | None = None,
+        path: str | None = None,
+        *,
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> list[Entry]:
+        """Return the entries that fit, oldest first."""
+        return self._find(_Wanted(method, path, json, query))
+
+    def count(
+        self,
+        method: str | None = None,
+        path: str | None = None,
+        *,
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Count the entries that fit."""
+        return len(self._find(_Wanted(method, path, json, query)))
+
+    def assert_count(
+        self,
+        expected: int,
+        method: str | None = None,
+        path: str | None = None,
+        *,
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> list[Entry]:
+        """Return the entries that fit, if they are as many as expected.
+
+        Raises:
+            AssertionError: They are not; says what came close and where it differs.
+
+        """
+        wanted = _Wanted(method, path, json, query)
+        found = self._find(wanted)
+        if len(found) != expected:
+            raise AssertionError(
+                self._report(str(expected), wanted, found, is_too_few=len(found) < expected)
+            )
+        return found
+
+    def assert_any(
+        self,
+        method: str | None = None,
+        path: str | None = None,
+        *,
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> list[Entry]:
+        """Return the entries that fit, at least one.
+
+        Raises:
+            AssertionError: There is none; says what came close and where it differs.
+
+        """
+        wanted = _Wanted(method, path, json, query)
+        found = self._find(wanted)
+        if not found:
+            raise AssertionError(self._report("at least 1", wanted, found))
+        return found
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return all entries as JSON data, oldest first."""
+        return [entry.to_json() for entry in self._entries]
+
+    def _find(self, wanted: _Wanted) -> list[Entry]:
+        return [entry for entry in self._entries if wanted.fits(entry)]
+
+    def _report(
+        self, expected: str, wanted: _Wanted, found: list[Entry], *, is_too_few: bool = True
+    ) -> str:
+        heading = f"expected {expected} of {wanted}; found {len(found)} of {len(self)} requests."
+        fits = [f"  fits: {entry}" for entry in found[:_SHOWN_FITS]]
+        near = self._nearest(wanted) if is_too_few else []
+        return "\n".join([heading, *fits, *near])
+
+    def _nearest(self, wanted: _Wanted) -> list[str]:
+        judged = [(list(wanted.differences(entry)), entry) for entry in self._entries]
+        misses = sorted((miss for miss in judged if miss[0]), key=lambda miss: len(miss[0]))
+        return [
+            line
+            for differences, entry in misses[:_SHOWN_NEAR]
+            for line in (f"  near: {entry}", *(f"    {each}" for each in differences))
+        ]
+
+
+def _masked(headers: Mapping[str, str]) -> dict[str, str]:
+    lowered = ((name.lower(), value) for name, value in headers.items())
+    return {name: _MASK if name in _SECRET_HEADERS else value for name, value in lowered}

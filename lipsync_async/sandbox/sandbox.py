@@ -1,0 +1,302 @@
+"""The sandbox as Python users hold it: build it, enter it, look into it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from lipsync_async.sandbox.clock import Calendar, RealClock
+from lipsync_async.sandbox.faults import Faults
+from lipsync_async.sandbox.files import HostedFiles
+from lipsync_async.sandbox.folder import Folder
+from lipsync_async.sandbox.jobs import JobTable
+from lipsync_async.sandbox.links import Links
+from lipsync_async.sandbox.media.engines import engines
+from lipsync_async.sandbox.memory import MEMORY_URL, MemoryDoor
+from lipsync_async.sandbox.notifier import Notifier
+from lipsync_async.sandbox.outside import Outside
+from lipsync_async.sandbox.request_log import RequestLog
+from lipsync_async.sandbox.rules.limits import Allowance, MinuteWindow, allowance
+from lipsync_async.sandbox.rules.progression import Progression
+from lipsync_async.sandbox.runner import Runner
+from lipsync_async.sandbox.server import Server
+from lipsync_async.sandbox.service import Service
+from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX, Settings
+from lipsync_async.sandbox.state import State
+from lipsync_async.sandbox.studio import PlaceholderStudio, Studio
+from lipsync_async.sandbox.tasks import Tasks
+from lipsync_async.sandbox.uploads import Uploads
+from lipsync_async.sandbox.webhook_sender import Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+    from types import TracebackType
+
+    from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+
+# Virtual time begins here, so that a seed gives the same dates in every run.
+_VIRTUAL_EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+class Sandbox:
+    """Run a lip-sync service on this machine.
+
+    `async with Sandbox() as sandbox:` serves on a free port. With a `VirtualClock` no
+    socket is opened: `transport()` reaches the same service in memory, where hours of
+    jobs take milliseconds.
+
+    Args:
+        seed: Decides ids, keys, chances and bytes.
+        plan: The account's plan, which sets its limits (`free` … `scale`,
+            `enterprise:N`); `None`: no limits.
+        progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `manual` or
+            `real`. It names the earliest moments; where media are rendered, COMPLETED
+            also waits for the file. A create may choose its own by the header
+            `x-sandbox-progression`.
+        render: Make real media, if the `sandbox` extra is installed; otherwise every
+            output is one small placeholder, and inputs are not looked at.
+        api_key: The key to let in; `None`: minted from the seed.
+        host: Address to listen on.
+        port: Port to listen on; 0: a free one.
+        clock: `None`: the computer's clock.
+        speed: Sandbox seconds in a real second; not for a `clock` of your own.
+        concurrency: Generations at once, instead of the plan's; `None`: the plan's.
+        creates_per_minute: As above.
+        requests_per_minute: All other requests, as above.
+        allowed_hosts: Hosts besides loopback from which media are fetched and to which
+            webhooks are sent.
+        link_lifetime: Seconds that an output URL works; `None`: for ever.
+        placeholder_size: Bytes of an output that is not rendered.
+        max_file_bytes: Most bytes of an uploaded or fetched file.
+        plan_file_bytes: Most bytes of an uploaded file on the account's plan.
+        retry_after_seconds: `retryAfterSeconds` of the concurrency 429.
+        projects: Ids of the projects that exist.
+
+    Raises:
+        ValueError: The key looks live, or an argument is none that the sandbox knows.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword per thing that may be set
+        self,
+        seed: int = 1,
+        *,
+        plan: str | None = None,
+        progression: str | Progression = "real",
+        render: bool = True,
+        api_key: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: VirtualClock | None = None,
+        speed: float = 1.0,
+        concurrency: int | None = None,
+        creates_per_minute: int | None = None,
+        requests_per_minute: int | None = None,
+        allowed_hosts: Iterable[str] = (),
+        link_lifetime: float | None = None,
+        placeholder_size: int = 1024,
+        max_file_bytes: int = 5 * 1024**3,
+        plan_file_bytes: int | None = None,
+        retry_after_seconds: float = 30.0,
+        projects: Iterable[str] = (),
+    ) -> None:
+        """Set everything up; nothing is opened before the sandbox is entered."""
+        chance = Random(seed)
+        found = engines()
+        settings = Settings(
+            seed=seed,
+            api_key=_checked_key(api_key or f"sandbox-{chance.getrandbits(128):032x}"),
+            webhook_secret=f"whsec_{chance.getrandbits(256):064x}",
+            progression=Progression.of(progression),
+            allowance=_merged(plan, concurrency, creates_per_minute, requests_per_minute),
+            renders=render and found["video"].startswith("pyav"),
+            allowed_hosts=frozenset(allowed_hosts),
+            link_lifetime=link_lifetime,
+            placeholder_size=placeholder_size,
+            max_file_bytes=max_file_bytes,
+            plan_file_bytes=plan_file_bytes,
+            retry_after_seconds=retry_after_seconds,
+            projects=frozenset(projects),
+        )
+        self._host, self._port = host, port
+        self._virtual_clock = clock
+        self._real_clock = RealClock(speed)
+        self._folder, self._tasks = Folder(), Tasks()
+        self._outside = Outside(settings.allowed_hosts, settings.max_file_bytes)
+        self._state = self._build(settings, chance, found)
+        self._service = Service(self._state)
+        self._uploads = Uploads(self._folder, settings.max_file_bytes)
+        self._server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL of the service; known once the sandbox is entered."""
+        return self._state.links.base_url
+
+    @property
+    def api_key(self) -> str:
+        """The key that is let in."""
+        return self._state.settings.api_key
+
+    @property
+    def webhook_secret(self) -> str:
+        """The secret that signs webhooks."""
+        return self._state.settings.webhook_secret
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong; add to it."""
+        return self._state.faults
+
+    @property
+    def requests(self) -> RequestLog:
+        """Every request that arrived, the controls' own left out."""
+        return self._state.requests
+
+    @property
+    def inbox(self) -> Inbox:
+        """The webhooks that arrived at `/__sandbox/inbox`."""
+        return self._state.inbox
+
+    @property
+    def jobs(self) -> JobTable:
+        """Every generation; `move` changes one by hand."""
+        return self._state.jobs
+
+    def host_file(self, path: str | PathLike[str]) -> str:
+        """Serve a local file, and return its URL for use as an input.
+
+        Args:
+            path: The file; it is read from there whenever it is asked for.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+
+        """
+        file = Path(path).resolve()
+        if not file.is_file():
+            raise FileNotFoundError(f"{path} is no file.")
+        return self._state.files.host(file)
+
+    def transport(self) -> MemoryTransport:
+        """Return a transport that reaches this sandbox in memory, on its virtual clock.
+
+        Raises:
+            ValueError: The sandbox has no virtual clock.
+
+        """
+        if self._virtual_clock is None:
+            raise ValueError("this sandbox is on a socket; use Sandbox(clock=VirtualClock()).")
+        return MemoryDoor(self._service, self._uploads, self._virtual_clock).transport()
+
+    async def __aenter__(self) -> Self:
+        """Listen, unless the clock is virtual.
+
+        Raises:
+            OSError: The port cannot be had.
+
+        """
+        if self._virtual_clock is None:
+            self._server = Server(self._service, self._uploads, self._real_clock)
+            self._state.links.base_url = await self._server.start(self._host, self._port)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End every request and every job; leave no task, socket or file behind."""
+        if self._server is not None:
+            await self._server.aclose()
+        self._state.studio.close()
+        self._real_clock.close()
+        await self._tasks.aclose()
+        await self._outside.aclose()
+        self._folder.close()
+
+    def __repr__(self) -> str:
+        where = self.url if self._virtual_clock is None else "in memory"
+        return f"<Sandbox {where or 'not entered'} {self.jobs!r}>"
+
+    def _build(self, settings: Settings, chance: Random, found: dict[str, str]) -> State:
+        clock = self._virtual_clock or self._real_clock
+        calendar = Calendar(clock, _VIRTUAL_EPOCH if self._virtual_clock else time.time())
+        base_url = MEMORY_URL if self._virtual_clock else ""
+        links = Links(base_url, settings.webhook_secret, clock, settings.link_lifetime)
+        files, jobs = HostedFiles(links), JobTable(clock)
+        studio = self._studio(settings, files, found)
+        inbox = Inbox(settings.webhook_secret)
+        notifier = Notifier(
+            secret=settings.webhook_secret,
+            clock=clock,
+            calendar=calendar,
+            links=links,
+            outside=self._outside,
+            inbox=inbox,
+            tasks=self._tasks,
+        )
+        jobs.on_end = notifier.tell
+        return State(
+            settings=settings,
+            folder=self._folder,
+            clock=clock,
+            calendar=calendar,
+            chance=chance,
+            jobs=jobs,
+            runner=Runner(jobs, clock, studio),
+            studio=studio,
+            links=links,
+            files=files,
+            faults=Faults(settings.seed),
+            requests=RequestLog(),
+            inbox=inbox,
+            creates=MinuteWindow(settings.allowance.creates_per_minute),
+            others=MinuteWindow(settings.allowance.requests_per_minute),
+        )
+
+    def _studio(self, settings: Settings, files: HostedFiles, found: dict[str, str]) -> Studio:
+        if not settings.renders:
+            return PlaceholderStudio(settings.placeholder_size, found)
+        # Only here, because it loads codecs that not every installation has.
+        from lipsync_async.sandbox.rendering import RenderingStudio  # noqa: PLC0415
+
+        return RenderingStudio(
+            files=files,
+            folder=self._folder,
+            outside=self._outside,
+            tasks=self._tasks,
+            clock=self._virtual_clock or self._real_clock,
+            engines=found,
+        )
+
+
+def _checked_key(api_key: str) -> str:
+    if api_key.startswith(LIVE_KEY_PREFIX):
+        raise ValueError(
+            "this api_key looks like one of the real service; leave it out and use the "
+            "sandbox's own.",
+        )
+    return api_key
+
+
+def _merged(
+    plan: str | None,
+    concurrency: int | None,
+    creates_per_minute: int | None,
+    requests_per_minute: int | None,
+) -> Allowance:
+    """Return the plan's limits with what was set by hand put over them."""
+    by_hand = {
+        "concurrency": concurrency,
+        "creates_per_minute": creates_per_minute,
+        "requests_per_minute": requests_per_minute,
+    }
+    told = {name: limit for name, limit in by_hand.items() if limit is not None}
+    return attrs.evolve(allowance(plan), **told)

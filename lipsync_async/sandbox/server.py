@@ -1,0 +1,211 @@
+"""The door on a socket; nothing else in the sandbox knows an HTTP framework."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import anyio
+from aiohttp import BodyPartReader, MultipartReader, web
+
+from lipsync_async.sandbox.rules.refusals import Refusal, bad_request, too_large
+from lipsync_async.sandbox.service import refused
+from lipsync_async.sandbox.uploads import MOST_TEXT_BYTES, FormBuilder
+from lipsync_async.sandbox.wire import Cut, FileSlice, Form, Incoming, Outgoing, StoredFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from lipsync_async.sandbox.clock import Clock
+    from lipsync_async.sandbox.service import Service
+    from lipsync_async.sandbox.uploads import Uploads
+
+_CHUNK_BYTES = 262_144
+_SLOW_PIECES = 10
+_MOST_BODY_BYTES = 16 * 1024 * 1024  # of JSON; a long list of bounding boxes is the largest
+_LONGEST_LINE = 65_536  # a list of a hundred ids fits several times
+# How long requests that hang may delay the end; the framework waits for each stage.
+_FAREWELL_SECONDS = 0.05
+
+
+class Server:
+    """Serve on a TCP port.
+
+    Args:
+        service: Answers the requests.
+        uploads: Takes the files that they bring.
+        clock: Paces slow bodies.
+
+    """
+
+    def __init__(self, service: Service, uploads: Uploads, clock: Clock) -> None:
+        """Open nothing yet."""
+        self._service = service
+        self._uploads = uploads
+        self._clock = clock
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen, and return the base URL.
+
+        Raises:
+            OSError: The port cannot be had.
+
+        """
+        server = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            max_line_size=_LONGEST_LINE,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=_FAREWELL_SECONDS)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError:
+            await self.aclose()
+            raise
+        found: int = self._runner.addresses[0][1]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+        return f"http://{shown}:{found}"
+
+    async def aclose(self) -> None:
+        """Stop listening, and end every request that still runs."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            outgoing = await self._service.handle(await self._read(request))
+        except Refusal as refusal:
+            outgoing = refused(refusal)
+        except Cut:
+            return _cut(request)
+        if isinstance(outgoing.body, bytes) and not outgoing.breaks_off and not outgoing.seconds:
+            return web.Response(
+                status=outgoing.status,
+                body=outgoing.body,
+                headers={"Content-Type": outgoing.content_type, **outgoing.headers},
+            )
+        return await self._stream(request, outgoing)
+
+    async def _read(self, request: web.BaseRequest) -> Incoming:
+        url = request.rel_url
+        query = parse_qsl(url.raw_query_string, keep_blank_values=True) if url.query_string else ()
+        incoming = Incoming(request.method, url.raw_path, query, request.headers)
+        if not request.can_read_body:
+            return incoming
+        incoming.headers = _joined(request)
+        if request.content_type.startswith("multipart/"):
+            incoming.form = await self._form(request)
+        elif request.method == "PUT":
+            incoming.upload = await self._file(request, url.name)
+        else:
+            incoming.body = await _whole(request)
+        return incoming
+
+    async def _form(self, request: web.BaseRequest) -> Form:
+        builder = FormBuilder(self._uploads)
+        try:
+            async for part in await request.multipart():
+                await _add_part(builder, part)
+        except ValueError as error:
+            builder.abandon()
+            raise bad_request(f"The form is malformed: {error}") from None
+        except BaseException:
+            builder.abandon()
+            raise
+        return builder.build()
+
+    async def _file(self, request: web.BaseRequest, name: str) -> StoredFile:
+        sink = self._uploads.sink(name, request.content_type)
+        try:
+            async for chunk in request.content.iter_any():
+                sink.write(chunk)
+        except BaseException:
+            sink.abandon()
+            raise
+        return sink.finish()
+
+    async def _stream(self, request: web.BaseRequest, outgoing: Outgoing) -> web.StreamResponse:
+        """Send a body piece by piece; one that breaks off ends after its first half."""
+        response = web.StreamResponse(
+            status=outgoing.status,
+            headers={"Content-Type": outgoing.content_type, **outgoing.headers},
+        )
+        response.content_length = outgoing.size
+        await response.prepare(request)
+        left = outgoing.size // 2 if outgoing.breaks_off else outgoing.size
+        async for chunk in self._pieces(outgoing):
+            await response.write(chunk[:left])
+            left -= len(chunk[:left])
+            if not left:
+                break
+        if outgoing.breaks_off:
+            response.force_close()
+        return response
+
+    async def _pieces(self, outgoing: Outgoing) -> AsyncIterator[bytes]:
+        if not isinstance(outgoing.body, bytes):
+            async for chunk in _read_slice(outgoing.body):
+                yield chunk
+            return
+        length = len(outgoing.body) // _SLOW_PIECES + 1
+        for start in range(0, len(outgoing.body), length):
+            await self._clock.sleep(outgoing.seconds / _SLOW_PIECES)
+            yield outgoing.body[start : start + length]
+
+
+def _joined(request: web.BaseRequest) -> dict[str, str]:
+    """Return the headers with repeated fields joined by commas, as RFC 9110 has it."""
+    headers = request.headers
+    return {name.lower(): ", ".join(headers.getall(name)) for name in headers}
+
+
+async def _whole(request: web.BaseRequest) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BODY_BYTES:
+            raise too_large(f"The body is larger than {_MOST_BODY_BYTES} bytes.")
+    return bytes(body)
+
+
+async def _add_part(builder: FormBuilder, part: MultipartReader | BodyPartReader | None) -> None:
+    if not isinstance(part, BodyPartReader) or part.name is None:
+        raise bad_request("A part of the form has no name.")
+    name = part.name
+    if part.filename is None:
+        value = bytearray()
+        while chunk := await part.read_chunk(_CHUNK_BYTES):
+            value += chunk
+            if len(value) > MOST_TEXT_BYTES:
+                break
+        builder.text(name, bytes(value))
+        return
+    content_type = part.headers.get("Content-Type", "application/octet-stream")
+    sink = builder.file(name, part.filename, content_type)
+    try:
+        while chunk := await part.read_chunk(_CHUNK_BYTES):
+            sink.write(chunk)
+    except BaseException:
+        sink.abandon()
+        raise
+    builder.add(name, sink.finish())
+
+
+async def _read_slice(body: FileSlice) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(body.path, "rb") as file:
+        await file.seek(body.start)
+        left = body.stop - body.start
+        while left and (chunk := await file.read(min(left, _CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _cut(request: web.BaseRequest) -> web.StreamResponse:
+    """Reset the connection; what is returned finds nobody to send it to."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

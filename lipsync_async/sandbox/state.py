@@ -1,0 +1,60 @@
+"""What one sandbox holds while it runs; the endpoints work on it."""
+
+from __future__ import annotations
+
+from random import Random
+from uuid import UUID
+
+import anyio
+import attrs
+
+from lipsync_async.sandbox.clock import Calendar, Clock
+from lipsync_async.sandbox.faults import Faults
+from lipsync_async.sandbox.files import HostedFiles
+from lipsync_async.sandbox.folder import Folder
+from lipsync_async.sandbox.jobs import Job, JobTable
+from lipsync_async.sandbox.links import Links
+from lipsync_async.sandbox.request_log import RequestLog
+from lipsync_async.sandbox.rules.idempotency import IdempotencyBook
+from lipsync_async.sandbox.rules.limits import MinuteWindow
+from lipsync_async.sandbox.runner import Runner
+from lipsync_async.sandbox.settings import Settings
+from lipsync_async.sandbox.studio import Studio
+from lipsync_async.sandbox.webhook_sender import Inbox
+
+
+@attrs.define(slots=True, kw_only=True)
+class State:
+    """Hold the parts of one sandbox.
+
+    Attributes:
+        folder: Where uploads and results are; gone when the sandbox is.
+        key_is_free: Wakes requests that wait for another one with their idempotency key.
+
+    """
+
+    settings: Settings
+    folder: Folder
+    clock: Clock
+    calendar: Calendar
+    chance: Random
+    jobs: JobTable
+    runner: Runner
+    studio: Studio
+    links: Links
+    files: HostedFiles
+    faults: Faults
+    requests: RequestLog
+    inbox: Inbox
+    creates: MinuteWindow
+    others: MinuteWindow
+    keys: IdempotencyBook = attrs.field(factory=IdempotencyBook)
+    key_is_free: dict[str, anyio.Event] = attrs.field(factory=dict)
+
+    def new_id(self) -> str:
+        """Return the seed's next UUID."""
+        return str(UUID(int=self.chance.getrandbits(128), version=4))
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job by its id in any case."""
+        return self.jobs.get(job_id) or self.jobs.get(job_id.lower())

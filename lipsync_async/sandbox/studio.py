@@ -1,0 +1,82 @@
+"""Where the media of jobs are made: what a studio must do, and one that only pretends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lipsync_async.sandbox.placeholder import PLACEHOLDER_SECONDS, placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lipsync_async.sandbox.jobs import Job, Result
+
+    Produced = Callable[[Job, Result], object]
+    Failed = Callable[[Job, str, str], object]
+
+
+class Studio(Protocol):
+    """Make the media of jobs."""
+
+    async def admit(self, order: dict[str, Any]) -> None:
+        """Pass a create body whose media can be had, as far as can be told at once.
+
+        Raises:
+            Refusal: The media cannot be had.
+
+        """
+        ...
+
+    async def seconds(self, order: dict[str, Any]) -> float:
+        """Return how long the output of an admitted create body will play.
+
+        Raises:
+            Refusal: The media cannot be had.
+
+        """
+        ...
+
+    def produce(self, job: Job, produced: Produced, failed: Failed) -> None:
+        """Begin to make a job's media, and call one of the two when that has ended."""
+        ...
+
+    def engines(self) -> dict[str, str]:
+        """Return what does the work, for people."""
+        ...
+
+    def close(self) -> None:
+        """Let work that still runs stop soon."""
+        ...
+
+
+class PlaceholderStudio:
+    """Hand out one and the same small file, so that ten thousand jobs cost nothing.
+
+    Args:
+        size: Bytes of that file.
+        engines: What to say of the engines.
+
+    """
+
+    def __init__(self, size: int, engines: dict[str, str]) -> None:
+        """Make the file."""
+        self._result = placeholder(size)
+        self._engines = engines
+
+    async def admit(self, order: dict[str, Any]) -> None:
+        """Pass everything: no media are looked at."""
+
+    async def seconds(self, order: dict[str, Any]) -> float:  # noqa: ARG002 - see `Studio`
+        """Return the placeholder's length."""
+        return PLACEHOLDER_SECONDS
+
+    def produce(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - see `Studio`
+        """Be done at once."""
+        produced(job, self._result)
+
+    def engines(self) -> dict[str, str]:
+        """Return what was said of the engines."""
+        return self._engines
+
+    def close(self) -> None:
+        """Do nothing; nothing runs."""

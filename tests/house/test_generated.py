@@ -1,0 +1,84 @@
+"""Generated files are written, compared, and only compared when nothing may change."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from lipsync_async._tools import readme
+from lipsync_async._tools.generated import run
+from lipsync_async._words import TRANSITIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_missing_file_is_written(tmp_path: Path) -> None:
+    """The first run creates the file, from nothing."""
+    target = tmp_path / "list.txt"
+    assert run(target, lambda present: f"{present}one\n", []) == 0
+    assert target.read_text(encoding="utf-8") == "one\n"
+
+
+def test_check_is_silent_about_a_file_that_is_up_to_date(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing to do: exit code 0, no output."""
+    target = tmp_path / "list.txt"
+    target.write_text("one\n", encoding="utf-8")
+    assert run(target, lambda present: present, ["--check"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_check_prints_the_difference_and_changes_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A file that is out of date fails the check with a unified diff."""
+    target = tmp_path / "list.txt"
+    target.write_text("one\ntwo\n", encoding="utf-8")
+    assert run(target, lambda _: "one\nthree\n", ["--check"]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2:] == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
+    assert target.read_text(encoding="utf-8") == "one\ntwo\n"
+
+
+def test_only_the_marked_parts_of_the_readme_are_renewed() -> None:
+    """What stands outside the markers is left alone."""
+    text = "a\n<!-- generated: job-life -->\nold\n<!-- end: job-life -->\nb\n"
+    renewed = readme.content(text)
+    assert renewed.startswith("a\n<!-- generated: job-life -->\n```mermaid\n")
+    assert renewed.endswith("```\n<!-- end: job-life -->\nb\n")
+    assert readme.content(renewed) == renewed
+
+
+def test_an_unknown_part_is_an_error() -> None:
+    """A typing mistake in a marker does not pass in silence."""
+    with pytest.raises(LookupError, match="'job-live'; generated are: house-map, job-life"):
+        readme.content("<!-- generated: job-live -->\n<!-- end: job-live -->")
+
+
+def test_the_map_is_a_text_block() -> None:
+    """The README shows the floors as they are listed."""
+    lines = readme.house_map().splitlines()
+    assert (lines[0], lines[-1]) == ("```text", "```")
+
+
+def test_the_diagram_draws_every_move_of_the_table() -> None:
+    """The state diagram has one arrow for each transition, and no other between two states."""
+    drawn = {line.strip() for line in readme.job_life().splitlines() if "[*]" not in line}
+    moves = {f"{a} --> {b}" for a, successors in TRANSITIONS.items() for b in successors}
+    assert drawn - {"```mermaid", "stateDiagram-v2", "```"} == moves
+
+
+@pytest.mark.parametrize("name", ["public_api", "readme"])
+def test_generated_files_are_up_to_date(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m lipsync_async._tools.NAME --check` finds nothing to change."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [name, "--check"])
+    module = f"lipsync_async._tools.{name}"
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    assert ended.value.code == 0

@@ -1,0 +1,40 @@
+"""What users pay for `import lipsync_async`: nothing heavy, nothing optional."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# aiohttp alone took 203 ms to import when this was decided (design section 4).
+HEAVY = {"aiohttp", "av", "espeakng_loader", "numpy", "orjson", "PIL", "rich", "sqlite3", "trio"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the top-level modules in a fresh, unmeasured interpreter after one statement."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")
+    }
+    script = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    completed = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(completed.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import lipsync_async",
+        "import lipsync_async.errors",
+        "import lipsync_async.webhooks",
+        "from lipsync_async import GenerationRequest, Options, RetryPolicy, Video",
+    ],
+)
+def test_importing_loads_nothing_heavy(statement: str) -> None:
+    """The heavy packages wait until a client really opens a connection."""
+    assert loaded_by(statement) & HEAVY == set()

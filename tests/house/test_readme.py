@@ -1,0 +1,126 @@
+"""The README's commands are the real ones, and its code runs."""
+
+import shutil
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.media.actors import draw_portrait, draw_talking_head, speak_line
+from tests.house.readme_blocks import Block, blocks, run
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = (
+    "python -m pip install nox && python -m nox -s demo",
+    "python -m pip install nox && python -m nox -s tests",
+)
+TOP_LINES = 40  # what a reader sees before scrolling far
+
+EXAMPLE = """\
+# Title
+
+```sh
+echo not python
+```
+
+```python
+import asyncio
+here = asyncio.run(asyncio.sleep(0, greeting))
+```
+
+## Later *on*
+
+```python
+import asyncio
+there = await asyncio.sleep(0, __name__)
+```
+
+```python
+async def inner():
+    raise LookupError("gone")
+
+await inner()
+```
+"""
+
+
+@attrs.frozen
+class Studio:
+    """Hold a running sandbox and the files that the README's examples use."""
+
+    sandbox: Sandbox
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """Run a sandbox in a thread of its own, with a small actor and a spoken line."""
+    folder = tmp_path_factory.mktemp("studio")
+    draw_talking_head(folder / "video.mp4", seconds=2.0, width=160, height=96)
+    draw_portrait(folder / "portrait.png", width=160, height=96)
+    speak_line(folder / "audio.wav", seconds=2.0)
+    with start_blocking_portal() as portal:
+        sandbox = portal.call(lambda: Sandbox(seed=1))
+        with portal.wrap_async_context_manager(sandbox):
+            yield Studio(sandbox, folder)
+
+
+@pytest.mark.parametrize("block", blocks(README, "python"), ids=str)
+def test_the_readme_runs(
+    block: Block,
+    studio: Studio,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every `python` block does what it says, against the sandbox."""
+    shutil.copytree(studio.folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_BASE_URL", studio.sandbox.url)
+    monkeypatch.setenv("SYNC_API_KEY", studio.sandbox.api_key)
+    hosted = {path.stem: studio.sandbox.host_file(path) for path in studio.folder.iterdir()}
+    urls = {f"{name}_url": url for name, url in hosted.items()}
+    run(block, urls)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_stand_at_the_top(command: str) -> None:
+    """Demo and tests are one line each, word for word, where a reader looks first."""
+    shells = blocks(README, "sh", "console")
+    first = [block for block in shells if block.line <= TOP_LINES]
+    lines = [line.removeprefix("$ ") for block in first for line in block.source.splitlines()]
+    assert command in lines
+
+
+def test_blocks_are_found_with_their_place() -> None:
+    """Language, heading and line come with each block."""
+    found = blocks(EXAMPLE, "sh", "python")
+    expected = [
+        ("sh", "Title", 3),
+        ("python", "Title", 7),
+        ("python", "Later *on*", 14),
+        ("python", "Later *on*", 19),
+    ]
+    assert [(block.language, block.title, block.line) for block in found] == expected
+    assert [str(block) for block in blocks("```sh\n```", "sh")] == ["line 1, the top"]
+
+
+def test_scripts_and_awaiting_blocks_both_run() -> None:
+    """A block sees the given names and runs as `__main__`, with a loop only if it awaits."""
+    script, awaiting, _ = blocks(EXAMPLE, "python")
+    assert run(script, {"greeting": "hello"})["here"] == "hello"
+    assert run(awaiting, {})["there"] == "__main__"
+
+
+def test_a_failing_block_shows_its_line_in_the_readme() -> None:
+    """A traceback through a block points into the README itself."""
+    failing = blocks(EXAMPLE, "python")[-1]
+    with pytest.raises(LookupError) as caught:
+        run(failing, {})
+    frames = traceback.extract_tb(caught.tb)
+    lines = [frame.lineno for frame in frames if frame.filename == "README.md"]
+    assert lines == [23, 21]
+    assert EXAMPLE.splitlines()[21 - 1] == '    raise LookupError("gone")'

@@ -1,0 +1,1 @@
+"""Tests of the sandbox's media engine; real codecs, tiny pictures."""

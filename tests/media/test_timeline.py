@@ -1,0 +1,254 @@
+from fractions import Fraction
+from itertools import pairwise, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lipsync_async.sandbox.media.problems import MediaError
+from lipsync_async.sandbox.media.timeline import (
+    Window,
+    frame_count,
+    index_map,
+    output_seconds,
+    plan_segments,
+    sample_position,
+)
+
+MODES = ("bounce", "loop", "cut_off", "silence", "remap")
+FPS = Fraction(25)
+
+rates = st.sampled_from(
+    [Fraction(25), Fraction(24), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(60)],
+)
+frame_numbers = st.integers(1, 400)
+seconds = st.floats(0, 30)
+
+
+@pytest.mark.parametrize(
+    ("mode", "video", "audio", "expected"),
+    [
+        ("bounce", 4.0, 8.64, 8.64),
+        ("loop", 4.0, 8.64, 8.64),
+        ("remap", 4.0, 8.64, 8.64),
+        ("cut_off", 4.0, 8.64, 4.0),
+        ("silence", 4.0, 8.64, 8.64),
+        ("bounce", 10.0, 1.74, 1.74),
+        ("loop", 10.0, 1.74, 1.74),
+        ("remap", 10.0, 1.74, 1.74),
+        ("cut_off", 10.0, 1.74, 1.74),
+        ("silence", 10.0, 1.74, 10.0),
+    ],
+)
+def test_the_documented_examples_last_as_documented(
+    mode: str,
+    video: float,
+    audio: float,
+    expected: float,
+) -> None:
+    """The service's two worked examples have the documented lengths in every mode."""
+    assert output_seconds(mode, video, audio) == expected
+    mapped = index_map(mode, frame_count(video, FPS), FPS, audio)
+    assert len(mapped) == frame_count(expected, FPS)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_image_lasts_as_long_as_the_audio(mode: str) -> None:
+    """For a picture the mode and the video's length do not matter."""
+    assert output_seconds(mode, 10.0, 3.5, is_image=True) == 3.5
+
+
+@pytest.mark.parametrize(
+    ("mode", "audio_frames", "expected"),
+    [
+        ("bounce", 9, [0, 1, 2, 3, 2, 1, 0, 1, 2]),
+        ("loop", 9, [0, 1, 2, 3, 0, 1, 2, 3, 0]),
+        ("remap", 8, [0, 0, 1, 1, 2, 2, 3, 3]),
+        ("cut_off", 9, [0, 1, 2, 3]),
+        ("silence", 6, [0, 1, 2, 3, 3, 3]),
+        ("bounce", 2, [0, 1]),
+        ("loop", 2, [0, 1]),
+        ("remap", 2, [0, 2]),
+        ("cut_off", 2, [0, 1]),
+        ("silence", 2, [0, 1, 2, 3]),
+    ],
+)
+def test_each_mode_orders_the_frames_in_its_own_way(
+    mode: str,
+    audio_frames: int,
+    expected: list[int],
+) -> None:
+    """Four frames are fitted to longer and to shorter audio as each mode says."""
+    assert index_map(mode, 4, FPS, audio_frames / 25) == expected
+
+
+def test_small_cases_are_right_without_exception() -> None:
+    """For every small video and audio the length and the bounds hold in every mode."""
+    for mode, frames, audio in product(MODES, range(1, 13), range(1, 31)):
+        mapped = index_map(mode, frames, FPS, audio / 25)
+        expected = round(output_seconds(mode, frames / 25, audio / 25) * 25)
+        assert len(mapped) == expected
+        assert mapped[0] == 0
+        assert 0 <= min(mapped) <= max(mapped) < frames
+
+
+@given(st.sampled_from(MODES), frame_numbers, rates, seconds)
+def test_every_output_frame_exists_in_the_source(
+    mode: str,
+    frames: int,
+    fps: Fraction,
+    audio: float,
+) -> None:
+    """No mode ever asks for a frame that the video does not have, or for no frame."""
+    mapped = index_map(mode, frames, fps, audio)
+    assert mapped
+    assert set(mapped) <= set(range(frames))
+
+
+@given(frame_numbers, rates, seconds)
+def test_bounce_moves_by_one_frame_and_is_its_own_mirror(
+    frames: int,
+    fps: Fraction,
+    audio: float,
+) -> None:
+    """Bounce never jumps, never rests at a turning point, and returns as it went."""
+    mapped = index_map("bounce", frames, fps, audio)
+    step = 0 if frames == 1 else 1
+    assert {abs(after - before) for before, after in pairwise(mapped)} <= {step}
+    there_and_back = mapped[: 2 * frames - 1]
+    if len(there_and_back) == 2 * frames - 1:
+        assert there_and_back == there_and_back[::-1]
+
+
+@given(frame_numbers, rates, seconds)
+def test_remap_only_goes_forwards_and_spreads_evenly(
+    frames: int,
+    fps: Fraction,
+    audio: float,
+) -> None:
+    """Remap is monotonic, and neighbouring steps differ by one frame at most."""
+    mapped = index_map("remap", frames, fps, audio)
+    steps = {after - before for before, after in pairwise(mapped)}
+    assert all(step >= 0 for step in steps)
+    assert len(steps) <= 2
+    assert frames - mapped[-1] <= max(1, -(-frames // len(mapped)))
+
+
+@given(frame_numbers, rates, seconds)
+def test_silence_shows_every_frame_and_then_holds_the_last(
+    frames: int,
+    fps: Fraction,
+    audio: float,
+) -> None:
+    """Silence never cuts the video."""
+    mapped = index_map("silence", frames, fps, audio)
+    assert mapped[:frames] == list(range(frames))
+    assert set(mapped[frames:]) <= {frames - 1}
+
+
+@given(rates, st.integers(0, 10_000))
+def test_samples_follow_the_frames_without_drift(fps: Fraction, frame: int) -> None:
+    """After any number of frames, sound and picture are within half a sample."""
+    assert abs(sample_position(frame, fps) - frame / fps * 48_000) <= Fraction(1, 2)
+
+
+def test_an_unknown_mode_is_refused_by_name() -> None:
+    """A mode that does not exist is the caller's mistake, not a crash."""
+    with pytest.raises(MediaError, match="'sideways' is not one of bounce, loop") as caught:
+        index_map("sideways", 10, FPS, 1.0)
+    assert caught.value.code == "generation_input_validation_failed"
+
+
+def test_frames_outside_segments_keep_their_place() -> None:
+    """Two windows leave the rest of the video, and its own audio, alone."""
+    windows = [Window(0.24, 0.32, 0.04, "loop"), Window(0.08, 0.16, 1.0, "remap")]
+    spans = plan_segments(10, FPS, windows)
+    assert [(list(span.frames), span.window) for span in spans] == [
+        ([0, 1], None),
+        ([2, 2], 1),
+        ([4, 5], None),
+        ([6, 7], 0),
+        ([8, 9], None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "audio", "expected"),
+    [
+        ("bounce", 0.08, [2, 3, 4, 5, 6]),
+        ("remap", 0.08, [2, 4, 5, 6, 6]),
+        ("remap", 0.4, [2, 2, 3, 3, 4]),
+        ("loop", 1.0, [2, 3, 4, 5, 6]),
+        ("silence", 0.0, [2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_window_keeps_its_length_in_every_mode(
+    mode: str,
+    audio: float,
+    expected: list[int],
+) -> None:
+    """Shorter audio lets the picture go on; longer audio is cut."""
+    spans = plan_segments(7, FPS, [Window(0.08, 0.28, audio, mode)])
+    assert list(spans[-1].frames) == expected
+
+
+@given(
+    frames=st.integers(1, 200),
+    fps=rates,
+    cuts=st.lists(st.floats(0, 1), min_size=2, max_size=8),
+    audio=st.floats(0, 5),
+    mode=st.sampled_from(MODES),
+)
+def test_segments_never_change_the_length(
+    frames: int,
+    fps: Fraction,
+    cuts: list[float],
+    audio: float,
+    mode: str,
+) -> None:
+    """Whatever the windows are, the output is as long as the video, frame for frame."""
+    moments = sorted(cut * float(frames / fps) for cut in cuts)
+    windows = [
+        Window(start, end, audio, mode)
+        for start, end in zip(moments[::2], moments[1::2], strict=False)
+    ]
+    spans = plan_segments(frames, fps, windows)
+    shown = [number for span in spans for number in span.frames]
+    assert len(shown) == frames
+    assert set(shown) <= set(range(frames))
+    done = 0
+    for span in spans:
+        if span.window is None:
+            assert list(span.frames) == list(range(done, done + len(span.frames)))
+        done += len(span.frames)
+
+
+def test_a_window_without_length_has_no_effect() -> None:
+    """Start and end may be equal, even inside another window."""
+    spans = plan_segments(4, FPS, [Window(0.0, 0.16, 1, "loop"), Window(0.08, 0.08, 1, "loop")])
+    assert [(list(span.frames), span.window) for span in spans] == [([0, 1, 2, 3], 0)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0.0, 0.5), (0.3, 0.2), (-0.1, 0.2), (5.0, 5.0)],
+)
+def test_a_window_that_does_not_fit_the_video_is_refused(start: float, end: float) -> None:
+    """A window must run forwards and inside the video; the message says which and why."""
+    with pytest.raises(MediaError, match=r"segments\[0\].*the video lasts 0\.40 s") as caught:
+        plan_segments(10, FPS, [Window(start, end, 1.0, "bounce")])
+    assert caught.value.code == "generation_input_segments_invalid"
+
+
+def test_a_window_may_round_to_one_frame_beyond_the_video() -> None:
+    """A length that was rounded up by a person still works."""
+    spans = plan_segments(10, FPS, [Window(0.0, 0.44, 1.0, "loop")])
+    assert [len(span.frames) for span in spans] == [10]
+
+
+def test_overlapping_windows_are_refused() -> None:
+    """Two segments cannot speak at the same time."""
+    windows = [Window(0.2, 0.4, 1.0, "loop"), Window(0.0, 0.3, 1.0, "loop")]
+    with pytest.raises(MediaError, match=r"segments\[0\] overlaps") as caught:
+        plan_segments(10, FPS, windows)
+    assert caught.value.code == "generation_input_segments_invalid"

@@ -1,0 +1,1 @@
+"""Tests of the rules: tables and properties, without clock, loop or network."""

@@ -1,0 +1,222 @@
+import json
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lipsync_async.sandbox.faults import (
+    Fault,
+    Faults,
+    concurrency_limited,
+    error_answer,
+    rate_limited,
+)
+
+
+def struck(faults: Faults, requests: int) -> list[bool]:
+    """Tell which of so many equal requests are struck."""
+    return [bool(faults.strike("GET", "/v2/generations")) for _ in range(requests)]
+
+
+def test_a_fault_strikes_once_unless_told_otherwise() -> None:
+    """The default is one strike at the first matching request."""
+    faults = Faults(seed=1)
+    faults.add(Fault("hang"))
+    assert struck(faults, 3) == [True, False, False]
+
+
+@given(
+    skip=st.integers(0, 5),
+    every=st.integers(1, 4),
+    count=st.none() | st.integers(1, 4),
+    requests=st.integers(0, 30),
+)
+def test_strikes_follow_skip_every_and_count(
+    skip: int, every: int, count: int | None, requests: int
+) -> None:
+    """After `skip` requests each `every`-th is struck, `count` times at most."""
+    faults = Faults(seed=1)
+    faults.add(Fault("hang", skip=skip, every=every, count=count))
+    due = list(range(skip + every - 1, requests, every))[:count]
+    assert [index for index, hit in enumerate(struck(faults, requests)) if hit] == due
+
+
+def test_other_requests_are_not_counted() -> None:
+    """`skip` counts matching requests only."""
+    faults = Faults(seed=1)
+    faults.add(Fault("hang", method="POST", skip=1))
+    methods = ["GET", "POST", "GET", "POST"]
+    assert [bool(faults.strike(method, "/a")) for method in methods] == [False, False, False, True]
+
+
+def test_several_faults_strike_in_the_order_added() -> None:
+    """One request may be struck more than once; a header's faults come last."""
+    faults = Faults(seed=1)
+    late = faults.add(Fault("latency", seconds=1))
+    cut = faults.add(Fault("truncate"))
+    ordered = faults.strike("GET", "/a", header='{"kind": "content_type"}')
+    assert ordered == (late, cut, Fault("content_type"))
+
+
+@given(seed=st.integers(), probability=st.floats(0.1, 0.9))
+def test_probability_is_seeded(seed: int, probability: float) -> None:
+    """The same seed strikes the same requests, whatever else is armed."""
+    fault = Fault("hang", count=None, probability=probability)
+    alone, crowded = Faults(seed), Faults(seed)
+    alone.add(fault)
+    crowded.add(fault)
+    crowded.add(Fault("truncate", count=None, probability=0.5))
+    hits = [fault in crowded.strike("GET", "/v2/generations") for _ in range(40)]
+    assert hits == struck(alone, 40)
+
+
+def test_probability_strikes_about_that_often() -> None:
+    """Of a thousand due strikes about the asked share happens; 0 never does."""
+    faults = Faults(seed=1)
+    faults.add(Fault("hang", count=None, probability=0.3))
+    never = Faults(seed=1)
+    never.add(Fault("hang", count=None, probability=0))
+    assert 250 < sum(struck(faults, 1000)) < 350
+    assert sum(struck(never, 100)) == 0
+
+
+def test_clear_starts_anew() -> None:
+    """After `clear` the same faults strike as the first time."""
+    faults = Faults(seed=7)
+    fault = Fault("hang", count=None, probability=0.5)
+    runs = []
+    for _ in range(2):
+        faults.add(fault)
+        runs.append(struck(faults, 20))
+        faults.clear()
+    assert runs[0] == runs[1]
+    assert list(faults) == []
+
+
+def test_faults_can_be_listed() -> None:
+    """The registry shows what is armed and how often it struck."""
+    faults = Faults(seed=1)
+    fault = faults.add(Fault("hang", skip=1))
+    struck(faults, 3)
+    assert list(faults) == [fault]
+    assert faults.to_json() == [{"kind": "hang", "skip": 1, "matched": 3, "struck": 1}]
+    assert repr(faults) == "<Faults 1 armed>"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('{"kind": "hang", "skip": 5, "method": "POST"}', ["hang"]),
+        ('[{"kind": "hang"}, {"kind": "latency", "seconds": 1}]', ["hang", "latency"]),
+        ("[]", []),
+    ],
+)
+def test_a_header_strikes_its_own_request(header: str, expected: list[str]) -> None:
+    """A fault in the request's header needs no registration and heeds no condition."""
+    assert [fault.kind for fault in Faults(1).strike("GET", "/a", header=header)] == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "problems"),
+    [
+        ("nonsense", ["x-sandbox-fault: no JSON"]),
+        ("[" * 100_000, ["x-sandbox-fault: no JSON"]),
+        ("5", ["[0].fault: must be a JSON object, not 5"]),
+        ('[{"kind": "hang"}, {"skip": -1}]', ["[1].kind: is missing", "[1].skip: must be"]),
+    ],
+)
+def test_a_bad_header_lists_its_problems(header: str, problems: list[str]) -> None:
+    """Every problem of a header is named with its place."""
+    with pytest.raises(ValueError, match="this fault cannot be used") as caught:
+        Faults(1).strike("GET", "/a", header=header)
+    assert [problem for problem in problems if problem not in str(caught.value)] == []
+
+
+def test_rate_limited_has_the_services_body() -> None:
+    """The rate limit answers to the letter, with Retry-After only when asked."""
+    fault = rate_limited(1.5, method="GET", path="/v2/*", count=None)
+    status, headers, body = error_answer(fault)
+    assert (fault.method, fault.path, fault.count) == ("GET", "/v2/*", None)
+    assert (status, headers["Retry-After"]) == (HTTPStatus.TOO_MANY_REQUESTS, "1.5")
+    assert json.loads(body) == {
+        "statusCode": 429,
+        "errorCode": "rate_limit_exceeded",
+        "message": "Rate limit exceeded. Please try again later.",
+        "error": "Too Many Requests",
+    }
+    assert "Retry-After" not in error_answer(rate_limited())[1]
+
+
+def test_concurrency_limited_has_the_services_body() -> None:
+    """The concurrency limit tells limit, use, advice and where to upgrade."""
+    fault = concurrency_limited(3)
+    status, _, body = error_answer(fault)
+    told = json.loads(body)
+    assert (fault.method, fault.path, status) == ("POST", "/v2/generate", 429)
+    assert told == {
+        "statusCode": 429,
+        "errorCode": "concurrency_limit_reached",
+        "message": told["message"],
+        "activeGenerations": 3,
+        "concurrencyLimit": 3,
+        "retryAfterSeconds": 30,
+        "upgradeUrl": told["upgradeUrl"],
+    }
+    quiet = json.loads(error_answer(concurrency_limited(3, 2, None))[2])
+    assert ("retryAfterSeconds" in quiet, quiet["activeGenerations"]) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "content_type", "body"),
+    [
+        (
+            Fault("status", status=503),
+            503,
+            "application/json; charset=utf-8",
+            '{"statusCode": 503, "message": "Service Unavailable", "error": "Service Unavailable"}',
+        ),
+        (
+            Fault("status", status=599, code="internal_error", message="Ü"),
+            599,
+            "application/json; charset=utf-8",
+            '{"statusCode": 599, "message": "Ü", "error": "Error", "errorCode": "internal_error"}',
+        ),
+        (
+            Fault("status", status=502, body="<html>Bad gateway</html>"),
+            502,
+            "text/html; charset=utf-8",
+            "<html>Bad gateway</html>",
+        ),
+        (Fault("status", status=500, body="oops"), 500, "text/plain; charset=utf-8", "oops"),
+        (
+            Fault("status", status=400, body={"message": ["a", "b"]}),
+            400,
+            "application/json; charset=utf-8",
+            '{"message": ["a", "b"]}',
+        ),
+        (
+            Fault("outcome_unknown", message="?"),
+            503,
+            "application/json; charset=utf-8",
+            json.dumps(
+                {
+                    "statusCode": 503,
+                    "message": "?",
+                    "error": "Service Unavailable",
+                    "errorCode": "IDEMPOTENCY_OUTCOME_UNKNOWN",
+                }
+            ),
+        ),
+        (Fault("hang", body=""), 500, "text/plain; charset=utf-8", ""),
+    ],
+)
+def test_error_answers(fault: Fault, status: int, content_type: str, body: str) -> None:
+    """An error fault becomes a whole answer: status, content type and body."""
+    assert error_answer(fault) == (status, {"Content-Type": content_type}, body.encode())
+
+
+def test_a_fault_may_lie_about_its_content_type() -> None:
+    """The fault's own headers win, in whatever case they are written."""
+    fault = Fault("status", status=500, headers={"content-type": "image/png"})
+    assert error_answer(fault)[1] == {"content-type": "image/png"}

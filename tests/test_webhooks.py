@@ -1,0 +1,294 @@
+import json
+import pickle
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lipsync_async._words import Status
+from lipsync_async.errors import ConfigurationError
+from lipsync_async.webhooks import (
+    WebhookPayloadError,
+    WebhookVerificationError,
+    parse,
+    sign,
+    verify,
+)
+
+SECRET = "whsec_secret"
+NOW = 1_750_000_000.0
+BODY = '{"id":"1","status":"COMPLETED","error":"Grüße, 世界"}'.encode()
+HEADER = sign(BODY, SECRET, NOW)
+
+secrets = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+def refused(header: str | None, body: bytes = BODY, **judging: Any) -> str:
+    """Return why a delivery is refused."""
+    with pytest.raises(WebhookVerificationError) as caught:
+        verify(body, header, SECRET, **{"now": NOW, **judging})
+    return caught.value.reason
+
+
+def test_signature_is_the_documented_one() -> None:
+    """HMAC-SHA256 over time, dot and raw body, keyed with the whole secret text."""
+    # Made with: printf '1700000000.{"id":"1"}' | openssl dgst -sha256 -hmac whsec_secret
+    assert sign(b'{"id":"1"}', SECRET, 1_700_000_000.9) == (
+        "t=1700000000,v1=2fdce3d84622450ab95bc710630480e9484c3efe8046000fbbfabfb5b7ed109d"
+    )
+
+
+@given(body=st.binary(), secret=secrets, at=st.integers(0, 10**11))
+def test_what_was_signed_is_verified(body: bytes, secret: str, at: int) -> None:
+    """Any body, secret and time make a signature that holds at that time."""
+    verify(body, sign(body, secret, at), secret, now=float(at))
+
+
+@given(index=st.integers(0, len(BODY) - 1), flip=st.integers(1, 255))
+def test_any_changed_byte_is_noticed(index: int, flip: int) -> None:
+    """A body that differs in one byte is refused."""
+    changed = bytearray(BODY)
+    changed[index] ^= flip
+    assert refused(HEADER, bytes(changed)) == "its signature does not match its body"
+
+
+@given(index=st.integers(0, len(HEADER) - 1), character=st.characters(codec="ascii"))
+def test_any_changed_character_of_the_header_is_noticed(index: int, character: str) -> None:
+    """A header that differs in one character is refused, spaces around parts aside."""
+    assume(character != HEADER[index])
+    changed = HEADER[:index] + character + HEADER[index + 1 :]
+    assert refused(changed)
+
+
+@given(other=secrets)
+def test_another_secret_does_not_verify(other: str) -> None:
+    """Only the secret that signed verifies."""
+    assume(other != SECRET)
+    assert refused(sign(BODY, other, NOW)) == "its signature does not match its body"
+
+
+@given(
+    header=st.text()
+    | st.lists(st.sampled_from(["t=", "1", "v1=", "0f", ",", " ", "é"])).map("".join)
+)
+def test_no_header_text_breaks_the_check(header: str) -> None:
+    """Whatever the header holds, the answer is a refusal, never another error."""
+    assert refused(header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "t=,v1=00",
+        "v1=00",
+        "t=1",
+        "t=1,v0=00",
+        "t=-1,v1=00",
+        "t=1.5,v1=00",
+        "t=\u0661,v1=00",
+        "t=1,t=2,v1=00",
+        f"t={'9' * 5000},v1=00",
+        "t=1;v1=00",
+    ],
+)
+def test_malformed_headers_are_named_as_such(header: str) -> None:
+    """A header that is not of the documented form is told apart from a wrong signature."""
+    assert refused(header) == "its Sync-Signature header is not of the form t=<seconds>,v1=<hex>"
+
+
+def test_a_missing_header_is_named_as_such() -> None:
+    """No header is a reason of its own."""
+    assert refused(None) == "it has no Sync-Signature header"
+
+
+def test_header_parts_may_be_spaced_ordered_and_many() -> None:
+    """Spaces, another order, other versions and several signatures are taken in stride."""
+    moment, signature = HEADER.split(",")
+    verify(BODY, f"v0=x, v1=00 , {signature},v1=ü, {moment}", SECRET, now=NOW)
+
+
+@given(age=st.floats(-1000, 1000), tolerance=st.floats(0, 1000))
+def test_only_fresh_signatures_count(age: float, tolerance: float) -> None:
+    """A signature counts within the tolerance, to both sides of now."""
+    now = NOW + age
+    if abs(now - NOW) <= tolerance:
+        verify(BODY, HEADER, SECRET, tolerance=tolerance, now=now)
+    else:
+        assert "are tolerated" in refused(HEADER, tolerance=tolerance, now=now)
+
+
+def test_tolerance_defaults_to_five_minutes() -> None:
+    """300 s old is fresh, 301 s is not, and neither is 301 s early."""
+    verify(BODY, HEADER, SECRET, now=NOW + 300)
+    assert refused(HEADER, now=NOW + 301) == "it was signed 301 s ago, and 300 s are tolerated"
+    assert "301 s in the future" in refused(HEADER, now=NOW - 301)
+
+
+def test_no_tolerance_means_any_age() -> None:
+    """With `None` a recorded delivery can be checked years later, by the system's clock."""
+    verify(BODY, HEADER, SECRET, tolerance=None)
+
+
+def test_the_systems_clock_is_the_default() -> None:
+    """A signature of long ago is stale unless told what time it is."""
+    with pytest.raises(WebhookVerificationError, match="s ago"):
+        verify(BODY, sign(BODY, SECRET, 0), SECRET)
+
+
+def test_several_secrets_allow_an_exchange() -> None:
+    """While the secret is exchanged, either of the two verifies, in any order."""
+    for pair in (["new", SECRET], (SECRET, "new")):
+        verify(BODY, HEADER, pair, now=NOW)
+    with pytest.raises(WebhookVerificationError):
+        verify(BODY, HEADER, ["new", "newer"], now=NOW)
+
+
+@pytest.mark.parametrize("secret", ["", [], [SECRET, ""]])
+def test_an_empty_secret_is_a_mistake(secret: str | list[str]) -> None:
+    """An empty secret would let anybody sign, so it is refused loudly."""
+    with pytest.raises(ConfigurationError, match="whsec_"):
+        verify(BODY, sign(BODY, "", NOW), secret, now=NOW)
+
+
+def test_a_body_written_anew_needs_leniency() -> None:
+    """Spaced and escaped JSON matches its compact form only when asked."""
+    rewritten = json.dumps(json.loads(BODY), indent=2).encode()
+    assert refused(HEADER, rewritten) == "its signature does not match its body"
+    verify(rewritten, HEADER, SECRET, now=NOW, lenient_json=True)
+
+
+@pytest.mark.parametrize("body", [b"no JSON", b"\xff", b"[" * 100_000, rb'"\ud800"', b'{"id":"2"}'])
+def test_leniency_forgives_only_the_form(body: bytes) -> None:
+    """A body that is no JSON, or says something else, stays refused."""
+    assert refused(HEADER, body, lenient_json=True) == "its signature does not match its body"
+
+
+def test_errors_say_what_to_do_and_pickle() -> None:
+    """The message ends with the next step, holds no secret, and survives a pickle."""
+    with pytest.raises(WebhookVerificationError) as caught:
+        verify(BODY, "t=1,v1=00", SECRET, now=NOW)
+    copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert str(copied) == str(caught.value)
+    assert copied.reason == "its signature does not match its body"
+    assert "Answer 400." in str(copied)
+    assert SECRET not in repr(copied)
+
+
+def test_parse_reads_every_field() -> None:
+    """A full event comes typed; inputs, options and the whole stay raw."""
+    data = {
+        "id": "1",
+        "status": "COMPLETED",
+        "model": "lipsync-2",
+        "createdAt": "2026-01-02T03:04:05.678Z",
+        "outputUrl": "https://media.example/1.mp4",
+        "segmentOutputUrl": "https://media.example/s.mp4",
+        "outputDuration": 8,
+        "error": None,
+        "webhookUrl": "https://example.com/hook",
+        "input": [{"type": "hologram"}],
+        "options": {"sync_mode": "loop"},
+        "brandNew": True,
+    }
+    event = parse(json.dumps(data))
+    assert (event.id, event.status, event.model) == ("1", Status.COMPLETED, "lipsync-2")
+    assert event.created_at == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    assert event.output_url == "https://media.example/1.mp4"
+    assert event.segment_output_url == "https://media.example/s.mp4"
+    assert event.output_duration == 8
+    assert (event.error, event.error_code) == (None, None)
+    assert event.webhook_url == "https://example.com/hook"
+    assert event.input == [{"type": "hologram"}]
+    assert event.options == {"sync_mode": "loop"}
+    assert event.raw == data
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        ({"error_code": "a"}, "a"),
+        ({"errorCode": "b"}, "b"),
+        ({"error_code": "a", "errorCode": "b"}, "a"),
+        ({"error_code": None, "errorCode": "b"}, "b"),
+        ({}, None),
+    ],
+)
+def test_both_spellings_of_the_code_are_read(extra: dict[str, Any], code: str | None) -> None:
+    """`error_code` is the webhook's spelling, `errorCode` the polled object's."""
+    assert parse(json.dumps({"id": "1", "status": "FAILED", **extra})).error_code == code
+
+
+def test_a_batch_event_is_read_too() -> None:
+    """A batch spells its time in snake case and knows statuses of its own."""
+    event = parse(b'{"id": "b", "status": "JOBS_CREATED", "created_at": "2026-01-02T03:04:05"}')
+    assert (event.status.value, event.status.is_known) == ("JOBS_CREATED", False)
+    assert event.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"\xff", b"[" * 100_000, "<html>"])
+def test_a_body_that_is_no_json_is_refused(body: bytes | str) -> None:
+    """No error of the JSON parser gets out."""
+    with pytest.raises(WebhookPayloadError, match="body: no JSON"):
+        parse(body)
+
+
+def test_a_body_that_is_no_object_is_refused() -> None:
+    """A list or a number is no event."""
+    with pytest.raises(WebhookPayloadError, match=r"body: expected an object, got \[1\]"):
+        parse(b"[1]")
+
+
+def test_all_problems_are_listed_with_their_paths() -> None:
+    """One error names every field that cannot be read, and pickles."""
+    data = {
+        "id": "",
+        "status": 5,
+        "createdAt": "yesterday",
+        "outputDuration": True,
+        "outputUrl": ["x"],
+        "input": {},
+        "options": [],
+    }
+    with pytest.raises(WebhookPayloadError) as caught:
+        parse(json.dumps(data))
+    copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert copied.paths == (
+        "id: is missing",
+        "status: expected text, got 5",
+        "createdAt: expected an ISO 8601 time, got 'yesterday'",
+        "outputUrl: expected text, got ['x']",
+        "outputDuration: expected a number, got True",
+        "input: expected a list, got {}",
+        "options: expected an object, got []",
+    )
+
+
+def test_a_time_outside_the_calendar_is_a_problem() -> None:
+    """A time that cannot be turned into UTC is refused like any unreadable one."""
+    with pytest.raises(WebhookPayloadError, match="createdAt: expected an ISO 8601 time"):
+        parse(b'{"id": "1", "status": "FAILED", "createdAt": "0001-01-01T00:00:00+14:00"}')
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["id", "status", "createdAt", "outputDuration", "input", "x"]),
+                inner,
+            )
+        ),
+        max_leaves=5,
+    )
+)
+def test_no_json_breaks_the_reader(data: Any) -> None:
+    """Any JSON is either an event that keeps its whole, or a clear error."""
+    event = None
+    with suppress(WebhookPayloadError):
+        event = parse(json.dumps(data))
+    assert event is None or isinstance(event.raw, dict)
