@@ -34,7 +34,8 @@ class PartFile:
                 if need be; or exactly the file, which is replaced in the end.
             name: The file's name in a folder.
             distinct: What `name` gets before its suffix if it is taken, by a file or by a
-                transfer under way: nothing that belongs to somebody else is replaced.
+                transfer under way: nothing that belongs to somebody else is replaced. A
+                name that holds it already is nobody else's.
 
         """
         return await to_thread.run_sync(cls._open, to, name, distinct)
@@ -65,6 +66,8 @@ class PartFile:
             return cls._open_at(path)
         path.mkdir(parents=True, exist_ok=True)
         wanted = path / name
+        if distinct in name:
+            return cls._open_at(wanted)
         if not wanted.exists():
             part = wanted.with_name(f"{wanted.name}.part")
             # Taken by another transfer; a leftover of a killed one counts too.

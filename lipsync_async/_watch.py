@@ -22,7 +22,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from lipsync_async._exchange import Exchange, Settings
 
@@ -44,7 +44,7 @@ async def changes(
     last: Generation,
     *,
     timeout: float | None,
-) -> AsyncIterator[Generation]:
+) -> AsyncGenerator[Generation, None]:
     """Yield the job each time its status or progress has changed; end with its life.
 
     Args:

@@ -6,8 +6,6 @@ import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-import attrs
-
 from lipsync_async._async.generations import AsyncGenerations
 from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
@@ -124,17 +122,13 @@ class AsyncClient:
             `client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))`
 
         """
-        changed = {
-            "retry": retry,
-            "poll": poll,
-            "on_response": on_response,
-        }
-        settings = attrs.evolve(
-            self._settings,
-            **{name: value for name, value in changed.items() if value is not None},
+        current = self._settings
+        settings = Settings(
+            timeout=current.timeout if timeout is _UNSET else timeout,
+            retry=retry or current.retry,
+            poll=poll or current.poll,
+            on_response=on_response or current.on_response,
         )
-        if timeout is not _UNSET:
-            settings = attrs.evolve(settings, timeout=timeout)
         view = object.__new__(type(self))
         view._equip(self._exchange, settings)
         return view

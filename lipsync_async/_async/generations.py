@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
-        Iterable,
         Sequence,
     )
     from pathlib import Path
@@ -509,7 +508,7 @@ def _refuse(problems: Sequence[str]) -> None:
         raise InvalidRequestError(problems)
 
 
-def _job_problems(generation: object) -> Iterable[str]:
+def _job_problems(generation: object) -> Sequence[str]:
     if isinstance(generation, Generation):
         return validation.generation_id_problems(generation.id)
     return validation.generation_id_problems(generation)

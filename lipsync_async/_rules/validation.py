@@ -21,6 +21,7 @@ from lipsync_async._rules.checks import (
     fields_of,
     flag,
     instance_of,
+    items_of,
     matching,
     name,
     number,
@@ -174,6 +175,23 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
     ]
 
 
+def timeout_problems(timeout: object) -> list[str]:
+    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
+    return list(optional(positive)("timeout", timeout))
+
+
+def upload_problems(request: GenerationRequest) -> list[str]:
+    """Return each input that is a local file, where the service takes none.
+
+    Source: contract section 2.9, shape 1: the estimate is asked for in JSON.
+    """
+    return [
+        f"input[{position}].file: cannot be estimated; use its duration with estimate_duration"
+        for position, item in enumerate(items_of(request.input))
+        if getattr(item, "file", None) is not None
+    ]
+
+
 class _Include(StrEnum):
     PROGRESS = "progress"
 
@@ -213,20 +231,3 @@ _REQUEST_FIELDS: dict[str, Check] = {
         ),
     ),
 }
-
-
-def timeout_problems(timeout: object) -> list[str]:
-    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
-    return list(optional(positive)("timeout", timeout))
-
-
-def upload_problems(request: GenerationRequest) -> list[str]:
-    """Return each input that is a local file, where the service takes none.
-
-    Source: contract section 2.9, shape 1: the estimate is asked for in JSON.
-    """
-    return [
-        f"input[{position}].file: cannot be estimated; use its duration with estimate_duration"
-        for position, item in enumerate(request.input)
-        if getattr(item, "file", None) is not None
-    ]

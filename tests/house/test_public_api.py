@@ -132,7 +132,6 @@ def free(value: None, address: Any = <function <lambda>>) -> None
 
 module lipsync_async_sample.part
 class Shown (see above)
-class Verbs (see above)
 constant limit: float
 def own(docstring: str | None) -> list[str]
 """

@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
@@ -48,42 +47,40 @@ await inner()
 """
 
 
-@attrs.frozen
-class Studio:
-    """Hold a running sandbox and the files that the README's examples use."""
-
-    sandbox: Sandbox
-    folder: Path
-
-
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """Run a sandbox in a thread of its own, with a small actor and a spoken line."""
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the files that the README's examples use: a small actor and a spoken line."""
     folder = tmp_path_factory.mktemp("studio")
     draw_talking_head(folder / "video.mp4", seconds=2.0, width=160, height=96)
     draw_portrait(folder / "portrait.png", width=160, height=96)
     speak_line(folder / "audio.wav", seconds=2.0)
+    return folder
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox in a thread of its own, so that a block may block."""
     with start_blocking_portal() as portal:
-        sandbox = portal.call(lambda: Sandbox(seed=1))
-        with portal.wrap_async_context_manager(sandbox):
-            yield Studio(sandbox, folder)
+        running = portal.call(lambda: Sandbox(seed=1))
+        with portal.wrap_async_context_manager(running):
+            yield running
 
 
 @pytest.mark.parametrize("block", blocks(README, "python"), ids=str)
 def test_the_readme_runs(
     block: Block,
-    studio: Studio,
+    studio: Path,
+    sandbox: Sandbox,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every `python` block does what it says, against the sandbox."""
-    shutil.copytree(studio.folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(studio, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SYNC_BASE_URL", studio.sandbox.url)
-    monkeypatch.setenv("SYNC_API_KEY", studio.sandbox.api_key)
-    hosted = {path.stem: studio.sandbox.host_file(path) for path in studio.folder.iterdir()}
-    urls = {f"{name}_url": url for name, url in hosted.items()}
-    run(block, urls)
+    monkeypatch.setenv("SYNC_BASE_URL", sandbox.url)
+    monkeypatch.setenv("SYNC_API_KEY", sandbox.api_key)
+    files = sorted(tmp_path.iterdir())
+    run(block, {f"{path.stem}_url": sandbox.host_file(path) for path in files})
 
 
 @pytest.mark.parametrize("command", COMMANDS)

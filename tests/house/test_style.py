@@ -20,7 +20,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 
 LONGEST_FILE = 320
 LONGEST_TEST = 600  # tables of cases are long and easy to read
-LONGEST_DOCSTRING = 60
+LONGEST_DOCSTRING = 35  # one screen; `create` explains ten arguments
 # Files that may be longer, and why.
 LONGER = {
     "lipsync_async/errors.py": 500,  # one small class per status; the tree reads as one page
@@ -49,7 +49,8 @@ def test_files_are_short(path: Path) -> None:
     """A file has one job and stays within about three hundred lines."""
     usual = LONGEST_TEST if path in TESTS else LONGEST_FILE
     allowed = LONGER.get(path.relative_to(ROOT).as_posix(), usual)
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= allowed
+    length = path.read_text(encoding="utf-8").count("\n")
+    assert length <= allowed
 
 
 def test_exceptions_are_needed() -> None:
@@ -148,8 +149,8 @@ def test_public_docstrings_are_whole(name: str, function: Callable[..., object])
     docstring = inspect.getdoc(function) or ""
     parameters = [item for item in inspect.signature(function).parameters if item != "self"]
     explained = section(docstring, "Args")
-    # A lone argument may be explained by the summary.
-    assert explained == parameters or (explained, len(parameters)) == ([], 1), name
+    # The summary may explain one argument or two.
+    assert explained == parameters or (not explained and len(parameters) <= 2), name
     assert len(docstring.splitlines()) in range(1, LONGEST_DOCSTRING + 1)
 
 

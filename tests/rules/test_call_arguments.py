@@ -10,8 +10,12 @@ from lipsync_async._rules.validation import (
     generation_id_problems,
     idempotency_key_problems,
     list_problems,
+    timeout_problems,
+    upload_problems,
     wait_problems,
 )
+from lipsync_async._values.inputs import Audio, GenerationRequest
+from tests.rules.orders import VIDEO, order
 
 NO_FILTERS: dict[str, Any] = dict.fromkeys(
     ("status", "ids", "source", "project_id", "limit", "cursor"),
@@ -132,3 +136,27 @@ def test_an_estimate_needs_a_model_and_a_duration(
 ) -> None:
     """A question that has no answer is not asked."""
     assert estimate_problems(model=model, duration=duration, fps=fps) == expected
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        (None, []),
+        (0.1, []),
+        (0, ["timeout: must be more than 0 and finite, not 0"]),
+        ("60", ["timeout: must be a number, not '60'"]),
+    ],
+)
+def test_a_timeout_is_a_positive_number_of_seconds(timeout: object, expected: list[str]) -> None:
+    """`None` waits without limit; a wait of no time is refused."""
+    assert timeout_problems(timeout) == expected
+
+
+def test_local_files_cannot_be_estimated() -> None:
+    """Each input that would have to be sent along is named."""
+    request = GenerationRequest(**order(VIDEO, Audio(file=b"audio")))
+
+    assert upload_problems(request) == [
+        "input[1].file: cannot be estimated; use its duration with estimate_duration",
+    ]
+    assert upload_problems(GenerationRequest(**order())) == []

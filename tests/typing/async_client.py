@@ -84,5 +84,5 @@ async def misuse(client: AsyncClient) -> None:
     """Make mistakes that a type checker must find: an unused `ignore` is an error."""
     await client.generations.create("lipsync-2")  # type: ignore[arg-type]
     await client.generations.get(7)  # type: ignore[arg-type]
-    await client.generations.list(["COMPLETED"])  # type: ignore[misc]
+    await client.generations.list(["COMPLETED"])  # type: ignore[call-arg]
     client.generations.wait()  # type: ignore[attr-defined]

@@ -136,7 +136,7 @@ class FrameReader:
         if not self._run:
             raise MediaError(self._code, f"{self._path.name} holds no picture that decodes.")
         shown = self._stamps[position].shown
-        # A frame that did not decode is covered by the one before it.
+        # A frame that did not decode is covered by its neighbour, if possible the earlier one.
         place = bisect_right(self._run, shown, key=lambda pair: pair[0]) - 1
         return self._run[max(0, place)][1]
 

@@ -1,0 +1,70 @@
+"""How a job's progress is shown: a live bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+    from rich.console import Console
+
+    from lipsync_async._values.models import Generation
+
+    Show = Callable[[Generation], None]
+
+
+@contextmanager
+def shown_progress(stream: TextIO | None = None) -> Iterator[Show]:
+    """Give a function that shows each state of a job; fits `on_update`.
+
+    Args:
+        stream: Where to show it; `None`: standard output. A live bar needs a terminal
+            and the `progress` extra; otherwise each change becomes a line.
+
+    """
+    target = sys.stdout if stream is None else stream
+    console = _console(target) if target.isatty() else None
+    if console is None:
+        yield lambda generation: print(_line(generation), file=target, flush=True)
+        return
+    with _bar(console) as show:
+        yield show
+
+
+def _line(generation: Generation) -> str:
+    progress = generation.progress_percent
+    share = "" if progress is None else f" {progress:3.0f} %"
+    return f"  {generation.status:<10}{share}"
+
+
+def _console(stream: TextIO) -> Console | None:
+    """Return rich's console, unless the extra is not installed."""
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        return None
+    return Console(file=stream)
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Show]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (
+        TextColumn("  {task.description:<10}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("PENDING", total=100)
+
+        def show(generation: Generation) -> None:
+            done = 100.0 if generation.is_completed else generation.progress_percent
+            progress.update(task, description=str(generation.status), completed=done)
+
+        yield show

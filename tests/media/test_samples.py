@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from lipsync_async.sandbox.media.actors import tone
+from lipsync_async.sandbox.media.problems import MediaError
+from lipsync_async.sandbox.media.samples import (
+    SampleReader,
+    Silence,
+    sound_seconds,
+    sound_start,
+)
+from tests.media.clips import Clip, loudness, strength
+
+RATE = 48_000
+
+
+def _left(path: Path, *stretches: tuple[int, int], **place: float) -> list[np.ndarray]:
+    """Return the left channel of some stretches."""
+    with SampleReader(path, **place) as sound:
+        return [sound.read(start, end)[:, 0] / 32_768 for start, end in stretches]
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000])
+def test_any_rate_becomes_48_khz_stereo(tmp_path: Path, rate: int) -> None:
+    """Pitch and length survive the change of rate, and both channels are equal."""
+    path = tone(tmp_path / "tone.wav", seconds=0.5, hertz=1000, rate=rate)
+    with SampleReader(path) as sound:
+        samples = sound.read(0, RATE)
+    assert samples.shape == (RATE, 2)
+    assert np.array_equal(samples[:, 0], samples[:, 1])
+    left = samples[:, 0] / 32_768
+    assert strength(left, 0.0, 0.49, 1000) > 0.45 * np.sqrt(0.5)
+    assert loudness(left, 0.52, 1.0) == 0
+    assert sound_seconds(path) == 0.5
+
+
+def test_a_sound_can_be_read_in_pieces_and_leaps(tmp_path: Path) -> None:
+    """Pieces join without a seam, and what lies between is skipped."""
+    path = tone(tmp_path / "tone.wav", seconds=1.0, hertz=330)
+    whole = _left(path, (0, RATE))[0]
+    pieces = _left(path, (0, 1000), (1000, 1001), (40_000, 41_000), (47_000, 49_000))
+    assert np.array_equal(pieces[0], whole[:1000])
+    assert np.array_equal(pieces[1], whole[1000:1001])
+    assert np.array_equal(pieces[2], whole[40_000:41_000])
+    assert np.array_equal(pieces[3][:1000], whole[47_000:])
+    assert not pieces[3][1000:].any()
+
+
+def test_a_lead_places_the_sound_on_the_timeline(tmp_path: Path) -> None:
+    """A positive lead is silence first; a negative one begins inside the file."""
+    path = tone(tmp_path / "tone.wav", seconds=0.1, hertz=330)
+    whole = _left(path, (0, 4800))[0]
+    later = _left(path, (0, 4800), lead=0.05)[0]
+    assert not later[:2400].any()
+    assert np.array_equal(later[2400:], whole[:2400])
+    assert np.array_equal(_left(path, (0, 2400), lead=-0.05)[0], whole[2400:])
+
+
+def test_a_sound_can_end_before_its_file(tmp_path: Path) -> None:
+    """After the given second there is silence."""
+    path = tone(tmp_path / "tone.wav", seconds=0.1, hertz=330)
+    samples = _left(path, (0, 4800), seconds=0.05)[0]
+    assert samples[:2400].any()
+    assert not samples[2400:].any()
+
+
+def test_silence_is_as_long_as_asked() -> None:
+    """Where nothing is heard, zeros are."""
+    with Silence() as sound:
+        assert sound.read(10, 15).tolist() == [[0, 0]] * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libvorbis"), ("a.flac", "flac")],
+)
+def test_compressed_sound_has_its_true_length(tmp_path: Path, name: str, codec: str) -> None:
+    """The padding that encoders add does not count."""
+    source = tone(tmp_path / "tone.wav", seconds=1.23, hertz=440)
+    path = tmp_path / name
+    with av.open(str(source)) as given, av.open(str(path), "w") as target:
+        stream = target.add_stream(codec, rate=RATE)
+        assert isinstance(stream, av.AudioStream)
+        for frame in given.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    assert sound_seconds(path) == pytest.approx(1.23, abs=0.03)
+
+
+def test_a_cut_file_lasts_as_long_as_it_plays(tmp_path: Path) -> None:
+    """A head that promises more than the body holds is not believed."""
+    path = tone(tmp_path / "tone.wav", seconds=2.0, hertz=440)
+    path.write_bytes(path.read_bytes()[: 44 + RATE])
+    assert sound_seconds(path) == 0.5
+
+
+def test_only_the_video_that_has_sound_says_when_it_starts(tmp_path: Path) -> None:
+    """A video without an audio stream has no start of sound."""
+    assert sound_start(Clip(5, hertz=440).write(tmp_path / "loud.mp4")) == 0.0
+    assert sound_start(Clip(5).write(tmp_path / "mute.mp4")) is None
+
+
+@pytest.mark.parametrize("measure", [SampleReader, sound_seconds])
+def test_a_file_without_sound_is_refused(tmp_path: Path, measure: object) -> None:
+    """A mute video and a text file are no audio."""
+    mute = Clip(5).write(tmp_path / "mute.mp4")
+    text = tmp_path / "text.wav"
+    text.write_text("not a sound")
+    assert callable(measure)
+    for path in (mute, text):
+        with pytest.raises(MediaError) as caught:
+            measure(path)
+        assert caught.value.code == "generation_input_audio_invalid"
