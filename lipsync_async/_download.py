@@ -81,13 +81,11 @@ async def save(
                     if error.status not in _EXPIRED:
                         raise
                     refusal = error
-    except OSError as error:
-        if isinstance(error, LipsyncError):
-            raise
-        raise _failed(generation, f"it cannot be written ({error})") from error
-    except LipsyncError as error:
+    except LipsyncError as error:  # before OSError: a timeout is both
         error.generation = generation
         raise
+    except OSError as error:
+        raise _failed(generation, f"it cannot be written ({error})") from error
     raise _failed(generation, "every address is refused") from refusal
 
 
@@ -155,8 +153,9 @@ class _Transfer:
                 self._file = await self._landing(to, stream)
             file = self._file
             total = await self._place(file, stream)
-            async for chunk in stream.chunks():
-                await file.write(chunk)
+            async with aclosing(stream.chunks()) as chunks:
+                async for chunk in chunks:
+                    await file.write(chunk)
         if file.size == 0 or (total is not None and file.size != total):
             message = f"{file.size} of {total or 'an unknown number of'} bytes came"
             await self._forget_excess(file, total)

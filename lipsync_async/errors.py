@@ -49,10 +49,24 @@ _RETRYABLE_CODES = frozenset(
         "rate_limit_exceeded",
         "usage_dependency_unavailable",
         "voice_clone_busy",
-        "IDEMPOTENCY_OUTCOME_UNKNOWN",
     },
 )
 _RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
+# Codes of an idempotent create that is still being settled (contract section 4.4).
+_UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
+_REQUEST_TIMEOUT = 408
+
+
+def is_unsettled_code(code: str | None) -> bool:
+    """Tell whether a create's outcome is still open, so that its own key must be kept.
+
+    Source: contract section 4.4.
+    """
+    return (
+        code is not None
+        and code.startswith("IDEMPOTENCY_")
+        and any(word in code for word in _UNSETTLED_WORDS)
+    )
 
 
 def is_retryable_code(code: str | None) -> bool:
@@ -60,7 +74,9 @@ def is_retryable_code(code: str | None) -> bool:
 
     Source: contract section 4.3.
     """
-    return code is not None and (code in _RETRYABLE_CODES or code.startswith(_RETRYABLE_PREFIXES))
+    return code is not None and (
+        code in _RETRYABLE_CODES or code.startswith(_RETRYABLE_PREFIXES) or is_unsettled_code(code)
+    )
 
 
 def _restore(
@@ -91,6 +107,10 @@ class LipsyncError(Exception):
         """Whether the same call may succeed later, unchanged."""
         return False
 
+    def _may_have_worked(self) -> bool:
+        """Tell whether the failed call may have had, or may yet have, its effect."""
+        return True
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by state, so that keyword-only constructors do not matter."""
         return _restore, (type(self), self.args, self.__dict__)
@@ -98,7 +118,7 @@ class LipsyncError(Exception):
     def __str__(self) -> str:
         """Return the message, with the key or the job that must not be lost."""
         message = super().__str__()
-        if self.idempotency_key is not None:
+        if self.idempotency_key is not None and self._may_have_worked():
             message += (
                 " To try this create again without paying twice, pass "
                 f"idempotency_key={self.idempotency_key!r}."
@@ -214,6 +234,9 @@ class ResponseError(LipsyncError):
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later, unchanged (contract section 4.2)."""
         return is_retryable_code(self.code)
+
+    def _may_have_worked(self) -> bool:
+        return self.is_retryable
 
 
 class BadRequestError(ResponseError):
@@ -357,6 +380,11 @@ class DecodeError(LipsyncError):
             f"it begins {response.body[:80]!r}.{listed} Compare .response with the service's "
             f"documentation, and check that nothing between you and it rewrites answers.",
         )
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether it was cut off or replaced on its way; a wrong shape stays wrong."""
+        return not self.paths
 
 
 class DownloadError(LipsyncError):

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lipsync_async._async.resource import AsyncResource
 from lipsync_async._rules import endpoints
 
 if TYPE_CHECKING:
-    from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._values.models import ModelInfo
 
 
-class AsyncModels:
+class AsyncModels(AsyncResource):
     """Look up the models that the account may use. Reached as `client.models`."""
-
-    def __init__(self, exchange: Exchange, settings: Settings) -> None:
-        self._exchange = exchange
-        self._settings = settings
 
     async def list(self) -> list[ModelInfo]:
         """Return the models; deprecated ones are left out by the service.

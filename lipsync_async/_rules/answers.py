@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lipsync_async._rules import json_format
 from lipsync_async._rules.codec import decode
 from lipsync_async._rules.shapes import ShapeError
+from lipsync_async._values.models import Generation
+from lipsync_async._words import Status
 from lipsync_async.errors import (
     STATUS_ERRORS,
     ConcurrencyLimitError,
@@ -69,12 +71,29 @@ def structure(kind: type[T], data: Any, response: Response) -> T:
     try:
         return decode(kind, data)
     except ShapeError as error:
-        raise DecodeError(
-            "its body is not of the documented shape",
-            response=response,
-            paths=error.paths,
-            request_id=request_id(response),
-        ) from None
+        raise misshapen(response, *error.paths) from None
+
+
+def misshapen(response: Response, *paths: str) -> DecodeError:
+    """Return the error that an answer of another shape stands for."""
+    return DecodeError(
+        "its body is not of the documented shape",
+        response=response,
+        paths=paths,
+        request_id=request_id(response),
+    )
+
+
+def recognized(response: Response) -> Generation | None:
+    """Return what can be told of a job whose answer cannot be read: its id is what counts."""
+    try:
+        data = json_format.loads(response.body)
+    except ValueError:
+        return None
+    known = data.get("id") if isinstance(data, dict) else None
+    if not isinstance(known, str) or not known:
+        return None
+    return Generation(id=known, status=Status("UNKNOWN"), raw=data)
 
 
 def request_id(response: Response) -> str | None:
@@ -100,7 +119,7 @@ def retry_after(response: Response, body: Any = None) -> float | None:
 def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
     try:
         seconds = float(value) * scale
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
@@ -114,7 +133,7 @@ def _seconds_between(sent: str | None, due: str | None) -> float | None:
         return None
     try:
         return max(0.0, (parsedate_to_datetime(due) - parsedate_to_datetime(sent)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -177,7 +196,7 @@ def _message(facts: dict[str, Any]) -> str | None:
 def _words_of(body: Any) -> str | None:
     """Show the beginning of a body that is not the service's, such as a proxy's HTML."""
     shown = " ".join(str(body).split())[:_SHOWN_CHARACTERS]
-    return shown or None
+    return shown if body else None
 
 
 def _text(value: Any) -> str | None:

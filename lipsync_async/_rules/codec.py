@@ -1,13 +1,13 @@
 """Where Python's names meet the wire's, and JSON becomes values; nowhere else.
 
-The service mixes camelCase (top level, inputs, segments) with snake_case (options). Each
-class has one table of wire names here, and cattrs does the rest. Answers are read fast
-and strictly; when that fails they are read once more by a slower twin that knows the
-path of every problem.
+Each class has one table of wire names (`wire_names.py`), and cattrs does the rest. Answers
+are read fast and strictly; when that fails they are read once more by a slower twin that
+knows the path of every problem.
 
 One thing is forgiven: the echo of what was asked for. A job is worth more than its echo,
-so an input of an unexpected shape becomes an `UnknownInput`, and options or segments of
-an unexpected shape become `None`; `Generation.raw` still holds them.
+so an input of an unexpected shape becomes an `UnknownInput`, what is no list of inputs
+becomes an empty one, and options or segments of an unexpected shape become `None`;
+`Generation.raw` still holds them.
 """
 
 from __future__ import annotations
@@ -23,88 +23,21 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from lipsync_async._rules import shapes
 from lipsync_async._rules.shapes import ShapeError
+from lipsync_async._rules.wire_names import INPUT_TYPES, KEEP_RAW, LOCAL_FIELDS, MARKS, WIRE_NAMES
 from lipsync_async._values.inputs import (
     ActiveSpeaker,
-    AnyInput,
-    Audio,
     DubParams,
-    ElevenLabs,
     GenerationRequest,
-    Image,
     Options,
     Segment,
-    SegmentAudio,
-    Text,
     UnknownInput,
     Video,
 )
-from lipsync_async._values.models import CostEstimate, Generation, ModelInfo
+from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
 
 T = TypeVar("T")
 Overrides = dict[str, Any]
-
-# Wire names that differ from Python's; contract sections 2.2, 2.3, 2.7, 2.9, 3.1 and 6.
-# Inner classes come before the classes that hold them.
-WIRE_NAMES: dict[type, dict[str, str]] = {
-    Video: {"asset_id": "assetId", "ref_id": "refId"},
-    Image: {"asset_id": "assetId", "ref_id": "refId"},
-    Audio: {"asset_id": "assetId", "ref_id": "refId"},
-    ElevenLabs: {"voice_id": "voiceId", "similarity_boost": "similarityBoost"},
-    Text: {"ref_id": "refId"},
-    ActiveSpeaker: {},
-    Options: {},
-    SegmentAudio: {"ref_id": "refId", "start_time": "startTime", "end_time": "endTime"},
-    Segment: {
-        "start_time": "startTime",
-        "end_time": "endTime",
-        "audio_input": "audioInput",
-        "options_override": "optionsOverride",
-    },
-    DubParams: {
-        "target_lang": "targetLang",
-        "source_lang": "sourceLang",
-        "provider_name": "providerName",
-    },
-    GenerationRequest: {
-        "webhook_url": "webhookUrl",
-        "output_file_name": "outputFileName",
-        "project_id": "projectId",
-        "dub_params": "dubParams",
-    },
-    Generation: {
-        "created_at": "createdAt",
-        "webhook_url": "webhookUrl",
-        "output_file_name": "outputFileName",
-        "project_id": "projectId",
-        "dub_params": "dubParams",
-        "output_url": "outputUrl",
-        "output_media_url": "outputMediaUrl",
-        "segment_output_url": "segmentOutputUrl",
-        "output_duration": "outputDuration",
-        "error_code": "errorCode",
-        "synthesized_audio_url": "synthesizedAudioUrl",
-    },
-    CostEstimate: {
-        "frame_count": "estimatedFrameCount",
-        "cost": "estimatedGenerationCost",
-        "credits": "estimatedCredits",
-    },
-    ModelInfo: {"deprecated_at": "deprecatedAt"},
-}
-
-INPUT_TYPES: dict[str, type[Video | Image | Audio | Text]] = {
-    "video": Video,
-    "image": Image,
-    "audio": Audio,
-    "text": Text,
-}
-
-# What only Python knows: neither read from the wire nor written to it.
-_LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw"})
-
-# Classes whose objects keep the JSON that they were read from.
-_KEEP_RAW = (Generation, CostEstimate, ModelInfo)
 
 
 def encode_request(request: GenerationRequest) -> dict[str, Any]:
@@ -122,7 +55,7 @@ def decode(kind: type[T], data: Any) -> T:
     """
     try:
         return _FAST_READER.structure(data, kind)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         return _explain(kind, data)
 
 
@@ -149,7 +82,6 @@ def _described(problem: BaseException) -> str:
 def _writer() -> Converter:
     """Build the converter for requests: wire names, and no field that is `None`."""
     converter = Converter(omit_if_default=True)
-    type_names = {kind: name for name, kind in INPUT_TYPES.items()}
     for kind in WIRE_NAMES:
         overrides = _overrides(kind)
         if kind is DubParams:  # required on the wire although Python has a default
@@ -160,19 +92,19 @@ def _writer() -> Converter:
             _cattrs_omit_if_default=True,
             **overrides,
         )
-        if kind in type_names:
-            unstructure = _with_type(type_names[kind], unstructure)
+        if kind in MARKS:
+            unstructure = _marked(MARKS[kind], unstructure)
         converter.register_unstructure_hook(kind, unstructure)
     return converter
 
 
-def _with_type(name: str, unstructure: Any) -> Any:
-    """Add the discriminator, which is no field of Python's classes."""
+def _marked(marks: dict[str, str], unstructure: Any) -> Any:
+    """Add what tells the service which class it has before it."""
 
-    def unstructure_with_type(value: Any) -> dict[str, Any]:
-        return {"type": name, **unstructure(value)}
+    def unstructure_marked(value: Any) -> dict[str, Any]:
+        return {**marks, **unstructure(value)}
 
-    return unstructure_with_type
+    return unstructure_marked
 
 
 def _reader(*, explain: bool) -> Converter:
@@ -188,13 +120,12 @@ def _reader(*, explain: bool) -> Converter:
     ):
         converter.register_structure_hook(primitive, hook)
     converter.register_structure_hook_factory(_is_optional, _optional_hook)
-    converter.register_structure_hook_func(lambda kind: kind == AnyInput, _input_hook(converter))
     for kind in WIRE_NAMES:
         if kind is GenerationRequest:
             continue
         overrides = _overrides(kind) | _special_readers(kind, converter)
         structure: Any = make_dict_structure_fn(kind, converter, **overrides)
-        structure = _keeping_raw(structure) if kind in _KEEP_RAW else structure
+        structure = _keeping_raw(structure) if kind in KEEP_RAW else structure
         converter.register_structure_hook(kind, structure)
     return converter
 
@@ -202,9 +133,9 @@ def _reader(*, explain: bool) -> Converter:
 def _overrides(kind: type) -> Overrides:
     names = WIRE_NAMES[kind]
     return {
-        field: override(rename=names.get(field), omit=True if field in _LOCAL_FIELDS else None)
+        field: override(rename=names.get(field), omit=True if field in LOCAL_FIELDS else None)
         for field in attrs.fields_dict(kind)
-        if field in names or field in _LOCAL_FIELDS
+        if field in names or field in LOCAL_FIELDS
     }
 
 
@@ -223,6 +154,7 @@ def _special_readers(kind: type, converter: Converter) -> Overrides:
         }
     if kind is Generation:
         return {
+            "input": override(struct_hook=_inputs_hook(converter)),
             "options": override(struct_hook=_forgiving(Options, converter)),
             "segments": override(struct_hook=_forgiving(list[Segment], converter)),
             "dub_params": override(
@@ -255,22 +187,21 @@ def _forgiving(kind: Any, converter: Converter) -> Any:
     return read_forgiving
 
 
-def _input_hook(converter: Converter) -> Any:
-    """Choose the class of an input by its `type`."""
-    hooks: dict[str, Any] = {}
+def _inputs_hook(converter: Converter) -> Any:
+    """Choose the class of each input by its `type`."""
+    hooks = {name: converter.get_structure_hook(kind) for name, kind in INPUT_TYPES.items()}
 
-    def structure_input(value: Any, _: Any) -> Any:
-        if not hooks:
-            hooks.update(
-                (name, converter.get_structure_hook(kind)) for name, kind in INPUT_TYPES.items()
-            )
+    def structure_input(value: Any) -> Any:
         name = value.get("type") if type(value) is dict else None
         try:
             return hooks[name](value, INPUT_TYPES[name])  # type: ignore[index]  # None has no hook
         except Exception:  # noqa: BLE001 - unknown type or shape: the job counts, not its echo
             return UnknownInput(name if isinstance(name, str) else None, value)
 
-    return structure_input
+    def structure_inputs(value: Any, _: Any) -> Any:
+        return [structure_input(item) for item in value] if type(value) is list else []
+
+    return structure_inputs
 
 
 def _keeping_raw(structure: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
+
+# Paths are put behind a base URL, so it can have no query; the rest is in no URL.
+_UNFIT = re.compile(r"[?#\\\s\x00-\x1f\x7f]")
 
 
 class Secret:
@@ -102,12 +106,12 @@ def _checked_url(url: object) -> str:
         raise ConfigurationError(f"base_url must be text, not {type(url).__name__}. {advice}")
     try:
         parts = urlsplit(url)
-        has_address = bool(parts.hostname) and parts.port != 0
+        has_address = bool(parts.hostname) and parts.port != 0 and not _UNFIT.search(url)
     except ValueError:
         has_address = False
-    if not has_address or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+    if not has_address or parts.scheme not in {"http", "https"}:
         raise ConfigurationError(f"base_url {url!r} is no http(s) address. {advice}")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ConfigurationError(f"base_url must not hold a user name or password. {advice}")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigurationError(

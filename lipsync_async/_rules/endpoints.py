@@ -24,7 +24,7 @@ from lipsync_async._values.models import CostEstimate, Generation, GenerationPag
 from lipsync_async.errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from lipsync_async._values.inputs import GenerationRequest
 
@@ -72,7 +72,11 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
     """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
 
     def read(response: Response) -> Generation:
-        generation = answers.read_as(Generation, response)
+        try:
+            generation = answers.read_as(Generation, response)
+        except DecodeError as error:
+            error.generation = answers.recognized(response)
+            raise
         generation.idempotency_key = idempotency_key
         return generation
 
@@ -173,10 +177,7 @@ def list_generations(
     """Describe `GET /v2/generations`; lists are sent in the documented comma form."""
 
     def read(response: Response) -> GenerationPage:
-        items = [
-            answers.structure(Generation, item, response)
-            for item in _array(answers.read_json(response), response)
-        ]
+        items = _read_list(Generation, response)
         is_full = limit is not None and len(items) >= limit
         return GenerationPage(items, items[-1].id if is_full else None)
 
@@ -202,7 +203,7 @@ def count_generations(
         counted = answers.read_json(response)
         count = counted.get("count") if isinstance(counted, dict) else None
         if type(count) is not int:
-            raise DecodeError("it holds no whole number 'count'", response=response)
+            raise answers.misshapen(response, "expected a whole number @ $.count")
         return count
 
     query = _query(status=status, source=source)
@@ -225,7 +226,8 @@ def download_url(generation_id: str) -> Call[str]:
     def read(response: Response) -> str:
         url = response.body.decode("utf-8", errors="replace").strip().strip('"')
         if not url.startswith(("https://", "http://")):
-            raise DecodeError("its body is no URL", response=response)
+            request_id = answers.request_id(response)
+            raise DecodeError("its body is no URL", response=response, request_id=request_id)
         return url
 
     path = f"/v2/generations/{_escaped(generation_id)}/download"
@@ -268,8 +270,7 @@ def list_models() -> Call[list[ModelInfo]]:
     """Describe `GET /v2/models`."""
 
     def read(response: Response) -> list[ModelInfo]:
-        items = _array(answers.read_json(response), response)
-        return [answers.structure(ModelInfo, item, response) for item in items]
+        return _read_list(ModelInfo, response)
 
     return Call("GET", "/v2/models", read, is_repeatable=True)
 
@@ -278,10 +279,12 @@ def _read_nothing(_: Response) -> None:
     """Take any success for an answer."""
 
 
-def _array(data: Any, response: Response) -> Sequence[Any]:
+def _read_list(kind: type[T], response: Response) -> list[T]:
+    data = answers.read_json(response)
     if not isinstance(data, list):
-        raise DecodeError("its body is no list", response=response)
-    return data
+        raise answers.misshapen(response, "expected a list @ $")
+    # A type checker cannot follow `list` of a variable type.
+    return answers.structure(list[kind], data, response)  # type: ignore[valid-type]
 
 
 def _escaped(generation_id: str) -> str:

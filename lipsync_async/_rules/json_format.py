@@ -17,7 +17,10 @@ def standard_loads(data: bytes) -> Any:
         ValueError: The text is no JSON.
 
     """
-    return json.loads(data, parse_constant=_refuse)
+    try:
+        return json.loads(data, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def standard_dumps(value: Any) -> bytes:

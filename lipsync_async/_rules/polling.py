@@ -86,12 +86,12 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
             hold = None
         pause = _jittered(next(growing)) if hold is None or is_quick else 0.0
         pause = max(pause, seen.retry_after or 0.0)
-        remaining = None if timeout is None else timeout - seen.elapsed
-        if remaining is not None:
-            if remaining <= _LAST_LOOK:
-                return
-            pause = min(pause, remaining - _LAST_LOOK)
-            remaining -= pause
+        remaining = None if timeout is None else timeout - seen.elapsed - pause
+        if remaining is not None and remaining <= _LAST_LOOK:
+            spare = pause + remaining - _LAST_LOOK
+            if spare > 0:
+                yield Look(spare, None)
+            return
         seen = yield Look(pause, _clipped_hold(hold, remaining))
 
 

@@ -26,6 +26,7 @@ from lipsync_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     ResponseError,
+    is_unsettled_code,
 )
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 # Request timeout, and the server errors that a proxy or a crash produces (contract section
 # 4.2; 520 to 529 are those of the CDN in front). 501 and 505 mean that it will never work.
 _UNKNOWN_OUTCOMES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
-
-# Codes of an idempotent create that is still being settled (contract section 4.4).
-_UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
 
 # When the service names no time to wait for a slot. Jobs take minutes: asking 12 times a
 # minute refills a slot soon and stays far below the 60 creates a minute (section 5.1).
@@ -90,18 +88,10 @@ def classify(error: LipsyncError) -> FailureKind:
         # No JSON at all: it was cut off or replaced on its way. A wrong shape stays wrong.
         return FailureKind.FINAL if error.paths else FailureKind.OUTCOME_UNKNOWN
     if isinstance(error, ResponseError) and (
-        error.status in _UNKNOWN_OUTCOMES or _is_unsettled(error.code)
+        error.status in _UNKNOWN_OUTCOMES or is_unsettled_code(error.code)
     ):
         return FailureKind.OUTCOME_UNKNOWN
     return FailureKind.FINAL
-
-
-def _is_unsettled(code: str | None) -> bool:
-    return (
-        code is not None
-        and code.startswith("IDEMPOTENCY_")
-        and any(word in code for word in _UNSETTLED_WORDS)
-    )
 
 
 def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:

@@ -73,9 +73,9 @@ def mapping(value: Any, _: Any = None) -> dict[str, Any]:
 
 
 def moment(value: Any, _: Any = None) -> datetime:
-    """Return an ISO 8601 time; one without a zone is taken for UTC, as the service's are."""
+    """Return an ISO 8601 time in UTC; one without a zone is in UTC, as the service's are."""
     read = datetime.fromisoformat(text(value))
-    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 def status(value: Any, _: Any = None) -> Status:

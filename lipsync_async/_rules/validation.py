@@ -19,12 +19,10 @@ from lipsync_async._rules.checks import (
     collection_of,
     each,
     fields_of,
-    flag,
     instance_of,
     items_of,
     matching,
     name,
-    number,
     one_of,
     optional,
     positive,
@@ -148,21 +146,6 @@ def list_problems(
     return problems
 
 
-def wait_problems(*, wait: object, timeout: object, include: object) -> list[str]:
-    """Return what is wrong with a long poll; `None` leaves a parameter out.
-
-    Source: contract sections 2.6 and 13 (rule 14).
-    """
-    problems = [
-        *optional(flag)("wait", wait),
-        *optional(number(1, 10))("timeout", timeout),
-        *optional(one_of(_Include))("include", include),
-    ]
-    if include is not None and (wait is not None or timeout is not None):
-        problems.append("include: cannot be combined with wait or timeout")
-    return problems
-
-
 def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
     """Return what is wrong with the question what a duration would cost.
 
@@ -190,10 +173,6 @@ def upload_problems(request: GenerationRequest) -> list[str]:
         for position, item in enumerate(items_of(request.input))
         if getattr(item, "file", None) is not None
     ]
-
-
-class _Include(StrEnum):
-    PROGRESS = "progress"
 
 
 class _DubbingProvider(StrEnum):

@@ -1,5 +1,6 @@
 """A local service that speaks the whole API and really does the job."""
 
+from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox.faults import Fault, Faults, concurrency_limited, rate_limited
 from lipsync_async.sandbox.rules.progression import Progression
 from lipsync_async.sandbox.sandbox import Sandbox
@@ -9,6 +10,7 @@ __all__ = [
     "Faults",
     "Progression",
     "Sandbox",
+    "VirtualClock",
     "concurrency_limited",
     "rate_limited",
 ]

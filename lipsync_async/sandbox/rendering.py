@@ -18,7 +18,7 @@ from lipsync_async.sandbox.media.timeline import output_seconds
 from lipsync_async.sandbox.rules.refusals import coded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lipsync_async.sandbox.clock import Clock
@@ -120,15 +120,12 @@ class RenderingStudio:
         self._host_speech(job, materials)
         order = _render_order(job.order, materials, self._folder.new_path(".mp4"))
         work = partial(
-            render,
+            _make,
             order,
             on_progress=partial(setattr, job, "percent"),
             is_cancelled=lambda: self._is_closed or job.is_ended,
         )
-        rendered = await anyio.to_thread.run_sync(work, limiter=self._limiter)
-        body = await anyio.Path(rendered.path).read_bytes()
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        return Result(rendered.path, len(body), etag, rendered.duration)
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     def _host_speech(self, job: Job, materials: Materials) -> None:
         """Let the first speech be fetched, so that a take can be used again."""
@@ -136,6 +133,19 @@ class RenderingStudio:
         if spoken:
             job.speech_url = self._files.host(spoken[0].path, name=f"{job.id}.wav")
             job.encoded = None
+
+
+def _make(
+    order: RenderOrder,
+    *,
+    on_progress: Callable[[float], object],
+    is_cancelled: Callable[[], bool],
+) -> Result:
+    """Render in a worker thread, and learn what a media host must know of the file."""
+    rendered = render(order, on_progress=on_progress, is_cancelled=is_cancelled)
+    with rendered.path.open("rb") as file:
+        etag = f'"{hashlib.file_digest(file, "sha256").hexdigest()[:32]}"'
+        return Result(rendered.path, file.tell(), etag, rendered.duration)
 
 
 def _render_order(order: Mapping[str, Any], materials: Materials, output: Path) -> RenderOrder:

@@ -14,8 +14,6 @@ from lipsync_async.sandbox.uploads import MOST_TEXT_BYTES, FormBuilder
 from lipsync_async.sandbox.wire import Cut, FileSlice, Form, Incoming, Outgoing, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from lipsync_async.sandbox.clock import Clock
     from lipsync_async.sandbox.service import Service
     from lipsync_async.sandbox.uploads import Uploads
@@ -136,25 +134,20 @@ class Server:
         )
         response.content_length = outgoing.size
         await response.prepare(request)
-        left = outgoing.size // 2 if outgoing.breaks_off else outgoing.size
-        async for chunk in self._pieces(outgoing):
-            await response.write(chunk[:left])
-            left -= len(chunk[:left])
-            if not left:
-                break
+        size = outgoing.size // 2 if outgoing.breaks_off else outgoing.size
+        if isinstance(outgoing.body, bytes):
+            await self._send_slowly(response, outgoing.body[:size], outgoing.seconds)
+        else:
+            await _send_file(response, outgoing.body, size)
         if outgoing.breaks_off:
             response.force_close()
         return response
 
-    async def _pieces(self, outgoing: Outgoing) -> AsyncIterator[bytes]:
-        if not isinstance(outgoing.body, bytes):
-            async for chunk in _read_slice(outgoing.body):
-                yield chunk
-            return
-        length = len(outgoing.body) // _SLOW_PIECES + 1
-        for start in range(0, len(outgoing.body), length):
-            await self._clock.sleep(outgoing.seconds / _SLOW_PIECES)
-            yield outgoing.body[start : start + length]
+    async def _send_slowly(self, response: web.StreamResponse, body: bytes, seconds: float) -> None:
+        length = len(body) // _SLOW_PIECES + 1
+        for start in range(0, len(body), length):
+            await self._clock.sleep(seconds / _SLOW_PIECES)
+            await response.write(body[start : start + length])
 
 
 def _joined(request: web.BaseRequest) -> dict[str, str]:
@@ -195,13 +188,12 @@ async def _add_part(builder: FormBuilder, part: MultipartReader | BodyPartReader
     builder.add(name, sink.finish())
 
 
-async def _read_slice(body: FileSlice) -> AsyncIterator[bytes]:
+async def _send_file(response: web.StreamResponse, body: FileSlice, size: int) -> None:
     async with await anyio.open_file(body.path, "rb") as file:
         await file.seek(body.start)
-        left = body.stop - body.start
-        while left and (chunk := await file.read(min(left, _CHUNK_BYTES))):
-            left -= len(chunk)
-            yield chunk
+        while size and (chunk := await file.read(min(size, _CHUNK_BYTES))):
+            await response.write(chunk)
+            size -= len(chunk)
 
 
 def _cut(request: web.BaseRequest) -> web.StreamResponse:

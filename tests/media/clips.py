@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 WIDTH, HEIGHT = 160, 96
 _BITS = 8
@@ -61,10 +61,12 @@ class Clip:
             video.width, video.height = self.size
             video.pix_fmt = self.pixel_format
             video.codec_context.time_base = 1 / (self.rate * ticks)
-            sound = None if self.hertz is None else container.add_stream("aac", rate=_RATE)
+            sound = None
+            if self.hertz is not None:
+                sound = container.add_stream("aac", rate=_RATE, layout="mono")
             for number in range(self.frames):
                 frame = av.VideoFrame.from_ndarray(_bars(number, *self.size), format="gray")
-                frame = frame.reformat(format=self.pixel_format)
+                frame = frame.reformat(format=self.pixel_format, threads=1)
                 frame.pts, frame.time_base = stamps[number], video.codec_context.time_base
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
@@ -106,7 +108,7 @@ def _bars(number: int, width: int, height: int) -> np.ndarray[tuple[int, int], n
 
 def number_of(frame: av.VideoFrame) -> int:
     """Return the number that a frame shows."""
-    grey = frame.to_ndarray(format="gray")
+    grey = frame.to_ndarray(format="gray", threads=1)
     bar = frame.width // _BITS
     means = [grey[:, bit * bar + bar // 4 : (bit + 1) * bar - bar // 4].mean() for bit in range(8)]
     return sum(1 << bit for bit, mean in enumerate(means) if mean > 128)

@@ -139,6 +139,24 @@ def test_frames_that_do_not_decode_are_covered_by_a_neighbour(
     assert [*shown[:10], *shown[22:]] == [*range(10), *range(22, 40)]
 
 
+def test_a_tail_that_does_not_decode_holds_the_last_good_frame(tmp_path: Path) -> None:
+    """A damaged end is as long as a good one."""
+    path = Clip(12, codec="mpeg2video", options={"g": "1"}).write(tmp_path / "tail.mp4")
+    _blank_packets(path, 8, 12)
+    with FrameReader(path, cache_bytes=3 * _FRAME_BYTES) as frames:
+        assert [number_of(frames.frame(number)) for number in (7, 8, 11)] == [7, 7, 7]
+
+
+def test_a_body_of_zeros_is_an_invalid_video(tmp_path: Path) -> None:
+    """A decoder that gives nothing without a complaint is not believed."""
+    path = Clip(6, codec="mpeg2video", options={"g": "1"}).write(tmp_path / "zeros.mp4")
+    _blank_packets(path, 0, 6)
+    with FrameReader(path) as frames:
+        with pytest.raises(MediaError, match="no picture that decodes") as caught:
+            frames.frame(0)
+    assert caught.value.code == "generation_input_video_invalid"
+
+
 def test_a_recording_cut_open_starts_at_its_first_key_frame(tmp_path: Path) -> None:
     """Frames that lean on a missing key frame are left out, as if they were not there."""
     whole = Clip(36, options=_REORDERED).write(tmp_path / "whole.mkv")

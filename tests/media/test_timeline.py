@@ -2,8 +2,7 @@ from fractions import Fraction
 from itertools import pairwise, product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async.sandbox.media.problems import MediaError
 from lipsync_async.sandbox.media.timeline import (

@@ -12,7 +12,6 @@ from lipsync_async._rules.validation import (
     list_problems,
     timeout_problems,
     upload_problems,
-    wait_problems,
 )
 from lipsync_async._values.inputs import Audio, GenerationRequest
 from tests.rules.orders import VIDEO, order
@@ -88,31 +87,6 @@ def test_good_filters_pass(filters: dict[str, Any]) -> None:
 def test_bad_filters_are_problems(filters: dict[str, Any], expected: str) -> None:
     """A listing that would be refused, or would list something else, is not sent."""
     assert list_problems(**{**NO_FILTERS, **filters}) == [expected]
-
-
-@pytest.mark.parametrize(
-    ("wait", "timeout", "include", "expected"),
-    [
-        (None, None, None, []),
-        (True, 1, None, []),
-        (True, 10.0, None, []),
-        (None, None, "progress", []),
-        ("yes", None, None, ["wait: must be True or False, not 'yes'"]),
-        (True, 0.5, None, ["timeout: must be 1 to 10, not 0.5"]),
-        (True, 11, None, ["timeout: must be 1 to 10, not 11"]),
-        (None, None, "all", ["include: must be one of progress, not 'all'"]),
-        (True, None, "progress", ["include: cannot be combined with wait or timeout"]),
-        (None, 5, "progress", ["include: cannot be combined with wait or timeout"]),
-    ],
-)
-def test_the_long_poll_keeps_to_its_range(
-    wait: object,
-    timeout: object,
-    include: object,
-    expected: list[str],
-) -> None:
-    """The service holds a look open for 1 to 10 seconds, and never with progress."""
-    assert wait_problems(wait=wait, timeout=timeout, include=include) == expected
 
 
 @pytest.mark.parametrize(

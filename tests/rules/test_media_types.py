@@ -3,8 +3,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._rules.media_types import Kind, result_filename, upload_name_and_type
 

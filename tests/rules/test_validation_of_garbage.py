@@ -5,8 +5,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async._rules.validation import (
     estimate_problems,
@@ -15,7 +14,6 @@ from lipsync_async._rules.validation import (
     list_problems,
     request_problems,
     request_warnings,
-    wait_problems,
 )
 from lipsync_async._values.inputs import (
     ActiveSpeaker,
@@ -146,7 +144,6 @@ def test_any_argument_is_judged_in_words(value: Any, other: Any) -> None:
             limit=value,
             cursor=other,
         ),
-        *wait_problems(wait=value, timeout=value, include=other),
         *estimate_problems(model=value, duration=value, fps=other),
     ]
 

@@ -42,8 +42,6 @@ def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, byt
     """
     espeak = ctypes.CDLL(library)
     rate = int(espeak.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DO_NOT_EXIT))
-    if rate <= 0:
-        raise OSError(f"espeak-ng finds no data in {data}.")
     spoken = bytearray()
 
     def collect(samples: int | None, count: int, _events: object) -> int:
@@ -55,7 +53,7 @@ def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, byt
     callback = _Callback(collect)
     espeak.espeak_SetSynthCallback(callback)
     if espeak.espeak_SetVoiceByName(voice.encode()) != _OK:
-        raise OSError(f"espeak-ng has no voice {voice!r}.")
+        raise OSError(f"espeak-ng finds no voice {voice!r} in {data}.")
     encoded = text.encode()
     size = ctypes.c_size_t(len(encoded) + 1)
     espeak.espeak_Synth(encoded, size, 0, _POSITION_IS_CHARACTER, 0, _UTF_8, None, None)

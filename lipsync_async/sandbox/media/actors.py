@@ -10,6 +10,7 @@ import numpy as np
 
 from lipsync_async.sandbox.media.faces import Actor
 from lipsync_async.sandbox.media.mp4 import Mp4Writer
+from lipsync_async.sandbox.media.reading import THREADS
 from lipsync_async.sandbox.media.samples import CHANNELS
 from lipsync_async.sandbox.media.speech import speak
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, frame_count
@@ -53,7 +54,7 @@ def draw_talking_head(
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             start, end = writer.next_samples()
             room = noise.integers(-_ROOM_TONE, _ROOM_TONE, (end - start, CHANNELS), dtype=np.int16)
-            writer.write(picture.reformat(format="yuv420p"), room)
+            writer.write(picture.reformat(format="yuv420p", threads=THREADS), room)
     return path
 
 

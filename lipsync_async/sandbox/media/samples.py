@@ -176,14 +176,20 @@ def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
 
 def _decoded(container: InputContainer) -> Iterator[Samples]:
     """Yield the audio in blocks of 48 kHz stereo."""
-    resampler = av.AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
+    resampler: av.AudioResampler | None = None
     for frame in _frames(container):
+        if resampler is None:
+            # A single channel is copied below; the resampler would make it 3 dB quieter.
+            layout = "mono" if len(frame.layout.channels) == 1 else "stereo"
+            resampler = av.AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
         # Gaps in the stamps are not filled in; the sound is read as one piece.
         frame.pts = None
         yield from map(_block, resampler.resample(frame))
-    yield from map(_block, resampler.resample(None))
+    if resampler is not None:
+        yield from map(_block, resampler.resample(None))
 
 
 def _block(frame: av.AudioFrame) -> Samples:
-    """Return one packed stereo frame as rows of two samples."""
-    return np.asarray(frame.to_ndarray(), np.int16).reshape(-1, CHANNELS)
+    """Return one packed frame as rows of two samples."""
+    samples = np.asarray(frame.to_ndarray(), np.int16).reshape(frame.samples, -1)
+    return np.broadcast_to(samples, (frame.samples, CHANNELS))

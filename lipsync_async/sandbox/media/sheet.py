@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from lipsync_async.sandbox.media.frames import FrameReader
+from lipsync_async.sandbox.media.reading import THREADS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ def contact_sheet(video: Path, png: Path, *, columns: int = 4, rows: int = 3) ->
 
 def _cell(frames: FrameReader, number: int) -> Image.Image:
     """Return one frame, small, with its time in a corner."""
-    picture = Image.fromarray(frames.frame(number).to_ndarray(format="rgb24"))
+    picture = Image.fromarray(frames.frame(number).to_ndarray(format="rgb24", threads=THREADS))
     height = max(1, round(picture.height * _CELL_WIDTH / picture.width))
     picture = picture.resize((_CELL_WIDTH, height), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture, "RGBA")

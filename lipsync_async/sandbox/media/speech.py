@@ -20,7 +20,7 @@ TONES = "tones"
 
 _LOADER = "espeakng_loader"
 # Variants that are easy to understand; the others imitate robots, whispers and croaks.
-_VARIANTS = ("f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m7", "Andy", "Annie", "Gene")
+VARIANTS = ("f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m7", "Andy", "Annie", "Gene")
 # The longest script (5,000 characters, contract section 5.4) takes under a second.
 _CHILD_SECONDS = 60.0
 # A script of nothing but punctuation says nothing; the output still needs a length.
@@ -51,7 +51,7 @@ def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None
     digest = sha256(voice_id.encode()).digest()
     if (engine or speech_engine()) == TONES:
         return wav.write_wav(output, tones.hum(script, digest[0]), tones.RATE)
-    _run_espeak(script, f"en-us+{_VARIANTS[digest[0] % len(_VARIANTS)]}", output)
+    _run_espeak(script, f"en-us+{VARIANTS[digest[0] % len(VARIANTS)]}", output)
     samples, rate = wav.read_wav(output)
     if len(samples) < _LEAST_SECONDS * rate:
         samples = tones.silence(_LEAST_SECONDS, rate)

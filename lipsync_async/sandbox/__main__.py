@@ -1,0 +1,124 @@
+"""Run a sandbox in a terminal: `python -m lipsync_async.sandbox`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from lipsync_async.sandbox.media.engines import engines
+from lipsync_async.sandbox.rules.limits import PLANS, allowance
+from lipsync_async.sandbox.rules.progression import Progression
+from lipsync_async.sandbox.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DEFAULT_PORT = 8765
+# With --speed N a job takes this long by the sandbox's clock, a usual time for a short
+# clip (contract section 3.1).
+_JOB_SECONDS = 60.0
+
+
+@attrs.frozen(slots=True)
+class _Pace:
+    """Hold what `--speed` asks for."""
+
+    speed: float
+    progression: Progression
+    renders: bool = True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
+    options = _parser().parse_args(arguments)
+    found = engines()
+    if options.speed.renders and not found["video"].startswith("pyav"):
+        return _complain(f"the media engine is {found['video']}, or use --speed instant")
+    try:
+        asyncio.run(_serve(options, found))
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        return _complain(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
+    return 0
+
+
+async def _serve(options: argparse.Namespace, found: dict[str, str]) -> None:
+    pace: _Pace = options.speed
+    async with Sandbox(
+        options.seed,
+        plan=options.plan,
+        progression=pace.progression,
+        render=pace.renders,
+        speed=pace.speed,
+        host=options.host,
+        port=options.port,
+    ) as sandbox:
+        sys.stdout.write(
+            f"export SYNC_BASE_URL={sandbox.url} SYNC_API_KEY={sandbox.api_key}\n"
+            f"# video: {found['video']}; speech: {found['speech']}; plan: "
+            f"{options.plan or 'without limits'}. Ctrl-C ends it.\n",
+        )
+        sys.stdout.flush()
+        await anyio.sleep_forever()
+
+
+def _complain(reason: str) -> int:
+    sys.stderr.write(f"lipsync_async.sandbox: {reason}\n")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lipsync_async.sandbox",
+        description="Run a lip-sync service on this machine, without a key or a bill.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 picks a free one")
+    parser.add_argument("--seed", type=int, default=1, help="decides ids and keys")
+    parser.add_argument(
+        "--plan",
+        type=_plan,
+        help=f"limits of a plan: {', '.join(PLANS)} or enterprise:N; without it, none",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_pace,
+        default=_pace("real"),
+        help=(
+            "real: render, which takes as long as it takes; instant: complete at once with a "
+            f"placeholder; N: jobs of {_JOB_SECONDS:g} s on a clock that runs N times as fast"
+        ),
+    )
+    return parser
+
+
+def _plan(text: str) -> str:
+    try:
+        allowance(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _pace(text: str) -> _Pace:
+    if text == "real":
+        return _Pace(1.0, Progression.real())
+    if text == "instant":
+        return _Pace(1.0, Progression.immediate(), renders=False)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError("use real, instant or a number above 0.")
+    return _Pace(speed, Progression.time(_JOB_SECONDS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Whatever goes wrong: one generation and success, or one documented error, never more."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    ConnectError,
+    Generation,
+    LipsyncError,
+    PollPolicy,
+    RetryPolicy,
+    Status,
+)
+from lipsync_async.sandbox import Sandbox
+from tests.client.doors import Door, connect, opened, order
+from tests.client.troubles import Trouble, cases
+
+pytestmark = pytest.mark.anyio
+
+# Where the requests of each verb go, as method and path.
+_TARGETS = {
+    "create": ("POST", "/v2/generate"),
+    "get": ("GET", "/v2/generate/*"),
+    "list": ("GET", "/v2/generations"),
+    "wait": ("GET", "/v2/generate/*"),
+    "download": ("GET", "/__sandbox/media/*"),
+}
+_CASES = [
+    pytest.param(trouble, verb, door, id=f"{trouble.name}-{verb}-{door}")
+    for trouble, verb, door in cases()
+]
+
+
+@pytest.fixture
+def secret_is_kept(
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+) -> Callable[[str, LipsyncError | None], None]:
+    """Give a check that the API key is in nothing that a program could show or store."""
+    caplog.set_level("DEBUG")
+
+    def check(key: str, error: LipsyncError | None) -> None:
+        printed = capsys.readouterr()
+        shown = [caplog.text, printed.out, printed.err, *(str(each) for each in recwarn)]
+        if error is not None:
+            shown += [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error))]
+            shown += traceback.format_exception(error)
+        assert [text for text in shown if key in text] == []
+
+    return check
+
+
+def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) -> Awaitable[Any]:
+    """Call the verb that is to meet the trouble."""
+    generations = client.generations
+    if job is None:
+        return order(client)
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "get": lambda: generations.get(job.id),
+        "list": lambda: generations.list(limit=5),
+        "wait": lambda: generations.wait_until_complete(job.id),
+        "download": lambda: generations.download(job, folder),
+    }
+    return calls[verb]()
+
+
+def _settings(trouble: Trouble, *, gives_up_after: float) -> dict[str, Any]:
+    retry = RetryPolicy(first_pause=0.001, longest_pause=0.002, give_up_after=gives_up_after)
+    poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
+    return {"timeout": trouble.timeout, "retry": retry, "poll": poll}
+
+
+async def _prepared(client: AsyncClient, verb: str) -> Generation | None:
+    """Order the job that a verb needs, before the trouble begins."""
+    if verb == "create":
+        return None
+    job = await order(client)
+    return await client.generations.wait_until_complete(job) if verb == "download" else job
+
+
+async def _outcome(call: Awaitable[Any]) -> LipsyncError | None:
+    try:
+        await call
+    except LipsyncError as error:
+        return error
+    return None
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(("trouble", "verb", "door"), _CASES)
+async def test_one_trouble(
+    trouble: Trouble,
+    verb: str,
+    door: Door,
+    tmp_path: Path,
+    secret_is_kept: Callable[[str, LipsyncError | None], None],
+) -> None:
+    """A trouble that strikes once is overcome with one generation, or is the right error."""
+    method, path = _TARGETS[verb]
+    async with opened(door) as (calm, sandbox):
+        job = await _prepared(calm, verb)
+        sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=1))
+        async with connect(sandbox, **_settings(trouble, gives_up_after=10.0)) as client:
+            error = await _outcome(_verb(client, verb, job, tmp_path))
+        assert (type(error) if error else None) is trouble.outcome(door, lasts=False)
+        assert sandbox.jobs.created == 1
+        assert len(_files(tmp_path)) == (1 if verb == "download" else 0)
+        secret_is_kept(sandbox.api_key, error)
+
+
+@pytest.mark.parametrize(("trouble", "verb", "door"), _CASES)
+async def test_lasting_trouble(
+    trouble: Trouble,
+    verb: str,
+    door: Door,
+    tmp_path: Path,
+    secret_is_kept: Callable[[str, LipsyncError | None], None],
+) -> None:
+    """A trouble without end is the right error; afterwards all goes on with one generation."""
+    method, path = _TARGETS[verb]
+    async with opened(door) as (calm, sandbox):
+        job = await _prepared(calm, verb)
+        sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=None))
+        async with connect(sandbox, **_settings(trouble, gives_up_after=0.12)) as client:
+            error = await _outcome(_verb(client, verb, job, tmp_path))
+            expected = trouble.outcome(door, lasts=True)
+            assert (type(error) if error else None) is expected
+            assert sandbox.jobs.created <= 1
+            assert error is None or _files(tmp_path) == []
+            sandbox.faults.clear()
+            if error is not None:
+                _names_what_must_not_be_lost(error, verb, job)
+                if error.idempotency_key:
+                    await order(calm, idempotency_key=error.idempotency_key)
+        assert sandbox.jobs.created == 1
+        secret_is_kept(sandbox.api_key, error)
+
+
+def _names_what_must_not_be_lost(error: LipsyncError, verb: str, job: Generation | None) -> None:
+    if verb == "create":
+        assert error.idempotency_key is not None
+        assert error.idempotency_key in str(error)
+    if verb in {"wait", "download"}:
+        assert job is not None
+        assert error.generation is not None
+        assert error.generation.id == job.id
+        assert job.id in str(error)
+
+
+@pytest.mark.parametrize("verb", ["create", "get", "list", "wait"])
+async def test_refused_connection(
+    verb: str,
+    tmp_path: Path,
+    secret_is_kept: Callable[[str, LipsyncError | None], None],
+) -> None:
+    """Nobody behind the address is a `ConnectError` that says where to look."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        job = None if verb == "create" else Generation(id="job-1", status=Status.PENDING)
+        async with AsyncClient(
+            "a-key-of-nobody",
+            base_url=url,
+            retry=RetryPolicy(first_pause=0.001, longest_pause=0.002, give_up_after=0.05),
+        ) as client:
+            error = await _outcome(_verb(client, verb, job, tmp_path))
+    assert type(error) is ConnectError
+    assert "Check address and network" in str(error)
+    _names_what_must_not_be_lost(error, verb, job)
+    secret_is_kept("a-key-of-nobody", error)

@@ -1,0 +1,120 @@
+"""What can go wrong between a client and its service: one row per trouble.
+
+A row says what a client makes of the trouble when it strikes once, and when it never
+ends. `None` is success; anything else is the documented error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from lipsync_async import (
+    ConcurrencyLimitError,
+    ConnectError,
+    ConnectionLostError,
+    DecodeError,
+    LipsyncError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+)
+from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
+
+_HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+
+# The verbs that a trouble can hit, by what it needs of the answer.
+_ALL = ("create", "get", "list", "wait", "download")
+_JSON = ("create", "get", "list", "wait")
+_CREATE = ("create",)
+
+
+@attrs.frozen
+class Trouble:
+    """Hold one row of the matrix.
+
+    Attributes:
+        name: What goes wrong.
+        fault: The same as the sandbox's fault.
+        lasting: What comes of it when it never ends.
+        once: What comes of it when it strikes once.
+        in_memory: `lasting` without sockets, where that can tell more.
+        verbs: The verbs that it can hit.
+        timeout: Seconds for each try.
+        is_slow: Whether the client waits longer than a test over sockets may.
+
+    """
+
+    name: str
+    fault: Fault
+    lasting: type[LipsyncError] | None
+    once: type[LipsyncError] | None = None
+    in_memory: type[LipsyncError] | None = None
+    verbs: tuple[str, ...] = _ALL
+    timeout: float = 5.0
+    is_slow: bool = False
+
+    def outcome(self, door: str, *, lasts: bool) -> type[LipsyncError] | None:
+        """Return the documented error, or `None` for success."""
+        if not lasts:
+            return self.once
+        return self.in_memory if door == "memory" and self.in_memory else self.lasting
+
+
+def _changed(**fields: Any) -> Fault:
+    return Fault("replace_fields", fields=fields)
+
+
+def _status(status: int, **details: Any) -> Fault:
+    return Fault("status", status=status, **details)
+
+
+TROUBLES = (
+    Trouble("500", _status(500), ServerError),
+    Trouble("502-html", _status(502, body=_HTML), ServerError),
+    Trouble("503", _status(503), ServerError),
+    Trouble("429-rate", rate_limited(), RateLimitError),
+    Trouble("429-rate-with-retry-after", rate_limited(0.002), RateLimitError),
+    Trouble(
+        "429-slots",
+        concurrency_limited(3, retry_after_seconds=None),
+        ConcurrencyLimitError,
+        verbs=_CREATE,
+        is_slow=True,
+    ),
+    Trouble(
+        "429-slots-with-retry-after",
+        concurrency_limited(3, retry_after_seconds=30),
+        ConcurrencyLimitError,
+        verbs=_CREATE,
+        is_slow=True,
+    ),
+    Trouble("reset-before", Fault("reset_before"), ConnectionLostError, in_memory=ConnectError),
+    Trouble("reset-after", Fault("reset_after"), ConnectionLostError),
+    Trouble("hang", Fault("hang"), RequestTimeoutError, timeout=0.05),
+    Trouble("late", Fault("latency", seconds=0.3), RequestTimeoutError, timeout=0.05),
+    Trouble("truncated", Fault("truncate"), ConnectionLostError),
+    Trouble("slow-body", Fault("slow_body", seconds=0.02), None),
+    Trouble("wrong-content-type", Fault("content_type"), None),
+    Trouble("malformed-json", Fault("malformed_json"), DecodeError, verbs=_JSON),
+    Trouble("empty-body", _status(200, body=""), DecodeError, verbs=_JSON),
+    Trouble("html-success", _status(200, body=_HTML), DecodeError, verbs=_JSON),
+    Trouble("wrong-types", _changed(id=7), DecodeError, DecodeError, verbs=_JSON),
+    Trouble("unknown-status", _changed(status="DREAMING"), None, verbs=_JSON[:3]),
+    Trouble("unknown-enum", _changed(options={"sync_mode": "sideways"}), None, verbs=_JSON),
+    Trouble("unknown-input", _changed(input=[{"type": "hologram", "x": 1}]), None, verbs=_JSON),
+    Trouble("unknown-field", _changed(mood={"deep": [1]}), None, verbs=_JSON),
+    Trouble("outcome-unknown", Fault("outcome_unknown"), ServerError, verbs=_CREATE),
+)
+
+
+def cases() -> Iterator[tuple[Trouble, str, str]]:
+    """Yield every trouble with each verb that it can hit and each door that can show it."""
+    for trouble in TROUBLES:
+        for verb in trouble.verbs:
+            yield trouble, verb, "memory"
+            if not trouble.is_slow:
+                yield trouble, verb, "sockets"

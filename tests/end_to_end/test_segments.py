@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    ElevenLabs,
+    Generation,
+    Options,
+    Segment,
+    SegmentAudio,
+    Text,
+    Video,
+)
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.media.actors import tone
+from lipsync_async.sandbox.media.tones import sine
+from lipsync_async.sandbox.media.wav import write_wav
+from tests.end_to_end.results import FRAME, Result, fetch
+from tests.media.clips import Clip, heard, loudness, shown_numbers, strength
+
+pytestmark = pytest.mark.anyio
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+SECONDS = 6.0
+# Hertz of each sound; far enough apart, and none an overtone of another.
+OWN, FIRST, UNUSED, SECOND = 220, 700, 1130, 1810
+LOUD, QUIET = 0.2, 0.02  # measured: 0.37 and 0.50 in place, under 0.012 elsewhere
+LIKENESS = 0.95  # correlation; measured: 1.00 in place, 0.70 one period of the voice away
+EDGE = 0.06  # seconds beside a cut that belong to both sides: a frame, and the codec's smear
+# First and last second of each stretch, and the only tone that is heard there.
+STRETCHES = [
+    (0.0, 0.6, OWN),
+    (0.6, 1.6, FIRST),
+    (1.6, 2.0, None),  # the audio is over, and the segment is not
+    (2.0, 2.6, OWN),
+    (2.6, 3.6, SECOND),
+    (3.6, 4.4, OWN),
+    (4.4, 5.2, None),  # somebody speaks
+    (5.2, 6.0, OWN),
+]
+
+
+@attrs.frozen
+class Take:
+    """Hold one finished journey: what the service said, and the file."""
+
+    generation: Generation
+    path: Path
+    sound: Floats
+
+
+@pytest.fixture
+async def take(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> Take:
+    """Dub three stretches of a humming video: two recorded ones and a spoken one."""
+    video = Clip(int(SECONDS * 25), hertz=OWN).write(tmp_path / "video.mp4")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    second = tmp_path / "second.wav"
+    write_wav(
+        second, np.concatenate([sine(1.0, UNUSED, 48_000), sine(2.0, SECOND, 48_000)]), 48_000
+    )
+    voice = ElevenLabs(voice_id="anybody", script="The quick brown fox jumps over a lazy dog.")
+    generation = await client.generations.run(
+        model="lipsync-2",
+        input=[
+            Video(sandbox.host_file(video)),
+            Audio(sandbox.host_file(first), ref_id="first"),
+            Audio(sandbox.host_file(second), ref_id="second"),
+            Text(voice, ref_id="line"),
+        ],
+        segments=[
+            Segment(
+                start_time=0.6,
+                end_time=2.0,
+                audio_input=SegmentAudio("first"),
+                options_override=Options(sync_mode="remap"),
+            ),
+            Segment(
+                start_time=2.6,
+                end_time=3.6,
+                audio_input=SegmentAudio("second", start_time=1.0, end_time=2.5),
+            ),
+            Segment(start_time=4.4, end_time=5.2, audio_input=SegmentAudio("line")),
+        ],
+    )
+    path = await client.generations.download(generation, tmp_path / "out.mp4")
+    return Take(generation, path, heard(path))
+
+
+async def test_segments_keep_the_length(take: Take) -> None:
+    """Whatever the segments do inside, the output is as long as the video."""
+    result = Result.read(take.path)
+    assert result.seconds == pytest.approx(SECONDS, abs=FRAME)
+    assert take.generation.output_duration == result.seconds
+    assert result.codecs == ("h264", "aac")
+    assert result.starts == (0, 0)
+
+
+async def test_each_sound_is_in_its_place(take: Take) -> None:
+    """Inside a segment its own, cropped sound is heard alone; outside the video's own."""
+    found = [_tones(take.sound, start, end) for start, end, _ in STRETCHES]
+    assert found == [[] if hertz is None else [hertz] for _, _, hertz in STRETCHES]
+    assert loudness(take.sound, 1.6 + EDGE, 2.0 - EDGE) < QUIET
+
+
+async def test_a_spoken_segment_says_its_line(take: Take, tmp_path: Path) -> None:
+    """The speech that can be fetched is what is heard in its segment, from its beginning."""
+    assert take.generation.synthesized_audio_url is not None
+    line = await fetch(take.generation.synthesized_audio_url, tmp_path / "line.wav")
+    spoken = heard(line)[: round((5.2 - 4.4) * 48_000)]
+    segment = take.sound[round(4.4 * 48_000) :][: len(spoken)]
+    assert np.corrcoef(spoken, segment)[0, 1] > LIKENESS
+
+
+async def test_a_segment_has_its_own_mode(take: Take) -> None:
+    """Only the first segment is remapped, in its own window; all other pictures stay."""
+    hurried = [15 + number * 35 // 25 for number in range(25)]
+    expected = [*range(15), *hurried, *[49] * 10, *range(50, 150)]
+    assert shown_numbers(take.path) == expected
+
+
+def _tones(sound: Floats, start: float, end: float) -> list[int]:
+    """Return which of the tones are heard between two cuts."""
+    hertz = (OWN, FIRST, UNUSED, SECOND)
+    return [each for each in hertz if strength(sound, start + EDGE, end - EDGE, each) > LOUD]

@@ -1,0 +1,336 @@
+import gc
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+import av
+import pytest
+from PIL import Image
+
+from lipsync_async.sandbox.media.actors import tone
+from lipsync_async.sandbox.media.problems import MediaError, RenderCancelledError
+from lipsync_async.sandbox.media.render import Rendered, RenderOrder, render
+from tests.media.clips import (
+    Clip,
+    heard,
+    loudness,
+    number_of,
+    shown_numbers,
+    strength,
+    turn_clockwise,
+)
+
+FRAME = 1 / 25
+_SMALL = (64, 32)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold the inputs that many tests share."""
+    folder = tmp_path_factory.mktemp("clips")
+    Clip(100, size=_SMALL, hertz=300).write(folder / "4.00.mp4")
+    Clip(250, size=_SMALL).write(folder / "10.00.mp4")
+    tone(folder / "8.64.wav", seconds=8.64, hertz=700, rate=22_050)
+    tone(folder / "1.74.wav", seconds=1.74, hertz=700, rate=96_000)
+    return folder
+
+
+def _film(
+    video: Path,
+    audio: Path | None,
+    folder: Path,
+    *,
+    sync_mode: str = "bounce",
+) -> RenderOrder:
+    """Order an output of a video."""
+    output = folder / "out.mp4"
+    return RenderOrder(video, is_image=False, audio=audio, output=output, sync_mode=sync_mode)
+
+
+def _still(
+    picture: Path,
+    audio: Path | None,
+    folder: Path,
+    *,
+    sync_mode: str = "bounce",
+) -> RenderOrder:
+    """Order an output of a picture."""
+    return attrs.evolve(_film(picture, audio, folder, sync_mode=sync_mode), is_image=True)
+
+
+@attrs.frozen
+class _Read:
+    """Hold what PyAV says about an output."""
+
+    duration: float
+    comment: str
+    streams: Sequence[tuple[str, str, str | None, float, float]]
+
+
+def _read(path: Path) -> _Read:
+    with av.open(str(path)) as container:
+        streams = [
+            (
+                stream.type,
+                stream.codec_context.name,
+                stream.format.name if isinstance(stream, av.VideoStream) else None,
+                float((stream.start_time or 0) * (stream.time_base or 0)),
+                float((stream.duration or 0) * (stream.time_base or 0)),
+            )
+            for stream in container.streams
+        ]
+        return _Read((container.duration or 0) / 1e6, container.metadata["comment"], streams)
+
+
+def _expect_well_formed(rendered: Rendered, seconds: float) -> None:
+    """Check everything that any output promises."""
+    read = _read(rendered.path)
+    assert read.duration == rendered.duration
+    assert rendered.duration == pytest.approx(seconds, abs=FRAME)
+    assert read.comment == "SANDBOX"
+    assert [stream[:4] for stream in read.streams] == [
+        ("video", "h264", "yuv420p", 0.0),
+        ("audio", "aac", None, 0.0),
+    ]
+    assert [stream[4] for stream in read.streams] == pytest.approx([seconds] * 2, abs=FRAME)
+    data = rendered.path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+@pytest.mark.parametrize(
+    ("mode", "lengths", "seconds"),
+    [
+        ("bounce", ("4.00", "8.64"), 8.64),
+        ("loop", ("4.00", "8.64"), 8.64),
+        ("remap", ("4.00", "8.64"), 8.64),
+        ("cut_off", ("4.00", "8.64"), 4.00),
+        ("silence", ("4.00", "8.64"), 8.64),
+        ("bounce", ("10.00", "1.74"), 1.74),
+        ("loop", ("10.00", "1.74"), 1.74),
+        ("remap", ("10.00", "1.74"), 1.74),
+        ("cut_off", ("10.00", "1.74"), 1.74),
+        ("silence", ("10.00", "1.74"), 10.00),
+    ],
+)
+def test_the_documented_examples_render_as_documented(
+    tmp_path: Path,
+    clips: Path,
+    mode: str,
+    lengths: tuple[str, str],
+    seconds: float,
+) -> None:
+    """Both worked examples of the service come out right in every mode."""
+    video, audio = lengths
+    order = _film(clips / f"{video}.mp4", clips / f"{audio}.wav", tmp_path, sync_mode=mode)
+    rendered = render(order)
+    _expect_well_formed(rendered, seconds)
+    sound = heard(rendered.path)
+    spoken = min(float(audio), seconds)
+    assert strength(sound, 0.1, spoken - 0.1, 700) > 0.3
+    assert strength(sound, 0.1, spoken - 0.1, 300) < 0.01
+    if spoken < seconds:
+        assert loudness(sound, spoken + 0.1, seconds) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("bounce", [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1, 2]),
+        ("loop", [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0]),
+        ("remap", [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]),
+        ("cut_off", [0, 1, 2, 3, 4, 5]),
+        ("silence", [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5]),
+    ],
+)
+def test_the_file_shows_exactly_the_planned_frames(
+    tmp_path: Path,
+    mode: str,
+    expected: list[int],
+) -> None:
+    """What a viewer sees is the plan, picture by picture."""
+    video = Clip(6).write(tmp_path / "in.mp4")
+    audio = tone(tmp_path / "in.wav", seconds=13 / 25, hertz=700)
+    rendered = render(_film(video, audio, tmp_path, sync_mode=mode))
+    assert shown_numbers(rendered.path) == expected
+    assert rendered.frames == len(expected)
+
+
+def test_an_image_is_shown_for_as_long_as_the_audio(tmp_path: Path) -> None:
+    """A picture takes its length from the audio, whatever the mode says."""
+    picture = tmp_path / "face.png"
+    Image.new("RGBA", (161, 97), "#3366cc80").save(picture)
+    audio = tone(tmp_path / "in.wav", seconds=1.2, hertz=700)
+    rendered = render(
+        RenderOrder(
+            picture, is_image=True, audio=audio, output=tmp_path / "out.mp4", sync_mode="cut_off"
+        )
+    )
+    _expect_well_formed(rendered, 1.2)
+    assert rendered.frames == 30
+    with av.open(str(rendered.path)) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.width, frame.height) == (160, 96)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_the_other_picture_formats_work_too(tmp_path: Path, suffix: str) -> None:
+    """JPEG with the camera's rotation, and WebP."""
+    picture = tmp_path / f"face.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48), "#3366cc").save(picture, exif=exif)
+    audio = tone(tmp_path / "in.wav", seconds=0.2, hertz=700)
+    rendered = render(_still(picture, audio, tmp_path))
+    _expect_well_formed(rendered, 0.2)
+
+
+def test_dubbing_keeps_the_video_and_its_own_sound(tmp_path: Path) -> None:
+    """Without audio inputs the output is the video again."""
+    video = Clip(30, hertz=300).write(tmp_path / "in.mov")
+    rendered = render(_film(video, None, tmp_path))
+    _expect_well_formed(rendered, 1.2)
+    assert shown_numbers(rendered.path) == list(range(30))
+    assert strength(heard(rendered.path), 0.1, 1.1, 300) > 0.3
+
+
+def test_a_mute_video_gets_a_silent_audio_stream(tmp_path: Path) -> None:
+    """Every output has one audio stream."""
+    video = Clip(10).write(tmp_path / "in.mp4")
+    rendered = render(_film(video, None, tmp_path))
+    _expect_well_formed(rendered, 0.4)
+    assert loudness(heard(rendered.path), 0.0, 0.4) < 1e-4
+
+
+def test_a_turned_odd_video_at_another_rate_comes_out_upright_and_even(tmp_path: Path) -> None:
+    """Telephones film sideways, at 30000/1001, in any size."""
+    clip = Clip(30, rate=Fraction(30_000, 1001), size=(161, 97), pixel_format="yuv444p")
+    video = turn_clockwise(clip.write(tmp_path / "in.mp4"))
+    audio = tone(tmp_path / "in.wav", seconds=1.0, hertz=700)
+    rendered = render(_film(video, audio, tmp_path))
+    _expect_well_formed(rendered, 30 * 1001 / 30_000)
+    with av.open(str(rendered.path)) as container:
+        frame = next(container.decode(video=0))
+        assert container.streams.video[0].average_rate == Fraction(30_000, 1001)
+    assert (frame.width, frame.height, frame.rotation) == (96, 160, 0)
+
+
+def test_the_same_order_gives_the_same_bytes(tmp_path: Path, clips: Path) -> None:
+    """Nothing in the file depends on the time, the name or the threads."""
+    outputs = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for output in outputs:
+        render(
+            RenderOrder(clips / "4.00.mp4", is_image=False, audio=clips / "1.74.wav", output=output)
+        )
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_progress_rises_to_one_hundred(tmp_path: Path) -> None:
+    """Each whole percent comes once, and the last one when the file is there."""
+    video = Clip(30).write(tmp_path / "in.mp4")
+    output = tmp_path / "out.mp4"
+    seen: list[tuple[float, bool]] = []
+    render(
+        _film(video, None, tmp_path),
+        on_progress=lambda percent: seen.append((percent, output.exists())),
+    )
+    percents = [percent for percent, _ in seen]
+    assert percents == sorted(set(percents))
+    assert (seen[0], seen[-1]) == ((0.0, False), (100.0, True))
+    assert len(percents) == 31
+
+
+def test_progress_is_not_repeated_for_long_renders(tmp_path: Path) -> None:
+    """More frames than percents do not mean more calls."""
+    video = Clip(250, size=_SMALL).write(tmp_path / "in.mp4")
+    seen: list[float] = []
+    render(
+        _film(video, None, tmp_path),
+        on_progress=seen.append,
+    )
+    assert seen == [float(percent) for percent in range(101)]
+
+
+def test_a_cancelled_render_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The render stops at the next frame; neither the output nor a part of it stays."""
+    video = Clip(30).write(tmp_path / "in.mp4")
+    answers = iter([False] * 10 + [True])
+    with pytest.raises(RenderCancelledError, match="at frame 10 of 30"):
+        render(
+            _film(video, None, tmp_path),
+            is_cancelled=lambda: next(answers),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_an_older_output_survives_a_failed_render(tmp_path: Path) -> None:
+    """The file changes only when the new one is complete."""
+    video = Clip(3).write(tmp_path / "in.mp4")
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"older")
+    with pytest.raises(RenderCancelledError):
+        render(_film(video, None, tmp_path), is_cancelled=lambda: True)
+    assert output.read_bytes() == b"older"
+
+
+def test_a_picture_without_audio_is_refused(tmp_path: Path) -> None:
+    """A picture has no length of its own."""
+    picture = tmp_path / "face.png"
+    Image.new("RGB", (16, 16)).save(picture)
+    with pytest.raises(MediaError, match="needs an audio") as caught:
+        render(_still(picture, None, tmp_path))
+    assert caught.value.code == "generation_input_validation_failed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("video", "generation_input_video_invalid"),
+        ("image", "generation_input_validation_failed"),
+    ],
+)
+def test_a_damaged_visual_has_the_code_of_its_kind(
+    tmp_path: Path,
+    kind: str,
+    code: str,
+) -> None:
+    """The service names a bad video and a bad picture differently."""
+    visual = tmp_path / "visual.bin"
+    visual.write_bytes(b"<html>Not found</html>" * 50)
+    with pytest.raises(MediaError, match=r"visual\.bin cannot be read") as caught:
+        render(
+            RenderOrder(visual, is_image=kind == "image", audio=None, output=tmp_path / "out.mp4")
+        )
+    assert caught.value.code == code
+
+
+def test_damaged_audio_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """A text file is no sound."""
+    video = Clip(3).write(tmp_path / "in.mp4")
+    audio = tmp_path / "in.wav"
+    audio.write_text("not a sound")
+    with pytest.raises(MediaError) as caught:
+        render(_film(video, audio, tmp_path))
+    assert caught.value.code == "generation_input_audio_invalid"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "in.wav"]
+
+
+def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
+    """An output many times as long as the video holds no more frames than the video has."""
+    video = Clip(4, size=_SMALL).write(tmp_path / "in.mp4")
+    audio = tone(tmp_path / "in.wav", seconds=8, hertz=700)
+    counts: set[int] = set()
+
+    def count_frames(percent: float) -> None:
+        if percent in {20, 50, 90}:
+            counts.add(sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()))
+
+    rendered = render(
+        _film(video, audio, tmp_path, sync_mode="loop"),
+        on_progress=count_frames,
+    )
+    assert rendered.frames == 200
+    assert len(counts) == 1
+    with av.open(str(rendered.path)) as container:
+        last = list(container.decode(video=0))[-1]
+    assert number_of(last) == 199 % 4

@@ -1,0 +1,149 @@
+import runpy
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import espeakng_loader  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from lipsync_async.sandbox.media import _espeak, speech, tones
+from lipsync_async.sandbox.media.probe import probe
+from lipsync_async.sandbox.media.problems import MediaError
+from lipsync_async.sandbox.media.speech import speak, speech_engine
+from lipsync_async.sandbox.media.wav import read_wav
+
+SCRIPT = "Hello there, this is a line. It has 2 sentences!"
+BOTH = pytest.mark.parametrize("engine", ["espeak-ng", "tones"])
+
+
+@BOTH
+def test_a_script_becomes_a_wav_with_the_length_that_is_told(tmp_path: Path, engine: str) -> None:
+    """The returned seconds are the file's, and something is heard."""
+    path = tmp_path / "line.wav"
+    seconds = speak(SCRIPT, "voice", path, engine=engine)
+    assert probe(path, "audio").duration == pytest.approx(seconds, abs=0.001)
+    assert 1.0 < seconds < 6.0
+    samples, rate = read_wav(path)
+    assert rate == 22_050
+    assert np.abs(samples).max() > 2000
+
+
+@BOTH
+def test_the_same_words_give_the_same_bytes(tmp_path: Path, engine: str) -> None:
+    """Speech is deterministic, and another voice sounds different."""
+    paths = [tmp_path / name for name in ("one.wav", "two.wav", "other.wav")]
+    for path, voice in zip(paths, ("a", "a", "b"), strict=True):
+        speak(SCRIPT, voice, path, engine=engine)
+    one, two, other = (path.read_bytes() for path in paths)
+    assert one == two
+    assert one != other
+
+
+@BOTH
+@pytest.mark.parametrize("script", ["…", "", "-- --"])
+def test_a_script_without_words_still_has_a_length(
+    tmp_path: Path,
+    engine: str,
+    script: str,
+) -> None:
+    """Nobody renders an output of no frames."""
+    assert speak(script, "voice", tmp_path / "line.wav", engine=engine) >= 0.15
+
+
+@BOTH
+def test_other_scripts_are_spoken_too(tmp_path: Path, engine: str) -> None:
+    """Any text is accepted."""
+    assert speak("Grüße, 世界 🎬 привет", "voice", tmp_path / "line.wav", engine=engine) > 0.15
+
+
+@pytest.mark.parametrize("variant", speech.VARIANTS)
+def test_all_voices_exist(variant: str) -> None:
+    """No voice id leads to a voice that the engine lacks."""
+    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+    rate, samples = _espeak.synthesize(library, data, f"en-us+{variant}", "Hi.")
+    assert len(samples) / 2 / rate > 0.2
+
+
+def test_the_best_engine_present_is_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the speech package the tones take over by themselves."""
+    best, hummed = tmp_path / "best.wav", tmp_path / "hummed.wav"
+    assert speech_engine() == "espeak-ng"
+    speak(SCRIPT, "voice", best)
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    assert speech_engine() == "tones"
+    speak(SCRIPT, "voice", hummed)
+    assert best.read_bytes() != hummed.read_bytes()
+
+
+def test_an_engine_that_fails_is_the_pipelines_failure(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last line that the child printed is told."""
+    broken = SimpleNamespace(
+        __spec__=object(),
+        get_library_path=espeakng_loader.get_library_path,
+        get_data_path=lambda: str(tmp_path),
+    )
+    monkeypatch.setitem(sys.modules, "espeakng_loader", broken)
+    with pytest.raises(MediaError, match="finds no voice") as caught:
+        speak(SCRIPT, "voice", tmp_path / "line.wav")
+    assert caught.value.code == "generation_pipeline_failed"
+
+
+def test_an_engine_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is killed when its time is over."""
+    monkeypatch.setattr(speech, "_CHILD_SECONDS", 0.0)
+    with pytest.raises(MediaError, match="timed out") as caught:
+        speak(SCRIPT, "voice", tmp_path / "line.wav", engine="espeak-ng")
+    assert caught.value.code == "generation_pipeline_failed"
+
+
+def test_the_child_writes_what_it_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The script takes its text from the pipe and its paths as arguments."""
+    path = tmp_path / "line.wav"
+    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+    monkeypatch.setattr(sys, "argv", ["", library, data, "en-us+f3", str(path)])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(SCRIPT.encode())))
+    runpy.run_path(_espeak.__file__, run_name="__main__")
+    assert len(read_wav(path)[0]) > 22_050
+
+
+def test_a_voice_that_does_not_exist_is_named() -> None:
+    """A missing voice never falls back in silence."""
+    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+    with pytest.raises(OSError, match="no voice 'martian' in "):
+        _espeak.synthesize(library, data, "martian", "hi")
+
+
+@given(st.text(max_size=60), st.integers(0, 255))
+def test_any_text_can_be_hummed(script: str, voice: int) -> None:
+    """Tones exist for every text, are not empty, and never clip."""
+    samples = tones.hum(script, voice)
+    assert samples.any()
+    assert np.abs(samples).max() <= 16_384
+
+
+def test_asking_for_engines_loads_none() -> None:
+    """A sandbox without the extra can still say what is missing."""
+    code = (
+        "import sys; from lipsync_async.sandbox.media.engines import engines; engines();"
+        "print(sorted({'av', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    answer = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip() == "[]"

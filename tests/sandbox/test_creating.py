@@ -1,0 +1,307 @@
+"""`POST /v2/generate`, as JSON and as a form."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lipsync_async._values.messages import FilePart, TextPart
+from lipsync_async.sandbox import Fault
+from tests.sandbox.conftest import OpenDoor
+from tests.sandbox.doors import AUDIO, VIDEO, Door, created, order, shown
+
+pytestmark = pytest.mark.anyio
+
+KEY = "take-1"
+
+
+async def test_a_create_answers_201_with_a_pending_generation(door: Door) -> None:
+    """The answer echoes the order, and nothing that is not known yet."""
+    answer = await door.send("POST", "/v2/generate", order(options={"sync_mode": "loop"}))
+    found = answer.json
+    created_at = found.pop("createdAt")
+    assert (answer.status, created_at[-1]) == (201, "Z")
+    assert found == {
+        "id": next(iter(door.sandbox.jobs)).id,
+        "status": "PENDING",
+        "model": "lipsync-2",
+        "input": [VIDEO, AUDIO],
+        "options": {"sync_mode": "loop"},
+        "outputDuration": None,
+    }
+
+
+async def test_ids_come_from_the_seed(open_door: OpenDoor) -> None:
+    """One seed gives the same ids, another seed others."""
+    ids = []
+    for seed in (7, 7, 8):
+        async with open_door(seed=seed) as door:
+            ids.append(await created(door))
+    assert (ids[0] == ids[1], ids[1] == ids[2]) == (True, False)
+
+
+async def test_the_source_header_is_kept(door: Door) -> None:
+    """`x-sync-source` becomes the generation's source."""
+    job_id = await created(door, {"x-sync-source": "studio"})
+    assert (await shown(door, job_id))["source"] == "studio"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, ["model should not be empty", "input must be a non-empty array"]),
+        ([], ["the body must be a JSON object"]),
+        (order(model=3), ["model must be a non-empty string"]),
+    ],
+)
+async def test_a_body_of_the_wrong_shape_is_400_with_a_list(
+    door: Door, body: Any, message: list[str]
+) -> None:
+    """Every problem of shape is one entry of the message."""
+    answer = await door.send("POST", "/v2/generate", body)
+    expected = {"message": message, "error": "Bad Request", "statusCode": 400}
+    assert (answer.status, answer.json) == (400, expected)
+
+
+async def test_a_body_that_is_no_json_is_400_with_a_text(door: Door) -> None:
+    """A body that cannot be read gives a message that is one string."""
+    answer = await door.send("POST", "/v2/generate", b"{")
+    assert (answer.status, type(answer.json["message"])) == (400, str)
+
+
+async def test_an_input_too_many_is_coded(door: Door) -> None:
+    """What is well-formed but wrong has a code, a suggestion and a field."""
+    answer = await door.send("POST", "/v2/generate", order(input=[VIDEO, VIDEO, AUDIO]))
+    found = answer.json
+    assert (answer.status, found["errorCode"], found["field"], "suggestion" in found) == (
+        422,
+        "generation_input_too_many_visual",
+        "input",
+        True,
+    )
+
+
+async def test_a_project_must_exist(open_door: OpenDoor) -> None:
+    """An unknown project is refused, a known one is echoed."""
+    project = "0e4ab13e-1111-4c11-8111-000000000001"
+    async with open_door(projects=[project]) as door:
+        job_id = await created(door, projectId=project)
+        assert (await shown(door, job_id))["projectId"] == project
+    async with open_door() as door:
+        answer = await door.send("POST", "/v2/generate", order(projectId=project))
+        assert (answer.status, answer.json["errorCode"]) == (422, "project_not_found")
+
+
+async def test_the_progression_header_overrules_the_sandbox(door: Door) -> None:
+    """A create chooses how its own job moves along."""
+    quick = await created(door, {"x-sandbox-progression": "immediate"})
+    slow = await created(door)
+    statuses = [(await shown(door, job_id))["status"] for job_id in (quick, slow)]
+    assert statuses == ["COMPLETED", "PENDING"]
+
+
+async def test_an_unknown_progression_is_refused(door: Door) -> None:
+    """A progression that nobody knows is 400, and no job is made."""
+    headers = {"x-sandbox-progression": "sometimes"}
+    answer = await door.send("POST", "/v2/generate", order(), headers=headers)
+    assert (answer.status, len(door.sandbox.jobs)) == (400, 0)
+
+
+class TestIdempotency:
+    """One key stands for one generation."""
+
+    async def test_the_same_body_replays_the_same_generation(self, door: Door) -> None:
+        """A repeated create answers 201 with the job as it is now."""
+        first = await created(door, {"idempotency-key": KEY})
+        door.sandbox.jobs.move(first, "PROCESSING")
+        answer = await door.send(
+            "POST",
+            "/v2/generate",
+            {"input": [VIDEO, AUDIO], "model": "lipsync-2"},
+            headers={"idempotency-key": KEY},
+        )
+        assert (answer.status, answer.json["id"], answer.json["status"]) == (
+            201,
+            first,
+            "PROCESSING",
+        )
+        assert (answer.headers["x-sandbox-replayed"], door.sandbox.jobs.created) == ("true", 1)
+
+    async def test_another_body_is_refused(self, door: Door) -> None:
+        """A key that belongs to another body is 422."""
+        await created(door, {"idempotency-key": KEY})
+        answer = await door.send(
+            "POST", "/v2/generate", order(model="sync-3"), headers={"idempotency-key": KEY}
+        )
+        assert (answer.status, answer.json["errorCode"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+    @pytest.mark.parametrize("key", ["a b", "x" * 129, "a,b", "é"])
+    async def test_a_malformed_key_is_refused(self, door: Door, key: str) -> None:
+        """Characters and length are the documented ones."""
+        answer = await door.send(
+            "POST", "/v2/generate", order(), headers={"idempotency-key": key}
+        )
+        assert (answer.status, answer.json["errorCode"]) == (400, "INVALID_IDEMPOTENCY_KEY")
+
+    async def test_a_refused_create_leaves_the_key_free(self, door: Door) -> None:
+        """After a 4xx the key may be used with the corrected body."""
+        headers = {"idempotency-key": KEY}
+        refused = await door.send("POST", "/v2/generate", order(input=[VIDEO]), headers=headers)
+        job_id = await created(door, headers)
+        assert (refused.status, job_id in door.sandbox.jobs) == (400, True)
+
+    async def test_requests_at_once_make_one_job(self, door: Door) -> None:
+        """Ten creates with one key at the same time are one generation."""
+        ids = await asyncio.gather(
+            *(created(door, {"idempotency-key": KEY}) for _ in range(10))
+        )
+        assert (len(set(ids)), door.sandbox.jobs.created) == (1, 1)
+
+    async def test_the_key_of_a_deleted_generation_finds_nothing(self, door: Door) -> None:
+        """Deleting a generation does not make its key pay again."""
+        headers = {"idempotency-key": KEY, "x-sandbox-progression": "immediate"}
+        job_id = await created(door, headers)
+        await door.send("DELETE", f"/v2/generations/{job_id}")
+        answer = await door.send("POST", "/v2/generate", order(), headers=headers)
+        assert (answer.status, door.sandbox.jobs.created) == (404, 1)
+
+    async def test_a_form_replays_by_its_content(self, door: Door) -> None:
+        """Field values and file bytes decide whether forms are the same."""
+        answers = [
+            await door.send(
+                "POST", "/v2/generate", form=form(video), headers={"idempotency-key": KEY}
+            )
+            for video in (b"one", b"one", b"two")
+        ]
+        assert [answer.status for answer in answers] == [201, 201, 422]
+        assert answers[0].json["id"] == answers[1].json["id"]
+
+
+def form(video: bytes = b"video", **texts: str) -> tuple[TextPart | FilePart, ...]:
+    """Return a form with two files."""
+    return (
+        TextPart("model", "lipsync-2"),
+        *(TextPart(name, text) for name, text in texts.items()),
+        FilePart("video", "clip.mp4", "video/mp4", video),
+        FilePart("audio", "line.wav", "application/octet-stream", b"audio"),
+    )
+
+
+class TestForms:
+    """A multipart create is the same create."""
+
+    async def test_files_become_hosted_assets(self, door: Door) -> None:
+        """Each file has a URL at which its bytes are, and an asset id."""
+        answer = await door.send("POST", "/v2/generate", form=form(options='{"temperature":1}'))
+        found = answer.json
+        assert [item["type"] for item in found["input"]] == ["video", "audio"]
+        assert found["options"] == {"temperature": 1}
+        served = [await door.send("GET", item["url"]) for item in found["input"]]
+        assert [answer.body for answer in served] == [b"video", b"audio"]
+        assert [answer.headers["content-type"] for answer in served] == [
+            "video/mp4",
+            "audio/x-wav",
+        ]
+
+    async def test_a_file_wins_over_the_url_of_its_slot(self, door: Door) -> None:
+        """The replaced input keeps its refId; other inputs stay."""
+        items = '[{"type":"audio","url":"http://localhost/x.wav","refId":"a1"}]'
+        answer = await door.send("POST", "/v2/generate", form=form(input=items))
+        assert [(item["type"], item.get("refId")) for item in answer.json["input"]] == [
+            ("video", None),
+            ("audio", "a1"),
+        ]
+
+    async def test_nested_fields_must_be_json(self, door: Door) -> None:
+        """A nested field that is no JSON is 400 and names the field."""
+        answer = await door.send("POST", "/v2/generate", form=form(options="{'a': 1}"))
+        assert (answer.status, answer.json["message"]) == (
+            400,
+            ["options must be one JSON string"],
+        )
+
+    async def test_unknown_text_fields_are_ignored(self, door: Door) -> None:
+        """Fields that the service does not know do not hurt."""
+        answer = await door.send("POST", "/v2/generate", form=form(colour="red"))
+        assert (answer.status, "colour" in answer.json) == (201, False)
+
+    async def test_a_file_over_the_parsers_limit_is_413(self, open_door: OpenDoor) -> None:
+        """The parser's limit has its own status."""
+        async with open_door(max_file_bytes=4) as door:
+            answer = await door.send("POST", "/v2/generate", form=form())
+        assert (answer.status, answer.json["errorCode"]) == (
+            413,
+            "generation_input_validation_failed",
+        )
+
+    async def test_a_file_over_the_plans_limit_is_422(self, open_door: OpenDoor) -> None:
+        """The plan's limit has its own status and code."""
+        async with open_door(plan_file_bytes=4) as door:
+            answer = await door.send("POST", "/v2/generate", form=form())
+        assert (answer.status, answer.json["errorCode"], answer.json["field"]) == (
+            422,
+            "file_size_exceeds_plan_limit",
+            "video",
+        )
+
+    async def test_too_many_fields_are_413(self, door: Door) -> None:
+        """More than 32 fields are over the parser's limit."""
+        texts = {f"field{number}": "" for number in range(33)}
+        answer = await door.send("POST", "/v2/generate", form=form(**texts))
+        assert answer.status == 413
+
+    async def test_a_text_over_a_mebibyte_is_413(self, door: Door) -> None:
+        """One text field may hold 1 MiB."""
+        answer = await door.send("POST", "/v2/generate", form=form(input=" " * (1024**2 + 1)))
+        assert answer.status == 413
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            (FilePart("poster", "a.png", "image/png", b"x"),),
+            (
+                FilePart("video", "a.mp4", "video/mp4", b"x"),
+                FilePart("video", "b.mp4", "video/mp4", b"y"),
+            ),
+        ],
+        ids=["unknown", "twice"],
+    )
+    async def test_unexpected_files_are_400(
+        self, door: Door, extra: tuple[FilePart, ...]
+    ) -> None:
+        """There is one file for each of three slots."""
+        answer = await door.send(
+            "POST", "/v2/generate", form=(TextPart("model", "lipsync-2"), *extra)
+        )
+        assert answer.status == 400
+
+    async def test_the_request_log_shows_what_a_form_held(self, door: Door) -> None:
+        """Texts are logged as they are, files by name, size and digest."""
+        await door.send("POST", "/v2/generate", form=form())
+        logged = door.sandbox.requests.assert_any("POST", "/v2/generate")[0].json
+        assert (logged["model"], logged["video"]["filename"], logged["video"]["size"]) == (
+            "lipsync-2",
+            "clip.mp4",
+            5,
+        )
+
+
+async def test_a_refused_form_leaves_no_file(open_door: OpenDoor) -> None:
+    """The files of a create that is refused are removed."""
+    async with open_door() as door:
+        answer = await door.send("POST", "/v2/generate", form=form(projectId="nonsense"))
+        url = (await door.send("POST", "/v2/generate", form=form())).json["input"][0]["url"]
+        good = await door.send("GET", url)
+    assert (answer.status, good.status) == (400, 200)
+
+
+async def test_an_unknown_outcome_can_be_repeated_safely(door: Door) -> None:
+    """The job of a create that answered 503 is found again by its key."""
+    door.sandbox.faults.add(Fault("outcome_unknown", method="POST"))
+    headers = {"idempotency-key": KEY}
+    answer = await door.send("POST", "/v2/generate", order(), headers=headers)
+    assert (answer.status, answer.json["errorCode"]) == (503, "IDEMPOTENCY_OUTCOME_UNKNOWN")
+    job_id = await created(door, headers)
+    assert (door.sandbox.jobs.created, job_id in door.sandbox.jobs) == (1, True)
