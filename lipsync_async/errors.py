@@ -233,7 +233,7 @@ class ResponseError(LipsyncError):
     @property
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later, unchanged (contract section 4.2)."""
-        return is_retryable_code(self.code)
+        return self.status == _REQUEST_TIMEOUT or is_retryable_code(self.code)
 
     def _may_have_worked(self) -> bool:
         return self.is_retryable

@@ -50,7 +50,7 @@ def _demo(output: Path) -> int:
         return 1
     try:
         anyio.run(run_demo, output)
-    except LipsyncError as error:
+    except (LipsyncError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import aiohttp
+import anyio
 import attrs
 import av
 
@@ -48,7 +49,7 @@ async def fetch(url: str, path: Path) -> Path:
     """Store what a URL holds, as anybody without a key would."""
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert answer.status == 200
-        path.write_bytes(await answer.read())
+        await anyio.Path(path).write_bytes(await answer.read())
     return path
 
 

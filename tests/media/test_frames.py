@@ -151,9 +151,9 @@ def test_a_body_of_zeros_is_an_invalid_video(tmp_path: Path) -> None:
     """A decoder that gives nothing without a complaint is not believed."""
     path = Clip(6, codec="mpeg2video", options={"g": "1"}).write(tmp_path / "zeros.mp4")
     _blank_packets(path, 0, 6)
-    with FrameReader(path) as frames:
-        with pytest.raises(MediaError, match="no picture that decodes") as caught:
-            frames.frame(0)
+    reader = FrameReader(path)
+    with reader, pytest.raises(MediaError, match="no picture that decodes") as caught:
+        reader.frame(0)
     assert caught.value.code == "generation_input_video_invalid"
 
 

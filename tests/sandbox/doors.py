@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -117,7 +118,7 @@ class SocketDoor:
                 method,
                 URL(url, encoded=True),
                 headers=sent,
-                data=data,
+                data=io.BytesIO(data) if data is not None else None,
                 allow_redirects=False,
             ) as answer:
                 found = {name.lower(): value for name, value in answer.headers.items()}

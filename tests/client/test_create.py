@@ -1,0 +1,266 @@
+"""Ordering a generation: what goes over the wire, and that it is never paid for twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    Generation,
+    GenerationRequest,
+    IgnoredOptionWarning,
+    InvalidRequestError,
+    Options,
+    RequestTimeoutError,
+    RetryPolicy,
+    Status,
+    UnprocessableError,
+    Video,
+)
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import INPUTS, ORDER, opened, order
+
+pytestmark = pytest.mark.anyio
+
+Pair = tuple[AsyncClient, Sandbox]
+CREATES = ("POST", "/v2/generate")
+
+
+def keys_sent(sandbox: Sandbox) -> list[str]:
+    """Return the Idempotency-Key of each create that arrived."""
+    return [entry.headers["idempotency-key"] for entry in sandbox.requests.find(*CREATES)]
+
+
+async def test_accepted(client_and_sandbox: Pair) -> None:
+    """A create returns the job as accepted, with the key that it was minted."""
+    client, sandbox = client_and_sandbox
+    created = await order(client)
+    assert created.status == Status.PENDING
+    assert created.id in sandbox.jobs
+    assert created.input == list(INPUTS)
+    assert created.idempotency_key == str(uuid.UUID(created.idempotency_key))
+    assert keys_sent(sandbox) == [created.idempotency_key]
+
+
+async def test_wire_form(client_and_sandbox: Pair) -> None:
+    """Every field goes under the service's own name, and what was not given stays away."""
+    client, sandbox = client_and_sandbox
+    created = await client.generations.create(
+        model="lipsync-2",
+        input=INPUTS,
+        options=Options(sync_mode="bounce", temperature=0.3),
+        webhook_url="https://hooks.example/done",
+        output_file_name="take-1",
+    )
+    (entry,) = sandbox.requests.assert_count(1, *CREATES)
+    assert entry.json == {
+        "model": "lipsync-2",
+        "input": [
+            {"type": "video", "url": "https://media.example/clip.mp4"},
+            {"type": "audio", "url": "https://media.example/speech.wav"},
+        ],
+        "options": {"sync_mode": "bounce", "temperature": 0.3},
+        "webhookUrl": "https://hooks.example/done",
+        "outputFileName": "take-1",
+    }
+    assert entry.headers["content-type"] == "application/json"
+    assert entry.headers["user-agent"].startswith("lipsync-async/")
+    assert created.output_file_name == "take-1"
+    assert created.webhook_url == "https://hooks.example/done"
+
+
+async def test_whole_request(client_and_sandbox: Pair) -> None:
+    """A `GenerationRequest` is the same order as its fields one by one."""
+    client, sandbox = client_and_sandbox
+    await client.generations.create(GenerationRequest(**ORDER))
+    await client.generations.run(GenerationRequest(**ORDER))
+    await order(client)
+    bodies = [entry.json for entry in sandbox.requests.find(*CREATES)]
+    assert bodies == [bodies[0]] * 3
+
+
+async def test_request_and_fields_at_once(client_and_sandbox: Pair) -> None:
+    """An order is given whole or by fields, not both: one would be ignored."""
+    client, sandbox = client_and_sandbox
+    with pytest.raises(InvalidRequestError, match="request: give a GenerationRequest or its"):
+        await client.generations.create(GenerationRequest(**ORDER), output_file_name="take-2")
+    assert len(sandbox.requests) == 0
+
+
+async def test_key_is_minted_once(client_and_sandbox: Pair) -> None:
+    """All tries of one create carry one key and one body; the next create has its own."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("reset_after", method="POST", count=2))
+    first = await order(client)
+    second = await order(client)
+    assert keys_sent(sandbox) == [first.idempotency_key] * 3 + [second.idempotency_key]
+    assert first.idempotency_key != second.idempotency_key
+    assert len({entry.body for entry in sandbox.requests.find(*CREATES)}) == 1
+    assert sandbox.jobs.created == 2
+
+
+async def test_own_key(client_and_sandbox: Pair) -> None:
+    """A key of the user's own is sent as it is, and repeating it orders nothing new."""
+    client, sandbox = client_and_sandbox
+    first = await order(client, idempotency_key="campaign-7.row~3")
+    again = await order(client, idempotency_key="campaign-7.row~3")
+    assert first.id == again.id
+    assert keys_sent(sandbox) == ["campaign-7.row~3"] * 2
+    assert sandbox.jobs.created == 1
+
+
+async def test_key_of_another_order(client_and_sandbox: Pair) -> None:
+    """A key that stood for another order is refused, and the error keeps it."""
+    client, _ = client_and_sandbox
+    await order(client, idempotency_key="used")
+    with pytest.raises(UnprocessableError) as caught:
+        await order(client, idempotency_key="used", output_file_name="other")
+    assert (caught.value.code, caught.value.idempotency_key) == ("IDEMPOTENCY_KEY_REUSED", "used")
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ü", "k" * 129, "a\n", 7])
+async def test_key_that_is_none(client_and_sandbox: Pair, key: Any) -> None:
+    """A key that the service would refuse is refused before anything is sent."""
+    client, sandbox = client_and_sandbox
+    with pytest.raises(InvalidRequestError, match="idempotency_key: "):
+        await order(client, idempotency_key=key)
+    assert len(sandbox.requests) == 0
+
+
+async def test_same_key_at_once(client_and_sandbox: Pair) -> None:
+    """Twenty tasks with one key order one generation."""
+    client, sandbox = client_and_sandbox
+    found: list[str] = []
+
+    async def create() -> None:
+        found.append((await order(client, idempotency_key="one")).id)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(create)
+    assert (len(found), len(set(found)), sandbox.jobs.created) == (20, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["status", "reset_before", "reset_after"])
+async def test_files_are_sent_anew_with_each_try(
+    client_and_sandbox: Pair,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    """Every try carries all fields and all bytes, of paths and of bytes alike."""
+    client, sandbox = client_and_sandbox
+    clip = tmp_path / "clip one.mp4"
+    clip.write_bytes(bytes(range(256)) * 1024)
+    speech = b"RIFF\0\0\0\0WAVEfmt " + bytes(5000)
+    fault = Fault(kind, method="POST", status=503 if kind == "status" else None)
+    sandbox.faults.add(fault)
+    created = await client.generations.create(
+        model="lipsync-2",
+        input=[Video(file=clip), Audio(file=speech)],
+        options=Options(temperature=0.5),
+        output_file_name="take-1",
+    )
+    entries = sandbox.requests.assert_count(2, *CREATES)
+    assert [_form_of(entry.json) for entry in entries] == [
+        {
+            "model": "lipsync-2",
+            "options": {"temperature": 0.5},
+            "outputFileName": "take-1",
+            "video": ("clip one.mp4", _digest(clip.read_bytes())),
+            "audio": ("audio.wav", _digest(speech)),
+        },
+    ] * 2
+    assert keys_sent(sandbox) == [created.idempotency_key] * 2
+    assert sandbox.jobs.created == 1
+
+
+async def test_file_beside_a_url(client_and_sandbox: Pair) -> None:
+    """A form takes the input that is no file as JSON."""
+    client, sandbox = client_and_sandbox
+    await order(client, input=[Video(file=b"\0\0\0\x18ftypmp42"), INPUTS[1]])
+    (entry,) = sandbox.requests.assert_count(1, *CREATES)
+    expected = [{"type": "audio", "url": "https://media.example/speech.wav"}]
+    assert json.loads(entry.json["input"]) == expected
+    assert entry.headers["content-type"].startswith("multipart/form-data") or sandbox.url
+
+
+async def test_vanished_file(client_and_sandbox: Pair, tmp_path: Path) -> None:
+    """A file that goes away between two tries is an error that keeps the key."""
+    client, sandbox = client_and_sandbox
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a clip")
+    sandbox.faults.add(Fault("status", method="POST", status=503))
+    hasty = client.with_options(on_response=lambda _: clip.unlink())
+    with pytest.raises(InvalidRequestError, match=re.escape(str(clip))) as caught:
+        await order(hasty, input=[Video(file=clip), INPUTS[1]])
+    assert caught.value.idempotency_key == keys_sent(sandbox)[0]
+
+
+async def test_upload_has_time() -> None:
+    """A try of an upload has a second more for each 125,000 bytes."""
+    async with opened("memory") as (client, sandbox):
+        sandbox.faults.add(Fault("hang", method="POST"))
+        hasty = client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))
+        inputs = [Video(file=bytes(1_250_000)), INPUTS[1]]
+        with pytest.raises(RequestTimeoutError, match="no answer within 15 s"):
+            await order(hasty, input=inputs)
+        with pytest.raises(RequestTimeoutError):
+            sandbox.faults.add(Fault("hang", method="POST"))
+            await order(hasty)
+
+
+async def test_upload_without_timeout(client_and_sandbox: Pair) -> None:
+    """`timeout=None` leaves uploads without a limit too."""
+    client, sandbox = client_and_sandbox
+    patient = client.with_options(timeout=None)
+    await order(patient, input=[Video(file=b"a clip"), INPUTS[1]])
+    assert sandbox.jobs.created == 1
+
+
+async def test_ignored_option_warns_at_the_callers_line(client_and_sandbox: Pair) -> None:
+    """What the service will ignore is a warning that shows the user's own line."""
+    client, _ = client_and_sandbox
+    request = GenerationRequest(model="sync-3", input=INPUTS, options=Options(temperature=0.2))
+    calls = (
+        client.generations.create(request),
+        client.generations.run(request),
+        client.generations.estimate(request),
+    )
+    for call in calls:
+        with pytest.warns(IgnoredOptionWarning, match="options.temperature") as caught:
+            await call
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+async def test_run_tells_of_the_accepted_job_first(client_and_sandbox: Pair) -> None:
+    """`run` hands over the id before it waits, so that it is never lost."""
+    client, _ = client_and_sandbox
+    seen: list[Generation] = []
+    done = await client.generations.run(**ORDER, idempotency_key="mine", on_update=seen.append)
+    assert [str(each.status) for each in seen] == ["PENDING", "PROCESSING", "COMPLETED"]
+    assert {each.id for each in seen} == {done.id}
+    assert {each.idempotency_key for each in seen} == {"mine"}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _form_of(logged: dict[str, Any]) -> dict[str, Any]:
+    """Return what a logged form held, files as name and digest."""
+    return {
+        name: (value["filename"], value["sha256"])
+        if isinstance(value, dict)
+        else (json.loads(value) if name == "options" else value)
+        for name, value in logged.items()
+    }

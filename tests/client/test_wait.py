@@ -1,0 +1,236 @@
+"""Waiting for a job: every end, every change, and leaving early."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    AuthenticationError,
+    Generation,
+    GenerationFailedError,
+    GenerationRejectedError,
+    InvalidRequestError,
+    NotFoundError,
+    PollPolicy,
+    Status,
+)
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import ORDER, Door, completed, opened, order
+
+pytestmark = pytest.mark.anyio
+
+Pair = tuple[AsyncClient, Sandbox]
+LOOKS = ("GET", "/v2/generate/*")
+
+
+def looks_show(**fields: object) -> Fault:
+    """Change what every look at a job shows."""
+    return Fault("replace_fields", method="GET", path=LOOKS[1], fields=fields, count=None)
+
+
+async def test_completed(client_and_sandbox: Pair) -> None:
+    """A wait returns the COMPLETED job with its output and the create's key."""
+    client, sandbox = client_and_sandbox
+    created = await order(client)
+    done = await client.generations.wait_until_complete(created)
+    assert done.status == Status.COMPLETED
+    assert done.is_completed
+    assert done.id == created.id
+    assert done.output_url is not None
+    assert done.idempotency_key == created.idempotency_key
+    assert sandbox.jobs.created == 1
+
+
+async def test_by_id(client_and_sandbox: Pair) -> None:
+    """An id alone is enough to wait, for instance after a restart."""
+    client, _ = client_and_sandbox
+    created = await order(client)
+    done = await client.generations.wait_until_complete(created.id)
+    assert (done.id, done.status) == (created.id, Status.COMPLETED)
+
+
+async def test_an_ended_job_is_not_looked_at(client_and_sandbox: Pair) -> None:
+    """A job that is known to have ended costs no request, and no update."""
+    client, sandbox = client_and_sandbox
+    done = await completed(client)
+    before = len(sandbox.requests)
+    seen: list[Generation] = []
+    again = await client.generations.wait_until_complete(done, on_update=seen.append)
+    assert (again, len(sandbox.requests), seen) == (done, before, [])
+
+
+async def test_failed(client_and_sandbox: Pair) -> None:
+    """FAILED is an error that carries the job, the code and the service's reason."""
+    client, sandbox = client_and_sandbox
+    code, reason = "generation_input_video_invalid", "No face was found."
+    sandbox.faults.add(Fault("fail_job", code=code, message=reason))
+    with pytest.raises(GenerationFailedError, match="No face was found.") as caught:
+        await completed(client)
+    error = caught.value
+    assert (error.code, error.is_retryable) == (code, False)
+    assert (error.generation.status, error.generation.error) == (Status.FAILED, reason)
+    assert error.generation.id in str(error)
+
+
+async def test_rejected(client_and_sandbox: Pair) -> None:
+    """REJECTED is an error of its own: the job never ran."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("reject_job", code="moderation", message="Not allowed."))
+    with pytest.raises(GenerationRejectedError, match="never ran: Not allowed.") as caught:
+        await completed(client)
+    assert caught.value.generation.status == Status.REJECTED
+    assert caught.value.code == "moderation"
+
+
+@pytest.mark.parametrize("word", ["CANCELED", "CANCELLED", "TIMED_OUT"])
+async def test_older_words_for_failure(client_and_sandbox: Pair, word: str) -> None:
+    """The terminal words of older documentation end a wait, as failures."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(looks_show(status=word))
+    with pytest.raises(GenerationFailedError, match=f"ended as {word}") as caught:
+        await completed(client)
+    assert caught.value.generation.status == word
+
+
+async def test_unknown_status_is_not_the_end(client_and_sandbox: Pair) -> None:
+    """A status of a newer service is shown as it is, and waited through."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(
+        Fault("replace_fields", method="GET", fields={"status": "UPSCALING"}, count=1),
+    )
+    seen: list[Generation] = []
+    done = await client.generations.run(**ORDER, on_update=seen.append)
+    assert [str(each.status) for each in seen] == ["PENDING", "UPSCALING", "COMPLETED"]
+    assert done.is_completed
+
+
+@pytest.mark.parametrize("begins_with_id", [True, False])
+async def test_updates_are_changes_only(door: Door, *, begins_with_id: bool) -> None:
+    """Each change is told once: of a job at hand the later ones, of an id the first too."""
+    async with opened(door, progression="polls(6)") as (client, _):
+        created = await order(client)
+        seen: list[str] = []
+        await client.generations.wait_until_complete(
+            created.id if begins_with_id else created,
+            on_update=lambda job: seen.append(str(job.status)),
+        )
+    first = ["PENDING"] if begins_with_id else []
+    assert seen == [*first, "PROCESSING", "COMPLETED"]
+
+
+async def test_async_on_update_is_awaited(client_and_sandbox: Pair) -> None:
+    """A coroutine function may take the updates; each is awaited before the next look."""
+    client, _ = client_and_sandbox
+    seen: list[str] = []
+
+    async def note(job: Generation) -> None:
+        await anyio.lowlevel.checkpoint()
+        seen.append(str(job.status))
+
+    await client.generations.run(**ORDER, on_update=note)
+    assert seen == ["PENDING", "PROCESSING", "COMPLETED"]
+
+
+async def test_raising_on_update_ends_the_wait_only(client_and_sandbox: Pair) -> None:
+    """An error of the user's own function comes out as it is; the job is untouched."""
+    client, sandbox = client_and_sandbox
+    created = await order(client)
+
+    def refuse(job: Generation) -> None:
+        raise RuntimeError(f"no room for {job.status}")
+
+    with pytest.raises(RuntimeError, match="no room for PROCESSING"):
+        await client.generations.wait_until_complete(created, on_update=refuse)
+    assert (await client.generations.wait_until_complete(created)).is_completed
+    assert sandbox.requests.count("DELETE") == 0
+
+
+async def test_cancellation_stops_the_wait_only(door: Door) -> None:
+    """Who stops waiting changes nothing: the job goes on and can be waited for again."""
+    async with opened(door, progression="polls(4)") as (client, sandbox):
+        created = await order(client)
+        with anyio.CancelScope() as scope:
+            await client.generations.wait_until_complete(
+                created.id,
+                on_update=lambda _: scope.cancel(),
+            )
+        assert scope.cancelled_caught
+        assert sandbox.requests.count("DELETE") == 0
+        assert (await client.generations.wait_until_complete(created.id)).is_completed
+        assert sandbox.jobs.created == 1
+
+
+async def test_updates_can_be_left(door: Door) -> None:
+    """Breaking out of the updates ends the looking at once."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        created = await order(client)
+        async with client.generations.updates(created.id) as changes:
+            async for change in changes:
+                assert change.status == Status.PENDING
+                break
+        assert sandbox.requests.count(*LOOKS) == 1
+
+
+async def test_updates_end_with_the_job(client_and_sandbox: Pair) -> None:
+    """The updates of a failing job end with it, without an error."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("fail_job"))
+    created = await order(client)
+    async with client.generations.updates(created) as changes:
+        seen = [str(change.status) async for change in changes]
+    assert seen == ["PROCESSING", "FAILED"]
+
+
+async def test_progress(door: Door) -> None:
+    """With `progress`, every step of the rendering is an update, without the long poll."""
+    async with opened(door, progression="polls(4)") as (client, sandbox):
+        poll = PollPolicy(progress=True, first_interval=0.001, longest_interval=0.002)
+        seen: list[float | None] = []
+        note = partial(_note_progress, seen)
+        patient = client.with_options(poll=poll)
+        await patient.generations.run(**ORDER, on_update=note)
+        assert seen == [None, 25.0, 50.0, 75.0, 100.0]
+        assert sandbox.requests.count(*LOOKS, query={"include": "progress"}) == 4
+        assert sandbox.requests.count(*LOOKS, query={"wait": "true"}) == 0
+
+
+def _note_progress(seen: list[float | None], job: Generation) -> None:
+    seen.append(job.progress_percent)
+
+
+async def test_revoked_key(client_and_sandbox: Pair) -> None:
+    """A key that dies during the wait is an error at once, with the job that goes on."""
+    client, sandbox = client_and_sandbox
+    body = {"message": "Unauthorized", "statusCode": 401}
+    sandbox.faults.add(Fault("status", method="GET", status=401, body=body, skip=1, count=None))
+    with pytest.raises(AuthenticationError) as caught:
+        await completed(client)
+    assert caught.value.generation is not None
+    assert caught.value.generation.status == Status.PROCESSING
+    assert caught.value.generation.id in str(caught.value)
+    assert sandbox.requests.count(*LOOKS) == 2
+
+
+async def test_vanished_job(client_and_sandbox: Pair) -> None:
+    """A job that was seen and then is gone is an error at once, not a matter of grace."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("status", method="GET", status=404, skip=1, count=None))
+    with pytest.raises(NotFoundError):
+        await completed(client)
+    assert sandbox.requests.count(*LOOKS) == 2
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, "soon", float("nan")])
+async def test_wrong_timeout(client_and_sandbox: Pair, timeout: float) -> None:
+    """A timeout that is none is refused before anything is ordered or looked at."""
+    client, sandbox = client_and_sandbox
+    with pytest.raises(InvalidRequestError, match="timeout: "):
+        await client.generations.run(**ORDER, timeout=timeout)
+    with pytest.raises(InvalidRequestError, match="timeout: "):
+        await client.generations.wait_until_complete("some-id", timeout=timeout)
+    assert len(sandbox.requests) == 0

@@ -1,0 +1,204 @@
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    GenerationFailedError,
+    GenerationRequest,
+    Image,
+    Options,
+    Segment,
+    SegmentAudio,
+    UnprocessableError,
+    Video,
+)
+from lipsync_async.sandbox import Sandbox
+from tests.end_to_end.conftest import Make
+from tests.media.clips import Clip
+
+pytestmark = pytest.mark.anyio
+
+Damage = Callable[[Path], Path]
+
+
+def noise(folder: Path) -> Path:
+    """Write a file that holds no media at all."""
+    path = folder / "noise.bin"
+    path.write_bytes(bytes(range(256)) * 16)
+    return path
+
+
+def mute(folder: Path) -> Path:
+    """Write a video without a sound."""
+    return Clip(5).write(folder / "mute.mp4")
+
+
+def shortened(folder: Path) -> Path:
+    """Write a video whose second half, index included, never arrived."""
+    path = Clip(25).write(folder / "short.mp4")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def bare(folder: Path) -> Path:
+    """Write pictures without a container, which state no length."""
+    return Clip(5).write(folder / "bare.h264")
+
+
+def wide(folder: Path) -> Path:
+    """Write a video that is one step too wide."""
+    return Clip(1, size=(4098, 16)).write(folder / "wide.mp4")
+
+
+VIDEOS = [
+    (noise, "generation_input_video_invalid"),
+    (shortened, "generation_input_video_invalid"),
+    (bare, "generation_media_metadata_missing"),
+    (wide, "generation_input_resolution_unsupported"),
+]
+AUDIOS = [
+    (noise, "generation_input_audio_invalid"),
+    (mute, "generation_input_audio_invalid"),
+]
+SEGMENTS = [
+    (
+        Segment(start_time=3.0, end_time=9.0, audio_input=SegmentAudio("line")),
+        "generation_input_segments_invalid",
+    ),
+    (
+        Segment(
+            start_time=1.0,
+            end_time=2.0,
+            audio_input=SegmentAudio("line", start_time=5.0, end_time=6.0),
+        ),
+        "generation_input_trim_invalid",
+    ),
+]
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Sandbox]:
+    """Host media on another server, which the job asks only when it runs."""
+    async with Sandbox(render=False) as elsewhere:
+        yield elsewhere
+
+
+@pytest.mark.parametrize(("damage", "code"), VIDEOS)
+async def test_a_bad_video_is_refused_at_once(
+    client: AsyncClient, speech: Make, tmp_path: Path, damage: Damage, code: str
+) -> None:
+    """What the service can look at itself costs no job; the error names the reason."""
+    with pytest.raises(UnprocessableError) as caught:
+        await client.generations.create(
+            model="lipsync-2", input=[Video(file=damage(tmp_path)), Audio(file=speech(1.74))]
+        )
+    assert caught.value.code == code
+    assert await client.generations.count() == 0
+
+
+@pytest.mark.parametrize(("damage", "code"), AUDIOS)
+async def test_a_bad_audio_is_refused_at_once(
+    client: AsyncClient, head: Make, tmp_path: Path, damage: Damage, code: str
+) -> None:
+    """A file without sound is no audio, whatever else it holds."""
+    with pytest.raises(UnprocessableError) as caught:
+        await client.generations.create(
+            model="lipsync-2", input=[Video(file=head(4.0)), Audio(file=damage(tmp_path))]
+        )
+    assert caught.value.code == code
+
+
+async def test_a_video_is_no_picture(client: AsyncClient, head: Make, speech: Make) -> None:
+    """The slot decides what a file has to be."""
+    with pytest.raises(UnprocessableError) as caught:
+        await client.generations.create(
+            model="sync-3", input=[Image(file=head(4.0)), Audio(file=speech(1.74))]
+        )
+    assert caught.value.code == "generation_input_validation_failed"
+
+
+async def test_what_is_gone_or_out_of_bounds_is_refused_at_once(
+    client: AsyncClient, sandbox: Sandbox, head: Make, speech: Make
+) -> None:
+    """No job is made for a file that the service does not have, or must not fetch."""
+    video, audio = sandbox.host_file(head(4.0)), sandbox.host_file(speech(1.74))
+    orders = [
+        (Video(f"{video}.gone"), Audio(audio), "generation_input_video_inaccessible"),
+        (Video(video), Audio(f"{audio}.gone"), "generation_input_audio_inaccessible"),
+        (Video("http://10.0.0.1/a.mp4"), Audio(audio), "generation_input_video_inaccessible"),
+        (Video(asset_id="nobody"), Audio(audio), "asset_not_found"),
+    ]
+    for *items, code in orders:
+        with pytest.raises(UnprocessableError) as caught:
+            await client.generations.create(model="lipsync-2", input=items)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("damage", "code"), VIDEOS)
+async def test_a_bad_video_elsewhere_fails_its_job(
+    *,
+    client: AsyncClient,
+    elsewhere: Sandbox,
+    speech: Make,
+    tmp_path: Path,
+    damage: Damage,
+    code: str,
+) -> None:
+    """What has to be fetched is looked at when the job runs, which then fails with the code."""
+    bad = elsewhere.host_file(damage(tmp_path))
+    with pytest.raises(GenerationFailedError) as caught:
+        await client.generations.run(
+            model="lipsync-2", input=[Video(bad), Audio(file=speech(1.74))]
+        )
+    assert caught.value.code == code
+    assert caught.value.generation.output_url is None
+
+
+async def test_an_absent_video_elsewhere_fails_its_job(
+    client: AsyncClient, elsewhere: Sandbox, speech: Make
+) -> None:
+    """A link that is dead when the job runs is the classic failure."""
+    with pytest.raises(GenerationFailedError) as caught:
+        await client.generations.run(
+            model="lipsync-2",
+            input=[Video(f"{elsewhere.url}/gone.mp4"), Audio(file=speech(1.74))],
+        )
+    assert caught.value.code == "generation_input_video_inaccessible"
+    assert caught.value.is_retryable is False
+
+
+@pytest.mark.parametrize(("segment", "code"), SEGMENTS)
+async def test_segments_that_do_not_fit_fail_their_job(
+    *, client: AsyncClient, sandbox: Sandbox, head: Make, speech: Make, segment: Segment, code: str
+) -> None:
+    """A window outside the video and a crop outside the audio have codes of their own."""
+    with pytest.raises(GenerationFailedError) as caught:
+        await client.generations.run(
+            model="lipsync-2",
+            input=[
+                Video(sandbox.host_file(head(4.0))),
+                Audio(sandbox.host_file(speech(1.74)), ref_id="line"),
+            ],
+            segments=[segment],
+        )
+    assert caught.value.code == code
+
+
+async def test_an_estimate_looks_at_the_media(
+    client: AsyncClient, sandbox: Sandbox, elsewhere: Sandbox, head: Make, speech: Make
+) -> None:
+    """A price depends on what comes out: 8.64 s of 25 frames, or nothing where media are bad."""
+    audio = Audio(sandbox.host_file(speech(8.64)))
+    good = GenerationRequest(
+        model="lipsync-2",
+        input=[Video(elsewhere.host_file(head(4.0))), audio],
+        options=Options(sync_mode="loop"),
+    )
+    bad = GenerationRequest(model="lipsync-2", input=[Video(f"{elsewhere.url}/gone.mp4"), audio])
+    assert (await client.generations.estimate(good)).frame_count == 216
+    with pytest.raises(UnprocessableError) as caught:
+        await client.generations.estimate(bad)
+    assert caught.value.code == "generation_input_video_inaccessible"

@@ -1,0 +1,231 @@
+"""Faults that strike one request, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._values.messages import Request
+from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeoutError
+from lipsync_async.sandbox import Fault, Sandbox, rate_limited
+from tests.sandbox.conftest import OpenDoor
+from tests.sandbox.doors import ConnectionCutError, Door, created, order, shown, socket_door
+
+pytestmark = pytest.mark.anyio
+
+SLOW = 3600.0
+
+
+@pytest.fixture
+async def door(open_door: OpenDoor) -> AsyncIterator[Door]:
+    """Connect to a sandbox whose hour takes a fraction of a second."""
+    speed = {} if "memory" in repr(open_door) else {"speed": 36_000.0}
+    async with open_door(progression="manual", **speed) as connected:
+        yield connected
+
+
+async def test_a_status_replaces_the_work(door: Door) -> None:
+    """The answer is the fault's, and no job is made."""
+    door.sandbox.faults.add(Fault("status", method="POST", status=502, body="<html>"))
+    answer = await door.send("POST", "/v2/generate", order())
+    assert (answer.status, answer.body) == (502, b"<html>")
+    assert (answer.headers["content-type"], len(door.sandbox.jobs)) == (
+        "text/html; charset=utf-8",
+        0,
+    )
+
+
+async def test_headers_of_a_status_are_sent(door: Door) -> None:
+    """A 429 may bring Retry-After."""
+    door.sandbox.faults.add(rate_limited(retry_after=7))
+    answer = await door.send("GET", "/v2/models")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+
+
+async def test_a_fault_is_counted(door: Door) -> None:
+    """A fault strikes as often as it says, then the service is well."""
+    door.sandbox.faults.add(Fault("status", status=500, count=2, skip=1))
+    answers = [await door.send("GET", "/v2/models") for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 500, 500, 200]
+
+
+async def test_a_header_strikes_its_own_request(door: Door) -> None:
+    """`x-sandbox-fault` is the same model at another door."""
+    headers = {"x-sandbox-fault": '{"kind": "status", "status": 503}'}
+    assert (await door.send("GET", "/v2/models", headers=headers)).status == 503
+
+
+async def test_a_malformed_header_is_told(door: Door) -> None:
+    """A fault that cannot be read is 400."""
+    answer = await door.send("GET", "/v2/models", headers={"x-sandbox-fault": "{"})
+    assert (answer.status, "x-sandbox-fault" in answer.json["message"]) == (400, True)
+
+
+async def test_latency_comes_after_the_work(door: Door) -> None:
+    """Who does not wait for a late answer has been served all the same."""
+    door.sandbox.faults.add(Fault("latency", method="POST", seconds=SLOW))
+    begin = (await door.send("GET", "/__sandbox/clock")).json["now"]
+    creating = asyncio.create_task(door.send("POST", "/v2/generate", order()))
+    while not len(door.sandbox.jobs):
+        await asyncio.sleep(0)
+    assert (await creating).status == 201
+    assert (await door.send("GET", "/__sandbox/clock")).json["now"] - begin >= SLOW
+
+
+async def test_a_cut_before_the_work_leaves_nothing(door: Door) -> None:
+    """No answer comes and no job is made."""
+    door.sandbox.faults.add(Fault("reset_before", method="POST"))
+    with pytest.raises(ConnectionCutError):
+        await door.send("POST", "/v2/generate", order())
+    assert len(door.sandbox.jobs) == 0
+
+
+async def test_a_cut_after_the_work_leaves_a_job(door: Door) -> None:
+    """No answer comes, but the job is there, and its key finds it."""
+    door.sandbox.faults.add(Fault("reset_after", method="POST"))
+    headers = {"idempotency-key": "k"}
+    with pytest.raises(ConnectionCutError):
+        await door.send("POST", "/v2/generate", order(), headers=headers)
+    assert await created(door, headers) == next(iter(door.sandbox.jobs)).id
+    assert door.sandbox.jobs.created == 1
+
+
+async def test_a_hang_may_end_with_a_cut(door: Door) -> None:
+    """With seconds the connection is cut after them, and nothing was done."""
+    door.sandbox.faults.add(Fault("hang", method="POST", seconds=SLOW))
+    with pytest.raises(ConnectionCutError):
+        await door.send("POST", "/v2/generate", order())
+    assert len(door.sandbox.jobs) == 0
+
+
+async def test_a_truncated_body_is_noticed(door: Door) -> None:
+    """The promised length does not come."""
+    door.sandbox.faults.add(Fault("truncate"))
+    with pytest.raises(ConnectionCutError):
+        await door.send("GET", "/v2/models")
+    assert (await door.send("GET", "/v2/models")).status == 200
+
+
+async def test_a_slow_body_comes_whole(door: Door) -> None:
+    """The body takes its time by the sandbox's clock."""
+    expected = await door.send("GET", "/v2/models")
+    door.sandbox.faults.add(Fault("slow_body", seconds=SLOW))
+    answer = await door.send("GET", "/v2/models")
+    assert answer.body == expected.body
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, "text/html; charset=utf-8"),
+        ({"Content-Type": "text/css", "X-Lie": "yes"}, "text/css"),
+    ],
+)
+async def test_the_content_type_may_lie(
+    door: Door, headers: dict[str, str], expected: str
+) -> None:
+    """The right body comes under headers that are wrong."""
+    door.sandbox.faults.add(Fault("content_type", headers=headers))
+    answer = await door.send("GET", "/v2/models")
+    assert (answer.status, answer.headers["content-type"]) == (200, expected)
+    assert answer.headers.get("x-lie") == headers.get("X-Lie")
+
+
+@pytest.mark.parametrize("body", [None, "certainly not json"])
+async def test_json_may_be_malformed(door: Door, body: str | None) -> None:
+    """A success has a body that nobody can read."""
+    door.sandbox.faults.add(Fault("malformed_json", body=body))
+    answer = await door.send("GET", "/v2/models")
+    with pytest.raises(ValueError, match="Expecting|Unterminated"):
+        _ = answer.json
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/generate/{}", "/v2/generations?ids={}"])
+async def test_fields_may_be_replaced(door: Door, path: str) -> None:
+    """A future service may send what nobody knows today."""
+    job_id = await created(door)
+    fields = {"status": "DREAMING", "outputDuration": "long"}
+    door.sandbox.faults.add(Fault("replace_fields", fields=fields))
+    answer = await door.send("GET", path.format(job_id))
+    found = answer.json[0] if isinstance(answer.json, list) else answer.json
+    assert (found["id"], found["status"], found["outputDuration"]) == (job_id, "DREAMING", "long")
+
+
+@pytest.mark.parametrize("path", ["/v2/generate/nonsense", "/__sandbox/files/{}"])
+async def test_only_json_successes_have_fields(door: Door, path: str) -> None:
+    """Errors and media pass as they are."""
+    await door.send("PUT", "/__sandbox/files/a.bin", b"x")
+    expected = await door.send("GET", path.format("a.bin"))
+    door.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
+    assert (await door.send("GET", path.format("a.bin"))).body == expected.body
+
+
+async def test_controls_are_out_of_reach(door: Door) -> None:
+    """No fault keeps anybody from clearing the faults."""
+    door.sandbox.faults.add(Fault("status", status=500, count=None))
+    assert (await door.send("GET", "/__sandbox/health")).status == 200
+
+
+async def test_faults_add_up(door: Door) -> None:
+    """A late error is an error that is late."""
+    door.sandbox.faults.add(Fault("latency", seconds=SLOW))
+    door.sandbox.faults.add(Fault("status", status=503))
+    begin = (await door.send("GET", "/__sandbox/clock")).json["now"]
+    answer = await door.send("GET", "/v2/models")
+    passed = (await door.send("GET", "/__sandbox/clock")).json["now"] - begin
+    assert (answer.status, passed >= SLOW) == (503, True)
+
+
+async def test_a_hang_ends_with_the_sandbox() -> None:
+    """A request that is never answered does not keep the sandbox from ending."""
+    async with socket_door() as door:
+        door.sandbox.faults.add(Fault("hang"))
+        hanging = asyncio.create_task(door.send("GET", "/v2/models"))
+        while not len(door.sandbox.requests):
+            await asyncio.sleep(0)
+    with pytest.raises(ConnectionCutError):
+        await hanging
+
+
+class TestInMemory:
+    """What a client's transport raises in memory."""
+
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            (Fault("reset_before"), ConnectError),
+            (Fault("reset_after"), ConnectionLostError),
+            (Fault("truncate"), ConnectionLostError),
+            (Fault("hang"), RequestTimeoutError),
+        ],
+        ids=lambda value: getattr(value, "kind", ""),
+    )
+    async def test_cuts_are_transport_errors(self, fault: Fault, error: Any) -> None:
+        """Each tells how far the request got."""
+        async with Sandbox(clock=VirtualClock(), render=False) as sandbox:
+            sandbox.faults.add(fault)
+            request = Request("GET", f"{sandbox.url}/v2/errors")
+            with pytest.raises(error):
+                await sandbox.transport().send(request, timeout=30.0)
+
+    async def test_hours_of_latency_take_no_time(self) -> None:
+        """The virtual clock shows what the fault asked for."""
+        clock = VirtualClock()
+        async with Sandbox(clock=clock, render=False) as sandbox:
+            sandbox.faults.add(Fault("latency", seconds=SLOW))
+            request = Request("GET", f"{sandbox.url}/v2/errors")
+            answer = await sandbox.transport().send(request, timeout=None)
+        assert (answer.status, clock.now()) == (200, SLOW)
+
+
+async def test_the_fields_of_a_generation_come_back(door: Door) -> None:
+    """A replaced answer is one answer; the job itself is untouched."""
+    job_id = await created(door)
+    door.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
+    await door.send("GET", f"/v2/generate/{job_id}")
+    assert (await shown(door, job_id))["status"] == "PENDING"

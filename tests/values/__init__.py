@@ -1,0 +1,1 @@
+"""Tests of the values: what they hold, hide and refuse."""
