@@ -15,38 +15,16 @@ if TYPE_CHECKING:
     )
     from lipsync_async._values.inputs import (
         ActiveSpeaker as ActiveSpeaker,
-    )
-    from lipsync_async._values.inputs import (
         Audio as Audio,
-    )
-    from lipsync_async._values.inputs import (
         DubParams as DubParams,
-    )
-    from lipsync_async._values.inputs import (
         ElevenLabs as ElevenLabs,
-    )
-    from lipsync_async._values.inputs import (
         GenerationRequest as GenerationRequest,
-    )
-    from lipsync_async._values.inputs import (
         Image as Image,
-    )
-    from lipsync_async._values.inputs import (
         Options as Options,
-    )
-    from lipsync_async._values.inputs import (
         Segment as Segment,
-    )
-    from lipsync_async._values.inputs import (
         SegmentAudio as SegmentAudio,
-    )
-    from lipsync_async._values.inputs import (
         Text as Text,
-    )
-    from lipsync_async._values.inputs import (
         UnknownInput as UnknownInput,
-    )
-    from lipsync_async._values.inputs import (
         Video as Video,
     )
     from lipsync_async._values.messages import (
@@ -54,116 +32,48 @@ if TYPE_CHECKING:
     )
     from lipsync_async._values.models import (
         CostEstimate as CostEstimate,
-    )
-    from lipsync_async._values.models import (
         Generation as Generation,
-    )
-    from lipsync_async._values.models import (
         GenerationPage as GenerationPage,
-    )
-    from lipsync_async._values.models import (
         ModelInfo as ModelInfo,
     )
     from lipsync_async._values.policies import (
         PollPolicy as PollPolicy,
-    )
-    from lipsync_async._values.policies import (
         RetryPolicy as RetryPolicy,
     )
     from lipsync_async._words import (
         Emotion as Emotion,
-    )
-    from lipsync_async._words import (
         Model as Model,
-    )
-    from lipsync_async._words import (
         ModelMode as ModelMode,
-    )
-    from lipsync_async._words import (
         Status as Status,
-    )
-    from lipsync_async._words import (
         SyncMode as SyncMode,
     )
     from lipsync_async.errors import (
         AuthenticationError as AuthenticationError,
-    )
-    from lipsync_async.errors import (
         BadRequestError as BadRequestError,
-    )
-    from lipsync_async.errors import (
         ConcurrencyLimitError as ConcurrencyLimitError,
-    )
-    from lipsync_async.errors import (
         ConfigurationError as ConfigurationError,
-    )
-    from lipsync_async.errors import (
         ConflictError as ConflictError,
-    )
-    from lipsync_async.errors import (
         ConnectError as ConnectError,
-    )
-    from lipsync_async.errors import (
         ConnectionLostError as ConnectionLostError,
-    )
-    from lipsync_async.errors import (
         DecodeError as DecodeError,
-    )
-    from lipsync_async.errors import (
         DownloadError as DownloadError,
-    )
-    from lipsync_async.errors import (
         GenerationError as GenerationError,
-    )
-    from lipsync_async.errors import (
         GenerationFailedError as GenerationFailedError,
-    )
-    from lipsync_async.errors import (
         GenerationRejectedError as GenerationRejectedError,
-    )
-    from lipsync_async.errors import (
         IgnoredOptionWarning as IgnoredOptionWarning,
-    )
-    from lipsync_async.errors import (
         InvalidRequestError as InvalidRequestError,
-    )
-    from lipsync_async.errors import (
         LipsyncError as LipsyncError,
-    )
-    from lipsync_async.errors import (
         LipsyncWarning as LipsyncWarning,
-    )
-    from lipsync_async.errors import (
         NotFoundError as NotFoundError,
-    )
-    from lipsync_async.errors import (
         PayloadTooLargeError as PayloadTooLargeError,
-    )
-    from lipsync_async.errors import (
         PaymentRequiredError as PaymentRequiredError,
-    )
-    from lipsync_async.errors import (
         PermissionDeniedError as PermissionDeniedError,
-    )
-    from lipsync_async.errors import (
         RateLimitError as RateLimitError,
-    )
-    from lipsync_async.errors import (
         RequestTimeoutError as RequestTimeoutError,
-    )
-    from lipsync_async.errors import (
         ResponseError as ResponseError,
-    )
-    from lipsync_async.errors import (
         ServerError as ServerError,
-    )
-    from lipsync_async.errors import (
         TransportError as TransportError,
-    )
-    from lipsync_async.errors import (
         UnprocessableError as UnprocessableError,
-    )
-    from lipsync_async.errors import (
         WaitTimeoutError as WaitTimeoutError,
     )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urljoin
 
 from lipsync_async._part_file import PartFile
 from lipsync_async._rules import answers, endpoints
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 # What a media host says of an address that has expired.
 _EXPIRED = frozenset({401, 403, 404, 410})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 # An error page longer than this says nothing more.
@@ -206,10 +204,10 @@ class _Transfer:
                 if stream.status in {_OK, _PARTIAL}:
                     yield stream
                     return
-                location = stream.headers.get("location")
-                if stream.status not in _REDIRECTS or location is None:
+                target = answers.redirect_target(url, stream.status, stream.headers)
+                if target is None:
                     await self._refuse(request, stream)
-                url = urljoin(url, location)
+                url = target
         raise _failed(self._generation, f"more than {_MOST_REDIRECTS} redirects")
 
     def _range_headers(self) -> dict[str, str]:

@@ -10,15 +10,15 @@ import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urljoin
 
 import attrs
+from anyio import get_cancelled_exc_class
 
 from lipsync_async._rules import answers, retry
 from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
-from lipsync_async.errors import LipsyncError, RequestTimeoutError
+from lipsync_async.errors import ConnectError, LipsyncError, RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping
@@ -31,8 +31,12 @@ T = TypeVar("T")
 
 logger = logging.getLogger("lipsync_async")
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+# No error leaves a cancelled call, and the order may have been accepted all the same.
+_CANCELLED = (
+    "%s %s was cancelled while under way and may have worked. To find out without paying twice, "
+    "repeat it with idempotency_key=%r"
+)
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
 
@@ -66,8 +70,8 @@ class Exchange:
 
     def __init__(self, transport: Transport, config: Config) -> None:
         self.transport = transport
-        self.in_flight = 0
-        self.base_url = config.base_url
+        self.in_flight: int = 0
+        self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
         self._open_headers = {
             "accept": "application/json",
@@ -103,6 +107,10 @@ class Exchange:
             )
         except LipsyncError as error:
             error.idempotency_key = call.idempotency_key
+            raise
+        except get_cancelled_exc_class():
+            if call.idempotency_key is not None:
+                logger.warning(_CANCELLED, call.method, call.path, call.idempotency_key)
             raise
         finally:
             self.in_flight -= 1
@@ -143,9 +151,10 @@ class Exchange:
         request = Request(call.method, self.base_url + call.path, headers, call.body, call.form)
         response = await self._send(request, settings, deadline)
         for _ in range(_MOST_REDIRECTS):
-            if not _is_followed(response):
+            target = _followed(response)
+            if target is None:
                 break
-            request = self._redirected(request, response)
+            request = self._redirected(request, target)
             response = await self._send(request, settings, deadline)
         if answers.is_success(response):
             return call.read(response)
@@ -158,10 +167,9 @@ class Exchange:
         deadline: float | None,
     ) -> Response:
         timeout = settings.timeout
-        if timeout is not None and request.form:
-            timeout += sum(
-                part.size / _BYTES_PER_SECOND for part in request.form if isinstance(part, FilePart)
-            )
+        if request.form:
+            added = _upload_seconds(request)
+            timeout = None if timeout is None else timeout + added
         if deadline is not None:
             remaining = deadline - self.transport.now()
             if remaining <= 0:
@@ -178,9 +186,8 @@ class Exchange:
             seconds = min(seconds, deadline - self.transport.now())
         await self.transport.sleep(seconds)
 
-    def _redirected(self, request: Request, response: Response) -> Request:
+    def _redirected(self, request: Request, url: str) -> Request:
         """Follow to the place named, without the API key if that is another server."""
-        url = urljoin(request.url, response.headers["location"])
         headers: Mapping[str, str] = request.headers
         if origin(url) != self._origin:
             headers = self._open_headers
@@ -201,10 +208,23 @@ def _next_pause(
         return None
 
 
-def _is_followed(response: Response) -> bool:
-    """Tell whether an answer points elsewhere; only a GET follows, a paid create never."""
-    return (
-        response.status in _REDIRECTS
-        and response.method == "GET"
-        and "location" in response.headers
-    )
+def _followed(response: Response) -> str | None:
+    """Return where an answer points; only a GET follows, a paid create never."""
+    if response.method != "GET":
+        return None
+    return answers.redirect_target(response.url, response.status, response.headers)
+
+
+def _upload_seconds(request: Request) -> float:
+    """Return how much longer a try may take for its files' sake.
+
+    Raises:
+        ConnectError: A file is gone since the call began.
+
+    """
+    files = [part for part in request.form if isinstance(part, FilePart)]
+    try:
+        return sum(part.size for part in files) / _BYTES_PER_SECOND
+    except OSError as error:
+        message = f"a file cannot be read any more ({error}). Restore it."
+        raise ConnectError(message, method=request.method, url=request.url) from error

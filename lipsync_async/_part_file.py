@@ -94,7 +94,9 @@ class PartFile:
         return self.target
 
     def _remove(self) -> None:
-        self._file.close()
+        # A full disk refuses the last buffered bytes once more; nobody wants them now.
+        with suppress(OSError):
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
 

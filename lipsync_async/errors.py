@@ -142,7 +142,7 @@ class InvalidRequestError(LipsyncError, ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         """Join the problems, one a line."""
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         lines = "".join(f"\n  {problem}" for problem in self.problems)
         super().__init__(f"Nothing was sent; mend {count} and call again:{lines}")
@@ -213,7 +213,7 @@ class ResponseError(LipsyncError):
     ) -> None:
         """Compose the message from what the service said."""
         self.response = response
-        self.status = response.status
+        self.status: int = response.status
         self.code = code
         self.message = message
         self.suggestion = suggestion
@@ -370,7 +370,7 @@ class DecodeError(LipsyncError):
         request_id: str | None = None,
     ) -> None:
         """Show the first bytes, for they usually tell who really answered."""
-        self.paths = tuple(paths)
+        self.paths: tuple[str, ...] = tuple(paths)
         self.request_id = request_id
         self.response = response
         quoted = f" [request id {request_id}]" if request_id else ""
@@ -422,7 +422,7 @@ class GenerationFailedError(GenerationError):
 
     def __init__(self, generation: Generation) -> None:
         """Say why, and whether a new create could help."""
-        self.code = generation.error_code
+        self.code: str | None = generation.error_code
         reason = generation.error or "the service gave no reason"
         coded = f" ({self.code})" if self.code else ""
         advice = (
@@ -447,7 +447,7 @@ class GenerationRejectedError(GenerationError):
 
     def __init__(self, generation: Generation) -> None:
         """Say why, as far as the service told."""
-        self.code = generation.error_code
+        self.code: str | None = generation.error_code
         reason = generation.error or "the service gave no reason"
         coded = f" ({self.code})" if self.code else ""
         ended = reason if reason.endswith(".") else f"{reason}."

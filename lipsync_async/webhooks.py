@@ -60,7 +60,7 @@ class WebhookPayloadError(LipsyncError):
 
     def __init__(self, paths: Sequence[str]) -> None:
         """List the problems, one a line."""
-        self.paths = tuple(paths)
+        self.paths: tuple[str, ...] = tuple(paths)
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
             f"This webhook cannot be read:{listed}\n"
@@ -120,7 +120,7 @@ def sign(body: bytes, secret: str, at: float) -> str:
     return f"t={moment},v1={_digest(body, secret, moment)}"
 
 
-def verify(  # noqa: PLR0913 - three facts of the delivery, three ways to judge it
+def verify(
     body: bytes,
     header: str | None,
     secret: str | Sequence[str],

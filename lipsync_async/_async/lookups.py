@@ -55,7 +55,7 @@ class AsyncLookups(AsyncResource):
 
         Args:
             status: Only these statuses.
-            ids: Only these ids.
+            ids: Only these ids, at most 100.
             source: Only those created with these `x-sync-source` labels.
             project_id: Only those of this project.
             limit: 1 to 100 a page, newest first; `None`: every match, in any order.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from lipsync_async._rules import json_format
 from lipsync_async._rules.codec import decode
@@ -20,6 +21,8 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lipsync_async._values.messages import Response
 
 T = TypeVar("T")
@@ -27,6 +30,7 @@ T = TypeVar("T")
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR = 500
 _SHOWN_CHARACTERS = 200
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
 
 # None of these is documented; the first that is there is quoted (contract section 4.5).
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-cf-id", "cf-ray")
@@ -35,6 +39,27 @@ _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-
 def is_success(response: Response) -> bool:
     """Tell whether the answer carries what was asked for."""
     return 200 <= response.status < 300  # noqa: PLR2004 - the 2xx class of HTTP
+
+
+def redirect_target(url: str, status: int, headers: Mapping[str, str]) -> str | None:
+    """Return the URL that an answer points to; `None` if it points to none that can be read.
+
+    Args:
+        url: Where the answer came from; what it points to may be relative.
+        status: HTTP status code.
+        headers: Header fields, names in lower case.
+
+    """
+    location = headers.get("location")
+    if status not in _REDIRECTS or location is None:
+        return None
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return target if is_web else None
 
 
 def read_json(response: Response) -> Any:

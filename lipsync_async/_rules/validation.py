@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sized
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 # Contract sections 0 and 2.2.
+# The most that surely fit into a URL, and a page's most too (contract section 2.8).
+_MOST_IDS = 100
 _OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
@@ -141,6 +144,8 @@ def list_problems(
         *optional(whole_number(1, 100))("limit", limit),
         *optional(name)("cursor", cursor),
     ]
+    if isinstance(ids, Sized) and not isinstance(ids, str) and len(ids) > _MOST_IDS:
+        problems.append(f"ids: at most {_MOST_IDS} a call, not {len(ids)}")
     if cursor is not None and limit is None:
         problems.append("limit: must be given with cursor, the same as for the page before")
     return problems

@@ -81,7 +81,7 @@ class AiohttpTransport:
             with _translated(request, timeout), _payload(request) as data:
                 async with session.request(
                     request.method,
-                    URL(request.url, encoded=True),
+                    _address(request.url),
                     data=data,
                     headers=request.headers,
                     timeout=limits,
@@ -109,7 +109,7 @@ class AiohttpTransport:
             with _translated(request, timeout):
                 answer = await session.request(
                     request.method,
-                    URL(request.url, encoded=True),
+                    _address(request.url),
                     headers=request.headers,
                     timeout=limits,
                     allow_redirects=False,
@@ -176,6 +176,14 @@ class _AiohttpStream:
                 yield chunk
 
 
+def _address(url: str) -> URL:
+    """Take a URL as it is; one that yarl cannot read is an aiohttp error like others."""
+    try:
+        return URL(url, encoded=True)
+    except ValueError as error:
+        raise aiohttp.InvalidURL(url, str(error)) from error
+
+
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
@@ -187,7 +195,7 @@ def _payload(request: Request) -> Iterator[bytes | aiohttp.FormData | None]:
         yield request.body
         return
     with ExitStack() as files:
-        form = aiohttp.FormData()
+        form = aiohttp.FormData(quote_fields=False)  # as browsers do: names stay readable
         for part in request.form:
             if isinstance(part, FilePart):
                 source = part.source

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
 from lipsync_async.errors import RequestTimeoutError
 
@@ -63,7 +64,7 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task for virtual seconds."""
         if seconds <= 0:
-            await anyio.lowlevel.checkpoint()
+            await checkpoint()
             return
         due = anyio.Event()
         timer = self.call_later(seconds, due.set)
@@ -139,7 +140,7 @@ class _MemoryStream:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(self._body), _CHUNK_BYTES):
-            await anyio.lowlevel.checkpoint()
+            await checkpoint()
             yield self._body[start : start + _CHUNK_BYTES]
 
 

@@ -84,7 +84,7 @@ def _is_loopback(host: str) -> bool:
     return address == IPv6Address("::1")
 
 
-async def fetch(  # noqa: PLR0913 - what, where to, and one argument per guard
+async def fetch(
     url: str,
     target: Path,
     *,

@@ -161,7 +161,7 @@ class RequestLog:
         self._entries: deque[Entry] = deque(maxlen=max_entries)
         self._recorded = 0
 
-    def record(  # noqa: PLR0913 - one argument per part of a request
+    def record(
         self,
         method: str,
         path: str,

@@ -21,6 +21,10 @@ import anyio, pytest
 kept = []
 released = threading.Event()
 
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
 def test_sound_threads_and_files_may_come_and_go():
     thread = threading.Thread(target=released.wait, args=(0.001,))
     thread.start()

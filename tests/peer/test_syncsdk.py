@@ -44,3 +44,226 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 # Ends as soon as the job does; the client itself has no verb for waiting.
 WAIT = RequestOptions(additional_query_parameters={"wait": "true", "timeout": "10"})
 STAY = RequestOptions(additional_headers={"x-sandbox-progression": "manual"})
+
+
+@pytest.fixture(params=["blocking", "async"])
+async def peer(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Peer]:
+    """Build the client as its manual does; its own httpx client would never be closed."""
+    if request.param == "blocking":
+        with httpx.Client(timeout=60, follow_redirects=True) as blocking:
+            yield Sync(base_url=sandbox.url, api_key=sandbox.api_key, httpx_client=blocking)
+    else:
+        async with httpx.AsyncClient(timeout=60, follow_redirects=True) as session:
+            yield AsyncSync(base_url=sandbox.url, api_key=sandbox.api_key, httpx_client=session)
+
+
+@pytest.fixture
+def media(sandbox: Sandbox, video: Path, audio: Path) -> list[Video | Audio | Tts]:
+    """Host the small media."""
+    return [Video(url=sandbox.host_file(video)), Audio(url=sandbox.host_file(audio))]
+
+
+@pytest.fixture
+def sound(audio: Path) -> bytes:
+    """Load the audio, to be sent without a name."""
+    return audio.read_bytes()
+
+
+async def done(answer: Awaitable[Answer] | Answer) -> Answer:
+    """Return what either face answers."""
+    return await answer if isawaitable(answer) else answer
+
+
+async def finished(peer: Peer, generation: Generation) -> Generation:
+    """Look until the job has ended."""
+    while generation.status in {"PENDING", "PROCESSING"}:
+        generation = await done(peer.generations.get(generation.id, request_options=WAIT))
+    return generation
+
+
+async def downloaded(url: str | None) -> bytes:
+    """Return what a result's URL holds; it needs no key."""
+    assert url is not None
+    async with httpx.AsyncClient() as session:
+        answer = await session.get(url)
+    assert answer.status_code == 200
+    return answer.content
+
+
+async def test_a_generation_is_created_and_completed(
+    peer: Peer, media: list[Video | Audio | Tts]
+) -> None:
+    """The quickstart works: create, look again and again, fetch the video."""
+    created = await done(
+        peer.generations.create(
+            model="lipsync-2",
+            input=media,
+            options=GenerationOptions(sync_mode="cut_off", temperature=0.7),
+            output_file_name="take-1",
+        )
+    )
+    completed = await finished(peer, created)
+    assert created.status == "PENDING"
+    assert created.created_at.tzinfo is not None
+    assert (completed.id, completed.status) == (created.id, "COMPLETED")
+    assert completed.model == "lipsync-2"
+    assert completed.options == GenerationOptions(sync_mode="cut_off", temperature=0.7)
+    assert [type(item) for item in completed.input] == [Video, Audio]
+    assert completed.output_duration == pytest.approx(2.0, abs=FRAME)
+    assert (await downloaded(completed.output_url))[4:8] == b"ftyp"
+
+
+async def test_segments_and_text_go_through(peer: Peer, media: list[Video | Audio | Tts]) -> None:
+    """Its camelCase segments and its spoken input are understood and echoed."""
+    video = media[0]
+    line = Tts(provider=ElevenLabs(voice_id="anybody", script="Hello!"), ref_id="line")
+    segment = GenerationSegment(
+        start_time=0.5,
+        end_time=1.5,
+        audio_input=SegmentAudioInput(ref_id="line", start_time=0.0, end_time=0.5),
+    )
+    created = await done(
+        peer.generations.create(model="lipsync-2", input=[video, line], segments=[segment])
+    )
+    completed = await finished(peer, created)
+    assert completed.status == "COMPLETED"
+    assert completed.segments == [segment]
+    assert completed.input[1] == line
+    assert completed.output_duration == pytest.approx(2.0, abs=FRAME)
+
+
+async def test_files_are_uploaded(peer: Peer, video: Path, sound: bytes) -> None:
+    """`create_with_files` takes an open file, and bytes without any name or type."""
+    with video.open("rb") as opened:
+        created = await done(
+            peer.generations.create_with_files(model="lipsync-2", video=opened, audio=sound)
+        )
+    completed = await finished(peer, created)
+    assert completed.status == "COMPLETED"
+    assert completed.output_duration == pytest.approx(3.0, abs=FRAME)
+
+
+async def test_generations_are_listed(
+    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+) -> None:
+    """Its repeated keys filter as the documented commas do, by status and by id."""
+    first, second = [
+        await done(peer.generations.create(model="lipsync-2", input=media, request_options=STAY))
+        for _ in range(2)
+    ]
+    assert {item.id for item in await done(peer.generations.list())} == {first.id, second.id}
+    waiting = await done(peer.generations.list(status=["PENDING", "PROCESSING"]))
+    assert {item.id for item in waiting} == {first.id, second.id}
+    assert await done(peer.generations.list(status=["COMPLETED", "FAILED", "REJECTED"])) == []
+    found = await done(peer.generations.list(ids=[second.id, NOBODY]))
+    assert [item.id for item in found] == [second.id]
+    both = await done(peer.generations.list(ids=[first.id, second.id], status=["PENDING"]))
+    assert {item.id for item in both} == {first.id, second.id}
+    assert [value for name, value in list(sandbox.requests)[-1].query if name == "ids"] == [
+        first.id,
+        second.id,
+    ]
+
+
+async def test_a_cost_is_estimated(peer: Peer, media: list[Video | Audio | Tts]) -> None:
+    """An estimate is an array of one: 3 s of 25 frames, at the listed price."""
+    (estimate,) = await done(peer.generations.estimate_cost(model="lipsync-2", input=media))
+    assert estimate.estimated_frame_count == 75
+    assert estimate.estimated_generation_cost == pytest.approx(0.12)
+
+
+async def test_models_are_listed(peer: Peer) -> None:
+    """Every model comes with a type that the client knows."""
+    models = await done(peer.models.list())
+    assert {model.id: model.type for model in models} == {
+        "sync-3": "lipsync",
+        "lipsync-2": "lipsync",
+        "lipsync-2-pro": "lipsync",
+        "lipsync-1.9.0-beta": "lipsync",
+        "react-1": "react",
+    }
+    assert [model.deprecated_at for model in models] == [None] * 5
+
+
+async def test_a_webhook_is_what_the_client_models(
+    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+) -> None:
+    """The signed body reads as the client's own `GenerationNotification`."""
+    hook = f"{sandbox.url}/__sandbox/inbox"
+    created = await done(peer.generations.create(model="lipsync-2", input=media, webhook_url=hook))
+    completed = await finished(peer, created)
+    (received,) = sandbox.inbox
+    verify(received.body, received.headers["sync-signature"], sandbox.webhook_secret)
+    event = construct_type(type_=GenerationNotification, object_=received.to_json()["body"])
+    assert isinstance(event, GenerationNotification)
+    assert (event.id, event.status) == (created.id, "COMPLETED")
+    assert event.webhook_url == hook
+    assert event.output_duration == completed.output_duration
+
+
+async def test_a_wrong_key_is_a_401(peer: Peer, sandbox: Sandbox) -> None:
+    """A key that the account does not have raises the client's own error."""
+    wrong = RequestOptions(additional_headers={"x-api-key": "another"})
+    with pytest.raises(UnauthorizedError) as caught:
+        await done(peer.generations.list(request_options=wrong))
+    assert (caught.value.body.message, caught.value.body.status_code) == ("Unauthorized", 401)
+
+
+async def test_an_unknown_id_is_a_404(peer: Peer) -> None:
+    """An id that nobody has raises the client's own error."""
+    with pytest.raises(NotFoundError) as caught:
+        await done(peer.generations.get(NOBODY))
+    assert caught.value.body.status_code == 404
+    assert NOBODY in caught.value.body.message
+
+
+async def test_a_malformed_order_is_a_400(peer: Peer, media: list[Video | Audio | Tts]) -> None:
+    """What the client does not check itself is refused, problem by problem."""
+    with pytest.raises(BadRequestError) as caught:
+        await done(
+            peer.generations.create(
+                model="lipsync-2", input=media, options=GenerationOptions(temperature=3.0)
+            )
+        )
+    assert caught.value.body.status_code == 400
+    assert [problem for problem in caught.value.body.message if "temperature" in problem] != []
+
+
+async def test_other_refusals_keep_their_codes(
+    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+) -> None:
+    """Errors that the client has no class for carry the body: absent media, no free slot."""
+    gone = Video(url=f"{sandbox.url}/__sandbox/files/gone.mp4")
+    with pytest.raises(ApiError) as absent:
+        await done(peer.generations.create(model="lipsync-2", input=[gone, media[1]]))
+    for _ in range(2):
+        await done(peer.generations.create(model="lipsync-2", input=media, request_options=STAY))
+    with pytest.raises(ApiError) as busy:
+        await done(peer.generations.create(model="lipsync-2", input=media))
+    assert absent.value.status_code == 422
+    assert absent.value.body["errorCode"] == "generation_input_video_inaccessible"
+    assert busy.value.status_code == 429
+    assert busy.value.body["errorCode"] == "concurrency_limit_reached"
+    assert busy.value.body["concurrencyLimit"] == 2
+
+
+async def test_a_broken_service_is_a_500(peer: Peer, sandbox: Sandbox) -> None:
+    """A fault of the sandbox raises the client's own error."""
+    sandbox.faults.add(Fault("status", status=500, count=1))
+    with pytest.raises(InternalServerError) as caught:
+        await done(peer.models.list())
+    assert caught.value.body.status_code == 500
+    assert len(await done(peer.models.list())) == 5
+
+
+async def test_a_failed_job_says_why(
+    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+) -> None:
+    """The reason stands in `error`; the code under the wire's new name, which it lets through."""
+    sandbox.faults.add(Fault("fail_job", code="generation_pipeline_failed", message="No face."))
+    created = await done(peer.generations.create(model="lipsync-2", input=media))
+    failed = await finished(peer, created)
+    assert (failed.status, failed.error) == ("FAILED", "No face.")
+    assert failed.model_extra is not None
+    assert failed.model_extra["errorCode"] == "generation_pipeline_failed"
+    assert failed.output_url is None

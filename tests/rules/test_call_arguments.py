@@ -75,6 +75,7 @@ def test_good_filters_pass(filters: dict[str, Any]) -> None:
             {"source": ["a,b"]},
             "source[0]: must not hold a comma, which separates values on the wire",
         ),
+        ({"ids": [f"id-{number}" for number in range(101)]}, "ids: at most 100 a call, not 101"),
         ({"project_id": 1}, "project_id: must be text, not 1"),
         ({"limit": 0}, "limit: must be 1 to 100, not 0"),
         ({"limit": 101}, "limit: must be 1 to 100, not 101"),

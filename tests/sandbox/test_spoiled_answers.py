@@ -185,7 +185,8 @@ async def test_a_hang_ends_with_the_sandbox() -> None:
     """A request that is never answered does not keep the sandbox from ending."""
     async with socket_door() as door:
         door.sandbox.faults.add(Fault("hang"))
-        hanging = asyncio.create_task(door.send("GET", "/v2/models"))
+        # A POST, for the client would silently send a GET once more.
+        hanging = asyncio.create_task(door.send("POST", "/v2/generate", order()))
         while not len(door.sandbox.requests):
             await asyncio.sleep(0)
     with pytest.raises(ConnectionCutError):

@@ -79,7 +79,7 @@ class FrameReader:
             self._stream = _video_stream(self._container, path, code)
             self._stream.codec_context.thread_type = "AUTO"
             self._stream.codec_context.thread_count = THREADS
-            self.rate = _rate(self._stream, path)
+            self.rate: Fraction = _rate(self._stream, path)
             self._stamps = _index(self._container, self._stream)
             # Held open from here on; `__exit__` closes it.
             stack.pop_all()
@@ -130,8 +130,10 @@ class FrameReader:
         position = self._position(number)
         run_number = position // self._run_length
         if run_number != self._run_number:
+            # The old run goes first: the cap is for one run, not for two.
+            last, self._run = self._run[-1:], []
             with translated(self._code, self._path):
-                self._run = self._decode_run(run_number) or self._run
+                self._run = self._decode_run(run_number) or last
             self._run_number = run_number
         if not self._run:
             raise MediaError(self._code, f"{self._path.name} holds no picture that decodes.")

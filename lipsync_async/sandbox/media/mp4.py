@@ -46,7 +46,7 @@ class Mp4Writer:
     ) -> None:
         """Open the file and both encoders."""
         self._rate = rate
-        self.frames = 0
+        self.frames: int = 0
         # The index goes to the front, so that players can begin before the download ends.
         self._container = av.open(
             str(path),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from av.error import ArgumentError
 
 from lipsync_async.sandbox.media.problems import (
     AUDIO_INVALID,
@@ -100,8 +101,12 @@ def _visual(container: InputContainer, path: Path, code: str) -> tuple[MediaInfo
     if not container.streams.video:
         raise MediaError(code, f"{path.name} has no video stream.")
     stream = container.streams.video[0]
-    _refuse_large(stream.width, stream.height)
-    frame = next(container.decode(stream), None)
+    _refuse_large(stream.width, stream.height, path)
+    try:
+        frame = next(container.decode(stream), None)
+    except ArgumentError as error:
+        # What the decoder says to more pixels than `open_media` allows.
+        raise _too_large(path) from error
     if frame is None:
         raise MediaError(code, f"{path.name} holds no picture.")
     width, height = _shown_size(frame)
@@ -114,13 +119,18 @@ def _visual(container: InputContainer, path: Path, code: str) -> tuple[MediaInfo
     return MediaInfo("video", seconds, width, height, float(rate)), False
 
 
-def _refuse_large(width: int, height: int) -> None:
+def _refuse_large(width: int, height: int, path: Path) -> None:
     """Stop before a picture is decoded that would fill the memory."""
     if max(width, height) > _MAX_LONG_SIDE or min(width, height) > _MAX_SHORT_SIDE:
-        raise MediaError(
-            RESOLUTION_UNSUPPORTED,
-            f"{width}x{height} is more than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}.",
-        )
+        raise _too_large(path)
+
+
+def _too_large(path: Path) -> MediaError:
+    """Return the refusal of a picture that has too many pixels."""
+    return MediaError(
+        RESOLUTION_UNSUPPORTED,
+        f"{path.name} is larger than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}.",
+    )
 
 
 def _shown_size(frame: av.VideoFrame) -> tuple[int, int]:

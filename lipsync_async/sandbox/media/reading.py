@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Two threads wherever a codec takes a number: fast on small machines, and a fixed number
 # is what makes a render's bytes repeatable.
 THREADS = 2
+# A few kilobytes of PNG can hold a picture of gigabytes, and opening it would already decode
+# it. Twice what the service takes (contract section 5.3) leaves room for codecs' own padding.
+_LIMITS = {"max_pixels": str(2 * 4096 * 2160)}
 MICROSECONDS = 1_000_000  # libav counts the length of a whole file in them
 
 
@@ -34,4 +37,7 @@ def translated(code: str, path: Path) -> Iterator[None]:
 
 def open_media(path: Path) -> InputContainer:
     """Open a file for reading; tags in strange encodings are no reason to fail."""
-    return av.open(str(path), "r", metadata_errors="replace")
+    container = av.open(str(path), "r", options=_LIMITS, metadata_errors="replace")
+    for stream in container.streams.video:
+        stream.codec_context.options = _LIMITS
+    return container

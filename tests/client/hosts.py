@@ -1,0 +1,98 @@
+"""A server that says exactly what a test has planned, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+
+import attrs
+
+
+@attrs.frozen
+class Answer:
+    """Plan one answer.
+
+    Attributes:
+        body: The bytes to send.
+        status: HTTP status code.
+        headers: Header fields.
+        length: The length to promise; `None`: that of the body; negative: none.
+        raw: Send this instead of an HTTP answer.
+        hangs: Send no more, but keep the connection.
+
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    length: int | None = None
+    raw: bytes | None = None
+    hangs: bool = False
+
+    def meeting(self, _: Arrival) -> Answer:
+        """Return this answer, whatever was asked."""
+        return self
+
+    def encoded(self) -> bytes:
+        """Return what goes over the wire."""
+        if self.raw is not None:
+            return self.raw
+        length = len(self.body) if self.length is None else self.length
+        fields = dict(self.headers)
+        if length >= 0:
+            fields["Content-Length"] = str(length)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"HTTP/1.1 {self.status} Planned\r\n{lines}\r\n".encode() + self.body
+
+
+@attrs.frozen
+class Arrival:
+    """Hold one request as it arrived: method, target as sent, headers by lower-case name."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class Host:
+    """Give the planned answers in order, the last one again and again."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.arrivals: list[Arrival] = []
+        self.has_answered = asyncio.Event()
+        self.url = ""
+        self._numbers = count()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection's only request."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head.split("\r\n")[:-2]
+            method, target, _ = first.split(" ")
+            pairs = (line.split(": ", 1) for line in lines)
+            headers = {name.lower(): value for name, value in pairs}
+            self.arrivals.append(Arrival(method, target, headers))
+            answer = self.answers[min(next(self._numbers), len(self.answers) - 1)]
+            writer.write(answer.encoded())
+            await writer.drain()
+            self.has_answered.set()
+            if answer.hangs:
+                await reader.read()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def hosting(*answers: Answer) -> AsyncIterator[Host]:
+    """Serve the planned answers on a free port of this machine."""
+    host = Host(*answers)
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
+    host.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield host
+    finally:
+        server.close()
+        await server.wait_closed()

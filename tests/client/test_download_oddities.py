@@ -1,0 +1,227 @@
+"""Results from odd media hosts: broken off, changed, endless, elsewhere, or not at all."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    BadRequestError,
+    ConnectError,
+    ConnectionLostError,
+    DownloadError,
+    Generation,
+    RequestTimeoutError,
+    ResponseError,
+    RetryPolicy,
+    Status,
+)
+from tests.client.doors import opened
+from tests.client.hosts import Answer, Host, hosting
+
+pytestmark = pytest.mark.anyio
+
+WHOLE = bytes(range(256)) * 40
+HALF = len(WHOLE) // 2
+TAG = {"ETag": '"v1"', "Content-Type": "video/mp4"}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[AsyncClient]:
+    """Give a client whose own service works."""
+    async with opened("sockets") as (client, _):
+        yield client
+
+
+def job_at(url: str, **fields: Any) -> Generation:
+    """Return a COMPLETED job whose result is at an address."""
+    return Generation(id="job-1", status=Status.COMPLETED, output_url=url, **fields)
+
+
+async def fetched(client: AsyncClient, host: Host, folder: Path) -> Path:
+    """Download what the host has as the result of a job."""
+    return await client.generations.download(job_at(f"{host.url}/clip.mp4"), folder)
+
+
+def part(start: int, **headers: str) -> Answer:
+    """Return the answer that continues from `start`."""
+    place = {"Content-Range": f"bytes {start}-{len(WHOLE) - 1}/{len(WHOLE)}"}
+    return Answer(WHOLE[start:], 206, {**TAG, **place, **headers})
+
+
+BROKEN = Answer(WHOLE[:HALF], headers=TAG, length=len(WHOLE))
+
+
+async def test_resumed(client: AsyncClient, tmp_path: Path) -> None:
+    """After a break only the rest is asked for, under the condition that it is the same."""
+    async with hosting(BROKEN, part(HALF)) as host:
+        path = await fetched(client, host, tmp_path)
+    assert path.read_bytes() == WHOLE
+    asked = [(each.headers.get("range"), each.headers.get("if-range")) for each in host.arrivals]
+    assert asked == [(None, None), (f"bytes={HALF}-", '"v1"')]
+    assert {each.headers["accept-encoding"] for each in host.arrivals} == {"identity"}
+    assert [each for each in host.arrivals if "x-api-key" in each.headers] == []
+
+
+@pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"v1"'}, {"Last-Modified": "yesterday"}])
+async def test_no_resuming_without_a_voucher(
+    client: AsyncClient,
+    tmp_path: Path,
+    tag: dict[str, str],
+) -> None:
+    """Without a strong ETag nothing vouches for the rest, so all is fetched again."""
+    broken = attrs.evolve(BROKEN, headers=tag)
+    async with hosting(broken, Answer(WHOLE, headers=tag)) as host:
+        path = await fetched(client, host, tmp_path)
+    assert path.read_bytes() == WHOLE
+    assert [each for each in host.arrivals if "range" in each.headers] == []
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(Answer(WHOLE[::-1], headers={"ETag": '"v2"'}), id="other content"),
+        pytest.param(Answer(WHOLE[::-1]), id="no ranges any more"),
+    ],
+)
+async def test_changed_content(client: AsyncClient, tmp_path: Path, second: Answer) -> None:
+    """Content that has changed meanwhile replaces what had come of the old."""
+    async with hosting(BROKEN, second) as host:
+        path = await fetched(client, host, tmp_path)
+    assert path.read_bytes() == WHOLE[::-1]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(part(HALF + 1), id="another place"),
+        pytest.param(Answer(WHOLE[HALF:], 206, TAG), id="no place"),
+        pytest.param(Answer(WHOLE, 206, {"Content-Range": "bytes */5"}), id="odd place"),
+        pytest.param(Answer(b"", 416, TAG), id="not satisfiable"),
+        pytest.param(attrs.evolve(part(HALF), body=WHOLE), id="too much"),
+    ],
+)
+async def test_odd_continuation(client: AsyncClient, tmp_path: Path, second: Answer) -> None:
+    """A continuation that does not fit is thrown away, and all is fetched again."""
+    async with hosting(BROKEN, second, Answer(WHOLE, headers=TAG)) as host:
+        path = await fetched(client, host, tmp_path)
+    assert path.read_bytes() == WHOLE
+    assert "range" in host.arrivals[1].headers
+    assert "range" not in host.arrivals[2].headers
+
+
+async def test_unannounced_length(client: AsyncClient, tmp_path: Path) -> None:
+    """A body without a length ends where the connection does."""
+    async with hosting(Answer(WHOLE, length=-1)) as host:
+        path = await fetched(client, host, tmp_path)
+    assert path.read_bytes() == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param(Answer(b"", headers=TAG), ConnectionLostError, id="empty"),
+        pytest.param(Answer(b"", length=-1), ConnectionLostError, id="empty without length"),
+        pytest.param(BROKEN, ConnectionLostError, id="always broken off"),
+        pytest.param(Answer(WHOLE[:5], headers=TAG, length=9, hangs=True), RequestTimeoutError),
+        pytest.param(Answer(b"<html>" * 50_000, 400), BadRequestError, id="long error page"),
+        pytest.param(Answer(b"", 302), ResponseError, id="pointer to nowhere"),
+        pytest.param(Answer(b"", 302, {"Location": "http://[bad"}), ResponseError, id="bad url"),
+        pytest.param(Answer(b"", 302, {"Location": "ftp://h/x"}), ResponseError, id="no web"),
+        pytest.param(Answer(b"", 302, {"Location": "/again"}), DownloadError, id="circle"),
+        pytest.param(Answer(raw=b"no HTTP\r\n\r\n"), ConnectionLostError, id="no HTTP"),
+    ],
+)
+async def test_nothing_is_left_of_a_failure(
+    client: AsyncClient,
+    tmp_path: Path,
+    answer: Answer,
+    error: type[Exception],
+) -> None:
+    """A result that cannot be had is an error with the job; no file and no part stays."""
+    hasty = client.with_options(timeout=0.05, retry=RetryPolicy(attempts=2, first_pause=0.001))
+    async with hosting(answer) as host:
+        with pytest.raises(error) as caught:
+            await fetched(hasty, host, tmp_path)
+    assert type(caught.value) is error
+    assert getattr(caught.value, "generation").id == "job-1"  # noqa: B009 - of many classes
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_redirects_are_followed_without_the_key(client: AsyncClient, tmp_path: Path) -> None:
+    """Pointers, relative or to another host, are followed; nobody sees the key."""
+    async with hosting(Answer(WHOLE)) as second:
+        pointers = [
+            Answer(b"", 302, {"Location": "/moved?a=%2Fb"}),
+            Answer(b"", 307, {"Location": f"{second.url}/there.mp4"}),
+        ]
+        async with hosting(*pointers) as first:
+            path = await fetched(client, first, tmp_path)
+    assert path.read_bytes() == WHOLE
+    arrivals = first.arrivals + second.arrivals
+    assert [each.target for each in arrivals] == ["/clip.mp4", "/moved?a=%2Fb", "/there.mp4"]
+    assert [each for each in arrivals if "x-api-key" in each.headers] == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        ({"Content-Disposition": 'attachment; filename="../../evil.sh"'}, "evil.sh"),
+        ({"Content-Disposition": "attachment; filename*=UTF-8''f%C3%BCr.mov"}, "für.mov"),
+        ({}, "clip.mp4"),
+    ],
+)
+async def test_name(
+    client: AsyncClient,
+    tmp_path: Path,
+    headers: dict[str, str],
+    name: str,
+) -> None:
+    """The server's name comes first, then the URL's, and none leads out of the folder."""
+    async with hosting(Answer(WHOLE, headers=headers)) as host:
+        assert await fetched(client, host, tmp_path) == tmp_path / name
+
+
+@pytest.mark.parametrize("url", ["http://h:port/x", "http://[bad/x", "nowhere", "ftp://127.0.0.1/"])
+async def test_address_that_is_none(client: AsyncClient, tmp_path: Path, url: str) -> None:
+    """An address that nobody can read is an error of this package like any other."""
+    hasty = client.with_options(retry=RetryPolicy(attempts=1))
+    with pytest.raises(ConnectError):
+        await hasty.generations.download(job_at(url), tmp_path)
+
+
+async def test_cancelled(client: AsyncClient, tmp_path: Path) -> None:
+    """Cancelling in the middle leaves neither file nor part, and the client usable."""
+    async with hosting(attrs.evolve(BROKEN, hangs=True), Answer(WHOLE)) as host:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fetched, client, host, tmp_path)
+            await host.has_answered.wait()
+            tasks.cancel_scope.cancel()
+        assert list(tmp_path.iterdir()) == []
+        path = await fetched(client, host, tmp_path)
+    assert path.read_bytes() == WHOLE
+
+
+@pytest.fixture
+def small_disk() -> Iterator[int]:
+    """Let no file grow beyond two MiB."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = 2 * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    yield size
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+async def test_full_disk(client: AsyncClient, tmp_path: Path, small_disk: int) -> None:
+    """A disk that takes no more is a `DownloadError`; what had come is removed."""
+    async with hosting(Answer(bytes(small_disk + 1024))) as host:
+        with pytest.raises(DownloadError, match="it cannot be written"):
+            await fetched(client, host, tmp_path)
+    assert list(tmp_path.iterdir()) == []

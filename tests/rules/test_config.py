@@ -1,0 +1,199 @@
+import copy
+import pickle
+import string
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lipsync_async._rules.config import Config, Secret, is_loopback, origin, resolve
+from lipsync_async.errors import ConfigurationError
+
+KEY = "sk-very-secret"
+URL = "https://api.example"
+
+
+def test_without_anything_it_is_the_real_service() -> None:
+    """A key in the environment is enough."""
+    config = resolve(None, None, {"SYNC_API_KEY": KEY})
+    assert (config.base_url, config.api_key.reveal()) == ("https://api.sync.so", KEY)
+
+
+def test_the_environment_names_the_service() -> None:
+    """Both variables are read."""
+    config = resolve(None, None, {"SYNC_API_KEY": KEY, "SYNC_BASE_URL": URL})
+    assert (config.base_url, config.api_key.reveal()) == (URL, KEY)
+
+
+def test_arguments_come_first() -> None:
+    """What is passed wins over the environment."""
+    config = resolve("mine", URL, {"SYNC_API_KEY": KEY, "SYNC_BASE_URL": "https://other"})
+    assert (config.base_url, config.api_key.reveal()) == (URL, "mine")
+
+
+def test_an_empty_variable_is_none() -> None:
+    """`SYNC_BASE_URL=` in a shell means the usual service, `SYNC_API_KEY=` no key."""
+    assert resolve(KEY, None, {"SYNC_BASE_URL": ""}).base_url == "https://api.sync.so"
+    with pytest.raises(ConfigurationError, match="There is no API key"):
+        resolve(None, None, {"SYNC_API_KEY": ""})
+
+
+def test_the_environment_is_read_at_each_call() -> None:
+    """A variable that is set later counts later."""
+    environment: dict[str, str] = {}
+    with pytest.raises(ConfigurationError, match=r"Pass api_key= or set SYNC_API_KEY"):
+        resolve(None, None, environment)
+    environment["SYNC_API_KEY"] = KEY
+    assert resolve(None, None, environment).api_key.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "key", ["", " ", f" {KEY}", f"{KEY}\n", "sk\r\nx-evil: 1", "schlüssel", "a\0"]
+)
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    """A copying mistake is told at once, without showing the key."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(key, URL, {})
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [5, b"key", ["key"]])
+def test_key_and_url_are_text(value: Any) -> None:
+    """Another type is told by name, and not shown."""
+    kind = type(value).__name__
+    with pytest.raises(ConfigurationError, match=f"^api_key must be text, not {kind}"):
+        resolve(value, URL, {})
+    with pytest.raises(ConfigurationError, match=f"^base_url must be text, not {kind}"):
+        resolve(KEY, value, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.sync.so",
+        "//api.sync.so",
+        "ftp://api.sync.so",
+        "https://",
+        "https://:443",
+        "https://[",
+        "https://h:0",
+        "https://h:port",
+        "https://h:99999",
+        "https://h?",
+        "https://h?key=1",
+        "https://h#",
+        "https://h/#part",
+        " https://h",
+        "https://h\n",
+        "https://h ost",
+        "https://h\\evil",
+        "https://h/\x00",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """A base URL that would break every request is refused before the first."""
+    with pytest.raises(ConfigurationError, match=r"is no http\(s\) address\. Pass base_url="):
+        resolve(KEY, url, {})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me@h", "https://me:word@h", "https://:word@h", "https://@h"]
+)
+def test_user_names_are_refused(url: str) -> None:
+    """What looks like one host and is another is refused, and a password is not repeated."""
+    with pytest.raises(ConfigurationError, match="must not hold a user name") as caught:
+        resolve(KEY, url, {})
+    assert "word@" not in str(caught.value)
+
+
+LOOPBACK = ["localhost", "127.0.0.1", "127.1.2.3", "::1"]
+STRANGERS = [
+    "127.evil.com",
+    "127.0.0.1.evil.com",
+    "localhost.evil.com",
+    "evil.com",
+    "10.0.0.1",
+    "0.0.0.0",
+    "8.8.8.8",
+    "::2",
+]
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_this_machine_needs_no_encryption(host: str) -> None:
+    """The sandbox speaks plain http."""
+    url = f"http://[{host}]:80" if ":" in host else f"http://{host}:80"
+    assert is_loopback(host)
+    assert resolve(KEY, url, {}).base_url == url
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_nobody_else_gets_the_key_unencrypted(host: str) -> None:
+    """A name that only looks like this machine is another one."""
+    url = f"http://[{host}]" if ":" in host else f"http://{host}"
+    assert not is_loopback(host)
+    with pytest.raises(ConfigurationError, match="would send the API key unencrypted"):
+        resolve(KEY, url, {})
+
+
+def test_no_host_is_not_this_machine() -> None:
+    """A URL without a host goes nowhere."""
+    assert not is_loopback(None)
+
+
+HOSTS = st.text(string.ascii_lowercase, min_size=1, max_size=8)
+PATHS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=4), max_size=3)
+
+
+@given(HOSTS, st.integers(1, 65535), PATHS, st.integers(0, 3))
+def test_a_good_address_is_kept(host: str, port: int, path: list[str], slashes: int) -> None:
+    """Port and path stay; only slashes at the end go, for every path begins with one."""
+    url = f"https://{host}:{port}{''.join(f'/{part}' for part in path)}"
+    assert resolve(KEY, url + "/" * slashes, {}).base_url == url
+
+
+@given(st.text(), st.text())
+def test_whatever_comes_in_is_settled_or_refused(key: str, url: str) -> None:
+    """Any text is a configuration that can be used, or one clear error."""
+    try:
+        config = resolve(key, url, {})
+    except ConfigurationError:
+        return
+    assert urlsplit(config.base_url).hostname
+    assert config.api_key.reveal() == key
+
+
+@pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format])
+def test_the_key_is_never_shown(show: Any) -> None:
+    """A key does not get into logs by way of the configuration."""
+    secret = Secret(KEY)
+    assert show(secret) == "Secret('***')"
+    assert KEY not in show(Config(base_url=URL, api_key=secret))
+
+
+@pytest.mark.parametrize("copier", [pickle.dumps, copy.deepcopy])
+def test_the_key_is_never_pickled(copier: Any) -> None:
+    """A key does not get into files and other processes unseen."""
+    for value in (Secret(KEY), Config(base_url=URL, api_key=Secret(KEY))):
+        with pytest.raises(TypeError, match="API key is not pickled"):
+            copier(value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("https://h/a", "https://h:443/b?c", True),
+        ("http://h", "http://h:80", True),
+        ("https://H", "https://h", True),
+        ("https://h", "http://h", False),
+        ("https://h", "https://h:444", False),
+        ("https://h", "https://h.evil.com", False),
+        ("https://h", "https://evil.com/h", False),
+        ("ftp://h", "https://h", False),
+    ],
+)
+def test_a_server_is_scheme_host_and_port(one: str, other: str, is_same: bool) -> None:  # noqa: FBT001
+    """The key follows a redirect only to the very same server."""
+    assert (origin(one) == origin(other)) is is_same

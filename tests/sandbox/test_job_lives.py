@@ -1,0 +1,260 @@
+"""Whole lives of jobs: only the table of transitions is ever seen, and webhooks tell the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lipsync_async import webhooks
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._values.messages import Request
+from lipsync_async._words import TRANSITIONS, Status
+from lipsync_async.sandbox import Fault, Sandbox
+from tests.sandbox.conftest import OpenDoor
+from tests.sandbox.doors import Door, created, order, shown
+
+pytestmark = pytest.mark.anyio
+
+PROGRESSIONS = ["immediate", "real", "polls(1)", "polls(3)", "time(0)", "time(5)", "manual"]
+FATES = [None, "fail_job", "stick_job", "reject_job"]
+SUCCESSORS = {
+    status: {
+        later
+        for direct in successors
+        for later in {direct, *TRANSITIONS[direct]}
+    }
+    for status, successors in TRANSITIONS.items()
+}
+
+
+def is_legal(seen: list[Status]) -> bool:
+    """Return whether a looker may have seen these statuses, one after the other."""
+    return all(
+        before == after or after in SUCCESSORS[before] for before, after in pairwise(seen)
+    )
+
+
+async def a_life(
+    progression: str, fate: str | None, steps: list[tuple[str, Any]]
+) -> tuple[list[Status], list[Status]]:
+    """Live through steps; return what was seen, and what the job's history says."""
+    clock = VirtualClock()
+    async with Sandbox(clock=clock, render=False, progression=progression) as sandbox:
+        transport, key = sandbox.transport(), {"x-api-key": sandbox.api_key}
+        if fate is not None:
+            sandbox.faults.add(Fault(fate))
+        url = f"{sandbox.url}/v2/generate"
+        body = json.dumps(order()).encode()
+        answer = json.loads((await transport.send(Request("POST", url, key, body), timeout=1)).body)
+        seen = [Status(answer["status"])]
+        path = f"{url}/{answer['id']}"
+        for kind, value in steps:
+            if kind == "sleep":
+                await transport.sleep(value)
+            elif kind == "move":
+                move = json.dumps({"status": value}).encode()
+                jobs = f"{sandbox.url}/__sandbox/jobs/{answer['id']}"
+                await transport.send(Request("POST", jobs, key, move), timeout=1)
+            look = await transport.send(Request("GET", path, key), timeout=1)
+            seen.append(Status(json.loads(look.body)["status"]))
+        return seen, [status for _, status in sandbox.jobs[answer["id"]].history]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("sleep"), st.floats(0, 10)),
+        st.tuples(st.just("look"), st.none()),
+        st.tuples(st.just("move"), st.sampled_from([str(status) for status in Status])),
+    ),
+    max_size=8,
+)
+
+
+@given(progression=st.sampled_from(PROGRESSIONS), fate=st.sampled_from(FATES), steps=STEPS)
+@settings(max_examples=150, deadline=None)
+def test_only_moves_of_the_table_are_seen(
+    progression: str, fate: str | None, steps: list[tuple[str, Any]]
+) -> None:
+    """Whatever the progression, the faults and the hands that move it."""
+    seen, history = asyncio.run(a_life(progression, fate, steps))
+    assert all(after in TRANSITIONS[before] for before, after in pairwise(history))
+    assert is_legal(seen)
+    assert set(seen) <= set(history)
+
+
+@pytest.mark.parametrize(
+    ("fate", "ends"),
+    [
+        ("fail_job", ("FAILED", "generation_pipeline_failed")),
+        ("reject_job", ("REJECTED", None)),
+        ("stick_job", ("PROCESSING", None)),
+    ],
+)
+@pytest.mark.parametrize("progression", ["immediate", "polls(2)", "time(60)"])
+async def test_faults_decide_how_a_job_ends(
+    open_door: OpenDoor, progression: str, fate: str, ends: tuple[str, str | None]
+) -> None:
+    """A job fault strikes at the create and stays with the job."""
+    async with open_door(progression=progression) as door:
+        door.sandbox.faults.add(Fault(fate))
+        job_id = await created(door)
+        for _ in range(3):
+            await door.sleep(30.0)
+            found = await shown(door, job_id)
+    assert (found["status"], found.get("errorCode")) == ends
+    assert ("error" in found) is (ends[0] != "PROCESSING")
+
+
+async def test_a_fault_says_code_and_words(open_door: OpenDoor) -> None:
+    """What the fault names is what the job shows."""
+    async with open_door(progression="immediate") as door:
+        door.sandbox.faults.add(
+            Fault("fail_job", code="generation_input_video_invalid", message="No face.")
+        )
+        found = await shown(door, await created(door))
+    assert (found["error"], found["errorCode"]) == ("No face.", "generation_input_video_invalid")
+
+
+async def settled_inbox(door: Door, expected: int) -> list[dict[str, Any]]:
+    """Return what is in the inbox once so much has arrived."""
+    while len(door.sandbox.inbox) < expected:
+        await asyncio.sleep(0)
+    return door.sandbox.inbox.to_json()
+
+
+def inbox_url(door: Door) -> str:
+    """Return the address of the sandbox's inbox."""
+    return f"{door.sandbox.url}/__sandbox/inbox"
+
+
+class TestWebhooks:
+    """Signed POSTs when a job has ended."""
+
+    async def test_the_end_is_told(self, door: Door) -> None:
+        """The payload is the documented subset, and its signature is good."""
+        job_id = await created(
+            door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door)
+        )
+        received = (await settled_inbox(door, 1))[0]
+        event = webhooks.parse(json.dumps(received["body"]).encode())
+        assert (event.id, event.status, received["signature"]) == (job_id, "COMPLETED", "valid")
+        assert set(received["body"]) == {
+            "status",
+            "createdAt",
+            "id",
+            "input",
+            "model",
+            "outputDuration",
+            "outputUrl",
+            "webhookUrl",
+        }
+
+    async def test_a_failure_is_told_in_snake_case(self, door: Door) -> None:
+        """The code is `error_code` here and `errorCode` when polled."""
+        door.sandbox.faults.add(Fault("fail_job"))
+        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
+        body = (await settled_inbox(door, 1))[0]["body"]
+        assert (body["status"], body["error_code"]) == ("FAILED", "generation_pipeline_failed")
+
+    async def test_a_rejection_is_not_told(self, door: Door) -> None:
+        """Who relies on webhooks alone never learns of it."""
+        door.sandbox.faults.add(Fault("reject_job"))
+        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
+        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
+        assert [item["body"]["status"] for item in await settled_inbox(door, 1)] == ["COMPLETED"]
+
+    @pytest.mark.parametrize(
+        ("kind", "seconds", "expected"),
+        [
+            ("webhook_drop", None, []),
+            ("webhook_twice", None, ["valid", "valid"]),
+            ("webhook_delay", 3600.0, ["valid"]),
+        ],
+    )
+    async def test_deliveries_have_faults_of_their_own(
+        self, door: Door, kind: str, seconds: float | None, expected: list[str]
+    ) -> None:
+        """Dropped, sent twice, or late by the sandbox's clock."""
+        door.sandbox.faults.add(Fault(kind, seconds=seconds))
+        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
+        await door.sleep(3600.0)
+        received = await settled_inbox(door, len(expected))
+        assert [item["signature"] for item in received] == expected
+
+    async def test_a_bad_signature_is_noticed(self, door: Door) -> None:
+        """The inbox tells what the signature is worth."""
+        door.sandbox.faults.add(Fault("webhook_bad_signature"))
+        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
+        assert (await settled_inbox(door, 1))[0]["signature"] != "valid"
+
+
+class Receiver:
+    """A webhook receiver on a socket of its own."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.bodies: list[bytes] = []
+        self.headers: list[Any] = []
+        self.came = asyncio.Event()
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Take in one delivery."""
+        self.bodies.append(await request.read())
+        self.headers.append(request.headers)
+        self.came.set()
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def receiver(request: pytest.FixtureRequest) -> Any:
+    """Run a receiver that answers with the fixture's parameter; yield it and its URL."""
+    found = Receiver(request.param)
+    runner = web.ServerRunner(web.Server(found.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield found, f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("receiver", [200, 500], indirect=True)
+async def test_other_receivers_are_told_over_http(
+    door: Door, receiver: tuple[Receiver, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One POST, signed over the raw bytes, never repeated; a refusal is only logged."""
+    found, url = receiver
+    await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=url)
+    await found.came.wait()
+    while found.status == 500 and not caplog.records:
+        await asyncio.sleep(0)
+    webhooks.verify(
+        found.bodies[0],
+        found.headers[0]["Sync-Signature"],
+        door.sandbox.webhook_secret,
+        tolerance=None,
+    )
+    assert (len(found.bodies), "was answered 500" in caplog.text) == (1, found.status == 500)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://example.com/hook", "neither loopback nor allowed"),
+        ("http://127.0.0.1:1/hook", "Cannot connect"),
+    ],
+)
+async def test_webhooks_that_cannot_be_delivered_are_logged(
+    door: Door, caplog: pytest.LogCaptureFixture, url: str, reason: str
+) -> None:
+    """The sandbox sends nothing to strangers, and an absent receiver changes nothing."""
+    job_id = await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=url)
+    while not caplog.records:
+        await asyncio.sleep(0)
+    assert reason in caplog.text
+    assert (await shown(door, job_id))["status"] == "COMPLETED"

@@ -1,0 +1,427 @@
+import copy
+import pickle
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lipsync_async import errors
+from lipsync_async._values.models import Generation
+from lipsync_async._words import Status
+from lipsync_async.errors import (
+    STATUS_ERRORS,
+    BadRequestError,
+    ConcurrencyLimitError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    DecodeError,
+    DownloadError,
+    GenerationError,
+    GenerationFailedError,
+    GenerationRejectedError,
+    IgnoredOptionWarning,
+    InvalidRequestError,
+    LipsyncError,
+    LipsyncWarning,
+    NotFoundError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    WaitTimeoutError,
+    is_retryable_code,
+    is_unsettled_code,
+)
+from tests.rules.replies import reply
+
+JOB = Generation(id="g1", status=Status.PROCESSING)
+FAILED = Generation(id="g1", status=Status.FAILED, error="No face found", error_code="no_face")
+
+# Contract section 4.3: groups R and W, and what the older guide and later pages add.
+RETRYABLE_CODES = [
+    "generation_pipeline_failed",
+    "generation_unknown_error",
+    "generation_infra_storage_error",
+    "generation_infra_resource_exhausted",
+    "generation_infra_service_unavailable",
+    "generation_media_probe_timeout",
+    "generation_media_probe_unavailable",
+    "controller_timeout",
+    "controller_unavailable",
+    "controller_dependency_error",
+    "internal_error",
+    "elevenlabs_service_unavailable",
+    "usage_dependency_unavailable",
+    "voice_clone_busy",
+    "concurrency_limit_reached",
+    "rate_limit_exceeded",
+    "generation_timeout",
+    "generation_database_error",
+    "generation_unhandled_error",
+    "IDEMPOTENCY_OUTCOME_UNKNOWN",
+    "generation_infra_of_the_future",
+    "controller_of_the_future",
+    "IDEMPOTENCY_REQUEST_IN_PROGRESS",
+]
+
+# Groups F and P and the codes about a state, with their later companions.
+FINAL_CODES = [
+    "generation_unsupported_model",
+    "generation_input_validation_failed",
+    "generation_input_video_inaccessible",
+    "generation_input_audio_inaccessible",
+    "generation_input_image_inaccessible",
+    "generation_input_video_invalid",
+    "generation_input_audio_invalid",
+    "generation_input_segments_invalid",
+    "generation_input_trim_invalid",
+    "generation_input_face_selection_invalid",
+    "generation_input_resolution_unsupported",
+    "generation_input_duration_greater_than_max_duration",
+    "generation_model_duration_exceeded",
+    "generation_input_asset_type_mismatch",
+    "generation_input_too_many_visual",
+    "generation_input_dub_audio_conflict",
+    "dubbing_duration_exceeded",
+    "project_not_found",
+    "asset_not_found",
+    "asset_forbidden",
+    "invalid_asset_id_format",
+    "uploaded_file_not_found",
+    "file_not_in_org_storage",
+    "voice_not_found",
+    "voice_sample_not_accessible",
+    "voice_sample_type_unsupported",
+    "voice_sample_upload_required",
+    "voice_sample_extraction_failed",
+    "voice_sample_source_too_large",
+    "voice_sample_too_short",
+    "voice_sample_invalid",
+    "voice_name_conflict",
+    "elevenlabs_api_key_invalid",
+    "generation_plan_duration_exceeded",
+    "free_tier_generations_exhausted",
+    "plan_feature_unavailable",
+    "account_payment_required",
+    "account_on_hold",
+    "voice_clone_limit_reached",
+    "elevenlabs_quota_exceeded",
+    "file_size_exceeds_plan_limit",
+    "generation_not_deletable_while_processing",
+    "invalid_generation_id",
+    "unsupported_generation_id_format",
+    "generation_not_found",
+    "generation_conflict",
+    "generation_media_metadata_missing",
+    "generation_audio_length_exceeded",
+    "generation_text_length_exceeded",
+    "generation_audio_missing",
+    "generation_video_missing",
+    "generation_internal_auth",
+    "batch_plan_required",
+    "cost_estimate_unavailable",
+    "dialogue_edit_retime_required",
+    "INVALID_IDEMPOTENCY_KEY",
+    "IDEMPOTENCY_KEY_REUSED",
+    "generation_input_of_the_future",
+]
+
+
+def answered(kind: type[ResponseError], status: int) -> ResponseError:
+    """Return an error that knows everything an answer can say."""
+    return kind(
+        response=reply({"message": "Words"}, status, method="POST", x_request_id="r1"),
+        message="Words",
+        code="some_code",
+        suggestion=None,
+        field="input",
+        request_id="r1",
+        retry_after=2.5,
+        body={"message": "Words"},
+    )
+
+
+SAMPLES: list[LipsyncError] = [
+    LipsyncError("Something is wrong. Look."),
+    ConfigurationError("There is no API key. Pass api_key=."),
+    InvalidRequestError(["model: must be text, not 5", "input: must be a list, not None"]),
+    TransportError("no answer.", method="GET", url="https://h/x"),
+    ConnectError("refused.", method="GET", url="https://h/x"),
+    ConnectionLostError("reset.", method="POST", url="https://h/x"),
+    RequestTimeoutError("too slow.", method="GET", url="https://h/x"),
+    answered(ResponseError, 418),
+    *(answered(kind, status) for status, kind in STATUS_ERRORS.items()),
+    answered(ServerError, 503),
+    ConcurrencyLimitError(
+        response=reply(b"", 429), message="Full", concurrency_limit=3, active_generations=2
+    ),
+    DecodeError("its body is empty", response=reply(), paths=["expected text @ $.id"]),
+    DownloadError("cut off. Download again."),
+    GenerationError("generation g1 is odd. Look.", generation=JOB),
+    GenerationFailedError(FAILED),
+    GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
+    WaitTimeoutError(JOB, timeout=7200.0),
+]
+
+
+def family(kind: type[LipsyncError]) -> Iterator[type[LipsyncError]]:
+    """Yield a class and all that descend from it."""
+    yield kind
+    for child in kind.__subclasses__():
+        yield from family(child)
+
+
+def test_there_is_a_sample_of_every_error() -> None:
+    """The tests of this file leave out no class."""
+    assert {type(error) for error in SAMPLES} == set(family(LipsyncError))
+
+
+samples = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+
+
+@samples
+def test_errors_pickle(error: LipsyncError) -> None:
+    """An error crosses processes whole: class, words, and every fact."""
+    for restored in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - our own
+        assert type(restored) is type(error)
+        assert (str(restored), restored.args) == (str(error), error.args)
+        assert vars(restored) == vars(error)
+
+
+@samples
+def test_what_was_attached_pickles_too(error: LipsyncError) -> None:
+    """The key, the job and notes are as precious behind a process pool as before it."""
+    attached = copy.copy(error)
+    attached.idempotency_key = "key-1"
+    attached.generation = Generation(id="g7", status=Status("NEWER"), raw={"id": "g7"})
+    attached.add_note("seen on Monday")
+    restored = pickle.loads(pickle.dumps(attached))  # noqa: S301 - our own
+    assert str(restored) == str(attached)
+    assert (restored.idempotency_key, restored.generation) == ("key-1", attached.generation)
+    assert restored.__notes__ == ["seen on Monday"]
+    assert error.idempotency_key is None
+
+
+@samples
+def test_messages_are_sentences(error: LipsyncError) -> None:
+    """A message ends as a sentence, without an empty slot in it."""
+    lines = str(error).splitlines()
+    assert lines[-1].endswith(".") or isinstance(error, InvalidRequestError)
+    assert "None." not in str(error)
+    assert ".." not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [*((kind, status) for status, kind in STATUS_ERRORS.items()), (ServerError, 500)],
+)
+def test_every_status_has_its_next_step(kind: type[ResponseError], status: int) -> None:
+    """The service's own advice comes first, otherwise each class has one of its own."""
+    error = answered(kind, status)
+    assert str(error).endswith(f": Words. {kind.next_step}")
+    assert "next_step" in vars(kind)
+    advised = kind(response=reply(b"", status), message="Really?", suggestion="Do that.")
+    assert str(advised) == f"GET https://api.example/v2/thing answered {status}: Really? Do that."
+
+
+def test_a_response_error_names_everything() -> None:
+    """What support will ask for is in the message."""
+    assert str(answered(BadRequestError, 400)) == (
+        "POST https://api.example/v2/thing answered 400 some_code (field input) "
+        f"[request id r1]: Words. {BadRequestError.next_step}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (InvalidRequestError, ValueError),
+        (RequestTimeoutError, TimeoutError),
+        (WaitTimeoutError, TimeoutError),
+        (IgnoredOptionWarning, LipsyncWarning),
+        (LipsyncWarning, UserWarning),
+    ],
+)
+def test_errors_are_what_python_calls_them(kind: type, builtin: type) -> None:
+    """Who catches the built-in class catches ours."""
+    assert issubclass(kind, builtin)
+
+
+@pytest.mark.parametrize(
+    ("problems", "first_line"),
+    [
+        (["model: bad"], "Nothing was sent; mend 1 problem and call again:"),
+        (["model: bad", "input: bad"], "Nothing was sent; mend 2 problems and call again:"),
+    ],
+)
+def test_all_problems_are_listed(problems: list[str], first_line: str) -> None:
+    """One error names every problem, for readers and for programs."""
+    error = InvalidRequestError(problems)
+    assert str(error).splitlines() == [first_line, *(f"  {problem}" for problem in problems)]
+    assert error.problems == tuple(problems)
+
+
+@pytest.mark.parametrize("code", RETRYABLE_CODES)
+def test_codes_that_pass_are_retryable(code: str) -> None:
+    """Trouble inside the service may be gone the next time."""
+    assert is_retryable_code(code)
+    assert answered_with(code, 422).is_retryable
+    assert GenerationFailedError(failed_with(code)).is_retryable
+
+
+@pytest.mark.parametrize("code", [*FINAL_CODES, None, "", "of_the_future"])
+def test_codes_that_stay_are_not_retryable(code: str | None) -> None:
+    """What is wrong with input, plan or state stays wrong; of the unknown nothing is promised."""
+    assert not is_retryable_code(code)
+    assert not answered_with(code, 422).is_retryable
+    assert not GenerationFailedError(failed_with(code)).is_retryable
+
+
+def answered_with(code: str | None, status: int) -> ResponseError:
+    """Return the error of an answer with this code."""
+    kind = STATUS_ERRORS.get(status, ServerError if status >= 500 else ResponseError)
+    return kind(response=reply(b"", status), message="Words", code=code)
+
+
+def failed_with(code: str | None) -> Generation:
+    """Return a job that failed so."""
+    return Generation(id="g1", status=Status.FAILED, error="Words.", error_code=code)
+
+
+@pytest.mark.parametrize("status", [*STATUS_ERRORS, 405, 408, 418, 500, 502, 503, 504, 524])
+def test_statuses_that_pass_are_retryable(status: int) -> None:
+    """Without a code the status decides: pace, timeouts and the server's own failures."""
+    assert answered_with(None, status).is_retryable is (status in {408, 429} or status >= 500)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectError("x", method="GET", url="u"), True),
+        (RequestTimeoutError("x", method="GET", url="u"), True),
+        (DownloadError("x"), True),
+        (WaitTimeoutError(JOB, timeout=1), True),
+        (ConcurrencyLimitError(response=reply(b"", 429), message="Full"), True),
+        (DecodeError("its body is empty", response=reply()), True),
+        (DecodeError("odd", response=reply(), paths=["odd @ $"]), False),
+        (GenerationRejectedError(JOB), False),
+        (InvalidRequestError(["x"]), False),
+        (ConfigurationError("x"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_know_whether_they_pass(error: LipsyncError, expected: bool) -> None:  # noqa: FBT001
+    """A caller's own loop may ask any error."""
+    assert error.is_retryable is expected
+
+
+@given(st.text())
+def test_unsettled_codes_are_about_idempotency(text: str) -> None:
+    """Only the service's own family of codes says that an outcome is still open."""
+    assert is_unsettled_code(f"IDEMPOTENCY_{text}UNKNOWN")
+    assert is_unsettled_code(f"IDEMPOTENCY_{text}IN_PROGRESS")
+    assert not is_unsettled_code(text.lower())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [
+        (ConnectionLostError("reset.", method="POST", url="u"), True),
+        (RequestTimeoutError("slow.", method="POST", url="u"), True),
+        (DecodeError("its body is empty", response=reply()), True),
+        (answered_with(None, 503), True),
+        (answered_with("IDEMPOTENCY_REQUEST_IN_PROGRESS", 409), True),
+        (answered_with(None, 400), False),
+        (answered_with("INVALID_IDEMPOTENCY_KEY", 400), False),
+        (answered_with(None, 402), False),
+    ],
+    ids=str,
+)
+def test_a_failed_create_tells_how_not_to_pay_twice(
+    error: LipsyncError,
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    """The key is in the message where the create may have worked, and on the error always."""
+    error.idempotency_key = "key-1"
+    advice = (
+        " To try this create again without paying twice, pass idempotency_key='key-1'."
+        if is_told
+        else ""
+    )
+    plain = copy.copy(error)
+    plain.idempotency_key = None
+    assert str(error) == str(plain) + advice
+
+
+def test_a_failed_look_names_the_job() -> None:
+    """Whatever goes wrong while waiting, the job's id is in the message, once."""
+    error = ConnectError("refused.", method="GET", url="https://h/v2")
+    error.generation = JOB
+    assert str(error) == "GET https://h/v2: refused. This was about generation 'g1', which goes on."
+    lost = NotFoundError(response=reply(b"", 404), message="No generation g1")
+    lost.generation = JOB
+    assert str(lost).count("g1") == 1
+
+
+def test_a_failed_job_says_why() -> None:
+    """Reason, code and what to do about it."""
+    assert str(GenerationFailedError(FAILED)) == (
+        "generation g1 ended as FAILED (no_face): No face found. "
+        "Correct what the reason names, then create anew."
+    )
+    passing = Generation(id="g1", status=Status.TIMED_OUT, error_code="controller_timeout")
+    assert str(GenerationFailedError(passing)) == (
+        "generation g1 ended as TIMED_OUT (controller_timeout): the service gave no reason. "
+        "A new create with a new idempotency key may succeed (and is billed anew)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("Not allowed.", "moderated", "was rejected (moderated) and never ran: Not allowed. "),
+        (None, None, "was rejected and never ran: the service gave no reason. "),
+    ],
+)
+def test_a_rejected_job_says_why(error: str | None, code: str | None, said: str) -> None:
+    """A rejection never ran; content and plan are what to look at."""
+    job = Generation(id="g1", status=Status.REJECTED, error=error, error_code=code)
+    raised = GenerationRejectedError(job)
+    assert said in str(raised)
+    assert (raised.code, raised.generation) == (code, job)
+
+
+def test_a_timeout_says_how_to_go_on() -> None:
+    """Waiting can be resumed with what the message shows."""
+    assert str(WaitTimeoutError(JOB, timeout=7200.0)) == (
+        "generation g1 is still PROCESSING after 7200 s; it goes on without you. "
+        "Call wait_until_complete('g1') to go on waiting."
+    )
+
+
+def test_an_unreadable_answer_shows_its_beginning() -> None:
+    """The first bytes tell who answered, the paths what is wrong, the id whom to ask."""
+    response = reply(b"<html>" + b"x" * 500, 200)
+    error = DecodeError("odd", response=response, paths=["a @ $.x", "b @ $.y"], request_id="r1")
+    assert "answered 200 [request id r1], but odd; it begins b'<html>xxx" in str(error)
+    assert "\n  a @ $.x\n  b @ $.y Compare" in str(error)
+    assert len(str(error)) < 500
+    assert (error.paths, error.response) == (("a @ $.x", "b @ $.y"), response)
+
+
+def test_the_numbers_of_the_account_are_kept() -> None:
+    """Whoever runs a fleet can learn its limit."""
+    error = ConcurrencyLimitError(
+        response=reply(b"", 429), message="Full", concurrency_limit=3, active_generations=2
+    )
+    assert (error.concurrency_limit, error.active_generations, error.status) == (3, 2, 429)
+    assert not isinstance(error, RateLimitError)
+
+
+def test_the_tree_is_drawn_whole() -> None:
+    """The module's docstring shows every class."""
+    drawn = errors.__doc__ or ""
+    missing = [kind.__name__ for kind in family(LipsyncError) if kind.__name__ not in drawn]
+    assert missing == []
