@@ -3,6 +3,7 @@ from pathlib import Path
 
 import av
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from lipsync_async.sandbox.media.actors import tone
@@ -18,7 +19,7 @@ CODES = {
 
 
 def _picture(path: Path, width: int = 64, height: int = 48) -> Path:
-    Image.new("RGB", (width, height), "#808080").save(path)
+    Image.new("L", (width, height), 128).save(path)
     return path
 
 
@@ -104,6 +105,31 @@ def test_a_file_of_another_kind_has_the_code_of_its_slot(tmp_path: Path) -> None
         with pytest.raises(MediaError) as caught:
             probe(path, kind)
         assert str(caught.value) == message
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
+    """Music files bring a picture along that nobody wants to see speak."""
+    song, cover = tmp_path / "song.mp3", _picture(tmp_path / "cover.jpg")
+    sound = tone(tmp_path / "in.wav", seconds=0.5, hertz=440)
+    with (
+        av.open(str(sound)) as given,
+        av.open(str(cover)) as picture,
+        av.open(str(song), "w") as target,
+    ):
+        stream = target.add_stream("libmp3lame", rate=48_000)
+        art = target.add_stream_from_template(picture.streams.video[0])
+        art.disposition = Disposition.attached_pic
+        assert isinstance(stream, av.AudioStream)
+        for packet in picture.demux(video=0):
+            if packet.size:
+                packet.stream = art
+                target.mux(packet)
+        for frame in given.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="has no video stream"):
+        probe(song, "video")
+    assert probe(song, "audio").kind == "audio"
 
 
 def test_a_head_without_a_body_is_damaged(tmp_path: Path) -> None:

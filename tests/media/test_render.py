@@ -304,6 +304,21 @@ def test_a_damaged_visual_has_the_code_of_its_kind(
     assert caught.value.code == code
 
 
+def test_a_damaged_soundtrack_makes_the_video_invalid(tmp_path: Path) -> None:
+    """The video's own sound is part of the video, not an audio input."""
+    video = Clip(50, hertz=300).write(tmp_path / "in.mkv")
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size > 20]
+        places = [(packet.pos or 0, packet.size) for packet in packets[20:30]]
+    data = bytearray(video.read_bytes())
+    for place, size in places:
+        data[place + 8 : place + size] = b"\xff" * (size - 8)
+    video.write_bytes(data)
+    with pytest.raises(MediaError, match=r"in\.mkv cannot be read") as caught:
+        render(_film(video, None, tmp_path))
+    assert caught.value.code == "generation_input_video_invalid"
+
+
 def test_damaged_audio_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     """A text file is no sound."""
     video = Clip(3).write(tmp_path / "in.mp4")

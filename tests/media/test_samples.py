@@ -80,6 +80,27 @@ def test_an_empty_file_is_silent(tmp_path: Path) -> None:
         sound_seconds(path)
 
 
+def test_a_format_that_changes_midway_is_followed(tmp_path: Path) -> None:
+    """Two recordings in one file, mono and then stereo at another rate, play as one."""
+    path = tmp_path / "joined.mp3"
+    parts: list[bytes] = []
+    for layout, rate in (("mono", 22_050), ("stereo", 44_100)):
+        source = tone(tmp_path / "tone.wav", seconds=1.0, hertz=440, rate=rate)
+        options = {"write_xing": "0", "id3v2_version": "0"}
+        with av.open(str(source)) as given, av.open(str(path), "w", options=options) as target:
+            stream = target.add_stream("libmp3lame", rate=rate, layout=layout)
+            assert isinstance(stream, av.AudioStream)
+            for frame in given.decode(audio=0):
+                target.mux(stream.encode(frame))
+            target.mux(stream.encode(None))
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    left = _left(path, (0, 2 * RATE))[0]
+    assert sound_seconds(path) == pytest.approx(2.0, abs=0.2)
+    assert strength(left, 0.2, 0.8, 440) > 0.3
+    assert strength(left, 1.3, 1.8, 440) > 0.3
+
+
 def test_silence_is_as_long_as_asked() -> None:
     """Where nothing is heard, zeros are."""
     with Silence() as sound:

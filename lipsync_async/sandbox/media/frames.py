@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async.sandbox.media.problems import METADATA_MISSING, VIDEO_INVALID, MediaError
-from lipsync_async.sandbox.media.reading import THREADS, open_media, translated
+from lipsync_async.sandbox.media.reading import (
+    THREADS,
+    open_media,
+    picture_stream,
+    translated,
+)
 from lipsync_async.sandbox.media.shaping import FrameShaper
 
 if TYPE_CHECKING:
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# 388 frames of 640x360 or 43 of 1920x1080; measured: a larger cap is not faster for
-# videos of the usual key frame distance (250 frames).
+# 388 frames of 640x360, so that a demo is decoded once, or 43 of 1920x1080, where reading
+# backwards decodes each frame about three times (key frames are 250 frames apart as a rule).
 CACHE_BYTES = 128 * 1024 * 1024
 # Colour is kept at a quarter of the resolution: 12 bits a pixel.
 _BYTES_PER_PIXEL = Fraction(3, 2)
@@ -76,7 +81,7 @@ class FrameReader:
         self._code = code
         with ExitStack() as stack, translated(code, path):
             self._container = stack.enter_context(open_media(path))
-            self._stream = _video_stream(self._container, path, code)
+            self._stream = picture_stream(self._container, path, code)
             self._stream.codec_context.thread_type = "AUTO"
             self._stream.codec_context.thread_count = THREADS
             self.rate: Fraction = _rate(self._stream, path)
@@ -168,13 +173,6 @@ class FrameReader:
             if shown == stamps[-1].shown:
                 break
         return run
-
-
-def _video_stream(container: InputContainer, path: Path, code: str) -> VideoStream:
-    """Return the first video stream."""
-    if not container.streams.video:
-        raise MediaError(code, f"{path.name} has no video stream.")
-    return container.streams.video[0]
 
 
 def _rate(stream: VideoStream, path: Path) -> Fraction:

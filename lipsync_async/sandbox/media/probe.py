@@ -15,7 +15,12 @@ from lipsync_async.sandbox.media.problems import (
     VIDEO_INVALID,
     MediaError,
 )
-from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media, translated
+from lipsync_async.sandbox.media.reading import (
+    MICROSECONDS,
+    open_media,
+    picture_stream,
+    translated,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +40,7 @@ _INVALID = {
     "audio": AUDIO_INVALID,
     "image": VALIDATION_FAILED,
 }
+_ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
 # What libav calls the containers of JPEG, PNG and WebP (contract section 5.3).
 _PICTURE_FORMATS = frozenset({"image2", "jpeg_pipe", "png_pipe", "webp_pipe"})
 
@@ -83,9 +89,6 @@ def probe(path: Path, kind: str) -> MediaInfo:
         return info
 
 
-_ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
-
-
 def _audio(container: InputContainer, path: Path) -> MediaInfo:
     """Return the properties of the first audio stream."""
     if not container.streams.audio:
@@ -98,9 +101,7 @@ def _audio(container: InputContainer, path: Path) -> MediaInfo:
 
 def _visual(container: InputContainer, path: Path, code: str) -> tuple[MediaInfo, bool]:
     """Return the properties of the first video stream, and whether it is a picture."""
-    if not container.streams.video:
-        raise MediaError(code, f"{path.name} has no video stream.")
-    stream = container.streams.video[0]
+    stream = picture_stream(container, path, code)
     _refuse_large(stream.width, stream.height, path)
     try:
         frame = next(container.decode(stream), None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import av
 import av.error
+from av.stream import Disposition
 
 from lipsync_async.sandbox.media.problems import MediaError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 # Two threads wherever a codec takes a number: fast on small machines, and a fixed number
 # is what makes a render's bytes repeatable.
@@ -41,3 +43,16 @@ def open_media(path: Path) -> InputContainer:
     for stream in container.streams.video:
         stream.codec_context.options = _LIMITS
     return container
+
+
+def picture_stream(container: InputContainer, path: Path, code: str) -> VideoStream:
+    """Return the first video stream; the cover of a song is none.
+
+    Raises:
+        MediaError: There is none; it has `code`.
+
+    """
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise MediaError(code, f"{path.name} has no video stream.")

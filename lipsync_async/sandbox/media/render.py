@@ -1,7 +1,7 @@
 """Make the output file of one generation: plan, decode, encode, read back.
 
-A render blocks for about a tenth of the output's length, so the service runs it in a
-worker thread. The file appears under its name only when it is complete.
+A render blocks for about a second per 10 s of 640x360, so the service runs it in a worker
+thread. The file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def _main_sound(order: RenderOrder, frames: FrameReader) -> Sound:
     start = sound_start(order.visual)
     if start is None:
         return Silence()
-    return SampleReader(order.visual, lead=start - frames.origin)
+    return SampleReader(order.visual, lead=start - frames.origin, code=VIDEO_INVALID)
 
 
 def _segment_sound(segment: RenderSegment, begins: float) -> SampleReader:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Protocol
 
 import av
 import numpy as np
 
-from lipsync_async.sandbox.media.problems import AUDIO_INVALID, MediaError
+from lipsync_async.sandbox.media.problems import AUDIO_INVALID, VIDEO_INVALID, MediaError
 from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media, translated
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE
 
@@ -162,8 +163,13 @@ def sound_seconds(path: Path) -> float:
 
 
 def sound_start(path: Path) -> float | None:
-    """Return the second at which a file's audio starts; `None` means that it has none."""
-    with translated(AUDIO_INVALID, path), open_media(path) as container:
+    """Return the second at which a video's audio starts; `None` means that it has none.
+
+    Raises:
+        MediaError: The video is damaged.
+
+    """
+    with translated(VIDEO_INVALID, path), open_media(path) as container:
         frame = next(_frames(container), None)
         return None if frame is None else frame.time or 0.0
 
@@ -175,18 +181,19 @@ def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
 
 
 def _decoded(container: InputContainer) -> Iterator[Samples]:
-    """Yield the audio in blocks of 48 kHz stereo."""
-    resampler: av.AudioResampler | None = None
-    for frame in _frames(container):
-        if resampler is None:
-            # A single channel is copied below; the resampler would make it 3 dB quieter.
-            layout = "mono" if len(frame.layout.channels) == 1 else "stereo"
-            resampler = av.AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
-        # Gaps in the stamps are not filled in; the sound is read as one piece.
-        frame.pts = None
-        yield from map(_block, resampler.resample(frame))
-    if resampler is not None:
-        yield from map(_block, resampler.resample(None))
+    """Yield the audio in blocks of 48 kHz stereo, also where its format changes midway."""
+    for (channels, *_), frames in groupby(_frames(container), key=_format):
+        # A single channel is copied below; the resampler would make it 3 dB quieter.
+        layout = "mono" if channels == 1 else "stereo"
+        resampler = av.AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
+        for frame in chain(frames, [None]):
+            yield from map(_block, resampler.resample(frame))
+
+
+def _format(frame: av.AudioFrame) -> tuple[int, str, int, str]:
+    """Return what a resampler must know of its input."""
+    layout = frame.layout
+    return len(layout.channels), layout.name, frame.sample_rate, frame.format.name
 
 
 def _block(frame: av.AudioFrame) -> Samples:
