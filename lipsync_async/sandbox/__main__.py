@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DEFAULT_PORT = 8765
+_LAST_PORT = 65_535
 # With --speed N a job takes this long by the sandbox's clock, a usual time for a short
 # clip (contract section 3.1).
 _JOB_SECONDS = 60.0
@@ -79,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a lip-sync service on this machine, without a key or a bill.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 picks a free one")
+    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help="0 picks a free one")
     parser.add_argument("--seed", type=int, default=1, help="decides ids and keys")
     parser.add_argument(
         "--plan",
@@ -96,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdecimal() else -1
+    if not 0 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"use a number from 0 to {_LAST_PORT}.")
+    return port
 
 
 def _plan(text: str) -> str:
@@ -121,4 +130,6 @@ def _pace(text: str) -> _Pace:
 
 
 if __name__ == "__main__":
+    # Service managers end processes by this signal; it shall tidy up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

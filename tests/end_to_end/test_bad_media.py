@@ -125,7 +125,7 @@ async def test_what_is_gone_or_out_of_bounds_is_refused_at_once(
 ) -> None:
     """No job is made for a file that the service does not have, or must not fetch."""
     video, audio = sandbox.host_file(head(4.0)), sandbox.host_file(speech(1.74))
-    orders = [
+    orders: list[tuple[list[Video | Audio], str]] = [
         ([Video(f"{video}.gone"), Audio(audio)], "generation_input_video_inaccessible"),
         ([Video(video), Audio(f"{audio}.gone")], "generation_input_audio_inaccessible"),
         ([Video("http://10.0.0.1/a.mp4"), Audio(audio)], "generation_input_video_inaccessible"),
