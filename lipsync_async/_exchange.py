@@ -77,7 +77,7 @@ class Exchange:
             "accept": "application/json",
             "user-agent": f"lipsync-async/{version('lipsync-async')}",
         }
-        self._headers = {"x-api-key": config.api_key.reveal(), **self._open_headers}
+        self._key = config.api_key
 
     async def perform(
         self,
@@ -147,7 +147,7 @@ class Exchange:
 
     async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
         """Send a call once, following a GET's redirects, and read the answer."""
-        headers = {**self._headers, **call.headers} if call.headers else self._headers
+        headers = {"x-api-key": self._key.reveal(), **self._open_headers, **call.headers}
         request = Request(call.method, self.base_url + call.path, headers, call.body, call.form)
         response = await self._send(request, settings, deadline)
         for _ in range(_MOST_REDIRECTS):

@@ -167,9 +167,10 @@ SAMPLES: list[LipsyncError] = [
 
 
 def family(kind: type[LipsyncError]) -> Iterator[type[LipsyncError]]:
-    """Yield a class and all that descend from it."""
+    """Yield a class and all of its module that descend from it."""
     yield kind
-    for child in kind.__subclasses__():
+    children = kind.__subclasses__()
+    for child in [child for child in children if child.__module__ == errors.__name__]:
         yield from family(child)
 
 

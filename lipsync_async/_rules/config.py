@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
@@ -104,12 +104,8 @@ def _checked_url(url: object) -> str:
     advice = "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'."
     if not isinstance(url, str):
         raise ConfigurationError(f"base_url must be text, not {type(url).__name__}. {advice}")
-    try:
-        parts = urlsplit(url)
-        has_address = bool(parts.hostname) and parts.port != 0 and not _UNFIT.search(url)
-    except ValueError:
-        has_address = False
-    if not has_address or parts.scheme not in {"http", "https"}:
+    parts = _split(url)
+    if parts is None:
         raise ConfigurationError(f"base_url {url!r} is no http(s) address. {advice}")
     if "@" in parts.netloc:
         raise ConfigurationError(f"base_url must not hold a user name or password. {advice}")
@@ -119,3 +115,14 @@ def _checked_url(url: object) -> str:
             "loopback host.",
         )
     return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of an `http(s)` address, and `None` for anything else."""
+    try:
+        parts = urlsplit(url)
+        has_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    is_fit = parts.scheme in {"http", "https"} and not _UNFIT.search(url)
+    return parts if has_address and is_fit else None

@@ -8,6 +8,7 @@ Idempotency-Key (contract section 4.4).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_BARE_URL = re.compile(r"https?://\S+")
 _JSON = {"content-type": "application/json"}
 _FORM_SLOTS: tuple[tuple[Kind, type[Video | Image | Audio]], ...] = (
     ("video", Video),
@@ -225,7 +227,7 @@ def download_url(generation_id: str) -> Call[str]:
 
     def read(response: Response) -> str:
         url = response.body.decode("utf-8", errors="replace").strip().strip('"')
-        if not url.startswith(("https://", "http://")):
+        if not _BARE_URL.fullmatch(url):
             request_id = answers.request_id(response)
             raise DecodeError("its body is no URL", response=response, request_id=request_id)
         return url

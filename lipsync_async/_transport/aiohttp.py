@@ -4,8 +4,8 @@ Three choices are made here. A semaphore of as many places as the connection poo
 *before* the pool, because aiohttp counts the wait for a pooled connection into a
 request's timeout. The session is made by the first request on the running event loop, so
 that a client can be built anywhere and used by several `asyncio.run` calls in a row. And
-nothing is retried: aiohttp itself repeats a GET once on a kept-alive connection that
-turns out to be dead, a POST never.
+nothing is retried, but that aiohttp itself repeats a GET once when its connection turns
+out to be dead; it would do so to a DELETE as well, and is kept from it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,26 @@ _CHUNK_BYTES = 65_536
 _NEVER_DELIVERED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
+    ValueError,  # a URL that cannot be read: `aiohttp.InvalidURL`, and some of yarl's own
 )
+
+
+class _BrokenError(aiohttp.ClientError):
+    """Stand for a broken connection so that aiohttp does not take up the request anew."""
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest,
+    handler: aiohttp.ClientHandlerType,
+) -> aiohttp.ClientResponse:
+    """Let a request whose connection breaks be an error, whatever its method."""
+    try:
+        return await handler(request)
+    except _NEVER_DELIVERED:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _BrokenError(_words(error)) from error
 
 
 class AiohttpTransport:
@@ -81,11 +98,12 @@ class AiohttpTransport:
             with _translated(request, timeout), _payload(request) as data:
                 async with session.request(
                     request.method,
-                    _address(request.url),
+                    URL(request.url, encoded=True),
                     data=data,
                     headers=request.headers,
                     timeout=limits,
                     allow_redirects=False,
+                    middlewares=None if request.method == "GET" else (_sent_once,),
                 ) as answer:
                     return Response(
                         request.method,
@@ -109,7 +127,7 @@ class AiohttpTransport:
             with _translated(request, timeout):
                 answer = await session.request(
                     request.method,
-                    _address(request.url),
+                    URL(request.url, encoded=True),
                     headers=request.headers,
                     timeout=limits,
                     allow_redirects=False,
@@ -176,14 +194,6 @@ class _AiohttpStream:
                 yield chunk
 
 
-def _address(url: str) -> URL:
-    """Take a URL as it is; one that yarl cannot read is an aiohttp error like others."""
-    try:
-        return URL(url, encoded=True)
-    except ValueError as error:
-        raise aiohttp.InvalidURL(url, str(error)) from error
-
-
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
@@ -238,5 +248,7 @@ def _discard(session: aiohttp.ClientSession) -> None:
         return
     session.detach()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # "use please await connector.close()"
-        connector.close()
+        # "with Connector()" is deprecated, but the only way to close without a loop.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with connector:
+            pass

@@ -54,7 +54,8 @@ class VirtualClock:
         self._now = start
         self._timers: list[Timer] = []
         self._orders = count()
-        self._is_ticking = False
+        # The loop whose turns the clock watches while timers are left; a clock may outlive it.
+        self._ticks_in: asyncio.AbstractEventLoop | None = None
         self._holds = 0
 
     def now(self) -> float:
@@ -77,9 +78,10 @@ class VirtualClock:
         """Run `callback` in the event loop when `seconds` have passed."""
         timer = Timer(self._now + max(seconds, 0.0), next(self._orders), callback)
         heappush(self._timers, timer)
-        if not self._is_ticking:
-            self._is_ticking = True
-            asyncio.get_running_loop().call_soon(self._tick)
+        loop = asyncio.get_running_loop()
+        if self._ticks_in is not loop:
+            self._ticks_in = loop
+            loop.call_soon(self._tick)
         return timer
 
     def advance(self, seconds: float) -> None:
@@ -110,15 +112,17 @@ class VirtualClock:
         while self._timers and self._timers[0].callback is None:
             heappop(self._timers)
         if not self._timers:
-            self._is_ticking = False
+            self._ticks_in = None
             return
         if self._holds:
             # Somebody waits for the real world: look again soon, without a busy loop.
             loop.call_later(0.001, self._tick)
             return
-        if all(_is_blocked(task) for task in asyncio.all_tasks(loop)):
-            self._run_next()
-        loop.call_soon(self._tick)
+        try:
+            if all(_is_blocked(task) for task in asyncio.all_tasks(loop)):
+                self._run_next()
+        finally:  # a callback that raises must not stop the clock
+            loop.call_soon(self._tick)
 
 
 def _is_blocked(task: asyncio.Task[object]) -> bool:

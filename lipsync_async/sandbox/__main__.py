@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -42,9 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.speed.renders and not found["video"].startswith("pyav"):
         return _complain(f"the media engine is {found['video']}, or use --speed instant")
     try:
-        asyncio.run(_serve(options, found))
-    except KeyboardInterrupt:
-        return 0
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_serve(options, found))
     except OSError as error:
         return _complain(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
     return 0

@@ -63,7 +63,7 @@ class MemoryDoor:
         )
         if request.form:
             incoming.form = self._form(request)
-        elif incoming.method == "PUT":
+        elif incoming.method == "PUT" and incoming.body:
             sink = self._uploads.sink(Path(parts.path).name, "application/octet-stream")
             sink.write(incoming.body)
             incoming.upload = sink.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -14,6 +14,7 @@ from lipsync_async.sandbox.uploads import MOST_TEXT_BYTES, FormBuilder
 from lipsync_async.sandbox.wire import Cut, FileSlice, Form, Incoming, Outgoing, StoredFile
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Generator
 
     from lipsync_async.sandbox.clock import Clock
@@ -39,11 +40,17 @@ class Server:
     """
 
     def __init__(self, service: Service, uploads: Uploads, clock: Clock) -> None:
-        """Open nothing yet."""
+        """Open nothing yet; the event loop runs already."""
         self._service = service
         self._uploads = uploads
         self._clock = clock
-        self._runner: web.ServerRunner | None = None
+        server = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            max_line_size=_LONGEST_LINE,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=_FAREWELL_SECONDS)
 
     async def start(self, host: str, port: int) -> str:
         """Listen, and return the base URL.
@@ -52,13 +59,6 @@ class Server:
             OSError: The port cannot be had.
 
         """
-        server = web.Server(
-            self._handle,
-            handler_cancellation=True,
-            access_log=None,
-            max_line_size=_LONGEST_LINE,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=_FAREWELL_SECONDS)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port).start()
@@ -71,9 +71,7 @@ class Server:
 
     async def aclose(self) -> None:
         """Stop listening, and end every request that still runs."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -210,6 +208,6 @@ def _pieces(body: FileSlice, size: int) -> Generator[bytes]:
 
 def _cut(request: web.BaseRequest) -> web.StreamResponse:
     """Reset the connection; what is returned finds nobody to send it to."""
-    if request.transport is not None:
-        request.transport.abort()
+    # A connection that is gone already would have cancelled this request.
+    cast("asyncio.Transport", request.transport).abort()
     return web.Response()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
 
 import attrs
@@ -31,16 +31,12 @@ class Answer:
     raw: bytes | None = None
     hangs: bool = False
 
-    def meeting(self, _: Arrival) -> Answer:
-        """Return this answer, whatever was asked."""
-        return self
-
     def encoded(self) -> bytes:
         """Return what goes over the wire."""
         if self.raw is not None:
             return self.raw
         length = len(self.body) if self.length is None else self.length
-        fields = dict(self.headers)
+        fields = {"Connection": "close", **self.headers}
         if length >= 0:
             fields["Content-Length"] = str(length)
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -59,34 +55,43 @@ class Arrival:
 class Host:
     """Give the planned answers in order, the last one again and again."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer | Callable[[Arrival], Answer]) -> None:
         self.answers = list(answers)
         self.arrivals: list[Arrival] = []
+        self.bodies: list[str] = []
         self.has_answered = asyncio.Event()
         self.url = ""
         self._numbers = count()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection's only request."""
-        try:
+        with suppress(ConnectionError, asyncio.IncompleteReadError), closing(writer):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.split("\r\n")[:-2]
             method, target, _ = first.split(" ")
             pairs = (line.split(": ", 1) for line in lines)
             headers = {name.lower(): value for name, value in pairs}
-            self.arrivals.append(Arrival(method, target, headers))
-            answer = self.answers[min(next(self._numbers), len(self.answers) - 1)]
+            arrival = Arrival(method, target, headers)
+            self.arrivals.append(arrival)
+            self.bodies.append(await _body(reader, headers))
+            plan = self.answers[min(next(self._numbers), len(self.answers) - 1)]
+            answer = plan if isinstance(plan, Answer) else plan(arrival)
             writer.write(answer.encoded())
             await writer.drain()
             self.has_answered.set()
             if answer.hangs:
                 await reader.read()
-        finally:
-            writer.close()
+
+
+async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> str:
+    """Read what follows the headers, of an announced length or in chunks."""
+    if headers.get("transfer-encoding") == "chunked":
+        return (await reader.readuntil(b"\r\n0\r\n\r\n")).decode()
+    return (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
 
 
 @asynccontextmanager
-async def hosting(*answers: Answer) -> AsyncIterator[Host]:
+async def hosting(*answers: Answer | Callable[[Arrival], Answer]) -> AsyncIterator[Host]:
     """Serve the planned answers on a free port of this machine."""
     host = Host(*answers)
     server = await asyncio.start_server(host.serve, "127.0.0.1", 0)

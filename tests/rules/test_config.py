@@ -154,11 +154,13 @@ def test_a_good_address_is_kept(host: str, port: int, path: list[str], slashes: 
     assert resolve(KEY, url + "/" * slashes, {}).base_url == url
 
 
-@given(st.text(), st.text())
-def test_whatever_comes_in_is_settled_or_refused(key: str, url: str) -> None:
+@given(
+    st.sampled_from([KEY, ""]) | st.text(), st.sampled_from(["https://h", "http://", ""]), st.text()
+)
+def test_whatever_comes_in_is_settled_or_refused(key: str, start: str, rest: str) -> None:
     """Any text is a configuration that can be used, or one clear error."""
     try:
-        config = resolve(key, url, {})
+        config = resolve(key, start + rest, {})
     except ConfigurationError:
         return
     assert urlsplit(config.base_url).hostname

@@ -31,8 +31,8 @@ class Life:
     @property
     def end(self) -> float | None:
         """When the job ends; `None`: it never does."""
-        ends = [*self.moves, 0.0][-1] if len(self.statuses) > 1 else 0.0
-        return ends if self.statuses[-1].is_terminal else None
+        last_move = [0.0, *self.moves][-1]
+        return last_move if self.statuses[-1].is_terminal else None
 
 
 @attrs.frozen(slots=True)
@@ -150,7 +150,7 @@ def is_last(made: Made, timeout: float | None) -> bool:
     return timeout is not None and abs(made.start + LAST_LOOK - timeout) < ROUNDING
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=False) | lives(is_finite=True), SERVICES, TIMEOUTS, STARTS)
 def test_waiting_keeps_to_its_time(
     policy: PollPolicy,
@@ -168,7 +168,7 @@ def test_waiting_keeps_to_its_time(
     assert life.status(ended).is_terminal or ended >= timeout - LAST_LOOK - ROUNDING
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=True), SERVICES, st.none() | TIMEOUTS)
 def test_waiting_ends_with_the_job(
     policy: PollPolicy, life: Life, service: Service, timeout: float | None
@@ -182,7 +182,7 @@ def test_waiting_ends_with_the_job(
         assert ended == made[-1].start + made[-1].took
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=False), SERVICES, TIMEOUTS, STARTS)
 def test_waiting_is_never_a_busy_loop(
     policy: PollPolicy,
@@ -199,7 +199,7 @@ def test_waiting_is_never_a_busy_loop(
     assert len(made) <= timeout / distance + 3
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=True), SERVICES, st.none() | TIMEOUTS)
 def test_pauses_are_those_of_the_policy(
     policy: PollPolicy, life: Life, service: Service, timeout: float | None
@@ -212,7 +212,7 @@ def test_pauses_are_those_of_the_policy(
     assert all(one.look.pause >= asked for one in made[1:] if not is_last(one, timeout))
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=True), SERVICES, st.none() | TIMEOUTS)
 def test_holding_keeps_to_the_services_rules(
     policy: PollPolicy, life: Life, service: Service, timeout: float | None

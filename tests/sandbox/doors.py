@@ -1,10 +1,9 @@
 """One way to talk to a sandbox, over sockets and in memory alike."""
 
-from __future__ import annotations
-
+import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -71,6 +70,12 @@ async def created(door: Door, headers: Mapping[str, str] | None = None, **fields
     answer = await door.send("POST", "/v2/generate", order(**fields), headers=headers)
     assert answer.status == 201, answer.body
     return str(answer.json["id"])
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let everything else go on until something is so."""
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
 
 
 async def shown(door: Door, job_id: str) -> dict[str, Any]:

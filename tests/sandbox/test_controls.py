@@ -1,7 +1,5 @@
 """The sandbox's own controls, and what it publishes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -108,7 +106,7 @@ class TestMoves:
         door.sandbox.jobs.move(job_id, "COMPLETED")
         assert (await shown(door, job_id))["status"] == "COMPLETED"
         assert repr(door.sandbox.jobs) == "<JobTable {'COMPLETED': 1}>"
-        assert door.sandbox.jobs.count(), door.sandbox.jobs.count("COMPLETED") == (1, 1)
+        assert (door.sandbox.jobs.count(), door.sandbox.jobs.count("COMPLETED")) == (1, 1)
 
 
 class TestClock:

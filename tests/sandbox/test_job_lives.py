@@ -1,7 +1,5 @@
 """Whole lives of jobs: only the table of transitions is ever seen, and webhooks tell the end."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from itertools import pairwise
@@ -9,8 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lipsync_async import webhooks
 from lipsync_async._transport.memory import VirtualClock
@@ -25,20 +22,14 @@ pytestmark = pytest.mark.anyio
 PROGRESSIONS = ["immediate", "real", "polls(1)", "polls(3)", "time(0)", "time(5)", "manual"]
 FATES = [None, "fail_job", "stick_job", "reject_job"]
 SUCCESSORS = {
-    status: {
-        later
-        for direct in successors
-        for later in {direct, *TRANSITIONS[direct]}
-    }
+    status: {later for direct in successors for later in {direct, *TRANSITIONS[direct]}}
     for status, successors in TRANSITIONS.items()
 }
 
 
 def is_legal(seen: list[Status]) -> bool:
     """Return whether a looker may have seen these statuses, one after the other."""
-    return all(
-        before == after or after in SUCCESSORS[before] for before, after in pairwise(seen)
-    )
+    return all(before == after or after in SUCCESSORS[before] for before, after in pairwise(seen))
 
 
 async def a_life(
@@ -125,7 +116,7 @@ async def test_a_fault_says_code_and_words(open_door: OpenDoor) -> None:
 async def settled_inbox(door: Door, expected: int) -> list[dict[str, Any]]:
     """Return what is in the inbox once so much has arrived."""
     while len(door.sandbox.inbox) < expected:
-        await asyncio.sleep(0)
+        await door.sleep(0.001)
     return door.sandbox.inbox.to_json()
 
 
@@ -232,7 +223,7 @@ async def test_other_receivers_are_told_over_http(
     await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=url)
     await found.came.wait()
     while found.status == 500 and not caplog.records:
-        await asyncio.sleep(0)
+        await door.sleep(0.001)
     webhooks.verify(
         found.bodies[0],
         found.headers[0]["Sync-Signature"],
@@ -255,6 +246,6 @@ async def test_webhooks_that_cannot_be_delivered_are_logged(
     """The sandbox sends nothing to strangers, and an absent receiver changes nothing."""
     job_id = await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=url)
     while not caplog.records:
-        await asyncio.sleep(0)
+        await door.sleep(0.001)
     assert reason in caplog.text
     assert (await shown(door, job_id))["status"] == "COMPLETED"

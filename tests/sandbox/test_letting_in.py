@@ -1,7 +1,5 @@
 """Who is let in: keys, plans, the limits of the minute and of the slots."""
 
-from __future__ import annotations
-
 import pytest
 
 from lipsync_async.sandbox import Sandbox
@@ -83,9 +81,7 @@ class TestMinutes:
     async def test_the_plan_brings_the_documented_numbers(self, open_door: OpenDoor) -> None:
         """60 creates and 600 others."""
         async with open_door(plan="scale", progression="immediate") as door:
-            creates = [
-                (await door.send("POST", "/v2/generate", order())).status for _ in range(61)
-            ]
+            creates = [(await door.send("POST", "/v2/generate", order())).status for _ in range(61)]
             others = [(await door.send("GET", "/v2/models")).status for _ in range(601)]
         assert (creates.index(429), others.index(429)) == (60, 600)
 

@@ -1,9 +1,8 @@
 """The media host: signed links, ranges, hosted files, spoiled outputs."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,7 +28,7 @@ async def fetched(door: Door, url: str, **headers: str) -> Answer:
     return await door.send("GET", url, headers={**NO_KEY, **headers})
 
 
-async def output_url(door: Door, fault: str | None = None, **fields: str) -> str:
+async def output_url(door: Door, fault: str | None = None, **fields: Any) -> str:
     """Create a job, with a fault if asked, and return its output's URL."""
     if fault is not None:
         door.sandbox.faults.add(Fault(fault, method="POST"))
@@ -67,9 +66,7 @@ async def test_a_range_behind_the_end_is_416(door: Door) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 41, 100_000])
-async def test_the_placeholder_has_the_size_that_was_asked(
-    open_door: OpenDoor, size: int
-) -> None:
+async def test_the_placeholder_has_the_size_that_was_asked(open_door: OpenDoor, size: int) -> None:
     """It is never smaller than its boxes."""
     async with open_door(progression="immediate", placeholder_size=size) as door:
         answer = await fetched(door, await output_url(door))
@@ -150,9 +147,7 @@ class TestSpoiledOutputs:
 class TestHostedFiles:
     """Local files with a URL."""
 
-    async def test_a_hosted_file_is_served_from_its_place(
-        self, door: Door, tmp_path: Path
-    ) -> None:
+    async def test_a_hosted_file_is_served_from_its_place(self, door: Door, tmp_path: Path) -> None:
         """Its bytes, its type, and ranges of it."""
         file = tmp_path / "a clip.mp4"
         file.write_bytes(b"0123456789")
@@ -187,6 +182,10 @@ class TestHostedFiles:
             b"sound",
             "audio/x-wav",
         )
+
+    async def test_a_put_without_a_body_is_400(self, door: Door) -> None:
+        """There is nothing to host."""
+        assert (await door.send("PUT", "/__sandbox/files/a.wav")).status == 400
 
     async def test_a_file_over_the_limit_is_413(self, open_door: OpenDoor) -> None:
         """Hosting has the same limit as uploading."""

@@ -1,7 +1,5 @@
 """Faults that strike one request, seen from outside."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +11,7 @@ from lipsync_async._values.messages import Request
 from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeoutError
 from lipsync_async.sandbox import Fault, Sandbox, rate_limited
 from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import ConnectionCutError, Door, created, order, shown, socket_door
+from tests.sandbox.doors import ConnectionCutError, Door, created, order, shown, socket_door, until
 
 pytestmark = pytest.mark.anyio
 
@@ -70,8 +68,7 @@ async def test_latency_comes_after_the_work(door: Door) -> None:
     door.sandbox.faults.add(Fault("latency", method="POST", seconds=SLOW))
     begin = (await door.send("GET", "/__sandbox/clock")).json["now"]
     creating = asyncio.create_task(door.send("POST", "/v2/generate", order()))
-    while not len(door.sandbox.jobs):
-        await asyncio.sleep(0)
+    await until(lambda: len(door.sandbox.jobs))
     assert (await creating).status == 201
     assert (await door.send("GET", "/__sandbox/clock")).json["now"] - begin >= SLOW
 
@@ -125,9 +122,7 @@ async def test_a_slow_body_comes_whole(door: Door) -> None:
         ({"Content-Type": "text/css", "X-Lie": "yes"}, "text/css"),
     ],
 )
-async def test_the_content_type_may_lie(
-    door: Door, headers: dict[str, str], expected: str
-) -> None:
+async def test_the_content_type_may_lie(door: Door, headers: dict[str, str], expected: str) -> None:
     """The right body comes under headers that are wrong."""
     door.sandbox.faults.add(Fault("content_type", headers=headers))
     answer = await door.send("GET", "/v2/models")
@@ -140,7 +135,7 @@ async def test_json_may_be_malformed(door: Door, body: str | None) -> None:
     """A success has a body that nobody can read."""
     door.sandbox.faults.add(Fault("malformed_json", body=body))
     answer = await door.send("GET", "/v2/models")
-    with pytest.raises(ValueError, match="Expecting|Unterminated"):
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         _ = answer.json
     assert answer.status == 200
 
@@ -187,8 +182,7 @@ async def test_a_hang_ends_with_the_sandbox() -> None:
         door.sandbox.faults.add(Fault("hang"))
         # A POST, for the client would silently send a GET once more.
         hanging = asyncio.create_task(door.send("POST", "/v2/generate", order()))
-        while not len(door.sandbox.requests):
-            await asyncio.sleep(0)
+        await until(lambda: len(door.sandbox.requests))
     with pytest.raises(ConnectionCutError):
         await hanging
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async.sandbox.rules.refusals import bad_request
+from lipsync_async.sandbox.wire import dump
 
 if TYPE_CHECKING:
     from lipsync_async.sandbox.wire import Incoming
@@ -19,6 +20,24 @@ def json_of(incoming: Incoming) -> Any:
 
     """
     try:
-        return json.loads(incoming.body)
+        return parsed(incoming.body)
     except (ValueError, RecursionError) as error:
         raise bad_request(f"The body is not valid JSON: {error}") from None
+
+
+def parsed(text: str | bytes) -> Any:
+    """Return decoded JSON, as strictly as services read it.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It is nested beyond all sense.
+
+    """
+    value = json.loads(text, parse_constant=_refuse)
+    dump(value)  # half a surrogate pair can be read, but never be written again
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    """Refuse NaN and the infinities, which Python alone takes for JSON."""
+    raise ValueError(f"{constant} is no JSON value")

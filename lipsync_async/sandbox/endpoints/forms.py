@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async.sandbox.endpoints.bodies import parsed
 from lipsync_async.sandbox.rules.refusals import coded, malformed
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def discard_files(form: Form | None) -> None:
 
 def _parsed(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return parsed(text)
     except (ValueError, RecursionError):
         raise malformed([f"{name} must be one JSON string"]) from None
 

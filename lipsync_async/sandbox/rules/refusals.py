@@ -28,7 +28,7 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not an error
 
 
 def coded(status: int, code: str, message: str, **extras: Any) -> Refusal:
-    """Return an error with a code and, where the catalogue has one, a suggestion.
+    """Return an error with a code of the catalogue, and the suggestion that goes with it.
 
     Source: contract section 4.1.
     """
@@ -37,9 +37,8 @@ def coded(status: int, code: str, message: str, **extras: Any) -> Refusal:
         "errorCode": code,
         "message": message,
         "error": HTTPStatus(status).phrase,
+        "suggestion": SUGGESTIONS[code],
     }
-    if code in SUGGESTIONS:
-        body["suggestion"] = SUGGESTIONS[code]
     return Refusal(status, body | extras)
 
 

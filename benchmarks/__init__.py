@@ -1,0 +1,1 @@
+"""Figures beside the obvious alternatives, as ratios of one run: `nox -s bench`."""

@@ -1,0 +1,59 @@
+"""Three ways to get a generation, each as its makers would have it.
+
+`raw` is the least that an asyncio program can do: one aiohttp session, orjson, and the
+same decoding as ours. `peer` is the service's official client with its defaults.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+from sync import AsyncSync
+
+from lipsync_async import AsyncClient, Generation
+from lipsync_async._rules.codec import decode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    Get = Callable[[str], Awaitable[Any]]
+    Opponent = Callable[[str], AbstractAsyncContextManager[Get]]
+
+_CONNECTIONS = 100  # as many as our own pool has
+
+
+@asynccontextmanager
+async def raw(base_url: str) -> AsyncIterator[Get]:
+    """Build what a careful user of aiohttp would write by hand."""
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
+    headers = {"x-api-key": "key"}
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+        async def get(generation_id: str) -> Generation:
+            async with session.get(f"{base_url}/v2/generate/{generation_id}") as answer:
+                return decode(Generation, orjson.loads(await answer.read()))
+
+        yield get
+
+
+@asynccontextmanager
+async def ours(base_url: str) -> AsyncIterator[Get]:
+    """Build this project's client with its defaults."""
+    async with AsyncClient("key", base_url=base_url) as client:
+        yield client.generations.get
+
+
+@asynccontextmanager
+async def peer(base_url: str) -> AsyncIterator[Get]:
+    """Build `syncsdk`'s client as its README does; only the address is another."""
+    client = AsyncSync(api_key="key", base_url=base_url)
+    yield client.generations.get
+    # It has no way of its own to close its connections.
+    await client._client_wrapper.httpx_client.httpx_client.aclose()  # noqa: SLF001
+
+
+OPPONENTS: dict[str, Opponent] = {"raw": raw, "ours": ours, "peer": peer}

@@ -1,0 +1,107 @@
+"""Many at once over one client, and leaving in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from lipsync_async import AsyncClient, Generation
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import Door, completed, opened, order
+
+pytestmark = pytest.mark.anyio
+
+Pair = tuple[AsyncClient, Sandbox]
+
+
+async def test_fifty_tasks(client_and_sandbox: Pair) -> None:
+    """Fifty tasks order and wait over one client; each gets its own job."""
+    client, sandbox = client_and_sandbox
+    done: list[Generation] = []
+
+    async def run(number: int) -> None:
+        job = await completed(client, output_file_name=f"take-{number}")
+        assert job.output_file_name == f"take-{number}"
+        done.append(job)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(run, number)
+    assert len({job.id for job in done}) == 50
+    assert sandbox.jobs.count("COMPLETED") == 50
+
+
+async def test_thousand_looks_at_once(door: Door) -> None:
+    """A thousand looks at once all succeed, each at its own job, without a retry."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        jobs = [(await order(client)).id for _ in range(10)]
+        sandbox.requests.clear()
+        seen: list[bool] = []
+
+        async def look(number: int) -> None:
+            wanted = jobs[number % 10]
+            seen.append((await client.generations.get(wanted)).id == wanted)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1000):
+                tasks.start_soon(look, number)
+        assert seen == [True] * 1000
+        assert len(sandbox.requests) == 1000
+    assert "in_flight=0" in repr(client)
+
+
+async def test_in_flight(door: Door) -> None:
+    """The repr tells how many calls are under way, of all views together."""
+    async with opened(door) as (client, sandbox):
+        sandbox.faults.add(Fault("hang", count=3))
+        view = client.with_options(timeout=30.0)
+        async with anyio.create_task_group() as tasks:
+            for each in (client, view, view):
+                tasks.start_soon(each.models.list)
+            while len(sandbox.requests) < 3:
+                await anyio.lowlevel.checkpoint()
+            assert "in_flight=3" in repr(client)
+            assert repr(view) == repr(client)
+            tasks.cancel_scope.cancel()
+        assert "in_flight=0" in repr(client)
+
+
+async def test_cancelled_requests_leave_the_client_usable(door: Door) -> None:
+    """Requests cancelled in the middle, anyio's way or asyncio's, take no place with them."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        job = await order(client)
+        sandbox.requests.clear()
+        sandbox.faults.add(Fault("hang", count=220))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(110):
+                tasks.start_soon(client.generations.get, job.id)
+            while len(sandbox.requests) < 100:
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        task = asyncio.create_task(client.generations.get(job.id))
+        arrived = len(sandbox.requests)
+        while len(sandbox.requests) == arrived:
+            await anyio.lowlevel.checkpoint()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        sandbox.faults.clear()
+        assert (await client.generations.get(job.id)).id == job.id
+
+
+async def test_native_timeout_of_a_wait(door: Door) -> None:
+    """`asyncio.timeout` around a wait ends the wait, and the job goes on."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        job = await order(client)
+        sandbox.faults.add(Fault("hang", method="GET"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await client.generations.wait_until_complete(job)
+        sandbox.jobs.move(job.id, "PROCESSING")
+        sandbox.jobs.move(job.id, "COMPLETED")
+        assert (await client.generations.wait_until_complete(job)).is_completed

@@ -1,0 +1,194 @@
+"""Looking at generations, one or many, and the verbs beside."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    ConflictError,
+    ConnectionLostError,
+    DecodeError,
+    Generation,
+    GenerationRequest,
+    NotFoundError,
+    Response,
+    Status,
+)
+from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._values.messages import Request
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import ORDER, Door, completed, opened, order
+
+pytestmark = pytest.mark.anyio
+
+Pair = tuple[AsyncClient, Sandbox]
+LISTS = ("GET", "/v2/generations")
+
+
+async def test_get(client_and_sandbox: Pair) -> None:
+    """A look shows the job as it is now, unknown fields reachable."""
+    client, sandbox = client_and_sandbox
+    created = await order(client, output_file_name="take-1")
+    sandbox.faults.add(Fault("replace_fields", method="GET", fields={"mood": "fine"}))
+    seen = await client.generations.get(created.id)
+    assert (seen.id, seen.status) == (created.id, Status.PROCESSING)
+    assert seen.output_file_name == "take-1"
+    assert seen.raw["mood"] == "fine"
+    assert seen.idempotency_key is None
+
+
+async def test_get_with_progress(client_and_sandbox: Pair) -> None:
+    """Progress comes when it is asked for."""
+    client, sandbox = client_and_sandbox
+    created = await order(client)
+    seen = await client.generations.get(created.id, progress=True)
+    assert seen.progress_percent == 50.0
+    sandbox.requests.assert_count(1, "GET", query={"include": "progress"})
+
+
+async def test_get_of_nobody(client_and_sandbox: Pair) -> None:
+    """An id that no job has is a `NotFoundError` with the service's words."""
+    client, sandbox = client_and_sandbox
+    with pytest.raises(NotFoundError) as caught:
+        await client.generations.get("00000000-0000-4000-8000-000000000000")
+    error = caught.value
+    assert (error.status, error.code) == (404, "generation_not_found")
+    assert error.request_id == "sandbox-1"
+    assert error.message in str(error)
+    assert not error.is_retryable
+    assert len(sandbox.requests) == 1
+
+
+async def test_list_by_filters(door: Door) -> None:
+    """Filters go in the documented comma form, and an unknown id is just absent."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        jobs = [await order(client) for _ in range(4)]
+        sandbox.jobs.move(jobs[0].id, "FAILED")
+        sandbox.jobs.move(jobs[1].id, "REJECTED")
+        stranger = "00000000-0000-4000-8000-000000000000"
+        page = await client.generations.list(
+            ids=[jobs[0].id, jobs[2].id, stranger],
+            status=[Status.FAILED, "PENDING"],
+        )
+        assert [each.id for each in page] == [jobs[0].id, jobs[2].id]
+        assert (len(page), page[0].status, page.next_cursor) == (2, Status.FAILED, None)
+        (entry,) = sandbox.requests.assert_count(1, *LISTS)
+        assert entry.query == [
+            ("status", "FAILED,PENDING"),
+            ("ids", f"{jobs[0].id},{jobs[2].id},{stranger}"),
+        ]
+        assert await client.generations.count(status=["PENDING"]) == 2
+        assert await client.generations.count() == 4
+
+
+@pytest.mark.parametrize("many", [0, 1, 4, 5])
+async def test_pages(door: Door, many: int) -> None:
+    """Pages lead one to the next, newest first, each job once, whatever the remainder."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        made = [(await order(client)).id for _ in range(many)]
+        found = [each.id async for each in client.generations.iter(page_size=2)]
+        assert found == made[::-1]
+        page = await client.generations.list(limit=2)
+        assert page.next_cursor == (page[-1].id if len(page) == 2 else None)
+        assert sandbox.requests.count(*LISTS) == many // 2 + 2
+
+
+async def test_iteration_can_be_left(door: Door) -> None:
+    """Leaving the iteration early fetches no further page."""
+    async with opened(door, progression="manual") as (client, sandbox):
+        for _ in range(5):
+            await order(client)
+        async with aclosing(client.generations.iter(status=["PENDING"], page_size=2)) as jobs:
+            first: Generation = await anext(jobs)
+        assert first.status == Status.PENDING
+        assert sandbox.requests.count(*LISTS) == 1
+
+
+async def test_service_that_ignores_the_cursor() -> None:
+    """A service that gives the same page for ever does not catch the iteration in a circle."""
+
+    async def answer(request: Request) -> Response:
+        return Response("GET", request.url, 200, {}, b'[{"id": "a", "status": "PENDING"}]')
+
+    transport = MemoryTransport(answer, VirtualClock())
+    async with AsyncClient("key", transport=transport) as client:
+        found = [each.id async for each in client.generations.iter(page_size=1)]
+    assert found == ["a", "a"]
+
+
+async def test_delete(client_and_sandbox: Pair) -> None:
+    """An ended job can be deleted; one that runs, or is gone, cannot."""
+    client, sandbox = client_and_sandbox
+    running = await order(client)
+    with pytest.raises(ConflictError, match="ended generations can be deleted"):
+        await client.generations.delete(running.id)
+    done = await client.generations.wait_until_complete(running)
+    await client.generations.delete(done.id)
+    assert len(sandbox.jobs) == 0
+    with pytest.raises(NotFoundError):
+        await client.generations.delete(done.id)
+
+
+async def test_delete_is_not_repeated(client_and_sandbox: Pair) -> None:
+    """A delete whose outcome is unknown is not sent again: the second would say 404."""
+    client, sandbox = client_and_sandbox
+    done = await completed(client)
+    sandbox.faults.add(Fault("reset_after", method="DELETE"))
+    with pytest.raises(ConnectionLostError, match="the outcome is unknown"):
+        await client.generations.delete(done.id)
+    assert sandbox.requests.count("DELETE") == 1
+    assert len(sandbox.jobs) == 0
+
+
+async def test_estimates(client_and_sandbox: Pair) -> None:
+    """Both forms of the estimate give frames and a price."""
+    client, sandbox = client_and_sandbox
+    by_order = await client.generations.estimate(GenerationRequest(**ORDER))
+    by_length = await client.generations.estimate_duration(
+        model="lipsync-2",
+        duration=10.0,
+        fps=25.0,
+        reasoning_enabled=False,
+    )
+    assert by_order.frame_count > 0
+    assert by_length.frame_count == 250
+    assert by_length.cost > 0
+    (entry,) = sandbox.requests.assert_count(1, "POST", "/v2/generations/estimate")
+    assert entry.json == {
+        "model": "lipsync-2",
+        "duration": 10.0,
+        "fps": 25.0,
+        "reasoningEnabled": False,
+    }
+
+
+async def test_models(client_and_sandbox: Pair) -> None:
+    """The models that the account may use come with their names."""
+    client, _ = client_and_sandbox
+    models = await client.models.list()
+    assert {"lipsync-2", "sync-3"} <= {model.id for model in models}
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [("list", '{"items": []}'), ("models", '"none"'), ("count", '{"count": "many"}')],
+)
+async def test_answer_of_another_shape(client_and_sandbox: Pair, verb: str, body: str) -> None:
+    """An answer of another shape is a `DecodeError` that shows what came; it is not repeated."""
+    client, sandbox = client_and_sandbox
+    headers = {"Content-Type": "application/json"}
+    sandbox.faults.add(Fault("status", status=200, body=body, headers=headers))
+    calls = {
+        "list": client.generations.list,
+        "models": client.models.list,
+        "count": client.generations.count,
+    }
+    with pytest.raises(DecodeError, match="it begins") as caught:
+        await calls[verb]()
+    assert caught.value.response.body == body.encode()
+    assert caught.value.request_id is not None
+    assert len(sandbox.requests) == 1

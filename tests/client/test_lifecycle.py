@@ -1,0 +1,188 @@
+"""A client's life: built anywhere, used by several loops, closed or just left."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from textwrap import dedent
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    ConfigurationError,
+    PollPolicy,
+    Response,
+    RetryPolicy,
+    ServerError,
+)
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import completed, order
+
+Pair = tuple[AsyncClient, Sandbox]
+
+# How a program begins that talks to a sandbox.
+_BEGINNING = """
+import asyncio
+from lipsync_async import AsyncClient
+
+async def ask(client):
+    print(len(await client.models.list()) > 0)
+"""
+
+
+async def run(program: str) -> tuple[int, str, str]:
+    """Run a program with every warning an error; return its exit code and output."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    found = await anyio.run_process(command, check=False)
+    return found.returncode, found.stdout.decode(), found.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "printed"),
+    [
+        pytest.param(
+            """
+            client = AsyncClient("key", base_url="URL")
+            for _ in range(3):
+                asyncio.run(ask(client))
+            asyncio.run(client.aclose())
+            """,
+            "True\n" * 3,
+            id="three loops, then closed",
+        ),
+        pytest.param(
+            """
+            client = AsyncClient("key", base_url="URL")
+            asyncio.run(ask(client))
+            """,
+            "True\n",
+            id="never closed, alive at the end",
+        ),
+        pytest.param(
+            """
+            async def main():
+                client = AsyncClient("key", base_url="URL")
+                await ask(client)
+                del client
+
+            asyncio.run(main())
+            asyncio.run(main(), debug=True)
+            """,
+            "True\n" * 2,
+            id="never closed, dropped in the loop",
+        ),
+        pytest.param(
+            """
+            async def main():
+                async with AsyncClient("key", base_url="URL") as client:
+                    await ask(client)
+
+            asyncio.run(main())
+            """,
+            "True\n",
+            id="closed by its block",
+        ),
+    ],
+)
+@pytest.mark.anyio
+async def test_nothing_is_printed(body: str, printed: str) -> None:
+    """However a client is left, several loops work and nothing is said about sessions."""
+    async with Sandbox(api_key="key", render=False) as sandbox:
+        program = _BEGINNING + dedent(body).replace("URL", sandbox.url)
+        assert await run(program) == (0, printed, "")
+
+
+def test_trio_is_refused_clearly() -> None:
+    """Under trio a call is one clear error, and closing is harmless."""
+    trio = pytest.importorskip("trio")
+
+    async def main() -> None:
+        async with AsyncClient("key", base_url="http://127.0.0.1:1") as client:
+            with pytest.raises(ConfigurationError, match="trio will not do"):
+                await client.models.list()
+            with pytest.raises(ConfigurationError, match="trio will not do"):
+                await order(client)
+
+    trio.run(main)
+
+
+@pytest.mark.anyio
+async def test_import_loads_no_aiohttp() -> None:
+    """Importing the package, and its policies and errors, never loads aiohttp."""
+    names = "AsyncClient, RetryPolicy, ServerError, Video"
+    code = f"import sys\nfrom lipsync_async import {names}\nprint('aiohttp' in sys.modules)"
+    assert await run(code) == (0, "False\n", "")
+
+
+def test_environment_is_read_when_a_client_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key and address come from the environment as it is then; arguments come first."""
+    with pytest.raises(ConfigurationError, match="There is no API key"):
+        AsyncClient()
+    monkeypatch.setenv("SYNC_API_KEY", "from-environment")
+    monkeypatch.setenv("SYNC_BASE_URL", "https://one.example")
+    assert repr(AsyncClient()) == "<AsyncClient base_url='https://one.example' in_flight=0>"
+    monkeypatch.setenv("SYNC_BASE_URL", "https://two.example/")
+    assert "'https://two.example'" in repr(AsyncClient())
+    assert "'https://three.example'" in repr(AsyncClient(base_url="https://three.example"))
+    monkeypatch.delenv("SYNC_BASE_URL")
+    assert "'https://api.sync.so'" in repr(AsyncClient("key"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"api_key": "a b"}, "API key holds spaces"),
+        ({"api_key": "key", "base_url": "http://api.example"}, "unencrypted"),
+        ({"api_key": "key", "timeout": 0}, "timeout: must be"),
+    ],
+)
+def test_client_that_cannot_work(settings: dict[str, object], words: str) -> None:
+    """What cannot work is refused when the client is built."""
+    with pytest.raises(ConfigurationError, match=words):
+        AsyncClient(**settings)  # type: ignore[arg-type]
+
+
+def test_key_is_shown_nowhere() -> None:
+    """Neither the repr of a client and its parts nor a pickle gives the key away."""
+    client = AsyncClient("the-secret")
+    parts = [client, client.generations, client.models, vars(client), vars(client._exchange)]
+    assert [part for part in parts if "the-secret" in repr(part)] == []
+    with pytest.raises(TypeError, match="an API key is not pickled"):
+        pickle.dumps(client)
+
+
+@pytest.mark.anyio
+async def test_closed(client_and_sandbox: Pair) -> None:
+    """A client can be closed twice; one on sockets then says that it is closed."""
+    client, sandbox = client_and_sandbox
+    await client.models.list()
+    await client.aclose()
+    await client.aclose()
+    if sandbox.url.startswith("http://127"):
+        with pytest.raises(ConfigurationError, match="This client is closed"):
+            await client.models.list()
+
+
+@pytest.mark.anyio
+async def test_views(client_and_sandbox: Pair) -> None:
+    """A view shares the account and the connections, and differs in what was set."""
+    client, sandbox = client_and_sandbox
+    seen: list[Response] = []
+    hasty = client.with_options(
+        retry=RetryPolicy(attempts=1),
+        poll=PollPolicy(long_poll=None, first_interval=0.001),
+        on_response=seen.append,
+    )
+    sandbox.faults.add(Fault("status", status=500, count=2))
+    with pytest.raises(ServerError):
+        await hasty.models.list()
+    assert len(await client.models.list()) > 0
+    assert [each.status for each in seen] == [500]
+    assert (await completed(hasty.with_options(timeout=None))).is_completed
+    assert [each.status for each in seen] == [500, 201, 200, 200]
+    assert repr(hasty) == repr(client)
+    with pytest.raises(ConfigurationError, match="timeout: must be"):
+        client.with_options(timeout=-1.0)

@@ -1,0 +1,82 @@
+"""What is wrong is found before anything is sent, and says where it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from lipsync_async import AsyncClient, GenerationRequest, InvalidRequestError, Video
+from tests.client.doors import INPUTS, ORDER, opened
+from tests.rules.bad_requests import BAD_REQUESTS
+
+pytestmark = pytest.mark.anyio
+
+Verb = Callable[[AsyncClient], Awaitable[Any]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "fragment"),
+    [pytest.param(*row[1:], id=row[0]) for row in BAD_REQUESTS],
+)
+async def test_bad_request(fields: dict[str, Any], path: str, fragment: str) -> None:
+    """Each way to break a rule is refused by `create`, with the path of the problem."""
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.generations.create(GenerationRequest(**fields))
+        assert len(sandbox.requests) == 0
+    problems = caught.value.problems
+    assert [each for each in problems if each.startswith(f"{path}: ") and fragment in each]
+    assert isinstance(caught.value, ValueError)
+    assert "Nothing was sent" in str(caught.value)
+    assert caught.value.idempotency_key is None
+
+
+_BAD_CALLS: dict[str, tuple[str, Verb]] = {
+    "run": ("input: ", lambda c: c.generations.run(model="lipsync-2")),
+    "get": ("generation_id: ", lambda c: c.generations.get("")),
+    "get-dots": ("generation_id: ", lambda c: c.generations.get("..")),
+    "delete": ("generation_id: ", lambda c: c.generations.delete(" ")),
+    "wait": ("generation_id: ", lambda c: c.generations.wait_until_complete("")),
+    "download": ("generation_id: ", lambda c: c.generations.download("\n", "out/")),
+    "list-limit": ("limit: ", lambda c: c.generations.list(limit=101)),
+    "list-cursor": ("limit: ", lambda c: c.generations.list(cursor="some-id")),
+    "list-ids": ("ids", lambda c: c.generations.list(ids=["a,b"])),
+    "iter": ("limit: ", lambda c: anext(c.generations.iter(page_size=0))),
+    "count": ("status", lambda c: c.generations.count(status=[""])),
+    "estimate": ("model: ", lambda c: c.generations.estimate(GenerationRequest(**ORDER | {"model": ""}))),
+    "estimate-file": (
+        "input[0].file: ",
+        lambda c: c.generations.estimate(
+            GenerationRequest(model="lipsync-2", input=[Video(file=b"clip"), INPUTS[1]]),
+        ),
+    ),
+    "estimate-duration": (
+        "duration: ",
+        lambda c: c.generations.estimate_duration(model="lipsync-2", duration=0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _BAD_CALLS)
+async def test_bad_call(name: str) -> None:
+    """Every verb refuses arguments that cannot work, and sends nothing."""
+    path, call = _BAD_CALLS[name]
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(InvalidRequestError) as caught:
+            await call(client)
+        assert len(sandbox.requests) == 0
+    assert [each for each in caught.value.problems if each.startswith(path)]
+
+
+async def test_all_problems_at_once() -> None:
+    """One error lists everything that is wrong with an order."""
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(InvalidRequestError, match="mend 3 problems") as caught:
+            await client.generations.create(
+                **ORDER | {"model": "", "output_file_name": "a b", "project_id": ""},
+            )
+        assert len(sandbox.requests) == 0
+    found = [each.partition(":")[0] for each in caught.value.problems]
+    assert found == ["model", "output_file_name", "project_id"]

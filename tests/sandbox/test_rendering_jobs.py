@@ -1,0 +1,391 @@
+"""Jobs that really render: from URLs to a playable file, or to the documented failure."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._values.messages import FilePart, TextPart
+from lipsync_async.sandbox import Fault, Progression, Sandbox
+from lipsync_async.sandbox.files import HostedFiles
+from lipsync_async.sandbox.folder import Folder
+from lipsync_async.sandbox.jobs import Job
+from lipsync_async.sandbox.links import Links
+from lipsync_async.sandbox.media.actors import draw_portrait, draw_talking_head, tone
+from lipsync_async.sandbox.media.engines import engines
+from lipsync_async.sandbox.media.probe import probe
+from lipsync_async.sandbox.outside import Outside
+from lipsync_async.sandbox.rendering import RenderingStudio
+from lipsync_async.sandbox.tasks import Tasks
+from tests.sandbox.conftest import OpenDoor
+from tests.sandbox.doors import Door, MemoryDoor, created, order, shown, socket_door, until
+
+pytestmark = pytest.mark.anyio
+
+TEXT = {
+    "type": "text",
+    "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Good morning."},
+}
+DUB = {"providerName": "elevenlabs", "targetLang": "de"}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a clip of 2 s, a portrait, and sounds of 1 s and 3 s."""
+    folder = tmp_path_factory.mktemp("shelf")
+    draw_talking_head(folder / "clip.mp4", seconds=2, width=96, height=64)
+    draw_portrait(folder / "face.png", width=64, height=64)
+    tone(folder / "short.wav", seconds=1, hertz=440)
+    tone(folder / "long.wav", seconds=3, hertz=880)
+    (folder / "broken.mp4").write_bytes(b"not a film")
+    return folder
+
+
+@pytest.fixture
+async def door(open_door: OpenDoor) -> AsyncIterator[Door]:
+    """Connect to a sandbox that renders."""
+    async with open_door(render=True) as connected:
+        yield connected
+
+
+def media(door: Door, shelf: Path, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    """Return an input that the sandbox hosts itself."""
+    return {"type": kind, "url": door.sandbox.host_file(shelf / name), **fields}
+
+
+async def ended(door: Door, job_id: str) -> dict[str, Any]:
+    """Wait for a job's end and return it."""
+    answer = await door.send("GET", f"/v2/generate/{job_id}?wait=true&timeout=10")
+    found: dict[str, Any] = answer.json
+    assert found["status"] not in {"PENDING", "PROCESSING"}
+    return found
+
+
+async def downloaded(door: Door, url: str, path: Path) -> Path:
+    """Fetch an output."""
+    body = (await door.send("GET", url)).body
+    path.write_bytes(body)  # noqa: ASYNC240 - a few kilobytes
+    return path
+
+
+@pytest.mark.parametrize(
+    ("choice", "seconds"),
+    [
+        (("bounce", "long.wav"), 3.0),
+        (("cut_off", "long.wav"), 2.0),
+        (("silence", "short.wav"), 2.0),
+    ],
+)
+async def test_the_sync_mode_decides_the_length(
+    door: Door, shelf: Path, tmp_path: Path, choice: tuple[str, str], seconds: float
+) -> None:
+    """The file plays as long as the generation says."""
+    sync_mode, sound = choice
+    job_id = await created(
+        door,
+        input=[media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", sound)],
+        options={"sync_mode": sync_mode},
+    )
+    found = await ended(door, job_id)
+    assert found["status"] == "COMPLETED", found
+    info = probe(await downloaded(door, found["outputUrl"], tmp_path / "out.mp4"), "video")
+    assert [found["outputDuration"], info.duration] == pytest.approx([seconds] * 2, abs=0.04)
+    assert (info.width, info.height) == (96, 64)
+
+
+async def test_a_text_is_spoken(door: Door, shelf: Path, tmp_path: Path) -> None:
+    """The speech can be fetched, and the output is as long as it."""
+    video = media(door, shelf, "video", "clip.mp4")
+    found = await ended(door, await created(door, input=[video, TEXT]))
+    speech = tmp_path / "speech.wav"
+    speech.write_bytes((await door.send("GET", found["synthesizedAudioUrl"])).body)
+    spoken = probe(speech, "audio").duration
+    assert found["outputDuration"] == pytest.approx(spoken, abs=0.05)
+
+
+async def test_an_image_comes_to_life(door: Door, shelf: Path) -> None:
+    """An image is shown for as long as the audio."""
+    items = [media(door, shelf, "image", "face.png"), media(door, shelf, "audio", "short.wav")]
+    found = await ended(door, await created(door, model="sync-3", input=items))
+    assert (found["status"], found["outputDuration"]) == (
+        "COMPLETED",
+        pytest.approx(1.0, abs=0.04),
+    )
+
+
+async def test_segments_keep_the_length_of_the_video(door: Door, shelf: Path) -> None:
+    """Segments bring audios, crops and modes of their own."""
+    items = [
+        media(door, shelf, "video", "clip.mp4"),
+        media(door, shelf, "audio", "long.wav", refId="a1"),
+        {**TEXT, "refId": "t1"},
+    ]
+    crop = {"refId": "a1", "startTime": 0.5, "endTime": 1.0}
+    segments = [
+        {"startTime": 0, "endTime": 0.5, "audioInput": crop},
+        {
+            "startTime": 1,
+            "endTime": 2,
+            "audioInput": {"refId": "t1"},
+            "optionsOverride": {"sync_mode": "loop"},
+        },
+    ]
+    found = await ended(door, await created(door, input=items, segments=segments))
+    assert (found["status"], found["outputDuration"]) == (
+        "COMPLETED",
+        pytest.approx(2.0, abs=0.04),
+    )
+
+
+async def test_dubbing_keeps_the_length_of_the_video(door: Door, shelf: Path) -> None:
+    """Without an audio the video keeps its own."""
+    items = [media(door, shelf, "video", "clip.mp4")]
+    found = await ended(door, await created(door, input=items, dubParams=DUB))
+    assert found["outputDuration"] == pytest.approx(2.0, abs=0.04)
+
+
+async def test_progress_comes_from_the_renderer(door: Door, shelf: Path) -> None:
+    """A finished render is at a hundred percent."""
+    items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
+    job_id = await created(door, input=items)
+    await ended(door, job_id)
+    assert door.sandbox.jobs[job_id].percent == 100.0
+
+
+async def test_a_progression_may_take_longer_than_the_render(door: Door, shelf: Path) -> None:
+    """COMPLETED waits for both."""
+    items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
+    job_id = await created(door, {"x-sandbox-progression": "time(3600)"}, input=items)
+    await until(lambda: door.sandbox.jobs[job_id].result)
+    before = (await shown(door, job_id))["status"]
+    await door.sleep(3600.0)
+    assert (before, (await ended(door, job_id))["status"]) == ("PENDING", "COMPLETED")
+
+
+async def test_uploaded_files_render(door: Door, shelf: Path) -> None:
+    """A job by assetId uses what an earlier form brought."""
+    form = (
+        TextPart("model", "lipsync-2"),
+        FilePart("video", "clip.mp4", "video/mp4", shelf / "clip.mp4"),
+        FilePart("audio", "short.wav", "audio/wav", shelf / "short.wav"),
+    )
+    first = (await door.send("POST", "/v2/generate", form=form)).json
+    assets = [{"type": item["type"], "assetId": item["assetId"]} for item in first["input"]]
+    second = await created(door, input=assets)
+    ends = [await ended(door, job_id) for job_id in (first["id"], second)]
+    assert [end["status"] for end in ends] == ["COMPLETED", "COMPLETED"]
+    assert ends[0]["outputDuration"] == ends[1]["outputDuration"]
+
+
+async def test_creates_with_one_key_wait_for_each_other(door: Door, shelf: Path) -> None:
+    """While the media of the first are looked at, the others wait for its generation."""
+    body = order(
+        input=[media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
+    )
+    headers = {"idempotency-key": "k"}
+    creates = [door.send("POST", "/v2/generate", body, headers=headers) for _ in range(5)]
+    answers = await asyncio.gather(*creates)
+    assert len({answer.json["id"] for answer in answers}) == door.sandbox.jobs.created == 1
+
+
+class TestRefusals:
+    """Media that a create can be refused for."""
+
+    @pytest.mark.parametrize(
+        ("item", "code"),
+        [
+            (
+                {"type": "video", "url": "https://example.com/clip.mp4"},
+                "generation_input_video_inaccessible",
+            ),
+            ({"type": "video", "url": "{}nothing.mp4"}, "generation_input_video_inaccessible"),
+            ({"type": "video", "url": "{}broken.mp4"}, "generation_input_video_invalid"),
+            ({"type": "video", "assetId": "unknown"}, "asset_not_found"),
+        ],
+        ids=["stranger", "missing", "broken", "asset"],
+    )
+    async def test_bad_media_are_found_at_the_create(
+        self, door: Door, shelf: Path, item: dict[str, Any], code: str
+    ) -> None:
+        """What can be seen at once is a 422, and no job is made."""
+        door.sandbox.host_file(shelf / "broken.mp4")
+        files = f"{door.sandbox.url}/__sandbox/files/"
+        item = {**item, "url": item["url"].format(files)} if "url" in item else item
+        body = order(input=[item, media(door, shelf, "audio", "short.wav")])
+        for path in ("/v2/generate", "/v2/analyze/cost"):
+            answer = await door.send("POST", path, body)
+            assert (answer.status, answer.json["errorCode"]) == (422, code)
+        assert door.sandbox.jobs.created == 0
+
+    async def test_media_that_play_too_long_are_refused(
+        self, door: Door, shelf: Path, tmp_path: Path
+    ) -> None:
+        """Half an hour is the most."""
+        endless = tone(tmp_path / "endless.wav", seconds=1801, hertz=1, rate=200)
+        audio = {"type": "audio", "url": door.sandbox.host_file(endless)}
+        body = order(input=[media(door, shelf, "video", "clip.mp4"), audio])
+        answer = await door.send("POST", "/v2/generate", body)
+        assert answer.json["errorCode"] == "generation_input_duration_greater_than_max_duration"
+
+
+class TestFailures:
+    """Media that the job itself fails for."""
+
+    async def test_what_is_not_there_when_the_job_runs_fails_it(
+        self, door: Door, shelf: Path
+    ) -> None:
+        """An address on this machine that nobody serves is found by the worker."""
+        items = [{"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}]
+        items.append(media(door, shelf, "audio", "short.wav"))
+        found = await ended(door, await created(door, input=items))
+        assert (found["status"], found["errorCode"]) == (
+            "FAILED",
+            "generation_input_video_inaccessible",
+        )
+        estimate = await door.send("POST", "/v2/analyze/cost", order(input=items))
+        assert (estimate.status, estimate.json["errorCode"]) == (
+            422,
+            "generation_input_video_inaccessible",
+        )
+
+    async def test_a_failure_shows_when_its_time_has_come(self, door: Door, shelf: Path) -> None:
+        """A job that cannot succeed still takes its time."""
+        items = [{"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}]
+        items.append(media(door, shelf, "audio", "short.wav"))
+        job_id = await created(door, {"x-sandbox-progression": "time(9)"}, input=items)
+        await until(lambda: door.sandbox.jobs[job_id].failure)
+        before = (await shown(door, job_id))["status"]
+        await door.sleep(9.0)
+        assert (before, (await ended(door, job_id))["status"]) == ("PENDING", "FAILED")
+
+    async def test_a_segment_behind_the_end_fails_the_job(self, door: Door, shelf: Path) -> None:
+        """Only the renderer knows how long the video is."""
+        items = [
+            media(door, shelf, "video", "clip.mp4"),
+            media(door, shelf, "audio", "short.wav", refId="a1"),
+        ]
+        segments = [{"startTime": 5, "endTime": 6, "audioInput": {"refId": "a1"}}]
+        found = await ended(door, await created(door, input=items, segments=segments))
+        assert (found["status"], found["errorCode"]) == (
+            "FAILED",
+            "generation_input_segments_invalid",
+        )
+
+
+async def test_a_bug_fails_the_job_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong, here with the clock, the job ends."""
+
+    class BrokenClock(VirtualClock):
+        """Break where the render begins."""
+
+        def hold(self) -> Any:
+            raise RuntimeError("spring")
+
+    clock, tasks = BrokenClock(), Tasks()
+    files = HostedFiles(Links("", "secret", clock, None))
+    studio = RenderingStudio(
+        files=files,
+        folder=Folder(),
+        outside=Outside(frozenset(), 1),
+        tasks=tasks,
+        clock=clock,
+        engines={},
+    )
+    failures: list[tuple[str, str]] = []
+    job = Job("id", 1, "now", 0.0, {}, Progression.real())
+    studio.produce(job, print, lambda _, code, words: failures.append((code, words)))
+    await until(lambda: failures)
+    assert failures == [("generation_unknown_error", "An unknown error occurred.")]
+    assert "spring" in caplog.text
+
+
+async def test_health_says_that_it_renders(door: Door) -> None:
+    """And with what."""
+    found = (await door.send("GET", "/__sandbox/health")).json
+    assert (found["renders"], found["engines"]) == (True, engines())
+
+
+async def test_costs_are_estimated_from_the_media(door: Door, shelf: Path) -> None:
+    """The legacy estimate fetches and probes what it is about."""
+    video, audio = (
+        media(door, shelf, "video", "clip.mp4"),
+        media(door, shelf, "audio", "long.wav", refId="a1"),
+    )
+    segment = {"startTime": 0, "endTime": 1, "audioInput": {"refId": "a1"}}
+    bodies = [
+        order(input=[video, audio]),
+        order(input=[video, audio], options={"sync_mode": "cut_off"}),
+        order(input=[video, audio], segments=[segment]),
+        order(input=[video], dubParams=DUB),
+    ]
+    answers = [await door.send("POST", "/v2/analyze/cost", body) for body in bodies]
+    frames = [answer.json[0]["estimatedFrameCount"] for answer in answers]
+    assert frames == [75, 50, 50, 50]
+
+
+async def test_inputs_are_fetched_from_other_servers(door: Door, shelf: Path) -> None:
+    """Another server on this machine may host the media."""
+    async with socket_door() as other:
+        items = [
+            media(other, shelf, "video", "clip.mp4"),
+            media(other, shelf, "audio", "short.wav"),
+        ]
+        found = await ended(door, await created(door, input=items))
+        assert (found["status"], len(other.sandbox.requests)) == ("COMPLETED", 2)
+
+
+async def test_a_job_that_was_moved_to_its_end_stops_rendering(door: Door, shelf: Path) -> None:
+    """Nobody renders what nobody wants."""
+    items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "long.wav")]
+    job_id = await created(door, input=items)
+    door.sandbox.jobs.move(job_id, "FAILED")
+    # There is no other sign of a stop.
+    await until(lambda: not door.sandbox._tasks._running)  # noqa: SLF001
+    assert door.sandbox.jobs[job_id].result is None
+
+
+async def test_a_job_cannot_be_completed_without_its_media(door: Door, shelf: Path) -> None:
+    """COMPLETED means that the file is there."""
+    items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "long.wav")]
+    door.sandbox.faults.add(Fault("stick_job"))
+    job_id = await created(door, input=items)
+    with pytest.raises(ValueError, match="do not exist yet"):
+        door.sandbox.jobs.move(job_id, "COMPLETED")
+
+
+async def test_nothing_is_left_when_jobs_still_render(shelf: Path) -> None:
+    """Leaving stops the render at its next frame, and removes its files."""
+    async with socket_door(render=True) as door:
+        items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "long.wav")]
+        for _ in range(4):
+            await created(door, input=items)
+        folder = door.sandbox._folder.new_path().parent  # noqa: SLF001 - what is to be gone
+    assert not folder.exists()
+
+
+async def test_virtual_time_waits_for_the_render(shelf: Path) -> None:
+    """In memory a render takes no virtual time at all."""
+    clock = VirtualClock()
+    async with Sandbox(clock=clock) as sandbox:
+        door = MemoryDoor(sandbox, sandbox.transport())
+        items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
+        job_id = await created(door, input=items)
+        assert (await ended(door, job_id))["status"] == "COMPLETED"
+    assert clock.now() == 0.0
+
+
+async def test_a_seed_gives_the_same_bytes(shelf: Path, tmp_path: Path) -> None:
+    """Two sandboxes make one and the same file."""
+    files = []
+    for name in ("a.mp4", "b.mp4"):
+        async with socket_door(render=True) as door:
+            items = [
+                media(door, shelf, "video", "clip.mp4"),
+                media(door, shelf, "audio", "short.wav"),
+            ]
+            found = await ended(door, await created(door, input=items))
+            files.append((await downloaded(door, found["outputUrl"], tmp_path / name)).read_bytes())
+    assert files[0] == files[1]
