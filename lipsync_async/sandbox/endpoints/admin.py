@@ -87,7 +87,7 @@ async def move(state: State, incoming: Incoming, job_id: str) -> Outgoing:
     """Answer `POST /__sandbox/jobs/{id}`: move a job along the table of transitions."""
     job, data = existing(state, job_id), json_of(incoming)
     status = data.get("status") if isinstance(data, dict) else None
-    if status not in list(Status):
+    if not isinstance(status, str) or status not in list(Status):
         raise bad_request('Send {"status": …} with a status that jobs have.')
     try:
         state.jobs.move(
