@@ -85,11 +85,12 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
         if is_quick and not seen.is_held:
             hold = None
         pause = _jittered(next(growing)) if hold is None or is_quick else 0.0
-        pause = max(pause, seen.retry_after or 0.0)
+        told = seen.retry_after or 0.0
+        pause = max(pause, told)
         remaining = None if timeout is None else timeout - seen.elapsed - pause
         if remaining is not None and remaining <= _LAST_LOOK:
             spare = pause + remaining - _LAST_LOOK
-            if spare > 0:
+            if spare > told:
                 yield Look(spare, None)
             return
         seen = yield Look(pause, _clipped_hold(hold, remaining))

@@ -14,7 +14,7 @@ import asyncio
 import time
 import warnings
 import weakref
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -70,6 +70,7 @@ class AiohttpTransport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._keeper: AsyncGenerator[None, None] | None = None
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._discard: weakref.finalize[..., AiohttpTransport] | None = None
@@ -140,12 +141,12 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close every connection; closing twice is fine."""
         self._is_closed = True
-        session, self._session = self._session, None
-        if session is None or self._discard is None:
+        self._session = None
+        if self._keeper is None or self._discard is None:
             return
         if self._loop is asyncio.get_running_loop():
             self._discard.detach()
-            await session.close()
+            await self._keeper.aclose()
         else:
             self._discard()
 
@@ -170,6 +171,7 @@ class AiohttpTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
             self._discard = weakref.finalize(self, _discard, self._session)
+            self._keeper = _keeper(self._session)
         return self._session, self._places
 
 
@@ -239,6 +241,25 @@ def _translated(request: Request, timeout: float | None) -> Iterator[None]:
 
 def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _keeper(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    """Close the session with its loop, if nobody does so before.
+
+    `asyncio.run` and its like close the generators that are left when they end; a session
+    has no other way to learn of that, and would leave open sockets behind.
+    """
+
+    async def keep() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await session.close()
+
+    keeper = keep()
+    with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
+        keeper.asend(None).send(None)
+    return keeper
 
 
 def _discard(session: aiohttp.ClientSession) -> None:

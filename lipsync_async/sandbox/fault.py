@@ -117,9 +117,15 @@ class Fault:
             raise _refusal(problems)
 
     def matches(self, method: str, path: str) -> bool:
-        """Return whether a request is among those that this fault is about."""
-        return (self.method is None or self.method.upper() == method.upper()) and (
-            self.path is None or self.path == path or fnmatchcase(path, self.path)
+        """Return whether a request is among those that this fault is about.
+
+        A fault of a job or its webhook is about creates: no other request brings a job.
+        """
+        of_job = self.kind not in REQUEST_KINDS
+        wanted_method = self.method or ("POST" if of_job else None)
+        wanted_path = self.path or ("/v2/generate" if of_job else None)
+        return (wanted_method is None or wanted_method.upper() == method.upper()) and (
+            wanted_path is None or wanted_path == path or fnmatchcase(path, wanted_path)
         )
 
 

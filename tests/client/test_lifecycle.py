@@ -25,8 +25,10 @@ Pair = tuple[AsyncClient, Sandbox]
 
 # How a program begins that talks to a sandbox.
 _BEGINNING = """
-import asyncio
+import asyncio, logging
 from lipsync_async import AsyncClient
+
+logging.getLogger("asyncio").setLevel("ERROR")  # not of slow steps, which -X dev reports
 
 async def ask(client):
     print(len(await client.models.list()) > 0)

@@ -45,7 +45,10 @@ _BAD_CALLS: dict[str, tuple[str, Verb]] = {
     "list-ids": ("ids", lambda c: c.generations.list(ids=["a,b"])),
     "iter": ("limit: ", lambda c: anext(c.generations.iter(page_size=0))),
     "count": ("status", lambda c: c.generations.count(status=[""])),
-    "estimate": ("model: ", lambda c: c.generations.estimate(GenerationRequest(**ORDER | {"model": ""}))),
+    "estimate": (
+        "model: ",
+        lambda c: c.generations.estimate(GenerationRequest(**ORDER | {"model": ""})),
+    ),
     "estimate-file": (
         "input[0].file: ",
         lambda c: c.generations.estimate(

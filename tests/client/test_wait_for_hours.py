@@ -141,7 +141,7 @@ async def test_plain_polling(hours: Hours) -> None:
 
 
 async def test_a_fresh_create_may_still_spread(hours: Hours) -> None:
-    """"No such generation" right after the create is given some seconds of grace."""
+    """ "No such generation" right after the create is given some seconds of grace."""
     hours.break_looks("status", status=404, count=3)
     assert (await hours.client.generations.run(**ORDER)).is_completed
 
