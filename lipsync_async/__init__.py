@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async._words import __version__ as __version__
+
 if TYPE_CHECKING:
     from lipsync_async._async.client import (
         AsyncClient as AsyncClient,
@@ -189,11 +191,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name, or the version, on first use."""
-    if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - 10 ms that few need
-
-        return version("lipsync-async")
+    """Load a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -18,6 +17,7 @@ from lipsync_async._rules import answers, retry
 from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
+from lipsync_async._words import __version__
 from lipsync_async.errors import ConnectError, LipsyncError, RequestTimeoutError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Exchange:
         self._origin = origin(config.base_url)
         self._open_headers = {
             "accept": "application/json",
-            "user-agent": f"lipsync-async/{version('lipsync-async')}",
+            "user-agent": f"lipsync-async/{__version__}",
         }
         self._key = config.api_key
 

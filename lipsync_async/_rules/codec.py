@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -22,6 +23,7 @@ from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from lipsync_async._rules import shapes
+from lipsync_async._rules.drafts import read_by_draft
 from lipsync_async._rules.shapes import ShapeError
 from lipsync_async._rules.wire_names import INPUT_TYPES, KEEP_RAW, LOCAL_FIELDS, MARKS, WIRE_NAMES
 from lipsync_async._values.inputs import (
@@ -39,10 +41,12 @@ from lipsync_async._words import Status
 T = TypeVar("T")
 Overrides = dict[str, Any]
 
+_WIRE_NAME_OF = {name: wire for names in WIRE_NAMES.values() for name, wire in names.items()}
+
 
 def encode_request(request: GenerationRequest) -> dict[str, Any]:
     """Return the JSON body of a create; fields that are `None` are left out."""
-    encoded: dict[str, Any] = _WRITER.unstructure(request)
+    encoded: dict[str, Any] = _writer().unstructure(request)
     return encoded
 
 
@@ -54,14 +58,15 @@ def decode(kind: type[T], data: Any) -> T:
 
     """
     try:
-        return _FAST_READER.structure(data, kind)
+        decoded: T = _fast_hook(kind)(data, kind)  # type: ignore[arg-type]  # a class is hashable
     except (TypeError, ValueError, KeyError, OverflowError):
         return _explain(kind, data)
+    return decoded
 
 
 def _explain(kind: type[T], data: Any) -> T:
     try:
-        return _EXPLAINING_READER.structure(data, kind)
+        return _reader(explain=True).structure(data, kind)
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of everything; each becomes a line
         paths = transform_error(error, format_exception=lambda problem, _: _described(problem))
         raise ShapeError([_with_wire_names(path) for path in paths]) from None
@@ -79,6 +84,8 @@ def _described(problem: BaseException) -> str:
     return str(problem)
 
 
+# Converters are built on first use: three of them would be a fifth of the import time.
+@cache
 def _writer() -> Converter:
     """Build the converter for requests: wire names, and no field that is `None`."""
     converter = Converter(omit_if_default=True)
@@ -107,6 +114,12 @@ def _marked(marks: dict[str, str], unstructure: Any) -> Any:
     return unstructure_marked
 
 
+@cache
+def _fast_hook(kind: type) -> Any:
+    return _reader(explain=False).get_structure_hook(kind)
+
+
+@cache
 def _reader(*, explain: bool) -> Converter:
     """Build a converter for answers: strict about types, tolerant of everything unknown."""
     converter = Converter(detailed_validation=explain)
@@ -124,7 +137,8 @@ def _reader(*, explain: bool) -> Converter:
         if kind is GenerationRequest:
             continue
         overrides = _overrides(kind) | _special_readers(kind, converter)
-        structure: Any = make_dict_structure_fn(kind, converter, **overrides)
+        make: Any = make_dict_structure_fn if explain else read_by_draft
+        structure = make(kind, converter, **overrides)
         structure = _keeping_raw(structure) if kind in KEEP_RAW else structure
         converter.register_structure_hook(kind, structure)
     return converter
@@ -192,10 +206,10 @@ def _inputs_hook(converter: Converter) -> Any:
     hooks = {name: converter.get_structure_hook(kind) for name, kind in INPUT_TYPES.items()}
 
     def structure_input(value: Any) -> Any:
-        name = value.get("type") if type(value) is dict else None
         try:
-            return hooks[name](value, INPUT_TYPES[name])  # type: ignore[index]  # None has no hook
+            return hooks[value["type"]](value, None)
         except Exception:  # noqa: BLE001 - unknown type or shape: the job counts, not its echo
+            name = value.get("type") if type(value) is dict else None
             return UnknownInput(name if isinstance(name, str) else None, value)
 
     def structure_inputs(value: Any, _: Any) -> Any:
@@ -235,9 +249,3 @@ def _optional_hook(kind: Any, converter: Converter) -> Any:
         return value if value is None or type(value) is str else shapes.text(value)
 
     return structure_optional_text if inner is str else structure_optional
-
-
-_WIRE_NAME_OF = {name: wire for names in WIRE_NAMES.values() for name, wire in names.items()}
-_WRITER = _writer()
-_FAST_READER = _reader(explain=False)
-_EXPLAINING_READER = _reader(explain=True)

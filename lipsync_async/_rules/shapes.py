@@ -75,13 +75,17 @@ def mapping(value: Any, _: Any = None) -> dict[str, Any]:
 def moment(value: Any, _: Any = None) -> datetime:
     """Return an ISO 8601 time in UTC; one without a zone is in UTC, as the service's are."""
     read = datetime.fromisoformat(text(value))
+    if read.tzinfo is UTC:
+        return read
     return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 def status(value: Any, _: Any = None) -> Status:
     """Return a known status, or an unknown one that keeps its text."""
-    known = _KNOWN_STATUSES.get(text(value))
-    return Status(value) if known is None else known
+    try:
+        return _KNOWN_STATUSES[value]
+    except (KeyError, TypeError):
+        return Status(text(value))
 
 
 def numbers(value: Any, _: Any = None) -> tuple[float, ...]:

@@ -36,7 +36,7 @@ class FilePart:
         return self.source.stat().st_size
 
 
-@attrs.frozen(slots=True)
+@attrs.define(slots=True)
 class Request:
     """Hold one HTTP request; `url` is absolute and already percent-encoded.
 

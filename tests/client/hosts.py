@@ -84,9 +84,7 @@ class Host:
 
 
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> str:
-    """Read what follows the headers, of an announced length or in chunks."""
-    if headers.get("transfer-encoding") == "chunked":
-        return (await reader.readuntil(b"\r\n0\r\n\r\n")).decode()
+    """Read what follows the headers."""
     return (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
 
 

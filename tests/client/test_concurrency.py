@@ -1,9 +1,8 @@
 """Many at once over one client, and leaving in the middle."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from lipsync_async import AsyncClient, Generation
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
-from tests.client.doors import Door, completed, opened, order
+from tests.client.doors import Door, cancel_when, completed, opened, order
 
 pytestmark = pytest.mark.anyio
 
@@ -59,14 +58,10 @@ async def test_in_flight(door: Door) -> None:
     async with opened(door) as (client, sandbox):
         sandbox.faults.add(Fault("hang", count=3))
         view = client.with_options(timeout=30.0)
-        async with anyio.create_task_group() as tasks:
-            for each in (client, view, view):
-                tasks.start_soon(each.models.list)
-            while len(sandbox.requests) < 3:
-                await anyio.lowlevel.checkpoint()
-            assert "in_flight=3" in repr(client)
-            assert repr(view) == repr(client)
-            tasks.cancel_scope.cancel()
+        await cancel_when(
+            lambda: "in_flight=3" in repr(client) and repr(view) == repr(client),
+            *(each.models.list for each in (client, view, view)),
+        )
         assert "in_flight=0" in repr(client)
 
 
@@ -76,12 +71,8 @@ async def test_cancelled_requests_leave_the_client_usable(door: Door) -> None:
         job = await order(client)
         sandbox.requests.clear()
         sandbox.faults.add(Fault("hang", count=220))
-        async with anyio.create_task_group() as tasks:
-            for _ in range(110):
-                tasks.start_soon(client.generations.get, job.id)
-            while len(sandbox.requests) < 100:
-                await anyio.lowlevel.checkpoint()
-            tasks.cancel_scope.cancel()
+        look = partial(client.generations.get, job.id)
+        await cancel_when(lambda: len(sandbox.requests) >= 100, *[look] * 110)
         task = asyncio.create_task(client.generations.get(job.id))
         arrived = len(sandbox.requests)
         while len(sandbox.requests) == arrived:

@@ -1,7 +1,5 @@
 """Bringing results home: where they land, and addresses that no longer work."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import anyio
@@ -62,9 +60,10 @@ async def test_to_a_file(client_and_sandbox: Pair, tmp_path: Path) -> None:
     """Without a trailing slash it is the file itself, which is replaced."""
     client, sandbox = client_and_sandbox
     target = tmp_path / "made" / "mine.bin"
-    for _ in range(2):
-        job = await completed(client)
-        assert await client.generations.download(job, target) == target
+    target.parent.mkdir()
+    target.write_text("another take")
+    job = await completed(client)
+    assert await client.generations.download(job, target) == target
     assert target.read_bytes() == content(sandbox, job)
     assert files_in(tmp_path) == ["made/mine.bin"]
 
@@ -169,6 +168,20 @@ async def test_every_address_is_refused(client_and_sandbox: Pair, tmp_path: Path
     assert caught.value.is_retryable
     assert isinstance(caught.value.__cause__, NotFoundError)
     assert files_in(tmp_path) == []
+
+
+async def test_download_endpoint_knows_no_better(
+    client_and_sandbox: Pair,
+    tmp_path: Path,
+) -> None:
+    """An address that was refused is not asked a second time."""
+    client, sandbox = client_and_sandbox
+    job = await completed(client)
+    sandbox.faults.add(Fault("status", path=MEDIA[1], status=410, count=None))
+    sandbox.faults.add(Fault("status", path="*/download", status=200, body=job.output_url))
+    with pytest.raises(DownloadError, match="every address is refused"):
+        await client.generations.download(job, tmp_path)
+    assert sandbox.requests.count(*MEDIA) == 1
 
 
 async def test_address_that_was_never_known(client_and_sandbox: Pair, tmp_path: Path) -> None:

@@ -1,14 +1,12 @@
 """Results from odd media hosts: broken off, changed, endless, elsewhere, or not at all."""
 
-from __future__ import annotations
-
 import re
 import resource
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import attrs
 import pytest
 
@@ -24,7 +22,7 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from tests.client.doors import opened
+from tests.client.doors import cancel_when, opened
 from tests.client.hosts import Answer, Arrival, Host, hosting
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +43,11 @@ async def client() -> AsyncIterator[AsyncClient]:
 def job_at(url: str, **fields: Any) -> Generation:
     """Return a COMPLETED job whose result is at an address."""
     return Generation(id="job-1", status=Status.COMPLETED, output_url=url, **fields)
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the names of all that is in a folder."""
+    return [path.name for path in folder.iterdir()]
 
 
 async def fetched(client: AsyncClient, host: Host, folder: Path) -> Path:
@@ -180,7 +183,7 @@ async def test_nothing_is_left_of_a_failure(
             await fetched(hasty, host, tmp_path)
     assert type(caught.value) is error
     assert getattr(caught.value, "generation").id == "job-1"  # noqa: B009 - of many classes
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path) == []
 
 
 async def test_redirects_are_followed_without_the_key(client: AsyncClient, tmp_path: Path) -> None:
@@ -228,11 +231,8 @@ async def test_address_that_is_none(client: AsyncClient, tmp_path: Path, url: st
 async def test_cancelled(client: AsyncClient, tmp_path: Path) -> None:
     """Cancelling in the middle leaves neither file nor part, and the client usable."""
     async with hosting(attrs.evolve(BROKEN, hangs=True), Answer(WHOLE)) as host:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fetched, client, host, tmp_path)
-            await host.has_answered.wait()
-            tasks.cancel_scope.cancel()
-        assert list(tmp_path.iterdir()) == []
+        await cancel_when(host.has_answered.is_set, partial(fetched, client, host, tmp_path))
+        assert files_in(tmp_path) == []
         path = await fetched(client, host, tmp_path)
     assert path.read_bytes() == WHOLE
 
@@ -252,4 +252,4 @@ async def test_full_disk(client: AsyncClient, tmp_path: Path, small_disk: int) -
     async with hosting(Answer(bytes(small_disk + 1024))) as host:
         with pytest.raises(DownloadError, match="it cannot be written"):
             await fetched(client, host, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path) == []

@@ -1,7 +1,5 @@
 """Whatever goes wrong: one generation and success, or one documented error, never more."""
 
-from __future__ import annotations
-
 import pickle
 import socket
 import traceback
@@ -21,7 +19,6 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from lipsync_async.sandbox import Sandbox
 from tests.client.doors import Door, connect, opened, order
 from tests.client.troubles import Trouble, cases
 

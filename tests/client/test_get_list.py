@@ -1,8 +1,8 @@
 """Looking at generations, one or many, and the verbs beside."""
 
-from __future__ import annotations
-
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -25,6 +25,7 @@ from tests.client.doors import ORDER, Door, completed, opened, order
 
 pytestmark = pytest.mark.anyio
 
+Verb = Callable[[], Awaitable[Any]]
 Pair = tuple[AsyncClient, Sandbox]
 LISTS = ("GET", "/v2/generations")
 
@@ -182,7 +183,7 @@ async def test_answer_of_another_shape(client_and_sandbox: Pair, verb: str, body
     client, sandbox = client_and_sandbox
     headers = {"Content-Type": "application/json"}
     sandbox.faults.add(Fault("status", status=200, body=body, headers=headers))
-    calls = {
+    calls: dict[str, Verb] = {
         "list": client.generations.list,
         "models": client.models.list,
         "count": client.generations.count,

@@ -1,14 +1,14 @@
 """A client's life: built anywhere, used by several loops, closed or just left."""
 
-from __future__ import annotations
-
 import pickle
 import sys
+from importlib.metadata import version
 from textwrap import dedent
 
 import anyio
 import pytest
 
+import lipsync_async
 from lipsync_async import (
     AsyncClient,
     ConfigurationError,
@@ -150,10 +150,22 @@ def test_client_that_cannot_work(settings: dict[str, object], words: str) -> Non
 def test_key_is_shown_nowhere() -> None:
     """Neither the repr of a client and its parts nor a pickle gives the key away."""
     client = AsyncClient("the-secret")
-    parts = [client, client.generations, client.models, vars(client), vars(client._exchange)]
+    parts = [client, client.generations, vars(client), *map(vars, _parts_of(client))]
     assert [part for part in parts if "the-secret" in repr(part)] == []
     with pytest.raises(TypeError, match="an API key is not pickled"):
         pickle.dumps(client)
+
+
+def _parts_of(client: AsyncClient) -> list[object]:
+    return [part for part in vars(client).values() if hasattr(part, "__dict__")]
+
+
+def test_public_names() -> None:
+    """The package lists its names before they are loaded, and has no others."""
+    assert {"AsyncClient", "Video", "RetryPolicy"} <= set(dir(lipsync_async))
+    assert lipsync_async.__version__ == version("lipsync-async")
+    with pytest.raises(AttributeError, match="has no attribute 'Nobody'"):
+        getattr(lipsync_async, "Nobody")  # noqa: B009 - the type checker knows it as well
 
 
 @pytest.mark.anyio

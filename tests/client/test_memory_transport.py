@@ -1,7 +1,5 @@
 """The virtual clock and the transport on it: order, jumps, timeouts, and nothing left."""
 
-from __future__ import annotations
-
 import asyncio
 
 import anyio
@@ -10,6 +8,7 @@ import pytest
 
 from lipsync_async import ConnectError, RequestTimeoutError, Response
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._transport.protocol import Transport
 from lipsync_async._values.messages import Request
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +20,11 @@ async def answer(request: Request) -> Response:
     """Answer anything."""
     await anyio.lowlevel.checkpoint()
     return Response(request.method, request.url, 200, {"etag": '"1"'}, bytes(200_000))
+
+
+def nothing() -> asyncio.Future[Response]:
+    """Return what never comes."""
+    return asyncio.get_running_loop().create_future()
 
 
 async def test_sleepers_wake_in_order() -> None:
@@ -138,7 +142,7 @@ async def test_answer_too_late() -> None:
 
     async def hang(_: Request) -> Response:
         try:
-            return await anyio.sleep_forever()
+            return await nothing()
         finally:
             ended.append(clock.now())
 
@@ -165,7 +169,7 @@ async def test_cancelled_request() -> None:
     clock = VirtualClock()
 
     async def hang(_: Request) -> Response:
-        return await anyio.sleep_forever()
+        return await nothing()
 
     with anyio.CancelScope() as scope:
         clock.call_later(3.0, scope.cancel)
@@ -175,12 +179,16 @@ async def test_cancelled_request() -> None:
     assert clock.now() == 4.0
 
 
-async def test_stream_in_pieces() -> None:
-    """A streamed answer shows status and headers first, then its body piece by piece."""
-    transport = MemoryTransport(answer, VirtualClock())
+async def pieces_of(transport: Transport) -> list[bytes]:
+    """Return the body's pieces as any transport hands them out."""
     async with transport.stream(ASKED, timeout=1.0) as stream:
         assert (stream.status, stream.headers) == (200, {"etag": '"1"'})
-        pieces = [piece async for piece in stream.chunks()]
+        return [piece async for piece in stream.chunks()]
+
+
+async def test_stream_in_pieces() -> None:
+    """A streamed answer shows status and headers first, then its body piece by piece."""
+    pieces = await pieces_of(MemoryTransport(answer, VirtualClock()))
     assert (len(pieces), b"".join(pieces)) == (4, bytes(200_000))
 
 

@@ -1,7 +1,5 @@
 """What is wrong is found before anything is sent, and says where it is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,7 +45,7 @@ _BAD_CALLS: dict[str, tuple[str, Verb]] = {
     "count": ("status", lambda c: c.generations.count(status=[""])),
     "estimate": (
         "model: ",
-        lambda c: c.generations.estimate(GenerationRequest(**ORDER | {"model": ""})),
+        lambda c: c.generations.estimate(GenerationRequest(model="", input=INPUTS)),
     ),
     "estimate-file": (
         "input[0].file: ",
@@ -75,11 +73,10 @@ async def test_bad_call(name: str) -> None:
 
 async def test_all_problems_at_once() -> None:
     """One error lists everything that is wrong with an order."""
+    wrong: dict[str, Any] = {**ORDER, "model": "", "output_file_name": "a b", "project_id": ""}
     async with opened("memory") as (client, sandbox):
         with pytest.raises(InvalidRequestError, match="mend 3 problems") as caught:
-            await client.generations.create(
-                **ORDER | {"model": "", "output_file_name": "a b", "project_id": ""},
-            )
+            await client.generations.create(**wrong)
         assert len(sandbox.requests) == 0
     found = [each.partition(":")[0] for each in caught.value.problems]
     assert found == ["model", "output_file_name", "project_id"]

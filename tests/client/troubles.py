@@ -4,8 +4,6 @@ A row says what a client makes of the trouble when it strikes once, and when it 
 ends. `None` is success; anything else is the documented error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
