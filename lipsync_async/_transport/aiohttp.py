@@ -15,7 +15,8 @@ import time
 import warnings
 import weakref
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
 import anyio
@@ -27,6 +28,7 @@ from lipsync_async.errors import (
     ConnectError,
     ConnectionLostError,
     RequestTimeoutError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ _NEVER_DELIVERED = (
     aiohttp.NonHttpUrlClientError,
     ValueError,  # a URL that cannot be read: `aiohttp.InvalidURL`, and some of yarl's own
 )
+
+# All that aiohttp raises; its timeouts are OSErrors like every `TimeoutError`.
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)
+# aiohttp rounds timeouts above this many seconds up to whole ones.
+_NEVER_ROUNDED = 3_600.0
 
 
 class _BrokenError(aiohttp.ClientError):
@@ -94,25 +101,11 @@ class AiohttpTransport:
 
         """
         session, places = self._bound()
-        limits = aiohttp.ClientTimeout(total=timeout, connect=_CONNECT_SECONDS, ceil_threshold=3600)
         async with places:
-            with _translated(request, timeout), _payload(request) as data:
-                async with session.request(
-                    request.method,
-                    URL(request.url, encoded=True),
-                    data=data,
-                    headers=request.headers,
-                    timeout=limits,
-                    allow_redirects=False,
-                    middlewares=None if request.method == "GET" else (_sent_once,),
-                ) as answer:
-                    return Response(
-                        request.method,
-                        request.url,
-                        answer.status,
-                        _plain(answer.headers),
-                        await answer.read(),
-                    )
+            if not request.form:
+                return await _answer(session, request, request.body, timeout)
+            with _opened_form(request) as form:
+                return await _answer(session, request, form, timeout)
 
     @asynccontextmanager
     async def stream(
@@ -125,7 +118,7 @@ class AiohttpTransport:
         session, places = self._bound()
         limits = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_read=timeout)
         async with places:
-            with _translated(request, timeout):
+            try:
                 answer = await session.request(
                     request.method,
                     URL(request.url, encoded=True),
@@ -133,6 +126,8 @@ class AiohttpTransport:
                     timeout=limits,
                     allow_redirects=False,
                 )
+            except _FAILURES as error:
+                raise _translation(error, request, timeout) from error
             try:
                 yield _AiohttpStream(request, answer, timeout)
             finally:
@@ -191,29 +186,59 @@ class _AiohttpStream:
         self._timeout = timeout
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        with _translated(self._request, self._timeout):
+        try:
             async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
                 yield chunk
+        except _FAILURES as error:
+            raise _translation(error, self._request, self._timeout) from error
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+async def _answer(
+    session: aiohttp.ClientSession,
+    request: Request,
+    data: bytes | aiohttp.FormData | None,
+    timeout: float | None,
+) -> Response:
+    try:
+        async with session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            data=data,
+            headers=request.headers,
+            timeout=_limits(timeout),
+            allow_redirects=False,
+            middlewares=None if request.method == "GET" else (_sent_once,),
+        ) as answer:
+            body = await answer.read()
+    except _FAILURES as error:
+        raise _translation(error, request, timeout) from error
+    return Response(request.method, request.url, answer.status, _plain(answer.headers), body)
+
+
+@lru_cache
+def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
+    """Build the limits of a try once for each timeout; nearly all tries share one."""
+    return aiohttp.ClientTimeout(
+        total=timeout,
+        connect=_CONNECT_SECONDS,
+        ceil_threshold=_NEVER_ROUNDED,
+    )
+
+
 @contextmanager
-def _payload(request: Request) -> Iterator[bytes | aiohttp.FormData | None]:
+def _opened_form(request: Request) -> Iterator[aiohttp.FormData]:
     """Build a form anew for each try, with its files opened at their beginning."""
-    if not request.form:
-        yield request.body
-        return
     with ExitStack() as files:
         form = aiohttp.FormData(quote_fields=False)  # as browsers do: names stay readable
         for part in request.form:
             if isinstance(part, FilePart):
-                source = part.source
                 form.add_field(
                     part.name,
-                    source if isinstance(source, bytes) else files.enter_context(source.open("rb")),
+                    _content(part, request, files),
                     filename=part.filename,
                     content_type=part.content_type,
                 )
@@ -222,21 +247,27 @@ def _payload(request: Request) -> Iterator[bytes | aiohttp.FormData | None]:
         yield form
 
 
-@contextmanager
-def _translated(request: Request, timeout: float | None) -> Iterator[None]:
-    """Turn aiohttp's exceptions into this project's, by what is known of the delivery."""
-    method, url = request.method, request.url
+def _content(part: FilePart, request: Request, files: ExitStack) -> bytes | BinaryIO:
+    if isinstance(part.source, bytes):
+        return part.source
     try:
-        yield
-    except _NEVER_DELIVERED as error:
+        return files.enter_context(part.source.open("rb"))
+    except OSError as error:
+        message = f"a file cannot be read any more ({error}). Restore it."
+        raise ConnectError(message, method=request.method, url=request.url) from error
+
+
+def _translation(error: Exception, request: Request, timeout: float | None) -> TransportError:
+    """Return this project's error for aiohttp's, by what is known of the delivery."""
+    method, url = request.method, request.url
+    if isinstance(error, _NEVER_DELIVERED):
         message = f"it could not be delivered ({_words(error)}). Check address and network."
-        raise ConnectError(message, method=method, url=url) from error
-    except TimeoutError as error:
+        return ConnectError(message, method=method, url=url)
+    if isinstance(error, TimeoutError):
         message = f"no answer within {timeout} s; the outcome is unknown."
-        raise RequestTimeoutError(message, method=method, url=url) from error
-    except (aiohttp.ClientError, OSError) as error:
-        message = f"the connection broke ({_words(error)}); the outcome is unknown."
-        raise ConnectionLostError(message, method=method, url=url) from error
+        return RequestTimeoutError(message, method=method, url=url)
+    message = f"the connection broke ({_words(error)}); the outcome is unknown."
+    return ConnectionLostError(message, method=method, url=url)
 
 
 def _words(error: BaseException) -> str:
