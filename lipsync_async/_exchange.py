@@ -149,37 +149,41 @@ class Exchange:
         """Send a call once, following a GET's redirects, and read the answer."""
         headers = {"x-api-key": self._key.reveal(), **self._open_headers, **call.headers}
         request = Request(call.method, self.base_url + call.path, headers, call.body, call.form)
-        response = await self._send(request, settings, deadline)
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MOST_REDIRECTS + 1):
+            timeout = self._seconds_for(request, settings, deadline)
+            response = await self.transport.send(request, timeout=timeout)
+            if settings.on_response is not None:
+                settings.on_response(response)
+            if answers.is_success(response):
+                return call.read(response)
             target = _followed(response)
             if target is None:
                 break
             request = self._redirected(request, target)
-            response = await self._send(request, settings, deadline)
-        if answers.is_success(response):
-            return call.read(response)
         raise answers.error_from(response)
 
-    async def _send(
+    def _seconds_for(
         self,
         request: Request,
         settings: Settings,
         deadline: float | None,
-    ) -> Response:
+    ) -> float | None:
+        """Return how long a try may take.
+
+        Raises:
+            RequestTimeoutError: There is no time left for one.
+
+        """
         timeout = settings.timeout
-        if request.form:
-            added = _upload_seconds(request)
-            timeout = None if timeout is None else timeout + added
+        if request.form and timeout is not None:
+            timeout += _upload_seconds(request)
         if deadline is not None:
             remaining = deadline - self.transport.now()
             if remaining <= 0:
-                message = "there was no time left to send it"
+                message = "there was no time left to send it."
                 raise RequestTimeoutError(message, method=request.method, url=request.url)
             timeout = remaining if timeout is None else min(timeout, remaining)
-        response = await self.transport.send(request, timeout=timeout)
-        if settings.on_response is not None:
-            settings.on_response(response)
-        return response
+        return timeout
 
     async def _sleep(self, seconds: float, deadline: float | None) -> None:
         if deadline is not None:

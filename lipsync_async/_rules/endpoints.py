@@ -291,6 +291,8 @@ def _read_list(kind: type[T], response: Response) -> list[T]:
 
 def _escaped(generation_id: str) -> str:
     """Keep an id inside its path segment: neither `/` nor `?` nor `..` can leave it."""
+    if generation_id.isascii() and generation_id.replace("-", "").isalnum():
+        return generation_id  # as all are that the service gives out; `quote` takes 1 µs
     return quote(generation_id, safe="").replace(".", "%2E")
 
 
