@@ -14,7 +14,7 @@ import asyncio
 import time
 import warnings
 import weakref
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -32,7 +32,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from lipsync_async._values.messages import Request
 
@@ -47,7 +47,7 @@ _NEVER_DELIVERED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.NonHttpUrlClientError,
-    ValueError,  # a URL that cannot be read: `aiohttp.InvalidURL`, and some of yarl's own
+    ValueError,  # a URL or a file that cannot be read: `aiohttp.InvalidURL` and the like
 )
 
 # All that aiohttp raises; its timeouts are OSErrors like every `TimeoutError`.
@@ -102,11 +102,25 @@ class AiohttpTransport:
 
         """
         session, places = self._bound()
+        files: list[BinaryIO] = []
         async with places:
-            if not request.form:
-                return await _answer(session, request, request.body, timeout)
-            with _opened_form(request) as form:
-                return await _answer(session, request, form, timeout)
+            try:
+                async with session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    data=_form(request, files) if request.form else request.body,
+                    headers=request.headers,
+                    timeout=_limits(timeout),
+                    allow_redirects=False,
+                    middlewares=None if request.method == "GET" else (_sent_once,),
+                ) as answer:
+                    body = await answer.read()
+            except _FAILURES as error:
+                raise _translation(error, request, timeout) from error
+            finally:
+                for file in files:
+                    file.close()
+        return Response(request.method, request.url, answer.status, _plain(answer.headers), body)
 
     @asynccontextmanager
     async def stream(
@@ -198,28 +212,6 @@ def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-async def _answer(
-    session: aiohttp.ClientSession,
-    request: Request,
-    data: bytes | aiohttp.FormData | None,
-    timeout: float | None,
-) -> Response:
-    try:
-        async with session.request(
-            request.method,
-            URL(request.url, encoded=True),
-            data=data,
-            headers=request.headers,
-            timeout=_limits(timeout),
-            allow_redirects=False,
-            middlewares=None if request.method == "GET" else (_sent_once,),
-        ) as answer:
-            body = await answer.read()
-    except _FAILURES as error:
-        raise _translation(error, request, timeout) from error
-    return Response(request.method, request.url, answer.status, _plain(answer.headers), body)
-
-
 @lru_cache
 def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     """Build the limits of a try once for each timeout; nearly all tries share one."""
@@ -230,32 +222,32 @@ def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     )
 
 
-@contextmanager
-def _opened_form(request: Request) -> Iterator[aiohttp.FormData]:
+def _form(request: Request, files: list[BinaryIO]) -> aiohttp.FormData:
     """Build a form anew for each try, with its files opened at their beginning."""
-    with ExitStack() as files:
-        form = aiohttp.FormData(quote_fields=False)  # as browsers do: names stay readable
-        for part in request.form:
-            if isinstance(part, FilePart):
-                form.add_field(
-                    part.name,
-                    _content(part, request, files),
-                    filename=part.filename,
-                    content_type=part.content_type,
-                )
-            else:
-                form.add_field(part.name, part.value)
-        yield form
+    form = aiohttp.FormData(quote_fields=False)  # as browsers do: names stay readable
+    for part in request.form:
+        if isinstance(part, FilePart):
+            form.add_field(
+                part.name,
+                _content(part, files),
+                filename=part.filename,
+                content_type=part.content_type,
+            )
+        else:
+            form.add_field(part.name, part.value)
+    return form
 
 
-def _content(part: FilePart, request: Request, files: ExitStack) -> bytes | BinaryIO:
+def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
     if isinstance(part.source, bytes):
         return part.source
     try:
-        return files.enter_context(part.source.open("rb"))
+        file = part.source.open("rb")
     except OSError as error:
-        message = f"a file cannot be read any more ({error}). Restore it."
-        raise ConnectError(message, method=request.method, url=request.url) from error
+        # A ValueError, like all else that keeps a request from being sent at all.
+        raise ValueError(f"a file cannot be read any more: {error}") from error
+    files.append(file)
+    return file
 
 
 def _translation(error: Exception, request: Request, timeout: float | None) -> TransportError:
