@@ -147,9 +147,7 @@ class _Transfer:
     async def _fetch(self, to: str | os.PathLike[str]) -> PartFile:
         """Fetch what is missing; return the file once it has the announced length."""
         async with self._opened() as stream:
-            if self._file is None:
-                self._file = await self._landing(to, stream)
-            file = self._file
+            file = await self._landing(to, stream)
             total = await self._place(file, stream)
             async with aclosing(stream.chunks()) as chunks:
                 async for chunk in chunks:
@@ -166,14 +164,18 @@ class _Transfer:
 
     async def _landing(self, to: str | os.PathLike[str], stream: Stream) -> PartFile:
         """Open the file: the one named, or one named after the result."""
+        if self._file is not None:
+            return self._file
         generation = self._generation
+        self._file = PartFile()
         name = result_filename(
             url=self._url,
             content_disposition=stream.headers.get("content-disposition"),
             content_type=stream.headers.get("content-type"),
             fallback=generation.output_file_name or generation.id,
         )
-        return await PartFile.open(to, name=name, distinct=generation.id)
+        await self._file.open(to, name=name, distinct=generation.id)
+        return self._file
 
     async def _place(self, file: PartFile, stream: Stream) -> int | None:
         """Go to where the content continues, and return the length that it will have."""

@@ -71,6 +71,7 @@ class Exchange:
     def __init__(self, transport: Transport, config: Config) -> None:
         self.transport = transport
         self.in_flight: int = 0
+        self.held_looks: int = 0
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
         self._open_headers = {

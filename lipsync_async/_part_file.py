@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, to_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO
 
 
 class PartFile:
     """Collect bytes in `NAME.part`, then sync them and rename the file to `NAME`.
 
-    Every touch of the disk happens in a worker thread.
+    Every touch of the disk happens in a worker thread. A cancelled task does not wait for
+    its thread, so each touch takes a lock, and none has an effect after the end.
     """
 
-    def __init__(self, file: BinaryIO, part: Path, target: Path) -> None:
-        self.target = target
+    def __init__(self) -> None:
         self.size = 0
-        self._file = file
-        self._part = part
+        self._lock = Lock()
+        self._file: BinaryIO | None = None
+        self._part = self._target = Path()
+        self._has_ended = False
 
-    @classmethod
-    async def open(cls, to: str | os.PathLike[str], *, name: str, distinct: str) -> PartFile:
+    async def open(self, to: str | os.PathLike[str], *, name: str, distinct: str) -> None:
         """Open the file that `to` names, or one in the folder that it names.
 
         Args:
@@ -38,11 +41,11 @@ class PartFile:
                 name that holds it already is nobody else's.
 
         """
-        return await to_thread.run_sync(cls._open, to, name, distinct)
+        await to_thread.run_sync(self._open, to, name, distinct)
 
     async def write(self, data: bytes) -> None:
         """Append bytes."""
-        await to_thread.run_sync(self._file.write, data)
+        await to_thread.run_sync(self._append, data)
         self.size += len(data)
 
     async def restart(self) -> None:
@@ -52,52 +55,75 @@ class PartFile:
 
     async def finish(self) -> Path:
         """Sync the bytes to the disk, give the file its name, and return it."""
-        return await to_thread.run_sync(self._settle)
+        await to_thread.run_sync(self._settle)
+        return self._target
 
     async def abandon(self) -> None:
         """Remove what there is; harmless after `finish`."""
         with CancelScope(shield=True):
             await to_thread.run_sync(self._remove)
 
-    @classmethod
-    def _open(cls, to: str | os.PathLike[str], name: str, distinct: str) -> PartFile:
-        path = Path(to)
-        if not (os.fspath(to).endswith(("/", os.sep)) or path.is_dir()):
-            return cls._open_at(path)
-        path.mkdir(parents=True, exist_ok=True)
-        wanted = path / name
-        if distinct in name:
-            return cls._open_at(wanted)
-        if not wanted.exists():
-            part = wanted.with_name(f"{wanted.name}.part")
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        """Give the file to one thread at a time, as long as there is one."""
+        with self._lock:
+            if self._file is None or self._has_ended:
+                raise FileNotFoundError(f"{self._part} was given up")
+            yield self._file
+
+    def _open(self, to: str | os.PathLike[str], name: str, distinct: str) -> None:
+        with self._lock:
+            if self._has_ended:
+                return
+            path = Path(to)
+            if os.fspath(to).endswith(("/", os.sep)) or path.is_dir():
+                self._open_in(path, name, distinct)
+            else:
+                self._open_at(path)
+
+    def _open_in(self, folder: Path, name: str, distinct: str) -> None:
+        wanted = folder / name
+        if distinct not in name:
+            folder.mkdir(parents=True, exist_ok=True)
             # Taken by another transfer; a leftover of a killed one counts too.
             with suppress(FileExistsError):
-                return cls(part.open("xb"), part, wanted)
-        return cls._open_at(wanted.with_name(f"{wanted.stem}-{distinct}{wanted.suffix}"))
+                self._open_at(wanted, is_free=True)
+                return
+            wanted = wanted.with_name(f"{wanted.stem}-{distinct}{wanted.suffix}")
+        self._open_at(wanted)
 
-    @classmethod
-    def _open_at(cls, target: Path) -> PartFile:
+    def _open_at(self, target: Path, *, is_free: bool = False) -> None:
+        if is_free and target.exists():
+            raise FileExistsError(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        return cls(part.open("wb"), part, target)
+        self._target, self._part = target, target.with_name(f"{target.name}.part")
+        self._file = self._part.open("xb" if is_free else "wb")
+
+    def _append(self, data: bytes) -> None:
+        with self._opened() as file:
+            file.write(data)
 
     def _empty(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+        with self._opened() as file:
+            file.seek(0)
+            file.truncate()
 
-    def _settle(self) -> Path:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._part.replace(self.target)
-        _sync_folder(self.target.parent)
-        return self.target
+    def _settle(self) -> None:
+        with self._opened() as file:
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            self._part.replace(self._target)
+            self._has_ended = True
+        _sync_folder(self._target.parent)
 
     def _remove(self) -> None:
-        # A full disk refuses the last buffered bytes once more; nobody wants them now.
-        with suppress(OSError):
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        with self._lock:
+            if self._file is not None and not self._has_ended:
+                with suppress(OSError):  # a full disk; what is not written is not wanted
+                    self._file.close()
+                self._part.unlink(missing_ok=True)
+            self._has_ended = True
 
 
 def _sync_folder(folder: Path) -> None:

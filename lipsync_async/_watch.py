@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # What is said of a job that no look has shown yet.
 _UNSEEN = Status("UNKNOWN")
+# A held look keeps a connection for seconds. Half of the transport's 100 stay free, so that
+# hundreds of waiting tasks cannot starve the creates; who finds no room looks and goes.
+_MOST_HELD_LOOKS = 50
 # While waiting, `RetryPolicy.give_up_after` alone ends the retries of a look: a night's
 # wait must outlast an outage that a single call need not.
 _TRIES_OF_A_LOOK = 1_000_000
@@ -116,7 +119,13 @@ class _Watch:
     async def look(self, look: polling.Look) -> polling.Seen:
         """Look once, with retries, and remember what was seen."""
         before = self._elapsed
-        sight = await self._sight(look)
+        has_room = self._exchange.held_looks < _MOST_HELD_LOOKS
+        hold = look.hold if has_room else None
+        self._exchange.held_looks += hold is not None
+        try:
+            sight = await self._sight(hold)
+        finally:
+            self._exchange.held_looks -= hold is not None
         self.has_changed = _marks(sight.generation) != _marks(self.last)
         if self.has_changed:
             sight.generation.idempotency_key = self.last.idempotency_key
@@ -126,15 +135,15 @@ class _Watch:
             status=self.last.status,
             elapsed=now,
             took=now - before,
-            is_held=sight.is_held,
+            is_held=sight.is_held or not has_room,
             retry_after=sight.retry_after,
         )
 
-    async def _sight(self, look: polling.Look) -> endpoints.Sight:
+    async def _sight(self, hold: float | None) -> endpoints.Sight:
         """Ask the service; every failure still names the job."""
         call = endpoints.look_at_generation(
             self.last.id,
-            hold=look.hold,
+            hold=hold,
             progress=self._settings.poll.progress,
         )
         deadline = None if self._timeout is None else self._started + self._timeout

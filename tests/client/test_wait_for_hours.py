@@ -1,6 +1,7 @@
 """Waiting in virtual time: hours, outages and deadlines, in milliseconds."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import pytest
@@ -231,3 +232,17 @@ async def test_hundred_waiters(hours: Hours) -> None:
             tasks.start_soon(run)
     assert len(set(done)) == 100
     assert hours.sandbox.jobs.count("COMPLETED") == 100
+
+
+async def test_waiters_leave_room(hours: Hours) -> None:
+    """However many wait by long poll, only 50 looks are held open at any time."""
+    held: list[int] = []
+    watching = hours.client.with_options(
+        on_response=lambda _: held.append(hours.client._exchange.held_looks),  # noqa: SLF001
+    )
+    async with anyio.create_task_group() as tasks:
+        for _ in range(120):
+            tasks.start_soon(partial(watching.generations.run, **ORDER))
+    assert hours.sandbox.jobs.count("COMPLETED") == 120
+    assert max(held) == 50
+    assert hours.client._exchange.held_looks == 0  # noqa: SLF001
