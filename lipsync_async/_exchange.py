@@ -132,10 +132,13 @@ class Exchange:
         """
         started = self.transport.now()
         steps: Generator[float, retry.Failure, None] | None = None
+        may_have_worked = False
         while True:
             try:
                 return await attempt()
             except LipsyncError as error:
+                may_have_worked |= retry.may_have_worked(error)
+                error.may_have_worked = may_have_worked
                 if steps is None:
                     steps = retry.pauses(policy, is_repeatable=is_repeatable)
                     next(steps)

@@ -94,22 +94,21 @@ class LipsyncError(Exception):
     Attributes:
         idempotency_key: On a failed create: the key it was sent with. Creating again
             with it never pays twice. `None` on every other call.
+        may_have_worked: Whether the call may have had its effect all the same: some try's
+            outcome is unknown, or its answer was a success that cannot be read.
         generation: The job that the failed call was about, as last seen, where there is
             one. `None` otherwise.
 
     """
 
     idempotency_key: str | None = None
+    may_have_worked: bool = False
     generation: Generation | None = None
 
     @property
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later, unchanged."""
         return False
-
-    def _may_have_worked(self) -> bool:
-        """Tell whether the failed call may have had, or may yet have, its effect."""
-        return True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by state, so that keyword-only constructors do not matter."""
@@ -118,7 +117,7 @@ class LipsyncError(Exception):
     def __str__(self) -> str:
         """Return the message, with the key or the job that must not be lost."""
         message = super().__str__()
-        if self.idempotency_key is not None and self._may_have_worked():
+        if self.idempotency_key is not None and (self.may_have_worked or self.is_retryable):
             message += (
                 " To try this create again without paying twice, pass "
                 f"idempotency_key={self.idempotency_key!r}."
@@ -234,9 +233,6 @@ class ResponseError(LipsyncError):
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later, unchanged (contract section 4.2)."""
         return self.status == _REQUEST_TIMEOUT or is_retryable_code(self.code)
-
-    def _may_have_worked(self) -> bool:
-        return self.is_retryable
 
 
 class BadRequestError(ResponseError):

@@ -94,6 +94,11 @@ def classify(error: LipsyncError) -> FailureKind:
     return FailureKind.FINAL
 
 
+def may_have_worked(error: LipsyncError) -> bool:
+    """Tell whether the try that ended so may have had its effect."""
+    return isinstance(error, DecodeError) or classify(error) is FailureKind.OUTCOME_UNKNOWN
+
+
 def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
     """Yield the seconds to wait before each try, the first included (0).
 

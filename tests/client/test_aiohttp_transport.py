@@ -101,10 +101,9 @@ def _instance(kind: type[Exception]) -> Exception:
 
 
 def test_every_exception_has_its_place() -> None:
-    """The table names each exception that this aiohttp has, and no other."""
+    """The table names each exception that this aiohttp has; an older one may have fewer."""
     known = {kind.__name__ for kind in _KINDS}
     assert known - _PLACES.keys() == set()
-    assert _PLACES.keys() - known == set()
 
 
 @pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__)

@@ -13,6 +13,7 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     Audio,
+    AuthenticationError,
     ConnectError,
     Generation,
     GenerationRequest,
@@ -263,3 +264,25 @@ def _form_of(logged: dict[str, Any]) -> dict[str, Any]:
         else (json.loads(value) if name == "options" else value)
         for name, value in logged.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [(("reset_after", "status"), True), (("status",), False)],
+    ids=["after a lost answer", "at once"],
+)
+async def test_a_refusal_tells_whether_an_earlier_try_may_have_worked(
+    kinds: tuple[str, ...],
+    expected: bool,  # noqa: FBT001 - a fact, no switch
+) -> None:
+    """A final refusal after a try of unknown outcome still shows the key to go on with."""
+    async with opened("sockets") as (client, sandbox):
+        for position, kind in enumerate(kinds):
+            status = 401 if kind == "status" else None
+            sandbox.faults.add(Fault(kind, method="POST", status=status, skip=position))
+        with pytest.raises(AuthenticationError) as caught:
+            await order(client, idempotency_key="my-key")
+        assert caught.value.idempotency_key == "my-key"
+        assert caught.value.may_have_worked is expected
+        assert ("idempotency_key='my-key'" in str(caught.value)) is expected
+        assert sandbox.jobs.created == int(expected)
