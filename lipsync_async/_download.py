@@ -24,6 +24,7 @@ from lipsync_async.errors import (
     InvalidRequestError,
     LipsyncError,
     ResponseError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 _EXPIRED = frozenset({401, 403, 404, 410})
 _MOST_REDIRECTS = 5
 _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
-# An error page longer than this says nothing more.
-_LONGEST_ERROR_PAGE = 65_536
 # Compressed content would have another length than announced, and media do not compress.
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity"}
 
@@ -130,19 +129,34 @@ class _Transfer:
         self._url = url
         self._file: PartFile | None = None
         self._validator: str | None = None
+        self._total: int | None = None
 
     async def run(self, to: str | os.PathLike[str]) -> Path:
         """Fetch, resuming after broken connections, then give the file its final name."""
         try:
-            file = await self._exchange.insist(
-                lambda: self._fetch(to),
-                self._settings.retry,
-                is_repeatable=True,
-            )
+            file = await self._fetched(to)
             return await file.finish()
         finally:
             if self._file is not None:
                 await self._file.abandon()
+
+    async def _fetched(self, to: str | os.PathLike[str]) -> PartFile:
+        """Fetch with the patience of the policy, which begins anew whenever bytes have come."""
+        while True:
+            before = self._size
+            try:
+                return await self._exchange.insist(
+                    lambda: self._fetch(to),
+                    self._settings.retry,
+                    is_repeatable=True,
+                )
+            except TransportError:
+                if self._size <= before or self._settings.retry.attempts == 1:
+                    raise
+
+    @property
+    def _size(self) -> int:
+        return 0 if self._file is None else self._file.size
 
     async def _fetch(self, to: str | os.PathLike[str]) -> PartFile:
         """Fetch what is missing; return the file once it has the announced length."""
@@ -180,18 +194,22 @@ class _Transfer:
     async def _place(self, file: PartFile, stream: Stream) -> int | None:
         """Go to where the content continues, and return the length that it will have."""
         headers = stream.headers
-        self._validator = _validator(headers)
+        before, self._validator = self._validator, _validator(headers)
         if stream.status == _PARTIAL:
             announced = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("content-range", ""))
-            if announced is not None and int(announced[1]) == file.size:
-                return int(announced[2])
+            if announced is not None and self._validator in {None, before}:
+                self._validator = before
+                if (int(announced[1]), int(announced[2])) == (file.size, self._total):
+                    return self._total
             self._validator = None
             message = "the server continued elsewhere than asked"
             await file.restart()
             raise ConnectionLostError(message, method="GET", url=self._url)
         await file.restart()
         length = headers.get("content-length", "")
-        return int(length) if length.isdecimal() and "content-encoding" not in headers else None
+        is_told = length.isdecimal() and "content-encoding" not in headers
+        self._total = int(length) if is_told else None
+        return self._total
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Stream]:
@@ -213,7 +231,7 @@ class _Transfer:
         raise _failed(self._generation, f"more than {_MOST_REDIRECTS} redirects")
 
     def _range_headers(self) -> dict[str, str]:
-        if self._file is None or self._file.size == 0 or self._validator is None:
+        if self._file is None or self._size == 0 or self._validator is None:
             return _HEADERS
         # If-Range: a server whose content has changed sends it whole instead of the rest.
         asked = {"range": f"bytes={self._file.size}-", "if-range": self._validator}
@@ -225,12 +243,8 @@ class _Transfer:
             self._validator = None
             message = "the server would not continue"
             raise ConnectionLostError(message, method="GET", url=request.url)
-        page = b""
         async with aclosing(stream.chunks()) as chunks:
-            async for chunk in chunks:
-                page += chunk
-                if len(page) > _LONGEST_ERROR_PAGE:
-                    break
+            page = await anext(chunks, b"")  # one piece says enough; the rest may never end
         raise answers.error_from(Response("GET", request.url, stream.status, stream.headers, page))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
-from anyio import get_cancelled_exc_class
+from anyio import Lock
 
 from lipsync_async._rules import answers, retry
 from lipsync_async._rules.config import origin
@@ -32,11 +32,13 @@ T = TypeVar("T")
 logger = logging.getLogger("lipsync_async")
 
 _MOST_REDIRECTS = 5
-# No error leaves a cancelled call, and the order may have been accepted all the same.
-_CANCELLED = (
-    "%s %s was cancelled while under way and may have worked. To find out without paying twice, "
-    "repeat it with idempotency_key=%r"
+# No error of ours leaves a cancelled call, and the order may have been accepted all the same.
+_LEFT = (
+    "A create was left while under way and may have worked. To find out without paying twice, "
+    "repeat it with idempotency_key={key!r}."
 )
+# What the account's limits are to blame for; see `_Turn`.
+_LIMITED = frozenset({retry.FailureKind.NO_SLOT, retry.FailureKind.PACED})
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
 
@@ -72,6 +74,7 @@ class Exchange:
         self.transport = transport
         self.in_flight: int = 0
         self.held_looks: int = 0
+        self._line = Lock()
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
         self._open_headers = {
@@ -105,13 +108,14 @@ class Exchange:
                 settings.retry,
                 is_repeatable=call.is_repeatable,
                 deadline=deadline,
+                line=None if call.idempotency_key is None else self._line,
             )
         except LipsyncError as error:
             error.idempotency_key = call.idempotency_key
             raise
-        except get_cancelled_exc_class():
+        except BaseException as error:
             if call.idempotency_key is not None:
-                logger.warning(_CANCELLED, call.method, call.path, call.idempotency_key)
+                tell_apart(error, _LEFT.format(key=call.idempotency_key))
             raise
         finally:
             self.in_flight -= 1
@@ -123,31 +127,53 @@ class Exchange:
         *,
         is_repeatable: bool,
         deadline: float | None = None,
+        line: Lock | None = None,
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
 
+        Args:
+            attempt: Makes one.
+            policy: How patient to be.
+            is_repeatable: Whether a second arrival of the same call does no harm.
+            deadline: Transport time after which nothing is awaited any more.
+            line: Where those who were refused for the account's limits line up, so that
+                one of them asks at a time.
+
         Raises:
-            LipsyncError: The last attempt's error.
+            LipsyncError: The last attempt's error; or an earlier one of unknown outcome,
+                where the last only says that it was not delivered.
 
         """
+        turn = _Turn(line, self.transport)
         started = self.transport.now()
         steps: Generator[float, retry.Failure, None] | None = None
-        may_have_worked = False
-        while True:
-            try:
-                return await attempt()
-            except LipsyncError as error:
-                may_have_worked |= retry.may_have_worked(error)
-                error.may_have_worked = may_have_worked
-                if steps is None:
-                    steps = retry.pauses(policy, is_repeatable=is_repeatable)
-                    next(steps)
-                now = self.transport.now()
-                pause = _next_pause(steps, error, elapsed=now - started)
-                if pause is None or (deadline is not None and now >= deadline):
-                    raise
-                logger.info("trying again in %.1f s: %s", pause, error)
-            await self._sleep(pause, deadline)
+        uncertain: LipsyncError | None = None
+        try:
+            await turn.wait_behind_others()
+            while True:
+                try:
+                    return await attempt()
+                except LipsyncError as error:
+                    if retry.may_have_worked(error):
+                        uncertain = error
+                    error.may_have_worked = uncertain is not None
+                    if steps is None:
+                        steps = retry.pauses(policy, is_repeatable=is_repeatable)
+                        next(steps)
+                    now = self.transport.now()
+                    failure = retry.failure_of(error, elapsed=now - started - turn.waited)
+                    pause = _next_pause(steps, failure)
+                    if pause is None or (deadline is not None and now >= deadline):
+                        if uncertain is not None and isinstance(error, ConnectError):
+                            # "Never delivered" must not hide a try that may have worked.
+                            raise uncertain from error
+                        raise
+                    logger.info("trying again in %.1f s: %s", pause, error)
+                if failure.kind in _LIMITED:
+                    pause -= await turn.take()
+                await self._sleep(pause, deadline)
+        finally:
+            turn.give_back()
 
     async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
         """Send a call once, following a GET's redirects, and read the answer."""
@@ -192,7 +218,7 @@ class Exchange:
     async def _sleep(self, seconds: float, deadline: float | None) -> None:
         if deadline is not None:
             seconds = min(seconds, deadline - self.transport.now())
-        await self.transport.sleep(seconds)
+        await self.transport.sleep(max(seconds, 0.0))
 
     def _redirected(self, request: Request, url: str) -> Request:
         """Follow to the place named, without the API key if that is another server."""
@@ -202,16 +228,55 @@ class Exchange:
         return attrs.evolve(request, url=url, headers=headers)
 
 
+class _Turn:
+    """Hold a call's place in the line of those that the account's limits hold up.
+
+    Hundreds of creates that each ask for a slot in their own time would use up the
+    requests of every minute. So one asks at a time, and the others wait behind it.
+    """
+
+    def __init__(self, line: Lock | None, transport: Transport) -> None:
+        self.waited = 0.0
+        self._line = line
+        self._transport = transport
+        self._is_mine = False
+
+    async def wait_behind_others(self) -> None:
+        """Join the line if there is one already."""
+        if self._line is not None and self._line.locked():
+            await self.take()
+
+    async def take(self) -> float:
+        """Wait for the turn, if it has not come yet; return the seconds that this took."""
+        if self._line is None or self._is_mine:
+            return 0.0
+        joined = self._transport.now()
+        await self._line.acquire()
+        self._is_mine = True
+        waited = self._transport.now() - joined
+        self.waited += waited
+        return waited
+
+    def give_back(self) -> None:
+        """Let the next one have its turn."""
+        if self._line is not None and self._is_mine:
+            self._is_mine = False
+            self._line.release()
+
+
+def tell_apart(error: BaseException, message: str) -> None:
+    """Say what an exception that is not ours would let be forgotten, on it and in the log."""
+    error.add_note(message)
+    logger.warning(message)
+
+
 def _next_pause(
     steps: Generator[float, retry.Failure, None],
-    error: LipsyncError,
-    *,
-    elapsed: float,
+    failure: retry.Failure,
 ) -> float | None:
     """Return the seconds to wait before the next try, or `None` to give up."""
-    told = getattr(error, "retry_after", None)
     try:
-        return steps.send(retry.Failure(retry.classify(error), elapsed, told))
+        return steps.send(failure)
     except StopIteration:
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+# Room in a file name of 255 bytes for a token and `.part`, also in four-byte characters.
+_LONGEST_STEM = 50
+
 
 class PartFile:
-    """Collect bytes in `NAME.part`, then sync them and rename the file to `NAME`.
+    """Collect bytes in a `.part` file of its own, then sync them and give them their name.
 
     Every touch of the disk happens in a worker thread. A cancelled task does not wait for
     its thread, so each touch takes a lock, and none has an effect after the end.
@@ -27,6 +31,7 @@ class PartFile:
         self._lock = Lock()
         self._file: BinaryIO | None = None
         self._part = self._target = Path()
+        self._otherwise: Path | None = None
         self._has_ended = False
 
     async def open(self, to: str | os.PathLike[str], *, name: str, distinct: str) -> None:
@@ -36,9 +41,9 @@ class PartFile:
             to: A folder (one that exists, or a name with a trailing slash), which is made
                 if need be; or exactly the file, which is replaced in the end.
             name: The file's name in a folder.
-            distinct: What `name` gets before its suffix if it is taken, by a file or by a
-                transfer under way: nothing that belongs to somebody else is replaced. A
-                name that holds it already is nobody else's.
+            distinct: What `name` gets before its suffix if it is taken in the end: nothing
+                that belongs to somebody else is replaced. A name that holds it already is
+                nobody else's.
 
         """
         await to_thread.run_sync(self._open, to, name, distinct)
@@ -77,27 +82,16 @@ class PartFile:
                 return
             path = Path(to)
             if os.fspath(to).endswith(("/", os.sep)) or path.is_dir():
-                self._open_in(path, name, distinct)
+                self._target = path / name
+                if distinct not in name:
+                    stem, suffix = self._target.stem, self._target.suffix
+                    self._otherwise = self._target.with_name(f"{stem}-{distinct}{suffix}")
             else:
-                self._open_at(path)
-
-    def _open_in(self, folder: Path, name: str, distinct: str) -> None:
-        wanted = folder / name
-        if distinct not in name:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Taken by another transfer; a leftover of a killed one counts too.
-            with suppress(FileExistsError):
-                self._open_at(wanted, is_free=True)
-                return
-            wanted = wanted.with_name(f"{wanted.stem}-{distinct}{wanted.suffix}")
-        self._open_at(wanted)
-
-    def _open_at(self, target: Path, *, is_free: bool = False) -> None:
-        if is_free and target.exists():
-            raise FileExistsError(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._target, self._part = target, target.with_name(f"{target.name}.part")
-        self._file = self._part.open("xb" if is_free else "wb")
+                self._target = path
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            part = f"{self._target.name[:_LONGEST_STEM]}.{token_hex(4)}.part"
+            self._part = self._target.with_name(part)
+            self._file = self._part.open("xb")
 
     def _append(self, data: bytes) -> None:
         with self._opened() as file:
@@ -113,9 +107,24 @@ class PartFile:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-            self._part.replace(self._target)
+            self._publish()
             self._has_ended = True
         _sync_folder(self._target.parent)
+
+    def _publish(self) -> None:
+        """Give the file its name; in a folder, one that nobody else has taken by then."""
+        if self._otherwise is not None:
+            try:
+                os.link(self._part, self._target)
+            except FileExistsError:
+                self._target = self._otherwise
+            except OSError:  # pragma: no cover - a file system without links, such as FAT
+                if self._target.exists():
+                    self._target = self._otherwise
+            else:
+                self._part.unlink()
+                return
+        self._part.replace(self._target)
 
     def _remove(self) -> None:
         with self._lock:

@@ -134,7 +134,7 @@ class _Watch:
         return polling.Seen(
             status=self.last.status,
             elapsed=now,
-            took=now - before,
+            took=now - before if has_room else 0.0,  # who did not ask to be held, pauses
             is_held=sight.is_held or not has_room,
             retry_after=sight.retry_after,
         )

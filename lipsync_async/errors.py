@@ -123,7 +123,8 @@ class LipsyncError(Exception):
                 f"idempotency_key={self.idempotency_key!r}."
             )
         if self.generation is not None and self.generation.id not in message:
-            message += f" This was about generation {self.generation.id!r}, which goes on."
+            ending = "" if self.generation.is_terminal else ", which goes on"
+            message += f" This was about generation {self.generation.id!r}{ending}."
         return message
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from lipsync_async import _download, _watch
 from lipsync_async._async.lookups import AsyncLookups
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
+from lipsync_async._exchange import tell_apart
 from lipsync_async._rules import validation
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
+from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # Two hours: the slowest model takes 55 minutes for 2 minutes of video (contract section 3.1).
 _WAIT_SECONDS = 7200.0
+_LEFT = "Generation {id} goes on; call wait_until_complete({id!r}) to wait for it again."
 
 
 class AsyncGenerations(AsyncOrders, AsyncLookups):
@@ -154,8 +157,14 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
         )
         refuse(validation.timeout_problems(timeout))
         created = await self._place(order, idempotency_key)
-        await _tell(on_update, created)
-        return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
+        try:
+            await _tell(on_update, created)
+            return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
+        except LipsyncError:
+            raise
+        except BaseException as error:
+            tell_apart(error, _LEFT.format(id=created.id))
+            raise
 
     async def download(self, generation: Generation | str, to: str | os.PathLike[str]) -> Path:
         """Save a COMPLETED generation's result and return the file's path.
@@ -179,7 +188,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
 
         Source: contract section 5.5.
         """
-        refuse(_job_problems(generation))
+        refuse([*_job_problems(generation), *validation.target_problems(to)])
         job = generation if isinstance(generation, Generation) else await self.get(generation)
         return await _download.save(self._exchange, self._settings, job, to)
 

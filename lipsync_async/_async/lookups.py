@@ -115,20 +115,29 @@ class AsyncLookups(AsyncResource):
 
         Source: contract section 2.8.
         """
-        cursor: str | None = None
-        while True:
-            page = await self.list(
-                status=status,
-                source=source,
-                project_id=project_id,
-                limit=page_size,
-                cursor=cursor,
-            )
-            for generation in page:
+        page: GenerationPage | None = await self.list(
+            status=status,
+            source=source,
+            project_id=project_id,
+            limit=page_size,
+        )
+        while page is not None and page.items:
+            for generation in page.items[:-1]:
                 yield generation
-            if page.next_cursor is None or page.next_cursor == cursor:
-                return
-            cursor = page.next_cursor
+            last, following = page.items[-1], None
+            if page.next_cursor is not None:
+                # Fetched before the last is given out: whoever deletes it deletes the cursor.
+                following = await self.list(
+                    status=status,
+                    source=source,
+                    project_id=project_id,
+                    limit=page_size,
+                    cursor=page.next_cursor,
+                )
+                if following.next_cursor == page.next_cursor:
+                    following = None  # a service that ignores the cursor would never end
+            yield last
+            page = following
 
     async def count(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -19,8 +20,9 @@ import attrs
 from lipsync_async._rules import answers, json_format
 from lipsync_async._rules.codec import encode_request
 from lipsync_async._rules.media_types import Kind, upload_name_and_type
+from lipsync_async._rules.validation import generation_id_problems
 from lipsync_async._values.inputs import Audio, Image, Video
-from lipsync_async._values.messages import NO_HEADERS, FilePart, Response, TextPart
+from lipsync_async._values.messages import NO_HEADERS, FilePart, Response, TextPart, stamp_of
 from lipsync_async._values.models import CostEstimate, Generation, GenerationPage, ModelInfo
 from lipsync_async.errors import DecodeError
 
@@ -79,6 +81,10 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         except DecodeError as error:
             error.generation = answers.recognized(response)
             raise
+        if problems := generation_id_problems(generation.id):
+            unusable = answers.misshapen(response, *problems)
+            unusable.generation = generation
+            raise unusable
         generation.idempotency_key = idempotency_key
         return generation
 
@@ -120,7 +126,14 @@ def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
 def _file_part(slot: Kind, file: Any) -> FilePart:
     source = file if isinstance(file, bytes) else Path(file)
     filename, content_type = upload_name_and_type(slot, source)
-    return FilePart(slot, filename, content_type, source)
+    return FilePart(slot, filename, content_type, source, _stamp(source))
+
+
+def _stamp(source: Path | bytes) -> tuple[int, ...] | None:
+    """Remember what a file is like now; one that is gone is for the transport to report."""
+    with suppress(OSError):
+        return None if isinstance(source, bytes) else stamp_of(source.stat())
+    return None
 
 
 def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _LAST_LOOK = 1.0
 # The service refuses to hold a request open for less (contract section 2.6).
 _SHORTEST_HOLD = 1.0
+# A look that lasted for less of the time asked for, and does not say that it was held, was
+# answered by a service that is merely slow.
+_HELD_SHARE = 0.9
 
 
 @attrs.frozen(slots=True)
@@ -79,12 +82,13 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
     )
     next(growing)  # backoff's generators are primed by one step
     hold = None if policy.progress else policy.long_poll
-    seen = yield Look(0.0, _clipped_hold(hold, timeout))
+    look = Look(0.0, _clipped_hold(hold, timeout))
+    seen = yield look
     while not seen.status.is_terminal:
-        is_quick = seen.took < policy.first_interval
-        if is_quick and not seen.is_held:
+        if look.hold is not None and not seen.is_held and seen.took < look.hold * _HELD_SHARE:
             hold = None
-        pause = _jittered(next(growing)) if hold is None or is_quick else 0.0
+        is_quick = seen.took < policy.first_interval
+        pause = _jittered(next(growing)) if hold is None or look.hold is None or is_quick else 0.0
         told = seen.retry_after or 0.0
         pause = max(pause, told)
         remaining = None if timeout is None else timeout - seen.elapsed - pause
@@ -93,7 +97,8 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
             if spare > told:
                 yield Look(spare, None)
             return
-        seen = yield Look(pause, _clipped_hold(hold, remaining))
+        look = Look(pause, _clipped_hold(hold, remaining))
+        seen = yield look
 
 
 def _jittered(interval: float) -> float:

@@ -94,6 +94,18 @@ def classify(error: LipsyncError) -> FailureKind:
     return FailureKind.FINAL
 
 
+def failure_of(error: LipsyncError, *, elapsed: float) -> Failure:
+    """Return a try's failure.
+
+    Args:
+        error: What it ended with.
+        elapsed: Seconds since the call began.
+
+    """
+    told = error.retry_after if isinstance(error, ResponseError) else None
+    return Failure(classify(error), elapsed, told)
+
+
 def may_have_worked(error: LipsyncError) -> bool:
     """Tell whether the try that ended so may have had its effect."""
     return isinstance(error, DecodeError) or classify(error) is FailureKind.OUTCOME_UNKNOWN

@@ -102,7 +102,7 @@ ANNEXES = (
 # Heavy or optional packages, and the only files that may import them: what users pay for
 # `import lipsync_async` is decided here.
 OUTSIDERS: Mapping[str, tuple[str, ...]] = {
-    "aiohttp": ("_transport/aiohttp", "sandbox/"),
+    "aiohttp": ("_transport/aiohttp", "_transport/aiohttp_forms", "sandbox/"),
     "av": ("sandbox/media/",),
     "espeakng_loader": ("sandbox/media/",),
     "numpy": ("sandbox/media/",),

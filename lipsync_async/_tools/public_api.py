@@ -134,8 +134,9 @@ def _members(kind: type) -> dict[str, Any]:
     """Return what a class defines or takes over from parents that are not public themselves."""
     members: dict[str, Any] = {}
     for parent in reversed(kind.__mro__):
+        is_private = parent.__name__.startswith("_") or "._" in parent.__module__
         is_ours = parent.__module__.startswith(_PACKAGE)
-        if parent is kind or (is_ours and parent.__name__.startswith("_")):
+        if parent is kind or (is_ours and is_private):
             members |= vars(parent)
     return members
 

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
 import anyio
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from lipsync_async._values.messages import FilePart, Response
+from lipsync_async._transport.aiohttp_forms import build_form
+from lipsync_async._values.messages import Response
 from lipsync_async.errors import (
     ConfigurationError,
     ConnectError,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
     from lipsync_async._values.messages import Request
 
+# Media may take as long as they like, and must not keep the API's requests waiting.
+_STREAMS = 20
 # More connections made 1,000 requests at once slower by a fifth, and cost 8 MB.
 _CONNECTIONS = 100
 # A connection that takes longer will not come; the request's own timeout may be shorter.
@@ -80,6 +84,7 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession | None = None
         self._keeper: AsyncGenerator[None, None] | None = None
         self._places: asyncio.Semaphore | None = None
+        self._stream_places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._discard: weakref.finalize[..., AiohttpTransport] | None = None
         self._is_closed = False
@@ -101,14 +106,15 @@ class AiohttpTransport:
             RequestTimeoutError: `timeout` passed; the outcome is unknown.
 
         """
-        session, places = self._bound()
+        session, places, _ = self._bound()
         files: list[BinaryIO] = []
         async with places:
+            self._refuse_if_closed()
             try:
                 async with session.request(
                     request.method,
                     URL(request.url, encoded=True),
-                    data=_form(request, files) if request.form else request.body,
+                    data=build_form(request, files) if request.form else request.body,
                     headers=request.headers,
                     timeout=_limits(timeout),
                     allow_redirects=False,
@@ -116,7 +122,7 @@ class AiohttpTransport:
                 ) as answer:
                     body = await answer.read()
             except _FAILURES as error:
-                raise _translation(error, request, timeout) from error
+                raise _translation(error, request, timeout) from _without_headers(error)
             finally:
                 for file in files:
                     file.close()
@@ -130,19 +136,21 @@ class AiohttpTransport:
         timeout: float | None,
     ) -> AsyncIterator[_AiohttpStream]:
         """Send one request and hand out the answer before its body is read."""
-        session, places = self._bound()
+        session, _, places = self._bound()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=timeout)
         async with places:
+            self._refuse_if_closed()
             try:
-                answer = await session.request(
-                    request.method,
-                    URL(request.url, encoded=True),
-                    headers=request.headers,
-                    timeout=limits,
-                    allow_redirects=False,
-                )
+                with anyio.fail_after(timeout):  # headers that drip in reset `sock_read`
+                    answer = await session.request(
+                        request.method,
+                        URL(request.url, encoded=True),
+                        headers=request.headers,
+                        timeout=limits,
+                        allow_redirects=False,
+                    )
             except _FAILURES as error:
-                raise _translation(error, request, timeout) from error
+                raise _translation(error, request, timeout) from _without_headers(error)
             try:
                 yield _AiohttpStream(request, answer, timeout)
             finally:
@@ -160,29 +168,47 @@ class AiohttpTransport:
         else:
             self._discard()
 
-    def _bound(self) -> tuple[aiohttp.ClientSession, asyncio.Semaphore]:
-        """Return the session of the running loop, made on first use."""
+    def _refuse_if_closed(self) -> None:
         if self._is_closed:
             raise ConfigurationError("This client is closed. Build a new one to go on.")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError(
-                "There is no asyncio event loop here (aiohttp needs one; trio will not do). "
-                "Await this from asyncio.run or anyio.run with the asyncio backend.",
-            ) from None
-        if self._session is None or self._places is None or loop is not self._loop:
+
+    def _bound(self) -> tuple[aiohttp.ClientSession, asyncio.Semaphore, asyncio.Semaphore]:
+        """Return what belongs to the running loop, made on first use."""
+        self._refuse_if_closed()
+        loop = _running_loop()
+        if (
+            self._session is None
+            or self._places is None
+            or self._stream_places is None
+            or loop is not self._loop
+        ):
+            if self._loop is not None and loop is not self._loop and self._loop.is_running():
+                raise ConfigurationError(
+                    "This client is in use by another running event loop. Build one client for "
+                    "each loop.",
+                )
             if self._discard is not None:
                 self._discard()
             self._loop = loop
             self._places = asyncio.Semaphore(_CONNECTIONS)
+            self._stream_places = asyncio.Semaphore(_STREAMS)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS + _STREAMS),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
             self._discard = weakref.finalize(self, _discard, self._session)
             self._keeper = _keeper(self._session)
-        return self._session, self._places
+        return self._session, self._places, self._stream_places
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "There is no asyncio event loop here (aiohttp needs one; trio will not do). "
+            "Await this from asyncio.run or anyio.run with the asyncio backend.",
+        ) from None
 
 
 class _AiohttpStream:
@@ -205,7 +231,7 @@ class _AiohttpStream:
             async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
                 yield chunk
         except _FAILURES as error:
-            raise _translation(error, self._request, self._timeout) from error
+            raise _translation(error, self._request, self._timeout) from _without_headers(error)
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
@@ -222,34 +248,6 @@ def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     )
 
 
-def _form(request: Request, files: list[BinaryIO]) -> aiohttp.FormData:
-    """Build a form anew for each try, with its files opened at their beginning."""
-    form = aiohttp.FormData(quote_fields=False)  # as browsers do: names stay readable
-    for part in request.form:
-        if isinstance(part, FilePart):
-            form.add_field(
-                part.name,
-                _content(part, files),
-                filename=part.filename,
-                content_type=part.content_type,
-            )
-        else:
-            form.add_field(part.name, part.value)
-    return form
-
-
-def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
-    if isinstance(part.source, bytes):
-        return part.source
-    try:
-        file = part.source.open("rb")
-    except OSError as error:
-        # A ValueError, like all else that keeps a request from being sent at all.
-        raise ValueError(f"a file cannot be read any more: {error}") from error
-    files.append(file)
-    return file
-
-
 def _translation(error: Exception, request: Request, timeout: float | None) -> TransportError:
     """Return this project's error for aiohttp's, by what is known of the delivery."""
     method, url = request.method, request.url
@@ -261,6 +259,16 @@ def _translation(error: Exception, request: Request, timeout: float | None) -> T
         return RequestTimeoutError(message, method=method, url=url)
     message = f"the connection broke ({_words(error)}); the outcome is unknown."
     return ConnectionLostError(message, method=method, url=url)
+
+
+def _without_headers(error: Exception) -> Exception:
+    """Take the request's headers, and so the API key, off an exception of aiohttp's."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        seen = error.request_info
+        bare = aiohttp.RequestInfo(seen.url, seen.method, CIMultiDictProxy(CIMultiDict()), seen.url)
+        error.request_info = bare
+        error.args = (bare, ())
+    return error
 
 
 def _words(error: BaseException) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    import os
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -19,14 +23,23 @@ class TextPart:
     value: str
 
 
+def stamp_of(facts: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file's content does."""
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+
 @attrs.frozen(slots=True)
 class FilePart:
-    """Hold one file of a multipart form; a path is opened anew for each attempt."""
+    """Hold one file of a multipart form; a path is opened anew for each attempt.
+
+    `stamp` is what the file was like when the call began: all tries must send the same.
+    """
 
     name: str
     filename: str
     content_type: str
     source: Path | bytes = attrs.field(repr=False)
+    stamp: tuple[int, ...] | None = None
 
     @property
     def size(self) -> int:

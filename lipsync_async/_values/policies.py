@@ -48,9 +48,11 @@ class RetryPolicy:
             `Retry-After` is obeyed.
         give_up_after: Seconds after the call began at which no new try is started;
             `None`: no limit.
-        slot_timeout: Seconds that a create waits for one of the account's slots when
-            the service answers `concurrency_limit_reached`. That waiting is no failure
-            and uses up neither `attempts` nor `give_up_after`. `None`: no limit.
+        slot_timeout: Seconds for which a create goes on asking for one of the account's
+            slots while the service answers `concurrency_limit_reached`. That is no
+            failure and uses up neither `attempts` nor `give_up_after`. The creates of a
+            client ask one at a time; waiting for one's turn does not count. `None`: no
+            limit.
 
     """
 

@@ -15,17 +15,22 @@ from lipsync_async import (
     Audio,
     AuthenticationError,
     ConnectError,
+    DecodeError,
     Generation,
     GenerationRequest,
     IgnoredOptionWarning,
     InvalidRequestError,
     Options,
+    PollPolicy,
     RequestTimeoutError,
     RetryPolicy,
+    ServerError,
     Status,
     UnprocessableError,
     Video,
 )
+from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._values.messages import Request, Response
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
 from tests.client.doors import INPUTS, ORDER, opened, order
@@ -194,14 +199,17 @@ async def test_file_beside_a_url(client_and_sandbox: Pair) -> None:
 
 
 async def test_vanished_file(client_and_sandbox: Pair, tmp_path: Path) -> None:
-    """A file that goes away between two tries is an error that keeps the key."""
+    """A file that goes away between two tries does not hide that the first may have worked."""
     client, sandbox = client_and_sandbox
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"a clip")
     sandbox.faults.add(Fault("status", method="POST", status=503))
     hasty = client.with_options(on_response=lambda _: clip.unlink())
-    with pytest.raises(ConnectError, match=re.escape(str(clip))) as caught:
+    with pytest.raises(ServerError) as caught:
         await order(hasty, input=[Video(file=clip), INPUTS[1]])
+    assert isinstance(caught.value.__cause__, ConnectError)
+    assert re.search(re.escape(str(clip)), str(caught.value.__cause__))
+    assert caught.value.may_have_worked
     assert caught.value.idempotency_key == keys_sent(sandbox)[0]
     assert len(sandbox.requests) == 1
 
@@ -286,3 +294,65 @@ async def test_a_refusal_tells_whether_an_earlier_try_may_have_worked(
         assert caught.value.may_have_worked is expected
         assert ("idempotency_key='my-key'" in str(caught.value)) is expected
         assert sandbox.jobs.created == int(expected)
+
+
+async def test_changed_file(tmp_path: Path) -> None:
+    """A file that changes between two tries is not sent: one key means one order."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a clip")
+    async with opened("sockets") as (client, sandbox):
+        sandbox.faults.add(Fault("status", method="POST", status=503))
+        hasty = client.with_options(on_response=lambda _: clip.write_bytes(b"another clip"))
+        with pytest.raises(ServerError) as caught:
+            await order(hasty, input=[Video(file=clip), INPUTS[1]])
+        assert "has changed since the call began" in str(caught.value.__cause__)
+        sandbox.requests.assert_count(1, method="POST")
+
+
+async def test_a_job_without_a_usable_id_is_no_refusal() -> None:
+    """An accepted order whose id cannot be used is an unreadable answer that keeps the key."""
+
+    async def answer(request: Request) -> Response:
+        return Response("POST", request.url, 201, {}, b'{"id": "", "status": "PENDING"}')
+
+    transport = MemoryTransport(answer, VirtualClock())
+    async with AsyncClient("key", transport=transport) as client:
+        with pytest.raises(DecodeError) as caught:
+            await order(client, idempotency_key="mine")
+    assert caught.value.may_have_worked
+    assert caught.value.generation is not None
+    assert "idempotency_key='mine'" in str(caught.value)
+
+
+async def test_leaving_a_run_names_its_job(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever ends a run, the job that goes on is named on the exception and in the log."""
+
+    def fail(_: Generation) -> None:
+        raise LookupError("mine")
+
+    async with opened("memory", progression="manual") as (client, sandbox):
+        with pytest.raises(LookupError) as caught:
+            await client.generations.run(**ORDER, on_update=fail)
+        (job,) = sandbox.jobs
+    assert job.id in caught.value.__notes__[0]
+    assert job.id in caplog.text
+
+
+async def test_hundreds_wait_for_slots_in_line() -> None:
+    """Far more creates than slots: all succeed, and refusals stay within the minute's requests."""
+    async with opened("memory", progression="time(60)", concurrency=3, creates_per_minute=60) as (
+        client,
+        sandbox,
+    ):
+        view = client.with_options(retry=RetryPolicy(), poll=PollPolicy())
+
+        async def run(late: float) -> None:
+            await client._exchange.transport.sleep(late)  # noqa: SLF001
+            await view.generations.run(**ORDER)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                tasks.start_soon(run, 10.0 * (number % 2))
+        assert sandbox.jobs.count("COMPLETED") == 50
+        refused = [entry for entry in sandbox.requests if entry.status == 429]
+        assert len(refused) <= 50 + 50

@@ -118,7 +118,17 @@ async def test_service_that_ignores_the_cursor() -> None:
     transport = MemoryTransport(answer, VirtualClock())
     async with AsyncClient("key", transport=transport) as client:
         found = [each.id async for each in client.generations.iter(page_size=1)]
-    assert found == ["a", "a"]
+    assert found == ["a"]
+
+
+async def test_iterating_and_deleting() -> None:
+    """The natural clean-up loop reaches every job, also across pages."""
+    async with opened("memory", progression="immediate") as (client, sandbox):
+        for _ in range(5):
+            await completed(client)
+        async for job in client.generations.iter(page_size=2):
+            await client.generations.delete(job.id)
+        assert len(sandbox.jobs) == 0
 
 
 async def test_delete(client_and_sandbox: Pair) -> None:

@@ -1,9 +1,11 @@
 """A client's life: built anywhere, used by several loops, closed or just left."""
 
+import asyncio
 import pickle
 import sys
 from importlib.metadata import version
 from textwrap import dedent
+from threading import Thread
 
 import anyio
 import pytest
@@ -19,7 +21,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
-from tests.client.doors import completed, order
+from tests.client.doors import completed, connect, order
 
 Pair = tuple[AsyncClient, Sandbox]
 
@@ -200,3 +202,23 @@ async def test_views(client_and_sandbox: Pair) -> None:
     assert repr(hasty) == repr(client)
     with pytest.raises(ConfigurationError, match="timeout: must be"):
         client.with_options(timeout=-1.0)
+
+
+@pytest.mark.anyio
+async def test_one_client_in_two_running_loops() -> None:
+    """A client that one loop is using tells another running loop so, and breaks nothing."""
+    async with Sandbox(seed=1, render=False) as sandbox, connect(sandbox) as client:
+        await client.generations.count()
+
+        found: list[BaseException] = []
+
+        def elsewhere() -> None:
+            with pytest.raises(ConfigurationError, match="another running event loop") as caught:
+                asyncio.run(client.generations.count())
+            found.append(caught.value)
+
+        thread = Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert len(found) == 1
+        assert await client.generations.count() == 0

@@ -241,8 +241,8 @@ async def test_waiters_leave_room(hours: Hours) -> None:
         on_response=lambda _: held.append(hours.client._exchange.held_looks),  # noqa: SLF001
     )
     async with anyio.create_task_group() as tasks:
-        for _ in range(120):
+        for _ in range(60):
             tasks.start_soon(partial(watching.generations.run, **ORDER))
-    assert hours.sandbox.jobs.count("COMPLETED") == 120
+    assert hours.sandbox.jobs.count("COMPLETED") == 60
     assert max(held) == 50
     assert hours.client._exchange.held_looks == 0  # noqa: SLF001

@@ -2,8 +2,7 @@ import json
 from http import HTTPStatus
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async.sandbox.faults import (
     Fault,
