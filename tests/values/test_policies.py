@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
 
@@ -65,6 +65,8 @@ def test_counts_and_factors_have_a_lowest_value(policy: Policy, name: str, lowes
 
 
 @given(st.floats())
+@example(1.0)
+@example(10.0)
 def test_a_look_is_held_for_one_to_ten_seconds(seconds: float) -> None:
     """What the service would refuse is refused here."""
     if 1 <= seconds <= 10:
