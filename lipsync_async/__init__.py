@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lipsync_async._async.client import (
         AsyncClient as AsyncClient,
     )
+    from lipsync_async._sync.client import (
+        Client as Client,
+    )
     from lipsync_async._values.inputs import (
         ActiveSpeaker as ActiveSpeaker,
         Audio as Audio,
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "_async.client",
+    "Client": "_sync.client",
     "ActiveSpeaker": "_values.inputs",
     "Audio": "_values.inputs",
     "DubParams": "_values.inputs",
@@ -140,6 +144,7 @@ __all__ = [
     "Audio",
     "AuthenticationError",
     "BadRequestError",
+    "Client",
     "ConcurrencyLimitError",
     "ConfigurationError",
     "ConflictError",

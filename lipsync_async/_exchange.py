@@ -7,7 +7,9 @@ in `_rules/retry.py`; here they meet the transport and its clock.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from inspect import isawaitable
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -51,7 +53,7 @@ class Settings:
         timeout: Seconds for one try of one request; `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
-        on_response: Is shown every answer, whatever its status.
+        on_response: Is shown every answer, whatever its status; awaited if need be.
 
     """
 
@@ -72,9 +74,7 @@ class Exchange:
 
     def __init__(self, transport: Transport, config: Config) -> None:
         self.transport = transport
-        self.in_flight: int = 0
-        self.held_looks: int = 0
-        self._line = Lock()
+        self._begin_anew()
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
         self._open_headers = {
@@ -82,6 +82,13 @@ class Exchange:
             "user-agent": f"lipsync-async/{__version__}",
         }
         self._key = config.api_key
+
+    def _begin_anew(self) -> None:
+        """Forget what was under way: at first, and in a forked child, where nothing is."""
+        self._process = os.getpid()
+        self.in_flight: int = 0
+        self.held_looks: int = 0
+        self._line = Lock()
 
     async def perform(
         self,
@@ -101,6 +108,8 @@ class Exchange:
             LipsyncError: The last try's error, with the create's idempotency key on it.
 
         """
+        if os.getpid() != self._process:
+            self._begin_anew()
         self.in_flight += 1
         try:
             return await self.insist(
@@ -183,7 +192,9 @@ class Exchange:
             timeout = self._seconds_for(request, settings, deadline)
             response = await self.transport.send(request, timeout=timeout)
             if settings.on_response is not None:
-                settings.on_response(response)
+                told = settings.on_response(response)
+                if isawaitable(told):
+                    await told
             if answers.is_success(response):
                 return call.read(response)
             target = _followed(response)

@@ -46,8 +46,8 @@ class AsyncClient:
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
-        on_response: Called with each raw answer (status, headers, body), retries and
-            looks included.
+        on_response: Called, and awaited if need be, with each raw answer (status,
+            headers, body), retries and looks included.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
 
@@ -113,7 +113,8 @@ class AsyncClient:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
             retry: How failed requests are tried again; `None`: as here.
             poll: How waiting looks after a job; `None`: as here.
-            on_response: Called with each raw answer; `None`: as here.
+            on_response: Called, and awaited if need be, with each raw answer; `None`: as
+                here.
 
         Raises:
             ConfigurationError: An argument cannot be used.

@@ -10,7 +10,6 @@ Source: contract section 13.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sized
 from enum import StrEnum
 from os import PathLike
@@ -39,6 +38,7 @@ from lipsync_async._rules.input_checks import input_item
 from lipsync_async._rules.option_checks import options
 from lipsync_async._rules.option_support import ignored_parts
 from lipsync_async._rules.segment_checks import segment_list
+from lipsync_async._rules.warning_place import warn
 from lipsync_async._values.inputs import DubParams, GenerationRequest
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 
@@ -105,7 +105,7 @@ def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
     if problems:
         raise InvalidRequestError(problems)
     for warning in request_warnings(request):
-        warnings.warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
+        warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
 def idempotency_key_problems(key: object) -> list[str]:

@@ -61,6 +61,8 @@ FLOORS = (
     Floor(("_exchange", "_part_file"), "one request, end to end; one file, whole or absent"),
     Floor(("_watch", "_download"), "waiting for jobs; fetching results"),
     Floor(("_async/",), "verbs, one file per resource"),
+    Floor(("_portal/",), "an event loop in a thread, for those who cannot await"),
+    Floor(("_sync/",), "the verbs once more, blocking; generated"),
     Floor(("__init__",), "the names that people import"),
     Floor(("cli/",), "the commands that people type"),
     Floor(("__main__",), "`python -m lipsync_async`"),
@@ -102,7 +104,12 @@ ANNEXES = (
 # Heavy or optional packages, and the only files that may import them: what users pay for
 # `import lipsync_async` is decided here.
 OUTSIDERS: Mapping[str, tuple[str, ...]] = {
-    "aiohttp": ("_transport/aiohttp", "_transport/aiohttp_forms", "sandbox/"),
+    "aiohttp": (
+        "_transport/aiohttp",
+        "_transport/aiohttp_forms",
+        "_transport/aiohttp_sessions",
+        "sandbox/",
+    ),
     "av": ("sandbox/media/",),
     "espeakng_loader": ("sandbox/media/",),
     "numpy": ("sandbox/media/",),

@@ -97,7 +97,11 @@ def resources(kind: type) -> dict[str, type]:
         return {}
     namespace = vars(sys.modules[kind.__module__])
     annotated = {name: namespace.get(text) for name, text in inspect.get_annotations(kind).items()}
-    return {name: found for name, found in annotated.items() if inspect.isclass(found)}
+    return {
+        name: found
+        for name, found in annotated.items()
+        if inspect.isclass(found) and not name.startswith("_")
+    }
 
 
 def _described(name: str, value: object, listed: set[object]) -> Iterator[str]:

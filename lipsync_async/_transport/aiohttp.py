@@ -11,10 +11,10 @@ out to be dead; it would do so to a DELETE as well, and is kept from it.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import warnings
 import weakref
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,6 +24,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from lipsync_async._transport.aiohttp_forms import build_form
+from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import Response
 from lipsync_async.errors import (
     ConfigurationError,
@@ -86,6 +87,7 @@ class AiohttpTransport:
         self._places: asyncio.Semaphore | None = None
         self._stream_places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
         self._discard: weakref.finalize[..., AiohttpTransport] | None = None
         self._is_closed = False
 
@@ -182,7 +184,7 @@ class AiohttpTransport:
             or self._stream_places is None
             or loop is not self._loop
         ):
-            if self._loop is not None and loop is not self._loop and self._loop.is_running():
+            if self._is_in_use_elsewhere(loop):
                 raise ConfigurationError(
                     "This client is in use by another running event loop. Build one client for "
                     "each loop.",
@@ -196,9 +198,26 @@ class AiohttpTransport:
                 connector=aiohttp.TCPConnector(limit=_CONNECTIONS + _STREAMS),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-            self._discard = weakref.finalize(self, _discard, self._session)
-            self._keeper = _keeper(self._session)
+            self._keeper = keeper_of(self._session)
+            self._process = os.getpid()
+            self._discard = weakref.finalize(
+                self,
+                discard,
+                self._session,
+                self._keeper,
+                loop,
+                self._process,
+            )
         return self._session, self._places, self._stream_places
+
+    def _is_in_use_elsewhere(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether another loop of this process is at work; a parent's is no matter."""
+        return (
+            self._loop is not None
+            and loop is not self._loop
+            and self._loop.is_running()
+            and self._process == os.getpid()
+        )
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
@@ -273,35 +292,3 @@ def _without_headers(error: Exception) -> Exception:
 
 def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-def _keeper(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
-    """Close the session with its loop, if nobody does so before.
-
-    `asyncio.run` and its like close the generators that are left when they end; a session
-    has no other way to learn of that, and would leave open sockets behind.
-    """
-
-    async def keep() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await session.close()
-
-    keeper = keep()
-    with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
-        keeper.asend(None).send(None)
-    return keeper
-
-
-def _discard(session: aiohttp.ClientSession) -> None:
-    """Drop a session that its loop can no longer close, without a word on the terminal."""
-    connector = session.connector
-    if connector is None:
-        return
-    session.detach()
-    with warnings.catch_warnings():
-        # "with Connector()" is deprecated, but the only way to close without a loop.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with connector:
-            pass

@@ -1,6 +1,7 @@
 """Sockets: every exception of aiohttp has its place, and waiting for one costs no timeout."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from lipsync_async import (
     RequestTimeoutError,
 )
 from lipsync_async._transport import aiohttp as sockets
-from lipsync_async._transport.aiohttp import _FAILURES, AiohttpTransport, _discard, _translation
+from lipsync_async._transport.aiohttp import _FAILURES, AiohttpTransport, _translation
+from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
@@ -230,9 +232,10 @@ def test_without_a_loop() -> None:
 def test_discarding_twice() -> None:
     """A session that was closed already is dropped without a word."""
 
-    async def closed_session() -> Any:
+    async def discard_twice() -> None:
         session = aiohttp.ClientSession()
-        await session.close()
-        return session
+        keeper = keeper_of(session)
+        for _ in range(2):
+            discard(session, keeper, asyncio.get_running_loop(), os.getpid())
 
-    _discard(asyncio.run(closed_session()))
+    asyncio.run(discard_twice())

@@ -1,0 +1,1 @@
+"""From blocking code into async code: one event loop in a thread of its own."""

@@ -1,0 +1,148 @@
+# Generated from lipsync_async/_async/client.py by lipsync_async/_tools/mirror.
+# Change that file, not this one, and run `nox -s regenerate`.
+
+"""The blocking client: where the account's settings and resources come together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lipsync_async._async.client import _UNSET, AsyncClient
+from lipsync_async._portal.mirror import Mirror, reflected
+from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._sync.generations import Generations
+from lipsync_async._sync.models import Models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from lipsync_async._async.client import _Unset
+    from lipsync_async._transport.protocol import Transport
+    from lipsync_async._values.messages import Response
+    from lipsync_async._values.policies import PollPolicy, RetryPolicy
+
+
+class Client(Mirror):
+    """Speak to the sync.so API from code that cannot await.
+
+    Use it as `with Client() as client`, or call `close` in the end. One client
+    serves any number of threads at once; its methods suit `executor.submit`. Each runs
+    in an event loop that the client keeps in a thread of its own, so it may be used
+    inside a running loop, too. A forked child may go on using the client.
+
+    Ctrl-C during a call cancels it, waits for its clean-up, and raises
+    `KeyboardInterrupt`; a second Ctrl-C does not wait. Callbacks are called in the
+    thread that waits.
+
+    Args:
+        api_key: The account's key; `None`: the environment's `SYNC_API_KEY`, read now.
+        base_url: Where the service is; `None`: the environment's `SYNC_BASE_URL`, or
+            `https://api.sync.so`. Plain http only to a loopback host.
+        timeout: Seconds for one try of one request (uploads get a second more for each
+            125,000 bytes of file); `None`: no limit.
+        retry: How failed requests are tried again.
+        poll: How waiting looks after a job.
+        on_response: Called, in the thread that waits, with each raw answer (status,
+            headers, body), retries and looks included.
+        transport: What carries the requests; `None`: sockets. The sandbox has one that
+            runs in memory, on a virtual clock.
+
+    Raises:
+        ConfigurationError: There is no key, or an argument cannot be used.
+
+    Example:
+        `with Client() as client: client.generations.get(job_id)`
+
+    Source: contract section 1.
+    """
+
+    generations: Generations
+    models: Models
+    _source: AsyncClient
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float | None = 60.0,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        on_response: Callable[[Response], object] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        portal = Portal()
+        self._reflect(
+            portal,
+            AsyncClient(
+                api_key,
+                base_url=base_url,
+                timeout=timeout,
+                retry=retry,
+                poll=poll,
+                on_response=at_caller("on_response", on_response),
+                transport=transport,
+            ),
+        )
+
+    def _reflect(self, portal: Portal, source: AsyncClient) -> None:
+        super()._reflect(portal, source)
+        self.generations = reflected(Generations, portal, source.generations)
+        self.models = reflected(Models, portal, source.models)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | _Unset | None = _UNSET,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        on_response: Callable[[Response], object] | None = None,
+    ) -> Self:
+        """Return a view of this client with other settings.
+
+        The view shares connections and account with this client; closing one closes both.
+
+        Args:
+            timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
+            retry: How failed requests are tried again; `None`: as here.
+            poll: How waiting looks after a job; `None`: as here.
+            on_response: Called, in the thread that waits, with each raw answer; `None`: as
+                here.
+
+        Raises:
+            ConfigurationError: An argument cannot be used.
+
+        Example:
+            `client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))`
+
+        """
+        return reflected(
+            type(self),
+            self._portal,
+            self._source.with_options(
+                timeout=timeout,
+                retry=retry,
+                poll=poll,
+                on_response=at_caller("on_response", on_response),
+            ),
+        )
+
+    def close(self) -> None:
+        """Close all connections; closing twice is fine. The client cannot be used again.
+
+        Calls that are under way in other threads end with `ConfigurationError`.
+        """
+        self._portal.close(self._source.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

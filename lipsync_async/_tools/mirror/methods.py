@@ -1,0 +1,225 @@
+"""One method of an async class, and the text of its blocking twin.
+
+The twin's signature and docstring are the source's own text with the renames applied, so
+that its layout and comments are the same. Its body is one call into the portal.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from textwrap import indent
+from typing import TYPE_CHECKING
+
+from lipsync_async._tools.mirror.annotations import Annotations, RefusedError, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lipsync_async._tools.mirror.tables import Tables
+
+Method = ast.FunctionDef | ast.AsyncFunctionDef
+
+_WIDTH = 100  # as ruff's `line-length`
+_INDENT = "    "
+
+
+@dataclass(frozen=True, slots=True)
+class MethodWriter:
+    """Write the twins of one module's methods.
+
+    Args:
+        source: The module's text.
+        annotations: Translates its types.
+        aliases: The module's own names for types.
+        tables: The renames.
+        fired: Gets each rename that was used.
+
+    """
+
+    source: str
+    annotations: Annotations
+    aliases: Mapping[str, ast.expr]
+    tables: Tables
+    fired: set[str]
+
+    def written(self, method: Method) -> str | None:
+        """Return the twin's text, indented for a class; `None`: it has none.
+
+        Raises:
+            RefusedError: The method is of a kind that no rule covers.
+
+        """
+        name = method.name
+        if name in self.tables.methods:
+            self.fired.add(name)
+            twin, body = self.tables.methods[name]
+            return self._assembled(method, twin, method.returns, body)
+        if name.startswith("_"):
+            return None
+        manager = _is_manager(method)
+        if method.decorator_list and not manager:
+            raise RefusedError(f"line {method.lineno}: {name} has a decorator that no rule covers")
+        if isinstance(method, ast.FunctionDef):
+            return self._view(method)
+        if manager:
+            return self._opened(method)
+        way = "iterate" if _yields(method) else "call"
+        returned = "" if method.returns is None else segment(self.source, method.returns)
+        keyword = "" if returned == "None" else "return "
+        body = self._call(f"{keyword}self._portal.{way}(", f"self._source.{name}", method, ")")
+        return self._assembled(method, name, method.returns, body)
+
+    def constructor(self, method: Method, source_class: str) -> str:
+        """Return the text of a constructor that builds the async object and reflects it."""
+        body = "portal = Portal()\n"
+        body += self._call("self._reflect(portal, ", source_class, method, ")")
+        return self._assembled(method, "__init__", method.returns, body)
+
+    def docstring(self, node: ast.AsyncFunctionDef | ast.FunctionDef | ast.ClassDef) -> str | None:
+        """Return a docstring's own text, quotes included, in the words of blocking code."""
+        first = node.body[0]
+        if not isinstance(first, ast.Expr) or ast.get_docstring(node) is None:
+            return None
+        return self.reworded(segment(self.source, first.value))
+
+    def reworded(self, text: str) -> str:
+        """Apply the renames of docstrings."""
+        for old, new in self.tables.words.items():
+            if old in text:
+                self.fired.add(old)
+                text = text.replace(old, new)
+        for old, new in self.annotations.classes.items():
+            text = re.sub(rf"\b{old}\b", new, text)
+        return text
+
+    def _view(self, method: ast.FunctionDef) -> str:
+        """Write a plain method; it returns another reflection of the same client."""
+        if method.returns is None or segment(self.source, method.returns) != "Self":
+            raise RefusedError(f"line {method.lineno}: {method.name} is neither async nor a view")
+        head = "return reflected(type(self), self._portal, "
+        body = self._call(head, f"self._source.{method.name}", method, ")")
+        return self._assembled(method, method.name, method.returns, body)
+
+    def _opened(self, method: ast.AsyncFunctionDef) -> str:
+        """Write a context manager, which must give out an iterator."""
+        returns = "" if method.returns is None else self.annotations.translated(method.returns)
+        given = re.fullmatch(r"Iterator\[(Iterator\[.*\])\]", returns)
+        if given is None:
+            raise RefusedError(f"line {method.lineno}: {method.name} gives out no async iterator")
+        body = self._call("return self._portal.open(", f"self._source.{method.name}", method, ")")
+        returned = f"AbstractContextManager[{given[1]}]"
+        return self._assembled(method, method.name, returned, body)
+
+    def _assembled(
+        self,
+        method: Method,
+        name: str,
+        returns: ast.expr | str | None,
+        body: str,
+    ) -> str:
+        if returns is None:
+            raise RefusedError(f"line {method.lineno}: {method.name} does not say what it returns")
+        if not isinstance(returns, str):
+            returns = self.annotations.translated(returns)
+        parts = [indent(self._signature(method, name, returns), _INDENT)]
+        docstring = self.docstring(method)
+        if docstring is not None:
+            parts.append(2 * _INDENT + docstring)  # its inner lines are indented already
+        return "\n".join([*parts, indent(body, 2 * _INDENT)])
+
+    def _signature(self, method: Method, name: str, returns: str) -> str:
+        parameters = list(self._parameters(method))
+        flat = f"def {name}({', '.join(text for text, _ in parameters)}) -> {returns}:"
+        if not _is_exploded(method) and len(_INDENT + flat) <= _WIDTH:
+            return flat
+        rows = [f"{_INDENT}{text},{comment}" for text, comment in parameters]
+        return "\n".join([f"def {name}(", *rows, f") -> {returns}:"])
+
+    def _parameters(self, method: Method) -> Iterator[tuple[str, str]]:
+        """Yield each parameter's text, and the comment that stands behind it."""
+        arguments = method.args
+        if arguments.vararg or arguments.kwarg:
+            raise RefusedError(f"line {method.lineno}: {method.name} takes any number of arguments")
+        positional = [*arguments.posonlyargs, *arguments.args]
+        missing: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
+        for number, (argument, default) in enumerate(
+            zip(positional, [*missing, *arguments.defaults], strict=True),
+            start=1,
+        ):
+            yield self._parameter(argument, default), self._comment(default or argument)
+            if number == len(arguments.posonlyargs):
+                yield "/", ""
+        if arguments.kwonlyargs:
+            yield "*", ""
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            yield self._parameter(argument, default), self._comment(default or argument)
+
+    def _parameter(self, argument: ast.arg, default: ast.expr | None) -> str:
+        if argument.annotation is None:
+            return argument.arg
+        text = f"{argument.arg}: {self.annotations.translated(argument.annotation)}"
+        return text if default is None else f"{text} = {segment(self.source, default)}"
+
+    def _comment(self, last: ast.expr | ast.arg) -> str:
+        line = self.source.splitlines()[(last.end_lineno or last.lineno) - 1]
+        rest = line[last.end_col_offset :]
+        return f"  #{rest.partition('#')[2]}" if rest.startswith(",") and "#" in rest else ""
+
+    def _call(self, head: str, function: str, method: Method, tail: str) -> str:
+        """Lay out a call inside another as the formatter would."""
+        arguments = list(self._arguments(method))
+        inner = f"{function}({', '.join(arguments)})"
+        if len(f"{2 * _INDENT}{head}{inner}{tail}") <= _WIDTH:
+            return f"{head}{inner}{tail}"
+        leading = [part for part in head.partition("(")[2].split(", ") if part]
+        rows = [f"{_INDENT}{part}," for part in leading]
+        if len(f"{3 * _INDENT}{inner},") <= _WIDTH:
+            rows.append(f"{_INDENT}{inner},")
+        else:
+            rows.append(f"{_INDENT}{function}(")
+            rows += [f"{2 * _INDENT}{argument}," for argument in arguments]
+            rows.append(f"{_INDENT}),")
+        return "\n".join([f"{head.partition('(')[0]}(", *rows, tail])
+
+    def _arguments(self, method: Method) -> Iterator[str]:
+        arguments = method.args
+        for argument in [*arguments.posonlyargs, *arguments.args][1:]:  # without `self`
+            yield self._passed_on(argument)
+        for argument in arguments.kwonlyargs:
+            yield f"{argument.arg}={self._passed_on(argument)}"
+
+    def _passed_on(self, argument: ast.arg) -> str:
+        """Let callbacks run in the caller's thread; their names and types must agree."""
+        is_callback = argument.annotation is not None and self._is_callable(argument.annotation)
+        if is_callback != argument.arg.startswith("on_"):
+            raise RefusedError(f"line {argument.lineno}: is {argument.arg} a callback?")
+        return f'at_caller("{argument.arg}", {argument.arg})' if is_callback else argument.arg
+
+    def _is_callable(self, annotation: ast.expr) -> bool:
+        names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+        behind = [self.aliases[name] for name in names & self.aliases.keys()]
+        return "Callable" in names or any(self._is_callable(alias) for alias in behind)
+
+
+def _is_exploded(method: Method) -> bool:
+    """Tell whether the source has a parameter on each line."""
+    every = [*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs]
+    return len({argument.lineno for argument in every}) == len(every) > 1
+
+
+def _is_manager(method: Method) -> bool:
+    return [ast.unparse(each) for each in method.decorator_list] == ["asynccontextmanager"]
+
+
+def _yields(method: Method) -> bool:
+    """Tell whether a function's own body yields."""
+    waiting: list[ast.AST] = list(method.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+    return False
