@@ -1,21 +1,23 @@
-"""Two doors to one service: sockets, and memory on a virtual clock.
+"""Three doors to one service: sockets, memory on a virtual clock, and the blocking client.
 
 Over sockets nothing may really wait, so clients there are quick: pauses of a millisecond.
-In memory clients keep the product's own patience, because virtual time costs nothing.
+In memory clients keep the product's own patience, because virtual time costs nothing. The
+blocking client goes over sockets, too; the tests see it as an async one.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 import anyio
 
-from lipsync_async import AsyncClient, Audio, Generation, PollPolicy, RetryPolicy, Video
+from lipsync_async import AsyncClient, Audio, Client, Generation, PollPolicy, RetryPolicy, Video
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.memory import MEMORY_URL
+from tests.client.awaited import awaited
 
-Door = Literal["memory", "sockets"]
+Door = Literal["memory", "sockets", "blocking"]
 
 INPUTS = (Video("https://media.example/clip.mp4"), Audio("https://media.example/speech.wav"))
 ORDER: dict[str, Any] = {"model": "lipsync-2", "input": INPUTS}
@@ -40,8 +42,19 @@ async def opened(door: Door, **settings: Any) -> AsyncIterator[tuple[AsyncClient
     """Run a sandbox that renders nothing, and a client that is connected to it."""
     clock = VirtualClock() if door == "memory" else None
     usual: dict[str, Any] = {"seed": 1, "render": False, "progression": "polls(2)", "clock": clock}
-    async with Sandbox(**usual | settings) as sandbox, connect(sandbox) as client:
+    async with Sandbox(**usual | settings) as sandbox, entered(door, sandbox) as client:
         yield client, sandbox
+
+
+def entered(
+    door: Door,
+    sandbox: Sandbox,
+    **settings: Any,
+) -> AbstractAsyncContextManager[AsyncClient]:
+    """Return what opens a client of the sandbox; the blocking one looks like an async one."""
+    if door != "blocking":
+        return connect(sandbox, **settings)
+    return awaited(Client(sandbox.api_key, base_url=sandbox.url, **_QUICK | settings))
 
 
 async def order(client: AsyncClient, **fields: Any) -> Generation:

@@ -53,9 +53,9 @@ async def test_thousand_looks_at_once(door: Door) -> None:
     assert "in_flight=0" in repr(client)
 
 
-async def test_in_flight(door: Door) -> None:
+async def test_in_flight(async_door: Door) -> None:
     """The repr tells how many calls are under way, of all views together."""
-    async with opened(door) as (client, sandbox):
+    async with opened(async_door) as (client, sandbox):
         sandbox.faults.add(Fault("hang", count=3))
         view = client.with_options(timeout=30.0)
         await cancel_when(
@@ -65,9 +65,9 @@ async def test_in_flight(door: Door) -> None:
         assert "in_flight=0" in repr(client)
 
 
-async def test_cancelled_requests_leave_the_client_usable(door: Door) -> None:
+async def test_cancelled_requests_leave_the_client_usable(async_door: Door) -> None:
     """Requests cancelled in the middle, anyio's way or asyncio's, take no place with them."""
-    async with opened(door, progression="manual") as (client, sandbox):
+    async with opened(async_door, progression="manual") as (client, sandbox):
         job = await order(client)
         sandbox.requests.clear()
         sandbox.faults.add(Fault("hang", count=220))
@@ -85,9 +85,9 @@ async def test_cancelled_requests_leave_the_client_usable(door: Door) -> None:
         assert (await client.generations.get(job.id)).id == job.id
 
 
-async def test_native_timeout_of_a_wait(door: Door) -> None:
+async def test_native_timeout_of_a_wait(async_door: Door) -> None:
     """`asyncio.timeout` around a wait ends the wait, and the job goes on."""
-    async with opened(door, progression="manual") as (client, sandbox):
+    async with opened(async_door, progression="manual") as (client, sandbox):
         job = await order(client)
         sandbox.faults.add(Fault("hang", method="GET"))
         with pytest.raises(TimeoutError):

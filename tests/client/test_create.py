@@ -235,9 +235,9 @@ async def test_upload_without_timeout(client_and_sandbox: Pair) -> None:
     assert sandbox.jobs.created == 1
 
 
-async def test_ignored_option_warns_at_the_callers_line(client_and_sandbox: Pair) -> None:
+async def test_ignored_option_warns_at_the_callers_line(async_client_and_sandbox: Pair) -> None:
     """What the service will ignore is a warning that shows the user's own line."""
-    client, _ = client_and_sandbox
+    client, _ = async_client_and_sandbox
     request = GenerationRequest(model="sync-3", input=INPUTS, options=Options(temperature=0.2))
     calls = (
         client.generations.create(request),

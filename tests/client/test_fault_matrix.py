@@ -19,7 +19,7 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from tests.client.doors import Door, connect, opened, order
+from tests.client.doors import Door, entered, opened, order
 from tests.client.troubles import Trouble, cases
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_one_trouble(
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
         sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=1))
-        async with connect(sandbox, **_settings(trouble, gives_up_after=10.0)) as client:
+        async with entered(door, sandbox, **_settings(trouble, gives_up_after=10.0)) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
         assert (type(error) if error else None) is trouble.outcome(door, lasts=False)
         assert sandbox.jobs.created == 1
@@ -132,7 +132,7 @@ async def test_lasting_trouble(
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
         sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=None))
-        async with connect(sandbox, **_settings(trouble, gives_up_after=0.12)) as client:
+        async with entered(door, sandbox, **_settings(trouble, gives_up_after=0.12)) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
             expected = trouble.outcome(door, lasts=True)
             assert (type(error) if error else None) is expected

@@ -121,9 +121,9 @@ async def test_updates_are_changes_only(door: Door, *, begins_with_id: bool) -> 
     assert seen == [*first, "PROCESSING", "COMPLETED"]
 
 
-async def test_async_on_update_is_awaited(client_and_sandbox: Pair) -> None:
+async def test_async_on_update_is_awaited(async_client_and_sandbox: Pair) -> None:
     """A coroutine function may take the updates; each is awaited before the next look."""
-    client, _ = client_and_sandbox
+    client, _ = async_client_and_sandbox
     seen: list[str] = []
 
     async def note(job: Generation) -> None:
@@ -148,9 +148,9 @@ async def test_raising_on_update_ends_the_wait_only(client_and_sandbox: Pair) ->
     assert sandbox.requests.count("DELETE") == 0
 
 
-async def test_cancellation_stops_the_wait_only(door: Door) -> None:
+async def test_cancellation_stops_the_wait_only(async_door: Door) -> None:
     """Who stops waiting changes nothing: the job goes on and can be waited for again."""
-    async with opened(door, progression="polls(4)") as (client, sandbox):
+    async with opened(async_door, progression="polls(4)") as (client, sandbox):
         created = await order(client)
         with anyio.CancelScope() as scope:
             await client.generations.wait_until_complete(

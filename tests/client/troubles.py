@@ -116,3 +116,4 @@ def cases() -> Iterator[tuple[Trouble, str, str]]:
             yield trouble, verb, "memory"
             if not trouble.is_slow:
                 yield trouble, verb, "sockets"
+                yield trouble, verb, "blocking"
