@@ -74,10 +74,13 @@ def _text(target: Path) -> str:
 
 def _difference(target: Path, expected: str | None) -> str:
     name = target.as_posix()
+    goal = f"{name} (as it should be)" if expected is not None else f"{name} (an orphan)"
     found = difflib.unified_diff(
         _text(target).splitlines(keepends=True),
         (expected or "").splitlines(keepends=True),
         fromfile=name,
-        tofile=f"{name} (as it should be)" if expected is not None else f"{name} (an orphan)",
+        tofile=goal,
     )
-    return "".join(found)
+    is_amiss = target.exists() is (expected is None)
+    # An empty file that is missing, or an orphan, has no lines to show.
+    return "".join(found) or (f"+++ {goal}\n" if is_amiss else "")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Names that cannot stand in blocking code.
-_ASYNC = re.compile(r"Async|Awaitable|Coroutine|Future$|Task$")
+_ASYNC = re.compile(r"Async|\b(?:asyncio|anyio)\b|Awaitable|Coroutine|(?:Future|Task)\b")
 
 
 class RefusedError(Exception):
@@ -56,8 +56,9 @@ class Annotations:
 
     def _union(self, node: ast.BinOp) -> str:
         """Write each alternative once: an awaited `None` and a plain one are the same."""
-        alternatives = [self.translated(part) for part in _alternatives(node)]
-        return " | ".join(dict.fromkeys(alternatives))
+        translated = " | ".join(self.translated(part) for part in _alternatives(node))
+        parts = _alternatives(ast.parse(translated, mode="eval").body)
+        return " | ".join(dict.fromkeys(segment(translated, part) for part in parts))
 
     def _generic(self, node: ast.Subscript) -> str:
         name = _name(node.value) or ""
@@ -70,18 +71,25 @@ class Annotations:
         """Take the text as it is, but for the types inside it."""
         text = segment(self.source, node)
         for child in reversed(list(_children(node))):
-            start = _offset(self.source, child) - _offset(self.source, node)
+            start = offset(self.source, child) - offset(self.source, node)
             end = start + len(segment(self.source, child))
             text = text[:start] + self.translated(child) + text[end:]
         return text
 
 
-def segment(source: str, node: ast.expr) -> str:
+def segment(source: str, node: ast.expr | ast.arg) -> str:
     """Return an expression's own text."""
     text = ast.get_source_segment(source, node)
     if text is None:
         raise RefusedError(f"line {node.lineno}: its text cannot be found")
     return text
+
+
+def offset(source: str, node: ast.expr | ast.arg) -> int:
+    """Return where an expression begins; Python counts a line's columns in bytes."""
+    *above, line = source.split("\n")[: node.lineno]
+    before = line.encode()[: node.col_offset].decode()
+    return sum(len(each) + 1 for each in above) + len(before)
 
 
 def _alternatives(node: ast.expr) -> list[ast.expr]:
@@ -108,11 +116,5 @@ def _name(node: ast.expr) -> str | None:
 def _hidden_name(node: ast.expr) -> str:
     """Return a name that the tables cannot translate: behind a dot, or quoted."""
     if isinstance(node, ast.Attribute):
-        return node.attr
+        return ast.unparse(node)
     return str(node.value) if isinstance(node, ast.Constant) else ""
-
-
-def _offset(source: str, node: ast.expr) -> int:
-    """Return where an expression begins; the sources are ASCII where types stand."""
-    lines = source.splitlines(keepends=True)
-    return sum(map(len, lines[: node.lineno - 1])) + node.col_offset

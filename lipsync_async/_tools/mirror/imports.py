@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from textwrap import indent
 from typing import TYPE_CHECKING
+
+from lipsync_async._tools.mirror.layout import INDENT, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,12 +34,15 @@ def import_text(
     typed = {name for each in [tree, *meanings] for name in _names(each)} - aliases.keys()
     needed = {name: home_of(name) for name in sorted(running | typed)}
     homes = {name: home for name, home in needed.items() if home is not None}
-    parts = ["from __future__ import annotations", "from typing import TYPE_CHECKING"]
-    parts += _blocks({name: home for name, home in homes.items() if name in running}, "")
-    blocks = [*_blocks({name: home for name, home in homes.items() if name not in running}, "    ")]
-    blocks[0] = f"if TYPE_CHECKING:\n{blocks[0]}"
-    named = [f"    {name} = {meaning}" for name, meaning in aliases.items()]
-    return "\n\n".join([*parts, *blocks, *filter(None, ["\n".join(named)])])
+    always = {name: home for name, home in homes.items() if name in running}
+    named = "\n".join(f"{INDENT}{name} = {meaning}" for name, meaning in aliases.items())
+    guarded = [*_blocks({name: homes[name] for name in homes.keys() - running}, INDENT), named]
+    guard = "\n\n".join(filter(None, guarded))
+    if guard:
+        always["TYPE_CHECKING"] = "typing"
+        guard = f"if TYPE_CHECKING:\n{guard}"
+    parts = ["from __future__ import annotations", *_blocks(always, ""), guard]
+    return "\n\n".join(filter(None, parts))
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -58,19 +64,21 @@ def _parameters(tree: ast.Module) -> Iterator[str]:
     yield from (node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
 
 
-def _blocks(homes: Mapping[str, str], indent: str) -> Iterator[str]:
+def _blocks(homes: Mapping[str, str], margin: str) -> Iterator[str]:
     """Yield the imports of the standard library, then those of this package."""
     for is_own in (False, True):
         chosen = {name: home for name, home in homes.items() if home.startswith(_PACKAGE) is is_own}
         if chosen:
-            yield "\n".join(indent + line for line in _statements(chosen))
+            yield indent("\n".join(_statements(chosen, WIDTH - len(margin))), margin)
 
 
-def _statements(homes: Mapping[str, str]) -> Iterator[str]:
+def _statements(homes: Mapping[str, str], width: int) -> Iterator[str]:
     yield from (f"import {name}" for name in sorted(homes) if homes[name] == "")
     for home in sorted(set(homes.values()) - {""}):
         names = sorted((name for name in homes if homes[name] == home), key=_rank)
-        yield f"from {home} import {', '.join(names)}"
+        flat = f"from {home} import {', '.join(names)}"
+        rows = "".join(f"{INDENT}{name},\n" for name in names)
+        yield flat if len(flat) <= width else f"from {home} import (\n{rows})"
 
 
 def _rank(name: str) -> tuple[int, str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from lipsync_async._tools.mirror.annotations import Annotations, RefusedError, segment
+from lipsync_async._tools.mirror.annotations import Annotations, RefusedError, offset, segment
+from lipsync_async._tools.mirror.layout import INDENT, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from lipsync_async._tools.mirror.tables import Tables
 
 Method = ast.FunctionDef | ast.AsyncFunctionDef
-
-_WIDTH = 100  # as ruff's `line-length`
-_INDENT = "    "
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,14 @@ class MethodWriter:
         body += self._call("self._reflect(portal, ", source_class, method, ")")
         return self._assembled(method, "__init__", method.returns, body)
 
-    def docstring(self, node: ast.AsyncFunctionDef | ast.FunctionDef | ast.ClassDef) -> str | None:
+    def docstring(self, node: Method | ast.ClassDef | ast.Module) -> str | None:
         """Return a docstring's own text, quotes included, in the words of blocking code."""
-        first = node.body[0]
-        if not isinstance(first, ast.Expr) or ast.get_docstring(node) is None:
-            return None
-        return self.reworded(segment(self.source, first.value))
+        match node.body:
+            case [ast.Expr(ast.Constant(str()) as docstring), *_]:
+                return self._reworded(segment(self.source, docstring))
+        return None
 
-    def reworded(self, text: str) -> str:
+    def _reworded(self, text: str) -> str:
         """Apply the renames of docstrings."""
         for old, new in self.tables.words.items():
             if old in text:
@@ -123,19 +121,21 @@ class MethodWriter:
             raise RefusedError(f"line {method.lineno}: {method.name} does not say what it returns")
         if not isinstance(returns, str):
             returns = self.annotations.translated(returns)
-        parts = [indent(self._signature(method, name, returns), _INDENT)]
+        # Inner lines of types, defaults and docstrings are indented already.
+        parts = [self._signature(method, name, returns)]
         docstring = self.docstring(method)
         if docstring is not None:
-            parts.append(2 * _INDENT + docstring)  # its inner lines are indented already
-        return "\n".join([*parts, indent(body, 2 * _INDENT)])
+            parts.append(2 * INDENT + docstring)
+        return "\n".join([*parts, indent(body, 2 * INDENT)])
 
     def _signature(self, method: Method, name: str, returns: str) -> str:
         parameters = list(self._parameters(method))
-        flat = f"def {name}({', '.join(text for text, _ in parameters)}) -> {returns}:"
-        if not _is_exploded(method) and len(_INDENT + flat) <= _WIDTH:
+        flat = f"{INDENT}def {name}({', '.join(text for text, _ in parameters)}) -> {returns}:"
+        has_rows = _is_exploded(method) or any(comment for _, comment in parameters)
+        if not has_rows and len(flat) <= WIDTH:
             return flat
-        rows = [f"{_INDENT}{text},{comment}" for text, comment in parameters]
-        return "\n".join([f"def {name}(", *rows, f") -> {returns}:"])
+        rows = [f"{2 * INDENT}{text},{comment}" for text, comment in parameters]
+        return "\n".join([f"{INDENT}def {name}(", *rows, f"{INDENT}) -> {returns}:"])
 
     def _parameters(self, method: Method) -> Iterator[tuple[str, str]]:
         """Yield each parameter's text, and the comment that stands behind it."""
@@ -157,30 +157,30 @@ class MethodWriter:
             yield self._parameter(argument, default), self._comment(default or argument)
 
     def _parameter(self, argument: ast.arg, default: ast.expr | None) -> str:
-        if argument.annotation is None:
-            return argument.arg
-        text = f"{argument.arg}: {self.annotations.translated(argument.annotation)}"
-        return text if default is None else f"{text} = {segment(self.source, default)}"
+        text, equals = argument.arg, "="
+        if argument.annotation is not None:
+            text, equals = f"{text}: {self.annotations.translated(argument.annotation)}", " = "
+        return text if default is None else f"{text}{equals}{segment(self.source, default)}"
 
     def _comment(self, last: ast.expr | ast.arg) -> str:
-        line = self.source.splitlines()[(last.end_lineno or last.lineno) - 1]
-        rest = line[last.end_col_offset :]
-        return f"  #{rest.partition('#')[2]}" if rest.startswith(",") and "#" in rest else ""
+        end = offset(self.source, last) + len(segment(self.source, last))
+        rest = self.source[end:].partition("\n")[0].lstrip(", ")
+        return f"  {rest}" if rest.startswith("#") else ""
 
     def _call(self, head: str, function: str, method: Method, tail: str) -> str:
         """Lay out a call inside another as the formatter would."""
         arguments = list(self._arguments(method))
         inner = f"{function}({', '.join(arguments)})"
-        if len(f"{2 * _INDENT}{head}{inner}{tail}") <= _WIDTH:
+        if len(f"{2 * INDENT}{head}{inner}{tail}") <= WIDTH:
             return f"{head}{inner}{tail}"
         leading = [part for part in head.partition("(")[2].split(", ") if part]
-        rows = [f"{_INDENT}{part}," for part in leading]
-        if len(f"{3 * _INDENT}{inner},") <= _WIDTH:
-            rows.append(f"{_INDENT}{inner},")
+        rows = [f"{INDENT}{part}," for part in leading]
+        if len(f"{3 * INDENT}{inner},") <= WIDTH:
+            rows.append(f"{INDENT}{inner},")
         else:
-            rows.append(f"{_INDENT}{function}(")
-            rows += [f"{2 * _INDENT}{argument}," for argument in arguments]
-            rows.append(f"{_INDENT}),")
+            rows.append(f"{INDENT}{function}(")
+            rows += [f"{2 * INDENT}{argument}," for argument in arguments]
+            rows.append(f"{INDENT}),")
         return "\n".join([f"{head.partition('(')[0]}(", *rows, tail])
 
     def _arguments(self, method: Method) -> Iterator[str]:
@@ -198,9 +198,9 @@ class MethodWriter:
         return f'at_caller("{argument.arg}", {argument.arg})' if is_callback else argument.arg
 
     def _is_callable(self, annotation: ast.expr) -> bool:
-        names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
-        behind = [self.aliases[name] for name in names & self.aliases.keys()]
-        return "Callable" in names or any(self._is_callable(alias) for alias in behind)
+        words = set(re.findall(r"\w+", ast.unparse(annotation)))  # dotted and quoted ones, too
+        behind = [self.aliases[word] for word in words & self.aliases.keys()]
+        return "Callable" in words or any(self._is_callable(alias) for alias in behind)
 
 
 def _is_exploded(method: Method) -> bool:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lipsync_async._tools.mirror.annotations import Annotations
+from lipsync_async._tools.mirror.annotations import Annotations, RefusedError
 from lipsync_async._tools.mirror.imports import import_text
 from lipsync_async._tools.mirror.methods import MethodWriter
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _PACKAGE = "lipsync_async"
 _HEADER = """\
 # Generated from lipsync_async/_async/{name}.py by lipsync_async/_tools/mirror.
-# Change that file, not this one, and run `nox -s regenerate`.
-"""
+# Change that file, not this one, and run `nox -s regenerate`."""
 # Where the names live that only blocking code knows.
 _TWINS = {
     "AbstractContextManager": "contextlib",
@@ -104,10 +103,8 @@ class _ModuleWriter:
 
     def text(self) -> str:
         """Return the twin's whole text."""
-        first = self.module.tree.body[0]
-        docstring = ast.get_source_segment(self.module.source, first) or ""
-        header = _HEADER.format(name=self.module.name)
-        parts = [f"{header}\n{self._methods.reworded(docstring)}"]
+        parts = [_HEADER.format(name=self.module.name)]
+        parts += filter(None, [self._methods.docstring(self.module.tree)])
         classes = [self._class(node) for node in self._mirrored]
         if classes:
             aliases = self._used_aliases("\n".join(classes))
@@ -117,7 +114,7 @@ class _ModuleWriter:
 
     def _class(self, node: ast.ClassDef) -> str:
         twin = self._twins[node.name]
-        bases = ", ".join(self._twins[ast.unparse(base)] for base in node.bases) or "Mirror"
+        bases = ", ".join(map(self._annotations.translated, node.bases)) or "Mirror"
         resources = _resources(node, self._twins)
         parts = [f"class {twin}({bases}):"]
         docstring = self._methods.docstring(node)
@@ -128,11 +125,12 @@ class _ModuleWriter:
         functions = [
             each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
         ]
+        texts: list[str | None] = []
         if resources:
-            (constructor,) = (each for each in functions if each.name == "__init__")
-            parts.append("\n" + self._methods.constructor(constructor, node.name))
-            parts.append("\n" + _reflection(node.name, resources, self._twins))
-        texts = [self._methods.written(each) for each in functions]
+            constructors = [each for each in functions if each.name == "__init__"]
+            texts += [self._methods.constructor(each, node.name) for each in constructors]
+            texts.append(_reflection(node.name, resources, self._twins))
+        texts += [self._methods.written(each) for each in functions]
         return "\n".join([*parts, *("\n" + text for text in texts if text is not None)])
 
     def _used_aliases(self, text: str) -> dict[str, str]:
@@ -149,8 +147,10 @@ class _ModuleWriter:
         if source in self._tables.classes:
             return self._tables.classes[source][1]
         if source in self._homes:
-            folder = "_async" if source == name else "_sync"
-            return f"{_PACKAGE}.{folder}.{self._homes[source]}"
+            home = self._homes[source]
+            if source == name:
+                return f"{_PACKAGE}._async.{home}"
+            return None if home == self.module.name else f"{_PACKAGE}._sync.{home}"
         if name in _own_names(self.module.tree):
             return f"{_PACKAGE}._async.{self.module.name}"
         return _TWINS.get(name) or _origins(self.module.tree).get(name)
@@ -170,15 +170,28 @@ def _aliases(tree: ast.Module) -> dict[str, ast.expr]:
 
 
 def _resources(node: ast.ClassDef, twins: Mapping[str, str]) -> dict[str, str]:
-    """Return the annotated attributes that hold other async objects."""
-    return {
-        each.target.id: each.annotation.id
-        for each in node.body
-        if isinstance(each, ast.AnnAssign)
-        and isinstance(each.target, ast.Name)
-        and isinstance(each.annotation, ast.Name)
-        and each.annotation.id in twins
-    }
+    """Return the annotated attributes that hold other async objects.
+
+    Raises:
+        RefusedError: The class has something, besides methods, that its twin would lack.
+
+    """
+    resources: dict[str, str] = {}
+    lost: list[ast.expr | ast.stmt] = [
+        *node.decorator_list,
+        *(each.value for each in node.keywords),
+    ]
+    for each in node.body:
+        match each:
+            case ast.AnnAssign(ast.Name(name), ast.Name(kind), value=None) if kind in twins:
+                resources[name] = kind
+            case ast.Expr() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                pass
+            case _:
+                lost.append(each)
+    if lost:
+        raise RefusedError(f"line {lost[0].lineno}: {node.name} has what no rule covers")
+    return resources
 
 
 def _reflection(source: str, resources: Mapping[str, str], twins: Mapping[str, str]) -> str:

@@ -1,0 +1,230 @@
+"""The two faces, compared by introspection: what one can do, the other can.
+
+Nothing here knows the generator; what may differ is listed below, and nothing else may.
+"""
+
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from lipsync_async import AsyncClient, Client, _async, _sync
+from lipsync_async._portal.mirror import Mirror
+
+NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
+ANNOTATIONS = {
+    "AsyncGenerator[Generation, None]": "Generator[Generation, None, None]",
+    "AsyncIterator[AsyncIterator[Generation]]": "AbstractContextManager[Iterator[Generation]]",
+}
+# In docstrings, besides `await`, `async with` and the client's name.
+SENTENCES = {
+    "The verbs, async: one": "The verbs, blocking: one",
+    "The async client: where": "The blocking client: where",
+    "API from asyncio code.": "API from code that cannot await.",
+    "or call `aclose` in the end.": "or call `close` in the end.",
+    "serves any number of tasks of one event loop at once. It may be built anywhere, and\n"
+    "used by several `asyncio.run` calls in a row.\n": (
+        "serves any number of threads at once; its methods suit `executor.submit`. Each runs\n"
+        "in an event loop that the client keeps in a thread of its own, so it may be used\n"
+        "inside a running loop, too. A forked child may go on using the client.\n\n"
+        "Ctrl-C during a call cancels it, waits for its clean-up, and raises\n"
+        "`KeyboardInterrupt`; a second Ctrl-C does not wait. Callbacks are called in the\n"
+        "thread that waits.\n"
+    ),
+    "Called, and awaited if need be, with": "Called, in the thread that waits, with",
+    "The client cannot be used again.": (
+        "The client cannot be used again.\n\n"
+        "Calls that are under way in other threads end with `ConfigurationError`."
+    ),
+    "by timeout or cancellation,": "by timeout or Ctrl-C,",
+}
+ASYNC_NAMES = {"__aenter__", "__aexit__", "__aiter__", "__anext__", "__await__"}
+BLOCKING_NAMES = {"__enter__", "__exit__", "__iter__", "__next__", "__len__", "__call__"}
+
+
+def resources(kind: type) -> dict[str, type]:
+    """Return the classes of the public attributes that a class declares."""
+    namespace = vars(sys.modules[kind.__module__])
+    declared = inspect.get_annotations(kind).items()
+    return {name: namespace[text] for name, text in declared if not name.startswith("_")}
+
+
+def pairs(source: type, mirror: type) -> Iterator[tuple[type, type]]:
+    """Yield a class with its twin, then those of its resources and parents."""
+    yield source, mirror
+    twins = resources(mirror)
+    for name, kind in resources(source).items():
+        yield from pairs(kind, twins[name])
+    for parent, twin in zip(source.__bases__, mirror.__bases__, strict=True):
+        if twin is not Mirror:
+            yield from pairs(parent, twin)
+
+
+PAIRS = list(pairs(AsyncClient, Client))
+of_each_pair = pytest.mark.parametrize(
+    ("source", "mirror"),
+    PAIRS,
+    ids=[mirror.__name__ for _, mirror in PAIRS],
+)
+
+
+def names(kind: type) -> set[str]:
+    """Return what users can reach of a class, special methods included."""
+    special = ASYNC_NAMES | BLOCKING_NAMES
+    return {name for name in dir(kind) if name in special or not name.startswith("_")}
+
+
+def functions() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
+    """Yield what users can call, by its full name: the constructor, and each method."""
+    yield "Client.__init__", AsyncClient.__init__, Client.__init__
+    for source, mirror in PAIRS:
+        for name in sorted(names(source)):
+            twin = NAMES.get(name, name)
+            yield f"{mirror.__name__}.{twin}", getattr(source, name), getattr(mirror, twin)
+
+
+FUNCTIONS = list(functions())
+of_each_function = pytest.mark.parametrize(
+    ("function", "twin"),
+    [(function, twin) for _, function, twin in FUNCTIONS],
+    ids=[name for name, _, _ in FUNCTIONS],
+)
+
+
+def docstring(thing: object) -> str:
+    """Return a thing's own docstring, without indentation."""
+    return inspect.cleandoc(thing.__doc__ or "")
+
+
+def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
+    """Yield the modules of both faces, and the packages that hold them."""
+    yield _async, _sync
+    for name in (f"{_sync.__name__}.{each.name}" for each in pkgutil.iter_modules(_sync.__path__)):
+        yield import_module(name.replace("._sync.", "._async.")), import_module(name)
+
+
+# All that has a docstring.
+ALL = [*modules(), *PAIRS, *((function, twin) for _, function, twin in FUNCTIONS)]
+
+
+def test_every_class_of_the_mirror_is_compared() -> None:
+    """What the blocking modules define is what users reach from the client."""
+    defined = {
+        thing
+        for _, module in modules()
+        for thing in vars(module).values()
+        if getattr(thing, "__module__", None) == module.__name__
+    }
+    assert defined == {mirror for _, mirror in PAIRS}
+
+
+@of_each_pair
+def test_both_offer_the_same_names(source: type, mirror: type) -> None:
+    """Methods, special ones included, and declared resources."""
+    assert {NAMES.get(name, name) for name in names(source)} == names(mirror)
+    declared = {name: kind.__name__ for name, kind in resources(source).items()}
+    twins = {name: f"Async{kind.__name__}" for name, kind in resources(mirror).items()}
+    assert twins == declared
+    assert mirror.__name__ == source.__name__.removeprefix("Async")
+
+
+@of_each_function
+def test_both_take_the_same_arguments(
+    function: Callable[..., Any],
+    twin: Callable[..., Any],
+) -> None:
+    """Names, kinds, order and defaults are equal."""
+    expected, found = (
+        [
+            (each.name, each.kind, each.default)
+            for each in inspect.signature(one).parameters.values()
+        ]
+        for one in (function, twin)
+    )
+    assert found == expected
+
+
+@of_each_function
+def test_both_speak_of_the_same_types(
+    function: Callable[..., Any],
+    twin: Callable[..., Any],
+) -> None:
+    """Only iterators and context managers are others."""
+    expected = {
+        name: ANNOTATIONS.get(text, text)
+        for name, text in inspect.get_annotations(function).items()
+    }
+    assert inspect.get_annotations(twin) == expected
+
+
+def test_callbacks_of_the_mirror_are_plain() -> None:
+    """Nobody could await what they return; the alias is known to type checkers only."""
+    sources = [inspect.getsource(module) for both in modules() for module in both]
+    assert [found for source in sources for found in re.findall(r"OnUpdate = (.*)", source)] == [
+        "Callable[[Generation], Awaitable[None] | None]",
+        "Callable[[Generation], None]",
+    ]
+
+
+@pytest.mark.parametrize(("source", "mirror"), ALL)
+def test_both_say_the_same(source: object, mirror: object) -> None:
+    """Docstrings of modules, classes and methods differ in listed sentences only."""
+    expected = docstring(source)
+    for old, new in SENTENCES.items():
+        expected = expected.replace(old, new)
+    expected = re.sub(r"\bawait |\basync (?=with )", "", expected)
+    assert docstring(mirror) == expected.replace("AsyncClient", "Client")
+
+
+def test_every_listed_difference_exists() -> None:
+    """The lists above do not excuse what is gone."""
+    texts = {
+        text for _, function, _ in FUNCTIONS for text in inspect.get_annotations(function).values()
+    }
+    assert set(ANNOTATIONS) - texts == set()
+    everything = "\n".join(docstring(source) for source, _ in ALL)
+    assert [sentence for sentence in SENTENCES if sentence not in everything] == []
+
+
+@of_each_pair
+def test_the_mirror_has_nothing_async(source: type, mirror: type) -> None:
+    """No coroutine function, no async generator, no async protocol, nothing to await."""
+    defined = inspect.getmembers(mirror, inspect.isfunction)
+    asynchronous = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    assert [name for name, each in defined if any(ask(each) for ask in asynchronous)] == []
+    assert ASYNC_NAMES & set(dir(mirror)) == set()
+
+
+def test_the_mirror_speaks_of_nothing_async() -> None:
+    """Neither its types nor its docstrings send users to asyncio."""
+    types = [text for *_, twin in FUNCTIONS for text in inspect.get_annotations(twin).values()]
+    told = [docstring(twin) for _, twin in ALL]
+    words = re.compile(r"\bawait |\basync |\baclose|\basyncio\b|\bAsync|Awaitable|Coroutine")
+    assert [text for text in [*types, *told] if words.search(text)] == []
+
+
+def shape(thing: object) -> dict[str, Any]:
+    """Return the kind of each public attribute that an object has, and of theirs."""
+    return {
+        name: (type(value).__name__, shape(value))
+        for name, value in vars(thing).items()
+        if not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [(AsyncClient, "Async"), (Client, "")])
+def test_instances_hold_the_same(kind: type[AsyncClient | Client], prefix: str) -> None:
+    """Clients and views have the resources that their classes declare, and nothing else."""
+    client = kind("key", base_url="http://127.0.0.1:9")
+    expected: dict[str, Any] = {
+        "generations": (f"{prefix}Generations", {}),
+        "models": (f"{prefix}Models", {}),
+    }
+    assert shape(client) == expected
+    assert shape(client.with_options(timeout=5.0)) == expected
