@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import repeat
@@ -42,20 +40,6 @@ _REQUESTS = {
 }
 # Only this concurrency has targets; the others are told for information.
 _JUDGED = 100
-
-
-@pytest.fixture(scope="module")
-def base_url() -> Iterator[str]:
-    """Run the server in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.server"]
-    with subprocess.Popen(  # noqa: S603 - our own words
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as server:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        server.communicate()
 
 
 @pytest.mark.parametrize("concurrency", _REQUESTS)

@@ -1,7 +1,9 @@
-"""Collect `bench_*.py`, which the tests' run does not see, and print the ratios at the end."""
+"""Collect `bench_*.py`, which the tests' run does not see, serve them, and print the ratios."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from benchmarks.ratios import Ratio, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _RATIOS = pytest.StashKey[list[Ratio]]()
@@ -42,3 +44,17 @@ def pytest_terminal_summary(
 def report(pytestconfig: pytest.Config) -> Callable[[Ratio], None]:
     """Add a line to the table."""
     return pytestconfig.stash[_RATIOS].append
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    """Run the server in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.server"]
+    with subprocess.Popen(  # noqa: S603 - our own words
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.communicate()

@@ -1,27 +1,30 @@
-"""Three ways to get a generation, each as its makers would have it.
+"""The ways to get a generation, each as its makers would have it.
 
 `raw` is the least that an asyncio program can do: one aiohttp session, orjson, and the
-same decoding as ours. `peer` is the service's official client with its defaults.
+same decoding as ours. `peer` is the service's official client with its defaults. Both
+`ours` and `peer` come in async and in blocking.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
-from sync import AsyncSync
+from sync import AsyncSync, Sync
 
-from lipsync_async import AsyncClient, Generation
+from lipsync_async import AsyncClient, Client, Generation
 from lipsync_async._rules.codec import decode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     Get = Callable[[str], Awaitable[Any]]
     Opponent = Callable[[str], AbstractAsyncContextManager[Get]]
+    BlockingGet = Callable[[str], Any]
+    BlockingOpponent = Callable[[str], AbstractContextManager[BlockingGet]]
 
 _CONNECTIONS = 100  # as many as our own pool has
 
@@ -56,4 +59,21 @@ async def peer(base_url: str) -> AsyncIterator[Get]:
     await client._client_wrapper.httpx_client.httpx_client.aclose()  # noqa: SLF001
 
 
+@contextmanager
+def blocking_ours(base_url: str) -> Iterator[BlockingGet]:
+    """Build this project's blocking client with its defaults."""
+    with Client("key", base_url=base_url) as client:
+        yield client.generations.get
+
+
+@contextmanager
+def blocking_peer(base_url: str) -> Iterator[BlockingGet]:
+    """Build `syncsdk`'s blocking client as its README does; only the address is another."""
+    client = Sync(api_key="key", base_url=base_url)
+    yield client.generations.get
+    # It has no way of its own to close its connections.
+    client._client_wrapper.httpx_client.httpx_client.close()  # noqa: SLF001
+
+
 OPPONENTS: dict[str, Opponent] = {"raw": raw, "ours": ours, "peer": peer}
+BLOCKING_OPPONENTS: dict[str, BlockingOpponent] = {"ours": blocking_ours, "peer": blocking_peer}
