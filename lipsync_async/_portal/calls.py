@@ -11,7 +11,6 @@ its clean-up and goes on its way. A second interruption gives up the clean-up.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from inspect import iscoroutine
 from queue import SimpleQueue
@@ -24,6 +23,7 @@ from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextvars import Context
     from types import FrameType
 
     from lipsync_async._portal.loop_thread import LoopThread
@@ -62,15 +62,15 @@ class Errand:
                 f"{self._function!r} returned a coroutine, which the blocking client cannot "
                 "await. Pass a plain function, or use AsyncClient.",
             )
-        thread.submit(self._settle, result, failure)
+        thread.offer(self._settle, result, failure)  # if it was stopped, the end is on its way
 
     def _settle(self, result: object, failure: Exception | None) -> None:
         if not self.reply.done():
             self.reply.set_result((result, failure))
 
 
-# The next item; or the task, when it has ended; or `None`, when there never was one.
-Answer: TypeAlias = "Item | asyncio.Task[Any] | None"
+# The next item; or the task, when it has ended.
+Answer: TypeAlias = "Item | asyncio.Task[Any]"
 Message: TypeAlias = "Errand | Answer"
 
 
@@ -94,7 +94,7 @@ class Call:
         self.is_over: bool = False
         self._work = work
         self._messages: SimpleQueue[Message] = SimpleQueue()
-        self._context = copy_context()
+        self._context: Context | None = copy_context()
         self._context.run(self._mark, caller)
         self._task: asyncio.Task[Any] | None = None
         self._is_begun = False
@@ -140,18 +140,16 @@ class Call:
             interruption: What ended the wait; gets the notes.
 
         """
-        is_running = self._is_begun and not self.is_over and not self.thread.is_elsewhere
-        self.is_over = True  # a second interruption does not wait
-        if not is_running:
+        has_ended, self.is_over = self.is_over, True  # a second interruption does not wait
+        if not self._is_begun:
             self._work.close()
+        if not self._is_begun or has_ended or self.thread.is_elsewhere:
             return
-        with suppress(ConfigurationError):  # whoever stopped the thread has cancelled it
-            self.thread.submit(self._cancel)
+        self.thread.offer(self._cancel)  # whoever stopped the thread has cancelled it
         while isinstance(message := self._received(), Item):
             pass
-        if message is not None:
-            for note in _remains(message):
-                interruption.add_note(note)
+        for note in _remains(message):
+            interruption.add_note(note)
 
     async def run_at_caller(
         self,
@@ -193,20 +191,27 @@ class Call:
             if isinstance(message, Errand):
                 message.run(self.thread)
                 continue
-            self.is_over = self.is_over or not isinstance(message, Item)
+            if not isinstance(message, Item):
+                self.is_over = True
+                self._task = None  # it holds the context, which holds this call
             return message
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._work, context=self._context)
-        self._task.add_done_callback(self._messages.put, context=self._context)
+        context, self._context = self._context, None
+        self._task = asyncio.get_running_loop().create_task(self._work, context=context)
+        self._task.add_done_callback(self._messages.put, context=context)
 
     def _cancel(self) -> None:
         """Make sure that an end comes, even if an interruption has swallowed the first."""
-        if self._task is None or self._task.done():
-            self._messages.put(self._task)
+        if self._context is not None:  # it was never begun
+            self._begin()
+        task = self._task
+        if task is None:  # the end has come already
+            return
+        if task.done():
+            self._messages.put(task)
         else:
-            self._task.cancel()
+            task.cancel()
 
 
 def current_call() -> Call:
@@ -227,9 +232,7 @@ def result_of(answer: Answer) -> Any:
             raise answer.error
         return answer.value
     try:
-        if answer is not None:
-            return answer.result()
-        notes = []
+        return answer.result()
     except asyncio.CancelledError as error:
         notes = list(getattr(error, "__notes__", []))
     closed = ConfigurationError("The client was closed while this call was under way.")

@@ -11,7 +11,7 @@ import asyncio
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lipsync_async._portal.calls import Call, Item, result_of
+from lipsync_async._portal.calls import Call, Item, current_call, result_of
 from lipsync_async._portal.tracebacks import shorten
 from lipsync_async.errors import ConfigurationError
 
@@ -79,13 +79,13 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
             return False
         if error is None or isinstance(error, (GeneratorExit, StopIteration)):
             # The latter two cannot be raised in a coroutine.
-            self._end(_STOP)
+            self._end(call, _STOP)
             return False
         if not isinstance(error, Exception):
             call.leave(error)
             return False
         try:
-            self._end(error)
+            self._end(call, error)
         except Exception as raised:
             if raised is not error:
                 raise
@@ -93,26 +93,21 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
             return False
         return True
 
-    def _end(self, demand: object) -> None:
-        if self._call is None:
-            return
+    def _end(self, call: Call, demand: object) -> None:
         try:
-            answer = self._call.ask(self._demands.put_nowait, demand)
+            answer = call.ask(self._demands.put_nowait, demand)
         except ConfigurationError:  # the client was closed: everything is cleaned up already
             return
         _settled(answer)
 
     async def _serve(self) -> None:
+        send = current_call().send
         async with self._manager as items:
-            self._send(Item())
+            send(Item())
             while (demand := await self._demands.get()) is not _STOP:
                 if isinstance(demand, BaseException):
                     raise demand
-                self._send(await _step(items))
-
-    def _send(self, item: Item) -> None:
-        if self._call is not None:
-            self._call.send(item)
+                send(await _step(items))
 
 
 def iterate(opened: Opened[T]) -> Generator[T, None, None]:

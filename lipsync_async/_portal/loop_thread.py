@@ -17,6 +17,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from anyio.lowlevel import checkpoint
+
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopped = asyncio.Event()
         self.is_stopped: bool = False
 
     @property
@@ -50,7 +53,18 @@ class LoopThread:
         """Let the loop call something; calls are made in the order of their submission.
 
         Raises:
-            ConfigurationError: The loop has been stopped, or is the parent process's.
+            ConfigurationError: The loop has been stopped, is the parent process's, or
+                cannot be started.
+
+        """
+        if not self.offer(callback, *arguments):
+            raise ConfigurationError("This client is closed. Build a new one to go on.")
+
+    def offer(self, callback: Callable[..., object], *arguments: object) -> bool:
+        """Do as `submit`, but only tell whether the loop has not been stopped.
+
+        Raises:
+            ConfigurationError: The loop is the parent process's, or cannot be started.
 
         """
         if self.is_elsewhere:
@@ -60,10 +74,11 @@ class LoopThread:
             )
         with self._lock:
             if self.is_stopped:
-                raise ConfigurationError("This client is closed. Build a new one to go on.")
+                return False
             if self._loop is None:
-                self._start()
-            self._loop.call_soon_threadsafe(callback, *arguments)  # type: ignore[union-attr] # just started
+                self._loop = self._started()
+            self._loop.call_soon_threadsafe(callback, *arguments)
+            return True
 
     def stop(self) -> None:
         """Cancel every task, wait for their clean-up and end the thread; twice is fine."""
@@ -73,32 +88,45 @@ class LoopThread:
         if loop is None or thread is None:
             return
         with suppress(RuntimeError):  # it is closed already
-            loop.call_soon_threadsafe(loop.stop)
+            loop.call_soon_threadsafe(self._stopped.set)
         if not self.is_current:  # a finalizer may run anywhere
             thread.join(_FAREWELL_SECONDS)
 
-    def _start(self) -> None:
+    def _started(self) -> asyncio.AbstractEventLoop:
         # With a factory the runner does not touch the calling thread's own event loop.
         runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        loop = runner.get_loop()
-        thread = threading.Thread(target=_serve, args=(runner,), name="lipsync_async", daemon=True)
+        loop, stopped = runner.get_loop(), asyncio.Event()
+        thread = threading.Thread(
+            target=_run,
+            args=(runner, stopped),
+            name="lipsync_async",
+            daemon=True,
+        )
         try:
             thread.start()
-        except BaseException:
-            # Ctrl-C, or no thread to be had: nobody will know of the loop.
-            if thread.ident is None:
-                runner.close()
-            else:
-                loop.call_soon_threadsafe(loop.stop)
+        except RuntimeError as error:
+            runner.close()
+            message = f"No thread can be started for the client's event loop ({error})."
+            raise ConfigurationError(message) from error
+        except BaseException:  # Ctrl-C: nobody will know of the loop
+            loop.call_soon_threadsafe(stopped.set)
             raise
-        self._loop, self._thread = loop, thread
+        self._stopped, self._thread = stopped, thread
+        return loop
 
 
-def _serve(runner: asyncio.Runner) -> None:
+def _run(runner: asyncio.Runner, stopped: asyncio.Event) -> None:
     """Run the loop until it is stopped, then end what is left in it."""
     try:
-        runner.get_loop().run_forever()
+        runner.run(_wait(stopped))
     finally:
         # While the interpreter ends, no thread can be started any more to wait for others.
         with suppress(RuntimeError):
             runner.close()
+
+
+async def _wait(stopped: asyncio.Event) -> None:
+    # Loads what anyio loads late. It must not happen in a later call: a child that is forked
+    # while another thread imports can never import that module.
+    await checkpoint()
+    await stopped.wait()

@@ -79,10 +79,7 @@ class Awaited:
         items = await self._run(manager.__enter__)
         try:
             yield self._stepped(items)
-        except Exception as error:
-            if not await self._run(manager.__exit__, type(error), error, error.__traceback__):
-                raise
-        else:
+        finally:
             await self._run(manager.__exit__, None, None, None)
 
 

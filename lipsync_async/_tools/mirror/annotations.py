@@ -42,16 +42,18 @@ class Annotations:
             RefusedError: It holds an async type that no table names.
 
         """
-        if isinstance(node, ast.BinOp):
-            return self._union(node)
-        if isinstance(node, ast.Subscript) and _name(node.value) in self.types:
-            return self._generic(node)
-        name = _name(node)
-        if name is not None and name in self.classes:
-            return self.classes[name]
-        if _ASYNC.search(name or _hidden_name(node)):
-            text = segment(self.source, node)
-            raise RefusedError(f"line {node.lineno}: no table says what {text} is when blocking")
+        match node:
+            case ast.BinOp():
+                return self._union(node)
+            case ast.Subscript(ast.Name(name), parameters) if name in self.types:
+                return self._generic(name, parameters)
+            case ast.Name(name) if name in self.classes:
+                return self.classes[name]
+            case ast.Name() | ast.Attribute() | ast.Constant() if _ASYNC.search(ast.unparse(node)):
+                text = segment(self.source, node)
+                raise RefusedError(
+                    f"line {node.lineno}: no table says what {text} is when blocking"
+                )
         return self._with_children(node)
 
     def _union(self, node: ast.BinOp) -> str:
@@ -60,17 +62,16 @@ class Annotations:
         parts = _alternatives(ast.parse(translated, mode="eval").body)
         return " | ".join(dict.fromkeys(segment(translated, part) for part in parts))
 
-    def _generic(self, node: ast.Subscript) -> str:
-        name = _name(node.value) or ""
+    def _generic(self, name: str, parameters: ast.expr) -> str:
         self.fired.add(name)
-        inner = node.slice
-        first = inner.elts[0] if isinstance(inner, ast.Tuple) else inner
+        first = parameters.elts[0] if isinstance(parameters, ast.Tuple) else parameters
         return self.types[name].format(self.translated(first))
 
     def _with_children(self, node: ast.expr) -> str:
         """Take the text as it is, but for the types inside it."""
         text = segment(self.source, node)
-        for child in reversed(list(_children(node))):
+        children = [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)]
+        for child in reversed(children):  # so that places before it stay right
             start = offset(self.source, child) - offset(self.source, node)
             end = start + len(segment(self.source, child))
             text = text[:start] + self.translated(child) + text[end:]
@@ -96,25 +97,3 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp):
         return [*_alternatives(node.left), *_alternatives(node.right)]
     return [node]
-
-
-def _children(node: ast.expr) -> list[ast.expr]:
-    """Return the outermost expressions inside, in the order of the source."""
-    found: list[ast.expr] = []
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Tuple):
-            found += child.elts
-        elif isinstance(child, ast.expr):
-            found.append(child)
-    return found
-
-
-def _name(node: ast.expr) -> str | None:
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def _hidden_name(node: ast.expr) -> str:
-    """Return a name that the tables cannot translate: behind a dot, or quoted."""
-    if isinstance(node, ast.Attribute):
-        return ast.unparse(node)
-    return str(node.value) if isinstance(node, ast.Constant) else ""

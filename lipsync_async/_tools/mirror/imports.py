@@ -32,7 +32,7 @@ def import_text(
     running = set(_names_at_run_time(tree)) - set(_parameters(tree))
     meanings = [ast.parse(meaning, mode="eval") for meaning in aliases.values()]
     typed = {name for each in [tree, *meanings] for name in _names(each)} - aliases.keys()
-    needed = {name: home_of(name) for name in sorted(running | typed)}
+    needed = {name: home_of(name) for name in running | typed}
     homes = {name: home for name, home in needed.items() if home is not None}
     always = {name: home for name, home in homes.items() if name in running}
     named = "\n".join(f"{INDENT}{name} = {meaning}" for name, meaning in aliases.items())

@@ -1,0 +1,100 @@
+"""Programs of users who cannot await, each in a process of its own."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from textwrap import dedent
+
+from lipsync_async.sandbox import Sandbox
+
+# Every warning is an error and everything left open is reported; only of slow callbacks,
+# which a busy machine makes, development mode must not speak.
+STRICT = ("-W", "error", "-X", "dev")
+_BEGINNING = """
+import logging, os, sys, threading, time
+from lipsync_async import *
+
+logging.getLogger("asyncio").setLevel("ERROR")
+logging.getLogger("lipsync_async").setLevel("ERROR")
+
+INPUTS = (Video("https://media.example/clip.mp4"), Audio("https://media.example/speech.wav"))
+ORDER = {"model": "lipsync-2", "input": INPUTS}
+
+
+def connect(**settings):
+    poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
+    settings = {"poll": poll} | settings
+    return Client("URL_KEY", base_url="URL", **settings)
+
+
+def say(*words):
+    print(*words, flush=True)
+"""
+
+
+class Program:
+    """Watch a running program, line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def line(self) -> str:
+        """Return the next line that it prints; empty when it has ended."""
+        assert self._process.stdout is not None
+        return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    async def end(self) -> tuple[int | None, str, str]:
+        """Wait for the end; return the exit code, and what it printed since, on both ways."""
+        printed, errors = await self._process.communicate()
+        return self._process.returncode, printed.decode(), errors.decode()
+
+
+def text(body: str, sandbox: Sandbox) -> str:
+    """Return a program's whole text."""
+    return (
+        (_BEGINNING + dedent(body))
+        .replace("URL_KEY", sandbox.api_key)
+        .replace(
+            "URL",
+            sandbox.url,
+        )
+    )
+
+
+@asynccontextmanager
+async def running(
+    body: str,
+    sandbox: Sandbox,
+    options: Sequence[str] = STRICT,
+) -> AsyncIterator[Program]:
+    """Run a program; kill it if the test does not see its end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *options, "-c", text(body, sandbox)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+    try:
+        yield Program(process)
+    finally:
+        with suppress(ProcessLookupError):  # as it should be: no child is left either
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+async def run(
+    body: str,
+    sandbox: Sandbox,
+    options: Sequence[str] = STRICT,
+) -> tuple[int | None, str, str]:
+    """Run a program to its end."""
+    async with running(body, sandbox, options) as program:
+        return await program.end()

@@ -1,0 +1,184 @@
+"""A forked child begins anew, and never touches what its parent still uses."""
+
+import pytest
+
+from lipsync_async.sandbox import Sandbox
+from tests.portal.programs import run
+
+pytestmark = pytest.mark.anyio
+
+# From Python 3.12 on, a fork with threads alive is a DeprecationWarning of its own.
+QUIET = ("-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning")
+
+FORKED = """
+    def child():
+        CHILD
+
+    client = connect()
+    say("parent", client.generations.run(**ORDER).status)
+    pid = os.fork()
+    if pid == 0:
+        child()
+        ENDING
+    _, status = os.waitpid(pid, 0)
+    say("exit code", os.waitstatus_to_exitcode(status))
+    say("parent", client.generations.run(**ORDER).status)
+    client.close()
+    say(threading.active_count())
+"""
+PARENT = ["parent COMPLETED", "exit code 0", "parent COMPLETED", "1"]
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "os._exit(0)"])
+@pytest.mark.parametrize(
+    ("child", "printed"),
+    [
+        ('say("child", client.generations.run(**ORDER).status)', ["child COMPLETED"]),
+        ('client.models.list(); client.close(); say("closed")', ["closed"]),
+        ('client.close(); say("closed")', ["closed"]),
+        ('global client; client = None; import gc; gc.collect(); say("dropped")', ["dropped"]),
+        ('say("nothing")', ["nothing"]),
+    ],
+    ids=["uses it", "uses and closes it", "closes it", "drops it", "leaves it alone"],
+)
+async def test_fork(sandbox: Sandbox, child: str, printed: list[str], ending: str) -> None:
+    """Whatever the child does with the client, both go on, and nobody complains."""
+    body = FORKED.replace("CHILD", child).replace("ENDING", ending)
+    code, lines, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    assert lines.splitlines() == [PARENT[0], *printed, *PARENT[1:]]
+
+
+async def test_multiprocessing(sandbox: Sandbox) -> None:
+    """Workers forked by multiprocessing share an open client with their parent."""
+    body = """
+        import multiprocessing
+
+        client = connect()
+
+        def work(_):
+            return str(client.generations.run(**ORDER).status)
+
+        if __name__ == "__main__":
+            say(work(0))
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                say(*pool.map(work, range(4)))
+                pool.close()
+                pool.join()
+            say(work(0))
+    """
+    code, printed, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    assert printed.split() == ["COMPLETED"] * 6
+    assert sandbox.jobs.count("COMPLETED") == 6
+
+
+async def test_fork_while_others_wait(sandbox: Sandbox) -> None:
+    """Locks that other threads hold at that moment do not exist for the child."""
+    body = """
+        from concurrent.futures import ThreadPoolExecutor
+
+        client = connect(retry=RetryPolicy(first_pause=0.001))
+        client.models.list()  # no child survives being born while its parent imports
+        with ThreadPoolExecutor(8) as pool:
+            runs = [pool.submit(client.generations.run, **ORDER) for _ in range(40)]
+            for _ in range(5):
+                pid = os.fork()
+                if pid == 0:
+                    say(client.generations.run(**ORDER).status)
+                    os._exit(0)
+                os.waitpid(pid, 0)
+            say(*{str(each.result().status) for each in runs})
+        client.close()
+    """
+    code, printed, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    assert printed.split() == ["COMPLETED"] * 6
+    assert sandbox.jobs.count("COMPLETED") == 45
+
+
+async def test_what_was_under_way_stays_with_the_parent(sandbox: Sandbox) -> None:
+    """In the child an inherited iteration is one clear error, and can be left."""
+    body = """
+        client = connect()
+        job = client.generations.create(**ORDER)
+        with client.generations.updates(job.id) as changes:
+            say(next(changes).status)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    next(changes)
+                except ConfigurationError as error:
+                    say(error)
+            else:
+                os.waitpid(pid, 0)
+                say(*(change.status for change in changes))
+        client.close()
+        say("end")
+    """
+    code, printed, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    refusal = "This began before the process was forked, and goes on in the parent only. Begin "
+    assert printed.splitlines() == [
+        "PROCESSING",
+        f"{refusal}anew here.",
+        "end",
+        "COMPLETED",
+        "end",
+    ]
+
+
+async def test_fork_in_a_callback(sandbox: Sandbox) -> None:
+    """A child that is born in a callback cannot wait for the parent's call, and is told so."""
+    body = """
+        client = connect()
+        children = []
+
+        def fork(job):
+            children.append(os.fork())
+            if not children[-1]:
+                say("child sees", job.status)
+
+        try:
+            done = client.generations.run(**ORDER, on_update=fork)
+        except ConfigurationError as error:
+            say("child:", error)
+            sys.exit(0)
+        for pid in children:
+            os.waitpid(pid, 0)
+        say("parent", done.status, len(children))
+        client.close()
+    """
+    code, printed, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    assert printed.count("child: This began before the process was forked") == 3
+    assert printed.splitlines()[-1] == "parent COMPLETED 3"
+
+
+async def test_async_client_in_a_forked_child(sandbox: Sandbox) -> None:
+    """The async client goes on in a child as well, with an event loop of the child's own."""
+    body = """
+        import anyio
+
+        async def run():
+            say((await client.generations.run(**ORDER)).status)
+
+        async def main():
+            await run()
+            pid = os.fork()
+            if pid == 0:
+                asyncio._set_running_loop(None)
+                asyncio.run(run())
+                os._exit(0)
+            os.waitpid(pid, 0)
+            await run()
+            await client.aclose()
+
+        import asyncio
+        poll = PollPolicy(first_interval=0.001, long_poll=None)
+        client = AsyncClient("KEY", base_url="URL", poll=poll)
+        asyncio.run(main())
+    """.replace("KEY", sandbox.api_key)
+    code, printed, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    assert printed.split() == ["COMPLETED"] * 3

@@ -1,0 +1,590 @@
+"""The portal by itself: contexts, iterations, callbacks, tracebacks."""
+
+import asyncio
+import gc
+import sys
+import threading
+import traceback
+import warnings
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    Client,
+    ConfigurationError,
+    Generation,
+    GenerationFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    LipsyncError,
+    NotFoundError,
+    Options,
+    PollPolicy,
+    Response,
+    Status,
+)
+from lipsync_async._portal.calls import Call
+from lipsync_async._portal.loop_thread import LoopThread
+from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import INPUTS, ORDER
+
+COLOUR: ContextVar[str] = ContextVar("COLOUR")
+# Frames between the user's line and the line that raised.
+MOST_FRAMES = 4
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox in a loop of its own, so that the test may block."""
+    with anyio.from_thread.start_blocking_portal() as portal:
+        running = portal.call(lambda: Sandbox(render=False, progression="polls(2)"))
+        with portal.wrap_async_context_manager(running):
+            yield running
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Client]:
+    """Connect a quick blocking client."""
+    poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
+    with Client(sandbox.api_key, base_url=sandbox.url, poll=poll) as opened:
+        yield opened
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """Open a portal that nobody has used."""
+    opened = Portal()
+    yield opened
+    call(opened.close, anyio.lowlevel.checkpoint())
+
+
+def call(method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call the portal from where a verb would."""
+    return method(*arguments)
+
+
+class Source:
+    """An async generator that tells how far it is, and when it is closed."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.is_closed = False
+
+    async def numbers(self) -> AsyncGenerator[int, None]:
+        """Yield without end."""
+        try:
+            while True:
+                await anyio.lowlevel.checkpoint()
+                self.made += 1
+                yield self.made
+        finally:
+            await anyio.lowlevel.checkpoint()
+            self.is_closed = True
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[int]]:
+        """Swallow a `LookupError`, turn a `ValueError` into another error."""
+        with anyio.CancelScope():
+            try:
+                yield self.numbers()
+            except ValueError as error:
+                raise TypeError("instead") from error
+            except LookupError:
+                pass
+            finally:
+                self.is_closed = True
+
+
+def test_break_closes_the_generator_first(portal: Portal) -> None:
+    """After `break` the async generator is closed before the next line runs."""
+    source = Source()
+    for number in call(portal.iterate, source.numbers()):  # pragma: no branch - without end
+        assert source.made == number  # nothing runs ahead of the demand
+        if number == 3:
+            break
+    assert (source.is_closed, source.made) == (True, 3)
+
+
+def test_unbegun_iteration(portal: Portal) -> None:
+    """An iteration that nobody begins does nothing and needs no closing."""
+    source = Source()
+    call(portal.iterate, source.numbers()).close()
+    assert (source.is_closed, source.made) == (False, 0)
+
+
+def test_block_over_items(portal: Portal) -> None:
+    """A block hands out the items one by one, and nothing more after it."""
+    source = Source()
+    with call(portal.open, source.opened()) as numbers:
+        assert [next(numbers), next(numbers)] == [1, 2]
+    assert source.is_closed
+    assert list(numbers) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (LookupError("swallowed"), type(None)),
+        (ValueError("changed"), TypeError),
+        (ArithmeticError("passed on"), ArithmeticError),
+        (StopIteration("passed on"), StopIteration),
+        (KeyboardInterrupt("passed on"), KeyboardInterrupt),
+    ],
+)
+def test_errors_in_a_block(
+    portal: Portal,
+    raised: BaseException,
+    expected: type,
+) -> None:
+    """The async context manager sees what goes wrong in the block, and may change it."""
+    source = Source()
+    caught = outcome(portal, source, raised)
+    assert source.is_closed
+    assert isinstance(caught, expected)
+    if isinstance(raised, expected):
+        assert caught is raised
+        names = [frame.name for frame in traceback.extract_tb(raised.__traceback__)]
+        assert names == ["outcome"]
+
+
+def outcome(portal: Portal, source: Source, raised: BaseException) -> BaseException | None:
+    """Raise something in a block and return what comes out of it."""
+    block: AbstractContextManager[Iterator[int], bool] = call(portal.open, source.opened())
+    try:
+        with block as numbers:
+            next(numbers)
+            raise raised  # noqa: TRY301 - this is the block
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        return error
+    return None
+
+
+def test_failing_to_enter(portal: Portal) -> None:
+    """An error on entering comes out of the `with` line."""
+
+    async def refuse() -> None:
+        raise LookupError("closed today")
+
+    @asynccontextmanager
+    async def failing() -> AsyncIterator[AsyncIterator[int]]:
+        await refuse()
+        yield Source().numbers()  # pragma: no cover - never reached
+
+    with pytest.raises(LookupError, match="closed today"), call(portal.open, failing()):
+        pass  # pragma: no cover - never entered
+
+
+def test_failing_step(portal: Portal) -> None:
+    """An error in a step comes out of the iteration, which is then over."""
+
+    async def failing() -> AsyncGenerator[int, None]:
+        yield 1
+        raise LookupError("no more")
+
+    numbers = call(portal.iterate, failing())
+    assert next(numbers) == 1
+    with pytest.raises(LookupError, match="no more"):
+        next(numbers)
+    assert list(numbers) == []
+
+
+def test_closed_in_the_middle_of_a_block(portal: Portal) -> None:
+    """A portal that is closed inside a block has ended the iteration."""
+    source = Source()
+    with call(portal.open, source.opened()) as numbers:
+        next(numbers)
+        call(portal.close, anyio.lowlevel.checkpoint())
+        assert source.is_closed
+        with pytest.raises(ConfigurationError, match="closed"):
+            next(numbers)
+    with suppress(ConfigurationError), call(portal.open, source.opened()):
+        pass  # pragma: no cover - never entered
+
+
+def test_closed_at_the_end_of_a_block(portal: Portal) -> None:
+    """A block whose portal was closed inside can be left like any other."""
+    source = Source()
+    with call(portal.open, source.opened()) as numbers:
+        next(numbers)
+        call(portal.close, anyio.lowlevel.checkpoint())
+    assert source.is_closed
+
+
+def test_a_generator_that_the_loop_collects(portal: Portal) -> None:
+    """The last reference may go in the loop's own thread, where nobody can wait."""
+    source = Source()
+    numbers = [call(portal.iterate, source.numbers())]
+    next(numbers[0])
+
+    async def drop() -> None:
+        numbers.clear()
+        while not source.is_closed:
+            await anyio.lowlevel.checkpoint()
+
+    call(portal.call, drop())
+    assert source.is_closed
+
+
+def test_context(portal: Portal) -> None:
+    """A call sees the caller's context variables, and changes only its own copy."""
+
+    async def swap() -> str:
+        before = COLOUR.get()
+        COLOUR.set("changed")
+        return before
+
+    COLOUR.set("blue")
+    assert call(portal.call, swap()) == "blue"
+    assert COLOUR.get() == "blue"
+
+
+def test_nothing_is_kept(portal: Portal) -> None:
+    """Neither a result nor an error lives longer than its user needs it."""
+
+    class GoneError(Exception):
+        pass
+
+    async def fail() -> None:
+        raise GoneError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(GoneError) as caught:
+            call(portal.call, fail())
+        error = weakref.ref(caught.value)
+        del caught
+        call(portal.call, anyio.lowlevel.checkpoint())
+        assert error() is None
+    finally:
+        gc.enable()
+
+
+def test_callbacks_run_in_the_calling_thread(client: Client) -> None:
+    """`on_update` and `on_response` are called where the verb was called."""
+    threads: set[threading.Thread] = set()
+    answers: list[Response] = []
+
+    def note(answer: Response) -> None:
+        answers.append(answer)
+        threads.add(threading.current_thread())
+
+    view = client.with_options(on_response=note)
+    view.generations.run(**ORDER, on_update=lambda _: threads.add(threading.current_thread()))
+    assert len(list(view.generations.iter())) == 1
+    assert len(answers) == 4
+    assert threads == {threading.current_thread()}
+
+
+def test_callback_that_calls_back(client: Client) -> None:
+    """A callback may use the client itself."""
+    seen: list[Status] = []
+
+    def look(job: Generation) -> None:
+        seen.append(client.generations.get(job.id).status)
+
+    client.generations.run(**ORDER, on_update=look)
+    assert seen[-1] == Status.COMPLETED
+
+
+class Hidden:
+    """Hide a coroutine function behind a plain call."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, job: Generation) -> Any:
+        """Return a coroutine, as nobody expects."""
+        return self._function(job)
+
+
+@pytest.mark.parametrize("name", ["on_update", "on_response"])
+def test_coroutine_functions_are_no_callbacks(client: Client, sandbox: Sandbox, name: str) -> None:
+    """A callback that would have to be awaited is refused before anything is sent."""
+
+    async def note(_: object) -> None:
+        raise AssertionError  # pragma: no cover - never awaited
+
+    verb: Callable[..., object] = client.with_options
+    if name == "on_update":
+        verb = partial(client.generations.run, **ORDER)
+    with pytest.raises(ConfigurationError, match=f"{name} is a coroutine function"):
+        verb(**{name: note})
+    with pytest.raises(ConfigurationError, match="returned a coroutine"):
+        client.generations.run(**ORDER, on_update=Hidden(note))
+    assert len(sandbox.requests) == 1
+
+
+def test_no_callback_stays_none() -> None:
+    """`None` needs no thread."""
+    assert at_caller("on_update", None) is None
+
+
+def test_warnings_show_the_callers_line(client: Client) -> None:
+    """What the service will ignore is a warning at the user's own line, once a place."""
+    request = GenerationRequest(model="sync-3", input=INPUTS, options=Options(temperature=0.2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            client.generations.create(request)
+        client.generations.run(request)
+    lines = [(warning.filename, warning.lineno) for warning in caught]
+    first = traceback.extract_stack()[-1].lineno
+    assert first is not None
+    assert lines == [(__file__, first - 3), (__file__, first - 2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Warning, match="temperature"):
+            client.generations.create(request)
+
+
+def fail_by_lookup(client: Client) -> None:
+    """Ask for a job that does not exist."""
+    client.generations.get("00000000-0000-4000-8000-000000000000")
+
+
+def fail_by_order(client: Client) -> None:
+    """Order without inputs."""
+    client.generations.create(model="lipsync-2", input=[])
+
+
+def fail_by_job(client: Client) -> None:
+    """Order a job that fails."""
+    client.generations.run(**ORDER)
+
+
+def fail_by_download(client: Client) -> None:
+    """Download what nobody knows."""
+    job = Generation(id="00000000-0000-4000-8000-000000000000", status=Status.COMPLETED)
+    client.generations.download(job, "out/")
+
+
+def fail_by_iteration(client: Client) -> None:
+    """Iterate with a wrong size."""
+    next(client.generations.iter(page_size=0))
+
+
+def fail_by_updates(client: Client) -> None:
+    """Watch a job that does not exist."""
+    with client.generations.updates("00000000-0000-4000-8000-000000000000") as changes:
+        next(changes)
+
+
+def fail_by_callback(client: Client) -> None:
+    """Order with a callback that fails."""
+    client.generations.run(**ORDER, on_update=fail_itself)
+
+
+def fail_itself(_: object) -> None:
+    """Fail as a user's own code does."""
+    raise LookupError("mine")
+
+
+@pytest.mark.parametrize(
+    ("fail", "expected"),
+    [
+        (fail_by_lookup, NotFoundError),
+        (fail_by_order, InvalidRequestError),
+        (fail_by_job, GenerationFailedError),
+        (fail_by_download, NotFoundError),
+        (fail_by_iteration, InvalidRequestError),
+        (fail_by_updates, NotFoundError),
+        (fail_by_callback, LookupError),
+    ],
+)
+def test_tracebacks_are_short(
+    client: Client,
+    sandbox: Sandbox,
+    fail: Callable[[Client], None],
+    expected: type[Exception],
+) -> None:
+    """Between the user's line and the line that raised are at most four frames."""
+    sandbox.faults.add(Fault("fail_job"))
+    patient = client.with_options(poll=PollPolicy(missing_grace=0, long_poll=None))
+    with pytest.raises(expected) as caught:
+        fail(patient)
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[1] == fail.__name__
+    between = names[2:-1]
+    assert len(between) <= MOST_FRAMES
+    if isinstance(caught.value, LipsyncError):
+        assert Path(traceback.extract_tb(caught.value.__traceback__)[-1].filename) != Path(__file__)
+    else:
+        assert names[-1] == fail_itself.__name__
+
+
+def test_surprises_keep_their_frames(portal: Portal) -> None:
+    """Of an error that is not ours nothing is hidden but the portal."""
+
+    async def inner() -> None:
+        raise ZeroDivisionError
+
+    async def outer() -> None:
+        await inner()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        call(portal.call, outer())
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names == ["test_surprises_keep_their_frames", "call", "outer", "inner"]
+
+
+async def give_up(what_then: Callable[[], Any], ring: Callable[[], Any]) -> Any:
+    """Wait for a callback, and end in some way when cancelled in the middle of it."""
+    try:
+        await ring()
+    except asyncio.CancelledError:
+        return what_then()
+
+
+def interrupt() -> None:
+    """Raise what Ctrl-C raises, in the thread that waits."""
+    raise KeyboardInterrupt
+
+
+def refuse() -> None:
+    """End a clean-up badly."""
+    raise LookupError("no such job")
+
+
+@pytest.mark.parametrize(
+    ("what_then", "notes"),
+    [
+        (lambda: None, []),
+        (lambda: "job 7", ["The call had succeeded meanwhile: 'job 7'"]),
+        (refuse, ["The call had failed meanwhile: no such job"]),
+    ],
+    ids=["nothing", "a result", "an error"],
+)
+def test_what_an_interrupted_call_leaves(
+    portal: Portal,
+    what_then: Callable[[], Any],
+    notes: list[str],
+) -> None:
+    """What the call came to all the same is noted on the interruption."""
+    ring = at_caller("on_update", interrupt)
+    assert ring is not None
+    with pytest.raises(KeyboardInterrupt) as caught:
+        call(portal.call, give_up(what_then, ring))
+    assert getattr(caught.value, "__notes__", []) == notes
+
+
+def test_interrupted_after_the_end() -> None:
+    """An end that an interruption swallows, or that comes first, is not waited for in vain."""
+
+    async def order() -> str:
+        return "job 7"
+
+    thread = LoopThread()
+    done = Call(thread, order(), sys._getframe())  # noqa: SLF001
+    done.begin()
+    thread.submit(done._cancel)  # noqa: SLF001 - it may come too late
+    swallowed = Call(thread, order(), sys._getframe())  # noqa: SLF001
+    swallowed._start()  # noqa: SLF001
+    swallowed._messages.get()  # noqa: SLF001 - as an interruption might, just before it returns
+    interruption = KeyboardInterrupt()
+    swallowed.leave(interruption)
+    assert interruption.__notes__ == ["The call had succeeded meanwhile: 'job 7'"]
+    thread.stop()
+
+
+def test_interrupted_beside_an_item(portal: Portal) -> None:
+    """An item that comes with the interruption is let go, and the generator is closed."""
+    ring = at_caller("on_update", interrupt)
+    assert ring is not None
+    told, is_closed = ring, []
+
+    async def ring_and_yield() -> AsyncGenerator[int, None]:
+        rung = asyncio.ensure_future(told())
+        try:
+            await anyio.lowlevel.checkpoint()
+            yield 1
+        finally:
+            is_closed.append(rung.cancel())
+
+    with pytest.raises(KeyboardInterrupt):
+        next(call(portal.iterate, ring_and_yield()))
+    assert is_closed == [True]
+
+
+def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
+    """A callback still runs when the coroutine has stopped to wait for it."""
+    rung: list[int] = []
+    ring = at_caller("on_update", lambda: rung.append(1))
+    assert ring is not None
+    told = ring
+
+    async def hasten() -> bool:
+        with anyio.move_on_after(0) as scope:
+            await told()
+        await told()
+        return scope.cancelled_caught
+
+    assert call(portal.call, hasten())
+    assert rung == [1, 1]
+
+
+def test_closed_in_a_callback(client: Client) -> None:
+    """Who closes the client in a callback ends the call that it is in."""
+    with pytest.raises(ConfigurationError, match="closed while this call was under way") as caught:
+        client.generations.run(**ORDER, on_update=lambda _: client.close())
+    assert "goes on; call wait_until_complete" in caught.value.__notes__[0]
+
+
+def test_dropped_in_its_own_loop() -> None:
+    """The last reference to a portal may go in its own thread; the thread then ends."""
+    held = [Portal()]
+
+    async def drop_soon() -> threading.Thread:
+        asyncio.get_running_loop().call_later(0.001, held.clear)
+        return threading.current_thread()
+
+    thread = call(held[0].call, drop_soon())
+    thread.join()
+    assert held == []
+
+
+def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the thread starts leaves nothing behind, and the next call starts another."""
+    started: list[threading.Thread] = []
+
+    def start_interrupted(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        thread.start()
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    opened = Portal()
+    monkeypatch.setattr(threading.Thread, "start", start_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        call(opened.call, anyio.lowlevel.checkpoint())
+    started[0].join()
+    call(opened.call, anyio.lowlevel.checkpoint())
+    call(opened.close, anyio.lowlevel.checkpoint())
+
+
+def test_repr(client: Client) -> None:
+    """A client shows where it is connected, and its parts what they are."""
+    assert repr(client).startswith("<Client base_url='http://127.0.0.1:")
+    assert "object at" in repr(client.models)
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started the error says so, and nothing stays open."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    opened = Portal()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ConfigurationError, match=r"No thread .*can't start new thread"):
+        call(opened.call, anyio.lowlevel.checkpoint())

@@ -1,0 +1,130 @@
+"""One client, many threads; and loops that run already."""
+
+import anyio
+import pytest
+
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.portal.programs import run, text
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_fifty_threads(sandbox: Sandbox) -> None:
+    """Fifty threads share one client for a thousand looks, each at its own job."""
+    body = """
+        from concurrent.futures import ThreadPoolExecutor
+
+        with connect() as client, ThreadPoolExecutor(50) as pool:
+            jobs = [client.generations.create(**ORDER).id for _ in range(10)] * 100
+            seen = list(pool.map(client.generations.get, jobs))
+            say([job.id for job in seen] == jobs, len(seen), client)
+    """
+    shown = f"<Client base_url='{sandbox.url}' in_flight=0>"
+    assert await run(body, sandbox) == (0, f"True 1000 {shown}\n", "")
+
+
+async def test_futures(sandbox: Sandbox) -> None:
+    """Verbs can be submitted to a pool; results and errors come as its futures have them."""
+    sandbox.faults.add(Fault("fail_job", skip=1))
+    body = """
+        from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+
+        with connect() as client, ThreadPoolExecutor(3) as pool:
+            first = pool.submit(client.generations.run, **ORDER)
+            wait([first])
+            second = pool.submit(client.generations.run, **ORDER)
+            say(first.result().status, type(second.exception()).__name__)
+    """
+    assert await run(body, sandbox) == (0, "COMPLETED GenerationFailedError\n", "")
+
+
+async def test_first_calls_at_once(sandbox: Sandbox) -> None:
+    """Threads that make a client's first call at the same moment start one loop."""
+    body = """
+        with connect() as client:
+            gate = threading.Barrier(20)
+
+            def look():
+                gate.wait()
+                client.models.list()
+
+            threads = [threading.Thread(target=look) for _ in range(20)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            say(sum(thread.name == "lipsync_async" for thread in threading.enumerate()))
+    """
+    assert await run(body, sandbox) == (0, "1\n", "")
+
+
+async def test_inside_a_running_loop(sandbox: Sandbox) -> None:
+    """A client works where a loop runs already, as in a notebook."""
+    body = """
+        import asyncio
+
+        async def main():
+            with connect() as client:
+                say(client.generations.run(**ORDER).status)
+                say(len([job.status for job in client.generations.iter()]))
+
+        asyncio.run(main())
+    """
+    assert await run(body, sandbox) == (0, "COMPLETED\n1\n", "")
+
+
+async def test_in_ipython(sandbox: Sandbox, tmp_path: anyio.Path) -> None:
+    """A script run by IPython's `%run`, and a cell after it, both use a client."""
+    script = anyio.Path(tmp_path / "script.py")
+    await script.write_text(
+        text(
+            """
+            client = connect()
+            say(client.generations.run(**ORDER).status)
+            """,
+            sandbox,
+        ),
+    )
+    cells = f"get_ipython().run_line_magic('run', {str(script)!r})\nawait cell()"
+    body = f"""
+        import IPython
+
+        async def cell():
+            say(sum(1 for _ in shell.user_ns["client"].generations.iter()))
+
+        os.environ["IPYTHONDIR"] = {str(tmp_path)!r}
+        shell = IPython.core.interactiveshell.InteractiveShell.instance(
+            colors="NoColor", history_length=0, user_ns={{"cell": cell}}
+        )
+        shell.history_manager.enabled = False
+        outcome = shell.run_cell({cells!r})
+        outcome.raise_error()
+    """
+    code, printed, errors = await run(body, sandbox, ())
+    assert (code, printed, errors) == (0, "COMPLETED\n1\n", "")
+
+
+async def test_from_its_own_loop(sandbox: Sandbox) -> None:
+    """Code that runs in the client's own loop is refused at once instead of waiting for itself."""
+    sandbox.faults.add(Fault("status", status=503))
+    body = """
+        class Nosy(logging.Handler):
+            def emit(self, record):
+                for verb in (client.generations.count, lambda: list(client.generations.iter())):
+                    try:
+                        verb()
+                    except ConfigurationError as error:
+                        say(error)
+
+        logger = logging.getLogger("lipsync_async")
+        logger.setLevel("INFO")
+        logger.addHandler(Nosy())
+        with connect(retry=RetryPolicy(first_pause=0.001)) as client:
+            say(client.generations.count())
+    """
+    refusal = (
+        "A blocking call from the client's own event loop would wait for itself for ever. Make it "
+        "from another thread, or use AsyncClient.\n"
+    )
+    assert await run(body, sandbox) == (0, f"{refusal}{refusal}0\n", "")
