@@ -14,6 +14,7 @@ SOURCE = '''\
 
 from __future__ import annotations
 
+import calendar
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -53,7 +54,7 @@ class AsyncThings(AsyncBase):
         """
         return await self._get(name)
 
-    async def delete(self, pause: float | _Unset = _PAUSE) -> None:
+    async def delete(self, pause: float | _Unset = _PAUSE, day: int = calendar.MONDAY) -> None:
         await self._get("it")
 
     async def all(self, *, on_thing: OnThing | None = None) -> AsyncGenerator[Thing, None]:
@@ -79,6 +80,7 @@ TWIN = '''\
 
 from __future__ import annotations
 
+import calendar
 import os
 from typing import TYPE_CHECKING
 
@@ -117,8 +119,8 @@ class Things(Base):
         """
         return self._portal.call(self._source.get(name, size=size, folder=folder))
 
-    def delete(self, pause: float | _Unset = _PAUSE) -> None:
-        self._portal.call(self._source.delete(pause))
+    def delete(self, pause: float | _Unset = _PAUSE, day: int = calendar.MONDAY) -> None:
+        self._portal.call(self._source.delete(pause, day))
 
     def all(self, *, on_thing: OnThing | None = None) -> Generator[Thing, None, None]:
         return self._portal.iterate(self._source.all(on_thing=at_caller("on_thing", on_thing)))

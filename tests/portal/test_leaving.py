@@ -45,12 +45,6 @@ LEFT = {
         import atexit
 
         client = connect()
-        atexit.register(lambda: say(client.generations.run(**ORDER).status))
-    """,
-    "used when the program ends, after the first use": """
-        import atexit
-
-        client = connect()
         client.models.list()
         atexit.register(lambda: say(client.generations.run(**ORDER).status))
     """,
