@@ -60,6 +60,7 @@ FLOORS = (
     Floor(("_transport/",), "sockets or memory; owner of the time"),
     Floor(("_exchange", "_part_file"), "one request, end to end; one file, whole or absent"),
     Floor(("_watch", "_download"), "waiting for jobs; fetching results"),
+    Floor(("_fleet/",), "thousands of jobs: journal, manifests"),
     Floor(("_async/",), "verbs, one file per resource"),
     Floor(("__init__",), "the names that people import"),
     Floor(("cli/",), "the commands that people type"),
@@ -108,6 +109,13 @@ OUTSIDERS: Mapping[str, tuple[str, ...]] = {
     "numpy": ("sandbox/media/",),
     "PIL": ("sandbox/media/",),
     "rich": ("cli/",),
+    "sqlite3": (
+        "_fleet/journal",
+        "_fleet/journal_moves",
+        "_fleet/journal_rows",
+        "_fleet/journal_schema",
+        "_fleet/journal_view",
+    ),
 }
 
 
