@@ -15,6 +15,7 @@
     │   └── ConcurrencyLimitError 429 too many generations at once
     ├── DecodeError                   an answer that cannot be read
     ├── DownloadError                 the media did not arrive whole
+    ├── JournalError                  a fleet's journal cannot be used
     └── GenerationError               the job itself
         ├── GenerationFailedError, GenerationRejectedError
         └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
@@ -391,6 +392,10 @@ class DownloadError(LipsyncError):
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later, unchanged."""
         return True
+
+
+class JournalError(LipsyncError):
+    """Raised when a journal is in use, is none, or cannot be written; nothing in it is lost."""
 
 
 class GenerationError(LipsyncError):

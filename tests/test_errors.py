@@ -22,6 +22,7 @@ from lipsync_async.errors import (
     GenerationRejectedError,
     IgnoredOptionWarning,
     InvalidRequestError,
+    JournalError,
     LipsyncError,
     LipsyncWarning,
     NotFoundError,
@@ -159,6 +160,7 @@ SAMPLES: list[LipsyncError] = [
     ),
     DecodeError("its body is empty", response=reply(), paths=["expected text @ $.id"]),
     DownloadError("cut off. Download again."),
+    JournalError("the journal j.sqlite is in use. Wait."),
     GenerationError("generation g1 is odd. Look.", generation=JOB),
     GenerationFailedError(FAILED),
     GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
@@ -310,6 +312,7 @@ def test_statuses_that_pass_are_retryable(status: int) -> None:
         (GenerationRejectedError(JOB), False),
         (InvalidRequestError(["x"]), False),
         (ConfigurationError("x"), False),
+        (JournalError("x"), False),
     ],
     ids=lambda value: type(value).__name__,
 )

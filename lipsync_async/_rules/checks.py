@@ -27,13 +27,16 @@ _UNFIT_FOR_URL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # A message quotes a value, but a script or a list of boxes would drown it.
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 60
+_BRIEF.maxlevel = 2  # of a list of boxes, each a list of four
+_LONGEST_QUOTE = 200  # lists of lists of texts are long even when each is cut short
 
 
 def shown(value: object) -> str:
     """Return a short text for a message; large or odd values show their type only."""
     if value is None or isinstance(value, str | int | float | list | tuple):
         try:
-            return _BRIEF.repr(value)
+            quote = _BRIEF.repr(value)
+            return quote if len(quote) <= _LONGEST_QUOTE else f"{quote[:_LONGEST_QUOTE]}..."
         except ValueError:  # Python refuses to print integers of more than 4,300 digits
             pass
     return type(value).__name__

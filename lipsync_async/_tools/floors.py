@@ -60,6 +60,7 @@ FLOORS = (
     Floor(("_transport/",), "sockets or memory; owner of the time"),
     Floor(("_exchange", "_part_file"), "one request, end to end; one file, whole or absent"),
     Floor(("_watch", "_download"), "waiting for jobs; fetching results"),
+    Floor(("_fleet/",), "thousands of jobs: journal, manifests"),
     Floor(("_async/",), "verbs, one file per resource"),
     Floor(("_portal/",), "an event loop in a thread, for those who cannot await"),
     Floor(("_sync/",), "the verbs once more, blocking; generated"),
@@ -115,6 +116,13 @@ OUTSIDERS: Mapping[str, tuple[str, ...]] = {
     "numpy": ("sandbox/media/",),
     "PIL": ("sandbox/media/",),
     "rich": ("cli/",),
+    "sqlite3": (
+        "_fleet/journal",
+        "_fleet/journal_moves",
+        "_fleet/journal_rows",
+        "_fleet/journal_schema",
+        "_fleet/journal_view",
+    ),
 }
 
 

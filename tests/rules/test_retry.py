@@ -17,6 +17,7 @@ from lipsync_async.errors import (
     DownloadError,
     GenerationFailedError,
     InvalidRequestError,
+    JournalError,
     LipsyncError,
     RequestTimeoutError,
     TransportError,
@@ -63,6 +64,7 @@ CLASSIFIED: list[tuple[LipsyncError, FailureKind]] = [
     (InvalidRequestError(["x"]), FINAL),
     (TransportError("x", method="POST", url="u"), FINAL),
     (DownloadError("x"), FINAL),
+    (JournalError("x"), FINAL),
     (GenerationFailedError(JOB), FINAL),
     (WaitTimeoutError(JOB, timeout=1), FINAL),
 ]

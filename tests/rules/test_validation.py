@@ -133,6 +133,21 @@ def test_a_number_that_python_will_not_print_is_a_problem() -> None:
     ]
 
 
+def test_a_list_of_lists_is_quoted_in_part() -> None:
+    """However deep and wide a wrong value is, its problem stays a line that can be read."""
+    deep: Any = "x" * 100
+    for _ in range(9):
+        deep = [deep] * 9
+    (problem,) = request_problems(GenerationRequest(**order(project_id=deep)))
+
+    assert problem.startswith("project_id: must be text, not [[[...], [...], ")
+    assert len(problem) < 300
+    wide = [["x" * 100] * 9] * 9
+    (problem,) = request_problems(GenerationRequest(**order(project_id=wide)))
+    assert problem.endswith("x...")
+    assert len(problem) < 300
+
+
 def test_what_is_no_request_is_a_problem() -> None:
     """A dict in place of a request is refused in words."""
     assert request_problems({"model": "x"}) == ["request: must be GenerationRequest, not dict"]

@@ -1,0 +1,1 @@
+"""Thousands of jobs: their journal, and manifests that name them."""

@@ -1,0 +1,111 @@
+"""A journal's entries as a file for other programs, which appears whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from contextlib import contextmanager
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from lipsync_async.errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import TextIO
+
+    from lipsync_async._fleet.journal_entry import JournalEntry
+
+# Columns of the table: facts of the entry, then of its job, then what was asked for.
+_ENTRY_FACTS = (
+    "position",
+    "state",
+    "status",
+    "generation_id",
+    "download_path",
+    "error_class",
+    "error_code",
+    "error_message",
+    "attempts",
+    "idempotency_key",
+    "intended_at",
+    "accepted_at",
+    "ended_at",
+    "updated_at",
+)
+_JOB_FACTS = ("output_url", "output_duration")
+_REQUEST_FACTS = {"model": "model", "output_file_name": "outputFileName"}
+_COLUMNS = (*_ENTRY_FACTS, *_JOB_FACTS, *_REQUEST_FACTS, "request")
+
+
+def write_jsonl(entries: Iterable[JournalEntry], target: Path) -> None:
+    """Write one JSON object a line: the entry's facts, `request` and `generation`.
+
+    Raises:
+        JournalError: The file cannot be written.
+
+    """
+    with _replaced(target) as file:
+        for entry in entries:
+            answer = entry.generation_json
+            line = {
+                **_facts(entry),
+                "fingerprint": entry.fingerprint,
+                "request": entry.request,
+                "generation": None if answer is None else json.loads(answer),
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def write_csv(entries: Iterable[JournalEntry], target: Path) -> None:
+    """Write one row an entry, under a header; what is unknown is an empty cell.
+
+    Raises:
+        JournalError: The file cannot be written.
+
+    """
+    with _replaced(target) as file:
+        table = csv.DictWriter(file, _COLUMNS)
+        table.writeheader()
+        for entry in entries:
+            request, generation = entry.request, entry.generation
+            row = {
+                **_facts(entry),
+                **{name: getattr(generation, name, None) for name in _JOB_FACTS},
+                **{name: request.get(wire) for name, wire in _REQUEST_FACTS.items()},
+                "request": entry.request_json,
+            }
+            table.writerow(row)
+
+
+def _facts(entry: JournalEntry) -> dict[str, Any]:
+    """Return an entry's own facts, times as ISO 8601 text."""
+    facts: dict[str, Any] = {}
+    for name in _ENTRY_FACTS:
+        value = getattr(entry, name)
+        facts[name] = value.isoformat() if name.endswith("_at") and value else value
+    if entry.download_path is not None:
+        facts["download_path"] = str(entry.download_path)
+    return facts
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[TextIO]:
+    """Give a new file to write into, and put it in the target's place once it is whole."""
+    part = target.with_name(f".{token_hex(8)}.part")
+    try:
+        # Half of a surrogate pair, which no encoding has, is written as JSON escapes it.
+        file = part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"{target} cannot be written ({error}). Give another path."
+        raise JournalError(message) from error

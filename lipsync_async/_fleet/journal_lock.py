@@ -1,0 +1,91 @@
+"""One owner a journal: a lock that the system itself drops when its holder dies.
+
+The lock is on a file of its own, `NAME.lock`, because SQLite has locks on the journal that
+closing any other handle of it would drop. The file stays when the lock goes: to remove it
+safely is more work than it is worth. `flock` rather than `lockf`, for that one guards
+against other processes only, and any handle that the process closes would end it.
+
+A child made by `os.fork` shares its parent's lock, and a dead parent's lock lives until
+its children are gone, too. Programs that are started anew (`subprocess`) share nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from lipsync_async.errors import JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
+    import msvcrt
+
+    # Windows forbids others to read what is locked, so the lock lies far behind the text.
+    _LOCKED_BYTE = 1 << 30
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(_LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# What the systems say of a lock that somebody has.
+_TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+
+
+class JournalLock:
+    """Hold a journal as its only owner, until `release` or the end of the process."""
+
+    def __init__(self, journal: Path) -> None:
+        """Take the lock at once.
+
+        Raises:
+            JournalError: Another owner has it, or the file system has no locks.
+
+        """
+        path = journal.with_name(f"{journal.name}.lock")
+        try:
+            self._file = path.open("a+b")
+        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            message = f"{journal} cannot be made ({error}). Give a path in a folder that exists."
+            raise JournalError(message) from error
+        try:
+            _lock(self._file)
+        except OSError as error:
+            owner = _owner(self._file)
+            self._file.close()
+            raise JournalError(refusal(journal, error, owner)) from error
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()).encode("ascii"))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others own the journal; harmless when repeated."""
+        self._file.close()
+
+
+def _owner(file: BinaryIO) -> str:
+    """Return who has written itself into the lock's file."""
+    file.seek(0)
+    digits = file.read(20)
+    return f"process {digits.decode('ascii')}" if digits.isdigit() else "another process"
+
+
+def refusal(journal: Path, error: OSError, owner: str) -> str:
+    """Say why the lock was not to be had."""
+    if error.errno not in _TAKEN:
+        return f"the journal {journal} cannot be locked ({error}). Give a path on a local disk."
+    return (
+        f"the journal {journal} is in use by {owner}. Wait until that has ended, or give this "
+        "run a journal of its own; the status can be read meanwhile."
+    )

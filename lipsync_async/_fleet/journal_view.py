@@ -1,0 +1,106 @@
+"""A journal to read, also while another process owns and writes it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from lipsync_async._fleet import journal_export, journal_rows
+from lipsync_async._fleet.journal_entry import JobState
+from lipsync_async._fleet.journal_schema import connect_reader, in_words, located
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+    from collections.abc import Iterator
+    from typing import Self
+
+    from lipsync_async._fleet.journal_entry import JournalEntry
+
+# A reader waits for nobody but one who mends the file after a crash, which is soon done.
+_PATIENCE = 10.0
+# Entries of one look: a journal of any length is read in little memory.
+_PAGE = 500
+
+
+class JournalView:
+    """Read a journal: what was committed last. Two looks may see two moments."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = Lock()  # threads may share the connection, but not a transaction
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a journal to read it, whether or not somebody owns it.
+
+        Raises:
+            JournalError: There is none, or it is no journal, or one of a newer release.
+
+        """
+        resolved = located(path)
+        return cls(resolved, connect_reader(resolved, patience=_PATIENCE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        with self._lock:
+            self._connection.close()
+
+    @property
+    def length(self) -> int:
+        """The number of the input's positions that the journal reaches over."""
+        with self._reading() as connection:
+            return journal_rows.find_length(connection)
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many requests are in each state, none left out."""
+        with self._reading() as connection:
+            return journal_rows.count_states(connection)
+
+    def entry(self, position: int) -> JournalEntry | None:
+        """Return what is known of the request at a position, `None` if nothing is."""
+        with self._reading() as connection:
+            return journal_rows.find(connection, position)
+
+    def entries(self, *states: JobState) -> Iterator[JournalEntry]:
+        """Yield the entries in these states (in any, if none is given), by position."""
+        position, wanted = -1, states or tuple(JobState)
+        while page := self._page(position, wanted):
+            yield from page
+            position = page[-1].position
+
+    def export_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a line of JSON; the file appears whole, or not at all.
+
+        Raises:
+            JournalError: It cannot be written.
+
+        """
+        journal_export.write_jsonl(self.entries(), Path(path).absolute())
+
+    def export_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a row of a table; the file appears whole, or not at all.
+
+        Raises:
+            JournalError: It cannot be written.
+
+        """
+        journal_export.write_csv(self.entries(), Path(path).absolute())
+
+    def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
+        with self._reading() as connection:
+            return journal_rows.find_after(connection, position, states, _PAGE)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, in_words(self.path):
+            yield self._connection

@@ -1,0 +1,100 @@
+"""Requests from a file: JSON lines or a CSV table, all of them right or none taken.
+
+What the forms hold is said in `manifest_lines.py` and `manifest_table.py`. Paths of local
+files are relative to the manifest's own folder.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lipsync_async._fleet.manifest_lines import read_lines
+from lipsync_async._fleet.manifest_table import read_table
+from lipsync_async._rules.checks import shown
+from lipsync_async.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    import os
+
+    from lipsync_async._fleet.manifest_rows import Contents, ManifestRow
+
+_READERS = {
+    ".jsonl": read_lines,
+    ".ndjson": read_lines,
+    ".csv": read_table,
+}
+# What spreadsheets put before "Unicode text".
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
+    """Return the requests of a manifest, in its order.
+
+    Args:
+        path: The file; its name ends in `.jsonl`, `.ndjson` or `.csv`.
+
+    Returns:
+        At least one row; `.request` is what `run_many` takes.
+
+    Raises:
+        InvalidRequestError: The file cannot be read, or holds no request, or not only
+            requests that can be sent; each problem begins with its line (`line 7: `).
+
+    """
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        problem = f"manifest: cannot be read ({reason}): {shown(str(path))}"
+        raise InvalidRequestError([problem]) from error
+    return parse_manifest(data, suffix=file.suffix, folder=file.parent)
+
+
+def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRow]:
+    """Return the requests that a manifest's bytes hold.
+
+    Args:
+        data: The file's content.
+        suffix: The end of its name, which tells its form.
+        folder: What the paths of local files are relative to.
+
+    Raises:
+        InvalidRequestError: As of `read_manifest`.
+
+    """
+    read = _READERS.get(suffix.lower())
+    if read is None:
+        names = ", ".join(_READERS)
+        raise InvalidRequestError([f"manifest: must end in {names}, not {shown(suffix)}"])
+    if data.startswith(_UTF_16_MARKS):
+        raise InvalidRequestError(["manifest: is UTF-16; save the file as UTF-8"])
+    contents = read(data.removeprefix(codecs.BOM_UTF8), folder=folder)
+    _judge_names(contents)
+    if contents.flaws:
+        flaws = sorted(contents.flaws, key=lambda flaw: flaw[0])
+        raise InvalidRequestError([f"line {line}: {flaw}" for line, flaw in flaws])
+    if not contents.rows:
+        raise InvalidRequestError(["manifest: holds no request"])
+    return contents.rows
+
+
+def _judge_names(contents: Contents) -> None:
+    """Refuse rows that share a name: most likely one was copied, and its rest forgotten.
+
+    Names of results count without case, for files of other systems do.
+    """
+    outputs: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    for row in contents.rows:
+        name = row.request.output_file_name
+        if isinstance(name, str):
+            first = outputs.setdefault(name.casefold(), row.line)
+            if first != row.line:
+                words = f"names its output {shown(name)} as line {first} does; give each its own"
+                contents.blame(row.line, words)
+        if row.request_id is not None and ids.setdefault(row.request_id, row.line) != row.line:
+            words = f"must differ from that of line {ids[row.request_id]}"
+            contents.blame(row.line, words, "request_id")

@@ -1,0 +1,1 @@
+"""Tests of what thousands of jobs need."""
