@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 from sync import AsyncSync, Sync
 
-from lipsync_async import AsyncClient, Client, Generation
+from lipsync_async import AsyncClient, Client, Generation, Limits
 from lipsync_async._rules.codec import decode
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     BlockingGet = Callable[[str], Any]
     BlockingOpponent = Callable[[str], AbstractContextManager[BlockingGet]]
 
+_UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
 _CONNECTIONS = 100  # as many as our own pool has
 
 
@@ -45,8 +46,8 @@ async def raw(base_url: str) -> AsyncIterator[Get]:
 
 @asynccontextmanager
 async def ours(base_url: str) -> AsyncIterator[Get]:
-    """Build this project's client with its defaults."""
-    async with AsyncClient("key", base_url=base_url) as client:
+    """Build this project's client with its defaults; the others keep no budget either."""
+    async with AsyncClient("key", base_url=base_url, limits=_UNLIMITED) as client:
         yield client.generations.get
 
 
@@ -62,7 +63,7 @@ async def peer(base_url: str) -> AsyncIterator[Get]:
 @contextmanager
 def blocking_ours(base_url: str) -> Iterator[BlockingGet]:
     """Build this project's blocking client with its defaults."""
-    with Client("key", base_url=base_url) as client:
+    with Client("key", base_url=base_url, limits=_UNLIMITED) as client:
         yield client.generations.get
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ModelInfo as ModelInfo,
     )
     from lipsync_async._values.policies import (
+        Limits as Limits,
         PollPolicy as PollPolicy,
         RetryPolicy as RetryPolicy,
     )
@@ -103,6 +104,7 @@ _HOMES = {
     "Generation": "_values.models",
     "GenerationPage": "_values.models",
     "ModelInfo": "_values.models",
+    "Limits": "_values.policies",
     "PollPolicy": "_values.policies",
     "RetryPolicy": "_values.policies",
     "Emotion": "_words",
@@ -168,6 +170,7 @@ __all__ = [
     "Image",
     "InvalidRequestError",
     "JournalError",
+    "Limits",
     "LipsyncError",
     "LipsyncWarning",
     "Model",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 from anyio import Lock
 
+from lipsync_async._account import Gate, Turn
 from lipsync_async._rules import answers, retry
 from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
@@ -25,6 +26,7 @@ from lipsync_async.errors import ConnectError, LipsyncError, RequestTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping
 
+    from lipsync_async._account import Account
     from lipsync_async._rules.config import Config
     from lipsync_async._rules.endpoints import Call
     from lipsync_async._transport.protocol import Transport
@@ -39,7 +41,7 @@ _LEFT = (
     "A create was left while under way and may have worked. To find out without paying twice, "
     "repeat it with idempotency_key={key!r}."
 )
-# What the account's limits are to blame for; see `_Turn`.
+# What the account's limits are to blame for; see `Turn`.
 _LIMITED = frozenset({retry.FailureKind.NO_SLOT, retry.FailureKind.PACED})
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
@@ -69,11 +71,18 @@ class Exchange:
     Args:
         transport: Carries the requests and owns the time.
         config: Where requests go and what authorizes them.
+        account: Returns what the account's clients share; asked anew in a forked child.
 
     """
 
-    def __init__(self, transport: Transport, config: Config) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        config: Config,
+        account: Callable[[], Account],
+    ) -> None:
         self.transport = transport
+        self._account = account
         self._begin_anew()
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
@@ -89,6 +98,9 @@ class Exchange:
         self.in_flight: int = 0
         self.held_looks: int = 0
         self._line = Lock()
+        account = self._account()
+        self._creates = Gate(account.creates, self.transport)
+        self._requests = Gate(account.requests, self.transport)
 
     async def perform(
         self,
@@ -111,13 +123,14 @@ class Exchange:
         if os.getpid() != self._process:
             self._begin_anew()
         self.in_flight += 1
+        turn = Turn(None if call.idempotency_key is None else self._line, self.transport)
         try:
             return await self.insist(
-                lambda: self._attempt(call, settings, deadline),
+                lambda: self._admitted(call, settings, deadline, turn),
                 settings.retry,
                 is_repeatable=call.is_repeatable,
                 deadline=deadline,
-                line=None if call.idempotency_key is None else self._line,
+                turn=turn,
             )
         except LipsyncError as error:
             error.idempotency_key = call.idempotency_key
@@ -136,7 +149,7 @@ class Exchange:
         *,
         is_repeatable: bool,
         deadline: float | None = None,
-        line: Lock | None = None,
+        turn: Turn | None = None,
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
 
@@ -145,15 +158,15 @@ class Exchange:
             policy: How patient to be.
             is_repeatable: Whether a second arrival of the same call does no harm.
             deadline: Transport time after which nothing is awaited any more.
-            line: Where those who were refused for the account's limits line up, so that
-                one of them asks at a time.
+            turn: The call's place in the line of those who were refused for the account's
+                limits; waiting there uses up no patience.
 
         Raises:
             LipsyncError: The last attempt's error; or an earlier one of unknown outcome,
                 where the last only says that it was not delivered.
 
         """
-        turn = _Turn(line, self.transport)
+        turn = turn or Turn(None, self.transport)
         started = self.transport.now()
         steps: Generator[float, retry.Failure, None] | None = None
         uncertain: LipsyncError | None = None
@@ -183,6 +196,22 @@ class Exchange:
                 await self._sleep(pause, deadline)
         finally:
             turn.give_back()
+
+    async def _admitted(
+        self,
+        call: Call[T],
+        settings: Settings,
+        deadline: float | None,
+        turn: Turn,
+    ) -> T:
+        """Make an attempt when the account's budget has room for it."""
+        gate = self._requests if call.idempotency_key is None else self._creates
+        if not gate.is_limited:
+            return await self._attempt(call, settings, deadline)
+        place, waited = await gate.enter(deadline)
+        turn.waited += waited
+        with gate.learning(place):
+            return await self._attempt(call, settings, deadline)
 
     async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
         """Send a call once, following a GET's redirects, and read the answer."""
@@ -237,42 +266,6 @@ class Exchange:
         if origin(url) != self._origin:
             headers = self._open_headers
         return attrs.evolve(request, url=url, headers=headers)
-
-
-class _Turn:
-    """Hold a call's place in the line of those that the account's limits hold up.
-
-    Hundreds of creates that each ask for a slot in their own time would use up the
-    requests of every minute. So one asks at a time, and the others wait behind it.
-    """
-
-    def __init__(self, line: Lock | None, transport: Transport) -> None:
-        self.waited = 0.0
-        self._line = line
-        self._transport = transport
-        self._is_mine = False
-
-    async def wait_behind_others(self) -> None:
-        """Join the line if there is one already."""
-        if self._line is not None and self._line.locked():
-            await self.take()
-
-    async def take(self) -> float:
-        """Wait for the turn, if it has not come yet; return the seconds that this took."""
-        if self._line is None or self._is_mine:
-            return 0.0
-        joined = self._transport.now()
-        await self._line.acquire()
-        self._is_mine = True
-        waited = self._transport.now() - joined
-        self.waited += waited
-        return waited
-
-    def give_back(self) -> None:
-        """Let the next one have its turn."""
-        if self._line is not None and self._is_mine:
-            self._is_mine = False
-            self._line.release()
 
 
 def tell_apart(error: BaseException, message: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
+from lipsync_async._account import Account, find_account
 from lipsync_async._async.generations import AsyncGenerations
 from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._rules import config, validation
-from lipsync_async._values.policies import PollPolicy, RetryPolicy
+from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class AsyncClient:
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
+        limits: How many requests may be sent in a minute; `None`: as few as every plan
+            allows, 60 creates and 600 others.
         on_response: Called, and awaited if need be, with each raw answer (status,
             headers, body), retries and looks included.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
@@ -71,10 +75,13 @@ class AsyncClient:
         timeout: float | None = 60.0,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
+        limits: Limits | None = None,
         on_response: Callable[[Response], object] | None = None,
         transport: Transport | None = None,
     ) -> None:
         settled = config.resolve(api_key, base_url, os.environ)
+        limits = limits or Limits()
+        account = partial(find_account, settled, limits)
         settings = Settings(
             timeout,
             retry or RetryPolicy(),
@@ -86,7 +93,10 @@ class AsyncClient:
             from lipsync_async._transport.aiohttp import AiohttpTransport  # noqa: PLC0415
 
             transport = AiohttpTransport()
-        self._equip(Exchange(transport, settled), settings)
+        else:
+            # It may have a clock of its own, by which nobody else's requests are counted.
+            account = partial(Account, limits)
+        self._equip(Exchange(transport, settled, account), settings)
 
     def _equip(self, exchange: Exchange, settings: Settings) -> None:
         problems = validation.timeout_problems(settings.timeout)

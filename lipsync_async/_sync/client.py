@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lipsync_async._async.client import _Unset
     from lipsync_async._transport.protocol import Transport
     from lipsync_async._values.messages import Response
-    from lipsync_async._values.policies import PollPolicy, RetryPolicy
+    from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
 
 
 class Client(Mirror):
@@ -44,6 +44,8 @@ class Client(Mirror):
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
+        limits: How many requests may be sent in a minute; `None`: as few as every plan
+            allows, 60 creates and 600 others.
         on_response: Called, in the thread that waits, with each raw answer (status,
             headers, body), retries and looks included.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
@@ -70,6 +72,7 @@ class Client(Mirror):
         timeout: float | None = 60.0,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
+        limits: Limits | None = None,
         on_response: Callable[[Response], object] | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -82,6 +85,7 @@ class Client(Mirror):
                 timeout=timeout,
                 retry=retry,
                 poll=poll,
+                limits=limits,
                 on_response=at_caller("on_response", on_response),
                 transport=transport,
             ),

@@ -1,4 +1,4 @@
-"""How patient a client is: retry and polling policies, frozen and checked at birth."""
+"""How patient a client is, and how much it may ask for: frozen, and checked at birth."""
 
 from __future__ import annotations
 
@@ -95,3 +95,33 @@ class PollPolicy:
     )
     progress: bool = False
     missing_grace: float = attrs.field(default=10.0, validator=attrs.validators.ge(0))
+
+
+def _whole(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is no number of requests; `None` is no limit."""
+    if value is not None and (type(value) is not int or value < 1):
+        message = f"{attribute.name} must be a whole number above 0 or None, not {value!r}"
+        raise ValueError(message)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Limits:
+    """Say how many requests a client may send.
+
+    What exceeds a limit waits for its turn and is then sent; no `timeout` counts that
+    wait. A few (20) go at once, the rest evenly. A refusal by the service (429) makes a
+    limit stricter for some minutes.
+
+    The clients of a process that have the same key, address and limits share them; those
+    with other limits count apart, so shares can be dealt out, also to other processes.
+
+    Args:
+        creates_per_minute: Orders in any 60 seconds; `None`: no limit of ours.
+        requests_per_minute: All other requests in any 60 seconds; `None`: no limit of
+            ours.
+
+    Source: contract section 5.1.
+    """
+
+    creates_per_minute: int | None = attrs.field(default=60, validator=_whole)
+    requests_per_minute: int | None = attrs.field(default=600, validator=_whole)

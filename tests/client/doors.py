@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 import anyio
 
-from lipsync_async import AsyncClient, Audio, Client, Generation, PollPolicy, RetryPolicy, Video
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    Client,
+    Generation,
+    Limits,
+    PollPolicy,
+    RetryPolicy,
+    Video,
+)
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.memory import MEMORY_URL
@@ -22,16 +31,18 @@ Door = Literal["memory", "sockets", "blocking"]
 INPUTS = (Video("https://media.example/clip.mp4"), Audio("https://media.example/speech.wav"))
 ORDER: dict[str, Any] = {"model": "lipsync-2", "input": INPUTS}
 
+UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
 _QUICK: dict[str, Any] = {
     "retry": RetryPolicy(first_pause=0.001, longest_pause=0.002),
     "poll": PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None),
+    "limits": UNLIMITED,
 }
 
 
 def connect(sandbox: Sandbox, **settings: Any) -> AsyncClient:
     """Return a client of the sandbox, through the door that the sandbox has."""
     if sandbox.url == MEMORY_URL:
-        settings = {"transport": sandbox.transport(), **settings}
+        settings = {"transport": sandbox.transport(), "limits": UNLIMITED, **settings}
     else:
         settings = _QUICK | settings
     return AsyncClient(sandbox.api_key, base_url=sandbox.url, **settings)

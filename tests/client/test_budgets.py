@@ -1,0 +1,159 @@
+"""A client sends no more than its account allows, and loses nothing by waiting for it."""
+
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    Limits,
+    PollPolicy,
+    RateLimitError,
+    RetryPolicy,
+    WaitTimeoutError,
+)
+from lipsync_async._account import find_account
+from lipsync_async._rules.config import resolve
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import cancel_when, connect, order
+
+pytestmark = pytest.mark.anyio
+
+PLAN = Limits()  # what a user gets who says nothing
+
+
+async def at_once(many: int, call: Callable[[], Awaitable[object]]) -> None:
+    """Make so many calls at once, and see all of them succeed."""
+
+    async def make() -> None:
+        await call()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(many):
+            tasks.start_soon(make)
+
+
+def refusals(sandbox: Sandbox) -> int:
+    """Count the requests that the sandbox found too many."""
+    return sum(entry.status == 429 for entry in sandbox.requests)
+
+
+@pytest.mark.parametrize(
+    ("method", "limit", "many"),
+    [("POST", 60, 300), ("GET", 600, 1300)],
+    ids=["creates", "others"],
+)
+async def test_a_rush_within_the_limits(method: str, limit: int, many: int) -> None:
+    """Far more calls than a minute allows: none is refused, and the rate is 98 % of the limit."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock, plan="enterprise:1000") as sandbox,
+        # A timeout that the waiting would use up, and no second try.
+        connect(sandbox, limits=PLAN, timeout=1.0, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        call = partial(order, client) if method == "POST" else client.generations.count
+        await at_once(many, call)
+        assert refusals(sandbox) == 0
+        assert sandbox.requests.count(method) == many
+        # The first burst comes on top, so a run is a little shorter than evenly spread.
+        assert many / (clock.now() / 60) >= 0.98 * limit
+
+
+async def test_a_lone_user_waits_for_nothing() -> None:
+    """A few calls in a row are not held up."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock) as sandbox,
+        connect(sandbox, limits=PLAN) as client,
+    ):
+        for _ in range(10):
+            await order(client)
+            await client.generations.count()
+    assert clock.now() == 0.0
+
+
+async def test_somebody_else_uses_the_key() -> None:
+    """When the service allows less than believed, refusals stay rare and all calls succeed."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock, creates_per_minute=30) as sandbox,
+        connect(sandbox, limits=PLAN) as client,
+    ):
+        await at_once(200, partial(order, client))
+        assert sandbox.jobs.created == 200
+        assert refusals(sandbox) <= 20
+
+
+async def test_a_wait_ends_in_time() -> None:
+    """A wait whose looks are held up by the budget still ends when its time is over."""
+    clock = VirtualClock()
+    tight = Limits(requests_per_minute=1)
+    async with (
+        Sandbox(render=False, clock=clock, progression="manual") as sandbox,
+        connect(sandbox, limits=tight, poll=PollPolicy(long_poll=None)) as client,
+    ):
+        job = await order(client)
+        with pytest.raises(WaitTimeoutError):
+            await client.generations.wait_until_complete(job, timeout=30.0)
+        assert clock.now() == 30.0
+        assert sandbox.requests.count("GET") == 1
+
+
+async def test_who_leaves_the_line_leaves_no_gap() -> None:
+    """The place of a call that is cancelled while it waits is used by the next one."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock) as sandbox,
+        connect(sandbox, limits=Limits(requests_per_minute=2)) as client,
+    ):
+        await at_once(2, client.models.list)
+        turns = iter(range(20))  # of the loop, in which all come to stand in line
+        await cancel_when(lambda: next(turns, None) is None, *[client.models.list] * 3)
+        assert len(sandbox.requests) == 2
+        await client.models.list()
+        assert clock.now() <= 60 * 1.03
+        assert len(sandbox.requests) == 3
+
+
+async def test_a_refusal_without_retries() -> None:
+    """A refusal is the caller's to see when nothing is to be tried again."""
+    async with (
+        Sandbox(render=False, clock=VirtualClock()) as sandbox,
+        connect(sandbox, limits=PLAN, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        sandbox.faults.add(Fault("status", status=429, headers={"Retry-After": "7"}))
+        with pytest.raises(RateLimitError):
+            await client.models.list()
+
+
+def test_who_shares_a_budget() -> None:
+    """Clients with one key, address and limits do; a forked child's begin anew."""
+    here = resolve("key", "https://api.example", {})
+    account = find_account(here, PLAN)
+    assert find_account(resolve("key", "https://api.example/", {}), Limits()) is account
+    for other in (("other", "https://api.example"), ("key", "https://other.example")):
+        assert find_account(resolve(*other, {}), PLAN) is not account
+    assert find_account(here, Limits(creates_per_minute=6)) is not account
+    pid = os.fork()
+    if not pid:  # pragma: no cover - the child
+        os._exit(int(find_account(here, PLAN) is account))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_clients_share_their_account() -> None:
+    """Two clients on sockets draw on one budget, one on another transport has its own."""
+    clients = [AsyncClient("key", base_url="http://127.0.0.1:1") for _ in range(2)]
+    first, second = (client._exchange._account() for client in clients)  # noqa: SLF001
+    assert first is second
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "60"])
+def test_wrong_limits(wrong: int) -> None:
+    """A limit that is none is refused at once."""
+    with pytest.raises(ValueError, match="creates_per_minute must be a whole number above 0"):
+        Limits(creates_per_minute=wrong)
