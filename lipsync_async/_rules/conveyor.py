@@ -103,7 +103,7 @@ class Conveyor:
     def join(self, job: str, now: float) -> None:
         """Look after a job from now on; it is first looked at within a period."""
         if not len(self):
-            self._last = max(self._last, now)
+            self._last = now
         if job not in self._away:
             self._line.setdefault(job, now)
 

@@ -60,6 +60,7 @@ class Slots:
 
     def __init__(self, limit: int | None = None) -> None:
         """Start without jobs."""
+        self._configured = limit
         self._limit = limit
         # Every plan runs one (contract section 5.2).
         self._ceiling = 1 if limit is None else limit
@@ -68,7 +69,6 @@ class Slots:
         self._probes = 0
         self._refused_probes = 0
         self._quiet_until = -inf
-        self._configured = limit
 
     @property
     def limit(self) -> int | None:

@@ -355,6 +355,7 @@ def test_one_probe_asks_for_the_unknown() -> None:
     assert slots.next_try(0.0) is None
     slots.accepted(first)
     assert slots.next_try(0.0) is None
+    assert slots.ceiling == 1
     slots.accepted(probe)
     assert slots.next_try(0.0) == 0.0
     assert slots.started().is_probe
@@ -366,6 +367,7 @@ def test_a_probe_that_breaks_makes_room_for_another() -> None:
     slots.accepted(slots.started())
     slots.ended(slots.started())
     assert slots.ceiling == 1
+    assert slots.next_try(0.0) == 0.0
     assert slots.started().is_probe
 
 
