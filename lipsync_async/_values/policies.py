@@ -106,7 +106,7 @@ def _whole(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Limits:
-    """Say how many requests a client may send.
+    """Say how much a client may ask for.
 
     What exceeds a limit waits for its turn and is then sent; no `timeout` counts that
     wait. A few (20) go at once, the rest evenly. A refusal by the service (429) makes a
@@ -119,9 +119,12 @@ class Limits:
         creates_per_minute: Orders in any 60 seconds; `None`: no limit of ours.
         requests_per_minute: All other requests in any 60 seconds; `None`: no limit of
             ours.
+        concurrent_generations: Jobs that `run_many` keeps running at once; `None`: learn
+            it from the service.
 
-    Source: contract section 5.1.
+    Source: contract sections 5.1 and 5.2.
     """
 
     creates_per_minute: int | None = attrs.field(default=60, validator=_whole)
     requests_per_minute: int | None = attrs.field(default=600, validator=_whole)
+    concurrent_generations: int | None = attrs.field(default=None, validator=_whole)

@@ -1,0 +1,126 @@
+"""Keeps the journal of a running fleet, or none; what comes at once is written at once.
+
+Writing costs a wait for the disk, so records that come in the same turn of the event loop
+share one. Nothing goes on before its own record is on the disk.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from lipsync_async._fleet.journal import Journal
+    from lipsync_async._fleet.journal_entry import JournalEntry
+    from lipsync_async._values.inputs import GenerationRequest
+    from lipsync_async._values.models import Generation
+
+
+class Scribe:
+    """Write down what happens to the requests of a fleet.
+
+    Args:
+        journal: Where; `None`: nowhere.
+
+    """
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+        self._intents = _Batch(_minted if journal is None else journal.record_intents)
+        self._jobs = _Batch(_forgotten if journal is None else journal.record_generations)
+        self._downloads = _Batch(_forgotten if journal is None else journal.record_downloads)
+        self._errors = _Batch(_forgotten if journal is None else journal.record_errors)
+
+    def known(
+        self,
+        requests: Sequence[GenerationRequest],
+        start: int,
+    ) -> list[JournalEntry | None]:
+        """Return what an earlier run has left about a stretch of the input.
+
+        Raises:
+            InvalidRequestError: The journal is about another input.
+
+        """
+        if self._journal is None:
+            return [None] * len(requests)
+        return self._journal.match(requests, start=start)
+
+    async def intend(self, index: int, request: GenerationRequest) -> str:
+        """Write that a create is about to be sent; return the key to send it under."""
+        key: str = await self._intents.add((index, request))
+        return key
+
+    async def see(self, index: int, generation: Generation) -> None:
+        """Write what the service says of a job."""
+        await self._jobs.add((index, generation))
+
+    async def keep(self, index: int, path: Path) -> None:
+        """Write where a result is."""
+        await self._downloads.add((index, path))
+
+    async def fail(self, index: int, error: BaseException) -> None:
+        """Write why something was given up."""
+        await self._errors.add((index, error))
+
+
+class _Batch:
+    """Collect records for one turn of the loop, then write them in one transaction."""
+
+    def __init__(self, write: Callable[[list[Any]], Sequence[Any] | None]) -> None:
+        self._write = write
+        self._page: _Page | None = None
+
+    async def add(self, record: object) -> Any:
+        """Write a record; return what the writing gave for it."""
+        page = self._page
+        if page is None:
+            page = self._page = _Page()
+            place = page.put(record)
+            try:
+                await checkpoint()  # whoever comes meanwhile writes on the same page
+            finally:  # also when cancelled: others rely on it
+                self._page = None
+                page.commit(self._write)
+        else:
+            place = page.put(record)
+            await page.committed.wait()
+        return page.result(place)
+
+
+class _Page:
+    def __init__(self) -> None:
+        self.committed = anyio.Event()
+        self._records: list[object] = []
+        self._results: Any = None
+        self._error: Exception | None = None
+
+    def put(self, record: object) -> int:
+        self._records.append(record)
+        return len(self._records) - 1
+
+    def commit(self, write: Callable[[list[Any]], Any]) -> None:
+        try:
+            self._results = write(self._records)
+        except Exception as error:  # noqa: BLE001 - everybody on the page gets it
+            self._error = error
+        self.committed.set()
+
+    def result(self, place: int) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._results[place] if self._results is not None else None
+
+
+def _minted(intents: list[Any]) -> list[str]:
+    return [str(uuid.uuid4()) for _ in intents]
+
+
+def _forgotten(_: list[Any]) -> None:
+    """Write nothing: there is no journal."""
