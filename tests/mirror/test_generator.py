@@ -281,16 +281,19 @@ def test_only_type_aliases_that_are_used_are_taken_over() -> None:
 if TYPE_CHECKING:
     import os
     elsewhere.Number = Number = int
+    Text = str
     Unused = str
+
+elsewhere.limit = 1
 
 class AsyncThings:
     parts: AsyncThings
 
-    def __init__(self, number: Number) -> None:
+    def __init__(self, number: Number, text: Text) -> None:
         pass
 """
     blocks = [block for block in twin(source).split("\n\n") if block.startswith("if ")]
-    assert blocks == ["if TYPE_CHECKING:\n    Number = int"]
+    assert blocks == ["if TYPE_CHECKING:\n    Number = int\n    Text = str"]
 
 
 def test_a_constructor_may_be_inherited() -> None:
