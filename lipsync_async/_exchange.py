@@ -17,6 +17,7 @@ from anyio import Lock
 
 from lipsync_async._account import Gate, Turn
 from lipsync_async._rules import answers, retry
+from lipsync_async._rules.caller import log
 from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from lipsync_async._transport.protocol import Transport
 
 T = TypeVar("T")
-
-logger = logging.getLogger("lipsync_async")
 
 _MOST_REDIRECTS = 5
 # No error of ours leaves a cancelled call, and the order may have been accepted all the same.
@@ -190,7 +189,7 @@ class Exchange:
                             # "Never delivered" must not hide a try that may have worked.
                             raise uncertain from error
                         raise
-                    logger.info("trying again in %.1f s: %s", pause, error)
+                    log(logging.INFO, f"trying again in {pause:.1f} s: {error}")
                 if failure.kind in _LIMITED:
                     pause -= await turn.take()
                 await self._sleep(pause, deadline)
@@ -271,7 +270,7 @@ class Exchange:
 def tell_apart(error: BaseException, message: str) -> None:
     """Say what an exception that is not ours would let be forgotten, on it and in the log."""
     error.add_note(message)
-    logger.warning(message)
+    log(logging.WARNING, message)
 
 
 def _next_pause(

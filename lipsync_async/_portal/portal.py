@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import weakref
 from contextlib import aclosing
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lipsync_async._portal.calls import Call, current_call, result_of
+from lipsync_async._portal.calls import Call, current_call
 from lipsync_async._portal.iteration import Opened, iterate
 from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.tracebacks import shorten
+from lipsync_async._rules.caller import Place
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
         Iterator,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from types import FrameType
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
@@ -42,6 +43,7 @@ class Portal:
     def __init__(self) -> None:
         # By process: a fork copies the mapping, and the child must not use the parent's entry.
         self._threads: dict[int, LoopThread] = {}
+        self._closers: dict[int, object] = {}
         weakref.finalize(self, _stop, self._threads)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -54,39 +56,49 @@ class Portal:
                 the loop's own thread.
 
         """
-        answer = Call(self._thread(), work, _user_frame()).begin()
+        call = Call(self._thread(), work, _user_place())
         try:
-            result: T = result_of(answer)
+            call.begin()
+            result: T = call.result()
         except BaseException as error:
+            if not isinstance(error, Exception) and not call.has_raised(error):
+                call.leave(error)  # it came when the wait was over already
             shorten(error)
             raise
         else:
             return result
         finally:
-            del answer  # a failed task holds its error, whose traceback holds this frame
+            del call  # it may hold its error, whose traceback holds this frame
 
     def open(
         self,
         manager: AbstractAsyncContextManager[AsyncIterator[T]],
     ) -> AbstractContextManager[Iterator[T]]:
         """Return a blocking context manager over the items of an async one."""
-        return Opened(self._thread(), manager, _user_frame())
+        return Opened(self, self._thread(), manager, _user_place())
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Return a blocking generator over an async one; leaving it closes both."""
-        return iterate(Opened(self._thread(), aclosing(items), _user_frame()))
+        return iterate(Opened(self, self._thread(), aclosing(items), _user_place()))
 
     def close(self, farewell: Coroutine[Any, Any, None]) -> None:
         """Run a last coroutine, then end the thread; closing twice is fine.
 
         Calls that are under way in other threads end with an error.
         """
-        thread = self._thread()
-        if thread.is_stopped:
+        thread, me = self._thread(), object()
+        is_first = not thread.is_stopped and self._closers.setdefault(os.getpid(), me) is me
+        if not is_first or thread.is_current:
             farewell.close()
-            return
-        self.call(farewell)
-        thread.stop()
+        thread.refuse_itself()
+        try:
+            if is_first:
+                self.call(farewell)
+        except ConfigurationError:
+            if not thread.is_stopped:  # by somebody who closes as well
+                raise
+        finally:
+            thread.stop()
 
     def _thread(self) -> LoopThread:
         process = os.getpid()
@@ -127,9 +139,14 @@ def _stop(threads: dict[int, LoopThread]) -> None:
     """Stop this process's thread; those that were inherited are their parents' business."""
     thread = threads.get(os.getpid())
     if thread is not None:
+        thread.is_silent = not threading.main_thread().is_alive()
         thread.stop()
 
 
-def _user_frame() -> FrameType:
-    """Return the frame that called the verb that called the portal's method."""
-    return sys._getframe(3)  # noqa: SLF001 - the public ways build a list of all frames
+def _user_place() -> Place:
+    """Return the line that called the verb that called the portal's method.
+
+    The verb itself may be called by no Python code at all.
+    """
+    frame = sys._getframe(2)  # noqa: SLF001 - the public ways build a list of all frames
+    return Place.of(frame.f_back or frame)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import sys
 import threading
 import traceback
 import warnings
@@ -31,8 +30,6 @@ from lipsync_async import (
     Response,
     Status,
 )
-from lipsync_async._portal.calls import Call
-from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.portal import Portal, at_caller
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
@@ -478,25 +475,6 @@ def test_what_an_interrupted_call_leaves(
     assert getattr(caught.value, "__notes__", []) == notes
 
 
-def test_interrupted_after_the_end() -> None:
-    """An end that an interruption swallows, or that comes first, is not waited for in vain."""
-
-    async def order() -> str:
-        return "job 7"
-
-    thread = LoopThread()
-    done = Call(thread, order(), sys._getframe())  # noqa: SLF001
-    done.begin()
-    thread.submit(done._cancel)  # noqa: SLF001 - it may come too late
-    swallowed = Call(thread, order(), sys._getframe())  # noqa: SLF001
-    swallowed._start()  # noqa: SLF001
-    swallowed._messages.get()  # noqa: SLF001 - as an interruption might, just before it returns
-    interruption = KeyboardInterrupt()
-    swallowed.leave(interruption)
-    assert interruption.__notes__ == ["The call had succeeded meanwhile: 'job 7'"]
-    thread.stop()
-
-
 def test_interrupted_beside_an_item(portal: Portal) -> None:
     """An item that comes with the interruption is let go, and the generator is closed."""
     ring = at_caller("on_update", interrupt)
@@ -554,7 +532,7 @@ def test_dropped_in_its_own_loop() -> None:
 
 
 def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the thread starts leaves nothing behind, and the next call starts another."""
+    """Ctrl-C while the thread starts is no harm: the next call finds it, or starts another."""
     started: list[threading.Thread] = []
 
     def start_interrupted(thread: threading.Thread) -> None:
@@ -567,9 +545,9 @@ def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", start_interrupted)
     with pytest.raises(KeyboardInterrupt):
         call(opened.call, anyio.lowlevel.checkpoint())
-    started[0].join()
     call(opened.call, anyio.lowlevel.checkpoint())
     call(opened.close, anyio.lowlevel.checkpoint())
+    assert not started[0].is_alive()
 
 
 def test_repr(client: Client) -> None:
@@ -586,5 +564,5 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
     opened = Portal()
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(ConfigurationError, match=r"No thread .*can't start new thread"):
+    with pytest.raises(ConfigurationError, match=r"cannot be started \(can't start new thread"):
         call(opened.call, anyio.lowlevel.checkpoint())
