@@ -172,11 +172,17 @@ class Call:
         """
         if self._error is None:
             return self._result
-        if isinstance(self._error, asyncio.CancelledError):
-            closed = ConfigurationError("The client was closed while this call was under way.")
-            _add_notes(closed, getattr(self._error, "__notes__", []))
-            raise closed
-        raise self._error
+        self.is_left = True
+        raise self._given_away(self._error)
+
+    def _given_away(self, error: BaseException) -> BaseException:
+        """Keep the error no longer: its frames lead to this call, which must not lead back."""
+        self._error = None
+        if not isinstance(error, asyncio.CancelledError):
+            return error
+        closed = ConfigurationError("The client was closed while this call was under way.")
+        _add_notes(closed, getattr(error, "__notes__", []))
+        return closed
 
     def leave(self, interruption: BaseException) -> None:
         """Cancel the coroutine, wait for its clean-up, and note what it leaves behind.
@@ -202,10 +208,6 @@ class Call:
         while not self.has_ended:
             self._received()
         _add_notes(interruption, self.remains())
-
-    def has_raised(self, error: BaseException) -> bool:
-        """Whether an exception is the coroutine's own, and no interruption."""
-        return error is self._error
 
     def remains(self) -> list[str]:
         """Say what an interrupted call has left: its notes, its late result or its error."""
@@ -243,7 +245,11 @@ class Call:
         LOG.set(self._log)
 
     def _log(self, level: int, message: str) -> None:
-        self._messages.put(LogLine(level, message))
+        self._put(LogLine(level, message))
+
+    def _put(self, message: Message) -> None:
+        if not self._thread.is_silent:
+            self._messages.put(message)
 
     def _received(self) -> Item | None:
         """Wait for an item or the end, and run the errands that come before."""
@@ -288,8 +294,7 @@ class Call:
         self._task = None  # it holds the context, which holds this call
         self.has_ended = True
         self._thread.waiting.discard(self)
-        if not self._thread.is_silent:
-            self._messages.put(None)
+        self._put(None)
 
     def _cancel(self) -> None:
         if self._context is not None:  # it was never begun

@@ -86,7 +86,8 @@ class LoopThread:
     def is_current(self) -> bool:
         """Whether the thread is the one that asks."""
         running = self._running
-        return running is not None and running.thread is threading.current_thread()
+        # Not `current_thread`, which takes note of whoever asks, also of a thread that ends.
+        return running is not None and running.thread.ident == threading.get_ident()
 
     @property
     def _running(self) -> _Running | None:

@@ -61,8 +61,8 @@ class Portal:
             call.begin()
             result: T = call.result()
         except BaseException as error:
-            if not isinstance(error, Exception) and not call.has_raised(error):
-                call.leave(error)  # it came when the wait was over already
+            if not isinstance(error, Exception):
+                call.leave(error)  # it may have come when the wait was over already
             shorten(error)
             raise
         else:
