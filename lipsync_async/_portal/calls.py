@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from inspect import iscoroutine
@@ -101,7 +102,8 @@ class Call:
 
     Args:
         thread: Where the coroutine runs.
-        work: The coroutine; it is closed if it cannot be started.
+        work: Makes the coroutine, in the loop: one that was made and then, because of an
+            interruption, never begun would be complained about.
         place: The user's own line, which warnings show.
 
     """
@@ -109,7 +111,7 @@ class Call:
     def __init__(
         self,
         thread: LoopThread,
-        work: Coroutine[Any, Any, Any],
+        work: Callable[[], Coroutine[Any, Any, Any]],
         place: Place,
     ) -> None:
         self.has_ended: bool = False
@@ -131,11 +133,7 @@ class Call:
                 the parent process's.
 
         """
-        try:
-            self._thread.refuse_itself()
-        except ConfigurationError:
-            self.give_up()
-            raise
+        self._thread.refuse_itself()
         try:
             self._thread.waiting.add(self)
             self._thread.submit(self._begin)
@@ -220,10 +218,8 @@ class Call:
         return []
 
     def give_up(self) -> None:
-        """Take the coroutine for cancelled: there is no loop any more that could end it."""
+        """Take the coroutine for cancelled: there is no loop that could end it."""
         if not self.has_ended:
-            with suppress(ValueError):  # it is running: the loop refuses to end
-                self._work.close()
             self._end(asyncio.CancelledError())
 
     async def run_at_caller(
@@ -260,6 +256,8 @@ class Call:
             elif message is not None:
                 return message
         self._messages.put(None)  # for whoever else waits here
+        if self._thread.is_silent and threading.current_thread().daemon:
+            SimpleQueue[None]().get()  # pragma: no cover - it stays there while the rest ends
         return None
 
     def _begin(self) -> None:
@@ -269,7 +267,6 @@ class Call:
             task = asyncio.get_running_loop().create_task(work, context=context)
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             work.close()
-            self._work.close()
             self._end(error)
         else:
             self._task = task
@@ -278,16 +275,13 @@ class Call:
     async def _complete(self) -> None:
         """Keep how the coroutine ends; an exit, above all, must not end the loop."""
         try:
-            self._result = await self._work
+            self._result = await self._work()
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             self._error = error
 
     def _settle(self, task: asyncio.Task[None]) -> None:
         error = self._error
-        if task.cancelled():  # before its first step
-            self._work.close()
-            error = asyncio.CancelledError()
-        self._end(error)
+        self._end(asyncio.CancelledError() if task.cancelled() else error)
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error

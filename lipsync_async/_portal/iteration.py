@@ -11,6 +11,7 @@ import _thread
 import asyncio
 import threading
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lipsync_async._portal.calls import Call, Item, current_call
@@ -57,7 +58,7 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         self._stepping = threading.Lock()
         self._is_entered = False
         self._is_left = False
-        self._call = Call(thread, _serve(manager, self._demands), place)
+        self._call = Call(thread, partial(_serve, manager, self._demands), place)
 
     def __enter__(self) -> Iterator[T]:
         if self._is_entered:
@@ -106,9 +107,7 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         return self._has_swallowed(error, traceback)
 
     def __del__(self) -> None:
-        if not self._is_entered:
-            self._call.give_up()
-        elif not self._is_left:
+        if self._is_entered and not self._is_left:
             self._let_go()
 
     def _stop(self, *, is_dropped: bool) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # A task that will not be cancelled must not keep a program from ending.
-_FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 5.0
 # What anyio loads when it is first used. No other thread may be the first: a child that is
 # forked while another thread imports can never import that module, and an interruption of
 # one who waits for an import can leave its lock taken.
@@ -139,7 +139,7 @@ class LoopThread:
         """Wait for the thread's end."""
         running = self._running
         if running is not None and not self.is_current:  # a finalizer may run anywhere
-            running.thread.join(_FAREWELL_SECONDS)
+            running.thread.join(FAREWELL_SECONDS)
 
     def refuse_itself(self) -> None:
         """Raise where waiting would be waiting for oneself.

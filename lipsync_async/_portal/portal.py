@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lipsync_async._portal.calls import Call, current_call
 from lipsync_async._portal.iteration import Opened, iterate
-from lipsync_async._portal.loop_thread import LoopThread
+from lipsync_async._portal.loop_thread import FAREWELL_SECONDS, LoopThread
 from lipsync_async._portal.tracebacks import shorten
 from lipsync_async._rules.caller import Place
 from lipsync_async.errors import ConfigurationError
@@ -43,10 +43,10 @@ class Portal:
     def __init__(self) -> None:
         # By process: a fork copies the mapping, and the child must not use the parent's entry.
         self._threads: dict[int, LoopThread] = {}
-        self._closers: dict[int, object] = {}
+        self._closings: dict[int, _Closing] = {}
         weakref.finalize(self, _stop, self._threads)
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in the loop, wait for it, and return or raise what it does.
 
         Whatever interrupts the wait cancels the coroutine and waits for its clean-up first.
@@ -81,29 +81,40 @@ class Portal:
         """Return a blocking generator over an async one; leaving it closes both."""
         return iterate(Opened(self, self._thread(), aclosing(items), _user_place()))
 
-    def close(self, farewell: Coroutine[Any, Any, None]) -> None:
+    def close(self, farewell: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a last coroutine, then end the thread; closing twice is fine.
 
         Calls that are under way in other threads end with an error.
         """
-        thread, me = self._thread(), object()
-        is_first = not thread.is_stopped and self._closers.setdefault(os.getpid(), me) is me
-        if not is_first or thread.is_current:
-            farewell.close()
+        thread, mine = self._thread(), _Closing()
         thread.refuse_itself()
+        first = self._closings.setdefault(os.getpid(), mine)
         try:
-            if is_first:
+            if first is not mine:
+                first.wait()
+            elif not thread.is_stopped:
                 self.call(farewell)
-        except ConfigurationError:
-            if not thread.is_stopped:  # by somebody who closes as well
-                raise
         finally:
             thread.stop()
+            mine.is_over.set()
 
     def _thread(self) -> LoopThread:
         process = os.getpid()
         # `setdefault` is atomic: of threads that begin at once all get the same.
         return self._threads.get(process) or self._threads.setdefault(process, LoopThread())
+
+
+class _Closing:
+    """Let those who close as well wait for the first."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self._thread = threading.get_ident()
+
+    def wait(self) -> None:
+        """Wait, but not for what a signal handler has interrupted in this very thread."""
+        if self._thread != threading.get_ident():
+            self.is_over.wait(FAREWELL_SECONDS)
 
 
 def at_caller(

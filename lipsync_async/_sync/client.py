@@ -138,7 +138,7 @@ class Client(Mirror):
 
         Calls that are under way in other threads end with `ConfigurationError`.
         """
-        self._portal.close(self._source.aclose())
+        self._portal.close(self._source.aclose)
 
     def __enter__(self) -> Self:
         return self

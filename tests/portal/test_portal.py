@@ -62,7 +62,7 @@ def portal() -> Iterator[Portal]:
     """Open a portal that nobody has used."""
     opened = Portal()
     yield opened
-    call(opened.close, anyio.lowlevel.checkpoint())
+    call(opened.close, anyio.lowlevel.checkpoint)
 
 
 def call(method: Callable[..., Any], *arguments: Any) -> Any:
@@ -200,7 +200,7 @@ def test_closed_in_the_middle_of_a_block(portal: Portal) -> None:
     source = Source()
     with call(portal.open, source.opened()) as numbers:
         next(numbers)
-        call(portal.close, anyio.lowlevel.checkpoint())
+        call(portal.close, anyio.lowlevel.checkpoint)
         assert source.is_closed
         with pytest.raises(ConfigurationError, match="closed"):
             next(numbers)
@@ -213,7 +213,7 @@ def test_closed_at_the_end_of_a_block(portal: Portal) -> None:
     source = Source()
     with call(portal.open, source.opened()) as numbers:
         next(numbers)
-        call(portal.close, anyio.lowlevel.checkpoint())
+        call(portal.close, anyio.lowlevel.checkpoint)
     assert source.is_closed
 
 
@@ -228,7 +228,7 @@ def test_a_generator_that_the_loop_collects(portal: Portal) -> None:
         while not source.is_closed:
             await anyio.lowlevel.checkpoint()
 
-    call(portal.call, drop())
+    call(portal.call, drop)
     assert source.is_closed
 
 
@@ -241,7 +241,7 @@ def test_context(portal: Portal) -> None:
         return before
 
     COLOUR.set("blue")
-    assert call(portal.call, swap()) == "blue"
+    assert call(portal.call, swap) == "blue"
     assert COLOUR.get() == "blue"
 
 
@@ -258,10 +258,10 @@ def test_nothing_is_kept(portal: Portal) -> None:
     gc.disable()
     try:
         with pytest.raises(GoneError) as caught:
-            call(portal.call, fail())
+            call(portal.call, fail)
         error = weakref.ref(caught.value)
         del caught
-        call(portal.call, anyio.lowlevel.checkpoint())
+        call(portal.call, anyio.lowlevel.checkpoint)
         assert error() is None
     finally:
         gc.enable()
@@ -430,7 +430,7 @@ def test_surprises_keep_their_frames(portal: Portal) -> None:
         await inner()
 
     with pytest.raises(ZeroDivisionError) as caught:
-        call(portal.call, outer())
+        call(portal.call, outer)
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert names == ["test_surprises_keep_their_frames", "call", "outer", "inner"]
 
@@ -471,7 +471,7 @@ def test_what_an_interrupted_call_leaves(
     ring = at_caller("on_update", interrupt)
     assert ring is not None
     with pytest.raises(KeyboardInterrupt) as caught:
-        call(portal.call, give_up(what_then, ring))
+        call(portal.call, partial(give_up, what_then, ring))
     assert getattr(caught.value, "__notes__", []) == notes
 
 
@@ -507,7 +507,7 @@ def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
         await told()
         return scope.cancelled_caught
 
-    assert call(portal.call, hasten())
+    assert call(portal.call, hasten)
     assert rung == [1, 1]
 
 
@@ -526,7 +526,7 @@ def test_dropped_in_its_own_loop() -> None:
         asyncio.get_running_loop().call_later(0.001, held.clear)
         return threading.current_thread()
 
-    thread = call(held[0].call, drop_soon())
+    thread = call(held[0].call, drop_soon)
     thread.join()
     assert held == []
 
@@ -544,9 +544,9 @@ def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Portal()
     monkeypatch.setattr(threading.Thread, "start", start_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        call(opened.call, anyio.lowlevel.checkpoint())
-    call(opened.call, anyio.lowlevel.checkpoint())
-    call(opened.close, anyio.lowlevel.checkpoint())
+        call(opened.call, anyio.lowlevel.checkpoint)
+    call(opened.call, anyio.lowlevel.checkpoint)
+    call(opened.close, anyio.lowlevel.checkpoint)
     assert not started[0].is_alive()
 
 
@@ -565,4 +565,4 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Portal()
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ConfigurationError, match=r"cannot be started \(can't start new thread"):
-        call(opened.call, anyio.lowlevel.checkpoint())
+        call(opened.call, anyio.lowlevel.checkpoint)

@@ -26,7 +26,7 @@ def portal() -> Iterator[Portal]:
     """Open a portal that nobody has used."""
     opened = Portal()
     yield opened
-    verb(opened.close, anyio.lowlevel.checkpoint())
+    verb(opened.close, anyio.lowlevel.checkpoint)
 
 
 def verb(method: Any, *arguments: Any) -> Any:
@@ -178,7 +178,7 @@ def test_left_by_another_thread_than_steps(portal: Portal) -> None:
     waiting.start()
     is_asked.wait()
     block.__exit__(None, None, None)
-    verb(portal.close, anyio.lowlevel.checkpoint())
+    verb(portal.close, anyio.lowlevel.checkpoint)
     waiting.join()
     assert isinstance(found[0], ConfigurationError)
 
@@ -190,7 +190,7 @@ def test_exit_inside_the_loop(portal: Portal) -> None:
         sys.exit(3)
 
     with pytest.raises(SystemExit) as caught:
-        verb(portal.call, leave())
+        verb(portal.call, leave)
     assert caught.value.code == 3
     assert list(verb(portal.iterate, numbers())) == list(range(5))
 
@@ -205,9 +205,9 @@ def test_task_that_cannot_be_made(portal: Portal) -> None:
     async def spoil() -> None:
         asyncio.get_running_loop().set_task_factory(refuse)
 
-    verb(portal.call, spoil())
+    verb(portal.call, spoil)
     with pytest.raises(MemoryError):
-        verb(portal.call, anyio.lowlevel.checkpoint())
+        verb(portal.call, anyio.lowlevel.checkpoint)
 
 
 def test_error_in_a_block_of_a_closed_client(portal: Portal) -> None:
@@ -216,7 +216,7 @@ def test_error_in_a_block_of_a_closed_client(portal: Portal) -> None:
     def close_and_fail() -> None:
         with verb(portal.open, aclosing(numbers())) as items:
             next(items)
-            verb(portal.close, anyio.lowlevel.checkpoint())
+            verb(portal.close, anyio.lowlevel.checkpoint)
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -258,7 +258,7 @@ def test_interrupted_when_all_is_done(portal: Portal, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Call, "result", lambda _: interrupt())
     with pytest.raises(KeyboardInterrupt) as caught:
-        verb(portal.call, order())
+        verb(portal.call, order)
     monkeypatch.undo()
     assert caught.value.__notes__ == ["The call had succeeded meanwhile: 'job 7'"]
 
@@ -285,7 +285,7 @@ def test_second_interruption_cancels(portal: Portal, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verb(portal.call, wait())
+        verb(portal.call, wait)
     assert ended.wait(10)
     assert offer(lambda: None)
 
@@ -301,7 +301,7 @@ def test_a_callers_values_are_let_go(portal: Portal) -> None:
 
     def call() -> "weakref.ref[Large]":
         large = Large()
-        verb(portal.call, answer())
+        verb(portal.call, answer)
         return weakref.ref(large)
 
     assert call()() is None
@@ -324,7 +324,7 @@ def test_frozen_exceptions(portal: Portal) -> None:
         await ringing(fail)()
 
     with pytest.raises(FrozenError, match="cold"):
-        verb(portal.call, call())
+        verb(portal.call, call)
     with pytest.raises(FrozenError), verb(portal.open, aclosing(numbers())):
         fail()
 
@@ -335,13 +335,13 @@ def test_memory_stays_flat(portal: Portal) -> None:
     async def answer() -> int:
         return 7
 
-    verb(portal.call, answer())
+    verb(portal.call, answer)
     gc.collect()
     gc.disable()
     try:
         before = len(gc.get_objects())
         for _ in range(2000):
-            verb(portal.call, answer())
+            verb(portal.call, answer)
         assert len(gc.get_objects()) - before < 100
     finally:
         gc.enable()
@@ -352,9 +352,9 @@ def test_closed_in_its_own_loop(portal: Portal) -> None:
 
     async def close() -> None:
         with pytest.raises(ConfigurationError, match="own event loop"):
-            verb(portal.close, anyio.lowlevel.checkpoint())
+            verb(portal.close, anyio.lowlevel.checkpoint)
 
-    verb(portal.call, close())
+    verb(portal.call, close)
 
 
 def test_interrupted_while_a_block_is_left(portal: Portal) -> None:
@@ -376,9 +376,9 @@ def test_interrupted_while_a_block_is_left(portal: Portal) -> None:
 
 def test_what_the_loop_never_began(portal: Portal) -> None:
     """A call that comes to a loop just as it ends is told so."""
-    verb(portal.call, anyio.lowlevel.checkpoint())
+    verb(portal.call, anyio.lowlevel.checkpoint)
     thread = portal._thread()  # noqa: SLF001
-    late = Call(thread, anyio.lowlevel.checkpoint(), Place(__file__, 1, {}))
+    late = Call(thread, anyio.lowlevel.checkpoint, Place(__file__, 1, {}))
     thread.waiting.add(late)
     thread.stop()
     assert late.has_ended
@@ -398,5 +398,5 @@ def test_nothing_to_be_had(monkeypatch: pytest.MonkeyPatch, reason: str) -> None
     monkeypatch.setattr(target, refuse)
     for method in (opened.call, opened.close):
         with pytest.raises(ConfigurationError, match=f"cannot be started .{reason}"):
-            verb(method, anyio.lowlevel.checkpoint())
+            verb(method, anyio.lowlevel.checkpoint)
     monkeypatch.undo()
