@@ -81,6 +81,7 @@ class AsyncClient:
     ) -> None:
         settled = config.resolve(api_key, base_url, os.environ)
         limits = limits or Limits()
+        _refuse(config.setting_problems({"limits": (limits, Limits)}, None))
         account = partial(find_account, settled, limits)
         settings = Settings(
             timeout,
@@ -99,9 +100,9 @@ class AsyncClient:
         self._equip(Exchange(transport, settled, account), settings)
 
     def _equip(self, exchange: Exchange, settings: Settings) -> None:
-        problems = validation.timeout_problems(settings.timeout)
-        if problems:
-            raise ConfigurationError(f"{problems[0]}.")
+        policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
+        _refuse(validation.timeout_problems(settings.timeout))
+        _refuse(config.setting_problems(policies, settings.on_response))
         self._exchange = exchange
         self._settings = settings
         self.generations = AsyncGenerations(exchange, settings)
@@ -164,3 +165,8 @@ class AsyncClient:
         return (
             f"<{type(self).__name__} base_url={exchange.base_url!r} in_flight={exchange.in_flight}>"
         )
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigurationError(f"{'; '.join(problems)}.")

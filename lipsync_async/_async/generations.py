@@ -61,6 +61,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
 
         Source: contract sections 2.6 and 3.2.
         """
+        refuse(validation.callback_problems(on_update))
         async with self.updates(generation, timeout=timeout) as changes:
             last = _watch.as_last_seen(generation)
             async for last in changes:
@@ -155,12 +156,14 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
                 dub_params=dub_params,
             ),
         )
-        refuse(validation.timeout_problems(timeout))
+        refuse([*validation.timeout_problems(timeout), *validation.callback_problems(on_update)])
         created = await self._place(order, idempotency_key)
         try:
             await _tell(on_update, created)
             return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
-        except LipsyncError:
+        except LipsyncError as error:
+            if error.generation is None:  # it is one of the user's own `on_update`
+                error.generation = created
             raise
         except BaseException as error:
             tell_apart(error, _LEFT.format(id=created.id))

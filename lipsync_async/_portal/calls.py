@@ -36,13 +36,16 @@ _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
 
 @attrs.define(slots=True, eq=False)
 class Item:
-    """Hold what one step of an iteration brought: a value or an error."""
+    """Hold what one step of an iteration brought: a value, an error, or the news of its end."""
 
     value: Any = None
     error: Exception | None = None
+    is_last: bool = False
 
     def result(self) -> Any:
         """Return the value or raise the error."""
+        if self.is_last:
+            raise StopIteration
         if self.error is not None:
             raise self.error
         return self.value

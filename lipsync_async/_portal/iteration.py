@@ -71,7 +71,9 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         return self
 
     def __next__(self) -> T:
-        if not self._is_entered or self._is_left or self._call.is_left:
+        if not self._is_entered:
+            raise ConfigurationError("Enter it first: `with ... as changes:`, then iterate.")
+        if self._is_left or self._call.is_left:
             raise StopIteration
         if self._call.has_ended:  # which only closing the client brings about
             self._outcome(None)
@@ -90,7 +92,18 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        call, self._is_left = self._call, True
+        try:
+            return self._is_swallowed(error, traceback)
+        except BaseException as interruption:
+            if not isinstance(interruption, Exception):
+                self._call.leave(interruption)
+            raise
+        finally:
+            self._is_left = True
+
+    def _is_swallowed(self, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        """End the iteration; tell whether that was the end of an error as well."""
+        call = self._call
         if call.has_ended or call.is_left or self._thread.is_elsewhere:
             return False
         if self._thread.is_current or self._stepping.locked():
@@ -107,7 +120,8 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         return self._has_swallowed(error, traceback)
 
     def __del__(self) -> None:
-        if self._is_entered and not self._is_left:
+        call = getattr(self, "_call", None)  # an interruption may have come before it was made
+        if call is not None and self._is_entered and not (call.has_ended or call.is_left):
             self._let_go()
 
     def _stop(self, *, is_dropped: bool) -> None:
@@ -175,7 +189,7 @@ async def _step(items: AsyncIterator[Any]) -> Item:
     try:
         return Item(await anext(items))
     except StopAsyncIteration:
-        return Item(error=StopIteration())
+        return Item(is_last=True)
     except Exception as error:  # noqa: BLE001 - it is raised again, at the caller
         return Item(error=error)
 

@@ -22,6 +22,7 @@ import os
 import threading
 from contextlib import suppress
 from importlib import import_module
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from lipsync_async.errors import ConfigurationError
@@ -31,10 +32,17 @@ if TYPE_CHECKING:
 
 # A task that will not be cancelled must not keep a program from ending.
 FAREWELL_SECONDS = 5.0
-# What anyio loads when it is first used. No other thread may be the first: a child that is
-# forked while another thread imports can never import that module, and an interruption of
-# one who waits for an import can leave its lock taken.
+# What anyio loads when it is first used.
 _BACKEND = "anyio._backends._asyncio"
+
+
+def prepare() -> None:
+    """Load what an event loop needs, before there is a thread, or a call to interrupt.
+
+    A child that is forked while another thread imports can never import that module, and
+    an interruption of one who waits for an import can leave its lock taken.
+    """
+    import_module(_BACKEND)
 
 
 class Waiting(Protocol):
@@ -58,7 +66,8 @@ class _Attempt:
     """Hold what comes of starting a thread."""
 
     def __init__(self) -> None:
-        self.is_settled = threading.Event()
+        # No event: its lock is lost when a signal handler or an interruption comes in between.
+        self.settled: SimpleQueue[None] = SimpleQueue()
         self.failure: Exception | None = None
 
 
@@ -122,6 +131,8 @@ class LoopThread:
         try:
             running.loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:  # pragma: no cover - only if it was closed just now
+            if not running.loop.is_closed():  # a RecursionError is one, too
+                raise
             return False
         return True
 
@@ -160,7 +171,6 @@ class LoopThread:
         An interruption may come after a thread was started and before anybody knows. So
         each publishes itself; a second one finds that out and ends.
         """
-        import_module(_BACKEND)
         with self._starting:
             attempt = _Attempt()
             thread = threading.Thread(
@@ -171,7 +181,7 @@ class LoopThread:
             )
             try:
                 thread.start()
-                attempt.is_settled.wait()
+                attempt.settled.get()
             except RuntimeError as error:
                 attempt.failure = error
             running = self._running
@@ -191,7 +201,7 @@ class LoopThread:
             attempt.failure = error
             return
         finally:
-            attempt.is_settled.set()
+            attempt.settled.put(None)
         # While the interpreter ends, the runner cannot start a thread to wait for others.
         with suppress(RuntimeError), runner:
             if is_first:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lipsync_async._portal.calls import Call, current_call
 from lipsync_async._portal.iteration import Opened, iterate
-from lipsync_async._portal.loop_thread import FAREWELL_SECONDS, LoopThread
+from lipsync_async._portal.loop_thread import FAREWELL_SECONDS, LoopThread, prepare
 from lipsync_async._portal.tracebacks import shorten
 from lipsync_async._rules.caller import Place
 from lipsync_async.errors import ConfigurationError
@@ -41,6 +41,7 @@ class Portal:
     """Let blocking code use async code; any number of threads may do so at once."""
 
     def __init__(self) -> None:
+        prepare()
         # By process: a fork copies the mapping, and the child must not use the parent's entry.
         self._threads: dict[int, LoopThread] = {}
         self._closings: dict[int, _Closing] = {}
@@ -60,13 +61,12 @@ class Portal:
         try:
             call.begin()
             result: T = call.result()
+            return result  # noqa: TRY300 - an interruption may come even here
         except BaseException as error:
             if not isinstance(error, Exception):
                 call.leave(error)  # it may have come when the wait was over already
             shorten(error)
             raise
-        else:
-            return result
         finally:
             del call  # it may hold its error, whose traceback holds this frame
 
@@ -125,14 +125,14 @@ def at_caller(
 
     Args:
         name: The parameter's name, for the error.
-        function: The function; `None` stays `None`.
+        function: The function; `None`, and what is no function, stays what it is.
 
     Raises:
         ConfigurationError: It is a coroutine function, which nobody would await.
 
     """
-    if function is None:
-        return None
+    if function is None or not callable(function):  # the async code refuses what is neither
+        return function
     if iscoroutinefunction(function):
         raise ConfigurationError(
             f"{name} is a coroutine function, which the blocking client cannot await. Pass a "

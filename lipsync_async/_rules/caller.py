@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _LOGGER = logging.getLogger("lipsync_async")
+_LOGGER.addHandler(logging.NullHandler())  # what a library says is for who asks for it
 
 
 class Place(NamedTuple):

@@ -89,6 +89,15 @@ def request_warnings(request: object) -> list[str]:
     return list(ignored_parts(request)) if isinstance(request, GenerationRequest) else []
 
 
+def callback_problems(on_update: object) -> list[str]:
+    """Return what keeps `on_update` from being called: found out later, it would cost a job."""
+    return (
+        []
+        if on_update is None or callable(on_update)
+        else [wrong("on_update", "callable", on_update)]
+    )
+
+
 def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
     """Refuse a request that cannot work, and warn about what will be ignored.
 

@@ -232,6 +232,12 @@ def test_entering_twice(portal: Portal) -> None:
         pass  # pragma: no cover - never entered
 
 
+def test_iterating_before_entering(portal: Portal) -> None:
+    """Who forgets the `with` is told so, instead of seeing a job without changes."""
+    with pytest.raises(ConfigurationError, match="Enter it first"):
+        list(verb(portal.open, aclosing(numbers())))
+
+
 def test_interrupted_while_a_loop_is_left(portal: Portal) -> None:
     """Ctrl-C during the clean-up that `break` begins is not lost: it comes a moment later."""
 
