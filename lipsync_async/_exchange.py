@@ -87,7 +87,6 @@ class Exchange:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
         self._process = os.getpid()
         self.in_flight: int = 0
-        self.held_looks: int = 0
         self._line = Lock()
 
     async def perform(

@@ -11,6 +11,7 @@ from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._rules import config, validation
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
+from lipsync_async._watch.poller import Pollers
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -86,15 +87,17 @@ class AsyncClient:
             from lipsync_async._transport.aiohttp import AiohttpTransport  # noqa: PLC0415
 
             transport = AiohttpTransport()
-        self._equip(Exchange(transport, settled), settings)
+        exchange = Exchange(transport, settled)
+        self._equip(exchange, Pollers(exchange), settings)
 
-    def _equip(self, exchange: Exchange, settings: Settings) -> None:
+    def _equip(self, exchange: Exchange, pollers: Pollers, settings: Settings) -> None:
         problems = validation.timeout_problems(settings.timeout)
         if problems:
             raise ConfigurationError(f"{problems[0]}.")
         self._exchange = exchange
+        self._pollers = pollers
         self._settings = settings
-        self.generations = AsyncGenerations(exchange, settings)
+        self.generations = AsyncGenerations(exchange, settings, pollers)
         self.models = AsyncModels(exchange, settings)
 
     def with_options(
@@ -107,7 +110,9 @@ class AsyncClient:
     ) -> Self:
         """Return a view of this client with other settings.
 
-        The view shares connections and account with this client; closing one closes both.
+        The view shares connections, account and poller with this client; closing one
+        closes both. When many wait at once, a look serves all, and goes by the settings of
+        whichever of them makes it.
 
         Args:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
@@ -131,7 +136,7 @@ class AsyncClient:
             on_response=on_response or current.on_response,
         )
         view = object.__new__(type(self))
-        view._equip(self._exchange, settings)
+        view._equip(self._exchange, self._pollers, settings)
         return view
 
     async def aclose(self) -> None:

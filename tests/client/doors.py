@@ -24,7 +24,12 @@ ORDER: dict[str, Any] = {"model": "lipsync-2", "input": INPUTS}
 
 _QUICK: dict[str, Any] = {
     "retry": RetryPolicy(first_pause=0.001, longest_pause=0.002),
-    "poll": PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None),
+    "poll": PollPolicy(
+        first_interval=0.001,
+        longest_interval=0.002,
+        long_poll=None,
+        shared_interval=0.001,
+    ),
 }
 
 
