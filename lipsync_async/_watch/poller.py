@@ -15,6 +15,7 @@ retry policy has given up to those in the list, and a dead key to everybody.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from math import inf
@@ -31,7 +32,7 @@ from lipsync_async._watch.shift import Attendant, Shift
 from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._rules.conveyor import Look
@@ -166,22 +167,24 @@ class Poller:
         """
         self._conveyor.interval = settings.poll.shared_interval
         settings = patient(settings)
-        mishaps: list[Exception] = []
-        async with anyio.create_task_group() as tasks:
+        with _out_of_tasks() as mishaps:
+            async with anyio.create_task_group() as tasks:
 
-            def stop(mishap: Exception) -> None:
-                mishaps.append(mishap)
-                tasks.cancel_scope.cancel()
+                def stop(mishap: Exception) -> None:
+                    mishaps.append(mishap)
+                    tasks.cancel_scope.cancel()
 
-            while True:
-                self._ring_alarms()
-                look = self._next_look()
-                if look is None:
-                    await self._rest()
-                else:
-                    self._looks += 1
-                    tasks.start_soon(self._look, look, settings, stop)
-        raise mishaps[0]
+                await self._keep_looking(partial(tasks.start_soon, self._look, settings, stop))
+
+    async def _keep_looking(self, begin: Callable[[Look], None]) -> None:
+        while True:
+            self._ring_alarms()
+            look = self._next_look()
+            if look is None:
+                await self._rest()
+            else:
+                self._looks += 1
+                begin(look)
 
     def _next_look(self) -> Look | None:
         if self._looks >= _MOST_LOOKS:
@@ -217,9 +220,9 @@ class Poller:
 
     async def _look(
         self,
-        look: Look,
         settings: Settings,
         stop: Callable[[Exception], None],
+        look: Look,
     ) -> None:
         """Make a look and tell what it has shown."""
         try:
@@ -281,6 +284,14 @@ class Poller:
     def _let_few_go(self) -> None:
         if not self.is_crowded:
             self._shift.wake_all()
+
+
+@contextmanager
+def _out_of_tasks() -> Iterator[list[Exception]]:
+    """Raise what has stopped a task group as it is, without a group around it."""
+    mishaps: list[Exception] = []
+    yield mishaps
+    raise mishaps[0]
 
 
 class Pollers:

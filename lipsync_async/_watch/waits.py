@@ -261,9 +261,8 @@ def _limit(seconds: float) -> float | None:
 
 def _with_time_for(hold: float | None, settings: Settings) -> Settings:
     """Give a look the time to be held open."""
-    if settings.timeout is None:
-        return settings
-    return attrs.evolve(settings, timeout=settings.timeout + (hold or 0.0))
+    timeout = None if settings.timeout is None else settings.timeout + (hold or 0.0)
+    return attrs.evolve(settings, timeout=timeout)
 
 
 def _marks(generation: Generation) -> tuple[Status, float | None]:

@@ -152,8 +152,9 @@ class Planned:
 
     def end_all(self, after: float, status: str = "COMPLETED") -> None:
         """Let all jobs end after seconds."""
-        ended = dict.fromkeys(self.statuses, status)
-        self.clock.call_later(after, lambda: self.statuses.update(ended))
+        self.clock.call_later(
+            after, lambda: self.statuses.update(dict.fromkeys(self.statuses, status))
+        )
 
     async def _handle(self, request: Request) -> Response:
         self._under_way += 1

@@ -235,7 +235,7 @@ async def test_hundred_waiters(hours: Hours) -> None:
 
 
 async def test_waiters_leave_room(hours: Hours) -> None:
-    """However many wait, only four looks are held open at any time."""
+    """However many wait, next to no looks are held open: the first few only, and once."""
     async with anyio.create_task_group() as tasks:
         for _ in range(60):
             tasks.start_soon(partial(hours.client.generations.run, **ORDER))
