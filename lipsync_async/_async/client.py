@@ -11,7 +11,7 @@ from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._rules import config, validation
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
-from lipsync_async._watch.poller import Pollers
+from lipsync_async._watch.pollers import Pollers
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._values.inputs import DubParams, Input, Options, Segment
-    from lipsync_async._watch.poller import Pollers
+    from lipsync_async._watch.pollers import Pollers
 
     OnUpdate = Callable[[Generation], Awaitable[None] | None]
 

@@ -19,12 +19,10 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
-from anyio.lowlevel import current_token
 
 from lipsync_async._rules import sightings
 from lipsync_async._rules.conveyor import Conveyor
@@ -32,7 +30,9 @@ from lipsync_async._watch.shift import Attendant, Shift
 from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
+
+    from anyio.abc import TaskGroup
 
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._rules.conveyor import Look
@@ -174,9 +174,11 @@ class Poller:
                     mishaps.append(mishap)
                     tasks.cancel_scope.cancel()
 
-                await self._keep_looking(partial(tasks.start_soon, self._look, settings, stop))
+                await self._keep_looking(tasks, partial(self._look, settings, stop))
 
-    async def _keep_looking(self, begin: Callable[[Look], None]) -> None:
+    async def _keep_looking(
+        self, tasks: TaskGroup, make: Callable[[Look], Coroutine[Any, Any, None]]
+    ) -> None:
         while True:
             self._ring_alarms()
             look = self._next_look()
@@ -184,7 +186,7 @@ class Poller:
                 await self._rest()
             else:
                 self._looks += 1
-                begin(look)
+                tasks.start_soon(make, look)
 
     def _next_look(self) -> Look | None:
         if self._looks >= _MOST_LOOKS:
@@ -292,24 +294,3 @@ def _out_of_tasks() -> Iterator[list[Exception]]:
     mishaps: list[Exception] = []
     yield mishaps
     raise mishaps[0]
-
-
-class Pollers:
-    """Keep the poller of each event loop: a client may be used by several in a row.
-
-    A loop that ends without its tasks' farewells, and a process that was forked, leave a
-    leader behind that will never look again; a new loop must not wait for it.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        """Start without any."""
-        self._exchange = exchange
-        self._by_loop: WeakKeyDictionary[object, Poller] = WeakKeyDictionary()
-
-    def here(self) -> Poller:
-        """Return the running loop's poller."""
-        loop = current_token().native_token
-        poller = self._by_loop.get(loop)
-        if poller is None:
-            poller = self._by_loop[loop] = Poller(self._exchange)
-        return poller
