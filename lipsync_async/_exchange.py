@@ -95,7 +95,6 @@ class Exchange:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
         self._process = os.getpid()
         self.in_flight: int = 0
-        self.held_looks: int = 0
         self._line = Lock()
         account = self._account()
         self._creates = Gate(account.creates, self.transport)

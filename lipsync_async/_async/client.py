@@ -13,6 +13,7 @@ from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._rules import config, validation
 from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
+from lipsync_async._watch.pollers import Pollers
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,15 +98,17 @@ class AsyncClient:
         else:
             # It may have a clock of its own, by which nobody else's requests are counted.
             account = partial(Account, limits)
-        self._equip(Exchange(transport, settled, account), settings)
+        exchange = Exchange(transport, settled, account)
+        self._equip(exchange, Pollers(exchange), settings)
 
-    def _equip(self, exchange: Exchange, settings: Settings) -> None:
+    def _equip(self, exchange: Exchange, pollers: Pollers, settings: Settings) -> None:
         policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
         _refuse(validation.timeout_problems(settings.timeout))
         _refuse(config.setting_problems(policies, settings.on_response))
         self._exchange = exchange
+        self._pollers = pollers
         self._settings = settings
-        self.generations = AsyncGenerations(exchange, settings)
+        self.generations = AsyncGenerations(exchange, settings, pollers)
         self.models = AsyncModels(exchange, settings)
 
     def with_options(
@@ -118,7 +121,9 @@ class AsyncClient:
     ) -> Self:
         """Return a view of this client with other settings.
 
-        The view shares connections and account with this client; closing one closes both.
+        The view shares connections, account and poller with this client; closing one
+        closes both. When many wait at once, a look serves all, and goes by the settings of
+        whichever of them makes it.
 
         Args:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
@@ -142,7 +147,7 @@ class AsyncClient:
             on_response=on_response or current.on_response,
         )
         view = object.__new__(type(self))
-        view._equip(self._exchange, settings)
+        view._equip(self._exchange, self._pollers, settings)
         return view
 
     async def aclose(self) -> None:

@@ -40,7 +40,7 @@ class Generations(Orders, Lookups):
     ) -> Generation:
         """Wait for a job's good end and return it COMPLETED.
 
-        Wire: `GET /v2/generate/{id}`, with `wait` where the service honours it
+        Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
         Stopping to wait, by timeout or Ctrl-C, changes nothing about the job: it goes
         on, stays paid for, and can be waited for again.
@@ -77,7 +77,7 @@ class Generations(Orders, Lookups):
     ) -> AbstractContextManager[Iterator[Generation]]:
         """Iterate over a job's changes, until it has ended.
 
-        Wire: `GET /v2/generate/{id}`, with `wait` where the service honours it
+        Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
         Args:
             generation: The job as last seen (only later changes come), or its id.
