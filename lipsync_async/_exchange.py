@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping
 
     from lipsync_async._account import Account
+    from lipsync_async._rules.budget import Place
     from lipsync_async._rules.config import Config
     from lipsync_async._rules.endpoints import Call
     from lipsync_async._transport.protocol import Transport
@@ -204,10 +205,12 @@ class Exchange:
     ) -> T:
         """Make an attempt when the account's budget has room for it."""
         gate = self._requests if call.idempotency_key is None else self._creates
-        if not gate.is_limited:
+        place: Place | None = None
+        if gate.is_limited:
+            place, waited = await gate.enter(deadline)
+            turn.waited += waited
+        if place is None:  # there is no limit; or no time left, as the attempt will say
             return await self._attempt(call, settings, deadline)
-        place, waited = await gate.enter(deadline)
-        turn.waited += waited
         with gate.learning(place):
             return await self._attempt(call, settings, deadline)
 
