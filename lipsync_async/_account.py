@@ -181,7 +181,7 @@ class Turn:
     """
 
     def __init__(self, line: Lock | None, transport: Transport) -> None:
-        self.waited = 0.0
+        self.waited: float = 0.0
         self._line = line
         self._transport = transport
         self._is_mine = False
