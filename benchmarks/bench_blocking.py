@@ -56,7 +56,7 @@ class _Idler(Mirror):
 
     def rest(self) -> None:
         """Do nothing, in the loop."""
-        self._portal.call(self._source.rest())
+        self._portal.call(self._source.rest)
 
 
 def test_portal(benchmark: BenchmarkFixture, report: Callable[[Ratio], None]) -> None:
@@ -74,7 +74,7 @@ def test_portal(benchmark: BenchmarkFixture, report: Callable[[Ratio], None]) ->
             },
         )
         race(benchmark, duel, rounds=_ROUNDS["portal"])
-    portal.close(source.rest())
+    portal.close(source.rest)
     for kind, taken in (("time", duel.seconds), ("CPU", duel.cpu_seconds)):
         bare, own = taken("bare"), taken("ours")
         report(Ratio(what=f"no-op verb: {kind}, in µs", measured=own * 1e6))

@@ -79,8 +79,8 @@ class _Accounts:
 
     def __init__(self) -> None:
         self.forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
+        register = getattr(os, "register_at_fork", dict)  # not every platform forks
+        register(after_in_child=self.forget)
 
     def forget(self) -> None:
         """Begin anew: at first, and in a forked child, where the lock may never be released."""
@@ -145,13 +145,12 @@ class Gate:
         return place, self._transport.now() - began
 
     @contextmanager
-    def learning(self, place: Place | None) -> Iterator[None]:
+    def learning(self, place: Place) -> Iterator[None]:
         """Tell the budget if what is sent from a place is refused for its sake."""
         try:
             yield
         except RateLimitError as error:
-            if place is not None:
-                self._budget.refused(place, self._transport.now(), error.retry_after)
+            self._budget.refused(place, self._transport.now(), error.retry_after)
             raise
 
     async def _reached(self, deadline: float | None) -> Place | None:
@@ -182,7 +181,7 @@ class Turn:
     """
 
     def __init__(self, line: Lock | None, transport: Transport) -> None:
-        self.waited = 0.0
+        self.waited: float = 0.0
         self._line = line
         self._transport = transport
         self._is_mine = False

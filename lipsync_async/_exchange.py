@@ -17,6 +17,7 @@ from anyio import Lock
 
 from lipsync_async._account import Gate, Turn
 from lipsync_async._rules import answers, retry
+from lipsync_async._rules.caller import log
 from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
@@ -27,13 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping
 
     from lipsync_async._account import Account
+    from lipsync_async._rules.budget import Place
     from lipsync_async._rules.config import Config
     from lipsync_async._rules.endpoints import Call
     from lipsync_async._transport.protocol import Transport
 
 T = TypeVar("T")
-
-logger = logging.getLogger("lipsync_async")
 
 _MOST_REDIRECTS = 5
 # No error of ours leaves a cancelled call, and the order may have been accepted all the same.
@@ -96,7 +96,6 @@ class Exchange:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
         self._process = os.getpid()
         self.in_flight: int = 0
-        self.held_looks: int = 0
         self._line = Lock()
         account = self._account()
         self._creates = Gate(account.creates, self.transport)
@@ -190,7 +189,7 @@ class Exchange:
                             # "Never delivered" must not hide a try that may have worked.
                             raise uncertain from error
                         raise
-                    logger.info("trying again in %.1f s: %s", pause, error)
+                    log(logging.INFO, f"trying again in {pause:.1f} s: {error}")
                 if failure.kind in _LIMITED:
                     pause -= await turn.take()
                 await self._sleep(pause, deadline)
@@ -206,10 +205,12 @@ class Exchange:
     ) -> T:
         """Make an attempt when the account's budget has room for it."""
         gate = self._requests if call.idempotency_key is None else self._creates
-        if not gate.is_limited:
+        place: Place | None = None
+        if gate.is_limited:
+            place, waited = await gate.enter(deadline)
+            turn.waited += waited
+        if place is None:  # there is no limit; or no time left, as the attempt will say
             return await self._attempt(call, settings, deadline)
-        place, waited = await gate.enter(deadline)
-        turn.waited += waited
         with gate.learning(place):
             return await self._attempt(call, settings, deadline)
 
@@ -271,7 +272,7 @@ class Exchange:
 def tell_apart(error: BaseException, message: str) -> None:
     """Say what an exception that is not ours would let be forgotten, on it and in the log."""
     error.add_note(message)
-    logger.warning(message)
+    log(logging.WARNING, message)
 
 
 def _next_pause(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.house.loopback import stranger
 
@@ -35,6 +36,9 @@ def _watch_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_watch_network)
+# A shared machine may take its time with any example.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 # A shell that runs the tests in the background has them ignore Ctrl-C, and so would every
 # process that they start; one that has a handler passes on the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)

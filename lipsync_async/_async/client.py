@@ -13,6 +13,7 @@ from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._rules import config, validation
 from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
+from lipsync_async._watch.pollers import Pollers
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class AsyncClient:
     ) -> None:
         settled = config.resolve(api_key, base_url, os.environ)
         limits = limits or Limits()
+        _refuse(config.setting_problems({"limits": (limits, Limits)}, None))
         account = partial(find_account, settled, limits)
         settings = Settings(
             timeout,
@@ -96,15 +98,17 @@ class AsyncClient:
         else:
             # It may have a clock of its own, by which nobody else's requests are counted.
             account = partial(Account, limits)
-        self._equip(Exchange(transport, settled, account), settings)
+        exchange = Exchange(transport, settled, account)
+        self._equip(exchange, Pollers(exchange), settings)
 
-    def _equip(self, exchange: Exchange, settings: Settings) -> None:
-        problems = validation.timeout_problems(settings.timeout)
-        if problems:
-            raise ConfigurationError(f"{problems[0]}.")
+    def _equip(self, exchange: Exchange, pollers: Pollers, settings: Settings) -> None:
+        policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
+        _refuse(validation.timeout_problems(settings.timeout))
+        _refuse(config.setting_problems(policies, settings.on_response))
         self._exchange = exchange
+        self._pollers = pollers
         self._settings = settings
-        self.generations = AsyncGenerations(exchange, settings)
+        self.generations = AsyncGenerations(exchange, settings, pollers)
         self.models = AsyncModels(exchange, settings)
 
     def with_options(
@@ -117,7 +121,9 @@ class AsyncClient:
     ) -> Self:
         """Return a view of this client with other settings.
 
-        The view shares connections and account with this client; closing one closes both.
+        The view shares connections, account and poller with this client; closing one
+        closes both. When many wait at once, a look serves all, and goes by the settings of
+        whichever of them makes it.
 
         Args:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
@@ -141,7 +147,7 @@ class AsyncClient:
             on_response=on_response or current.on_response,
         )
         view = object.__new__(type(self))
-        view._equip(self._exchange, settings)
+        view._equip(self._exchange, self._pollers, settings)
         return view
 
     async def aclose(self) -> None:
@@ -164,3 +170,8 @@ class AsyncClient:
         return (
             f"<{type(self).__name__} base_url={exchange.base_url!r} in_flight={exchange.in_flight}>"
         )
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigurationError(f"{'; '.join(problems)}.")

@@ -6,13 +6,14 @@ from contextlib import aclosing, asynccontextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
-from lipsync_async import _download, _watch
+from lipsync_async import _download
 from lipsync_async._async.lookups import AsyncLookups
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._exchange import tell_apart
 from lipsync_async._rules import validation
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
+from lipsync_async._watch import waits
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._values.inputs import DubParams, Input, Options, Segment
+    from lipsync_async._watch.pollers import Pollers
 
     OnUpdate = Callable[[Generation], Awaitable[None] | None]
 
@@ -32,6 +35,10 @@ _LEFT = "Generation {id} goes on; call wait_until_complete({id!r}) to wait for i
 class AsyncGenerations(AsyncOrders, AsyncLookups):
     """Create, look up, wait for and fetch generations. Reached as `client.generations`."""
 
+    def __init__(self, exchange: Exchange, settings: Settings, pollers: Pollers) -> None:
+        super().__init__(exchange, settings)
+        self._pollers = pollers
+
     async def wait_until_complete(
         self,
         generation: Generation | str,
@@ -41,7 +48,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
     ) -> Generation:
         """Wait for a job's good end and return it COMPLETED.
 
-        Wire: `GET /v2/generate/{id}`, with `wait` where the service honours it
+        Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
         Stopping to wait, by timeout or cancellation, changes nothing about the job: it goes
         on, stays paid for, and can be waited for again.
@@ -61,11 +68,12 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
 
         Source: contract sections 2.6 and 3.2.
         """
+        refuse(validation.callback_problems(on_update))
         async with self.updates(generation, timeout=timeout) as changes:
-            last = _watch.as_last_seen(generation)
+            last = waits.as_last_seen(generation)
             async for last in changes:
                 await _tell(on_update, last)
-        return _watch.conclude(last)
+        return waits.conclude(last)
 
     @asynccontextmanager
     async def updates(
@@ -76,7 +84,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
     ) -> AsyncIterator[AsyncIterator[Generation]]:
         """Iterate over a job's changes, until it has ended.
 
-        Wire: `GET /v2/generate/{id}`, with `wait` where the service honours it
+        Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
         Args:
             generation: The job as last seen (only later changes come), or its id.
@@ -93,8 +101,9 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
         Source: contract sections 2.6 and 3.2.
         """
         refuse([*_job_problems(generation), *validation.timeout_problems(timeout)])
-        last = _watch.as_last_seen(generation)
-        watched = _watch.changes(self._exchange, self._settings, last, timeout=timeout)
+        last = waits.as_last_seen(generation)
+        poller = self._pollers.here()
+        watched = waits.changes(self._exchange, poller, self._settings, last, timeout=timeout)
         async with aclosing(watched) as changes:
             yield changes
 
@@ -155,12 +164,14 @@ class AsyncGenerations(AsyncOrders, AsyncLookups):
                 dub_params=dub_params,
             ),
         )
-        refuse(validation.timeout_problems(timeout))
+        refuse([*validation.timeout_problems(timeout), *validation.callback_problems(on_update)])
         created = await self._place(order, idempotency_key)
         try:
             await _tell(on_update, created)
             return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
-        except LipsyncError:
+        except LipsyncError as error:
+            if error.generation is None:  # it is one of the user's own `on_update`
+                error.generation = created
             raise
         except BaseException as error:
             tell_apart(error, _LEFT.format(id=created.id))

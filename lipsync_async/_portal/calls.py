@@ -1,8 +1,9 @@
 """One blocking call: a coroutine that runs in the loop, and a caller that waits for it.
 
 The caller waits at a queue. What comes through it is an errand to run in the caller's
-thread, an item of an iteration, or the task itself once it has ended. So callbacks run
-where the user wrote them, and one wait serves them all.
+thread, an item of an iteration, or the news that the coroutine has ended. So callbacks run
+where the user wrote them, and one wait serves them all. How it ended is kept on the call
+and not sent, for an interruption can swallow what it has just received.
 
 Whatever interrupts the wait (Ctrl-C, an alarm, an exit) cancels the coroutine, waits for
 its clean-up and goes on its way. A second interruption gives up the clean-up.
@@ -11,6 +12,9 @@ its clean-up and goes on its way. A second interruption gives up the clean-up.
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from inspect import iscoroutine
 from queue import SimpleQueue
@@ -18,13 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from lipsync_async._rules.warning_place import CALLER
+from lipsync_async._rules.caller import LOG, PLACE, Place
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
-    from types import FrameType
 
     from lipsync_async._portal.loop_thread import LoopThread
 
@@ -33,10 +36,19 @@ _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
 
 @attrs.define(slots=True, eq=False)
 class Item:
-    """Hold what one step of an iteration brought: a value or an error."""
+    """Hold what one step of an iteration brought: a value, an error, or the news of its end."""
 
     value: Any = None
     error: Exception | None = None
+    is_last: bool = False
+
+    def result(self) -> Any:
+        """Return the value or raise the error."""
+        if self.is_last:
+            raise StopIteration
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 class Errand:
@@ -69,9 +81,23 @@ class Errand:
             self.reply.set_result((result, failure))
 
 
-# The next item; or the task, when it has ended.
-Answer: TypeAlias = "Item | asyncio.Task[Any]"
-Message: TypeAlias = "Errand | Answer"
+@attrs.define(slots=True, eq=False)
+class LogLine:
+    """Hold what is to be logged in the caller's thread.
+
+    A handler's lock may be held by the very caller who waits.
+    """
+
+    level: int
+    message: str
+
+    def run(self, _: LoopThread) -> None:
+        """Log it."""
+        logging.getLogger("lipsync_async").log(self.level, "%s", self.message)
+
+
+# `None`: the coroutine has ended.
+Message: TypeAlias = "Errand | LogLine | Item | None"
 
 
 class Call:
@@ -79,51 +105,56 @@ class Call:
 
     Args:
         thread: Where the coroutine runs.
-        work: The coroutine; it is closed if it cannot be started.
-        caller: The user's own frame, whose line warnings show.
+        work: Makes the coroutine, in the loop: one that was made and then, because of an
+            interruption, never begun would be complained about.
+        place: The user's own line, which warnings show.
 
     """
 
     def __init__(
         self,
         thread: LoopThread,
-        work: Coroutine[Any, Any, Any],
-        caller: FrameType,
+        work: Callable[[], Coroutine[Any, Any, Any]],
+        place: Place,
     ) -> None:
-        self.thread = thread
-        self.is_over: bool = False
+        self.has_ended: bool = False
+        self._thread = thread
         self._work = work
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.is_left: bool = False
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._context: Context | None = copy_context()
-        self._context.run(self._mark, caller)
-        self._task: asyncio.Task[Any] | None = None
-        self._is_begun = False
+        self._context.run(self._mark, place)
+        self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> Answer:
-        """Start the coroutine and wait for its first item or its end.
+    def begin(self) -> Item | None:
+        """Start the coroutine and wait for its first item, or for its end (`None`).
 
         Raises:
             ConfigurationError: The thread would wait for itself, has been stopped, or is
                 the parent process's.
 
         """
+        self._thread.refuse_itself()
         try:
-            self._start()
+            self._thread.waiting.add(self)
+            self._thread.submit(self._begin)
             return self._received()
         except BaseException as interruption:
             self.leave(interruption)
             raise
 
-    def ask(self, callback: Callable[..., object], *arguments: object) -> Answer:
-        """Let the loop call something, and wait for the next item or the end.
+    def ask(self, callback: Callable[..., object], *arguments: object) -> Item | None:
+        """Let the loop call something, and wait for the next item or the end (`None`).
 
         Raises:
             ConfigurationError: As for `begin`.
 
         """
-        self._refuse_own_thread()
+        self._thread.refuse_itself()
         try:
-            self.thread.submit(callback, *arguments)
+            self._thread.submit(callback, *arguments)
             return self._received()
         except BaseException as interruption:
             self.leave(interruption)
@@ -133,6 +164,27 @@ class Call:
         """Hand an item to the caller; called in the loop."""
         self._messages.put(item)
 
+    def result(self) -> Any:
+        """Return or raise what the coroutine did.
+
+        Raises:
+            ConfigurationError: It was cancelled, which only `close` does.
+
+        """
+        if self._error is None:
+            return self._result
+        self.is_left = True
+        raise self._given_away(self._error)
+
+    def _given_away(self, error: BaseException) -> BaseException:
+        """Keep the error no longer: its frames lead to this call, which must not lead back."""
+        self._error = None
+        if not isinstance(error, asyncio.CancelledError):
+            return error
+        closed = ConfigurationError("The client was closed while this call was under way.")
+        _add_notes(closed, getattr(error, "__notes__", []))
+        return closed
+
     def leave(self, interruption: BaseException) -> None:
         """Cancel the coroutine, wait for its clean-up, and note what it leaves behind.
 
@@ -140,16 +192,38 @@ class Call:
             interruption: What ended the wait; gets the notes.
 
         """
-        has_ended, self.is_over = self.is_over, True  # a second interruption does not wait
-        if not self._is_begun:
-            self._work.close()
-        if not self._is_begun or has_ended or self.thread.is_elsewhere:
+        if self._thread.is_elsewhere or self.is_left:
             return
-        self.thread.offer(self._cancel)  # whoever stopped the thread has cancelled it
-        while isinstance(message := self._received(), Item):
-            pass
-        for note in _remains(message):
-            interruption.add_note(note)
+        try:
+            is_told = self._thread.offer(self._cancel)
+        except ConfigurationError:  # there is no loop
+            is_told = False
+        except BaseException:  # a second interruption: it does not wait, but cancels
+            self._thread.offer(self._cancel)
+            raise
+        finally:
+            self.is_left = True
+        if not is_told:  # the loop was stopped, and tells all whom it knows
+            self._thread.join()
+            self.give_up()
+        while not self.has_ended:
+            self._received()
+        _add_notes(interruption, self.remains())
+
+    def remains(self) -> list[str]:
+        """Say what an interrupted call has left: its notes, its late result or its error."""
+        if isinstance(self._error, asyncio.CancelledError):
+            return list(getattr(self._error, "__notes__", []))
+        if self._error is not None:
+            return [f"The call had failed meanwhile: {self._error}"]
+        if self._result is not None:
+            return [f"The call had succeeded meanwhile: {self._result!r}"]
+        return []
+
+    def give_up(self) -> None:
+        """Take the coroutine for cancelled: there is no loop that could end it."""
+        if not self.has_ended:
+            self._end(asyncio.CancelledError())
 
     async def run_at_caller(
         self,
@@ -164,54 +238,66 @@ class Call:
             raise failure
         return result
 
-    def _mark(self, caller: FrameType) -> None:
+    def _mark(self, place: Place) -> None:
         _CURRENT.set(self)
-        CALLER.set(caller)
+        PLACE.set(place)
+        LOG.set(self._log)
 
-    def _start(self) -> None:
-        try:
-            self._refuse_own_thread()
-            self._is_begun = True  # before it is: an interruption may come in between
-            self.thread.submit(self._begin)
-        except ConfigurationError:
-            self._is_begun = False
-            raise
+    def _log(self, level: int, message: str) -> None:
+        self._put(LogLine(level, message))
 
-    def _refuse_own_thread(self) -> None:
-        if self.thread.is_current:
-            raise ConfigurationError(
-                "A blocking call from the client's own event loop would wait for itself for "
-                "ever. Make it from another thread, or use AsyncClient.",
-            )
+    def _put(self, message: Message) -> None:
+        if not self._thread.is_silent:
+            self._messages.put(message)
 
-    def _received(self) -> Answer:
-        """Wait for an answer, and run the errands that come before."""
-        while True:
+    def _received(self) -> Item | None:
+        """Wait for an item or the end, and run the errands that come before."""
+        while not self.has_ended or not self._messages.empty():
             message = self._messages.get()
-            if isinstance(message, Errand):
-                message.run(self.thread)
-                continue
-            if not isinstance(message, Item):
-                self.is_over = True
-                self._task = None  # it holds the context, which holds this call
-            return message
+            if isinstance(message, Errand | LogLine):
+                message.run(self._thread)
+            elif message is not None:
+                return message
+        self._messages.put(None)  # for whoever else waits here
+        if self._thread.is_silent and threading.current_thread().daemon:
+            SimpleQueue[None]().get()  # pragma: no cover - it stays there while the rest ends
+        return None
 
     def _begin(self) -> None:
         context, self._context = self._context, None
-        self._task = asyncio.get_running_loop().create_task(self._work, context=context)
-        self._task.add_done_callback(self._messages.put, context=context)
+        work = self._complete()
+        try:
+            task = asyncio.get_running_loop().create_task(work, context=context)
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            work.close()
+            self._end(error)
+        else:
+            self._task = task
+            task.add_done_callback(self._settle, context=context)
+
+    async def _complete(self) -> None:
+        """Keep how the coroutine ends; an exit, above all, must not end the loop."""
+        try:
+            self._result = await self._work()
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            self._error = error
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        error = self._error
+        self._end(asyncio.CancelledError() if task.cancelled() else error)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._error = error
+        self._task = None  # it holds the context, which holds this call
+        self.has_ended = True
+        self._thread.waiting.discard(self)
+        self._put(None)
 
     def _cancel(self) -> None:
-        """Make sure that an end comes, even if an interruption has swallowed the first."""
         if self._context is not None:  # it was never begun
             self._begin()
-        task = self._task
-        if task is None:  # the end has come already
-            return
-        if task.done():
-            self._messages.put(task)
-        else:
-            task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 def current_call() -> Call:
@@ -219,34 +305,7 @@ def current_call() -> Call:
     return _CURRENT.get()
 
 
-def result_of(answer: Answer) -> Any:
-    """Return or raise what an answer stands for.
-
-    Raises:
-        StopIteration: The iteration has no more items.
-        ConfigurationError: The coroutine was cancelled, which only `close` does.
-
-    """
-    if isinstance(answer, Item):
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
-    try:
-        return answer.result()
-    except asyncio.CancelledError as error:
-        notes = list(getattr(error, "__notes__", []))
-    closed = ConfigurationError("The client was closed while this call was under way.")
-    for note in notes:
-        closed.add_note(note)
-    raise closed
-
-
-def _remains(task: asyncio.Task[Any]) -> list[str]:
-    """Say what an interrupted call has left: its notes, its late result or its error."""
-    try:
-        result = task.result()
-    except asyncio.CancelledError as error:
-        return list(getattr(error, "__notes__", []))
-    except Exception as error:  # noqa: BLE001 - the interruption is what is raised
-        return [f"The call had failed meanwhile: {error}"]
-    return [] if result is None else [f"The call had succeeded meanwhile: {result!r}"]
+def _add_notes(error: BaseException, notes: list[str]) -> None:
+    with suppress(Exception):  # an exception may be frozen
+        for note in notes:
+            error.add_note(note)

@@ -7,62 +7,83 @@ what is not asked for is not fetched.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lipsync_async._portal.calls import Call, Item, current_call, result_of
+from lipsync_async._portal.calls import Call, Item, current_call
 from lipsync_async._portal.tracebacks import shorten
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
     from contextlib import AbstractAsyncContextManager
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
-    from lipsync_async._portal.calls import Answer
     from lipsync_async._portal.loop_thread import LoopThread
+    from lipsync_async._rules.caller import Place
 
 T = TypeVar("T")
 
 # What may be asked for, besides an exception that is to be raised inside.
 _NEXT, _STOP = object(), object()
+# By then the generator that an interruption met while it was closed is gone.
+_SOON = 0.01
 
 
 class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
     """Keep an async context manager entered, and hand out its items one by one.
 
     Args:
+        keeper: What must not end before this does.
         thread: Where it runs.
         manager: Gives out the items.
-        caller: The user's own frame, whose line warnings show.
+        place: The user's own line, which warnings show.
 
     """
 
     def __init__(
         self,
+        keeper: object,
         thread: LoopThread,
         manager: AbstractAsyncContextManager[AsyncIterator[T]],
-        caller: FrameType,
+        place: Place,
     ) -> None:
+        self._keeper = keeper
         self._thread = thread
-        self._manager = manager
-        self._caller = caller
         self._demands: asyncio.Queue[object] = asyncio.Queue()
-        self._call: Call | None = None
+        self._stepping = threading.Lock()
+        self._is_entered = False
+        self._is_left = False
+        self._call = Call(thread, partial(_serve, manager, self._demands), place)
 
     def __enter__(self) -> Iterator[T]:
-        self._call = Call(self._thread, self._serve(), self._caller)
-        _settled(self._call.begin())
+        if self._is_entered:
+            raise ConfigurationError("This block was entered before. Ask for a new one.")
+        self._is_entered = True
+        self._outcome(self._call.begin())
         return self
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
-        if self._call is None or self._call.is_over:
+        if not self._is_entered:
+            raise ConfigurationError("Enter it first: `with ... as changes:`, then iterate.")
+        if self._is_left or self._call.is_left:
             raise StopIteration
-        item: T = _settled(self._call.ask(self._demands.put_nowait, _NEXT))
+        if self._call.has_ended:  # which only closing the client brings about
+            self._outcome(None)
+        if not self._stepping.acquire(blocking=False):
+            raise ValueError("this iteration is being asked for its next item already")
+        try:
+            answer = self._call.ask(self._demands.put_nowait, _NEXT)
+        finally:
+            self._stepping.release()
+        item: T = self._outcome(answer)
         return item
 
     def __exit__(
@@ -71,68 +92,109 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        try:
+            return self._is_swallowed(error, traceback)
+        except BaseException as interruption:
+            if not isinstance(interruption, Exception):
+                self._call.leave(interruption)
+            raise
+        finally:
+            self._is_left = True
+
+    def _is_swallowed(self, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        """End the iteration; tell whether that was the end of an error as well."""
         call = self._call
-        if call is None or call.is_over or self._thread.is_elsewhere:
+        if call.has_ended or call.is_left or self._thread.is_elsewhere:
             return False
-        if self._thread.is_current:  # the garbage collector found it there; it must not wait
-            self._thread.submit(self._demands.put_nowait, _STOP)
+        if self._thread.is_current or self._stepping.locked():
+            # The garbage collector found it there, or another thread waits: do not join in.
+            self._let_go()
             return False
         if error is None or isinstance(error, (GeneratorExit, StopIteration)):
             # The latter two cannot be raised in a coroutine.
-            self._end(call, _STOP)
+            self._stop(is_dropped=isinstance(error, GeneratorExit))
             return False
         if not isinstance(error, Exception):
             call.leave(error)
             return False
+        return self._has_swallowed(error, traceback)
+
+    def __del__(self) -> None:
+        call = getattr(self, "_call", None)  # an interruption may have come before it was made
+        if call is not None and self._is_entered and not (call.has_ended or call.is_left):
+            self._let_go()
+
+    def _stop(self, *, is_dropped: bool) -> None:
+        """End the iteration and wait for its clean-up."""
         try:
-            self._end(call, error)
+            self._end(_STOP)
+        except KeyboardInterrupt:
+            if not is_dropped:
+                raise
+            # A generator that is closed because nobody holds it can raise nothing.
+            interrupt = _thread.interrupt_main
+            threading.Timer(_SOON, interrupt).start()
+
+    def _end(self, demand: object) -> bool:
+        """Make a last demand; tell whether it was met, and not made of a closed client."""
+        try:
+            answer = self._call.ask(self._demands.put_nowait, demand)
+        except ConfigurationError:  # pragma: no cover - only if the client is closed just now
+            return False
+        self._outcome(answer)
+        return True
+
+    def _has_swallowed(self, error: Exception, traceback: TracebackType | None) -> bool:
+        """Raise an error inside; tell whether it stayed there."""
+        try:
+            return self._end(error)
         except Exception as raised:
             if raised is not error:
                 raise
-            error.__traceback__ = traceback  # without its way through the loop
+            error.with_traceback(traceback)  # without its way through the loop
             return False
-        return True
 
-    def _end(self, call: Call, demand: object) -> None:
+    def _let_go(self) -> None:
+        """Ask for the end without waiting for it."""
+        with suppress(ConfigurationError):
+            self._thread.offer(self._demands.put_nowait, _STOP)
+
+    def _outcome(self, answer: Item | None) -> Any:
+        """Return or raise what an answer stands for, with a traceback for its reader."""
         try:
-            answer = call.ask(self._demands.put_nowait, demand)
-        except ConfigurationError:  # the client was closed: everything is cleaned up already
-            return
-        _settled(answer)
-
-    async def _serve(self) -> None:
-        send = current_call().send
-        async with self._manager as items:
-            send(Item())
-            while (demand := await self._demands.get()) is not _STOP:
-                if isinstance(demand, BaseException):
-                    raise demand
-                send(await _step(items))
+            return self._call.result() if answer is None else answer.result()
+        except StopIteration:
+            raise
+        except BaseException as error:
+            shorten(error)
+            raise
+        finally:
+            del answer  # it may hold its error, whose traceback holds this frame
 
 
-def iterate(opened: Opened[T]) -> Generator[T, None, None]:
-    """Yield the items; whoever leaves the generator leaves the context manager."""
-    with opened as items:
-        yield from items
-
-
-def _settled(answer: Answer) -> Any:
-    """Return or raise what an answer stands for, with a traceback for its reader."""
-    try:
-        return result_of(answer)
-    except StopIteration:
-        raise
-    except BaseException as error:
-        shorten(error)
-        raise
-    finally:
-        del answer  # it may hold its error, whose traceback holds this frame
+async def _serve(
+    manager: AbstractAsyncContextManager[AsyncIterator[Any]],
+    demands: asyncio.Queue[object],
+) -> None:
+    send = current_call().send
+    async with manager as items:
+        send(Item())
+        while (demand := await demands.get()) is not _STOP:
+            if isinstance(demand, BaseException):
+                raise demand
+            send(await _step(items))
 
 
 async def _step(items: AsyncIterator[Any]) -> Item:
     try:
         return Item(await anext(items))
     except StopAsyncIteration:
-        return Item(error=StopIteration())
+        return Item(is_last=True)
     except Exception as error:  # noqa: BLE001 - it is raised again, at the caller
         return Item(error=error)
+
+
+def iterate(opened: Opened[T]) -> Generator[T, None, None]:
+    """Yield the items; whoever leaves the generator leaves the context manager."""
+    with opened as items:
+        yield from items

@@ -4,6 +4,12 @@ The thread starts with the first call. It is a daemon, so that a program that fo
 close its client can still end; a finalizer of the portal stops it before the interpreter
 is taken apart.
 
+Three things can happen in the middle of any line here, and none may find a lock taken: a
+signal handler that uses the client, the garbage collector that closes an iteration, and
+an interruption. So there is a lock for starting only, which the same thread may take
+twice, and everything else can be repeated. That nobody waits in vain is seen to at the
+end: whoever is still in the list of calls then is told.
+
 A forked child inherits the object, but not the thread, and shares the loop's selector and
 sockets with its parent: whatever it closed or unregistered there, the parent would lose.
 So everything here asks first which process it is in.
@@ -15,9 +21,9 @@ import asyncio
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-from anyio.lowlevel import checkpoint
+from importlib import import_module
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol
 
 from lipsync_async.errors import ConfigurationError
 
@@ -25,19 +31,60 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # A task that will not be cancelled must not keep a program from ending.
-_FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 5.0
+# What anyio loads when it is first used.
+_BACKEND = "anyio._backends._asyncio"
+
+
+def prepare() -> None:
+    """Load what an event loop needs, before there is a thread, or a call to interrupt.
+
+    A child that is forked while another thread imports can never import that module, and
+    an interruption of one who waits for an import can leave its lock taken.
+    """
+    import_module(_BACKEND)
+
+
+class Waiting(Protocol):
+    """Stand for somebody who waits for a coroutine's end."""
+
+    def give_up(self) -> None:
+        """Learn that there will be no end, because there is no loop any more."""
+        ...
+
+
+class _Running:
+    """Hold the loop of a thread that has one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread = threading.current_thread()
+        self.stopped = asyncio.Event()
+
+
+class _Attempt:
+    """Hold what comes of starting a thread."""
+
+    def __init__(self) -> None:
+        # No event: its lock is lost when a signal handler or an interruption comes in between.
+        self.settled: SimpleQueue[None] = SimpleQueue()
+        self.failure: Exception | None = None
 
 
 class LoopThread:
     """Run an event loop for the process that this was made in."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._stopped = asyncio.Event()
         self.is_stopped: bool = False
+        # While the interpreter ends, only daemon threads wait, and they are not to be woken:
+        # they would say on the terminal that their client is gone.
+        self.is_silent: bool = False
+        # Everybody who waits, and with them, strongly, their tasks: asyncio forgets a task
+        # that nobody else holds.
+        self.waiting: set[Waiting] = set()
+        self._process = os.getpid()
+        self._starting = threading.RLock()
+        self._published: dict[str, _Running] = {}
 
     @property
     def is_elsewhere(self) -> bool:
@@ -47,7 +94,13 @@ class LoopThread:
     @property
     def is_current(self) -> bool:
         """Whether the thread is the one that asks."""
-        return self._thread is threading.current_thread()
+        running = self._running
+        # Not `current_thread`, which takes note of whoever asks, also of a thread that ends.
+        return running is not None and running.thread.ident == threading.get_ident()
+
+    @property
+    def _running(self) -> _Running | None:
+        return self._published.get("loop")
 
     def submit(self, callback: Callable[..., object], *arguments: object) -> None:
         """Let the loop call something; calls are made in the order of their submission.
@@ -72,61 +125,92 @@ class LoopThread:
                 "This began before the process was forked, and goes on in the parent only. "
                 "Begin anew here.",
             )
-        with self._lock:
-            if self.is_stopped:
-                return False
-            if self._loop is None:
-                self._loop = self._started()
-            self._loop.call_soon_threadsafe(callback, *arguments)
-            return True
+        if self.is_stopped:
+            return False
+        running = self._running or self._start()
+        try:
+            running.loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:  # pragma: no cover - only if it was closed just now
+            if not running.loop.is_closed():  # a RecursionError is one, too
+                raise
+            return False
+        return True
 
     def stop(self) -> None:
         """Cancel every task, wait for their clean-up and end the thread; twice is fine."""
-        with self._lock:
-            self.is_stopped = True
-            loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
+        self.is_stopped = True
+        running = self._running
+        if running is None:
             return
         with suppress(RuntimeError):  # it is closed already
-            loop.call_soon_threadsafe(self._stopped.set)
-        if not self.is_current:  # a finalizer may run anywhere
-            thread.join(_FAREWELL_SECONDS)
+            running.loop.call_soon_threadsafe(running.stopped.set)
+        self.join()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
-        # With a factory the runner does not touch the calling thread's own event loop.
-        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        loop, stopped = runner.get_loop(), asyncio.Event()
-        thread = threading.Thread(
-            target=_run,
-            args=(runner, stopped),
-            name="lipsync_async",
-            daemon=True,
-        )
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        running = self._running
+        if running is not None and not self.is_current:  # a finalizer may run anywhere
+            running.thread.join(FAREWELL_SECONDS)
+
+    def refuse_itself(self) -> None:
+        """Raise where waiting would be waiting for oneself.
+
+        Raises:
+            ConfigurationError: This is the loop's own thread.
+
+        """
+        if self.is_current:
+            raise ConfigurationError(
+                "A blocking call from the client's own event loop would wait for itself for "
+                "ever. Make it from another thread, or use AsyncClient.",
+            )
+
+    def _start(self) -> _Running:
+        """Start the thread and wait for its loop.
+
+        An interruption may come after a thread was started and before anybody knows. So
+        each publishes itself; a second one finds that out and ends.
+        """
+        with self._starting:
+            attempt = _Attempt()
+            thread = threading.Thread(
+                target=self._run,
+                args=(attempt,),
+                name="lipsync_async",
+                daemon=True,
+            )
+            try:
+                thread.start()
+                attempt.settled.get()
+            except RuntimeError as error:
+                attempt.failure = error
+            running = self._running
+            if running is None:
+                message = f"The client's event loop cannot be started ({attempt.failure})."
+                raise ConfigurationError(message) from attempt.failure
+            return running
+
+    def _run(self, attempt: _Attempt) -> None:
+        """Run the loop until it is stopped, then end what is left in it."""
         try:
-            thread.start()
-        except RuntimeError as error:
-            runner.close()
-            message = f"No thread can be started for the client's event loop ({error})."
-            raise ConfigurationError(message) from error
-        except BaseException:  # Ctrl-C: nobody will know of the loop
-            loop.call_soon_threadsafe(stopped.set)
-            raise
-        self._stopped, self._thread = stopped, thread
-        return loop
-
-
-def _run(runner: asyncio.Runner, stopped: asyncio.Event) -> None:
-    """Run the loop until it is stopped, then end what is left in it."""
-    try:
-        runner.run(_wait(stopped))
-    finally:
-        # While the interpreter ends, no thread can be started any more to wait for others.
-        with suppress(RuntimeError):
-            runner.close()
+            # With a factory the runner does not touch any thread's own event loop.
+            runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+            running = _Running(runner.get_loop())
+            is_first = self._published.setdefault("loop", running) is running
+        except Exception as error:  # noqa: BLE001 - no file to be had, for instance
+            attempt.failure = error
+            return
+        finally:
+            attempt.settled.put(None)
+        # While the interpreter ends, the runner cannot start a thread to wait for others.
+        with suppress(RuntimeError), runner:
+            if is_first:
+                runner.run(_wait(running.stopped))
+        if is_first:
+            self.is_stopped = True
+            for waiting in list(self.waiting):
+                waiting.give_up()
 
 
 async def _wait(stopped: asyncio.Event) -> None:
-    # Loads what anyio loads late. It must not happen in a later call: a child that is forked
-    # while another thread imports can never import that module.
-    await checkpoint()
     await stopped.wait()

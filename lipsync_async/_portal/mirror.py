@@ -19,7 +19,9 @@ class Mirror:
         self._source = source
 
     def __repr__(self) -> str:
-        """Show what the async object shows, under this one's name."""
+        """Show what the async object shows, if it shows anything, under this one's name."""
+        if "__repr__" not in vars(type(self._source)):
+            return super().__repr__()
         shown = repr(self._source)
         return shown.replace(type(self._source).__name__, type(self).__name__, 1)
 

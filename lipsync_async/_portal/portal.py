@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import weakref
 from contextlib import aclosing
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lipsync_async._portal.calls import Call, current_call, result_of
+from lipsync_async._portal.calls import Call, current_call
 from lipsync_async._portal.iteration import Opened, iterate
-from lipsync_async._portal.loop_thread import LoopThread
+from lipsync_async._portal.loop_thread import FAREWELL_SECONDS, LoopThread, prepare
 from lipsync_async._portal.tracebacks import shorten
+from lipsync_async._rules.caller import Place
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
         Iterator,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from types import FrameType
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
@@ -40,11 +41,13 @@ class Portal:
     """Let blocking code use async code; any number of threads may do so at once."""
 
     def __init__(self) -> None:
+        prepare()
         # By process: a fork copies the mapping, and the child must not use the parent's entry.
         self._threads: dict[int, LoopThread] = {}
+        self._closings: dict[int, _Closing] = {}
         weakref.finalize(self, _stop, self._threads)
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in the loop, wait for it, and return or raise what it does.
 
         Whatever interrupts the wait cancels the coroutine and waits for its clean-up first.
@@ -54,44 +57,64 @@ class Portal:
                 the loop's own thread.
 
         """
-        answer = Call(self._thread(), work, _user_frame()).begin()
+        call = Call(self._thread(), work, _user_place())
         try:
-            result: T = result_of(answer)
+            call.begin()
+            result: T = call.result()
+            return result  # noqa: TRY300 - an interruption may come even here
         except BaseException as error:
+            if not isinstance(error, Exception):
+                call.leave(error)  # it may have come when the wait was over already
             shorten(error)
             raise
-        else:
-            return result
         finally:
-            del answer  # a failed task holds its error, whose traceback holds this frame
+            del call  # it may hold its error, whose traceback holds this frame
 
     def open(
         self,
         manager: AbstractAsyncContextManager[AsyncIterator[T]],
     ) -> AbstractContextManager[Iterator[T]]:
         """Return a blocking context manager over the items of an async one."""
-        return Opened(self._thread(), manager, _user_frame())
+        return Opened(self, self._thread(), manager, _user_place())
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Return a blocking generator over an async one; leaving it closes both."""
-        return iterate(Opened(self._thread(), aclosing(items), _user_frame()))
+        return iterate(Opened(self, self._thread(), aclosing(items), _user_place()))
 
-    def close(self, farewell: Coroutine[Any, Any, None]) -> None:
+    def close(self, farewell: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a last coroutine, then end the thread; closing twice is fine.
 
         Calls that are under way in other threads end with an error.
         """
-        thread = self._thread()
-        if thread.is_stopped:
-            farewell.close()
-            return
-        self.call(farewell)
-        thread.stop()
+        thread, mine = self._thread(), _Closing()
+        thread.refuse_itself()
+        first = self._closings.setdefault(os.getpid(), mine)
+        try:
+            if first is not mine:
+                first.wait()
+            elif not thread.is_stopped:
+                self.call(farewell)
+        finally:
+            thread.stop()
+            mine.is_over.set()
 
     def _thread(self) -> LoopThread:
         process = os.getpid()
         # `setdefault` is atomic: of threads that begin at once all get the same.
         return self._threads.get(process) or self._threads.setdefault(process, LoopThread())
+
+
+class _Closing:
+    """Let those who close as well wait for the first."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self._thread = threading.get_ident()
+
+    def wait(self) -> None:
+        """Wait, but not for what a signal handler has interrupted in this very thread."""
+        if self._thread != threading.get_ident():
+            self.is_over.wait(FAREWELL_SECONDS)
 
 
 def at_caller(
@@ -102,14 +125,14 @@ def at_caller(
 
     Args:
         name: The parameter's name, for the error.
-        function: The function; `None` stays `None`.
+        function: The function; `None`, and what is no function, stays what it is.
 
     Raises:
         ConfigurationError: It is a coroutine function, which nobody would await.
 
     """
-    if function is None:
-        return None
+    if function is None or not callable(function):  # the async code refuses what is neither
+        return function
     if iscoroutinefunction(function):
         raise ConfigurationError(
             f"{name} is a coroutine function, which the blocking client cannot await. Pass a "
@@ -127,9 +150,14 @@ def _stop(threads: dict[int, LoopThread]) -> None:
     """Stop this process's thread; those that were inherited are their parents' business."""
     thread = threads.get(os.getpid())
     if thread is not None:
+        thread.is_silent = not threading.main_thread().is_alive()
         thread.stop()
 
 
-def _user_frame() -> FrameType:
-    """Return the frame that called the verb that called the portal's method."""
-    return sys._getframe(3)  # noqa: SLF001 - the public ways build a list of all frames
+def _user_place() -> Place:
+    """Return the line that called the verb that called the portal's method.
+
+    The verb itself may be called by no Python code at all.
+    """
+    frame = sys._getframe(2)  # noqa: SLF001 - the public ways build a list of all frames
+    return Place.of(frame.f_back or frame)

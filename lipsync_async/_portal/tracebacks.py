@@ -31,7 +31,7 @@ def shorten(error: BaseException) -> None:
         steps = steps[-1:]
     else:
         steps = [step for step in steps if not _is_portal(step)]
-    error.__traceback__ = _chained(steps)
+    error.with_traceback(_chained(steps))  # a frozen exception cannot be assigned to
 
 
 def _steps(traceback: TracebackType | None) -> Iterator[TracebackType]:

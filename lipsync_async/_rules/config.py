@@ -69,6 +69,27 @@ def resolve(
     return Config(base_url=_checked_url(url), api_key=Secret(_checked_key(key)))
 
 
+def setting_problems(
+    policies: Mapping[str, tuple[object, type]],
+    on_response: object,
+) -> list[str]:
+    """Return what is wrong with a client's settings; found out later, it might cost a job.
+
+    Args:
+        policies: Each setting with its class.
+        on_response: What is to be called, or `None`.
+
+    """
+    problems = [
+        f"{name} must be a {kind.__name__}, not {value!r}"
+        for name, (value, kind) in policies.items()
+        if not isinstance(value, kind)
+    ]
+    if on_response is not None and not callable(on_response):
+        problems.append(f"on_response must be callable, not {on_response!r}")
+    return problems
+
+
 def is_loopback(host: str | None) -> bool:
     """Tell whether a URL's host is this machine."""
     if host is None or host == "localhost":

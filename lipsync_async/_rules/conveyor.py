@@ -64,7 +64,8 @@ class Conveyor:
 
     Args:
         rate: Looks allowed a second (B); may be set at any time.
-        interval: Seconds from one look at a job to the next, while B allows it.
+        interval: Seconds from one look at a job to the next, while B allows it; may be set
+            at any time.
         most: Ids in one list (K), until the service refuses so many.
 
     """
@@ -72,7 +73,7 @@ class Conveyor:
     def __init__(self, *, rate: float, interval: float, most: int = MOST_IDS) -> None:
         """Start empty."""
         self.rate = rate
-        self._interval = interval
+        self.interval = interval
         self._most = most
         self._size = most
         self._proven = 0
@@ -98,7 +99,7 @@ class Conveyor:
     @property
     def period(self) -> float:
         """Seconds from one look at a job to the next (T)."""
-        return max(1 / self.rate, self._interval, len(self) / (self.rate * self._size))
+        return max(1 / self.rate, self.interval, len(self) / (self.rate * self._size))
 
     def join(self, job: str, now: float) -> None:
         """Look after a job from now on; it is first looked at within a period."""
@@ -118,8 +119,8 @@ class Conveyor:
         if self._errands:
             return soonest
         for first in self._line.values():
-            evenly = self._last + self._interval / self._rounds()
-            return max(soonest, min(evenly, first + self._interval))
+            evenly = self._last + self.interval / self._rounds()
+            return max(soonest, min(evenly, first + self.interval))
         return None
 
     def take(self, now: float) -> Look | None:
@@ -182,7 +183,7 @@ class Conveyor:
     def _first_in_line(self) -> tuple[str, ...]:
         """Take an equal share of a round out of the line, or all that a look can show."""
         rounds = self._rounds()
-        is_busy = rounds > self._interval * self.rate
+        is_busy = rounds > self.interval * self.rate
         count = self._size if is_busy else ceil(len(self) / rounds)
         ids = tuple(self._line.popitem(last=False)[0] for _ in range(min(count, len(self._line))))
         self._away.update(ids)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lipsync_async._values.policies import PollPolicy
 
 # The last look is made this many seconds before the time is over, so that it can be answered.
-_LAST_LOOK = 1.0
+LAST_LOOK = 1.0
 # The service refuses to hold a request open for less (contract section 2.6).
 _SHORTEST_HOLD = 1.0
 # A look that lasted for less of the time asked for, and does not say that it was held, was
@@ -92,8 +92,8 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
         told = seen.retry_after or 0.0
         pause = max(pause, told)
         remaining = None if timeout is None else timeout - seen.elapsed - pause
-        if remaining is not None and remaining <= _LAST_LOOK:
-            spare = pause + remaining - _LAST_LOOK
+        if remaining is not None and remaining <= LAST_LOOK:
+            spare = pause + remaining - LAST_LOOK
             if spare > told:
                 yield Look(spare, None)
             return
@@ -109,5 +109,5 @@ def _jittered(interval: float) -> float:
 def _clipped_hold(hold: float | None, remaining: float | None) -> float | None:
     if hold is None or remaining is None:
         return hold
-    clipped = min(hold, remaining - _LAST_LOOK)
+    clipped = min(hold, remaining - LAST_LOOK)
     return clipped if clipped >= _SHORTEST_HOLD else None

@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_async._rules.caller import warn
 from lipsync_async._rules.checks import (
     Check,
     collection_of,
@@ -38,7 +39,6 @@ from lipsync_async._rules.input_checks import input_item
 from lipsync_async._rules.option_checks import options
 from lipsync_async._rules.option_support import ignored_parts
 from lipsync_async._rules.segment_checks import segment_list
-from lipsync_async._rules.warning_place import warn
 from lipsync_async._values.inputs import DubParams, GenerationRequest
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 
@@ -87,6 +87,15 @@ def request_warnings(request: object) -> list[str]:
 
     """
     return list(ignored_parts(request)) if isinstance(request, GenerationRequest) else []
+
+
+def callback_problems(on_update: object) -> list[str]:
+    """Return what keeps `on_update` from being called: found out later, it would cost a job."""
+    return (
+        []
+        if on_update is None or callable(on_update)
+        else [wrong("on_update", "callable", on_update)]
+    )
 
 
 def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:

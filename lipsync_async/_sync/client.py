@@ -106,7 +106,9 @@ class Client(Mirror):
     ) -> Self:
         """Return a view of this client with other settings.
 
-        The view shares connections and account with this client; closing one closes both.
+        The view shares connections, account and poller with this client; closing one
+        closes both. When many wait at once, a look serves all, and goes by the settings of
+        whichever of them makes it.
 
         Args:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
@@ -138,7 +140,7 @@ class Client(Mirror):
 
         Calls that are under way in other threads end with `ConfigurationError`.
         """
-        self._portal.close(self._source.aclose())
+        self._portal.close(self._source.aclose)
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.generations import _WAIT_SECONDS
@@ -39,7 +40,7 @@ class Generations(Orders, Lookups):
     ) -> Generation:
         """Wait for a job's good end and return it COMPLETED.
 
-        Wire: `GET /v2/generate/{id}`, with `wait` where the service honours it
+        Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
         Stopping to wait, by timeout or Ctrl-C, changes nothing about the job: it goes
         on, stays paid for, and can be waited for again.
@@ -60,7 +61,8 @@ class Generations(Orders, Lookups):
         Source: contract sections 2.6 and 3.2.
         """
         return self._portal.call(
-            self._source.wait_until_complete(
+            partial(
+                self._source.wait_until_complete,
                 generation,
                 timeout=timeout,
                 on_update=at_caller("on_update", on_update),
@@ -75,7 +77,7 @@ class Generations(Orders, Lookups):
     ) -> AbstractContextManager[Iterator[Generation]]:
         """Iterate over a job's changes, until it has ended.
 
-        Wire: `GET /v2/generate/{id}`, with `wait` where the service honours it
+        Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
         Args:
             generation: The job as last seen (only later changes come), or its id.
@@ -138,7 +140,8 @@ class Generations(Orders, Lookups):
         Source: contract sections 0, 2.2, 2.6 and 4.4.
         """
         return self._portal.call(
-            self._source.run(
+            partial(
+                self._source.run,
                 request,
                 model=model,
                 input=input,
@@ -176,4 +179,4 @@ class Generations(Orders, Lookups):
 
         Source: contract section 5.5.
         """
-        return self._portal.call(self._source.download(generation, to))
+        return self._portal.call(partial(self._source.download, generation, to))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._portal.mirror import Mirror
@@ -39,7 +40,7 @@ class Lookups(Mirror):
 
         Source: contract section 2.6.
         """
-        return self._portal.call(self._source.get(generation_id, progress=progress))
+        return self._portal.call(partial(self._source.get, generation_id, progress=progress))
 
     def list(
         self,
@@ -72,7 +73,8 @@ class Lookups(Mirror):
         Source: contract section 2.8.
         """
         return self._portal.call(
-            self._source.list(
+            partial(
+                self._source.list,
                 status=status,
                 ids=ids,
                 source=source,
@@ -139,7 +141,7 @@ class Lookups(Mirror):
 
         Source: contract section 2.1.
         """
-        return self._portal.call(self._source.count(status=status, source=source))
+        return self._portal.call(partial(self._source.count, status=status, source=source))
 
     def delete(self, generation_id: str) -> None:
         """Delete a generation that has ended. There is no cancel for one that runs.
@@ -159,4 +161,4 @@ class Lookups(Mirror):
 
         Source: contract section 2.1.
         """
-        self._portal.call(self._source.delete(generation_id))
+        self._portal.call(partial(self._source.delete, generation_id))

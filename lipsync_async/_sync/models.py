@@ -31,4 +31,4 @@ class Models(Mirror):
 
         Source: contract sections 2.1 and 3.1.
         """
-        return self._portal.call(self._source.list())
+        return self._portal.call(self._source.list)

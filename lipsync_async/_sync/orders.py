@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._portal.mirror import Mirror
@@ -71,7 +72,8 @@ class Orders(Mirror):
         Source: contract sections 0, 2.2 and 4.4.
         """
         return self._portal.call(
-            self._source.create(
+            partial(
+                self._source.create,
                 request,
                 model=model,
                 input=input,
@@ -102,7 +104,7 @@ class Orders(Mirror):
 
         Source: contract section 2.9.
         """
-        return self._portal.call(self._source.estimate(request))
+        return self._portal.call(partial(self._source.estimate, request))
 
     def estimate_duration(
         self,
@@ -132,7 +134,8 @@ class Orders(Mirror):
         Source: contract section 2.9.
         """
         return self._portal.call(
-            self._source.estimate_duration(
+            partial(
+                self._source.estimate_duration,
                 model=model,
                 duration=duration,
                 fps=fps,

@@ -60,7 +60,7 @@ FLOORS = (
     Floor(("_transport/",), "sockets or memory; owner of the time"),
     Floor(("_account",), "what all clients of an account share: its budgets"),
     Floor(("_exchange", "_part_file"), "one request, end to end; one file, whole or absent"),
-    Floor(("_watch", "_download"), "waiting for jobs; fetching results"),
+    Floor(("_watch/", "_download"), "waiting for jobs; fetching results"),
     Floor(("_fleet/",), "thousands of jobs: journal, manifests"),
     Floor(("_async/",), "verbs, one file per resource"),
     Floor(("_portal/",), "an event loop in a thread, for those who cannot await"),

@@ -53,10 +53,11 @@ _NEVER_DELIVERED = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.NonHttpUrlClientError,
     ValueError,  # a URL or a file that cannot be read: `aiohttp.InvalidURL` and the like
+    RuntimeError,  # no name can be looked up any more, while the interpreter ends
 )
 
 # All that aiohttp raises; its timeouts are OSErrors like every `TimeoutError`.
-_FAILURES = (aiohttp.ClientError, OSError, ValueError)
+_FAILURES = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 # aiohttp rounds timeouts above this many seconds up to whole ones.
 _NEVER_ROUNDED = 3_600.0
 

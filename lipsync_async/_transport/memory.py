@@ -1,6 +1,6 @@
 """A transport without sockets, on a clock that jumps instead of waiting.
 
-The clock moves only when every task of the event loop is blocked: then it jumps to the
+The clock moves only when every task of the event loop stays blocked: then it jumps to the
 next timer. So hours of jobs run in milliseconds, in the order in which they would have
 run, on an ordinary asyncio loop.
 """
@@ -57,6 +57,7 @@ class VirtualClock:
         # The loop whose turns the clock watches while timers are left; a clock may outlive it.
         self._ticks_in: asyncio.AbstractEventLoop | None = None
         self._holds = 0
+        self._is_idle = False
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
@@ -118,8 +119,13 @@ class VirtualClock:
             # Somebody waits for the real world: look again soon, without a busy loop.
             loop.call_later(0.001, self._tick)
             return
+        # One idle turn is not enough: who waits for a task that has just ended, such as a
+        # task group, is woken in the turn after.
+        was_idle = self._is_idle
+        self._is_idle = all(_is_blocked(task) for task in asyncio.all_tasks(loop))
         try:
-            if all(_is_blocked(task) for task in asyncio.all_tasks(loop)):
+            if was_idle and self._is_idle:
+                self._is_idle = False
                 self._run_next()
         finally:  # a callback that raises must not stop the clock
             loop.call_soon(self._tick)

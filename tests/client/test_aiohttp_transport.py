@@ -125,6 +125,7 @@ def test_translation(kind: type[Exception]) -> None:
         (ConnectionResetError("odd"), ConnectionLostError),
         (ssl.SSLError("odd"), ConnectionLostError),
         (ValueError("a header with a line break"), ConnectError),
+        (RuntimeError("cannot schedule new futures after shutdown"), ConnectError),
     ],
 )
 def test_translation_of_others(error: Exception, expected: type[LipsyncError]) -> None:

@@ -338,6 +338,30 @@ async def test_leaving_a_run_names_its_job(caplog: pytest.LogCaptureFixture) -> 
     assert job.id in caplog.text
 
 
+async def test_an_error_of_the_callback_names_the_job(client_and_sandbox: Pair) -> None:
+    """A `LipsyncError` that `on_update` itself brings about still tells of the job that goes on."""
+    client, sandbox = client_and_sandbox
+
+    def fail(_: Generation) -> None:
+        raise InvalidRequestError(["mine"])
+
+    with pytest.raises(InvalidRequestError) as caught:
+        await client.generations.run(**ORDER, on_update=fail)
+    (job,) = sandbox.jobs
+    assert caught.value.generation is not None
+    assert caught.value.generation.id == job.id
+
+
+async def test_what_cannot_be_called_costs_nothing(client_and_sandbox: Pair) -> None:
+    """An `on_update` that is no function is refused before anything is ordered."""
+    client, sandbox = client_and_sandbox
+    with pytest.raises(InvalidRequestError, match="on_update: must be callable"):
+        await client.generations.run(**ORDER, on_update=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="on_update: must be callable"):
+        await client.generations.wait_until_complete("job-1", on_update=5)  # type: ignore[arg-type]
+    assert len(sandbox.requests) == 0
+
+
 async def test_hundreds_wait_for_slots_in_line() -> None:
     """Far more creates than slots: all succeed, and refusals stay within the minute's requests."""
     async with opened("memory", progression="time(60)", concurrency=3, creates_per_minute=60) as (

@@ -82,6 +82,7 @@ from __future__ import annotations
 
 import calendar
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.things import _PAUSE
@@ -117,10 +118,10 @@ class Things(Base):
             `things.get("a")`
 
         """
-        return self._portal.call(self._source.get(name, size=size, folder=folder))
+        return self._portal.call(partial(self._source.get, name, size=size, folder=folder))
 
     def delete(self, pause: float | _Unset = _PAUSE, day: int = calendar.MONDAY) -> None:
-        self._portal.call(self._source.delete(pause, day))
+        self._portal.call(partial(self._source.delete, pause, day))
 
     def all(self, *, on_thing: OnThing | None = None) -> Generator[Thing, None, None]:
         return self._portal.iterate(self._source.all(on_thing=at_caller("on_thing", on_thing)))
@@ -199,7 +200,7 @@ class Client(Mirror):
 
     def close(self) -> None:
         """Close."""
-        self._portal.close(self._source.aclose())
+        self._portal.close(self._source.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +209,7 @@ class Client(Mirror):
         self.close()
 '''
 FAREWELLS = {
-    "aclose": ("close", "self._portal.close(self._source.aclose())"),
+    "aclose": ("close", "self._portal.close(self._source.aclose)"),
     "__aenter__": ("__enter__", "return self"),
     "__aexit__": ("__exit__", "self.close()"),
 }
@@ -270,7 +271,7 @@ def test_a_file_may_lack_a_docstring() -> None:
             _source: AsyncThings
 
             def f(self) -> int:
-                return self._portal.call(self._source.f())
+                return self._portal.call(self._source.f)
         """,
     )
 
@@ -281,16 +282,19 @@ def test_only_type_aliases_that_are_used_are_taken_over() -> None:
 if TYPE_CHECKING:
     import os
     elsewhere.Number = Number = int
+    Text = str
     Unused = str
+
+elsewhere.limit = 1
 
 class AsyncThings:
     parts: AsyncThings
 
-    def __init__(self, number: Number) -> None:
+    def __init__(self, number: Number, text: Text) -> None:
         pass
 """
     blocks = [block for block in twin(source).split("\n\n") if block.startswith("if ")]
-    assert blocks == ["if TYPE_CHECKING:\n    Number = int"]
+    assert blocks == ["if TYPE_CHECKING:\n    Number = int\n    Text = str"]
 
 
 def test_a_constructor_may_be_inherited() -> None:

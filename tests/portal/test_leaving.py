@@ -48,6 +48,13 @@ LEFT = {
         client.models.list()
         atexit.register(lambda: say(client.generations.run(**ORDER).status))
     """,
+    "a verb that the interpreter itself calls": """
+        import atexit
+
+        client = connect()
+        say(client.generations.run(**ORDER).status)
+        atexit.register(client.models.list)
+    """,
     "closed when the program ends": """
         import atexit
 
@@ -70,7 +77,6 @@ LEFT = {
             kwargs={"on_update": lambda _: is_called.set()},
             daemon=True,
         )
-        threading.excepthook = lambda _: None
         waiting.start()
         is_called.wait()
         say("COMPLETED")

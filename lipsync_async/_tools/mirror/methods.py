@@ -66,13 +66,18 @@ class MethodWriter:
         way = "iterate" if _yields(method) else "call"
         returned = "" if method.returns is None else segment(self.source, method.returns)
         keyword = "" if returned == "None" else "return "
-        body = self._call(f"{keyword}self._portal.{way}(", f"self._source.{name}", method, ")")
+        head = f"{keyword}self._portal.{way}("
+        if way == "call":
+            # Made in the loop: a coroutine that is made and never begun is complained about.
+            body = self._deferred(head, f"self._source.{name}", method)
+        else:
+            body = self._call(head, f"self._source.{name}", method)
         return self._assembled(method, name, method.returns, body)
 
     def constructor(self, method: Method, source_class: str) -> str:
         """Return the text of a constructor that builds the async object and reflects it."""
         body = "portal = Portal()\n"
-        body += self._call("self._reflect(portal, ", source_class, method, ")")
+        body += self._call("self._reflect(portal, ", source_class, method)
         return self._assembled(method, "__init__", method.returns, body)
 
     def docstring(self, node: Method | ast.ClassDef | ast.Module) -> str | None:
@@ -97,7 +102,7 @@ class MethodWriter:
         if method.returns is None or segment(self.source, method.returns) != "Self":
             raise RefusedError(f"line {method.lineno}: {method.name} is neither async nor a view")
         head = "return reflected(type(self), self._portal, "
-        body = self._call(head, f"self._source.{method.name}", method, ")")
+        body = self._call(head, f"self._source.{method.name}", method)
         return self._assembled(method, method.name, method.returns, body)
 
     def _opened(self, method: ast.AsyncFunctionDef) -> str:
@@ -106,7 +111,7 @@ class MethodWriter:
         given = re.fullmatch(r"Iterator\[(Iterator\[.*\])\]", returns)
         if given is None:
             raise RefusedError(f"line {method.lineno}: {method.name} gives out no async iterator")
-        body = self._call("return self._portal.open(", f"self._source.{method.name}", method, ")")
+        body = self._call("return self._portal.open(", f"self._source.{method.name}", method)
         returned = f"AbstractContextManager[{given[1]}]"
         return self._assembled(method, method.name, returned, body)
 
@@ -167,21 +172,14 @@ class MethodWriter:
         rest = self.source[end:].partition("\n")[0].lstrip(", ")
         return f"  {rest}" if rest.startswith("#") else ""
 
-    def _call(self, head: str, function: str, method: Method, tail: str) -> str:
-        """Lay out a call inside another as the formatter would."""
+    def _call(self, head: str, function: str, method: Method) -> str:
+        return _nested(head, function, list(self._arguments(method)))
+
+    def _deferred(self, head: str, function: str, method: Method) -> str:
         arguments = list(self._arguments(method))
-        inner = f"{function}({', '.join(arguments)})"
-        if len(f"{2 * INDENT}{head}{inner}{tail}") <= WIDTH:
-            return f"{head}{inner}{tail}"
-        leading = [part for part in head.partition("(")[2].split(", ") if part]
-        rows = [f"{INDENT}{part}," for part in leading]
-        if len(f"{3 * INDENT}{inner},") <= WIDTH:
-            rows.append(f"{INDENT}{inner},")
-        else:
-            rows.append(f"{INDENT}{function}(")
-            rows += [f"{2 * INDENT}{argument}," for argument in arguments]
-            rows.append(f"{INDENT}),")
-        return "\n".join([f"{head.partition('(')[0]}(", *rows, tail])
+        return (
+            _nested(head, "partial", [function, *arguments]) if arguments else f"{head}{function})"
+        )
 
     def _arguments(self, method: Method) -> Iterator[str]:
         arguments = method.args
@@ -201,6 +199,22 @@ class MethodWriter:
         words = set(re.findall(r"\w+", ast.unparse(annotation)))  # dotted and quoted ones, too
         behind = [self.aliases[word] for word in words & self.aliases.keys()]
         return "Callable" in words or any(self._is_callable(alias) for alias in behind)
+
+
+def _nested(head: str, function: str, arguments: list[str]) -> str:
+    """Lay out a call inside another as the formatter would."""
+    inner = f"{function}({', '.join(arguments)})"
+    if len(f"{2 * INDENT}{head}{inner})") <= WIDTH:
+        return f"{head}{inner})"
+    leading = [part for part in head.partition("(")[2].split(", ") if part]
+    rows = [f"{INDENT}{part}," for part in leading]
+    if len(f"{3 * INDENT}{inner},") <= WIDTH:
+        rows.append(f"{INDENT}{inner},")
+    else:
+        rows.append(f"{INDENT}{function}(")
+        rows += [f"{2 * INDENT}{argument}," for argument in arguments]
+        rows.append(f"{INDENT}),")
+    return "\n".join([f"{head.partition('(')[0]}(", *rows, ")"])
 
 
 def _is_exploded(method: Method) -> bool:

@@ -27,6 +27,7 @@ _TWINS = {
     "Iterator": "collections.abc",
     "reflected": f"{_PACKAGE}._portal.mirror",
     "Portal": f"{_PACKAGE}._portal.portal",
+    "partial": "functools",
     "at_caller": f"{_PACKAGE}._portal.portal",
 }
 

@@ -30,7 +30,7 @@ class Tables:
 TABLES = Tables(
     classes={"AsyncResource": ("Mirror", "lipsync_async._portal.mirror")},
     methods={
-        "aclose": ("close", "self._portal.close(self._source.aclose())"),
+        "aclose": ("close", "self._portal.close(self._source.aclose)"),
         "__aenter__": ("__enter__", "return self"),
         "__aexit__": ("__exit__", "self.close()"),
     },

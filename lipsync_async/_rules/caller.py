@@ -1,0 +1,68 @@
+"""What belongs to the caller: warnings show his line, and log lines come from his thread."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+_LOGGER = logging.getLogger("lipsync_async")
+_LOGGER.addHandler(logging.NullHandler())  # what a library says is for who asks for it
+
+
+class Place(NamedTuple):
+    """Hold a line of the user's; not his frame, for that would keep all of its values."""
+
+    filename: str
+    line: int
+    variables: dict[str, Any]
+
+    @classmethod
+    def of(cls, frame: FrameType) -> Place:
+        """Return the line that a frame is at."""
+        return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+
+
+# Both are set where a blocking call hands the work to an event loop in another thread:
+# there, the stack below the running code leads to the loop, not to the user.
+PLACE: ContextVar[Place | None] = ContextVar("PLACE", default=None)
+LOG: ContextVar[Callable[[int, str], None] | None] = ContextVar("LOG", default=None)
+
+
+def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
+    """Warn at the user's line.
+
+    Args:
+        message: What to say.
+        category: The warning's class.
+        stacklevel: Without a known place: 1 is the line that calls this function.
+
+    """
+    place = PLACE.get()
+    if place is None:
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
+        return
+    warnings.warn_explicit(
+        message,
+        category,
+        filename=place.filename,
+        lineno=place.line,
+        module=place.variables.get("__name__", "<unknown>"),
+        registry=place.variables.setdefault("__warningregistry__", {}),
+    )
+
+
+def log(level: int, message: str) -> None:
+    """Log in the caller's thread."""
+    if not _LOGGER.isEnabledFor(level):
+        return
+    elsewhere = LOG.get()
+    if elsewhere is None:
+        _LOGGER.log(level, "%s", message)
+    else:
+        elsewhere(level, message)

@@ -1,0 +1,1 @@
+"""Waiting for jobs: one poller serves every waiter of a client."""

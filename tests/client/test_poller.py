@@ -1,0 +1,196 @@
+"""The poller as a scheduler uses it: thousands of jobs with a callback, led by one task."""
+
+import asyncio
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import pytest
+
+from lipsync_async import AsyncClient, Generation, LipsyncError
+from lipsync_async._watch.shift import Attendant
+from tests.client.crowds import Planned, Waits, completed_of, poller_of, remains
+
+pytestmark = pytest.mark.anyio
+
+News = Generation | LipsyncError
+
+
+class Scheduler:
+    """Watch jobs as a scheduler does, and write down what it is told."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.poller = poller_of(client)
+        self.told: list[tuple[str, str]] = []
+        self.errors: list[LipsyncError] = []
+        self._settings = client._settings  # noqa: SLF001
+        self._attendant = Attendant(lambda: False)
+
+    def hear(self, job: str, news: News) -> None:
+        """Be told of a job."""
+        if isinstance(news, LipsyncError):
+            self.errors.append(news)
+        else:
+            self.told.append((job, str(news.status)))
+
+    @asynccontextmanager
+    async def leading(self) -> AsyncIterator[None]:
+        """Keep the looks coming, in a task of its own."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.poller.attend, self._attendant, self._settings)
+            yield
+            tasks.cancel_scope.cancel()
+
+
+async def test_thousands_with_one_callback() -> None:
+    """Each of 5,000 jobs is told once a change, by 50 lists a round and no task of its own."""
+    service = Planned(5000)
+    service.end_all(10.0)
+    async with service.client() as client:
+        scheduler = Scheduler(client)
+        for job in service.jobs:
+            scheduler.poller.join(job, scheduler.hear)
+        async with scheduler.leading():
+            await anyio.lowlevel.checkpoint()
+            assert len(asyncio.all_tasks()) <= 3
+            await service.clock.sleep(20.0)
+    assert Counter(scheduler.told) == Counter(
+        (job, status) for job in service.jobs for status in ("PROCESSING", "COMPLETED")
+    )
+    assert len(service.looks) == pytest.approx(15.3 * 9.8, rel=0.1)
+    assert remains(scheduler.poller) == []
+
+
+async def test_jobs_join_while_others_are_looked_at() -> None:
+    """A job that joins an idle poller is seen within an interval, and waits share it at once."""
+    service = Planned(20)
+    async with service.client() as client:
+        scheduler = Scheduler(client)
+        async with scheduler.leading():
+            await service.clock.sleep(100.0)
+            assert service.looks == []
+            for job in service.jobs[:10]:
+                scheduler.poller.join(job, scheduler.hear, status="PENDING")
+            await service.clock.sleep(0.7)
+            assert len(scheduler.told) == 10
+            async with anyio.create_task_group() as tasks:
+                waits = Waits(client, tasks)
+                waits.start(*service.jobs[10:12])
+                await service.clock.sleep(1.0)
+                assert {len(ids) for ids in service.looks[-2:]} == {12}
+                service.end_all(1.0)
+        assert len(completed_of(waits.outcomes)) == 2
+    assert remains(scheduler.poller) == []
+
+
+async def test_waits_go_on_without_the_scheduler() -> None:
+    """When a scheduler stops, its jobs leave and the waits look for themselves."""
+    service = Planned(40)
+    async with service.client() as client, anyio.create_task_group() as tasks:
+        scheduler = Scheduler(client)
+        watchers = [scheduler.poller.join(job, scheduler.hear) for job in service.jobs[3:]]
+        waits = Waits(client, tasks)
+        async with scheduler.leading():
+            waits.start(*service.jobs[:3])
+            await service.clock.sleep(5.0)
+            assert len(service.looks[-1]) == 40
+            for watcher in watchers:
+                scheduler.poller.leave(watcher)
+                scheduler.poller.leave(watcher)
+        await service.clock.sleep(15.0)
+        assert {len(ids) for ids in service.looks[-6:]} == {1}
+        service.end_all(0.0)
+    assert len(completed_of(waits.outcomes)) == 3
+    assert remains(scheduler.poller) == []
+
+
+async def test_a_scheduler_that_stays_after_an_error() -> None:
+    """Whoever does not leave after an error is looked after again, and told of the end."""
+    service = Planned(10)
+    service.failures = [501] * 4 + [418] * 10
+    service.end_all(30.0)
+    async with service.client() as client:
+        scheduler = Scheduler(client)
+        for job in service.jobs:
+            scheduler.poller.join(job, scheduler.hear, status="PROCESSING")
+        async with scheduler.leading():
+            await service.clock.sleep(35.0)
+    assert scheduler.errors != []
+    assert Counter(scheduler.told) == Counter((job, "COMPLETED") for job in service.jobs)
+
+
+async def test_watchers_of_one_job_are_independent() -> None:
+    """One watcher of a job may leave while another stays, and each has its own last status."""
+    service = Planned(10)
+    service.end_all(5.0)
+    async with service.client() as client:
+        first, second, third = (Scheduler(client) for _ in range(3))
+        gone = first.poller.join("job-0", first.hear)
+        second.poller.join("job-0", second.hear)
+        third.poller.join("job-0", third.hear, status="PROCESSING")
+        first.poller.leave(gone)
+        async with first.leading():
+            await service.clock.sleep(6.0)
+    assert (first.told, [status for _, status in second.told], len(third.told)) == (
+        [],
+        ["PROCESSING", "COMPLETED"],
+        1,
+    )
+
+
+async def test_a_job_takes_little_memory() -> None:
+    """A job that is watched takes at most 300 bytes beside its id, and none once it has ended."""
+    service = Planned(0)
+    ids = [f"{number:036d}" for number in range(10_000)]
+    async with service.client() as client:
+        scheduler = Scheduler(client)
+        hear = scheduler.hear
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            watchers = [scheduler.poller.join(job, hear, status="PENDING") for job in ids]
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (after - before) / 10_000 <= 300
+        for watcher in watchers:
+            scheduler.poller.leave(watcher)
+        assert remains(scheduler.poller) == []
+
+
+def test_each_loop_has_a_poller_of_its_own() -> None:
+    """A loop that was left with a leader in it is nothing that the next one waits for."""
+    service = Planned(10)
+    client = service.client()
+    pollers: list[object] = []
+
+    async def look_and_be_left() -> None:
+        scheduler = Scheduler(client)
+        pollers.append(scheduler.poller)
+        leader = scheduler.poller._shift  # noqa: SLF001
+        leader._leader = Attendant(lambda: False)  # noqa: SLF001 - as a killed loop leaves it
+
+    async def wait_for_all() -> None:
+        assert poller_of(client) is not pollers[0]
+        service.end_all(5.0)
+        async with anyio.create_task_group() as tasks:
+            waits = Waits(client, tasks)
+            waits.start(*service.jobs)
+        assert len(completed_of(waits.outcomes)) == 10
+
+    asyncio.run(look_and_be_left())
+    asyncio.run(wait_for_all())
+
+
+async def test_views_share_a_poller() -> None:
+    """What makes a crowd are all views of a client together."""
+    service = Planned(10)
+    async with service.client() as client, anyio.create_task_group() as tasks:
+        for job in service.jobs:
+            tasks.start_soon(partial(client.with_options().generations.wait_until_complete, job))
+        await service.clock.sleep(3.0)
+        assert {len(ids) for ids in service.looks} == {10}
+        service.end_all(0.0)

@@ -1,0 +1,464 @@
+"""Many wait at once: one poller serves all, and nobody disturbs anybody."""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from random import Random
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    AuthenticationError,
+    Generation,
+    GenerationFailedError,
+    GenerationRejectedError,
+    PollPolicy,
+    Response,
+    ServerError,
+    WaitTimeoutError,
+)
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from tests.client.crowds import (
+    LISTS,
+    LOOKS,
+    Waits,
+    completed_of,
+    ids_of,
+    poller_of,
+    remains,
+    wait_for_all,
+)
+from tests.client.doors import Door, opened, order
+
+pytestmark = pytest.mark.anyio
+
+# An interval's round trip is none in memory, so rounds are exact.
+INTERVAL = PollPolicy().shared_interval
+
+
+class Campaign:
+    """Hold a client, its sandbox, and the clock that both live by."""
+
+    def __init__(self, client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:
+        self.client = client
+        self.sandbox = sandbox
+        self.clock = clock
+
+    async def order(self, number: int) -> list[Generation]:
+        """Order so many jobs, and forget those requests."""
+        jobs = [await order(self.client) for _ in range(number)]
+        self.sandbox.requests.clear()
+        return jobs
+
+    def complete(self, job: Generation) -> None:
+        """Let a job end well, here and now."""
+        self.sandbox.jobs.move(job.id, "PROCESSING")
+        self.sandbox.jobs.move(job.id, "COMPLETED")
+
+    @property
+    def lists(self) -> int:
+        """Number of lists so far."""
+        return self.sandbox.requests.count(*LISTS)
+
+    @property
+    def looks(self) -> int:
+        """Number of looks at single jobs so far."""
+        return self.sandbox.requests.count(*LOOKS)
+
+
+@pytest.fixture
+async def minute() -> AsyncIterator[Campaign]:
+    """Give jobs of a minute, twelve seconds of them PENDING."""
+    clock = VirtualClock()
+    async with opened("memory", clock=clock, progression="time(60)") as (client, sandbox):
+        yield Campaign(client, sandbox, clock)
+        assert remains(poller_of(client)) == []
+
+
+@pytest.fixture
+async def endless() -> AsyncIterator[Campaign]:
+    """Give jobs that are moved by hand."""
+    clock = VirtualClock()
+    async with opened("memory", clock=clock, progression="manual") as (client, sandbox):
+        yield Campaign(client, sandbox, clock)
+        assert remains(poller_of(client)) == []
+
+
+async def test_each_gets_its_own_job(async_door: Door) -> None:
+    """Two hundred tasks wait for two hundred jobs by a few lists, over sockets as in memory."""
+    async with opened(async_door, progression="polls(3)") as (client, sandbox):
+        jobs = [await order(client) for _ in range(200)]
+        sandbox.requests.clear()
+        done = await wait_for_all(client, jobs)
+        assert completed_of(done) == ids_of(jobs)
+        sandbox.requests.assert_count(0, *LOOKS)
+        assert 3 * 2 <= sandbox.requests.count(*LISTS) <= 3 * 2 + 3
+        assert remains(poller_of(client)) == []
+
+
+async def test_one_request_a_tick(minute: Campaign) -> None:
+    """A hundred waits of a minute cost two requests a second, as one alone would."""
+    jobs = await minute.order(100)
+    done = await wait_for_all(minute.client, jobs)
+    assert completed_of(done) == ids_of(jobs)
+    assert minute.looks == 0
+    assert minute.lists == pytest.approx(60 / INTERVAL, abs=2)
+    assert 60 <= minute.clock.now() <= 60 + INTERVAL + 0.2
+    assert {entry.query[0][0] for entry in minute.sandbox.requests} == {"ids"}
+
+
+async def test_few_look_for_themselves(minute: Campaign) -> None:
+    """Up to four waits use the long poll, each for its own job, and no list."""
+    jobs = await minute.order(4)
+    await wait_for_all(minute.client, jobs)
+    assert minute.lists == 0
+    assert minute.looks == minute.sandbox.requests.count(*LOOKS, query={"wait": "true"})
+    assert minute.looks <= 4 * 8
+
+
+async def test_few_become_many_and_few_again(endless: Campaign) -> None:
+    """Who looks alone joins the others when many have come, and is alone again after them."""
+    jobs = await endless.order(10)
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(endless.client, tasks)
+        waits.start(*jobs[:2])
+        await endless.clock.sleep(15.0)
+        assert (endless.lists, endless.looks) == (0, 4)
+        waits.start(*jobs[2:])
+        await endless.clock.sleep(15.0)
+        assert endless.looks == 4
+        assert endless.lists == pytest.approx(15 / INTERVAL, abs=2)
+        assert asked_last(endless) == ids_of(jobs)
+        for job in jobs[:7]:
+            endless.complete(job)
+        await endless.clock.sleep(1.0)
+        assert completed_of(waits.outcomes) == ids_of(jobs[:7])
+        lists = endless.lists
+        await endless.clock.sleep(15.0)
+        assert endless.lists == lists
+        for job in jobs[7:]:
+            endless.complete(job)
+    assert completed_of(waits.outcomes) == ids_of(jobs)
+
+
+def asked_last(campaign: Campaign) -> set[str]:
+    """Return the ids that the last list asked for."""
+    (asked,) = campaign.sandbox.requests.find(*LISTS)[-1].query
+    return set(asked[1].split(","))
+
+
+async def test_every_end_finds_its_waiter(minute: Campaign) -> None:
+    """Among many, one job fails, one is rejected, and each waiter gets its own end."""
+    minute.sandbox.faults.add(Fault("fail_job", code="generation_timeout", message="Too slow."))
+    failed = await order(minute.client)
+    minute.sandbox.faults.add(Fault("reject_job", code="moderation", message="Not allowed."))
+    rejected = await order(minute.client)
+    jobs = await minute.order(10)
+    done = await wait_for_all(minute.client, [failed, rejected, *jobs])
+    assert completed_of(done) == ids_of(jobs)
+    first, second = done[failed.id], done[rejected.id]
+    assert isinstance(first, GenerationFailedError)
+    assert (first.code, first.generation.error) == ("generation_timeout", "Too slow.")
+    assert isinstance(second, GenerationRejectedError)
+    assert second.generation.id == rejected.id
+
+
+async def test_many_updates(minute: Campaign) -> None:
+    """Each of many gets its own changes once, its key kept, and takes its time with them."""
+    jobs = await minute.order(30)
+    seen: dict[str, list[str]] = {}
+
+    async def follow(number: int) -> None:
+        job = jobs[number]
+        async with minute.client.generations.updates(job) as changes:
+            async for change in changes:
+                assert (change.id, change.idempotency_key) == (job.id, job.idempotency_key)
+                seen.setdefault(job.id, []).append(str(change.status))
+                await minute.clock.sleep(number * 4)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(follow, number)
+    assert seen == {job.id: ["PROCESSING", "COMPLETED"] for job in jobs}
+
+
+async def test_an_id_alone_is_enough_for_many(minute: Campaign) -> None:
+    """Of bare ids the first status is a change, too."""
+    jobs = await minute.order(6)
+    seen: list[str] = []
+    await wait_for_all(
+        minute.client,
+        [job.id for job in jobs],
+        on_update=lambda job: seen.append(str(job.status)),
+    )
+    assert seen == ["PENDING"] * 6 + ["PROCESSING"] * 6 + ["COMPLETED"] * 6
+
+
+async def test_many_wait_for_one_job(minute: Campaign) -> None:
+    """Ten waits for one job cost a look a tick, and each gets an object of its own."""
+    (job,) = await minute.order(1)
+    done: list[Generation] = []
+
+    async def wait_for_it() -> None:
+        done.append(await minute.client.generations.wait_until_complete(job))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(wait_for_it)
+    assert len({id(each) for each in done}) == 10
+    assert minute.lists == 0
+    assert minute.looks == pytest.approx(60 / INTERVAL, abs=2)
+
+
+async def test_progress_is_looked_for_alone(minute: Campaign) -> None:
+    """Lists show no progress, so whoever wants it looks for itself, however many wait."""
+    jobs = await minute.order(11)
+    curious = minute.client.with_options(poll=PollPolicy(progress=True, longest_interval=2.0))
+    seen: list[float | None] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait_for_all, minute.client, jobs[1:])
+        await curious.generations.wait_until_complete(
+            jobs[0],
+            on_update=lambda job: seen.append(job.progress_percent),
+        )
+    assert len(seen) > 20
+    assert minute.looks == minute.sandbox.requests.count(*LOOKS, query={"include": "progress"})
+    assert minute.lists == pytest.approx(60 / INTERVAL, abs=2)
+
+
+@pytest.mark.parametrize("leaving", [[0], [19], [3, 4, 5], range(15)])
+async def test_who_is_cancelled_disturbs_nobody(minute: Campaign, leaving: Sequence[int]) -> None:
+    """Waits are cancelled in the middle, the leader's or others; the rest goes on as before."""
+    jobs = await minute.order(20)
+    gone = [jobs[number] for number in leaving]
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(minute.client, tasks)
+        waits.start(*jobs)
+        await minute.clock.sleep(20.2)
+        waits.cancel(*gone)
+    assert completed_of(waits.outcomes) == ids_of(jobs) - ids_of(gone)
+    assert 60 <= minute.clock.now() <= 60 + INTERVAL + 0.2
+    assert minute.lists == pytest.approx(60 / INTERVAL, abs=3)
+    assert asked_last(minute) == ids_of(jobs) - ids_of(gone)
+
+
+async def test_a_leader_leaves_in_the_middle_of_a_look(minute: Campaign) -> None:
+    """A look that is under way when its maker is cancelled is made again by another at once."""
+    jobs = await minute.order(20)
+    minute.sandbox.faults.add(Fault("hang", method="GET", path=LISTS[1]))
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(minute.client, tasks)
+        waits.start(*jobs)
+        await minute.clock.sleep(5.0)
+        assert minute.lists == 1
+        waits.cancel(*jobs[:5])  # among them the one that leads
+        await minute.clock.sleep(0.2)
+        assert minute.lists == 2
+    assert completed_of(waits.outcomes) == ids_of(jobs[5:])
+
+
+async def test_everybody_leaves_at_once(endless: Campaign) -> None:
+    """When all are cancelled in the middle of a look, nothing is left, and one may begin anew."""
+    jobs = await endless.order(20)
+    endless.sandbox.faults.add(Fault("hang", method="GET", path=LISTS[1]))
+    async with anyio.create_task_group() as tasks:
+        Waits(endless.client, tasks).start(*jobs)
+        await endless.clock.sleep(5.0)
+        tasks.cancel_scope.cancel()
+    assert remains(poller_of(endless.client)) == []
+    for job in jobs:
+        endless.complete(job)
+    assert completed_of(await wait_for_all(endless.client, jobs)) == ids_of(jobs)
+
+
+async def test_limits_are_kept_to_the_second(endless: Campaign) -> None:
+    """Each of many has a limit of its own, kept exactly, and disturbs nobody by it."""
+    jobs = await endless.order(12)
+    ended: dict[str, float] = {}
+
+    async def wait_for(number: int) -> None:
+        limit = 0.3 + 1.7 * number
+        with pytest.raises(WaitTimeoutError, match=f"after {limit:g} s") as caught:
+            await endless.client.generations.wait_until_complete(jobs[number], timeout=limit)
+        assert caught.value.generation == jobs[number]
+        ended[jobs[number].id] = endless.clock.now() - limit
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(12):
+            tasks.start_soon(wait_for, number)
+    assert ended == pytest.approx({job.id: 0.0 for job in jobs})
+
+
+async def test_a_last_look_before_the_limit(endless: Campaign) -> None:
+    """A job that ends shortly before the limit is seen to, among many as alone."""
+    jobs = await endless.order(20)
+    for job in jobs:
+        endless.clock.call_later(29.4, partial(endless.complete, job))
+    done = await wait_for_all(endless.client, jobs, timeout=30.0)
+    assert completed_of(done) == ids_of(jobs)
+
+
+async def test_no_time_for_others(endless: Campaign) -> None:
+    """Who has less than a second looks for itself, once, so that it has looked at all."""
+    jobs = await endless.order(20)
+    outcomes = await wait_for_all(endless.client, jobs, timeout=0.3)
+    assert {type(outcome) for outcome in outcomes.values()} == {WaitTimeoutError}
+    assert (endless.lists, endless.looks, endless.clock.now()) == (0, 20, 0.3)
+
+
+async def test_a_revoked_key_reaches_everybody(endless: Campaign) -> None:
+    """A key that dies ends all waits at once, each with its own job, after one request."""
+    jobs = await endless.order(250)
+    body = {"message": "Unauthorized", "statusCode": 401}
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(endless.client, tasks)
+        waits.start(*jobs)
+        await endless.clock.sleep(5.0)
+        lists = endless.lists
+        endless.sandbox.faults.add(Fault("status", status=401, body=body, count=None))
+    assert 5.0 <= endless.clock.now() <= 5.0 + INTERVAL
+    assert (endless.lists, endless.looks) == (lists + 1, 0)
+    errors = waits.outcomes
+    assert {type(error) for error in errors.values()} == {AuthenticationError}
+    named = {job_id: error.generation for job_id, error in errors.items()}  # type: ignore[union-attr]
+    assert named == {job.id: job for job in jobs}
+    assert len({id(error) for error in errors.values()}) == 250
+
+
+@pytest.mark.parametrize("kind", ["status", "reset_before", "hang", "malformed_json"])
+async def test_an_outage_is_sat_out_by_all(minute: Campaign, kind: str) -> None:
+    """Thirty seconds of a broken service end no wait, and bring no storm of requests."""
+    jobs = await minute.order(150)
+    status = 500 if kind == "status" else None
+    minute.clock.call_later(
+        20.0,
+        lambda: minute.sandbox.faults.add(Fault(kind, status=status, count=None)),
+    )
+    minute.clock.call_later(50.0, minute.sandbox.faults.clear)
+    minute.clock.call_later(20.0, minute.sandbox.requests.clear)
+    counted: list[int] = []
+    minute.clock.call_later(50.0, lambda: counted.append(minute.lists))
+    done = await wait_for_all(minute.client, jobs)
+    assert completed_of(done) == ids_of(jobs)
+    assert counted[0] <= 20
+    assert minute.looks == 0
+
+
+async def test_an_outage_without_end_is_told_to_all(minute: Campaign) -> None:
+    """After `give_up_after` each waiter gets an error of its own, which names its job."""
+    jobs = await minute.order(20)
+    minute.sandbox.faults.add(Fault("status", status=503, count=None))
+    errors = await wait_for_all(minute.client, jobs)
+    assert {type(error) for error in errors.values()} == {ServerError}
+    assert {job.id: errors[job.id].generation for job in jobs} == {  # type: ignore[union-attr]
+        job.id: job for job in jobs
+    }
+    assert 200.0 <= minute.clock.now() <= 301.0
+
+
+async def test_limits_hold_in_an_outage(minute: Campaign) -> None:
+    """A limit that falls into an outage is kept to the second, for the leader as for others."""
+    jobs = await minute.order(20)
+    minute.sandbox.faults.add(Fault("hang", count=None))
+    errors = await wait_for_all(minute.client, jobs, timeout=42.0)
+    assert {type(error) for error in errors.values()} == {WaitTimeoutError}
+    assert minute.clock.now() == 42.0
+
+
+async def test_a_laptop_sleeps(endless: Campaign) -> None:
+    """After a gap of hours the looks just go on, without a burst, and find what has ended."""
+    jobs = await endless.order(300)
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(endless.client, tasks)
+        waits.start(*jobs, timeout=None)
+        await endless.clock.sleep(10.0)
+        endless.sandbox.requests.clear()
+        endless.clock.advance(4 * 3600.0)
+        for job in jobs[:200]:
+            endless.complete(job)
+        await endless.clock.sleep(INTERVAL + 0.2)
+        assert completed_of(waits.outcomes) == ids_of(jobs[:200])
+        assert endless.lists <= 6
+        for job in jobs[200:]:
+            endless.complete(job)
+    assert completed_of(waits.outcomes) == ids_of(jobs)
+
+
+async def test_looks_go_by_the_settings_of_the_view_that_leads(endless: Campaign) -> None:
+    """Of two views' waits the first leads: its interval holds and it sees the answers."""
+    jobs = await endless.order(20)
+    seen: list[Response] = []
+    slow = endless.client.with_options(
+        poll=PollPolicy(shared_interval=2.0),
+        on_response=seen.append,
+    )
+    async with anyio.create_task_group() as tasks:
+        first = Waits(slow, tasks)
+        first.start(*jobs[:10])
+        Waits(endless.client, tasks).start(*jobs[10:])
+        await endless.clock.sleep(20.1)
+        assert len(seen) == endless.lists == 10
+        first.cancel(*jobs[:10])
+        await endless.clock.sleep(20.1)
+        assert len(seen) == 10
+        assert endless.lists == pytest.approx(10 + 20 / INTERVAL, abs=2)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_failing_on_response_fails_its_own_view(endless: Campaign) -> None:
+    """What a view's own function raises comes out of its waits as it is, and of no others."""
+    jobs = await endless.order(20)
+    refusals: list[str] = []
+
+    def refuse(_: Response) -> None:
+        raise RuntimeError("no room")
+
+    async def wait_and_fail(job: Generation) -> None:
+        with pytest.raises(RuntimeError, match="no room"):
+            await odd.generations.wait_until_complete(job)
+        refusals.append(job.id)
+
+    odd = endless.client.with_options(on_response=refuse)
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(endless.client, tasks)
+        waits.start(*jobs[1:5])
+        tasks.start_soon(wait_and_fail, jobs[0])  # the fifth makes it a crowd, and leads
+        waits.start(*jobs[5:])
+        await endless.clock.sleep(5.0)
+        assert refusals == [jobs[0].id]
+        for job in jobs[1:]:
+            endless.complete(job)
+    assert completed_of(waits.outcomes) == ids_of(jobs[1:])
+
+
+@pytest.mark.parametrize(("number", "seconds"), [(15, 200.0), (100, 50.0), (1000, 20.0)])
+async def test_ends_are_seen_after_half_a_period(
+    endless: Campaign,
+    number: int,
+    seconds: float,
+) -> None:
+    """With N waits at any time, the mean delay is T/2 within a tenth, T = max(0.5 s, N/1000)."""
+    chance = Random(number)
+    delays: list[float] = []
+
+    async def wait_again_and_again() -> None:
+        while True:
+            job = await order(endless.client)
+            lifetime = chance.uniform(5.0, 30.0)
+            due = endless.clock.now() + lifetime
+            endless.clock.call_later(lifetime, lambda: endless.complete(job))  # noqa: B023
+            await endless.client.generations.wait_until_complete(job)
+            delays.append(endless.clock.now() - due)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(number):
+            tasks.start_soon(wait_again_and_again)
+        await endless.clock.sleep(seconds)
+        tasks.cancel_scope.cancel()
+    period = max(INTERVAL, number / 1000)
+    assert len(delays) > 100
+    assert sum(delays) / len(delays) == pytest.approx(period / 2, rel=0.1)
+    assert max(delays) <= period + 0.2

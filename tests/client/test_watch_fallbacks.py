@@ -1,0 +1,257 @@
+"""What lists do not show, show wrongly or are refused for: every job is seen to all the same."""
+
+from functools import partial
+from math import ceil
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    BadRequestError,
+    DecodeError,
+    Generation,
+    LipsyncError,
+    NotFoundError,
+    PollPolicy,
+    RetryPolicy,
+)
+from lipsync_async.sandbox.fault import Fault
+from tests.client.crowds import (
+    LISTS,
+    LOOKS,
+    Planned,
+    Waits,
+    completed_of,
+    ids_of,
+    poller_of,
+    remains,
+    wait_for_all,
+)
+from tests.client.doors import Door, opened, order
+
+pytestmark = pytest.mark.anyio
+
+INTERVAL = PollPolicy().shared_interval
+
+
+async def test_what_a_list_does_not_show(async_door: Door) -> None:
+    """Empty lists make every job be asked for by itself, and all are found."""
+    async with opened(async_door, progression="polls(2)") as (client, sandbox):
+        jobs = [await order(client) for _ in range(8)]
+        sandbox.faults.add(Fault("status", path=LISTS[1], status=200, body="[]", count=None))
+        sandbox.requests.clear()
+        assert completed_of(await wait_for_all(client, jobs)) == ids_of(jobs)
+        assert sandbox.requests.count(*LOOKS) == 16
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 414, 422, 501])
+async def test_refused_lists(async_door: Door, status: int) -> None:
+    """When the service takes no list at all, jobs are looked at one by one."""
+    async with opened(async_door, progression="polls(2)") as (client, sandbox):
+        jobs = [await order(client) for _ in range(6)]
+        sandbox.faults.add(Fault("status", path=LISTS[1], status=status, count=None))
+        sandbox.requests.clear()
+        assert completed_of(await wait_for_all(client, jobs)) == ids_of(jobs)
+        assert sandbox.requests.count(*LISTS) <= 5
+
+
+@pytest.mark.parametrize("body", ['{"data": []}', '"[]"'])
+async def test_answers_that_are_no_lists(async_door: Door, body: str) -> None:
+    """A success of another shape is worth no more than a refusal."""
+    async with opened(async_door, progression="polls(2)") as (client, sandbox):
+        jobs = [await order(client) for _ in range(6)]
+        sandbox.faults.add(Fault("status", path=LISTS[1], status=200, body=body, count=None))
+        assert completed_of(await wait_for_all(client, jobs)) == ids_of(jobs)
+
+
+async def test_an_id_that_spoils_lists(async_door: Door) -> None:
+    """One id of a wrong form, for which the service refuses a list, harms only its own wait."""
+    async with opened(async_door, progression="polls(4)") as (client, sandbox):
+        jobs = [await order(client) for _ in range(15)]
+        odd = "not-a-uuid"
+        outcomes = await wait_for_all(client, [*jobs[:7], odd, *jobs[7:]])
+        assert completed_of(outcomes) == ids_of(jobs)
+        error = outcomes[odd]
+        assert isinstance(error, BadRequestError)
+        assert error.generation is not None
+        assert error.generation.id == odd
+        assert sandbox.requests.count(*LISTS) >= 3
+
+
+async def test_lists_may_be_shorter_than_documented() -> None:
+    """A service that takes 30 ids is asked for 25 at a time from then on."""
+    service = Planned(200)
+    service.longest = 30
+    service.end_all(8.0)
+    async with service.client() as client:
+        assert len(completed_of(await wait_for_all(client, service.jobs))) == 200
+    assert len([ids for ids in service.looks if len(ids) > 30]) <= 3
+    assert {len(ids) for ids in service.looks[20:]} == {25}
+
+
+async def test_a_job_that_no_list_shows() -> None:
+    """It is asked for by itself, once a round, while the others stay with their list."""
+    service = Planned(20)
+    service.unlisted = {"job-7"}
+    service.end_all(20.0)
+    async with service.client() as client:
+        assert len(completed_of(await wait_for_all(client, service.jobs))) == 20
+    alone = [ids for ids in service.looks if len(ids) == 1]
+    assert set(alone) == {("job-7",)}
+    assert len(alone) == pytest.approx(20 / INTERVAL, abs=3)
+    assert len(service.lists) == pytest.approx(20 / INTERVAL, abs=3)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        None,
+        "job-3",
+        [],
+        {},
+        {"id": "job-3"},
+        {"id": "job-3", "status": 7},
+        {"id": 3, "status": "COMPLETED"},
+        {"id": "job-3", "status": "COMPLETED", "createdAt": "yesterday"},
+    ],
+)
+async def test_a_wrong_shape_in_a_list_harms_nobody(shape: object) -> None:
+    """The job is asked for by itself; if that is readable, all is well."""
+    service = Planned(10)
+    service.shapes["job-3"] = shape
+    service.end_all(5.0)
+    async with service.client() as client:
+        assert len(completed_of(await wait_for_all(client, service.jobs))) == 10
+    assert ("job-3",) in service.looks
+
+
+async def test_a_job_of_a_wrong_shape_fails_alone() -> None:
+    """If it cannot be read anywhere, its own waiter gets the error, and nobody else."""
+    service = Planned(10)
+    service.shapes["job-3"] = service.shapes_alone["job-3"] = {"id": "job-3", "status": 7}
+    service.end_all(5.0)
+    async with service.client() as client:
+        outcomes = await wait_for_all(client, service.jobs)
+    assert len(completed_of(outcomes)) == 9
+    error = outcomes["job-3"]
+    assert isinstance(error, DecodeError)
+    assert error.generation == Generation(id="job-3", status=error.generation.status)  # type: ignore[union-attr]
+
+
+async def test_strangers_in_a_list_are_left_alone() -> None:
+    """What was not asked for, and what is shown of jobs that left, is no matter."""
+    service = Planned(8)
+    service.shapes["job-0"] = {"id": "job-unknown", "status": "COMPLETED"}
+    service.end_all(5.0)
+    async with service.client() as client:
+        assert len(completed_of(await wait_for_all(client, service.jobs))) == 8
+
+
+async def test_unknown_statuses_are_not_the_end() -> None:
+    """A status of a newer service is a change, and is waited through, among many, too."""
+    service = Planned(8)
+    later = dict.fromkeys(service.jobs, "UPSCALING")
+    service.clock.call_later(5.0, lambda: service.statuses.update(later))
+    service.end_all(10.0)
+    seen: list[str] = []
+    async with service.client() as client:
+        await wait_for_all(client, service.jobs, on_update=lambda job: seen.append(job.status))
+    assert seen == ["PROCESSING"] * 8 + ["UPSCALING"] * 8 + ["COMPLETED"] * 8
+
+
+async def test_a_fresh_create_may_still_spread_among_many() -> None:
+    """For ten seconds "no such generation" is no error, and then it is its own waiter's only."""
+    service = Planned(10)
+    service.end_all(60.0)
+    late, never = "job-late", "job-never"
+    service.clock.call_later(8.0, lambda: service.statuses.update({late: "PROCESSING"}))
+    async with service.client() as client, anyio.create_task_group() as tasks:
+        waits = Waits(client, tasks)
+        waits.start(*service.jobs, late, never)
+        await service.clock.sleep(15.0)
+        assert set(waits.outcomes) == {never}
+    assert len(completed_of(waits.outcomes)) == 11
+    error = waits.outcomes[never]
+    assert isinstance(error, NotFoundError)
+    assert error.generation is not None
+    assert error.generation.id == never
+
+
+async def test_a_vanished_job_among_many() -> None:
+    """A job that was seen to change and then is gone is an error at once."""
+    service = Planned(10)
+    service.clock.call_later(3.0, lambda: service.statuses.pop("job-4"))
+    service.clock.call_later(30.0, lambda: service.statuses.update(completed))
+    completed = {job: "COMPLETED" for job in service.jobs if job != "job-4"}
+    gone: list[float] = []
+
+    async def wait_for_it() -> None:
+        with pytest.raises(NotFoundError):
+            await client.generations.wait_until_complete("job-4")
+        gone.append(service.clock.now())
+
+    async with service.client() as client, anyio.create_task_group() as tasks:
+        Waits(client, tasks).start(*completed)
+        tasks.start_soon(wait_for_it)
+    assert 3.0 <= gone[0] <= 4.0
+
+
+async def test_looks_overlap_when_answers_are_slow() -> None:
+    """With a second from look to answer, a thousand jobs still go round in about a second."""
+    service = Planned(1000)
+    service.way = 1.0
+    async with service.client() as client, anyio.create_task_group() as tasks:
+        Waits(client, tasks).start(*service.jobs)
+        await service.clock.sleep(30.0)
+        assert remains(poller_of(client)) != []
+        tasks.cancel_scope.cancel()
+    assert len(service.lists) == pytest.approx(30 * 9.8, rel=0.1)
+    assert 8 <= service.most <= 12
+    assert remains(poller_of(client)) == []
+
+
+async def test_overlap_has_a_bound() -> None:
+    """However slow the answers and however many the jobs, 20 looks are under way at most."""
+    service = Planned(5000)
+    service.way = 8.0
+    async with service.client() as client, anyio.create_task_group() as tasks:
+        Waits(client, tasks).start(*service.jobs)
+        await service.clock.sleep(40.0)
+        tasks.cancel_scope.cancel()
+    assert service.most == 20
+    assert len(service.looks) <= ceil(40 / 8) * 20
+
+
+async def test_a_rate_limit_is_kept() -> None:
+    """A 429 is waited for by the look that met it, and is no waiter's error."""
+    service = Planned(150)
+    service.failures = [429, 429, 503, 429]
+    service.end_all(60.0)
+    async with service.client() as client:
+        assert len(completed_of(await wait_for_all(client, service.jobs))) == 150
+
+
+@pytest.mark.parametrize("missing", [{"job-3"}, set()])
+async def test_no_patience(missing: set[str]) -> None:
+    """The patience of a wait is `give_up_after`; who left the crowd does not come back."""
+    service = Planned(10)
+    service.failures = [503] * 1000
+    service.unlisted = missing
+    hasty = RetryPolicy(give_up_after=5.0, first_pause=0.5)
+    outcomes: dict[str, Generation | LipsyncError] = {}
+    async with service.client(retry=hasty) as client:
+        outcomes = await wait_for_all(client, service.jobs)
+    assert {type(outcome).__name__ for outcome in outcomes.values()} == {"ServerError"}
+    assert service.clock.now() <= 6.0
+
+
+async def test_lists_come_back() -> None:
+    """A list that failed for good once is no reason to give lists up."""
+    service = Planned(60)
+    service.refusal, service.longest = 405, 1
+    restore = partial(setattr, service, "longest", 100)
+    service.clock.call_later(10.0, restore)
+    service.end_all(300.0)
+    async with service.client() as client:
+        assert len(completed_of(await wait_for_all(client, service.jobs))) == 60
+    assert max(len(ids) for ids in service.looks[-10:]) > 10

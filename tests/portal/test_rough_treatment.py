@@ -1,0 +1,408 @@
+"""What nobody should do and somebody will: none of it hangs, loses or hides anything."""
+
+import asyncio
+import gc
+import sys
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+
+from lipsync_async import ConfigurationError
+from lipsync_async._portal.calls import Call
+from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._rules.caller import Place
+from lipsync_async.sandbox import Sandbox
+from tests.portal.programs import run
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """Open a portal that nobody has used."""
+    opened = Portal()
+    yield opened
+    verb(opened.close, anyio.lowlevel.checkpoint)
+
+
+def verb(method: Any, *arguments: Any) -> Any:
+    """Call the portal from where a verb would."""
+    return method(*arguments)
+
+
+def interrupt() -> None:
+    """Raise what Ctrl-C raises, in the thread that waits."""
+    raise KeyboardInterrupt
+
+
+def ringing(function: Any) -> Any:
+    """Return what calls a function in the caller's thread."""
+    return at_caller("on_update", function)
+
+
+async def numbers() -> AsyncGenerator[int, None]:
+    """Yield a few."""
+    for number in range(5):
+        await anyio.lowlevel.checkpoint()
+        yield number
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        import signal
+
+        client = connect()
+        rung = []
+
+        def ring(*_):
+            rung.append(len(client.models.list()))
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+        while len(rung) < 100:
+            client.models.list()
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        client.close()
+        """,
+        """
+        import random, signal
+
+        def ring(*_):
+            client.close()
+            raise SystemExit(0)
+
+        signal.signal(signal.SIGALRM, ring)
+        for _ in range(20):
+            client = connect()
+            client.models.list()
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0005, 0.006))
+            try:
+                while True:
+                    client.models.list()
+            except SystemExit:
+                pass
+        """,
+        """
+        client = connect()
+        for _ in range(3):
+            client.generations.create(**ORDER)
+
+        def first():
+            return next(client.generations.iter(page_size=1)).id
+
+        for _ in range(150):
+            first()
+        client.close()
+        """,
+        """
+        client = connect()
+        gate = threading.Barrier(8)
+        client.models.list()
+
+        def close():
+            gate.wait()
+            client.close()
+
+        threads = [threading.Thread(target=close) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        """,
+        """
+        for _ in range(2):
+            connect().generations.create(**ORDER)
+        assert len([job for job in connect().generations.iter()]) == 2
+        """,
+    ],
+    ids=[
+        "a signal handler that calls",
+        "a signal handler that closes",
+        "iterations left half-way",
+        "closed by eight threads at once",
+        "an iteration over a client that nobody holds",
+    ],
+)
+async def test_programs(body: str) -> None:
+    """Each comes to its end, and nothing is said."""
+    async with Sandbox(render=False) as sandbox:
+        assert await run(body, sandbox) == (0, "", "")
+
+
+def test_stepping_in_its_own_step(portal: Portal) -> None:
+    """A callback that asks the very iteration that waits for it gets an error, as a generator's."""
+    told: list[str] = []
+
+    def step() -> None:
+        with pytest.raises(ValueError, match="already") as caught:
+            next(items)
+        told.append(str(caught.value))
+
+    async def calling() -> AsyncGenerator[int, None]:
+        await ringing(step)()
+        yield 1
+
+    with verb(portal.open, aclosing(calling())) as items:
+        assert list(items) == [1]
+    assert len(told) == 1
+
+
+def test_left_by_another_thread_than_steps(portal: Portal) -> None:
+    """Leaving a block while another thread waits for its next item ends both."""
+    is_asked = threading.Event()
+    found: list[object] = []
+
+    async def endless() -> AsyncGenerator[int, None]:
+        is_asked.set()
+        await anyio.sleep_forever()
+        yield 1  # pragma: no cover - never reached
+
+    block = verb(portal.open, aclosing(endless()))
+    items = block.__enter__()
+
+    def wait() -> None:
+        try:
+            found.append(next(items))
+        except (ConfigurationError, StopIteration) as error:
+            found.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    is_asked.wait()
+    block.__exit__(None, None, None)
+    verb(portal.close, anyio.lowlevel.checkpoint)
+    waiting.join()
+    assert isinstance(found[0], ConfigurationError)
+
+
+def test_exit_inside_the_loop(portal: Portal) -> None:
+    """An exit that code in the loop raises reaches the caller, and the loop lives on."""
+
+    async def leave() -> None:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        verb(portal.call, leave)
+    assert caught.value.code == 3
+    assert list(verb(portal.iterate, numbers())) == list(range(5))
+
+
+def test_task_that_cannot_be_made(portal: Portal) -> None:
+    """When there is no memory for a task, say, the caller learns it."""
+
+    def refuse(loop: asyncio.AbstractEventLoop, *_: object, **__: object) -> Any:
+        loop.set_task_factory(None)
+        raise MemoryError
+
+    async def spoil() -> None:
+        asyncio.get_running_loop().set_task_factory(refuse)
+
+    verb(portal.call, spoil)
+    with pytest.raises(MemoryError):
+        verb(portal.call, anyio.lowlevel.checkpoint)
+
+
+def test_error_in_a_block_of_a_closed_client(portal: Portal) -> None:
+    """What the user raises is never swallowed."""
+
+    def close_and_fail() -> None:
+        with verb(portal.open, aclosing(numbers())) as items:
+            next(items)
+            verb(portal.close, anyio.lowlevel.checkpoint)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        close_and_fail()
+
+
+def test_entering_twice(portal: Portal) -> None:
+    """A block is entered once."""
+    block = verb(portal.open, aclosing(numbers()))
+    with block as items:
+        assert list(items) == list(range(5))
+    with pytest.raises(ConfigurationError, match="entered before"), block:
+        pass  # pragma: no cover - never entered
+
+
+def test_iterating_before_entering(portal: Portal) -> None:
+    """Who forgets the `with` is told so, instead of seeing a job without changes."""
+    with pytest.raises(ConfigurationError, match="Enter it first"):
+        list(verb(portal.open, aclosing(numbers())))
+
+
+def test_interrupted_while_a_loop_is_left(portal: Portal) -> None:
+    """Ctrl-C during the clean-up that `break` begins is not lost: it comes a moment later."""
+
+    async def calling() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await ringing(interrupt)()
+
+    def leave() -> None:
+        for _ in verb(portal.iterate, calling()):  # pragma: no branch - it is left
+            break
+        threading.Event().wait(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+
+
+def test_interrupted_when_all_is_done(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption between the end and the return notes what would be lost."""
+
+    async def order() -> str:
+        return "job 7"
+
+    monkeypatch.setattr(Call, "result", lambda _: interrupt())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        verb(portal.call, order)
+    monkeypatch.undo()
+    assert caught.value.__notes__ == ["The call had succeeded meanwhile: 'job 7'"]
+
+
+def test_second_interruption_cancels(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However early the second Ctrl-C comes, the coroutine is cancelled."""
+    ended = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await ringing(interrupt_twice)()
+        finally:
+            ended.set()
+
+    thread = portal._thread()  # noqa: SLF001
+    offer = thread.offer
+
+    def offer_interrupted(callback: Any, *arguments: Any) -> bool:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def interrupt_twice() -> None:
+        monkeypatch.setattr(thread, "offer", offer_interrupted)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verb(portal.call, wait)
+    assert ended.wait(10)
+    assert offer(lambda: None)
+
+
+def test_a_callers_values_are_let_go(portal: Portal) -> None:
+    """A call keeps none of its caller's values alive."""
+
+    class Large:
+        pass
+
+    async def answer() -> None:
+        asyncio.get_running_loop().call_later(60, print)  # keeps the context of the call
+
+    def call() -> "weakref.ref[Large]":
+        large = Large()
+        verb(portal.call, answer)
+        return weakref.ref(large)
+
+    assert call()() is None
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Refuse every change."""
+
+    reason: str
+
+
+def test_frozen_exceptions(portal: Portal) -> None:
+    """An exception that cannot be changed comes through all the same."""
+
+    def fail() -> None:
+        raise FrozenError("cold")
+
+    async def call() -> None:
+        await ringing(fail)()
+
+    with pytest.raises(FrozenError, match="cold"):
+        verb(portal.call, call)
+    with pytest.raises(FrozenError), verb(portal.open, aclosing(numbers())):
+        fail()
+
+
+def test_memory_stays_flat(portal: Portal) -> None:
+    """Thousands of calls leave nothing behind for the garbage collector."""
+
+    async def answer() -> int:
+        return 7
+
+    verb(portal.call, answer)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(2000):
+            verb(portal.call, answer)
+        assert len(gc.get_objects()) - before < 100
+    finally:
+        gc.enable()
+
+
+def test_closed_in_its_own_loop(portal: Portal) -> None:
+    """Closing from the loop's own thread is refused like every other call."""
+
+    async def close() -> None:
+        with pytest.raises(ConfigurationError, match="own event loop"):
+            verb(portal.close, anyio.lowlevel.checkpoint)
+
+    verb(portal.call, close)
+
+
+def test_interrupted_while_a_block_is_left(portal: Portal) -> None:
+    """Ctrl-C during the clean-up at a block's end ends the clean-up and is raised."""
+
+    async def calling() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await ringing(interrupt)()
+
+    def leave() -> None:
+        with verb(portal.open, aclosing(calling())) as items:
+            next(items)
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+
+
+def test_what_the_loop_never_began(portal: Portal) -> None:
+    """A call that comes to a loop just as it ends is told so."""
+    verb(portal.call, anyio.lowlevel.checkpoint)
+    thread = portal._thread()  # noqa: SLF001
+    late = Call(thread, anyio.lowlevel.checkpoint, Place(__file__, 1, {}))
+    thread.waiting.add(late)
+    thread.stop()
+    assert late.has_ended
+    with pytest.raises(ConfigurationError, match="was closed while"):
+        late.result()
+
+
+@pytest.mark.parametrize("reason", ["no thread", "no file"])
+def test_nothing_to_be_had(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """Where no loop can be started every call says so, closing included, and none hangs."""
+
+    def refuse(*_: object) -> Any:
+        raise RuntimeError(reason) if reason == "no thread" else OSError(reason)
+
+    opened = Portal()
+    target = "threading.Thread.start" if reason == "no thread" else "asyncio.new_event_loop"
+    monkeypatch.setattr(target, refuse)
+    for method in (opened.call, opened.close):
+        with pytest.raises(ConfigurationError, match=f"cannot be started .{reason}"):
+            verb(method, anyio.lowlevel.checkpoint)
+    monkeypatch.undo()
