@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from lipsync_async._async.client import (
         AsyncClient as AsyncClient,
     )
+    from lipsync_async._fleet.outcomes import (
+        Outcome as Outcome,
+        Progress as Progress,
+    )
     from lipsync_async._sync.client import (
         Client as Client,
     )
@@ -79,6 +83,7 @@ if TYPE_CHECKING:
         RequestTimeoutError as RequestTimeoutError,
         ResponseError as ResponseError,
         ServerError as ServerError,
+        SpendingLimitError as SpendingLimitError,
         TransportError as TransportError,
         UnprocessableError as UnprocessableError,
         WaitTimeoutError as WaitTimeoutError,
@@ -86,6 +91,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "_async.client",
+    "Outcome": "_fleet.outcomes",
+    "Progress": "_fleet.outcomes",
     "Client": "_sync.client",
     "ActiveSpeaker": "_values.inputs",
     "Audio": "_values.inputs",
@@ -137,6 +144,7 @@ _HOMES = {
     "RequestTimeoutError": "errors",
     "ResponseError": "errors",
     "ServerError": "errors",
+    "SpendingLimitError": "errors",
     "TransportError": "errors",
     "UnprocessableError": "errors",
     "WaitTimeoutError": "errors",
@@ -178,10 +186,12 @@ __all__ = [
     "ModelMode",
     "NotFoundError",
     "Options",
+    "Outcome",
     "PayloadTooLargeError",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "PollPolicy",
+    "Progress",
     "RateLimitError",
     "RequestTimeoutError",
     "Response",
@@ -190,6 +200,7 @@ __all__ = [
     "Segment",
     "SegmentAudio",
     "ServerError",
+    "SpendingLimitError",
     "Status",
     "SyncMode",
     "Text",

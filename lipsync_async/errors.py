@@ -16,6 +16,7 @@
     ├── DecodeError                   an answer that cannot be read
     ├── DownloadError                 the media did not arrive whole
     ├── JournalError                  a fleet's journal cannot be used
+    ├── SpendingLimitError            a fleet's own limit does not allow the order
     └── GenerationError               the job itself
         ├── GenerationFailedError, GenerationRejectedError
         └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
@@ -56,6 +57,7 @@ _RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
 # Codes of an idempotent create that is still being settled (contract section 4.4).
 _UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
 _REQUEST_TIMEOUT = 408
+_LONGEST_URL = 200
 
 
 def is_unsettled_code(code: str | None) -> bool:
@@ -78,6 +80,11 @@ def is_retryable_code(code: str | None) -> bool:
     return code is not None and (
         code in _RETRYABLE_CODES or code.startswith(_RETRYABLE_PREFIXES) or is_unsettled_code(code)
     )
+
+
+def _short(url: str) -> str:
+    """Return a URL for a message: a list's hundred ids say nothing in it."""
+    return url if len(url) <= _LONGEST_URL else f"{url[:_LONGEST_URL]}..."
 
 
 def _restore(
@@ -162,7 +169,7 @@ class TransportError(LipsyncError):
         """Name the request that went unanswered."""
         self.method = method
         self.url = url
-        super().__init__(f"{method} {url}: {message}")
+        super().__init__(f"{method} {_short(url)}: {message}")
 
     @property
     def is_retryable(self) -> bool:
@@ -227,7 +234,7 @@ class ResponseError(LipsyncError):
         quoted = f" [request id {request_id}]" if request_id else ""
         ended = message if message.endswith((".", "!", "?")) else f"{message}."
         super().__init__(
-            f"{response.method} {response.url} answered {named}{where}{quoted}: "
+            f"{response.method} {_short(response.url)} answered {named}{where}{quoted}: "
             f"{ended} {suggestion or self.next_step}",
         )
 
@@ -374,9 +381,10 @@ class DecodeError(LipsyncError):
         quoted = f" [request id {request_id}]" if request_id else ""
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
-            f"{response.method} {response.url} answered {response.status}{quoted}, but {reason}; "
-            f"it begins {response.body[:80]!r}.{listed} Compare .response with the service's "
-            f"documentation, and check that nothing between you and it rewrites answers.",
+            f"{response.method} {_short(response.url)} answered {response.status}{quoted}, "
+            f"but {reason}; it begins {response.body[:80]!r}.{listed} Compare .response with "
+            "the service's documentation, and check that nothing between you and it rewrites "
+            "answers.",
         )
 
     @property
@@ -396,6 +404,10 @@ class DownloadError(LipsyncError):
 
 class JournalError(LipsyncError):
     """Raised when a journal is in use, is none, or cannot be written; nothing in it is lost."""
+
+
+class SpendingLimitError(LipsyncError):
+    """Raised when `max_jobs` or `max_cost` does not allow an order; it was not sent."""
 
 
 class GenerationError(LipsyncError):

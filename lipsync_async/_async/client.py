@@ -11,9 +11,11 @@ from lipsync_async._account import Account, find_account
 from lipsync_async._async.generations import AsyncGenerations
 from lipsync_async._async.models import AsyncModels
 from lipsync_async._exchange import Exchange, Settings
+from lipsync_async._fleet.berths import Berths
+from lipsync_async._loops import PerLoop
 from lipsync_async._rules import config, validation
 from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
-from lipsync_async._watch.pollers import Pollers
+from lipsync_async._watch.poller import Poller
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,8 +51,9 @@ class AsyncClient:
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
-        limits: How many requests may be sent in a minute; `None`: as few as every plan
-            allows, 60 creates and 600 others.
+        limits: How many requests may be sent in a minute, and how many jobs `run_many`
+            keeps running; `None`: as every plan allows, 60 creates and 600 others, and as
+            many jobs as the service turns out to run.
         on_response: Called, and awaited if need be, with each raw answer (status,
             headers, body), retries and looks included.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
@@ -99,16 +102,25 @@ class AsyncClient:
             # It may have a clock of its own, by which nobody else's requests are counted.
             account = partial(Account, limits)
         exchange = Exchange(transport, settled, account)
-        self._equip(exchange, Pollers(exchange), settings)
+        pollers = PerLoop(partial(Poller, exchange, limits.requests_per_minute))
+        berths = PerLoop(partial(Berths, limits.concurrent_generations))
+        self._equip(exchange, settings, pollers, berths)
 
-    def _equip(self, exchange: Exchange, pollers: Pollers, settings: Settings) -> None:
+    def _equip(
+        self,
+        exchange: Exchange,
+        settings: Settings,
+        pollers: PerLoop[Poller],
+        berths: PerLoop[Berths],
+    ) -> None:
         policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
         _refuse(validation.timeout_problems(settings.timeout))
         _refuse(config.setting_problems(policies, settings.on_response))
         self._exchange = exchange
         self._pollers = pollers
+        self._berths = berths
         self._settings = settings
-        self.generations = AsyncGenerations(exchange, settings, pollers)
+        self.generations = AsyncGenerations(exchange, settings, pollers, berths)
         self.models = AsyncModels(exchange, settings)
 
     def with_options(
@@ -147,7 +159,7 @@ class AsyncClient:
             on_response=on_response or current.on_response,
         )
         view = object.__new__(type(self))
-        view._equip(self._exchange, self._pollers, settings)
+        view._equip(self._exchange, settings, self._pollers, self._berths)
         return view
 
     async def aclose(self) -> None:

@@ -7,6 +7,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 from lipsync_async import _download
+from lipsync_async._async.campaigns import AsyncCampaigns
 from lipsync_async._async.lookups import AsyncLookups
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._exchange import tell_apart
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._values.inputs import DubParams, Input, Options, Segment
-    from lipsync_async._watch.pollers import Pollers
 
     OnUpdate = Callable[[Generation], Awaitable[None] | None]
 
@@ -32,12 +31,8 @@ _WAIT_SECONDS = 7200.0
 _LEFT = "Generation {id} goes on; call wait_until_complete({id!r}) to wait for it again."
 
 
-class AsyncGenerations(AsyncOrders, AsyncLookups):
+class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
     """Create, look up, wait for and fetch generations. Reached as `client.generations`."""
-
-    def __init__(self, exchange: Exchange, settings: Settings, pollers: Pollers) -> None:
-        super().__init__(exchange, settings)
-        self._pollers = pollers
 
     async def wait_until_complete(
         self,

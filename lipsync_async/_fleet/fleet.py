@@ -1,33 +1,37 @@
 """Runs many requests at once: full slots, one poller, a journal, an outcome for each.
 
 Creates, and downloads if they are asked for, are the only tasks; a running job is an entry
-in a table. The poller tells of changes by a callback, and one task draws the conclusions.
+in a table. The poller tells of changes by a callback, and one task writes them down, all
+that have come at once in one transaction, and draws the conclusions.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import logging
+from collections.abc import Sized
 from contextlib import aclosing
+from copy import copy
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
 
-from lipsync_async import _download
+from lipsync_async._fleet.bell import Bell
+from lipsync_async._fleet.desk import Desk
 from lipsync_async._fleet.intake import Entrant, entrants
+from lipsync_async._fleet.job import Job, News
 from lipsync_async._fleet.outcomes import Outcome
-from lipsync_async._rules import endpoints
-from lipsync_async._rules.slots import Slot, Slots
-from lipsync_async._values.inputs import GenerationRequest
+from lipsync_async._fleet.roster import Roster
+from lipsync_async._rules.caller import log
 from lipsync_async._values.models import Generation
-from lipsync_async._watch.poller import Watcher
 from lipsync_async._watch.shift import Attendant
-from lipsync_async._watch.waits import conclude
+from lipsync_async._watch.waits import bad_end
 from lipsync_async.errors import (
-    ConcurrencyLimitError,
+    AuthenticationError,
     InvalidRequestError,
     JournalError,
     LipsyncError,
+    PaymentRequiredError,
+    SpendingLimitError,
 )
 
 if TYPE_CHECKING:
@@ -37,37 +41,17 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from lipsync_async._exchange import Exchange, Settings
+    from lipsync_async._fleet.berths import Berths
+    from lipsync_async._fleet.fetcher import Fetcher
+    from lipsync_async._fleet.guard import Guard
     from lipsync_async._fleet.outlet import Outlet
     from lipsync_async._fleet.scribe import Scribe
+    from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._watch.poller import Poller
 
-# Creates under way at once: the service's answer takes a part of a second, and a plan's
-# slots (15 at most, contract section 5.2) must be filled together.
-_MOST_CREATES = 32
-# Results fetched at once: they are large, and have 20 connections of their own.
-_MOST_DOWNLOADS = 4
-# A create that finds no slot is not to wait inside the request: the fleet knows better.
-_NO_PATIENCE = 1e-6
 
-
-@attrs.define(slots=True, eq=False)
-class _Order:
-    """Hold a request that is to be placed, under one key however often it is sent."""
-
-    entrant: Entrant
-    slot: Slot = attrs.field(factory=lambda: Slot(is_probe=False))
-    key: str | None = None
-
-
-@attrs.define(slots=True, eq=False)
-class _Job:
-    """Hold a job that was accepted and has not ended."""
-
-    index: int
-    request: GenerationRequest
-    slot: Slot
-    generation: Generation
-    watcher: Watcher | None = None
+# What every later request would meet as well.
+_FOR_ALL = (AuthenticationError, PaymentRequiredError, SpendingLimitError)
 
 
 class Fleet:
@@ -77,11 +61,12 @@ class Fleet:
         exchange: What performs the calls.
         poller: What looks after the jobs.
         settings: Timeouts, retries, and how often to look.
-        slots: How many jobs may run at once.
+        berths: The account's slots.
+        guard: What may be ordered.
         scribe: Keeps the journal.
         outlet: Takes the outcomes.
-        download_to: Folder for the results; `None`: they are not fetched.
-        stops_on_error: Whether the first outcome with an error ends the intake.
+        fetcher: Fetches results; `None`: they are not fetched.
+        stops_on_error: Whether nothing more is begun after the first error.
 
     """
 
@@ -91,251 +76,229 @@ class Fleet:
         poller: Poller,
         settings: Settings,
         *,
-        slots: Slots,
+        berths: Berths,
+        guard: Guard,
         scribe: Scribe,
         outlet: Outlet,
-        download_to: Path | None,
+        fetcher: Fetcher | None,
         stops_on_error: bool,
     ) -> None:
-        self.total: int | None = None
-        self.running: int = 0
-        self._exchange = exchange
         self._poller = poller
-        self._settings = attrs.evolve(
-            settings,
-            retry=attrs.evolve(settings.retry, slot_timeout=_NO_PATIENCE),
-        )
-        self._slots = slots
+        self._settings = settings
         self._scribe = scribe
         self._outlet = outlet
-        self._download_to = download_to
+        self._fetcher = fetcher
         self._stops_on_error = stops_on_error
-        self._has_stopped = False
-        self._jobs: dict[str, _Job] = {}
-        self._news: deque[tuple[str, Generation | LipsyncError]] = deque()
-        self._nap = anyio.CancelScope()
-        self._creates: set[_Order] = set()
-        self._refused: deque[_Order] = deque()
-        self._downloads = anyio.Semaphore(_MOST_DOWNLOADS)
-        self._heard = anyio.Event()
-        self._busy = 0
-        self._attendant = Attendant(lambda: self._is_done)
-        self._is_done = False
+        self._desk = Desk(exchange, settings, self, berths=berths, guard=guard, scribe=scribe)
+        grace = settings.poll.missing_grace
+        self._roster = Roster(poller, exchange.transport, grace, self.tell)
+        self._news: list[tuple[Job, News]] = []
+        self._length: int | None = None
+        self._begun = 0
+        self._delivered = 0
+        self._is_taking_in = True
+        self._intake = anyio.CancelScope()
+        self._mishap: Exception | None = None
+        self._bell = Bell()
+
+    @property
+    def running(self) -> int:
+        """Jobs that were accepted and have not ended."""
+        return len(self._roster)
+
+    @property
+    def total(self) -> int | None:
+        """Requests in all; `None`: not known before the input has ended."""
+        return self._length if self._is_taking_in else self._begun
 
     async def run(
         self,
         requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
     ) -> None:
-        """Run all requests; return when each has its outcome."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._poller.attend, self._attendant, self._settings)
-            tasks.start_soon(self._conclude_all, tasks)
-            index = -1
-            async with aclosing(entrants(requests, self._scribe)) as entering:
-                async for entrant in entering:
-                    index = entrant.index
-                    await self._begin(entrant, tasks)
-                    if self._has_stopped:
-                        break
-            while self._creates or self._refused:
-                await self._order_again(tasks)
-            self.total = index + 1
-            self._hear()
+        """Run all requests; return when each has its outcome.
+
+        Raises:
+            Exception: What the input has raised, or the journal, when nothing runs any more.
+
+        """
+        if isinstance(requests, Sized):
+            self._length = len(requests)
+        try:
+            async with anyio.create_task_group() as tasks:
+                attendant = Attendant(lambda: False)
+                tasks.start_soon(self._poller.attend, attendant, self._settings)
+                tasks.start_soon(self._desk.run, tasks)
+                tasks.start_soon(self._take_in, requests, tasks)
+                await self._conclude_all(tasks)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._leave()
+        if self._mishap is not None:
+            raise self._mishap
 
     def refresh(self) -> None:
-        """Look again whether a create may be sent: something has changed."""
-        self._nap.cancel()
+        """Look again for room: an outcome was taken."""
+        self._desk.refresh()
+        self._bell.ring()
+
+    def has_room(self) -> bool:
+        """Tell whether there is room for what one more job would bring."""
+        return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
+
+    def accept(self, job: Job, generation: Generation) -> None:
+        """Watch the job that the service has made of an order."""
+        self._roster.add(job, generation, is_new=True)
+        self.tell(job, generation)
+
+    def drop(self, _: Job) -> None:
+        """Take an order back that was not placed, because nothing more is to be begun."""
+        self._begun -= 1
+        self._bell.ring()
+
+    async def _take_in(
+        self,
+        requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
+        tasks: TaskGroup,
+    ) -> None:
+        try:
+            with self._intake:
+                async with aclosing(entrants(requests, self._scribe)) as entering:
+                    async for entrant in entering:
+                        while not self.has_room():
+                            await self._bell.heard()
+                        await self._begin(entrant, tasks)
+        except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
+            self._halt(error)
+        self._is_taking_in = False
+        self._bell.ring()
 
     async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
         """Let a request go on from where an earlier run, if any, has left it."""
-        entry = entrant.entry
+        self._begun += 1
+        job, entry = Job(entrant.index, entrant.request), entrant.entry
         generation = None if entry is None else entry.generation
+        if generation is not None:
+            job.key = generation.idempotency_key
         if entrant.problems:
-            self._deliver(entrant, error=InvalidRequestError(entrant.problems))
+            self.tell(job, InvalidRequestError(entrant.problems))
         elif entry is None or generation is None:
-            await self._order_again(tasks, _Order(entrant))
+            await self._desk.place(job, tasks)
         elif generation.is_terminal:
-            job = _Job(entrant.index, entrant.request, Slot(is_probe=False), generation)
             path = entry.download_path
-            self._busy += 1
-            tasks.start_soon(self._finish, job, path if path and path.exists() else None)
+            path = path if path is not None and path.exists() else None
+            self._settle(job, generation, tasks, path=path, resumed=True)
         else:
-            slot = self._slots.started()
-            self._slots.accepted(slot)
-            self._watch(_Job(entrant.index, entrant.request, slot, generation))
+            self._desk.occupy(job)
+            self._roster.add(job, generation, is_new=False)
 
-    async def _order_again(self, tasks: TaskGroup, order: _Order | None = None) -> None:
-        """Send orders that found no slot before, then a new one, each when there is a slot.
-
-        Without a new one, return when something has changed.
-        """
-        while True:
-            now = self._exchange.transport.now()
-            has_room = len(self._creates) < _MOST_CREATES and not self._outlet.is_full
-            if has_room and self._slots.may_start(now):
-                following = self._refused.popleft() if self._refused else order
-                if following is not None:
-                    self._start(following, tasks)
-                if following is order:
-                    return
-                continue
-            if order is None and not self._refused:
-                has_room = False
-            await self._rest(self._slots.next_try(now) if has_room else None)
-            if order is None:
-                return
-
-    def _start(self, order: _Order, tasks: TaskGroup) -> None:
-        order.slot = self._slots.started()
-        self._creates.add(order)
-        tasks.start_soon(self._create, order)
-
-    async def _rest(self, until: float | None) -> None:
-        """Do nothing until a time, or until something has changed."""
-        with anyio.CancelScope() as self._nap:
-            if until is None:
-                await anyio.sleep_forever()
-            await self._exchange.transport.sleep(until - self._exchange.transport.now())
-
-    async def _create(self, order: _Order) -> None:
-        """Place an order and hand the job to the poller, or take the order back."""
-        index, request = order.entrant.index, order.entrant.request
-        generation: Generation | None = None
-        try:
-            if order.key is None:
-                order.key = await self._scribe.intend(index, request)
-            call = endpoints.create_generation(request, idempotency_key=order.key)
-            generation = await self._exchange.perform(call, self._settings)
-            self._slots.accepted(order.slot)
-            await self._scribe.see(index, generation)
-            self._watch(_Job(index, request, order.slot, generation))
-        except ConcurrencyLimitError as error:
-            self._slots.refused(
-                order.slot,
-                self._exchange.transport.now(),
-                limit=error.concurrency_limit,
-                active=error.active_generations,
-                retry_after=error.retry_after,
-            )
-            self._refused.append(order)
-        except LipsyncError as error:
-            self._slots.ended(order.slot)
-            await self._note(index, error)
-            found = generation or error.generation
-            self._deliver(order.entrant, error=error, generation=found)
-        finally:
-            self._creates.discard(order)
-            self.refresh()
-            self._hear()
-
-    async def _note(self, index: int, error: LipsyncError) -> None:
-        """Write an error down; one that cannot be written is no less of an error."""
-        try:
-            await self._scribe.fail(index, error)
-        except JournalError as another:
-            error.add_note(str(another))
-
-    def _watch(self, job: _Job) -> None:
-        generation = job.generation
-        self._jobs[generation.id] = job
-        self.running += 1
-        if generation.is_terminal:
-            self._notice(generation.id, generation)
-        else:
-            status = str(generation.status)
-            job.watcher = self._poller.join(generation.id, self._notice, status=status)
-
-    def _notice(self, job_id: str, news: Generation | LipsyncError) -> None:
-        self._news.append((job_id, news))
-        self._hear()
-
-    def _hear(self) -> None:
-        self._heard.set()
+    def tell(self, job: Job, news: News) -> None:
+        """Take news of a job, or why there is none; conclusions are drawn soon."""
+        self._news.append((job, news))
+        self._bell.ring()
 
     async def _conclude_all(self, tasks: TaskGroup) -> None:
-        """Draw the conclusions from what the poller tells, until all is done."""
-        while not self._has_ended():
-            await self._heard.wait()
-            self._heard = anyio.Event()
-            while self._news:
-                self._conclude(*self._news.popleft(), tasks)
-        self._is_done = True
-        self._attendant.wake()
+        """Write the news down and draw the conclusions, until all is done."""
+        while self._is_taking_in or self._delivered < self._begun:
+            if not self._news:
+                await self._bell.heard()
+                continue
+            news = [each for each in self._news if not self._roster.is_forgiven(*each)]
+            self._news = []
+            self._write(news)
+            for job, what in news:
+                self._conclude(job, what, tasks)
 
-    def _has_ended(self) -> bool:
-        left = (self._jobs, self._busy, self._news, self._creates, self._refused)
-        return self.total is not None and not any(left)
+    def _write(self, news: list[tuple[Job, News]]) -> None:
+        try:
+            self._scribe.note(news)
+        except JournalError as error:
+            self._halt(error)
 
-    def _conclude(
-        self,
-        job_id: str,
-        news: Generation | LipsyncError,
-        tasks: TaskGroup,
-    ) -> None:
-        job = self._jobs.get(job_id)
-        if job is None:  # an error came twice
+    def _conclude(self, job: Job, news: News, tasks: TaskGroup) -> None:
+        if self._roster.is_over(job):
             return
         if isinstance(news, Generation):
-            news.idempotency_key = job.generation.idempotency_key
-            job.generation = news
-            if not news.is_terminal:
-                return
-        del self._jobs[job_id]
-        self.running -= 1
-        if job.watcher is not None:
-            self._poller.leave(job.watcher)
-        self._slots.ended(job.slot)
-        self.refresh()
-        self._busy += 1
-        if isinstance(news, Generation):
-            tasks.start_soon(self._finish, job, None)
+            job.status = str(news.status)
+            if news.is_terminal:
+                self._end(job)
+                news.idempotency_key = job.key
+                self._settle(job, news, tasks)
         else:
-            tasks.start_soon(self._give_up, job, news)
+            self._end(job)
+            error = copy(news)  # it may be other jobs' error as well
+            error.generation = error.generation or job.last_seen()
+            self._deliver(job, generation=error.generation, error=error)
 
-    async def _finish(self, job: _Job, path: Path | None) -> None:
+    def _end(self, job: Job) -> None:
+        self._roster.remove(job)
+        self._desk.release(job)
+
+    def _settle(
+        self,
+        job: Job,
+        ended: Generation,
+        tasks: TaskGroup,
+        *,
+        path: Path | None = None,
+        resumed: bool = False,
+    ) -> None:
         """Bring an ended job to its outcome: its error, or its result."""
+        error = bad_end(ended)
+        if error is None and path is None and self._fetcher is not None:
+            tasks.start_soon(self._fetch, self._fetcher, job, ended)
+        else:
+            self._deliver(job, generation=ended, error=error, path=path, resumed=resumed)
+
+    async def _fetch(self, fetcher: Fetcher, job: Job, done: Generation) -> None:
+        path: Path | None = None
+        mishap: LipsyncError | None = None
         try:
-            await self._scribe.see(job.index, job.generation)
-            done = conclude(job.generation)
-            if self._download_to is not None and path is None:
-                async with self._downloads:
-                    path = await self._fetch(job, done, self._download_to)
-                await self._scribe.keep(job.index, path)
-            self._deliver(job, generation=done, path=path)
+            path = await fetcher.fetch(job.request, done)
+            await self._scribe.keep(job.index, path)
         except LipsyncError as error:
-            await self._note(job.index, error)
-            self._deliver(job, generation=job.generation, error=error)
-        finally:
-            self._busy -= 1
-            self._hear()
-
-    async def _fetch(self, job: _Job, done: Generation, folder: Path) -> Path:
-        # Under a name that depends on the job alone, what a kill left is fetched over.
-        name = f"{job.request.output_file_name or 'generation'}-{done.id}.mp4"
-        return await _download.save(self._exchange, self._settings, done, folder / name)
-
-    async def _give_up(self, job: _Job, error: LipsyncError) -> None:
-        try:
-            await self._note(job.index, error)
-            self._deliver(job, generation=job.generation, error=error)
-        finally:
-            self._busy -= 1
-            self._hear()
+            mishap = error
+            self._write([(job, error)])
+        self._deliver(job, generation=done, error=mishap, path=path)
+        self.refresh()
 
     def _deliver(
         self,
-        of: Entrant | _Job,
+        job: Job,
         *,
         generation: Generation | None = None,
         error: LipsyncError | None = None,
         path: Path | None = None,
+        resumed: bool = False,
     ) -> None:
-        outcome = Outcome(
-            index=of.index,
-            request=of.request,
-            generation=generation,
-            error=error,
-            path=path,
+        self._delivered += 1
+        if isinstance(error, JournalError):
+            self._halt(error)
+        elif isinstance(error, _FOR_ALL) or (error is not None and self._stops_on_error):
+            self._halt()
+        self._outlet.put(
+            Outcome(
+                index=job.index,
+                request=job.request,
+                generation=generation,
+                error=error,
+                path=path,
+                resumed=resumed,
+            )
         )
-        self._has_stopped = self._has_stopped or (self._stops_on_error and error is not None)
-        self._outlet.put(outcome)
+
+    def _halt(self, mishap: Exception | None = None) -> None:
+        """Begin nothing more; what runs is still waited for."""
+        if mishap is not None and self._mishap is None:
+            self._mishap = mishap
+            log(logging.WARNING, f"run_many begins nothing more, what runs is waited for: {mishap}")
+        self._desk.close()
+        self._intake.cancel()
+
+    def _leave(self) -> None:
+        """Leave what still runs, without a word lost about where it can be found."""
+        jobs = self._roster.jobs()
+        for job in jobs:
+            self._end(job)
+        if jobs and not self._scribe.has_journal:
+            ids = " ".join(str(job.id) for job in jobs)
+            log(logging.WARNING, f"run_many was left while {len(jobs)} generations run: {ids}")

@@ -6,7 +6,7 @@ few are taken ahead, because it answers for a hundred as fast as for one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Entrant:
 async def entrants(
     requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
     scribe: Scribe,
-) -> AsyncIterator[Entrant]:
+) -> AsyncGenerator[Entrant, None]:
     """Yield each request of the input.
 
     Args:

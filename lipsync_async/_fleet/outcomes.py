@@ -22,6 +22,7 @@ class Outcome:
         error: Why there is no result; `None`: the job is COMPLETED, and downloaded if
             that was asked for.
         path: Where the result was saved; `None` if it was not.
+        resumed: Whether an earlier run with the same journal has brought the job to its end.
 
     """
 
@@ -30,6 +31,7 @@ class Outcome:
     generation: Generation | None = None
     error: LipsyncError | None = None
     path: Path | None = None
+    resumed: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -42,12 +44,12 @@ class Progress:
     """Say how far many requests are.
 
     Attributes:
-        total: Requests in all; `None` while the input has not ended.
+        total: Requests in all; `None` while an input without `len` has not ended.
         running: Jobs that were accepted and have not ended.
         succeeded: Outcomes without an error.
         failed: Outcomes with one.
         elapsed: Seconds since the beginning.
-        rate: Outcomes a second so far, those left out that a journal knew already.
+        rate: Outcomes a second so far, those left out that are `resumed`.
         eta: Seconds until the end at that rate; `None`: not known yet.
 
     """

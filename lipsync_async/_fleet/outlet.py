@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import anyio
+from lipsync_async._fleet.bell import Bell
 
 if TYPE_CHECKING:
     from lipsync_async._fleet.outcomes import Outcome
@@ -29,7 +29,7 @@ class Outlet:
         self._ready: deque[Outcome] = deque()
         self._is_closed = False
         self._error: BaseException | None = None
-        self._changed = anyio.Event()
+        self._changed = Bell()
 
     @property
     def is_full(self) -> bool:
@@ -45,12 +45,17 @@ class Outlet:
             while self._next in self._early:
                 self._ready.append(self._early.pop(self._next))
                 self._next += 1
-        self._change()
+        self._changed.ring()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing more will come, and why, if that is an error."""
+        """Say that nothing more will come, and why, if that is an error.
+
+        What has waited for a turn that never came is given out now.
+        """
+        self._ready.extend(self._early[index] for index in sorted(self._early))
+        self._early.clear()
         self._is_closed, self._error = True, error
-        self._change()
+        self._changed.ring()
 
     async def take(self) -> Outcome | None:
         """Wait for an outcome; `None`: there are no more.
@@ -64,9 +69,5 @@ class Outlet:
                 if self._error is not None:
                     raise self._error
                 return None
-            await self._changed.wait()
+            await self._changed.heard()
         return self._ready.popleft()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

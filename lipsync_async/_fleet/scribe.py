@@ -1,7 +1,7 @@
 """Keeps the journal of a running fleet, or none; what comes at once is written at once.
 
-Writing costs a wait for the disk, so records that come in the same turn of the event loop
-share one. Nothing goes on before its own record is on the disk.
+Writing costs a wait for the disk, so intents and downloads that come in the same turn of
+the event loop share one. Nothing goes on before its own record is on the disk.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from lipsync_async._values.models import Generation
+from lipsync_async.errors import LipsyncError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from lipsync_async._fleet.job import Job, News
     from lipsync_async._fleet.journal import Journal
     from lipsync_async._fleet.journal_entry import JournalEntry
     from lipsync_async._values.inputs import GenerationRequest
-    from lipsync_async._values.models import Generation
 
 
 class Scribe:
@@ -33,9 +36,12 @@ class Scribe:
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
         self._intents = _Batch(_minted if journal is None else journal.record_intents)
-        self._jobs = _Batch(_forgotten if journal is None else journal.record_generations)
         self._downloads = _Batch(_forgotten if journal is None else journal.record_downloads)
-        self._errors = _Batch(_forgotten if journal is None else journal.record_errors)
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether anything is kept."""
+        return self._journal is not None
 
     def known(
         self,
@@ -57,17 +63,25 @@ class Scribe:
         key: str = await self._intents.add((index, request))
         return key
 
-    async def see(self, index: int, generation: Generation) -> None:
-        """Write what the service says of a job."""
-        await self._jobs.add((index, generation))
-
     async def keep(self, index: int, path: Path) -> None:
         """Write where a result is."""
         await self._downloads.add((index, path))
 
-    async def fail(self, index: int, error: BaseException) -> None:
-        """Write why something was given up."""
-        await self._errors.add((index, error))
+    def note(self, news: Sequence[tuple[Job, News]]) -> None:
+        """Write what the service says of jobs, and why requests were given up."""
+        if self._journal is None:
+            return
+        jobs = [(job.index, what) for job, what in news if isinstance(what, Generation)]
+        # What was refused before its intent was noted is no business of the journal's.
+        errors = [
+            (job.index, what)
+            for job, what in news
+            if isinstance(what, LipsyncError) and job.key is not None
+        ]
+        if jobs:
+            self._journal.record_generations(jobs)
+        if errors:
+            self._journal.record_errors(errors)
 
 
 class _Batch:
@@ -95,17 +109,19 @@ class _Batch:
 
 
 class _Page:
+    """Hold the records of one transaction, and what came of them."""
+
     def __init__(self) -> None:
         self.committed = anyio.Event()
         self._records: list[object] = []
-        self._results: Any = None
+        self._results: Sequence[Any] | None = None
         self._error: Exception | None = None
 
     def put(self, record: object) -> int:
         self._records.append(record)
         return len(self._records) - 1
 
-    def commit(self, write: Callable[[list[Any]], Any]) -> None:
+    def commit(self, write: Callable[[list[Any]], Sequence[Any] | None]) -> None:
         try:
             self._results = write(self._records)
         except Exception as error:  # noqa: BLE001 - everybody on the page gets it

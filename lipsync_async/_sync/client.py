@@ -44,8 +44,9 @@ class Client(Mirror):
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
-        limits: How many requests may be sent in a minute; `None`: as few as every plan
-            allows, 60 creates and 600 others.
+        limits: How many requests may be sent in a minute, and how many jobs `run_many`
+            keeps running; `None`: as every plan allows, 60 creates and 600 others, and as
+            many jobs as the service turns out to run.
         on_response: Called, in the thread that waits, with each raw answer (status,
             headers, body), retries and looks included.
         transport: What carries the requests; `None`: sockets. The sandbox has one that

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._async.generations import _WAIT_SECONDS
 from lipsync_async._portal.portal import at_caller
+from lipsync_async._sync.campaigns import Campaigns
 from lipsync_async._sync.lookups import Lookups
 from lipsync_async._sync.orders import Orders
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     OnUpdate = Callable[[Generation], None]
 
 
-class Generations(Orders, Lookups):
+class Generations(Orders, Lookups, Campaigns):
     """Create, look up, wait for and fetch generations. Reached as `client.generations`."""
 
     _source: AsyncGenerations

@@ -21,6 +21,7 @@ from lipsync_async._watch.poller import patient
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._words import Status
 from lipsync_async.errors import (
+    GenerationError,
     GenerationFailedError,
     GenerationRejectedError,
     LipsyncError,
@@ -86,11 +87,19 @@ def conclude(generation: Generation) -> Generation:
         GenerationRejectedError: It ended as REJECTED.
 
     """
+    error = bad_end(generation)
+    if error is not None:
+        raise error
+    return generation
+
+
+def bad_end(generation: Generation) -> GenerationError | None:
+    """Return the error that a job's end is; `None`: it is COMPLETED."""
     if generation.status == Status.COMPLETED:
-        return generation
+        return None
     if generation.status == Status.REJECTED:
-        raise GenerationRejectedError(generation)
-    raise GenerationFailedError(generation)
+        return GenerationRejectedError(generation)
+    return GenerationFailedError(generation)
 
 
 class _Wait:

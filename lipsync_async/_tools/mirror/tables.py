@@ -36,6 +36,7 @@ TABLES = Tables(
     },
     types={
         "AsyncGenerator": "Generator[{}, None, None]",
+        "AsyncIterable": "Iterable[{}]",
         "AsyncIterator": "Iterator[{}]",
         "Awaitable": "{}",
     },

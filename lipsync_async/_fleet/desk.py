@@ -1,0 +1,205 @@
+"""Places orders: each when there is a slot for it, those that were refused before first."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import attrs
+
+from lipsync_async._fleet.bell import Bell
+from lipsync_async._rules import endpoints
+from lipsync_async._watch.poller import patient
+from lipsync_async.errors import ConcurrencyLimitError, LipsyncError
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from lipsync_async._exchange import Exchange, Settings
+    from lipsync_async._fleet.berths import Berths
+    from lipsync_async._fleet.guard import Guard
+    from lipsync_async._fleet.job import Job
+    from lipsync_async._fleet.scribe import Scribe
+    from lipsync_async._values.models import Generation
+
+# Creates under way at once: the service's answer takes a part of a second, and a plan's
+# slots (15 at most, contract section 5.2) must be filled together.
+_MOST_CREATES = 32
+# A create that finds no slot is not to wait inside its call: the desk knows better.
+_NO_PATIENCE = 1e-6
+
+
+class Customer(Protocol):
+    """Say what a desk needs to know, and to whom it tells what has come of an order."""
+
+    def has_room(self) -> bool:
+        """Tell whether there is room for what one more job would bring."""
+
+    def accept(self, job: Job, generation: Generation) -> None:
+        """Take the job that the service has made of an order."""
+
+    def tell(self, job: Job, news: LipsyncError) -> None:
+        """Hear why, as far as is known, no job was made of an order."""
+
+    def drop(self, job: Job) -> None:
+        """Take an order back that was not placed, because nothing more is to be begun."""
+
+
+class Desk:
+    """Place orders, and tell what came of each.
+
+    Args:
+        exchange: What performs the creates.
+        settings: Timeout and retries of a create.
+        customer: Whose orders they are.
+        berths: The account's slots.
+        guard: What may be ordered.
+        scribe: Keeps the journal.
+
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        settings: Settings,
+        customer: Customer,
+        *,
+        berths: Berths,
+        guard: Guard,
+        scribe: Scribe,
+    ) -> None:
+        settings = patient(settings)
+        self._settings = attrs.evolve(
+            settings, retry=attrs.evolve(settings.retry, slot_timeout=_NO_PATIENCE)
+        )
+        self._exchange = exchange
+        self._berths = berths
+        self._slots = berths.slots
+        self._guard = guard
+        self._scribe = scribe
+        self._customer = customer
+        self._line: deque[Job] = deque()
+        self._creates = 0
+        self._is_closed = False
+        self._nap = anyio.CancelScope()
+        self._moved = Bell()
+
+    async def place(self, job: Job, tasks: TaskGroup) -> None:
+        """Take an order; return when its create, and all before it, are on their way."""
+        if self._is_closed:
+            self._customer.drop(job)
+        elif not self._line and self._may_start():
+            self._start(job, tasks)
+        else:
+            self._line.append(job)
+            self.refresh()
+            while self._line:
+                await self._moved.heard()
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Send what waits, each when there is a slot; until cancelled."""
+        with self._berths.awaited(self.refresh):
+            while True:
+                while self._line and self._may_start():
+                    self._start(self._line.popleft(), tasks)
+                self._moved.ring()
+                await self._rest()
+
+    def close(self) -> None:
+        """Begin nothing more, and drop what has no job yet and is not under way."""
+        self._is_closed = True
+        while self._line:
+            self._customer.drop(self._line.popleft())
+        self._moved.ring()
+
+    def refresh(self) -> None:
+        """Look again whether a create may be sent: something has changed."""
+        self._nap.cancel()
+
+    def _may_start(self) -> bool:
+        return (
+            self._creates < _MOST_CREATES
+            and self._customer.has_room()
+            and self._slots.may_start(self._exchange.transport.now())
+        )
+
+    async def _rest(self) -> None:
+        """Do nothing until something has changed, or until there may be a slot all the same."""
+        now = self._exchange.transport.now()
+        waits_for_a_slot = (
+            self._line and self._creates < _MOST_CREATES and self._customer.has_room()
+        )
+        until = self._slots.next_try(now) if waits_for_a_slot else None
+        with anyio.CancelScope() as self._nap:
+            if until is None:
+                await anyio.sleep_forever()
+            else:
+                await self._exchange.transport.sleep(until - now)
+
+    def _start(self, job: Job, tasks: TaskGroup) -> None:
+        job.slot = self._slots.started()
+        self._creates += 1
+        tasks.start_soon(self._create, job)
+
+    async def _create(self, job: Job) -> None:
+        """Place an order, or put it back in line."""
+        try:
+            generation = await self._ordered(job)
+        except ConcurrencyLimitError as error:
+            self._refuse(job, error)
+        except LipsyncError as error:
+            if job.key is not None and not error.may_have_worked:
+                self._guard.take_back(job)
+            self.release(job)
+            self._customer.tell(job, error)
+        except BaseException:
+            self.release(job)
+            raise
+        else:
+            self._customer.accept(job, generation)
+        finally:
+            self._creates -= 1
+            self._berths.stir()
+
+    async def _ordered(self, job: Job) -> Generation:
+        if job.key is None:
+            await self._guard.admit(job)
+            try:
+                job.key = await self._scribe.intend(job.index, job.request)
+            except LipsyncError:
+                self._guard.take_back(job)
+                raise
+        call = endpoints.create_generation(job.request, idempotency_key=job.key)
+        generation = await self._exchange.perform(call, self._settings)
+        if job.slot is not None:
+            self._slots.accepted(job.slot)
+        return generation
+
+    def _refuse(self, job: Job, error: ConcurrencyLimitError) -> None:
+        """Learn from a refusal, and let the order wait for its turn."""
+        slot, job.slot = job.slot, None
+        if slot is not None:
+            self._slots.refused(
+                slot,
+                self._exchange.transport.now(),
+                limit=error.concurrency_limit,
+                active=error.active_generations,
+                retry_after=error.retry_after,
+            )
+        if self._is_closed:
+            self._customer.drop(job)
+        else:
+            self._line.appendleft(job)
+
+    def release(self, job: Job) -> None:
+        """Give a job's slot back, if it has one."""
+        slot, job.slot = job.slot, None
+        if slot is not None:
+            self._slots.ended(slot)
+            self._berths.stir()
+
+    def occupy(self, job: Job) -> None:
+        """Take a slot for a job that runs already."""
+        job.slot = self._slots.started()
+        self._slots.accepted(job.slot)

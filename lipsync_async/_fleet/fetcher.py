@@ -1,0 +1,63 @@
+"""Fetches results, a few at once: they are large, and the line is shared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lipsync_async import _download
+
+# A job's name may have 255 characters, which is all that file systems take.
+_LONGEST_NAME = 150
+# Results that may wait to be fetched before no more jobs are begun.
+_MOST_WAITING = 1000
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lipsync_async._exchange import Exchange, Settings
+    from lipsync_async._values.inputs import GenerationRequest
+    from lipsync_async._values.models import Generation
+
+
+class Fetcher:
+    """Save results into a folder.
+
+    Args:
+        exchange: What performs the calls.
+        settings: Timeout and retries.
+        folder: The folder; it is made if it is not there.
+        at_once: Results that are fetched at the same time.
+
+    """
+
+    def __init__(
+        self, exchange: Exchange, settings: Settings, folder: Path, *, at_once: int
+    ) -> None:
+        self._exchange = exchange
+        self._settings = settings
+        self._folder = folder
+        self._places = anyio.Semaphore(at_once)
+        self._waiting = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many wait that it is time to let them catch up."""
+        return self._waiting >= _MOST_WAITING
+
+    async def fetch(self, request: GenerationRequest, done: Generation) -> Path:
+        """Save a COMPLETED job's result.
+
+        The name depends on request and job alone, so that what a crash has left half done
+        is fetched over.
+        """
+        name = f"{(request.output_file_name or 'generation')[:_LONGEST_NAME]}-{done.id}.mp4"
+        self._waiting += 1
+        try:
+            async with self._places:
+                return await _download.save(
+                    self._exchange, self._settings, done, self._folder / name
+                )
+        finally:
+            self._waiting -= 1

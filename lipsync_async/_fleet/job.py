@@ -1,0 +1,68 @@
+"""One request on its way, from the intake to its outcome."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TypeAlias
+
+import attrs
+
+from lipsync_async._rules.slots import Slot
+from lipsync_async._values.inputs import GenerationRequest
+from lipsync_async._values.models import Generation
+from lipsync_async._watch.poller import Watcher
+from lipsync_async._words import Status
+from lipsync_async.errors import LipsyncError
+
+# What is heard of a job: how it is, or why nothing more will be.
+News: TypeAlias = Generation | LipsyncError
+
+
+@attrs.define(slots=True, eq=False)
+class Job:
+    """Hold a request, and what has become of it so far.
+
+    Tens of thousands may run at once, so of a running job no more is kept than what the
+    request does not tell.
+
+    Attributes:
+        index: The request's place in the input.
+        request: The request.
+        key: The Idempotency-Key that its create is sent with; `None`: none yet.
+        cost: What was set aside for it, in US dollars.
+        slot: The slot that it takes; `None`: none.
+        id: The service's id; `None`: not accepted yet.
+        status: The status as last seen.
+        fresh_until: Transport time up to which the service may not know it everywhere.
+        watcher: The poller's part of it.
+
+    """
+
+    index: int
+    request: GenerationRequest
+    key: str | None = None
+    cost: float = 0.0
+    slot: Slot | None = None
+    id: str | None = None
+    status: str = ""
+    fresh_until: float = -inf
+    watcher: Watcher | None = None
+
+    def last_seen(self) -> Generation | None:
+        """Return the job as last seen; `None`: it was never accepted."""
+        if self.id is None:
+            return None
+        request = self.request
+        return Generation(
+            id=self.id,
+            status=Status(self.status),
+            model=str(request.model),
+            input=[*request.input],
+            options=request.options,
+            segments=None if request.segments is None else [*request.segments],
+            webhook_url=request.webhook_url,
+            output_file_name=request.output_file_name,
+            project_id=request.project_id,
+            dub_params=request.dub_params,
+            idempotency_key=self.key,
+        )

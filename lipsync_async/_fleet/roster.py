@@ -1,0 +1,76 @@
+"""The jobs that run: who is watched, and whose news count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lipsync_async.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lipsync_async._fleet.job import Job, News
+    from lipsync_async._transport.protocol import Transport
+    from lipsync_async._values.models import Generation
+    from lipsync_async._watch.poller import Poller
+
+
+class Roster:
+    """Keep the jobs that run, by their ids, and have them watched.
+
+    Args:
+        poller: What looks after them.
+        transport: Owner of the time.
+        grace: Seconds in which "no such generation" is not believed of a new job.
+        tell: Takes what is heard of a job.
+
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        transport: Transport,
+        grace: float,
+        tell: Callable[[Job, News], None],
+    ) -> None:
+        self._poller = poller
+        self._transport = transport
+        self._grace = grace
+        self._tell = tell
+        self._jobs: dict[str, Job] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job, generation: Generation, *, is_new: bool) -> None:
+        """Watch a job from now on."""
+        job.id, job.status = generation.id, str(generation.status)
+        if is_new:
+            job.fresh_until = self._transport.now() + self._grace
+        self._jobs[job.id] = job
+        if not generation.is_terminal:
+            job.watcher = self._poller.join(job.id, self._notice, status=job.status)
+
+    def is_over(self, job: Job) -> bool:
+        """Tell whether a job has ended before, so that what comes now is late."""
+        return job.id is not None and job.id not in self._jobs
+
+    def is_forgiven(self, job: Job, news: News) -> bool:
+        """Tell whether "no such generation" may only mean that its create is too fresh."""
+        return isinstance(news, NotFoundError) and self._transport.now() < job.fresh_until
+
+    def remove(self, job: Job) -> None:
+        """Watch a job no more; one that was never accepted is fine."""
+        if job.id is not None:
+            del self._jobs[job.id]
+        if job.watcher is not None:
+            self._poller.leave(job.watcher)
+
+    def jobs(self) -> list[Job]:
+        """Return all that run."""
+        return [*self._jobs.values()]
+
+    def _notice(self, job_id: str, news: News) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            self._tell(job, news)

@@ -1,0 +1,139 @@
+# Generated from lipsync_async/_async/campaigns.py by lipsync_async/_tools/mirror.
+# Change that file, not this one, and run `nox -s regenerate`.
+
+"""Running many requests at once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lipsync_async._portal.drawn import drawn_at_caller
+from lipsync_async._portal.mirror import Mirror
+from lipsync_async._portal.portal import at_caller
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from lipsync_async._async.campaigns import AsyncCampaigns
+    from lipsync_async._fleet.outcomes import Outcome, Progress
+    from lipsync_async._values.inputs import GenerationRequest
+
+    OnProgress = Callable[[Progress], None]
+
+
+class Campaigns(Mirror):
+    """Run many requests. A part of `client.generations`."""
+
+    _source: AsyncCampaigns
+
+    def run_many(
+        self,
+        requests: Iterable[GenerationRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        concurrent_downloads: int = 4,
+        ordered: bool = False,
+        stop_on_error: bool = False,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        duration: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> AbstractContextManager[Iterator[Outcome]]:
+        """Run any number of requests at once, within the account's limits.
+
+        Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
+
+        Requests are taken as slots become free: memory grows with the jobs that run, not
+        with the input. A wrong request or a failed job becomes an outcome with an error and
+        stops nobody. Leaving early leaves running jobs to the service and their journal.
+
+        Args:
+            requests: The input, of any length; what it raises comes after all outcomes.
+            journal: SQLite file in which the run survives everything. Run again with the
+                same input: nothing is ordered or fetched twice. `None`: none is kept.
+            download_to: Folder for the results. `None`: they are not fetched.
+            concurrent_downloads: Results fetched at once, at least 1.
+            ordered: Give outcomes in the order of the input, not as they come.
+            stop_on_error: Begin nothing more after the first error, as always after a dead
+                key, a lack of credit or a `SpendingLimitError`; what runs is waited for.
+            max_jobs: Jobs to order in this run; `None`: no limit.
+            max_cost: US dollars for them, as estimated; `None`: no limit.
+            duration: Seconds of the longest result, to estimate by; `None`: the service
+                looks at each request's media.
+            on_progress: Called, in the thread that waits, with each outcome's `Progress`.
+
+        Raises:
+            InvalidRequestError: An argument is wrong, or the journal is about another input.
+            JournalError: The journal is in use or cannot be used.
+
+        Source: contract sections 2.8, 2.9, 5.1 and 5.2.
+        """
+        return self._portal.open(
+            self._source.run_many(
+                drawn_at_caller(requests),
+                journal=journal,
+                download_to=download_to,
+                concurrent_downloads=concurrent_downloads,
+                ordered=ordered,
+                stop_on_error=stop_on_error,
+                max_jobs=max_jobs,
+                max_cost=max_cost,
+                duration=duration,
+                on_progress=at_caller("on_progress", on_progress),
+            ),
+        )
+
+    def run_all(
+        self,
+        requests: Iterable[GenerationRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        concurrent_downloads: int = 4,
+        stop_on_error: bool = False,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        duration: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Outcome]:
+        """Run requests as `run_many` does, and return all outcomes in the input's order.
+
+        Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
+
+        Args:
+            requests: The input; if it raises, so does this call, when nothing runs any more.
+            journal: As for `run_many`.
+            download_to: As for `run_many`.
+            concurrent_downloads: Results fetched at once, at least 1.
+            stop_on_error: Begin nothing more after the first error. Requests that were not
+                begun have no outcome, so the list is then shorter than the input.
+            max_jobs: Jobs to order in this run; `None`: no limit.
+            max_cost: US dollars for them, as estimated; `None`: no limit.
+            duration: Seconds of the longest result, to estimate by; `None`: the service
+                looks at each request's media.
+            on_progress: Called, in the thread that waits, with each outcome's `Progress`.
+
+        Raises:
+            InvalidRequestError: An argument is wrong, or the journal is about another input.
+            JournalError: The journal is in use or cannot be used.
+
+        Source: contract sections 2.8, 2.9, 5.1 and 5.2.
+        """
+        return self._portal.call(
+            partial(
+                self._source.run_all,
+                drawn_at_caller(requests),
+                journal=journal,
+                download_to=download_to,
+                concurrent_downloads=concurrent_downloads,
+                stop_on_error=stop_on_error,
+                max_jobs=max_jobs,
+                max_cost=max_cost,
+                duration=duration,
+                on_progress=at_caller("on_progress", on_progress),
+            ),
+        )
