@@ -7,14 +7,17 @@ few are taken ahead, because it answers for a hundred as fast as for one.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import attrs
 
 from lipsync_async._fleet.journal_entry import JournalEntry
-from lipsync_async._rules.validation import request_problems
+from lipsync_async._rules.caller import warn
+from lipsync_async._rules.validation import request_problems, request_warnings
 from lipsync_async._values.inputs import GenerationRequest
+from lipsync_async.errors import IgnoredOptionWarning
 
 if TYPE_CHECKING:
     from lipsync_async._fleet.scribe import Scribe
@@ -55,21 +58,45 @@ async def entrants(
         InvalidRequestError: The journal is about another input.
 
     """
-    ahead = 1 if isinstance(requests, AsyncIterable) else _AHEAD
-    stretch: list[GenerationRequest] = []
     start = 0
-    async for request in _each(requests):
-        stretch.append(request)
-        if len(stretch) >= ahead:
-            for entrant in _known(stretch, start, scribe):
+    warned: set[str] = set()
+    async with aclosing(_stretches(requests)) as stretches:
+        async for stretch in stretches:
+            for entrant in _known(stretch, start, scribe, warned):
                 yield entrant
             start += len(stretch)
-            stretch = []
-    for entrant in _known(stretch, start, scribe):
-        yield entrant
 
 
-def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> list[Entrant]:
+async def _stretches(
+    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
+) -> AsyncGenerator[list[GenerationRequest], None]:
+    """Yield the input in pieces; what was taken before it failed still counts."""
+    ahead = 1 if isinstance(requests, AsyncIterable) else _AHEAD
+    stretch: list[GenerationRequest] = []
+    try:
+        async for request in _each(requests):
+            stretch.append(request)
+            if len(stretch) >= ahead:
+                yield stretch
+                stretch = []
+    except Exception:
+        yield stretch
+        raise
+    yield stretch
+
+
+def _warn(entering: list[tuple[int, GenerationRequest, list[str]]], warned: set[str]) -> None:
+    """Warn about what the service will ignore, once in a run and not for each request."""
+    for index, request, _ in entering:
+        for warning in request_warnings(request):
+            if warning not in warned:
+                warned.add(warning)
+                warn(f"requests[{index}].{warning}", IgnoredOptionWarning, stacklevel=1)
+
+
+def _known(
+    requests: list[GenerationRequest], start: int, scribe: Scribe, warned: set[str]
+) -> list[Entrant]:
     """Look requests up; those that were never sent because they cannot be are in no journal."""
     judged = [
         (index, request, request_problems(request)) for index, request in enumerate(requests, start)
@@ -77,6 +104,8 @@ def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> lis
     found: list[Entrant] = []
     for is_sound, run in groupby(judged, key=lambda each: not each[2]):
         entering = [*run]
+        if is_sound:
+            _warn(entering, warned)
         entries = (
             scribe.known([request for _, request, _ in entering], entering[0][0])
             if is_sound

@@ -267,15 +267,19 @@ async def test_leaving_early() -> None:
 
 
 async def test_a_failing_input() -> None:
-    """What the input raises comes out where the outcomes are taken."""
+    """What the input raises comes out when all that was taken before has its outcome."""
 
     def broken() -> Iterator[GenerationRequest]:
         yield from requests(2)
         raise LookupError("no more rows")
 
+    found: list[Outcome] = []
     async with opened() as (client, _, _):
-        with pytest.raises(LookupError, match="no more rows"):
-            await client.generations.run_all(broken())
+        with pytest.raises(LookupError, match="no more rows"):  # noqa: PT012 - the block is tested
+            async with client.generations.run_many(broken()) as outcomes:
+                async for outcome in outcomes:
+                    found.append(outcome)  # noqa: PERF401 - it must outlive the error
+    assert [outcome.is_success for outcome in found] == [True, True]
 
 
 async def test_again_with_the_same_journal(tmp_path: Path) -> None:
