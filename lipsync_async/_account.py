@@ -178,10 +178,16 @@ class Turn:
 
     Hundreds of creates that each ask for a slot in their own time would use up the
     requests of every minute. So one asks at a time, and the others wait behind it.
+
+    Attributes:
+        waited: Seconds that this took so far.
+        is_sent: Whether anything has been sent.
+
     """
 
     def __init__(self, line: Lock | None, transport: Transport) -> None:
         self.waited: float = 0.0
+        self.is_sent: bool = False
         self._line = line
         self._transport = transport
         self._is_mine = False

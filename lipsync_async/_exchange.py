@@ -135,7 +135,7 @@ class Exchange:
             error.idempotency_key = call.idempotency_key
             raise
         except BaseException as error:
-            if call.idempotency_key is not None:
+            if call.idempotency_key is not None and turn.is_sent:
                 tell_apart(error, _LEFT.format(key=call.idempotency_key))
             raise
         finally:
@@ -209,6 +209,7 @@ class Exchange:
         if gate.is_limited:
             place, waited = await gate.enter(deadline)
             turn.waited += waited
+        turn.is_sent = True
         if place is None:  # there is no limit; or no time left, as the attempt will say
             return await self._attempt(call, settings, deadline)
         with gate.learning(place):

@@ -103,7 +103,7 @@ class AsyncClient:
             account = partial(Account, limits)
         exchange = Exchange(transport, settled, account)
         pollers = PerLoop(partial(Poller, exchange, limits.requests_per_minute))
-        berths = PerLoop(partial(Berths, limits.concurrent_generations))
+        berths = PerLoop(partial(Berths, limits))
         self._equip(exchange, settings, pollers, berths)
 
     def _equip(

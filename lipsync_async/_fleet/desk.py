@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.scribe import Scribe
     from lipsync_async._values.models import Generation
 
-# Creates under way at once: the service's answer takes a part of a second, and a plan's
-# slots (15 at most, contract section 5.2) must be filled together.
-_MOST_CREATES = 32
 # A create that finds no slot is not to wait inside its call: the desk knows better.
 _NO_PATIENCE = 1e-6
 
@@ -118,19 +115,16 @@ class Desk:
         self._nap.cancel()
 
     def _may_start(self) -> bool:
-        return (
-            self._creates < _MOST_CREATES
-            and self._customer.has_room()
-            and self._slots.may_start(self._exchange.transport.now())
-        )
+        return self._could_start() and self._slots.may_start(self._exchange.transport.now())
+
+    def _could_start(self) -> bool:
+        """Tell whether a create may be sent if there is a slot."""
+        return self._creates < self._berths.creates_at_once and self._customer.has_room()
 
     async def _rest(self) -> None:
         """Do nothing until something has changed, or until there may be a slot all the same."""
         now = self._exchange.transport.now()
-        waits_for_a_slot = (
-            self._line and self._creates < _MOST_CREATES and self._customer.has_room()
-        )
-        until = self._slots.next_try(now) if waits_for_a_slot else None
+        until = self._slots.next_try(now) if self._line and self._could_start() else None
         with anyio.CancelScope() as self._nap:
             if until is None:
                 await anyio.sleep_forever()

@@ -120,6 +120,19 @@ async def test_who_leaves_the_line_leaves_no_gap() -> None:
         assert len(sandbox.requests) == 3
 
 
+async def test_who_never_left_the_line_has_ordered_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A create that is cancelled while it waits for its turn is not said to have worked."""
+    sandbox = Sandbox(render=False, clock=VirtualClock(), plan="enterprise:1000")
+    async with sandbox, connect(sandbox, limits=Limits(creates_per_minute=1)) as client:
+        await order(client)
+        turns = iter(range(20))
+        await cancel_when(lambda: next(turns, None) is None, *[partial(order, client)] * 3)
+        assert sandbox.requests.count("POST") == 1
+    assert "may have worked" not in caplog.text
+
+
 async def test_a_refusal_without_retries() -> None:
     """A refusal is the caller's to see when nothing is to be tried again."""
     async with (

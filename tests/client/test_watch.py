@@ -13,6 +13,7 @@ from lipsync_async import (
     Generation,
     GenerationFailedError,
     GenerationRejectedError,
+    Limits,
     PollPolicy,
     Response,
     ServerError,
@@ -31,12 +32,16 @@ from tests.client.crowds import (
     remains,
     wait_for_all,
 )
-from tests.client.doors import Door, opened, order
+from tests.client.doors import Door, connect, opened, order
 
 pytestmark = pytest.mark.anyio
 
 # An interval's round trip is none in memory, so rounds are exact.
 INTERVAL = PollPolicy().shared_interval
+
+
+# What looks may cost on any plan; orders are no matter here.
+PLAN = Limits(creates_per_minute=None, requests_per_minute=600)
 
 
 class Campaign:
@@ -73,7 +78,10 @@ class Campaign:
 async def minute() -> AsyncIterator[Campaign]:
     """Give jobs of a minute, twelve seconds of them PENDING."""
     clock = VirtualClock()
-    async with opened("memory", clock=clock, progression="time(60)") as (client, sandbox):
+    async with (
+        opened("memory", clock=clock, progression="time(60)") as (_, sandbox),
+        connect(sandbox, limits=PLAN) as client,
+    ):
         yield Campaign(client, sandbox, clock)
         assert remains(poller_of(client)) == []
 
@@ -82,7 +90,10 @@ async def minute() -> AsyncIterator[Campaign]:
 async def endless() -> AsyncIterator[Campaign]:
     """Give jobs that are moved by hand."""
     clock = VirtualClock()
-    async with opened("memory", clock=clock, progression="manual") as (client, sandbox):
+    async with (
+        opened("memory", clock=clock, progression="manual") as (_, sandbox),
+        connect(sandbox, limits=PLAN) as client,
+    ):
         yield Campaign(client, sandbox, clock)
         assert remains(poller_of(client)) == []
 
