@@ -79,6 +79,9 @@ class Desk:
         self._line: deque[Job] = deque()
         self._creates = 0
         self._is_closed = False
+        # Since when others alone have had all slots.
+        self._starved_since: float | None = None
+        self._slot_timeout = settings.retry.slot_timeout
         self._nap = anyio.CancelScope()
         self._moved = Bell()
 
@@ -168,10 +171,11 @@ class Desk:
         generation = await self._exchange.perform(call, self._settings)
         if job.slot is not None:
             self._slots.accepted(job.slot)
+        self._starved_since = None
         return generation
 
     def _refuse(self, job: Job, error: ConcurrencyLimitError) -> None:
-        """Learn from a refusal, and let the order wait for its turn."""
+        """Learn from a refusal, and let the order wait for its turn, if one may come."""
         slot, job.slot = job.slot, None
         if slot is not None:
             self._slots.refused(
@@ -181,10 +185,22 @@ class Desk:
                 active=error.active_generations,
                 retry_after=error.retry_after,
             )
-        if self._is_closed:
+        if self._is_starved():
+            self._customer.tell(job, error)
+        elif self._is_closed:
             self._customer.drop(job)
         else:
             self._line.appendleft(job)
+
+    def _is_starved(self) -> bool:
+        """Tell whether others have had all slots for longer than patience lasts."""
+        if self._slots.used:
+            self._starved_since = None
+            return False
+        now = self._exchange.transport.now()
+        if self._starved_since is None:
+            self._starved_since = now
+        return self._slot_timeout is not None and now - self._starved_since > self._slot_timeout
 
     def release(self, job: Job) -> None:
         """Give a job's slot back, if it has one."""

@@ -27,6 +27,8 @@ from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
 from lipsync_async.errors import (
     AuthenticationError,
+    ConcurrencyLimitError,
+    ConfigurationError,
     InvalidRequestError,
     JournalError,
     LipsyncError,
@@ -50,8 +52,15 @@ if TYPE_CHECKING:
     from lipsync_async._watch.poller import Poller
 
 
-# What every later request would meet as well.
-_FOR_ALL = (AuthenticationError, PaymentRequiredError, SpendingLimitError)
+# What every later request would meet as well. A lack of slots ends a request only after an
+# hour in which others have had them all.
+_FOR_ALL = (
+    AuthenticationError,
+    ConcurrencyLimitError,
+    ConfigurationError,
+    PaymentRequiredError,
+    SpendingLimitError,
+)
 
 
 class Fleet:
@@ -245,6 +254,7 @@ class Fleet:
         """Bring an ended job to its outcome: its error, or its result."""
         error = bad_end(ended)
         if error is None and path is None and self._fetcher is not None:
+            self._fetcher.expect()
             tasks.start_soon(self._fetch, self._fetcher, job, ended)
         else:
             self._deliver(job, generation=ended, error=error, path=path, resumed=resumed)

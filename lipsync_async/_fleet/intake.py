@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import attrs
+from anyio.lowlevel import checkpoint
 
 from lipsync_async._fleet.journal_entry import JournalEntry
 from lipsync_async._rules.caller import warn
@@ -62,6 +63,7 @@ async def entrants(
     warned: set[str] = set()
     async with aclosing(_stretches(requests)) as stretches:
         async for stretch in stretches:
+            await checkpoint()  # nothing else here need ever wait
             for entrant in _known(stretch, start, scribe, warned):
                 yield entrant
             start += len(stretch)

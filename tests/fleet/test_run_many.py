@@ -11,6 +11,7 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     AuthenticationError,
+    ConcurrencyLimitError,
     DownloadError,
     GenerationFailedError,
     GenerationRequest,
@@ -19,6 +20,7 @@ from lipsync_async import (
     Limits,
     Outcome,
     Progress,
+    RetryPolicy,
 )
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
@@ -333,3 +335,19 @@ async def test_journal_in_use(tmp_path: Path) -> None:
     ):
         with pytest.raises(JournalError):
             await client.generations.run_all(requests(1), journal=journal)
+
+
+async def test_others_never_leave_a_slot() -> None:
+    """When others have all slots for `slot_timeout`, the run says so and begins nothing more."""
+    retry = RetryPolicy(slot_timeout=600.0)
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, progression="manual", clock=clock, concurrency=1) as sandbox,
+        connect(sandbox, limits=Limits(), retry=retry) as client,
+    ):
+        await client.generations.create(next(requests(1)))
+        (only,) = await client.generations.run_all(requests(100))
+        assert isinstance(only.error, ConcurrencyLimitError)
+        assert 600 < clock.now() <= 700
+        assert sandbox.requests.count("POST") <= 600 / 5 + 3
+        assert sandbox.jobs.created == 1
