@@ -10,8 +10,11 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     GenerationRequest,
+    LipsyncError,
     Options,
+    Outcome,
     PollPolicy,
+    Progress,
     RetryPolicy,
     Video,
 )
@@ -48,6 +51,24 @@ async def watch(client: AsyncClient, generation_id: str) -> None:
         assert_type(changes, AsyncIterator[Generation])
         async for change in changes:
             assert_type(change.progress_percent, float | None)
+
+
+async def run_many(client: AsyncClient, requests: list[GenerationRequest]) -> list[Outcome]:
+    """Run many jobs, from a list and from what has to be awaited."""
+
+    async def later() -> AsyncIterator[GenerationRequest]:
+        yield requests[0]
+
+    def show(progress: Progress) -> None:
+        assert_type(progress.eta, float | None)
+
+    async with client.generations.run_many(later(), journal="j", on_progress=show) as outcomes:
+        assert_type(outcomes, AsyncIterator[Outcome])
+        async for outcome in outcomes:
+            assert_type(outcome.generation, Generation | None)
+            assert_type(outcome.error, LipsyncError | None)
+            assert_type(outcome.path, Path | None)
+    return assert_type(await client.generations.run_all(requests, max_jobs=3), list[Outcome])
 
 
 async def look_around(client: AsyncClient) -> int:

@@ -16,6 +16,7 @@ from lipsync_async import (
     Client,
     GenerationRequest,
     Options,
+    Outcome,
     PollPolicy,
     Response,
     RetryPolicy,
@@ -70,6 +71,17 @@ def watch(client: Client, generation_id: str) -> None:
         assert_type(next(entered), Generation)
         for change in entered:
             assert_type(change.progress_percent, float | None)
+
+
+def run_many(client: Client, requests: Iterator[GenerationRequest]) -> list[Outcome]:
+    """Run many jobs."""
+    opened = client.generations.run_many(requests, journal=Path("j"), on_progress=print)
+    assert_type(opened, AbstractContextManager[Iterator[Outcome]])
+    with opened as outcomes:
+        assert_type(outcomes, Iterator[Outcome])
+        for outcome in outcomes:
+            assert_type(outcome.index, int)
+    return assert_type(client.generations.run_all(requests, max_cost=2.5), list[Outcome])
 
 
 def look_around(client: Client) -> int:
@@ -144,6 +156,8 @@ def misuse(client: Client) -> None:
     client.aclose()  # type: ignore[attr-defined]
     client.generations.updates("id").close()  # type: ignore[attr-defined]
     next(client.generations.updates("id"))  # type: ignore[call-overload]
+    client.generations.run_all([], on_progress=tell_later)  # type: ignore[arg-type]
+    client.generations.run_many(["lipsync-2"])  # type: ignore[list-item]
     client.generations.run(on_update=tell_later)  # type: ignore[arg-type]
     client.generations.wait_until_complete("id", on_update=tell_later)  # type: ignore[arg-type]
 
