@@ -1,0 +1,109 @@
+"""What a night brings to a run of many jobs: outages, sleeping laptops, clocks, dead keys."""
+
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lipsync_async import AuthenticationError, Limits
+from lipsync_async._fleet.journal_view import JournalView
+from lipsync_async.sandbox.fault import Fault
+from tests.fleet.test_run_many import opened, requests
+
+pytestmark = pytest.mark.anyio
+
+PLAN = Limits(concurrent_generations=15)
+EVERYTHING = Fault("status", status=500, count=None)
+
+
+async def test_half_a_minute_of_500s() -> None:
+    """An outage of 30 s costs no job, no second order, and no more requests than before."""
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+
+        async def fail_for_a_while() -> None:
+            await clock.sleep(20.0)
+            sandbox.faults.add(EVERYTHING)
+            before = len(sandbox.requests)
+            await clock.sleep(30.0)
+            assert len(sandbox.requests) - before <= 60
+            sandbox.faults.clear()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail_for_a_while)
+            found = await client.generations.run_all(requests(45))
+        assert [outcome.error for outcome in found] == [None] * 45
+        assert sandbox.jobs.created == 45
+        # Three rounds of a minute, and the half minute in which no end could be seen.
+        assert clock.now() <= 3 * 60 + 30 + 40
+
+
+async def test_a_laptop_that_sleeps(tmp_path: Path) -> None:
+    """After hours without a step, all that has ended is found at once, and the rest goes on."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+        async with client.generations.run_many(requests(40), journal=journal) as outcomes:
+            first = [await anext(outcomes) for _ in range(3)]
+            clock.advance(8 * 3600.0)
+            awake = clock.now()
+            rest = [outcome async for outcome in outcomes]
+        assert all(outcome.is_success for outcome in [*first, *rest])
+        assert sandbox.jobs.created == len(first) + len(rest) == 40
+        assert clock.now() - awake <= 2 * 60 + 15
+        assert sum(entry.status == 429 for entry in sandbox.requests) == 0
+
+
+class Yesterday(datetime):
+    """A calendar that was set back by a day."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        """Return the time of a day ago."""
+        return datetime.now(tz) - timedelta(days=1)
+
+
+async def test_a_calendar_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calendar's clock, set back by a day in the middle, changes nothing but what is noted."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(PLAN, progression="time(60)") as (client, _, clock):
+        async with client.generations.run_many(requests(20), journal=journal) as outcomes:
+            first = await anext(outcomes)
+            monkeypatch.setattr("lipsync_async._fleet.journal.datetime", Yesterday)
+            rest = [outcome async for outcome in outcomes]
+        assert all(outcome.is_success for outcome in [first, *rest])
+        assert len(rest) == 19
+        assert clock.now() <= 2 * 60 + 10
+    with JournalView.open(journal) as view:
+        lives = [entry.ended_at - entry.intended_at for entry in view.entries() if entry.ended_at]
+    assert len(lives) == 20
+    assert min(lives) < timedelta(0) <= max(lives)
+
+
+async def test_a_key_that_is_revoked() -> None:
+    """A dead key ends the run: who was under way is told and named, nobody else is asked."""
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+
+        async def revoke() -> None:
+            await clock.sleep(30.0)
+            sandbox.faults.add(Fault("status", status=401, count=None))
+            sandbox.requests.clear()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(revoke)
+            found = await client.generations.run_all(requests(10_000))
+        assert [type(outcome.error) for outcome in found] == [AuthenticationError] * 15
+        assert all(outcome.generation is not None for outcome in found)
+        assert len(sandbox.requests) <= 20
+
+
+async def test_going_on_with_a_new_key(tmp_path: Path) -> None:
+    """The next run, with a key that works, waits for the jobs that the dead one had to leave."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", status=401, skip=20, count=None))
+        lost = await client.generations.run_all(requests(25), journal=journal)
+        assert {type(outcome.error) for outcome in lost} == {AuthenticationError}
+        sandbox.faults.clear()
+        found = await client.generations.run_all(requests(25), journal=journal)
+        assert [outcome.error for outcome in found] == [None] * 25
+        assert sandbox.jobs.created == 25
