@@ -54,7 +54,7 @@ def rate_limited(
     """Return the fault of too many requests in a minute.
 
     Args:
-        retry_after: Seconds for the `Retry-After` header; `None`: send none.
+        retry_after: The `Retry-After` header, as it is at any speed; `None`: send none.
         method: Strike only this method; `None`: any.
         path: Strike only this path or glob; `None`: any.
         count: How often to strike at most; `None`: always.
@@ -90,7 +90,7 @@ def concurrency_limited(
     Args:
         limit: Generations that the plan runs at once.
         active: Generations running now; `None`: as many as the limit.
-        retry_after_seconds: Advice in the body; `None`: give none.
+        retry_after_seconds: Advice in the body, as it is at any speed; `None`: give none.
         path: Strike only POSTs to this path or glob; `None`: any.
         count: How often to strike at most; `None`: always.
 

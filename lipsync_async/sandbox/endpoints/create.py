@@ -18,6 +18,7 @@ from lipsync_async.sandbox.rules.idempotency import (
     form_fingerprint,
     is_well_formed,
 )
+from lipsync_async.sandbox.rules.pace import real_seconds
 from lipsync_async.sandbox.rules.progression import Progression
 from lipsync_async.sandbox.rules.refusals import bad_request, coded, concurrency_limited
 from lipsync_async.sandbox.wire import JSON, Outgoing
@@ -122,4 +123,6 @@ def _check_slots(state: State) -> None:
     """Refuse, not queue, what is over the plan (contract section 5.2)."""
     limit, active = state.settings.allowance.concurrency, state.jobs.active
     if limit is not None and active >= limit:
-        raise concurrency_limited(active, limit, state.settings.retry_after_seconds)
+        settings = state.settings
+        told = real_seconds(settings.retry_after_seconds, settings.speed)
+        raise concurrency_limited(active, limit, told)
