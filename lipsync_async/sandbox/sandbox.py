@@ -54,10 +54,10 @@ class Sandbox:
         seed: Decides ids, keys, chances and bytes.
         plan: The account's plan, which sets its limits (`free` … `scale`,
             `enterprise:N`); `None`: no limits.
-        progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `manual` or
-            `real`. It names the earliest moments; where media are rendered, COMPLETED
-            also waits for the file. A create may choose its own by the header
-            `x-sandbox-progression`.
+        progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `time(a-b)`
+            (each job draws its own seconds), `manual` or `real`. It names the earliest
+            moments; where media are rendered, COMPLETED also waits for the file. A create
+            may choose its own by the header `x-sandbox-progression`.
         render: Make real media, if the `sandbox` extra is installed; otherwise every
             output is one small placeholder, and inputs are not looked at.
         api_key: The key to let in; `None`: minted from the seed.
@@ -253,6 +253,7 @@ class Sandbox:
             clock=clock,
             calendar=calendar,
             chance=chance,
+            durations=Random(f"{settings.seed}/durations"),
             jobs=jobs,
             runner=Runner(jobs, clock, studio),
             studio=studio,

@@ -97,7 +97,7 @@ async def _accept(state: State, incoming: Incoming, key: str | None = None) -> O
         created_at=state.calendar.timestamp(),
         born=state.clock.now(),
         order={name: order[name] for name in _ECHOED if order.get(name) is not None},
-        progression=progression,
+        progression=progression.drawn(state.durations),
         source=incoming.headers.get("x-sync-source"),
         faults={fault.kind: fault for fault in incoming.faults if fault.kind in _LASTING_KINDS},
     )
