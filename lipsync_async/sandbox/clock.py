@@ -90,7 +90,8 @@ class RealClock:
         """Run `callback` in the event loop when `seconds` have passed."""
         timer = Timer(self.now() + seconds, next(self._orders), callback)
         heappush(self._timers, timer)
-        self._set_alarm()
+        if self._timers[0] is timer:  # most timers are due after others: the alarm stays
+            self._set_alarm()
         return timer
 
     def advance(self, seconds: float) -> None:

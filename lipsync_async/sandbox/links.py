@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +49,8 @@ class Links:
         expires = "" if self._lifetime is None else f"{self._clock.now() + self._lifetime:.3f}"
         facts = {"expires": expires, "version": str(version), "via": via}
         signature = self._sign(job_id, facts)
-        query = urlencode({**facts, "signature": signature})
+        # Digits, hex and plain words: nothing that a query would have to escape.
+        query = f"expires={expires}&version={version}&via={via}&signature={signature}"
         return f"{self.base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
 
     def elsewhere(self, job_id: str, *, version: int) -> str:
@@ -74,4 +74,4 @@ class Links:
 
     def _sign(self, job_id: str, facts: Mapping[str, str]) -> str:
         signed = [job_id, *(facts.get(name, "") for name in ("expires", "version", "via"))]
-        return hmac.new(self._secret, "\n".join(signed).encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.digest(self._secret, "\n".join(signed).encode(), "sha256").hex()[:32]

@@ -90,7 +90,8 @@ class Server:
 
     async def _read(self, request: web.BaseRequest) -> Incoming:
         url = request.rel_url
-        query = parse_qsl(url.raw_query_string, keep_blank_values=True) if url.query_string else ()
+        text = url.raw_query_string
+        query = parse_qsl(text, keep_blank_values=True) if text else ()
         incoming = Incoming(request.method, url.raw_path, query, request.headers)
         if not request.can_read_body:
             return incoming

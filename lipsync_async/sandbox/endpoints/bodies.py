@@ -33,7 +33,7 @@ def parsed(text: str | bytes) -> Any:
         RecursionError: It is nested beyond all sense.
 
     """
-    value = json.loads(text, parse_constant=_refuse)
+    value = _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
     dump(value)  # half a surrogate pair can be read, but never be written again
     return value
 
@@ -41,3 +41,6 @@ def parsed(text: str | bytes) -> Any:
 def _refuse(constant: str) -> Any:
     """Refuse NaN and the infinities, which Python alone takes for JSON."""
     raise ValueError(f"{constant} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)  # made once, used by every create
