@@ -96,6 +96,7 @@ def concurrency_limited(
 
     Source: contract sections 4.1 and 5.2.
     """
+    generations = "1 generation" if limit == 1 else f"{limit} generations"
     advice = {} if retry_after_seconds is None else {"retryAfterSeconds": retry_after_seconds}
     return Fault(
         "status",
@@ -105,7 +106,7 @@ def concurrency_limited(
         body={
             "statusCode": 429,
             "errorCode": "concurrency_limit_reached",
-            "message": f"Concurrency limit reached: {limit} generations may run at once.",
+            "message": f"Concurrency limit reached: {generations} may run at once.",
             "activeGenerations": limit if active is None else active,
             "concurrencyLimit": limit,
             **advice,
