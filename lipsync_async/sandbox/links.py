@@ -56,9 +56,10 @@ class Links:
     def elsewhere(self, job_id: str, *, version: int) -> str:
         """Return a link to the same output under another host name of this machine."""
         link = self.media(job_id, version=version, via=IN_REDIRECT)
-        host = urlsplit(link).hostname
-        other = "localhost" if host == "127.0.0.1" else "127.0.0.1"
-        return link.replace(f"//{host}", f"//{other}", 1)
+        parts = urlsplit(link)
+        other = "127.0.0.1" if parts.hostname == "localhost" else "localhost"
+        port = "" if parts.port is None else f":{parts.port}"
+        return parts._replace(netloc=other + port).geturl()
 
     def is_good(self, job_id: str, facts: Mapping[str, str]) -> bool:
         """Return whether a link was minted here and has not expired."""
