@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async.sandbox.rules.refusals import bad_request
@@ -10,6 +11,8 @@ from lipsync_async.sandbox.wire import dump
 
 if TYPE_CHECKING:
     from lipsync_async.sandbox.wire import Incoming
+
+_MOST_DIGITS = 308  # every integer of so many is a finite double
 
 
 def json_of(incoming: Incoming) -> Any:
@@ -43,4 +46,22 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)  # made once, used by every create
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.40} is too large a number")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"{text:.40}… is too large a number")
+    return int(text)
+
+
+# Made once, used by every create. JSON knows no largest number, services do: a double's.
+_DECODER = json.JSONDecoder(
+    parse_float=_float,
+    parse_int=_integer,
+    parse_constant=_refuse,
+)
