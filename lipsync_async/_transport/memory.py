@@ -28,13 +28,19 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 65_536
 
 
-@attrs.define(slots=True, order=True)
+@attrs.define(slots=True, eq=False)
 class Timer:
     """Hold one callback that is due at a virtual time."""
 
     when: float
     order: int
-    callback: Callable[[], object] | None = attrs.field(order=False)
+    callback: Callable[[], object] | None
+
+    def __lt__(self, other: Timer) -> bool:
+        """Tell which is first, by hand: a heap of ten thousand asks a dozen times a push."""
+        if self.when == other.when:
+            return self.order < other.order
+        return self.when < other.when
 
     def cancel(self) -> None:
         """Make sure that the callback never runs; harmless afterwards."""

@@ -90,7 +90,8 @@ class RealClock:
         """Run `callback` in the event loop when `seconds` have passed."""
         timer = Timer(self.now() + seconds, next(self._orders), callback)
         heappush(self._timers, timer)
-        self._set_alarm()
+        if self._timers[0] is timer:  # most timers are due after others: the alarm stays
+            self._set_alarm()
         return timer
 
     def advance(self, seconds: float) -> None:
@@ -125,22 +126,27 @@ class RealClock:
 
 
 class Calendar:
-    """Turn a clock's seconds into dates.
+    """Turn a clock's seconds into dates, those of a client's calendar.
+
+    Whoever reads a date compares it with a calendar that runs at its usual speed: a fast
+    clock's own dates would soon lie in the future, where no webhook's signature is good.
 
     Args:
         clock: The sandbox's clock.
         epoch: Unix time at which the clock showed zero.
+        speed: Seconds of the clock in a real second.
 
     """
 
-    def __init__(self, clock: Clock, epoch: float) -> None:
-        """Hold on to both."""
+    def __init__(self, clock: Clock, epoch: float, speed: float = 1.0) -> None:
+        """Hold on to all of it."""
         self._clock = clock
         self._epoch = epoch
+        self._speed = speed
 
     def unix(self) -> float:
         """Return the present moment as Unix time."""
-        return self._epoch + self._clock.now()
+        return self._epoch + self._clock.now() / self._speed
 
     def timestamp(self) -> str:
         """Return the present moment as the service writes it: ISO 8601, milliseconds, Z."""

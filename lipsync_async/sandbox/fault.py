@@ -86,7 +86,7 @@ class Fault:
         body: Body of the answer: text is sent as it is, anything else as JSON; `None`:
             the service's usual error body.
         headers: Headers added to the answer.
-        seconds: How long, for the kinds that take time.
+        seconds: How long by the sandbox's clock, for the kinds that take time.
         fields: What `replace_fields` writes over the answer.
         skip: Matching requests that pass before the first strike.
         every: Strike each n-th matching request after those.

@@ -54,7 +54,7 @@ def rate_limited(
     """Return the fault of too many requests in a minute.
 
     Args:
-        retry_after: Seconds for the `Retry-After` header; `None`: send none.
+        retry_after: The `Retry-After` header, as it is at any speed; `None`: send none.
         method: Strike only this method; `None`: any.
         path: Strike only this path or glob; `None`: any.
         count: How often to strike at most; `None`: always.
@@ -90,12 +90,13 @@ def concurrency_limited(
     Args:
         limit: Generations that the plan runs at once.
         active: Generations running now; `None`: as many as the limit.
-        retry_after_seconds: Advice in the body; `None`: give none.
+        retry_after_seconds: Advice in the body, as it is at any speed; `None`: give none.
         path: Strike only POSTs to this path or glob; `None`: any.
         count: How often to strike at most; `None`: always.
 
     Source: contract sections 4.1 and 5.2.
     """
+    generations = "1 generation" if limit == 1 else f"{limit} generations"
     advice = {} if retry_after_seconds is None else {"retryAfterSeconds": retry_after_seconds}
     return Fault(
         "status",
@@ -105,7 +106,7 @@ def concurrency_limited(
         body={
             "statusCode": 429,
             "errorCode": "concurrency_limit_reached",
-            "message": f"Concurrency limit reached: {limit} generations may run at once.",
+            "message": f"Concurrency limit reached: {generations} may run at once.",
             "activeGenerations": limit if active is None else active,
             "concurrencyLimit": limit,
             **advice,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,28 +205,31 @@ class JobTable:
         """
         if wanted.limit is None:
             return [job for job in self._candidates(wanted) if _fits(job, wanted)]
-        page: list[Job] = []
-        newest_first = sorted(self._candidates(wanted), key=_number, reverse=True)
         before = self._jobs[wanted.cursor].number if wanted.cursor else self._created + 1
-        for job in newest_first:
-            if len(page) == wanted.limit:
-                break
-            if job.number < before and _fits(job, wanted):
-                page.append(job)
-        return page
+        older = (
+            job for job in self._newest_first(wanted) if job.number < before and _fits(job, wanted)
+        )
+        return list(islice(older, wanted.limit))
 
     def tally(self, wanted: CountFilter) -> int:
         """Return how many jobs a count asks for."""
         if wanted.origins and "api" not in wanted.origins:
             return 0  # every job here came through the API
-        statuses = wanted.statuses or tuple(self._by_status)
-        jobs = (job for status in statuses for job in self._by_status[status].values())
-        return sum(not wanted.sources or job.source in wanted.sources for job in jobs)
+        found = [self._by_status[status] for status in wanted.statuses or self._by_status]
+        if not wanted.sources:
+            return sum(map(len, found))
+        return sum(job.source in wanted.sources for jobs in found for job in jobs.values())
+
+    def _newest_first(self, wanted: ListFilter) -> Iterable[Job]:
+        if not wanted.ids and not wanted.statuses:
+            return reversed(self._jobs.values())  # kept in the order of their numbers
+        return sorted(self._candidates(wanted), key=_number, reverse=True)
 
     def _candidates(self, wanted: ListFilter) -> list[Job]:
         """Narrow by the filter that an index serves best."""
         if wanted.ids:
-            return [self._jobs[job_id] for job_id in dict.fromkeys(wanted.ids) if job_id in self]
+            asked = dict.fromkeys(wanted.ids)
+            return [job for job_id in asked if (job := self._jobs.get(job_id)) is not None]
         if wanted.statuses:
             return [job for status in wanted.statuses for job in self._by_status[status].values()]
         return list(self._jobs.values())

@@ -31,6 +31,7 @@ class Notifier:
         secret: str,
         clock: Clock,
         calendar: Calendar,
+        speed: float,
         links: Links,
         outside: Outside,
         inbox: Inbox,
@@ -40,6 +41,7 @@ class Notifier:
         self._secret = secret
         self._clock = clock
         self._calendar = calendar
+        self._speed = speed
         self._links = links
         self._outside = outside
         self._inbox = inbox
@@ -55,6 +57,7 @@ class Notifier:
             job.faults.values(),
             secret=self._secret,
             now=self._calendar.unix(),
+            speed=self._speed,
         )
         for delivery in planned:
             self._clock.call_later(delivery.delay, partial(self._send, delivery))

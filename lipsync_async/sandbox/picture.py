@@ -55,7 +55,8 @@ def percent(job: Job, clock: Clock) -> float:
     if job.status is Status.COMPLETED:
         return 100.0
     if job.progression.kind == "time":
-        share = (clock.now() - job.born) / job.progression.amount
+        amount = job.progression.amount
+        share = (clock.now() - job.born) / amount if amount else 1.0
         return round(min(share * 100, _NEARLY_DONE), 1)
     if job.progression.kind == "polls":
         return round(min(job.looks / job.progression.amount * 100, _NEARLY_DONE), 1)

@@ -1,12 +1,14 @@
 """Every request that reached the sandbox, to look at and to assert about.
 
-The log is bounded twice: it keeps the newest entries only, and the first bytes of each
-body only, so that a day of uploads does not fill the memory. Secrets are masked before
+The log is bounded thrice: it keeps the newest entries only, the first bytes of each body
+only, and only so many bytes of all bodies together, so that neither a day of uploads nor
+ten thousand large creates fill the memory. Secrets are masked before
 they are stored.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -22,6 +24,7 @@ _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "proxy-authorization"
 _MASK = "***"
 
 _KEPT_BODY_BYTES = 65_536  # any JSON body of the API fits; uploads are cut
+_KEPT_BYTES = 64 * 1024 * 1024  # of bodies; the usual ones of all entries take a tenth
 _SHOWN_FITS = 10  # entries that a failed assertion lists, so that it stays readable
 _SHOWN_NEAR = 3
 _NOTHING = object()
@@ -154,11 +157,15 @@ class RequestLog:
 
     Args:
         max_entries: Requests to keep; older ones are forgotten.
+        max_bytes: Bytes of their bodies to keep, as above.
 
     """
 
-    def __init__(self, max_entries: int = 10_000) -> None:
-        self._entries: deque[Entry] = deque(maxlen=max_entries)
+    def __init__(self, max_entries: int = 10_000, max_bytes: int = _KEPT_BYTES) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: deque[Entry] = deque()
+        self._kept_bytes = 0
         self._recorded = 0
 
     def record(
@@ -184,12 +191,15 @@ class RequestLog:
             time=time,
         )
         self._entries.append(entry)
+        self._kept_bytes += len(entry.body)
+        while len(self._entries) > self._max_entries or self._kept_bytes > self._max_bytes:
+            self._kept_bytes -= len(self._entries.popleft().body)
         return entry
 
     def clear(self) -> None:
         """Forget every request and number the next one 1."""
         self._entries.clear()
-        self._recorded = 0
+        self._kept_bytes = self._recorded = 0
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries))
@@ -291,5 +301,6 @@ class RequestLog:
 
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:
-    lowered = ((name.lower(), value) for name, value in headers.items())
+    # Every request brings the same few names: one text each serves all entries.
+    lowered = ((sys.intern(name.lower()), value) for name, value in headers.items())
     return {name: _MASK if name in _SECRET_HEADERS else value for name, value in lowered}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._words import Status
@@ -38,8 +39,8 @@ class Runner:
             self._begin(job)
             self._end(job)
         elif job.progression.kind == "time":
-            self._clock.call_later(job.progression.pending_seconds, lambda: self._begin(job))
-            self._clock.call_later(job.progression.amount, lambda: self._end(job))
+            self._clock.call_later(job.progression.pending_seconds, partial(self._begin, job))
+            self._clock.call_later(job.progression.amount, partial(self._end, job))
 
     def look(self, job: Job) -> None:
         """Count a look, which is a step for jobs that move by looks."""

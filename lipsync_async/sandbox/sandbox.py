@@ -54,27 +54,28 @@ class Sandbox:
         seed: Decides ids, keys, chances and bytes.
         plan: The account's plan, which sets its limits (`free` … `scale`,
             `enterprise:N`); `None`: no limits.
-        progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `manual` or
-            `real`. It names the earliest moments; where media are rendered, COMPLETED
-            also waits for the file. A create may choose its own by the header
-            `x-sandbox-progression`.
+        progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `time(a-b)`
+            (each job draws its own seconds), `manual` or `real`. It names the earliest
+            moments; where media are rendered, COMPLETED also waits for the file. A create
+            may choose its own by the header `x-sandbox-progression`.
         render: Make real media, if the `sandbox` extra is installed; otherwise every
             output is one small placeholder, and inputs are not looked at.
         api_key: The key to let in; `None`: minted from the seed.
         host: Address to listen on.
         port: Port to listen on; 0: a free one.
         clock: `None`: the computer's clock.
-        speed: Sandbox seconds in a real second; not for a `clock` of your own.
+        speed: Sandbox seconds in a real second; not for a `clock` of your own. Jobs, limits
+            and links go by it; waits and dates that a client is told, and long polls, stay real.
         concurrency: Generations at once, instead of the plan's; `None`: the plan's.
         creates_per_minute: As above.
         requests_per_minute: All other requests, as above.
         allowed_hosts: Hosts besides loopback from which media are fetched and to which
             webhooks are sent.
-        link_lifetime: Seconds that an output URL works; `None`: for ever.
+        link_lifetime: Sandbox seconds that an output URL works; `None`: for ever.
         placeholder_size: Bytes of an output that is not rendered.
         max_file_bytes: Most bytes of an uploaded or fetched file.
         plan_file_bytes: Most bytes of an uploaded file on the account's plan.
-        retry_after_seconds: `retryAfterSeconds` of the concurrency 429.
+        retry_after_seconds: `retryAfterSeconds` of the concurrency 429, in sandbox seconds.
         projects: Ids of the projects that exist.
 
     Raises:
@@ -114,6 +115,7 @@ class Sandbox:
             webhook_secret=f"whsec_{chance.getrandbits(256):064x}",
             progression=Progression.of(progression),
             allowance=_merged(plan, concurrency, creates_per_minute, requests_per_minute),
+            speed=1.0 if clock else speed,
             renders=render and found["video"].startswith("pyav"),
             allowed_hosts=frozenset(allowed_hosts),
             link_lifetime=link_lifetime,
@@ -227,7 +229,8 @@ class Sandbox:
 
     def _build(self, settings: Settings, chance: Random, found: dict[str, str]) -> State:
         clock = self._virtual_clock or self._real_clock
-        calendar = Calendar(clock, _VIRTUAL_EPOCH if self._virtual_clock else time.time())
+        epoch = _VIRTUAL_EPOCH if self._virtual_clock else time.time()
+        calendar = Calendar(clock, epoch, settings.speed)
         base_url = MEMORY_URL if self._virtual_clock else ""
         links = Links(base_url, settings.webhook_secret, clock, settings.link_lifetime)
         files, jobs = HostedFiles(links), JobTable(clock)
@@ -237,6 +240,7 @@ class Sandbox:
             secret=settings.webhook_secret,
             clock=clock,
             calendar=calendar,
+            speed=settings.speed,
             links=links,
             outside=self._outside,
             inbox=inbox,
@@ -249,6 +253,7 @@ class Sandbox:
             clock=clock,
             calendar=calendar,
             chance=chance,
+            durations=Random(f"{settings.seed}/durations"),
             jobs=jobs,
             runner=Runner(jobs, clock, studio),
             studio=studio,

@@ -66,8 +66,7 @@ class Server:
             await self.aclose()
             raise
         found: int = self._runner.addresses[0][1]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
-        return f"http://{shown}:{found}"
+        return base_url(host, found)
 
     async def aclose(self) -> None:
         """Stop listening, and end every request that still runs."""
@@ -90,7 +89,8 @@ class Server:
 
     async def _read(self, request: web.BaseRequest) -> Incoming:
         url = request.rel_url
-        query = parse_qsl(url.raw_query_string, keep_blank_values=True) if url.query_string else ()
+        text = url.raw_query_string
+        query = parse_qsl(text, keep_blank_values=True) if text else ()
         incoming = Incoming(request.method, url.raw_path, query, request.headers)
         if not request.can_read_body:
             return incoming
@@ -148,6 +148,13 @@ class Server:
         for start in range(0, len(body), length):
             await self._clock.sleep(seconds / _SLOW_PIECES)
             await response.write(body[start : start + length])
+
+
+def base_url(host: str, port: int) -> str:
+    """Return where a server that listens on `host` is found from this machine."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    # An IPv6 address has colons of its own, so URLs put it into brackets (RFC 3986, 3.2.2).
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def _joined(request: web.BaseRequest) -> dict[str, str]:

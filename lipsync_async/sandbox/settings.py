@@ -22,13 +22,15 @@ class Settings:
         webhook_secret: Signs webhooks.
         progression: How jobs move along unless their create says otherwise.
         allowance: The account's limits.
+        speed: Sandbox seconds in a real second.
         renders: Whether real media are made.
         allowed_hosts: Hosts besides loopback from which media are fetched.
-        link_lifetime: Seconds that an output URL works; `None`: for ever.
+        link_lifetime: Sandbox seconds that an output URL works; `None`: for ever.
         placeholder_size: Bytes of the output where nothing is rendered.
         max_file_bytes: Most bytes of one uploaded or fetched file (contract section 2.5).
         plan_file_bytes: Most bytes of one uploaded file on this plan; `None`: no limit.
-        retry_after_seconds: What a create over the concurrency limit is advised to wait.
+        retry_after_seconds: Sandbox seconds that a create over the concurrency limit is
+            advised to wait.
         projects: Ids of the organization's projects.
 
     """
@@ -38,6 +40,7 @@ class Settings:
     webhook_secret: str = attrs.field(repr=False)
     progression: Progression
     allowance: Allowance
+    speed: float = 1.0
     renders: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     link_lifetime: float | None = None

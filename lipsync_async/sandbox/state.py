@@ -29,6 +29,8 @@ class State:
 
     Attributes:
         folder: Where uploads and results are; gone when the sandbox is.
+        durations: Draws how long jobs take, apart from `chance`, so that one seed gives the
+            same ids however jobs move along.
         key_is_free: Wakes requests that wait for another one with their idempotency key.
 
     """
@@ -38,6 +40,7 @@ class State:
     clock: Clock
     calendar: Calendar
     chance: Random
+    durations: Random
     jobs: JobTable
     runner: Runner
     studio: Studio

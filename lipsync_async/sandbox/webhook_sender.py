@@ -47,7 +47,7 @@ class Delivery:
         url: Where to.
         body: The bytes that were signed.
         headers: Content type and signature.
-        delay: Seconds to wait before it is sent.
+        delay: Sandbox seconds to wait before it is sent.
 
     """
 
@@ -75,7 +75,12 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 
 def deliveries(
-    event: Mapping[str, Any], faults: Iterable[Fault] = (), *, secret: str, now: float
+    event: Mapping[str, Any],
+    faults: Iterable[Fault] = (),
+    *,
+    secret: str,
+    now: float,
+    speed: float = 1.0,
 ) -> list[Delivery]:
     """Return the POSTs to make for one event, in the order in which they leave.
 
@@ -88,6 +93,7 @@ def deliveries(
         faults: The faults that struck the job's create.
         secret: The signing secret.
         now: Unix time in seconds.
+        speed: Sandbox seconds, in which delays count, in a second of Unix time.
 
     """
     spoiled = {fault.kind: fault for fault in faults}
@@ -102,7 +108,7 @@ def deliveries(
     key = f"not-{secret}" if "webhook_bad_signature" in spoiled else secret
     body = encode(event)
     return [
-        Delivery(event["webhookUrl"], body, _headers(body, key, now + delay - age), delay)
+        Delivery(event["webhookUrl"], body, _headers(body, key, now + delay / speed - age), delay)
         for delay in delays
     ]
 
@@ -123,7 +129,7 @@ class Received:
 
     Attributes:
         number: Its place since the inbox was cleared, from 1.
-        time: When it came, in Unix seconds of the sandbox's clock.
+        time: When it came, in Unix seconds.
         headers: Header fields, names in lower case.
         body: The raw bytes.
         problem: Why its signature cannot be trusted; `None`: it can.

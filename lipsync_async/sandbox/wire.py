@@ -16,9 +16,12 @@ JSON = "application/json; charset=utf-8"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # made once, used often
+
+
 def dump(value: Any) -> bytes:
     """Return `value` as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 @attrs.frozen(slots=True)

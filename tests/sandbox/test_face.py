@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -10,6 +11,8 @@ from lipsync_async._values.messages import Request
 from lipsync_async.sandbox import Progression, Sandbox
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
+from lipsync_async.sandbox.links import Links
+from lipsync_async.sandbox.server import base_url
 from tests.sandbox.doors import Door, created, shown, socket_door, until
 
 pytestmark = pytest.mark.anyio
@@ -133,6 +136,24 @@ async def test_a_fast_sandbox_finishes_hours_at_once() -> None:
         job = door.sandbox.jobs[job_id]
         await until(lambda: job.is_ended)
         assert (await shown(door, job_id))["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("localhost", "http://localhost:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("::", "http://[::1]:80"),
+    ],
+)
+def test_the_url_reaches_the_host(host: str, url: str) -> None:
+    """An address that means all of them is no place to go; one with colons needs brackets."""
+    assert base_url(host, 80) == url
+    link = Links(url, "secret", RealClock(), None).elsewhere("a", version=0)
+    assert urlsplit(link).port == 80
+    assert urlsplit(link).hostname == ("127.0.0.1" if host == "localhost" else "localhost")
 
 
 def _without_codecs(monkeypatch: pytest.MonkeyPatch) -> None:

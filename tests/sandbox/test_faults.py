@@ -163,6 +163,11 @@ def test_concurrency_limited_has_the_services_body() -> None:
         "upgradeUrl": told["upgradeUrl"],
     }
     quiet = json.loads(error_answer(concurrency_limited(3, 2, None))[2])
+    alone = json.loads(error_answer(concurrency_limited(1))[2])
+    assert [said["message"].rpartition(": ")[2] for said in (told, alone)] == [
+        "3 generations may run at once.",
+        "1 generation may run at once.",
+    ]
     assert ("retryAfterSeconds" in quiet, quiet["activeGenerations"]) == (False, 2)
 
 

@@ -103,7 +103,8 @@ class TestSlots:
             answer = await door.send("POST", "/v2/generate", order())
             found = answer.json
             assert (answer.status, door.sandbox.jobs.created) == (429, limit)
-        assert found.pop("message")
+        noun = "generation" if limit == 1 else "generations"
+        assert found.pop("message").startswith(f"Your plan runs {limit} {noun} at once, ")
         assert found.pop("upgradeUrl")
         assert found == {
             "statusCode": 429,

@@ -155,7 +155,12 @@ class TestLists:
         assert [item["id"] for item in answer.json] == [ids[2], ids[0]]
 
     @pytest.mark.parametrize(
-        "spelling", ["status=PENDING,PROCESSING", "status=PENDING&status=PROCESSING"]
+        "spelling",
+        [
+            "status=PENDING,PROCESSING",
+            "status=PENDING&status=PROCESSING",
+            "status=PENDING,PROCESSING,PENDING&status=PROCESSING",
+        ],
     )
     async def test_statuses_come_in_both_forms(self, door: Door, spelling: str) -> None:
         """Each status that is named is shown, and no other."""
@@ -212,6 +217,8 @@ class TestLists:
         ("", 3),
         ("status=PENDING", 2),
         ("status=PENDING,PROCESSING", 3),
+        ("status=PENDING,PENDING&status=PENDING", 2),
+        ("status=PENDING,PENDING&source=desk,desk", 1),
         ("source=mobile", 1),
         ("generationSource=mobile", 1),
         ("type=api", 3),

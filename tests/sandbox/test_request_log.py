@@ -154,6 +154,17 @@ def test_the_log_is_bounded() -> None:
     assert repr(log) == "<RequestLog 2 of 5 requests>"
 
 
+def test_bodies_are_bounded_together() -> None:
+    """Large bodies push out older entries sooner; clearing makes room again."""
+    log = RequestLog(max_bytes=100)
+    for body in (b"x" * 60, b"x" * 40, b"", b"x" * 10):
+        log.record("POST", "/", body=body)
+    assert numbers(list(log)) == [2, 3, 4]
+    log.clear()
+    log.record("POST", "/", body=b"x" * 100)
+    assert numbers(list(log)) == [1]
+
+
 def test_clear_starts_anew(log: RequestLog) -> None:
     """After `clear` nothing is found and numbers begin at 1."""
     log.clear()

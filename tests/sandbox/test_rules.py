@@ -18,7 +18,6 @@ from lipsync_async.sandbox.rules.idempotency import (
     is_well_formed,
 )
 from lipsync_async.sandbox.rules.limits import WINDOW_SECONDS, MinuteWindow, allowance
-from lipsync_async.sandbox.rules.progression import Progression
 from lipsync_async.sandbox.rules.ranges import UnsatisfiableRangeError, requested_slice
 from lipsync_async.sandbox.rules.refusals import Refusal
 from lipsync_async.sandbox.rules.shapes import problems_of
@@ -142,28 +141,6 @@ def test_a_range_is_the_part_that_python_would_slice(size: int, first: int, last
 def test_ranges(asked: str | None, if_range: str | None, expected: Any) -> None:
     """What cannot be served as one part is served whole."""
     assert requested_slice(asked, if_range, size=10, etag='"e"') == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("immediate", Progression.immediate()),
-        ("manual", Progression.manual()),
-        ("real", Progression.real()),
-        (" polls(3) ", Progression.polls(3)),
-        ("time(1.5)", Progression.time(1.5)),
-    ],
-)
-def test_progressions_can_be_spelled(text: str, expected: Progression) -> None:
-    """The text form is what headers and the command line use."""
-    assert Progression.parse(text) == Progression.of(expected) == expected
-
-
-@pytest.mark.parametrize("text", ["", "polls", "polls(0)", "time()", "manual(3)", "time(-1)"])
-def test_other_texts_are_no_progression(text: str) -> None:
-    """The error says what would be one."""
-    with pytest.raises(ValueError, match="polls"):
-        Progression.parse(text)
 
 
 TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."}}

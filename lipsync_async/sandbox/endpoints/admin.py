@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox.state import State
     from lipsync_async.sandbox.wire import Incoming
 
+# Python's dates end with the next year, and a clock that is there never comes back.
+_LAST_DATE = 253_370_764_800.0  # 9999-01-01T00:00:00Z
+
 
 async def health(state: State, _: Incoming, __: str) -> Outgoing:
     """Answer `GET /__sandbox/health`: what does the work, and how much there is."""
@@ -112,5 +115,7 @@ async def advance(state: State, incoming: Incoming, _: str) -> Outgoing:
     seconds = data.get("advance") if isinstance(data, dict) else None
     if not is_time(seconds):
         raise bad_request('Send {"advance": seconds}, at least 0.')
+    if state.calendar.unix() + seconds / state.settings.speed > _LAST_DATE:
+        raise bad_request("advance must not lead beyond the year 9998.")
     state.clock.advance(seconds)
     return answer({"now": state.clock.now(), "date": state.calendar.timestamp()})

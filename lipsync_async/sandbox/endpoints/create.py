@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -18,6 +18,7 @@ from lipsync_async.sandbox.rules.idempotency import (
     form_fingerprint,
     is_well_formed,
 )
+from lipsync_async.sandbox.rules.pace import real_seconds
 from lipsync_async.sandbox.rules.progression import Progression
 from lipsync_async.sandbox.rules.refusals import bad_request, coded, concurrency_limited
 from lipsync_async.sandbox.wire import JSON, Outgoing
@@ -43,13 +44,14 @@ _ECHOED = (
 async def create(state: State, incoming: Incoming, _: str) -> Outgoing:
     """Create a generation, or answer with the one that the key already stands for."""
     key = incoming.headers.get("idempotency-key")
+    form = incoming.form
+    order = json_of(incoming) if form is None else None
     if key is None:
-        return await _accept(state, incoming)
+        return await _accept(state, incoming, order)
     if not is_well_formed(key):
         message = "Send exactly one Idempotency-Key of 1 to 128 letters, digits, . _ ~ or -."
         raise coded(400, "INVALID_IDEMPOTENCY_KEY", message)
-    form = incoming.form
-    body = fingerprint(json_of(incoming)) if form is None else form_fingerprint(form)
+    body = fingerprint(order) if form is None else form_fingerprint(form)
     while (claim := state.keys.claim(key, body)) is Claim.RUNNING:
         await state.key_is_free[key].wait()
     if claim is Claim.CONFLICT:
@@ -57,14 +59,14 @@ async def create(state: State, incoming: Incoming, _: str) -> Outgoing:
         raise coded(422, "IDEMPOTENCY_KEY_REUSED", message)
     if claim is Claim.SETTLED:
         return _replay(state, key)
-    return await _accept_once(state, incoming, key)
+    return await _accept_once(state, incoming, order, key)
 
 
-async def _accept_once(state: State, incoming: Incoming, key: str) -> Outgoing:
+async def _accept_once(state: State, incoming: Incoming, order: Any, key: str) -> Outgoing:
     """Create while others with the same key wait; a refusal leaves the key free."""
     state.key_is_free[key] = anyio.Event()
     try:
-        return await _accept(state, incoming, key)
+        return await _accept(state, incoming, order, key)
     finally:
         state.keys.release(key)
         state.key_is_free.pop(key).set()
@@ -78,10 +80,11 @@ def _replay(state: State, key: str) -> Outgoing:
     return Outgoing(201, encoded(job, state.links), JSON, {"x-sandbox-replayed": "true"})
 
 
-async def _accept(state: State, incoming: Incoming, key: str | None = None) -> Outgoing:
+async def _accept(state: State, incoming: Incoming, order: Any, key: str | None = None) -> Outgoing:
     progression = _progression(state, incoming)
     form = incoming.form
-    order = json_of(incoming) if form is None else body_of_form(state, form)
+    if form is not None:
+        order = body_of_form(state, form)
     try:
         check_generation(order, projects=state.settings.projects)
         with state.clock.hold():
@@ -96,7 +99,7 @@ async def _accept(state: State, incoming: Incoming, key: str | None = None) -> O
         created_at=state.calendar.timestamp(),
         born=state.clock.now(),
         order={name: order[name] for name in _ECHOED if order.get(name) is not None},
-        progression=progression,
+        progression=progression.drawn(state.durations),
         source=incoming.headers.get("x-sync-source"),
         faults={fault.kind: fault for fault in incoming.faults if fault.kind in _LASTING_KINDS},
     )
@@ -122,4 +125,6 @@ def _check_slots(state: State) -> None:
     """Refuse, not queue, what is over the plan (contract section 5.2)."""
     limit, active = state.settings.allowance.concurrency, state.jobs.active
     if limit is not None and active >= limit:
-        raise concurrency_limited(active, limit, state.settings.retry_after_seconds)
+        settings = state.settings
+        told = real_seconds(settings.retry_after_seconds, settings.speed)
+        raise concurrency_limited(active, limit, told)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PRICED_FPS = 25.0  # prices are quoted at this rate
 _DEFAULT_FPS = 30.0  # where an estimate names none
+_MOST_FRAMES = 2**53  # beyond it neither JSON's usual readers nor sums are exact
 _REASONING_FACTOR = 1.25  # the sandbox's own; the real price is not documented
 
 
@@ -66,6 +67,8 @@ def _problems(order: Any) -> list[str]:
         problems.append("fps must be a positive, finite number")
     if not isinstance(order.get("reasoningEnabled", False), bool):
         problems.append("reasoningEnabled must be a boolean value")
+    if not problems and order["duration"] * (order.get("fps") or _DEFAULT_FPS) > _MOST_FRAMES:
+        problems.append(f"duration and fps must give at most {_MOST_FRAMES} frames")
     return problems
 
 

@@ -10,6 +10,7 @@ from lipsync_async._words import Status
 from lipsync_async.sandbox.links import IN_DOWNLOAD
 from lipsync_async.sandbox.picture import encoded, generation, percent
 from lipsync_async.sandbox.rules.filters import count_filter, list_filter, look
+from lipsync_async.sandbox.rules.pace import retry_after
 from lipsync_async.sandbox.rules.refusals import (
     coded,
     malformed,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox.jobs import Job
     from lipsync_async.sandbox.state import State
     from lipsync_async.sandbox.wire import Incoming
+
+_RETRY_SECONDS = 2.0  # advised after a long poll, contract section 2.6
 
 
 def existing(state: State, job_id: str) -> Job:
@@ -53,9 +56,10 @@ async def get(state: State, incoming: Incoming, job_id: str) -> Outgoing:
         return answer({**shown, "progress_percent": percent(job, state.clock)})
     if asked.wait is None or _is_wait_ignored(incoming):
         return Outgoing(200, encoded(job, state.links))
-    await _until_ended(state, job, asked.wait)
+    # The client means seconds of its own, and sets its read timeout by them.
+    await _until_ended(state, job, asked.wait * state.settings.speed)
     headers = {
-        "Retry-After": "2",
+        "Retry-After": retry_after(_RETRY_SECONDS, state.settings.speed),
         "X-Sync-Wait-Mode": "long_poll",
         "X-Sync-Wait-Timeout-Seconds": f"{asked.wait:g}",
     }

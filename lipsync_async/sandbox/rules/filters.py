@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox.rules.refusals import Refusal
 
 PAGE_LIMIT = 100  # contract section 2.8
+_MOST_DIGITS = 9  # Python refuses to read thousands of them
 # Contract section 2.6.
 WAIT_DEFAULT = 5.0
 WAIT_SHORTEST = 1.0
@@ -74,13 +75,14 @@ def _statuses(query: Sequence[tuple[str, str]]) -> tuple[Status, ...]:
     if not set(asked) <= set(_STATUSES):
         known = ", ".join(_STATUSES)
         raise malformed([f"each value in status must be one of the following values: {known}"])
-    return tuple(Status(text) for text in asked)
+    # What is asked for twice is counted and shown once.
+    return tuple(Status(text) for text in dict.fromkeys(asked))
 
 
 def _limit(text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
         raise malformed(["limit must be an integer number"])
     if not 1 <= int(text) <= PAGE_LIMIT:
         raise malformed([f"limit must not be less than 1 or greater than {PAGE_LIMIT}"])

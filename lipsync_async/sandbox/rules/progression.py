@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+if TYPE_CHECKING:
+    from random import Random
+
 # The share of a timed job's life that it spends waiting in the queue.
 _PENDING_SHARE = 0.2
-_SPELLING = re.compile(r"(immediate|manual|real|polls|time)(?:\((\d+(?:\.\d+)?)\))?")
-_WITH_AMOUNT = frozenset({"polls", "time"})
-_ADVICE = "use immediate, polls(n), time(s), manual or real."
+# Nine digits are thirty years; longer numbers are slips, or beyond what a float can hold.
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_SPELLING = re.compile(
+    rf"(?:(?P<bare>immediate|manual|real)|polls\((?P<looks>{_NUMBER})\)"
+    rf"|time\((?P<seconds>{_NUMBER})(?:-(?P<longest>{_NUMBER}))?\))",
+)
+_ADVICE = "use immediate, polls(n), time(s), time(a-b), manual or real."
 
 
 @attrs.frozen(slots=True)
@@ -24,11 +31,14 @@ class Progression:
     Attributes:
         kind: `immediate`, `polls`, `time`, `manual` or `real`.
         amount: Looks for `polls`, seconds for `time`.
+        longest: Seconds for `time` where each job draws its own, from `amount` up to
+            these; `None`: all take `amount`.
 
     """
 
     kind: str
     amount: float = 0.0
+    longest: float | None = None
 
     @classmethod
     def immediate(cls) -> Progression:
@@ -43,9 +53,17 @@ class Progression:
         return cls("polls", looks)
 
     @classmethod
-    def time(cls, seconds: float) -> Progression:
-        """Complete after seconds of the sandbox's clock, a fifth of them PENDING."""
-        return cls("time", seconds)
+    def time(cls, seconds: float, longest: float | None = None) -> Progression:
+        """Complete after seconds of the sandbox's clock, a fifth of them PENDING.
+
+        With `longest` each job takes a time of its own between the two, drawn from the
+        sandbox's seed.
+        """
+        if longest is not None and longest < seconds:
+            raise ValueError(
+                f"time(a-b) needs a b of at least a; {longest} is less than {seconds}."
+            )
+        return cls("time", seconds, longest)
 
     @classmethod
     def manual(cls) -> Progression:
@@ -68,17 +86,23 @@ class Progression:
         found = _SPELLING.fullmatch(text.strip())
         if found is None:
             raise ValueError(f"{text!r} is no progression; {_ADVICE}")
-        kind, amount = found.groups()
-        if (amount is not None) != (kind in _WITH_AMOUNT):
-            raise ValueError(f"{text!r} is no progression; {_ADVICE}")
-        if kind == "polls":
-            return cls.polls(int(float(amount)))
-        return cls(kind, float(amount or 0.0))
+        if found["bare"]:
+            return cls(found["bare"])
+        if found["looks"]:
+            return cls.polls(int(float(found["looks"])))
+        longest = found["longest"]
+        return cls.time(float(found["seconds"]), None if longest is None else float(longest))
 
     @classmethod
     def of(cls, value: Any) -> Progression:
         """Return `value` if it is a progression, else what it spells."""
         return value if isinstance(value, cls) else cls.parse(value)
+
+    def drawn(self, chance: Random) -> Progression:
+        """Return one job's own: of a range of times, one of them."""
+        if self.longest is None:
+            return self
+        return Progression(self.kind, chance.uniform(self.amount, self.longest))
 
     @property
     def is_instant(self) -> bool:

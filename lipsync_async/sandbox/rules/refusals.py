@@ -103,10 +103,12 @@ def rate_limited() -> Refusal:
 
 def concurrency_limited(active: int, limit: int, retry_seconds: float) -> Refusal:
     """Return the 429 of too many generations at once (contract section 4.1)."""
+    generations = "1 generation" if limit == 1 else f"{limit} generations"
+    running = "1 is" if active == 1 else f"{active} are"
     body = {
         "statusCode": 429,
         "errorCode": "concurrency_limit_reached",
-        "message": f"Your plan runs {limit} generations at once, and {active} are running.",
+        "message": f"Your plan runs {generations} at once, and {running} running.",
         "activeGenerations": active,
         "concurrencyLimit": limit,
         "retryAfterSeconds": retry_seconds,
