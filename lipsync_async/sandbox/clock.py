@@ -110,11 +110,13 @@ class RealClock:
 
     def _ring(self) -> None:
         """Run what is due, then wait for the next."""
-        while self._timers and self._timers[0].when <= self.now():
-            callback = heappop(self._timers).callback
-            if callback is not None:
-                callback()
-        self._set_alarm()
+        try:
+            while self._timers and self._timers[0].when <= self.now():
+                callback = heappop(self._timers).callback
+                if callback is not None:
+                    callback()
+        finally:  # a callback that raises must not stop the clock
+            self._set_alarm()
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

@@ -1,9 +1,9 @@
 """Every request that reached the sandbox, to look at and to assert about.
 
 The log is bounded thrice: it keeps the newest entries only, the first bytes of each body
-only, and only so many bytes of all bodies together, so that neither a day of uploads nor
-ten thousand large creates fill the memory. Secrets are masked before
-they are stored.
+only, and only so many bytes of all bodies and queries together, so that neither a day of
+uploads nor ten thousand large creates or long lists of ids fill the memory. Secrets are
+masked before they are stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "proxy-authorization"
 _MASK = "***"
 
 _KEPT_BODY_BYTES = 65_536  # any JSON body of the API fits; uploads are cut
-_KEPT_BYTES = 64 * 1024 * 1024  # of bodies; the usual ones of all entries take a tenth
+_KEPT_BYTES = 64 * 1024 * 1024  # ten thousand usual creates take a tenth
 _SHOWN_FITS = 10  # entries that a failed assertion lists, so that it stays readable
 _SHOWN_NEAR = 3
 _NOTHING = object()
@@ -157,7 +157,7 @@ class RequestLog:
 
     Args:
         max_entries: Requests to keep; older ones are forgotten.
-        max_bytes: Bytes of their bodies to keep, as above.
+        max_bytes: Bytes of their bodies and queries to keep, as above.
 
     """
 
@@ -191,9 +191,9 @@ class RequestLog:
             time=time,
         )
         self._entries.append(entry)
-        self._kept_bytes += len(entry.body)
+        self._kept_bytes += _weight(entry)
         while len(self._entries) > self._max_entries or self._kept_bytes > self._max_bytes:
-            self._kept_bytes -= len(self._entries.popleft().body)
+            self._kept_bytes -= _weight(self._entries.popleft())
         return entry
 
     def clear(self) -> None:
@@ -298,6 +298,11 @@ class RequestLog:
             for differences, entry in misses[:_SHOWN_NEAR]
             for line in (f"  near: {entry}", *(f"    {each}" for each in differences))
         ]
+
+
+def _weight(entry: Entry) -> int:
+    """Return the length of what differs much from request to request."""
+    return len(entry.body) + sum(len(value) for _, value in entry.query)
 
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:

@@ -121,6 +121,15 @@ class TestRealClock:
         clock.close()
         assert ran == ["first", "second"]
 
+    async def test_a_callback_that_raises_does_not_stop_it(self) -> None:
+        """The loop hears of the error, and later timers run."""
+        errors, clock = list[type[BaseException]](), RealClock(1_000_000.0)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(type(context["exception"])))
+        clock.call_later(1.0, {}.popitem)
+        await clock.sleep(3600.0)
+        assert errors == [KeyError]
+
     async def test_a_fast_clock_wakes_sleepers_soon(self) -> None:
         """At a million seconds a second an hour passes at once."""
         clock = RealClock(1_000_000.0)

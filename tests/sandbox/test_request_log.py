@@ -155,7 +155,7 @@ def test_the_log_is_bounded() -> None:
 
 
 def test_bodies_are_bounded_together() -> None:
-    """Large bodies push out older entries sooner; clearing makes room again."""
+    """Large ones push out older entries sooner; clearing makes room again."""
     log = RequestLog(max_bytes=100)
     for body in (b"x" * 60, b"x" * 40, b"", b"x" * 10):
         log.record("POST", "/", body=body)
@@ -163,6 +163,14 @@ def test_bodies_are_bounded_together() -> None:
     log.clear()
     log.record("POST", "/", body=b"x" * 100)
     assert numbers(list(log)) == [1]
+
+
+def test_queries_count_as_bodies_do() -> None:
+    """A list of a hundred ids is longer than most bodies."""
+    log = RequestLog(max_bytes=100)
+    for value in ("x" * 60, "x" * 60):
+        log.record("GET", "/", query=[("ids", value)])
+    assert numbers(list(log)) == [2]
 
 
 def test_clear_starts_anew(log: RequestLog) -> None:
