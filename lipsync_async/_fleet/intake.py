@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._fleet.journal_entry import JournalEntry
-from lipsync_async._rules.validation import request_problems
+from lipsync_async._rules.validation import file_problems, form_problems
 from lipsync_async._values.inputs import GenerationRequest
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def entrants(
 def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> list[Entrant]:
     """Look requests up; those that were never sent because they cannot be are in no journal."""
     judged = [
-        (index, request, request_problems(request)) for index, request in enumerate(requests, start)
+        (index, request, form_problems(request)) for index, request in enumerate(requests, start)
     ]
     found: list[Entrant] = []
     for is_sound, run in groupby(judged, key=lambda each: not each[2]):
@@ -82,8 +82,17 @@ def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> lis
             if is_sound
             else [None] * len(entering)
         )
-        found += [Entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
+        found += [_entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
     return found
+
+
+def _entrant(
+    index: int, request: GenerationRequest, problems: list[str], entry: JournalEntry | None
+) -> Entrant:
+    """Look at a request's files, unless they have been sent: then they may go."""
+    if not problems and (entry is None or not entry.state.has_job):
+        problems = file_problems(request)
+    return Entrant(index, request, problems, entry)
 
 
 async def _each(

@@ -32,7 +32,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet import journal_moves
-from lipsync_async._fleet.fingerprint import identify
 from lipsync_async._fleet.journal_lock import JournalLock
 from lipsync_async._fleet.journal_rows import find_range
 from lipsync_async._fleet.journal_schema import connect_owner, located
@@ -117,7 +116,8 @@ class Journal(JournalView):
         """Return what is known of requests that stand one after another in the input.
 
         An input may have become longer or shorter since. A request of which it is certain
-        that nothing was made may have changed: it counts as new.
+        that nothing was made may have changed: it counts as new. Local files of which a job
+        was made may have changed, too, or be gone: the job stays, and a log line says so.
 
         Args:
             requests: A piece of the input.
@@ -134,7 +134,7 @@ class Journal(JournalView):
             entries = find_range(connection, start, start + len(requests))
             changed: list[tuple[JournalEntry, Identity]] = []
             for position, entry in [*entries.items()]:
-                identity = identify(requests[position - start], recorded=entry.request_json)
+                identity = journal_moves.identity_of(entry, requests[position - start])
                 if journal_moves.is_same(entry, identity):
                     continue
                 if not journal_moves.is_replaceable(entry):
