@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 # Room in a file name of 255 bytes for a token and `.part`, also in four-byte characters.
 _LONGEST_STEM = 50
+_TOKEN = re.compile(r"\.[0-9a-f]{8}\.part$")
 
 
 class PartFile:
@@ -89,8 +92,7 @@ class PartFile:
             else:
                 self._target = path
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            part = f"{self._target.name[:_LONGEST_STEM]}.{token_hex(4)}.part"
-            self._part = self._target.with_name(part)
+            self._part = self._target.with_name(f"{_stem(self._target)}.{token_hex(4)}.part")
             self._file = self._part.open("xb")
 
     def _append(self, data: bytes) -> None:
@@ -133,6 +135,41 @@ class PartFile:
                     self._file.close()
                 self._part.unlink(missing_ok=True)
             self._has_ended = True
+
+
+class Leftovers:
+    """Find, and clear away, the part files of processes that were killed.
+
+    Whoever clears must know that nobody else is fetching the same target.
+
+    Args:
+        folder: Where to look, once, when it is first needed.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = Lock()
+        self._found: defaultdict[str, list[Path]] | None = None
+
+    async def clear(self, target: Path) -> None:
+        """Remove what was once begun for a target and never finished."""
+        await to_thread.run_sync(self._clear, _stem(target))
+
+    def _clear(self, stem: str) -> None:
+        with self._lock:
+            if self._found is None:
+                self._found = defaultdict(list)
+                for path in self._folder.glob("*.part"):
+                    self._found[_TOKEN.sub("", path.name)].append(path)
+            left = self._found.pop(stem, [])
+        for path in left:
+            path.unlink(missing_ok=True)
+
+
+def _stem(target: Path) -> str:
+    """Return what a target's part file begins with: the end of the name, where ids are."""
+    return target.name[-_LONGEST_STEM:]
 
 
 def _sync_folder(folder: Path) -> None:

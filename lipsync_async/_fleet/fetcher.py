@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from lipsync_async import _download
+from lipsync_async._part_file import Leftovers
 
 # A job's name may have 255 characters, which is all that file systems take.
 _LONGEST_NAME = 150
@@ -40,6 +41,7 @@ class Fetcher:
         self._folder = folder
         self._places = anyio.Semaphore(at_once)
         self._waiting = 0
+        self._leftovers = Leftovers(folder)
 
     @property
     def is_full(self) -> bool:
@@ -54,13 +56,13 @@ class Fetcher:
         """Save a COMPLETED job's result; expect it first.
 
         The name depends on request and job alone, so that what a crash has left half done
-        is fetched over.
+        is cleared away and fetched over.
         """
         name = f"{(request.output_file_name or 'generation')[:_LONGEST_NAME]}-{done.id}.mp4"
+        target = self._folder / name
         try:
             async with self._places:
-                return await _download.save(
-                    self._exchange, self._settings, done, self._folder / name
-                )
+                await self._leftovers.clear(target)
+                return await _download.save(self._exchange, self._settings, done, target)
         finally:
             self._waiting -= 1

@@ -41,13 +41,16 @@ class Identity:
     fingerprint: str
 
 
-def identify(request: GenerationRequest, *, recorded: str | None = None) -> Identity:
+def identify(
+    request: GenerationRequest, *, recorded: str | None = None, was_sent: bool = False
+) -> Identity:
     """Return what makes a request the one that it is.
 
     Args:
         request: A request that has passed validation.
         recorded: The document of the request that this one should be. A local file that
             is gone is believed to be the recorded one: after the upload it may go.
+        was_sent: Whether one that is there is believed to be the recorded one as well.
 
     """
     body = encode_request(request)
@@ -55,7 +58,7 @@ def identify(request: GenerationRequest, *, recorded: str | None = None) -> Iden
     for item, encoded in zip(request.input, body["input"], strict=True):
         file = getattr(item, "file", None)
         if file is not None:
-            encoded["file"] = _facts(file, known)
+            encoded["file"] = _facts(file, known, was_sent=was_sent)
     document = json.dumps(_plain(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Identity(document, sha256(document.encode("ascii")).hexdigest())
 
@@ -71,15 +74,17 @@ def difference(recorded: str, given: str) -> str:
     return f"they differ in {' and '.join(names)}"
 
 
-def _facts(file: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(file: Any, known: Mapping[str, Any], *, was_sent: bool) -> dict[str, Any]:
     if isinstance(file, bytes):
         return {"sha256": sha256(file).hexdigest(), "size": len(file)}
     # Absolute, so that the same command run from elsewhere names the same file.
     path = str(Path(os.fspath(file)).absolute())
+    facts: dict[str, Any] = known.get(path, {"path": path})
+    if was_sent:
+        return facts
     try:
         status = os.stat(path)  # noqa: PTH116 - `path` is text by now
     except OSError:
-        facts: dict[str, Any] = known.get(path, {"path": path})
         return facts
     return {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from lipsync_async._fleet.journal_entry import JournalEntry
 from lipsync_async._rules.caller import warn
-from lipsync_async._rules.validation import request_problems, request_warnings
+from lipsync_async._rules.validation import file_problems, form_problems, request_warnings
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async.errors import IgnoredOptionWarning
 
@@ -101,7 +101,7 @@ def _known(
 ) -> list[Entrant]:
     """Look requests up; those that were never sent because they cannot be are in no journal."""
     judged = [
-        (index, request, request_problems(request)) for index, request in enumerate(requests, start)
+        (index, request, form_problems(request)) for index, request in enumerate(requests, start)
     ]
     found: list[Entrant] = []
     for is_sound, run in groupby(judged, key=lambda each: not each[2]):
@@ -113,8 +113,17 @@ def _known(
             if is_sound
             else [None] * len(entering)
         )
-        found += [Entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
+        found += [_entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
     return found
+
+
+def _entrant(
+    index: int, request: GenerationRequest, problems: list[str], entry: JournalEntry | None
+) -> Entrant:
+    """Look at a request's files, unless they have been sent: then they may go."""
+    if not problems and (entry is None or not entry.state.has_job):
+        problems = file_problems(request)
+    return Entrant(index, request, problems, entry)
 
 
 async def _each(

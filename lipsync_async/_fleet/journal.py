@@ -27,20 +27,19 @@ lose the last of them, keys included, in a power cut. Nobody may place that many
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet import journal_moves
-from lipsync_async._fleet.fingerprint import identify
 from lipsync_async._fleet.journal_lock import JournalLock
 from lipsync_async._fleet.journal_rows import find_range
 from lipsync_async._fleet.journal_schema import connect_owner, located
 from lipsync_async._fleet.journal_view import JournalView
-from lipsync_async.errors import InvalidRequestError
+from lipsync_async.errors import InvalidRequestError, JournalError
 
 if TYPE_CHECKING:
-    import os
     import sqlite3
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.journal_entry import JournalEntry
     from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._values.models import Generation
-    from lipsync_async.errors import JournalError
 
 # Seconds. Only a program that is not ours can be in the way, such as an editor of tables.
 _PATIENCE = 10.0
@@ -74,6 +72,7 @@ class Journal(JournalView):
         super().__init__(path, connection)
         self._ownership = lock
         self._now = now
+        self._file = path.stat()
 
     @classmethod
     def open(
@@ -117,7 +116,8 @@ class Journal(JournalView):
         """Return what is known of requests that stand one after another in the input.
 
         An input may have become longer or shorter since. A request of which it is certain
-        that nothing was made may have changed: it counts as new.
+        that nothing was made may have changed: it counts as new. Local files of which a job
+        was made may have changed, too, or be gone: the job stays, and a log line says so.
 
         Args:
             requests: A piece of the input.
@@ -134,7 +134,7 @@ class Journal(JournalView):
             entries = find_range(connection, start, start + len(requests))
             changed: list[tuple[JournalEntry, Identity]] = []
             for position, entry in [*entries.items()]:
-                identity = identify(requests[position - start], recorded=entry.request_json)
+                identity = journal_moves.identity_of(entry, requests[position - start])
                 if journal_moves.is_same(entry, identity):
                     continue
                 if not journal_moves.is_replaceable(entry):
@@ -225,6 +225,7 @@ class Journal(JournalView):
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, str]]:
         """Give the connection, and the moment to note; commit in the end, or keep nothing."""
         with self._reading() as connection:
+            self._refuse_if_gone()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection, self._now().isoformat(timespec="microseconds")
@@ -232,6 +233,18 @@ class Journal(JournalView):
             except BaseException:
                 connection.rollback()
                 raise
+
+    def _refuse_if_gone(self) -> None:
+        """Note nothing where nobody will find it: SQLite writes on into a file without a name."""
+        try:
+            is_here = os.path.samestat(self._file, self.path.stat())
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise JournalError(
+                f"the journal {self.path} was moved, removed or replaced while it was in use. Put "
+                "it back, then run again; without it, what was ordered would be ordered anew.",
+            )
 
 
 def _complain(complaints: Sequence[JournalError | None]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lipsync_async.errors import JournalError
@@ -55,7 +56,7 @@ class JournalLock:
         """
         path = journal.with_name(f"{journal.name}.lock")
         try:
-            self._file = path.open("a+b")
+            self._file = path.open("a+b", buffering=0)
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             message = f"{journal} cannot be made ({error}). Give a path in a folder that exists."
             raise JournalError(message) from error
@@ -65,9 +66,9 @@ class JournalLock:
             owner = _owner(self._file)
             self._file.close()
             raise JournalError(refusal(journal, error, owner)) from error
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()).encode("ascii"))
-        self._file.flush()
+        with suppress(OSError):  # a full disk: the lock holds, and others see no number
+            self._file.truncate(0)
+            self._file.write(str(os.getpid()).encode("ascii"))
 
     def release(self) -> None:
         """Let others own the journal; harmless when repeated."""

@@ -15,6 +15,7 @@ API key was revoked meanwhile, say) tells nothing about the first.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from contextlib import suppress
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 from lipsync_async._fleet.fingerprint import difference, identify
 from lipsync_async._fleet.journal_entry import JobState, state_of
 from lipsync_async._fleet.journal_rows import find, find_fingerprint
+from lipsync_async._rules.caller import log
 from lipsync_async._words import Status
 from lipsync_async.errors import (
     GenerationFailedError,
@@ -75,6 +77,23 @@ WHERE position = :position
 def is_same(entry: JournalEntry, identity: Identity) -> bool:
     """Tell whether a request is the one that an entry is about."""
     return entry.fingerprint == identity.fingerprint
+
+
+def identity_of(entry: JournalEntry, request: GenerationRequest) -> Identity:
+    """Return what a request is beside its entry: once a job is there, its files may change."""
+    identity = identify(request, recorded=entry.request_json)
+    if is_same(entry, identity) or not entry.state.has_job:
+        return identity
+    sent = identify(request, recorded=entry.request_json, was_sent=True)
+    if not is_same(entry, sent):
+        return identity
+    change = difference(entry.request_json, identity.document)
+    log(
+        logging.WARNING,
+        f"request {entry.position}: {change}; generation {entry.generation_id} is of what was "
+        "sent. To order it anew, begin a new journal.",
+    )
+    return sent
 
 
 def is_replaceable(entry: JournalEntry) -> bool:

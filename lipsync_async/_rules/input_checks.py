@@ -6,16 +6,18 @@ How inputs go together is judged in `combination_checks`. Sources: contract sect
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from lipsync_async._rules.checks import (
     Check,
     fields_of,
     http_url,
     instance_of,
+    items_of,
     list_of,
     name,
     number,
@@ -51,23 +53,36 @@ def input_item(path: str, value: object) -> Iterator[str]:
 
 
 def local_file(path: str, value: object) -> Iterator[str]:
-    """Ask for bytes, or the path of a regular file, that fit into one upload."""
+    """Ask for bytes that fit into one upload, or a path, wherever that leads."""
     if isinstance(value, bytes):
         yield from _size_problems(path, len(value))
-    elif isinstance(value, str | PathLike):
-        yield from _path_problems(path, value)
-    else:
+    elif not _is_path(value):
         yield wrong(path, "a path or bytes", value)
 
 
-def _path_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
+def disk_problems(inputs: object) -> Iterator[str]:
+    """Ask for regular files, that fit into one upload, behind the paths of a request's `input`.
+
+    The one look at the disk of all rules: a bad path is best known before sending.
+    """
+    for position, item in enumerate(items_of(inputs)):
+        file = getattr(item, "file", None) if isinstance(item, Video | Image | Audio) else None
+        if _is_path(file):
+            yield from _file_problems(f"input[{position}].file", file)
+
+
+def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
     try:
-        # The one look at the disk of all rules: a bad path is best known before sending.
+        return isinstance(value, str | PathLike) and b"\0" not in os.fsencode(Path(value))
+    except (TypeError, ValueError):  # a path of bytes, or of what no system can name
+        return False
+
+
+def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
+    try:
         status = Path(source).stat()
     except OSError as error:
         yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}"
-    except (TypeError, ValueError):  # a path of bytes, or with a NUL inside
-        yield wrong(path, "a path or bytes", source)
     else:
         if S_ISREG(status.st_mode):
             yield from _size_problems(path, status.st_size)

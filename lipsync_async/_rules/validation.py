@@ -35,7 +35,7 @@ from lipsync_async._rules.checks import (
     wrong,
 )
 from lipsync_async._rules.combination_checks import combination_problems
-from lipsync_async._rules.input_checks import input_item
+from lipsync_async._rules.input_checks import disk_problems, input_item
 from lipsync_async._rules.option_checks import options
 from lipsync_async._rules.option_support import ignored_parts
 from lipsync_async._rules.segment_checks import segment_list
@@ -66,13 +66,23 @@ def request_problems(request: object) -> list[str]:
         request: The request; anything is survived.
 
     Returns:
-        The problems in the order of the request's fields, then those between fields;
-        empty for a request that may be sent.
+        The problems in the order of the request's fields, then those between fields, then
+        those of files; empty for a request that may be sent.
 
     """
+    return [*form_problems(request), *file_problems(request)]
+
+
+def form_problems(request: object) -> list[str]:
+    """Return the problems that a request has wherever it is sent from: no file is looked up."""
     if not isinstance(request, GenerationRequest):
         return [wrong("request", "GenerationRequest", request)]
     return [*fields_of("", request, _REQUEST_FIELDS), *combination_problems(request)]
+
+
+def file_problems(request: object) -> list[str]:
+    """Return what is wrong with a request's local files at this moment."""
+    return list(disk_problems(request.input)) if isinstance(request, GenerationRequest) else []
 
 
 def request_warnings(request: object) -> list[str]:

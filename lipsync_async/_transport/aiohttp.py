@@ -97,8 +97,8 @@ class AiohttpTransport:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Pause the calling task."""
-        await anyio.sleep(seconds)
+        """Pause the calling task; for no time if the moment that is waited for has passed."""
+        await anyio.sleep(max(seconds, 0.0))
 
     async def send(self, request: Request, *, timeout: float | None) -> Response:
         """Send one request, once, and return the whole answer.

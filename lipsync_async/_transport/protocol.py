@@ -41,7 +41,10 @@ class Transport(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Pause the calling task."""
+        """Pause the calling task; for no time if `seconds` is negative.
+
+        Time goes on between a look at the clock and the pause until a moment.
+        """
         ...
 
     async def send(self, request: Request, *, timeout: float | None) -> Response:

@@ -153,6 +153,13 @@ async def test_waiting_for_a_place_costs_no_timeout(monkeypatch: pytest.MonkeyPa
     assert found == [200] * 12
 
 
+async def test_a_moment_that_has_passed_is_waited_for_no_longer() -> None:
+    """On a busy machine it passes between the look at the clock and the pause."""
+    transport = AiohttpTransport()
+    await transport.sleep(-1.0)
+    await transport.aclose()
+
+
 async def test_form_on_the_wire() -> None:
     """A form's names, types and bytes arrive as given, names with spaces readable."""
     form = (

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async._part_file import PartFile
+from lipsync_async._part_file import Leftovers, PartFile
 
 pytestmark = pytest.mark.anyio
+
+
+def list_of(folder: Path) -> list[Path]:
+    """Return what is in a folder."""
+    return [*folder.iterdir()]
 
 
 async def test_cancelled_while_the_disk_is_slow(tmp_path: Path) -> None:
@@ -34,6 +39,23 @@ async def test_a_name_taken_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     paths = [await first.finish(), await second.finish()]
     assert [path.name for path in paths] == ["v.mp4", "v-2.mp4"]
     assert [path.read_bytes() for path in paths] == [b"1", b"2"]
+
+
+async def test_leftovers_of_the_killed(tmp_path: Path) -> None:
+    """What was begun for a target is cleared away, and nothing else; one look finds all."""
+    long_name = f"{'take' * 40}-{{}}.mp4"
+    names = ["v.mp4", "w.mp4", long_name.format("id-1"), long_name.format("id-2")]
+    for name in [*names, *names]:
+        killed = PartFile()
+        await killed.open(tmp_path / name, name="", distinct="id")
+        killed._file.close()  # type: ignore[union-attr]  # noqa: SLF001 - as its process would
+    (tmp_path / "v.mp4.mine.part").touch()
+    left = Leftovers(tmp_path)
+    for name in names[::2]:
+        await left.clear(tmp_path / name)
+    beginnings = sorted(path.name.rpartition(".mp4.")[0][-4:] for path in list_of(tmp_path))
+    assert beginnings == ["id-2", "id-2", "v", "w", "w"]
+    await Leftovers(tmp_path / "nowhere").clear(tmp_path / "nowhere" / "v.mp4")
 
 
 async def test_given_up_before_it_was_opened(tmp_path: Path) -> None:
