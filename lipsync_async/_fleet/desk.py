@@ -31,10 +31,7 @@ _NO_PATIENCE = 1e-6
 
 
 class Customer(Protocol):
-    """Say what a desk needs to know, and to whom it tells what has come of an order."""
-
-    def has_room(self) -> bool:
-        """Tell whether there is room for what one more job would bring."""
+    """Say to whom a desk tells what has come of an order."""
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Take the job that the service has made of an order."""
@@ -118,18 +115,13 @@ class Desk:
         self._nap.cancel()
 
     def _may_start(self) -> bool:
-        return (
-            self._creates < _MOST_CREATES
-            and self._customer.has_room()
-            and self._slots.may_start(self._exchange.transport.now())
-        )
+        now = self._exchange.transport.now()
+        return self._creates < _MOST_CREATES and self._slots.may_start(now)
 
     async def _rest(self) -> None:
         """Do nothing until something has changed, or until there may be a slot all the same."""
         now = self._exchange.transport.now()
-        waits_for_a_slot = (
-            self._line and self._creates < _MOST_CREATES and self._customer.has_room()
-        )
+        waits_for_a_slot = self._line and self._creates < _MOST_CREATES
         until = self._slots.next_try(now) if waits_for_a_slot else None
         with anyio.CancelScope() as self._nap:
             if until is None:

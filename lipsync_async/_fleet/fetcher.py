@@ -46,14 +46,17 @@ class Fetcher:
         """Whether so many wait that it is time to let them catch up."""
         return self._waiting >= _MOST_WAITING
 
+    def expect(self) -> None:
+        """Count a result that is about to be fetched: its task may take a while to begin."""
+        self._waiting += 1
+
     async def fetch(self, request: GenerationRequest, done: Generation) -> Path:
-        """Save a COMPLETED job's result.
+        """Save the result of a COMPLETED job that was expected.
 
         The name depends on request and job alone, so that what a crash has left half done
         is fetched over.
         """
         name = f"{(request.output_file_name or 'generation')[:_LONGEST_NAME]}-{done.id}.mp4"
-        self._waiting += 1
         try:
             async with self._places:
                 return await _download.save(

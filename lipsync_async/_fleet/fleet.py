@@ -14,6 +14,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._fleet.desk import Desk
@@ -109,7 +110,10 @@ class Fleet:
     @property
     def total(self) -> int | None:
         """Requests in all; `None`: not known before the input has ended."""
-        return self._length if self._is_taking_in else self._begun
+        if not self._is_taking_in:
+            return self._begun
+        # An input may grow while it is taken.
+        return None if self._length is None else max(self._length, self._begun)
 
     async def run(
         self,
@@ -137,13 +141,8 @@ class Fleet:
             raise self._mishap
 
     def refresh(self) -> None:
-        """Look again for room: an outcome was taken."""
-        self._desk.refresh()
+        """Look again for room: an outcome was taken, or a result fetched."""
         self._bell.ring()
-
-    def has_room(self) -> bool:
-        """Tell whether there is room for what one more job would bring."""
-        return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has made of an order."""
@@ -164,13 +163,19 @@ class Fleet:
             with self._intake:
                 async with aclosing(entrants(requests, self._scribe)) as entering:
                     async for entrant in entering:
-                        while not self.has_room():
+                        # An input need not wait for anything, and it may be endless.
+                        await checkpoint_if_cancelled()
+                        while not self._has_room():
                             await self._bell.heard()
                         await self._begin(entrant, tasks)
         except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
             self._halt(error)
         self._is_taking_in = False
         self._bell.ring()
+
+    def _has_room(self) -> bool:
+        """Tell whether there is room for what one more request would bring."""
+        return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
 
     async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
         """Let a request go on from where an earlier run, if any, has left it."""
@@ -180,7 +185,7 @@ class Fleet:
         if generation is not None:
             job.key = generation.idempotency_key
         if entrant.problems:
-            self.tell(job, InvalidRequestError(entrant.problems))
+            self._deliver(job, error=InvalidRequestError(entrant.problems))
         elif entry is None or generation is None:
             await self._desk.place(job, tasks)
         elif generation.is_terminal:
@@ -245,6 +250,7 @@ class Fleet:
         """Bring an ended job to its outcome: its error, or its result."""
         error = bad_end(ended)
         if error is None and path is None and self._fetcher is not None:
+            self._fetcher.expect()
             tasks.start_soon(self._fetch, self._fetcher, job, ended)
         else:
             self._deliver(job, generation=ended, error=error, path=path, resumed=resumed)

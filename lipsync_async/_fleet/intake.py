@@ -6,7 +6,8 @@ few are taken ahead, because it answers for a hundred as fast as for one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -55,18 +56,34 @@ async def entrants(
         InvalidRequestError: The journal is about another input.
 
     """
-    ahead = 1 if isinstance(requests, AsyncIterable) else _AHEAD
-    stretch: list[GenerationRequest] = []
+    is_ready = scribe.has_journal and not isinstance(requests, AsyncIterable)
     start = 0
-    async for request in _each(requests):
-        stretch.append(request)
-        if len(stretch) >= ahead:
+    async with aclosing(_stretches(requests, _AHEAD if is_ready else 1)) as stretches:
+        async for stretch in stretches:
             for entrant in _known(stretch, start, scribe):
                 yield entrant
             start += len(stretch)
-            stretch = []
-    for entrant in _known(stretch, start, scribe):
-        yield entrant
+
+
+async def _stretches(
+    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
+    longest: int,
+) -> AsyncGenerator[list[GenerationRequest], None]:
+    """Yield the input piece by piece; what it raises comes after all that it gave."""
+    stretch: list[GenerationRequest] = []
+    mishap: Exception | None = None
+    async with aclosing(_each(requests)) as each:
+        try:
+            async for request in each:
+                stretch.append(request)
+                if len(stretch) >= longest:
+                    yield stretch
+                    stretch = []
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            mishap = error
+    yield stretch
+    if mishap is not None:
+        raise mishap
 
 
 def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> list[Entrant]:
@@ -88,7 +105,7 @@ def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> lis
 
 async def _each(
     requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-) -> AsyncIterator[GenerationRequest]:
+) -> AsyncGenerator[GenerationRequest, None]:
     if isinstance(requests, AsyncIterable):
         async for request in requests:
             yield request
