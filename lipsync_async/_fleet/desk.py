@@ -37,7 +37,7 @@ class Customer(Protocol):
         """Take the job that the service has made of an order."""
 
     def tell(self, job: Job, news: LipsyncError) -> None:
-        """Hear why, as far as is known, no job was made of an order."""
+        """Hear why, as far as is known, no job was made of an order; release it soon."""
 
     def drop(self, job: Job) -> None:
         """Take an order back that was not placed, because nothing more is to be begun."""
@@ -143,7 +143,7 @@ class Desk:
         except LipsyncError as error:
             if job.key is not None and not error.may_have_worked:
                 self._guard.take_back(job)
-            self.release(job)
+            # Its slot is free when the conclusion is drawn, which may be to begin nothing more.
             self._customer.tell(job, error)
         except BaseException:
             self.release(job)

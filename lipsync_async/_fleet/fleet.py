@@ -302,6 +302,8 @@ class Fleet:
 
     def _leave(self) -> None:
         """Leave what still runs, without a word lost about where it can be found."""
+        for job, _ in self._news:
+            self._desk.release(job)
         jobs = self._roster.jobs()
         for job in jobs:
             self._end(job)

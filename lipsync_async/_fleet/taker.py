@@ -63,8 +63,6 @@ class Taker(AsyncIterator[Outcome]):
     async def _tell(self) -> None:
         if self._on_progress is not None:
             fleet = self._fleet
-            told = self._on_progress(
-                self._meter.progress(running=fleet.running, total=fleet.total)
-            )
+            told = self._on_progress(self._meter.progress(running=fleet.running, total=fleet.total))
             if isawaitable(told):
                 await told

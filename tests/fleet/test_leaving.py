@@ -62,7 +62,7 @@ async def test_an_exception_comes_out_as_it_is(kind: type[BaseException]) -> Non
 async def test_asking_beyond_the_end() -> None:
     """`anext` after the last outcome raises what iterators raise, out of the block as well."""
     async with opened() as (client, _, _):
-        with pytest.raises(StopAsyncIteration):
+        with pytest.raises(StopAsyncIteration):  # noqa: PT012 - the block is what is tested
             async with client.generations.run_many(requests(1)) as outcomes:
                 for _ in range(2):
                     await anext(outcomes)
@@ -112,8 +112,12 @@ async def test_its_task_is_cancelled() -> None:
     """A cancelled task ends as cancelled, in the middle of creates, looks and outcomes."""
     async with opened(slots(5), progression="manual") as (client, sandbox, _):
         for many in (1, 3, 5):
+
+            def are_active(many: int = many) -> bool:
+                return sandbox.jobs.active >= many
+
             await cancel_when(
-                lambda many=many: sandbox.jobs.active >= many,
+                are_active,
                 lambda: client.generations.run_all(requests(20)),
             )
             assert held(client) == []
@@ -214,12 +218,14 @@ async def test_a_callback_that_is_cancelled() -> None:
         if progress.done == 1:
             await anyio.sleep_forever()
 
-    async with opened() as (client, _, clock):
-        async with client.generations.run_many(requests(3), on_progress=dawdle) as outcomes:
-            with anyio.CancelScope() as scope:
-                clock.call_later(60, scope.cancel)
-                await anext(outcomes)
-            found = [each.index async for each in outcomes]
+    async with (
+        opened() as (client, _, clock),
+        client.generations.run_many(requests(3), on_progress=dawdle) as outcomes,
+    ):
+        with anyio.CancelScope() as scope:
+            clock.call_later(60, scope.cancel)
+            await anext(outcomes)
+        found = [each.index async for each in outcomes]
     assert sorted(found) == [0, 1, 2]
 
 
@@ -232,13 +238,13 @@ async def test_several_takers() -> None:
             await anyio.lowlevel.checkpoint()
             found.append((name, each.index))
 
-    async with opened(slots(3)) as (client, _, _):
-        async with (
-            client.generations.run_many(requests(30)) as outcomes,
-            anyio.create_task_group() as tasks,
-        ):
-            for name in ("a", "b", "c"):
-                tasks.start_soon(work, name, outcomes)
+    async with (
+        opened(slots(3)) as (client, _, _),
+        client.generations.run_many(requests(30)) as outcomes,
+        anyio.create_task_group() as tasks,
+    ):
+        for name in ("a", "b", "c"):
+            tasks.start_soon(work, name, outcomes)
     assert sorted(index for _, index in found) == list(range(30))
     assert {name for name, _ in found} == {"a", "b", "c"}
 
@@ -262,12 +268,14 @@ async def test_a_callback_that_raises_once() -> None:
         if progress.done == 2:
             raise LookupError("no display")
 
-    async with opened(slots(1)) as (client, _, _):
-        async with client.generations.run_many(requests(4), on_progress=note) as outcomes:
-            first = await anext(outcomes)
-            with pytest.raises(LookupError):
-                await anext(outcomes)
-            rest = [each.index async for each in outcomes]
+    async with (
+        opened(slots(1)) as (client, _, _),
+        client.generations.run_many(requests(4), on_progress=note) as outcomes,
+    ):
+        first = await anext(outcomes)
+        with pytest.raises(LookupError):
+            await anext(outcomes)
+        rest = [each.index async for each in outcomes]
     assert told == [1, 2, 3, 4]
     assert first.index == 0
     assert rest == [1, 2, 3]
