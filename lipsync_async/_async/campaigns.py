@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager
-from inspect import isawaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
 from lipsync_async._fleet.meter import Meter
+from lipsync_async._fleet.taker import Taker
 from lipsync_async._rules.campaign_checks import campaign_problems
 from lipsync_async._rules.spending import Spending
 
 if TYPE_CHECKING:
     import os
     from collections.abc import (
-        AsyncGenerator,
         AsyncIterable,
         AsyncIterator,
         Awaitable,
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._fleet.berths import Berths
-    from lipsync_async._fleet.fleet import Fleet
     from lipsync_async._fleet.outcomes import Outcome, Progress
-    from lipsync_async._fleet.outlet import Outlet
     from lipsync_async._loops import PerLoop
     from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._watch.poller import Poller
@@ -128,8 +125,10 @@ class AsyncCampaigns(AsyncResource):
         )
         async with running as (fleet, outlet):
             meter = Meter(self._exchange.transport.now)
-            async with aclosing(_outcomes(fleet, outlet, meter, on_progress)) as outcomes:
-                yield outcomes
+            try:
+                yield Taker(fleet, outlet, meter, on_progress)
+            finally:
+                outlet.close()  # who asks later is not to wait for ever
 
     async def run_all(
         self,
@@ -180,19 +179,3 @@ class AsyncCampaigns(AsyncResource):
             on_progress=on_progress,
         ) as outcomes:
             return [outcome async for outcome in outcomes]
-
-
-async def _outcomes(
-    fleet: Fleet,
-    outlet: Outlet,
-    meter: Meter,
-    on_progress: OnProgress | None,
-) -> AsyncGenerator[Outcome, None]:
-    while (outcome := await outlet.take()) is not None:
-        fleet.refresh()
-        meter.count(outcome)
-        if on_progress is not None:
-            told = on_progress(meter.progress(running=fleet.running, total=fleet.total))
-            if isawaitable(told):
-                await told
-        yield outcome

@@ -28,16 +28,13 @@ _NO_PATIENCE = 1e-6
 
 
 class Customer(Protocol):
-    """Say what a desk needs to know, and to whom it tells what has come of an order."""
-
-    def has_room(self) -> bool:
-        """Tell whether there is room for what one more job would bring."""
+    """Say to whom a desk tells what has come of an order."""
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Take the job that the service has made of an order."""
 
     def tell(self, job: Job, news: LipsyncError) -> None:
-        """Hear why, as far as is known, no job was made of an order."""
+        """Hear why, as far as is known, no job was made of an order; release it soon."""
 
     def drop(self, job: Job) -> None:
         """Take an order back that was not placed, because nothing more is to be begun."""
@@ -118,16 +115,14 @@ class Desk:
         self._nap.cancel()
 
     def _may_start(self) -> bool:
-        return self._could_start() and self._slots.may_start(self._exchange.transport.now())
-
-    def _could_start(self) -> bool:
-        """Tell whether a create may be sent if there is a slot."""
-        return self._creates < self._berths.creates_at_once and self._customer.has_room()
+        now = self._exchange.transport.now()
+        return self._creates < self._berths.creates_at_once and self._slots.may_start(now)
 
     async def _rest(self) -> None:
         """Do nothing until something has changed, or until there may be a slot all the same."""
         now = self._exchange.transport.now()
-        until = self._slots.next_try(now) if self._line and self._could_start() else None
+        waits_for_a_slot = self._line and self._creates < self._berths.creates_at_once
+        until = self._slots.next_try(now) if waits_for_a_slot else None
         with anyio.CancelScope() as self._nap:
             if until is None:
                 await anyio.sleep_forever()
@@ -148,7 +143,7 @@ class Desk:
         except LipsyncError as error:
             if job.key is not None and not error.may_have_worked:
                 self._guard.take_back(job)
-            self.release(job)
+            # Its slot is free when the conclusion is drawn, which may be to begin nothing more.
             self._customer.tell(job, error)
         except BaseException:
             self.release(job)

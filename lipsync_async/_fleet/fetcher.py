@@ -49,11 +49,11 @@ class Fetcher:
         return self._waiting >= _MOST_WAITING
 
     def expect(self) -> None:
-        """Count a result that is about to be fetched."""
+        """Count a result that is about to be fetched: its task may take a while to begin."""
         self._waiting += 1
 
     async def fetch(self, request: GenerationRequest, done: Generation) -> Path:
-        """Save a COMPLETED job's result; expect it first.
+        """Save the result of a COMPLETED job that was expected.
 
         The name depends on request and job alone, so that what a crash has left half done
         is cleared away and fetched over.

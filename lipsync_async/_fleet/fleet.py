@@ -14,11 +14,12 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._fleet.desk import Desk
 from lipsync_async._fleet.intake import Entrant, entrants
-from lipsync_async._fleet.job import Job, News
+from lipsync_async._fleet.job import FOR_ALL, Job, News
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
 from lipsync_async._rules.caller import log
@@ -26,14 +27,9 @@ from lipsync_async._values.models import Generation
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
 from lipsync_async.errors import (
-    AuthenticationError,
-    ConcurrencyLimitError,
-    ConfigurationError,
     InvalidRequestError,
     JournalError,
     LipsyncError,
-    PaymentRequiredError,
-    SpendingLimitError,
 )
 
 if TYPE_CHECKING:
@@ -50,17 +46,6 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.scribe import Scribe
     from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._watch.poller import Poller
-
-
-# What every later request would meet as well. A lack of slots ends a request only after an
-# hour in which others have had them all.
-_FOR_ALL = (
-    AuthenticationError,
-    ConcurrencyLimitError,
-    ConfigurationError,
-    PaymentRequiredError,
-    SpendingLimitError,
-)
 
 
 class Fleet:
@@ -118,7 +103,10 @@ class Fleet:
     @property
     def total(self) -> int | None:
         """Requests in all; `None`: not known before the input has ended."""
-        return self._length if self._is_taking_in else self._begun
+        if not self._is_taking_in:
+            return self._begun
+        # An input may grow while it is taken.
+        return None if self._length is None else max(self._length, self._begun)
 
     async def run(
         self,
@@ -146,13 +134,8 @@ class Fleet:
             raise self._mishap
 
     def refresh(self) -> None:
-        """Look again for room: an outcome was taken."""
-        self._desk.refresh()
+        """Look again for room: an outcome was taken, or a result fetched."""
         self._bell.ring()
-
-    def has_room(self) -> bool:
-        """Tell whether there is room for what one more job would bring."""
-        return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has made of an order."""
@@ -173,13 +156,19 @@ class Fleet:
             with self._intake:
                 async with aclosing(entrants(requests, self._scribe)) as entering:
                     async for entrant in entering:
-                        while not self.has_room():
+                        # An input need not wait for anything, and it may be endless.
+                        await checkpoint_if_cancelled()
+                        while not self._has_room():
                             await self._bell.heard()
                         await self._begin(entrant, tasks)
         except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
             self._halt(error)
         self._is_taking_in = False
         self._bell.ring()
+
+    def _has_room(self) -> bool:
+        """Tell whether there is room for what one more request would bring."""
+        return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
 
     async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
         """Let a request go on from where an earlier run, if any, has left it."""
@@ -189,7 +178,7 @@ class Fleet:
         if generation is not None:
             job.key = generation.idempotency_key
         if entrant.problems:
-            self.tell(job, InvalidRequestError(entrant.problems))
+            self._deliver(job, error=InvalidRequestError(entrant.problems))
         elif entry is None or generation is None:
             await self._desk.place(job, tasks)
         elif generation.is_terminal:
@@ -283,7 +272,7 @@ class Fleet:
         self._delivered += 1
         if isinstance(error, JournalError):
             self._halt(error)
-        elif isinstance(error, _FOR_ALL) or (error is not None and self._stops_on_error):
+        elif isinstance(error, FOR_ALL) or (error is not None and self._stops_on_error):
             self._halt()
         self._outlet.put(
             Outcome(
@@ -306,6 +295,8 @@ class Fleet:
 
     def _leave(self) -> None:
         """Leave what still runs, without a word lost about where it can be found."""
+        for job, _ in self._news:
+            self._desk.release(job)
         jobs = self._roster.jobs()
         for job in jobs:
             self._end(job)

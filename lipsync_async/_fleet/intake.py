@@ -6,7 +6,7 @@ few are taken ahead, because it answers for a hundred as fast as for one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -59,9 +59,10 @@ async def entrants(
         InvalidRequestError: The journal is about another input.
 
     """
+    is_ready = scribe.has_journal and not isinstance(requests, AsyncIterable)
     start = 0
     warned: set[str] = set()
-    async with aclosing(_stretches(requests)) as stretches:
+    async with aclosing(_stretches(requests, _AHEAD if is_ready else 1)) as stretches:
         async for stretch in stretches:
             await checkpoint()  # nothing else here need ever wait
             for entrant in _known(stretch, start, scribe, warned):
@@ -71,20 +72,23 @@ async def entrants(
 
 async def _stretches(
     requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
+    longest: int,
 ) -> AsyncGenerator[list[GenerationRequest], None]:
-    """Yield the input in pieces; what was taken before it failed still counts."""
-    ahead = 1 if isinstance(requests, AsyncIterable) else _AHEAD
+    """Yield the input piece by piece; what it raises comes after all that it gave."""
     stretch: list[GenerationRequest] = []
-    try:
-        async for request in _each(requests):
-            stretch.append(request)
-            if len(stretch) >= ahead:
-                yield stretch
-                stretch = []
-    except Exception:
-        yield stretch
-        raise
+    mishap: Exception | None = None
+    async with aclosing(_each(requests)) as each:
+        try:
+            async for request in each:
+                stretch.append(request)
+                if len(stretch) >= longest:
+                    yield stretch
+                    stretch = []
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            mishap = error
     yield stretch
+    if mishap is not None:
+        raise mishap
 
 
 def _warn(entering: list[tuple[int, GenerationRequest, list[str]]], warned: set[str]) -> None:
@@ -128,7 +132,7 @@ def _entrant(
 
 async def _each(
     requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-) -> AsyncIterator[GenerationRequest]:
+) -> AsyncGenerator[GenerationRequest, None]:
     if isinstance(requests, AsyncIterable):
         async for request in requests:
             yield request

@@ -12,10 +12,27 @@ from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
 from lipsync_async._watch.poller import Watcher
 from lipsync_async._words import Status
-from lipsync_async.errors import LipsyncError
+from lipsync_async.errors import (
+    AuthenticationError,
+    ConcurrencyLimitError,
+    ConfigurationError,
+    LipsyncError,
+    PaymentRequiredError,
+    SpendingLimitError,
+)
 
 # What is heard of a job: how it is, or why nothing more will be.
 News: TypeAlias = Generation | LipsyncError
+
+# What every later request would meet as well. A lack of slots ends a request only after an
+# hour in which others have had them all.
+FOR_ALL = (
+    AuthenticationError,
+    ConcurrencyLimitError,
+    ConfigurationError,
+    PaymentRequiredError,
+    SpendingLimitError,
+)
 
 
 @attrs.define(slots=True, eq=False)

@@ -106,7 +106,7 @@ async def _run(
 
 
 def _alone(error: Exception) -> Exception:
-    """Return the one error of a task group, without the group."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+    """Return the first error of a task group, without the group: the others came of it."""
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

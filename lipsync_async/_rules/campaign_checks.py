@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
-from os import PathLike
+import os
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lipsync_async._rules.checks import optional, positive, whole_number, wrong
@@ -31,12 +31,8 @@ def campaign_problems(
         requests, Iterable | AsyncIterable
     ):
         problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
-    if not isinstance(journal, str | PathLike | None):
-        problems.append(wrong("journal", "a path", journal))
-    if not isinstance(download_to, str | PathLike | None):
-        problems.append(wrong("download_to", "a path", download_to))
-    elif download_to is not None and _is_no_folder(download_to):
-        problems.append(f"download_to: must be a folder; {str(download_to)!r} is none")
+    problems += optional(_path)("journal", journal)
+    problems += optional(_folder)("download_to", download_to)
     if duration is not None and max_cost is None:
         problems.append("duration: means nothing without max_cost")
     if on_progress is not None and not callable(on_progress):
@@ -44,8 +40,27 @@ def campaign_problems(
     return problems
 
 
-def _is_no_folder(path: str | PathLike[str]) -> bool:
+def _path(name: str, value: object) -> Iterator[str]:
+    """Ask for what can be a file's name."""
     try:
-        return Path(path).exists() and not Path(path).is_dir()
-    except (OSError, ValueError):  # a name that cannot be one
+        path = os.fspath(value)  # type: ignore[call-overload]  # that is the question
+        os.fsencode(path)
+    except (TypeError, ValueError):
+        path = None
+    if not isinstance(path, str) or "\0" in path:
+        yield wrong(name, "a path", value)
+
+
+def _folder(name: str, value: object) -> Iterator[str]:
+    """Ask for a folder, or what can become one."""
+    problems = [*_path(name, value)]
+    yield from problems
+    if not problems and _is_no_folder(Path(value)):  # type: ignore[arg-type]  # it is a path
+        yield f"{name}: must be a folder; {str(value)!r} is none"
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # a name that cannot be one, or nobody may look
         return True

@@ -60,8 +60,10 @@ class Spending:
             return f"max_jobs={self.max_jobs} is reached"
         if self.max_cost is None:
             return None
-        # Asked this way round, a price that is no number does not fit either.
-        if self.is_over or not self.cost + cost <= self.max_cost * (1 + _TOLERANCE):
+        # Asked this way round, a price that is no number does not fit either. A negative one
+        # is no price: it would make room for others.
+        fits = cost >= 0 and self.cost + cost - self.max_cost <= self.max_cost * _TOLERANCE
+        if self.is_over or not fits:
             return (
                 f"max_cost={self.max_cost:g} does not allow it: jobs for {self.cost:.2f} US "
                 f"dollars are ordered, and this one would cost {cost:.2f}"

@@ -14,7 +14,7 @@ from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.client.doors import connect
-from tests.fleet.test_run_many import opened, requests
+from tests.fleet.campaigns import opened, requests
 
 pytestmark = pytest.mark.anyio
 

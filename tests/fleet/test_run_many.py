@@ -1,15 +1,12 @@
 """Many requests at once: full slots, one poller, honest outcomes, nothing lost or doubled."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
 from lipsync_async import (
-    AsyncClient,
     AuthenticationError,
     ConcurrencyLimitError,
     DownloadError,
@@ -26,35 +23,9 @@ from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
 from tests.client.doors import INPUTS, connect
+from tests.fleet.campaigns import names, opened, refusals, requests, slots
 
 pytestmark = pytest.mark.anyio
-
-FREE = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=10_000)
-
-
-def requests(many: int) -> Iterator[GenerationRequest]:
-    """Yield so many requests that differ in the name of their result."""
-    for number in range(many):
-        yield GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=f"take-{number}")
-
-
-@asynccontextmanager
-async def opened(
-    limits: Limits = FREE, **settings: Any
-) -> AsyncIterator[tuple[AsyncClient, Sandbox, VirtualClock]]:
-    """Run a sandbox in memory, and a client with a user's own patience."""
-    clock = VirtualClock()
-    usual: dict[str, Any] = {"render": False, "progression": "time(10)", "clock": clock}
-    async with (
-        Sandbox(**usual | settings) as sandbox,
-        connect(sandbox, limits=limits) as client,
-    ):
-        yield client, sandbox, clock
-
-
-def names(outcomes: list[Outcome]) -> list[str | None]:
-    """Return the names of the results."""
-    return [outcome.request.output_file_name for outcome in outcomes]
 
 
 async def test_outcomes_come_as_they_end() -> None:
@@ -114,15 +85,11 @@ async def test_bad_requests_stop_nobody() -> None:
 @pytest.mark.parametrize("is_known", [True, False])
 async def test_slots_stay_full(concurrency: int, is_known: bool) -> None:  # noqa: FBT001
     """The plan's slots are refilled as jobs end, whether their number is known or learnt."""
-    limits = Limits(
-        creates_per_minute=None,
-        requests_per_minute=None,
-        concurrent_generations=concurrency if is_known else None,
-    )
+    limits = slots(concurrency if is_known else None)
     async with opened(limits, concurrency=concurrency) as (client, sandbox, clock):
         found = await client.generations.run_all(requests(60))
         assert all(outcome.is_success for outcome in found)
-        refused = sum(entry.status == 429 for entry in sandbox.requests)
+        refused = refusals(sandbox)
         assert refused == 0 if is_known else refused <= 60
         perfect = 60 / concurrency * 10
         assert clock.now() <= perfect + 60 / concurrency * 1.1 + 30
@@ -141,7 +108,7 @@ async def test_somebody_else_has_half_of_the_slots() -> None:
             sandbox.jobs.move(job.id, "PROCESSING")
         found = await client.generations.run_all(requests(30))
         assert all(outcome.is_success for outcome in found)
-        assert sum(entry.status == 429 for entry in sandbox.requests) <= 30
+        assert refusals(sandbox) <= 30
 
 
 async def test_within_the_plan() -> None:
@@ -149,7 +116,7 @@ async def test_within_the_plan() -> None:
     async with opened(Limits(concurrent_generations=15), plan="scale") as (client, sandbox, _):
         found = await client.generations.run_all(requests(100))
         assert all(outcome.is_success for outcome in found)
-        assert sum(entry.status == 429 for entry in sandbox.requests) == 0
+        assert refusals(sandbox) == 0
 
 
 async def test_input_is_taken_as_needed() -> None:
@@ -172,8 +139,7 @@ async def test_input_is_taken_as_needed() -> None:
 
 async def test_a_slow_taker_holds_the_fleet_back() -> None:
     """Outcomes that nobody takes do not pile up without end."""
-    limits = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=100)
-    async with opened(limits, progression="immediate") as (client, sandbox, _):
+    async with opened(slots(100), progression="immediate") as (client, sandbox, _):
         async with client.generations.run_many(requests(5000)) as outcomes:
             first = await anext(outcomes)
             for _ in range(20_000):

@@ -1,0 +1,68 @@
+"""Gives outcomes to whoever asks for them, and tells how far all are with each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from inspect import isawaitable
+from typing import TYPE_CHECKING
+
+from lipsync_async._fleet.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lipsync_async._fleet.fleet import Fleet
+    from lipsync_async._fleet.meter import Meter
+    from lipsync_async._fleet.outcomes import Progress
+    from lipsync_async._fleet.outlet import Outlet
+
+
+class Taker(AsyncIterator[Outcome]):
+    """Iterate over the outcomes of a fleet.
+
+    This is no generator, because one that is interrupted is at its end for ever: here a
+    step that is cancelled, or whose callback raises, loses nothing.
+
+    Args:
+        fleet: What they come from.
+        outlet: Where they come out.
+        meter: Counts them.
+        on_progress: Called, and awaited if need be, with each.
+
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        outlet: Outlet,
+        meter: Meter,
+        on_progress: Callable[[Progress], Awaitable[None] | None] | None,
+    ) -> None:
+        self._fleet = fleet
+        self._outlet = outlet
+        self._meter = meter
+        self._on_progress = on_progress
+        self._kept: deque[Outcome] = deque()
+
+    async def __anext__(self) -> Outcome:
+        if self._kept:
+            return self._kept.popleft()
+        outcome = await self._outlet.take()
+        if outcome is None:
+            raise StopAsyncIteration
+        self._fleet.refresh()
+        self._meter.count(outcome)
+        try:
+            await self._tell()
+        except BaseException:
+            self._kept.append(outcome)
+            raise
+        return outcome
+
+    async def _tell(self) -> None:
+        if self._on_progress is not None:
+            fleet = self._fleet
+            told = self._on_progress(self._meter.progress(running=fleet.running, total=fleet.total))
+            if isawaitable(told):
+                await told

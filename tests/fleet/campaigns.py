@@ -1,0 +1,53 @@
+"""A sandbox in memory and a client for runs of many requests, in virtual time."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from tests.client.doors import INPUTS, connect
+
+FREE = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=10_000)
+
+
+def slots(limit: int | None) -> Limits:
+    """Return limits of nothing but the generations at once."""
+    return Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=limit)
+
+
+def requests(many: int) -> Iterator[GenerationRequest]:
+    """Yield so many requests that differ in the name of their result."""
+    for number in range(many):
+        yield GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=f"take-{number}")
+
+
+@asynccontextmanager
+async def opened(
+    limits: Limits = FREE, **settings: Any
+) -> AsyncIterator[tuple[AsyncClient, Sandbox, VirtualClock]]:
+    """Run a sandbox in memory, and a client with a user's own patience."""
+    clock = VirtualClock()
+    usual: dict[str, Any] = {"render": False, "progression": "time(10)", "clock": clock}
+    async with (
+        Sandbox(**usual | settings) as sandbox,
+        connect(sandbox, limits=limits) as client,
+    ):
+        yield client, sandbox, clock
+
+
+def names(outcomes: Iterable[Outcome]) -> list[str | None]:
+    """Return the names of the results."""
+    return [outcome.request.output_file_name for outcome in outcomes]
+
+
+def made(sandbox: Sandbox) -> Counter[str]:
+    """Return how many jobs were made of each name."""
+    return Counter(str(job.order.get("outputFileName")) for job in sandbox.jobs)
+
+
+def refusals(sandbox: Sandbox) -> int:
+    """Return how often the account's limits were exceeded."""
+    return sum(entry.status == 429 for entry in sandbox.requests)

@@ -1,0 +1,158 @@
+"""What is written together, and who learns of it."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+import pytest
+
+from lipsync_async import JournalError, LipsyncError
+from lipsync_async._fleet.job import Job
+from lipsync_async._fleet.journal import Journal
+from lipsync_async._fleet.scribe import Scribe
+from tests.fleet.jobs import job, request
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """Open a journal."""
+    with Journal.open(tmp_path / "journal.sqlite") as opened:
+        yield opened
+
+
+def commits(journal: Journal, statements: list[str]) -> None:
+    """Note each commit."""
+    journal._connection.set_trace_callback(statements.append)  # noqa: SLF001
+
+
+async def at_once(*calls: Callable[[], Awaitable[object]]) -> list[object]:
+    """Make calls in one turn of the loop; return what came of each, errors included."""
+    found: list[object] = [None] * len(calls)
+
+    async def make(place: int, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            found[place] = await call()
+        except LipsyncError as error:
+            found[place] = error
+
+    async with anyio.create_task_group() as tasks:
+        for place, call in enumerate(calls):
+            tasks.start_soon(make, place, call)
+    return found
+
+
+async def test_those_of_one_turn_share_a_transaction(journal: Journal) -> None:
+    """Twenty intents cost one commit, each gets its own key, and all are in the journal."""
+    scribe, statements = Scribe(journal), list[str]()
+    commits(journal, statements)
+    keys = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(20)))
+    assert sum(text.upper().startswith("COMMIT") for text in statements) == 1
+    assert len(set(keys)) == 20
+    entries = [journal.entry(index) for index in range(20)]
+    assert [entry and entry.idempotency_key for entry in entries] == keys
+
+
+async def test_one_after_another_is_written_one_by_one(journal: Journal) -> None:
+    """Nobody goes on before his own record is on the disk."""
+    scribe, statements = Scribe(journal), list[str]()
+    commits(journal, statements)
+    for index in range(3):
+        key = await scribe.intend(index, request(index))
+        entry = journal.entry(index)
+        assert entry is not None
+        assert entry.idempotency_key == key
+    assert sum(text.upper().startswith("COMMIT") for text in statements) == 3
+
+
+async def test_an_error_reaches_everybody_on_the_page(journal: Journal) -> None:
+    """Whose record was not written must not believe that it was."""
+    scribe = Scribe(journal)
+    journal.close()
+    found = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
+    assert [type(each) for each in found] == [JournalError] * 3
+
+
+async def test_the_others_do_not_depend_on_the_first(journal: Journal) -> None:
+    """He who writes for all may be cancelled: it is written all the same."""
+    scribe = Scribe(journal)
+    keys: list[str] = []
+
+    async def intend(index: int) -> None:
+        keys.append(await scribe.intend(index, request(index)))
+
+    async def be_cancelled() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await intend(0)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(be_cancelled)
+        tasks.start_soon(intend, 1)
+        tasks.start_soon(intend, 2)
+    assert len(keys) == 2
+    assert all(journal.entry(index) is not None for index in range(3))
+    await intend(3)
+    assert len(keys) == 3
+
+
+async def test_who_is_cancelled_while_another_writes(journal: Journal) -> None:
+    """A reader of the page may leave it; what he had put on it is written."""
+    scribe = Scribe(journal)
+
+    async def leave() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await scribe.intend(1, request(1))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(scribe.intend, 0, request(0))
+        tasks.start_soon(leave)
+    assert all(journal.entry(index) is not None for index in range(2))
+
+
+async def test_downloads_are_kept_together(journal: Journal) -> None:
+    """Where results are is written like intents are."""
+    scribe = Scribe(journal)
+    await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
+    scribe.note([(Job(index, request(index)), job(f"job-{index}")) for index in range(3)])
+    done = [job(f"job-{index}", "COMPLETED") for index in range(3)]
+    scribe.note([(Job(index, request(index)), each) for index, each in enumerate(done)])
+    statements: list[str] = []
+    commits(journal, statements)
+    await at_once(*(partial(scribe.keep, index, Path(f"{index}.mp4")) for index in range(3)))
+    assert sum(text.upper().startswith("COMMIT") for text in statements) == 1
+    entries = [journal.entry(index) for index in range(3)]
+    assert [entry and entry.download_path and entry.download_path.name for entry in entries] == [
+        "0.mp4",
+        "1.mp4",
+        "2.mp4",
+    ]
+
+
+async def test_without_a_journal() -> None:
+    """Keys are minted, nothing is known of the past, and nothing is written anywhere."""
+    scribe = Scribe(None)
+    keys = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
+    assert len({UUID(str(key)) for key in keys}) == 3
+    assert await at_once(partial(scribe.keep, 0, Path("0.mp4"))) == [None]
+    scribe.note([(Job(0, request(0)), job("job-0"))])
+    assert scribe.known([request(0), request(1)], 0) == [None, None]
+    assert not scribe.has_journal
+
+
+async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
+    """A request that was refused before its intent was noted can be corrected in the input."""
+    scribe = Scribe(journal)
+    refused, sent = Job(0, request(0)), Job(1, request(1))
+    sent.key = await scribe.intend(1, request(1))
+    scribe.note([(refused, LipsyncError("too dear")), (sent, LipsyncError("refused"))])
+    assert scribe.has_journal
+    assert journal.entry(0) is None
+    entry = journal.entry(1)
+    assert entry is not None
+    assert entry.error_message == "refused"
+    assert [each is None for each in scribe.known([request(0), request(1)], 0)] == [True, False]

@@ -1,0 +1,229 @@
+"""What makes a run begin nothing more, and what becomes of all that is under way then."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from lipsync_async import (
+    AuthenticationError,
+    GenerationFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    JournalError,
+    PaymentRequiredError,
+    ServerError,
+)
+from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import concurrency_limited
+from tests.client.doors import INPUTS
+from tests.fleet.campaigns import made, opened, requests, slots
+
+pytestmark = pytest.mark.anyio
+
+CREATE = "/v2/generate"
+
+
+def counted(many: int, taken: list[int]) -> Iterator[GenerationRequest]:
+    """Yield requests and note how many were taken."""
+    for request in requests(many):
+        taken.append(len(taken))
+        yield request
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, AuthenticationError), (402, PaymentRequiredError)]
+)
+async def test_what_all_would_meet_stops_the_intake(status: int, kind: type[Exception]) -> None:
+    """A create that is refused for a dead key, or for want of credit, is the last but one."""
+    taken: list[int] = []
+    async with opened(slots(4)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", path=CREATE, status=status, skip=8, count=None))
+        found = await client.generations.run_all(counted(100, taken))
+        assert sum(each.is_success for each in found) == 8
+        assert {type(each.error) for each in found if not each.is_success} == {kind}
+        assert len(found) <= 8 + 4
+        assert len(taken) <= len(found) + 2
+        assert all(each.error is None or each.error.idempotency_key for each in found)
+
+
+async def test_a_key_that_dies_in_mid_run() -> None:
+    """Every job that runs is named by its outcome, though nobody may look at it any more."""
+    async with opened(slots(5), progression="time(60)") as (client, sandbox, clock):
+        async with client.generations.run_many(requests(50)) as outcomes:
+            await clock.sleep(70)
+            sandbox.faults.add(Fault("status", status=401, count=None))
+            found = [each async for each in outcomes]
+        dead = [each for each in found if each.error is not None]
+        assert {type(each.error) for each in dead} == {AuthenticationError}
+        assert len(found) == sandbox.jobs.created == 10
+        assert {each.generation.id for each in found if each.generation} == {
+            job.id for job in sandbox.jobs
+        }
+        errors = {id(each.error) for each in dead}
+        assert len(errors) == len(dead)
+        for each in dead:
+            assert each.error is not None
+            assert each.error.generation is each.generation
+
+
+async def test_other_refusals_stop_nobody() -> None:
+    """A create that the service refuses for its own sake is an outcome like any other."""
+    async with opened(slots(4)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", path=CREATE, status=422, every=3, count=None))
+        found = await client.generations.run_all(requests(30))
+        assert len(found) == 30
+        assert sum(not each.is_success for each in found) == 10
+        assert sandbox.jobs.created == 20
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("fail_job", skip=3),
+        Fault("status", path=CREATE, status=422, skip=3),
+    ],
+    ids=["a job", "a create"],
+)
+async def test_stop_on_error(fault: Fault) -> None:
+    """After the first error nothing is begun; what runs comes to its own end."""
+    taken: list[int] = []
+    async with opened(slots(3)) as (client, sandbox, _):
+        sandbox.faults.add(fault)
+        found = await client.generations.run_all(counted(60, taken), stop_on_error=True)
+        assert [each.index for each in found] == list(range(len(found)))
+        assert sum(not each.is_success for each in found) == 1
+        assert 4 <= len(found) <= 4 + 3
+        assert len(taken) <= len(found) + 2
+        assert sandbox.jobs.created >= sum(each.is_success for each in found)
+        assert sandbox.jobs.active == 0
+
+
+async def test_a_wrong_request_is_an_error_too() -> None:
+    """With `stop_on_error` nothing after it is begun, though nothing was sent."""
+    mixed = [*requests(2), GenerationRequest(model="", input=()), *requests(50)]
+    async with opened() as (client, sandbox, _):
+        found = await client.generations.run_all(mixed, stop_on_error=True)
+        assert [each.is_success for each in found] == [True, True, False]
+        assert isinstance(found[2].error, InvalidRequestError)
+        assert sandbox.jobs.created == 2
+
+
+async def test_stopping_at_what_was_resumed(tmp_path: Path) -> None:
+    """An earlier run's failure stops a run that is to stop at the first."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(slots(1)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("fail_job", skip=1))
+        first = await client.generations.run_all(requests(9), journal=journal, stop_on_error=True)
+        assert [each.is_success for each in first] == [True, False]
+        again = await client.generations.run_all(requests(9), journal=journal, stop_on_error=True)
+        assert [each.resumed for each in again] == [True, True]
+        assert isinstance(again[1].error, GenerationFailedError)
+        assert sandbox.jobs.created == 2
+
+
+async def test_orders_that_wait_for_a_slot_are_dropped() -> None:
+    """Refused or in line: what has no job yet when a run stops has no outcome."""
+    async with opened(slots(4)) as (client, sandbox, clock):
+        sandbox.faults.add(Fault("status", path=CREATE, status=402, skip=2, count=1))
+        sandbox.faults.add(concurrency_limited(4, retry_after_seconds=600, count=2))
+        async with client.generations.run_many(requests(20)) as outcomes:
+            found = [each async for each in outcomes]
+        # Two of the first four were refused for want of a slot, and one for want of credit.
+        assert clock.now() < 60
+        assert [type(each.error) for each in found if not each.is_success] == [PaymentRequiredError]
+        assert sandbox.jobs.created == len(found) - 1
+
+
+async def test_an_order_that_is_refused_after_the_stop_is_dropped() -> None:
+    """It was under way when the run stopped, found no slot, and does not wait for one."""
+    async with opened(slots(2)) as (client, sandbox, clock):
+        sandbox.faults.add(Fault("status", path=CREATE, status=402, count=1))
+        sandbox.faults.add(Fault("latency", path=CREATE, seconds=3, skip=1, count=1))
+        no_slot = concurrency_limited(2, retry_after_seconds=600, count=1)
+        sandbox.faults.add(attrs.evolve(no_slot, skip=1))
+        found = await client.generations.run_all(requests(20))
+        assert [type(each.error) for each in found] == [PaymentRequiredError]
+        assert sandbox.jobs.created == 0
+        assert clock.now() < 60
+
+
+async def test_the_input_is_left_where_it_waits() -> None:
+    """An input that takes its time is not waited for when a run stops."""
+
+    async def rows() -> AsyncIterator[GenerationRequest]:
+        for request in requests(2):
+            yield request
+        await anyio.sleep_forever()
+
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("fail_job", count=1))
+        found = await client.generations.run_all(rows(), stop_on_error=True)
+        assert sorted(each.is_success for each in found) == [False, True]
+
+
+async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits for what runs learns why nothing more begins."""
+
+    def broken() -> Iterator[GenerationRequest]:
+        yield from requests(1)
+        raise LookupError("no more rows")
+
+    async with opened() as (client, _, _):
+        with caplog.at_level(logging.WARNING, "lipsync_async"), pytest.raises(LookupError):
+            await client.generations.run_all(broken())
+    assert caplog.messages == [
+        "run_many begins nothing more, what runs is waited for: no more rows"
+    ]
+
+
+async def test_a_journal_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No order leaves without its record; what runs is waited for, then the error comes."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(slots(3)) as (client, sandbox, _):
+        found: list[Any] = []
+        with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
+            async with client.generations.run_many(requests(20), journal=journal) as outcomes:
+                async for each in outcomes:
+                    found.append(each)
+                    if len(found) == 1:
+                        spoil(journal)
+        assert sandbox.jobs.active == 0
+        assert sandbox.jobs.created <= len(found) + 1
+        assert set(made(sandbox).values()) == {1}
+
+
+def spoil(journal: Path) -> None:
+    """Take a journal's table away while it is in use."""
+    import sqlite3  # noqa: PLC0415
+
+    with sqlite3.connect(journal) as connection:
+        connection.execute("DROP TABLE jobs")
+    connection.close()
+
+
+async def test_looks_that_fail_for_good() -> None:
+    """A service that nobody can look at is given up after the patience that was set."""
+    async with opened(slots(3)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", method="GET", status=500, count=None))
+        found = await client.generations.run_all(requests(3))
+        assert {type(each.error) for each in found} == {ServerError}
+        assert all(each.generation is not None for each in found)
+
+
+async def test_a_job_that_nobody_knows() -> None:
+    """A fresh job may be unknown for a while; one that stays unknown is an error."""
+    body = {"message": "No such generation.", "statusCode": 404}
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", method="GET", status=404, body=body, count=3))
+        (good,) = await client.generations.run_all(requests(1))
+        assert good.is_success
+        sandbox.faults.add(Fault("status", method="GET", status=404, body=body, count=None))
+        (bad,) = await client.generations.run_all(requests(1))
+        assert bad.error is not None
+        assert bad.generation is not None
+        assert bad.generation.input == [*INPUTS]
