@@ -111,6 +111,13 @@ def peer(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Let runs suffer for many minutes: hundreds of kills, with a service that hangs up."""
+    install(session, "test")
+    session.run("pytest", "tests/soak", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure, beside the official client."""
     install(session, "test", "bench")

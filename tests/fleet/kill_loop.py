@@ -1,0 +1,267 @@
+"""Kill a client again and again in the middle of `run_many`, then look at what has come of it.
+
+    python -m tests.fleet.kill_loop URL KEY JOURNAL FOLDER COUNT VIDEO AUDIO
+
+is the process to be killed. The sandbox lives in the process that kills, so it survives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    GenerationRequest,
+    Limits,
+    PollPolicy,
+    RetryPolicy,
+    Video,
+)
+from lipsync_async._fleet.journal_entry import JobState
+from lipsync_async._fleet.journal_view import JournalView
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+ROOT = Path(__file__).parents[2]
+CREATES, RESULTS = "/v2/generate", "/__sandbox/media/*"
+HOSTED = ("https://media.example/clip.mp4", "https://media.example/speech.wav")
+# Few slots make each life bring few jobs to their ends, so that there is much to kill.
+SLOTS = 6
+# Seconds from a process's first line in which it is killed, if by the clock.
+LONGEST_LIFE = 0.6
+# What asyncio says of a process that had ended by itself just before it was to be killed.
+UNSEEN = 255
+
+# What goes wrong all the time. What is slow can be seen under way.
+TROUBLES = {
+    "resets before acceptance": Fault("reset_before", path=CREATES, probability=0.15, count=None),
+    "resets after acceptance": Fault("reset_after", path=CREATES, probability=0.15, count=None),
+    "slow creates": Fault("latency", path=CREATES, seconds=0.02, probability=0.3, count=None),
+    "resets of looks": Fault("reset_before", path="/v2/generations", probability=0.1, count=None),
+    "resets of results": Fault("reset_after", path=RESULTS, probability=0.1, count=None),
+    "slow results": Fault("slow_body", path=RESULTS, seconds=0.05, probability=0.5, count=None),
+}
+
+
+def requests(count: int, video: str, audio: str) -> list[GenerationRequest]:
+    """Return requests that differ in the name of their results."""
+    media = (Video(video), Audio(audio))
+    return [
+        GenerationRequest(model="lipsync-2", input=media, output_file_name=f"take-{number}")
+        for number in range(count)
+    ]
+
+
+async def campaign(url: str, key: str, *words: str) -> None:
+    """Run all requests with patience for every reset, and say how many went well."""
+    journal, folder, count, video, audio = words
+    client = AsyncClient(
+        key,
+        base_url=url,
+        retry=RetryPolicy(attempts=20, first_pause=0.001, longest_pause=0.002),
+        poll=PollPolicy(
+            first_interval=0.01, longest_interval=0.02, long_poll=None, shared_interval=0.01
+        ),
+        limits=Limits(
+            creates_per_minute=None, requests_per_minute=None, concurrent_generations=SLOTS
+        ),
+    )
+    tell("begun")
+    async with client:
+        found = await client.generations.run_all(
+            requests(int(count), video, audio), journal=journal, download_to=folder
+        )
+    tell(len(found), sum(outcome.is_success for outcome in found))
+
+
+def tell(*words: object) -> None:
+    """Say something to who started this."""
+    print(*words, flush=True)  # noqa: T201 - who started it listens
+
+
+@attrs.define
+class Loop:
+    """Start clients of a sandbox and kill them.
+
+    Attributes:
+        sandbox: Whose clients; its log of requests is cleared for each.
+        place: Folder of the journal and, in one of its own, the results.
+        count: Requests.
+        chance: Decides moments.
+        media: Video and audio of the requests.
+        kills: How many were killed, by what they had been doing.
+        lives: How many were started to be killed; some are too quick.
+
+    """
+
+    sandbox: Sandbox
+    place: Path
+    count: int
+    chance: Random
+    media: tuple[str, str] = HOSTED
+    kills: Counter[str] = attrs.field(factory=Counter)
+    lives: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        for trouble in TROUBLES.values():
+            self.sandbox.faults.add(trouble)
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.place / "journal.sqlite"
+
+    @property
+    def results(self) -> Path:
+        """The folder of the results."""
+        return self.place / "results"
+
+    @asynccontextmanager
+    async def life(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Start a client, and kill it if it has not ended."""
+        words = (self.sandbox.url, self.sandbox.api_key, self.journal, self.results, self.count)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "tests.fleet.kill_loop"),
+            *(str(word) for word in (*words, *self.media)),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+    async def kill_one(self) -> None:
+        """Start a client and kill it, at moments of each kind in turn."""
+        moment = [*_MOMENTS][self.lives % len(_MOMENTS)]
+        self.lives += 1
+        self.sandbox.requests.clear()
+        async with self.life() as process:
+            await _MOMENTS[moment](self, process)
+        assert process.returncode in {-signal.SIGKILL, 0, UNSEEN}
+        self.kills[moment] += process.returncode == -signal.SIGKILL
+        self.check_journal()
+
+    async def run_to_the_end(self) -> None:
+        """Leave a client alone; it must bring all to a good end."""
+        async with self.life() as process:
+            printed, _ = await process.communicate()
+        assert process.returncode == 0
+        assert printed.decode().splitlines() == ["begun", f"{self.count} {self.count}"]
+
+    def completed(self) -> int:
+        """Return how many have come to their ends, as the journal knows."""
+        with JournalView.open(self.journal) as journal:
+            return journal.counts()[JobState.COMPLETED]
+
+    def check_journal(self) -> None:
+        """Look whether every job that the journal knows is one of its own request's."""
+        if self.journal.exists():  # or the first was killed too soon
+            known = self._journaled()
+            assert known.items() <= self._ordered().items()
+
+    def check_all(self) -> None:
+        """Look whether every request has one job and one whole file, and nothing is left over."""
+        names = sorted(f"take-{number}" for number in range(self.count))
+        ordered = self._ordered()
+        assert sorted(ordered.values()) == names
+        assert self.sandbox.jobs.created == self.count
+        assert self._journaled() == ordered
+        assert self.completed() == self.count
+        with JournalView.open(self.journal) as journal:
+            files = {entry.generation_id: entry.download_path for entry in journal.entries()}
+        assert files == {name: self._file(name) for name in ordered}
+        assert sorted(self.results.iterdir()) == sorted(map(self._file, ordered))
+        for job in self.sandbox.jobs:
+            assert job.result is not None
+            made = job.result.source
+            expected = made if isinstance(made, bytes) else made.read_bytes()
+            assert self._file(job.id).read_bytes() == expected
+
+    def struck(self) -> dict[str, int]:
+        """Return how often each trouble has struck."""
+        told = self.sandbox.faults.to_json()
+        return {name: each["struck"] for name, each in zip(TROUBLES, told, strict=True)}
+
+    def _journaled(self) -> dict[str, str]:
+        """Return which job each request has become, as far as the journal knows."""
+        with JournalView.open(self.journal) as journal:
+            return {
+                entry.generation_id: entry.request["outputFileName"]
+                for entry in journal.entries()
+                if entry.generation_id is not None
+            }
+
+    def _ordered(self) -> dict[str, str]:
+        """Return which job each request has become, as the service knows."""
+        return {job.id: job.order["outputFileName"] for job in self.sandbox.jobs}
+
+    def _file(self, name: str) -> Path:
+        return self.results / f"{self.sandbox.jobs[name].order['outputFileName']}-{name}.mp4"
+
+    async def until(self, process: asyncio.subprocess.Process, is_time: Callable[[], bool]) -> None:
+        """Wait until it is time, or the process has ended."""
+        assert process.stdout is not None
+        await process.stdout.readline()  # its beginning takes longest, and is no work
+        while process.returncode is None and not is_time():
+            await anyio.lowlevel.checkpoint()
+
+    async def by_the_clock(self, process: asyncio.subprocess.Process) -> None:
+        """Wait for any moment of its work."""
+        assert process.stdout is not None
+        await process.stdout.readline()
+        with anyio.move_on_after(self.chance.uniform(0, LONGEST_LIFE)):
+            await process.wait()
+
+    async def at_a_create(self, process: asyncio.subprocess.Process) -> None:
+        """Wait for a create to come in; its answer is on its way at best."""
+        await self._request(process, "POST", CREATES)
+
+    async def at_a_download(self, process: asyncio.subprocess.Process) -> None:
+        """Wait for a result to be fetched."""
+        await self._request(process, "GET", RESULTS)
+
+    async def _request(self, process: asyncio.subprocess.Process, method: str, path: str) -> None:
+        many = self.chance.randint(1, SLOTS)
+        await self.until(process, lambda: self.sandbox.requests.count(method, path) >= many)
+
+    async def at_a_record(self, process: asyncio.subprocess.Process) -> None:
+        """Wait for some writing to the journal."""
+        log = self.journal.with_name(f"{self.journal.name}-wal")
+        many = self.chance.randint(1, 2 * SLOTS)
+        seen: set[int] = set()
+
+        def has_changed() -> bool:
+            with suppress(FileNotFoundError):
+                seen.add(log.stat().st_mtime_ns)
+            return len(seen) > many
+
+        await self.until(process, has_changed)
+
+
+_MOMENTS = {
+    "by the clock": Loop.by_the_clock,
+    "at a create": Loop.at_a_create,
+    "at a download": Loop.at_a_download,
+    "at a record": Loop.at_a_record,
+}
+
+if __name__ == "__main__":
+    asyncio.run(campaign(*sys.argv[1:]))

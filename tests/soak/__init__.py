@@ -1,0 +1,1 @@
+"""Runs of many minutes: `nox -s soak`."""
