@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from array import array
+from itertools import accumulate
 from random import Random
 
 from benchmarks.payloads import GENERATION
@@ -43,13 +44,11 @@ class Jobs:
         self._chance = Random(seed)
         self._range = (shortest, longest)
         self._ids: list[bytes] = []
+        self._starts = array("d")
         self._begins = array("d")
         self.ends = array("d")
         self._by_key: dict[bytes, int] = {}
         self._parts = {status: _parts_of(status) for status in _STATUSES}
-
-    def __len__(self) -> int:
-        return len(self._ids)
 
     def create(self, key: bytes | None) -> bytes:
         """Make a job, unless one was made with this Idempotency-Key, and show it."""
@@ -58,6 +57,7 @@ class Jobs:
             place = len(self._ids)
             now, seconds = time.monotonic(), self._chance.uniform(*self._range)
             self._ids.append(_ID.format(place).encode())
+            self._starts.append(now)
             self._begins.append(now + _PENDING_SHARE * seconds)
             self.ends.append(now + seconds)
             if key is not None:
@@ -73,6 +73,11 @@ class Jobs:
         now = time.monotonic()
         shown = [self._shown(int(job_id[:8], 16), now) for job_id in ids.split(b",")]
         return b"[" + b",".join(shown) + b"]"
+
+    def most_at_once(self) -> int:
+        """Return how many jobs have run at once at most."""
+        moves = sorted([(start, 1) for start in self._starts] + [(end, -1) for end in self.ends])
+        return max(accumulate(step for _, step in moves))
 
     def _shown(self, place: int, now: float) -> bytes:
         if now >= self.ends[place]:

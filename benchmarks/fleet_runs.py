@@ -13,10 +13,9 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import attrs
 
@@ -24,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST_RUN = 1500
+# Jobs, and their seconds, with which a process is warmed up: what is imported or built at
+# first use is the price of a start, not of a job.
+_WARM_UP = (20, 0.1, 0.2)
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class FleetRun:
-    """Hold the figures of a run.
+    """Hold the figures of a run, which begins when its process is warm.
 
     Attributes:
         jobs: Jobs in all.
@@ -42,6 +44,7 @@ class FleetRun:
         cpu_seconds: CPU time of the contender's process.
         server_cpu_seconds: CPU time of the server's.
         memory: Most bytes of memory that the contender's process held.
+        most_at_once: Most jobs that ran at once.
 
     """
 
@@ -56,6 +59,7 @@ class FleetRun:
     cpu_seconds: float
     server_cpu_seconds: float
     memory: int
+    most_at_once: int
 
     @property
     def requests_per_job(self) -> float:
@@ -74,10 +78,9 @@ class FleetRun:
 
 
 @contextmanager
-def serving(shortest: float = 5.0, longest: float = 30.0) -> Iterator[str]:
+def serving() -> Iterator[str]:
     """Run the server in a process of its own."""
-    lengths = ("--shortest", f"{shortest}", "--longest", f"{longest}")
-    command = [sys.executable, "-m", "benchmarks.fleet_server", *lengths]
+    command = [sys.executable, "-m", "benchmarks.fleet_server"]
     with subprocess.Popen(  # noqa: S603 - our own words
         command,
         stdin=subprocess.PIPE,
@@ -88,26 +91,44 @@ def serving(shortest: float = 5.0, longest: float = 30.0) -> Iterator[str]:
         server.communicate()
 
 
-def fleet_run(base_url: str, contender: str, jobs: int, *, tick: float = 1.0) -> FleetRun:
-    """Let a contender run jobs in a fresh process."""
+def fleet_run(
+    base_url: str,
+    contender: str,
+    jobs: int,
+    *,
+    tick: float,
+    seconds: tuple[float, float] = (5.0, 30.0),
+) -> FleetRun:
+    """Let a contender run jobs, which last so many seconds, in a fresh process."""
+    shortest, longest = seconds
     command = [sys.executable, "-m", "benchmarks.fleet_runs", contender, f"{jobs}"]
     command += ["--tick", f"{tick}", "--base-url", base_url]
+    command += ["--shortest", f"{shortest}", "--longest", f"{longest}"]
     done = subprocess.run(  # noqa: S603 - our own words
         command, stdout=subprocess.PIPE, check=True, timeout=_LONGEST_RUN
     )
     return FleetRun(**json.loads(done.stdout))
 
 
-def _run(base_url: str, contender: str, jobs: int, tick: float) -> FleetRun:
+def _run(
+    base_url: str, contender: str, jobs: int, tick: float, seconds: tuple[float, float]
+) -> FleetRun:
     from benchmarks.fleet_contenders import (  # noqa: PLC0415 - only this process needs both clients
         CONTENDERS,
         Notices,
     )
 
-    _ask(f"{base_url}/anew", method="POST")
-    notices = Notices(jobs)
+    contend = CONTENDERS[contender]
+
+    async def run(number: int, shortest: float, longest: float) -> Notices:
+        notices = Notices(number)
+        _ask(f"{base_url}/anew?{shortest}&{longest}")
+        await contend(base_url, notices, tick)
+        return notices
+
+    asyncio.run(run(*_WARM_UP))
     cpu_began, began = time.process_time(), time.monotonic()
-    asyncio.run(CONTENDERS[contender](base_url, notices, tick))  # type: ignore[arg-type]
+    notices = asyncio.run(run(jobs, *seconds))
     over = time.monotonic()
     cpu_seconds = time.process_time() - cpu_began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -127,11 +148,12 @@ def _run(base_url: str, contender: str, jobs: int, tick: float) -> FleetRun:
         cpu_seconds=cpu_seconds,
         server_cpu_seconds=facts["cpu_seconds"],
         memory=memory,
+        most_at_once=facts["most_at_once"],
     )
 
 
-def _ask(url: str, method: str = "GET") -> bytes:
-    with urlopen(Request(url, method=method)) as answer:  # noqa: S310 - our own server
+def _ask(url: str) -> bytes:
+    with urlopen(url) as answer:  # noqa: S310 - our own server
         body: bytes = answer.read()
     return body
 
@@ -146,12 +168,11 @@ def main() -> None:
     parser.add_argument("--shortest", type=float, default=5.0, help="seconds of a job, at least")
     parser.add_argument("--longest", type=float, default=30.0, help="seconds of a job, at most")
     options = parser.parse_args()
-    run = partial(_run, contender=options.contender, jobs=options.jobs, tick=options.tick)
-    if options.base_url is not None:
-        print(json.dumps(attrs.asdict(run(options.base_url))))
-        return
-    with serving(options.shortest, options.longest) as base_url:
-        print(json.dumps(attrs.asdict(run(base_url)), indent=2))
+    given = nullcontext(options.base_url)
+    seconds = (options.shortest, options.longest)
+    with given if options.base_url else serving() as base_url:
+        run = _run(base_url, options.contender, options.jobs, options.tick, seconds)
+    print(json.dumps(attrs.asdict(run)))
 
 
 if __name__ == "__main__":

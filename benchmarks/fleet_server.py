@@ -4,7 +4,8 @@ Run as `python -m benchmarks.fleet_server`: it prints its port and ends when its
 It makes jobs that last as long as a seed says, shows them one by one or a hundred in a
 list, and tells what it knows that its clients do not: `GET /facts` the number of requests
 and its own CPU seconds, `GET /ends` when each job ended, by the machine's monotonic clock,
-which all processes share. `POST /anew` forgets all jobs.
+which all processes share. `GET /anew?SHORTEST&LONGEST` forgets all jobs, and says how many
+seconds those to come last.
 """
 
 from __future__ import annotations
@@ -16,34 +17,32 @@ import json
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from benchmarks.fleet_jobs import Jobs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _KEY = re.compile(rb"\r\nidempotency-key: *(\S+)", re.IGNORECASE)
 _LIST = b"/v2/generations?ids="
 _ONE = b"/v2/generate/"
+_ANEW = b"/anew?"
 
 
 class FleetServer:
     """Answer requests of all connections.
 
     Args:
-        make_jobs: Makes an empty table of jobs.
+        seed: Decides how long jobs last.
 
     """
 
-    def __init__(self, make_jobs: Callable[[], Jobs]) -> None:
-        self._make_jobs = make_jobs
-        self._begin_anew()
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._begin_anew(5.0, 30.0)
 
-    def _begin_anew(self) -> None:
-        self._jobs = self._make_jobs()
+    def _begin_anew(self, shortest: float, longest: float) -> None:
+        self._jobs = Jobs(self._seed, shortest, longest)
         self._requests = 0
         self._cpu_began = time.process_time()
 
@@ -64,12 +63,16 @@ class FleetServer:
         self._requests -= 1
         if target == b"/facts":
             cpu = time.process_time() - self._cpu_began
-            facts = {"requests": self._requests, "cpu_seconds": cpu, "jobs": len(self._jobs)}
+            facts = {
+                "requests": self._requests,
+                "cpu_seconds": cpu,
+                "most_at_once": self._jobs.most_at_once(),
+            }
             return _answer(200, json.dumps(facts).encode())
         if target == b"/ends":
             return _answer(200, self._jobs.ends.tobytes())
-        if target == b"/anew":
-            self._begin_anew()
+        if target.startswith(_ANEW):
+            self._begin_anew(*map(float, target[len(_ANEW) :].split(b"&")))
             return _answer(200, b"{}")
         return _answer(404, b"{}")
 
@@ -108,10 +111,7 @@ async def main() -> None:
     """Serve until the standard input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shortest", type=float, default=5.0, help="seconds of a job, at least")
-    parser.add_argument("--longest", type=float, default=30.0, help="seconds of a job, at most")
-    options = parser.parse_args()
-    fleet_server = FleetServer(lambda: Jobs(options.seed, options.shortest, options.longest))
+    fleet_server = FleetServer(parser.parse_args().seed)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: _Connection(fleet_server), "127.0.0.1", 0, backlog=1024
