@@ -29,7 +29,7 @@ from lipsync_async import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     Contender = Callable[[str, "Notices", float], Awaitable[None]]
 
@@ -68,14 +68,13 @@ class Notices:
         self.mishaps.append(repr(mishap))
 
 
-def orders(number: int) -> Iterator[GenerationRequest]:
-    """Yield so many requests, each made when it is asked for."""
-    for place in range(number):
-        yield GenerationRequest(
-            model="lipsync-2",
-            input=[Video(f"{VIDEO}?take={place}"), Audio(AUDIO)],
-            options=Options(sync_mode="cut_off", temperature=0.5),
-        )
+def order(place: int) -> GenerationRequest:
+    """Make a request."""
+    return GenerationRequest(
+        model="lipsync-2",
+        input=[Video(f"{VIDEO}?take={place}"), Audio(AUDIO)],
+        options=Options(sync_mode="cut_off", temperature=0.5),
+    )
 
 
 async def ours(base_url: str, notices: Notices, tick: float) -> None:
@@ -83,7 +82,7 @@ async def ours(base_url: str, notices: Notices, tick: float) -> None:
     poll = PollPolicy(shared_interval=tick)
     async with (
         AsyncClient("key", base_url=base_url, limits=_BOUNDLESS, poll=poll) as client,
-        client.generations.run_many(orders(notices.number)) as outcomes,
+        client.generations.run_many(map(order, range(notices.number))) as outcomes,
     ):
         async for outcome in outcomes:
             if outcome.generation is None or outcome.error is not None:
@@ -94,7 +93,7 @@ async def ours(base_url: str, notices: Notices, tick: float) -> None:
 
 async def raw(base_url: str, notices: Notices, tick: float) -> None:
     """Let a task for each job ask at every tick."""
-    order = orjson.dumps(
+    body = orjson.dumps(
         {
             "model": "lipsync-2",
             "input": [{"type": "video", "url": VIDEO}, {"type": "audio", "url": AUDIO}],
@@ -106,7 +105,7 @@ async def raw(base_url: str, notices: Notices, tick: float) -> None:
     async with aiohttp.ClientSession(base_url, connector=connector, headers=headers) as session:
 
         async def run() -> None:
-            async with session.post("/v2/generate", data=order) as answer:
+            async with session.post("/v2/generate", data=body) as answer:
                 job: dict[str, Any] = orjson.loads(await answer.read())
             while job["status"] not in _ENDED:
                 await asyncio.sleep(tick)

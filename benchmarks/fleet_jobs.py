@@ -11,8 +11,12 @@ import time
 from array import array
 from itertools import accumulate
 from random import Random
+from typing import TYPE_CHECKING
 
 from benchmarks.payloads import GENERATION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PENDING_SHARE = 0.2
 # An id is a UUID in form; its first part is the job's place in line.
@@ -37,10 +41,18 @@ class Jobs:
         seed: Decides the lengths.
         shortest: Seconds of the shortest job.
         longest: Seconds of the longest.
+        now: The clock that they live by.
 
     """
 
-    def __init__(self, seed: int, shortest: float, longest: float) -> None:
+    def __init__(
+        self,
+        seed: int,
+        shortest: float,
+        longest: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now = now
         self._chance = Random(seed)
         self._range = (shortest, longest)
         self._ids: list[bytes] = []
@@ -55,22 +67,22 @@ class Jobs:
         place = None if key is None else self._by_key.get(key)
         if place is None:
             place = len(self._ids)
-            now, seconds = time.monotonic(), self._chance.uniform(*self._range)
+            now, seconds = self._now(), self._chance.uniform(*self._range)
             self._ids.append(_ID.format(place).encode())
             self._starts.append(now)
             self._begins.append(now + _PENDING_SHARE * seconds)
             self.ends.append(now + seconds)
             if key is not None:
                 self._by_key[key] = place
-        return self._shown(place, time.monotonic())
+        return self._shown(place, self._now())
 
     def show(self, job_id: bytes) -> bytes:
         """Show a job."""
-        return self._shown(int(job_id[:8], 16), time.monotonic())
+        return self._shown(int(job_id[:8], 16), self._now())
 
     def show_all(self, ids: bytes) -> bytes:
         """Show several jobs as a list."""
-        now = time.monotonic()
+        now = self._now()
         shown = [self._shown(int(job_id[:8], 16), now) for job_id in ids.split(b",")]
         return b"[" + b",".join(shown) + b"]"
 
