@@ -247,3 +247,9 @@ def test_discarding_twice() -> None:
             discard(session, keeper, asyncio.get_running_loop(), os.getpid())
 
     asyncio.run(discard_twice())
+
+
+async def test_a_sleep_until_a_moment_that_is_past() -> None:
+    """Who wants to sleep until a moment that has passed meanwhile does not sleep."""
+    with anyio.fail_after(5.0):
+        await AiohttpTransport().sleep(-1e-6)

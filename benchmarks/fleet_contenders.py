@@ -1,0 +1,159 @@
+"""The ways to run many jobs at once, each as its makers would have it.
+
+`ours` is `run_many`. `peer` is the usual way of using the service's official client: a
+task for each job, which creates it and then gets it every two seconds. `raw` is the least
+that one task for each job costs: an aiohttp session, orjson, and no more read of a job than
+its status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+
+from benchmarks.fleet_jobs import place_of
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    GenerationRequest,
+    Limits,
+    Options,
+    PollPolicy,
+    Video,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Contender = Callable[[str, "Notices", float], Awaitable[None]]
+
+VIDEO = "https://assets.sync.so/docs/example-video.mp4"
+AUDIO = "https://assets.sync.so/docs/example-audio.wav"
+# An account without limits: more at once than any run has jobs.
+_BOUNDLESS = Limits(
+    creates_per_minute=None,
+    requests_per_minute=None,
+    concurrent_generations=1_000_000,
+)
+_PEER_INTERVAL = 2.0
+_CONNECTIONS = 100  # as many as our own pool has
+_ENDED = frozenset({"COMPLETED", "FAILED", "REJECTED"})
+
+
+class Notices:
+    """Write down when the end of each job was noticed.
+
+    Args:
+        number: Jobs in all.
+
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.moments = array("d", repeat(0.0, number))
+        self.mishaps: list[str] = []
+
+    def note(self, job_id: str) -> None:
+        """Note that a job has ended."""
+        self.moments[place_of(job_id)] = time.monotonic()
+
+    def fail(self, mishap: BaseException | None) -> None:
+        """Note that a job came to nothing."""
+        self.mishaps.append(repr(mishap))
+
+
+def order(place: int) -> GenerationRequest:
+    """Make a request."""
+    return GenerationRequest(
+        model="lipsync-2",
+        input=[Video(f"{VIDEO}?take={place}"), Audio(AUDIO)],
+        options=Options(sync_mode="cut_off", temperature=0.5),
+    )
+
+
+async def ours(base_url: str, notices: Notices, tick: float) -> None:
+    """Run all jobs through `run_many`."""
+    poll = PollPolicy(shared_interval=tick)
+    async with (
+        AsyncClient("key", base_url=base_url, limits=_BOUNDLESS, poll=poll) as client,
+        client.generations.run_many(map(order, range(notices.number))) as outcomes,
+    ):
+        async for outcome in outcomes:
+            if outcome.generation is None or outcome.error is not None:
+                notices.fail(outcome.error)
+            else:
+                notices.note(outcome.generation.id)
+
+
+async def raw(base_url: str, notices: Notices, tick: float) -> None:
+    """Let a task for each job ask at every tick."""
+    body = orjson.dumps(
+        {
+            "model": "lipsync-2",
+            "input": [{"type": "video", "url": VIDEO}, {"type": "audio", "url": AUDIO}],
+            "options": {"sync_mode": "cut_off", "temperature": 0.5},
+        }
+    )
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
+    headers = {"x-api-key": "key", "content-type": "application/json"}
+    async with aiohttp.ClientSession(base_url, connector=connector, headers=headers) as session:
+
+        async def run() -> None:
+            async with session.post("/v2/generate", data=body) as answer:
+                job: dict[str, Any] = orjson.loads(await answer.read())
+            while job["status"] not in _ENDED:
+                await asyncio.sleep(tick)
+                async with session.get(f"/v2/generate/{job['id']}") as answer:
+                    job = orjson.loads(await answer.read())
+            notices.note(job["id"])
+
+        await _each_in_a_task(run, notices)
+
+
+async def peer(base_url: str, notices: Notices, _: float) -> None:
+    """Let a task for each job ask every two seconds, through one shared client."""
+    # Here and not above, for its weight is not for the others to carry.
+    from sync import AsyncSync  # noqa: PLC0415
+    from sync.common import (  # noqa: PLC0415
+        Audio as PeerAudio,
+        GenerationOptions,
+        Video as PeerVideo,
+    )
+
+    client = AsyncSync(api_key="key", base_url=base_url)
+
+    async def run() -> None:
+        job = await client.generations.create(
+            model="lipsync-2",
+            input=[PeerVideo(url=VIDEO), PeerAudio(url=AUDIO)],
+            options=GenerationOptions(sync_mode="cut_off", temperature=0.5),
+        )
+        while job.status not in _ENDED:
+            await asyncio.sleep(_PEER_INTERVAL)
+            job = await client.generations.get(job.id)
+        notices.note(job.id)
+
+    await _each_in_a_task(run, notices)
+    # It has no way of its own to close its connections.
+    await client._client_wrapper.httpx_client.httpx_client.aclose()  # noqa: SLF001
+
+
+CONTENDERS: dict[str, Contender] = {"ours": ours, "raw": raw, "peer": peer}
+
+
+async def _each_in_a_task(run: Callable[[], Awaitable[None]], notices: Notices) -> None:
+    async def run_one() -> None:
+        try:
+            await run()
+        except Exception as mishap:  # noqa: BLE001 - counted, and told at the end
+            notices.fail(mishap)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(notices.number):
+            tasks.create_task(run_one())
