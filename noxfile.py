@@ -46,7 +46,9 @@ def generate(session: nox.Session, *arguments: str) -> None:
 def demo(session: nox.Session) -> None:
     """Show the whole way from a picture and a voice to a video, on this machine."""
     install(session, extras="sandbox,progress")
-    session.run("python", "-m", "lipsync_async", "demo", *session.posargs)
+    # After Ctrl-C, time to tidy up before nox kills it.
+    command = ("python", "-m", "lipsync_async", "demo", *session.posargs)
+    session.run(*command, interrupt_timeout=10)
 
 
 @nox.session

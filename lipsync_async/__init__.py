@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from lipsync_async._async.client import (
         AsyncClient as AsyncClient,
     )
+    from lipsync_async._fleet.journal_entry import (
+        JobState as JobState,
+        JournalEntry as JournalEntry,
+    )
+    from lipsync_async._fleet.journal_view import (
+        JournalView as JournalView,
+    )
+    from lipsync_async._fleet.manifest import (
+        read_manifest as read_manifest,
+    )
+    from lipsync_async._fleet.manifest_rows import (
+        ManifestRow as ManifestRow,
+    )
     from lipsync_async._fleet.outcomes import (
         Outcome as Outcome,
         Progress as Progress,
@@ -91,6 +104,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "_async.client",
+    "JobState": "_fleet.journal_entry",
+    "JournalEntry": "_fleet.journal_entry",
+    "JournalView": "_fleet.journal_view",
+    "read_manifest": "_fleet.manifest",
+    "ManifestRow": "_fleet.manifest_rows",
     "Outcome": "_fleet.outcomes",
     "Progress": "_fleet.outcomes",
     "Client": "_sync.client",
@@ -177,10 +195,14 @@ __all__ = [
     "IgnoredOptionWarning",
     "Image",
     "InvalidRequestError",
+    "JobState",
+    "JournalEntry",
     "JournalError",
+    "JournalView",
     "Limits",
     "LipsyncError",
     "LipsyncWarning",
+    "ManifestRow",
     "Model",
     "ModelInfo",
     "ModelMode",
@@ -209,6 +231,7 @@ __all__ = [
     "UnprocessableError",
     "Video",
     "WaitTimeoutError",
+    "read_manifest",
 ]
 
 

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
 
 class JobState(StrEnum):
-    """Say how far a journaled request has got."""
+    """Say how far a journaled request has got.
+
+    INTENDED: its create was about to be sent. DOUBTFUL: it was sent, and the outcome is
+    unknown. REFUSED: it is certain that no job was made. The next run sends these again,
+    under their old keys. ACCEPTED: the job runs. COMPLETED; FAILED (REJECTED, too): it
+    has ended, and no run orders it again.
+    """
 
     INTENDED = "intended"
     DOUBTFUL = "doubtful"
@@ -69,7 +75,7 @@ def state_of(generation: Generation) -> JobState:
 
 @attrs.frozen(slots=True, kw_only=True)
 class JournalEntry:
-    """Hold one request's row.
+    """Hold what a journal knows of one request. Moments are in UTC, as this machine has them.
 
     Attributes:
         position: The request's place in the input, from 0.
@@ -77,15 +83,15 @@ class JournalEntry:
         fingerprint: SHA-256 of `request_json`, in hexadecimal digits.
         idempotency_key: The key under which its create is sent.
         attempts: How often its create was about to be sent; tries of one call count once.
-        generation_id: The job that the service made of it.
-        status: The job's status as last seen.
-        download_path: Where its result is, once that is whole.
-        error_class: The class of its last error, until something better is known.
-        error_code: The service's code for that error.
+        generation_id: The job that the service made of it; `None`: none is known.
+        status: The job's status as last seen; `None`: never seen.
+        download_path: Where its result is, once that is whole; `None`: it is not.
+        error_class: The class of its last error; `None`: all is well since.
+        error_code: The service's code for that error, where it gave one.
         error_message: That error in words.
-        intended_at: When its create was first about to be sent (UTC).
-        accepted_at: When the service's id was noted.
-        ended_at: When the job's end was noted.
+        intended_at: When its create was first about to be sent.
+        accepted_at: When the service's id was noted; `None`: not yet.
+        ended_at: When the job's end was noted; `None`: not yet.
         updated_at: When the row last changed.
         request_json: The request's canonical form: its wire JSON, and facts of its files.
         generation_json: The job as last seen, as the service's JSON.

@@ -26,7 +26,16 @@ _PAGE = 500
 
 
 class JournalView:
-    """Read a journal: what was committed last. Two looks may see two moments."""
+    """Read a journal, without a client: what was committed last.
+
+    `with JournalView.open("campaign.sqlite") as view:` works whether or not a run is
+    writing to it, and disturbs none. Two looks may see two moments. Threads may share a
+    view.
+
+    Attributes:
+        path: Where the journal is, absolute.
+
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -36,6 +45,12 @@ class JournalView:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a journal to read it, whether or not somebody owns it.
+
+        Args:
+            path: What `run_many` was given as `journal`.
+
+        Returns:
+            The view, to be closed in the end.
 
         Raises:
             JournalError: There is none, or it is no journal, or one of a newer release.
@@ -57,22 +72,46 @@ class JournalView:
 
     @property
     def length(self) -> int:
-        """The number of the input's positions that the journal reaches over."""
+        """Positions of the input that the journal reaches over.
+
+        More than its entries where some requests were never sent.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
         with self._reading() as connection:
             return journal_rows.find_length(connection)
 
     def counts(self) -> dict[JobState, int]:
-        """Return how many requests are in each state, none left out."""
+        """Return how many requests are in each state, no state left out.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
         with self._reading() as connection:
             return journal_rows.count_states(connection)
 
     def entry(self, position: int) -> JournalEntry | None:
-        """Return what is known of the request at a position, `None` if nothing is."""
+        """Return what is known of the request at a position (from 0), `None` if nothing is.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
         with self._reading() as connection:
             return journal_rows.find(connection, position)
 
     def entries(self, *states: JobState) -> Iterator[JournalEntry]:
-        """Yield the entries in these states (in any, if none is given), by position."""
+        """Yield the entries in these states (in any, if none is given), by position.
+
+        However long the journal is, a few hundred of them are in memory at once.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
         position, wanted = -1, states or tuple(JobState)
         while page := self._page(position, wanted):
             yield from page
@@ -81,8 +120,11 @@ class JournalView:
     def export_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a line of JSON; the file appears whole, or not at all.
 
+        Args:
+            path: The file; one that is there is replaced.
+
         Raises:
-            JournalError: It cannot be written.
+            JournalError: It cannot be written, or the journal not be read.
 
         """
         journal_export.write_jsonl(self.entries(), Path(path).absolute())
@@ -90,8 +132,11 @@ class JournalView:
     def export_csv(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a row of a table; the file appears whole, or not at all.
 
+        Args:
+            path: The file; one that is there is replaced.
+
         Raises:
-            JournalError: It cannot be written.
+            JournalError: It cannot be written, or the journal not be read.
 
         """
         journal_export.write_csv(self.entries(), Path(path).absolute())

@@ -30,10 +30,24 @@ _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
-    """Return the requests of a manifest, in its order.
+    """Return the requests of a manifest, in its order; all of them right, or none.
+
+    `.jsonl` and `.ndjson` hold a generate body a line, by the names of the HTTP API and
+    with `"file"` for a local file (or a line of a batch: `request_id`, `endpoint`,
+    `payload`). `.csv` holds one request a row under these columns, of which only `model`
+    must be there; an empty cell is a field left out:
+
+    `model`, `video_url`, `video_asset_id`, `video_file`, `image_url`, `image_asset_id`,
+    `image_file`, `audio_url`, `audio_asset_id`, `audio_file`, `voice_id`, `script`,
+    `stability`, `similarity_boost`, `target_lang`, `source_lang`, `sync_mode`,
+    `temperature`, `model_mode`, `prompt`, `occlusion_detection_enabled`,
+    `reasoning_enabled`, `speaker_auto_detect`, `speaker_boxes_url`, `output_file_name`,
+    `webhook_url`, `project_id`.
+
+    Files are looked up (relative to the manifest's folder); nothing is sent.
 
     Args:
-        path: The file; its name ends in `.jsonl`, `.ndjson` or `.csv`.
+        path: The file, in UTF-8.
 
     Returns:
         At least one row; `.request` is what `run_many` takes.
@@ -41,6 +55,9 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
     Raises:
         InvalidRequestError: The file cannot be read, or holds no request, or not only
             requests that can be sent; each problem begins with its line (`line 7: `).
+
+    Example:
+        `client.generations.run_many([row.request for row in read_manifest("takes.csv")])`
 
     """
     file = Path(path)

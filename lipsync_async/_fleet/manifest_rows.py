@@ -23,7 +23,7 @@ class ManifestRow:
     Attributes:
         line: The line that it begins in, from 1.
         request: The request.
-        request_id: The name that a line of a batch gives it.
+        request_id: The name that a line of a batch gives it; `None` for all others.
 
     """
 

@@ -27,7 +27,7 @@ def shown_progress(stream: TextIO | None = None) -> Iterator[Show]:
 
     """
     target = sys.stdout if stream is None else stream
-    console = _console(target) if target.isatty() else None
+    console = console_of(target) if target.isatty() else None
     if console is None:
         yield lambda generation: print(_line(generation), file=target, flush=True)
         return
@@ -41,7 +41,7 @@ def _line(generation: Generation) -> str:
     return f"  {generation.status:<10}{share}"
 
 
-def _console(stream: TextIO) -> Console | None:
+def console_of(stream: TextIO) -> Console | None:
     """Return rich's console, unless the extra is not installed."""
     try:
         from rich.console import Console  # noqa: PLC0415 - an optional extra

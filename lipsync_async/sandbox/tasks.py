@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -18,17 +20,25 @@ class Tasks:
 
     def __init__(self) -> None:
         """Start without tasks."""
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], anyio.CancelScope] = {}
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Let `work` run on its own."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        scope = anyio.CancelScope()
+        task = asyncio.create_task(_run(work, scope))
+        self._running[task] = scope
+        task.add_done_callback(self._running.pop)
 
     async def aclose(self) -> None:
         """Cancel what still runs and wait until it has cleaned up."""
         running = list(self._running)
-        for task in running:
-            task.cancel()
+        # Not the tasks' own `cancel`: it would not wait for the threads that they wait for,
+        # which may be writing files where nobody expects one any more.
+        for scope in self._running.values():
+            scope.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _run(work: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
+    with scope:
+        await work

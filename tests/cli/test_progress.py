@@ -1,42 +1,16 @@
 """Progress is a live bar in a terminal and plain lines elsewhere."""
 
 import io
-import os
-import pty
-import subprocess
-import sys
 
 from lipsync_async import Generation, Status
 from lipsync_async.cli.progress import shown_progress
+from tests.cli.terminals import in_terminal
 
 STATES = [
     Generation(id="a", status=Status.PENDING),
     Generation(id="a", status=Status.PROCESSING, progress_percent=41.6),
     Generation(id="a", status=Status.COMPLETED),
 ]
-
-
-def in_terminal(program: str, *options: str) -> str:
-    """Return what a program writes to a real terminal."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, *options, "-c", program]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    with subprocess.Popen(command, stdout=theirs, env=environment) as running:  # noqa: S603 - our own program
-        os.close(theirs)
-        written = b""
-        while piece := read(ours):
-            written += piece
-    os.close(ours)
-    assert running.returncode == 0
-    return written.decode()
-
-
-def read(terminal: int) -> bytes:
-    """Read on; Linux says EIO where the other end of a terminal is closed."""
-    try:
-        return os.read(terminal, 65_536)
-    except OSError:
-        return b""
 
 
 PROGRAM = """

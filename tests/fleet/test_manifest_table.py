@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lipsync_async._fleet import manifest_table
-from lipsync_async._fleet.manifest import parse_manifest
+from lipsync_async._fleet.manifest import parse_manifest, read_manifest
 from lipsync_async._values.inputs import (
     ActiveSpeaker,
     Audio,
@@ -260,8 +260,8 @@ def test_lines_that_are_no_text_are_all_told(tmp_path: Path) -> None:
     ]
 
 
-def test_every_column_is_documented() -> None:
-    """The table in the module's docstring names them all."""
-    documented = manifest_table.__doc__ or ""
+@pytest.mark.parametrize("documented", [manifest_table.__doc__, read_manifest.__doc__])
+def test_every_column_is_documented(documented: str) -> None:
+    """Wherever columns are listed, all of them are."""
     columns = [*manifest_table.COLUMNS]
     assert [name for name in columns if f"`{name}`" not in documented] == []

@@ -33,6 +33,7 @@ def loaded_by(statement: str) -> set[str]:
         "import lipsync_async.errors",
         "import lipsync_async.webhooks",
         "from lipsync_async import GenerationRequest, Options, RetryPolicy, Video",
+        "from lipsync_async import JobState, JournalEntry, ManifestRow, read_manifest",
     ],
 )
 def test_importing_loads_nothing_heavy(statement: str) -> None:

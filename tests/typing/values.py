@@ -14,6 +14,10 @@ from lipsync_async import (
     ElevenLabs,
     GenerationRequest,
     Image,
+    JobState,
+    JournalEntry,
+    JournalView,
+    ManifestRow,
     Options,
     PollPolicy,
     RetryPolicy,
@@ -21,6 +25,7 @@ from lipsync_async import (
     SegmentAudio,
     Text,
     Video,
+    read_manifest,
     webhooks,
 )
 from lipsync_async.errors import (
@@ -99,3 +104,17 @@ def receive(body: bytes, header: str | None) -> str | None:
 Options("bounce")  # type: ignore[call-arg]
 GenerationRequest(model="lipsync-2")  # type: ignore[call-arg]
 plain.model = "sync-3"  # type: ignore[misc]
+
+
+def survey(manifest: Path) -> dict[JobState, int]:
+    """Read what stands beside a run: its manifest, its journal."""
+    rows = read_manifest(manifest)
+    assert_type(rows, list[ManifestRow])
+    assert_type(rows[0].request, GenerationRequest)
+    assert_type(rows[0].request_id, str | None)
+    with JournalView.open("campaign.sqlite") as view:
+        for entry in view.entries(JobState.FAILED):
+            assert_type(entry, JournalEntry)
+            assert_type(entry.error_message, str | None)
+            assert_type(entry.accepted_at, datetime | None)
+        return view.counts()

@@ -1,0 +1,94 @@
+"""The demo of many jobs: all rendered, each with a line of its own, in full slots.
+
+As little is pretended as in the demo of one job. The sandbox has the slots of the largest
+plan, which the client is not told and finds out; only the plan's limits of requests a
+minute are left out, because 200 jobs within them take more than three minutes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from lipsync_async._values.inputs import ElevenLabs, GenerationRequest, Options, Text, Video
+from lipsync_async.cli.campaign import failure_lines, run_campaign, summary
+from lipsync_async.cli.trial import SLOTS, connect, trial_sandbox
+from lipsync_async.cli.wording import plural
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A job this small is rendered in a tenth of a second on two cores.
+_SECONDS, _WIDTH, _HEIGHT = 1.0, 320, 180
+
+
+async def run_many_demo(output: Path, jobs: int) -> bool:
+    """Have one video lip-synced to many lines at once, and show what came of it.
+
+    Args:
+        output: Folder in which each run makes a new folder for its files.
+        jobs: How many, at least 1.
+
+    Returns:
+        Whether all went well.
+
+    Raises:
+        LipsyncError: It cannot go on.
+
+    """
+    # Here and not above: it needs the `sandbox` extra.
+    from lipsync_async.sandbox.media.actors import draw_talking_head  # noqa: PLC0415
+
+    def make_video() -> Path:
+        return draw_talking_head(
+            folder / "face.mp4", seconds=_SECONDS, width=_WIDTH, height=_HEIGHT
+        )
+
+    folder = new_folder(output)
+    video = await to_thread.run_sync(make_video)
+    print(f"Drew {video} ({_SECONDS:.2f} s).")
+    journal = folder / "journal.sqlite"
+    async with trial_sandbox() as sandbox, connect(sandbox) as client:
+        what = plural(jobs, "job")
+        print(f"The sandbox listens on {sandbox.url} with {SLOTS} slots; ordering {what}:")
+        tally = await run_campaign(
+            client,
+            _requests(sandbox.host_file(video), jobs),
+            journal=journal,
+            folder=folder / "takes",
+        )
+        # The log forgets old requests, but not how many there were.
+        requests_sent = [*sandbox.requests][-1].number
+    for line in summary(tally, requests_sent=requests_sent):
+        print(line)
+    for line in failure_lines(tally, lambda index: f"take {index + 1}"):
+        print(line)
+    print(f"The files are in {folder}. To look into the journal that was kept:")
+    print(f"  python -m lipsync_async journal {journal}")
+    return tally.is_success
+
+
+def new_folder(output: Path) -> Path:
+    """Make a folder for one run: nothing of an earlier one is mixed in, or deleted."""
+    number = 1
+    while (folder := output / f"jobs-{number}").exists():
+        number += 1
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _requests(video_url: str, jobs: int) -> list[GenerationRequest]:
+    width = len(str(jobs))
+    return [
+        GenerationRequest(
+            model="lipsync-2",
+            input=[
+                Video(video_url),
+                Text(ElevenLabs(voice_id="sandbox", script=f"This is take {number}.")),
+            ],
+            options=Options(sync_mode="bounce"),
+            output_file_name=f"take-{number:0{width}}",
+        )
+        for number in range(1, jobs + 1)
+    ]

@@ -1,0 +1,92 @@
+"""How far many jobs are: a live bar in a terminal, a line every tenth elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lipsync_async._fleet.outcomes import Progress
+from lipsync_async.cli.progress import console_of
+from lipsync_async.cli.wording import clock, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+    ShowMany = Callable[[Progress], None]
+
+_LINES = 10
+
+
+@contextmanager
+def shown_fleet(
+    total: int,
+    running: Callable[[], int],
+    stream: TextIO | None = None,
+) -> Iterator[ShowMany]:
+    """Give a function that shows how far many jobs are.
+
+    Args:
+        total: How many there are.
+        running: Tells how many run, at any time and in any thread: until the first one
+            has ended, nothing else moves.
+        stream: Where to show it; `None`: standard output. A live bar needs a terminal
+            and the `progress` extra; otherwise every tenth becomes a line.
+
+    """
+    target = sys.stdout if stream is None else stream
+    console = console_of(target) if target.isatty() else None
+    if console is None:
+        yield _Lines(total, target).show
+        return
+    # Here and not above: rich is an optional extra.
+    from lipsync_async.cli.fleet_bar import fleet_bar  # noqa: PLC0415
+
+    with fleet_bar(console, total, running) as show:
+        yield show
+
+
+def beginning(total: int) -> Progress:
+    """Return how far so many jobs are before anything has happened."""
+    return Progress(total=total, running=0, succeeded=0, failed=0, elapsed=0.0, rate=0.0, eta=None)
+
+
+def facts(progress: Progress) -> str:
+    """Return how far many jobs are, in columns that keep their places."""
+    total = str(progress.total)
+    width = len(total)
+    pace = rate(progress.rate) if progress.rate else ""
+    return (
+        f"{progress.done:{width}}/{total}  {progress.running:{width}} running  "
+        f"{progress.failed} failed  {pace:<8}  {_time(progress):<9}"
+    )
+
+
+def _time(progress: Progress) -> str:
+    """Return the time that is left, as far as that is known, or else has gone by."""
+    if progress.done == progress.total:
+        return f"in {clock(progress.elapsed)}"
+    return clock(progress.elapsed) if progress.eta is None else f"{clock(progress.eta)} left"
+
+
+class _Lines:
+    """Say each tenth once.
+
+    Args:
+        total: How many jobs there are.
+        stream: Where to say it.
+
+    """
+
+    def __init__(self, total: int, stream: TextIO) -> None:
+        self._total = total
+        self._stream = stream
+        self._told = 0
+
+    def show(self, progress: Progress) -> None:
+        """Say how far all are, if a tenth more is done."""
+        tenths = progress.done * _LINES // self._total
+        if tenths > self._told:
+            self._told = tenths
+            print(f"  {facts(progress)}".rstrip(), file=self._stream, flush=True)
