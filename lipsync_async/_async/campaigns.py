@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,11 +172,12 @@ class AsyncCampaigns(AsyncResource):
             journal=journal,
             download_to=download_to,
             concurrent_downloads=concurrent_downloads,
-            ordered=True,
             stop_on_error=stop_on_error,
             max_jobs=max_jobs,
             max_cost=max_cost,
             duration=duration,
             on_progress=on_progress,
         ) as outcomes:
-            return [outcome async for outcome in outcomes]
+            # As they come, for a job that takes hours must not hold back those after it.
+            found = [outcome async for outcome in outcomes]
+        return sorted(found, key=attrgetter("index"))
