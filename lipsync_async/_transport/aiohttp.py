@@ -98,7 +98,7 @@ class AiohttpTransport:
 
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task."""
-        await anyio.sleep(seconds)
+        await anyio.sleep(max(seconds, 0.0))  # what was due a moment ago is due
 
     async def send(self, request: Request, *, timeout: float | None) -> Response:
         """Send one request, once, and return the whole answer.

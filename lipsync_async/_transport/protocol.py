@@ -41,7 +41,7 @@ class Transport(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Pause the calling task."""
+        """Pause the calling task; a time that is over already is none."""
         ...
 
     async def send(self, request: Request, *, timeout: float | None) -> Response:

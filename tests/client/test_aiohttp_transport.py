@@ -240,3 +240,12 @@ def test_discarding_twice() -> None:
             discard(session, keeper, asyncio.get_running_loop(), os.getpid())
 
     asyncio.run(discard_twice())
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1e-6, -10.0])
+async def test_what_is_due_already_is_not_waited_for(seconds: float) -> None:
+    """A moment may pass between a look at the clock and the pause; that is no error."""
+    transport = AiohttpTransport()
+    before = transport.now()
+    await transport.sleep(seconds)
+    assert transport.now() - before < 5
