@@ -127,6 +127,8 @@ class Call:
         self._context: Context | None = copy_context()
         self._context.run(self._mark, place)
         self._task: asyncio.Task[None] | None = None
+        self.is_leaving: bool = False
+        self.at_leaving: list[Callable[[], None]] = []
 
     def begin(self) -> Item | None:
         """Start the coroutine and wait for its first item, or for its end (`None`).
@@ -194,6 +196,7 @@ class Call:
         """
         if self._thread.is_elsewhere or self.is_left:
             return
+        self.let_go()
         try:
             is_told = self._thread.offer(self._cancel)
         except ConfigurationError:  # there is no loop
@@ -209,6 +212,12 @@ class Call:
         while not self.has_ended:
             self._received()
         _add_notes(interruption, self.remains())
+
+    def let_go(self) -> None:
+        """Do, in the caller's thread, what is to be done at leaving; twice is fine."""
+        self.is_leaving = True
+        for each in self.at_leaving:
+            each()
 
     def remains(self) -> list[str]:
         """Say what an interrupted call has left: its notes, its late result or its error."""

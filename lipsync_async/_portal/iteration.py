@@ -93,13 +93,19 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         traceback: TracebackType | None,
     ) -> bool:
         try:
+            self._let_input_go()
             return self._is_swallowed(error, traceback)
         except BaseException as interruption:
             if not isinstance(interruption, Exception):
                 self._call.leave(interruption)
             raise
         finally:
+            self._let_input_go()  # it may have been begun only just now
             self._is_left = True
+
+    def _let_input_go(self) -> None:
+        if not self._thread.is_current:
+            self._call.let_go()
 
     def _is_swallowed(self, error: BaseException | None, traceback: TracebackType | None) -> bool:
         """End the iteration; tell whether that was the end of an error as well."""

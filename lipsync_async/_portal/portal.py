@@ -68,6 +68,7 @@ class Portal:
             shorten(error)
             raise
         finally:
+            call.let_go()
             del call  # it may hold its error, whose traceback holds this frame
 
     def open(

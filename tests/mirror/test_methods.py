@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.mirror.small_twins import method_twin
+from tests.mirror.small_twins import method_twin, twin
 
 A30, B30 = "a" * 30, "b" * 30
 
@@ -211,6 +211,50 @@ def test_callbacks_run_at_the_caller() -> None:
             )
         """,
     )
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "AsyncIterable[int] | Iterable[int]",
+        "Iterable[int] | AsyncIterable[int]",
+        "AsyncIterable[int]",
+    ],
+)
+def test_inputs_are_drawn_at_the_caller(annotation: str) -> None:
+    """What may be awaited is drawn where the caller waits, by position and by name."""
+    method = f"""
+    async def f(self, rows: {annotation}, *, more: {annotation}, once: list[int]) -> int: ...
+    """
+    types = {"AsyncIterable": "Iterable[{}]"}
+    text = method_twin(method, types=types)
+    assert text == (
+        "def f(self, rows: Iterable[int], *, more: Iterable[int], once: list[int]) -> int:\n"
+        "    return self._portal.call(\n"
+        "        partial(self._source.f, drawn_at_caller(rows), "
+        "more=drawn_at_caller(more), once=once),\n"
+        "    )\n"
+    )
+
+
+def test_inputs_of_a_block_are_drawn_at_the_caller() -> None:
+    """A context manager's input is drawn like a call's, and its module imports what it needs."""
+    source = """
+    class AsyncThings(AsyncResource):
+        @asynccontextmanager
+        async def f(self, rows: AsyncIterable[int]) -> AsyncIterator[AsyncIterator[int]]:
+            yield self.g(rows)
+    """
+    types = {"AsyncIterator": "Iterator[{}]", "AsyncIterable": "Iterable[{}]"}
+    text = twin(dedent(source), types=types)
+    assert "from lipsync_async._portal.drawn import drawn_at_caller\n" in text
+    assert "def f(self, rows: Iterable[int]) -> AbstractContextManager[Iterator[int]]:\n" in text
+    assert "self._portal.open(self._source.f(drawn_at_caller(rows)))\n" in text
+
+
+def test_other_modules_do_not_draw() -> None:
+    """What is an input of no method is not imported."""
+    assert "drawn_at_caller" not in twin("class AsyncThings(AsyncResource): ...")
 
 
 def test_docstrings_speak_of_blocking_code() -> None:
