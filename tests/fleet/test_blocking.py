@@ -305,9 +305,9 @@ async def test_a_generator_that_raises(desk: Desk) -> None:
 
     def work(client: Client) -> int:
         found = []
-        with (
+        with (  # noqa: PT012 - the loop is tested
             client.generations.run_many(broken()) as outcomes,
-            pytest.raises(LookupError, match="no more rows"),  # noqa: PT012 - the loop is tested
+            pytest.raises(LookupError, match="no more rows"),
         ):
             for each in outcomes:
                 found.append(each)  # noqa: PERF402 - it raises in the end
