@@ -23,6 +23,7 @@ from lipsync_async._fleet.job import FOR_ALL, Job, News
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
 from lipsync_async._rules.caller import log
+from lipsync_async._rules.validation import warn_of_ignored
 from lipsync_async._values.models import Generation
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
@@ -172,9 +173,11 @@ class Fleet:
 
     async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
         """Let a request go on from where an earlier run, if any, has left it."""
-        self._begun += 1
         job, entry = Job(entrant.index, entrant.request), entrant.entry
         generation = None if entry is None else entry.generation
+        if generation is None and not entrant.problems:
+            warn_of_ignored(job.request)  # which may raise, if the user wants it so
+        self._begun += 1
         if generation is not None:
             job.key = generation.idempotency_key
         if entrant.problems:

@@ -15,10 +15,8 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from lipsync_async._fleet.journal_entry import JournalEntry
-from lipsync_async._rules.caller import warn
-from lipsync_async._rules.validation import file_problems, form_problems, request_warnings
+from lipsync_async._rules.validation import file_problems, form_problems
 from lipsync_async._values.inputs import GenerationRequest
-from lipsync_async.errors import IgnoredOptionWarning
 
 if TYPE_CHECKING:
     from lipsync_async._fleet.scribe import Scribe
@@ -61,11 +59,10 @@ async def entrants(
     """
     is_ready = scribe.has_journal and not isinstance(requests, AsyncIterable)
     start = 0
-    warned: set[str] = set()
     async with aclosing(_stretches(requests, _AHEAD if is_ready else 1)) as stretches:
         async for stretch in stretches:
             await checkpoint()  # nothing else here need ever wait
-            for entrant in _known(stretch, start, scribe, warned):
+            for entrant in _known(stretch, start, scribe):
                 yield entrant
             start += len(stretch)
 
@@ -91,18 +88,7 @@ async def _stretches(
         raise mishap
 
 
-def _warn(entering: list[tuple[int, GenerationRequest, list[str]]], warned: set[str]) -> None:
-    """Warn about what the service will ignore, once in a run and not for each request."""
-    for index, request, _ in entering:
-        for warning in request_warnings(request):
-            if warning not in warned:
-                warned.add(warning)
-                warn(f"requests[{index}].{warning}", IgnoredOptionWarning, stacklevel=1)
-
-
-def _known(
-    requests: list[GenerationRequest], start: int, scribe: Scribe, warned: set[str]
-) -> list[Entrant]:
+def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> list[Entrant]:
     """Look requests up; those that were never sent because they cannot be are in no journal."""
     judged = [
         (index, request, form_problems(request)) for index, request in enumerate(requests, start)
@@ -110,8 +96,6 @@ def _known(
     found: list[Entrant] = []
     for is_sound, run in groupby(judged, key=lambda each: not each[2]):
         entering = [*run]
-        if is_sound:
-            _warn(entering, warned)
         entries = (
             scribe.known([request for _, request, _ in entering], entering[0][0])
             if is_sound

@@ -15,6 +15,7 @@ from lipsync_async._fleet.guard import Guard
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.outlet import Outlet
 from lipsync_async._fleet.scribe import Scribe
+from lipsync_async._rules.caller import PLACE, Place
 from lipsync_async._rules.spending import Spending
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ async def launched(
             stops_on_error=plan.stops_on_error,
         )
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run, fleet, outlet, requests)
+            tasks.start_soon(_run, fleet, outlet, requests, Place.here())
             try:
                 yield fleet, outlet
             except anyio.get_cancelled_exc_class():
@@ -95,8 +96,10 @@ async def _run(
     fleet: Fleet,
     outlet: Outlet,
     requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
+    place: Place,
 ) -> None:
     """Run the fleet; what ends it is raised where the outcomes are taken."""
+    PLACE.set(place)  # in this task, and those that it starts
     try:
         await fleet.run(requests)
     except Exception as error:  # noqa: BLE001 - it is raised again

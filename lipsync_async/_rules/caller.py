@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,9 +28,27 @@ class Place(NamedTuple):
         """Return the line that a frame is at."""
         return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
 
+    @classmethod
+    def here(cls) -> Place:
+        """Return the user's line: known already, or the nearest outside of this package."""
+        known = PLACE.get()
+        if known is not None:
+            return known
+        frame = sys._getframe(1)  # noqa: SLF001 - the public ways build a list of all frames
+        while frame.f_back is not None and _is_ours(frame):
+            frame = frame.f_back
+        return cls.of(frame)
 
-# Both are set where a blocking call hands the work to an event loop in another thread:
-# there, the stack below the running code leads to the loop, not to the user.
+
+def _is_ours(frame: FrameType) -> bool:
+    """Tell whether a frame stands between the user's and the code that asks."""
+    package, _, _ = frame.f_globals.get("__name__", "").partition(".")
+    return package in {"lipsync_async", "contextlib"}
+
+
+# Both are set where a blocking call hands the work to an event loop in another thread, the
+# place also where a run of many requests hands it to a task: there, the stack below the
+# running code leads to the loop, not to the user.
 PLACE: ContextVar[Place | None] = ContextVar("PLACE", default=None)
 LOG: ContextVar[Callable[[int, str], None] | None] = ContextVar("LOG", default=None)
 

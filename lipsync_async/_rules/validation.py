@@ -123,6 +123,17 @@ def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
     problems = request_problems(request)
     if problems:
         raise InvalidRequestError(problems)
+    warn_of_ignored(request, stacklevel=stacklevel + 1)
+
+
+def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+    """Warn about what will be ignored of a request that can work.
+
+    Args:
+        request: The request.
+        stacklevel: As for `check_request`.
+
+    """
     for warning in request_warnings(request):
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 

@@ -10,7 +10,7 @@ from functools import partial
 import anyio
 import pytest
 
-from lipsync_async import AsyncClient, Generation, LipsyncError
+from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
 from lipsync_async._watch.shift import Attendant
 from tests.client.crowds import Planned, Waits, completed_of, poller_of, remains
 
@@ -194,3 +194,26 @@ async def test_views_share_a_poller() -> None:
         await service.clock.sleep(3.0)
         assert {len(ids) for ids in service.looks} == {10}
         service.end_all(0.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "jobs", "looks"),
+    [
+        (60, 50, 0.98),  # one list a look, and all that the limit allows but a little
+        (60, 500, 0.98),
+        (600, 50, 2.0),  # a look each half second: the limit would allow more
+        (600, 2000, 9.8),
+        (None, 50, 2.0),
+        (None, 500, 10.0),  # without a limit each is looked at twice a second
+    ],
+)
+async def test_the_rate_follows_the_limit(limit: int | None, jobs: int, looks: float) -> None:
+    """Looks use what the account allows and no more; without a limit only the interval counts."""
+    service = Planned(jobs)
+    async with service.client(limits=Limits(requests_per_minute=limit)) as client:
+        scheduler = Scheduler(client)
+        for job in service.jobs:
+            scheduler.poller.join(job, scheduler.hear)
+        async with scheduler.leading():
+            await service.clock.sleep(60.0)
+    assert len(service.looks) / 60 == pytest.approx(looks, rel=0.05)

@@ -305,7 +305,7 @@ async def test_a_generator_that_raises(desk: Desk) -> None:
 
     def work(client: Client) -> int:
         found = []
-        with (  # noqa: PT012 - the loop is tested
+        with (  # noqa: PT012 - the loop raises
             client.generations.run_many(broken()) as outcomes,
             pytest.raises(LookupError, match="no more rows"),
         ):

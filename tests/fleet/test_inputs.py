@@ -1,14 +1,24 @@
 """What may be handed over as requests, and what becomes of it."""
 
+import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
-from lipsync_async import GenerationRequest, InvalidRequestError, Outcome, Progress
+from lipsync_async import (
+    GenerationRequest,
+    IgnoredOptionWarning,
+    InvalidRequestError,
+    Options,
+    Outcome,
+    Progress,
+)
 from lipsync_async.sandbox.fault import Fault
 from lipsync_async.sandbox.faults import concurrency_limited
 from tests.fleet.campaigns import FREE, made, names, opened, requests, slots
@@ -193,3 +203,38 @@ async def test_the_same_request_twice_is_two_jobs() -> None:
         assert names(found) == ["take-0"] * 3
         assert made(sandbox) == {"take-0": 3}
         assert len({each.generation.id for each in found if each.generation}) == 3
+
+
+async def test_what_a_model_ignores_is_said_once_at_the_user_s_line() -> None:
+    """Thousands of requests with the same useless option warn as one order would."""
+    odd = [
+        attrs.evolve(request, model="sync-3", options=Options(temperature=0.5))
+        for request in requests(20)
+    ]
+    async with opened() as (client, sandbox, _):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            line = sys._getframe().f_lineno + 1  # noqa: SLF001
+            found = await client.generations.run_all(odd)
+            async with client.generations.run_many(odd) as outcomes:
+                found += [each async for each in outcomes]
+        assert all(each.is_success for each in found)
+        assert sandbox.jobs.created == 40
+    shown = [(each.category, each.filename, each.lineno) for each in caught]
+    assert shown == [
+        (IgnoredOptionWarning, __file__, line),
+        (IgnoredOptionWarning, __file__, line + 1),
+    ]
+    assert "options.temperature" in str(caught[0].message)
+
+
+async def test_warnings_may_be_errors() -> None:
+    """Who wants them so gets the first one as the run's error, before the order is sent."""
+    odd = [
+        attrs.evolve(request, model="sync-3", options=Options(temperature=0.5))
+        for request in requests(3)
+    ]
+    async with opened() as (client, sandbox, _):
+        with pytest.raises(IgnoredOptionWarning, match=r"options\.temperature"):
+            await client.generations.run_all(odd)
+        assert sandbox.jobs.created == 0
