@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.fleet_contenders import order
 from benchmarks.fleet_jobs import Jobs, place_of
+from benchmarks.fleet_orders import order
 from benchmarks.ratios import Ratio
 from lipsync_async import AsyncClient, Limits, PollPolicy
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock

@@ -18,30 +18,20 @@ import aiohttp
 import orjson
 
 from benchmarks.fleet_jobs import place_of
-from lipsync_async import (
-    AsyncClient,
-    Audio,
-    GenerationRequest,
-    Limits,
-    Options,
-    PollPolicy,
-    Video,
-)
+from benchmarks.fleet_orders import AUDIO, VIDEO, order
+from lipsync_async import AsyncClient, Limits, PollPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     Contender = Callable[[str, "Notices", float], Awaitable[None]]
 
-VIDEO = "https://assets.sync.so/docs/example-video.mp4"
-AUDIO = "https://assets.sync.so/docs/example-audio.wav"
 # An account without limits: more at once than any run has jobs.
 _BOUNDLESS = Limits(
     creates_per_minute=None,
     requests_per_minute=None,
     concurrent_generations=1_000_000,
 )
-_PEER_INTERVAL = 2.0
 _CONNECTIONS = 100  # as many as our own pool has
 _ENDED = frozenset({"COMPLETED", "FAILED", "REJECTED"})
 
@@ -66,15 +56,6 @@ class Notices:
     def fail(self, mishap: BaseException | None) -> None:
         """Note that a job came to nothing."""
         self.mishaps.append(repr(mishap))
-
-
-def order(place: int) -> GenerationRequest:
-    """Make a request."""
-    return GenerationRequest(
-        model="lipsync-2",
-        input=[Video(f"{VIDEO}?take={place}"), Audio(AUDIO)],
-        options=Options(sync_mode="cut_off", temperature=0.5),
-    )
 
 
 async def ours(base_url: str, notices: Notices, tick: float) -> None:
@@ -119,29 +100,14 @@ async def raw(base_url: str, notices: Notices, tick: float) -> None:
 async def peer(base_url: str, notices: Notices, _: float) -> None:
     """Let a task for each job ask every two seconds, through one shared client."""
     # Here and not above, for its weight is not for the others to carry.
-    from sync import AsyncSync  # noqa: PLC0415
-    from sync.common import (  # noqa: PLC0415
-        Audio as PeerAudio,
-        GenerationOptions,
-        Video as PeerVideo,
-    )
+    from benchmarks.fleet_peer import peer_client, run_as_peer  # noqa: PLC0415
 
-    client = AsyncSync(api_key="key", base_url=base_url)
+    async with peer_client(base_url, "key") as client:
 
-    async def run() -> None:
-        job = await client.generations.create(
-            model="lipsync-2",
-            input=[PeerVideo(url=VIDEO), PeerAudio(url=AUDIO)],
-            options=GenerationOptions(sync_mode="cut_off", temperature=0.5),
-        )
-        while job.status not in _ENDED:
-            await asyncio.sleep(_PEER_INTERVAL)
-            job = await client.generations.get(job.id)
-        notices.note(job.id)
+        async def run() -> None:
+            notices.note((await run_as_peer(client)).id)
 
-    await _each_in_a_task(run, notices)
-    # It has no way of its own to close its connections.
-    await client._client_wrapper.httpx_client.httpx_client.aclose()  # noqa: SLF001
+        await _each_in_a_task(run, notices)
 
 
 CONTENDERS: dict[str, Contender] = {"ours": ours, "raw": raw, "peer": peer}

@@ -13,6 +13,7 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING
 
+from benchmarks.fleet_orders import AUDIO, VIDEO
 from benchmarks.payloads import GENERATION
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ def _parts_of(status: str) -> list[bytes]:
     job = GENERATION | {
         "id": "@",
         "status": status,
-        "input": [{**each, "url": f"{each['url']}{_PERMISSION}"} for each in GENERATION["input"]],
+        "input": [
+            {"type": "video", "url": f"{VIDEO}{_PERMISSION}"},
+            {"type": "audio", "url": f"{AUDIO}{_PERMISSION}"},
+        ],
         "outputDuration": 12.48 if is_over else None,
         "outputUrl": url if is_over else None,
     }
