@@ -44,6 +44,8 @@ HOSTED = ("https://media.example/clip.mp4", "https://media.example/speech.wav")
 SLOTS = 6
 # Seconds from a process's first line in which it is killed, if by the clock.
 LONGEST_LIFE = 0.6
+# Seconds between two looks at whether it is time: all the time would slow the client down.
+GLANCE = 0.002
 # What asyncio says of a process that had ended by itself just before it was to be killed.
 UNSEEN = 255
 
@@ -221,7 +223,8 @@ class Loop:
         assert process.stdout is not None
         await process.stdout.readline()  # its beginning takes longest, and is no work
         while process.returncode is None and not is_time():
-            await anyio.lowlevel.checkpoint()
+            with anyio.move_on_after(GLANCE):
+                await process.wait()
 
     async def by_the_clock(self, process: asyncio.subprocess.Process) -> None:
         """Wait for any moment of its work."""

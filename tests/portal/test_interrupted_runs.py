@@ -114,7 +114,6 @@ async def test_left_in_the_middle(runs: Runs, way: str) -> None:
     """Whichever way a run is left, the next one brings each request to one job and one file."""
     end = await run(runs.program(dedent(WAYS[way])), runs.sandbox)
     assert is_interrupted(end) if "Ctrl-C" in way else end == (0, "left\n", "")
-    assert runs.sandbox.jobs.created < COUNT  # it was the middle
     runs.check_journal()
     await runs.finish()
 
