@@ -140,14 +140,14 @@ async def test_input_is_taken_as_needed() -> None:
 async def test_a_slow_taker_holds_the_fleet_back() -> None:
     """Outcomes that nobody takes do not pile up without end."""
     async with opened(slots(100), progression="immediate") as (client, sandbox, _):
-        async with client.generations.run_many(requests(5000)) as outcomes:
+        async with client.generations.run_many(requests(2000)) as outcomes:
             first = await anext(outcomes)
-            for _ in range(20_000):
+            for _ in range(8_000):
                 await anyio.lowlevel.checkpoint()
-            assert sandbox.jobs.created <= 1100
+            assert 1000 <= sandbox.jobs.created <= 1100
             rest = [outcome async for outcome in outcomes]
         assert first.is_success
-        assert len(rest) == 4999
+        assert len(rest) == 1999
 
 
 async def test_stop_on_error() -> None:
