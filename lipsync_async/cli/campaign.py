@@ -12,7 +12,8 @@ from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._fleet.outcomes import Outcome, Progress
 from lipsync_async.cli.complaints import complaints
-from lipsync_async.cli.fleet_progress import beginning, shown_fleet
+from lipsync_async.cli.fleet_facts import beginning
+from lipsync_async.cli.fleet_progress import shown_fleet
 from lipsync_async.cli.wording import duration, plural, rate, size
 from lipsync_async.errors import JournalError
 

@@ -60,10 +60,9 @@ async def run_many_demo(output: Path, jobs: int) -> bool:
         )
         # The log forgets old requests, but not how many there were.
         requests_sent = [*sandbox.requests][-1].number
-    for line in summary(tally, requests_sent=requests_sent):
-        print(line)
-    for line in failure_lines(tally, lambda index: f"take {index + 1}"):
-        print(line)
+    lines = summary(tally, requests_sent=requests_sent)
+    lines += failure_lines(tally, lambda index: f"take {index + 1}")
+    print("\n".join(lines))
     print(f"The files are in {folder}. To look into the journal that was kept:")
     print(f"  python -m lipsync_async journal {journal}")
     return tally.is_success

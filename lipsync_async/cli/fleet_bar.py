@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress as Bar, ProgressColumn
 from rich.table import Column
 from rich.text import Text
 
-from lipsync_async.cli.fleet_progress import beginning, facts
+from lipsync_async.cli.fleet_facts import beginning, facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Task
 
     from lipsync_async._fleet.outcomes import Progress
-    from lipsync_async.cli.fleet_progress import ShowMany
+
+    Show = Callable[[Progress], None]
 
 _LOOKS_A_SECOND = 4.0
 # To count what runs may mean to read a large file: it may take a twentieth of the time.
@@ -29,7 +30,7 @@ _LOUD_FAILURES = r"[1-9]\d* failed"
 
 
 @contextmanager
-def fleet_bar(console: Console, total: int, running: Callable[[], int]) -> Iterator[ShowMany]:
+def fleet_bar(console: Console, total: int, running: Callable[[], int]) -> Iterator[Show]:
     """Show a bar, and give a function that moves it.
 
     Args:

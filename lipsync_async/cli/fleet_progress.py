@@ -6,15 +6,16 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lipsync_async._fleet.outcomes import Progress
+from lipsync_async.cli.fleet_facts import facts
 from lipsync_async.cli.progress import console_of
-from lipsync_async.cli.wording import clock, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
 
-    ShowMany = Callable[[Progress], None]
+    from lipsync_async._fleet.outcomes import Progress
+
+    Show = Callable[[Progress], None]
 
 _LINES = 10
 
@@ -24,7 +25,7 @@ def shown_fleet(
     total: int,
     running: Callable[[], int],
     stream: TextIO | None = None,
-) -> Iterator[ShowMany]:
+) -> Iterator[Show]:
     """Give a function that shows how far many jobs are.
 
     Args:
@@ -45,29 +46,6 @@ def shown_fleet(
 
     with fleet_bar(console, total, running) as show:
         yield show
-
-
-def beginning(total: int) -> Progress:
-    """Return how far so many jobs are before anything has happened."""
-    return Progress(total=total, running=0, succeeded=0, failed=0, elapsed=0.0, rate=0.0, eta=None)
-
-
-def facts(progress: Progress) -> str:
-    """Return how far many jobs are, in columns that keep their places."""
-    total = str(progress.total)
-    width = len(total)
-    pace = rate(progress.rate) if progress.rate else ""
-    return (
-        f"{progress.done:{width}}/{total}  {progress.running:{width}} running  "
-        f"{progress.failed} failed  {pace:<8}  {_time(progress):<9}"
-    )
-
-
-def _time(progress: Progress) -> str:
-    """Return the time that is left, as far as that is known, or else has gone by."""
-    if progress.done == progress.total:
-        return f"in {clock(progress.elapsed)}"
-    return clock(progress.elapsed) if progress.eta is None else f"{clock(progress.eta)} left"
 
 
 class _Lines:

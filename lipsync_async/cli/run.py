@@ -74,10 +74,8 @@ async def run_manifest(campaign: Campaign) -> bool:
             max_jobs=campaign.max_jobs,
             max_cost=campaign.max_cost,
         )
-    for line in summary(tally):
-        print(line)
-    for line in failure_lines(tally, lambda index: place(rows[index])):
-        print(line)
+    lines = summary(tally) + failure_lines(tally, lambda index: place(rows[index]))
+    print("\n".join(lines))
     return tally.is_success
 
 

@@ -8,7 +8,8 @@ import attrs
 
 from lipsync_async import Progress
 from lipsync_async.cli.fleet_bar import Thrifty
-from lipsync_async.cli.fleet_progress import beginning, facts, shown_fleet
+from lipsync_async.cli.fleet_facts import beginning, facts
+from lipsync_async.cli.fleet_progress import shown_fleet
 from tests.cli.terminals import in_terminal
 
 PROGRAM = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +21,7 @@ from lipsync_async._values.inputs import (
 )
 from tests.fleet.manifests import problems
 
-if TYPE_CHECKING:
-    from pathlib import Path
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 HEADER = "model,video_url,audio_url,output_file_name"
 ROW = "lipsync-2,https://h/v.mp4,https://h/a.wav"
@@ -260,7 +259,7 @@ def test_lines_that_are_no_text_are_all_told(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("documented", [manifest_table.__doc__, read_manifest.__doc__])
+@pytest.mark.parametrize("documented", [manifest_table.__doc__, read_manifest.__doc__, README])
 def test_every_column_is_documented(documented: str) -> None:
     """Wherever columns are listed, all of them are."""
     columns = [*manifest_table.COLUMNS]

@@ -74,8 +74,10 @@ def test_the_readme_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every `python` block does what it says, against the sandbox."""
+    """Every `python` block does what it says, against the sandbox; `takes.csv` is there."""
     shutil.copytree(studio, tmp_path, dirs_exist_ok=True)
+    (manifest,) = blocks(README, "csv")
+    (tmp_path / "takes.csv").write_text(manifest.source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNC_BASE_URL", sandbox.url)
     monkeypatch.setenv("SYNC_API_KEY", sandbox.api_key)
