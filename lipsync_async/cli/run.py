@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from lipsync_async._rules.validation import request_warnings
 from lipsync_async.cli.campaign import failure_lines, run_campaign, summary
 from lipsync_async.cli.trial import connect, trial_sandbox
 from lipsync_async.cli.wording import plural
-from lipsync_async.errors import ConfigurationError
+from lipsync_async.errors import ConfigurationError, IgnoredOptionWarning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -65,15 +66,17 @@ async def run_manifest(campaign: Campaign) -> bool:
     for warning in ignored_options(rows):
         print(f"{campaign.manifest}: {warning}", file=sys.stderr)
     check_journal(campaign)
-    async with _service(campaign, rows) as client:
-        tally = await run_campaign(
-            client,
-            [row.request for row in rows],
-            journal=campaign.journal,
-            folder=campaign.folder,
-            max_jobs=campaign.max_jobs,
-            max_cost=campaign.max_cost,
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IgnoredOptionWarning)  # it has been told just now
+        async with _service(campaign, rows) as client:
+            tally = await run_campaign(
+                client,
+                [row.request for row in rows],
+                journal=campaign.journal,
+                folder=campaign.folder,
+                max_jobs=campaign.max_jobs,
+                max_cost=campaign.max_cost,
+            )
     lines = summary(tally) + failure_lines(tally, lambda index: place(rows[index]))
     print("\n".join(lines))
     return tally.is_success
