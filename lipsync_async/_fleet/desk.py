@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.guard import Guard
     from lipsync_async._fleet.job import Job
     from lipsync_async._fleet.scribe import Scribe
+    from lipsync_async._rules.slots import Slot
     from lipsync_async._values.models import Generation
 
 # Creates under way at once: the service's answer takes a part of a second, and a plan's
@@ -84,9 +85,7 @@ class Desk:
 
     async def place(self, job: Job, tasks: TaskGroup) -> None:
         """Take an order; return when its create, and all before it, are on their way."""
-        if self._is_closed:
-            self._customer.drop(job)
-        elif not self._line and self._may_start():
+        if not self._line and self._may_start():
             self._start(job, tasks)
         else:
             self._line.append(job)
@@ -132,14 +131,14 @@ class Desk:
     def _start(self, job: Job, tasks: TaskGroup) -> None:
         job.slot = self._slots.started()
         self._creates += 1
-        tasks.start_soon(self._create, job)
+        tasks.start_soon(self._create, job, job.slot)
 
-    async def _create(self, job: Job) -> None:
+    async def _create(self, job: Job, slot: Slot) -> None:
         """Place an order, or put it back in line."""
         try:
             generation = await self._ordered(job)
         except ConcurrencyLimitError as error:
-            self._refuse(job, error)
+            self._refuse(job, slot, error)
         except LipsyncError as error:
             if job.key is not None and not error.may_have_worked:
                 self._guard.take_back(job)
@@ -149,6 +148,7 @@ class Desk:
             self.release(job)
             raise
         else:
+            self._slots.accepted(slot)
             self._customer.accept(job, generation)
         finally:
             self._creates -= 1
@@ -163,22 +163,18 @@ class Desk:
                 self._guard.take_back(job)
                 raise
         call = endpoints.create_generation(job.request, idempotency_key=job.key)
-        generation = await self._exchange.perform(call, self._settings)
-        if job.slot is not None:
-            self._slots.accepted(job.slot)
-        return generation
+        return await self._exchange.perform(call, self._settings)
 
-    def _refuse(self, job: Job, error: ConcurrencyLimitError) -> None:
+    def _refuse(self, job: Job, slot: Slot, error: ConcurrencyLimitError) -> None:
         """Learn from a refusal, and let the order wait for its turn."""
-        slot, job.slot = job.slot, None
-        if slot is not None:
-            self._slots.refused(
-                slot,
-                self._exchange.transport.now(),
-                limit=error.concurrency_limit,
-                active=error.active_generations,
-                retry_after=error.retry_after,
-            )
+        job.slot = None
+        self._slots.refused(
+            slot,
+            self._exchange.transport.now(),
+            limit=error.concurrency_limit,
+            active=error.active_generations,
+            retry_after=error.retry_after,
+        )
         if self._is_closed:
             self._customer.drop(job)
         else:

@@ -125,6 +125,7 @@ async def test_a_local_file_has_no_price(tmp_path: Path) -> None:
         assert found[0].is_success
 
 
+@pytest.mark.filterwarnings("ignore::lipsync_async.IgnoredOptionWarning")
 async def test_without_a_price_there_is_no_order() -> None:
     """A model that has none, or a service that will not tell, is an error of that request."""
     odd = GenerationRequest(model="lipsync-9", input=INPUTS)
