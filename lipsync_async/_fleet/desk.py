@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.guard import Guard
     from lipsync_async._fleet.job import Job
     from lipsync_async._fleet.scribe import Scribe
+    from lipsync_async._rules.slots import Slot
     from lipsync_async._values.models import Generation
 
 # A create that finds no slot is not to wait inside its call: the desk knows better.
@@ -84,9 +85,6 @@ class Desk:
 
     async def place(self, job: Job, tasks: TaskGroup) -> None:
         """Take an order; return when its create, and all before it, are on their way."""
-        if self._is_closed:
-            self._customer.drop(job)
-            return
         self._line.append(job)
         if (first := self._next()) is not None:
             tasks.start_soon(self._work, first)
@@ -98,8 +96,8 @@ class Desk:
         """Send what waits, each when there is a slot; until cancelled."""
         with self._berths.awaited(self.refresh):
             while True:
-                while (job := self._next()) is not None:
-                    tasks.start_soon(self._work, job)
+                while (order := self._next()) is not None:
+                    tasks.start_soon(self._work, order)
                 await self._rest()
 
     def close(self) -> None:
@@ -129,7 +127,7 @@ class Desk:
             else:
                 await self._exchange.transport.sleep(until - now)
 
-    def _next(self) -> Job | None:
+    def _next(self) -> tuple[Job, Slot] | None:
         """Take the first in line if its create may be sent."""
         if not self._line or not self._may_start():
             return None
@@ -137,21 +135,21 @@ class Desk:
         job.slot = self._slots.started()
         self._creates += 1
         self._moved.ring()
-        return job
+        return job, job.slot
 
-    async def _work(self, job: Job | None) -> None:
+    async def _work(self, order: tuple[Job, Slot] | None) -> None:
         """Place an order, and then what waits: a task for each would cost a tenth more CPU."""
-        while job is not None:
-            await self._create(job)
-            job = self._next()
+        while order is not None:
+            await self._create(*order)
+            order = self._next()
             self._berths.stir()
 
-    async def _create(self, job: Job) -> None:
+    async def _create(self, job: Job, slot: Slot) -> None:
         """Place an order, or put it back in line."""
         try:
             generation = await self._ordered(job)
         except ConcurrencyLimitError as error:
-            self._refuse(job, error)
+            self._refuse(job, slot, error)
         except LipsyncError as error:
             if job.key is not None and not error.may_have_worked:
                 self._guard.take_back(job)
@@ -161,6 +159,7 @@ class Desk:
             self.release(job)
             raise
         else:
+            self._slots.accepted(slot)
             self._customer.accept(job, generation)
         finally:
             self._creates -= 1
@@ -175,22 +174,19 @@ class Desk:
                 raise
         call = endpoints.create_generation(job.request, idempotency_key=job.key)
         generation = await self._exchange.perform(call, self._settings)
-        if job.slot is not None:
-            self._slots.accepted(job.slot)
         self._starved_since = None
         return generation
 
-    def _refuse(self, job: Job, error: ConcurrencyLimitError) -> None:
+    def _refuse(self, job: Job, slot: Slot, error: ConcurrencyLimitError) -> None:
         """Learn from a refusal, and let the order wait for its turn, if one may come."""
-        slot, job.slot = job.slot, None
-        if slot is not None:
-            self._slots.refused(
-                slot,
-                self._exchange.transport.now(),
-                limit=error.concurrency_limit,
-                active=error.active_generations,
-                retry_after=error.retry_after,
-            )
+        job.slot = None
+        self._slots.refused(
+            slot,
+            self._exchange.transport.now(),
+            limit=error.concurrency_limit,
+            active=error.active_generations,
+            retry_after=error.retry_after,
+        )
         if self._is_starved():
             self._customer.tell(job, error)
         elif self._is_closed:

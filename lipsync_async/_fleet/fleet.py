@@ -157,10 +157,10 @@ class Fleet:
             with self._intake:
                 async with aclosing(entrants(requests, self._scribe)) as entering:
                     async for entrant in entering:
-                        # An input need not wait for anything, and it may be endless.
-                        await checkpoint_if_cancelled()
                         while not self._has_room():
                             await self._bell.heard()
+                        # An input need not wait for anything, and it may be endless.
+                        await checkpoint_if_cancelled()
                         await self._begin(entrant, tasks)
         except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
             self._halt(error)

@@ -82,4 +82,4 @@ class Guard:
                 )
                 estimate = await self._exchange.perform(call, self._settings)
                 self._prices[kind] = estimate.cost
-        return self._prices[kind]
+            return self._prices[kind]

@@ -41,7 +41,8 @@ async def test_what_a_list_does_not_show(async_door: Door) -> None:
         sandbox.faults.add(Fault("status", path=LISTS[1], status=200, body="[]", count=None))
         sandbox.requests.clear()
         assert completed_of(await wait_for_all(client, jobs)) == ids_of(jobs)
-        assert sandbox.requests.count(*LOOKS) == 16
+        # A wait that goes on alone may look at a job that a look for all is on its way to.
+        assert 16 <= sandbox.requests.count(*LOOKS) <= 20
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 414, 422, 501])

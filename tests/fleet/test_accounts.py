@@ -155,8 +155,7 @@ async def take_slots(sandbox: Sandbox, many: int) -> Callable[[], None]:
         for job in others:
             if sandbox.jobs[job.id].status is Status.PENDING:
                 sandbox.jobs.move(job.id, "PROCESSING")
-            if sandbox.jobs[job.id].status is Status.PROCESSING:
-                sandbox.jobs.move(job.id, "FAILED")
+            sandbox.jobs.move(job.id, "FAILED")
 
     return end
 

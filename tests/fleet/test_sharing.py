@@ -128,13 +128,18 @@ async def test_one_loop_after_another() -> None:
         async with client.generations.run_many(requests(2)):
             raise LookupError
 
-    def in_two_loops(sandbox: Sandbox) -> list[Outcome]:
-        client = connect(sandbox, limits=slots(2))
+    async def finish(client: AsyncClient) -> list[Outcome]:
+        async with client:
+            return await client.generations.run_all(requests(8))
+
+    def be_left(client: AsyncClient) -> None:
         with pytest.raises(LookupError):
             asyncio.run(leave(client))
-        found = asyncio.run(client.generations.run_all(requests(8)))
-        asyncio.run(client.aclose())
-        return found
+
+    def in_two_loops(sandbox: Sandbox) -> list[Outcome]:
+        client = connect(sandbox, limits=slots(2))
+        be_left(client)
+        return asyncio.run(finish(client))
 
     async with Sandbox(render=False, progression="polls(2)") as sandbox:
         with ThreadPoolExecutor(1) as pool:

@@ -1,0 +1,44 @@
+"""The jobs that run, and whose news count."""
+
+import pytest
+
+from lipsync_async import NotFoundError, Response
+from lipsync_async._fleet.job import Job, News
+from lipsync_async._fleet.roster import Roster
+from tests.client.crowds import Planned, poller_of, remains
+from tests.fleet.jobs import job, request
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = Response("GET", "http://localhost/v2/generate/job-0", 404, {}, b"")
+
+
+async def test_a_job_from_its_first_to_its_last_day() -> None:
+    """It is watched while it runs; what comes later is nobody's, and nothing is kept."""
+    told: list[tuple[Job, News]] = []
+    service = Planned(2)
+    async with service.client() as client:
+        poller = poller_of(client)
+        transport = client._exchange.transport  # noqa: SLF001
+        roster = Roster(poller, transport, 5.0, lambda *news: told.append(news))
+        running, ended = Job(0, request(0)), Job(1, request(1))
+        roster.add(running, job("job-0"), is_new=True)
+        roster.add(ended, job("job-1", "COMPLETED"), is_new=False)
+        assert len(roster) == 2
+        assert roster.jobs() == [running, ended]
+        assert running.watcher is not None
+        assert ended.watcher is None
+        missing = NotFoundError(response=ANSWER, message="no such job")
+        assert roster.is_forgiven(running, missing)
+        assert not roster.is_forgiven(ended, missing)
+        running.watcher.notify("job-0", missing)
+        assert told == [(running, missing)]
+        for each in (running, ended):
+            assert not roster.is_over(each)
+            roster.remove(each)
+            assert roster.is_over(each)
+        running.watcher.notify("job-0", missing)
+        assert len(told) == 1
+        assert remains(poller) == []
+        roster.remove(Job(2, request(2)))
+        assert len(roster) == 0
