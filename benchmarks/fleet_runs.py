@@ -62,14 +62,19 @@ class FleetRun:
     most_at_once: int
 
     @property
+    def finished(self) -> int:
+        """Jobs whose end was noticed."""
+        return self.jobs - self.failed
+
+    @property
     def requests_per_job(self) -> float:
-        """Requests for each job."""
-        return self.requests / self.jobs
+        """Requests for each job that was brought to its end."""
+        return self.requests / self.finished
 
     @property
     def cpu_per_job(self) -> float:
-        """Microseconds of CPU for each job."""
-        return self.cpu_seconds / self.jobs * 1e6
+        """Microseconds of CPU for each job that was brought to its end."""
+        return self.cpu_seconds / self.finished * 1e6
 
     @property
     def server_share(self) -> float:
