@@ -141,7 +141,8 @@ class Fleet:
     def accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has made of an order."""
         self._roster.add(job, generation, is_new=True)
-        self.tell(job, generation)
+        if self._scribe.has_journal or generation.is_terminal:
+            self.tell(job, generation)
 
     def drop(self, _: Job) -> None:
         """Take an order back that was not placed, because nothing more is to be begun."""

@@ -35,8 +35,9 @@ class Scribe:
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
-        self._intents = _Batch(_minted if journal is None else journal.record_intents)
-        self._downloads = _Batch(_forgotten if journal is None else journal.record_downloads)
+        if journal is not None:
+            self._intents = _Batch(journal.record_intents)
+            self._downloads = _Batch(journal.record_downloads)
 
     @property
     def has_journal(self) -> bool:
@@ -60,12 +61,15 @@ class Scribe:
 
     async def intend(self, index: int, request: GenerationRequest) -> str:
         """Write that a create is about to be sent; return the key to send it under."""
+        if self._journal is None:
+            return str(uuid.uuid4())
         key: str = await self._intents.add((index, request))
         return key
 
     async def keep(self, index: int, path: Path) -> None:
         """Write where a result is."""
-        await self._downloads.add((index, path))
+        if self._journal is not None:
+            await self._downloads.add((index, path))
 
     def note(self, news: Sequence[tuple[Job, News]]) -> None:
         """Write what the service says of jobs, and why requests were given up."""
@@ -132,11 +136,3 @@ class _Page:
         if self._error is not None:
             raise self._error
         return self._results[place] if self._results is not None else None
-
-
-def _minted(intents: list[Any]) -> list[str]:
-    return [str(uuid.uuid4()) for _ in intents]
-
-
-def _forgotten(_: list[Any]) -> None:
-    """Write nothing: there is no journal."""
