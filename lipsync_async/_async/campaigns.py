@@ -171,11 +171,11 @@ class AsyncCampaigns(AsyncResource):
             journal=journal,
             download_to=download_to,
             concurrent_downloads=concurrent_downloads,
-            ordered=True,
             stop_on_error=stop_on_error,
             max_jobs=max_jobs,
             max_cost=max_cost,
             duration=duration,
             on_progress=on_progress,
         ) as outcomes:
-            return [outcome async for outcome in outcomes]
+            # All are kept in any case, so that none has to hold the others back for its turn.
+            return sorted([each async for each in outcomes], key=lambda each: each.index)

@@ -23,6 +23,7 @@ from lipsync_async._fleet.job import FOR_ALL, Job, News
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
 from lipsync_async._rules.caller import log
+from lipsync_async._strays import stray, unasked
 from lipsync_async._values.models import Generation
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
@@ -128,6 +129,8 @@ class Fleet:
                 tasks.start_soon(self._take_in, requests, tasks)
                 await self._conclude_all(tasks)
                 tasks.cancel_scope.cancel()
+            if not self._is_done:  # a task group lets nobody know of a cancelled child
+                raise unasked("a callback")
         finally:
             self._leave()
         if self._mishap is not None:
@@ -139,7 +142,7 @@ class Fleet:
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has made of an order."""
-        self._roster.add(job, generation, is_new=True)
+        self._roster.add(job, generation)
         self.tell(job, generation)
 
     def drop(self, _: Job) -> None:
@@ -161,8 +164,11 @@ class Fleet:
                         while not self._has_room():
                             await self._bell.heard()
                         await self._begin(entrant, tasks)
-        except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
-            self._halt(error)
+        except BaseException as error:
+            mishap = error if isinstance(error, Exception) else stray(error, "the input")
+            if mishap is None:
+                raise
+            self._halt(mishap)  # it is raised when all that runs has ended
         self._is_taking_in = False
         self._bell.ring()
 
@@ -187,7 +193,7 @@ class Fleet:
             self._settle(job, generation, tasks, path=path, resumed=True)
         else:
             self._desk.occupy(job)
-            self._roster.add(job, generation, is_new=False)
+            self._roster.add(job, generation)
 
     def tell(self, job: Job, news: News) -> None:
         """Take news of a job, or why there is none; conclusions are drawn soon."""
@@ -196,15 +202,22 @@ class Fleet:
 
     async def _conclude_all(self, tasks: TaskGroup) -> None:
         """Write the news down and draw the conclusions, until all is done."""
-        while self._is_taking_in or self._delivered < self._begun:
+        while not self._is_done:
             if not self._news:
                 await self._bell.heard()
                 continue
-            news = [each for each in self._news if not self._roster.is_forgiven(*each)]
-            self._news = []
-            self._write(news)
-            for job, what in news:
+            for job, what in self._noted_news():
                 self._conclude(job, what, tasks)
+
+    @property
+    def _is_done(self) -> bool:
+        return not self._is_taking_in and self._delivered >= self._begun
+
+    def _noted_news(self) -> list[tuple[Job, News]]:
+        news = [each for each in self._news if not self._roster.is_forgiven(*each)]
+        self._news = []
+        self._write(news)
+        return news
 
     def _write(self, news: list[tuple[Job, News]]) -> None:
         try:
@@ -295,7 +308,7 @@ class Fleet:
 
     def _leave(self) -> None:
         """Leave what still runs, without a word lost about where it can be found."""
-        for job, _ in self._news:
+        for job, _ in self._noted_news():  # an answer that came with the end is an answer
             self._desk.release(job)
         jobs = self._roster.jobs()
         for job in jobs:
