@@ -153,18 +153,20 @@ class Leftovers:
         self._found: defaultdict[str, list[Path]] | None = None
 
     async def clear(self, target: Path) -> None:
-        """Remove what was once begun for a target and never finished."""
+        """Remove what was once begun for a target and never finished, if that can be."""
         await to_thread.run_sync(self._clear, _stem(target))
 
     def _clear(self, stem: str) -> None:
         with self._lock:
             if self._found is None:
                 self._found = defaultdict(list)
-                for path in self._folder.glob("*.part"):
-                    self._found[_TOKEN.sub("", path.name)].append(path)
+                with suppress(OSError):  # whoever writes there next will say what is wrong
+                    for path in self._folder.glob("*.part"):
+                        self._found[_TOKEN.sub("", path.name)].append(path)
             left = self._found.pop(stem, [])
         for path in left:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is in nobody's way
+                path.unlink()
 
 
 def _stem(target: Path) -> str:

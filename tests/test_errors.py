@@ -30,6 +30,7 @@ from lipsync_async.errors import (
     RequestTimeoutError,
     ResponseError,
     ServerError,
+    SpendingLimitError,
     TransportError,
     WaitTimeoutError,
     is_retryable_code,
@@ -161,6 +162,7 @@ SAMPLES: list[LipsyncError] = [
     DecodeError("its body is empty", response=reply(), paths=["expected text @ $.id"]),
     DownloadError("cut off. Download again."),
     JournalError("the journal j.sqlite is in use. Wait."),
+    SpendingLimitError("request 3 was not ordered. Raise the limit."),
     GenerationError("generation g1 is odd. Look.", generation=JOB),
     GenerationFailedError(FAILED),
     GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
@@ -313,6 +315,7 @@ def test_statuses_that_pass_are_retryable(status: int) -> None:
         (InvalidRequestError(["x"]), False),
         (ConfigurationError("x"), False),
         (JournalError("x"), False),
+        (SpendingLimitError("x"), False),
     ],
     ids=lambda value: type(value).__name__,
 )

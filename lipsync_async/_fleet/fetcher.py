@@ -38,10 +38,11 @@ class Fetcher:
     ) -> None:
         self._exchange = exchange
         self._settings = settings
-        self._folder = folder
+        # As it is meant now: the program may go elsewhere while jobs run.
+        self._folder = folder.absolute()
         self._places = anyio.Semaphore(at_once)
         self._waiting = 0
-        self._leftovers = Leftovers(folder)
+        self._leftovers = Leftovers(self._folder)
 
     @property
     def is_full(self) -> bool:

@@ -24,6 +24,7 @@ from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
 from lipsync_async._rules.caller import log
 from lipsync_async._rules.validation import warn_of_ignored
+from lipsync_async._strays import stray, unasked
 from lipsync_async._values.models import Generation
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
@@ -85,8 +86,7 @@ class Fleet:
         self._fetcher = fetcher
         self._stops_on_error = stops_on_error
         self._desk = Desk(exchange, settings, self, berths=berths, guard=guard, scribe=scribe)
-        grace = settings.poll.missing_grace
-        self._roster = Roster(poller, exchange.transport, grace, self.tell)
+        self._roster = Roster(poller, exchange.transport, settings.poll.missing_grace, self.tell)
         self._news: list[tuple[Job, News]] = []
         self._length: int | None = None
         self._begun = 0
@@ -123,12 +123,13 @@ class Fleet:
             self._length = len(requests)
         try:
             async with anyio.create_task_group() as tasks:
-                attendant = Attendant(lambda: False)
-                tasks.start_soon(self._poller.attend, attendant, self._settings)
+                tasks.start_soon(self._poller.attend, Attendant(lambda: False), self._settings)
                 tasks.start_soon(self._desk.run, tasks)
                 tasks.start_soon(self._take_in, requests, tasks)
                 await self._conclude_all(tasks)
                 tasks.cancel_scope.cancel()
+            if not self._is_done:  # a task group lets nobody know of a cancelled child
+                raise unasked("a callback")
         finally:
             self._leave()
         if self._mishap is not None:
@@ -140,7 +141,7 @@ class Fleet:
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has made of an order."""
-        self._roster.add(job, generation, is_new=True)
+        self._roster.add(job, generation)
         if self._scribe.has_journal or generation.is_terminal:
             self.tell(job, generation)
 
@@ -163,8 +164,11 @@ class Fleet:
                         # An input need not wait for anything, and it may be endless.
                         await checkpoint_if_cancelled()
                         await self._begin(entrant, tasks)
-        except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
-            self._halt(error)
+        except BaseException as error:
+            mishap = error if isinstance(error, Exception) else stray(error, "the input")
+            if mishap is None:
+                raise
+            self._halt(mishap)  # it is raised when all that runs has ended
         self._is_taking_in = False
         self._bell.ring()
 
@@ -191,7 +195,7 @@ class Fleet:
             self._settle(job, generation, tasks, path=path, resumed=True)
         else:
             self._desk.occupy(job)
-            self._roster.add(job, generation, is_new=False)
+            self._roster.add(job, generation)
 
     def tell(self, job: Job, news: News) -> None:
         """Take news of a job, or why there is none; conclusions are drawn soon."""
@@ -200,15 +204,22 @@ class Fleet:
 
     async def _conclude_all(self, tasks: TaskGroup) -> None:
         """Write the news down and draw the conclusions, until all is done."""
-        while self._is_taking_in or self._delivered < self._begun:
+        while not self._is_done:
             if not self._news:
                 await self._bell.heard()
                 continue
-            news = [each for each in self._news if not self._roster.is_forgiven(*each)]
-            self._news = []
-            self._write(news)
-            for job, what in news:
+            for job, what in self._noted_news():
                 self._conclude(job, what, tasks)
+
+    @property
+    def _is_done(self) -> bool:
+        return not self._is_taking_in and self._delivered >= self._begun
+
+    def _noted_news(self) -> list[tuple[Job, News]]:
+        news = [each for each in self._news if not self._roster.is_forgiven(*each)]
+        self._news = []
+        self._write(news)
+        return news
 
     def _write(self, news: list[tuple[Job, News]]) -> None:
         try:
@@ -299,7 +310,7 @@ class Fleet:
 
     def _leave(self) -> None:
         """Leave what still runs, without a word lost about where it can be found."""
-        for job, _ in self._news:
+        for job, _ in self._noted_news():  # an answer that came with the end is an answer
             self._desk.release(job)
         jobs = self._roster.jobs()
         for job in jobs:

@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import attrs
-from anyio.lowlevel import checkpoint
 
 from lipsync_async._fleet.journal_entry import JournalEntry
 from lipsync_async._rules.validation import file_problems, form_problems
@@ -61,7 +60,6 @@ async def entrants(
     start = 0
     async with aclosing(_stretches(requests, _AHEAD if is_ready else 1)) as stretches:
         async for stretch in stretches:
-            await checkpoint()  # nothing else here need ever wait
             for entrant in _known(stretch, start, scribe):
                 yield entrant
             start += len(stretch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async.errors import NotFoundError
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 
 class Roster:
-    """Keep the jobs that run, by their ids, and have them watched.
+    """Keep the jobs that run, and have them watched.
+
+    They are told apart by themselves: a service that mixes keys up may give two requests
+    one id, and neither is to be waited for in vain.
 
     Args:
         poller: What looks after them.
         transport: Owner of the time.
-        grace: Seconds in which "no such generation" is not believed of a new job.
+        grace: Seconds in which "no such generation" is not believed, of a job that an
+            earlier run has left either: that may have been just before.
         tell: Takes what is heard of a job.
 
     """
@@ -37,23 +42,23 @@ class Roster:
         self._transport = transport
         self._grace = grace
         self._tell = tell
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[Job, None] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, job: Job, generation: Generation, *, is_new: bool) -> None:
+    def add(self, job: Job, generation: Generation) -> None:
         """Watch a job from now on."""
         job.id, job.status = generation.id, str(generation.status)
-        if is_new:
-            job.fresh_until = self._transport.now() + self._grace
-        self._jobs[job.id] = job
+        job.fresh_until = self._transport.now() + self._grace
+        self._jobs[job] = None
         if not generation.is_terminal:
-            job.watcher = self._poller.join(job.id, self._notice, status=job.status)
+            notice = partial(self._notice, job)
+            job.watcher = self._poller.join(job.id, notice, status=job.status)
 
     def is_over(self, job: Job) -> bool:
         """Tell whether a job has ended before, so that what comes now is late."""
-        return job.id is not None and job.id not in self._jobs
+        return job.id is not None and job not in self._jobs
 
     def is_forgiven(self, job: Job, news: News) -> bool:
         """Tell whether "no such generation" may only mean that its create is too fresh."""
@@ -62,15 +67,14 @@ class Roster:
     def remove(self, job: Job) -> None:
         """Watch a job no more; one that was never accepted is fine."""
         if job.id is not None:
-            del self._jobs[job.id]
+            del self._jobs[job]
         if job.watcher is not None:
             self._poller.leave(job.watcher)
 
     def jobs(self) -> list[Job]:
         """Return all that run."""
-        return [*self._jobs.values()]
+        return [*self._jobs]
 
-    def _notice(self, job_id: str, news: News) -> None:
-        job = self._jobs.get(job_id)
-        if job is not None:
+    def _notice(self, job: Job, _: str, news: News) -> None:
+        if job in self._jobs:
             self._tell(job, news)

@@ -26,6 +26,7 @@ import attrs
 
 from lipsync_async._rules import sightings
 from lipsync_async._rules.conveyor import Conveyor
+from lipsync_async._strays import stray
 from lipsync_async._watch.shift import Attendant, Shift
 from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
 
@@ -238,9 +239,12 @@ class Poller:
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
             self._conveyor.failed(look)
             stop(error)
-        except BaseException:
+        except BaseException as error:
             self._conveyor.failed(look)
-            raise
+            mishap = stray(error, "on_response")
+            if mishap is None:
+                raise
+            stop(mishap)
         else:
             self._conveyor.answered(look, {job for job in look.ids if self._tell(job, shown)})
         finally:

@@ -22,15 +22,15 @@ async def test_a_job_from_its_first_to_its_last_day() -> None:
         transport = client._exchange.transport  # noqa: SLF001
         roster = Roster(poller, transport, 5.0, lambda *news: told.append(news))
         running, ended = Job(0, request(0)), Job(1, request(1))
-        roster.add(running, job("job-0"), is_new=True)
-        roster.add(ended, job("job-1", "COMPLETED"), is_new=False)
+        roster.add(running, job("job-0"))
+        roster.add(ended, job("job-1", "COMPLETED"))
         assert len(roster) == 2
         assert roster.jobs() == [running, ended]
         assert running.watcher is not None
         assert ended.watcher is None
         missing = NotFoundError(response=ANSWER, message="no such job")
         assert roster.is_forgiven(running, missing)
-        assert not roster.is_forgiven(ended, missing)
+        assert not roster.is_forgiven(running, job("job-0"))
         running.watcher.notify("job-0", missing)
         assert told == [(running, missing)]
         for each in (running, ended):
