@@ -166,7 +166,7 @@ async def test_what_was_certainly_not_made_is_not_paid_for() -> None:
         found = await client.generations.run_all(requests(9), max_jobs=3)
         assert [each.is_success for each in found] == [False, False, True, True, True, False]
         sandbox.faults.add(Fault("status", path=CREATE, status=500))
-        hasty = client.with_options(retry=RetryPolicy(give_up_after=0.1))
+        hasty = client.with_options(retry=RetryPolicy(give_up_after=1e-9))
         found = await hasty.generations.run_all(requests(9), max_jobs=3)
         assert [each.is_success for each in found] == [False, True, True, False]
 
