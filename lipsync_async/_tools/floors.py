@@ -58,6 +58,7 @@ FLOORS = (
     Floor(("errors",), "how far did it get?"),
     Floor(("_rules/",), "pure decisions: no clock, no I/O, no loop"),
     Floor(("_transport/",), "sockets or memory; owner of the time"),
+    Floor(("_strays",), "cancellations that nobody asked for"),
     Floor(("_loops",), "one of a kind for each event loop"),
     Floor(("_account",), "what all clients of an account share: its budgets"),
     Floor(("_exchange", "_part_file"), "one request, end to end; one file, whole or absent"),
