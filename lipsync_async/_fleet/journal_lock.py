@@ -5,8 +5,9 @@ closing any other handle of it would drop. The file stays when the lock goes: to
 safely is more work than it is worth. `flock` rather than `lockf`, for that one guards
 against other processes only, and any handle that the process closes would end it.
 
-A child made by `os.fork` shares its parent's lock, and a dead parent's lock lives until
-its children are gone, too. Programs that are started anew (`subprocess`) share nothing.
+A child made by `os.fork` shares its parent's lock. The parent can release it all the same,
+but a dead parent's lock lives until its children are gone, too. Programs that are started
+anew (`subprocess`) share nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +34,18 @@ if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
         file.seek(_LOCKED_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
+    def _unlock(file: BinaryIO) -> None:
+        file.seek(_LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
     def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 # What the systems say of a lock that somebody has.
@@ -54,6 +62,7 @@ class JournalLock:
             JournalError: Another owner has it, or the file system has no locks.
 
         """
+        self._process = os.getpid()
         path = journal.with_name(f"{journal.name}.lock")
         try:
             self._file = path.open("a+b", buffering=0)
@@ -72,6 +81,10 @@ class JournalLock:
 
     def release(self) -> None:
         """Let others own the journal; harmless when repeated."""
+        # To close it would not do: a worker that was forked meanwhile has it open as well.
+        if not self._file.closed and os.getpid() == self._process:
+            with suppress(OSError):
+                _unlock(self._file)
         self._file.close()
 
 

@@ -123,6 +123,28 @@ def test_an_owner_that_has_not_said_who_it_is(tmp_path: Path) -> None:
             Journal.open(tmp_path / "j.sqlite")
 
 
+def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:
+    """Whoever closes a journal frees it, though a child forked meanwhile has the handle, too."""
+    journal = Journal.open(tmp_path / "j.sqlite")
+    inherited = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
+    journal.close()
+    Journal.open(tmp_path / "j.sqlite").close()
+    os.close(inherited)
+
+
+def test_a_forked_worker_frees_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a child closes stays its parent's."""
+    journal = Journal.open(tmp_path / "j.sqlite")
+    parents = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        journal.close()
+    with pytest.raises(JournalError, match="is in use by"):
+        Journal.open(tmp_path / "j.sqlite")
+    os.close(parents)
+    Journal.open(tmp_path / "j.sqlite").close()
+
+
 def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path: Path) -> None:
     """Nobody is suspected of owning what cannot be owned."""
     error = OSError(errno.ENOLCK, "No locks available")
