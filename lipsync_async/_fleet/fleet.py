@@ -86,7 +86,11 @@ class Fleet:
         self._fetcher = fetcher
         self._stops_on_error = stops_on_error
         self._desk = Desk(exchange, settings, self, berths=berths, guard=guard, scribe=scribe)
-        self._roster = Roster(poller, exchange.transport, settings.poll.missing_grace, self.tell)
+        grace = settings.poll.missing_grace
+        # Only a journal wants to know of each change.
+        self._roster = Roster(
+            poller, exchange.transport, grace, self.tell, hears_all=scribe.has_journal
+        )
         self._news: list[tuple[Job, News]] = []
         self._length: int | None = None
         self._begun = 0
@@ -190,9 +194,7 @@ class Fleet:
         elif entry is None or generation is None:
             await self._desk.place(job, tasks)
         elif generation.is_terminal:
-            path = entry.download_path
-            path = path if path is not None and path.exists() else None
-            self._settle(job, generation, tasks, path=path, resumed=True)
+            self._settle(job, generation, tasks, path=entrant.result, resumed=True)
         else:
             self._desk.occupy(job)
             self._roster.add(job, generation)
@@ -231,7 +233,6 @@ class Fleet:
         if self._roster.is_over(job):
             return
         if isinstance(news, Generation):
-            job.status = str(news.status)
             if news.is_terminal:
                 self._end(job)
                 news.idempotency_key = job.key

@@ -18,6 +18,8 @@ from lipsync_async._rules.validation import file_problems, form_problems
 from lipsync_async._values.inputs import GenerationRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lipsync_async._fleet.scribe import Scribe
 
 _AHEAD = 100
@@ -39,6 +41,12 @@ class Entrant:
     request: GenerationRequest
     problems: list[str]
     entry: JournalEntry | None
+
+    @property
+    def result(self) -> Path | None:
+        """The file that an earlier run has saved, if it is still there."""
+        path = None if self.entry is None else self.entry.download_path
+        return path if path is not None and path.exists() else None
 
 
 async def entrants(

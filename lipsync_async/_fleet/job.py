@@ -49,7 +49,7 @@ class Job:
         cost: What was set aside for it, in US dollars.
         slot: The slot that it takes; `None`: none.
         id: The service's id; `None`: not accepted yet.
-        status: The status as last seen.
+        status: The status when it was accepted.
         fresh_until: Transport time up to which the service may not know it everywhere.
         watcher: The poller's part of it.
 
@@ -70,9 +70,10 @@ class Job:
         if self.id is None:
             return None
         request = self.request
+        status = self.status if self.watcher is None else self.watcher.status
         return Generation(
             id=self.id,
-            status=Status(self.status),
+            status=Status(status),
             model=str(request.model),
             input=[*request.input],
             options=request.options,

@@ -28,6 +28,7 @@ class Roster:
         grace: Seconds in which "no such generation" is not believed, of a job that an
             earlier run has left either: that may have been just before.
         tell: Takes what is heard of a job.
+        hears_all: Whether each change is heard of, not only ends and errors.
 
     """
 
@@ -37,11 +38,14 @@ class Roster:
         transport: Transport,
         grace: float,
         tell: Callable[[Job, News], None],
+        *,
+        hears_all: bool,
     ) -> None:
         self._poller = poller
         self._transport = transport
         self._grace = grace
         self._tell = tell
+        self._hears_all = hears_all
         self._jobs: dict[Job, None] = {}
 
     def __len__(self) -> int:
@@ -54,7 +58,9 @@ class Roster:
         self._jobs[job] = None
         if not generation.is_terminal:
             notice = partial(self._notice, job)
-            job.watcher = self._poller.join(job.id, notice, status=job.status)
+            job.watcher = self._poller.join(
+                job.id, notice, status=job.status, hears_all=self._hears_all
+            )
 
     def is_over(self, job: Job) -> bool:
         """Tell whether a job has ended before, so that what comes now is late."""

@@ -28,6 +28,7 @@ from lipsync_async._rules import sightings
 from lipsync_async._rules.conveyor import Conveyor
 from lipsync_async._strays import stray
 from lipsync_async._watch.shift import Attendant, Shift
+from lipsync_async._words import Status
 from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
 
 if TYPE_CHECKING:
@@ -65,11 +66,12 @@ def patient(settings: Settings) -> Settings:
 
 @attrs.define(slots=True, eq=False)
 class Watcher:
-    """Hold who watches a job, and the status that was told last."""
+    """Hold who watches a job, and its status as last seen."""
 
     job: str
     notify: Notify
     status: str
+    hears_all: bool
 
 
 class Poller:
@@ -111,7 +113,9 @@ class Poller:
         self._waits -= 1
         self._let_few_go()
 
-    def join(self, job: str, notify: Notify, *, status: str = "") -> Watcher:
+    def join(
+        self, job: str, notify: Notify, *, status: str = "", hears_all: bool = True
+    ) -> Watcher:
         """Watch a job: from now on it is looked at while somebody attends.
 
         Args:
@@ -121,9 +125,10 @@ class Poller:
                 it before raising. A job is looked at again after an error until its
                 watcher leaves, and no more after its end. It must not raise and not wait.
             status: The status as last seen; it is no news.
+            hears_all: Whether to tell of each change, not only of the end.
 
         """
-        watcher = Watcher(job, notify, status)
+        watcher = Watcher(job, notify, status, hears_all)
         self._watchers[job] = (*self._watchers.get(job, ()), watcher)
         self._conveyor.join(job, self._transport.now())
         self._nudge()
@@ -256,16 +261,24 @@ class Poller:
         status = shown.status_of(job)
         if status is None:
             return False
-        waiting = [each for each in self._watchers.get(job, ()) if each.status != status]
+        for watcher in self._watchers.get(job, ()):
+            if watcher.status != status:
+                return self._tell_news(job, status, shown)
+        return True
+
+    def _tell_news(self, job: str, status: str, shown: Sightings) -> bool:
+        is_end = Status(status).is_terminal
+        behind = [each for each in self._watchers[job] if each.status != status]
         try:
             # Each gets an object of its own: generations can be changed.
-            news = [(watcher, shown.generation(job)) for watcher in waiting]
+            news = [(each, shown.generation(job)) for each in behind if is_end or each.hears_all]
         except DecodeError:  # the job's own look will tell
             return False
-        if news and news[0][1].is_terminal:
+        if is_end:
             self._drop(job)
-        for watcher, generation in news:
+        for watcher in behind:
             watcher.status = status
+        for watcher, generation in news:
             watcher.notify(job, generation)
         return True
 

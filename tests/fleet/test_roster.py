@@ -20,7 +20,7 @@ async def test_a_job_from_its_first_to_its_last_day() -> None:
     async with service.client() as client:
         poller = poller_of(client)
         transport = client._exchange.transport  # noqa: SLF001
-        roster = Roster(poller, transport, 5.0, lambda *news: told.append(news))
+        roster = Roster(poller, transport, 5.0, lambda *news: told.append(news), hears_all=True)
         running, ended = Job(0, request(0)), Job(1, request(1))
         roster.add(running, job("job-0"))
         roster.add(ended, job("job-1", "COMPLETED"))
