@@ -110,7 +110,6 @@ class Fleet:
         """Requests in all; `None`: not known before the input has ended."""
         if not self._is_taking_in:
             return self._begun
-        # An input may grow while it is taken.
         return None if self._length is None else max(self._length, self._begun)
 
     async def run(

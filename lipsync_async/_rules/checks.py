@@ -30,6 +30,9 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 _BRIEF.maxlevel = 2  # of a list of boxes, each a list of four
 _LONGEST_QUOTE = 200  # lists of lists of texts are long even when each is cut short
 
+# Checks that let `None` pass. Most fields are left out, and need no look then.
+_OPTIONAL: set[Check] = set()
+
 
 def shown(value: object) -> str:
     """Return a short text for a message; large or odd values show their type only."""
@@ -54,6 +57,7 @@ def optional(check: Check) -> Check:
         if value is not None:
             yield from check(path, value)
 
+    _OPTIONAL.add(check_unless_none)
     return check_unless_none
 
 
@@ -210,7 +214,9 @@ def collection_of(check: Check) -> Check:
 def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
     """Check the attributes of `value` that the table names."""
     for attribute, check in checks.items():
-        yield from check(f"{path}.{attribute}" if path else attribute, getattr(value, attribute))
+        item = getattr(value, attribute)
+        if item is not None or check not in _OPTIONAL:
+            yield from check(f"{path}.{attribute}" if path else attribute, item)
 
 
 def instance_of(kind: type, checks: Mapping[str, Check]) -> Check:

@@ -13,6 +13,10 @@ there is none, looks are full and follow each other as fast as allowed. And when
 left, so that rounds get shorter, nobody waits for longer than before: the first in line is
 due an interval after he was last looked at.
 
+Where nobody limits the looks, those of an interval are made in a few bunches: a process
+that is woken for each look alone pays more for the waking than for the look (measured: 1.5
+to 0.8 ms), and no job is looked at less often.
+
 Jobs whose look is not answered yet are not on the conveyor, so nothing is asked twice at
 once, however slow the service. What a list does not show is asked for by itself, and a list
 that was refused is asked for in halves, both before the next in line: a job that the service
@@ -29,12 +33,19 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Container
+    from typing import Self
 
 MOST_IDS = 100  # a list's longest page (contract section 2.1)
 
 # So many answers in a row without a refusal, and lists are tried at twice the length: where
 # a server really takes no more, it costs one request in a hundred.
 _ANSWERS_BEFORE_GROWTH = 100
+# The part of the account's requests that looks may use: a pace of exactly the limit hits
+# its edge.
+_SHARE = 0.98
+# Looks a second without a limit: a server that answers in a millisecond would not do more.
+_FASTEST = 1000.0
+_BUNCHES = 2
 
 
 @attrs.frozen(slots=True)
@@ -67,13 +78,22 @@ class Conveyor:
         interval: Seconds from one look at a job to the next, while B allows it; may be set
             at any time.
         most: Ids in one list (K), until the service refuses so many.
+        bunches: Bunches of looks in an interval; `None`: looks are evenly spaced.
 
     """
 
-    def __init__(self, *, rate: float, interval: float, most: int = MOST_IDS) -> None:
+    def __init__(
+        self,
+        *,
+        rate: float,
+        interval: float,
+        most: int = MOST_IDS,
+        bunches: int | None = None,
+    ) -> None:
         """Start empty."""
         self.rate = rate
         self.interval = interval
+        self._bunches = bunches
         self._most = most
         self._size = most
         self._proven = 0
@@ -84,6 +104,13 @@ class Conveyor:
         self._errands: deque[tuple[str, ...]] = deque()
         # When the last look was due, or when the first job joined after a rest.
         self._last = -inf
+
+    @classmethod
+    def within(cls, requests_per_minute: int | None) -> Self:
+        """Return one whose looks an account allows; `None`: any number."""
+        if requests_per_minute is None:
+            return cls(rate=_FASTEST, interval=1.0, bunches=_BUNCHES)
+        return cls(rate=requests_per_minute / 60 * _SHARE, interval=1.0)
 
     def __len__(self) -> int:
         return len(self._line) + len(self._away)
@@ -115,6 +142,10 @@ class Conveyor:
 
     def next_look(self) -> float | None:
         """Return when the next look is due; `None`: not before a job joins or comes back."""
+        evenly = self._next_evenly()
+        return None if evenly is None else self._bunched(evenly)
+
+    def _next_evenly(self) -> float | None:
         soonest = self._last + 1 / self.rate
         if self._errands:
             return soonest
@@ -123,16 +154,24 @@ class Conveyor:
             return max(soonest, min(evenly, first + self.interval))
         return None
 
+    def _bunched(self, time: float) -> float:
+        """Return when a look is made that is due at a time."""
+        if self._bunches is None:
+            return time
+        distance = self.interval / self._bunches
+        return ceil(time / distance) * distance
+
     def take(self, now: float) -> Look | None:
         """Return the look to make now; `None`: none is due."""
-        due = self.next_look()
-        if due is None or now < due:
+        evenly = self._next_evenly()
+        if evenly is None or now < (due := self._bunched(evenly)):
             return None
         ids = self._errand() or self._first_in_line()
         if not ids:
             return None
         # What was a little late is caught up with, so that the period stays; a gap is not.
-        self._last = due if now - due < 1 / self.rate else now
+        grace = 1 / self.rate if self._bunches is None else self.interval / self._bunches
+        self._last = evenly if now - due < grace else now
         return Look(ids, self._last)
 
     def answered(self, look: Look, found: Container[str]) -> None:

@@ -46,11 +46,6 @@ if TYPE_CHECKING:
 # While no more than these wait, each looks for itself by long poll: that finds the end at
 # once, for 6 requests a minute each, where looks for all would make 120.
 FEW = 4
-# The part of the account's requests that looks may use: a pace of exactly the limit hits
-# its edge.
-_SHARE = 0.98
-# Looks a second without a limit: a server that answers in a millisecond would not do more.
-_FASTEST = 1000.0
 # Looks under way at once: answers may take 2 s before that slows the looks down. The
 # transport has 100 connections, and creates need some.
 _MOST_LOOKS = 20
@@ -87,8 +82,7 @@ class Poller:
         """Start with nobody and nothing to look at."""
         self._exchange = exchange
         self._transport = exchange.transport
-        rate = _FASTEST if requests_per_minute is None else requests_per_minute / 60 * _SHARE
-        self._conveyor = Conveyor(rate=rate, interval=1.0)  # the leader sets the interval
+        self._conveyor = Conveyor.within(requests_per_minute)  # the leader sets the interval
         self._watchers: dict[str, tuple[Watcher, ...]] = {}
         self._waits = 0
         self._shift = Shift()

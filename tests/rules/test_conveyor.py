@@ -159,6 +159,31 @@ def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None
     assert len(counted) <= 2 * max(-(-number // 100), 1) + 2
 
 
+@pytest.mark.parametrize("number", [1, 100, 101, 1000, 10_000])
+def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
+    """A process is woken twice an interval, and sees ends no later than if woken for each look."""
+    ride = Ride(Conveyor.within(None), Service())
+    for index, job in enumerate(names(number)):
+        ride.join(job, index * GOLDEN % 1 * 2)
+    ride.until(9.0)
+    late = delays(ride, 4.0, 7.0)
+    assert sum(late) / len(late) == pytest.approx(0.5, rel=0.1)
+    assert max(late) <= 1.0 + 1 / 2 + 0.001 * number / 100
+    counted = [moment for moment in ride.times if 4.0 <= moment < 7.0]
+    assert len(counted) <= 3 * max(-(-number // 100), 1) + 2
+    assert {moment * 2 % 1 for moment in counted} == {0.0}
+
+
+def test_within_a_limit_looks_are_evenly_spaced() -> None:
+    """Of 600 requests a minute they use 98 %."""
+    ride = Ride(Conveyor.within(600), Service())
+    for job in names(2000):
+        ride.join(job)
+    ride.until(10.0)
+    gaps = [later - earlier for earlier, later in pairwise(ride.times)]
+    assert gaps == pytest.approx([1 / 9.8] * len(gaps))
+
+
 def test_a_slow_rate_is_kept() -> None:
     """With one look in two seconds allowed, that is the period, however few the jobs."""
     ride = crowd(5, rate=0.5)
