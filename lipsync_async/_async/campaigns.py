@@ -78,8 +78,8 @@ class AsyncCampaigns(AsyncResource):
             download_to: Folder for the results. `None`: they are not fetched.
             concurrent_downloads: Results fetched at once, at least 1.
             ordered: Give outcomes in the order of the input, not as they come.
-            stop_on_error: Begin nothing more after the first error, as always after a dead
-                key, a lack of credit or a `SpendingLimitError`; what runs is waited for.
+            stop_on_error: Begin nothing more after the first error that is not `resumed`, as
+                always after a dead key, a lack of credit or a `SpendingLimitError`.
             max_jobs: Jobs to order in this run; `None`: no limit.
             max_cost: US dollars for them, as estimated; `None`: no limit.
             duration: Seconds of the longest result, to estimate by; `None`: the service

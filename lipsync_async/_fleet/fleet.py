@@ -287,7 +287,7 @@ class Fleet:
         self._delivered += 1
         if isinstance(error, JournalError):
             self._halt(error)
-        elif isinstance(error, FOR_ALL) or (error is not None and self._stops_on_error):
+        elif isinstance(error, FOR_ALL) or (error and self._stops_on_error and not resumed):
             self._halt()
         self._outlet.put(
             Outcome(

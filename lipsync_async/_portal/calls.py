@@ -12,16 +12,15 @@ its clean-up and goes on its way. A second interruption gives up the clean-up.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from inspect import iscoroutine
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
-import attrs
+from anyio import to_thread
 
+from lipsync_async._portal.errands import Errand, Item, LogLine
 from lipsync_async._rules.caller import LOG, PLACE, Place
 from lipsync_async.errors import ConfigurationError
 
@@ -29,75 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
+    from lipsync_async._portal.errands import Message
     from lipsync_async._portal.loop_thread import LoopThread
 
 _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
-
-
-@attrs.define(slots=True, eq=False)
-class Item:
-    """Hold what one step of an iteration brought: a value, an error, or the news of its end."""
-
-    value: Any = None
-    error: Exception | None = None
-    is_last: bool = False
-
-    def result(self) -> Any:
-        """Return the value or raise the error."""
-        if self.is_last:
-            raise StopIteration
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-class Errand:
-    """Take a function to the caller's thread, and what came of it back to the loop."""
-
-    def __init__(self, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
-        self._function = function
-        self._arguments = arguments
-        self.reply: asyncio.Future[tuple[object, Exception | None]] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-    def run(self, thread: LoopThread) -> None:
-        """Run the function here; only what is no `Exception` leaves at once."""
-        result, failure = None, None
-        try:
-            result = self._function(*self._arguments)
-        except Exception as error:  # noqa: BLE001 - it is raised again, in the coroutine
-            failure = error
-        if iscoroutine(result):
-            result.close()
-            failure = ConfigurationError(
-                f"{self._function!r} returned a coroutine, which the blocking client cannot "
-                "await. Pass a plain function, or use AsyncClient.",
-            )
-        thread.offer(self._settle, result, failure)  # if it was stopped, the end is on its way
-
-    def _settle(self, result: object, failure: Exception | None) -> None:
-        if not self.reply.done():
-            self.reply.set_result((result, failure))
-
-
-@attrs.define(slots=True, eq=False)
-class LogLine:
-    """Hold what is to be logged in the caller's thread.
-
-    A handler's lock may be held by the very caller who waits.
-    """
-
-    level: int
-    message: str
-
-    def run(self, _: LoopThread) -> None:
-        """Log it."""
-        logging.getLogger("lipsync_async").log(self.level, "%s", self.message)
-
-
-# `None`: the coroutine has ended.
-Message: TypeAlias = "Errand | LogLine | Item | None"
 
 
 class Call:
@@ -124,6 +58,7 @@ class Call:
         self._error: BaseException | None = None
         self.is_left: bool = False
         self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._is_waiting = False
         self._context: Context | None = copy_context()
         self._context.run(self._mark, place)
         self._task: asyncio.Task[None] | None = None
@@ -238,10 +173,24 @@ class Call:
         self,
         function: Callable[..., object],
         arguments: tuple[object, ...],
+        *,
+        can_wait: bool = False,
     ) -> object:
-        """Run a function in the caller's thread and wait for what comes of it."""
-        errand = Errand(function, arguments)
+        """Run a function in the caller's thread and wait for what comes of it.
+
+        While the caller does something else than wait, it runs in a thread of its own: the
+        loop must not stand still for as long as a user works on what he was given.
+
+        Args:
+            function: The function.
+            arguments: Its arguments.
+            can_wait: Whether to wait for the caller, however long.
+
+        """
+        errand = Errand(function, arguments, can_wait=can_wait)
         self._messages.put(errand)
+        if not (can_wait or self._is_waiting):
+            await to_thread.run_sync(errand.run, self._thread)
         result, failure = await errand.reply
         if failure is not None:
             raise failure
@@ -261,16 +210,40 @@ class Call:
 
     def _received(self) -> Item | None:
         """Wait for an item or the end, and run the errands that come before."""
+        self._is_waiting = True
+        try:
+            item = self._next_item()
+        finally:
+            self._is_waiting = False
+        if item is not None:
+            self._run_what_is_left()
+            return item
+        self._messages.put(None)  # for whoever else waits here
+        if self._thread.is_silent and threading.current_thread().daemon:
+            SimpleQueue[None]().get()  # pragma: no cover - it stays there while the rest ends
+        return None
+
+    def _next_item(self) -> Item | None:
         while not self.has_ended or not self._messages.empty():
             message = self._messages.get()
             if isinstance(message, Errand | LogLine):
                 message.run(self._thread)
             elif message is not None:
                 return message
-        self._messages.put(None)  # for whoever else waits here
-        if self._thread.is_silent and threading.current_thread().daemon:
-            SimpleQueue[None]().get()  # pragma: no cover - it stays there while the rest ends
         return None
+
+    def _run_what_is_left(self) -> None:
+        """Run the errands that came while the wait was still taken for going on."""
+        kept: list[Message] = []
+        with suppress(Empty):
+            while True:
+                message = self._messages.get_nowait()
+                if isinstance(message, Errand) and not message.can_wait:
+                    message.run(self._thread)
+                else:
+                    kept.append(message)
+        for message in kept:
+            self._messages.put(message)
 
     def _begin(self) -> None:
         context, self._context = self._context, None

@@ -47,7 +47,7 @@ class _Drawn(AsyncIterator[T]):
 
     async def __anext__(self) -> T:
         call = current_call()
-        item = await call.run_at_caller(self._next, (call,))
+        item = await call.run_at_caller(self._next, (call,), can_wait=True)
         if item is _END:
             raise StopAsyncIteration
         return cast("T", item)

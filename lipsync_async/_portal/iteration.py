@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lipsync_async._portal.calls import Call, Item, current_call
+from lipsync_async._portal.calls import Call, current_call
+from lipsync_async._portal.errands import Item
 from lipsync_async._portal.tracebacks import shorten
 from lipsync_async.errors import ConfigurationError
 

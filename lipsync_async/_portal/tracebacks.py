@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.calls import Errand
+from lipsync_async._portal.errands import Errand
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:

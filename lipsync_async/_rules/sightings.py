@@ -80,7 +80,10 @@ def is_refusal(error: LipsyncError) -> bool:
 
 def _read_job(job: str, response: Response) -> Sightings:
     data = answers.read_json(response)
-    answers.structure(Generation, data, response)
+    shown = answers.structure(Generation, data, response)
+    # Another job's end must not be taken for this one's; ids may be written in capitals.
+    if shown.id.casefold() != job.casefold():
+        raise answers.misshapen(response, f"expected the id {job!r} @ $.id")
     return Sightings({job: data}, response)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -150,6 +151,22 @@ async def test_callbacks_run_in_the_caller_s_thread(desk: Desk) -> None:
         return told
 
     assert await desk.do(work) == [(done, True) for done in range(1, 7)]
+
+
+async def test_a_run_goes_on_while_nobody_waits(desk: Desk) -> None:
+    """Answers are shown elsewhere while the caller works on an outcome; nothing stands still."""
+
+    def work(client: Client) -> list[bool]:
+        mine, threads = threading.get_ident(), set[int]()
+        seeing = client.with_options(on_response=lambda _: threads.add(threading.get_ident()))
+        with seeing.generations.run_many([*requests(12)]) as outcomes:
+            first = next(outcomes)
+            while desk.sandbox.jobs.count("COMPLETED") < 12:
+                time.sleep(0)  # with another thread's turn, the work on an outcome
+            assert threads - {mine}
+            return [each.is_success for each in [first, *outcomes]]
+
+    assert await desk.do(work) == [True] * 12
 
 
 async def test_a_callback_that_raises(desk: Desk) -> None:

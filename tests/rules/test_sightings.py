@@ -50,6 +50,14 @@ def test_an_item_that_cannot_be_structured() -> None:
         seen.generation("job-1")
 
 
+def test_another_job_is_not_the_one_that_was_asked_for() -> None:
+    """An answer about another job is of a wrong shape, not the end of this one."""
+    body = b'{"id": "job-2", "status": "COMPLETED"}'
+    response = Response("GET", "http://localhost", 200, {}, body)
+    with pytest.raises(DecodeError, match="expected the id 'job-1'"):
+        sightings.look_at(["job-1"]).read(response)
+
+
 def test_a_single_job_keeps_the_name_it_was_asked_by() -> None:
     """However the service spells the id, it is the job that was asked for."""
     seen = shown({"id": "JOB-1", "status": "PENDING"}, "job-1")
