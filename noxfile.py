@@ -114,8 +114,9 @@ def peer(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Let runs suffer for many minutes: hundreds of kills, with a service that hangs up."""
-    install(session, "test")
+    """Let runs suffer for many minutes: 100,000 jobs, and hundreds of kills."""
+    install(session, "test", "bench")
+    session.run("python", "-m", "benchmarks.hundred_thousand")
     session.run("pytest", "tests/soak", *session.posargs)
 
 
