@@ -175,7 +175,7 @@ class Loop:
 
     def check_journal(self) -> None:
         """Look whether every job that the journal knows is one of its own request's."""
-        if self.journal.exists():  # or the first was killed too soon
+        if self.journal.exists():  # pragma: no branch - or the first was killed too soon
             known = self._journaled()
             assert known.items() <= self._ordered().items()
 

@@ -22,6 +22,15 @@ from tests.rules.orders import (
     with_voice,
 )
 
+
+class PathOfBytes:
+    """A path by the protocol, but one of bytes."""
+
+    def __fspath__(self) -> bytes:
+        """Return what `pathlib` takes for no path."""
+        return b"speech.wav"
+
+
 _SPEAKER = "options.active_speaker_detection"
 
 BAD_INPUTS: list[BadRequest] = [
@@ -151,6 +160,7 @@ BAD_INPUTS: list[BadRequest] = [
     ("6-nul-in-path", order(Video(file="a\0b"), AUDIO), "input[0].file", "must be a path or bytes"),
     ("6-folder", order(Video(file="/"), AUDIO), "input[0].file", "must be a regular file, not '/'"),
     ("6-empty-bytes", order(VIDEO, Audio(file=b"")), "input[1].file", "must not be empty"),
+    ("6-bytes-path", order(VIDEO, Audio(file=PathOfBytes())), "input[1].file", "must be a path or"),  # type: ignore[arg-type]
     ("6-file-kind", order(VIDEO, Audio(file=3)), "input[1].file", "must be a path or bytes, not 3"),  # type: ignore[arg-type]
     (
         "6-file-and-url",
