@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._fleet.desk import Desk
+from lipsync_async._fleet.farewells import left_running
 from lipsync_async._fleet.intake import Entrant, entrants
 from lipsync_async._fleet.job import FOR_ALL, Job, News
 from lipsync_async._fleet.outcomes import Outcome
@@ -288,7 +289,7 @@ class Fleet:
         if isinstance(error, JournalError):
             self._halt(error)
         elif isinstance(error, FOR_ALL) or (error and self._stops_on_error and not resumed):
-            self._halt()
+            self._halt(error, is_raised=False)
         self._outlet.put(
             Outcome(
                 index=job.index,
@@ -300,11 +301,12 @@ class Fleet:
             )
         )
 
-    def _halt(self, mishap: Exception | None = None) -> None:
+    def _halt(self, why: Exception, *, is_raised: bool = True) -> None:
         """Begin nothing more; what runs is still waited for."""
-        if mishap is not None and self._mishap is None:
-            self._mishap = mishap
-            log(logging.WARNING, f"run_many begins nothing more, what runs is waited for: {mishap}")
+        if is_raised and self._mishap is None:
+            self._mishap = why
+        if self._is_taking_in and not self._intake.cancel_called:
+            log(logging.WARNING, f"run_many waits for what runs, and begins nothing more: {why}")
         self._desk.close()
         self._intake.cancel()
 
@@ -312,9 +314,7 @@ class Fleet:
         """Leave what still runs, without a word lost about where it can be found."""
         for job, _ in self._noted_news():  # an answer that came with the end is an answer
             self._desk.release(job)
-        jobs = self._roster.jobs()
-        for job in jobs:
+        for job in (jobs := self._roster.jobs()):
             self._end(job)
         if jobs and not self._scribe.has_journal:
-            ids = " ".join(str(job.id) for job in jobs)
-            log(logging.WARNING, f"run_many was left while {len(jobs)} generations run: {ids}")
+            log(logging.WARNING, left_running([str(job.id) for job in jobs]))

@@ -40,7 +40,7 @@ class Guard:
         self._spending = spending
         self._duration = duration
         self._prices: dict[tuple[str, bool | None], float] = {}
-        self._asking = anyio.Lock()
+        self._line = anyio.Lock()
 
     async def admit(self, job: Job) -> None:
         """Let a job be ordered, and set its price aside.
@@ -50,9 +50,14 @@ class Guard:
             LipsyncError: Its price cannot be found out.
 
         """
-        if self._spending.is_priced and not self._spending.is_over:
-            job.cost = await self._price(job.request)
-        problem = self._spending.order(job.cost)
+        if self._spending.is_priced:
+            # One after the other, for the money is used up in the order of the input.
+            async with self._line:
+                if not self._spending.is_over:
+                    job.cost = await self._price(job.request)
+                problem = self._spending.order(job.cost)
+        else:
+            problem = self._spending.order(0.0)
         if problem is not None:
             raise SpendingLimitError(
                 f"Request {job.index} was not ordered: {problem}. No later request is begun. "
@@ -66,7 +71,8 @@ class Guard:
     async def _price(self, request: GenerationRequest) -> float:
         if self._duration is not None:
             return await self._price_of_duration(request, self._duration)
-        problems = validation.upload_problems(request)
+        advice = "pass duration=, the seconds of the longest result"
+        problems = validation.upload_problems(request, advice=advice)
         if problems:
             raise InvalidRequestError(problems)
         estimate = await self._exchange.perform(endpoints.estimate_request(request), self._settings)
@@ -75,11 +81,10 @@ class Guard:
     async def _price_of_duration(self, request: GenerationRequest, duration: float) -> float:
         thinks = None if request.options is None else request.options.reasoning_enabled
         kind = (str(request.model), thinks)
-        async with self._asking:  # those who come meanwhile want to know the same
-            if kind not in self._prices:
-                call = endpoints.estimate_duration(
-                    model=kind[0], duration=duration, fps=None, reasoning_enabled=thinks
-                )
-                estimate = await self._exchange.perform(call, self._settings)
-                self._prices[kind] = estimate.cost
-            return self._prices[kind]
+        if kind not in self._prices:
+            call = endpoints.estimate_duration(
+                model=kind[0], duration=duration, fps=None, reasoning_enabled=thinks
+            )
+            estimate = await self._exchange.perform(call, self._settings)
+            self._prices[kind] = estimate.cost
+        return self._prices[kind]

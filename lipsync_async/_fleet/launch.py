@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
+from lipsync_async._fleet.farewells import left_untaken
 from lipsync_async._fleet.fetcher import Fetcher
 from lipsync_async._fleet.fleet import Fleet
 from lipsync_async._fleet.guard import Guard
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.outlet import Outlet
 from lipsync_async._fleet.scribe import Scribe
-from lipsync_async._rules.caller import PLACE, Place
+from lipsync_async._rules.caller import PLACE, Place, log
 from lipsync_async._rules.spending import Spending
 
 if TYPE_CHECKING:
@@ -88,8 +90,16 @@ async def launched(
             except BaseException as error:  # noqa: BLE001 - raised below, without a group around it
                 mishap = error
             tasks.cancel_scope.cancel()
+        _name_untaken(outlet, has_journal=kept is not None)
     if mishap is not None:
         raise mishap
+
+
+def _name_untaken(outlet: Outlet, *, has_journal: bool) -> None:
+    """Let the log name what has ended and was not taken, if no journal does."""
+    jobs = [each.generation for each in outlet.untaken() if each.generation is not None]
+    if jobs and not has_journal:
+        log(logging.WARNING, left_untaken([job.id for job in jobs]))
 
 
 async def _run(

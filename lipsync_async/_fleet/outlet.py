@@ -57,6 +57,10 @@ class Outlet:
         self._is_closed, self._error = True, error
         self._changed.ring()
 
+    def untaken(self) -> list[Outcome]:
+        """Return what nobody has taken."""
+        return [*self._ready, *self._early.values()]
+
     async def take(self) -> Outcome | None:
         """Wait for an outcome; `None`: there are no more.
 

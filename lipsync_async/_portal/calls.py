@@ -144,8 +144,9 @@ class Call:
         if not is_told:  # the loop was stopped, and tells all whom it knows
             self._thread.join()
             self.give_up()
-        while not self.has_ended:
-            self._received()
+        # Also when it has ended by now: what it has logged at last is still to be read.
+        while self._received() is not None or not self.has_ended:
+            pass
         _add_notes(interruption, self.remains())
 
     def let_go(self) -> None:

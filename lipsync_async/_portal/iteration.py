@@ -73,7 +73,7 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
 
     def __next__(self) -> T:
         if not self._is_entered:
-            raise ConfigurationError("Enter it first: `with ... as changes:`, then iterate.")
+            raise ConfigurationError("Enter it first: `with ... as items:`, then iterate.")
         if self._is_left or self._call.is_left:
             raise StopIteration
         if self._call.has_ended:  # which only closing the client brings about

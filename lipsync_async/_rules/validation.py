@@ -218,13 +218,21 @@ def target_problems(to: object) -> list[str]:
     return ["to: must be a file or a folder; what is there is neither"] if is_odd else []
 
 
-def upload_problems(request: GenerationRequest) -> list[str]:
+def upload_problems(
+    request: GenerationRequest,
+    *,
+    advice: str = "use its duration with estimate_duration",
+) -> list[str]:
     """Return each input that is a local file, where the service takes none.
+
+    Args:
+        request: The request.
+        advice: What to do instead.
 
     Source: contract section 2.9, shape 1: the estimate is asked for in JSON.
     """
     return [
-        f"input[{position}].file: cannot be estimated; use its duration with estimate_duration"
+        f"input[{position}].file: cannot be estimated; {advice}"
         for position, item in enumerate(items_of(request.input))
         if getattr(item, "file", None) is not None
     ]

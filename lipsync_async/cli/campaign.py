@@ -85,6 +85,7 @@ async def run_campaign(
     folder: Path | None = None,
     max_jobs: int | None = None,
     max_cost: float | None = None,
+    duration: float | None = None,
 ) -> Tally:
     """Run requests with a bar.
 
@@ -95,6 +96,7 @@ async def run_campaign(
         folder: Where results go; `None`: they are not fetched.
         max_jobs: As for `run_many`.
         max_cost: As for `run_many`.
+        duration: As for `run_many`.
 
     Raises:
         LipsyncError: As `run_many` does.
@@ -108,6 +110,7 @@ async def run_campaign(
         download_to=folder,
         max_jobs=max_jobs,
         max_cost=max_cost,
+        duration=duration,
         on_progress=tally.see,
     ) as outcomes:
         with JournalView.open(journal) as view:

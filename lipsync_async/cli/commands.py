@@ -74,6 +74,7 @@ def _run(chosen: argparse.Namespace) -> int:
         folder=chosen.download_to,
         max_jobs=chosen.max_jobs,
         max_cost=chosen.max_cost,
+        duration=chosen.duration,
         is_trial=chosen.sandbox,
     )
     return int(not run_interruptibly(partial(run_manifest, campaign)))
@@ -172,9 +173,15 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     run.add_argument(
         "--max-cost",
-        type=_dollars,
+        type=_amount,
         metavar="USD",
         help="order jobs for at most so many US dollars in this run, as the service estimates",
+    )
+    run.add_argument(
+        "--duration",
+        type=_amount,
+        metavar="SECONDS",
+        help="length of the longest result, to estimate by; local files need it with --max-cost",
     )
     run.add_argument(
         "--sandbox",
@@ -213,7 +220,7 @@ def _whole(text: str) -> int:
     return number
 
 
-def _dollars(text: str) -> float:
+def _amount(text: str) -> float:
     try:
         number = float(text)
     except ValueError:

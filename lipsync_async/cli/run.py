@@ -39,6 +39,7 @@ class Campaign:
         folder: Where results go; `None`: they are not fetched.
         max_jobs: Jobs to order; `None`: no limit.
         max_cost: US dollars for them; `None`: no limit.
+        duration: Seconds of the longest result, to estimate by; `None`: not known.
         is_trial: Whether it runs on the sandbox.
 
     """
@@ -48,6 +49,7 @@ class Campaign:
     folder: Path | None
     max_jobs: int | None
     max_cost: float | None
+    duration: float | None
     is_trial: bool
 
 
@@ -76,6 +78,7 @@ async def run_manifest(campaign: Campaign) -> bool:
                 folder=campaign.folder,
                 max_jobs=campaign.max_jobs,
                 max_cost=campaign.max_cost,
+                duration=campaign.duration,
             )
     lines = summary(tally) + failure_lines(tally, lambda index: place(rows[index]))
     print("\n".join(lines))

@@ -101,6 +101,7 @@ def test_what_failed_is_named_by_its_line(
     [
         (("--max-jobs", "2"), "max_jobs=2 is reached"),
         (("--max-cost", "0.0001"), "max_cost=0.0001 does not allow it"),
+        (("--max-cost", "0.0001", "--duration", "60"), "max_cost=0.0001 does not allow it"),
     ],
 )
 def test_limits_are_kept(

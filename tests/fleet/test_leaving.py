@@ -87,6 +87,21 @@ async def test_breaking_out(taken: int, caplog: pytest.LogCaptureFixture) -> Non
     assert taken > 0 or f"while {len(running)} generations run" in told
 
 
+async def test_what_was_not_taken_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a journal the log names the generations of outcomes that were left, too."""
+    async with (
+        opened(slots(5), progression="time(10)") as (client, sandbox, clock),
+        client.generations.run_many(requests(5)) as outcomes,
+    ):
+        first = await anext(outcomes)
+        await clock.sleep(60.0)
+    assert first.generation is not None
+    left = {job.id for job in sandbox.jobs} - {first.generation.id}
+    (message,) = caplog.messages
+    assert message.startswith("run_many was left before all outcomes were taken. ")
+    assert {*message.partition("generations: ")[2].split()} == left
+
+
 async def test_a_deadline_around_it() -> None:
     """A scope that ends it is not disturbed, and the client goes on working."""
     async with opened(progression="manual") as (client, sandbox, _):

@@ -163,7 +163,7 @@ async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING, "lipsync_async"), pytest.raises(LookupError):
             await client.generations.run_all(broken())
     assert caplog.messages == [
-        "run_many begins nothing more, what runs is waited for: no more rows"
+        "run_many waits for what runs, and begins nothing more: no more rows"
     ]
 
 
