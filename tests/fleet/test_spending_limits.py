@@ -193,9 +193,9 @@ async def test_a_lost_estimate_is_asked_for_again() -> None:
 async def test_money_is_used_up_in_the_order_of_the_input() -> None:
     """However long an estimate takes, no later request gets the money of an earlier one."""
     async with opened() as (client, sandbox, clock):
-        sandbox.faults.add(Fault("latency", path=ESTIMATE, seconds=30, count=1))
+        sandbox.faults.add(Fault("latency", path="/v2/analyze/cost", seconds=30, count=1))
         price = (await client.generations.estimate(next(requests(1)))).cost
-        sandbox.faults.add(Fault("latency", path=ESTIMATE, seconds=30, count=1))
+        sandbox.faults.add(Fault("latency", path="/v2/analyze/cost", seconds=30, count=1))
         found = await client.generations.run_all(requests(6), max_cost=2.5 * price)
         assert [each.is_success for each in found] == [True, True, False, False, False, False]
         assert clock.now() >= 60
