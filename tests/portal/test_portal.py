@@ -30,7 +30,10 @@ from lipsync_async import (
     Response,
     Status,
 )
+from lipsync_async._portal.calls import Call
+from lipsync_async._portal.errands import Errand, Item
 from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
 from tests.client.doors import INPUTS, ORDER
@@ -566,3 +569,27 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ConfigurationError, match=r"cannot be started \(can't start new thread"):
         call(opened.call, anyio.lowlevel.checkpoint)
+
+
+def test_what_came_while_a_wait_was_ending_is_not_left() -> None:
+    """A callback that was meant for a wait that ends just then runs at its end; an input waits."""
+    portal = Portal()
+    ran: list[str] = []
+
+    async def nothing() -> None:
+        pass
+
+    portal.call(nothing)
+    call = Call(portal._thread(), nothing, Place.here())  # noqa: SLF001
+
+    async def fill() -> None:
+        call.send(Item(value="item"))
+        for word, can_wait in (("callback", False), ("input", True)):
+            call._messages.put(Errand(ran.append, (word,), can_wait=can_wait))  # noqa: SLF001
+
+    portal.call(fill)
+    item = call._received()  # noqa: SLF001
+    assert item is not None
+    assert item.result() == "item"
+    assert ran == ["callback"]
+    portal.close(nothing)
