@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.fleet_runs import serving
 from benchmarks.ratios import Ratio, table
 
 if TYPE_CHECKING:
@@ -49,12 +48,5 @@ def report(pytestconfig: pytest.Config) -> Callable[[Ratio], None]:
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     """Run the server in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.server"]
-    with subprocess.Popen(  # noqa: S603 - our own words
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as server:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        server.communicate()
+    with serving("benchmarks.server") as url:
+        yield url

@@ -83,9 +83,9 @@ class FleetRun:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """Run the server in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.fleet_server"]
+def serving(module: str = "benchmarks.fleet_server") -> Iterator[str]:
+    """Run a server in a process of its own, and give its address."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(  # noqa: S603 - our own words
         command,
         stdin=subprocess.PIPE,

@@ -81,16 +81,18 @@ async def launched(
             else Fetcher(exchange, settings, plan.folder, at_once=plan.concurrent_downloads),
             stops_on_error=plan.stops_on_error,
         )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run, fleet, outlet, requests, Place.here())
-            try:
-                yield fleet, outlet
-            except anyio.get_cancelled_exc_class():
-                raise
-            except BaseException as error:  # noqa: BLE001 - raised below, without a group around it
-                mishap = error
-            tasks.cancel_scope.cancel()
-        _name_untaken(outlet, has_journal=kept is not None)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_run, fleet, outlet, requests, Place.here())
+                try:
+                    yield fleet, outlet
+                except anyio.get_cancelled_exc_class():
+                    raise
+                except BaseException as error:  # noqa: BLE001 - raised below, without a group
+                    mishap = error
+                tasks.cancel_scope.cancel()
+        finally:  # a cancellation leaves no less behind
+            _name_untaken(outlet, has_journal=kept is not None)
     if mishap is not None:
         raise mishap
 

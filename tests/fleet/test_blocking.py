@@ -4,7 +4,6 @@ import asyncio
 import gc
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -157,12 +156,17 @@ async def test_a_run_goes_on_while_nobody_waits(desk: Desk) -> None:
     """Answers are shown elsewhere while the caller works on an outcome; nothing stands still."""
 
     def work(client: Client) -> list[bool]:
-        mine, threads = threading.get_ident(), set[int]()
-        seeing = client.with_options(on_response=lambda _: threads.add(threading.get_ident()))
+        mine, threads, over = threading.get_ident(), set[int](), threading.Event()
+
+        def see(_: object) -> None:
+            threads.add(threading.get_ident())
+            if desk.sandbox.jobs.count("COMPLETED") == 12:
+                over.set()
+
+        seeing = client.with_options(on_response=see)
         with seeing.generations.run_many([*requests(12)]) as outcomes:
             first = next(outcomes)
-            while desk.sandbox.jobs.count("COMPLETED") < 12:
-                time.sleep(0)  # with another thread's turn, the work on an outcome
+            assert over.wait(20.0)  # the work on an outcome
             assert threads - {mine}
             return [each.is_success for each in [first, *outcomes]]
 

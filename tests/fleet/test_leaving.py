@@ -87,19 +87,28 @@ async def test_breaking_out(taken: int, caplog: pytest.LogCaptureFixture) -> Non
     assert taken > 0 or f"while {len(running)} generations run" in told
 
 
-async def test_what_was_not_taken_is_named(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_what_was_not_taken_is_named(
+    caplog: pytest.LogCaptureFixture,
+    is_cancelled: bool,  # noqa: FBT001 - a parameter
+) -> None:
     """Without a journal the log names the generations of outcomes that were left, too."""
-    async with (
-        opened(slots(5), progression="time(10)") as (client, sandbox, clock),
-        client.generations.run_many(requests(5)) as outcomes,
-    ):
-        first = await anext(outcomes)
-        await clock.sleep(60.0)
-    assert first.generation is not None
-    left = {job.id for job in sandbox.jobs} - {first.generation.id}
+    first: list[Outcome] = []
+    async with opened(slots(5), progression="time(10)") as (client, sandbox, clock):
+        with anyio.CancelScope() as scope:
+            async with client.generations.run_many(requests(5)) as outcomes:
+                first.append(await anext(outcomes))
+                await clock.sleep(60.0)
+                if is_cancelled:
+                    scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught == is_cancelled
+        left = {job.id for job in sandbox.jobs}
+    assert first[0].generation is not None
     (message,) = caplog.messages
     assert message.startswith("run_many was left before all outcomes were taken. ")
-    assert {*message.partition("generations: ")[2].split()} == left
+    named = {*message.partition("generations: ")[2].split()}
+    assert named == left - {first[0].generation.id}
 
 
 async def test_a_deadline_around_it() -> None:
