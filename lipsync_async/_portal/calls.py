@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
-from lipsync_async._portal.errands import Errand, Item, LogLine
+from lipsync_async._portal.errands import Errand, Interruption, Item, LogLine
 from lipsync_async._rules.caller import LOG, PLACE, Place
 from lipsync_async.errors import ConfigurationError
 
@@ -76,6 +76,7 @@ class Call:
         self._thread.refuse_itself()
         try:
             self._thread.waiting.add(self)
+            self._is_waiting = True
             self._thread.submit(self._begin)
             return self._received()
         except BaseException as interruption:
@@ -91,6 +92,7 @@ class Call:
         """
         self._thread.refuse_itself()
         try:
+            self._is_waiting = True
             self._thread.submit(callback, *arguments)
             return self._received()
         except BaseException as interruption:
@@ -191,11 +193,18 @@ class Call:
         errand = Errand(function, arguments, can_wait=can_wait)
         self._messages.put(errand)
         if not (can_wait or self._is_waiting):
-            await to_thread.run_sync(errand.run, self._thread)
+            await to_thread.run_sync(self._run_apart, errand)
         result, failure = await errand.reply
         if failure is not None:
             raise failure
         return result
+
+    def _run_apart(self, errand: Errand) -> None:
+        """Run an errand in another thread than the caller's, where an exit would end the loop."""
+        try:
+            errand.run(self._thread)
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            self._messages.put(Interruption(error))
 
     def _mark(self, place: Place) -> None:
         _CURRENT.set(self)
@@ -227,8 +236,8 @@ class Call:
     def _next_item(self) -> Item | None:
         while not self.has_ended or not self._messages.empty():
             message = self._messages.get()
-            if isinstance(message, Errand | LogLine):
-                message.run(self._thread)
+            if isinstance(message, Errand | LogLine | Interruption):
+                self._run(message)
             elif message is not None:
                 return message
         return None
@@ -236,15 +245,24 @@ class Call:
     def _run_what_is_left(self) -> None:
         """Run the errands that came while the wait was still taken for going on."""
         kept: list[Message] = []
-        with suppress(Empty):
-            while True:
-                message = self._messages.get_nowait()
-                if isinstance(message, Errand) and not message.can_wait:
-                    message.run(self._thread)
-                else:
-                    kept.append(message)
-        for message in kept:
-            self._messages.put(message)
+        try:
+            with suppress(Empty):
+                while True:
+                    message = self._messages.get_nowait()
+                    if isinstance(message, Interruption) or (
+                        isinstance(message, Errand) and not message.can_wait
+                    ):
+                        self._run(message)
+                    else:
+                        kept.append(message)
+        finally:
+            for message in kept:
+                self._messages.put(message)
+
+    def _run(self, message: Errand | LogLine | Interruption) -> None:
+        """Run what came; but who is leaving already is not interrupted once more."""
+        if not (self.is_left and isinstance(message, Interruption)):
+            message.run(self._thread)
 
     def _begin(self) -> None:
         context, self._context = self._context, None

@@ -89,5 +89,16 @@ class LogLine:
         logging.getLogger("lipsync_async").log(self.level, "%s", self.message)
 
 
+@attrs.define(slots=True, eq=False)
+class Interruption:
+    """Hold what is to interrupt the caller: what a callback raised in another thread."""
+
+    error: BaseException
+
+    def run(self, _: LoopThread) -> None:
+        """Raise it."""
+        raise self.error
+
+
 # `None`: the coroutine has ended.
-Message: TypeAlias = "Errand | LogLine | Item | None"
+Message: TypeAlias = "Errand | LogLine | Interruption | Item | None"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import os
+import signal
 import threading
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -139,8 +141,7 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
             if not is_dropped:
                 raise
             # A generator that is closed because nobody holds it can raise nothing.
-            interrupt = _thread.interrupt_main
-            threading.Timer(_SOON, interrupt).start()
+            threading.Timer(_SOON, _interrupt_main).start()
 
     def _end(self, demand: object) -> bool:
         """Make a last demand; tell whether it was met, and not made of a closed client."""
@@ -177,6 +178,17 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
             raise
         finally:
             del answer  # it may hold its error, whose traceback holds this frame
+
+
+def _interrupt_main() -> None:
+    """Send the main thread a signal that wakes it, too, where it waits.
+
+    Where nobody handles that signal, it would end the process.
+    """
+    if os.name != "posix":  # pragma: no cover - Windows sends no signal to a thread
+        _thread.interrupt_main()
+    elif callable(signal.getsignal(signal.SIGINT)):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 async def _serve(

@@ -53,7 +53,9 @@ async def test_refused_lists(async_door: Door, status: int) -> None:
         sandbox.faults.add(Fault("status", path=LISTS[1], status=status, count=None))
         sandbox.requests.clear()
         assert completed_of(await wait_for_all(client, jobs)) == ids_of(jobs)
-        assert sandbox.requests.count(*LISTS) <= 5
+        # 6, 3, 3, 2, 2 at most in a row, and each may be made anew when its leader leaves. Who
+        # learns nothing makes as many in each of two rounds.
+        assert sandbox.requests.count(*LISTS) < 10
 
 
 @pytest.mark.parametrize("body", ['{"data": []}', '"[]"'])

@@ -1,10 +1,21 @@
-"""The sandbox that the programs speak to."""
+"""A portal to use, and the sandbox that the programs speak to."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import anyio
 import pytest
 
+from lipsync_async._portal.portal import Portal
 from lipsync_async.sandbox import Sandbox
+from tests.portal.verbs import verb
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """Open a portal that nobody has used."""
+    opened = Portal()
+    yield opened
+    verb(opened.close, anyio.lowlevel.checkpoint)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
 from tests.client.doors import INPUTS, ORDER
+from tests.portal.verbs import verb
 
 COLOUR: ContextVar[str] = ContextVar("COLOUR")
 # Frames between the user's line and the line that raised.
@@ -58,19 +59,6 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
     with Client(sandbox.api_key, base_url=sandbox.url, poll=poll) as opened:
         yield opened
-
-
-@pytest.fixture
-def portal() -> Iterator[Portal]:
-    """Open a portal that nobody has used."""
-    opened = Portal()
-    yield opened
-    call(opened.close, anyio.lowlevel.checkpoint)
-
-
-def call(method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call the portal from where a verb would."""
-    return method(*arguments)
 
 
 class Source:
@@ -108,7 +96,7 @@ class Source:
 def test_break_closes_the_generator_first(portal: Portal) -> None:
     """After `break` the async generator is closed before the next line runs."""
     source = Source()
-    for number in call(portal.iterate, source.numbers()):  # pragma: no branch - without end
+    for number in verb(portal.iterate, source.numbers()):  # pragma: no branch - without end
         assert source.made == number  # nothing runs ahead of the demand
         if number == 3:
             break
@@ -118,14 +106,14 @@ def test_break_closes_the_generator_first(portal: Portal) -> None:
 def test_unbegun_iteration(portal: Portal) -> None:
     """An iteration that nobody begins does nothing and needs no closing."""
     source = Source()
-    call(portal.iterate, source.numbers()).close()
+    verb(portal.iterate, source.numbers()).close()
     assert (source.is_closed, source.made) == (False, 0)
 
 
 def test_block_over_items(portal: Portal) -> None:
     """A block hands out the items one by one, and nothing more after it."""
     source = Source()
-    with call(portal.open, source.opened()) as numbers:
+    with verb(portal.open, source.opened()) as numbers:
         assert [next(numbers), next(numbers)] == [1, 2]
     assert source.is_closed
     assert list(numbers) == []
@@ -159,7 +147,7 @@ def test_errors_in_a_block(
 
 def outcome(portal: Portal, source: Source, raised: BaseException) -> BaseException | None:
     """Raise something in a block and return what comes out of it."""
-    block: AbstractContextManager[Iterator[int], bool] = call(portal.open, source.opened())
+    block: AbstractContextManager[Iterator[int], bool] = verb(portal.open, source.opened())
     try:
         with block as numbers:
             next(numbers)
@@ -180,7 +168,7 @@ def test_failing_to_enter(portal: Portal) -> None:
         await refuse()
         yield Source().numbers()  # pragma: no cover - never reached
 
-    with pytest.raises(LookupError, match="closed today"), call(portal.open, failing()):
+    with pytest.raises(LookupError, match="closed today"), verb(portal.open, failing()):
         pass  # pragma: no cover - never entered
 
 
@@ -191,7 +179,7 @@ def test_failing_step(portal: Portal) -> None:
         yield 1
         raise LookupError("no more")
 
-    numbers = call(portal.iterate, failing())
+    numbers = verb(portal.iterate, failing())
     assert next(numbers) == 1
     with pytest.raises(LookupError, match="no more"):
         next(numbers)
@@ -201,29 +189,29 @@ def test_failing_step(portal: Portal) -> None:
 def test_closed_in_the_middle_of_a_block(portal: Portal) -> None:
     """A portal that is closed inside a block has ended the iteration."""
     source = Source()
-    with call(portal.open, source.opened()) as numbers:
+    with verb(portal.open, source.opened()) as numbers:
         next(numbers)
-        call(portal.close, anyio.lowlevel.checkpoint)
+        verb(portal.close, anyio.lowlevel.checkpoint)
         assert source.is_closed
         with pytest.raises(ConfigurationError, match="closed"):
             next(numbers)
-    with suppress(ConfigurationError), call(portal.open, source.opened()):
+    with suppress(ConfigurationError), verb(portal.open, source.opened()):
         pass  # pragma: no cover - never entered
 
 
 def test_closed_at_the_end_of_a_block(portal: Portal) -> None:
     """A block whose portal was closed inside can be left like any other."""
     source = Source()
-    with call(portal.open, source.opened()) as numbers:
+    with verb(portal.open, source.opened()) as numbers:
         next(numbers)
-        call(portal.close, anyio.lowlevel.checkpoint)
+        verb(portal.close, anyio.lowlevel.checkpoint)
     assert source.is_closed
 
 
 def test_a_generator_that_the_loop_collects(portal: Portal) -> None:
     """The last reference may go in the loop's own thread, where nobody can wait."""
     source = Source()
-    numbers = [call(portal.iterate, source.numbers())]
+    numbers = [verb(portal.iterate, source.numbers())]
     next(numbers[0])
 
     async def drop() -> None:
@@ -231,7 +219,7 @@ def test_a_generator_that_the_loop_collects(portal: Portal) -> None:
         while not source.is_closed:
             await anyio.lowlevel.checkpoint()
 
-    call(portal.call, drop)
+    verb(portal.call, drop)
     assert source.is_closed
 
 
@@ -244,7 +232,7 @@ def test_context(portal: Portal) -> None:
         return before
 
     COLOUR.set("blue")
-    assert call(portal.call, swap) == "blue"
+    assert verb(portal.call, swap) == "blue"
     assert COLOUR.get() == "blue"
 
 
@@ -261,10 +249,10 @@ def test_nothing_is_kept(portal: Portal) -> None:
     gc.disable()
     try:
         with pytest.raises(GoneError) as caught:
-            call(portal.call, fail)
+            verb(portal.call, fail)
         error = weakref.ref(caught.value)
         del caught
-        call(portal.call, anyio.lowlevel.checkpoint)
+        verb(portal.call, anyio.lowlevel.checkpoint)
         assert error() is None
     finally:
         gc.enable()
@@ -433,85 +421,9 @@ def test_surprises_keep_their_frames(portal: Portal) -> None:
         await inner()
 
     with pytest.raises(ZeroDivisionError) as caught:
-        call(portal.call, outer)
+        verb(portal.call, outer)
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
-    assert names == ["test_surprises_keep_their_frames", "call", "outer", "inner"]
-
-
-async def give_up(what_then: Callable[[], Any], ring: Callable[[], Any]) -> Any:
-    """Wait for a callback, and end in some way when cancelled in the middle of it."""
-    try:
-        await ring()
-    except asyncio.CancelledError:
-        return what_then()
-
-
-def interrupt() -> None:
-    """Raise what Ctrl-C raises, in the thread that waits."""
-    raise KeyboardInterrupt
-
-
-def refuse() -> None:
-    """End a clean-up badly."""
-    raise LookupError("no such job")
-
-
-@pytest.mark.parametrize(
-    ("what_then", "notes"),
-    [
-        (lambda: None, []),
-        (lambda: "job 7", ["The call had succeeded meanwhile: 'job 7'"]),
-        (refuse, ["The call had failed meanwhile: no such job"]),
-    ],
-    ids=["nothing", "a result", "an error"],
-)
-def test_what_an_interrupted_call_leaves(
-    portal: Portal,
-    what_then: Callable[[], Any],
-    notes: list[str],
-) -> None:
-    """What the call came to all the same is noted on the interruption."""
-    ring = at_caller("on_update", interrupt)
-    assert ring is not None
-    with pytest.raises(KeyboardInterrupt) as caught:
-        call(portal.call, partial(give_up, what_then, ring))
-    assert getattr(caught.value, "__notes__", []) == notes
-
-
-def test_interrupted_beside_an_item(portal: Portal) -> None:
-    """An item that comes with the interruption is let go, and the generator is closed."""
-    ring = at_caller("on_update", interrupt)
-    assert ring is not None
-    told, is_closed = ring, []
-
-    async def ring_and_yield() -> AsyncGenerator[int, None]:
-        rung = asyncio.ensure_future(told())
-        try:
-            await anyio.lowlevel.checkpoint()
-            yield 1
-        finally:
-            is_closed.append(rung.cancel())
-
-    with pytest.raises(KeyboardInterrupt):
-        next(call(portal.iterate, ring_and_yield()))
-    assert is_closed == [True]
-
-
-def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
-    """A callback still runs when the coroutine has stopped to wait for it."""
-    rung: list[int] = []
-    ring = at_caller("on_update", lambda: rung.append(1))
-    assert ring is not None
-    told = ring
-
-    async def hasten() -> bool:
-        with anyio.move_on_after(0) as scope:
-            await told()
-        await told()
-        return scope.cancelled_caught
-
-    assert call(portal.call, hasten)
-    assert rung == [1, 1]
+    assert names == ["test_surprises_keep_their_frames", "verb", "outer", "inner"]
 
 
 def test_closed_in_a_callback(client: Client) -> None:
@@ -529,7 +441,7 @@ def test_dropped_in_its_own_loop() -> None:
         asyncio.get_running_loop().call_later(0.001, held.clear)
         return threading.current_thread()
 
-    thread = call(held[0].call, drop_soon)
+    thread = verb(held[0].call, drop_soon)
     thread.join()
     assert held == []
 
@@ -547,9 +459,9 @@ def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Portal()
     monkeypatch.setattr(threading.Thread, "start", start_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        call(opened.call, anyio.lowlevel.checkpoint)
-    call(opened.call, anyio.lowlevel.checkpoint)
-    call(opened.close, anyio.lowlevel.checkpoint)
+        verb(opened.call, anyio.lowlevel.checkpoint)
+    verb(opened.call, anyio.lowlevel.checkpoint)
+    verb(opened.close, anyio.lowlevel.checkpoint)
     assert not started[0].is_alive()
 
 
@@ -568,7 +480,7 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Portal()
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ConfigurationError, match=r"cannot be started \(can't start new thread"):
-        call(opened.call, anyio.lowlevel.checkpoint)
+        verb(opened.call, anyio.lowlevel.checkpoint)
 
 
 def test_what_came_while_a_wait_was_ending_is_not_left() -> None:

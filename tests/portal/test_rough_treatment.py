@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
+import signal
 import sys
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -19,24 +20,7 @@ from lipsync_async._portal.portal import Portal, at_caller
 from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import run
-
-
-@pytest.fixture
-def portal() -> Iterator[Portal]:
-    """Open a portal that nobody has used."""
-    opened = Portal()
-    yield opened
-    verb(opened.close, anyio.lowlevel.checkpoint)
-
-
-def verb(method: Any, *arguments: Any) -> Any:
-    """Call the portal from where a verb would."""
-    return method(*arguments)
-
-
-def interrupt() -> None:
-    """Raise what Ctrl-C raises, in the thread that waits."""
-    raise KeyboardInterrupt
+from tests.portal.verbs import interrupt, verb
 
 
 def ringing(function: Any) -> Any:
@@ -238,22 +222,38 @@ def test_iterating_before_entering(portal: Portal) -> None:
         list(verb(portal.open, aclosing(numbers())))
 
 
-def test_interrupted_while_a_loop_is_left(portal: Portal) -> None:
-    """Ctrl-C during the clean-up that `break` begins is not lost: it comes a moment later."""
+async def interrupted_when_closed() -> AsyncGenerator[int, None]:
+    """Yield once; the caller is interrupted while it waits for the end."""
+    try:
+        yield 1
+    finally:
+        await ringing(interrupt)()
 
-    async def calling() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-        finally:
-            await ringing(interrupt)()
+
+def test_interrupted_while_a_loop_is_left(portal: Portal) -> None:
+    """Ctrl-C during the clean-up that `break` begins is not lost: it wakes what comes next."""
 
     def leave() -> None:
-        for _ in verb(portal.iterate, calling()):  # pragma: no branch - it is left
+        for _ in verb(portal.iterate, interrupted_when_closed()):  # pragma: no branch - left
             break
-        threading.Event().wait(10)
+        threading.Event().wait(3600)
 
     with pytest.raises(KeyboardInterrupt):
         leave()
+
+
+def test_interrupted_where_nobody_handles_it(portal: Portal) -> None:
+    """Where SIGINT would end the process, it is not sent."""
+    others = set(threading.enumerate())
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        for _ in verb(portal.iterate, interrupted_when_closed()):  # pragma: no branch - left
+            break
+        timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+        for timer in set(timers) - others:
+            timer.join()
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_interrupted_when_all_is_done(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:

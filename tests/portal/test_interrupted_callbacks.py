@@ -1,0 +1,123 @@
+"""What a callback raises, or leaves undone, when the call around it is given up."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from lipsync_async._portal.portal import Portal, at_caller
+from tests.portal.verbs import interrupt, verb
+
+
+async def give_up(what_then: Callable[[], Any], ring: Callable[[], Any]) -> Any:
+    """Wait for a callback, and end in some way when cancelled in the middle of it."""
+    try:
+        await ring()
+    except asyncio.CancelledError:
+        return what_then()
+
+
+def refuse() -> None:
+    """End a clean-up badly."""
+    raise LookupError("no such job")
+
+
+@pytest.mark.parametrize(
+    ("what_then", "notes"),
+    [
+        (lambda: None, []),
+        (lambda: "job 7", ["The call had succeeded meanwhile: 'job 7'"]),
+        (refuse, ["The call had failed meanwhile: no such job"]),
+    ],
+    ids=["nothing", "a result", "an error"],
+)
+def test_what_an_interrupted_call_leaves(
+    portal: Portal,
+    what_then: Callable[[], Any],
+    notes: list[str],
+) -> None:
+    """What the call came to all the same is noted on the interruption."""
+    ring = at_caller("on_update", interrupt)
+    assert ring is not None
+    with pytest.raises(KeyboardInterrupt) as caught:
+        verb(portal.call, partial(give_up, what_then, ring))
+    assert getattr(caught.value, "__notes__", []) == notes
+
+
+def test_interrupted_beside_an_item(portal: Portal) -> None:
+    """An item that comes with the interruption is let go, and the generator is closed."""
+    ring = at_caller("on_update", interrupt)
+    assert ring is not None
+    told, is_closed = ring, []
+
+    async def ring_and_yield() -> AsyncGenerator[int, None]:
+        rung = asyncio.ensure_future(told())
+        try:
+            await anyio.lowlevel.checkpoint()
+            yield 1
+        finally:
+            is_closed.append(rung.cancel())
+
+    with pytest.raises(KeyboardInterrupt):
+        next(verb(portal.iterate, ring_and_yield()))
+    assert is_closed == [True]
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) -> None:
+    """What a callback raises while the caller works meets him when he next asks, not the loop."""
+    has_rung = threading.Event()
+
+    def end() -> None:
+        has_rung.set()
+        raise ending
+
+    ring = at_caller("on_update", end)
+    assert ring is not None
+    told, is_closed = ring, []
+    begin: list[Callable[[], object]] = []
+
+    async def yield_and_ring() -> AsyncGenerator[int, None]:
+        may_begin = asyncio.Event()
+        begin.append(partial(asyncio.get_running_loop().call_soon_threadsafe, may_begin.set))
+
+        async def ring_later() -> None:
+            await may_begin.wait()
+            await told()
+
+        rung = asyncio.ensure_future(ring_later())
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            is_closed.append(rung.cancel())
+
+    items = verb(portal.iterate, yield_and_ring())
+    assert next(items) == 1
+    begin[0]()
+    assert has_rung.wait(10)
+    with pytest.raises(ending):
+        next(items)
+    assert is_closed == [True]
+    verb(portal.call, anyio.lowlevel.checkpoint)
+
+
+def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
+    """A callback still runs when the coroutine has stopped to wait for it."""
+    rung: list[int] = []
+    ring = at_caller("on_update", lambda: rung.append(1))
+    assert ring is not None
+    told = ring
+
+    async def hasten() -> bool:
+        with anyio.move_on_after(0) as scope:
+            await told()
+        await told()
+        return scope.cancelled_caught
+
+    assert verb(portal.call, hasten)
+    assert rung == [1, 1]
