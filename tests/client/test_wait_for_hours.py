@@ -222,7 +222,7 @@ async def test_a_look_may_be_held_beyond_the_timeout(hours: Hours) -> None:
 async def test_hundred_waiters(hours: Hours) -> None:
     """A hundred tasks wait at once over one client, each for its own job."""
     done: list[str] = []
-    rare = hours.client.with_options(poll=PollPolicy(long_poll=None, longest_interval=120.0))
+    rare = hours.client.with_options(poll=PollPolicy(long_poll=None, shared_interval=5.0))
 
     async def run() -> None:
         done.append((await rare.generations.run(**ORDER)).id)
@@ -236,9 +236,10 @@ async def test_hundred_waiters(hours: Hours) -> None:
 
 async def test_waiters_leave_room(hours: Hours) -> None:
     """However many wait, next to no looks are held open: the first few only, and once."""
+    rare = hours.client.with_options(poll=PollPolicy(shared_interval=5.0))
     async with anyio.create_task_group() as tasks:
         for _ in range(60):
-            tasks.start_soon(partial(hours.client.generations.run, **ORDER))
+            tasks.start_soon(partial(rare.generations.run, **ORDER))
     assert hours.sandbox.jobs.count("COMPLETED") == 60
     held = hours.sandbox.requests.count(*LOOKS, query={"wait": "true"})
     assert held <= 8
