@@ -28,58 +28,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async._codes import is_retryable_code
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lipsync_async._values.messages import Response
     from lipsync_async._values.models import Generation
 
-# Codes after which the same order may be placed again, from the catalogue's groups R and
-# W (contract section 4.3); the two prefixes classify codes that are still unknown.
-_RETRYABLE_CODES = frozenset(
-    {
-        "concurrency_limit_reached",
-        "elevenlabs_service_unavailable",
-        "generation_database_error",
-        "generation_media_probe_timeout",
-        "generation_media_probe_unavailable",
-        "generation_pipeline_failed",
-        "generation_timeout",
-        "generation_unhandled_error",
-        "generation_unknown_error",
-        "internal_error",
-        "rate_limit_exceeded",
-        "usage_dependency_unavailable",
-        "voice_clone_busy",
-    },
-)
-_RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
-# Codes of an idempotent create that is still being settled (contract section 4.4).
-_UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
 _REQUEST_TIMEOUT = 408
 _LONGEST_URL = 200
-
-
-def is_unsettled_code(code: str | None) -> bool:
-    """Tell whether a create's outcome is still open, so that its own key must be kept.
-
-    Source: contract section 4.4.
-    """
-    return (
-        code is not None
-        and code.startswith("IDEMPOTENCY_")
-        and any(word in code for word in _UNSETTLED_WORDS)
-    )
-
-
-def is_retryable_code(code: str | None) -> bool:
-    """Tell whether trying again unchanged may help after this error code.
-
-    Source: contract section 4.3.
-    """
-    return code is not None and (
-        code in _RETRYABLE_CODES or code.startswith(_RETRYABLE_PREFIXES) or is_unsettled_code(code)
-    )
 
 
 def _short(url: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import settings
 
 from tests.house.loopback import stranger
@@ -63,7 +64,7 @@ async def no_task_is_left() -> AsyncIterator[None]:
     own = asyncio.all_tasks()
     yield
     for _ in range(_LAST_TURNS):
-        await asyncio.sleep(0)
+        await checkpoint()
     left = asyncio.all_tasks() - own
     assert [task for task in left if "TestRunner" not in repr(task.get_coro())] == []
 

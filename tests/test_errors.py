@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import errors
+from lipsync_async._codes import is_retryable_code, is_unsettled_code
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
 from lipsync_async.errors import (
@@ -33,8 +34,6 @@ from lipsync_async.errors import (
     SpendingLimitError,
     TransportError,
     WaitTimeoutError,
-    is_retryable_code,
-    is_unsettled_code,
 )
 from tests.rules.replies import reply
 

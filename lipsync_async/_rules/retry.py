@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 import backoff
 
+from lipsync_async._codes import is_unsettled_code
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConnectError,
@@ -26,7 +27,6 @@ from lipsync_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     ResponseError,
-    is_unsettled_code,
 )
 
 if TYPE_CHECKING:

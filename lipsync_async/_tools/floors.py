@@ -54,6 +54,7 @@ class Annex:
 
 FLOORS = (
     Floor(("_words",), "statuses, transitions, vocabularies"),
+    Floor(("_codes",), "which error codes bear a second try"),
     Floor(("_values/",), "messages, models, inputs, policies"),
     Floor(("errors",), "how far did it get?"),
     Floor(("_rules/",), "pure decisions: no clock, no I/O, no loop"),

@@ -80,9 +80,15 @@ async def _sent_once(
 
 
 class AiohttpTransport:
-    """Carry requests over pooled connections of the running asyncio loop."""
+    """Carry requests over pooled connections of the running asyncio loop.
 
-    def __init__(self) -> None:
+    Args:
+        connections: Requests under way at once.
+
+    """
+
+    def __init__(self, *, connections: int = _CONNECTIONS) -> None:
+        self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self._keeper: AsyncGenerator[None, None] | None = None
         self._places: asyncio.Semaphore | None = None
@@ -193,10 +199,10 @@ class AiohttpTransport:
             if self._discard is not None:
                 self._discard()
             self._loop = loop
-            self._places = asyncio.Semaphore(_CONNECTIONS)
+            self._places = asyncio.Semaphore(self._connections)
             self._stream_places = asyncio.Semaphore(_STREAMS)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS + _STREAMS),
+                connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
             self._keeper = keeper_of(self._session)

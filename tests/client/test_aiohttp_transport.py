@@ -20,8 +20,12 @@ from lipsync_async import (
     LipsyncError,
     RequestTimeoutError,
 )
-from lipsync_async._transport import aiohttp as sockets
-from lipsync_async._transport.aiohttp import _FAILURES, AiohttpTransport, _translation
+from lipsync_async._transport.aiohttp import (
+    _FAILURES,
+    _STREAMS,
+    AiohttpTransport,
+    _translation,
+)
 from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
@@ -134,12 +138,11 @@ def test_translation_of_others(error: Exception, expected: type[LipsyncError]) -
     assert type(_translation(error, ASKED, 5.0)) is expected
 
 
-async def test_waiting_for_a_place_costs_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_place_costs_no_timeout() -> None:
     """More requests than connections at once: who waits for one is not late by that."""
-    monkeypatch.setattr(sockets, "_CONNECTIONS", 1)
     async with Sandbox(render=False) as sandbox:
         sandbox.faults.add(Fault("latency", seconds=0.05, count=None))
-        transport = AiohttpTransport()
+        transport = AiohttpTransport(connections=1)
         request = Request("GET", f"{sandbox.url}/v2/models", {"x-api-key": sandbox.api_key})
         found: list[int] = []
 
@@ -186,12 +189,11 @@ async def test_unreadable_file(tmp_path: Path) -> None:
     await transport.aclose()
 
 
-async def test_stream_is_closed_when_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stream_is_closed_when_it_is_left() -> None:
     """Leaving a stream in the middle gives its place back and closes its connection."""
-    monkeypatch.setattr(sockets, "_CONNECTIONS", 1)
     async with hosting(Answer(bytes(5_000_000))) as host:
         transport = AiohttpTransport()
-        for _ in range(3):
+        for _ in range(_STREAMS + 1):
             async with transport.stream(Request("GET", host.url), timeout=5.0) as stream:
                 assert stream.status == 200
         await transport.aclose()

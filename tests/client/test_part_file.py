@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from lipsync_async._part_file import Leftovers, PartFile
 
@@ -22,7 +23,7 @@ async def test_cancelled_while_the_disk_is_slow(tmp_path: Path) -> None:
     with file._lock:  # as if the disk took its time  # noqa: SLF001
         opening = asyncio.create_task(file.open(tmp_path / "v.mp4", name="", distinct="id"))
         for _ in range(10):
-            await asyncio.sleep(0)
+            await checkpoint()
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening

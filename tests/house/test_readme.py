@@ -28,14 +28,17 @@ echo not python
 
 ```python
 import asyncio
-here = asyncio.run(asyncio.sleep(0, greeting))
+async def echo(words):
+    return words
+here = asyncio.run(echo(greeting))
 ```
 
 ## Later *on*
 
 ```python
-import asyncio
-there = await asyncio.sleep(0, __name__)
+async def echo(words):
+    return words
+there = await echo(__name__)
 ```
 
 ```python
@@ -100,8 +103,8 @@ def test_blocks_are_found_with_their_place() -> None:
     expected = [
         ("sh", "Title", 3),
         ("python", "Title", 7),
-        ("python", "Later *on*", 14),
-        ("python", "Later *on*", 19),
+        ("python", "Later *on*", 16),
+        ("python", "Later *on*", 22),
     ]
     assert [(block.language, block.title, block.line) for block in found] == expected
     assert [str(block) for block in blocks("```sh\n```", "sh")] == ["line 1, the top"]
@@ -121,5 +124,5 @@ def test_a_failing_block_shows_its_line_in_the_readme() -> None:
         run(failing, {})
     frames = traceback.extract_tb(caught.tb)
     lines = [frame.lineno for frame in frames if frame.filename == "README.md"]
-    assert lines == [23, 21]
-    assert EXAMPLE.splitlines()[21 - 1] == '    raise LookupError("gone")'
+    assert lines == [26, 24]
+    assert EXAMPLE.splitlines()[24 - 1] == '    raise LookupError("gone")'

@@ -1,6 +1,5 @@
 """One way to talk to a sandbox, over sockets and in memory alike."""
 
-import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 
 import aiohttp
 import attrs
+from anyio.lowlevel import checkpoint
 from yarl import URL
 
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
@@ -74,8 +74,8 @@ async def created(door: Door, headers: Mapping[str, str] | None = None, **fields
 
 async def until(condition: Callable[[], object]) -> None:
     """Let everything else go on until something is so."""
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(0)
+    while not condition():
+        await checkpoint()
 
 
 async def shown(door: Door, job_id: str) -> dict[str, Any]:
