@@ -9,6 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
+from lipsync_async._portal.calls import current_call
+from lipsync_async._portal.errands import Interruption
 from lipsync_async._portal.portal import Portal, at_caller
 from tests.portal.verbs import interrupt, verb
 
@@ -92,7 +94,7 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
         rung = asyncio.ensure_future(ring_later())
         try:
             yield 1
-            await anyio.sleep_forever()
+            await anyio.sleep_forever()  # pragma: no cover - only if the interruption is late
         finally:
             is_closed.append(rung.cancel())
 
@@ -104,6 +106,26 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
         next(items)
     assert is_closed == [True]
     verb(portal.call, anyio.lowlevel.checkpoint)
+
+
+def test_interrupted_once(portal: Portal) -> None:
+    """What a callback raises elsewhere does not cut off a clean-up that is waited for."""
+    ring = at_caller("on_update", interrupt)
+    assert ring is not None
+    told, has_cleaned_up = ring, []
+
+    async def clean_up() -> None:
+        try:
+            await told()
+        finally:
+            current_call()._messages.put(Interruption(SystemExit()))  # noqa: SLF001
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            has_cleaned_up.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        verb(portal.call, clean_up)
+    assert has_cleaned_up == [True]
 
 
 def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
