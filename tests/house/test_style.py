@@ -1,4 +1,4 @@
-"""House style that no linter knows: sizes, promises, waits, public docstrings, paths."""
+"""House style that no linter knows: promises, waits, public docstrings, paths."""
 
 import ast
 import builtins
@@ -18,13 +18,7 @@ SOURCES = sorted((ROOT / "lipsync_async").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 
-LONGEST_FILE = 320
-LONGEST_TEST = 600  # tables of cases are long and easy to read
 LONGEST_DOCSTRING = 35  # one screen; `create` explains ten arguments
-# Files that may be longer, and why.
-LONGER = {
-    "lipsync_async/errors.py": 460,  # one small class per status; the tree reads as one page
-}
 
 # Generic waits; who only lets others run calls a checkpoint.
 SLEEPS = {"time.sleep", "asyncio.sleep", "anyio.sleep", "trio.sleep"}
@@ -42,21 +36,6 @@ def texts() -> list[Path]:
     """Return every text file of the project."""
     folders = [*SOURCES, *TESTS, *BENCHMARKS, *(ROOT / ".ci").rglob("*")]
     return [path for path in [*folders, *ROOT.iterdir()] if path.is_file() and path.suffix in TEXTS]
-
-
-@named(SOURCES + TESTS)
-def test_files_are_short(path: Path) -> None:
-    """A file has one job and stays within about three hundred lines."""
-    usual = LONGEST_TEST if path in TESTS else LONGEST_FILE
-    allowed = LONGER.get(path.relative_to(ROOT).as_posix(), usual)
-    length = path.read_text(encoding="utf-8").count("\n")
-    assert length <= allowed
-
-
-def test_exceptions_are_needed() -> None:
-    """Nothing is excused that no longer needs an excuse."""
-    lengths = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in LONGER}
-    assert [name for name, length in lengths.items() if length <= LONGEST_FILE] == []
 
 
 @named(TESTS)
