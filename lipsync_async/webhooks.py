@@ -1,7 +1,7 @@
 """Webhooks: check who sent one, and read what it says.
 
     try:
-        verify(body, headers.get("Sync-Signature"), secret)
+        verify(body, headers, secret)
     except WebhookVerificationError:
         ...  # answer 400 and do nothing else
     event = parse(body)
@@ -11,6 +11,10 @@ from the one that was signed. Take an event for a hint: the service promises nei
 order, nor a single delivery, nor any delivery at all. So tell events apart by `id`, and
 keep looking at jobs whose event does not come.
 
+Anybody can send a request to a webhook's address. What costs nothing is checked first: the
+header's form, then its time. Then each secret takes one digest of the body, however many
+signatures the header holds.
+
 Source: contract section 10.
 """
 
@@ -18,8 +22,12 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
+import re
+import reprlib
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +42,17 @@ SIGNATURE_HEADER = "Sync-Signature"
 DEFAULT_TOLERANCE = 300.0
 
 _LONGEST_TIME = 12  # digits; enough for 30,000 years, and no giant number is ever parsed
+
+# The service sends one signature, and two at most while a secret is exchanged.
+_MOST_PARTS = 16
+_LONGEST_HEADER = 2048
+
+# How secrets are shown where they are not to be read (contract section 2.16).
+_MASKED = re.compile(r"[*\u2022\u25cf]{3}|\u2026|\.{3}")
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 60
+_BRIEF.maxlevel = 2
 
 
 class WebhookVerificationError(LipsyncError):
@@ -106,24 +125,32 @@ class WebhookEvent:
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
 
-def sign(body: bytes, secret: str, at: float) -> str:
+def sign(body: bytes | bytearray | memoryview | str, secret: str | bytes, at: float) -> str:
     """Return the value of the `Sync-Signature` header for a body.
 
     Args:
-        body: The raw bytes that are sent.
+        body: The raw bytes that are sent; text stands for its UTF-8.
         secret: The signing secret as shown, its `whsec_` prefix included.
         at: Unix time in seconds; the fraction is dropped.
 
+    Raises:
+        ConfigurationError: There is no secret, or it is masked.
+        WebhookPayloadError: The body is neither bytes nor text.
+
     Source: contract section 10.
     """
+    (key,) = _secrets(secret)
+    data = _raw(body)
+    if data is None:
+        raise WebhookPayloadError([f"body: {_not_raw(body)}"])
     moment = str(int(at))
-    return f"t={moment},v1={_digest(body, secret, moment)}"
+    return f"t={moment},v1={_digest(data, key, moment)}"
 
 
 def verify(
-    body: bytes,
-    header: str | None,
-    secret: str | Sequence[str],
+    body: bytes | bytearray | memoryview | str,
+    header: str | bytes | Mapping[Any, Any] | Iterable[Any] | None,
+    secret: str | bytes | Iterable[str | bytes],
     *,
     tolerance: float | None = DEFAULT_TOLERANCE,
     now: float | None = None,
@@ -131,11 +158,13 @@ def verify(
 ) -> None:
     """Return only if a body was signed with the secret, and recently.
 
-    Signatures are compared in constant time.
+    Signatures are compared in constant time. A header with more than 16 parts is refused.
 
     Args:
-        body: The raw bytes of the request.
-        header: Value of its `Sync-Signature` header; `None`: there was none.
+        body: The raw bytes of the request. Text stands for its UTF-8; a decoded object
+            cannot be checked.
+        header: Value of its `Sync-Signature` header, as text or bytes, or all of its headers:
+            a mapping, or (name, value) pairs. `None`: there was none.
         secret: The organization's signing secret, or several while it is exchanged.
         tolerance: Seconds that the signature's time may be off; `None`: any.
         now: Unix time in seconds to judge by; `None`: the system's clock.
@@ -144,53 +173,50 @@ def verify(
 
     Raises:
         WebhookVerificationError: It was not, or cannot be told.
-        ConfigurationError: No secret, or an empty one, was given.
+        ConfigurationError: There is no secret, one is empty or masked, or another
+            argument of yours is wrong.
 
     Source: contract section 10.
     """
-    secrets = [secret] if isinstance(secret, str) else list(secret)
-    if not secrets or not all(secrets):
-        raise ConfigurationError(
-            "No webhook secret was given, or an empty one. Pass the signing secret of your "
-            "organization (whsec_…).",
+    secrets = _secrets(secret)
+    limit = None if tolerance is None else _seconds("tolerance", tolerance)
+    today = time.time() if now is None else _seconds("now", now)
+    moment, signatures = _read_header(_header_text(header))
+    _check_age(int(moment), today, limit)
+    data = _raw(body)
+    if data is None:
+        raise WebhookVerificationError(
+            _not_raw(body),
+            "Pass the bytes of the request as they came, before anything decodes them.",
         )
-    moment, signatures = _read_header(header)
-    bodies = [body, *_compacted(body)] if lenient_json else [body]
+    bodies = [data, *_compacted(data)] if lenient_json else [data]
+    digests = [_digest(each, key, moment).encode() for each in bodies for key in secrets]
     # A list, not a generator: every comparison is made whatever the others gave.
     matches = [
-        hmac.compare_digest(
-            _digest(candidate, each, moment).encode(), signature.encode(errors="replace")
-        )
-        for candidate in bodies
-        for each in secrets
-        for signature in signatures
+        hmac.compare_digest(digest, signature) for digest in digests for signature in signatures
     ]
     if not any(matches):
         raise WebhookVerificationError(
             "its signature does not match its body",
             "Answer 400. If all webhooks fail, check the secret, and that the bytes checked are "
-            "the raw ones of the request.",
+            f"the raw ones of the request.{_advice_about(secrets)}",
         )
-    _check_age(int(moment), time.time() if now is None else now, tolerance)
 
 
-def parse(body: bytes | str) -> WebhookEvent:
+def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> WebhookEvent:
     """Return what a webhook says. Check it with `verify` first.
 
     Unknown fields stay reachable in `.raw`, and unknown statuses keep their text.
 
     Args:
-        body: The body of the request.
+        body: The body of the request, or the object that was decoded from it.
 
     Raises:
         WebhookPayloadError: It is no JSON object, or a known field has a wrong type.
 
     Source: contract sections 7 and 10.
     """
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise WebhookPayloadError([f"body: no JSON ({error})"]) from None
+    data = body if isinstance(body, dict) else _decoded(body)
     if not isinstance(data, dict):
         raise WebhookPayloadError([f"body: expected an object, got {_shown(data)}"])
     reader = _Reader(data)
@@ -201,7 +227,7 @@ def parse(body: bytes | str) -> WebhookEvent:
         created_at=reader.moment("createdAt", "created_at"),
         output_url=reader.text("outputUrl"),
         segment_output_url=reader.text("segmentOutputUrl"),
-        output_duration=reader.read(float | int, "a number", "outputDuration"),
+        output_duration=reader.number("outputDuration"),
         error=reader.text("error"),
         # The webhook's own spelling first; polled objects use the other one.
         error_code=reader.text("error_code", "errorCode"),
@@ -210,7 +236,7 @@ def parse(body: bytes | str) -> WebhookEvent:
         options=reader.read(dict, "an object", "options"),
         raw=data,
     )
-    missing = [f"{name}: is missing" for name in ("id", "status") if not data.get(name)]
+    missing = [f"{name}: is missing" for name in ("id", "status") if data.get(name) in (None, "")]
     if missing or reader.problems:
         raise WebhookPayloadError(missing + reader.problems)
     return event
@@ -238,6 +264,13 @@ class _Reader:
         found: str | None = self.read(str, "text", *names)
         return found
 
+    def number(self, *names: str) -> float | None:
+        found: float | None = self.read(float | int, "a number", *names)
+        if found is None or abs(found) <= sys.float_info.max:  # never true of NaN
+            return found
+        self.problems.append(f"{names[0]}: expected a finite number, got {_shown(found)}")
+        return None
+
     def moment(self, *names: str) -> datetime | None:
         text = self.text(*names)
         if text is None:
@@ -252,30 +285,170 @@ class _Reader:
 
 
 def _shown(value: Any) -> str:
-    return f"{value!r:.60}"
+    try:
+        return _BRIEF.repr(value)[:60]
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
+        return type(value).__name__
 
 
-def _digest(body: bytes, secret: str, moment: str) -> str:
-    return hmac.digest(secret.encode(), f"{moment}.".encode() + body, "sha256").hex()
+def _decoded(body: object) -> Any:
+    data = _raw(body)
+    if data is None:
+        raise WebhookPayloadError([f"body: {_not_raw(body)}"])
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WebhookPayloadError([f"body: no JSON ({error})"]) from None
 
 
-def _read_header(header: str | None) -> tuple[str, list[str]]:
+def _raw(body: object) -> bytes | None:
+    """Return the bytes of a body; `None` for what has no certain ones."""
+    try:
+        if isinstance(body, str):
+            return body.encode("utf-8", "surrogateescape")
+        # A view that was released has no bytes any more.
+        return bytes(body) if isinstance(body, bytes | bytearray | memoryview) else None
+    except ValueError:
+        return None
+
+
+def _not_raw(body: object) -> str:
+    if body is None:
+        return "its body is missing"
+    if isinstance(body, str | memoryview):
+        return "its body has no bytes that could be those of the request"
+    return f"its body is neither bytes nor text, but {type(body).__name__}"
+
+
+def _secrets(given: object) -> list[bytes]:
+    """Return all secrets as bytes.
+
+    Raises:
+        ConfigurationError: There is none, or one cannot have signed anything.
+
+    """
+    if isinstance(given, str | bytes | bytearray) or not isinstance(given, Iterable):
+        given = [given]
+    keys = [_key(secret) for secret in given]
+    if not keys:
+        raise ConfigurationError(_NONE_GIVEN)
+    return keys
+
+
+def _key(secret: object) -> bytes:
+    if secret is None:
+        raise ConfigurationError(_NONE_GIVEN)
+    if not isinstance(secret, str | bytes | bytearray):
+        kind = type(secret).__name__
+        raise ConfigurationError(f"A webhook secret must be text or bytes, not {kind}.")
+    try:
+        key = secret.encode() if isinstance(secret, str) else bytes(secret)
+    except UnicodeEncodeError:
+        raise ConfigurationError("A webhook secret must be valid Unicode.") from None
+    if not key.strip():
+        raise ConfigurationError(_NONE_GIVEN)
+    if _MASKED.search(key.decode(errors="replace")):
+        raise ConfigurationError(
+            "The webhook secret is masked, so nothing can be checked with it. Pass the whole "
+            "signing secret of your organization (whsec_…).",
+        )
+    return key
+
+
+_NONE_GIVEN = (
+    "No webhook secret was given, or an empty one. Pass the signing secret of your "
+    "organization (whsec_…)."
+)
+
+
+def _advice_about(secrets: Sequence[bytes]) -> str:
+    """Name the slip of copying that no eye sees."""
+    has_blanks = any(
+        secret.decode(errors="replace").strip().encode() != secret for secret in secrets
+    )
+    return " The secret begins or ends with a blank or a line end." if has_blanks else ""
+
+
+def _seconds(name: str, value: object) -> float:
+    """Return an argument that is a number of seconds."""
+    try:
+        number = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigurationError(f"{name} must be a finite number of seconds, not {_shown(value)}.")
+    return number
+
+
+def _digest(body: bytes, secret: bytes, moment: str) -> str:
+    digest = hmac.new(secret, f"{moment}.".encode(), "sha256")
+    digest.update(body)  # not joined before: a large body is not copied
+    return digest.hexdigest()
+
+
+def _header_text(header: object) -> str | None:
+    """Return the signature header's text, from itself or from all headers of a request."""
+    if header is None or isinstance(header, str | bytes | bytearray):
+        return _as_text(header)
+    items = getattr(header, "items", None)
+    try:
+        found = _values(items() if callable(items) else header)
+    except TypeError:
+        raise _not_of_the_form(f"is {type(header).__name__}, no text") from None
+    if len(found) > 1:
+        raise _not_of_the_form("was sent more than once")
+    return found[0] if found else None
+
+
+def _values(headers: Any) -> list[str | None]:
+    """Return the different values of the signature header among pairs, or among bare values."""
+    found: list[str | None] = []
+    for each in headers:
+        is_pair = isinstance(each, tuple | list)
+        name, value = each if is_pair and len(each) == 2 else (SIGNATURE_HEADER, each)  # noqa: PLR2004
+        values = value if isinstance(value, list | tuple) else [value]
+        if _is_signature_header(_as_text(name) or ""):
+            found += [text for text in map(_as_text, values) if text not in found]
+    return found
+
+
+def _is_signature_header(name: str) -> bool:
+    """Tell whether it is the header's name, also as WSGI and CGI write it."""
+    plain = name.strip().lower().replace("_", "-")
+    return plain.removeprefix("http-") == SIGNATURE_HEADER.lower()
+
+
+def _as_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return value.decode("latin-1")
+    raise TypeError(value)
+
+
+def _read_header(header: str | None) -> tuple[str, list[bytes]]:
     """Return the time as written and the signatures; other parts are for other versions."""
     if header is None:
         raise WebhookVerificationError(
             f"it has no {SIGNATURE_HEADER} header",
             "Answer 400; check that nothing between the service and you drops headers.",
         )
+    if len(header) > _LONGEST_HEADER or header.count(",") >= _MOST_PARTS:
+        raise _not_of_the_form("is longer than any that the service sends")
     pairs = [part.strip().partition("=") for part in header.split(",")]
     times = [value for name, _, value in pairs if name == "t"]
-    signatures = [value for name, _, value in pairs if name == "v1"]
+    signatures = [value.encode(errors="replace") for name, _, value in pairs if name == "v1"]
     is_time = len(times) == 1 and times[0].isascii() and times[0].isdigit()
     if not is_time or len(times[0]) > _LONGEST_TIME or not signatures:
-        raise WebhookVerificationError(
-            f"its {SIGNATURE_HEADER} header is not of the form t=<seconds>,v1=<hex>",
-            "Answer 400; check that the whole header is passed on.",
-        )
+        raise _not_of_the_form("is not of the form t=<seconds>,v1=<hex>")
     return times[0], signatures
+
+
+def _not_of_the_form(what: str) -> WebhookVerificationError:
+    return WebhookVerificationError(
+        f"its {SIGNATURE_HEADER} header {what}",
+        "Answer 400; check that the whole header is passed on.",
+    )
 
 
 def _compacted(body: bytes) -> list[bytes]:
