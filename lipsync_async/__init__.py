@@ -29,8 +29,10 @@ if TYPE_CHECKING:
         ManifestRow as ManifestRow,
     )
     from lipsync_async._fleet.outcomes import (
+        FailureGroup as FailureGroup,
         Outcome as Outcome,
         Progress as Progress,
+        group_failures as group_failures,
     )
     from lipsync_async._sync.client import (
         Client as Client,
@@ -109,8 +111,10 @@ _HOMES = {
     "JournalView": "_fleet.journal_view",
     "read_manifest": "_fleet.manifest",
     "ManifestRow": "_fleet.manifest_rows",
+    "FailureGroup": "_fleet.outcomes",
     "Outcome": "_fleet.outcomes",
     "Progress": "_fleet.outcomes",
+    "group_failures": "_fleet.outcomes",
     "Client": "_sync.client",
     "ActiveSpeaker": "_values.inputs",
     "Audio": "_values.inputs",
@@ -186,6 +190,7 @@ __all__ = [
     "DubParams",
     "ElevenLabs",
     "Emotion",
+    "FailureGroup",
     "Generation",
     "GenerationError",
     "GenerationFailedError",
@@ -231,6 +236,7 @@ __all__ = [
     "UnprocessableError",
     "Video",
     "WaitTimeoutError",
+    "group_failures",
     "read_manifest",
 ]
 

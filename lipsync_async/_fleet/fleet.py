@@ -99,6 +99,7 @@ class Fleet:
         self._is_taking_in = True
         self._intake = anyio.CancelScope()
         self._mishap: Exception | None = None
+        self.ended_by: Exception | None = None
         self._bell = Bell()
 
     @property
@@ -303,6 +304,8 @@ class Fleet:
 
     def _halt(self, why: Exception, *, is_raised: bool = True) -> None:
         """Begin nothing more; what runs is still waited for."""
+        if self.ended_by is None:
+            self.ended_by = why
         if is_raised and self._mishap is None:
             self._mishap = why
         if self._is_taking_in and not self._intake.cancel_called:

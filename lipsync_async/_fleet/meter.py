@@ -34,7 +34,9 @@ class Meter:
         self._failed += not outcome.is_success
         self._resumed += outcome.resumed
 
-    def progress(self, *, running: int, total: int | None) -> Progress:
+    def progress(
+        self, *, running: int, total: int | None, ended_by: Exception | None = None
+    ) -> Progress:
         """Say how far all are."""
         elapsed = self._now() - self._began
         done = self._succeeded + self._failed
@@ -49,4 +51,5 @@ class Meter:
             elapsed=elapsed,
             rate=rate,
             eta=0.0 if left == 0 else eta,
+            ended_by=ended_by,
         )

@@ -45,6 +45,11 @@ class Taker(AsyncIterator[Outcome]):
         self._on_progress = on_progress
         self._kept: deque[Outcome] = deque()
 
+    @property
+    def ended_by(self) -> Exception | None:
+        """Why nothing more is begun; `None`: nothing has stopped the run."""
+        return self._fleet.ended_by
+
     async def __anext__(self) -> Outcome:
         if self._kept:
             return self._kept.popleft()
@@ -63,6 +68,9 @@ class Taker(AsyncIterator[Outcome]):
     async def _tell(self) -> None:
         if self._on_progress is not None:
             fleet = self._fleet
-            told = self._on_progress(self._meter.progress(running=fleet.running, total=fleet.total))
+            progress = self._meter.progress(
+                running=fleet.running, total=fleet.total, ended_by=fleet.ended_by
+            )
+            told = self._on_progress(progress)
             if isawaitable(told):
                 await told

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _LOGGER = logging.getLogger("lipsync_async")
-_LOGGER.addHandler(logging.NullHandler())  # what a library says is for who asks for it
+# It has no handler of its own. A program that has set up no logging sees warnings on stderr, by
+# Python's own `logging.lastResort`, and nothing else: they name jobs that are paid for. With a
+# handler here, even one that does nothing, such a program would see none of them.
 
 
 class Place(NamedTuple):
