@@ -25,6 +25,7 @@ from lipsync_async.sandbox.media.reading import (
     THREADS,
     open_media,
     picture_stream,
+    stated,
     translated,
 )
 from lipsync_async.sandbox.media.shaping import FrameShaper
@@ -109,7 +110,7 @@ class FrameReader:
 
     @property
     def _time_base(self) -> Fraction:
-        return self._stream.time_base or Fraction(1, 90_000)
+        return stated(self._stream.time_base) or Fraction(1, 90_000)
 
     @property
     def count(self) -> int:
@@ -177,9 +178,10 @@ class FrameReader:
 
 def _rate(stream: VideoStream, path: Path) -> Fraction:
     """Return the average frame rate, in numbers small enough for any container."""
-    if not stream.average_rate:
+    rate = stated(stream.average_rate)
+    if rate is None:
         raise MediaError(METADATA_MISSING, f"{path.name} states no frame rate.")
-    return min(stream.average_rate.limit_denominator(1001), _MAX_RATE)
+    return min(rate.limit_denominator(1001), _MAX_RATE)
 
 
 def _index(container: InputContainer, stream: VideoStream) -> list[_Stamp]:

@@ -19,6 +19,7 @@ from lipsync_async.sandbox.media.reading import (
     MICROSECONDS,
     open_media,
     picture_stream,
+    stated,
     translated,
 )
 
@@ -113,8 +114,8 @@ def _visual(container: InputContainer, path: Path, code: str) -> tuple[MediaInfo
     width, height = _shown_size(frame)
     if container.format.name in _PICTURE_FORMATS:
         return MediaInfo("image", None, width, height, None), True
-    rate = stream.average_rate
-    if not rate:
+    rate = stated(stream.average_rate)
+    if rate is None:
         raise MediaError(METADATA_MISSING, f"{path.name} states no frame rate.")
     seconds = _seconds(container, stream, path)
     return MediaInfo("video", seconds, width, height, float(rate)), False
@@ -147,8 +148,9 @@ def _seconds(
     path: Path,
 ) -> float:
     """Return the stated length of a stream, else of its file."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+    time_base = stated(stream.time_base)
+    if stream.duration and time_base:
+        return float(stream.duration * time_base)
     if container.duration:
         return container.duration / MICROSECONDS
     raise MediaError(METADATA_MISSING, f"{path.name} states no duration.")

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from lipsync_async.sandbox.media.problems import AUDIO_INVALID, VIDEO_INVALID, MediaError
-from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media, translated
+from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media, stated, translated
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -151,15 +151,16 @@ def sound_seconds(path: Path) -> float:
 
     """
     with translated(AUDIO_INVALID, path), open_media(path) as container:
-        stated = (container.duration or 0) / MICROSECONDS
+        promised = (container.duration or 0) / MICROSECONDS
         if container.streams.audio:
             stream = container.streams.audio[0]
-            if stream.duration is not None and stream.time_base is not None:
-                stated = float(stream.duration * stream.time_base)
+            time_base = stated(stream.time_base)
+            if stream.duration is not None and time_base is not None:
+                promised = float(stream.duration * time_base)
         counted = sum(frame.samples / frame.sample_rate for frame in _frames(container))
     if not counted:
         raise MediaError(AUDIO_INVALID, f"{path.name} holds no sound.")
-    return stated if 0 < counted - stated < _PADDING_SECONDS else counted
+    return promised if 0 < counted - promised < _PADDING_SECONDS else counted
 
 
 def sound_start(path: Path) -> float | None:
