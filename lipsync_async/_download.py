@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lipsync_async._part_file import PartFile
 from lipsync_async._rules import answers, endpoints
-from lipsync_async._rules.media_types import result_filename
+from lipsync_async._rules.media_types import name_of_id, result_filename
 from lipsync_async._values.messages import Request, Response
 from lipsync_async.errors import (
     ConnectionLostError,
@@ -186,9 +186,9 @@ class _Transfer:
             url=self._url,
             content_disposition=stream.headers.get("content-disposition"),
             content_type=stream.headers.get("content-type"),
-            fallback=generation.output_file_name or generation.id,
+            fallback=generation.output_file_name or name_of_id(generation.id),
         )
-        await self._file.open(to, name=name, distinct=generation.id)
+        await self._file.open(to, name=name, distinct=name_of_id(generation.id))
         return self._file
 
     async def _place(self, file: PartFile, stream: Stream) -> int | None:

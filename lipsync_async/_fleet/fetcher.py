@@ -8,6 +8,7 @@ import anyio
 
 from lipsync_async import _download
 from lipsync_async._part_file import Leftovers
+from lipsync_async._rules.media_types import name_of_id
 
 # A job's name may have 255 characters, which is all that file systems take.
 _LONGEST_NAME = 150
@@ -59,8 +60,8 @@ class Fetcher:
         The name depends on request and job alone, so that what a crash has left half done
         is cleared away and fetched over.
         """
-        name = f"{(request.output_file_name or 'generation')[:_LONGEST_NAME]}-{done.id}.mp4"
-        target = self._folder / name
+        base = (request.output_file_name or "generation")[:_LONGEST_NAME]
+        target = self._folder / f"{base}-{name_of_id(done.id)}.mp4"
         try:
             async with self._places:
                 await self._leftovers.clear(target)

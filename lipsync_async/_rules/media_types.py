@@ -6,9 +6,11 @@ result has one plain name, which cannot leave its folder on any system.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
+from unicodedata import category
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -81,8 +83,11 @@ _LONGEST_NAME = 200
 # "Act 2. The end" has no suffix, although it has a dot.
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
-# Control characters, those that reorder text on screen, and halves of surrogate pairs.
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Categories of Unicode that no name needs: control characters, those that are invisible or
+# reorder text on screen, halves of surrogate pairs, and ends of lines and paragraphs.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Nothing beyond this many characters of a name from outside is looked at.
+_MOST_CHARACTERS = 4_096
 
 # Not allowed in names on Windows; the colon would even name a hidden stream.
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
@@ -92,6 +97,11 @@ _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _DEVICES = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE
 )
+
+# Ids as the service writes them; all others get a hash, so that no two ids share a name.
+# (Case does not tell names apart on Windows and macOS.) What looks like such a hash is not plain.
+_PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{16}\Z)[0-9a-z](?:[0-9a-z_-]{0,62}[0-9a-z])?")
+_KEPT_OF_ID = 40
 
 # One parameter of Content-Disposition, RFC 6266 section 4.1: a token or a quoted string.
 _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
@@ -152,6 +162,24 @@ def result_filename(
     if _suffix_of(in_url):
         return in_url
     return _made_safe(fallback, suffix) or f"result{suffix}"
+
+
+def name_of_id(generation_id: str) -> str:
+    """Return what stands for a job's id in a file's name.
+
+    Args:
+        generation_id: The id, as the service gave it.
+
+    Returns:
+        A plain id as it is; another one without what harms, and with a hash of the whole:
+        1 to 64 ASCII characters, another name for each id, also where case does not count.
+
+    """
+    if _PLAIN_ID.fullmatch(generation_id):
+        return generation_id
+    kept = re.sub(r"[^0-9A-Za-z_-]+", "_", generation_id[:_KEPT_OF_ID]).strip("_-")
+    data = generation_id.encode(errors="surrogatepass")
+    return f"{kept or 'id'}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _sniffed_suffix(data: bytes) -> str:
@@ -218,7 +246,8 @@ def _last_part(url: str) -> str:
 
 def _made_safe(name: str, suffix: str = "") -> str:
     """Return a name that cannot do harm, with `suffix` if it has none; empty if none is left."""
-    last = re.split(r"[/\\]", _INVISIBLE.sub("", name))[-1]
+    seen = (each for each in name[-_MOST_CHARACTERS:] if category(each) not in _INVISIBLE)
+    last = re.split(r"[/\\]", "".join(seen))[-1]
     plain = _FORBIDDEN.sub("_", last).strip(". ")
     if not plain:
         return ""

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import ntpath
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._rules.media_types import Kind, result_filename, upload_name_and_type
+from lipsync_async._rules.media_types import (
+    Kind,
+    name_of_id,
+    result_filename,
+    upload_name_and_type,
+)
 
 # From Python 3.13 on there is a function for it, and the method warns.
 is_reserved = getattr(ntpath, "isreserved", lambda name: PureWindowsPath(name).is_reserved())
@@ -180,3 +186,63 @@ def test_a_result_never_leaves_its_folder(url: str, name: str | None, kind: str,
     assert not is_reserved(found)
     assert (found[0] not in ". ", found[-1] not in ". ") == (True, True)
     assert [character for character in found if not 0x20 <= ord(character) != 0x7F] == []
+
+
+ODD_IDS = [
+    "x/../../../evil",
+    "..",
+    ".",
+    "",
+    "/etc/passwd",
+    "\\\\server\\share",
+    "C:evil",
+    "c:\\evil",
+    "a:stream",
+    "con",
+    "nul.mp4",
+    "a ",
+    "a.",
+    "a...",
+    " a",
+    "a\0b",
+    "a\nb",
+    "a\u202eb",
+    "\ud800",
+    "ü" * 300,
+    "a" * 65,
+    "a" * 100_000,
+    "G1",
+    "g1-",
+    "-g1",
+    "\N{FULLWIDTH SOLIDUS}",
+    "a%2fb",
+    "~",
+    "$HOME",
+    "*?<>|",
+]
+
+
+@pytest.mark.parametrize(
+    "plain", ["g1", "0", "3f0c7a52-8d1e-4c55-9d3b-0a4de0f3f9aa", "a_b", "a" * 64]
+)
+def test_a_plain_id_is_its_own_name(plain: str) -> None:
+    """Ids as the service writes them are found again in file names."""
+    assert name_of_id(plain) == plain
+
+
+def test_each_odd_id_has_a_harmless_name_of_its_own() -> None:
+    """No id names another folder, a device or a hidden file, and no two share a name."""
+    odd = {*ODD_IDS, *map(name_of_id, ODD_IDS), "g1", "a"}
+    names = [name_of_id(each) for each in odd]
+    assert len({name.lower() for name in names}) == len(names)
+    assert [
+        name for name in names if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}", name)
+    ] == []
+
+
+@given(first=NASTY, second=NASTY)
+@example(first="a", second="A")
+def test_two_ids_never_share_a_name(first: str, second: str) -> None:
+    """Names tell ids apart, also where case does not count."""
+    names = {name_of_id(each).lower() for each in (first, second)}
+    assert len(names) == len({first, second})
