@@ -62,6 +62,8 @@ class AsyncCampaigns(AsyncResource):
         max_cost: float | None = None,
         duration: float | None = None,
         on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
         """Run any number of requests at once, within the account's limits.
 
@@ -85,6 +87,10 @@ class AsyncCampaigns(AsyncResource):
             duration: Seconds of the longest result, to estimate by; `None`: the service
                 looks at each request's media.
             on_progress: Called, and awaited if need be, with each outcome's `Progress`.
+            retry_failed: Order anew, under a new key, what the journal holds as FAILED,
+                REJECTED or refused. What may have become a job is never ordered anew.
+            match_query: Take a request for another one than in the journal if any part of
+                a media address differs. Otherwise a link may have been signed anew.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -102,6 +108,8 @@ class AsyncCampaigns(AsyncResource):
                 max_cost=max_cost,
                 duration=duration,
                 on_progress=on_progress,
+                retry_failed=retry_failed,
+                match_query=match_query,
             )
         )
         # Here and not above: SQLite is loaded by those who run many.
@@ -115,6 +123,8 @@ class AsyncCampaigns(AsyncResource):
             stops_on_error=stop_on_error,
             spending=Spending(max_jobs=max_jobs, max_cost=max_cost),
             duration=duration,
+            retries_failed=retry_failed,
+            matches_query=match_query,
         )
         running = launched(
             requests,
@@ -143,6 +153,8 @@ class AsyncCampaigns(AsyncResource):
         max_cost: float | None = None,
         duration: float | None = None,
         on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
     ) -> list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -160,6 +172,8 @@ class AsyncCampaigns(AsyncResource):
             duration: Seconds of the longest result, to estimate by; `None`: the service
                 looks at each request's media.
             on_progress: Called, and awaited if need be, with each outcome's `Progress`.
+            retry_failed: As for `run_many`.
+            match_query: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -177,6 +191,8 @@ class AsyncCampaigns(AsyncResource):
             max_cost=max_cost,
             duration=duration,
             on_progress=on_progress,
+            retry_failed=retry_failed,
+            match_query=match_query,
         ) as outcomes:
             # As they come, for a job that takes hours must not hold back those after it.
             found = [outcome async for outcome in outcomes]

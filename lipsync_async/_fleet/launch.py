@@ -41,6 +41,8 @@ class Plan:
         stops_on_error: Whether nothing more is begun after the first error.
         spending: What may be ordered.
         duration: Seconds of output, where they are known.
+        retries_failed: Whether what failed in an earlier run is ordered anew.
+        matches_query: Whether a link that was signed anew is another input.
 
     """
 
@@ -51,6 +53,8 @@ class Plan:
     stops_on_error: bool
     spending: Spending
     duration: float | None
+    retries_failed: bool
+    matches_query: bool
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lipsync_async._rules.checks import optional, positive, whole_number, wrong
+from lipsync_async._rules.checks import flag, optional, positive, whole_number, wrong
 
 
 def campaign_problems(
@@ -19,6 +19,8 @@ def campaign_problems(
     max_cost: object,
     duration: object,
     on_progress: object,
+    retry_failed: object,
+    match_query: object,
 ) -> list[str]:
     """Return every problem, each as `argument: what is wrong`; folders are looked up."""
     problems = [
@@ -26,6 +28,8 @@ def campaign_problems(
         *optional(positive)("max_cost", max_cost),
         *optional(positive)("duration", duration),
         *whole_number(1)("concurrent_downloads", concurrent_downloads),
+        *flag("retry_failed", retry_failed),
+        *flag("match_query", match_query),
     ]
     if isinstance(requests, str | bytes | Mapping) or not isinstance(
         requests, Iterable | AsyncIterable

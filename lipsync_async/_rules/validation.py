@@ -54,6 +54,7 @@ _USUAL_ID = re.compile(r"[0-9A-Za-z-]+")
 # The most that surely fit into a URL, and a page's most too (contract section 2.8).
 _MOST_IDS = 100
 _OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_LONGEST_REQUEST_ID = 255
 
 
 def request_problems(request: object) -> list[str]:
@@ -238,6 +239,13 @@ def upload_problems(
     ]
 
 
+def _request_id(path: str, value: object) -> Iterator[str]:
+    """Ask for a line of text that is short enough for every table."""
+    yield from name(path, value)
+    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
+        yield f"{path}: must be 1 to {_LONGEST_REQUEST_ID} characters, not {len(value)}"
+
+
 class _DubbingProvider(StrEnum):
     ELEVENLABS = "elevenlabs"
 
@@ -272,4 +280,5 @@ _REQUEST_FIELDS: dict[str, Check] = {
             },
         ),
     ),
+    "request_id": optional(_request_id),
 }

@@ -83,7 +83,7 @@ MARKS: dict[type, dict[str, str]] = {
 }
 
 # What only Python knows: neither read from the wire nor written to it.
-LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw"})
+LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw", "request_id"})
 
 # Classes whose objects keep the JSON that they were read from.
 KEEP_RAW = (Generation, CostEstimate, ModelInfo)

@@ -42,6 +42,8 @@ class Campaigns(Mirror):
         max_cost: float | None = None,
         duration: float | None = None,
         on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
     ) -> AbstractContextManager[Iterator[Outcome]]:
         """Run any number of requests at once, within the account's limits.
 
@@ -65,6 +67,10 @@ class Campaigns(Mirror):
             duration: Seconds of the longest result, to estimate by; `None`: the service
                 looks at each request's media.
             on_progress: Called, in the thread that waits, with each outcome's `Progress`.
+            retry_failed: Order anew, under a new key, what the journal holds as FAILED,
+                REJECTED or refused. What may have become a job is never ordered anew.
+            match_query: Take a request for another one than in the journal if any part of
+                a media address differs. Otherwise a link may have been signed anew.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -84,6 +90,8 @@ class Campaigns(Mirror):
                 max_cost=max_cost,
                 duration=duration,
                 on_progress=at_caller("on_progress", on_progress),
+                retry_failed=retry_failed,
+                match_query=match_query,
             ),
         )
 
@@ -99,6 +107,8 @@ class Campaigns(Mirror):
         max_cost: float | None = None,
         duration: float | None = None,
         on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
     ) -> list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -116,6 +126,8 @@ class Campaigns(Mirror):
             duration: Seconds of the longest result, to estimate by; `None`: the service
                 looks at each request's media.
             on_progress: Called, in the thread that waits, with each outcome's `Progress`.
+            retry_failed: As for `run_many`.
+            match_query: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -135,5 +147,7 @@ class Campaigns(Mirror):
                 max_cost=max_cost,
                 duration=duration,
                 on_progress=at_caller("on_progress", on_progress),
+                retry_failed=retry_failed,
+                match_query=match_query,
             ),
         )

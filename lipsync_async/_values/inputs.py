@@ -258,6 +258,8 @@ class GenerationRequest:
             digits, `_` or `-`.
         project_id: UUID of a project of your organization.
         dub_params: Dub the video's own speech.
+        request_id: A name of your own for this request, never sent: 1 to 255 characters,
+            unique in a run. A journal knows the request by it wherever it stands.
 
     Source: contract sections 0 and 2.2.
     """
@@ -270,3 +272,4 @@ class GenerationRequest:
     output_file_name: str | None = None
     project_id: str | None = None
     dub_params: DubParams | None = None
+    request_id: str | None = None

@@ -36,6 +36,14 @@ _BAD_NAMES: list[BadRequest] = [
     ),
     ("12-kind", order(webhook_url=80), "webhook_url", "must be an http or https URL, not 80"),
     ("14-project-id", order(project_id=""), "project_id", "must not be empty"),
+    ("request-id-empty", order(request_id=""), "request_id", "must not be empty"),
+    ("request-id-blank", order(request_id=" "), "request_id", "must not be empty"),
+    ("request-id-number", order(request_id=7), "request_id", "must be text, not 7"),
+    ("request-id-bytes", order(request_id=b"a"), "request_id", "must be text, not bytes"),
+    ("request-id-long", order(request_id="a" * 256), "request_id", "must be 1 to 255 characters"),
+    ("request-id-line", order(request_id="a\nb"), "request_id", "control characters"),
+    ("request-id-zero", order(request_id="a\0"), "request_id", "control characters"),
+    ("request-id-half", order(request_id="\ud800"), "request_id", "half of a surrogate pair"),
 ]
 
 BAD_REQUESTS: list[BadRequest] = [*BAD_INPUTS, *BAD_SEGMENTS, *BAD_OPTIONS, *_BAD_NAMES]

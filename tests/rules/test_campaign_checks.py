@@ -20,6 +20,8 @@ GOOD: dict[str, Any] = {
     "max_cost": None,
     "duration": None,
     "on_progress": None,
+    "retry_failed": False,
+    "match_query": False,
 }
 
 
@@ -49,6 +51,8 @@ BAD: dict[str, list[object]] = {
     "max_cost": [0, -0.5, float("nan"), float("inf"), "1", True, 10**400],
     "duration": [0, -1, float("nan"), float("inf"), "60", True],
     "on_progress": [3, "print", ()],
+    "retry_failed": [None, 1, "yes", [True]],
+    "match_query": [None, 0, "no", ()],
 }
 
 
@@ -70,6 +74,8 @@ GOOD_VALUES: dict[str, list[object]] = {
     "max_jobs": [1, 10**6],
     "max_cost": [0.01, 5, 1e300],
     "on_progress": [print, lambda _: None, OddPath],
+    "retry_failed": [False, True],
+    "match_query": [False, True],
 }
 
 
@@ -119,6 +125,6 @@ def test_all_is_said_at_once(arguments: dict[str, object]) -> None:
 
 
 def test_everything_may_be_wrong() -> None:
-    """Eight bad arguments are eight lines."""
+    """Ten bad arguments are ten lines."""
     bad = {name: values[0] for name, values in BAD.items()}
-    assert len(campaign_problems(**bad)) == 8
+    assert len(campaign_problems(**bad)) == 10

@@ -94,6 +94,7 @@ EVERYTHING = GenerationRequest(
     output_file_name="take-1",
     project_id="p1",
     dub_params=DubParams(target_lang="de", source_lang="en"),
+    request_id="row-1",  # which is never sent
 )
 EVERYTHING_ON_THE_WIRE: dict[str, Any] = {
     "model": "lipsync-2-pro",
