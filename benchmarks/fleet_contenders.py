@@ -2,20 +2,20 @@
 
 `ours` is `run_many`. `peer` is the usual way of using the service's official client: a
 task for each job, which creates it and then gets it every two seconds. `raw` is the least
-that one task for each job costs: an aiohttp session, orjson, and no more read of a job than
+that one task for each job costs: an aiohttp session, `json`, and no more read of a job than
 its status.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from array import array
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import orjson
 
 from benchmarks.fleet_jobs import place_of
 from benchmarks.fleet_orders import AUDIO, VIDEO, order
@@ -74,7 +74,7 @@ async def ours(base_url: str, notices: Notices, tick: float) -> None:
 
 async def raw(base_url: str, notices: Notices, tick: float) -> None:
     """Let a task for each job ask at every tick."""
-    body = orjson.dumps(
+    body = json.dumps(
         {
             "model": "lipsync-2",
             "input": [{"type": "video", "url": VIDEO}, {"type": "audio", "url": AUDIO}],
@@ -87,11 +87,11 @@ async def raw(base_url: str, notices: Notices, tick: float) -> None:
 
         async def run() -> None:
             async with session.post("/v2/generate", data=body) as answer:
-                job: dict[str, Any] = orjson.loads(await answer.read())
+                job: dict[str, Any] = json.loads(await answer.read())
             while job["status"] not in _ENDED:
                 await asyncio.sleep(tick)
                 async with session.get(f"/v2/generate/{job['id']}") as answer:
-                    job = orjson.loads(await answer.read())
+                    job = json.loads(await answer.read())
             notices.note(job["id"])
 
         await _each_in_a_task(run, notices)

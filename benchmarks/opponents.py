@@ -1,17 +1,17 @@
 """The ways to get a generation, each as its makers would have it.
 
-`raw` is the least that an asyncio program can do: one aiohttp session, orjson, and the
+`raw` is the least that an asyncio program can do: one aiohttp session, `json`, and the
 same decoding as ours. `peer` is the service's official client with its defaults. Both
 `ours` and `peer` come in async and in blocking.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import orjson
 from sync import AsyncSync, Sync
 
 from lipsync_async import AsyncClient, Client, Generation, Limits
@@ -39,7 +39,7 @@ async def raw(base_url: str) -> AsyncIterator[Get]:
 
         async def get(generation_id: str) -> Generation:
             async with session.get(f"{base_url}/v2/generate/{generation_id}") as answer:
-                return decode(Generation, orjson.loads(await answer.read()))
+                return decode(Generation, json.loads(await answer.read()))
 
         yield get
 

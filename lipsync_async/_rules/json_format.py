@@ -1,42 +1,59 @@
-"""JSON in and out, by orjson where the `fast` extra is installed."""
+"""JSON in and out, by the standard library.
+
+One answer holds up to a hundred jobs, and what one of them carries must cost the others
+nothing. So reading is tolerant where a strict parser gives up the whole text: a number
+that no float holds (NaN, Infinity, 1e999, thousands of digits) is read as null, half of a
+surrogate pair is kept, and bytes that are not UTF-8 become U+FFFD. Writing is strict.
+"""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+_MOST_DIGITS = 308  # of an integer that is surely in the range of a float
 
 
-def standard_loads(data: bytes) -> Any:
-    """Decode by the standard library, which takes NaN for JSON; orjson and we do not.
+def loads(data: bytes) -> Any:
+    """Decode JSON.
 
     Raises:
-        ValueError: The text is no JSON.
+        ValueError: The text is no JSON: something else, empty, cut off, or nested too deeply.
 
     """
     try:
-        return json.loads(data, parse_constant=_refuse)
+        return _decoded(data)
+    except UnicodeDecodeError:
+        return _decoded(data.decode(errors="replace"))
+
+
+def dumps(value: Any) -> bytes:
+    """Encode as compactly as can be; half of a surrogate pair is written as its escape.
+
+    Raises:
+        ValueError: A number is not finite.
+
+    """
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace")
+
+
+def _decoded(data: bytes | str) -> Any:
+    try:
+        return json.loads(data, parse_constant=_null, parse_float=_finite, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def standard_dumps(value: Any) -> bytes:
-    """Encode by the standard library, as compactly as orjson does."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+def _null(_: str) -> None:
+    """Stand in for NaN and the infinities."""
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if isfinite(number) else None
 
 
-loads: Callable[[bytes], Any] = standard_loads
-dumps: Callable[[Any], bytes] = standard_dumps
-
-with suppress(ImportError):
-    import orjson
-
-    loads = orjson.loads
-    dumps = orjson.dumps
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MOST_DIGITS else None

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 # aiohttp alone took 203 ms to import when this was decided (design section 4).
-HEAVY = {"aiohttp", "av", "espeakng_loader", "numpy", "orjson", "PIL", "rich", "sqlite3", "trio"}
+HEAVY = {"aiohttp", "av", "espeakng_loader", "numpy", "PIL", "rich", "sqlite3", "trio"}
 
 
 def loaded_by(statement: str) -> set[str]:
