@@ -19,7 +19,8 @@ import attrs
 
 from lipsync_async._rules import answers, json_format
 from lipsync_async._rules.codec import encode_request
-from lipsync_async._rules.media_types import Kind, upload_name_and_type
+from lipsync_async._rules.media_bytes import Kind, head_of
+from lipsync_async._rules.media_types import upload_name_and_type
 from lipsync_async._rules.validation import generation_id_problems
 from lipsync_async._values.inputs import Audio, Image, Video
 from lipsync_async._values.messages import NO_HEADERS, FilePart, Response, TextPart, stamp_of
@@ -125,8 +126,18 @@ def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
 
 def _file_part(slot: Kind, file: Any) -> FilePart:
     source = file if isinstance(file, bytes) else Path(file)
-    filename, content_type = upload_name_and_type(slot, source)
+    head = b"" if isinstance(source, bytes) else _head(source)
+    filename, content_type = upload_name_and_type(slot, source, head)
     return FilePart(slot, filename, content_type, source, _stamp(source))
+
+
+def _head(path: Path) -> bytes:
+    """Return how a file begins; one that cannot be read is for the transport to report."""
+    with suppress(OSError):
+        if path.is_file():  # to open a pipe would wait for its other end
+            with path.open("rb") as file:
+                return head_of(file)
+    return b""
 
 
 def _stamp(source: Path | bytes) -> tuple[int, ...] | None:

@@ -9,73 +9,103 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from unicodedata import category
 from urllib.parse import unquote, urlsplit
+
+from lipsync_async._rules.media_bytes import Kind, is_refined_by, suffix_of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-Kind = Literal["video", "image", "audio"]
-
-# What the service reads (contract section 5.3), under its registered or usual type. The
-# first suffix of a type is the one that a file of that type is given.
+# What the service reads (contract section 5.3) and what people have beside it, under its
+# registered or usual type. The first suffix of a type is the one that a file of that type
+# is given.
 _TYPES: dict[str, dict[str, str]] = {
     "video": {
         ".mp4": "video/mp4",
         ".m4v": "video/mp4",
+        ".f4v": "video/mp4",
         ".mov": "video/quicktime",
+        ".qt": "video/quicktime",
         ".webm": "video/webm",
         ".avi": "video/x-msvideo",
+        ".mkv": "video/x-matroska",
+        ".3gp": "video/3gpp",
+        ".3g2": "video/3gpp2",
+        ".ts": "video/mp2t",
+        ".mts": "video/mp2t",
+        ".m2ts": "video/mp2t",
+        ".mpg": "video/mpeg",
+        ".mpeg": "video/mpeg",
+        ".wmv": "video/x-ms-wmv",
+        ".asf": "video/x-ms-asf",
+        ".flv": "video/x-flv",
+        ".ogv": "video/ogg",
+        ".mxf": "application/mxf",
     },
     "image": {
         ".png": "image/png",
         ".jpg": "image/jpeg",
         ".jpeg": "image/jpeg",
+        ".jpe": "image/jpeg",
+        ".jfif": "image/jpeg",
         ".webp": "image/webp",
+        ".heic": "image/heic",
+        ".heif": "image/heif",
+        ".avif": "image/avif",
+        ".gif": "image/gif",
+        ".bmp": "image/bmp",
+        ".dib": "image/bmp",
+        ".tiff": "image/tiff",
+        ".tif": "image/tiff",
+        ".jxl": "image/jxl",
+        ".jp2": "image/jp2",
+        ".svg": "image/svg+xml",
     },
     "audio": {
         ".wav": "audio/wav",
+        ".wave": "audio/wav",
         ".mp3": "audio/mpeg",
+        ".mpga": "audio/mpeg",
+        ".mp2": "audio/mpeg",
         ".ogg": "audio/ogg",
+        ".oga": "audio/ogg",
+        ".opus": "audio/ogg",
+        ".spx": "audio/ogg",
         ".flac": "audio/flac",
         ".m4a": "audio/mp4",
+        ".m4b": "audio/mp4",
+        ".m4r": "audio/mp4",
         ".mp4": "audio/mp4",
         ".alac": "audio/mp4",
         ".m3a": "audio/mpeg",
         ".aac": "audio/aac",
+        ".adts": "audio/aac",
         ".wma": "audio/x-ms-wma",
         ".webm": "audio/webm",
+        ".weba": "audio/webm",
+        ".mka": "audio/x-matroska",
+        ".aiff": "audio/aiff",
+        ".aif": "audio/aiff",
+        ".aifc": "audio/aiff",
+        ".amr": "audio/amr",
+        ".awb": "audio/amr-wb",
+        ".caf": "audio/x-caf",
+        ".au": "audio/basic",
+        ".snd": "audio/basic",
+        ".ac3": "audio/ac3",
+        ".ec3": "audio/eac3",
+        ".eac3": "audio/eac3",
+        ".3gp": "audio/3gpp",
+        ".3ga": "audio/3gpp",
+        ".3g2": "audio/3gpp2",
     },
 }
 
-# The form wants some name and type even for bytes that nobody recognizes; the service
-# probes the media itself.
-_USUAL_SUFFIX = {"video": ".mp4", "image": ".png", "audio": ".wav"}
-
-# How files begin: position, bytes, suffix; the more exact ones first.
-_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", ".png"),
-    (0, b"\xff\xd8\xff", ".jpg"),
-    (8, b"WEBP", ".webp"),
-    (8, b"WAVE", ".wav"),
-    (8, b"AVI ", ".avi"),
-    (4, b"ftypqt  ", ".mov"),
-    (4, b"ftypM4A ", ".m4a"),
-    (4, b"ftyp", ".mp4"),
-    (0, b"\x1a\x45\xdf\xa3", ".webm"),
-    (0, b"OggS", ".ogg"),
-    (0, b"fLaC", ".flac"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ".wma"),
-    (0, b"ID3", ".mp3"),
-    (0, b"\xff\xfb", ".mp3"),
-    (0, b"\xff\xfa", ".mp3"),
-    (0, b"\xff\xf3", ".mp3"),
-    (0, b"\xff\xf2", ".mp3"),
-    (0, b"\xff\xf1", ".aac"),
-    (0, b"\xff\xf9", ".aac"),
-)
+# RFC 2046 section 4.5.1: what is of no known type. The service looks into it by itself.
+_NO_TYPE, _NO_SUFFIX = "application/octet-stream", ".bin"
 
 # File systems allow 255 bytes; the rest is for `.part` and the like beside the file.
 _LONGEST_NAME = 200
@@ -110,24 +140,32 @@ _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _CHARSETS = frozenset({"utf-8", "iso-8859-1"})
 
 
-def upload_name_and_type(kind: Kind, source: str | PathLike[str] | bytes) -> tuple[str, str]:
+def upload_name_and_type(
+    kind: Kind,
+    source: str | PathLike[str] | bytes,
+    head: bytes = b"",
+) -> tuple[str, str]:
     """Return the file name and the media type to send a file with.
 
-    A path is judged by its name alone, bytes by how they begin.
+    The type is that of the first bytes, else that of the suffix, else none in particular
+    (`application/octet-stream`).
 
     Args:
         kind: The part of the form that the file fills.
         source: The file's path, or its bytes.
+        head: How a file begins that is given by its path, as far as is known.
 
     Returns:
         For example `("take 1.mov", "video/quicktime")`, or `("audio.wav", "audio/wav")`.
+        A path keeps its name; one without a suffix gets that of its bytes.
 
     """
-    if isinstance(source, bytes):
-        suffix = _sniffed_suffix(source) or _USUAL_SUFFIX[kind]
-        return f"{kind}{suffix}", _type_of(kind, suffix)
-    name = _made_safe(PurePath(source).name) or f"{kind}{_USUAL_SUFFIX[kind]}"
-    return name, _type_of(kind, _suffix_of(name))
+    found = suffix_of_bytes(kind, source if isinstance(source, bytes) else head)
+    own = "" if isinstance(source, bytes) else _made_safe(PurePath(source).name, found)
+    name = own or f"{kind}{found or _NO_SUFFIX}"
+    named = _suffix_of(name).lower()
+    suffix = named if is_refined_by(found, named) else found or named
+    return name, _type_of(kind, suffix)
 
 
 def result_filename(
@@ -182,13 +220,6 @@ def name_of_id(generation_id: str) -> str:
     return f"{kept or 'id'}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
-def _sniffed_suffix(data: bytes) -> str:
-    for position, signature, suffix in _SIGNATURES:
-        if data.startswith(signature, position):
-            return suffix
-    return ""
-
-
 def _suffix_of(name: str) -> str:
     found = _SUFFIX.search(name)
     return found[0] if found else ""
@@ -196,11 +227,10 @@ def _suffix_of(name: str) -> str:
 
 def _type_of(kind: Kind, suffix: str) -> str:
     """Return the suffix's type, as `kind` understands it if it does."""
-    suffix = suffix.lower()
     for types in (_TYPES[kind], *_TYPES.values()):
         if suffix in types:
             return types[suffix]
-    return _TYPES[kind][_USUAL_SUFFIX[kind]]
+    return _NO_TYPE
 
 
 def _suffix_of_type(content_type: str | None) -> str:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -166,6 +167,30 @@ def test_files_go_as_a_form(tmp_path: Path) -> None:
     assert call.form[-1] == FilePart("image", "face.png", "image/png", path)
     assert (call.body, dict(call.headers)) == (None, {"idempotency-key": "key-1"})
     assert call.is_repeatable
+
+
+def test_files_are_announced_by_how_they_begin(tmp_path: Path) -> None:
+    """A wrong suffix is not believed; what cannot be looked into is not waited for."""
+    (tmp_path / "face.png").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "speech").write_bytes(b"ID3\4\0\0\0\0\x10\0" + bytes(2048) + b"\xff\xf1\x50")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    form = [
+        endpoints.create_generation(
+            GenerationRequest(model="sync-3", input=[item]), idempotency_key="k"
+        ).form[-1]
+        for item in (
+            Image(file=tmp_path / "face.png"),
+            Audio(file=str(tmp_path / "speech")),
+            Video(file=tmp_path / "pipe.mp4"),
+            Video(file=tmp_path),
+        )
+    ]
+    assert [(part.filename, part.content_type) for part in form if isinstance(part, FilePart)] == [
+        ("face.png", "image/jpeg"),
+        ("speech.aac", "audio/aac"),
+        ("pipe.mp4", "video/mp4"),
+        (tmp_path.name, "application/octet-stream"),
+    ]
 
 
 def test_files_for_every_slot_leave_no_input() -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import ntpath
 import re
+from io import BytesIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import example, given, strategies as st
 
+from lipsync_async._rules.media_bytes import Kind, head_of
 from lipsync_async._rules.media_types import (
-    Kind,
     name_of_id,
     result_filename,
     upload_name_and_type,
@@ -17,22 +18,58 @@ from lipsync_async._rules.media_types import (
 # From Python 3.13 on there is a function for it, and the method warns.
 is_reserved = getattr(ntpath, "isreserved", lambda name: PureWindowsPath(name).is_reserved())
 
+OCTETS = "application/octet-stream"
+FTYP = b"\0\0\0\x18ftyp"
+EBML = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\x82"
+PAGE = b"OggS\0\2" + bytes(20) + b"\1\x1e"
+ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+FRAME = b"\xff\xfb\x90\x44"
+
+
+def tag(size: int, inside: bytes = b"", flags: int = 0) -> bytes:
+    """Return an ID3 tag of so many bytes."""
+    syncsafe = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    footer = b"3DI" + bytes(7) if flags & 0x10 else b""
+    return b"ID3\4\0" + bytes([flags]) + syncsafe + inside.ljust(size, b"\0") + footer
+
 
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
     [
         ("video", "take 1.mov", ("take 1.mov", "video/quicktime")),
         ("video", "CLIP.MP4", ("CLIP.MP4", "video/mp4")),
-        ("video", "clip", ("clip", "video/mp4")),
-        ("video", "clip.xyz", ("clip.xyz", "video/mp4")),
+        ("video", "clip", ("clip", OCTETS)),
+        ("video", "clip.xyz", ("clip.xyz", OCTETS)),
+        ("video", "Act 2. The end", ("Act 2. The end", OCTETS)),
+        ("video", ".mp4", ("mp4", OCTETS)),
+        ("video", "clip.mp4.part", ("clip.mp4.part", OCTETS)),
         ("video", "speech.wav", ("speech.wav", "audio/wav")),
+        ("video", "clip.MKV", ("clip.MKV", "video/x-matroska")),
+        ("video", "00001.MTS", ("00001.MTS", "video/mp2t")),
+        ("video", "clip.m2ts", ("clip.m2ts", "video/mp2t")),
+        ("video", "clip.mpeg", ("clip.mpeg", "video/mpeg")),
+        ("video", "clip.ogv", ("clip.ogv", "video/ogg")),
+        ("video", "clip.3G2", ("clip.3G2", "video/3gpp2")),
         ("image", "face.jpeg", ("face.jpeg", "image/jpeg")),
         ("image", "face.webp", ("face.webp", "image/webp")),
+        ("image", "IMG_0001.HEIC", ("IMG_0001.HEIC", "image/heic")),
+        ("image", "face.heif", ("face.heif", "image/heif")),
+        ("image", "face.TIF", ("face.TIF", "image/tiff")),
+        ("image", "face.svg", ("face.svg", "image/svg+xml")),
+        ("image", "face.mp4", ("face.mp4", "video/mp4")),
         ("audio", "speech.mp4", ("speech.mp4", "audio/mp4")),
         ("audio", "speech.mp3", ("speech.mp3", "audio/mpeg")),
+        ("audio", "note.opus", ("note.opus", "audio/ogg")),
+        ("audio", "note.Opus", ("note.Opus", "audio/ogg")),
+        ("audio", "note.3gp", ("note.3gp", "audio/3gpp")),
+        ("audio", "note.awb", ("note.awb", "audio/amr-wb")),
+        ("audio", "note.weba", ("note.weba", "audio/webm")),
+        ("audio", "ring.m4r", ("ring.m4r", "audio/mp4")),
+        ("audio", "old.snd", ("old.snd", "audio/basic")),
+        ("audio", "clip.mov", ("clip.mov", "video/quicktime")),
         ("audio", "für\nalle.ogg", ("füralle.ogg", "audio/ogg")),
         ("audio", "a\udcff.flac", ("a.flac", "audio/flac")),
-        ("audio", "\x01", ("audio.wav", "audio/wav")),
+        ("audio", "\x01", ("audio.bin", OCTETS)),
     ],
 )
 def test_a_path_is_sent_under_its_name_and_the_type_of_its_suffix(
@@ -40,41 +77,166 @@ def test_a_path_is_sent_under_its_name_and_the_type_of_its_suffix(
     name: str,
     expected: tuple[str, str],
 ) -> None:
-    """The suffix decides, as the part of the form understands it."""
+    """The suffix decides, as the part of the form understands it; what is unknown has no type."""
     assert upload_name_and_type(kind, Path("folder") / name) == expected
-    assert upload_name_and_type(kind, f"folder/{name}") == expected
+    assert upload_name_and_type(kind, f"folder/{name}", b"nothing that is known") == expected
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "expected"),
+    ("kind", "name", "head", "expected"),
     [
-        ("image", b"\x89PNG\r\n\x1a\n...", ("image.png", "image/png")),
-        ("image", b"\xff\xd8\xff\xe0...", ("image.jpg", "image/jpeg")),
-        ("image", b"RIFF\0\0\0\0WEBPVP8 ", ("image.webp", "image/webp")),
-        ("image", b"?", ("image.png", "image/png")),
-        ("audio", b"RIFF\0\0\0\0WAVEfmt ", ("audio.wav", "audio/wav")),
-        ("audio", b"ID3\x04...", ("audio.mp3", "audio/mpeg")),
-        ("audio", b"\xff\xfb\x90", ("audio.mp3", "audio/mpeg")),
-        ("audio", b"\xff\xf1\x50", ("audio.aac", "audio/aac")),
-        ("audio", b"OggS...", ("audio.ogg", "audio/ogg")),
-        ("audio", b"fLaC...", ("audio.flac", "audio/flac")),
-        ("audio", b"\0\0\0\x20ftypM4A ...", ("audio.m4a", "audio/mp4")),
-        ("audio", b"\0\0\0\x20ftypisom...", ("audio.mp4", "audio/mp4")),
-        ("audio", b"", ("audio.wav", "audio/wav")),
-        ("video", b"\0\0\0\x20ftypisom...", ("video.mp4", "video/mp4")),
-        ("video", b"\0\0\0\x14ftypqt  ...", ("video.mov", "video/quicktime")),
-        ("video", b"\x1a\x45\xdf\xa3...", ("video.webm", "video/webm")),
-        ("video", b"RIFF\0\0\0\0AVI LIST", ("video.avi", "video/x-msvideo")),
-        ("video", b"?", ("video.mp4", "video/mp4")),
+        ("video", "a.mp4", FTYP + b"qt  \0\0\0\0qt  ", ("a.mp4", "video/quicktime")),
+        ("video", "a.mov", FTYP + b"isom", ("a.mov", "video/mp4")),
+        ("video", "a.avi", EBML + b"\x84webm", ("a.avi", "video/webm")),
+        ("video", "a.webm", EBML + b"\x88matroska", ("a.webm", "video/x-matroska")),
+        ("video", "a", FTYP + b"mp42", ("a.mp4", "video/mp4")),
+        ("video", "take 3.5", FTYP + b"mp42", ("take 3.5", "video/mp4")),
+        ("video", "a.txt", FTYP + b"mp42", ("a.txt", "video/mp4")),
+        ("video", "a.m4v", FTYP + b"mp42", ("a.m4v", "video/mp4")),
+        ("image", "a.png", b"\xff\xd8\xff\xe1", ("a.png", "image/jpeg")),
+        ("image", "a.jpg", FTYP + b"heic", ("a.jpg", "image/heic")),
+        ("image", "a.JPG", b"\x89PNG\r\n\x1a\n", ("a.JPG", "image/png")),
+        ("image", "a.heic", b"\xff\xd8\xff\xe1", ("a.heic", "image/jpeg")),
+        ("image", "a", b"RIFF....WEBPVP8 ", ("a.webp", "image/webp")),
+        ("audio", "a.wav", tag(0) + FRAME, ("a.wav", "audio/mpeg")),
+        ("audio", "a.wav", FRAME, ("a.wav", "audio/mpeg")),
+        ("audio", "a.mp3", b"RIFF....WAVEfmt ", ("a.mp3", "audio/wav")),
+        ("audio", "a.mp3", FTYP + b"M4A ", ("a.mp3", "audio/mp4")),
+        ("audio", "a.m4a", FTYP + b"isom", ("a.m4a", "audio/mp4")),
+        ("audio", "a.m4a", b"\xff\xf1\x50", ("a.m4a", "audio/aac")),
+        ("audio", "a.aac", FTYP + b"M4A ", ("a.aac", "audio/mp4")),
+        ("audio", "a.ogg", b"fLaC", ("a.ogg", "audio/flac")),
+        ("audio", "a.oga", PAGE + b"\x7fFLAC", ("a.oga", "audio/ogg")),
+        ("audio", "a.opus", PAGE + b"\x01vorbis", ("a.opus", "audio/ogg")),
+        ("audio", "a.mka", EBML + b"\x88matroska", ("a.mka", "audio/x-matroska")),
+        ("video", "a.mka", EBML + b"\x88matroska", ("a.mka", "audio/x-matroska")),
+        ("video", "a.wma", ASF, ("a.wma", "audio/x-ms-wma")),
+        ("audio", "\x01", FRAME, ("audio.mp3", "audio/mpeg")),
     ],
 )
+def test_the_first_bytes_know_better_than_the_suffix(
+    kind: Kind, name: str, head: bytes, expected: tuple[str, str]
+) -> None:
+    """A file with a wrong suffix, or none, is announced as what it is."""
+    assert upload_name_and_type(kind, name, head) == expected
+
+
+BYTES: list[tuple[Kind, bytes, tuple[str, str]]] = [
+    ("image", b"\x89PNG\r\n\x1a\n...", (".png", "image/png")),
+    ("image", b"\xff\xd8\xff\xe0...", (".jpg", "image/jpeg")),
+    ("image", b"RIFF\0\0\0\0WEBPVP8 ", (".webp", "image/webp")),
+    ("image", b"GIF87a", (".gif", "image/gif")),
+    ("image", b"MM\0*\0\0\0\x08", (".tiff", "image/tiff")),
+    ("image", b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", (".bmp", "image/bmp")),
+    ("image", b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x29\0\0\0", (".bin", OCTETS)),
+    ("image", b"BMW is a brand of cars", (".bin", OCTETS)),
+    ("image", FTYP + b"heix\0\0\0\0mif1heix", (".heic", "image/heic")),
+    ("image", FTYP + b"mif1\0\0\0\0mif1avif", (".avif", "image/avif")),
+    ("image", FTYP + b"avis\0\0\0\0msf1", (".avif", "image/avif")),
+    ("image", FTYP + b"msf1\0\0\0\0msf1", (".heif", "image/heif")),
+    ("image", b"\0\0\0\x10ftypmif1\0\0\0\0avif", (".heif", "image/heif")),
+    ("image", b"\0\0\0\x0cJXL \r\n\x87\n", (".jxl", "image/jxl")),
+    ("image", FTYP + b"crx \0\0\0\1crx ", (".bin", OCTETS)),
+    ("image", b"?", (".bin", OCTETS)),
+    ("audio", b"RIFF\0\0\0\0WAVEfmt ", (".wav", "audio/wav")),
+    ("audio", b"BW64\xff\xff\xff\xffWAVEds64", (".wav", "audio/wav")),
+    ("audio", b"RIFX\0\0\0\0WAVEfmt ", (".wav", "audio/wav")),
+    ("audio", b"RIFF\0\0\0\0sfbkLIST", (".bin", OCTETS)),
+    ("audio", b"....\0\0\0\0WAVE", (".bin", OCTETS)),
+    ("audio", b"FORM\0\0\0\0AIFC", (".aiff", "audio/aiff")),
+    ("audio", b"ID3\x04...", (".mp3", "audio/mpeg")),
+    ("audio", b"ID3", (".mp3", "audio/mpeg")),
+    ("audio", tag(300) + FRAME, (".mp3", "audio/mpeg")),
+    ("audio", tag(300) + bytes(1000) + FRAME, (".mp3", "audio/mpeg")),
+    ("audio", tag(20_000, b"\xff\xf1\x50") + b"\xff\xf1\x50", (".aac", "audio/aac")),
+    ("audio", tag(20, flags=0x10) + b"\xff\xf9\x4c", (".aac", "audio/aac")),
+    ("audio", tag(20) + b"fLaC", (".flac", "audio/flac")),
+    ("audio", tag(5) * 500 + FRAME, (".mp3", "audio/mpeg")),
+    ("audio", tag(2**28 - 1, b"")[:20], (".mp3", "audio/mpeg")),
+    ("audio", b"\xff\xfb\x90", (".mp3", "audio/mpeg")),
+    ("audio", b"\xff\xe2\x18", (".mp3", "audio/mpeg")),
+    ("audio", b"\xff\xfd\x90", (".mp2", "audio/mpeg")),
+    ("audio", b"\xff\xfb\xf0", (".bin", OCTETS)),
+    ("audio", b"\xff\xfb\x9c", (".bin", OCTETS)),
+    ("audio", b"\xff\xeb\x90", (".bin", OCTETS)),
+    ("audio", "Text".encode("utf-16"), (".bin", OCTETS)),
+    ("audio", "Text".encode("utf-16-be"), (".bin", OCTETS)),
+    ("audio", b"\xff\xf1\x50", (".aac", "audio/aac")),
+    ("audio", b"\xff\xf1\x34", (".bin", OCTETS)),
+    ("audio", b"\xff\xe1\x50", (".bin", OCTETS)),
+    ("audio", b"ADIF", (".aac", "audio/aac")),
+    ("audio", PAGE + b"OpusHead", (".opus", "audio/ogg")),
+    ("audio", PAGE + b"\x01vorbis", (".ogg", "audio/ogg")),
+    ("audio", PAGE + b"\x80theora", (".ogv", "video/ogg")),
+    ("audio", b"OggS\0\2", (".ogg", "audio/ogg")),
+    ("audio", b"OggS...", (".bin", OCTETS)),
+    ("audio", b"fLaC...", (".flac", "audio/flac")),
+    ("audio", b"#!AMR-WB\n", (".awb", "audio/amr-wb")),
+    ("audio", b"#!AMR-NB\n", (".bin", OCTETS)),
+    ("audio", b".snd\0\0\0\x18", (".au", "audio/basic")),
+    ("audio", b"\0\0\0\x20ftypM4A ...", (".m4a", "audio/mp4")),
+    ("audio", b"\0\0\0\x20ftypM4B ...", (".m4b", "audio/mp4")),
+    ("audio", b"\0\0\0\x20ftypisom...", (".mp4", "audio/mp4")),
+    ("audio", FTYP + b"3gp6", (".3gp", "audio/3gpp")),
+    ("audio", EBML + b"\x84webm", (".webm", "audio/webm")),
+    ("audio", EBML + b"\x88matroska", (".mka", "audio/x-matroska")),
+    ("audio", ASF, (".wma", "audio/x-ms-wma")),
+    ("audio", b"", (".bin", OCTETS)),
+    ("video", b"\0\0\0\x20ftypisom...", (".mp4", "video/mp4")),
+    ("video", FTYP + b"MSNV\x01\x29\0\x46MSNV", (".mp4", "video/mp4")),
+    ("video", FTYP + b"XAVC\0\0\0\0XAVCmp42", (".mp4", "video/mp4")),
+    ("video", FTYP + b"XAVC\0\0\0\0XAVC", (".bin", OCTETS)),
+    ("video", FTYP + b"M4V \0\0\0\0", (".m4v", "video/mp4")),
+    ("video", FTYP + b"3g2a", (".3g2", "video/3gpp2")),
+    ("video", b"\0\0\0\x14ftypqt  ...", (".mov", "video/quicktime")),
+    ("video", b"\0\0\0\x08skip", (".mov", "video/quicktime")),
+    ("video", b"\xff\0\0\0mdat", (".mov", "video/quicktime")),
+    ("video", b"The free press", (".bin", OCTETS)),
+    ("video", EBML + b"\x40\x04webm", (".webm", "video/webm")),
+    ("video", EBML + b"\x84docu", (".bin", OCTETS)),
+    ("video", b"\x1a\x45\xdf\xa3...", (".bin", OCTETS)),
+    ("video", b"RIFF\0\0\0\0AVI LIST", (".avi", "video/x-msvideo")),
+    ("video", b"\0\0\1\xba\x44", (".mpg", "video/mpeg")),
+    ("video", b"FLV\1\5", (".flv", "video/x-flv")),
+    ("video", ASF[:8], (".wmv", "video/x-ms-wmv")),
+    ("video", ASF[:8] + b"otherwise", (".bin", OCTETS)),
+    ("video", b"OggS\0\2", (".ogv", "video/ogg")),
+    ("video", (b"\x47\x40\0\x30" + bytes(184)) * 3, (".ts", "video/mp2t")),
+    ("video", (b"\0\0\0\0\x47\x40\0\x10" + bytes(184)) * 2, (".mts", "video/mp2t")),
+    ("video", b"\x47\x40\0\x10" + bytes(184), (".bin", OCTETS)),
+    ("video", b"\x47\x40\0\x00" + bytes(184) + b"\x47", (".bin", OCTETS)),
+    ("video", b"?", (".bin", OCTETS)),
+]
+
+
+@pytest.mark.parametrize(("kind", "data", "expected"), BYTES, ids=range(len(BYTES)))
 def test_bytes_are_named_by_how_they_begin(
     kind: Kind,
     data: bytes,
     expected: tuple[str, str],
 ) -> None:
-    """Bytes have no name, but their first ones tell what they are."""
-    assert upload_name_and_type(kind, data) == expected
+    """Bytes have no name, but their first ones tell what they are, or nothing does."""
+    suffix, media_type = expected
+    assert upload_name_and_type(kind, data) == (f"{kind}{suffix}", media_type)
+    assert head_of(BytesIO(data)).startswith(data[:3])
+    by_head = upload_name_and_type(kind, f"{kind}", head_of(BytesIO(data)))
+    assert by_head[1] == media_type
+
+
+KINDS = st.sampled_from(["video", "image", "audio"])
+BEGINNINGS = st.sampled_from([data[:12] for _, data, _ in BYTES] + [b""])
+
+
+@given(kind=KINDS, beginning=BEGINNINGS, rest=st.binary(max_size=600), name=st.text(max_size=20))
+def test_no_bytes_are_announced_as_what_their_name_denies(
+    kind: Kind, beginning: bytes, rest: bytes, name: str
+) -> None:
+    """The name that bytes are given has the type that they are given, whatever they are."""
+    data = beginning + rest
+    given_name, media_type = upload_name_and_type(kind, data)
+    assert upload_name_and_type(kind, given_name) == (given_name, media_type)
+    _, by_path = upload_name_and_type(kind, name + PurePosixPath(given_name).suffix, data)
+    assert by_path == media_type
 
 
 URL = "https://media.example/results/clip.mov?signature=a.b"
