@@ -8,7 +8,6 @@ do not know of each other, and are to be given a share of the limits each.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -16,6 +15,7 @@ from weakref import WeakValueDictionary
 from anyio import Lock
 
 from lipsync_async._rules.budget import Budget
+from lipsync_async._threads import new_lock
 from lipsync_async.errors import RateLimitError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SharedBudget:
     def __init__(self, limit: int | None) -> None:
         self.is_limited: bool = limit is not None
         self._budget = Budget(limit)
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def reserve(self, now: float) -> Place:
         """Take the next place."""
@@ -84,7 +84,7 @@ class _Accounts:
 
     def forget(self) -> None:
         """Begin anew: at first, and in a forked child, where the lock may never be released."""
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._accounts: WeakValueDictionary[tuple[str, str, Limits], Account]
         self._accounts = WeakValueDictionary()
 

@@ -8,10 +8,11 @@ from collections import defaultdict
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
+
+from lipsync_async._threads import in_thread, new_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ class PartFile:
 
     def __init__(self) -> None:
         self.size = 0
-        self._lock = Lock()
+        self._lock = new_lock()
         self._file: BinaryIO | None = None
         self._part = self._target = Path()
         self._otherwise: Path | None = None
@@ -49,27 +50,27 @@ class PartFile:
                 nobody else's.
 
         """
-        await to_thread.run_sync(self._open, to, name, distinct)
+        await in_thread(self._open, to, name, distinct)
 
     async def write(self, data: bytes) -> None:
         """Append bytes."""
-        await to_thread.run_sync(self._append, data)
+        await in_thread(self._append, data)
         self.size += len(data)
 
     async def restart(self) -> None:
         """Forget every byte so far."""
-        await to_thread.run_sync(self._empty)
+        await in_thread(self._empty)
         self.size = 0
 
     async def finish(self) -> Path:
         """Sync the bytes to the disk, give the file its name, and return it."""
-        await to_thread.run_sync(self._settle)
+        await in_thread(self._settle)
         return self._target
 
     async def abandon(self) -> None:
         """Remove what there is; harmless after `finish`."""
         with CancelScope(shield=True):
-            await to_thread.run_sync(self._remove)
+            await in_thread(self._remove)
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -149,12 +150,12 @@ class Leftovers:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = Lock()
+        self._lock = new_lock()
         self._found: defaultdict[str, list[Path]] | None = None
 
     async def clear(self, target: Path) -> None:
         """Remove what was once begun for a target and never finished, if that can be."""
-        await to_thread.run_sync(self._clear, _stem(target))
+        await in_thread(self._clear, _stem(target))
 
     def _clear(self, stem: str) -> None:
         with self._lock:

@@ -15,13 +15,12 @@ import asyncio
 import threading
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any
-
-from anyio import to_thread
 
 from lipsync_async._portal.errands import Errand, Interruption, Item, LogLine
 from lipsync_async._rules.caller import LOG, PLACE, Place
+from lipsync_async._threads import Mailbox, in_own_thread
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Call:
         self._result: Any = None
         self._error: BaseException | None = None
         self.is_left: bool = False
-        self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._messages: Mailbox[Message] = Mailbox()
         self._is_waiting = False
         self._context: Context | None = copy_context()
         self._context.run(self._mark, place)
@@ -193,7 +192,7 @@ class Call:
         errand = Errand(function, arguments, can_wait=can_wait)
         self._messages.put(errand)
         if not (can_wait or self._is_waiting):
-            await to_thread.run_sync(self._run_apart, errand)
+            await in_own_thread(self._run_apart, errand)
         result, failure = await errand.reply
         if failure is not None:
             raise failure
@@ -230,11 +229,11 @@ class Call:
             return item
         self._messages.put(None)  # for whoever else waits here
         if self._thread.is_silent and threading.current_thread().daemon:
-            SimpleQueue[None]().get()  # pragma: no cover - it stays there while the rest ends
+            Mailbox[None]().get()  # pragma: no cover - it stays there while the rest ends
         return None
 
     def _next_item(self) -> Item | None:
-        while not self.has_ended or not self._messages.empty():
+        while not self.has_ended or not self._messages.is_empty():
             message = self._messages.get()
             if isinstance(message, Errand | LogLine | Interruption):
                 self._run(message)

@@ -21,10 +21,11 @@ import asyncio
 import os
 import threading
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
+from lipsync_async._threads import Joinable, Mailbox, has_greenlets, in_executor, start_thread
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ class Waiting(Protocol):
 class _Running:
     """Hold the loop of a thread that has one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: Joinable) -> None:
         self.loop = loop
-        self.thread = threading.current_thread()
+        self.thread = thread
+        self.thread_id = threading.get_native_id()  # greenlets have others, but not this one
         self.stopped = asyncio.Event()
 
 
@@ -67,7 +69,7 @@ class _Attempt:
 
     def __init__(self) -> None:
         # No event: its lock is lost when a signal handler or an interruption comes in between.
-        self.settled: SimpleQueue[None] = SimpleQueue()
+        self.settled: Mailbox[None] = Mailbox()
         self.failure: Exception | None = None
 
 
@@ -95,8 +97,7 @@ class LoopThread:
     def is_current(self) -> bool:
         """Whether the thread is the one that asks."""
         running = self._running
-        # Not `current_thread`, which takes note of whoever asks, also of a thread that ends.
-        return running is not None and running.thread.ident == threading.get_ident()
+        return running is not None and running.thread_id == threading.get_native_id()
 
     @property
     def _running(self) -> _Running | None:
@@ -173,14 +174,8 @@ class LoopThread:
         """
         with self._starting:
             attempt = _Attempt()
-            thread = threading.Thread(
-                target=self._run,
-                args=(attempt,),
-                name="lipsync_async",
-                daemon=True,
-            )
             try:
-                thread.start()
+                start_thread(partial(self._run, attempt), "lipsync_async")
                 attempt.settled.get()
             except RuntimeError as error:
                 attempt.failure = error
@@ -190,12 +185,14 @@ class LoopThread:
                 raise ConfigurationError(message) from attempt.failure
             return running
 
-    def _run(self, attempt: _Attempt) -> None:
+    def _run(self, attempt: _Attempt, thread: Joinable) -> None:
         """Run the loop until it is stopped, then end what is left in it."""
         try:
             # With a factory the runner does not touch any thread's own event loop.
             runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-            running = _Running(runner.get_loop())
+            running = _Running(runner.get_loop(), thread)
+            if has_greenlets():
+                vars(running.loop)["run_in_executor"] = partial(in_executor, running.loop)
             is_first = self._published.setdefault("loop", running) is running
         except Exception as error:  # noqa: BLE001 - no file to be had, for instance
             attempt.failure = error

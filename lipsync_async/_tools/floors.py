@@ -57,6 +57,7 @@ FLOORS = (
     Floor(("_codes",), "which error codes bear a second try"),
     Floor(("_values/",), "messages, models, inputs, policies"),
     Floor(("errors",), "how far did it get?"),
+    Floor(("_threads",), "real threads, and waits that can be interrupted"),
     Floor(("_rules/",), "pure decisions: no clock, no I/O, no loop"),
     Floor(("_transport/",), "sockets or memory; owner of the time"),
     Floor(("_strays",), "cancellations that nobody asked for"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from lipsync_async._threads import SLICE
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -45,7 +47,8 @@ def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
     try:
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(anyio.run, run)
-            wait([running])
+            while not running.done():
+                wait([running], SLICE)  # a longer one may be deaf to signals
     finally:
         signal.signal(signal.SIGINT, before)
     if pressed:

@@ -1,0 +1,351 @@
+"""Threads that are real, waits that can be interrupted, and blocking work beside the loop.
+
+A wait for a lock hears of Ctrl-C only at its end where the signal does not wake it: on
+Windows before Python 3.14, and where another thread receives the signal. So each wait is
+made of short ones.
+
+gevent and eventlet replace threads by greenlets, which take turns in one thread. An event
+loop in a greenlet would stop all others and be seen by all. So threads are started by the
+interpreter's own function, and greenlets wait by sleeping: the others run meanwhile.
+
+Work that blocks (files, disks) has threads of the library's own. Those that anyio and
+asyncio offer belong to the whole program, whose own work may have taken them all, and
+which may wait for this library there.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import os
+import sys
+import threading
+import time
+from _queue import Empty, SimpleQueue  # the one that no library replaces
+from contextlib import suppress
+from contextvars import copy_context
+from types import BuiltinFunctionType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from lipsync_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+T = TypeVar("T")
+
+# How long a wait may be deaf to signals, in seconds.
+SLICE = 0.5
+# A greenlet looks again after a tenth of the time that it has waited, within these limits.
+_SHORTEST, _SHARE, _LONGEST = 0.001, 0.1, 0.2
+# How long a thread waits for more work before it ends, and how many work at once.
+_IDLE_SECONDS, _MOST_WORKERS = 0.1, 32
+
+
+class Mailbox(Generic[T]):
+    """Take messages from any thread to those that wait for them, in their order."""
+
+    def __init__(self) -> None:
+        self._messages: SimpleQueue[T] = SimpleQueue()
+        self.put: Callable[[T], None] = self._messages.put
+        self.is_empty: Callable[[], bool] = self._messages.empty
+        self.get_nowait: Callable[[], T] = self._messages.get_nowait
+
+    def get(self, seconds: float | None = None) -> T:
+        """Wait for a message.
+
+        Args:
+            seconds: How long to wait; `None`: for ever.
+
+        Raises:
+            Empty: None came in that time.
+
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        if has_greenlets():
+            return self._get_asleep(deadline)
+        return self._get_in_slices(deadline)
+
+    def _get_in_slices(self, deadline: float | None) -> T:
+        while True:
+            left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
+            try:
+                return self._messages.get(timeout=max(left, 0.0))
+            except Empty:
+                if left < SLICE:
+                    raise
+
+    def _get_asleep(self, deadline: float | None) -> T:
+        began = time.monotonic()
+        while True:
+            try:
+                return self._messages.get_nowait()
+            except Empty:
+                now = time.monotonic()
+                if deadline is not None and now >= deadline:
+                    raise
+            time.sleep(min(max(_SHORTEST, (now - began) * _SHARE), _LONGEST))
+
+
+class Joinable(Protocol):
+    """Stand for a thread that was started."""
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, but not for longer than that."""
+        ...
+
+
+def start_thread(function: Callable[[Joinable], None], name: str) -> None:
+    """Start a thread, real also among greenlets, that does not keep the program from ending.
+
+    Args:
+        function: What it runs; gets what others can wait for.
+        name: The thread's.
+
+    Raises:
+        RuntimeError: The system has no more threads.
+        ConfigurationError: Threads were replaced, and where the real ones are is not known.
+
+    """
+    kind = _Native if _is_replaced(_thread.start_new_thread) else _Thread
+    kind(function, name)
+
+
+class _Thread:
+    """Run a function in a thread of the standard library."""
+
+    def __init__(self, function: Callable[[Joinable], None], name: str) -> None:
+        self._thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self, function: Callable[[Joinable], None]) -> None:
+        try:
+            function(self)
+        finally:
+            _leave_greenlets()
+
+    def join(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            self._thread.join(min(left, SLICE))
+
+
+class _Native(_Thread):
+    """Run a function in a thread of the system, which the standard library does not know."""
+
+    def __init__(self, function: Callable[[Joinable], None], _: str) -> None:
+        self._ended: Mailbox[None] = Mailbox()
+        start = _real("start_new_thread")
+        if start is None:
+            by = getattr(_thread.start_new_thread, "__module__", None)
+            raise ConfigurationError(
+                f"Threads were replaced in this process (by {by}), and the client needs a real "
+                "one. Nothing was sent. gevent and eventlet are supported; with anything else, "
+                "leave threads as they are when you patch.",
+            )
+        # gevent makes a loop for each thread, and two that are made at once wait for each other.
+        time.sleep(0)
+        start(self._run, (function,))
+
+    def _run(self, function: Callable[[Joinable], None]) -> None:
+        try:
+            super()._run(function)
+        finally:
+            # The standard library may have taken note of this thread, and does not see its end.
+            getattr(threading, "_active", {}).pop(threading.get_ident(), None)
+            self._ended.put(None)
+
+    def join(self, seconds: float) -> None:
+        with suppress(Empty):
+            self._ended.get(seconds)
+            self._ended.put(None)  # for others that wait
+
+
+def has_greenlets() -> bool:
+    """Tell whether a library lets greenlets run while one sleeps."""
+    return _is_replaced(time.sleep)
+
+
+def _is_replaced(function: object) -> bool:
+    return not isinstance(function, BuiltinFunctionType)
+
+
+def new_lock() -> threading.Lock:
+    """Return a lock that threads share, real also among greenlets.
+
+    What is done under it must not let another greenlet run.
+    """
+    lock: threading.Lock = (_real("allocate_lock") or threading.Lock)()
+    return lock
+
+
+def _real(name: str) -> Callable[..., Any] | None:
+    """Return what `_thread` offers by a name, as the interpreter made it; `None`: not found."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    found: list[Callable[..., Any]] = [getattr(_thread, name)]
+    if gevent is not None:
+        found.append(gevent.get_original("_thread", name))
+    if eventlet is not None:
+        found.append(getattr(eventlet.original("_thread"), name))
+    return next((function for function in found if not _is_replaced(function)), None)
+
+
+def _leave_greenlets() -> None:
+    """Give back what gevent or eventlet has opened for this thread, which they would keep."""
+    if not has_greenlets():
+        return
+    if (gevent := sys.modules.get("gevent.hub")) is not None:
+        gevent.get_hub().destroy(destroy_loop=True)
+    if (eventlet := sys.modules.get("eventlet.hubs")) is not None:
+        eventlet.get_hub().abort(wait=True)
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Run a function that blocks, such as one that writes a file, beside the event loop.
+
+    A cancelled task does not wait for the function, which then ends by itself.
+
+    Args:
+        function: It must end soon, for there are but so many threads.
+        *arguments: Its arguments.
+
+    """
+    work = _Work(asyncio.get_running_loop(), function, arguments)
+    _workers().submit(work)
+    return cast("T", await work.done)
+
+
+async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Do the same in a thread that nothing else needs: the function may take for ever.
+
+    Raises:
+        RuntimeError: The system has no more threads.
+
+    """
+    work = _Work(asyncio.get_running_loop(), function, arguments)
+    start_thread(lambda _: work.run(), "lipsync_async callback")
+    return cast("T", await work.done)
+
+
+def in_executor(
+    loop: asyncio.AbstractEventLoop,
+    _: object,
+    function: Callable[..., Any],
+    *arguments: object,
+) -> asyncio.Future[Any]:
+    """Stand in for a loop's `run_in_executor` where the usual threads would be greenlets."""
+    work = _Work(loop, function, arguments)
+    _workers().submit(work)
+    return work.done
+
+
+class _Work:
+    """Hold a function that waits for a thread, and where what it does is to be told."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        function: Callable[..., Any],
+        arguments: tuple[object, ...],
+    ) -> None:
+        self.done: asyncio.Future[Any] = loop.create_future()
+        self._loop = loop
+        self._function = function
+        self._arguments = arguments
+        self._context: Context = copy_context()
+
+    def run(self) -> None:
+        """Run it in this thread."""
+        result, failure = None, None
+        try:
+            result = self._context.run(self._function, *self._arguments)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._tell, result, failure)
+
+    def _tell(self, result: Any, failure: BaseException | None) -> None:
+        if self.done.done():  # its task was cancelled
+            return
+        if failure is None:
+            self.done.set_result(result)
+        else:
+            self.done.set_exception(failure)
+
+
+class _Workers:
+    """Keep threads that run what blocks; each ends soon after its last work.
+
+    There is no lock: it would be a greenlet's, or be left taken by a fork or a signal.
+    """
+
+    def __init__(self) -> None:
+        self._places: SimpleQueue[None] = SimpleQueue()  # each stands for one more thread
+        for _ in range(_MOST_WORKERS):
+            self._places.put(None)
+        self._idle: list[SimpleQueue[None]] = []
+        self._waiting: SimpleQueue[_Work] = SimpleQueue()
+
+    def submit(self, work: _Work) -> None:
+        """Have it run as soon as there is a thread."""
+        self._waiting.put(work)
+        with suppress(IndexError):
+            self._idle.pop().put(None)
+            return
+        with suppress(Empty):  # all are at work, and each looks for more before it rests
+            self._places.get_nowait()
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            start_thread(self._run, "lipsync_async worker")
+        except (RuntimeError, ConfigurationError):  # there is no thread to be had: then here
+            self._places.put(None)
+            self._run_waiting()
+
+    def _run(self, _: Joinable) -> None:
+        call: SimpleQueue[None] = SimpleQueue()
+        while True:
+            self._run_waiting()
+            self._idle.append(call)
+            if self._waiting.empty() and self._is_called(call):
+                continue
+            try:
+                self._idle.remove(call)
+            except ValueError:  # a call is on its way
+                call.get()
+                continue
+            if not self._waiting.empty():
+                continue
+            self._places.put(None)
+            if self._waiting.empty() or not self._has_place():
+                return
+
+    def _is_called(self, call: SimpleQueue[None]) -> bool:
+        try:
+            call.get(timeout=_IDLE_SECONDS)
+        except Empty:
+            return False
+        return True
+
+    def _has_place(self) -> bool:
+        try:
+            self._places.get_nowait()
+        except Empty:
+            return False
+        return True
+
+    def _run_waiting(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._waiting.get_nowait().run()
+
+
+_BY_PROCESS: dict[int, _Workers] = {}
+
+
+def _workers() -> _Workers:
+    """Return this process's; a fork takes no threads along."""
+    process = os.getpid()
+    return _BY_PROCESS.get(process) or _BY_PROCESS.setdefault(process, _Workers())
