@@ -22,7 +22,13 @@ from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
 from lipsync_async._words import __version__
-from lipsync_async.errors import ConnectError, LipsyncError, RequestTimeoutError
+from lipsync_async.errors import (
+    ConnectError,
+    LipsyncError,
+    NotFoundError,
+    RequestTimeoutError,
+    ResponseError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from lipsync_async._rules.config import Config
     from lipsync_async._rules.endpoints import Call
     from lipsync_async._transport.protocol import Transport
+    from lipsync_async._values.models import Generation
 
 T = TypeVar("T")
 
@@ -125,13 +132,15 @@ class Exchange:
         turn = Turn(None if call.idempotency_key is None else self._line, self.transport)
         try:
             return await self.insist(
-                lambda: self._admitted(call, settings, deadline, turn),
+                lambda: self._tried(call, settings, deadline, turn),
                 settings.retry,
                 is_repeatable=call.is_repeatable,
                 deadline=deadline,
                 turn=turn,
             )
         except LipsyncError as error:
+            if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
+                return call.read(error.response)
             error.idempotency_key = call.idempotency_key
             raise
         except BaseException as error:
@@ -169,6 +178,7 @@ class Exchange:
         started = self.transport.now()
         steps: Generator[float, retry.Failure, None] | None = None
         uncertain: LipsyncError | None = None
+        named: Generation | None = None
         try:
             await turn.wait_behind_others()
             while True:
@@ -178,6 +188,7 @@ class Exchange:
                     if retry.may_have_worked(error):
                         uncertain = error
                     error.may_have_worked = uncertain is not None
+                    error.generation = named = error.generation or named
                     if steps is None:
                         steps = retry.pauses(policy, is_repeatable=is_repeatable)
                         next(steps)
@@ -195,6 +206,25 @@ class Exchange:
                 await self._sleep(pause, deadline)
         finally:
             turn.give_back()
+
+    async def _tried(
+        self,
+        call: Call[T],
+        settings: Settings,
+        deadline: float | None,
+        turn: Turn,
+    ) -> T:
+        """Make an attempt; where it ends unknown but names the job, the job itself will tell."""
+        try:
+            return await self._admitted(call, settings, deadline, turn)
+        except ResponseError as error:
+            if call.look is None or error.generation is None:
+                raise
+            try:
+                look = call.look(error.generation)
+                return await self._admitted(look, settings, deadline, turn)
+            except LipsyncError:
+                raise error from None
 
     async def _admitted(
         self,

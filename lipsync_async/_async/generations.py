@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async import _download
 from lipsync_async._async.campaigns import AsyncCampaigns
-from lipsync_async._async.lookups import AsyncLookups
+from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._exchange import tell_apart
 from lipsync_async._rules import validation
@@ -95,7 +95,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
 
         Source: contract sections 2.6 and 3.2.
         """
-        refuse([*_job_problems(generation), *validation.timeout_problems(timeout)])
+        refuse([*job_problems(generation), *validation.timeout_problems(timeout)])
         last = waits.as_last_seen(generation)
         poller = self._pollers.here()
         watched = waits.changes(self._exchange, poller, self._settings, last, timeout=timeout)
@@ -194,15 +194,9 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
 
         Source: contract section 5.5.
         """
-        refuse([*_job_problems(generation), *validation.target_problems(to)])
+        refuse([*job_problems(generation), *validation.target_problems(to)])
         job = generation if isinstance(generation, Generation) else await self.get(generation)
         return await _download.save(self._exchange, self._settings, job, to)
-
-
-def _job_problems(generation: object) -> Sequence[str]:
-    if isinstance(generation, Generation):
-        return validation.generation_id_problems(generation.id)
-    return validation.generation_id_problems(generation)
 
 
 async def _tell(on_update: OnUpdate | None, generation: Generation) -> None:

@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
 from lipsync_async._rules import endpoints, validation
+from lipsync_async._rules.caller import log
+from lipsync_async._values.models import Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
 
-    from lipsync_async._values.models import Generation, GenerationPage
+    from lipsync_async._values.models import GenerationPage
+
+_REPEATED = "A listing has ended early: the service gave a page again that it had given before."
+
+
+class _Circle:
+    """Tell when pages begin to repeat themselves, as those of a service that ignores cursors.
+
+    With a limit pages go from new to old. So one that repeats a cursor, or a job of the first
+    page or of the one before, or shows a newer job than the first page, ends the listing.
+    """
+
+    def __init__(self) -> None:
+        self._cursors: set[str] = set()
+        self._first: set[str] | None = None
+        self._before: set[str] = set()
+        self._newest: datetime | None = None
+
+    def closes_with(self, page: GenerationPage) -> bool:
+        """Take a page in; tell whether it was shown before."""
+        ids = {job.id for job in page}
+        newest = max((job.created_at for job in page if job.created_at), default=None)
+        if self._first is None:
+            self._first, self._newest = ids, newest
+        elif (
+            page.next_cursor in self._cursors
+            or not ids.isdisjoint(self._first | self._before)
+            or (newest is not None and self._newest is not None and newest > self._newest)
+        ):
+            log(logging.WARNING, _REPEATED)
+            return True
+        self._before = ids
+        if page.next_cursor is not None:
+            self._cursors.add(page.next_cursor)
+        return False
 
 
 class AsyncLookups(AsyncResource):
     """Look generations up. A part of `client.generations`."""
 
-    async def get(self, generation_id: str, *, progress: bool = False) -> Generation:
+    async def get(self, generation: Generation | str, *, progress: bool = False) -> Generation:
         """Return one generation as it is now.
 
         Wire: `GET /v2/generate/{id}`
 
         Args:
-            generation_id: The job's id.
+            generation: The job, or its id.
             progress: Also ask for `progress_percent`.
 
         Raises:
@@ -35,8 +73,7 @@ class AsyncLookups(AsyncResource):
 
         Source: contract section 2.6.
         """
-        refuse(validation.generation_id_problems(generation_id))
-        call = endpoints.get_generation(generation_id, progress=progress)
+        call = endpoints.get_generation(_checked_id(generation), progress=progress)
         return await self._exchange.perform(call, self._settings)
 
     async def list(
@@ -101,6 +138,8 @@ class AsyncLookups(AsyncResource):
 
         Wire: `GET /v2/generations`, repeatedly
 
+        Pages that repeat themselves end it, with a warning in the log.
+
         Args:
             status: Only these statuses.
             source: Only those created with these `x-sync-source` labels.
@@ -115,18 +154,19 @@ class AsyncLookups(AsyncResource):
 
         Source: contract section 2.8.
         """
+        circle = _Circle()
         page: GenerationPage | None = await self.list(
             status=status,
             source=source,
             project_id=project_id,
             limit=page_size,
         )
-        while page is not None and page.items:
+        while page is not None and page.items and not circle.closes_with(page):
             for generation in page.items[:-1]:
                 yield generation
             last, following = page.items[-1], None
             if page.next_cursor is not None:
-                # Fetched before the last is given out: whoever deletes it deletes the cursor.
+                # Fetched before the last is given out: who deletes it deletes the cursor.
                 following = await self.list(
                     status=status,
                     source=source,
@@ -134,8 +174,6 @@ class AsyncLookups(AsyncResource):
                     limit=page_size,
                     cursor=page.next_cursor,
                 )
-                if following.next_cursor == page.next_cursor:
-                    following = None  # a service that ignores the cursor would never end
             yield last
             page = following
 
@@ -174,23 +212,36 @@ class AsyncLookups(AsyncResource):
         call = endpoints.count_generations(status=status, source=source)
         return await self._exchange.perform(call, self._settings)
 
-    async def delete(self, generation_id: str) -> None:
+    async def delete(self, generation: Generation | str) -> None:
         """Delete a generation that has ended. There is no cancel for one that runs.
 
         Wire: `DELETE /v2/generations/{id}`
 
+        A try whose outcome is unknown is made again; if the generation is gone then, the
+        call has succeeded.
+
         Args:
-            generation_id: The job's id.
+            generation: The job, or its id.
 
         Raises:
             InvalidRequestError: The id cannot be one; nothing was sent.
             ConflictError: The job is still running.
-            NotFoundError: There is no such generation, perhaps since an earlier call
-                whose answer was lost.
+            NotFoundError: There was no such generation when the call began.
             ResponseError: The service refused.
-            TransportError: No answer came; it is not repeated by itself.
+            TransportError: No answer came, retries included.
 
         Source: contract section 2.1.
         """
-        refuse(validation.generation_id_problems(generation_id))
-        await self._exchange.perform(endpoints.delete_generation(generation_id), self._settings)
+        call = endpoints.delete_generation(_checked_id(generation))
+        await self._exchange.perform(call, self._settings)
+
+
+def job_problems(generation: object) -> Sequence[str]:
+    """Return what is wrong with a job, or with its id."""
+    job = generation.id if isinstance(generation, Generation) else generation
+    return validation.generation_id_problems(job)
+
+
+def _checked_id(generation: Generation | str) -> str:
+    refuse(job_problems(generation))
+    return generation.id if isinstance(generation, Generation) else generation

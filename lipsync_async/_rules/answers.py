@@ -1,13 +1,23 @@
-"""What an HTTP answer means: a value, or exactly one error."""
+"""What an HTTP answer means: a value, or exactly one error.
+
+Bodies are read with tolerance, for a job that was paid for is worth more than the part of
+its answer that is spoilt. Half of a surrogate pair and bytes that are no UTF-8 become
+U+FFFD; NaN, infinity and numbers of thousands of digits become `None`; and where a body
+cannot be read as a whole, each of its outermost members is read by itself.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from lipsync_async._rules import json_format
+from lipsync_async._rules.caller import log
 from lipsync_async._rules.codec import decode
+from lipsync_async._rules.retry import is_unknown_outcome
 from lipsync_async._rules.shapes import ShapeError
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
@@ -20,7 +30,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from lipsync_async._values.messages import Response
 
@@ -29,10 +39,90 @@ T = TypeVar("T")
 _FIRST_ERROR_STATUS = 400
 _FIRST_SERVER_ERROR = 500
 _SHOWN_CHARACTERS = 200
+# Of each text that the service says in an error, so much goes into messages and logs.
+_MOST_CHARACTERS = 1000
+_MOST_PATHS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
 
 # None of these is documented; the first that is there is quoted (contract section 4.5).
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-cf-id", "cf-ray")
+
+# No figure has so many, and Python refuses to read some thousands (`ValueError`).
+_MOST_DIGITS = 400
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+# From the left, so that a backslash which is escaped itself begins no escape.
+_ESCAPES = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if len(text) <= _MOST_DIGITS else None
+
+
+def _number(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+_DECODER = json.JSONDecoder(
+    parse_int=_whole_number,
+    parse_float=_number,
+    parse_constant=lambda _: None,
+    strict=False,  # line ends inside of texts do no harm
+)
+
+
+def tolerantly(body: bytes) -> Any:
+    """Return what a body says, as far as it can be read.
+
+    Raises:
+        ValueError: It is no JSON.
+
+    """
+    text = body.decode(json.detect_encoding(body), errors="replace")
+    if "\\" in text and _HALF.search(text):
+        text = _ESCAPES.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
+    return _read(text, depth=2)
+
+
+def _read(text: str, *, depth: int) -> Any:
+    """Read a text; where that fails, and `depth` is left, member by member."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        pieces = _members(text) if depth else []
+    is_list = text.lstrip().startswith("[")
+    read: list[Any] = []
+    for piece in pieces:
+        member = piece if is_list else "{" + piece + "}"
+        try:
+            read.append(_read(member, depth=depth - 1 if is_list else 0))
+        except ValueError:
+            read += [None] if is_list else []
+    if not any(read):
+        raise ValueError("it is no JSON")
+    return read if is_list else {name: value for each in read for name, value in each.items()}
+
+
+def _members(text: str) -> list[str]:
+    """Cut a list or an object into its members; what is no whole one has none."""
+    pieces: list[str] = []
+    depth = start = 0
+    for found in _MARKS.finditer(text):
+        mark = found[0]
+        if not depth and (start or mark not in "[{" or text[: found.start()].strip()):
+            return []
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark, 0)
+        if depth == 1 and mark in "[{":
+            start = found.end()
+        elif not depth or (depth == 1 and mark == ","):
+            pieces.append(text[start : found.start()])
+            start = found.end()
+    return [] if depth or text[start:].strip() else [piece for piece in pieces if piece.strip()]
 
 
 def is_success(response: Response) -> bool:
@@ -69,7 +159,7 @@ def read_json(response: Response) -> Any:
 
     """
     try:
-        return json_format.loads(response.body)
+        return tolerantly(response.body)
     except ValueError:
         reason = "its body is no JSON" if response.body else "its body is empty"
         raise DecodeError(reason, response=response, request_id=request_id(response)) from None
@@ -98,8 +188,52 @@ def structure(kind: type[T], data: Any, response: Response) -> T:
         raise misshapen(response, *error.paths) from None
 
 
+def read_list(
+    kind: type[T], response: Response, rescue: Callable[[Any], T | None]
+) -> tuple[list[T], int]:
+    """Return the items of a body, and how many came.
+
+    An item that cannot be read costs only itself: a warning in the log names it, and what
+    can be rescued of it stands in its place.
+
+    Args:
+        kind: The class of the items.
+        response: The answer.
+        rescue: Returns what an item of another shape can be told to be, or `None`.
+
+    Raises:
+        DecodeError: The body is no list, or has items and none that is of any use.
+
+    """
+    data = read_json(response)
+    if type(data) is not list:
+        raise misshapen(response, "expected a list @ $")
+    items: list[T] = []
+    problems: list[str] = []
+    for index, item in enumerate(data):
+        try:
+            items.append(decode(kind, item))
+        except ShapeError as error:
+            problems += [_of_item(index, problem) for problem in error.paths]
+            rescued = rescue(item)
+            items += [] if rescued is None else [rescued]
+    if problems:
+        unreadable = misshapen(response, *problems)
+        if not items:
+            raise unreadable
+        log(logging.WARNING, f"some items of a list could not be read: {unreadable}")
+    return items, len(data)
+
+
+def _of_item(index: int, problem: str) -> str:
+    words, _, path = problem.rpartition("@ $")
+    return f"{words}@ $[{index}]{path}"
+
+
 def misshapen(response: Response, *paths: str) -> DecodeError:
     """Return the error that an answer of another shape stands for."""
+    if len(paths) > _MOST_PATHS:
+        paths = (*paths[:_MOST_PATHS], f"and {len(paths) - _MOST_PATHS} more")
     return DecodeError(
         "its body is not of the documented shape",
         response=response,
@@ -111,13 +245,35 @@ def misshapen(response: Response, *paths: str) -> DecodeError:
 def recognized(response: Response) -> Generation | None:
     """Return what can be told of a job whose answer cannot be read: its id is what counts."""
     try:
-        data = json_format.loads(response.body)
+        return recognized_in(tolerantly(response.body))
     except ValueError:
         return None
-    known = data.get("id") if isinstance(data, dict) else None
+
+
+def recognized_in(data: Any, name: str = "id") -> Generation | None:
+    """Return the job whose id is in a body's JSON, under this name."""
+    known = data.get(name) if isinstance(data, dict) else None
     if not isinstance(known, str) or not known:
         return None
     return Generation(id=known, status=Status("UNKNOWN"), raw=data)
+
+
+def refuse_another(asked: str, shown: str, response: Response) -> None:
+    """Refuse an answer about another job than the one that was asked for.
+
+    A cache or a proxy has mixed something up, which may be over at the next try; another
+    job's end must not be taken for this one's. Ids may be written in capitals.
+
+    Raises:
+        DecodeError: It is about another.
+
+    """
+    if shown.casefold() != asked.casefold():
+        raise DecodeError(
+            f"it is about generation {_text(shown)!r}, not {asked!r}",
+            response=response,
+            request_id=request_id(response),
+        )
 
 
 def request_id(response: Response) -> str | None:
@@ -141,6 +297,8 @@ def retry_after(response: Response, body: Any = None) -> float | None:
 
 
 def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
+    if isinstance(value, bool):
+        return None
     try:
         seconds = float(value) * scale
     except (TypeError, ValueError, OverflowError):
@@ -193,7 +351,10 @@ def error_from(response: Response) -> ResponseError:
         described["message"] = f"it points to {response.headers.get('location')!r} instead"
         described["suggestion"] = "Check base_url; only a GET follows such a pointer."
     default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
-    return STATUS_ERRORS.get(response.status, default)(**described)
+    error = STATUS_ERRORS.get(response.status, default)(**described)
+    if is_unknown_outcome(response.status, code):
+        error.generation = recognized_in(facts, "generationId")
+    return error
 
 
 def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) -> bool:
@@ -208,7 +369,7 @@ def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) 
 
 def _body_of(response: Response) -> Any:
     try:
-        return json_format.loads(response.body)
+        return tolerantly(response.body)
     except ValueError:
         return response.body.decode("utf-8", errors="replace")
 
@@ -216,7 +377,7 @@ def _body_of(response: Response) -> Any:
 def _message(facts: dict[str, Any]) -> str | None:
     message = facts.get("message")
     if isinstance(message, list):
-        return "; ".join(str(part) for part in message) or None
+        return _text("; ".join(str(part) for part in message))
     return _text(message) or _text(facts.get("error"))
 
 
@@ -227,8 +388,14 @@ def _words_of(body: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """Return a text that says something; one without end is cut."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}..."
 
 
 def _count(value: Any) -> int | None:
+    """Return a whole number, which may be written as a float (contract section 4.1)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -45,7 +46,23 @@ _FORM_SLOTS: tuple[tuple[Kind, type[Video | Image | Audio]], ...] = (
 
 @attrs.define(slots=True)
 class Call(Generic[T]):
-    """Hold one call: what to send, how to read the answer, and whether it bears repeating."""
+    """Hold one call: what to send, how to read the answer, and whether it bears repeating.
+
+    Attributes:
+        method: HTTP method.
+        path: Path and query.
+        read: Reads a success.
+        is_repeatable: Whether a second arrival does no harm.
+        headers: Header fields of its own.
+        body: The body, if it is no form.
+        form: The parts of a form.
+        idempotency_key: The key of a create.
+        look: Describes the look at a job that an answer of unknown outcome names as this
+            call's own; `None`: no such answer is expected.
+        is_done_without: Whether "there is no such thing" is a success after a try of
+            unknown outcome, which has then worked.
+
+    """
 
     method: str
     path: str
@@ -55,6 +72,8 @@ class Call(Generic[T]):
     body: bytes | None = None
     form: tuple[TextPart | FilePart, ...] = ()
     idempotency_key: str | None = None
+    look: Callable[[Generation], Call[T]] | None = None
+    is_done_without: bool = False
 
 
 @attrs.define(slots=True)
@@ -89,6 +108,16 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         generation.idempotency_key = idempotency_key
         return generation
 
+    def look(named: Generation) -> Call[Generation]:
+        found = get_generation(named.id)
+
+        def read_named(response: Response) -> Generation:
+            generation = found.read(response)
+            generation.idempotency_key = idempotency_key
+            return generation
+
+        return attrs.evolve(found, read=read_named)
+
     form = _form(request)
     key = {"idempotency-key": idempotency_key}
     return Call(
@@ -100,6 +129,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         body=None if form else json_format.dumps(encode_request(request)),
         form=form,
         idempotency_key=idempotency_key,
+        look=look,
     )
 
 
@@ -150,7 +180,7 @@ def _stamp(source: Path | bytes) -> tuple[int, ...] | None:
 def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:
     """Describe `GET /v2/generate/{id}`, with `progress_percent` if asked for."""
     path = _generation_path(generation_id, hold=None, progress=progress)
-    return Call("GET", path, _read_generation, True)  # noqa: FBT003 - `is_repeatable`
+    return Call("GET", path, partial(_read_generation, generation_id), is_repeatable=True)
 
 
 def look_at_generation(
@@ -169,7 +199,7 @@ def look_at_generation(
 
     """
     path = _generation_path(generation_id, hold=hold, progress=progress)
-    return Call("GET", path, _read_sight, is_repeatable=True)
+    return Call("GET", path, partial(_read_sight, generation_id), is_repeatable=True)
 
 
 def _generation_path(generation_id: str, *, hold: float | None, progress: bool) -> str:
@@ -179,13 +209,15 @@ def _generation_path(generation_id: str, *, hold: float | None, progress: bool) 
     return f"{path}?include=progress" if progress else path
 
 
-def _read_generation(response: Response) -> Generation:
-    return answers.read_as(Generation, response)
+def _read_generation(generation_id: str, response: Response) -> Generation:
+    shown = answers.read_as(Generation, response)
+    answers.refuse_another(generation_id, shown.id, response)
+    return shown
 
 
-def _read_sight(response: Response) -> Sight:
+def _read_sight(generation_id: str, response: Response) -> Sight:
     return Sight(
-        _read_generation(response),
+        _read_generation(generation_id, response),
         is_held="x-sync-wait-mode" in response.headers,
         retry_after=answers.retry_after(response),
     )
@@ -203,9 +235,9 @@ def list_generations(
     """Describe `GET /v2/generations`; lists are sent in the documented comma form."""
 
     def read(response: Response) -> GenerationPage:
-        items = _read_list(Generation, response)
-        is_full = limit is not None and len(items) >= limit
-        return GenerationPage(items, items[-1].id if is_full else None)
+        items, came = answers.read_list(Generation, response, answers.recognized_in)
+        is_full = limit is not None and came >= limit
+        return GenerationPage(items, items[-1].id if items and is_full else None)
 
     query = _query(
         status=status,
@@ -239,11 +271,10 @@ def count_generations(
 def delete_generation(generation_id: str) -> Call[None]:
     """Describe `DELETE /v2/generations/{id}`.
 
-    It is not repeated by itself: after a lost answer the second would say 404 of a
-    deletion that worked.
+    After a lost answer the second says 404 of a deletion that worked (contract section 2.1).
     """
     path = f"/v2/generations/{_escaped(generation_id)}"
-    return Call("DELETE", path, _read_nothing, is_repeatable=False)
+    return Call("DELETE", path, _read_nothing, is_repeatable=True, is_done_without=True)
 
 
 def download_url(generation_id: str) -> Call[str]:
@@ -296,21 +327,14 @@ def list_models() -> Call[list[ModelInfo]]:
     """Describe `GET /v2/models`."""
 
     def read(response: Response) -> list[ModelInfo]:
-        return _read_list(ModelInfo, response)
+        models, _ = answers.read_list(ModelInfo, response, lambda _: None)
+        return models
 
     return Call("GET", "/v2/models", read, is_repeatable=True)
 
 
 def _read_nothing(_: Response) -> None:
     """Take any success for an answer."""
-
-
-def _read_list(kind: type[T], response: Response) -> list[T]:
-    data = answers.read_json(response)
-    if not isinstance(data, list):
-        raise answers.misshapen(response, "expected a list @ $")
-    # A type checker cannot follow `list` of a variable type.
-    return answers.structure(list[kind], data, response)  # type: ignore[valid-type]
 
 
 def _escaped(generation_id: str) -> str:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from lipsync_async._values.policies import PollPolicy
 
+# The service asks for 2 seconds between two looks (contract section 2.6). More than this is a
+# mistake, such as milliseconds or a wrong date, and is not believed.
+_LONGEST_TOLD = 60.0
 # The last look is made this many seconds before the time is over, so that it can be answered.
 LAST_LOOK = 1.0
 # The service refuses to hold a request open for less (contract section 2.6).
@@ -56,6 +59,7 @@ class Seen:
         elapsed: Seconds since the wait began.
         took: Seconds that the look took.
         is_held: Whether the service said that it honours the long poll.
+        is_plain: Whether it refuses the long poll, and was asked without.
         retry_after: Seconds that the service asked to wait.
 
     """
@@ -64,6 +68,7 @@ class Seen:
     elapsed: float
     took: float
     is_held: bool = False
+    is_plain: bool = False
     retry_after: float | None = None
 
 
@@ -85,11 +90,12 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
     look = Look(0.0, _clipped_hold(hold, timeout))
     seen = yield look
     while not seen.status.is_terminal:
-        if look.hold is not None and not seen.is_held and seen.took < look.hold * _HELD_SHARE:
+        is_early = look.hold is not None and seen.took < look.hold * _HELD_SHARE
+        if seen.is_plain or (is_early and not seen.is_held):
             hold = None
         is_quick = seen.took < policy.first_interval
         pause = _jittered(next(growing)) if hold is None or look.hold is None or is_quick else 0.0
-        told = seen.retry_after or 0.0
+        told = _believed(seen.retry_after)
         pause = max(pause, told)
         remaining = None if timeout is None else timeout - seen.elapsed - pause
         if remaining is not None and remaining <= LAST_LOOK:
@@ -99,6 +105,10 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
             return
         look = Look(pause, _clipped_hold(hold, remaining))
         seen = yield look
+
+
+def _believed(told: float | None) -> float:
+    return told if told is not None and told <= _LONGEST_TOLD else 0.0
 
 
 def _jittered(interval: float) -> float:

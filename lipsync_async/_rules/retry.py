@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 
     from lipsync_async._values.policies import RetryPolicy
 
-# Request timeout, and the server errors that a proxy or a crash produces (contract section
-# 4.2; 520 to 529 are those of the CDN in front). 501 and 505 mean that it will never work.
-_UNKNOWN_OUTCOMES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
+# Statuses of 500 and more that say for certain that nothing was done, and never will be.
+# Every other, known or not, may come from a proxy that has lost the service's answer
+# (contract section 4.2), as does a request timeout.
+_NEVER_DONE = frozenset({501, 505})
+_REQUEST_TIMEOUT = 408
+_FIRST_SERVER_ERROR = 500
 
 # When the service names no time to wait for a slot. Jobs take minutes: asking 12 times a
 # minute refills a slot soon and stays far below the 60 creates a minute (section 5.1).
@@ -87,11 +90,22 @@ def classify(error: LipsyncError) -> FailureKind:
     if isinstance(error, DecodeError):
         # No JSON at all: it was cut off or replaced on its way. A wrong shape stays wrong.
         return FailureKind.FINAL if error.paths else FailureKind.OUTCOME_UNKNOWN
-    if isinstance(error, ResponseError) and (
-        error.status in _UNKNOWN_OUTCOMES or is_unsettled_code(error.code)
-    ):
+    if isinstance(error, ResponseError) and is_unknown_outcome(error.status, error.code):
         return FailureKind.OUTCOME_UNKNOWN
     return FailureKind.FINAL
+
+
+def is_unknown_outcome(status: int, code: str | None) -> bool:
+    """Tell whether an answer leaves open if the call has had its effect.
+
+    Args:
+        status: HTTP status code.
+        code: The service's error code.
+
+    Source: contract sections 4.2 and 4.4.
+    """
+    is_server_error = status >= _FIRST_SERVER_ERROR and status not in _NEVER_DONE
+    return is_server_error or status == _REQUEST_TIMEOUT or is_unsettled_code(code)
 
 
 def failure_of(error: LipsyncError, *, elapsed: float) -> Failure:

@@ -81,9 +81,7 @@ def is_refusal(error: LipsyncError) -> bool:
 def _read_job(job: str, response: Response) -> Sightings:
     data = answers.read_json(response)
     shown = answers.structure(Generation, data, response)
-    # Another job's end must not be taken for this one's; ids may be written in capitals.
-    if shown.id.casefold() != job.casefold():
-        raise answers.misshapen(response, f"expected the id {job!r} @ $.id")
+    answers.refuse_another(job, shown.id, response)
     return Sightings({job: data}, response)
 
 

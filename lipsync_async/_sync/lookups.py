@@ -22,13 +22,13 @@ class Lookups(Mirror):
 
     _source: AsyncLookups
 
-    def get(self, generation_id: str, *, progress: bool = False) -> Generation:
+    def get(self, generation: Generation | str, *, progress: bool = False) -> Generation:
         """Return one generation as it is now.
 
         Wire: `GET /v2/generate/{id}`
 
         Args:
-            generation_id: The job's id.
+            generation: The job, or its id.
             progress: Also ask for `progress_percent`.
 
         Raises:
@@ -40,7 +40,7 @@ class Lookups(Mirror):
 
         Source: contract section 2.6.
         """
-        return self._portal.call(partial(self._source.get, generation_id, progress=progress))
+        return self._portal.call(partial(self._source.get, generation, progress=progress))
 
     def list(
         self,
@@ -96,6 +96,8 @@ class Lookups(Mirror):
 
         Wire: `GET /v2/generations`, repeatedly
 
+        Pages that repeat themselves end it, with a warning in the log.
+
         Args:
             status: Only these statuses.
             source: Only those created with these `x-sync-source` labels.
@@ -143,22 +145,24 @@ class Lookups(Mirror):
         """
         return self._portal.call(partial(self._source.count, status=status, source=source))
 
-    def delete(self, generation_id: str) -> None:
+    def delete(self, generation: Generation | str) -> None:
         """Delete a generation that has ended. There is no cancel for one that runs.
 
         Wire: `DELETE /v2/generations/{id}`
 
+        A try whose outcome is unknown is made again; if the generation is gone then, the
+        call has succeeded.
+
         Args:
-            generation_id: The job's id.
+            generation: The job, or its id.
 
         Raises:
             InvalidRequestError: The id cannot be one; nothing was sent.
             ConflictError: The job is still running.
-            NotFoundError: There is no such generation, perhaps since an earlier call
-                whose answer was lost.
+            NotFoundError: There was no such generation when the call began.
             ResponseError: The service refused.
-            TransportError: No answer came; it is not repeated by itself.
+            TransportError: No answer came, retries included.
 
         Source: contract section 2.1.
         """
-        self._portal.call(partial(self._source.delete, generation_id))
+        self._portal.call(partial(self._source.delete, generation))

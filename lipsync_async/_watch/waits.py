@@ -21,11 +21,13 @@ from lipsync_async._watch.poller import patient
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._words import Status
 from lipsync_async.errors import (
+    BadRequestError,
     GenerationError,
     GenerationFailedError,
     GenerationRejectedError,
     LipsyncError,
     NotFoundError,
+    UnprocessableError,
     WaitTimeoutError,
 )
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._watch.poller import Poller, Watcher
 
+# How a service that does not know a look's parameters, or their values, refuses them.
+_REFUSALS = (BadRequestError, UnprocessableError)
 # What is said of a job that no look has shown yet.
 _UNSEEN = Status("UNKNOWN")
 
@@ -124,6 +128,8 @@ class _Wait:
         self._steps: Generator[polling.Look, polling.Seen, None] | None = None
         self._alone_since = self._started
         self._seen: polling.Seen | None = None
+        # Whether the service has refused the parameters of the long poll, or of the progress.
+        self._is_plain = False
         # While with others.
         self._poller = poller
         self._watcher: Watcher | None = None
@@ -195,6 +201,7 @@ class _Wait:
             elapsed=now - self._alone_since,
             took=now - before,
             is_held=sight.is_held,
+            is_plain=self._is_plain,
             retry_after=sight.retry_after,
         )
         return has_changed
@@ -212,18 +219,19 @@ class _Wait:
             return None
 
     async def _sight(self, hold: float | None) -> endpoints.Sight:
-        """Ask the service; every failure still names the job."""
-        call = endpoints.look_at_generation(
-            self.last.id,
-            hold=hold,
-            progress=self._settings.poll.progress,
-        )
+        """Ask the service, in the plainest way if need be; every failure names the job."""
+        hold = None if self._is_plain else hold
+        progress = self._settings.poll.progress and not self._is_plain
+        call = endpoints.look_at_generation(self.last.id, hold=hold, progress=progress)
         settings = _with_time_for(hold, patient(self._settings))
         try:
             return await self._exchange.perform(call, settings, deadline=_limit(self._deadline))
         except LipsyncError as error:
             if self._is_forgiven(error):
                 return endpoints.Sight(self.last, is_held=True)
+            if isinstance(error, _REFUSALS) and (progress or hold is not None):
+                self._is_plain = True
+                return await self._sight(None)
             self._fail(error)
 
     def _remember(self, generation: Generation) -> bool:

@@ -1,3 +1,7 @@
+"""What an answer means, in all the forms in which answers come."""
+
+import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -15,6 +19,7 @@ from lipsync_async._rules.answers import (
     redirect_target,
     request_id,
     retry_after,
+    tolerantly,
 )
 from lipsync_async._values.models import Generation
 from lipsync_async.errors import (
@@ -365,6 +370,98 @@ def test_no_header_is_too_odd(seconds: str, milliseconds: str, date: str) -> Non
     answer = reply(b"", 429, retry_after=seconds, retry_after_ms=milliseconds, date=date)
     found = retry_after(answer)
     assert found is None or 0 <= found < float("inf")
+
+
+# What a member of a job's JSON may look like, and what is read of it: `LOST` for nothing.
+LOST = object()
+DEEP = b"[" * 100_000 + b"]" * 100_000
+SPOILT: dict[str, tuple[bytes, Any]] = {
+    "first half of a pair": (rb'"cut \ud83d"', "cut \ufffd"),
+    "second half of a pair": (rb'"\uDE00 cut"', "\ufffd cut"),
+    "two first halves": (rb'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600"),
+    "halves in the wrong order": (rb'"\ude00\ud83d"', "\ufffd\ufffd"),
+    "a whole pair": (rb'"\ud83d\ude00"', "\U0001f600"),
+    "no escape at all": (rb'"\\ud83d"', r"\ud83d"),
+    "an escape after a backslash": (rb'"\\\ud83d"', "\\\ufffd"),
+    "half a pair as bytes": (b'"\xed\xa0\xbd"', "\ufffd\ufffd\ufffd"),
+    "no UTF-8": (b'"\xff"', "\ufffd"),
+    "UTF-8 that is cut": (b'"\xf0\x9f\x98"', "\ufffd"),
+    "Latin-1": (b'"gr\xfc\xdfe"', "gr\ufffd\ufffde"),
+    "NaN": (b"NaN", None),
+    "Infinity": (b"-Infinity", None),
+    "a float without end": (b"1e999", None),
+    "5,000 digits": (b"9" * 5000, None),
+    "5,000 digits below zero": (b"-" + b"9" * 5000, None),
+    "5,000 digits after the point": (b"0." + b"1" * 5000, 0.1111111111111111),
+    "a line end in a text": (b'"a\nb"', "a\nb"),
+    "a NUL in a text": (b'"a\x00b"', "a\x00b"),
+    "deep lists": (DEEP, LOST),
+    "deep objects": (b'{"a":' * 100_000 + b"0" + b"}" * 100_000, LOST),
+    "a wrong escape": (rb'"\x41"', LOST),
+    "a cut escape": (rb'"\u12"', LOST),
+    "single quotes": (b"'text'", LOST),
+    "undefined": (b"undefined", LOST),
+    "nothing": (b"", LOST),
+    "a plus sign": (b"+1", LOST),
+    "a leading zero": (b"01", LOST),
+    "a trailing comma": (b"[1,]", LOST),
+    "brackets in a wrong text": (rb'"]}[{\x"', LOST),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_member_costs_no_job(name: str) -> None:
+    """Whatever spoils a member of an item: id and status of all items are read, and the rest."""
+    member, expected = SPOILT[name]
+    item = b'{"id": "g2", "error": ' + member + b', "status": "FAILED"}'
+    body = b'[{"id": "g1", "status": "PENDING"}, ' + item + b', {"id": "g3"}]'
+    first, second, third = tolerantly(body)
+    assert (first, third) == ({"id": "g1", "status": "PENDING"}, {"id": "g3"})
+    assert (second["id"], second["status"]) == ("g2", "FAILED")
+    assert second.get("error", LOST) == expected
+    assert tolerantly(item) == second
+    json.dumps(second, ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b'[{"id": "g1"}, {"id": "g2", "status": "x"}]'[:length] for length in range(43)),
+        *(b'{"id": "g1", "status": "x"}'[:length] for length in range(27)),
+        b'[{"id": 01}] []',
+        b'[{"id": 01}] x',
+        b'x [{"id": 01}]',
+        b'"a" [{"id": 01}]',
+        b"]",
+        b"}{",
+        b"][",
+        b"{01}",
+        b"[01, 02]",
+        b"[,]",
+        b"{,}",
+        DEEP,
+        b"<html>{}</html>",
+    ],
+)
+def test_what_is_no_whole_json_is_none(body: bytes) -> None:
+    """An answer that was cut off, or is something else, is not taken for a whole one."""
+    with pytest.raises(ValueError, match="it is no JSON"):
+        tolerantly(body)
+
+
+@given(JSON, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), st.booleans())
+def test_sound_json_is_read_as_it_is(value: Any, encoding: str, ascii_only: bool) -> None:  # noqa: FBT001
+    """Tolerance changes nothing of what the standard library reads, whatever its encoding."""
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert tolerantly(text.encode(encoding, "surrogatepass")) == json.loads(text)
+
+
+@given(st.binary())
+@example(b"\\")
+def test_no_body_is_too_odd(body: bytes) -> None:
+    """Any bytes are JSON or a `ValueError`."""
+    with suppress(ValueError):
+        tolerantly(body)
 
 
 def test_what_can_be_read_is_read() -> None:

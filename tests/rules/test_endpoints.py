@@ -77,7 +77,7 @@ def sent(call: Call[Any]) -> tuple[str, str, bool]:
             endpoints.count_generations(status=["FAILED"], source=["api"]),
             ("GET", "/v2/generations/count?status=FAILED&source=api", True),
         ),
-        (endpoints.delete_generation("g1"), ("DELETE", "/v2/generations/g1", False)),
+        (endpoints.delete_generation("g1"), ("DELETE", "/v2/generations/g1", True)),
         (endpoints.download_url("g1"), ("GET", "/v2/generations/g1/download", True)),
         (endpoints.estimate_request(PLAIN), ("POST", "/v2/analyze/cost", True)),
         (
@@ -320,13 +320,40 @@ def test_a_list_is_a_list(call: Call[Any], body: Any) -> None:
     assert not caught.value.is_retryable
 
 
+GOOD = {"id": "g", "status": "PENDING", "name": "n"}
+
+
+@pytest.mark.parametrize(("call", "left"), [(LISTS[0], ["g", "g", "x"]), (LISTS[1], ["g", "g"])])
+def test_a_bad_item_costs_only_itself(
+    call: Call[Any], left: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a list of a hundred, the log leads to the one that is wrong, and the others are read."""
+    items = call.read(reply([GOOD, GOOD, {"id": "x", "status": 5, "name": 5}]))
+    assert [item.id for item in items] == left
+    assert "not int 5 @ $[2]." in caplog.text
+
+
 @pytest.mark.parametrize("call", LISTS)
-def test_a_bad_item_is_named_by_its_place(call: Call[Any]) -> None:
-    """In a list of a hundred, the path leads to the one that is wrong."""
-    good = {"id": "g", "status": "PENDING", "name": "n"}
+def test_a_list_of_nothing_useful_is_an_error(call: Call[Any]) -> None:
+    """Items that cannot be told apart from anything are no list of the documented shape."""
     with pytest.raises(DecodeError) as caught:
-        call.read(reply([good, good, {**good, "id": 5}]))
-    assert caught.value.paths == ("expected text, not int 5 @ $[2].id",)
+        call.read(reply([{**GOOD, "id": 5}, "@ $"]))
+    assert caught.value.paths[0] == "expected text, not int 5 @ $[0].id"
+    assert caught.value.paths[-1].endswith("@ $[1]")
+
+
+def test_not_every_problem_is_listed() -> None:
+    """A hundred spoilt items do not fill the terminal."""
+    with pytest.raises(DecodeError) as caught:
+        endpoints.list_models().read(reply([{"id": 5, "name": "n"}] * 100))
+    assert (len(caught.value.paths), caught.value.paths[-1]) == (21, "and 80 more")
+
+
+def test_a_spoilt_page_leads_on() -> None:
+    """What could not be read counts for the page's length."""
+    page = endpoints.list_generations(limit=3).read(reply([GOOD, {"id": 5}, {"id": "x"}]))
+    assert ([item.id for item in page], page.next_cursor) == (["g", "x"], "x")
+    assert str(page[1].status) == "UNKNOWN"
 
 
 def test_models_are_read() -> None:

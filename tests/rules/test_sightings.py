@@ -51,11 +51,12 @@ def test_an_item_that_cannot_be_structured() -> None:
 
 
 def test_another_job_is_not_the_one_that_was_asked_for() -> None:
-    """An answer about another job is of a wrong shape, not the end of this one."""
+    """An answer about another job is not the end of this one, and may be right at the next try."""
     body = b'{"id": "job-2", "status": "COMPLETED"}'
     response = Response("GET", "http://localhost", 200, {}, body)
-    with pytest.raises(DecodeError, match="expected the id 'job-1'"):
+    with pytest.raises(DecodeError, match="about generation 'job-2', not 'job-1'") as caught:
         sightings.look_at(["job-1"]).read(response)
+    assert caught.value.is_retryable
 
 
 def test_a_single_job_keeps_the_name_it_was_asked_by() -> None:
