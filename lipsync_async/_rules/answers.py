@@ -1,9 +1,8 @@
 """What an HTTP answer means: a value, or exactly one error.
 
-Bodies are read with tolerance, for a job that was paid for is worth more than the part of
-its answer that is spoilt. Half of a surrogate pair and bytes that are no UTF-8 become
-U+FFFD; NaN, infinity and numbers of thousands of digits become `None`; and where a body
-cannot be read as a whole, each of its outermost members is read by itself.
+A job that was paid for is worth more than the part of its answer that is spoilt. So half of
+a surrogate pair, which no file or terminal takes, becomes U+FFFD, and where a body cannot
+be read as a whole, each of its outermost members is read by itself.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from lipsync_async._rules import json_format
 from lipsync_async._rules.caller import log
 from lipsync_async._rules.codec import decode
 from lipsync_async._rules.retry import is_unknown_outcome
@@ -47,8 +47,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
 # None of these is documented; the first that is there is quoted (contract section 4.5).
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-cf-id", "cf-ray")
 
-# No figure has so many, and Python refuses to read some thousands (`ValueError`).
-_MOST_DIGITS = 400
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 # From the left, so that a backslash which is escaped itself begins no escape.
 _ESCAPES = re.compile(
@@ -57,23 +55,6 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 _MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
-
-
-def _whole_number(text: str) -> int | None:
-    return int(text) if len(text) <= _MOST_DIGITS else None
-
-
-def _number(text: str) -> float | None:
-    value = float(text)
-    return value if math.isfinite(value) else None
-
-
-_DECODER = json.JSONDecoder(
-    parse_int=_whole_number,
-    parse_float=_number,
-    parse_constant=lambda _: None,
-    strict=False,  # line ends inside of texts do no harm
-)
 
 
 def tolerantly(body: bytes) -> Any:
@@ -92,8 +73,8 @@ def tolerantly(body: bytes) -> Any:
 def _read(text: str, *, depth: int) -> Any:
     """Read a text; where that fails, and `depth` is left, member by member."""
     try:
-        return _DECODER.decode(text)
-    except (ValueError, RecursionError):
+        return json_format.loads_text(text)
+    except ValueError:
         pieces = _members(text) if depth else []
     is_list = text.lstrip().startswith("[")
     read: list[Any] = []

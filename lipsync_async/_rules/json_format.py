@@ -23,9 +23,22 @@ def loads(data: bytes) -> Any:
 
     """
     try:
-        return _decoded(data)
+        return loads_text(data)
     except UnicodeDecodeError:
-        return _decoded(data.decode(errors="replace"))
+        return loads_text(data.decode(errors="replace"))
+
+
+def loads_text(data: str | bytes) -> Any:
+    """Decode JSON whose encoding is known, or certain to be right.
+
+    Raises:
+        ValueError: The text is no JSON.
+
+    """
+    try:
+        return json.loads(data, parse_constant=_null, parse_float=_finite, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def dumps(value: Any) -> bytes:
@@ -37,13 +50,6 @@ def dumps(value: Any) -> bytes:
     """
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace")
-
-
-def _decoded(data: bytes | str) -> Any:
-    try:
-        return json.loads(data, parse_constant=_null, parse_float=_finite, parse_int=_whole)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def _null(_: str) -> None:

@@ -1,5 +1,6 @@
 """One call end to end: what is sent where, which answers are which errors, and when to stop."""
 
+import json
 import pickle
 from functools import partial
 from typing import Any
@@ -163,7 +164,8 @@ async def test_ids_cannot_leave_their_place(job_id: str) -> None:
         char if char.isascii() and char.isalnum() else "".join(f"%{b:02X}" for b in char.encode())
         for char in job_id
     )
-    async with hosting(Answer(JOB)) as host, AsyncClient("key", base_url=host.url) as client:
+    job = Answer(json.dumps({"id": job_id, "status": "PENDING"}).encode())
+    async with hosting(job) as host, AsyncClient("key", base_url=host.url) as client:
         await client.generations.get(job_id)
         await client.generations.delete(job_id)
     targets = [each.target for each in host.arrivals]

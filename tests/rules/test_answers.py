@@ -393,8 +393,8 @@ SPOILT: dict[str, tuple[bytes, Any]] = {
     "5,000 digits": (b"9" * 5000, None),
     "5,000 digits below zero": (b"-" + b"9" * 5000, None),
     "5,000 digits after the point": (b"0." + b"1" * 5000, 0.1111111111111111),
-    "a line end in a text": (b'"a\nb"', "a\nb"),
-    "a NUL in a text": (b'"a\x00b"', "a\x00b"),
+    "a line end in a text": (b'"a\nb"', LOST),
+    "a NUL in a text": (b'"a\x00b"', LOST),
     "deep lists": (DEEP, LOST),
     "deep objects": (b'{"a":' * 100_000 + b"0" + b"}" * 100_000, LOST),
     "a wrong escape": (rb'"\x41"', LOST),
@@ -449,7 +449,10 @@ def test_what_is_no_whole_json_is_none(body: bytes) -> None:
         tolerantly(body)
 
 
-@given(JSON, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), st.booleans())
+SOUND = JSON.filter(lambda value: "Infinity" not in json.dumps(value))
+
+
+@given(SOUND, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), st.booleans())
 def test_sound_json_is_read_as_it_is(value: Any, encoding: str, ascii_only: bool) -> None:  # noqa: FBT001
     """Tolerance changes nothing of what the standard library reads, whatever its encoding."""
     text = json.dumps(value, ensure_ascii=ascii_only)
