@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         ServerError as ServerError,
         SpendingLimitError as SpendingLimitError,
         TransportError as TransportError,
+        UnexpectedError as UnexpectedError,
         UnprocessableError as UnprocessableError,
         WaitTimeoutError as WaitTimeoutError,
     )
@@ -168,6 +169,7 @@ _HOMES = {
     "ServerError": "errors",
     "SpendingLimitError": "errors",
     "TransportError": "errors",
+    "UnexpectedError": "errors",
     "UnprocessableError": "errors",
     "WaitTimeoutError": "errors",
 }
@@ -232,6 +234,7 @@ __all__ = [
     "SyncMode",
     "Text",
     "TransportError",
+    "UnexpectedError",
     "UnknownInput",
     "UnprocessableError",
     "Video",

@@ -181,13 +181,11 @@ class Turn:
 
     Attributes:
         waited: Seconds that this took so far.
-        is_sent: Whether anything has been sent.
 
     """
 
     def __init__(self, line: Lock | None, transport: Transport) -> None:
         self.waited: float = 0.0
-        self.is_sent: bool = False
         self._line = line
         self._transport = transport
         self._is_mine = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lipsync_async._part_file import PartFile
 from lipsync_async._rules import answers, endpoints
+from lipsync_async._rules.caller import is_from_callback
 from lipsync_async._rules.media_types import name_of_id, result_filename
 from lipsync_async._values.messages import Request, Response
 from lipsync_async.errors import (
@@ -25,6 +26,7 @@ from lipsync_async.errors import (
     LipsyncError,
     ResponseError,
     TransportError,
+    in_words,
 )
 
 if TYPE_CHECKING:
@@ -81,9 +83,17 @@ async def save(
     except LipsyncError as error:  # before OSError: a timeout is both
         error.generation = generation
         raise
-    except OSError as error:
-        raise _failed(generation, f"it cannot be written ({error})") from error
+    except Exception as error:
+        if is_from_callback(error):
+            raise
+        raise _failed(generation, _reason(error)) from error
     raise _failed(generation, "every address is refused") from refusal
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"it cannot be written ({error})"
+    return f"fetching it raised {in_words(error)}"
 
 
 def _failed(generation: Generation, reason: str) -> DownloadError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from inspect import isawaitable
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -17,7 +16,7 @@ from anyio import Lock
 
 from lipsync_async._account import Gate, Turn
 from lipsync_async._rules import answers, retry
-from lipsync_async._rules.caller import log
+from lipsync_async._rules.caller import call_back, is_from_callback, log
 from lipsync_async._rules.config import origin
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
@@ -28,6 +27,7 @@ from lipsync_async.errors import (
     NotFoundError,
     RequestTimeoutError,
     ResponseError,
+    UnexpectedError,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
-# No error of ours leaves a cancelled call, and the order may have been accepted all the same.
-_LEFT = (
-    "A create was left while under way and may have worked. To find out without paying twice, "
-    "repeat it with idempotency_key={key!r}."
-)
 # What the account's limits are to blame for; see `Turn`.
 _LIMITED = frozenset({retry.FailureKind.NO_SLOT, retry.FailureKind.PACED})
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
@@ -143,10 +138,13 @@ class Exchange:
                 return call.read(error.response)
             error.idempotency_key = call.idempotency_key
             raise
-        except BaseException as error:
-            if call.idempotency_key is not None and turn.is_sent:
-                tell_apart(error, _LEFT.format(key=call.idempotency_key))
-            raise
+        except Exception as error:
+            if is_from_callback(error):
+                raise
+            unexpected = UnexpectedError(f"{call.method} {call.path}", error)
+            unexpected.idempotency_key = call.idempotency_key
+            unexpected.may_have_worked = call.is_sent
+            raise unexpected from error
         finally:
             self.in_flight -= 1
 
@@ -239,7 +237,7 @@ class Exchange:
         if gate.is_limited:
             place, waited = await gate.enter(deadline)
             turn.waited += waited
-        turn.is_sent = True
+        call.is_sent = True
         if place is None:  # there is no limit; or no time left, as the attempt will say
             return await self._attempt(call, settings, deadline)
         with gate.learning(place):
@@ -253,9 +251,7 @@ class Exchange:
             timeout = self._seconds_for(request, settings, deadline)
             response = await self.transport.send(request, timeout=timeout)
             if settings.on_response is not None:
-                told = settings.on_response(response)
-                if isawaitable(told):
-                    await told
+                await call_back(settings.on_response, response)
             if answers.is_success(response):
                 return call.read(response)
             target = _followed(response)
@@ -298,12 +294,6 @@ class Exchange:
         if origin(url) != self._origin:
             headers = self._open_headers
         return attrs.evolve(request, url=url, headers=headers)
-
-
-def tell_apart(error: BaseException, message: str) -> None:
-    """Say what an exception that is not ours would let be forgotten, on it and in the log."""
-    error.add_note(message)
-    log(logging.WARNING, message)
 
 
 def _next_pause(

@@ -17,6 +17,7 @@
     ├── DownloadError                 the media did not arrive whole
     ├── JournalError                  a fleet's journal cannot be used
     ├── SpendingLimitError            a fleet's own limit does not allow the order
+    ├── UnexpectedError               something else was raised; `.__cause__` is what
     └── GenerationError               the job itself
         ├── GenerationFailedError, GenerationRejectedError
         └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
@@ -26,6 +27,7 @@ Messages end with the next step. Every error pickles, and none holds the API key
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._codes import is_retryable_code
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _REQUEST_TIMEOUT = 408
 _LONGEST_URL = 200
+_LONGEST_MESSAGE = 200
 
 
 def _short(url: str) -> str:
@@ -64,12 +67,18 @@ class LipsyncError(Exception):
             outcome is unknown, or its answer was a success that cannot be read.
         generation: The job that the failed call was about, as last seen, where there is
             one. `None` otherwise.
+        generation_ids: Where the error has ended a run of many requests: ids of the
+            generations that were ordered and whose outcomes were not handed over.
+        idempotency_keys: The same for orders that may have been accepted and whose ids are
+            not known: their Idempotency-Keys, by the index of the request.
 
     """
 
     idempotency_key: str | None = None
     may_have_worked: bool = False
     generation: Generation | None = None
+    generation_ids: tuple[str, ...] = ()
+    idempotency_keys: Mapping[int, str] = MappingProxyType({})
 
     @property
     def is_retryable(self) -> bool:
@@ -366,6 +375,32 @@ class JournalError(LipsyncError):
 
 class SpendingLimitError(LipsyncError):
     """Raised when `max_jobs` or `max_cost` does not allow an order; it was not sent."""
+
+
+class UnexpectedError(LipsyncError):
+    """Raised when something was raised that is no error of this package; `__cause__` is what."""
+
+    def __init__(self, doing: str, cause: BaseException) -> None:
+        """Say what was being done, and what was raised."""
+        super().__init__(
+            f"{doing} raised {in_words(cause)}. This should not happen: please report it, with "
+            "the traceback of .__cause__.",
+        )
+
+
+def in_words(error: BaseException) -> str:
+    """Return an exception's class and message in one line of printable characters.
+
+    A message that raises is left out, for the exception may be of any class.
+    """
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - it is foreign
+        message = ""
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]}..."
+    message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 class GenerationError(LipsyncError):

@@ -33,6 +33,7 @@ from lipsync_async.errors import (
     ServerError,
     SpendingLimitError,
     TransportError,
+    UnexpectedError,
     WaitTimeoutError,
 )
 from tests.rules.replies import reply
@@ -166,6 +167,7 @@ SAMPLES: list[LipsyncError] = [
     GenerationFailedError(FAILED),
     GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
     WaitTimeoutError(JOB, timeout=7200.0),
+    UnexpectedError("POST /v2/generate", ValueError("5,000 digits")),
 ]
 
 

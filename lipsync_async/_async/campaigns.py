@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
@@ -134,10 +134,10 @@ class AsyncCampaigns(AsyncResource):
             poller=self._pollers.here(),
             berths=self._berths.here(),
         )
-        async with running as (fleet, outlet):
+        async with running as (fleet, outlet, held):
             meter = Meter(self._exchange.transport.now)
             try:
-                yield Taker(fleet, outlet, meter, on_progress)
+                yield Taker(fleet, outlet, meter, on_progress, held)
             finally:
                 outlet.close()  # who asks later is not to wait for ever
 
@@ -195,5 +195,5 @@ class AsyncCampaigns(AsyncResource):
             match_query=match_query,
         ) as outcomes:
             # As they come, for a job that takes hours must not hold back those after it.
-            found = [outcome async for outcome in outcomes]
+            found = await cast("Taker", outcomes).take_all()
         return sorted(found, key=attrgetter("index"))

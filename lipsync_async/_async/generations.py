@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
-from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 from lipsync_async import _download
 from lipsync_async._async.campaigns import AsyncCampaigns
 from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
-from lipsync_async._exchange import tell_apart
 from lipsync_async._rules import validation
+from lipsync_async._rules.caller import call_back, is_from_callback, tell_left
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
 from lipsync_async._watch import waits
@@ -19,7 +18,7 @@ from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from lipsync_async._values.inputs import DubParams, Input, Options, Segment
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
 
 # Two hours: the slowest model takes 55 minutes for 2 minutes of video (contract section 3.1).
 _WAIT_SECONDS = 7200.0
-_LEFT = "Generation {id} goes on; call wait_until_complete({id!r}) to wait for it again."
+_GOES_ON = "Generation {id} goes on; call wait_until_complete({id!r}) to wait for it again."
+_HAS_ENDED = "Generation {id} has ended; call get({id!r}) for what became of it."
+_NOT_SAVED = "The result of generation {id} was not saved; call download({id!r}, ...) again."
 
 
 class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
@@ -97,10 +98,24 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         """
         refuse([*job_problems(generation), *validation.timeout_problems(timeout)])
         last = waits.as_last_seen(generation)
-        poller = self._pollers.here()
-        watched = waits.changes(self._exchange, poller, self._settings, last, timeout=timeout)
-        async with aclosing(watched) as changes:
-            yield changes
+        watched = waits.changes(
+            self._exchange, self._pollers.here(), self._settings, last, timeout=timeout
+        )
+
+        async def remembered() -> AsyncGenerator[Generation, None]:
+            nonlocal last
+            async with aclosing(watched) as changes:
+                async for last in changes:
+                    yield last
+
+        async with aclosing(remembered()) as changes:
+            try:
+                yield changes
+            except GeneratorExit:  # an iteration around this one was left in good order
+                raise
+            except BaseException as error:
+                _tell_of(last, error)
+                raise
 
     async def run(
         self,
@@ -149,7 +164,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         order = whole_order(
             request,
             GenerationRequest(
-                model=model or "",
+                model="" if model is None else model,
                 input=input,
                 options=options,
                 segments=segments,
@@ -169,7 +184,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
                 error.generation = created
             raise
         except BaseException as error:
-            tell_apart(error, _LEFT.format(id=created.id))
+            _tell_of(created, error)
             raise
 
     async def download(self, generation: Generation | str, to: str | os.PathLike[str]) -> Path:
@@ -195,13 +210,25 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         Source: contract section 5.5.
         """
         refuse([*job_problems(generation), *validation.target_problems(to)])
-        job = generation if isinstance(generation, Generation) else await self.get(generation)
-        return await _download.save(self._exchange, self._settings, job, to)
+        job = waits.as_last_seen(generation)
+        try:
+            if not isinstance(generation, Generation):
+                job = await self.get(generation)
+            return await _download.save(self._exchange, self._settings, job, to)
+        except BaseException as error:
+            _tell_of(job, error, _NOT_SAVED)
+            raise
+
+
+def _tell_of(job: Generation, error: BaseException, message: str | None = None) -> None:
+    """Say what becomes of a job, unless the exception that ends its call names it already."""
+    named = error.generation if isinstance(error, LipsyncError) else None
+    is_named = named is not None and named.id == job.id and not is_from_callback(error)
+    if not is_named and not any(job.id in note for note in getattr(error, "__notes__", ())):
+        message = message or (_HAS_ENDED if job.is_terminal else _GOES_ON)
+        tell_left(error, message.format(id=job.id))
 
 
 async def _tell(on_update: OnUpdate | None, generation: Generation) -> None:
-    if on_update is None:
-        return
-    told = on_update(generation)
-    if isawaitable(told):
-        await told
+    if on_update is not None:
+        await call_back(on_update, generation)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+import attrs
+
 from lipsync_async._async.resource import AsyncResource
 from lipsync_async._rules import endpoints, validation
+from lipsync_async._rules.caller import is_from_callback, tell_left
 from lipsync_async._values.inputs import GenerationRequest
-from lipsync_async.errors import InvalidRequestError
+from lipsync_async.errors import InvalidRequestError, LipsyncError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
     from lipsync_async._values.inputs import DubParams, Input, Options, Segment
     from lipsync_async._values.models import CostEstimate, Generation
 
+# No error of ours leaves a cancelled call, and the order may have been accepted all the same.
+_MAY_HAVE_WORKED = (
+    "A create was left while under way and may have worked. To find out without paying twice, "
+    "repeat it with idempotency_key={key!r}."
+)
 # Lines from `validation.check_request` up to the user's own, for the warnings.
 _TO_THE_CALLER = 3
 
@@ -74,7 +82,7 @@ class AsyncOrders(AsyncResource):
         order = whole_order(
             request,
             GenerationRequest(
-                model=model or "",
+                model="" if model is None else model,
                 input=input,
                 options=options,
                 segments=segments,
@@ -91,7 +99,13 @@ class AsyncOrders(AsyncResource):
         refuse(validation.idempotency_key_problems(key))
         validation.check_request(order, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(order, idempotency_key=key)
-        return await self._exchange.perform(call, self._settings)
+        try:
+            return await self._exchange.perform(call, self._settings)
+        except BaseException as error:
+            # An error of ours names the key by itself.
+            if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
+                tell_left(error, _MAY_HAVE_WORKED.format(key=key))
+            raise
 
     async def estimate(self, request: GenerationRequest) -> CostEstimate:
         """Return what an order would cost; the service looks at its media for that.
@@ -155,7 +169,9 @@ def whole_order(request: GenerationRequest | None, fields: GenerationRequest) ->
     """Take the order whole or by fields, but not both: one of them would be ignored."""
     if request is None:
         return fields
-    if fields != GenerationRequest(model="", input=()):
+    # Looked at one by one: what a caller gives may raise when it is compared.
+    given = (getattr(fields, name) for name in attrs.fields_dict(GenerationRequest))
+    if any(not (value is None or (type(value) in {str, tuple} and not value)) for value in given):
         raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
     return request
 

@@ -10,8 +10,14 @@ import attrs
 
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._rules import endpoints
+from lipsync_async._rules.caller import is_from_callback
 from lipsync_async._watch.poller import patient
-from lipsync_async.errors import ConcurrencyLimitError, LipsyncError
+from lipsync_async.errors import (
+    ConcurrencyLimitError,
+    InvalidRequestError,
+    LipsyncError,
+    in_words,
+)
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -101,10 +107,10 @@ class Desk:
                 await self._rest()
 
     def close(self) -> None:
-        """Begin nothing more, and drop what has no job yet and is not under way."""
+        """Begin nothing more, and give up what has no job yet and is not under way."""
         self._is_closed = True
         while self._line:
-            self._customer.drop(self._line.popleft())
+            self._give_up(self._line.popleft())
         self._moved.ring()
 
     def refresh(self) -> None:
@@ -145,16 +151,14 @@ class Desk:
             self._berths.stir()
 
     async def _create(self, job: Job, slot: Slot) -> None:
-        """Place an order, or put it back in line."""
+        """Place an order, or put it back in line; whatever is raised for it is told."""
         try:
             generation = await self._ordered(job)
-        except ConcurrencyLimitError as error:
-            self._refuse(job, slot, error)
-        except LipsyncError as error:
-            if job.key is not None and not error.may_have_worked:
-                self._guard.take_back(job)
-            # Its slot is free when the conclusion is drawn, which may be to begin nothing more.
-            self._customer.tell(job, error)
+        except Exception as error:
+            if is_from_callback(error):
+                self.release(job)
+                raise
+            self._give_way(job, slot, _as_ours(error))
         except BaseException:
             self.release(job)
             raise
@@ -169,17 +173,36 @@ class Desk:
             await self._guard.admit(job)
             try:
                 job.key = await self._scribe.intend(job.index, job.request)
-            except LipsyncError:
+            except Exception:
                 self._guard.take_back(job)
                 raise
         call = endpoints.create_generation(job.request, idempotency_key=job.key)
-        generation = await self._exchange.perform(call, self._settings)
+        try:
+            generation = await self._exchange.perform(call, self._settings)
+        except BaseException as error:
+            if isinstance(error, LipsyncError) and not is_from_callback(error):
+                job.is_doubtful |= error.may_have_worked
+            else:  # of a create that was cancelled no more is known than that it was sent
+                job.is_doubtful |= call.is_sent
+            raise
         self._starved_since = None
         return generation
 
+    def _give_way(self, job: Job, slot: Slot, error: LipsyncError) -> None:
+        """Put an order that found no slot back in line, or tell why there is no job."""
+        # A try before may have worked, and this refusal may be for the slot that it has taken.
+        error.may_have_worked = job.is_doubtful
+        if isinstance(error, ConcurrencyLimitError):
+            self._refuse(job, slot, error)
+            return
+        if job.key is not None and not job.is_doubtful:
+            self._guard.take_back(job)
+        # Its slot is free when the conclusion is drawn, which may be to begin nothing more.
+        self._customer.tell(job, error)
+
     def _refuse(self, job: Job, slot: Slot, error: ConcurrencyLimitError) -> None:
         """Learn from a refusal, and let the order wait for its turn, if one may come."""
-        job.slot = None
+        job.slot, job.refusal = None, error
         self._slots.refused(
             slot,
             self._exchange.transport.now(),
@@ -190,9 +213,16 @@ class Desk:
         if self._is_starved():
             self._customer.tell(job, error)
         elif self._is_closed:
-            self._customer.drop(job)
+            self._give_up(job)
         else:
             self._line.appendleft(job)
+
+    def _give_up(self, job: Job) -> None:
+        """Drop an order that waits, unless it may have been accepted: then say so."""
+        if job.is_doubtful and job.refusal is not None:
+            self._customer.tell(job, job.refusal)
+        else:
+            self._customer.drop(job)
 
     def _is_starved(self) -> bool:
         """Tell whether others have had all slots for longer than patience lasts."""
@@ -215,3 +245,15 @@ class Desk:
         """Take a slot for a job that runs already."""
         job.slot = self._slots.started()
         self._slots.accepted(job.slot)
+
+
+def _as_ours(error: Exception) -> LipsyncError:
+    """Return what was raised for an order as an error of this package.
+
+    What is sent is sent by the exchange, which raises no others: this came before.
+    """
+    if isinstance(error, LipsyncError):
+        return error
+    refusal = InvalidRequestError([f"request: cannot be ordered: {in_words(error)}"])
+    refusal.__cause__ = error
+    return refusal

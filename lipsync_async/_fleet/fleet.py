@@ -18,21 +18,25 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._fleet.desk import Desk
-from lipsync_async._fleet.farewells import left_running
 from lipsync_async._fleet.intake import Entrant, entrants
 from lipsync_async._fleet.job import FOR_ALL, Job, News
+from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
-from lipsync_async._rules.caller import log
+from lipsync_async._rules.caller import is_from_callback, log
 from lipsync_async._rules.validation import warn_of_ignored
 from lipsync_async._strays import stray, unasked
 from lipsync_async._values.models import Generation
 from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
+from lipsync_async._words import Status
 from lipsync_async.errors import (
+    IgnoredOptionWarning,
     InvalidRequestError,
     JournalError,
     LipsyncError,
+    UnexpectedError,
+    in_words,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.berths import Berths
     from lipsync_async._fleet.fetcher import Fetcher
     from lipsync_async._fleet.guard import Guard
+    from lipsync_async._fleet.held import Held
     from lipsync_async._fleet.outlet import Outlet
     from lipsync_async._fleet.scribe import Scribe
     from lipsync_async._values.inputs import GenerationRequest
@@ -62,6 +67,7 @@ class Fleet:
         guard: What may be ordered.
         scribe: Keeps the journal.
         outlet: Takes the outcomes.
+        held: Holds what was ordered, until its outcome is taken.
         fetcher: Fetches results; `None`: they are not fetched.
         stops_on_error: Whether nothing more is begun after the first error.
 
@@ -77,6 +83,7 @@ class Fleet:
         guard: Guard,
         scribe: Scribe,
         outlet: Outlet,
+        held: Held,
         fetcher: Fetcher | None,
         stops_on_error: bool,
     ) -> None:
@@ -84,6 +91,7 @@ class Fleet:
         self._settings = settings
         self._scribe = scribe
         self._outlet = outlet
+        self._held = held
         self._fetcher = fetcher
         self._stops_on_error = stops_on_error
         self._desk = Desk(exchange, settings, self, berths=berths, guard=guard, scribe=scribe)
@@ -113,6 +121,11 @@ class Fleet:
         if not self._is_taking_in:
             return self._begun
         return None if self._length is None else max(self._length, self._begun)
+
+    @property
+    def has_lost_journal(self) -> bool:
+        """Whether there is a journal that may not know all that was ordered."""
+        return isinstance(self._mishap, JournalError)
 
     async def run(
         self,
@@ -150,8 +163,9 @@ class Fleet:
         if self._scribe.has_journal or generation.is_terminal:
             self.tell(job, generation)
 
-    def drop(self, _: Job) -> None:
+    def drop(self, job: Job) -> None:
         """Take an order back that was not placed, because nothing more is to be begun."""
+        self._held.hand_over(job.index)
         self._begun -= 1
         self._bell.ring()
 
@@ -183,22 +197,36 @@ class Fleet:
 
     async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
         """Let a request go on from where an earlier run, if any, has left it."""
-        job, entry = Job(entrant.index, entrant.request), entrant.entry
-        generation = None if entry is None else entry.generation
-        if generation is None and not entrant.problems:
-            warn_of_ignored(job.request)  # which may raise, if the user wants it so
+        job = Job(entrant.index, entrant.request)
         self._begun += 1
-        if generation is not None:
-            job.key = generation.idempotency_key
+        self._held.begin(job)
+        try:
+            is_new = self._has_yet_to_be_ordered(job, entrant, tasks)
+        except Exception as error:  # noqa: BLE001 - it is this request's, whatever it is
+            self._fail(job, error)
+        else:
+            if is_new:
+                await self._desk.place(job, tasks)
+
+    def _has_yet_to_be_ordered(self, job: Job, entrant: Entrant, tasks: TaskGroup) -> bool:
+        """Tell whether a request is to be ordered; if not, go on with what there is of it."""
         if entrant.problems:
             self._deliver(job, error=InvalidRequestError(entrant.problems))
-        elif entry is None or generation is None:
-            await self._desk.place(job, tasks)
-        elif generation.is_terminal:
+            return False
+        entry = entrant.entry
+        generation = None if entry is None else entry.generation
+        if generation is None:
+            job.is_doubtful = entry is not None and entry.state is not JobState.REFUSED
+            warn_of_ignored(job.request)  # which raises, if the user wants it so
+            return True
+        job.key = generation.idempotency_key
+        job.id, job.status = generation.id, str(generation.status)
+        if generation.is_terminal:
             self._settle(job, generation, tasks, path=entrant.result, resumed=True)
         else:
             self._desk.occupy(job)
             self._roster.add(job, generation)
+        return False
 
     def tell(self, job: Job, news: News) -> None:
         """Take news of a job, or why there is none; conclusions are drawn soon."""
@@ -212,7 +240,10 @@ class Fleet:
                 await self._bell.heard()
                 continue
             for job, what in self._noted_news():
-                self._conclude(job, what, tasks)
+                try:
+                    self._conclude(job, what, tasks)
+                except Exception as error:  # noqa: BLE001 - it is this job's, whatever it is
+                    self._fail(job, error)
 
     @property
     def _is_done(self) -> bool:
@@ -227,7 +258,7 @@ class Fleet:
     def _write(self, news: list[tuple[Job, News]]) -> None:
         try:
             self._scribe.note(news)
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
             self._halt(error)
 
     def _conclude(self, job: Job, news: News, tasks: TaskGroup) -> None:
@@ -241,8 +272,14 @@ class Fleet:
         else:
             self._end(job)
             error = copy(news)  # it may be other jobs' error as well
+            error.__cause__ = news.__cause__
             error.generation = error.generation or job.last_seen()
             self._deliver(job, generation=error.generation, error=error)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Deliver what was raised for one request as its outcome."""
+        ours = _as_ours(error, job)
+        self._deliver(job, generation=ours.generation, error=ours)
 
     def _end(self, job: Job) -> None:
         self._roster.remove(job)
@@ -258,6 +295,7 @@ class Fleet:
         resumed: bool = False,
     ) -> None:
         """Bring an ended job to its outcome: its error, or its result."""
+        job.id, job.status = ended.id, str(ended.status)
         error = bad_end(ended)
         if error is None and path is None and self._fetcher is not None:
             self._fetcher.expect()
@@ -271,9 +309,11 @@ class Fleet:
         try:
             path = await fetcher.fetch(job.request, done)
             await self._scribe.keep(job.index, path)
-        except LipsyncError as error:
-            mishap = error
-            self._write([(job, error)])
+        except Exception as error:
+            if is_from_callback(error):
+                raise
+            mishap = _as_ours(error, job)
+            self._write([(job, mishap)])
         self._deliver(job, generation=done, error=mishap, path=path)
         self.refresh()
 
@@ -291,16 +331,16 @@ class Fleet:
             self._halt(error)
         elif isinstance(error, FOR_ALL) or (error and self._stops_on_error and not resumed):
             self._halt(error, is_raised=False)
-        self._outlet.put(
-            Outcome(
-                index=job.index,
-                request=job.request,
-                generation=generation,
-                error=error,
-                path=path,
-                resumed=resumed,
-            )
+        outcome = Outcome(
+            index=job.index,
+            request=job.request,
+            generation=generation,
+            error=error,
+            path=path,
+            resumed=resumed,
         )
+        self._held.deliver(outcome)
+        self._outlet.put(outcome)
 
     def _halt(self, why: Exception, *, is_raised: bool = True) -> None:
         """Begin nothing more; what runs is still waited for."""
@@ -314,10 +354,26 @@ class Fleet:
         self._intake.cancel()
 
     def _leave(self) -> None:
-        """Leave what still runs, without a word lost about where it can be found."""
+        """Leave what still runs; what was held is told of by others."""
         for job, _ in self._noted_news():  # an answer that came with the end is an answer
             self._desk.release(job)
-        for job in (jobs := self._roster.jobs()):
+        for job in self._roster.jobs():
             self._end(job)
-        if jobs and not self._scribe.has_journal:
-            log(logging.WARNING, left_running([str(job.id) for job in jobs]))
+
+
+def _as_ours(error: Exception, job: Job) -> LipsyncError:
+    """Return what was raised for a request as an error of this package."""
+    if isinstance(error, LipsyncError):
+        return error
+    ours: LipsyncError
+    if job.id is None:
+        is_warning = isinstance(error, IgnoredOptionWarning)
+        words = str(error) if is_warning else f"request: cannot be ordered: {in_words(error)}"
+        ours = InvalidRequestError([words])
+    else:
+        ours = UnexpectedError(
+            f"Generation {job.id} is at the service, but going on with it", error
+        )
+        ours.generation = Generation(id=job.id, status=Status(job.status))
+    ours.__cause__ = error
+    return ours

@@ -16,8 +16,10 @@ import attrs
 from lipsync_async._fleet.journal_entry import JournalEntry
 from lipsync_async._rules.validation import file_problems, form_problems
 from lipsync_async._values.inputs import GenerationRequest
+from lipsync_async.errors import LipsyncError, in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lipsync_async._fleet.scribe import Scribe
@@ -102,17 +104,32 @@ def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> lis
     found: list[Entrant] = []
     for is_sound, run in groupby(judged, key=lambda each: not each[2]):
         entering = [*run]
-        entries = (
-            scribe.known([request for _, request, _ in entering], entering[0][0])
-            if is_sound
-            else [None] * len(entering)
-        )
-        found += [_entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
+        found += _found(entering, scribe) if is_sound else [_entrant(*each) for each in entering]
     return found
 
 
+def _found(
+    entering: Sequence[tuple[int, GenerationRequest, list[str]]], scribe: Scribe
+) -> list[Entrant]:
+    """Look sound requests up, all at once; if that raises, each alone, for one is to blame."""
+    try:
+        entries = scribe.known([request for _, request, _ in entering], entering[0][0])
+    except LipsyncError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what a request's own values raise
+        if len(entering) > 1:
+            return [entrant for each in entering for entrant in _found([each], scribe)]
+        ((index, request, _),) = entering
+        problem = f"request: cannot be looked up in the journal: {in_words(error)}"
+        return [Entrant(index, request, [problem], None)]
+    return [_entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
+
+
 def _entrant(
-    index: int, request: GenerationRequest, problems: list[str], entry: JournalEntry | None
+    index: int,
+    request: GenerationRequest,
+    problems: list[str],
+    entry: JournalEntry | None = None,
 ) -> Entrant:
     """Look at a request's files, unless they have been sent: then they may go."""
     if not problems and (entry is None or not entry.state.has_job):

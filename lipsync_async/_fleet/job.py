@@ -48,8 +48,10 @@ class Job:
         key: The Idempotency-Key that its create is sent with; `None`: none yet.
         cost: What was set aside for it, in US dollars.
         slot: The slot that it takes; `None`: none.
+        is_doubtful: Whether an order was sent of which it is not known whether it was accepted.
+        refusal: Why its order waits to be sent once more; `None`: it does not.
         id: The service's id; `None`: not accepted yet.
-        status: The status when it was accepted.
+        status: The status when it was accepted, or its end.
         fresh_until: Transport time up to which the service may not know it everywhere.
         watcher: The poller's part of it.
 
@@ -60,6 +62,8 @@ class Job:
     key: str | None = None
     cost: float = 0.0
     slot: Slot | None = None
+    is_doubtful: bool = False
+    refusal: LipsyncError | None = None
     id: str | None = None
     status: str = ""
     fresh_until: float = -inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from lipsync_async._fleet.farewells import left_untaken
 from lipsync_async._fleet.fetcher import Fetcher
 from lipsync_async._fleet.fleet import Fleet
 from lipsync_async._fleet.guard import Guard
+from lipsync_async._fleet.held import Held, in_journal
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.outlet import Outlet
 from lipsync_async._fleet.scribe import Scribe
-from lipsync_async._rules.caller import PLACE, Place, log
+from lipsync_async._rules.caller import PLACE, Place, is_from_callback, note_left, tell_left
 from lipsync_async._rules.spending import Spending
 
 if TYPE_CHECKING:
@@ -66,9 +65,14 @@ async def launched(
     settings: Settings,
     poller: Poller,
     berths: Berths,
-) -> AsyncIterator[tuple[Fleet, Outlet]]:
-    """Run a fleet while the block runs; what the block raises comes out as it is."""
+) -> AsyncIterator[tuple[Fleet, Outlet, Held]]:
+    """Run a fleet while the block runs; what the block raises comes out as it is.
+
+    However the block is left, what was ordered and not handed over is told: on the exception,
+    if there is one, and in the log, unless a journal has it.
+    """
     mishap: BaseException | None = None
+    held = Held()
     with ExitStack() as files:
         kept = None if plan.journal is None else files.enter_context(Journal.open(plan.journal))
         outlet = Outlet(is_ordered=plan.is_ordered)
@@ -80,32 +84,50 @@ async def launched(
             guard=Guard(exchange, settings, plan.spending, plan.duration),
             scribe=Scribe(kept),
             outlet=outlet,
+            held=held,
             fetcher=None
             if plan.folder is None
             else Fetcher(exchange, settings, plan.folder, at_once=plan.concurrent_downloads),
             stops_on_error=plan.stops_on_error,
         )
+        journal = plan.journal
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_run, fleet, outlet, requests, Place.here())
                 try:
-                    yield fleet, outlet
+                    yield fleet, outlet, held
                 except anyio.get_cancelled_exc_class():
                     raise
                 except BaseException as error:  # noqa: BLE001 - raised below, without a group
                     mishap = error
                 tasks.cancel_scope.cancel()
-        finally:  # a cancellation leaves no less behind
-            _name_untaken(outlet, has_journal=kept is not None)
+        except BaseException as error:
+            _tell(held, error, None if fleet.has_lost_journal else journal)
+            raise
+        if mishap is not None or not held.is_taken_whole:
+            _tell(held, mishap, None if fleet.has_lost_journal else journal)
     if mishap is not None:
         raise mishap
 
 
-def _name_untaken(outlet: Outlet, *, has_journal: bool) -> None:
-    """Let the log name what has ended and was not taken, if no journal does."""
-    jobs = [each.generation for each in outlet.untaken() if each.generation is not None]
-    if jobs and not has_journal:
-        log(logging.WARNING, left_untaken([job.id for job in jobs]))
+def _tell(held: Held, error: BaseException | None, journal: Path | None) -> None:
+    """Tell what a run leaves behind.
+
+    Args:
+        held: What was ordered and not handed over.
+        error: What ends the run; `None`: it was left in good order.
+        journal: What has all of it; `None`: nothing has.
+
+    """
+    left = held.left()
+    if not left:
+        return
+    if error is not None:
+        left.put_on(error)
+    if journal is None:
+        tell_left(error, *left.messages())
+    elif error is not None:
+        note_left(error, in_journal(journal))
 
 
 async def _run(
@@ -126,6 +148,6 @@ async def _run(
 
 def _alone(error: Exception) -> Exception:
     """Return the first error of a task group, without the group: the others came of it."""
-    while isinstance(error, ExceptionGroup):
+    while isinstance(error, ExceptionGroup) and not is_from_callback(error):
         error = error.exceptions[0]
     return error

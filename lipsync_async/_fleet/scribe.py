@@ -119,7 +119,7 @@ class _Page:
         self.committed = anyio.Event()
         self._records: list[object] = []
         self._results: Sequence[Any] | None = None
-        self._error: Exception | None = None
+        self._errors: dict[int, Exception] = {}
 
     def put(self, record: object) -> int:
         self._records.append(record)
@@ -128,11 +128,22 @@ class _Page:
     def commit(self, write: Callable[[list[Any]], Sequence[Any] | None]) -> None:
         try:
             self._results = write(self._records)
-        except Exception as error:  # noqa: BLE001 - everybody on the page gets it
-            self._error = error
+        except LipsyncError as error:
+            self._errors = dict.fromkeys(range(len(self._records)), error)
+        except Exception:  # noqa: BLE001 - what a request's own values raise is no other's
+            self._results = [self._alone(place, write) for place in range(len(self._records))]
         self.committed.set()
 
+    def _alone(self, place: int, write: Callable[[list[Any]], Sequence[Any] | None]) -> Any:
+        """Write one record by itself; what that raises is kept for it."""
+        try:
+            results = write([self._records[place]])
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            self._errors[place] = error
+            return None
+        return results[0] if results is not None else None
+
     def result(self, place: int) -> Any:
-        if self._error is not None:
-            raise self._error
+        if place in self._errors:
+            raise self._errors[place]
         return self._results[place] if self._results is not None else None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from inspect import isawaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet.outcomes import Outcome
+from lipsync_async._rules.caller import call_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from lipsync_async._fleet.fleet import Fleet
+    from lipsync_async._fleet.held import Held
     from lipsync_async._fleet.meter import Meter
     from lipsync_async._fleet.outcomes import Progress
     from lipsync_async._fleet.outlet import Outlet
@@ -29,6 +31,7 @@ class Taker(AsyncIterator[Outcome]):
         outlet: Where they come out.
         meter: Counts them.
         on_progress: Called, and awaited if need be, with each.
+        held: Where an outcome that is given out is held no more.
 
     """
 
@@ -38,21 +41,30 @@ class Taker(AsyncIterator[Outcome]):
         outlet: Outlet,
         meter: Meter,
         on_progress: Callable[[Progress], Awaitable[None] | None] | None,
+        held: Held,
     ) -> None:
         self._fleet = fleet
         self._outlet = outlet
         self._meter = meter
         self._on_progress = on_progress
+        self._held = held
         self._kept: deque[Outcome] = deque()
 
-    @property
-    def ended_by(self) -> Exception | None:
-        """Why nothing more is begun; `None`: nothing has stopped the run."""
-        return self._fleet.ended_by
-
     async def __anext__(self) -> Outcome:
-        if self._kept:
-            return self._kept.popleft()
+        outcome = self._kept.popleft() if self._kept else await self._next()
+        self._held.hand_over(outcome.index)
+        return outcome
+
+    async def take_all(self) -> list[Outcome]:
+        """Return all outcomes as they have come; until the run has ended they stay held."""
+        found: list[Outcome] = []
+        with suppress(StopAsyncIteration):
+            while True:
+                found.append(await self._next())
+        self._held.is_taken_whole = True
+        return found
+
+    async def _next(self) -> Outcome:
         outcome = await self._outlet.take()
         if outcome is None:
             raise StopAsyncIteration
@@ -71,6 +83,4 @@ class Taker(AsyncIterator[Outcome]):
             progress = self._meter.progress(
                 running=fleet.running, total=fleet.total, ended_by=fleet.ended_by
             )
-            told = self._on_progress(progress)
-            if isawaitable(told):
-                await told
+            await call_back(self._on_progress, progress)

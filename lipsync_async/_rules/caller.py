@@ -1,11 +1,16 @@
-"""What belongs to the caller: warnings show his line, and log lines come from his thread."""
+"""What belongs to the caller: warnings show the caller's line, log lines come from its thread.
+
+What its callbacks raise is known again, and what a call leaves behind is told to it.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from contextvars import ContextVar
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -78,12 +83,64 @@ def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
     )
 
 
+_RAISED_BY_A_CALLBACK = "_lipsync_raised_by_a_callback"
+
+
+async def call_back(callback: Callable[..., object], *arguments: object) -> None:
+    """Call a function of the caller's, and await what it returns if need be.
+
+    Raises:
+        BaseException: What the function raises; `is_from_callback` knows it again.
+
+    """
+    try:
+        told = callback(*arguments)
+        if isawaitable(told):
+            await told
+    except Exception as error:
+        # Past a `__setattr__` of its own: an exception may be frozen.
+        object.__setattr__(error, _RAISED_BY_A_CALLBACK, True)
+        raise
+
+
+def is_from_callback(error: BaseException) -> bool:
+    """Tell whether a function of the caller's has raised an exception."""
+    return _RAISED_BY_A_CALLBACK in vars(error)
+
+
+def note_left(error: BaseException, message: str) -> None:
+    """Note on an exception what a call leaves behind, once."""
+    with suppress(Exception):  # an exception may be frozen, or have notes of its own kind
+        if message not in getattr(error, "__notes__", ()):
+            error.add_note(message)
+
+
+def tell_left(error: BaseException | None, *messages: str) -> None:
+    """Say what a call leaves behind: on the exception that ends it, and in the log.
+
+    A call inside of another is not to say the same a second time: what is noted on the
+    exception already has been logged as well.
+
+    Args:
+        error: The exception; `None`: there is none.
+        messages: What is said; each names ids or keys, and what to do with them.
+
+    """
+    noted = [] if error is None else [*getattr(error, "__notes__", ())]
+    for message in messages:
+        if message not in noted:
+            if error is not None:
+                note_left(error, message)
+            log(logging.WARNING, message)
+
+
 def log(level: int, message: str) -> None:
-    """Log in the caller's thread."""
+    """Log in the caller's thread; a filter that raises must not end what is paid for."""
     if not _LOGGER.isEnabledFor(level):
         return
     elsewhere = LOG.get()
     if elsewhere is None:
-        _LOGGER.log(level, "%s", message)
+        with suppress(Exception):
+            _LOGGER.log(level, "%s", message)
     else:
         elsewhere(level, message)

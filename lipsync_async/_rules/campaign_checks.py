@@ -6,9 +6,10 @@ import os
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lipsync_async._rules.checks import flag, optional, positive, whole_number, wrong
+from lipsync_async._rules.checks import flag, optional, positive, survived, whole_number, wrong
 
 
+@survived("arguments")
 def campaign_problems(
     *,
     requests: object,

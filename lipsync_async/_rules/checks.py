@@ -11,13 +11,17 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, ParamSpec, TypeGuard
 from urllib.parse import urlsplit
+
+from lipsync_async.errors import in_words
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
+P = ParamSpec("P")
 Check = Callable[[str, object], Iterator[str]]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -30,13 +34,53 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 _BRIEF.maxlevel = 2  # of a list of boxes, each a list of four
 _LONGEST_QUOTE = 200  # lists of lists of texts are long even when each is cut short
 
+_EXACT = frozenset({str, int, float, bool, type(None)})
+_QUOTED = frozenset({str, int, float, bool, list, tuple})
+
 # Checks that let `None` pass. Most fields are left out, and need no look then.
 _OPTIONAL: set[Check] = set()
 
 
+def survived(path: str) -> Callable[[Callable[P, list[str]]], Callable[P, list[str]]]:
+    """Let a check say in words what the values themselves raise while they are looked at.
+
+    Args:
+        path: What the problem is about then.
+
+    """
+
+    def decorated(check: Callable[P, list[str]]) -> Callable[P, list[str]]:
+        @wraps(check)
+        def checked(*arguments: P.args, **named: P.kwargs) -> list[str]:
+            try:
+                return check(*arguments, **named)
+            except Exception as error:  # noqa: BLE001 - values of any class are looked at
+                return [f"{path}: cannot be checked, for looking at it raised {in_words(error)}"]
+
+        return checked
+
+    return decorated
+
+
+def exact(value: object) -> object:
+    """Return text or a number of a derived class as what it is to Python itself.
+
+    NumPy's floats, quantities with units and members of enumerations are such. Anything else
+    is returned as it is.
+    """
+    if type(value) in _EXACT:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else value
+
+
 def shown(value: object) -> str:
     """Return a short text for a message; large or odd values show their type only."""
-    if value is None or isinstance(value, str | int | float | list | tuple):
+    value = exact(value)
+    if value is None or type(value) in _QUOTED:
         try:
             quote = _BRIEF.repr(value)
             return quote if len(quote) <= _LONGEST_QUOTE else f"{quote[:_LONGEST_QUOTE]}..."

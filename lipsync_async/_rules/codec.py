@@ -23,6 +23,7 @@ from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from lipsync_async._rules import shapes
+from lipsync_async._rules.checks import exact, is_list
 from lipsync_async._rules.drafts import read_by_draft
 from lipsync_async._rules.shapes import ShapeError
 from lipsync_async._rules.wire_names import INPUT_TYPES, KEEP_RAW, LOCAL_FIELDS, MARKS, WIRE_NAMES
@@ -41,13 +42,33 @@ from lipsync_async._words import Status
 T = TypeVar("T")
 Overrides = dict[str, Any]
 
+_JSON_TYPES = frozenset({str, int, float, bool})
 _WIRE_NAME_OF = {name: wire for names in WIRE_NAMES.values() for name, wire in names.items()}
 
 
 def encode_request(request: GenerationRequest) -> dict[str, Any]:
-    """Return the JSON body of a create; fields that are `None` are left out."""
-    encoded: dict[str, Any] = _writer().unstructure(request)
+    """Return the JSON body of a create; fields that are `None` are left out.
+
+    Nothing is in it but what JSON knows: a number or a text of a derived class is sent as
+    the number or the text that it is, and any kind of list as a list.
+
+    Raises:
+        TypeError: Something else is in the request, which validation would have refused.
+
+    """
+    encoded: dict[str, Any] = _plain(_writer().unstructure(request))
     return encoded
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if is_list(value):
+        return [_plain(inner) for inner in value]
+    found = exact(value)
+    if found is not None and type(found) not in _JSON_TYPES:
+        raise TypeError(f"JSON knows no {type(found).__name__}")
+    return found
 
 
 def decode(kind: type[T], data: Any) -> T:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from lipsync_async._rules import answers, json_format
+from lipsync_async._rules.checks import exact
 from lipsync_async._rules.codec import encode_request
 from lipsync_async._rules.media_bytes import Kind, head_of
 from lipsync_async._rules.media_types import upload_name_and_type
@@ -26,10 +27,10 @@ from lipsync_async._rules.validation import generation_id_problems
 from lipsync_async._values.inputs import Audio, Image, Video
 from lipsync_async._values.messages import NO_HEADERS, FilePart, Response, TextPart, stamp_of
 from lipsync_async._values.models import CostEstimate, Generation, GenerationPage, ModelInfo
-from lipsync_async.errors import DecodeError
+from lipsync_async.errors import DecodeError, InvalidRequestError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from lipsync_async._values.inputs import GenerationRequest
 
@@ -61,6 +62,7 @@ class Call(Generic[T]):
             call's own; `None`: no such answer is expected.
         is_done_without: Whether "there is no such thing" is a success after a try of
             unknown outcome, which has then worked.
+        is_sent: Whether a try of it has begun, so that it may have had its effect.
 
     """
 
@@ -74,6 +76,7 @@ class Call(Generic[T]):
     idempotency_key: str | None = None
     look: Callable[[Generation], Call[T]] | None = None
     is_done_without: bool = False
+    is_sent: bool = False
 
 
 @attrs.define(slots=True)
@@ -93,7 +96,12 @@ class Sight:
 
 
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
-    """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
+    """Describe `POST /v2/generate`, as JSON, or as a form when files go along.
+
+    Raises:
+        InvalidRequestError: Something in the request cannot be written as either.
+
+    """
 
     def read(response: Response) -> Generation:
         try:
@@ -118,7 +126,9 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
         return attrs.evolve(found, read=read_named)
 
-    form = _form(request)
+    with _encoding():
+        form = _form(request)
+        body = None if form else json_format.dumps(encode_request(request))
     key = {"idempotency-key": idempotency_key}
     return Call(
         method="POST",
@@ -126,11 +136,20 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         read=read,
         is_repeatable=True,
         headers=key if form else key | _JSON,
-        body=None if form else json_format.dumps(encode_request(request)),
+        body=body,
         form=form,
         idempotency_key=idempotency_key,
         look=look,
     )
+
+
+@contextmanager
+def _encoding() -> Iterator[None]:
+    """Raise what a request's values raise while they are written, as an error of the request."""
+    try:
+        yield
+    except Exception as error:
+        raise InvalidRequestError([f"request: cannot be written: {in_words(error)}"]) from error
 
 
 def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
@@ -292,8 +311,14 @@ def download_url(generation_id: str) -> Call[str]:
 
 
 def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
-    """Describe `POST /v2/analyze/cost`, which looks at the media (contract section 2.9)."""
-    body = json_format.dumps(encode_request(request))
+    """Describe `POST /v2/analyze/cost`, which looks at the media (contract section 2.9).
+
+    Raises:
+        InvalidRequestError: Something in the request cannot be written as JSON.
+
+    """
+    with _encoding():
+        body = json_format.dumps(encode_request(request))
     return Call("POST", "/v2/analyze/cost", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 
@@ -311,7 +336,9 @@ def estimate_duration(
         "fps": fps,
         "reasoningEnabled": reasoning_enabled,
     }
-    body = json_format.dumps({name: fact for name, fact in facts.items() if fact is not None})
+    told = {name: exact(fact) for name, fact in facts.items() if fact is not None}
+    with _encoding():
+        body = json_format.dumps(told)
     return Call("POST", "/v2/generations/estimate", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 

@@ -18,6 +18,7 @@ import attrs
 import backoff
 
 from lipsync_async._codes import is_unsettled_code
+from lipsync_async._rules.caller import is_from_callback
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConnectError,
@@ -83,7 +84,9 @@ class Failure:
 
 
 def classify(error: LipsyncError) -> FailureKind:
-    """Return the kind of failure that an error stands for."""
+    """Return the kind of failure that an error stands for; a callback's own is final."""
+    if is_from_callback(error):
+        return FailureKind.FINAL
     for family, kind in _KINDS.items():
         if isinstance(error, family):
             return kind
@@ -122,7 +125,8 @@ def failure_of(error: LipsyncError, *, elapsed: float) -> Failure:
 
 def may_have_worked(error: LipsyncError) -> bool:
     """Tell whether the try that ended so may have had its effect."""
-    return isinstance(error, DecodeError) or classify(error) is FailureKind.OUTCOME_UNKNOWN
+    is_unread = isinstance(error, DecodeError) and not is_from_callback(error)
+    return is_unread or classify(error) is FailureKind.OUTCOME_UNKNOWN
 
 
 def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:

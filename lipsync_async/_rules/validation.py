@@ -29,6 +29,7 @@ from lipsync_async._rules.checks import (
     one_of,
     optional,
     positive,
+    survived,
     text,
     webhook_url,
     whole_number,
@@ -74,6 +75,7 @@ def request_problems(request: object) -> list[str]:
     return [*form_problems(request), *file_problems(request)]
 
 
+@survived("request")
 def form_problems(request: object) -> list[str]:
     """Return the problems that a request has wherever it is sent from: no file is looked up."""
     if not isinstance(request, GenerationRequest):
@@ -81,11 +83,13 @@ def form_problems(request: object) -> list[str]:
     return [*fields_of("", request, _REQUEST_FIELDS), *combination_problems(request)]
 
 
+@survived("request")
 def file_problems(request: object) -> list[str]:
     """Return what is wrong with a request's local files at this moment."""
     return list(disk_problems(request.input)) if isinstance(request, GenerationRequest) else []
 
 
+@survived("request")
 def request_warnings(request: object) -> list[str]:
     """Return what the service will silently ignore or discourages, as `path: what`.
 
@@ -100,6 +104,7 @@ def request_warnings(request: object) -> list[str]:
     return list(ignored_parts(request)) if isinstance(request, GenerationRequest) else []
 
 
+@survived("on_update")
 def callback_problems(on_update: object) -> list[str]:
     """Return what keeps `on_update` from being called: found out later, it would cost a job."""
     return (
@@ -139,6 +144,7 @@ def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
+@survived("idempotency_key")
 def idempotency_key_problems(key: object) -> list[str]:
     """Return what is wrong with a key that the user chose; `None` is no key.
 
@@ -147,6 +153,7 @@ def idempotency_key_problems(key: object) -> list[str]:
     return list(_key("idempotency_key", key))
 
 
+@survived("generation_id")
 def generation_id_problems(value: object) -> list[str]:
     """Return what is wrong with the id of a generation.
 
@@ -160,6 +167,7 @@ def generation_id_problems(value: object) -> list[str]:
     return problems
 
 
+@survived("filters")
 def list_problems(
     *,
     status: object,
@@ -188,6 +196,7 @@ def list_problems(
     return problems
 
 
+@survived("arguments")
 def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
     """Return what is wrong with the question what a duration would cost.
 
@@ -200,11 +209,13 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
     ]
 
 
+@survived("timeout")
 def timeout_problems(timeout: object) -> list[str]:
     """Return what is wrong with a number of seconds to wait; `None` is no limit."""
     return list(optional(positive)("timeout", timeout))
 
 
+@survived("to")
 def target_problems(to: object) -> list[str]:
     """Return what is wrong with the place for a download; one look at the disk is taken."""
     if not isinstance(to, str | PathLike):
@@ -219,6 +230,7 @@ def target_problems(to: object) -> list[str]:
     return ["to: must be a file or a folder; what is there is neither"] if is_odd else []
 
 
+@survived("request")
 def upload_problems(
     request: GenerationRequest,
     *,

@@ -229,12 +229,16 @@ async def test_what_a_model_ignores_is_said_once_at_the_user_s_line() -> None:
 
 
 async def test_warnings_may_be_errors() -> None:
-    """Who wants them so gets the first one as the run's error, before the order is sent."""
+    """A request that is warned about is refused then, for itself, before its order is sent."""
     odd = [
         attrs.evolve(request, model="sync-3", options=Options(temperature=0.5))
         for request in requests(3)
     ]
     async with opened() as (client, sandbox, _):
-        with pytest.raises(IgnoredOptionWarning, match=r"options\.temperature"):
-            await client.generations.run_all(odd)
-        assert sandbox.jobs.created == 0
+        found = await client.generations.run_all([*odd, *requests(1)])
+        for each in found[:3]:
+            assert isinstance(each.error, InvalidRequestError)
+            assert each.error.problems[0].startswith("options.temperature: ignored by sync-3")
+            assert isinstance(each.error.__cause__, IgnoredOptionWarning)
+        assert found[3].is_success
+        assert sandbox.jobs.created == 1

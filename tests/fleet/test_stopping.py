@@ -159,12 +159,13 @@ async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         yield from requests(1)
         raise LookupError("no more rows")
 
-    async with opened() as (client, _, _):
+    async with opened() as (client, sandbox, _):
         with caplog.at_level(logging.WARNING, "lipsync_async"), pytest.raises(LookupError):
             await client.generations.run_all(broken())
-    assert caplog.messages == [
-        "run_many waits for what runs, and begins nothing more: no more rows"
-    ]
+        (job,) = sandbox.jobs
+    why, left = caplog.messages
+    assert why == "run_many waits for what runs, and begins nothing more: no more rows"
+    assert left.endswith(f"for each of the generations: {job.id}")
 
 
 async def test_a_journal_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
