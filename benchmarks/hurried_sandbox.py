@@ -86,13 +86,19 @@ class HurriedTransport(AiohttpTransport):
         """Pause for seconds of the fast clock."""
         await super().sleep(seconds / SPEED)
 
-    async def send(self, request: Request, *, timeout: float | None) -> Response:
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,
+        deadline: float | None = None,
+    ) -> Response:
         """Send a request; a create with its job's length."""
         take = _TAKE.search(request.body or b"")
         if take is not None:
             told = {"x-sandbox-progression": f"time({self._lengths[int(take[1])]:.3f})"}
             request = attrs.evolve(request, headers={**request.headers, **told})
-        return await super().send(request, timeout=timeout)
+        return await super().send(request, timeout=timeout, deadline=deadline)
 
 
 @contextmanager

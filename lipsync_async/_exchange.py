@@ -249,10 +249,12 @@ class Exchange:
         request = Request(call.method, self.base_url + call.path, headers, call.body, call.form)
         for _ in range(_MOST_REDIRECTS + 1):
             timeout = self._seconds_for(request, settings, deadline)
-            response = await self.transport.send(request, timeout=timeout)
+            response = await self.transport.send(request, timeout=timeout, deadline=deadline)
             if settings.on_response is not None:
                 await call_back(settings.on_response, response)
             if answers.is_success(response):
+                if response.is_cut:
+                    raise answers.too_long(response)
                 return call.read(response)
             target = _followed(response)
             if target is None:
@@ -266,7 +268,7 @@ class Exchange:
         settings: Settings,
         deadline: float | None,
     ) -> float | None:
-        """Return how long a try may take.
+        """Return how long a try may take, apart from the deadline.
 
         Raises:
             RequestTimeoutError: There is no time left for one.
@@ -275,12 +277,9 @@ class Exchange:
         timeout = settings.timeout
         if request.form and timeout is not None:
             timeout += _upload_seconds(request)
-        if deadline is not None:
-            remaining = deadline - self.transport.now()
-            if remaining <= 0:
-                message = "there was no time left to send it."
-                raise RequestTimeoutError(message, method=request.method, url=request.url)
-            timeout = remaining if timeout is None else min(timeout, remaining)
+        if deadline is not None and deadline - self.transport.now() <= 0:
+            message = "there was no time left to send it."
+            raise RequestTimeoutError(message, method=request.method, url=request.url)
         return timeout
 
     async def _sleep(self, seconds: float, deadline: float | None) -> None:

@@ -223,6 +223,19 @@ def misshapen(response: Response, *paths: str) -> DecodeError:
     )
 
 
+def too_long(response: Response) -> DecodeError:
+    """Return the error of an answer that is longer than any of the service's.
+
+    It counts as misshapen, which is final: another try would fetch as much again.
+    """
+    return DecodeError(
+        "its body is too long for an answer of the service, and was not read to its end",
+        response=response,
+        paths=(f"body: goes on after the {len(response.body)} bytes that were kept",),
+        request_id=request_id(response),
+    )
+
+
 def recognized(response: Response) -> Generation | None:
     """Return what can be told of a job whose answer cannot be read: its id is what counts."""
     try:

@@ -124,9 +124,14 @@ def failure_of(error: LipsyncError, *, elapsed: float) -> Failure:
 
 
 def may_have_worked(error: LipsyncError) -> bool:
-    """Tell whether the try that ended so may have had its effect."""
-    is_unread = isinstance(error, DecodeError) and not is_from_callback(error)
-    return is_unread or classify(error) is FailureKind.OUTCOME_UNKNOWN
+    """Tell whether the try that ended so may have had its effect.
+
+    The transport knows of one whose client was closed meanwhile.
+    """
+    if is_from_callback(error):
+        return False
+    is_unknown = isinstance(error, DecodeError) or classify(error) is FailureKind.OUTCOME_UNKNOWN
+    return is_unknown or error.may_have_worked
 
 
 def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:

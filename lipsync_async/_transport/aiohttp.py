@@ -1,21 +1,21 @@
 """Sockets, by aiohttp. The only module of the client that knows that library.
 
-Three choices are made here. A semaphore of as many places as the connection pool stands
+Four choices are made here. A semaphore of as many places as the connection pool stands
 *before* the pool, because aiohttp counts the wait for a pooled connection into a
 request's timeout. The session is made by the first request on the running event loop, so
-that a client can be built anywhere and used by several `asyncio.run` calls in a row. And
-nothing is retried, but that aiohttp itself repeats a GET once when its connection turns
-out to be dead; it would do so to a DELETE as well, and is kept from it.
+that a client can be built anywhere and used by several `asyncio.run` calls in a row.
+Nothing is retried, but that aiohttp itself repeats a GET once when its connection turns
+out to be dead; it would do so to a DELETE as well, and is kept from it. And whether a
+request was delivered is not guessed from the exception: it is known whether any of its
+bytes were handed to a connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import weakref
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
@@ -24,19 +24,27 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from lipsync_async._transport.aiohttp_forms import build_form
-from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
+from lipsync_async._transport.aiohttp_sessions import LoopSession
+from lipsync_async._transport.open_calls import OpenCalls, closed_meanwhile
+from lipsync_async._transport.protocol import (
+    CUT_BYTES,
+    most_bytes,
+    no_place_in_time,
+    seconds_within,
+)
 from lipsync_async._values.messages import Response
 from lipsync_async.errors import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    LipsyncError,
     RequestTimeoutError,
-    TransportError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
+    from lipsync_async._transport.open_calls import OpenCall
     from lipsync_async._values.messages import Request
 
 # Media may take as long as they like, and must not keep the API's requests waiting.
@@ -47,17 +55,6 @@ _CONNECTIONS = 100
 # (aiohttp's `connect` would set a timer for each request on a pooled connection, too.)
 _CONNECT_SECONDS = 20.0
 _CHUNK_BYTES = 65_536
-
-_NEVER_DELIVERED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.NonHttpUrlClientError,
-    ValueError,  # a URL or a file that cannot be read: `aiohttp.InvalidURL` and the like
-    RuntimeError,  # no name can be looked up any more, while the interpreter ends
-)
-
-# All that aiohttp raises; its timeouts are OSErrors like every `TimeoutError`.
-_FAILURES = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 # aiohttp rounds timeouts above this many seconds up to whole ones.
 _NEVER_ROUNDED = 3_600.0
 
@@ -66,17 +63,25 @@ class _BrokenError(aiohttp.ClientError):
     """Stand for a broken connection so that aiohttp does not take up the request anew."""
 
 
-async def _sent_once(
-    request: aiohttp.ClientRequest,
-    handler: aiohttp.ClientHandlerType,
-) -> aiohttp.ClientResponse:
-    """Let a request whose connection breaks be an error, whatever its method."""
-    try:
-        return await handler(request)
-    except _NEVER_DELIVERED:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenError(_words(error)) from error
+def _watched(call: OpenCall) -> aiohttp.ClientMiddlewareType:
+    """Return what notes whether a request was sent, and lets none but a GET be sent twice."""
+
+    async def watch(
+        request: aiohttp.ClientRequest,
+        handler: aiohttp.ClientHandlerType,
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if request.method == "GET":
+                raise
+            raise _BrokenError(_words(error)) from error
+        finally:
+            # aiohttp makes the response object as soon as the request's first bytes are
+            # handed to the connection, and not before.
+            call.is_sent = call.is_sent or request.response is not None
+
+    return watch
 
 
 class AiohttpTransport:
@@ -89,53 +94,79 @@ class AiohttpTransport:
 
     def __init__(self, *, connections: int = _CONNECTIONS) -> None:
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
-        self._keeper: AsyncGenerator[None, None] | None = None
-        self._places: asyncio.Semaphore | None = None
-        self._stream_places: asyncio.Semaphore | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
-        self._discard: weakref.finalize[..., AiohttpTransport] | None = None
-        self._is_closed = False
+        self._here: LoopSession | None = None
+        self._calls = OpenCalls()
 
     def now(self) -> float:
         """Return monotonic seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Pause the calling task; for no time if the moment that is waited for has passed."""
-        await anyio.sleep(max(seconds, 0.0))
+        """Pause the calling task; for no time if the moment that is waited for has passed.
 
-    async def send(self, request: Request, *, timeout: float | None) -> Response:
+        Raises:
+            ConfigurationError: The transport is closed, or was closed meanwhile.
+
+        """
+        _running_loop()
+        with self._calls.under_way():
+            await anyio.sleep(max(seconds, 0.0))
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,
+        deadline: float | None = None,
+    ) -> Response:
         """Send one request, once, and return the whole answer.
 
         Raises:
             ConnectError: The request was never delivered.
             ConnectionLostError: The connection broke after sending had begun.
             RequestTimeoutError: `timeout` passed; the outcome is unknown.
+            ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
-        session, places, _ = self._bound()
-        files: list[BinaryIO] = []
-        async with places:
-            self._refuse_if_closed()
+        here = self._bound()
+        with self._calls.under_way() as call:
+            await self._take(here.places, request, deadline)
             try:
-                async with session.request(
-                    request.method,
-                    URL(request.url, encoded=True),
-                    data=build_form(request, files) if request.form else request.body,
-                    headers=request.headers,
-                    timeout=_limits(timeout),
-                    allow_redirects=False,
-                    middlewares=None if request.method == "GET" else (_sent_once,),
-                ) as answer:
-                    body = await answer.read()
-            except _FAILURES as error:
-                raise _translation(error, request, timeout) from _without_headers(error)
+                timeout = seconds_within(timeout, deadline, self.now())
+                return await self._answer(here, request, call, timeout)
             finally:
-                for file in files:
-                    file.close()
-        return Response(request.method, request.url, answer.status, _plain(answer.headers), body)
+                here.places.release()
+
+    async def _answer(
+        self,
+        here: LoopSession,
+        request: Request,
+        call: OpenCall,
+        timeout: float | None,
+    ) -> Response:
+        files: list[BinaryIO] = []
+        try:
+            async with here.session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=build_form(request, files) if request.form else request.body,
+                headers=request.headers,
+                timeout=_limits(timeout),
+                allow_redirects=False,
+                middlewares=(_watched(call),),
+            ) as answer:
+                body, is_cut = await _body_of(answer)
+        except Exception as error:  # noqa: BLE001 - aiohttp lets through whatever goes wrong
+            raise self._failure(error, request, call, timeout) from _bare(error)
+        except BaseException as error:
+            error.__traceback__ = None  # aiohttp's frames, as in `_bare`
+            raise
+        finally:
+            for file in files:
+                file.close()
+        return Response(
+            request.method, request.url, answer.status, _plain(answer.headers), body, is_cut
+        )
 
     @asynccontextmanager
     async def stream(
@@ -145,86 +176,88 @@ class AiohttpTransport:
         timeout: float | None,
     ) -> AsyncIterator[_AiohttpStream]:
         """Send one request and hand out the answer before its body is read."""
-        session, _, places = self._bound()
+        here = self._bound()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=timeout)
-        async with places:
-            self._refuse_if_closed()
-            try:
-                with anyio.fail_after(timeout):  # headers that drip in reset `sock_read`
-                    answer = await session.request(
-                        request.method,
-                        URL(request.url, encoded=True),
-                        headers=request.headers,
-                        timeout=limits,
-                        allow_redirects=False,
-                    )
-            except _FAILURES as error:
-                raise _translation(error, request, timeout) from _without_headers(error)
-            try:
-                yield _AiohttpStream(request, answer, timeout)
-            finally:
-                answer.close()
+        with self._calls.under_way() as call:
+            failure = partial(self._failure, request=request, call=call, timeout=timeout)
+            async with here.stream_places:
+                try:
+                    with anyio.fail_after(timeout):  # headers that drip in reset `sock_read`
+                        answer = await here.session.request(
+                            request.method,
+                            URL(request.url, encoded=True),
+                            headers=request.headers,
+                            timeout=limits,
+                            allow_redirects=False,
+                            middlewares=(_watched(call),),
+                        )
+                except Exception as error:  # noqa: BLE001 - as above
+                    raise failure(error) from _bare(error)
+                except BaseException as error:
+                    error.__traceback__ = None
+                    raise
+                try:
+                    yield _AiohttpStream(answer, failure)
+                finally:
+                    answer.close()
 
     async def aclose(self) -> None:
-        """Close every connection; closing twice is fine."""
-        self._is_closed = True
-        self._session = None
-        if self._keeper is None or self._discard is None:
+        """Close every connection and end all that is under way; closing twice is fine."""
+        self._calls.close()
+        if self._here is not None:
+            await self._here.aclose()
+
+    async def _take(
+        self,
+        places: asyncio.Semaphore,
+        request: Request,
+        deadline: float | None,
+    ) -> None:
+        """Wait for a place, which costs no timeout, but not beyond the caller's deadline."""
+        if deadline is None:
+            await places.acquire()
             return
-        if self._loop is asyncio.get_running_loop():
-            self._discard.detach()
-            await self._keeper.aclose()
-        else:
-            self._discard()
+        with anyio.move_on_after(deadline - self.now()) as scope:
+            await places.acquire()
+        if scope.cancelled_caught:
+            raise no_place_in_time(request)
 
-    def _refuse_if_closed(self) -> None:
-        if self._is_closed:
-            raise ConfigurationError("This client is closed. Build a new one to go on.")
-
-    def _bound(self) -> tuple[aiohttp.ClientSession, asyncio.Semaphore, asyncio.Semaphore]:
+    def _bound(self) -> LoopSession:
         """Return what belongs to the running loop, made on first use."""
-        self._refuse_if_closed()
-        loop = _running_loop()
-        if (
-            self._session is None
-            or self._places is None
-            or self._stream_places is None
-            or loop is not self._loop
-        ):
-            if self._is_in_use_elsewhere(loop):
-                raise ConfigurationError(
-                    "This client is in use by another running event loop. Build one client for "
-                    "each loop.",
-                )
-            if self._discard is not None:
-                self._discard()
-            self._loop = loop
-            self._places = asyncio.Semaphore(self._connections)
-            self._stream_places = asyncio.Semaphore(_STREAMS)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            self._keeper = keeper_of(self._session)
-            self._process = os.getpid()
-            self._discard = weakref.finalize(
+        self._calls.refuse_if_closed()
+        _running_loop()
+        here = self._here
+        if here is None or not here.is_here:
+            if here is not None:
+                if here.is_elsewhere:
+                    raise ConfigurationError(
+                        "This client is in use by another running event loop. Build one client "
+                        "for each loop.",
+                    )
+                here.discard()
+            here = self._here = LoopSession(
                 self,
-                discard,
-                self._session,
-                self._keeper,
-                loop,
-                self._process,
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                ),
+                places=self._connections,
+                stream_places=_STREAMS,
+                is_own=True,
             )
-        return self._session, self._places, self._stream_places
+        return here
 
-    def _is_in_use_elsewhere(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell whether another loop of this process is at work; a parent's is no matter."""
-        return (
-            self._loop is not None
-            and loop is not self._loop
-            and self._loop.is_running()
-            and self._process == os.getpid()
-        )
+    def _failure(
+        self,
+        error: Exception,
+        request: Request,
+        call: OpenCall,
+        timeout: float | None,
+    ) -> LipsyncError:
+        """Return this project's error for another one."""
+        if self._calls.is_closed:
+            return closed_meanwhile(call)
+        return _translation(error, request, timeout, is_sent=call.is_sent)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
@@ -242,22 +275,20 @@ class _AiohttpStream:
 
     def __init__(
         self,
-        request: Request,
         answer: aiohttp.ClientResponse,
-        timeout: float | None,
+        failure: Callable[[Exception], LipsyncError],
     ) -> None:
         self.status: int = answer.status
         self.headers: Mapping[str, str] = _plain(answer.headers)
-        self._request = request
         self._answer = answer
-        self._timeout = timeout
+        self._failure = failure
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
                 yield chunk
-        except _FAILURES as error:
-            raise _translation(error, self._request, self._timeout) from _without_headers(error)
+        except Exception as error:  # noqa: BLE001 - aiohttp lets through whatever goes wrong
+            raise self._failure(error) from _bare(error)
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
@@ -274,10 +305,16 @@ def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     )
 
 
-def _translation(error: Exception, request: Request, timeout: float | None) -> TransportError:
-    """Return this project's error for aiohttp's, by what is known of the delivery."""
+def _translation(
+    error: Exception,
+    request: Request,
+    timeout: float | None,
+    *,
+    is_sent: bool,
+) -> LipsyncError:
+    """Return this project's error for another one, by what is known of the delivery."""
     method, url = request.method, request.url
-    if isinstance(error, _NEVER_DELIVERED):
+    if not is_sent:
         message = f"it could not be delivered ({_words(error)}). Check address and network."
         return ConnectError(message, method=method, url=url)
     if isinstance(error, TimeoutError):
@@ -287,15 +324,46 @@ def _translation(error: Exception, request: Request, timeout: float | None) -> T
     return ConnectionLostError(message, method=method, url=url)
 
 
-def _without_headers(error: Exception) -> Exception:
-    """Take the request's headers, and so the API key, off an exception of aiohttp's."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        seen = error.request_info
-        bare = aiohttp.RequestInfo(seen.url, seen.method, CIMultiDictProxy(CIMultiDict()), seen.url)
-        error.request_info = bare
-        error.args = (bare, ())
+async def _body_of(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """Read a body up to the most that an answer may have; tell whether it was cut there."""
+    most = most_bytes(answer.status)
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if max(len(body), answer.content_length or 0) > most:
+            answer.close()
+            return bytes(body[:CUT_BYTES]), True
+    return bytes(body), False
+
+
+def _bare(error: Exception) -> Exception:
+    """Take off an exception, and off what led to it, all that may hold the API key.
+
+    aiohttp's frames have the request's headers among their local variables, which tools that
+    report errors like to show; and some of its exceptions hold them.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        left += [each.__cause__, each.__context__]
+        each.__traceback__ = None
+        if isinstance(each, aiohttp.ClientResponseError):
+            asked = each.request_info
+            bare = aiohttp.RequestInfo(
+                asked.url, asked.method, CIMultiDictProxy(CIMultiDict()), asked.url
+            )
+            each.request_info = bare
+            each.args = (bare, ())
     return error
 
 
 def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """Return what an exception says; its kind as well, where that is not one to be expected."""
+    kind = type(error).__name__
+    if isinstance(error, (aiohttp.ClientError, OSError)):
+        return str(error) or kind
+    return f"{kind}: {error}" if str(error) else kind

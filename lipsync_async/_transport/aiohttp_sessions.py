@@ -1,10 +1,14 @@
-"""The ends of an aiohttp session: with its loop, after it, or not at all in a forked child."""
+"""What a transport has in one event loop: an aiohttp session and the places on it.
+
+A session ends with its loop, after it, or not at all in a forked child.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import warnings
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,81 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     import aiohttp
+
+
+class LoopSession:
+    """Hold what belongs to one event loop of one process.
+
+    Two semaphores stand before the connection pool, because aiohttp counts the wait for a
+    pooled connection into a request's timeout.
+
+    Args:
+        owner: The transport; when it is dropped, the session is, too.
+        session: The session.
+        places: Requests under way at once.
+        stream_places: Streams under way at once.
+        is_own: Whether the session is to be closed with the transport.
+
+    """
+
+    def __init__(
+        self,
+        owner: object,
+        session: aiohttp.ClientSession,
+        *,
+        places: int,
+        stream_places: int,
+        is_own: bool,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.session = session
+        self.places = asyncio.Semaphore(places)
+        self.stream_places = asyncio.Semaphore(stream_places)
+        self._process = os.getpid()
+        self._keeper: AsyncGenerator[None, None] | None = None
+        self._discard: weakref.finalize[..., object] | None = None
+        self._ended: asyncio.Event | None = None
+        if is_own:
+            self._keeper = keeper_of(session)
+            self._discard = weakref.finalize(
+                owner, discard, session, self._keeper, self.loop, self._process
+            )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its loop is at work in another thread of this process."""
+        return (
+            self.loop is not asyncio.get_running_loop()
+            and self.loop.is_running()
+            and self._process == os.getpid()
+        )
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is of the running loop."""
+        return self.loop is asyncio.get_running_loop()
+
+    def discard(self) -> None:
+        """Drop an own session whose loop is not the running one."""
+        if self._discard is not None:
+            self._discard()
+
+    async def aclose(self) -> None:
+        """Close an own session; who closes it meanwhile waits for its end, too."""
+        if self._keeper is None or self._discard is None:
+            return
+        if not self.is_here:
+            self._discard()
+            return
+        if self._ended is not None:
+            await self._ended.wait()
+            return
+        self._ended = asyncio.Event()
+        self._discard.detach()
+        try:
+            await self._keeper.aclose()
+        finally:
+            self._ended.set()
 
 
 def keeper_of(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:

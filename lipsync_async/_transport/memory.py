@@ -18,6 +18,8 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
+from lipsync_async._transport.open_calls import OpenCalls
+from lipsync_async._transport.protocol import CUT_BYTES, most_bytes, seconds_within
 from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
@@ -177,23 +179,46 @@ class MemoryTransport:
         """Hold on to both."""
         self._handle = handle
         self._clock = clock
+        self._calls = OpenCalls()
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
         return self._clock.now()
 
     async def sleep(self, seconds: float) -> None:
-        """Pause the calling task for virtual seconds."""
-        await self._clock.sleep(seconds)
+        """Pause the calling task for virtual seconds.
 
-    async def send(self, request: Request, *, timeout: float | None) -> Response:
-        """Let the function answer, within `timeout` virtual seconds.
+        Raises:
+            ConfigurationError: The transport is closed, or was closed meanwhile.
+
+        """
+        with self._calls.under_way():
+            await self._clock.sleep(seconds)
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,
+        deadline: float | None = None,
+    ) -> Response:
+        """Let the function answer, within virtual seconds.
 
         Raises:
             TransportError: Whatever the function raised.
             RequestTimeoutError: It took longer than `timeout`.
+            ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
+        with self._calls.under_way() as call:
+            call.is_sent = True
+            timeout = seconds_within(timeout, deadline, self.now())
+            answer = await self._answer(request, timeout)
+        if len(answer.body) > most_bytes(answer.status):
+            return attrs.evolve(answer, body=answer.body[:CUT_BYTES], is_cut=True)
+        return answer
+
+    async def _answer(self, request: Request, timeout: float | None) -> Response:
         with anyio.CancelScope() as scope:
             timer = None if timeout is None else self._clock.call_later(timeout, scope.cancel)
             try:
@@ -212,7 +237,10 @@ class MemoryTransport:
         timeout: float | None,
     ) -> AsyncIterator[_MemoryStream]:
         """Let the function answer, then hand out its body in pieces."""
-        yield _MemoryStream(await self.send(request, timeout=timeout))
+        with self._calls.under_way() as call:
+            call.is_sent = True
+            yield _MemoryStream(await self._answer(request, timeout))
 
     async def aclose(self) -> None:
-        """Do nothing; there is nothing to close."""
+        """End all that is under way; closing twice is fine."""
+        self._calls.close()

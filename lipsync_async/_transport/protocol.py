@@ -9,11 +9,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from lipsync_async.errors import RequestTimeoutError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from lipsync_async._values.messages import Request, Response
+
+
+# The longest answers are lists of a hundred jobs, each with scripts of up to 5,000 characters:
+# some megabytes. What is longer is no answer of the service, and might never end.
+_MOST_BYTES = 32 * 1024 * 1024
+# Of anything but a success, the status counts; a body only explains it.
+_MOST_BYTES_OF_REFUSALS = 1024 * 1024
+# What is kept of a body that is too long.
+CUT_BYTES = 65_536
+
+
+def most_bytes(status: int) -> int:
+    """Return how long an answer's body may be, decompressed."""
+    return _MOST_BYTES if 200 <= status < 300 else _MOST_BYTES_OF_REFUSALS  # noqa: PLR2004 - 2xx
+
+
+def seconds_within(timeout: float | None, deadline: float | None, now: float) -> float | None:
+    """Return the seconds that an attempt may take: its timeout, or less before a deadline."""
+    if deadline is None:
+        return timeout
+    remaining = max(deadline - now, 0.0)
+    return remaining if timeout is None else min(timeout, remaining)
+
+
+def no_place_in_time(request: Request) -> RequestTimeoutError:
+    """Return the error of a request whose deadline came before a connection was free."""
+    message = "no connection was free in time, so it was not sent."
+    return RequestTimeoutError(message, method=request.method, url=request.url)
 
 
 class Stream(Protocol):
@@ -44,22 +74,38 @@ class Transport(Protocol):
         """Pause the calling task; for no time if `seconds` is negative.
 
         Time goes on between a look at the clock and the pause until a moment.
+
+        Raises:
+            ConfigurationError: The transport is closed, or was closed meanwhile.
+
         """
         ...
 
-    async def send(self, request: Request, *, timeout: float | None) -> Response:
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,
+        deadline: float | None = None,
+    ) -> Response:
         """Send one request, once, and return the whole answer, whatever its status.
 
-        Redirects are not followed.
+        Redirects are not followed. A body that is longer than `most_bytes` is cut to
+        `CUT_BYTES`, and the answer says so.
 
         Args:
             request: What to send.
-            timeout: Seconds for the whole attempt; `None`: no limit.
+            timeout: Seconds for the attempt, not counting the wait for a connection that is
+                free; `None`: no limit.
+            deadline: The time, by `now`, at which the attempt is over, and with it any wait
+                for a connection; `None`: none.
 
         Raises:
             ConnectError: The request was never delivered.
             ConnectionLostError: The connection broke after sending had begun.
-            RequestTimeoutError: `timeout` passed; the outcome is unknown.
+            RequestTimeoutError: `timeout` passed; the outcome is unknown. Or `deadline` came
+                before a connection was free, and nothing was sent.
+            ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
         ...
@@ -81,5 +127,5 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close every connection; closing twice is fine."""
+        """Close every connection and end all that is under way; closing twice is fine."""
         ...

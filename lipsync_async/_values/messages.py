@@ -73,6 +73,8 @@ class Response:
         status: HTTP status code.
         headers: Header fields, names in lower case.
         body: The body's raw bytes.
+        is_cut: Whether the body went on after these bytes, for longer than any answer of
+            the service.
 
     """
 
@@ -81,3 +83,4 @@ class Response:
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
+    is_cut: bool = attrs.field(default=False, repr=False)

@@ -166,6 +166,7 @@ class Poller:
         """Make looks until cancelled.
 
         Raises:
+            ConfigurationError: The client was closed.
             Exception: What the view's `on_response` has raised.
 
         """
@@ -178,7 +179,10 @@ class Poller:
                     mishaps.append(mishap)
                     tasks.cancel_scope.cancel()
 
-                await self._keep_looking(tasks, partial(self._look, settings, stop))
+                try:
+                    await self._keep_looking(tasks, partial(self._look, settings, stop))
+                except LipsyncError as error:  # the client was closed
+                    stop(error)
 
     async def _keep_looking(
         self, tasks: TaskGroup, make: Callable[[Look], Coroutine[Any, Any, None]]

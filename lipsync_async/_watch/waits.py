@@ -162,13 +162,16 @@ class _Wait:
         if self._watcher is None:
             self._steps = None
             self._watcher = self._poller.join(self.last.id, self._hear, status=self.last.status)
-        await self._poller.attend(self._attendant, self._settings, deadline=self._deadline)
+        try:
+            await self._poller.attend(self._attendant, self._settings, deadline=self._deadline)
+        except LipsyncError as error:  # the client was closed
+            self._fail(error)
         if self._news:
             news = self._news.popleft()
             if isinstance(news, LipsyncError):
-                error = copy(news)  # each waiter's own, for it names the job
-                error.__cause__ = news.__cause__
-                self._fail(error)
+                own = copy(news)  # each waiter's own, for it names the job
+                own.__cause__ = news.__cause__
+                self._fail(own)
             return self._remember(news)
         if self._is_late:
             raise WaitTimeoutError(self.last, timeout=self._timeout)
@@ -189,7 +192,10 @@ class _Wait:
         transport = self._exchange.transport
         if step is None:
             await self._sit_out()
-        await transport.sleep(step.pause)
+        try:
+            await transport.sleep(step.pause)
+        except LipsyncError as error:  # the client was closed
+            self._fail(error)
         if self._is_for_all():  # many have come meanwhile
             return False
         before = transport.now()
@@ -268,7 +274,10 @@ class _Wait:
 
     async def _sit_out(self) -> NoReturn:
         """Wait for the end of the time, then say so."""
-        await self._exchange.transport.sleep(self._remaining)
+        try:
+            await self._exchange.transport.sleep(self._remaining)
+        except LipsyncError as error:  # the client was closed
+            self._fail(error)
         raise WaitTimeoutError(self.last, timeout=self._timeout)
 
 

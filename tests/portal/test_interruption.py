@@ -163,7 +163,7 @@ async def test_second_interruption(sandbox: Sandbox) -> None:
         class Slow:
             now, aclose = staticmethod(time.monotonic), staticmethod(anyio.lowlevel.checkpoint)
 
-            async def send(self, request, *, timeout):
+            async def send(self, request, *, timeout, deadline):
                 try:
                     say("sending")
                     await anyio.sleep_forever()
