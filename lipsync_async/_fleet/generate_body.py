@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,10 +27,10 @@ from lipsync_async._values.inputs import (
     SegmentAudio,
     Text,
 )
+from lipsync_async._values.paths import at_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 _PARTS: dict[tuple[type, str], type] = {
     (GenerationRequest, "options"): Options,
@@ -62,12 +63,15 @@ class Flaw:
         return f"{self.path}: {self.words}" if self.path else self.words
 
 
-def read_body(body: object, *, folder: Path) -> tuple[GenerationRequest | None, list[Flaw]]:
+def read_body(
+    body: object, *, folder: Path, request_id: str | None = None
+) -> tuple[GenerationRequest | None, list[Flaw]]:
     """Return the request that a decoded body means, and everything that is wrong with it.
 
     Args:
         body: Decoded JSON, whatever it may be.
         folder: What the paths of local files are relative to.
+        request_id: The name that stands beside the body.
 
     Returns:
         The request, or `None` if there is none to be seen, and the flaws.
@@ -77,6 +81,7 @@ def read_body(body: object, *, folder: Path) -> tuple[GenerationRequest | None, 
     request = reading.part(GenerationRequest, "", body)
     if not isinstance(request, GenerationRequest):
         return None, reading.flaws
+    request = attrs.evolve(request, request_id=request_id)
     problems = [problem.partition(": ") for problem in request_problems(request)]
     flaws = [Flaw(_with_wire_names(path), words) for path, _, words in problems]
     return request, [*reading.flaws, *(flaw for flaw in flaws if flaw.path not in reading.judged)]
@@ -116,7 +121,10 @@ class _Reading:
             self._judge(path, _must_be("an object", data))
             return data
         fields = attrs.fields_dict(kind)
-        names = {WIRE_NAMES[kind].get(field, field): field for field in fields}
+        # The one field that is beside a body, and not in it.
+        names = {
+            WIRE_NAMES[kind].get(field, field): field for field in fields if field != "request_id"
+        }
         self._judge_names(path, data, names, MARKS.get(kind, {}))
         values: dict[str, Any] = {}
         for name, field in names.items():
@@ -146,7 +154,8 @@ class _Reading:
         if (kind, field) in _PARTS:
             return self.part(_PARTS[kind, field], path, value)
         if field == "file" and isinstance(value, str):
-            return self._folder / value
+            found = at_home(value)
+            return Path(value) if found is None else self._folder / found
         if kind is GenerationRequest and isinstance(value, list):
             return [self._item(field, f"{path}[{index}]", item) for index, item in enumerate(value)]
         return value

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from lipsync_async._fleet.manifest_lines import read_lines
 from lipsync_async._fleet.manifest_table import read_table
 from lipsync_async._rules.checks import shown
+from lipsync_async._rules.invisible import ignored
+from lipsync_async._values.paths import at_home, unknown_home
 from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -24,9 +26,20 @@ _READERS = {
     ".jsonl": read_lines,
     ".ndjson": read_lines,
     ".csv": read_table,
+    ".tsv": read_table,
 }
-# What spreadsheets put before "Unicode text".
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Byte order marks, those first that begin like another one.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# How files of spreadsheets begin, whatever they are called.
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+_SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
+_SAVE_IT = "save the sheet as 'CSV UTF-8'"
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
@@ -34,20 +47,22 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
 
     `.jsonl` and `.ndjson` hold a generate body a line, by the names of the HTTP API and
     with `"file"` for a local file (or a line of a batch: `request_id`, `endpoint`,
-    `payload`). `.csv` holds one request a row under these columns, of which only `model`
-    must be there; an empty cell is a field left out:
+    `payload`). `.csv` and `.tsv` hold one request a row under these columns, of which only
+    `model` must be there; an empty cell is a field left out:
 
     `model`, `video_url`, `video_asset_id`, `video_file`, `image_url`, `image_asset_id`,
     `image_file`, `audio_url`, `audio_asset_id`, `audio_file`, `voice_id`, `script`,
     `stability`, `similarity_boost`, `target_lang`, `source_lang`, `sync_mode`,
     `temperature`, `model_mode`, `prompt`, `occlusion_detection_enabled`,
     `reasoning_enabled`, `speaker_auto_detect`, `speaker_boxes_url`, `output_file_name`,
-    `webhook_url`, `project_id`.
+    `webhook_url`, `project_id`, `request_id`.
 
-    Files are looked up (relative to the manifest's folder); nothing is sent.
+    Columns of your own are kept (`ManifestRow.extra`) unless they read like one of these.
+    Files are looked up (relative to the manifest's folder; `~` is the home folder); nothing
+    is sent.
 
     Args:
-        path: The file, in UTF-8.
+        path: The file, in UTF-8, or in UTF-16 with a byte order mark. `~` is the home folder.
 
     Returns:
         At least one row; `.request` is what `run_many` takes.
@@ -60,14 +75,20 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
         `client.generations.run_many([row.request for row in read_manifest("takes.csv")])`
 
     """
-    file = Path(path)
+    text = str(path)
+    found = at_home(text)
+    if found is None:
+        raise InvalidRequestError([f"manifest: {unknown_home(text)}"])
+    file = Path(found)
     try:
         data = file.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
-        problem = f"manifest: cannot be read ({reason}): {shown(str(path))}"
+        told = ignored(text)
+        hint = "" if told is None else f"; its name holds {told}"
+        problem = f"manifest: cannot be read ({reason}): {shown(text)}{hint}"
         raise InvalidRequestError([problem]) from error
-    return parse_manifest(data, suffix=file.suffix, folder=file.parent)
+    return parse_manifest(data, suffix=file.suffix, folder=file.parent.absolute())
 
 
 def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRow]:
@@ -85,10 +106,10 @@ def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRo
     read = _READERS.get(suffix.lower())
     if read is None:
         names = ", ".join(_READERS)
-        raise InvalidRequestError([f"manifest: must end in {names}, not {shown(suffix)}"])
-    if data.startswith(_UTF_16_MARKS):
-        raise InvalidRequestError(["manifest: is UTF-16; save the file as UTF-8"])
-    contents = read(data.removeprefix(codecs.BOM_UTF8), folder=folder)
+        advice = f"; {_SAVE_IT}" if suffix.lower() in _SPREADSHEET_SUFFIXES else ""
+        problem = f"manifest: must end in {names}, not {shown(suffix)}{advice}"
+        raise InvalidRequestError([problem])
+    contents = read(_in_utf_8(data), folder=folder)
     _judge_names(contents)
     if contents.flaws:
         flaws = sorted(contents.flaws, key=lambda flaw: flaw[0])
@@ -96,6 +117,28 @@ def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRo
     if not contents.rows:
         raise InvalidRequestError(["manifest: holds no request"])
     return contents.rows
+
+
+def _in_utf_8(data: bytes) -> bytes:
+    """Return a file's text in UTF-8 and without a mark; what is wrong with that has its lines.
+
+    Raises:
+        InvalidRequestError: It is no text, or it is damaged.
+
+    """
+    if data.startswith(_SPREADSHEETS):
+        raise InvalidRequestError([f"manifest: is no text but a spreadsheet's file; {_SAVE_IT}"])
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
+    if encoding != "utf-8-sig":
+        try:
+            return data.decode(encoding).encode()
+        except UnicodeDecodeError:
+            problem = f"manifest: is {encoding.upper()} and damaged; save the file as UTF-8"
+            raise InvalidRequestError([problem]) from None
+    if b"\0" in data:
+        problem = "manifest: holds null characters; save the file as UTF-8"
+        raise InvalidRequestError([problem])
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _judge_names(contents: Contents) -> None:
@@ -112,6 +155,8 @@ def _judge_names(contents: Contents) -> None:
             if first != row.line:
                 words = f"names its output {shown(name)} as line {first} does; give each its own"
                 contents.blame(row.line, words)
-        if row.request_id is not None and ids.setdefault(row.request_id, row.line) != row.line:
+        if not isinstance(row.request_id, str):  # none, or no name at all
+            continue
+        if ids.setdefault(row.request_id, row.line) != row.line:
             words = f"must differ from that of line {ids[row.request_id]}"
             contents.blame(row.line, words, "request_id")

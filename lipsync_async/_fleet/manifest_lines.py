@@ -3,6 +3,8 @@
     {"model": "lipsync-2", "input": [{"type": "video", "url": …}, {"type": "audio", "url": …}]}
     {"request_id": "a1", "endpoint": "/v2/generate", "payload": {"model": …}}
 
+A generate body may have a `request_id` as well, which is not sent.
+
 Source: contract sections 2.2 and 7.
 """
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH_NAMES = ("request_id", "endpoint", "payload")
+_MARKS_OF_A_BATCH = frozenset({"endpoint", "payload"})
 _ENDPOINT = "/v2/generate"
 
 
@@ -26,13 +29,13 @@ def read_lines(data: bytes, *, folder: Path) -> Contents:
     """Read a manifest; blank lines are passed over.
 
     Args:
-        data: The file's bytes, without a byte order mark.
+        data: The file's text in UTF-8, without a byte order mark.
         folder: What the paths of local files are relative to.
 
     """
     contents = Contents()
-    # Not `splitlines`: a text may hold other characters that Unicode takes for line ends.
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    # Of bytes, lines end in CR, LF or both, and in no other character of Unicode.
+    for number, line in enumerate(data.splitlines(), start=1):
         if line.strip():
             _read_line(contents, number, line, folder)
     return contents
@@ -55,16 +58,23 @@ def _read_line(contents: Contents, number: int, line: bytes, folder: Path) -> No
 
 
 def _read_object(contents: Contents, number: int, decoded: object, folder: Path) -> None:
-    if not isinstance(decoded, dict) or decoded.keys().isdisjoint(_BATCH_NAMES):
-        contents.take(number, decoded, folder=folder, place_of=str)
+    if not isinstance(decoded, dict) or decoded.keys().isdisjoint(_MARKS_OF_A_BATCH):
+        name = decoded.pop("request_id", None) if isinstance(decoded, dict) else None
+        contents.take(number, decoded, folder=folder, place_of=str, request_id=name)
         return
     contents.take(
         number,
         decoded.get("payload"),
         folder=folder,
-        place_of=lambda path: f"payload.{path}" if path else "payload",
+        place_of=_place_in_batch,
         request_id=_read_envelope(contents, number, decoded),
     )
+
+
+def _place_in_batch(path: str) -> str:
+    if path == "request_id":
+        return path
+    return f"payload.{path}" if path else "payload"
 
 
 def _read_envelope(contents: Contents, number: int, decoded: dict[str, Any]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_NOT_UTF_8 = "is not UTF-8; save the file as UTF-8"
+NO_EXTRA: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.frozen(slots=True)
@@ -23,13 +25,15 @@ class ManifestRow:
     Attributes:
         line: The line that it begins in, from 1.
         request: The request.
-        request_id: The name that a line of a batch gives it; `None` for all others.
+        request_id: The name that the manifest gives it, as in `request`; `None`: none.
+        extra: The cells of columns of your own, by their names; none of JSON lines.
 
     """
 
     line: int
     request: GenerationRequest
     request_id: str | None = None
+    extra: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.define(slots=True)
@@ -57,6 +61,7 @@ class Contents:
         folder: Path,
         place_of: Callable[[str], str],
         request_id: str | None = None,
+        extra: Mapping[str, str] = NO_EXTRA,
     ) -> None:
         """Read a generate body and keep its request, and what is wrong with it.
 
@@ -66,18 +71,26 @@ class Contents:
             folder: What the paths of local files are relative to.
             place_of: Names a path in the body as the manifest's author does.
             request_id: The name that the line gives it.
+            extra: Cells of columns of the author's own.
 
         """
-        request, flaws = read_body(body, folder=folder)
+        request, flaws = read_body(body, folder=folder, request_id=request_id)
         for flaw in flaws:
             self.blame(line, flaw.words, place_of(flaw.path))
         if request is not None:
-            self.rows.append(ManifestRow(line, request, request_id))
+            self.rows.append(ManifestRow(line, request, request_id, extra))
 
     def decode(self, line: int, data: bytes) -> str | None:
         """Return a line's text, or note that it has none."""
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.blame(line, f"{_NOT_UTF_8} (byte {data[error.start]:#04x})")
+            byte = data[error.start : error.start + 1]
+            old = byte.decode("cp1252", "ignore")
+            means = f", {old!r} in Windows-1252" if old.isprintable() and old else ""
+            self.blame(
+                line,
+                f"is not UTF-8 (byte {byte[0]:#04x}{means}); save the file as UTF-8, which "
+                "spreadsheets call 'CSV UTF-8'",
+            )
             return None

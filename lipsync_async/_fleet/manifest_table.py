@@ -12,38 +12,76 @@
 | `occlusion_detection_enabled`, `reasoning_enabled` | options: true or false |
 | `speaker_auto_detect`, `speaker_boxes_url` | whose lips move |
 | `output_file_name`, `webhook_url`, `project_id` | as in `GenerationRequest` |
+| `request_id` | a name of your own for the row, not sent |
 
-An empty cell is a field left out. Cells are separated as in the header: by commas,
-semicolons or tabs. What no column says (segments, faces by pixel) takes JSON lines.
+Names of columns count without case, blanks and signs (`Video URL` is `video_url`). Columns of
+other names are the author's own, and kept, unless they read like one of these: that is most
+likely a slip, and what it says would be ignored.
+
+An empty cell is a field left out, and so is one that a short row has not got. Cells are
+separated by commas, semicolons, tabs or bars. Blanks and invisible characters at the ends of
+cells are taken off, but for scripts. `0,7` is a number. What no column says (segments, faces
+by pixel) takes JSON lines.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
-from io import StringIO
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lipsync_async._fleet.generate_body import unknown
 from lipsync_async._fleet.manifest_rows import Contents
 from lipsync_async._rules.checks import shown
+from lipsync_async._rules.invisible import bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_SEPARATORS = ",;\t"
-# ASCII digits and a point: `float` would also take "nan", "1_000" and other scripts' digits.
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SEPARATORS = ",;\t|"
+# The line that tells a spreadsheet which separator comes; it writes others behind it.
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=([,;\t|])"?[,;\t| ]*', re.IGNORECASE)
+# ASCII digits and a point or a comma: `float` would also take "nan", "1_000" and other
+# scripts' digits. What has both ("1.234,5") could be read in two ways.
+_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
+# Spreadsheets write the words of their user's language, even if `true` was typed.
+_TRUE = (
+    "true yes 1 wahr ja vrai oui verdadero sí si vero verdadeiro sim waar prawda tak igaz igen "
+    "pravda ano истина да істина так sant sand sann tosi doğru evet adevărat da cert veritat "
+    "αληθησ tõene patiess teisinga egia"
+)
+_FALSE = (
+    "false no 0 falsch nein faux non falso não nao onwaar nee fałsz nie hamis nem nepravda ne "
+    "ложь нет хибність ні falskt falsk usann epätosi yanl\u0131ş yanliş hay\u0131r fals nu "
+    "ψευδησ väär aplams klaidinga faltsua"
+)
+_FLAGS = dict.fromkeys(_TRUE.split(), True) | dict.fromkeys(_FALSE.split(), False)
+# What spreadsheets write into a cell that they cannot compute, in their user's language.
+_BROKEN_CELL = re.compile(
+    r"#[¡¿]?(N/A|N/D|NV|NAME|NOM|NOMBRE|NOME|NAAM|REF|BEZUG|RIF|VERW|VALUE|WERT|VALEUR|VALOR|"
+    r"VALORE|WAARDE|DIV/0|DEEL/0|NULL|NUL|NULO|NULLO|NUM|ZAHL|GETAL|SPILL|CALC)[!?]?"
+)
+# What is meant by names that are too short to be like a column's.
+_SHORT_NAMES = {
+    "video": "video_url",
+    "audio": "audio_url",
+    "image": "image_url",
+    "temp": "temperature",
+    "autodetect": "speaker_auto_detect",
+    "boxesurl": "speaker_boxes_url",
+}
+_LIKENESS = 0.8
+_LONG_BEGINNING = 8  # letters
 
 
 def _text(cell: str) -> Any:
-    return cell.strip()
+    return bare(cell)
 
 
 def _verbatim(cell: str) -> Any:
@@ -52,13 +90,22 @@ def _verbatim(cell: str) -> Any:
 
 def _number(cell: str) -> Any:
     """Return a number; what is none is left for validation to quote."""
-    bare = cell.strip()
-    return float(bare) if _NUMBER.fullmatch(bare) else bare
+    plain = bare(cell)
+    return float(plain.replace(",", ".")) if _NUMBER.fullmatch(plain) else plain
 
 
 def _flag(cell: str) -> Any:
-    bare = cell.strip()
-    return _FLAGS.get(bare.lower(), bare)
+    plain = bare(cell)
+    return _FLAGS.get(_folded(plain), plain)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")
+
+
+def _squeezed(name: str) -> str:
+    """Return what counts of a column's name."""
+    return re.sub(r"[\W_]+", "", _folded(bare(name)))
 
 
 @attrs.frozen(slots=True)
@@ -94,7 +141,9 @@ COLUMNS: Mapping[str, _Column] = {
     "output_file_name": _Column("body", "outputFileName"),
     "webhook_url": _Column("body", "webhookUrl"),
     "project_id": _Column("body", "projectId"),
+    "request_id": _Column("body", "request_id"),
 }
+_KNOWN = {_squeezed(name): name for name in COLUMNS}
 # Where the parts are that have a fixed place in a body.
 _PLACES = {
     "body": "",
@@ -108,31 +157,34 @@ def read_table(data: bytes, *, folder: Path) -> Contents:
     """Read a manifest; rows of empty cells are passed over.
 
     Args:
-        data: The file's bytes, without a byte order mark.
+        data: The file's text in UTF-8, without a byte order mark.
         folder: What the paths of local files are relative to.
 
     """
     contents = Contents()
-    lines = [contents.decode(number, line) for number, line in enumerate(data.split(b"\n"), 1)]
-    if None in lines:
+    lines = data.splitlines(keepends=True)  # of bytes: CR, LF or both, and nothing else
+    texts = [contents.decode(number, line) for number, line in enumerate(lines, 1)]
+    readable = [text for text in texts if text is not None]
+    if len(readable) < len(texts):
         return contents
-    rows = _rows(contents, data.decode("utf-8"))
-    line, header = next(rows, (1, []))
-    names = [name.strip() for name in header]
-    _judge_header(contents, line, names)
+    rows = _rows(contents, readable)
+    line, cells = next(rows, (1, []))
+    header = _read_header(contents, line, cells)
     if not contents.flaws:
         for line, cells in rows:
-            _read_row(contents, line, names, cells, folder)
+            _read_row(contents, line, header, cells, folder)
     return contents
 
 
-def _rows(contents: Contents, text: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(contents: Contents, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the line that it begins in."""
-    first_line = text.lstrip().partition("\n")[0]
-    separator = max(_SEPARATORS, key=first_line.count)
-    table = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+    first = next((index for index, line in enumerate(lines) if bare(line)), 0)
+    told = _SEPARATOR_LINE.fullmatch(lines[first].rstrip("\r\n")) if lines else None
+    begin = first if told is None else first + 1
+    separator = _separator(lines[begin:]) if told is None else told[1]
+    table = csv.reader(lines[begin:], delimiter=separator, strict=True)
     while True:
-        line = table.line_num + 1
+        line = begin + table.line_num + 1
         try:
             cells = next(table, None)
         except csv.Error as error:
@@ -140,40 +192,105 @@ def _rows(contents: Contents, text: str) -> Iterator[tuple[int, list[str]]]:
             return
         if cells is None:
             return
-        if any(cell.strip() for cell in cells):
+        if any(bare(cell) for cell in cells):
             yield line, cells
 
 
-def _judge_header(contents: Contents, line: int, names: list[str]) -> None:
-    for index, name in enumerate(names):
-        if name in names[:index] and name:
-            contents.blame(line, f"column {shown(name)} is there twice")
-        elif name and name not in COLUMNS:
-            contents.blame(line, f"column {shown(name)} {unknown(name, COLUMNS)}")
+def _separator(lines: list[str]) -> str:
+    """Return the separator by which most of the header's names are known ones."""
+    counts = {mark: "".join(lines[:1]).count(mark) for mark in _SEPARATORS}
+    return max(_SEPARATORS, key=lambda mark: (_known_names(lines, mark), counts[mark]))
+
+
+def _known_names(lines: list[str], separator: str) -> int:
+    try:
+        header = next(csv.reader(lines, delimiter=separator, strict=True), [])
+    except csv.Error:
+        return 0
+    return len({_squeezed(name) for name in header} & _KNOWN.keys())
+
+
+def _read_header(contents: Contents, line: int, cells: list[str]) -> list[str]:
+    """Return the columns' names: those of `COLUMNS`, the author's own, and empty ones."""
+    names: list[str] = []
+    for cell in cells:
+        own = bare(cell)
+        name = _KNOWN.get(_squeezed(own), own)
+        meant = None if name in COLUMNS else _meant(own)
+        if name in names and name:
+            contents.blame(line, f"column {shown(own)} is there twice")
+        elif meant is not None:
+            contents.blame(
+                line,
+                f"column {shown(own)} is unknown; did you mean {meant}? "
+                "A column of your own needs a name that is less like it",
+            )
+        names.append(name)
     if names and "model" not in names:
         contents.blame(line, "column 'model' is missing; the first line names the columns")
+    return names
+
+
+def _meant(name: str) -> str | None:
+    """Return the column that a name most likely means, if it is most likely a slip."""
+    squeezed = _squeezed(name)
+    for known, column in _KNOWN.items():
+        is_beginning = len(squeezed) >= _LONG_BEGINNING and known.startswith(squeezed)
+        if is_beginning or sorted(known) == sorted(squeezed):
+            return column
+    (like,) = get_close_matches(squeezed, [*_KNOWN], n=1, cutoff=_LIKENESS) or (None,)
+    return _SHORT_NAMES.get(squeezed) if like is None else _KNOWN[like]
 
 
 def _read_row(
     contents: Contents,
     line: int,
-    names: list[str],
+    header: list[str],
     cells: list[str],
     folder: Path,
 ) -> None:
-    if len(cells) != len(names):
-        contents.blame(line, f"has {len(cells)} cells, but the header has {len(names)}")
-        return
-    given = {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()}
-    if "" in given:
-        contents.blame(line, f"{shown(given.pop(''))} is in a column without a name")
-    body, places = _body(given)
+    given: dict[str, str] = {}
+    extra: dict[str, str] = {}
+    for index, cell in enumerate(cells):
+        name = header[index] if index < len(header) else ""
+        if name in COLUMNS and bare(cell):
+            given[name] = cell
+        elif name not in COLUMNS and name:
+            extra[name] = cell
+        elif not name and bare(cell):
+            contents.blame(line, f"{shown(bare(cell))} is in a column without a name")
+    flaws = {name: words for name, cell in given.items() if (words := _flaw(name, cell))}
+    request_id = bare(given.pop("request_id", "")) or None
+    body, places = _body(
+        {name: given[name] for name in given if name not in flaws or name == "model"}
+    )
     columns = {
         f"{places[column.part]}{column.name}": name
         for name, column in COLUMNS.items()
         if column.part in places
     }
-    contents.take(line, body, folder=folder, place_of=lambda path: columns.get(path, path))
+    contents.take(
+        line,
+        body,
+        folder=folder,
+        place_of=lambda path: columns.get(path, path),
+        request_id=request_id,
+        extra=extra,
+    )
+    for name, words in flaws.items():
+        contents.blame(line, words, name)
+
+
+def _flaw(name: str, cell: str) -> str | None:
+    """Return why a cell cannot be meant as it is, where its field's own rule would not say it."""
+    plain = bare(cell)
+    if _BROKEN_CELL.fullmatch(plain):
+        return f"holds {shown(plain)}, which a spreadsheet writes for a formula that has failed"
+    if COLUMNS[name].read is _flag and _flag(cell) == plain:
+        return f"must be true or false, not {shown(plain)}; 1 and 0 survive every spreadsheet"
+    if name == "model" and plain.startswith("#"):
+        return f"must be a model, not {shown(plain)}; a table has no comments"
+    return None
 
 
 def _body(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

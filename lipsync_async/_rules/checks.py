@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, ParamSpec, TypeGuard
 from urllib.parse import urlsplit
 
+from lipsync_async._rules.invisible import bare, hidden, ignored, percent_encoded, with_marks
 from lipsync_async.errors import in_words
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def shown(value: object) -> str:
     if value is None or type(value) in _QUOTED:
         try:
             quote = _BRIEF.repr(value)
-            return quote if len(quote) <= _LONGEST_QUOTE else f"{quote[:_LONGEST_QUOTE]}..."
+            brief = quote if len(quote) <= _LONGEST_QUOTE else f"{quote[:_LONGEST_QUOTE]}..."
+            return with_marks(brief)
         except ValueError:  # Python refuses to print integers of more than 4,300 digits
             pass
     return type(value).__name__
@@ -109,7 +111,7 @@ def text(path: str, value: object) -> Iterator[str]:
     """Ask for text that is not blank and can be encoded."""
     if not isinstance(value, str):
         yield wrong(path, "text", value)
-    elif not value.strip():
+    elif not bare(value):
         yield f"{path}: must not be empty"
     elif _HALF_OF_A_PAIR.search(value):
         yield f"{path}: must be valid Unicode; it holds half of a surrogate pair"
@@ -127,10 +129,23 @@ def text_up_to(longest: int) -> Check:
 
 
 def name(path: str, value: object) -> Iterator[str]:
-    """Ask for text without control characters, such as an id."""
+    """Ask for text such as an id: no control characters, and nothing that is not seen."""
     yield from text(path, value)
-    if isinstance(value, str) and _CONTROL.search(value):
+    if not isinstance(value, str):
+        return
+    if _CONTROL.search(value):
         yield f"{path}: must not hold control characters such as line breaks"
+    elif bare(value):
+        yield from _unseen(path, value)
+
+
+def _unseen(path: str, value: str) -> Iterator[str]:
+    """Refuse what makes another name of it that looks the same."""
+    told = ignored(value)
+    if told is not None:
+        yield f"{path}: must not hold {told}; delete it"
+    elif value != value.strip():
+        yield f"{path}: must not begin or end with a blank: {shown(value)}"
 
 
 def matching(pattern: re.Pattern[str], right: str) -> Check:
@@ -282,6 +297,9 @@ def http_url(path: str, value: object) -> Iterator[str]:
     """
     if not isinstance(value, str):
         yield wrong(path, "an http or https URL", value)
+    elif (told := hidden(value)) is not None:
+        encoded = percent_encoded(value)
+        yield f"{path}: must not hold {told}; delete it, or write {encoded} if it is meant"
     elif _scheme_and_host(value) is None:
         yield f"{path}: must be an http or https URL"
     elif _UNFIT_FOR_URL.search(value):

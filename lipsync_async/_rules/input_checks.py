@@ -27,7 +27,9 @@ from lipsync_async._rules.checks import (
     text_up_to,
     wrong,
 )
+from lipsync_async._rules.invisible import hidden
 from lipsync_async._values.inputs import Audio, ElevenLabs, Image, Text, Video
+from lipsync_async._values.paths import at_home, unknown_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +60,8 @@ def local_file(path: str, value: object) -> Iterator[str]:
         yield from _size_problems(path, len(value))
     elif not _is_path(value):
         yield wrong(path, "a path or bytes", value)
+    elif _has_no_home(value):
+        yield f"{path}: {unknown_home(os.fspath(value))}"
 
 
 def disk_problems(inputs: object) -> Iterator[str]:
@@ -67,7 +71,7 @@ def disk_problems(inputs: object) -> Iterator[str]:
     """
     for position, item in enumerate(items_of(inputs)):
         file = getattr(item, "file", None) if isinstance(item, Video | Image | Audio) else None
-        if _is_path(file):
+        if _is_path(file) and not _has_no_home(file):
             yield from _file_problems(f"input[{position}].file", file)
 
 
@@ -78,11 +82,18 @@ def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
         return False
 
 
+def _has_no_home(value: str | PathLike[str]) -> bool:
+    """Tell whether a path begins with a `~` that means no known folder."""
+    return at_home(os.fspath(value)) is None
+
+
 def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
     try:
         status = Path(source).stat()
     except OSError as error:
-        yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}"
+        told = hidden(str(source))
+        hint = "" if told is None else f"; it holds {told}"
+        yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}{hint}"
     else:
         if S_ISREG(status.st_mode):
             yield from _size_problems(path, status.st_size)

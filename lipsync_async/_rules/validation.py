@@ -30,7 +30,6 @@ from lipsync_async._rules.checks import (
     optional,
     positive,
     survived,
-    text,
     webhook_url,
     whole_number,
     wrong,
@@ -203,7 +202,7 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
     Source: contract section 2.9, shape 2.
     """
     return [
-        *text("model", model),
+        *name("model", model),
         *positive("duration", duration),
         *optional(positive)("fps", fps),
     ]
@@ -273,7 +272,7 @@ _filter = optional(collection_of(_filter_word))
 _key = matching(_IDEMPOTENCY_KEY, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
 
 _REQUEST_FIELDS: dict[str, Check] = {
-    "model": text,
+    "model": name,
     "input": each(input_item),
     "options": optional(options),
     "segments": optional(segment_list),

@@ -9,14 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path, PurePath
 from typing import Any
 
 import attrs
+
+from lipsync_async._values.paths import at_home
 
 
 def _tuple(value: Any) -> Any:
     """Freeze a list; leave everything else for validation to judge."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _at_home(
+    file: str | PathLike[str] | bytes | None,
+) -> str | PathLike[str] | bytes | None:
+    """Put the home folder in the place of `~`; leave what is not known for validation to judge."""
+    if isinstance(file, str):
+        return at_home(file) or file
+    if isinstance(file, PurePath) and str(file).startswith("~"):
+        found = at_home(str(file))
+        return file if found is None else Path(found)
+    return file
 
 
 @attrs.frozen(slots=True)
@@ -28,7 +43,7 @@ class Video:
             expires soon will fail.
         asset_id: Id of an asset of your organization, instead of `url`.
         file: A local file (path or bytes) sent along with the request, instead of
-            `url`; at most 5 GiB.
+            `url`; at most 5 GiB. `~` is the home folder.
         ref_id: Name by which other parts of the request refer to this input.
         segments_secs: Deprecated by the service: `[[start, end], …]` in seconds.
         segments_frames: Deprecated by the service: `[[start, end], …]` in frames.
@@ -38,7 +53,9 @@ class Video:
 
     url: str | None = None
     asset_id: str | None = attrs.field(default=None, kw_only=True)
-    file: str | PathLike[str] | bytes | None = attrs.field(default=None, kw_only=True, repr=False)
+    file: str | PathLike[str] | bytes | None = attrs.field(
+        default=None, converter=_at_home, kw_only=True, repr=False
+    )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
     segments_secs: Sequence[Sequence[float]] | None = attrs.field(default=None, kw_only=True)
     segments_frames: Sequence[Sequence[int]] | None = attrs.field(default=None, kw_only=True)
@@ -59,7 +76,9 @@ class Image:
 
     url: str | None = None
     asset_id: str | None = attrs.field(default=None, kw_only=True)
-    file: str | PathLike[str] | bytes | None = attrs.field(default=None, kw_only=True, repr=False)
+    file: str | PathLike[str] | bytes | None = attrs.field(
+        default=None, converter=_at_home, kw_only=True, repr=False
+    )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
 
 
@@ -78,7 +97,9 @@ class Audio:
 
     url: str | None = None
     asset_id: str | None = attrs.field(default=None, kw_only=True)
-    file: str | PathLike[str] | bytes | None = attrs.field(default=None, kw_only=True, repr=False)
+    file: str | PathLike[str] | bytes | None = attrs.field(
+        default=None, converter=_at_home, kw_only=True, repr=False
+    )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
 
 

@@ -123,11 +123,12 @@ def test_each_problem_of_a_manifest_is_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Status 1 before anything was sent, or a journal made."""
-    manifest.write_text(HEADER + "lipsync-2,x,https://h/a.wav,\nlipsync-2,y\n", encoding="utf-8")
+    rows = "lipsync-2,x,https://h/a.wav,\nlipsync-2,https://h/v\n"
+    manifest.write_text(HEADER + rows, encoding="utf-8")
     assert run() == 1
     assert capsys.readouterr().err.splitlines() == [
         "run: line 2: video_url: must be an http or https URL; pass a local file as file",
-        "run: line 3: has 2 cells, but the header has 4",
+        "run: line 3: input: needs exactly one audio or text, not 0",
     ]
     assert len(sandbox.requests) == 0
     assert not Path("j.sqlite").exists()

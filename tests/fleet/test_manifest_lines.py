@@ -77,7 +77,16 @@ def test_lines_of_a_batch_are_read(tmp_path: Path) -> None:
     data = "\n".join(map(json.dumps, lines)).encode()
     rows = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
     assert [(row.line, row.request_id) for row in rows] == [(1, "a"), (2, "b")]
+    assert [row.request.request_id for row in rows] == ["a", "b"]
     assert [encode_request(row.request) for row in rows] == [BODY, BODY]
+
+
+def test_a_body_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    """It stands beside what is sent, and a journal knows the row by it."""
+    data = json.dumps(body(request_id="scene 1")).encode()
+    (row,) = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    assert (row.request_id, row.request.request_id) == ("scene 1", "scene 1")
+    assert encode_request(row.request) == BODY
 
 
 def test_line_ends_of_every_kind(tmp_path: Path) -> None:
@@ -87,6 +96,8 @@ def test_line_ends_of_every_kind(tmp_path: Path) -> None:
     data = f"\r\n{line}\r\n \t\n\n{LINE}".encode()
     rows = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
     assert [row.line for row in rows] == [2, 5]
+    rows = parse_manifest(f"{line}\r\r{LINE}\r".encode(), suffix=".jsonl", folder=tmp_path)
+    assert [row.line for row in rows] == [1, 3]
 
 
 BAD: dict[str, tuple[Any, list[str]]] = {
@@ -193,11 +204,31 @@ BAD: dict[str, tuple[Any, list[str]]] = {
         ],
     ),
     "empty batch": (
-        {"request_id": " "},
+        {"request_id": " ", "payload": None},
         [
             "endpoint: must be '/v2/generate', not None",
             "request_id: must be text, not ' '",
             "payload: must be an object, not None",
+        ],
+    ),
+    "nameless": (body(request_id=" "), ["request_id: must not be empty"]),
+    "numbered": (body(request_id=7), ["request_id: must be text, not 7"]),
+    "listed": (body(request_id=["a"]), ["request_id: must be text, not ['a']"]),
+    "long name": (
+        {"request_id": "a" * 256, "endpoint": "/v2/generate", "payload": BODY},
+        ["request_id: must be 1 to 255 characters, not 256"],
+    ),
+    "unseen": (
+        body(model="lipsync-2\u200b", input=[{"type": "video", "assetId": "a\u2060b"}, AUDIO]),
+        [
+            (
+                "model: must not hold U+200B (ZERO WIDTH SPACE), which is not seen, at character "
+                "10; delete it"
+            ),
+            (
+                "input[0].assetId: must not hold U+2060 (WORD JOINER), which is not seen, at "
+                "character 2; delete it"
+            ),
         ],
     ),
 }
@@ -227,7 +258,13 @@ def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
     assert problems(b"\r\n".join(lines), tmp_path, ".jsonl") == [
         "line 1: input: is missing",
         "line 1: model: must be text, not 1",
-        "line 3: is not UTF-8; save the file as UTF-8 (byte 0xff)",
+        (
+            "line 3: is not UTF-8 (byte 0xff, 'ÿ' in Windows-1252); save the file as UTF-8, which "
+            "spreadsheets call 'CSV UTF-8'"
+        ),
         "line 5: must be an object, not []",
-        "line 6: is not UTF-8; save the file as UTF-8 (byte 0xc3)",
+        (
+            "line 6: is not UTF-8 (byte 0xc3, 'Ã' in Windows-1252); save the file as UTF-8, which "
+            "spreadsheets call 'CSV UTF-8'"
+        ),
     ]

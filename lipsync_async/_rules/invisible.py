@@ -1,0 +1,99 @@
+"""Characters that are seen by no reader: found, named, taken off, made visible.
+
+They come along when text is copied from chats, documents and web pages. In a script they do
+no harm (joiners make emoji and Persian words). In an address or an id they make another one
+of it, which looks the same. In a terminal some of them change what is seen.
+
+Sources: Unicode Standard Annex 44 (Default_Ignorable_Code_Point), UAX 9 (directions).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+# Default_Ignorable_Code_Point, interlinear annotations, and a blank that is a symbol of
+# Braille.
+_IGNORABLE = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+# Control characters, halves of surrogate pairs, ends of lines and paragraphs.
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+# Blanks but for the usual one.
+_BLANKS = r"\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+
+_IGNORED = re.compile(f"[{_IGNORABLE}\u2028\u2029]")
+_HIDDEN = re.compile(f"[{_IGNORABLE}\u2028\u2029{_BLANKS}]")
+_RUN = re.compile(rf"[\s{_IGNORABLE}]*")
+# What shapes letters and emoji (joiners, variation selectors) changes nothing around it.
+_HARMFUL_ON_SCREEN = re.compile(
+    f"[{_CONTROLS}\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff]"
+)
+
+
+def ignored(text: str) -> str | None:
+    """Name the first character that is not seen, in words; `None` if there is none."""
+    return _told(_IGNORED.search(text))
+
+
+def hidden(text: str) -> str | None:
+    """Name the first character that is not seen, or is a blank but not the usual one.
+
+    Returns:
+        Words such as `U+200B (ZERO WIDTH SPACE), which is not seen, at character 7`; `None`
+        if there is none.
+
+    """
+    return _told(_HIDDEN.search(text))
+
+
+def percent_encoded(text: str) -> str:
+    """Return how the character that `hidden` names is written in an address."""
+    return quote("".join(_HIDDEN.findall(text)[:1]), safe="")
+
+
+def bare(text: str) -> str:
+    """Return text without blanks and invisible characters at its ends."""
+    # Not one expression for both ends: it would look at a run of blanks once for each of them.
+    rest = text[_length_of_run(text) :]
+    return rest[: len(rest) - _length_of_run(rest[::-1])]
+
+
+def _length_of_run(text: str) -> int:
+    run = _RUN.match(text)
+    assert run is not None  # noqa: S101 - it may be empty
+    return run.end()
+
+
+def _told(found: re.Match[str] | None) -> str | None:
+    if found is None:
+        return None
+    name = unicodedata.name(found[0], "")
+    told = f"U+{ord(found[0]):04X}" + (f" ({name})" if name else "")
+    looks = "looks like a space" if found[0].isspace() else "is not seen"
+    return f"{told}, which {looks}, at character {found.start() + 1}"
+
+
+def with_marks(text: str) -> str:
+    """Return text in which characters that nobody sees are written as Python escapes them."""
+    return _IGNORED.sub(_escaped, text)
+
+
+def for_screens(text: str) -> str:
+    r"""Return text that moves nothing on a terminal, in a log or in a message.
+
+    Control characters, escape sequences, line ends and marks of direction become escapes
+    such as `\x1b`. Letters of any script and emoji stay.
+    """
+    return _HARMFUL_ON_SCREEN.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x100:  # noqa: PLR2004 - two digits are enough
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
