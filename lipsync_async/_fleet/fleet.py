@@ -24,6 +24,7 @@ from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
 from lipsync_async._rules.caller import is_from_callback, log
+from lipsync_async._rules.reasons import MOST_ALIKE, Alike, reason_of
 from lipsync_async._rules.validation import warn_of_ignored
 from lipsync_async._strays import stray, unasked
 from lipsync_async._values.models import Generation
@@ -90,6 +91,7 @@ class Fleet:
         self._poller = poller
         self._settings = settings
         self._scribe = scribe
+        self._guard = guard
         self._outlet = outlet
         self._held = held
         self._fetcher = fetcher
@@ -109,6 +111,7 @@ class Fleet:
         self._mishap: Exception | None = None
         self.ended_by: Exception | None = None
         self._bell = Bell()
+        self._alike = Alike()
 
     @property
     def running(self) -> int:
@@ -139,6 +142,7 @@ class Fleet:
         """
         if isinstance(requests, Sized):
             self._length = len(requests)
+        log(logging.INFO, f"run_many begins: {self._guard.limits()}")
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._poller.attend, Attendant(lambda: False), self._settings)
@@ -150,6 +154,9 @@ class Fleet:
                 raise unasked("a callback")
         finally:
             self._leave()
+            ended = "" if self.ended_by is None else f"; ended by {reason_of(self.ended_by)}"
+            counts = f"{self._begun} requests begun, {self._delivered} with their outcomes"
+            log(logging.INFO, f"run_many ends: {counts}{ended}")
         if self._mishap is not None:
             raise self._mishap
 
@@ -159,6 +166,7 @@ class Fleet:
 
     def accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has made of an order."""
+        self._alike.accepted()
         self._roster.add(job, generation)
         if self._scribe.has_journal or generation.is_terminal:
             self.tell(job, generation)
@@ -329,8 +337,8 @@ class Fleet:
         self._delivered += 1
         if isinstance(error, JournalError):
             self._halt(error)
-        elif isinstance(error, FOR_ALL) or (error and self._stops_on_error and not resumed):
-            self._halt(error, is_raised=False)
+        elif error is not None and not resumed and (why := self._reason_to_end(error)):
+            self._halt(error, is_raised=False, words=why)
         outcome = Outcome(
             index=job.index,
             request=job.request,
@@ -342,14 +350,22 @@ class Fleet:
         self._held.deliver(outcome)
         self._outlet.put(outcome)
 
-    def _halt(self, why: Exception, *, is_raised: bool = True) -> None:
+    def _reason_to_end(self, error: LipsyncError) -> str | None:
+        """Say why nothing more is to be begun after an outcome's error; `None`: it is."""
+        # Only what a create has raised has a key.
+        if error.idempotency_key is not None and self._alike.refused(error):
+            return f"{MOST_ALIKE} creates in a row were refused alike, as all would be: {error}"
+        return str(error) if isinstance(error, FOR_ALL) or self._stops_on_error else None
+
+    def _halt(self, why: Exception, *, is_raised: bool = True, words: str | None = None) -> None:
         """Begin nothing more; what runs is still waited for."""
         if self.ended_by is None:
             self.ended_by = why
         if is_raised and self._mishap is None:
             self._mishap = why
         if self._is_taking_in and not self._intake.cancel_called:
-            log(logging.WARNING, f"run_many waits for what runs, and begins nothing more: {why}")
+            words = words or in_words(why)
+            log(logging.WARNING, f"run_many waits for what runs, and begins nothing more: {words}")
         self._desk.close()
         self._intake.cancel()
 

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING
 import anyio
 
 from lipsync_async._rules import endpoints, validation
-from lipsync_async.errors import InvalidRequestError, SpendingLimitError
+from lipsync_async._rules.caller import is_from_callback
+from lipsync_async._rules.campaign_checks import NEEDS_DURATION
+from lipsync_async._rules.reasons import Alike, reason_of
+from lipsync_async.errors import (
+    InvalidRequestError,
+    LipsyncError,
+    ResponseError,
+    SpendingLimitError,
+)
 
 if TYPE_CHECKING:
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._fleet.job import Job
     from lipsync_async._rules.spending import Spending
     from lipsync_async._values.inputs import GenerationRequest
+
+# A path that is not there, or takes no such request: a service without estimates.
+_ABSENT = frozenset({404, 405, 501})
 
 
 class Guard:
@@ -40,29 +51,59 @@ class Guard:
         self._spending = spending
         self._duration = duration
         self._prices: dict[tuple[str, bool | None], float] = {}
+        self._has_price = False
+        self._alike = Alike()
         self._line = anyio.Lock()
 
     async def admit(self, job: Job) -> None:
         """Let a job be ordered, and set its price aside.
 
         Raises:
-            SpendingLimitError: A limit does not allow it.
-            LipsyncError: Its price cannot be found out.
+            SpendingLimitError: A limit does not allow it, or prices cannot be found out.
+            LipsyncError: Its own price cannot be found out.
 
         """
         if self._spending.is_priced:
             # One after the other, for the money is used up in the order of the input.
             async with self._line:
-                if not self._spending.is_over:
-                    job.cost = await self._price(job.request)
+                # What an earlier run may have ordered was counted then.
+                if self._spending.why_over is None and not job.is_doubtful:
+                    job.cost = await self._known_price(job)
                 problem = self._spending.order(job.cost)
         else:
             problem = self._spending.order(0.0)
         if problem is not None:
-            raise SpendingLimitError(
-                f"Request {job.index} was not ordered: {problem}. No later request is begun. "
-                "To go on, run again with a higher limit, and the same journal if there is one.",
-            )
+            raise _over(job, problem)
+
+    async def _known_price(self, job: Job) -> float:
+        """Return a request's price; where none can be known of any, nothing is ordered at all."""
+        try:
+            price = await self._price(job.request)
+        except LipsyncError as error:
+            if is_from_callback(error) or not self._is_of_all(error):
+                raise
+            why = f"max_cost cannot be kept, for prices cannot be known ({reason_of(error)})"
+            raise _over(job, self._spending.end(why)) from error
+        self._has_price = True
+        self._alike.accepted()
+        return price
+
+    def _is_of_all(self, error: LipsyncError) -> bool:
+        """Tell whether no other price can be known either."""
+        if isinstance(error, InvalidRequestError):  # a local file; others may have addresses
+            return not self._has_price
+        if isinstance(error, ResponseError) and error.status in _ABSENT and error.code is None:
+            return True
+        return self._alike.refused(error, may_be_of_one=self._duration is None)
+
+    def limits(self) -> str:
+        """Say what may be ordered."""
+        spending = self._spending
+        limits = [f"max_jobs={spending.max_jobs}"] if spending.max_jobs is not None else []
+        if spending.max_cost is not None:
+            before = f" ({spending.earlier:.2f} ordered before)" if spending.earlier else ""
+            limits.append(f"max_cost={spending.max_cost:g} US dollars{before}")
+        return ", ".join(limits) or "no limits"
 
     def take_back(self, job: Job) -> None:
         """Have the price back of a job of which it is certain that it was not made."""
@@ -71,8 +112,7 @@ class Guard:
     async def _price(self, request: GenerationRequest) -> float:
         if self._duration is not None:
             return await self._price_of_duration(request, self._duration)
-        advice = "pass duration=, the seconds of the longest result"
-        problems = validation.upload_problems(request, advice=advice)
+        problems = validation.upload_problems(request, advice=NEEDS_DURATION)
         if problems:
             raise InvalidRequestError(problems)
         estimate = await self._exchange.perform(endpoints.estimate_request(request), self._settings)
@@ -88,3 +128,10 @@ class Guard:
             estimate = await self._exchange.perform(call, self._settings)
             self._prices[kind] = estimate.cost
         return self._prices[kind]
+
+
+def _over(job: Job, problem: str) -> SpendingLimitError:
+    return SpendingLimitError(
+        f"Request {job.index} was not ordered: {problem}. No later request is begun. To go on, "
+        "run again with another limit, and the same journal if there is one.",
+    )

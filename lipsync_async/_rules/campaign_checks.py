@@ -7,6 +7,12 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lipsync_async._rules.checks import flag, optional, positive, survived, whole_number, wrong
+from lipsync_async._rules.validation import upload_problems
+from lipsync_async._values.inputs import GenerationRequest
+
+_MOST_SHOWN = 5
+# Said where a price is asked for that no look at the media can tell.
+NEEDS_DURATION = "pass duration=, the seconds of the longest result"
 
 
 @survived("arguments")
@@ -40,9 +46,23 @@ def campaign_problems(
     problems += optional(_folder)("download_to", download_to)
     if duration is not None and max_cost is None:
         problems.append("duration: means nothing without max_cost")
+    if max_cost is not None and duration is None:
+        problems += _without_price(requests)
     if on_progress is not None and not callable(on_progress):
         problems.append(wrong("on_progress", "callable", on_progress))
     return problems
+
+
+def _without_price(requests: object) -> list[str]:
+    """Find local files, whose price cannot be asked for; an input that comes is not looked at."""
+    found = [
+        f"requests[{index}].{problem}"
+        for index, request in enumerate(requests if isinstance(requests, list | tuple) else ())
+        if isinstance(request, GenerationRequest)
+        for problem in upload_problems(request, advice=NEEDS_DURATION)
+    ]
+    more = len(found) - _MOST_SHOWN
+    return [*found[:_MOST_SHOWN], f"requests: {more} more local files"] if more > 0 else found
 
 
 def _path(name: str, value: object) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from lipsync_async.errors import (
+    ConnectError,
     DecodeError,
     GenerationFailedError,
     GenerationRejectedError,
@@ -20,6 +21,7 @@ from lipsync_async.errors import (
 )
 
 _LONGEST = 200
+_FIRST_SERVER_ERROR = 500
 # Ids, keys and digests: a UUID, or 16 hexadecimal digits or more.
 _ID = re.compile(
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b", re.IGNORECASE
@@ -69,3 +71,77 @@ def _words(error: BaseException) -> str:
 def _plain(message: str) -> str:
     """Leave out what only one request has."""
     return _ID.sub("...", _ADDRESS.sub("...", message))
+
+
+# So many in a row are no accident, and few enough to lose: a create that is refused costs
+# nothing, and the next run sends it again.
+MOST_ALIKE = 5
+# With these, JSON is the service's word about one request; with the others, its code tells.
+_OF_ONE_REQUEST = frozenset({400, 409, 413, 422})
+_LONGEST_CHAIN = 20
+
+
+class Alike:
+    """Tell when a refusal that one request has met is one that all would meet.
+
+    A filter's page, a log-in page, a path that is not there or a certificate that is not
+    trusted meets every request, and thousands would be spent on it.
+
+    Args:
+        most: How many refusals in a row, all for the same reason, are enough.
+
+    """
+
+    def __init__(self, most: int = MOST_ALIKE) -> None:
+        self._most = most
+        self._reason = ""
+        self._count = 0
+
+    def accepted(self) -> None:
+        """Begin anew: a request was let through."""
+        self._count = 0
+
+    def refused(self, error: BaseException, *, may_be_of_one: bool = True) -> bool:
+        """Count a refusal; tell whether all others would meet it as well.
+
+        A server that is down and a broken line are no refusals, and count for nothing. A word
+        of the service about one request shows that the service is there: that begins anew.
+
+        Args:
+            error: What a request ended with.
+            may_be_of_one: Whether requests differ in what was refused.
+
+        """
+        if not _is_refusal(error):
+            return False
+        if may_be_of_one and _is_of_one(error):
+            self._count = 0
+            return False
+        reason = reason_of(error)
+        self._count = self._count + 1 if reason == self._reason else 1
+        self._reason = reason
+        return self._count >= self._most
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell whether something has answered, and would answer the same once more."""
+    if isinstance(error, ConnectError):
+        return not error.is_retryable or _is_of_certificate(error)
+    if isinstance(error, ResponseError):
+        return error.status < _FIRST_SERVER_ERROR and not error.is_retryable
+    return isinstance(error, DecodeError)
+
+
+def _is_of_one(error: BaseException) -> bool:
+    """Tell whether the service itself says what is wrong with one request."""
+    if not isinstance(error, ResponseError) or not isinstance(error.body, dict):
+        return False
+    return error.status in _OF_ONE_REQUEST or error.code is not None
+
+
+def _is_of_certificate(error: BaseException) -> bool:
+    """Tell whether a certificate was not trusted; each library has a class of its own for it."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and len(chain) < _LONGEST_CHAIN:
+        chain.append(cause)
+    return any(re.search("SSL|Certificate", type(each).__name__) for each in chain)

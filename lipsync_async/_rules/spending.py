@@ -19,8 +19,9 @@ class Spending:
         max_jobs: Jobs that may be ordered; `None`: no limit.
         max_cost: US dollars that they may cost together; `None`: no limit.
         jobs: Jobs ordered.
-        cost: What they cost.
-        is_over: Whether the limit was reached.
+        cost: What they cost, those of earlier runs included.
+        earlier: What those of earlier runs cost.
+        why_over: Why nothing more may be ordered; `None`: more may be.
 
     """
 
@@ -28,12 +29,18 @@ class Spending:
     max_cost: float | None = None
     jobs: int = 0
     cost: float = 0.0
-    is_over: bool = False
+    earlier: float = 0.0
+    why_over: str | None = None
 
     @property
     def is_priced(self) -> bool:
         """Whether prices matter."""
         return self.max_cost is not None
+
+    def begin_with(self, cost: float) -> None:
+        """Count what earlier runs have ordered."""
+        self.earlier = cost
+        self.cost += cost
 
     def order(self, cost: float) -> str | None:
         """Count a job that is about to be ordered; return why it may not be, if so.
@@ -42,12 +49,12 @@ class Spending:
             cost: Its price in US dollars; 0 where prices do not matter.
 
         """
+        if self.why_over is not None:
+            return self.why_over
         problem = self._problem(cost)
         if problem is None:
             self.jobs += 1
             self.cost += cost
-        else:
-            self.is_over = True
         return problem
 
     def take_back(self, cost: float) -> None:
@@ -55,17 +62,25 @@ class Spending:
         self.jobs -= 1
         self.cost -= cost
 
+    def end(self, why: str) -> str:
+        """Let nothing more be ordered, and return why."""
+        self.why_over = why
+        return why
+
     def _problem(self, cost: float) -> str | None:
-        if self.max_jobs is not None and (self.is_over or self.jobs >= self.max_jobs):
-            return f"max_jobs={self.max_jobs} is reached"
+        if self.max_jobs is not None and self.jobs >= self.max_jobs:
+            return self.end(f"max_jobs={self.max_jobs} is reached")
         if self.max_cost is None:
             return None
         # Asked this way round, a price that is no number does not fit either. A negative one
         # is no price: it would make room for others.
         fits = cost >= 0 and self.cost + cost - self.max_cost <= self.max_cost * _TOLERANCE
-        if self.is_over or not fits:
-            return (
-                f"max_cost={self.max_cost:g} does not allow it: jobs for {self.cost:.2f} US "
-                f"dollars are ordered, and this one would cost {cost:.2f}"
-            )
-        return None
+        if fits:
+            return None
+        before = f" ({self.earlier:.2f} of them in earlier runs)" if self.earlier else ""
+        ordered = f"jobs for {self.cost:.2f} US dollars are ordered{before}"
+        self.end(f"max_cost={self.max_cost:g} is reached: {ordered}, and the next does not fit")
+        return (
+            f"max_cost={self.max_cost:g} does not allow it: {ordered}, and this one would cost "
+            f"{cost:.2f}"
+        )

@@ -1,20 +1,26 @@
 """How many jobs and how much money: nothing is ordered beyond what was allowed."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from lipsync_async import (
     BadRequestError,
+    DecodeError,
     GenerationRequest,
     InvalidRequestError,
     Options,
+    Progress,
+    ResponseError,
     RetryPolicy,
     SpendingLimitError,
     UnprocessableError,
     Video,
 )
+from lipsync_async._rules.reasons import MOST_ALIKE
 from lipsync_async.sandbox.fault import Fault
 from tests.client.doors import INPUTS
 from tests.fleet.campaigns import opened, requests, slots
@@ -108,21 +114,40 @@ async def test_after_the_limit_no_price_is_asked_for() -> None:
 
 
 async def test_a_local_file_has_no_price(tmp_path: Path) -> None:
-    """The service cannot look at it before it is sent: an error that says so, for it alone."""
+    """The service cannot look at it before it is sent, so nothing is ordered at all."""
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"clip")
-    mixed = [
-        GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]]),
-        *requests(2),
-    ]
+    local = GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]])
     async with opened() as (client, sandbox, _):
-        found = await client.generations.run_all(mixed, max_cost=1e6)
-        assert [each.is_success for each in found] == [False, True, True]
-        assert isinstance(found[0].error, InvalidRequestError)
-        assert "input[0]" in str(found[0].error)
-        assert sandbox.jobs.created == 2
-        found = await client.generations.run_all(mixed[:1], max_cost=1e6, duration=60)
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.generations.run_all([*requests(2), *[local] * 8], max_cost=1e6)
+        assert caught.value.problems == (
+            *(
+                f"requests[{index}].input[0].file: cannot be estimated; pass duration=, the "
+                "seconds of the longest result"
+                for index in range(2, 7)
+            ),
+            "requests: 3 more local files",
+        )
+        assert sandbox.requests.count("POST") == 0
+        found = await client.generations.run_all([local], max_cost=1e6, duration=60)
         assert found[0].is_success
+
+
+async def test_a_local_file_that_comes_later(tmp_path: Path) -> None:
+    """An input that comes: the first of all ends the run, a later one is refused for itself."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"clip")
+    local = GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]])
+    async with opened(slots(1)) as (client, sandbox, _):
+        found = await client.generations.run_all(iter([local, *requests(3)]), max_cost=1e6)
+        assert {type(each.error) for each in found} == {SpendingLimitError}
+        assert "max_cost cannot be kept, for prices cannot be known" in str(found[0].error)
+        assert isinstance(found[0].error and found[0].error.__cause__, InvalidRequestError)
+        assert sandbox.jobs.created == 0
+        found = await client.generations.run_all(iter([*requests(2), local]), max_cost=1e6)
+        assert [type(each.error) for each in found] == [*[type(None)] * 2, InvalidRequestError]
+        assert sandbox.jobs.created == 2
 
 
 @pytest.mark.filterwarnings("ignore::lipsync_async.IgnoredOptionWarning")
@@ -199,3 +224,69 @@ async def test_money_is_used_up_in_the_order_of_the_input() -> None:
         found = await client.generations.run_all(requests(6), max_cost=2.5 * price)
         assert [each.is_success for each in found] == [True, True, False, False, False, False]
         assert clock.now() >= 60
+
+
+PAGE = "<html>Blocked</html>"
+WORDS = {"message": "There is no price for this.", "errorCode": "cost_estimate_unavailable"}
+# What the estimates answer, with or without a duration, and how many requests that costs.
+UNKNOWN: dict[str, tuple[Fault, float | None, int]] = {
+    "no such path": (Fault("status", path=ANALYZE, status=404, body=PAGE), None, 1),
+    "no such path, in JSON": (Fault("status", path=ANALYZE, status=404), None, 1),
+    "no such path for durations": (
+        Fault("status", path=ESTIMATE, status=404, body=PAGE),
+        60.0,
+        1,
+    ),
+    "no such method": (Fault("status", path=ANALYZE, status=405, body=PAGE), None, 1),
+    "not implemented": (Fault("status", path=ANALYZE, status=501, body=PAGE), None, 1),
+    "a filter": (Fault("status", path=ANALYZE, status=403, body=PAGE), None, MOST_ALIKE),
+    "a log-in page": (Fault("status", path=ANALYZE, status=200, body=PAGE), None, MOST_ALIKE),
+    "no price for any duration": (
+        Fault("status", path=ESTIMATE, status=422, body=WORDS),
+        60.0,
+        MOST_ALIKE,
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "duration", "lost"), UNKNOWN.values(), ids=UNKNOWN)
+async def test_prices_that_cannot_be_known(fault: Fault, duration: float | None, lost: int) -> None:
+    """A limit of money that cannot be kept ends the run before anything is ordered."""
+    told: list[Progress] = []
+    async with opened(slots(3)) as (client, sandbox, _):
+        sandbox.faults.add(attrs.evolve(fault, count=None))
+        found = await client.generations.run_all(
+            requests(200), max_cost=5.0, on_progress=told.append, duration=duration
+        )
+        assert lost <= len(found) <= lost + 3
+        assert isinstance(told[-1].ended_by, SpendingLimitError)
+        assert "max_cost cannot be kept" in str(told[-1].ended_by)
+        assert isinstance(told[-1].ended_by.__cause__, ResponseError | DecodeError)
+        assert sandbox.jobs.created == 0
+        assert sandbox.requests.count("POST") <= lost * 20
+
+
+async def test_media_without_a_price_are_an_error_of_their_own() -> None:
+    """What the service says of some media stops nobody, however many there are in a row."""
+    async with opened(slots(3)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", path=ANALYZE, status=422, body=WORDS, count=20))
+        found = await client.generations.run_all(requests(30), max_cost=1e6)
+        assert [each.is_success for each in found] == [False] * 20 + [True] * 10
+
+
+async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the limits at the beginning, and what was met in the end."""
+    async with opened(slots(1)) as (client, _, _):
+        with caplog.at_level(logging.INFO, "lipsync_async"):
+            await client.generations.run_all(requests(3), max_jobs=1, max_cost=7.5)
+    why = (
+        "max_jobs=1 is reached. No later request is begun. To go on, run again with another limit, "
+        "and the same journal if there is one."
+    )
+    begin, halt, end = [line for line in caplog.messages if line.startswith("run_many")]
+    assert begin == "run_many begins: max_jobs=1, max_cost=7.5 US dollars"
+    assert halt.endswith(f"begins nothing more: Request 1 was not ordered: {why}")
+    assert end == (
+        "run_many ends: 2 requests begun, 2 with their outcomes; ended by SpendingLimitError: "
+        f"{why}"
+    )

@@ -14,9 +14,12 @@ from lipsync_async import (
     GenerationRequest,
     InvalidRequestError,
     JournalError,
+    JournalView,
     PaymentRequiredError,
+    Progress,
     ServerError,
 )
+from lipsync_async._rules.reasons import MOST_ALIKE
 from lipsync_async.sandbox.fault import Fault
 from lipsync_async.sandbox.faults import concurrency_limited
 from tests.client.doors import INPUTS
@@ -164,7 +167,7 @@ async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             await client.generations.run_all(broken())
         (job,) = sandbox.jobs
     why, left = caplog.messages
-    assert why == "run_many waits for what runs, and begins nothing more: no more rows"
+    assert why.endswith("and begins nothing more: LookupError: no more rows")
     assert left.endswith(f"for each of the generations: {job.id}")
 
 
@@ -274,3 +277,61 @@ async def test_an_old_failure_stops_nothing(tmp_path: Path) -> None:
         assert [each.is_success for each in second] == [True, False, True, True, True]
         assert [each.resumed for each in second] == [True, True, False, False, False]
         assert sandbox.jobs.created == 5
+
+
+FILTER = "<html><h1>This request was blocked</h1></html>"
+MET_BY_ALL = {
+    "a filter's page": Fault("status", path=CREATE, status=403, body=FILTER, count=None),
+    "no such path": Fault("status", path=CREATE, status=404, body=FILTER, count=None),
+    "a log-in page": Fault("status", path=CREATE, status=200, body=FILTER, count=None),
+}
+
+
+@pytest.mark.parametrize("fault", MET_BY_ALL.values(), ids=MET_BY_ALL)
+async def test_what_meets_all_alike_stops_the_run(
+    fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A few are refused, the rest is not begun, and says so; the next run brings all to an end."""
+    journal = tmp_path / "journal.sqlite"
+    told: list[Progress] = []
+    async with opened(slots(4)) as (client, sandbox, _):
+        (first,) = await client.generations.run_all(requests(1), journal=journal)
+        assert first.is_success
+        sandbox.faults.add(fault)
+        with caplog.at_level(logging.WARNING, "lipsync_async"):
+            found = await client.generations.run_all(
+                requests(60), journal=journal, on_progress=told.append
+            )
+        refused = [each for each in found if not each.is_success]
+        assert MOST_ALIKE <= len(refused) <= MOST_ALIKE + 4
+        assert told[0].ended_by is None
+        assert told[-1].ended_by in [each.error for each in refused]
+        assert f"{MOST_ALIKE} creates in a row were refused alike" in caplog.text
+        with JournalView.open(journal) as view:
+            assert view.length == len(found)
+        sandbox.faults.clear()
+        found = await client.generations.run_all(requests(60), journal=journal)
+        assert [each.error for each in found] == [None] * 60
+        assert sandbox.jobs.created == 60
+
+
+async def test_what_the_service_says_of_many_stops_nobody() -> None:
+    """Its own words about each request are outcomes, however many there are in a row."""
+    body = {
+        "message": "Too short.",
+        "statusCode": 422,
+        "errorCode": "generation_input_trim_invalid",
+    }
+    async with opened(slots(4)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", path=CREATE, status=422, body=body, count=40))
+        found = await client.generations.run_all(requests(60))
+        assert [each.is_success for each in found] == [False] * 40 + [True] * 20
+
+
+async def test_refusals_between_acceptances() -> None:
+    """What is refused now and then does not meet all."""
+    async with opened(slots(1)) as (client, sandbox, _):
+        fault = Fault("status", path=CREATE, status=403, body=FILTER, every=2, count=None)
+        sandbox.faults.add(fault)
+        found = await client.generations.run_all(requests(40))
+        assert sum(each.is_success for each in found) == 20

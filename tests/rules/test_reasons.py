@@ -1,13 +1,14 @@
 """Failures alike have one reason, whatever ids, keys and addresses their messages name."""
 
 from itertools import count
+from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
 
 from lipsync_async import FailureGroup, Generation, Outcome, Status, group_failures
 from lipsync_async._rules.answers import error_from
-from lipsync_async._rules.reasons import reason_of
+from lipsync_async._rules.reasons import Alike, reason_of
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConfigurationError,
@@ -151,3 +152,100 @@ def test_groups() -> None:
         FailureGroup(reason="JournalError: full", count=1, indices=(9,), error=full),
     ] == group_failures(outcomes)
     assert group_failures([]) == []
+
+
+def page(status: int) -> LipsyncError:
+    """Return the refusal of something between here and the service."""
+    return error_from(reply(b"<html>Blocked</html>", status, method="POST"))
+
+
+def untrusted() -> ConnectError:
+    """Return what an intercepted connection ends with."""
+    error = ConnectError("not delivered", method="POST", url="https://h/x")
+    error.__cause__ = OSError("wrapped")
+    error.__cause__.__cause__ = SSLCertVerificationError("self-signed certificate")
+    return error
+
+
+# What meets all others as well, if so many requests in a row have met it.
+OF_ALL: dict[str, Any] = {
+    "a filter's page": lambda: page(403),
+    "a page with 400": lambda: page(400),
+    "a page with 422": lambda: page(422),
+    "a firewall's JSON": lambda: refused(403, message="Forbidden"),
+    "a dead key": lambda: refused(401, message="No"),
+    "no credit": lambda: refused(402, message="Pay"),
+    "no such path": lambda: refused(404, message="Cannot POST /v2/generate"),
+    "no such method": lambda: page(405),
+    "a proxy": lambda: page(407),
+    "gone": lambda: page(410),
+    "for legal reasons": lambda: page(451),
+    "a redirection": lambda: page(302),
+    "a log-in page": lambda: DecodeError("it is none", response=reply(b"<html>", 200)),
+    "nothing": lambda: DecodeError("it is empty", response=reply(b"", 204)),
+    "another JSON": lambda: DecodeError("odd", response=reply({}, 200), paths=["$.id: missing"]),
+    "a certificate": untrusted,
+}
+# What says nothing about others: of the service, about one request; and no refusals.
+OF_ONE: dict[str, Any] = {
+    "400": lambda: refused(400, message="Bad", errorCode="generation_input_validation_failed"),
+    "400 without a code": lambda: refused(400, message="Bad"),
+    "403": lambda: refused(403, message="Not yours", errorCode="asset_forbidden"),
+    "404": lambda: refused(404, message="No asset", errorCode="asset_not_found"),
+    "409": lambda: refused(409, message="Reused", errorCode="IDEMPOTENCY_KEY_REUSED"),
+    "413": lambda: refused(413, message="Too large"),
+    "422": lambda: refused(422, message="Short", errorCode="generation_input_trim_invalid"),
+}
+NO_REFUSAL: dict[str, Any] = {
+    "500": lambda: page(500),
+    "502": lambda: page(502),
+    "503": lambda: refused(503, message="Later"),
+    "529": lambda: page(529),
+    "429": lambda: page(429),
+    "no slot": lambda: limited("5 of 5 run"),
+    "408": lambda: page(408),
+    "no network": lambda: ConnectError("refused", method="POST", url="http://h"),
+    "a broken line": lambda: ConnectionLostError("reset", method="POST", url="http://h"),
+    "too slow": lambda: RequestTimeoutError("5 s", method="POST", url="http://h"),
+    "an invalid request": lambda: InvalidRequestError(["model: none"]),
+    "a limit": lambda: SpendingLimitError("Request 1 was not ordered: max_jobs=1"),
+}
+
+
+@pytest.mark.parametrize("make", OF_ALL.values(), ids=OF_ALL)
+def test_what_all_would_meet(make: Any) -> None:
+    """The fifth in a row for one reason tells; an acceptance or another reason begins anew."""
+    alike = Alike()
+    assert [alike.refused(make()) for _ in range(6)] == [False] * 4 + [True] * 2
+    alike.accepted()
+    assert [alike.refused(make()) for _ in range(5)] == [False] * 4 + [True]
+    alike.refused(refused(403, message="another reason"))
+    assert [alike.refused(make()) for _ in range(4)] == [False] * 4
+
+
+@pytest.mark.parametrize("make", OF_ONE.values(), ids=OF_ONE)
+def test_what_the_service_says_of_one_request(make: Any) -> None:
+    """It tells nothing of others, unless all are alike, and shows that the service is there."""
+    alike = Alike()
+    assert [alike.refused(make()) for _ in range(50)] == [False] * 50
+    for _ in range(3):
+        assert [alike.refused(page(403)) for _ in range(4)] == [False] * 4
+        assert not alike.refused(make())
+    assert [alike.refused(make(), may_be_of_one=False) for _ in range(5)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("make", NO_REFUSAL.values(), ids=NO_REFUSAL)
+def test_what_is_no_refusal(make: Any) -> None:
+    """A service that is down is waited for, and does not interrupt a row of refusals either."""
+    alike = Alike()
+    assert [alike.refused(make()) for _ in range(50)] == [False] * 50
+    told = [alike.refused(error()) for _ in range(5) for error in (make, lambda: page(403))]
+    assert told == [False] * 9 + [True]
+
+
+def test_causes_in_a_circle() -> None:
+    """A chain of causes that has no end is not followed for ever."""
+    error = ConnectError("refused", method="POST", url="http://h")
+    error.__cause__ = OSError("because")
+    error.__cause__.__context__ = error
+    assert not Alike(1).refused(error)

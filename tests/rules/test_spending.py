@@ -47,7 +47,7 @@ def test_once_over_always_over(max_cost: float, orders: list[tuple[float, bool]]
         problem = spending.order(price)
         assert problem is not None or not refused
         refused = problem is not None
-        assert spending.is_over is refused
+        assert (spending.why_over is not None) is refused
     spending.order(inf)
     spending.take_back(max_cost)
     assert spending.order(0.0) is not None
@@ -59,7 +59,7 @@ def test_without_limits_all_is_let_through(prices: list[float]) -> None:
     spending = Spending()
     assert not spending.is_priced
     assert [spending.order(price) for price in prices] == [None] * len(prices)
-    assert not spending.is_over
+    assert spending.why_over is None
 
 
 def test_max_jobs_is_reached() -> None:
