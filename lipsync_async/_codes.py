@@ -38,6 +38,14 @@ def is_unsettled_code(code: str | None) -> bool:
     )
 
 
+def is_reused_key_code(code: str | None) -> bool:
+    """Tell whether a create was refused because its key has another body already.
+
+    Source: contract sections 4.4 and 14 (a): the service's own word for it is not known.
+    """
+    return code is not None and code.startswith("IDEMPOTENCY_") and not is_unsettled_code(code)
+
+
 def is_retryable_code(code: str | None) -> bool:
     """Tell whether trying again unchanged may help after this error code.
 

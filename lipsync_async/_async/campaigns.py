@@ -64,6 +64,7 @@ class AsyncCampaigns(AsyncResource):
         on_progress: OnProgress | None = None,
         retry_failed: bool = False,
         match_query: bool = False,
+        accept_new_key: bool = False,
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
         """Run any number of requests at once, within the account's limits.
 
@@ -91,6 +92,7 @@ class AsyncCampaigns(AsyncResource):
                 REJECTED or refused. What may have become a job is never ordered anew.
             match_query: Take a request for another one than in the journal if any part of
                 a media address differs. Otherwise a link may have been signed anew.
+            accept_new_key: The journal is of a run with another API key of the same account.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -110,6 +112,7 @@ class AsyncCampaigns(AsyncResource):
                 on_progress=on_progress,
                 retry_failed=retry_failed,
                 match_query=match_query,
+                accept_new_key=accept_new_key,
             )
         )
         # Here and not above: SQLite is loaded by those who run many.
@@ -125,6 +128,7 @@ class AsyncCampaigns(AsyncResource):
             duration=duration,
             retries_failed=retry_failed,
             matches_query=match_query,
+            accepts_new_key=accept_new_key,
         )
         running = launched(
             requests,
@@ -155,6 +159,7 @@ class AsyncCampaigns(AsyncResource):
         on_progress: OnProgress | None = None,
         retry_failed: bool = False,
         match_query: bool = False,
+        accept_new_key: bool = False,
     ) -> list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -174,6 +179,7 @@ class AsyncCampaigns(AsyncResource):
             on_progress: Called, and awaited if need be, with each outcome's `Progress`.
             retry_failed: As for `run_many`.
             match_query: As for `run_many`.
+            accept_new_key: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -193,6 +199,7 @@ class AsyncCampaigns(AsyncResource):
             on_progress=on_progress,
             retry_failed=retry_failed,
             match_query=match_query,
+            accept_new_key=accept_new_key,
         ) as outcomes:
             # As they come, for a job that takes hours must not hold back those after it.
             found = await cast("Taker", outcomes).take_all()

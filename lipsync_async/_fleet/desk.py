@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import attrs
 
+from lipsync_async._codes import is_reused_key_code
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._rules import endpoints
 from lipsync_async._rules.caller import is_from_callback
 from lipsync_async._watch.poller import patient
 from lipsync_async.errors import (
     ConcurrencyLimitError,
+    ConflictError,
     InvalidRequestError,
     LipsyncError,
+    ResponseError,
     in_words,
 )
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.job import Job
     from lipsync_async._fleet.scribe import Scribe
     from lipsync_async._rules.slots import Slot
+    from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._values.models import Generation
 
 # A create that finds no slot is not to wait inside its call: the desk knows better.
@@ -176,17 +180,40 @@ class Desk:
             except Exception:
                 self._guard.take_back(job)
                 raise
-        call = endpoints.create_generation(job.request, idempotency_key=job.key)
         try:
-            generation = await self._exchange.perform(call, self._settings)
+            generation = await self._sent(job, job.request, job.key)
+        except LipsyncError as error:
+            if not job.earlier or not _is_of_another_body(error):
+                raise
+            generation = await self._found(job, job.key, error)
+        self._starved_since = None
+        return generation
+
+    async def _found(self, job: Job, key: str, refusal: LipsyncError) -> Generation:
+        """Return the job that was made of an order in an earlier form.
+
+        Its key has a body already, which is the one that was sent before a link was signed
+        anew: the service answers that one with the job.
+        """
+        for request in job.earlier:
+            try:
+                return await self._sent(job, request, key)
+            except LipsyncError as error:
+                if not _is_of_another_body(error):
+                    raise
+        raise refusal
+
+    async def _sent(self, job: Job, request: GenerationRequest, key: str) -> Generation:
+        """Send a create, and keep in mind whether it may have worked."""
+        call = endpoints.create_generation(request, idempotency_key=key)
+        try:
+            return await self._exchange.perform(call, self._settings)
         except BaseException as error:
             if isinstance(error, LipsyncError) and not is_from_callback(error):
                 job.is_doubtful |= error.may_have_worked
             else:  # of a create that was cancelled no more is known than that it was sent
                 job.is_doubtful |= call.is_sent
             raise
-        self._starved_since = None
-        return generation
 
     def _give_way(self, job: Job, slot: Slot, error: LipsyncError) -> None:
         """Put an order that found no slot back in line, or tell why there is no job."""
@@ -245,6 +272,13 @@ class Desk:
         """Take a slot for a job that runs already."""
         job.slot = self._slots.started()
         self._slots.accepted(job.slot)
+
+
+def _is_of_another_body(error: LipsyncError) -> bool:
+    """Tell whether a create was refused because its key stands for another body."""
+    return isinstance(error, ConflictError) or (
+        isinstance(error, ResponseError) and is_reused_key_code(error.code)
+    )
 
 
 def _as_ours(error: Exception) -> LipsyncError:

@@ -1,8 +1,15 @@
 """A request in one canonical form, so that it can be stored and recognised.
 
-Two requests are the same if they would be sent as the same JSON and the same files. A
-file of bytes counts by its content; a local file by path, size and time of change, for
-reading gigabytes only to recognise them would take minutes.
+Two requests are the same if they ask for the same of the same media. Media count as the
+same
+
+* at an address whose query differs in nothing but its signature (see `signatures`), unless
+  all of it is to count;
+* in memory, by content;
+* in a local file that lies where it lay, or there as seen from the journal's folder, by
+  size and time of change, or by content; in a file that lies elsewhere by content. Content
+  is a digest of up to 64 MiB. Of a larger file a sample is read, and name, size and time of
+  change must be the same as well: to read gigabytes only to recognise them takes minutes.
 """
 
 from __future__ import annotations
@@ -12,18 +19,25 @@ import os
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import attrs
 
+from lipsync_async._rules import signatures
 from lipsync_async._rules.codec import encode_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lipsync_async._values.inputs import GenerationRequest
 
 # Up to here every whole float is exactly that integer (IEEE 754, 53 bits).
 _MOST_EXACT = 2.0**53
+# Names of the wire under which the address of a medium stands.
+_ADDRESSES = frozenset({"url", "bounding_boxes_url"})
+# Bytes of a piece, pieces of a large file that are looked at, and bytes of one.
+_PIECE = 1024**2
+_SAMPLES, _SAMPLE = 64, 64 * 1024
 
 
 @attrs.frozen(slots=True)
@@ -41,67 +55,328 @@ class Identity:
     fingerprint: str
 
 
-def identify(
-    request: GenerationRequest, *, recorded: str | None = None, was_sent: bool = False
-) -> Identity:
-    """Return what makes a request the one that it is.
+@attrs.frozen(slots=True)
+class Difference:
+    """Hold what sets a request apart from a recorded one.
 
-    Args:
-        request: A request that has passed validation.
-        recorded: The document of the request that this one should be. A local file that
-            is gone is believed to be the recorded one: after the upload it may go.
-        was_sent: Whether one that is there is believed to be the recorded one as well.
+    Attributes:
+        fields: Names of the wire's top level whose values differ.
+        files: Local files that lie where they lay and have changed since.
+        parameters: Names in the queries of addresses that differ in nothing else.
+        is_signed_anew: Whether an address differs in nothing but its signature.
 
     """
-    body = encode_request(request)
-    known = _files(json.loads(recorded)) if recorded is not None else {}
-    for item, encoded in zip(request.input, body["input"], strict=True):
-        file = getattr(item, "file", None)
-        if file is not None:
-            encoded["file"] = _facts(file, known, was_sent=was_sent)
-    document = json.dumps(_plain(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return Identity(document, sha256(document.encode("ascii")).hexdigest())
+
+    fields: tuple[str, ...]
+    files: tuple[str, ...]
+    parameters: tuple[str, ...]
+    is_signed_anew: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.fields)
+
+    @property
+    def is_in_files(self) -> bool:
+        """Whether nothing has changed but the content of local files."""
+        return bool(self.files) and set(self.fields) == {"input"} and not self.parameters
+
+    def __str__(self) -> str:
+        if self.is_in_files:
+            return f"its file {self.files[0]} has changed since"
+        words = f"they differ in {' and '.join(self.fields)}"
+        if not self.parameters:
+            return words
+        names = ", ".join(self.parameters)
+        return f"{words}, by {names} in the query of an address"
 
 
-def difference(recorded: str, given: str) -> str:
-    """Say in words what sets two documents apart."""
-    before, now = json.loads(recorded), json.loads(given)
-    files_before, files_now = _files(before), _files(now)
-    changed = [path for path, facts in files_now.items() if files_before.get(path, facts) != facts]
-    if changed and _without_facts(before) == _without_facts(now):
-        return f"its file {changed[0]} has changed since"
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    return f"they differ in {' and '.join(names)}"
+class Recognition:
+    """Tell requests from each other, as seen from a journal's folder.
+
+    Args:
+        folder: The journal's folder, without links; `None`: files have absolute paths only.
+        matches_query: Whether all of a query counts.
+        most_read: Bytes up to which all of a file is read.
+        most_remembered: Files whose digests are kept.
+
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        matches_query: bool = False,
+        most_read: int = 64 * 1024**2,
+        most_remembered: int = 1000,
+    ) -> None:
+        self._folder = None if folder is None else os.fspath(folder)
+        self._most_read = most_read
+        self._most_remembered = most_remembered
+        self._matches_query = matches_query
+        self._digests: dict[tuple[str, int, int], dict[str, str]] = {}
+
+    def identify(self, request: GenerationRequest) -> Identity:
+        """Return the canonical form of a request that has passed validation."""
+        body = encode_request(request)
+        for item, encoded in zip(request.input, body["input"], strict=True):
+            file = getattr(item, "file", None)
+            if file is not None:
+                facts = self._facts(file)
+                encoded["file"] = {**facts, **self._content(facts)}
+        document = json.dumps(_plain(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return Identity(document, sha256(document.encode("ascii")).hexdigest())
+
+    def difference(
+        self,
+        recorded: str,
+        request: GenerationRequest,
+        *,
+        is_named: bool = False,
+        was_sent: bool = False,
+    ) -> Difference:
+        """Return what sets a request apart from the recorded one; false if nothing does.
+
+        A local file that is gone is believed to be the one that lay there.
+
+        Args:
+            recorded: The document of the request that this one should be.
+            request: A request that has passed validation.
+            is_named: Whether it is known by a name of its own, not by its place only.
+            was_sent: Whether there is a job, so that a large file that was touched does
+                not count as changed.
+
+        """
+        before = json.loads(recorded)
+        body = encode_request(request)
+        for item, encoded in zip(request.input, body["input"], strict=True):
+            file = getattr(item, "file", None)
+            if file is not None:
+                encoded["file"] = self._facts(file)
+        walk = _Walk(self, is_named=is_named, was_sent=was_sent)
+        now = _plain(body)
+        fields = [
+            name
+            for name in sorted({*before, *now})
+            if not walk.is_same(name, before.get(name), now.get(name))
+        ]
+        parameters = tuple(dict.fromkeys(walk.parameters))
+        return Difference(tuple(fields), tuple(walk.files), parameters, walk.is_signed_anew)
+
+    def is_same_address(self, before: str, now: str, *, is_named: bool) -> list[str] | None:
+        """Return the names in a query that tell two addresses apart; `None`: all the rest."""
+        if before == now:
+            return []
+        if self._matches_query:
+            return None
+        return signatures.telling_parameters(before, now, is_named=is_named)
+
+    def is_same_file(
+        self, before: Mapping[str, Any], now: Mapping[str, Any], *, was_sent: bool
+    ) -> bool:
+        """Tell whether a file is the recorded one."""
+        lies_there = is_same_place(before, now)
+        if "path" in now and "size" not in now:  # it is gone, or cannot be looked at
+            return lies_there
+        if before.get("size") != now["size"]:
+            return False
+        has_its_time = before.get("mtime_ns") == now.get("mtime_ns")
+        if lies_there and has_its_time:
+            return True
+        content = self._content(now)
+        if "sha256" in content and "sha256" in before:
+            return bool(content["sha256"] == before["sha256"])
+        if "sample" not in content or content["sample"] != before.get("sample"):
+            return False
+        return was_sent or (has_its_time and _name(before) == _name(now))
+
+    def _facts(self, file: Any) -> dict[str, Any]:
+        """Return what a look tells about a file."""
+        if isinstance(file, bytes):
+            return {"sha256": sha256(file).hexdigest(), "size": len(file)}
+        path = os.path.realpath(os.fspath(file))
+        facts: dict[str, Any] = {"path": path, **self._near(path)}
+        try:
+            status = os.stat(path)  # noqa: PTH116 - it is text by now
+        except OSError:
+            return facts
+        return {**facts, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+    def _near(self, path: str) -> dict[str, str]:
+        """Return where a path is as seen from the journal's folder."""
+        if self._folder is None:
+            return {}
+        try:
+            near = os.path.relpath(path, self._folder)
+        except ValueError:  # pragma: no cover - on another drive of Windows
+            return {}
+        return {"near": near.replace(os.sep, "/")}
+
+    def _content(self, facts: Mapping[str, Any]) -> dict[str, str]:
+        """Return a file's digest, or a large one's digest of samples, or nothing."""
+        if "mtime_ns" not in facts:
+            return {"sha256": facts["sha256"]} if "sha256" in facts else {}
+        path, size = facts["path"], facts["size"]
+        known = (path, size, facts["mtime_ns"])
+        if known not in self._digests:
+            if len(self._digests) >= self._most_remembered:
+                self._digests.clear()
+            self._digests[known] = _digest(path, size, self._most_read)
+        return self._digests[known]
 
 
-def _facts(file: Any, known: Mapping[str, Any], *, was_sent: bool) -> dict[str, Any]:
-    if isinstance(file, bytes):
-        return {"sha256": sha256(file).hexdigest(), "size": len(file)}
-    # Absolute, so that the same command run from elsewhere names the same file.
-    path = str(Path(os.fspath(file)).absolute())
-    facts: dict[str, Any] = known.get(path, {"path": path})
-    if was_sent:
-        return facts
-    try:
-        status = os.stat(path)  # noqa: PTH116 - `path` is text by now
-    except OSError:
-        return facts
-    return {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+class _Walk:
+    """Compare two bodies part by part, and collect what is special about a difference."""
+
+    def __init__(self, recognition: Recognition, *, is_named: bool, was_sent: bool) -> None:
+        self.files: list[str] = []
+        self.parameters: list[str] = []
+        self.is_signed_anew = False
+        self._recognition = recognition
+        self._is_named = is_named
+        self._was_sent = was_sent
+
+    def is_same(self, name: str, before: Any, now: Any) -> bool:
+        """Compare two values of one name."""
+        if isinstance(before, dict) and isinstance(now, dict):
+            if name == "file":
+                return self._is_same_file(before, now)
+            names = sorted({*before, *now})
+            same = [self.is_same(each, before.get(each), now.get(each)) for each in names]
+            return all(same)
+        if isinstance(before, list) and isinstance(now, list):
+            same = [self.is_same(name, *pair) for pair in zip(before, now, strict=False)]
+            return len(before) == len(now) and all(same)
+        if name in _ADDRESSES and isinstance(before, str) and isinstance(now, str):
+            return self._is_same_address(before, now)
+        # In Python, though not in JSON, `True` is a number.
+        return before == now and isinstance(before, bool) == isinstance(now, bool)
+
+    def _is_same_address(self, before: str, now: str) -> bool:
+        telling = self._recognition.is_same_address(before, now, is_named=self._is_named)
+        self.parameters += telling or ()
+        self.is_signed_anew |= telling == [] and before != now
+        return telling == []
+
+    def _is_same_file(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        is_same = self._recognition.is_same_file(before, now, was_sent=self._was_sent)
+        if not is_same and is_same_place(before, now):
+            self.files.append(now["path"])
+        return is_same
 
 
-def _files(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of a document's local files by their paths."""
-    facts = [item["file"] for item in document["input"] if "file" in item]
-    return {known["path"]: known for known in facts if "path" in known}
+def is_same_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Tell whether a file lies where another lay, in itself or as seen from the journal."""
+    if any(name in before and before[name] == now.get(name) for name in ("path", "near")):
+        return True
+    # Earlier releases noted a path as it was given, links included.
+    return {*before} & {"path", "near"} == {"path"} and (
+        os.path.realpath(before["path"]) == now.get("path")
+    )
 
 
-def _without_facts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document that names its local files and says no more of them."""
-    items = [
-        {**item, "file": item["file"].get("path")} if "file" in item else item
-        for item in document["input"]
+def essence(document: str) -> str:
+    """Return what stays of a request when links are signed anew and folders are moved."""
+    return json.dumps(_essence("", json.loads(document)), sort_keys=True)
+
+
+def key_of(secret: str, anchor: str, number: int, document: str) -> str:
+    """Make the Idempotency-Key of a try.
+
+    It follows from the journal's own secret, and from what is ordered. So if a row is lost,
+    because a copy of the journal of an hour ago is used, say, the order is placed under the
+    key that it had, and the service answers with the job that it has made of it.
+
+    Args:
+        secret: What no other journal has.
+        anchor: What tells the request from others in the input.
+        number: Which try of the request it is, from 1.
+        document: The request's document.
+
+    """
+    facts = json.dumps([secret, anchor, number, essence(document)])
+    return str(UUID(bytes=sha256(facts.encode()).digest()[:16], version=5))
+
+
+def earlier_forms(
+    request: GenerationRequest, documents: Sequence[str]
+) -> tuple[GenerationRequest, ...]:
+    """Return the forms in which a request was noted and is not written now."""
+    forms = [_with_addresses(request, document) for document in documents]
+    return tuple(form for place, form in enumerate(forms) if form not in [request, *forms[:place]])
+
+
+def _with_addresses(request: GenerationRequest, document: str) -> GenerationRequest:
+    """Return the request with the addresses that a document of the same request has."""
+    recorded = json.loads(document)
+    items = zip(request.input, recorded["input"], strict=True)
+    inputs = [
+        attrs.evolve(item, url=known["url"]) if getattr(item, "url", None) is not None else item
+        for item, known in items
     ]
-    return {**document, "input": items}
+    options = _with_boxes(request.options, recorded.get("options"))
+    segments = request.segments
+    if segments is not None:
+        known_segments = zip(segments, recorded["segments"], strict=True)
+        segments = [
+            attrs.evolve(
+                segment,
+                options_override=_with_boxes(
+                    segment.options_override, known.get("optionsOverride")
+                ),
+            )
+            for segment, known in known_segments
+        ]
+    return attrs.evolve(request, input=inputs, options=options, segments=segments)
+
+
+def _with_boxes(options: Any, recorded: Mapping[str, Any] | None) -> Any:
+    speaker = None if options is None else options.active_speaker_detection
+    if recorded is None or speaker is None or speaker.bounding_boxes_url is None:
+        return options
+    url = recorded["active_speaker_detection"]["bounding_boxes_url"]
+    return attrs.evolve(
+        options, active_speaker_detection=attrs.evolve(speaker, bounding_boxes_url=url)
+    )
+
+
+def _essence(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        if name == "file":
+            return {"name": _name(value), "size": value.get("size")}
+        return {each: _essence(each, inner) for each, inner in value.items()}
+    if isinstance(value, list):
+        return [_essence(name, inner) for inner in value]
+    if name in _ADDRESSES and isinstance(value, str):
+        return signatures.without_signature(value)
+    return value
+
+
+def _name(facts: Mapping[str, Any]) -> str:
+    """Return a file's own name, and none for bytes."""
+    return os.path.basename(str(facts.get("path", "")))  # noqa: PTH119 - as the system has it
+
+
+def _digest(path: str, size: int, most: int) -> dict[str, str]:
+    """Read a file, or samples of a large one; what cannot be read has no digest."""
+    digest = sha256()
+    try:
+        with Path(path).open("rb") as file:
+            if size <= most:
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
+                return {"sha256": digest.hexdigest()}
+            for place in _places(size):
+                file.seek(place)
+                digest.update(file.read(_SAMPLE))
+            return {"sample": digest.hexdigest()}
+    except OSError:
+        return {}
+
+
+def _places(size: int) -> Iterator[int]:
+    """Yield where samples begin: at the beginning, at the end, and evenly between."""
+    for number in range(_SAMPLES):
+        yield (size - _SAMPLE) * number // (_SAMPLES - 1)
 
 
 def _plain(value: Any) -> Any:

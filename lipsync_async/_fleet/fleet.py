@@ -18,12 +18,13 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._fleet.desk import Desk
+from lipsync_async._fleet.fingerprint import earlier_forms
 from lipsync_async._fleet.intake import Entrant, entrants
 from lipsync_async._fleet.job import FOR_ALL, Job, News
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
-from lipsync_async._rules.caller import is_from_callback, log, mark_as_callers
+from lipsync_async._rules.caller import is_from_callback, log
 from lipsync_async._rules.reasons import MOST_ALIKE, Alike, reason_of
 from lipsync_async._rules.validation import warn_of_ignored
 from lipsync_async._strays import stray, unasked
@@ -153,7 +154,8 @@ class Fleet:
             if not self._is_done:  # a task group lets nobody know of a cancelled child
                 raise unasked("a callback")
         finally:
-            self._leave()
+            with anyio.CancelScope(shield=True):
+                await self._leave()
             ended = "" if self.ended_by is None else f"; ended by {reason_of(self.ended_by)}"
             counts = f"{self._begun} requests begun, {self._delivered} with their outcomes"
             log(logging.INFO, f"run_many ends: {counts}{ended}")
@@ -195,8 +197,6 @@ class Fleet:
             mishap = error if isinstance(error, Exception) else stray(error, "the input")
             if mishap is None:
                 raise
-            if not isinstance(mishap, LipsyncError):
-                mark_as_callers(mishap)
             self._halt(mishap)  # it is raised when all that runs has ended
         self._is_taking_in = False
         self._bell.ring()
@@ -226,7 +226,9 @@ class Fleet:
         entry = entrant.entry
         generation = None if entry is None else entry.generation
         if generation is None:
-            job.is_doubtful = entry is not None and entry.state is not JobState.REFUSED
+            if entry is not None and entry.state is not JobState.REFUSED:
+                job.is_doubtful = True
+                job.earlier = earlier_forms(job.request, entry.documents)
             warn_of_ignored(job.request)  # which raises, if the user wants it so
             return True
         job.key = generation.idempotency_key
@@ -249,7 +251,7 @@ class Fleet:
             if not self._news:
                 await self._bell.heard()
                 continue
-            for job, what in self._noted_news():
+            for job, what in await self._noted_news():
                 try:
                     self._conclude(job, what, tasks)
                 except Exception as error:  # noqa: BLE001 - it is this job's, whatever it is
@@ -259,15 +261,15 @@ class Fleet:
     def _is_done(self) -> bool:
         return not self._is_taking_in and self._delivered >= self._begun
 
-    def _noted_news(self) -> list[tuple[Job, News]]:
+    async def _noted_news(self) -> list[tuple[Job, News]]:
         news = [each for each in self._news if not self._roster.is_forgiven(*each)]
         self._news = []
-        self._write(news)
+        await self._write(news)
         return news
 
-    def _write(self, news: list[tuple[Job, News]]) -> None:
+    async def _write(self, news: list[tuple[Job, News]]) -> None:
         try:
-            self._scribe.note(news)
+            await self._scribe.note(news)
         except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
             self._halt(error)
 
@@ -323,7 +325,7 @@ class Fleet:
             if is_from_callback(error):
                 raise
             mishap = _as_ours(error, job)
-            self._write([(job, mishap)])
+            await self._write([(job, mishap)])
         self._deliver(job, generation=done, error=mishap, path=path)
         self.refresh()
 
@@ -371,9 +373,9 @@ class Fleet:
         self._desk.close()
         self._intake.cancel()
 
-    def _leave(self) -> None:
+    async def _leave(self) -> None:
         """Leave what still runs; what was held is told of by others."""
-        for job, _ in self._noted_news():  # an answer that came with the end is an answer
+        for job, _ in await self._noted_news():  # an answer that came with the end is an answer
             self._desk.release(job)
         for job in self._roster.jobs():
             self._end(job)

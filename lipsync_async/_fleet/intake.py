@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._fleet.journal_entry import JournalEntry
+from lipsync_async._rules.checks import shown
 from lipsync_async._rules.validation import file_problems, form_problems
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async.errors import LipsyncError, in_words
@@ -68,9 +69,10 @@ async def entrants(
     """
     is_ready = scribe.has_journal and not isinstance(requests, AsyncIterable)
     start = 0
+    ids = dict[str, int]()
     async with aclosing(_stretches(requests, _AHEAD if is_ready else 1)) as stretches:
         async for stretch in stretches:
-            for entrant in _known(stretch, start, scribe):
+            for entrant in await _known(stretch, start, scribe, ids):
                 yield entrant
             start += len(stretch)
 
@@ -96,29 +98,42 @@ async def _stretches(
         raise mishap
 
 
-def _known(requests: list[GenerationRequest], start: int, scribe: Scribe) -> list[Entrant]:
+async def _known(
+    requests: list[GenerationRequest], start: int, scribe: Scribe, ids: dict[str, int]
+) -> list[Entrant]:
     """Look requests up; those that were never sent because they cannot be are in no journal."""
     judged = [
-        (index, request, form_problems(request)) for index, request in enumerate(requests, start)
+        (index, request, form_problems(request) or _shared_id(index, request, ids))
+        for index, request in enumerate(requests, start)
     ]
     found: list[Entrant] = []
     for is_sound, run in groupby(judged, key=lambda each: not each[2]):
         entering = [*run]
-        found += _found(entering, scribe) if is_sound else [_entrant(*each) for each in entering]
+        found += (
+            await _found(entering, scribe) if is_sound else [_entrant(*each) for each in entering]
+        )
     return found
 
 
-def _found(
+def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> list[str]:
+    """Refuse a second request of one name: which of the two a journal knows would be luck."""
+    name = request.request_id
+    if name is None or (first := ids.setdefault(name, index)) == index:
+        return []
+    return [f"request_id: {shown(name)} is that of request {first} as well; give each its own"]
+
+
+async def _found(
     entering: Sequence[tuple[int, GenerationRequest, list[str]]], scribe: Scribe
 ) -> list[Entrant]:
     """Look sound requests up, all at once; if that raises, each alone, for one is to blame."""
     try:
-        entries = scribe.known([request for _, request, _ in entering], entering[0][0])
+        entries = await scribe.known([request for _, request, _ in entering], entering[0][0])
     except LipsyncError:
         raise
     except Exception as error:  # noqa: BLE001 - what a request's own values raise
         if len(entering) > 1:
-            return [entrant for each in entering for entrant in _found([each], scribe)]
+            return [entrant for each in entering for entrant in await _found([each], scribe)]
         ((index, request, _),) = entering
         problem = f"request: cannot be looked up in the journal: {in_words(error)}"
         return [Entrant(index, request, [problem], None)]

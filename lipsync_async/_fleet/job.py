@@ -49,6 +49,8 @@ class Job:
         cost: What was set aside for it, in US dollars.
         slot: The slot that it takes; `None`: none.
         is_doubtful: Whether an order was sent of which it is not known whether it was accepted.
+        earlier: The order in other forms, in which an earlier run may have sent it under its
+            key: with links that have been signed anew since.
         refusal: Why its order waits to be sent once more; `None`: it does not.
         id: The service's id; `None`: not accepted yet.
         status: The status when it was accepted, or its end.
@@ -63,6 +65,7 @@ class Job:
     cost: float = 0.0
     slot: Slot | None = None
     is_doubtful: bool = False
+    earlier: tuple[GenerationRequest, ...] = ()
     refusal: LipsyncError | None = None
     id: str | None = None
     status: str = ""

@@ -1,4 +1,4 @@
-"""The journal that lets a fleet outlive its process, and never pay for a job twice.
+"""The journal that lets a run outlive its process, and never pay for a job twice.
 
 Every call below is one transaction that is on the disk (`synchronous=FULL`) when the call
 returns; a list costs as much waiting for the disk as a single item. When to call, and what
@@ -6,8 +6,8 @@ a crash just before would cost:
 
 * `record_intents`: before each create is sent. It stores the request and the key, and
   gives out the key, so that no create can be sent under one that is not stored. Without
-  it, a create that was accepted would be placed, and paid for, again. So it may wait for
-  company, but nothing may be sent before it has returned.
+  it, a create that was accepted would be placed again. So it may wait for company, but
+  nothing may be sent before it has returned.
 * `record_generations`: at the service's first word about a job, and whenever its status
   has changed. Without the first word, the create is sent again under its key, and the
   service answers with the job that it has made. How long it remembers a key is not known
@@ -18,42 +18,86 @@ a crash just before would cost:
 * `record_errors`: when a create, a wait or a download is given up. Without it, that is
   tried again: a create under its key, a wait and a download for nothing.
 
-Whatever is recorded, a row never loses its generation id and a job never leaves its end;
-the moves are in `journal_moves.py`. On two busy cores with a disk that syncs in 0.2 ms,
-`record_intents` stored 2,000 requests a second one by one, 10,000 in tens and 20,000 in
-hundreds (30 to 50 µs of CPU each); `synchronous=NORMAL` would store 30,000 one by one and
-lose the last of them, keys included, in a power cut. Nobody may place that many orders.
+Whatever is recorded, a job never leaves its request nor its end, though a new try may take
+its place; the moves are in `journal_moves.py`.
+
+A commit waits for the disk four times, because the file is whole by itself after each: on
+two busy cores with a disk that syncs in 2 ms, `record_intents` stored 170 requests a second
+one by one, 1,000 in tens and 3,000 in hundreds (0.7, 0.17 and 0.1 ms of CPU each). With a
+log beside the file it was once, and 220, 1,150 and 8,000; but an account takes one order a
+second.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from lipsync_async._fleet import journal_moves
+import attrs
+
+from lipsync_async._fleet import journal_moves, journal_rows
+from lipsync_async._fleet.fingerprint import Recognition
+from lipsync_async._fleet.journal_entry import JobState, JournalEntry
 from lipsync_async._fleet.journal_lock import JournalLock
-from lipsync_async._fleet.journal_rows import find_range
-from lipsync_async._fleet.journal_schema import connect_owner, located
+from lipsync_async._fleet.journal_moves import Rules
+from lipsync_async._fleet.journal_rows import ID_PREFIX, Transaction
+from lipsync_async._fleet.journal_schema import connect_owner, finish_writing, located
 from lipsync_async._fleet.journal_view import JournalView
+from lipsync_async._rules.caller import log
+from lipsync_async._values.models import Generation
 from lipsync_async.errors import InvalidRequestError, JournalError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
-    from lipsync_async._fleet.fingerprint import Identity
-    from lipsync_async._fleet.journal_entry import JournalEntry
+    from lipsync_async._fleet.journal_schema import Opened
     from lipsync_async._values.inputs import GenerationRequest
-    from lipsync_async._values.models import Generation
 
 # Seconds. Only a program that is not ours can be in the way, such as an editor of tables.
 _PATIENCE = 10.0
 # An input that has moved by one line differs everywhere; a few lines say as much as all.
 _MOST_EXPLAINED = 10
+
+
+@attrs.frozen(slots=True)
+class Binding:
+    """Hold what a journal belongs to: jobs of one account are nothing to another.
+
+    Attributes:
+        service: The service's base address.
+        digest: Returns what tells the API key from others, for the journal's salt.
+        is_new_key: Whether the user says that the key is a new one of the same account.
+
+    """
+
+    service: str
+    digest: Callable[[bytes], str]
+    is_new_key: bool = False
+
+
+@attrs.frozen(slots=True)
+class Ordered:
+    """Hold what was ordered with a journal, in all runs: tries that may have become jobs.
+
+    Attributes:
+        jobs: How many.
+        cost: US dollars for them together, as estimated.
+        unpriced: Those whose cost was never asked.
+
+    """
+
+    jobs: int
+    cost: float
+    unpriced: int
 
 
 class Journal(JournalView):
@@ -65,20 +109,30 @@ class Journal(JournalView):
     def __init__(
         self,
         path: Path,
-        connection: sqlite3.Connection,
+        opened: Opened,
         lock: JournalLock,
         now: Callable[[], datetime],
+        rules: Rules,
     ) -> None:
-        super().__init__(path, connection)
+        super().__init__(path, opened)
         self._ownership = lock
         self._now = now
+        self._rules = rules
         self._file = path.stat()
+        self._owner: str | None = None
+        # Where each name of a result stood first in the input: only there it is a key.
+        self._outputs: dict[str, int] = {}
+        self._fingerprints: set[str] | None = None
+        self._end = 0
 
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str],
         *,
+        binding: Binding | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
         patience: float = _PATIENCE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self:
@@ -86,24 +140,38 @@ class Journal(JournalView):
 
         Args:
             path: The file, in a folder that exists; `PATH.lock` appears beside it.
+            binding: What it must belong to; `None`: it is not asked.
+            retry_failed: Whether what ended FAILED or REFUSED gets a new try.
+            match_query: Whether all of a query tells media apart.
             patience: Seconds to wait for another program that is writing to the file.
             now: The calendar's clock, for the times that are noted; aware, in UTC.
 
         Raises:
             JournalError: Another process owns it, it is no journal, or one of a newer
-                release, or it cannot be written.
+                release or another account, it is damaged, or it cannot be written.
 
         """
         resolved = located(path)
+        recognition = Recognition(resolved.parent, matches_query=match_query)
+        rules = Rules(recognition=recognition, retries_failed=retry_failed)
         lock = JournalLock(resolved)
         try:
-            return cls(resolved, connect_owner(resolved, patience=patience), lock, now)
+            opened = connect_owner(resolved, patience=patience)
+            try:
+                journal = cls(resolved, opened, lock, now, rules)
+                journal._take_over(binding)
+            except BaseException:
+                opened.close()
+                raise
         except BaseException:
             lock.release()
             raise
+        return journal
 
     def close(self) -> None:
         """Close the file and let others own it; harmless when repeated."""
+        if self._ownership.is_held:
+            finish_writing(self._connection)
         super().close()
         self._ownership.release()
 
@@ -115,47 +183,78 @@ class Journal(JournalView):
     ) -> list[JournalEntry | None]:
         """Return what is known of requests that stand one after another in the input.
 
-        An input may have become longer or shorter since. A request of which it is certain
-        that nothing was made may have changed: it counts as new. Local files of which a job
-        was made may have changed, too, or be gone: the job stays, and a log line says so.
+        A request that has a name of its own is known by it wherever it stands: its
+        `request_id`, or else an `output_file_name` that stands here for the first time. Any
+        other is known by its place; of those, the input may have become longer or shorter.
+
+        A request of which it is certain that nothing was made may have changed: it counts
+        as new. So does one that has a name and whose job has failed. Local files of which a
+        job was made may have changed, too, or be gone: the job stays, and a log line says
+        so, unless the request has a `request_id`, by which it counts as changed.
 
         Args:
             requests: A piece of the input.
             start: The position of its first request.
 
         Returns:
-            For each request its entry, or `None` if it is new.
+            For each request its entry, or `None` if it is new or is to be tried anew.
 
         Raises:
-            InvalidRequestError: The journal holds other requests at these positions.
+            InvalidRequestError: The journal holds other requests at these positions, or
+                under these names.
+            JournalError: The journal cannot be used.
+
+        """
+        self._end = max(self._end, start + len(requests))
+        keys = [self._row_key(start + offset, each) for offset, each in enumerate(requests)]
+        problems = self._align(requests, keys, start)
+        with self._reading() as connection:
+            end = start + len(requests)
+            entries = journal_rows.find_range(connection, start, end)
+            stored = journal_rows.find_keys(connection, start, end)
+            near = journal_rows.find_near(connection, start, end)
+            found: list[JournalEntry | None] = []
+            for position, (request, key) in enumerate(zip(requests, keys, strict=True), start):
+                entry, problem = entries.get(position), problems.get(position)
+                if entry is not None and problem is None:
+                    named = key if stored.get(position) == key else None
+                    entry, problem = self._judged(connection, entry, request, named)
+                if problem is not None:
+                    problems[position] = problem
+                if entry is not None and position in near:
+                    entry = self._with_result(entry, near[position])
+                found.append(entry)
+        if problems:
+            told = [problems[position] for position in sorted(problems)]
+            more = len(told) - _MOST_EXPLAINED
+            if more > 0:
+                told[_MOST_EXPLAINED:] = [f"requests: {more} more are not what the journal holds"]
+            raise InvalidRequestError(told)
+        return found
+
+    def ordered(self) -> Ordered:
+        """Return what was ordered with this journal so far, in this run and before.
+
+        What is INTENDED or DOUBTFUL is counted, so it costs nothing more to send it again.
+
+        Raises:
+            JournalError: The file cannot be read.
 
         """
         with self._reading() as connection:
-            entries = find_range(connection, start, start + len(requests))
-            changed: list[tuple[JournalEntry, Identity]] = []
-            for position, entry in [*entries.items()]:
-                identity = journal_moves.identity_of(entry, requests[position - start])
-                if journal_moves.is_same(entry, identity):
-                    continue
-                if not journal_moves.is_replaceable(entry):
-                    changed.append((entry, identity))
-                del entries[position]
-            problems = [
-                journal_moves.mismatch(connection, entry, identity)
-                for entry, identity in changed[:_MOST_EXPLAINED]
-            ]
-        if len(changed) > _MOST_EXPLAINED:
-            more = len(changed) - _MOST_EXPLAINED
-            problems.append(f"requests: {more} more are not what the journal holds")
-        if problems:
-            raise InvalidRequestError(problems)
-        return [entries.get(start + offset) for offset in range(len(requests))]
+            return Ordered(*journal_rows.sum_orders(connection))
 
-    def record_intents(self, requests: Sequence[tuple[int, GenerationRequest]]) -> list[str]:
+    def record_intents(
+        self,
+        requests: Sequence[tuple[int, GenerationRequest]],
+        *,
+        costs: Mapping[int, float] | None = None,
+    ) -> list[str]:
         """Store requests whose creates are about to be sent; only then may they be sent.
 
         Args:
             requests: Each with its position.
+            costs: What they are to cost, in US dollars, by position, where that was asked.
 
         Returns:
             The Idempotency-Key for each create: a new one, or the one that it had before.
@@ -167,9 +266,17 @@ class Journal(JournalView):
                 written. Nothing was stored.
 
         """
-        with self._transaction() as (connection, moment):
+        prices = costs or {}
+        with self._transaction() as transaction:
             return [
-                journal_moves.intend(connection, position, request, moment)
+                journal_moves.intend(
+                    transaction,
+                    position,
+                    request,
+                    rules=self._rules,
+                    row_key=self._row_key(position, request),
+                    cost=prices.get(position),
+                )
                 for position, request in requests
             ]
 
@@ -183,12 +290,32 @@ class Journal(JournalView):
                 stored, and the error holds the job), or the journal cannot be written.
 
         """
-        with self._transaction() as (connection, moment):
+        with self._transaction() as transaction:
             problems = [
-                journal_moves.see(connection, position, job, moment)
-                for position, job in generations
+                journal_moves.see(transaction, position, job) for position, job in generations
             ]
         _complain(problems)
+
+    def record_news(
+        self, news: Sequence[tuple[int, Generation | BaseException]]
+    ) -> JournalError | None:
+        """Store what the service has said, and why something was given up, all at once.
+
+        Returns:
+            What contradicts the journal; the other items are stored.
+
+        Raises:
+            JournalError: The journal cannot be written. Nothing was stored.
+
+        """
+        with self._transaction() as transaction:
+            complaints = [
+                journal_moves.see(transaction, position, what)
+                if isinstance(what, Generation)
+                else journal_moves.fail(transaction, position, what)
+                for position, what in news
+            ]
+        return _first(complaints)
 
     def record_downloads(self, paths: Sequence[tuple[int, str | os.PathLike[str]]]) -> None:
         """Store where the results of completed jobs are.
@@ -198,9 +325,10 @@ class Journal(JournalView):
                 journal cannot be written.
 
         """
-        with self._transaction() as (connection, moment):
+        with self._transaction() as transaction:
             problems = [
-                journal_moves.keep(connection, position, path, moment) for position, path in paths
+                journal_moves.keep(transaction, position, path, self.path.parent)
+                for position, path in paths
             ]
         _complain(problems)
 
@@ -214,28 +342,156 @@ class Journal(JournalView):
             JournalError: As in `record_generations`.
 
         """
-        with self._transaction() as (connection, moment):
+        with self._transaction() as transaction:
             problems = [
-                journal_moves.fail(connection, position, error, moment)
-                for position, error in errors
+                journal_moves.fail(transaction, position, error) for position, error in errors
             ]
         _complain(problems)
 
+    def _take_over(self, binding: Binding | None) -> None:
+        """Become the owner, in the file as well, if it belongs to the account.
+
+        Raises:
+            JournalError: It belongs to another one.
+
+        """
+        with self._transaction(is_noted=False) as transaction:
+            connection = transaction.connection
+            query = "SELECT service, salt, key_digests FROM journal"
+            service, salt, digests = connection.execute(query).fetchone()
+            if binding is not None:
+                known = json.loads(digests)
+                digest = binding.digest(bytes.fromhex(salt))
+                self._refuse_foreign(binding, service, is_known=not known or digest in known)
+                service, known = binding.service, [*dict.fromkeys([*known, digest])]
+                digests = json.dumps(known)
+            owner = token_hex(8)
+            connection.execute(
+                "UPDATE journal SET owner = ?, service = ?, key_digests = ?",
+                (owner, service, digests),
+            )
+        self._owner = owner
+
+    def _refuse_foreign(self, binding: Binding, service: str | None, *, is_known: bool) -> None:
+        if service is not None and service != binding.service:
+            raise JournalError(
+                f"the journal {self.path} is of a run at {service}, and this client talks to "
+                f"{binding.service}, where its jobs are not known and would be paid for once more. "
+                "Use the client that it belongs to, or begin a new journal. (A sandbox that was "
+                "started anew is another one, too.)"
+            )
+        if not is_known and not binding.is_new_key:
+            raise JournalError(
+                f"the journal {self.path} is of a run with another API key. If this key belongs to "
+                "the same account, run once with accept_new_key=True (--accept-new-key); the "
+                "jobs of another account are not known to this one and would be paid for once "
+                "more, so begin a new journal then. (A sandbox that was started anew has other "
+                "jobs, too.)"
+            )
+
+    def _row_key(self, position: int, request: GenerationRequest) -> str | None:
+        """Return the name by which a request is known, if it has one."""
+        for key in journal_moves.row_keys(request):
+            if key.startswith(ID_PREFIX) or self._outputs.setdefault(key, position) == position:
+                return key
+        return None
+
+    def _align(
+        self, requests: Sequence[GenerationRequest], keys: Sequence[str | None], start: int
+    ) -> dict[int, str]:
+        """Bring the rows of requests that have names to where these stand; return problems."""
+        with self._reading() as connection:
+            end = start + len(requests)
+            stored = journal_rows.find_keys(connection, start, end)
+            taken = journal_rows.find_positions(connection, start, end)
+            at_home = [
+                stored.get(position) == key
+                if position in taken
+                else not any(
+                    journal_rows.find_key(connection, each) is not None
+                    for each in ([] if key is None else journal_moves.row_keys(request))
+                )
+                for position, (request, key) in enumerate(zip(requests, keys, strict=True), start)
+            ]
+        if all(at_home):
+            return {}
+        problems: dict[int, str] = {}
+        with self._transaction(is_noted=False) as transaction:
+            for position, (request, key) in enumerate(zip(requests, keys, strict=True), start):
+                problem = journal_moves.align(
+                    transaction, position, request, row_key=key, rules=self._rules, end=self._end
+                )
+                if problem is not None:
+                    problems[position] = problem
+        return problems
+
+    def _judged(
+        self,
+        connection: sqlite3.Connection,
+        entry: JournalEntry,
+        request: GenerationRequest,
+        row_key: str | None,
+    ) -> tuple[JournalEntry | None, str | None]:
+        """Return the entry if it is the request's and stays so; or a problem; or neither."""
+        rules = self._rules
+        difference = rules.difference(entry, row_key, request)
+        is_named = row_key is not None
+        if difference.is_in_files and entry.state.has_job and not _has_id(row_key):
+            log(
+                logging.WARNING,
+                f"request {entry.position}: {difference}; generation {entry.generation_id} is of "
+                "what was sent. To order it anew, begin a new journal.",
+            )
+        elif difference:
+            if rules.may_change(entry, is_named=is_named):
+                return None, None
+            if is_named:
+                return None, journal_moves.correction(entry, difference)
+            elsewhere = self._elsewhere(connection, request, entry)
+            return None, journal_moves.mismatch(entry, difference, elsewhere)
+        elif difference.is_signed_anew and not is_named:
+            elsewhere = self._elsewhere(connection, request, entry)
+            if elsewhere is not None:
+                return None, journal_moves.mismatch(entry, difference, elsewhere)
+        is_tried_anew = entry.state is JobState.FAILED and rules.retries_failed
+        return None if is_tried_anew else entry, None
+
+    def _elsewhere(
+        self, connection: sqlite3.Connection, request: GenerationRequest, entry: JournalEntry
+    ) -> int | None:
+        """Return where else in the journal exactly this request is, if it is not here."""
+        fingerprint = self._rules.recognition.identify(request).fingerprint
+        if self._fingerprints is None:
+            self._fingerprints = journal_rows.find_fingerprints(connection)
+        if fingerprint == entry.fingerprint or fingerprint not in self._fingerprints:
+            return None
+        return journal_rows.find_fingerprint(connection, fingerprint)
+
+    def _with_result(self, entry: JournalEntry, near: str | bytes) -> JournalEntry:
+        """Say where a result is now: its folder may have been moved with the journal's."""
+        path = Path(os.path.normpath(self.path.parent / os.fsdecode(near)))
+        if path == entry.download_path or not path.is_file():
+            return entry
+        return attrs.evolve(entry, download_path=path)
+
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, str]]:
-        """Give the connection, and the moment to note; commit in the end, or keep nothing."""
+    def _transaction(self, *, is_noted: bool = True) -> Iterator[Transaction]:
+        """Give a transaction, with its moment if that is noted; commit, or keep nothing."""
         with self._reading() as connection:
             self._refuse_if_gone()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
             try:
-                yield connection, self._now().isoformat(timespec="microseconds")
+                moment = self._now().isoformat(timespec="microseconds") if is_noted else ""
+                transaction = Transaction(connection, moment, self._owner)
+                yield transaction
+                transaction.seal()
                 connection.execute("COMMIT")
             except BaseException:
                 connection.rollback()
                 raise
 
     def _refuse_if_gone(self) -> None:
-        """Note nothing where nobody will find it: SQLite writes on into a file without a name."""
+        """Note nothing where it is never found: SQLite writes on into a file without a name."""
         try:
             is_here = os.path.samestat(self._file, self.path.stat())
         except OSError:
@@ -247,10 +503,19 @@ class Journal(JournalView):
             )
 
 
-def _complain(complaints: Sequence[JournalError | None]) -> None:
-    """Raise the first complaint, with the words of the others."""
+def _has_id(row_key: str | None) -> bool:
+    return row_key is not None and row_key.startswith(ID_PREFIX)
+
+
+def _first(complaints: Sequence[JournalError | None]) -> JournalError | None:
+    """Return the first complaint, with the words of the others."""
     told = [complaint for complaint in complaints if complaint is not None]
     for other in told[1:]:
         told[0].add_note(str(other))
-    if told:
-        raise told[0]
+    return told[0] if told else None
+
+
+def _complain(complaints: Sequence[JournalError | None]) -> None:
+    complaint = _first(complaints)
+    if complaint is not None:
+        raise complaint

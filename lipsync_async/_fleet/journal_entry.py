@@ -10,8 +10,11 @@ A request's life in the journal:
 
 INTENDED, DOUBTFUL and REFUSED have no generation id: the create is to be sent, or sent
 again, under the key that the journal holds. They differ in what may have happened: an
-INTENDED create may be on its way, behind a DOUBTFUL one lies a try whose outcome nobody
-knows, and of a REFUSED one it is certain that nothing was made.
+INTENDED create may be on its way, behind a DOUBTFUL one lies a try whose outcome is not
+known, and of a REFUSED one it is certain that nothing was made.
+
+A request that ended FAILED or REFUSED may get a new try, which begins at INTENDED under a
+new key. The row of the try before it goes into the table of tries.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from lipsync_async._rules.codec import decode
 from lipsync_async._rules.shapes import ShapeError
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
+from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,11 +82,16 @@ class JournalEntry:
     """Hold what a journal knows of one request. Moments are in UTC, as this machine has them.
 
     Attributes:
-        position: The request's place in the input, from 0.
+        position: The request's place in the input, from 0, as last seen. What has left the
+            input stays behind the places of the others.
+        request_id: The request's own name; `None`: it had none.
         state: How far it has got.
         fingerprint: SHA-256 of `request_json`, in hexadecimal digits.
+        tries: Which try this is, from 1: a request that failed may be ordered anew.
+        cost: US dollars that this try was to cost, as estimated; `None`: not asked.
         idempotency_key: The key under which its create is sent.
-        attempts: How often its create was about to be sent; tries of one call count once.
+        attempts: How often this try's create was about to be sent; all tries of one call
+            count once.
         generation_id: The job that the service made of it; `None`: none is known.
         status: The job's status as last seen; `None`: never seen.
         download_path: Where its result is, once that is whole; `None`: it is not.
@@ -95,12 +104,17 @@ class JournalEntry:
         updated_at: When the row last changed.
         request_json: The request's canonical form: its wire JSON, and facts of its files.
         generation_json: The job as last seen, as the service's JSON.
+        earlier_json: JSON list of forms of the request that may have been sent before under
+            this key; `None`: there is no other.
 
     """
 
     position: int
+    request_id: str | None
     state: JobState
     fingerprint: str
+    tries: int
+    cost: float | None
     idempotency_key: str
     attempts: int
     generation_id: str | None
@@ -115,48 +129,128 @@ class JournalEntry:
     updated_at: datetime
     request_json: str = attrs.field(repr=False)
     generation_json: str | None = attrs.field(repr=False)
+    earlier_json: str | None = attrs.field(repr=False)
 
     @property
     def request(self) -> dict[str, Any]:
-        """The request's canonical form, decoded."""
-        decoded: dict[str, Any] = json.loads(self.request_json)
+        """The request's canonical form, decoded.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        decoded: dict[str, Any] = self._object(self.request_json)
         return decoded
 
     @property
     def generation(self) -> Generation | None:
-        """The job as last seen; of one whose JSON cannot be read, its id and status."""
+        """The job as last seen; of one whose JSON cannot be read, its id and status.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
         if self.generation_id is None:
             return None
         status = self.status or Status("UNKNOWN")
         generation = Generation(id=self.generation_id, status=status)
         if self.generation_json is not None:
-            generation.raw = json.loads(self.generation_json)
+            generation.raw = self._object(self.generation_json)
             with suppress(ShapeError):
                 generation = decode(Generation, generation.raw)
         generation.idempotency_key = self.idempotency_key
         return generation
 
+    @property
+    def documents(self) -> list[str]:
+        """Every form in which the request may have been sent under its key, the last first."""
+        earlier: list[str] = [] if self.earlier_json is None else json.loads(self.earlier_json)
+        return [self.request_json, *reversed(earlier)]
 
-# In the order of the table's columns.
-FIELDS = tuple(attrs.fields_dict(JournalEntry))
+    def _object(self, text: str) -> Any:
+        """Decode what was an object of JSON when it was stored."""
+        try:
+            decoded = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._unreadable(error) from error
+        if not isinstance(decoded, dict):
+            raise self._unreadable(f"it holds {text[:20]!r}")
+        return decoded
+
+    def _unreadable(self, why: object) -> JournalError:
+        return JournalError(unreadable(self.position, why))
+
+
+def unreadable(position: object, why: object) -> str:
+    """Say that an entry is not as it was written."""
+    return (
+        f"the journal's entry at position {position} cannot be read ({why}). A disk or another "
+        "program has changed it; go on with a copy of the journal that is whole."
+    )
+
+
+# The table's columns that an entry is made of, with what each may hold.
+_TEXT, _OPTIONAL_TEXT = (str,), (str, type(None))
+KINDS: dict[str, tuple[type, ...]] = {
+    name: _OPTIONAL_TEXT if "None" in str(field.type) else _TEXT
+    for name, field in attrs.fields_dict(JournalEntry).items()
+} | {
+    "position": (int,),
+    "tries": (int,),
+    "attempts": (int,),
+    "cost": (float, int, type(None)),
+    "download_path": (str, bytes, type(None)),  # bytes, where SQLite's text cannot hold the name
+}
+FIELDS = tuple(KINDS)
+_MOMENTS = ("intended_at", "accepted_at", "ended_at", "updated_at")
 
 
 def entry_of(row: Sequence[Any]) -> JournalEntry:
-    """Return the entry that a row of the table holds."""
+    """Return the entry that a row of the table holds.
+
+    Raises:
+        JournalError: The row is not as it was written.
+
+    """
     facts = dict(zip(FIELDS, row, strict=True))
-    for name in ("intended_at", "accepted_at", "ended_at", "updated_at"):
-        facts[name] = _optional(datetime.fromisoformat, facts[name])
-    return JournalEntry(
-        **facts
-        | {
-            "state": JobState(facts["state"]),
-            "status": _optional(Status, facts["status"]),
-            # Bytes, where SQLite's text cannot hold the name.
-            "download_path": _optional(
-                lambda name: Path(os.fsdecode(name)), facts["download_path"]
-            ),
-        },
-    )
+    try:
+        _check_kinds(facts)
+        for name in _MOMENTS:
+            facts[name] = _optional(_moment, facts[name])
+        facts["state"] = JobState(facts["state"])
+        facts["status"] = _optional(Status, facts["status"])
+        facts["download_path"] = _optional(_path, facts["download_path"])
+        entry = JournalEntry(**facts)
+        _check_sense(entry)
+    except (ValueError, OverflowError) as error:
+        raise JournalError(unreadable(facts["position"], error)) from error
+    return entry
+
+
+def _check_kinds(facts: dict[str, Any]) -> None:
+    """Ask for what each column may hold; SQLite itself takes anything."""
+    for name, kinds in KINDS.items():
+        if type(facts[name]) not in kinds:
+            raise ValueError(f"{name} holds {facts[name]!r:.40}")
+
+
+def _check_sense(entry: JournalEntry) -> None:
+    """Ask for what is true of every entry that was ever written."""
+    if (entry.generation_id is not None) != entry.state.has_job:
+        raise ValueError(f"{entry.state} with generation {entry.generation_id}")
+    if entry.ended_at is None and entry.state.has_ended:
+        raise ValueError(f"{entry.state} without an end")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment
+
+
+def _path(name: str | bytes) -> Path:
+    return Path(os.fsdecode(name))
 
 
 def _optional(read: Callable[[Any], Any], value: Any) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 from contextlib import contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async._fleet.journal_schema import SIDES, beside
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # Columns of the table: facts of the entry, then of its job, then what was asked for.
 _ENTRY_FACTS = (
     "position",
+    "request_id",
     "state",
     "status",
     "generation_id",
@@ -28,7 +31,9 @@ _ENTRY_FACTS = (
     "error_class",
     "error_code",
     "error_message",
+    "tries",
     "attempts",
+    "cost",
     "idempotency_key",
     "intended_at",
     "accepted_at",
@@ -40,14 +45,14 @@ _REQUEST_FACTS = {"model": "model", "output_file_name": "outputFileName"}
 _COLUMNS = (*_ENTRY_FACTS, *_JOB_FACTS, *_REQUEST_FACTS, "request")
 
 
-def write_jsonl(entries: Iterable[JournalEntry], target: Path) -> None:
+def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
     """Write one JSON object a line: the entry's facts, `request` and `generation`.
 
     Raises:
-        JournalError: The file cannot be written.
+        JournalError: The file cannot be written, or is the journal's own.
 
     """
-    with _replaced(target) as file:
+    with _replaced(target, journal) as file:
         for entry in entries:
             answer = entry.generation_json
             line = {
@@ -59,14 +64,14 @@ def write_jsonl(entries: Iterable[JournalEntry], target: Path) -> None:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def write_csv(entries: Iterable[JournalEntry], target: Path) -> None:
+def write_csv(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
     """Write one row an entry, under a header; what is unknown is an empty cell.
 
     Raises:
-        JournalError: The file cannot be written.
+        JournalError: The file cannot be written, or is the journal's own.
 
     """
-    with _replaced(target) as file:
+    with _replaced(target, journal) as file:
         table = csv.DictWriter(file, _COLUMNS)
         table.writeheader()
         for entry in entries:
@@ -92,10 +97,11 @@ def _facts(entry: JournalEntry) -> dict[str, Any]:
 
 
 @contextmanager
-def _replaced(target: Path) -> Iterator[TextIO]:
+def _replaced(target: Path, journal: Path) -> Iterator[TextIO]:
     """Give a new file to write into, and put it in the target's place once it is whole."""
-    part = target.with_name(f".{token_hex(8)}.part")
     try:
+        _refuse_own(target, journal)
+        part = target.with_name(f".{token_hex(8)}.part")
         # Half of a surrogate pair, which no encoding has, is written as JSON escapes it.
         file = part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
         try:
@@ -106,6 +112,30 @@ def _replaced(target: Path) -> Iterator[TextIO]:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character, or no name at all
         message = f"{target} cannot be written ({error}). Give another path."
         raise JournalError(message) from error
+
+
+def _refuse_own(target: Path, journal: Path) -> None:
+    """Ask for a regular file, or a new one, that is no part of the journal by any name.
+
+    Raises:
+        JournalError: It is another kind of thing, or the journal's.
+
+    """
+    parts = [journal, *(beside(journal, side) for side in SIDES)]
+    is_own = target.resolve() in parts
+    if target.exists():
+        status = target.stat()
+        own = [part.stat() for part in parts if part.exists()]
+        is_own = is_own or any(os.path.samestat(status, each) for each in own)
+        if not stat.S_ISREG(status.st_mode):
+            raise JournalError(
+                f"{target} cannot be written (it is no regular file). Give another path."
+            )
+    if is_own:
+        raise JournalError(
+            f"{target} is the journal itself, or belongs to it, and would be destroyed. Give "
+            "another path."
+        )

@@ -1,5 +1,8 @@
 """One owner a journal: a lock that the system itself drops when its holder dies.
 
+The holder writes who it is into the lock's file, with the name of its machine: the file may
+be on a drive that several share.
+
 The lock is on a file of its own, `NAME.lock`, because SQLite has locks on the journal that
 closing any other handle of it would drop. The file stays when the lock goes: to remove it
 safely is more work than it is worth. `flock` rather than `lockf`, for that one guards
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -48,6 +52,7 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
+_LONGEST_NAME = 200
 # What the systems say of a lock that somebody has.
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
@@ -66,9 +71,11 @@ class JournalLock:
         path = journal.with_name(f"{journal.name}.lock")
         try:
             self._file = path.open("a+b", buffering=0)
-        except (OSError, ValueError) as error:  # ValueError: a null character in the name
-            message = f"{journal} cannot be made ({error}). Give a path in a folder that exists."
-            raise JournalError(message) from error
+        except OSError as error:
+            raise JournalError(
+                f"the journal {journal} cannot be written ({error.strerror or error}). Give a path "
+                "in a folder that exists and may be written to."
+            ) from error
         try:
             _lock(self._file)
         except OSError as error:
@@ -77,12 +84,18 @@ class JournalLock:
             raise JournalError(refusal(journal, error, owner)) from error
         with suppress(OSError):  # a full disk: the lock holds, and others see no number
             self._file.truncate(0)
-            self._file.write(str(os.getpid()).encode("ascii"))
+            name = f"{os.getpid()} {platform.node()}"
+            self._file.write(name.encode("ascii", "replace")[:_LONGEST_NAME])
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds it, and not the one that it was forked from."""
+        return not self._file.closed and os.getpid() == self._process
 
     def release(self) -> None:
         """Let others own the journal; harmless when repeated."""
         # To close it would not do: a worker that was forked meanwhile has it open as well.
-        if not self._file.closed and os.getpid() == self._process:
+        if self.is_held:
             with suppress(OSError):
                 _unlock(self._file)
         self._file.close()
@@ -91,8 +104,10 @@ class JournalLock:
 def _owner(file: BinaryIO) -> str:
     """Return who has written itself into the lock's file."""
     file.seek(0)
-    digits = file.read(20)
-    return f"process {digits.decode('ascii')}" if digits.isdigit() else "another process"
+    digits, _, machine = file.read(_LONGEST_NAME).decode("ascii", "replace").partition(" ")
+    if not digits.isdigit():
+        return "another process"
+    return f"process {digits}" if machine in {"", platform.node()} else f"a process on {machine}"
 
 
 def refusal(journal: Path, error: OSError, owner: str) -> str:

@@ -4,28 +4,35 @@
 |---|---|---|
 | a create is about to be sent | nothing, REFUSED | INTENDED |
 | it is about to be sent again | INTENDED, DOUBTFUL | DOUBTFUL |
+| a new try is about to be sent | FAILED, REFUSED | INTENDED, under a new key |
 | it failed, and nothing was made for certain | INTENDED | REFUSED |
 | it failed otherwise | INTENDED | DOUBTFUL |
 | the service told of the job | all without an end | ACCEPTED, COMPLETED, FAILED |
 
 From DOUBTFUL no error leads to REFUSED: that a repeated create was refused (because the
-API key was revoked meanwhile, say) tells nothing about the first.
+API key was revoked meanwhile, say) tells nothing about the first. And what is INTENDED or
+DOUBTFUL never gets a new key.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipsync_async._fleet.fingerprint import difference, identify
+import attrs
+
+from lipsync_async._fleet.fingerprint import Recognition, key_of
 from lipsync_async._fleet.journal_entry import JobState, state_of
-from lipsync_async._fleet.journal_rows import find, find_fingerprint
-from lipsync_async._rules.caller import log
+from lipsync_async._fleet.journal_rows import (
+    ID_PREFIX,
+    OUTPUT_PREFIX,
+    find,
+    find_key,
+    find_row_key,
+)
 from lipsync_async._words import Status
 from lipsync_async.errors import (
     GenerationFailedError,
@@ -36,21 +43,26 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Sequence
 
-    from lipsync_async._fleet.fingerprint import Identity
+    from lipsync_async._fleet.fingerprint import Difference, Identity
     from lipsync_async._fleet.journal_entry import JournalEntry
+    from lipsync_async._fleet.journal_rows import Transaction
     from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._values.models import Generation
 
 _INTEND = """
-INSERT OR REPLACE INTO jobs
-    (position, state, fingerprint, idempotency_key, attempts, intended_at, updated_at, request_json)
-VALUES (:position, :state, :fingerprint, :key, 1, :moment, :moment, :document)
+INSERT INTO jobs
+    (position, row_key, state, fingerprint, tries, cost, idempotency_key, attempts, intended_at,
+    updated_at, request_json)
+VALUES (:position, :row_key, :state, :fingerprint, :tries, :cost, :key, 1, :moment, :moment,
+    :document)
 """
+_REMOVE = "DELETE FROM jobs WHERE position = ?"
 _INTEND_AGAIN = """
 UPDATE jobs SET state = :state, attempts = attempts + 1, updated_at = :moment,
-    error_class = NULL, error_code = NULL, error_message = NULL
+    cost = coalesce(cost, :cost), error_class = NULL, error_code = NULL, error_message = NULL,
+    fingerprint = :fingerprint, request_json = :document, earlier_json = :earlier
 WHERE position = :position
 """
 # A job is never taken from its request, nor from its end.
@@ -63,7 +75,7 @@ WHERE position = :position AND coalesce(generation_id, :id) = :id
     AND (ended_at IS NULL OR status = :status)
 """
 _KEEP = """
-UPDATE jobs SET download_path = :path, updated_at = :moment,
+UPDATE jobs SET download_path = :path, download_near = :near, updated_at = :moment,
     error_class = NULL, error_code = NULL, error_message = NULL
 WHERE position = :position AND state = :state
 """
@@ -72,53 +84,182 @@ UPDATE jobs SET state = :state, updated_at = :moment,
     error_class = :error_class, error_code = :error_code, error_message = :error_message
 WHERE position = :position
 """
+# Forms of a request that are kept for one key: the first, and the last ones.
+_MOST_EARLIER = 8
 
 
-def is_same(entry: JournalEntry, identity: Identity) -> bool:
-    """Tell whether a request is the one that an entry is about."""
-    return entry.fingerprint == identity.fingerprint
+@attrs.frozen(slots=True, kw_only=True)
+class Rules:
+    """Hold what is the same for all requests of a run.
+
+    Attributes:
+        recognition: Tells whether a request is a recorded one.
+        retries_failed: Whether what ended badly gets a new try.
+
+    """
+
+    recognition: Recognition
+    retries_failed: bool = False
+
+    def difference(
+        self, entry: JournalEntry, row_key: str | None, request: GenerationRequest
+    ) -> Difference:
+        """Return what sets a request apart from an entry; false if nothing does."""
+        return self.recognition.difference(
+            entry.request_json,
+            request,
+            is_named=row_key is not None,
+            was_sent=entry.state.has_job,
+        )
+
+    def may_change(self, entry: JournalEntry, *, is_named: bool) -> bool:
+        """Tell whether another request may take an entry's place."""
+        return _is_replaceable(entry) or (is_named and entry.state is JobState.FAILED)
+
+    def is_to_be_tried_anew(self, entry: JournalEntry, *, is_corrected: bool) -> bool:
+        """Tell whether a request gets a new try: only what certainly has ended may."""
+        may = entry.state in {JobState.FAILED, JobState.REFUSED}
+        return may and (self.retries_failed or is_corrected)
 
 
-def identity_of(entry: JournalEntry, request: GenerationRequest) -> Identity:
-    """Return what a request is beside its entry: once a job is there, its files may change."""
-    identity = identify(request, recorded=entry.request_json)
-    if is_same(entry, identity) or not entry.state.has_job:
-        return identity
-    sent = identify(request, recorded=entry.request_json, was_sent=True)
-    if not is_same(entry, sent):
-        return identity
-    change = difference(entry.request_json, identity.document)
-    log(
-        logging.WARNING,
-        f"request {entry.position}: {change}; generation {entry.generation_id} is of what was "
-        "sent. To order it anew, begin a new journal.",
-    )
-    return sent
+def row_keys(request: GenerationRequest) -> Sequence[str]:
+    """Return the keys by which a request may be known, the most telling first."""
+    keys = []
+    if request.request_id is not None:
+        keys.append(f"{ID_PREFIX}{request.request_id}")
+    if request.output_file_name is not None:
+        keys.append(f"{OUTPUT_PREFIX}{request.output_file_name}")
+    return keys
 
 
-def is_replaceable(entry: JournalEntry) -> bool:
+def align(
+    transaction: Transaction,
+    position: int,
+    request: GenerationRequest,
+    *,
+    rules: Rules,
+    row_key: str | None,
+    end: int,
+) -> str | None:
+    """Bring the row of a request to where it stands in the input; return a problem.
+
+    The row of another request that has a name gives way. One without a name cannot: it is
+    known by its position only.
+
+    Args:
+        transaction: Takes the changes.
+        position: Where the request stands.
+        request: The request.
+        rules: Those of the run.
+        row_key: The request's name.
+        end: Where the part of the input ends that was looked up so far.
+
+    """
+    known = _known_as(transaction, request, rules, row_key)
+    if known is None:
+        return _align_unknown(transaction, position, request, rules=rules, row_key=row_key, end=end)
+    if known != position:
+        entry = find(transaction.connection, position)
+        if entry is not None:
+            holder = find_row_key(transaction.connection, position)
+            if holder is None and not _is_replaceable(entry):
+                return _unnamed(position)
+            transaction.vacate(position, end)
+        transaction.move(known, position)
+    if row_key is not None:
+        transaction.name(position, row_key)
+    return None
+
+
+def _align_unknown(
+    transaction: Transaction,
+    position: int,
+    request: GenerationRequest,
+    *,
+    rules: Rules,
+    row_key: str | None,
+    end: int,
+) -> str | None:
+    """Let a request whose name the journal does not know have the row at its position, or none."""
+    connection = transaction.connection
+    entry = find(connection, position)
+    if entry is None:
+        return None
+    holder = find_row_key(connection, position)
+    is_same = not rules.difference(entry, row_key, request)
+    if holder is None:
+        if is_same and row_key is not None:
+            transaction.name(position, row_key)
+        return None
+    if is_same and not _has_another_id(row_key):  # it has lost the name that it had
+        return None
+    if row_key is None:
+        return _unnamed(position)
+    transaction.vacate(position, end)
+    return None
+
+
+def _has_another_id(row_key: str | None) -> bool:
+    return row_key is not None and row_key.startswith(ID_PREFIX)
+
+
+def _known_as(
+    transaction: Transaction, request: GenerationRequest, rules: Rules, row_key: str | None
+) -> int | None:
+    """Return the position of the row that has a request's name."""
+    if row_key is None:
+        return None
+    for key in row_keys(request):
+        position = find_key(transaction.connection, key)
+        entry = None if position is None else find(transaction.connection, position)
+        if entry is not None and (key == row_key or not rules.difference(entry, key, request)):
+            return position
+    return None
+
+
+def _is_replaceable(entry: JournalEntry) -> bool:
     """Tell whether another request may take an entry's place: nothing was ever made of it."""
     return entry.state is JobState.REFUSED
 
 
-def mismatch(connection: sqlite3.Connection, entry: JournalEntry, identity: Identity) -> str:
-    """Say that the journal holds another request, and what to do."""
+def _unnamed(position: int) -> str:
+    return (
+        f"requests[{position}]: stands where the journal holds another request, and one of the two "
+        "has no name to be known by; keep the order of the input, or give each a request_id"
+    )
+
+
+def mismatch(entry: JournalEntry, difference: Difference, elsewhere: int | None) -> str:
+    """Say that the journal holds another request at a position, and what to do."""
     path = f"requests[{entry.position}]"
-    elsewhere = find_fingerprint(connection, identity.fingerprint)
     if elsewhere is not None:
         return f"{path}: is at position {elsewhere} in the journal; keep the order of the input"
-    reason = difference(entry.request_json, identity.document)
     return (
-        f"{path}: is not the request that the journal holds there ({reason}); restore it, or "
+        f"{path}: is not the request that the journal holds there ({difference}); restore it, or "
         "begin a new journal"
     )
 
 
+def correction(entry: JournalEntry, difference: Difference) -> str:
+    """Say that a request that has a name was changed too late, and what to do."""
+    if entry.state.has_job:
+        fact = f"generation {entry.generation_id} was made of it as it was"
+    else:
+        fact = "it may have become a job as it was"
+    return (
+        f"requests[{entry.position}]: was changed ({difference}), but {fact}; restore it, or give "
+        "the changed one a name of its own"
+    )
+
+
 def intend(
-    connection: sqlite3.Connection,
+    transaction: Transaction,
     position: int,
     request: GenerationRequest,
-    moment: str,
+    *,
+    rules: Rules,
+    row_key: str | None,
+    cost: float | None,
 ) -> str:
     """Note that a create is about to be sent, and return its key.
 
@@ -127,39 +268,94 @@ def intend(
         JournalError: It has been accepted already.
 
     """
+    connection = transaction.connection
     entry = find(connection, position)
-    identity = identify(request, recorded=None if entry is None else entry.request_json)
-    if entry is None or (is_replaceable(entry) and not is_same(entry, identity)):
-        key = str(uuid.uuid4())
-        values = {
-            "position": position,
-            "state": JobState.INTENDED,
-            "fingerprint": identity.fingerprint,
-            "key": key,
-            "moment": moment,
-            "document": identity.document,
-        }
-        connection.execute(_INTEND, values)
-        return key
-    if not is_same(entry, identity):
-        raise InvalidRequestError([mismatch(connection, entry, identity)])
+    identity = rules.recognition.identify(request)
+    named = None if row_key is None else find_key(connection, row_key)
+    is_known_by_name = named == position
+    if named is not None and not is_known_by_name:
+        raise JournalError(
+            f"request {position} is at position {named} in the journal. Nothing was sent."
+        )
+    if entry is None:
+        return _begin(transaction, position, identity, row_key=row_key, cost=cost, tries=1)
+    difference = rules.difference(entry, row_key, request)
+    is_corrected = bool(difference) and is_known_by_name
+    if rules.is_to_be_tried_anew(entry, is_corrected=is_corrected):
+        transaction.touch(position)
+        transaction.archive(position)
+        connection.execute(_REMOVE, (position,))
+        tries = entry.tries + 1
+        return _begin(transaction, position, identity, row_key=row_key, cost=cost, tries=tries)
+    if difference and _is_replaceable(entry):
+        transaction.touch(position)
+        connection.execute(_REMOVE, (position,))
+        return _begin(transaction, position, identity, row_key=row_key, cost=cost, tries=1)
+    if difference:
+        raise InvalidRequestError([mismatch(entry, difference, None)])
     if entry.state.has_job:
         raise JournalError(
             f"request {position} has become generation {entry.generation_id} already. Wait for "
             "that one; nothing was sent.",
         )
+    transaction.touch(position)
     state = JobState.INTENDED if entry.state is JobState.REFUSED else JobState.DOUBTFUL
-    connection.execute(_INTEND_AGAIN, {"state": state, "moment": moment, "position": position})
+    values = {
+        "state": state,
+        "moment": transaction.moment,
+        "position": position,
+        "cost": cost,
+        "fingerprint": identity.fingerprint,
+        "document": identity.document,
+        "earlier": None if state is JobState.INTENDED else _earlier(entry, identity),
+    }
+    connection.execute(_INTEND_AGAIN, values)
     return entry.idempotency_key
 
 
+def _begin(
+    transaction: Transaction,
+    position: int,
+    identity: Identity,
+    *,
+    row_key: str | None,
+    cost: float | None,
+    tries: int,
+) -> str:
+    """Note the first intent of a try, and return its key."""
+    transaction.touch(position)
+    anchor = row_key or f"position:{position}"
+    key = key_of(transaction.secret, anchor, tries, identity.document)
+    values = {
+        "position": position,
+        "row_key": row_key,
+        "state": JobState.INTENDED,
+        "fingerprint": identity.fingerprint,
+        "tries": tries,
+        "cost": cost,
+        "key": key,
+        "moment": transaction.moment,
+        "document": identity.document,
+    }
+    transaction.connection.execute(_INTEND, values)
+    return key
+
+
+def _earlier(entry: JournalEntry, identity: Identity) -> str | None:
+    """Return the forms in which a request may have been sent before, under the same key."""
+    forms = [form for form in reversed(entry.documents) if form != identity.document]
+    kept = [*forms[:1], *forms[1:][1 - _MOST_EARLIER :]]
+    return json.dumps(kept) if kept else None
+
+
 def see(
-    connection: sqlite3.Connection,
+    transaction: Transaction,
     position: int,
     generation: Generation,
-    moment: str,
 ) -> JournalError | None:
     """Note what the service says about a job, unless its end is known; return a complaint."""
+    transaction.touch(position)
+    connection = transaction.connection
     values = {
         "position": position,
         "state": state_of(generation),
@@ -167,7 +363,7 @@ def see(
         "status": _storable(generation.status),
         "answer": _json_of(generation),
         "has_ended": generation.is_terminal,
-        "moment": moment,
+        "moment": transaction.moment,
         **_facts_of(_end(generation)),
     }
     if connection.execute(_SEE, values).rowcount:
@@ -187,36 +383,43 @@ def see(
 
 
 def keep(
-    connection: sqlite3.Connection,
+    transaction: Transaction,
     position: int,
     path: str | os.PathLike[str],
-    moment: str,
+    folder: Path,
 ) -> JournalError | None:
     """Note where a completed job's result is; return a complaint if it is not completed."""
+    transaction.touch(position)
+    whole = Path(path).absolute()
+    near: str | None = None
+    with suppress(ValueError):  # on another drive of Windows
+        near = os.path.relpath(os.path.realpath(whole), folder)
     values = {
         "position": position,
-        "path": _path_column(Path(path).absolute()),
-        "moment": moment,
+        "path": _path_column(os.fspath(whole)),
+        "near": None if near is None else _path_column(near.replace(os.sep, "/")),
+        "moment": transaction.moment,
         "state": JobState.COMPLETED,
     }
-    if connection.execute(_KEEP, values).rowcount:
+    if transaction.connection.execute(_KEEP, values).rowcount:
         return None
     return JournalError(f"request {position} has no completed job. Note its end first.")
 
 
 def fail(
-    connection: sqlite3.Connection,
+    transaction: Transaction,
     position: int,
     error: BaseException,
-    moment: str,
 ) -> JournalError | None:
     """Note why something was given up, and the job that the error holds; return a complaint."""
+    transaction.touch(position)
+    connection = transaction.connection
     entry = find(connection, position)
     generation = getattr(error, "generation", None)
     if generation is not None and (
         entry is None or not entry.state.has_job or generation.is_terminal
     ):
-        complaint = see(connection, position, generation, moment)
+        complaint = see(transaction, position, generation)
         if complaint is not None:
             return complaint
         entry = find(connection, position)
@@ -226,6 +429,7 @@ def fail(
     if state is JobState.INTENDED:
         is_certain = isinstance(error, LipsyncError) and not error.may_have_worked
         state = JobState.REFUSED if is_certain else JobState.DOUBTFUL
+    moment = transaction.moment
     values = {"position": position, "state": state, "moment": moment, **_facts_of(error)}
     connection.execute(_FAIL, values)
     return None
@@ -263,9 +467,8 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _path_column(path: Path) -> str | bytes:
+def _path_column(name: str) -> str | bytes:
     """Return a path as text, or as bytes where its name is none."""
-    name = os.fspath(path)
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,13 +1,33 @@
-"""The journal's file: its tables, how it is opened, and SQLite's errors in words."""
+"""The journal's file: its tables, how it is made and opened, and SQLite's errors in words.
+
+The file is whole by itself whenever no commit is under way, so it may be moved or copied by
+its one name, after a kill as well. That is why SQLite keeps a rollback journal here and no
+write-ahead log: with a log, what was committed last would be in `NAME-wal` for hours, and a
+copy of `NAME` alone would be an old state that looks like a whole one. A kill in the few
+milliseconds of a commit leaves a file that is half old and half new, and `NAME-journal`
+with which the next owner makes it whole; without that, the sums of `journal_rows` do not
+fit, and the file is refused.
+
+A new file is made under another name and then renamed, so that none is ever half made: an
+empty file is one that was cut off.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
-from contextlib import contextmanager
+import stat
+import tempfile
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
+import attrs
+
+from lipsync_async._fleet import journal_rows
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async.errors import JournalError
 
@@ -16,21 +36,23 @@ if TYPE_CHECKING:
 
 # Written into the file's header, so that no other SQLite file is taken for a journal.
 APPLICATION_ID = int.from_bytes(b"lips", "big")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Nothing newer than SQLite 3.24 (2018): Python uses whatever the system has.
 _STATES = ", ".join(f"'{state}'" for state in JobState)
 _WITH_A_JOB = ", ".join(f"'{state}'" for state in JobState if state.has_job)
-_JOBS = f"""
-CREATE TABLE jobs (
-    position INTEGER PRIMARY KEY,
+_COLUMNS = f"""
+    row_key TEXT {{unique}},
     state TEXT NOT NULL CHECK (state IN ({_STATES})),
     fingerprint TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 1,
+    cost REAL,
     idempotency_key TEXT NOT NULL,
     attempts INTEGER NOT NULL,
     generation_id TEXT,
     status TEXT,
     download_path TEXT,
+    download_near TEXT,
     error_class TEXT,
     error_code TEXT,
     error_message TEXT,
@@ -40,10 +62,41 @@ CREATE TABLE jobs (
     updated_at TEXT NOT NULL,
     request_json TEXT NOT NULL,
     generation_json TEXT,
+    earlier_json TEXT,
+    checksum INTEGER NOT NULL DEFAULT 0,
     CHECK ((generation_id IS NOT NULL) = (state IN ({_WITH_A_JOB})))
-)
 """
+# `jobs` holds the last try of each request, `tries` those before it.
+_TABLES = (
+    f"CREATE TABLE jobs (position INTEGER PRIMARY KEY, {_COLUMNS.format(unique='UNIQUE')})",
+    f"CREATE TABLE tries (position INTEGER NOT NULL, {_COLUMNS.format(unique='')})",
+    "CREATE UNIQUE INDEX tries_of ON tries (position, tries)",
+    """
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        secret TEXT NOT NULL,
+        salt TEXT NOT NULL,
+        service TEXT,
+        key_digests TEXT NOT NULL DEFAULT '[]',
+        owner TEXT,
+        serial INTEGER NOT NULL DEFAULT 0,
+        rows INTEGER NOT NULL DEFAULT 0,
+        total INTEGER NOT NULL DEFAULT 0,
+        checksum INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+)
+_COLUMNS_OF_THE_FIRST = (
+    *("position", "state", "fingerprint", "idempotency_key", "attempts", "generation_id"),
+    *("status", "download_path", "error_class", "error_code", "error_message", "intended_at"),
+    *("accepted_at", "ended_at", "updated_at", "request_json", "generation_json"),
+)
 
+_DAMAGED = (
+    "It is not as it was written: a disk or another program has changed it, or it was copied in "
+    "the middle of a commit. Go on with a copy that is whole; a file of the same name with "
+    "-journal at its end, if there is one where it was written, belongs to it."
+)
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "Close the program that is writing to it, then run again.",
     sqlite3.SQLITE_FULL: "Make room on the disk, then run again with the same journal.",
@@ -52,67 +105,195 @@ _ADVICE = {
     sqlite3.SQLITE_NOTADB: "Give the path of a journal, or of a new file.",
 }
 _OTHER_ADVICE = "What was noted before is kept; see to the disk, then run again."
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ADVICE[sqlite3.SQLITE_CORRUPT] = _DAMAGED
+
+# Milliseconds to wait for a reader before something harmless is left beside the file.
+_LAST_PATIENCE = 200
+
+# SQLite's file format (https://www.sqlite.org/fileformat.html, 1.3).
+_HEADER = 100
+_MAGIC = b"SQLite format 3\0"
+_WITH_A_LOG = 2
+# What may lie beside a journal, and is needed for it.
+SIDES = ("-journal", "-wal", "-shm", ".lock")
+# Where a part of a file may be, and how such a part begins; a rollback journal that begins
+# otherwise is of no use any more.
+_PARTS = ("-journal", "-wal")
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+# What SQLite says where it cannot read without writing, or has no locks.
+_UNREADABLE_IN_PLACE = frozenset(
+    {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
 
 
-def connect_owner(path: Path, *, patience: float) -> sqlite3.Connection:
-    """Open a journal to write it, or make a new one.
+@attrs.frozen(slots=True)
+class Opened:
+    """Hold an open file.
+
+    Attributes:
+        connection: Its connection.
+        files: What is to be cleared away when it is closed.
+
+    """
+
+    connection: sqlite3.Connection
+    files: ExitStack = attrs.field(factory=ExitStack)
+
+    def close(self) -> None:
+        """Close it; harmless when repeated."""
+        self.connection.close()
+        self.files.close()
+
+
+@attrs.frozen(slots=True)
+class _Header:
+    """Hold what the first bytes of a file tell.
+
+    Attributes:
+        is_ours: Whether it says that it is a journal.
+        version: Of its tables.
+        has_log: Whether a part of it may be in `NAME-wal`, as in the first version.
+
+    """
+
+    is_ours: bool
+    version: int
+    has_log: bool
+
+
+# Files that this process writes, by device and number. Any handle of a file that a process
+# closes ends the locks that SQLite has on it there, so no other way looks into these.
+_OWN: set[tuple[int, int]] = set()
+
+
+def connect_owner(path: Path, *, patience: float) -> Opened:
+    """Open a journal to write it, or make a new one; its lock must be held.
 
     Args:
         path: Where it is to be, absolute.
         patience: Seconds to wait for a program that is writing to it.
 
     Raises:
-        JournalError: It is no journal, or one of a newer release, or it cannot be written.
+        JournalError: It is no journal, or one of a newer release, it is damaged, or it
+            cannot be written.
 
     """
     with in_words(path):
-        connection = _connected(path, "rwc", patience)
-        with _closed_on_failure(connection):
-            is_new = _is_blank(connection)
-            if not is_new:  # before a foreign file is changed in any way
-                _check(connection, path)
-            prepare(connection, path)
-            if is_new:
-                _create(connection)
-    return connection
+        if path.exists():
+            _refuse_second_name(path)
+        else:
+            _make(path)
+        header = _header(path)
+        if header.has_log:
+            with closing(_read_copy(path)) as copy:
+                header = _checked(copy.connection, path)
+        opened = Opened(_connected(path, "rw", patience))
+        with _closed_on_failure(opened):
+            place = _place(path)
+            _OWN.add(place)
+            opened.files.callback(_OWN.discard, place)
+            _prepare_writing(opened.connection, path)
+            _refuse_damaged_pages(opened.connection, path)
+            if header.version == 1:
+                _migrate(opened.connection)
+            journal_rows.prepare_reading(opened.connection, SCHEMA_VERSION)
+            _refuse_damaged_rows(opened.connection, path)
+    return opened
 
 
-def connect_reader(path: Path, *, patience: float) -> sqlite3.Connection:
-    """Open a journal to read it, whether or not somebody owns it.
+def connect_reader(path: Path, *, patience: float) -> Opened:
+    """Open a journal to read it, whether or not it has an owner.
 
-    Nothing is ever written: not even SQLite's own two files beside it are cleared away, as
-    its next owner does.
+    Nothing is ever written beside it. What cannot be read without writing (a commit that a
+    kill has left half done, the log of an earlier release) is read from a copy.
 
     Raises:
-        JournalError: There is none, or it is no journal, or one of a newer release.
+        JournalError: There is none, or it is no journal, or one of a newer release, or it
+            is damaged.
 
     """
-    if not os.path.isfile(path):  # noqa: PTH113 - `Path.is_file` raises for too long a name
-        raise JournalError(f"there is no journal at {path}. Check the path.")
     with in_words(path):
-        connection = _connected(path, "ro", patience)
-        with _closed_on_failure(connection):
-            _check(connection, path)
-    return connection
+        if not path.exists():
+            raise JournalError(f"there is no journal at {path}. Check the path.")
+        is_own = _place(path) in _OWN
+        in_place = is_own or not _header(path).has_log
+        opened = (_read_in_place(path, patience) if in_place else None) or _read_copy(path)
+        with _closed_on_failure(opened):
+            header = _checked(opened.connection, path)
+            journal_rows.prepare_reading(opened.connection, header.version)
+            if header.version == 1:
+                _refuse_damaged_pages(opened.connection, path)
+            else:
+                _refuse_damaged_rows(opened.connection, path)
+    return opened
+
+
+def _read_in_place(path: Path, patience: float) -> Opened | None:
+    """Open a file as it is; `None`: SQLite would have to write before it could read."""
+    connection = _connected(path, "ro", patience)
+    with _closed_on_failure(connection):
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _UNREADABLE_IN_PLACE:
+                raise
+            connection.close()
+            return None
+    return Opened(connection)
+
+
+def _read_copy(path: Path) -> Opened:
+    """Open a copy of a file and of what belongs to it, in a folder that goes in the end."""
+    files = ExitStack()
+    with _closed_on_failure(files):
+        folder = tempfile.TemporaryDirectory(prefix="lipsync-journal-")
+        copy = Path(files.enter_context(folder)) / "journal"
+        shutil.copyfile(path, copy)
+        for side in _PARTS:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(beside(path, side), beside(copy, side))
+        connection = _connected(copy, "rw", 0)
+        files.callback(connection.close)
+    return Opened(connection, files)
 
 
 def located(path: str | os.PathLike[str]) -> Path:
     """Return where a journal really is: by links, it must have one lock under all names.
 
     Raises:
-        JournalError: No file can be there.
+        JournalError: No file can be there, or what is there is none.
 
     """
     try:
-        return Path(path).resolve()
+        found = Path(path).resolve()
+        mode = found.stat().st_mode
+    except FileNotFoundError:
+        return found
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links; a null character
         message = f"{str(path)!r} can be no journal ({error}). Give another path."
         raise JournalError(message) from error
+    if not stat.S_ISREG(mode):
+        raise JournalError(
+            f"{found} can be no journal, for it is no regular file. Give the path of one, or of a "
+            "new file."
+        )
+    return found
+
+
+def beside(path: Path, side: str) -> Path:
+    """Return the name of a file that belongs to another."""
+    return path.with_name(f"{path.name}{side}")
 
 
 @contextmanager
 def in_words(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors as ours.
+    """Raise SQLite's errors, and the system's, as ours.
 
     Raises:
         JournalError: SQLite failed; the message says what to do.
@@ -125,14 +306,20 @@ def in_words(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         advice = _ADVICE.get(code, _OTHER_ADVICE)
         raise JournalError(f"the journal {path} cannot be used ({error}). {advice}") from error
+    except OSError as error:
+        code = sqlite3.SQLITE_FULL if error.errno in _FULL else sqlite3.SQLITE_CANTOPEN
+        reason = error.strerror or error
+        raise JournalError(
+            f"the journal {path} cannot be used ({reason}). {_ADVICE[code]}"
+        ) from error
 
 
 @contextmanager
-def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+def _closed_on_failure(thing: sqlite3.Connection | ExitStack | Opened) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.close()
+        thing.close()
         raise
 
 
@@ -142,54 +329,198 @@ def _connected(path: Path, mode: str, patience: float) -> sqlite3.Connection:
         uri=True,
         timeout=patience,
         isolation_level=None,  # transactions are begun and ended by hand
-        check_same_thread=False,  # a blocking client closes from another thread; see the lock
+        check_same_thread=False,  # it is used in one thread after another; see the lock
     )
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make every commit reach the disk before it returns, and readers never wait.
+def _prepare_writing(connection: sqlite3.Connection, path: Path) -> None:
+    """Make every commit reach the disk before it returns, in the file itself.
 
     Raises:
-        JournalError: The file system cannot share memory, so others could not read along.
+        JournalError: A program of an earlier release reads it.
 
     """
     # A key must be on the disk before its create is sent: NORMAL would keep it from a
-    # killed process, but not from a power cut, and the create would be paid for again.
+    # killed process, but not from a power cut.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone stops at the drive
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
+    # PERSIST commits by overwriting a few bytes, and is the fastest mode without a log.
+    (mode,) = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
+    if mode != "persist":
         raise JournalError(
-            f"the journal {path} is on a file system without shared memory. Give a path on a "
-            "disk of this machine.",
+            f"the journal {path} is being read by a program of an earlier release. Wait until "
+            "that has ended, then run again."
         )
+    connection.execute("PRAGMA journal_size_limit = 1000000")
 
 
-def _is_blank(connection: sqlite3.Connection) -> bool:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return tables == 0 and _pragma(connection, "application_id") == 0
+def finish_writing(connection: sqlite3.Connection) -> None:
+    """Leave nothing beside the file, unless a reader is just looking."""
+    with suppress(sqlite3.Error):
+        connection.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
+        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    """Make the table and sign the file, all at once or not at all."""
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_JOBS)
+def _make(path: Path) -> None:
+    """Make a new journal, whole or not at all.
+
+    Raises:
+        JournalError: What is left of another journal lies there.
+
+    """
+    _refuse_remains(path)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for table in _TABLES:
+            connection.execute(table)
+        _sign(connection)
+        data = connection.serialize()
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    with suppress(OSError):  # where a folder cannot be opened, the system sees to it
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _sign(connection: sqlite3.Connection) -> None:
+    """Make a file a journal of its own."""
+    journal_rows.prepare_sealing(connection)
+    connection.execute(
+        "INSERT INTO journal (id, secret, salt) VALUES (1, ?, ?)", (token_hex(16), token_hex(16))
+    )
+    journal_rows.seal_all(connection)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring a journal of the first version to today's, all at once or not at all.
+
+    Raises:
+        JournalError: An entry is damaged.
+
+    """
+    connection.execute("BEGIN EXCLUSIVE")
+    journal_rows.prepare_reading(connection, 1)
+    journal_rows.read_all(connection)
+    connection.execute("DROP VIEW entries")
+    connection.execute("ALTER TABLE jobs RENAME TO jobs_of_the_first")
+    for table in _TABLES:
+        connection.execute(table)
+    columns = ", ".join(_COLUMNS_OF_THE_FIRST)
+    connection.execute(
+        f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs_of_the_first"  # noqa: S608 - our own
+    )
+    connection.execute("DROP TABLE jobs_of_the_first")
+    _sign(connection)
     connection.execute("COMMIT")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    if _pragma(connection, "application_id") != APPLICATION_ID:
-        raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
-    version = _pragma(connection, "user_version")
-    if version != SCHEMA_VERSION:
+def _refuse_remains(path: Path) -> None:
+    """Ask that nothing lies beside a new journal that SQLite would take for a part of it."""
+    for side in _PARTS:
+        remains = beside(path, side)
+        try:
+            with remains.open("rb") as file:
+                beginning = file.read(len(_JOURNAL_MAGIC))
+        except FileNotFoundError:
+            continue
+        if beginning == _JOURNAL_MAGIC or (beginning and side == "-wal"):
+            raise JournalError(
+                f"there is no journal at {path}, but {remains.name} is there, which belongs to one "
+                "that was moved or removed. Bring that back; or remove the rest, too, and what was "
+                "ordered with it is ordered anew."
+            )
+        remains.unlink(missing_ok=True)
+
+
+def _refuse_second_name(path: Path) -> None:
+    """Ask that a file has one name: under two, it could have two owners."""
+    if path.stat().st_nlink > 1:
         raise JournalError(
-            f"the journal {path} is of version {version}, and this release reads version "
-            f"{SCHEMA_VERSION}. Go on with the release of lipsync_async that wrote it.",
+            f"the journal {path} has another name as well (a hard link), under which another run "
+            "could write it. Make a copy, and give that."
         )
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
+def _refuse_damaged_pages(connection: sqlite3.Connection, path: Path) -> None:
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        reason = " ".join(str(found).split())
+        raise JournalError(f"the journal {path} is damaged ({reason}). {_DAMAGED}")
+
+
+def _refuse_damaged_rows(connection: sqlite3.Connection, path: Path) -> None:
+    found = journal_rows.verify(connection)
+    if found is not None:
+        raise JournalError(f"the journal {path} is damaged ({found}). {_DAMAGED}")
+
+
+def _checked(connection: sqlite3.Connection, path: Path) -> _Header:
+    """Ask that an open file is a journal.
+
+    Raises:
+        JournalError: It is none, or one of a newer release.
+
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and not application:
+        raise JournalError(
+            f"{path} is a part of a journal: the rest is in a file of the same name with -wal at "
+            "its end, where it was written. Bring that along."
+        )
+    header = _Header(application == APPLICATION_ID, version, has_log=False)
+    _refuse_foreign(header, path)
+    return header
+
+
+def _header(path: Path) -> _Header:
+    """Read what a file says of itself.
+
+    Raises:
+        JournalError: It is no journal, or one of a newer release.
+
+    """
+    with path.open("rb") as file:
+        beginning = file.read(_HEADER)
+    if not beginning:
+        raise JournalError(
+            f"{path} is empty. If it was a journal, it was cut off: go on with a copy that is "
+            "whole. To begin a new one, remove it first."
+        )
+    if not beginning.startswith(_MAGIC) or len(beginning) < _HEADER:
+        raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
+    header = _Header(
+        is_ours=int.from_bytes(beginning[68:72], "big") == APPLICATION_ID,
+        version=int.from_bytes(beginning[60:64], "big"),
+        has_log=beginning[19] == _WITH_A_LOG,
+    )
+    if not header.has_log:  # or all that counts may be in the log
+        _refuse_foreign(header, path)
+    return header
+
+
+def _refuse_foreign(header: _Header, path: Path) -> None:
+    if not header.is_ours or header.version < 1:
+        raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
+    if header.version > SCHEMA_VERSION:
+        raise JournalError(
+            f"the journal {path} is of version {header.version}, and this release reads version "
+            f"{SCHEMA_VERSION}. Go on with the release of lipsync_async that wrote it."
+        )
+
+
+def _place(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from lipsync_async._fleet.journal_entry import JournalEntry
+    from lipsync_async._fleet.journal_schema import Opened
 
-# A reader waits for nobody but one who mends the file after a crash, which is soon done.
+# Seconds. A reader waits while a commit is under way, which is soon done.
 _PATIENCE = 10.0
 # Entries of one look: a journal of any length is read in little memory.
 _PAGE = 500
@@ -37,14 +38,17 @@ class JournalView:
 
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, opened: Opened) -> None:
         self.path = path
-        self._connection = connection
+        self._opened = opened
+        self._connection = opened.connection
         self._lock = Lock()  # threads may share the connection, but not a transaction
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open a journal to read it, whether or not somebody owns it.
+        """Open a journal to read it, whether or not a run is writing to it.
+
+        Nothing is left beside it, and it may lie where nothing can be written.
 
         Args:
             path: What `run_many` was given as `journal`.
@@ -53,7 +57,8 @@ class JournalView:
             The view, to be closed in the end.
 
         Raises:
-            JournalError: There is none, or it is no journal, or one of a newer release.
+            JournalError: There is none, or it is no journal, or one of a newer release, or
+                it is damaged.
 
         """
         resolved = located(path)
@@ -68,7 +73,7 @@ class JournalView:
     def close(self) -> None:
         """Close the file; harmless when repeated."""
         with self._lock:
-            self._connection.close()
+            self._opened.close()
 
     @property
     def length(self) -> int:
@@ -121,25 +126,25 @@ class JournalView:
         """Write each entry as a line of JSON; the file appears whole, or not at all.
 
         Args:
-            path: The file; one that is there is replaced.
+            path: The file; one that is there is replaced, but never the journal.
 
         Raises:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_jsonl(self.entries(), Path(path).absolute())
+        journal_export.write_jsonl(self.entries(), Path(path).absolute(), journal=self.path)
 
     def export_csv(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a row of a table; the file appears whole, or not at all.
 
         Args:
-            path: The file; one that is there is replaced.
+            path: The file; one that is there is replaced, but never the journal.
 
         Raises:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_csv(self.entries(), Path(path).absolute())
+        journal_export.write_csv(self.entries(), Path(path).absolute(), journal=self.path)
 
     def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
         with self._reading() as connection:

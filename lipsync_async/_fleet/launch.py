@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ from lipsync_async._fleet.fetcher import Fetcher
 from lipsync_async._fleet.fleet import Fleet
 from lipsync_async._fleet.guard import Guard
 from lipsync_async._fleet.held import Held, in_journal
-from lipsync_async._fleet.journal import Journal
+from lipsync_async._fleet.journal import Binding, Journal
 from lipsync_async._fleet.outlet import Outlet
-from lipsync_async._fleet.scribe import Scribe
+from lipsync_async._fleet.scribe import JournalThread, Scribe
 from lipsync_async._rules.caller import PLACE, Place, is_from_callback, note_left, tell_left
 from lipsync_async._rules.spending import Spending
 
@@ -42,6 +42,7 @@ class Plan:
         duration: Seconds of output, where they are known.
         retries_failed: Whether what failed in an earlier run is ordered anew.
         matches_query: Whether a link that was signed anew is another input.
+        accepts_new_key: Whether the journal may be of a run with another API key.
 
     """
 
@@ -54,6 +55,7 @@ class Plan:
     duration: float | None
     retries_failed: bool
     matches_query: bool
+    accepts_new_key: bool
 
 
 @asynccontextmanager
@@ -73,8 +75,7 @@ async def launched(
     """
     mishap: BaseException | None = None
     held = Held()
-    with ExitStack() as files:
-        kept = None if plan.journal is None else files.enter_context(Journal.open(plan.journal))
+    async with _opened(plan, exchange) as kept:
         outlet = Outlet(is_ordered=plan.is_ordered)
         fleet = Fleet(
             exchange,
@@ -82,7 +83,7 @@ async def launched(
             settings,
             berths=berths,
             guard=Guard(exchange, settings, plan.spending, plan.duration),
-            scribe=Scribe(kept),
+            scribe=Scribe(kept, exchange.transport.hold),
             outlet=outlet,
             held=held,
             fetcher=None
@@ -108,6 +109,29 @@ async def launched(
             _tell(held, mishap, None if fleet.has_lost_journal else journal)
     if mishap is not None:
         raise mishap
+
+
+@asynccontextmanager
+async def _opened(plan: Plan, exchange: Exchange) -> AsyncIterator[Journal | None]:
+    """Open the run's journal, if it has one: it may have to wait for another program."""
+    path = plan.journal
+    if path is None:
+        yield None
+        return
+    thread = JournalThread(exchange.transport.hold)
+    binding = Binding(exchange.service, exchange.key_digest, is_new_key=plan.accepts_new_key)
+    journal = await thread.run(
+        lambda: Journal.open(
+            path,
+            binding=binding,
+            retry_failed=plan.retries_failed,
+            match_query=plan.matches_query,
+        )
+    )
+    try:
+        yield journal
+    finally:
+        await thread.run(journal.close)
 
 
 def _tell(held: Held, error: BaseException | None, journal: Path | None) -> None:

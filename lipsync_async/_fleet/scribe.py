@@ -1,50 +1,70 @@
-"""Keeps the journal of a running fleet, or none; what comes at once is written at once.
+"""Keeps the journal of a run, or none; what comes at once is written at once.
 
-Writing costs a wait for the disk, so intents and downloads that come in the same turn of
-the event loop share one. Nothing goes on before its own record is on the disk.
+Writing waits for the disk, and for any other program that holds the file, so it is done in
+a thread: the event loop goes on meanwhile. What comes while one transaction is on its way
+goes into the next. Nothing goes on before its own record is on the disk.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from lipsync_async._values.models import Generation
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from lipsync_async._fleet.job import Job, News
-    from lipsync_async._fleet.journal import Journal
+    from lipsync_async._fleet.journal import Journal, Ordered
     from lipsync_async._fleet.journal_entry import JournalEntry
     from lipsync_async._values.inputs import GenerationRequest
 
+    Write = Callable[[list[Any]], Sequence[Any] | None]
+
+T = TypeVar("T")
+
 
 class Scribe:
-    """Write down what happens to the requests of a fleet.
+    """Write down what happens to the requests of a run.
 
     Args:
         journal: Where; `None`: nowhere.
+        hold: Keeps a clock that jumps from jumping while a thread is at work.
 
     """
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(
+        self,
+        journal: Journal | None,
+        hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._journal = journal
+        self._thread = JournalThread(hold)
+        self._unwritten: list[tuple[Job, News]] = []
         if journal is not None:
-            self._intents = _Batch(journal.record_intents)
-            self._downloads = _Batch(journal.record_downloads)
+            self._intents = _Batch(self._thread, _intending(journal))
+            self._downloads = _Batch(self._thread, journal.record_downloads)
 
     @property
     def has_journal(self) -> bool:
         """Whether anything is kept."""
         return self._journal is not None
 
-    def known(
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether there are news that the journal does not have, because it cannot be written."""
+        return bool(self._unwritten)
+
+    async def known(
         self,
         requests: Sequence[GenerationRequest],
         start: int,
@@ -53,62 +73,144 @@ class Scribe:
 
         Raises:
             InvalidRequestError: The journal is about another input.
+            JournalError: The journal cannot be used.
+
+        """
+        journal = self._journal
+        if journal is None:
+            return [None] * len(requests)
+        return await self._thread.run(lambda: journal.match(requests, start=start))
+
+    async def ordered(self) -> Ordered | None:
+        """Return what was ordered with the journal so far; `None`: there is no journal.
+
+        Raises:
+            JournalError: The journal cannot be read.
+
+        """
+        return None if self._journal is None else await self._thread.run(self._journal.ordered)
+
+    async def intend(
+        self, index: int, request: GenerationRequest, cost: float | None = None
+    ) -> str:
+        """Write that a create is about to be sent; return the key to send it under.
+
+        Args:
+            index: The request's place in the input.
+            request: The request.
+            cost: US dollars that it is to cost; `None`: that was not asked.
+
+        Raises:
+            InvalidRequestError: The journal holds another request there.
+            JournalError: The journal cannot be written. Nothing may be sent.
 
         """
         if self._journal is None:
-            return [None] * len(requests)
-        return self._journal.match(requests, start=start)
-
-    async def intend(self, index: int, request: GenerationRequest) -> str:
-        """Write that a create is about to be sent; return the key to send it under."""
-        if self._journal is None:
             return str(uuid.uuid4())
-        key: str = await self._intents.add((index, request))
+        key: str = await self._intents.add((index, request, cost))
         return key
 
     async def keep(self, index: int, path: Path) -> None:
-        """Write where a result is."""
+        """Write where a result is.
+
+        Raises:
+            JournalError: The journal cannot be written.
+
+        """
         if self._journal is not None:
             await self._downloads.add((index, path))
 
-    def note(self, news: Sequence[tuple[Job, News]]) -> None:
-        """Write what the service says of jobs, and why requests were given up."""
-        if self._journal is None:
+    async def note(self, news: Sequence[tuple[Job, News]]) -> None:
+        """Write what the service says of jobs, and why requests were given up.
+
+        What cannot be written is kept, and written with what comes next: a disk that is full
+        may have room again.
+
+        Raises:
+            JournalError: The journal cannot be written, or the news contradict it.
+
+        """
+        journal = self._journal
+        if journal is None:
             return
-        jobs = [(job.index, what) for job, what in news if isinstance(what, Generation)]
         # What was refused before its intent was noted is no business of the journal's.
-        errors = [
-            (job.index, what)
-            for job, what in news
-            if isinstance(what, LipsyncError) and job.key is not None
+        self._unwritten += [
+            (job, what) for job, what in news if isinstance(what, Generation) or job.key is not None
         ]
-        if jobs:
-            self._journal.record_generations(jobs)
-        if errors:
-            self._journal.record_errors(errors)
+        if not self._unwritten:
+            return
+        async with self._thread.turn():
+            some, self._unwritten = self._unwritten, []
+            records = [(job.index, what) for job, what in some]
+            try:
+                complaint = await self._thread.call(lambda: journal.record_news(records))
+            except BaseException:
+                self._unwritten = [*some, *self._unwritten]
+                raise
+        if complaint is not None:
+            raise complaint
+
+
+class JournalThread:
+    """Make calls in a thread, one after the other, each to its end.
+
+    They take none of the places that all threads of a loop share, for a journal is not to
+    wait for forty slow downloads.
+
+    Args:
+        hold: Keeps a clock that jumps from jumping meanwhile.
+
+    """
+
+    def __init__(self, hold: Callable[[], AbstractContextManager[None]]) -> None:
+        self._hold = hold
+        self._place = anyio.CapacityLimiter(1)
+        self._turn = anyio.Lock()
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make a call when its turn has come."""
+        async with self.turn():
+            return await self.call(call)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Let the block make calls; a cancellation is put off until it has ended."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                yield
+
+    async def call(self, call: Callable[[], T]) -> T:
+        """Make a call, in one's turn."""
+        with self._hold():
+            return await to_thread.run_sync(call, limiter=self._place)
 
 
 class _Batch:
-    """Collect records for one turn of the loop, then write them in one transaction."""
+    """Collect records while others are written, then write them in one transaction."""
 
-    def __init__(self, write: Callable[[list[Any]], Sequence[Any] | None]) -> None:
+    def __init__(self, thread: JournalThread, write: Write) -> None:
+        self._thread = thread
         self._write = write
         self._page: _Page | None = None
 
     async def add(self, record: object) -> Any:
         """Write a record; return what the writing gave for it."""
         page = self._page
-        if page is None:
-            page = self._page = _Page()
-            place = page.put(record)
-            try:
-                await checkpoint()  # whoever comes meanwhile writes on the same page
-            finally:  # also when cancelled: others rely on it
-                self._page = None
-                page.commit(self._write)
-        else:
+        if page is not None:
             place = page.put(record)
             await page.committed.wait()
+            return page.result(place)
+        page = self._page = _Page()
+        place = page.put(record)
+        try:
+            await checkpoint()  # what comes meanwhile goes on the same page
+        finally:  # also when cancelled: others rely on it
+            async with self._thread.turn():
+                self._page = None
+                try:
+                    await self._thread.call(lambda: page.commit(self._write))
+                finally:
+                    page.committed.set()
         return page.result(place)
 
 
@@ -125,16 +227,15 @@ class _Page:
         self._records.append(record)
         return len(self._records) - 1
 
-    def commit(self, write: Callable[[list[Any]], Sequence[Any] | None]) -> None:
+    def commit(self, write: Write) -> None:
         try:
             self._results = write(self._records)
         except LipsyncError as error:
             self._errors = dict.fromkeys(range(len(self._records)), error)
         except Exception:  # noqa: BLE001 - what a request's own values raise is no other's
             self._results = [self._alone(place, write) for place in range(len(self._records))]
-        self.committed.set()
 
-    def _alone(self, place: int, write: Callable[[list[Any]], Sequence[Any] | None]) -> Any:
+    def _alone(self, place: int, write: Write) -> Any:
         """Write one record by itself; what that raises is kept for it."""
         try:
             results = write([self._records[place]])
@@ -147,3 +248,13 @@ class _Page:
         if place in self._errors:
             raise self._errors[place]
         return self._results[place] if self._results is not None else None
+
+
+def _intending(journal: Journal) -> Write:
+    """Return what writes intents, each with its cost."""
+
+    def write(records: list[Any]) -> Sequence[str]:
+        costs = {index: cost for index, _, cost in records if cost is not None}
+        return journal.record_intents([record[:2] for record in records], costs=costs)
+
+    return write

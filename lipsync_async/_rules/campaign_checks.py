@@ -28,6 +28,7 @@ def campaign_problems(
     on_progress: object,
     retry_failed: object,
     match_query: object,
+    accept_new_key: object,
 ) -> list[str]:
     """Return every problem, each as `argument: what is wrong`; folders are looked up."""
     problems = [
@@ -37,6 +38,7 @@ def campaign_problems(
         *whole_number(1)("concurrent_downloads", concurrent_downloads),
         *flag("retry_failed", retry_failed),
         *flag("match_query", match_query),
+        *flag("accept_new_key", accept_new_key),
     ]
     if isinstance(requests, str | bytes | Mapping) or not isinstance(
         requests, Iterable | AsyncIterable

@@ -9,7 +9,6 @@ Source: contract section 13.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sized
 from enum import StrEnum
@@ -220,13 +219,9 @@ def target_problems(to: object) -> list[str]:
     """Return what is wrong with the place for a download; one look at the disk is taken."""
     if not isinstance(to, str | PathLike):
         return [wrong("to", "a path", to)]
-    target = Path(to)
-    try:
-        name = os.fsencode(target)
-    except ValueError:  # half of a surrogate pair
-        return ["to: must be a name that a file can have"]
-    if b"\0" in name:
+    if "\0" in str(to):
         return ["to: must not hold a null character"]
+    target = Path(to)
     try:
         is_odd = target.exists() and not target.is_file() and not target.is_dir()
     except OSError:  # a name too long, say: writing will tell

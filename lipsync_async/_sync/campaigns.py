@@ -44,6 +44,7 @@ class Campaigns(Mirror):
         on_progress: OnProgress | None = None,
         retry_failed: bool = False,
         match_query: bool = False,
+        accept_new_key: bool = False,
     ) -> AbstractContextManager[Iterator[Outcome]]:
         """Run any number of requests at once, within the account's limits.
 
@@ -71,6 +72,7 @@ class Campaigns(Mirror):
                 REJECTED or refused. What may have become a job is never ordered anew.
             match_query: Take a request for another one than in the journal if any part of
                 a media address differs. Otherwise a link may have been signed anew.
+            accept_new_key: The journal is of a run with another API key of the same account.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -92,6 +94,7 @@ class Campaigns(Mirror):
                 on_progress=at_caller("on_progress", on_progress),
                 retry_failed=retry_failed,
                 match_query=match_query,
+                accept_new_key=accept_new_key,
             ),
         )
 
@@ -109,6 +112,7 @@ class Campaigns(Mirror):
         on_progress: OnProgress | None = None,
         retry_failed: bool = False,
         match_query: bool = False,
+        accept_new_key: bool = False,
     ) -> list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -128,6 +132,7 @@ class Campaigns(Mirror):
             on_progress: Called, in the thread that waits, with each outcome's `Progress`.
             retry_failed: As for `run_many`.
             match_query: As for `run_many`.
+            accept_new_key: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -149,5 +154,6 @@ class Campaigns(Mirror):
                 on_progress=at_caller("on_progress", on_progress),
                 retry_failed=retry_failed,
                 match_query=match_query,
+                accept_new_key=accept_new_key,
             ),
         )

@@ -24,6 +24,7 @@ from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from lipsync_async._values.messages import Request, Response
 
@@ -194,6 +195,10 @@ class MemoryTransport:
         """
         with self._calls.under_way():
             await self._clock.sleep(seconds)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the clock from jumping while something real, like a thread, is at work."""
+        return self._clock.hold()
 
     async def send(
         self,

@@ -13,7 +13,7 @@ from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from lipsync_async._values.messages import Request, Response
 
@@ -44,19 +44,6 @@ def no_place_in_time(request: Request) -> RequestTimeoutError:
     """Return the error of a request whose deadline came before a connection was free."""
     message = "no connection was free in time, so it was not sent."
     return RequestTimeoutError(message, method=request.method, url=request.url)
-
-
-class Session(Protocol):
-    """Stand for an `aiohttp.ClientSession`, so that its name costs no import of aiohttp."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        ...
-
-    async def close(self) -> None:
-        """Close its connections."""
-        ...
 
 
 class Stream(Protocol):
@@ -92,6 +79,10 @@ class Transport(Protocol):
             ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
+        ...
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep time from jumping while something real, like a thread, is at work."""
         ...
 
     async def send(

@@ -16,8 +16,7 @@ from lipsync_async._async.client import AsyncClient
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._fleet.manifest import read_manifest
-from lipsync_async._rules.config import DEFAULT_BASE_URL
-from lipsync_async._rules.proxies import is_loopback
+from lipsync_async._rules.config import DEFAULT_BASE_URL, is_loopback
 from lipsync_async._rules.validation import request_warnings
 from lipsync_async.cli.campaign import failure_lines, run_campaign, summary
 from lipsync_async.cli.trial import connect, trial_sandbox

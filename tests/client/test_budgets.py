@@ -16,7 +16,7 @@ from lipsync_async import (
     WaitTimeoutError,
 )
 from lipsync_async._account import find_account
-from lipsync_async._rules.config import Config, settle
+from lipsync_async._rules.config import resolve
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
@@ -144,19 +144,13 @@ async def test_a_refusal_without_retries() -> None:
             await client.models.list()
 
 
-def _settled(api_key: str, base_url: str) -> Config:
-    config, problems = settle(api_key, base_url, {})
-    assert problems == []
-    return config
-
-
 def test_who_shares_a_budget() -> None:
     """Clients with one key, address and limits do; a forked child's begin anew."""
-    here = _settled("key", "https://api.example")
+    here = resolve("key", "https://api.example", {})
     account = find_account(here, PLAN)
-    assert find_account(_settled("key", "https://API.example/"), Limits()) is account
+    assert find_account(resolve("key", "https://api.example/", {}), Limits()) is account
     for other in (("other", "https://api.example"), ("key", "https://other.example")):
-        assert find_account(_settled(*other), PLAN) is not account
+        assert find_account(resolve(*other, {}), PLAN) is not account
     assert find_account(here, Limits(creates_per_minute=6)) is not account
     pid = os.fork()
     if not pid:  # pragma: no cover - the child

@@ -247,7 +247,7 @@ class Loop:
 
     async def at_a_record(self, process: asyncio.subprocess.Process) -> None:
         """Wait for some writing to the journal."""
-        log = self.journal.with_name(f"{self.journal.name}-wal")
+        log = self.journal.with_name(f"{self.journal.name}-journal")
         many = self.chance.randint(1, 2 * SLOTS)
         seen: set[int] = set()
 

@@ -21,7 +21,8 @@ SAID = "2026-01-31T12:00:00+00:00"
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """Open a journal with one request of each kind of end, and one without."""
     with Journal.open(tmp_path / "j.sqlite", now=lambda: MOMENT) as journal:
-        journal.record_intents([(number, request(number)) for number in range(3)])
+        asked = [(number, request(number, request_id=f"row-{number}")) for number in range(3)]
+        journal.record_intents(asked, costs={0: 0.25})
         done = job("g0", "COMPLETED", outputUrl="https://h/v.mp4", outputDuration=2.5)
         failed = job("g1", "FAILED", error='Said: "no",\nthen half \ud800', errorCode="no_face")
         journal.record_generations([(0, done), (1, failed)])
@@ -38,6 +39,7 @@ def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
     assert first is not None
     assert lines[0] == {
         "position": 0,
+        "request_id": "row-0",
         "state": "completed",
         "status": "COMPLETED",
         "generation_id": "g0",
@@ -45,7 +47,9 @@ def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
         "error_class": None,
         "error_code": None,
         "error_message": None,
+        "tries": 1,
         "attempts": 1,
+        "cost": 0.25,
         "idempotency_key": first.idempotency_key,
         "intended_at": SAID,
         "accepted_at": SAID,

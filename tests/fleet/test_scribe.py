@@ -118,9 +118,9 @@ async def test_downloads_are_kept_together(journal: Journal) -> None:
     """Where results are is written like intents are."""
     scribe = Scribe(journal)
     await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
-    scribe.note([(Job(index, request(index)), job(f"job-{index}")) for index in range(3)])
+    await scribe.note([(Job(index, request(index)), job(f"job-{index}")) for index in range(3)])
     done = [job(f"job-{index}", "COMPLETED") for index in range(3)]
-    scribe.note([(Job(index, request(index)), each) for index, each in enumerate(done)])
+    await scribe.note([(Job(index, request(index)), each) for index, each in enumerate(done)])
     statements: list[str] = []
     commits(journal, statements)
     await at_once(*(partial(scribe.keep, index, Path(f"{index}.mp4")) for index in range(3)))
@@ -139,8 +139,9 @@ async def test_without_a_journal() -> None:
     keys = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
     assert len({UUID(str(key)) for key in keys}) == 3
     assert await at_once(partial(scribe.keep, 0, Path("0.mp4"))) == [None]
-    scribe.note([(Job(0, request(0)), job("job-0"))])
-    assert scribe.known([request(0), request(1)], 0) == [None, None]
+    await scribe.note([(Job(0, request(0)), job("job-0"))])
+    assert await scribe.ordered() is None
+    assert await scribe.known([request(0), request(1)], 0) == [None, None]
     assert not scribe.has_journal
 
 
@@ -149,10 +150,11 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
     scribe = Scribe(journal)
     refused, sent = Job(0, request(0)), Job(1, request(1))
     sent.key = await scribe.intend(1, request(1))
-    scribe.note([(refused, LipsyncError("too dear")), (sent, LipsyncError("refused"))])
+    await scribe.note([(refused, LipsyncError("too dear")), (sent, LipsyncError("refused"))])
     assert scribe.has_journal
     assert journal.entry(0) is None
     entry = journal.entry(1)
     assert entry is not None
     assert entry.error_message == "refused"
-    assert [each is None for each in scribe.known([request(0), request(1)], 0)] == [True, False]
+    known = await scribe.known([request(0), request(1)], 0)
+    assert [each is None for each in known] == [True, False]

@@ -22,6 +22,7 @@ GOOD: dict[str, Any] = {
     "on_progress": None,
     "retry_failed": False,
     "match_query": False,
+    "accept_new_key": False,
 }
 
 
@@ -53,6 +54,7 @@ BAD: dict[str, list[object]] = {
     "on_progress": [3, "print", ()],
     "retry_failed": [None, 1, "yes", [True]],
     "match_query": [None, 0, "no", ()],
+    "accept_new_key": [None, 1.0, b"", {}],
 }
 
 
@@ -76,6 +78,7 @@ GOOD_VALUES: dict[str, list[object]] = {
     "on_progress": [print, lambda _: None, OddPath],
     "retry_failed": [False, True],
     "match_query": [False, True],
+    "accept_new_key": [False, True],
 }
 
 
@@ -125,6 +128,6 @@ def test_all_is_said_at_once(arguments: dict[str, object]) -> None:
 
 
 def test_everything_may_be_wrong() -> None:
-    """Ten bad arguments are ten lines."""
+    """Eleven bad arguments are eleven lines."""
     bad = {name: values[0] for name, values in BAD.items()}
-    assert len(campaign_problems(**bad)) == 10
+    assert len(campaign_problems(**bad)) == 11
