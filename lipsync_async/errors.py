@@ -22,7 +22,8 @@
         ├── GenerationFailedError, GenerationRejectedError
         └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
 
-Messages end with the next step. Every error pickles, and none holds the API key.
+Messages end with the next step, and hold nothing that moves a terminal. Every error pickles,
+and none holds the API key.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._codes import is_retryable_code
+from lipsync_async._values.invisible import for_screens_by_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +102,8 @@ class LipsyncError(Exception):
         if self.generation is not None and self.generation.id not in message:
             ending = "" if self.generation.is_terminal else ", which goes on"
             message += f" This was about generation {self.generation.id!r}{ending}."
-        return message
+        # The service's words may hold escape sequences, and messages end up on terminals.
+        return for_screens_by_line(message)
 
 
 class ConfigurationError(LipsyncError):

@@ -1,5 +1,7 @@
 import copy
+import logging
 import pickle
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from lipsync_async import errors
 from lipsync_async._codes import is_retryable_code, is_unsettled_code
+from lipsync_async._rules.caller import log, tell_left
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
 from lipsync_async.errors import (
@@ -426,6 +429,71 @@ def test_the_numbers_of_the_account_are_kept() -> None:
     )
     assert (error.concurrency_limit, error.active_generations, error.status) == (3, 2, 429)
     assert not isinstance(error, RateLimitError)
+
+
+HOSTILE = [
+    *("\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;http://h\x1b\\link", "\x9b31m", "\x90q", "\x00"),
+    *("\x08\x08", "\r", "\x0b", "\x0c", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066"),
+    *("\u200f", "\u061c", "\ufeff", "\u200b", "\U000e0041", "\ud800", "\x1b", "\x9d0;t\x9c"),
+]
+
+
+def said_by(words: str) -> list[LipsyncError]:
+    """Return errors into which words of the service find their way."""
+    job = Generation(id=words, status=Status(words), error=words, error_code=words)
+    answer = reply({"message": words}, 500, method="POST")
+    about = ConnectionLostError(words, method="GET", url=words)
+    about.generation = job
+    return [
+        GenerationFailedError(job),
+        GenerationRejectedError(job),
+        WaitTimeoutError(job, timeout=1.0),
+        ServerError(
+            response=answer,
+            message=words,
+            code=words,
+            suggestion=words,
+            field=words,
+            request_id=words,
+        ),
+        DecodeError(words, response=answer, paths=[words, words], request_id=words),
+        InvalidRequestError([words, words]),
+        DownloadError(words),
+        about,
+        UnexpectedError(words, ValueError(words)),
+    ]
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=ascii)
+def test_no_message_moves_a_terminal(words: str) -> None:
+    """The service's words may hold anything; what would move a terminal is seen in a message."""
+    for error in said_by(f"a{words}b"):
+        shown = "".join(traceback.format_exception(error))
+        assert str(error).replace("\n", "").isprintable(), type(error)
+        assert shown.replace("\n", "").isprintable(), type(error)
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
+
+
+def test_other_letters_stay_as_they_are() -> None:
+    """Words in any script, emoji and joiners included, are read as they were written."""
+    words = "лицо не найдено, 顔がありません, 👩\u200d💻 שלום\u200cשלום ❤\ufe0f"  # noqa: RUF001
+    job = Generation(id="g1", status=Status.FAILED, error=words)
+    assert words in str(GenerationFailedError(job))
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=ascii)
+def test_no_log_line_and_no_note_moves_a_terminal(
+    words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is one line of a log ever two."""
+    caplog.set_level(logging.INFO, "lipsync_async")
+    error = ValueError("left")
+    tell_left(error, f"a{words}b\nc")
+    tell_left(error, f"a{words}b\nc")
+    log(logging.INFO, f"a{words}b\nc")
+    (note,) = error.__notes__
+    assert [record.getMessage() for record in caplog.records] == [note, note]
+    assert note.isprintable()
 
 
 def test_the_tree_is_drawn_whole() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lipsync_async._fleet.manifest_lines import read_lines
 from lipsync_async._fleet.manifest_table import read_table
 from lipsync_async._rules.checks import shown
-from lipsync_async._rules.invisible import ignored
+from lipsync_async._values.invisible import ignored
 from lipsync_async._values.paths import at_home, unknown_home
 from lipsync_async.errors import InvalidRequestError
 

@@ -38,7 +38,7 @@ import attrs
 
 from lipsync_async._fleet.manifest_rows import Contents
 from lipsync_async._rules.checks import shown
-from lipsync_async._rules.invisible import bare
+from lipsync_async._values.invisible import bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lipsync_async._values.invisible import on_one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -110,6 +112,7 @@ def is_from_callback(error: BaseException) -> bool:
 
 def note_left(error: BaseException, message: str) -> None:
     """Note on an exception what a call leaves behind, once."""
+    message = on_one_line(message)
     with suppress(Exception):  # an exception may be frozen, or have notes of its own kind
         if message not in getattr(error, "__notes__", ()):
             error.add_note(message)
@@ -127,7 +130,7 @@ def tell_left(error: BaseException | None, *messages: str) -> None:
 
     """
     noted = [] if error is None else [*getattr(error, "__notes__", ())]
-    for message in messages:
+    for message in map(on_one_line, messages):
         if message not in noted:
             if error is not None:
                 note_left(error, message)
@@ -135,9 +138,10 @@ def tell_left(error: BaseException | None, *messages: str) -> None:
 
 
 def log(level: int, message: str) -> None:
-    """Log in the caller's thread; a filter that raises must not end what is paid for."""
+    """Log a line in the caller's thread; a filter that raises must not end what is paid for."""
     if not _LOGGER.isEnabledFor(level):
         return
+    message = on_one_line(message)
     elsewhere = LOG.get()
     if elsewhere is None:
         with suppress(Exception):

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, ParamSpec, TypeGuard
 from urllib.parse import urlsplit
 
-from lipsync_async._rules.invisible import bare, hidden, ignored, percent_encoded, with_marks
+from lipsync_async._values.invisible import bare, hidden, ignored, percent_encoded, with_marks
 from lipsync_async.errors import in_words
 
 if TYPE_CHECKING:

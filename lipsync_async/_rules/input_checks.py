@@ -27,8 +27,8 @@ from lipsync_async._rules.checks import (
     text_up_to,
     wrong,
 )
-from lipsync_async._rules.invisible import hidden
 from lipsync_async._values.inputs import Audio, ElevenLabs, Image, Text, Video
+from lipsync_async._values.invisible import hidden
 from lipsync_async._values.paths import at_home, unknown_home
 
 if TYPE_CHECKING:

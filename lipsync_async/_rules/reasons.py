@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from lipsync_async._values.invisible import on_one_line
 from lipsync_async.errors import (
     ConnectError,
     DecodeError,
@@ -41,7 +42,7 @@ def reason_of(error: BaseException) -> str:
         error: What the request ended with.
 
     """
-    text = " ".join(_words(error).split())
+    text = on_one_line(_words(error))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

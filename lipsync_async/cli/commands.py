@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import attrs
+
+from lipsync_async._values.invisible import bare, ignored
+from lipsync_async._values.paths import at_home, unknown_home
 from lipsync_async._words import __version__
-from lipsync_async.cli.complaints import complaints
+from lipsync_async.cli.complaints import EXIT_STATUSES, Ending, complaints, ending_of
+from lipsync_async.cli.screen import say, screens, warnings_said
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# As shells have it: 128 and the number of the signal.
-_INTERRUPTED = 130
+    from lipsync_async.cli.run import Campaign
+
 _EXPORTS = (".jsonl", ".csv")
+_NO_LIMIT = "none"
+# Those of `Limits`, and what they limit.
+_LIMITS = {
+    "creates_per_minute": "jobs ordered in any 60 seconds (default: 60); 'none': no limit",
+    "requests_per_minute": "other requests in any 60 seconds (default: 600); 'none': no limit",
+    "concurrent_generations": "jobs that run at once (default: as many as the account allows)",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,21 +41,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What was typed after the program's name; `None`: take it from there.
 
     Returns:
-        The exit status: 0 if all went well, 1 after a line that says what did not, 130
-        after Ctrl-C.
+        The exit status: 0 if all went well, 130 after Ctrl-C, and 1 to 4 as `--help` of the
+        command says, after lines that say what did not.
 
     """
-    chosen = _parser().parse_args(arguments)
+    with screens():
+        chosen = parser_of_commands().parse_args(arguments)
+        with warnings_said(chosen.name):
+            return _carried_out(chosen)
+
+
+def _carried_out(chosen: argparse.Namespace) -> int:
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
         return command(chosen)
     except KeyboardInterrupt:
-        print(f"{chosen.name}: stopped. {chosen.left_behind}", file=sys.stderr)
-        return _INTERRUPTED
+        say(f"{chosen.name}: stopped. {chosen.left_behind}", is_error=True)
+        return Ending.INTERRUPTED
     except (LipsyncError, OSError) as error:
         for line in complaints(error):
-            print(f"{chosen.name}: {line}", file=sys.stderr)
-        return 1
+            say(f"{chosen.name}: {line}", is_error=True)
+        return ending_of(error)
 
 
 # What a command needs is loaded by the command: `--help` and a look into a journal need
@@ -55,36 +74,52 @@ def _demo(chosen: argparse.Namespace) -> int:
     from lipsync_async.cli.interruption import run_interruptibly  # noqa: PLC0415 - see above
 
     if _lacks_media(chosen.name):
-        return 1
+        return Ending.FAILURE
     if chosen.jobs is None:
         run_interruptibly(partial(run_demo, chosen.output))
-        return 0
-    return int(not run_interruptibly(partial(run_many_demo, chosen.output, chosen.jobs)))
+        return Ending.SUCCESS
+    return run_interruptibly(partial(run_many_demo, chosen.output, chosen.jobs))
 
 
 def _run(chosen: argparse.Namespace) -> int:
     from lipsync_async.cli.interruption import run_interruptibly  # noqa: PLC0415 - see above
-    from lipsync_async.cli.run import Campaign, run_manifest  # noqa: PLC0415 - see above
+    from lipsync_async.cli.run import left_behind, run_manifest  # noqa: PLC0415 - see above
 
     if chosen.sandbox and _lacks_media(chosen.name):
-        return 1
-    campaign = Campaign(
+        return Ending.FAILURE
+    campaign = campaign_of(chosen)
+    try:
+        return run_interruptibly(partial(run_manifest, campaign))
+    except KeyboardInterrupt:
+        first, *lines = left_behind(campaign)
+        say(f"run: stopped. {first}", is_error=True)
+        for line in lines:
+            say(line, is_error=True)
+        return Ending.INTERRUPTED
+
+
+def campaign_of(chosen: argparse.Namespace) -> Campaign:
+    """Return what the arguments of `run` ask for."""
+    from lipsync_async.cli.campaign import Bounds  # noqa: PLC0415 - see above
+    from lipsync_async.cli.run import Campaign  # noqa: PLC0415 - see above
+
+    said = vars(chosen)
+    return Campaign(
         manifest=chosen.manifest,
         journal=chosen.journal,
         folder=chosen.download_to,
-        max_jobs=chosen.max_jobs,
-        max_cost=chosen.max_cost,
-        duration=chosen.duration,
+        bounds=Bounds(**{name: said[name] for name in attrs.fields_dict(Bounds)}),
+        limits={name: said[name] for name in _LIMITS if name in said},
+        timeout=chosen.timeout,
         is_trial=chosen.sandbox,
     )
-    return int(not run_interruptibly(partial(run_manifest, campaign)))
 
 
 def _journal(chosen: argparse.Namespace) -> int:
     from lipsync_async.cli.journal import show_journal  # noqa: PLC0415 - see above
 
     show_journal(chosen.journal, chosen.export)
-    return 0
+    return Ending.SUCCESS
 
 
 def _lacks_media(name: str) -> bool:
@@ -93,12 +128,22 @@ def _lacks_media(name: str) -> bool:
 
     is_missing = engines()["video"] == INSTALL_HINT
     if is_missing:
-        print(f"{name}: the media engine is {INSTALL_HINT}", file=sys.stderr)
+        say(f"{name}: the media engine is {INSTALL_HINT}", is_error=True)
     return is_missing
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Say what is wrong with arguments in one line that moves nothing on a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        say(f"{self.prog}: error: {message}", is_error=True)
+        raise SystemExit(Ending.USAGE)
+
+
+def parser_of_commands() -> argparse.ArgumentParser:
+    """Return what reads the arguments of all commands."""
+    parser = _Parser(
         prog="python -m lipsync_async",
         description="Run many lip-sync jobs at sync.so from a file, look into their journal, or "
         "see the whole way on this machine.",
@@ -112,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="draw, order, wait for and download lip-synced videos, all on this machine",
@@ -121,7 +166,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     demo.add_argument(
         "--output",
-        type=Path,
+        type=_path,
         default=Path("demo-output"),
         metavar="FOLDER",
         help="where the files go (default: %(default)s)",
@@ -136,74 +181,105 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.set_defaults(command=_demo, left_behind="The sandbox and its jobs have ended.")
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = commands.add_parser(
         "run",
         help="run all jobs of a manifest, as many at once as the account allows",
-        description="Run all jobs of a manifest at sync.so, as many at once as the account "
-        "allows. SYNC_API_KEY holds the key. The journal survives everything: after a crash or "
-        "Ctrl-C, the same command goes on, and no job is ordered or fetched twice.",
-        epilog="The exit status is 0 if every job has succeeded, and 1 otherwise.",
+        description="Run all jobs of a manifest at sync.so, as many at once as the account\n"
+        "allows. SYNC_API_KEY holds the key. The journal survives everything: after a\n"
+        "crash or Ctrl-C, the same command goes on, and no job is ordered or fetched\n"
+        "twice.",
+        epilog=EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument(
         "manifest",
-        type=Path,
+        type=_path,
         metavar="MANIFEST",
         help="JSON lines (.jsonl) or a table (.csv), one job each; nothing is sent unless all "
         "of it is right. The README lists the columns",
     )
     run.add_argument(
         "--journal",
-        type=Path,
+        type=_path,
         required=True,
         metavar="FILE",
         help="the run's journal; it is made if it is not there",
     )
     run.add_argument(
         "--download-to",
-        type=Path,
+        type=_place,
         metavar="DIR",
         help="folder for the results (without it, they stay at the service)",
     )
     run.add_argument(
-        "--max-jobs",
-        type=_whole,
-        metavar="N",
-        help="order at most N jobs in this run",
+        "--retry-failed",
+        action="store_true",
+        help="order anew what has failed in earlier runs; it is paid for anew",
     )
     run.add_argument(
-        "--max-cost",
-        type=_amount,
-        metavar="USD",
-        help="order jobs for at most so many US dollars in this run, as the service estimates",
+        "--match-query",
+        action="store_true",
+        help="take a row for another job if any part of a media address has changed; without "
+        "it, an address may have been signed anew",
     )
-    run.add_argument(
-        "--duration",
-        type=_amount,
-        metavar="SECONDS",
-        help="length of the longest result, to estimate by; local files need it with --max-cost",
-    )
+    _add_limits(run)
     run.add_argument(
         "--sandbox",
         action="store_true",
         help="try it on a sandbox that really renders, without key or bill; its journal must be "
         "a new file",
     )
-    run.set_defaults(
-        command=_run,
-        left_behind="To go on where this was, run it again with the same journal; jobs at the "
-        "service go on meanwhile.",
+    run.set_defaults(command=_run, left_behind="Nothing was sent.")
+
+
+def _add_limits(run: argparse.ArgumentParser) -> None:
+    limits = run.add_argument_group("limits")
+    for name, type_, metavar, words in (
+        ("--max-jobs", _whole, "N", "order at most N jobs in this run"),
+        (
+            *("--max-cost", _amount, "USD"),
+            "order jobs for at most so many US dollars with this journal, as the service estimates",
+        ),
+        (
+            *("--duration", _amount, "SECONDS"),
+            "length of the longest result, to estimate by; local files need it with --max-cost",
+        ),
+    ):
+        limits.add_argument(name, type=type_, metavar=metavar, help=words)
+    limits.add_argument(
+        "--concurrent-downloads",
+        type=_whole,
+        default=4,
+        metavar="N",
+        help="results fetched at once (default: %(default)s)",
+    )
+    # What is not said is left to the client: a sandbox has limits of its own.
+    for name, words in _LIMITS.items():
+        limits.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=_limit,
+            default=argparse.SUPPRESS,
+            metavar="N",
+            help=words,
+        )
+    limits.add_argument(
+        "--timeout",
+        type=_time,
+        default=60.0,
+        metavar="SECONDS",
+        help="for one try of one request (default: %(default)g); 'none': no limit",
     )
 
 
-def _add_journal(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_journal(commands: argparse._SubParsersAction[_Parser]) -> None:
     journal = commands.add_parser(
         "journal",
         help="show how far a run is, and what went wrong",
         description="Show what a journal knows of its jobs, also while they run. Nothing is "
         "sent, and the journal stays as it is.",
     )
-    journal.add_argument("journal", type=Path, metavar="FILE", help="the journal of a run")
+    journal.add_argument("journal", type=_path, metavar="FILE", help="the journal of a run")
     journal.add_argument(
         "--export",
         type=_export,
@@ -211,6 +287,31 @@ def _add_journal(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="also write all of it to OUT.jsonl or OUT.csv",
     )
     journal.set_defaults(command=_journal, left_behind="The journal is as it was.")
+
+
+def _path(text: str) -> Path:
+    return Path(_place(text))
+
+
+def _place(text: str) -> str:
+    """Return a path, as text: a slash at its end tells a folder."""
+    found = at_home(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(unknown_home(text))
+    if not bare(found):
+        raise argparse.ArgumentTypeError("use a path, not an empty one")
+    told = ignored(found)
+    if told is not None and not os.path.lexists(found):
+        raise argparse.ArgumentTypeError(f"the path holds {told}; nothing of that name is there")
+    return found
+
+
+def _limit(text: str) -> int | None:
+    return None if text.lower() == _NO_LIMIT else _whole(text)
+
+
+def _time(text: str) -> float | None:
+    return None if text.lower() == _NO_LIMIT else _amount(text)
 
 
 def _whole(text: str) -> int:
@@ -231,7 +332,7 @@ def _amount(text: str) -> float:
 
 
 def _export(text: str) -> Path:
-    path = Path(text)
+    path = _path(text)
     if path.suffix.lower() not in _EXPORTS:
         raise argparse.ArgumentTypeError(f"use a name that ends in .jsonl or .csv, not {text!r}")
     return path

@@ -14,6 +14,7 @@ from lipsync_async._async.client import AsyncClient
 from lipsync_async._values.inputs import Audio, Options, Video
 from lipsync_async._values.policies import PollPolicy
 from lipsync_async.cli.progress import shown_progress
+from lipsync_async.cli.screen import say
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ async def run_demo(output: Path) -> None:
 
     video, audio = await to_thread.run_sync(make_inputs)
     line_seconds = (await to_thread.run_sync(probe, audio, "audio")).duration
-    print(f"Drew {video} ({_VIDEO_SECONDS:.2f} s) and spoke {audio} ({line_seconds:.2f} s).")
+    say(f"Drew {video} ({_VIDEO_SECONDS:.2f} s) and spoke {audio} ({line_seconds:.2f} s).")
 
     async with (
         Sandbox() as sandbox,
         AsyncClient(sandbox.api_key, base_url=sandbox.url, poll=_POLL) as client,
     ):
-        print(f"The sandbox listens on {sandbox.url}; ordering with sync_mode='bounce':")
+        say(f"The sandbox listens on {sandbox.url}; ordering with sync_mode='bounce':")
         with shown_progress() as show:
             generation = await client.generations.run(
                 model="lipsync-2",
@@ -69,6 +70,6 @@ async def run_demo(output: Path) -> None:
 
     facts = await to_thread.run_sync(probe, result, "video")
     sheet = await to_thread.run_sync(contact_sheet, result, output / "contact-sheet.png")
-    print(f"Generation {generation.id} is {generation.status}:")
-    print(f"  video          {result} ({facts.duration:.2f} s, {facts.width}x{facts.height})")
-    print(f"  contact sheet  {sheet}")
+    say(f"Generation {generation.id} is {generation.status}:")
+    say(f"  video          {result} ({facts.duration:.2f} s, {facts.width}x{facts.height})")
+    say(f"  contact sheet  {sheet}")

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from lipsync_async._values.inputs import ElevenLabs, GenerationRequest, Options, Text, Video
-from lipsync_async.cli.campaign import failure_lines, run_campaign, summary
+from lipsync_async.cli.campaign import report, run_campaign
+from lipsync_async.cli.screen import say
 from lipsync_async.cli.trial import SLOTS, connect, trial_sandbox
 from lipsync_async.cli.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lipsync_async.cli.complaints import Ending
+
 # A job this small is rendered in a tenth of a second on two cores.
 _SECONDS, _WIDTH, _HEIGHT = 1.0, 320, 180
 
 
-async def run_many_demo(output: Path, jobs: int) -> bool:
+async def run_many_demo(output: Path, jobs: int) -> Ending:
     """Have one video lip-synced to many lines at once, and show what came of it.
 
     Args:
@@ -31,7 +34,7 @@ async def run_many_demo(output: Path, jobs: int) -> bool:
         jobs: How many, at least 1.
 
     Returns:
-        Whether all went well.
+        What came of it.
 
     Raises:
         LipsyncError: It cannot go on.
@@ -47,11 +50,11 @@ async def run_many_demo(output: Path, jobs: int) -> bool:
 
     folder = new_folder(output)
     video = await to_thread.run_sync(make_video)
-    print(f"Drew {video} ({_SECONDS:.2f} s).")
+    say(f"Drew {video} ({_SECONDS:.2f} s).")
     journal = folder / "journal.sqlite"
     async with trial_sandbox() as sandbox, connect(sandbox) as client:
         what = plural(jobs, "job")
-        print(f"The sandbox listens on {sandbox.url} with {SLOTS} slots; ordering {what}:")
+        say(f"The sandbox listens on {sandbox.url} with {SLOTS} slots; ordering {what}:")
         tally = await run_campaign(
             client,
             _requests(sandbox.host_file(video), jobs),
@@ -60,12 +63,11 @@ async def run_many_demo(output: Path, jobs: int) -> bool:
         )
         # The log forgets old requests, but not how many there were.
         requests_sent = [*sandbox.requests][-1].number
-    lines = summary(tally, requests_sent=requests_sent)
-    lines += failure_lines(tally, lambda index: f"take {index + 1}")
-    print("\n".join(lines))
-    print(f"The files are in {folder}. To look into the journal that was kept:")
-    print(f"  python -m lipsync_async journal {journal}")
-    return tally.is_success
+    for line in report(tally, lambda index: f"take {index + 1}", requests_sent=requests_sent):
+        say(line)
+    say(f"The files are in {folder}. To look into the journal that was kept:")
+    say(f"  python -m lipsync_async journal {journal}")
+    return tally.ending
 
 
 def new_folder(output: Path) -> Path:

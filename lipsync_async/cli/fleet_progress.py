@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async.cli.fleet_facts import facts
 from lipsync_async.cli.progress import console_of
+from lipsync_async.cli.screen import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,4 +68,4 @@ class _Lines:
         tenths = progress.done * _LINES // self._total
         if tenths > self._told:
             self._told = tenths
-            print(f"  {facts(progress)}".rstrip(), file=self._stream, flush=True)
+            say(f"  {facts(progress)}".rstrip(), self._stream)

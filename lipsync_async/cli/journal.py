@@ -9,6 +9,7 @@ import attrs
 
 from lipsync_async._fleet.journal_entry import JobState, JournalEntry
 from lipsync_async._fleet.journal_view import JournalView
+from lipsync_async.cli.screen import say
 from lipsync_async.cli.wording import clock, plural
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ def show_journal(path: Path, export: Path | None) -> None:
     """
     with JournalView.open(path) as view:
         for line in status_lines(view, path):
-            print(line)
+            say(line)
         if export is None:
             return
         write = view.export_csv if export.suffix.lower() == ".csv" else view.export_jsonl
         write(export)
-        print(f"All of it is in {export}.")
+        say(f"All of it is in {export}.")
 
 
 @attrs.define(slots=True)

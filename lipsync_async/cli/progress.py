@@ -6,6 +6,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lipsync_async._values.invisible import on_one_line
+from lipsync_async.cli.screen import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from lipsync_async._values.models import Generation
 
     Show = Callable[[Generation], None]
+
+
+# Columns that a bar with its facts needs.
+_NARROWEST = 60
 
 
 @contextmanager
@@ -29,7 +36,7 @@ def shown_progress(stream: TextIO | None = None) -> Iterator[Show]:
     target = sys.stdout if stream is None else stream
     console = console_of(target) if target.isatty() else None
     if console is None:
-        yield lambda generation: print(_line(generation), file=target, flush=True)
+        yield lambda generation: say(_line(generation), target)
         return
     with _bar(console) as show:
         yield show
@@ -42,12 +49,14 @@ def _line(generation: Generation) -> str:
 
 
 def console_of(stream: TextIO) -> Console | None:
-    """Return rich's console, unless the extra is not installed."""
+    """Return rich's console, unless the extra is not installed, or the terminal is no good."""
     try:
         from rich.console import Console  # noqa: PLC0415 - an optional extra
     except ImportError:
         return None
-    return Console(file=stream)
+    console = Console(file=stream)
+    is_good = console.is_terminal and not console.is_dumb_terminal
+    return console if is_good and console.width >= _NARROWEST else None
 
 
 @contextmanager
@@ -55,7 +64,7 @@ def _bar(console: Console) -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (
-        TextColumn("  {task.description:<10}"),
+        TextColumn("  {task.description:<10}", markup=False),  # it is the service's word
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
@@ -65,6 +74,7 @@ def _bar(console: Console) -> Iterator[Show]:
 
         def show(generation: Generation) -> None:
             done = 100.0 if generation.is_completed else generation.progress_percent
-            progress.update(task, description=str(generation.status), completed=done)
+            status = on_one_line(str(generation.status))
+            progress.update(task, description=status, completed=done)
 
         yield show

@@ -9,7 +9,7 @@ from lipsync_async._values.policies import Limits
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 SLOTS = 15  # of the largest plan (contract section 5.2)
 
@@ -24,7 +24,20 @@ def trial_sandbox(allowed_hosts: Iterable[str] = ()) -> Sandbox:
     return Sandbox(concurrency=SLOTS, allowed_hosts=allowed_hosts)
 
 
-def connect(sandbox: Sandbox) -> AsyncClient:
-    """Return a client that finds out about the slots; requests a minute are not limited."""
-    limits = Limits(creates_per_minute=None, requests_per_minute=None)
-    return AsyncClient(sandbox.api_key, base_url=sandbox.url, limits=limits)
+def connect(
+    sandbox: Sandbox,
+    limits: Mapping[str, int | None] | None = None,
+    *,
+    timeout: float | None = 60.0,
+) -> AsyncClient:
+    """Return a client that finds out about the slots; requests a minute are not limited.
+
+    Args:
+        sandbox: Where it goes.
+        limits: Arguments of `Limits` that shall hold all the same.
+        timeout: Seconds for one try of one request; `None`: no limit.
+
+    """
+    none = {"creates_per_minute": None, "requests_per_minute": None}
+    bounds = Limits(**none | dict(limits or {}))
+    return AsyncClient(sandbox.api_key, base_url=sandbox.url, limits=bounds, timeout=timeout)

@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
+from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 
+from lipsync_async.cli.commands import main
 from lipsync_async.cli.interruption import run_interruptibly
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
@@ -47,6 +53,109 @@ def test_a_background_job_stays_deaf() -> None:
         assert run_interruptibly(work) == 7
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Service:
+    """A service at which somebody presses Ctrl-C as soon as a request of some kind comes."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer as the service does, but for the phase."""
+        kind = self._kind(request)
+        if kind == self._phase:
+            os.kill(os.getpid(), signal.SIGINT)
+            await anyio.sleep_forever()
+        job = {"id": "g1", "status": "PENDING", "model": "lipsync-2", "input": []}
+        if kind == "create":
+            return web.json_response(job, status=201)
+        if kind == "estimate":
+            price = {"estimatedFrameCount": 1, "estimatedGenerationCost": 0.1}
+            return web.json_response(price)
+        url = f"http://{request.host}/media/g1.mp4"
+        ended = {**job, "status": "COMPLETED", "outputUrl": url}
+        return web.json_response([ended] if request.path == "/v2/generations" else ended)
+
+    def _kind(self, request: web.Request) -> str:
+        if request.path.startswith("/media/"):
+            return "download"
+        if request.method == "GET":
+            return "wait"
+        return "create" if request.path == "/v2/generate" else "estimate"
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        """Serve on loopback."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.answer)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+PHASES = {
+    "estimate": [],
+    "create": ["1 order may have been accepted; ", "  line 2: "],
+    "wait": ["1 job at the service go on, ", "  line 2: g1"],
+    "download": [],
+}
+
+
+@pytest.mark.parametrize(("phase", "left"), PHASES.items())
+def test_a_run_that_is_stopped_names_what_it_leaves(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    phase: str,
+    left: list[str],
+) -> None:
+    """Ctrl-C ends it in each phase with 130, and ids and keys are told by lines."""
+    monkeypatch.chdir(tmp_path)
+    row = "lipsync-2,https://h/v.mp4,https://h/a.wav"
+    Path("m.csv").write_text(f"model,video_url,audio_url\n{row}\n", encoding="utf-8")
+    monkeypatch.setenv("SYNC_API_KEY", "key")
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Service(phase).serve()) as url,
+    ):
+        monkeypatch.setenv("SYNC_BASE_URL", url)
+        arguments = ["run", "m.csv", "--journal", "j.sqlite", "--download-to", "out/"]
+        assert main([*arguments, "--max-cost", "5", "--duration", "3"]) == 130
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith("run: stopped. To go on where this was, run it again")
+    for line, start in zip(lines, left, strict=True):
+        assert line.startswith(start)
+    assert list(Path().glob("out/*")) == []
+
+
+def test_a_manifest_that_never_ends_can_be_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C does not wait for a pipe or a slow disk; nothing was sent."""
+    pipe = tmp_path / "m.csv"
+    os.mkfifo(pipe)
+
+    def press() -> None:
+        with pipe.open("wb"):  # it waits for the reader
+            os.kill(os.getpid(), signal.SIGINT)
+            done.wait(PATIENCE)
+
+    done = threading.Event()
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        assert main(["run", str(pipe), "--journal", str(tmp_path / "j.sqlite")]) == 130
+    finally:
+        done.set()
+        presser.join()
+    expected = "run: stopped. Nothing is left: no job was ordered.\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize("presses", [1, 2])

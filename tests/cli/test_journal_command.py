@@ -89,8 +89,8 @@ def test_no_journal_is_one_clear_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Status 1 and no traceback, and no file is made."""
-    assert main(["journal", str(tmp_path / "none")]) == 1
+    """Status 2 and no traceback, and no file is made."""
+    assert main(["journal", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("journal: there is no journal at ")
     assert error.count("\n") == 1

@@ -3,30 +3,45 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from lipsync_async import (
     Audio,
+    ConfigurationError,
+    ConnectionLostError,
+    DownloadError,
+    Generation,
     GenerationFailedError,
     GenerationRequest,
+    InvalidRequestError,
+    JournalError,
+    Limits,
+    LipsyncError,
     ManifestRow,
     Options,
     Outcome,
+    SpendingLimitError,
     Status,
     Video,
     read_manifest,
 )
 from lipsync_async._fleet.journal import Journal
-from lipsync_async.cli.campaign import Tally, failure_lines, summary
-from lipsync_async.cli.commands import main
+from lipsync_async.cli.campaign import Bounds, Tally, failure_lines, report, run_campaign, summary
+from lipsync_async.cli.commands import campaign_of, main, parser_of_commands
+from lipsync_async.cli.complaints import Ending, named
 from lipsync_async.cli.fleet_facts import beginning
-from lipsync_async.cli.run import ignored_options, media_hosts, place
+from lipsync_async.cli.run import Campaign, ignored_options, left_behind, media_hosts, place
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.actors import draw_talking_head, speak_line
+from tests.fleet import jobs
+from tests.fleet.campaigns import opened, requests
 from tests.fleet.jobs import job
 
+LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
 HEADER = "model,video_url,audio_url,output_file_name\n"
 
 
@@ -87,13 +102,13 @@ def test_what_failed_is_named_by_its_line(
     sandbox: Sandbox,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Status 1, and a line for each failure that a text editor can go to."""
+    """Status 1, and a line for each reason, with lines that a text editor can go to."""
     sandbox.faults.add(Fault("fail_job", count=3, message="No face."))
     assert run() == 1
-    *_, first, second, third = capsys.readouterr().out.splitlines()
-    for number, line in enumerate((first, second, third), start=2):
-        assert line.startswith(f"  line {number}: generation ")
-        assert "No face." in line
+    *_, line = capsys.readouterr().out.splitlines()
+    assert (
+        line == "  3 jobs (line 2, line 3, line 4): FAILED (generation_pipeline_failed): No face."
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,10 +126,15 @@ def test_limits_are_kept(
     limit: tuple[str, str],
     words: str,
 ) -> None:
-    """No more is ordered than was allowed, and the status tells that not all is done."""
-    assert run(*limit) == 1
+    """No more is ordered than was allowed; why it ends is said first and last; status 3."""
+    assert run(*limit) == 3
     assert sandbox.jobs.created <= 2
-    assert words in capsys.readouterr().out
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    why = [number for number, line in enumerate(lines) if line.startswith("Ended early: line ")]
+    assert why == [lines.index("  jobs          3") - 1, len(lines) - 1]
+    assert words in lines[-1]
+    assert "requests[" not in said.out + said.err
 
 
 def test_each_problem_of_a_manifest_is_a_line(
@@ -122,10 +142,10 @@ def test_each_problem_of_a_manifest_is_a_line(
     sandbox: Sandbox,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Status 1 before anything was sent, or a journal made."""
+    """Status 2 before anything was sent, or a journal made."""
     rows = "lipsync-2,x,https://h/a.wav,\nlipsync-2,https://h/v\n"
     manifest.write_text(HEADER + rows, encoding="utf-8")
-    assert run() == 1
+    assert run() == 2
     assert capsys.readouterr().err.splitlines() == [
         "run: line 2: video_url: must be an http or https URL; pass a local file as file",
         "run: line 3: input: needs exactly one audio or text, not 0",
@@ -135,8 +155,8 @@ def test_each_problem_of_a_manifest_is_a_line(
 
 
 def test_without_a_key_it_says_so(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, status 1."""
-    assert run() == 1
+    """One line, status 2."""
+    assert run() == 2
     said = capsys.readouterr()
     assert said.err.startswith("run: There is no API key.")
     assert said.err.count("\n") == 1
@@ -169,10 +189,10 @@ def test_a_sandbox_tries_everything(
     assert capsys.readouterr().out.startswith("Running 1 job of takes.csv on a sandbox:\n")
     assert [path.suffix for path in Path("out").iterdir()] == [".mp4"]
 
-    assert run("--sandbox") == 1
+    assert run("--sandbox") == 2
     assert "give a new file" in capsys.readouterr().err
     monkeypatch.setenv("SYNC_API_KEY", "a-key")
-    assert run() == 1
+    assert run() == 2
     expected = "run: j.sqlite is of a run on a sandbox; for the service, give a new file.\n"
     assert capsys.readouterr().err == expected
 
@@ -246,19 +266,326 @@ def test_rows_and_hosts_are_named() -> None:
     assert media_hosts(rows) == {"cdn.example"}
 
 
-def test_a_long_list_of_failures_is_cut() -> None:
-    """Twenty are shown, in the order of the input; the rest is counted."""
+def failed(index: int, error: LipsyncError, generation: Generation | None = None) -> Outcome:
+    """Return an outcome that is no success."""
+    return Outcome(index=index, request=request(), error=error, generation=generation)
+
+
+def test_failures_are_told_by_their_reasons() -> None:
+    """The most frequent comes first, with the places of the first ten; twenty are told."""
     failures = [
-        Outcome(
-            index=index,
-            request=request(),
-            error=GenerationFailedError(job(f"g{index}", Status.FAILED, error="Said\nno.")),
-        )
-        for index in reversed(range(25))
+        failed(index, GenerationFailedError(job(f"g{index}", Status.FAILED, error=reason)))
+        for index, reason in enumerate(["Said\nno."] * 13 + [f"Reason {n}." for n in range(25)])
     ]
-    tally = Tally(total=30, progress=beginning(30), failures=failures)
+    tally = Tally(total=60, progress=beginning(60), failures=failures[::-1])
     lines = failure_lines(tally, lambda index: f"#{index}")
-    assert len(lines) == 21
-    assert lines[0].startswith("  #0: generation g0 ended as FAILED: Said no.")
-    assert lines[-1] == "  and 5 more failures"
-    assert "  not begun     30" in summary(tally)
+    first = ", ".join(f"#{index}" for index in range(10))
+    assert lines[0] == f"  13 jobs ({first} and 3 more): FAILED: Said no."
+    assert lines[1] == "  #13: FAILED: Reason 0."
+    assert lines[20:] == ["  and 6 more failures"]
+    assert "  not begun     60" in summary(tally)
+
+
+UNKNOWN = ConnectionLostError("broken", method="POST", url="https://h/v2/generate")
+UNKNOWN.may_have_worked = True
+KNOWN = GenerationFailedError(job("g1", Status.FAILED))
+OVER = SpendingLimitError("Request 1 was not ordered: max_jobs=1 is reached.")
+LOST = JournalError("The disk is full.")
+LEFT = JournalError("The disk is full.")
+LEFT.generation_ids = ("g1",)
+ENDINGS: list[tuple[dict[str, Any], int]] = [
+    ({"done": 3}, 0),
+    ({"done": 2}, 1),
+    ({"done": 3, "failures": [failed(0, KNOWN, KNOWN.generation)]}, 1),
+    ({"done": 3, "failures": [failed(0, DownloadError("cut"), job("g1", "COMPLETED"))]}, 1),
+    ({"done": 3, "failures": [failed(0, InvalidRequestError(["model: is missing"]))]}, 1),
+    ({"done": 3, "failures": [failed(0, UNKNOWN)]}, 4),
+    ({"done": 3, "failures": [failed(0, KNOWN, KNOWN.generation), failed(1, UNKNOWN)]}, 4),
+    ({"done": 3, "failures": [failed(0, UNKNOWN, job("g1", "PENDING"))]}, 1),
+    ({"done": 3, "failures": [failed(1, OVER)], "ended_by": OVER}, 3),
+    ({"done": 2, "failures": [failed(1, OVER), failed(0, UNKNOWN)], "ended_by": OVER}, 3),
+    ({"done": 0, "ended_by": OVER}, 3),
+    ({"done": 0, "raised": LOST, "ended_by": LOST}, 2),
+    ({"done": 0, "raised": LEFT, "ended_by": LEFT}, 4),
+    ({"done": 1, "raised": LOST, "ended_by": LOST}, 4),
+    ({"done": 0, "raised": InvalidRequestError(["max_jobs: is wrong"])}, 2),
+    ({"done": 0, "raised": ConfigurationError("closed")}, 2),
+    ({"done": 0, "raised": DownloadError("odd")}, 1),
+]
+
+
+@pytest.mark.parametrize(("facts", "status"), ENDINGS, ids=range(len(ENDINGS)))
+def test_the_status_says_what_came_of_it(facts: dict[str, Any], status: int) -> None:
+    """What has stopped a run, and what is not known, come before what has failed."""
+    done = facts.pop("done")
+    progress = attrs.evolve(beginning(3), succeeded=done)
+    assert Tally(total=3, progress=progress, **facts).ending == status
+
+
+def test_an_unknown_outcome_is_no_failure() -> None:
+    """It is counted apart, with what to do about it."""
+    progress = attrs.evolve(beginning(3), succeeded=1, failed=2)
+    failures = [failed(0, KNOWN, KNOWN.generation), failed(1, UNKNOWN)]
+    lines = summary(Tally(total=3, progress=progress, failures=failures))
+    assert lines[1:4] == [
+        "  succeeded     1",
+        "  failed        1",
+        "  unknown       1, to be sent again by the same command, and not paid twice",
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_run_with_an_order_of_unknown_outcome_says_so(tmp_path: Path) -> None:
+    """An order that no try brings to a known end is named by its line, and status is 4."""
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("reset_after", method="POST", skip=1, count=None))
+        tally = await run_campaign(client, [*requests(2)], journal=tmp_path / "j.sqlite")
+    (*_, line) = report(tally, "line {}".format)
+    assert tally.ending == Ending.UNKNOWN
+    assert line.startswith("  line 1: ConnectionLostError: ")
+
+
+@pytest.mark.anyio
+async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) -> None:
+    """What is known by then is summed up, between the reason and the reason."""
+    journal = tmp_path / "j.sqlite"
+    async with opened() as (client, _, _):
+        tally = await run_campaign(client, [*requests(3)], journal=journal, folder="/dev/null")
+    assert tally.ending == Ending.USAGE
+    assert not journal.exists()
+    (first, *_, last) = report(tally, "line {}".format)
+    assert first == last
+    assert first.startswith("Ended early: download_to: must be a folder")
+
+
+PLACES = [
+    ("requests[1]: is wrong", "line 3: is wrong"),
+    ("requests[0].input[0].file: cannot be estimated", "line 2.input[0].file: cannot be estimated"),
+    ("Request 1 was not ordered", "line 3 was not ordered"),
+    ("as request 0 does", "as line 2 does"),
+    ("requests[7]: was never seen", "requests[7]: was never seen"),
+    ("requests[], request x, requests1, [1]", "requests[], request x, requests1, [1]"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), PLACES)
+def test_places_are_named_as_their_author_finds_them(line: str, expected: str) -> None:
+    """Nobody counts rows from 0 in a sheet."""
+    rows = [ManifestRow(2, request()), ManifestRow(3, request())]
+    assert named(line, lambda index: place(rows[index])) == expected
+    assert named(line, None) == line
+
+
+def campaign(*arguments: str) -> Campaign:
+    """Return what arguments of `run` ask for."""
+    typed = ["run", "takes.csv", "--journal", "j.sqlite", *arguments]
+    return campaign_of(parser_of_commands().parse_args(typed))
+
+
+FLAGS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("--max-jobs", "3"), {"bounds": Bounds(max_jobs=3)}),
+    (("--max-cost=2.5",), {"bounds": Bounds(max_cost=2.5)}),
+    (("--duration", "60"), {"bounds": Bounds(duration=60.0)}),
+    (("--concurrent-downloads", "9"), {"bounds": Bounds(concurrent_downloads=9)}),
+    (("--retry-failed",), {"bounds": Bounds(retry_failed=True)}),
+    (("--match-query",), {"bounds": Bounds(match_query=True)}),
+    (("--creates-per-minute", "30"), {"limits": {"creates_per_minute": 30}}),
+    (("--creates-per-minute", "none"), {"limits": {"creates_per_minute": None}}),
+    (("--requests-per-minute", "99"), {"limits": {"requests_per_minute": 99}}),
+    (("--requests-per-minute=NONE",), {"limits": {"requests_per_minute": None}}),
+    (("--concurrent-generations", "4"), {"limits": {"concurrent_generations": 4}}),
+    (("--timeout", "12.5"), {"timeout": 12.5}),
+    (("--timeout", "none"), {"timeout": None}),
+    (("--download-to", "out/"), {"folder": "out/"}),
+    (("--download-to", "2026.05"), {"folder": "2026.05"}),
+    (("--sandbox",), {"is_trial": True}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "changes"), FLAGS)
+def test_each_flag_says_one_thing(arguments: tuple[str, ...], changes: dict[str, Any]) -> None:
+    """And what is not said is as the library has it."""
+    plain = campaign()
+    usual = {name: getattr(plain, name) for name in ("bounds", "limits", "timeout", "folder")}
+    assert usual == {"bounds": Bounds(), "limits": {}, "timeout": 60.0, "folder": None}
+    assert campaign(*arguments) == attrs.evolve(plain, **changes)
+
+
+WRONG: list[tuple[str, ...]] = [
+    (),
+    ("nothing",),
+    ("run",),
+    ("run", "takes.csv"),
+    *(("run", "takes.csv", "--journal", "j", *more) for more in (("--max-jobs",), ("two.csv",))),
+    *(("run", "takes.csv", "--journal", "j", "--max-jobs", n) for n in ("0", "-1", "1.5", "x", "")),
+    *(("run", "takes.csv", "--journal", "j", "--timeout", n) for n in ("0", "-1", "nan", "inf")),
+    *(("run", "takes.csv", "--journal", "j", f"--{name}", "0") for name in sorted(LIMITS)),
+    ("run", "takes.csv", "--journal", "j", "--concurrent-downloads", "none"),
+    ("run", "takes.csv", "--journal", ""),
+    ("run", "\u200b", "--journal", "j"),
+    ("run", "~no-such-user/takes.csv", "--journal", "j"),
+    ("run", "takes.csv", "--journal", "~no-such-user/j"),
+    ("run", "takes.csv", "--journal", "j", "--download-to", "~no-such-user/out"),
+    ("run", "takes\u200b.csv", "--journal", "j"),
+    ("run", "takes.csv", "--journal", "j\u2060.sqlite"),
+    ("journal",),
+    ("journal", "j", "--export", "out.txt"),
+    ("journal", "j", "--export", "~no-such-user/out.csv"),
+    ("demo", "--jobs", "0"),
+    ("run", "takes.csv", "--journal", "j", "\x1b[2J"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=range(len(WRONG)))
+def test_wrong_usage_is_told_in_words(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, the usage, and a line that says what is wrong, in characters that are seen."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: ")
+    assert "error: " in error.splitlines()[-1]
+    assert error.replace("\n", "").isprintable()
+
+
+NO_RUN = {
+    "no manifest": ("none.csv", "manifest: cannot be read"),
+    "no form": ("takes.txt", "manifest: must end in"),
+    "empty": ("empty.csv", "manifest: holds no request"),
+    "a slip": ("slip.csv", "line 1: column 'sync_mod' is unknown"),
+    "wrong cells": ("wrong.csv", "line 2: video_url: must be"),
+    "a sheet": ("sheet.csv", "manifest: is no text"),
+}
+
+
+@pytest.mark.parametrize(("name", "told"), NO_RUN.values(), ids=NO_RUN)
+def test_a_manifest_that_is_wrong_is_wrong_input(
+    manifest: Path, capsys: pytest.CaptureFixture[str], name: str, told: str
+) -> None:
+    """Status 2; nothing is sent, and no journal is made."""
+    Path("empty.csv").write_text(HEADER)
+    Path("slip.csv").write_text(HEADER.strip() + ",sync_mod\n")
+    Path("wrong.csv").write_text(HEADER + "lipsync-2,x,https://h/a.wav,\n")
+    Path("sheet.csv").write_bytes(b"PK\x03\x04")
+    Path("takes.txt").write_text(HEADER)
+    assert main(["run", name, "--journal", "j.sqlite"]) == 2
+    assert capsys.readouterr().err.startswith(f"run: {told}")
+    assert not Path("j.sqlite").exists()
+
+
+def test_files_that_cannot_be_read_are_failed_rows(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1 if that is all that is wrong, 2 if the manifest is wrong as well."""
+    head = "model,video_file,audio_url,sync_mode\n"
+    manifest.write_text(f"{head}x,none.mp4,https://h/a.wav,\n", encoding="utf-8")
+    assert run() == 1
+    assert capsys.readouterr().err.startswith("run: line 2: video_file: cannot be read (No such")
+    manifest.write_text(f"{head}x,none.mp4,https://h/a.wav,lop\n", encoding="utf-8")
+    assert run() == 2
+
+
+STOPPED = {
+    "no money": (Fault("status", status=402, method="POST", count=None), 402),
+    "a dead key": (Fault("status", status=401, method="POST", count=None), 401),
+    "a filter": (
+        Fault("status", status=403, method="POST", body="<html>Blocked</html>", count=None),
+        403,
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "status"), STOPPED.values(), ids=STOPPED)
+def test_what_meets_every_job_stops_the_run(
+    manifest: Path,
+    sandbox: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    fault: Fault,
+    status: int,
+) -> None:
+    """Status 3, after a few; what was not begun is counted."""
+    rows = "".join(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}\n" for n in range(40))
+    manifest.write_text(HEADER + rows, encoding="utf-8")
+    sandbox.faults.add(fault)
+    assert run() == 3
+    lines = capsys.readouterr().out.splitlines()
+    why = [line for line in lines if line.startswith("Ended early: ")]
+    assert why == [lines[-1], lines[-1]]
+    assert f" {status}" in lines[-1]
+    assert sandbox.jobs.created == 0
+    not_begun = next(line for line in lines if line.startswith("  not begun"))
+    assert int(not_begun.split()[-1]) > 0
+
+
+def test_paths_at_home(
+    manifest: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~` is the home folder behind each flag, also where no shell expands it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (home / "takes.csv").write_bytes(manifest.read_bytes())
+    arguments = ["run", "~/takes.csv", "--journal=~/j.sqlite", "--download-to=~/out"]
+    assert main(arguments) == 0
+    assert main(["journal", "~/j.sqlite", "--export=~/all.csv"]) == 0
+    assert sorted(path.name for path in home.iterdir() if path.name[:2] != "j.") == [
+        *("all.csv", "out", "takes.csv")
+    ]
+    assert list(tmp_path.rglob("~*")) == []
+
+
+EVIL = "bad \x1b]0;title\x07\x1b[2J\x9b2J \u202etxt.4pm\nFAKE: all is well [red]no[/]"
+
+
+def test_the_services_words_move_no_terminal(
+    manifest: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither while it runs nor out of the journal; what they hold is seen."""
+    sandbox.faults.add(Fault("fail_job", count=1, message=EVIL))
+    sandbox.faults.add(Fault("status", status=400, method="POST", body={"message": EVIL}))
+    assert run() == 1
+    assert main(["journal", "j.sqlite"]) == 0
+    said = capsys.readouterr()
+    assert (said.out + said.err).replace("\n", "").isprintable()
+    assert "\\x1b]0;title\\x07\\x1b[2J\\x9b2J \\u202etxt.4pm FAKE: all" in said.out
+    assert "[red]no[/]" in said.out
+    assert not any(line.startswith("FAKE") for line in said.out.splitlines())
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Campaign:
+    """Return what a run was to do that has ordered much, and knows little."""
+    rows = [ManifestRow(line, jobs.request(line)) for line in range(2, 30)]
+    with Journal.open(tmp_path / "j.sqlite") as journal:
+        journal.record_intents([(number, rows[number].request) for number in range(28)])
+        journal.record_generations([(n, job(f"g{n}", "PROCESSING")) for n in range(25)])
+        journal.record_generations([(0, job("g0", "COMPLETED"))])
+    found = attrs.evolve(campaign(), journal=tmp_path / "j.sqlite")
+    found.rows = rows[:27]
+    return found
+
+
+def test_what_an_interruption_leaves_is_named(interrupted: Campaign) -> None:
+    """Jobs by their ids, orders by their keys, all by their lines as far as those are known."""
+    lines = left_behind(interrupted)
+    assert lines[0] == "To go on where this was, run it again with the same journal."
+    assert lines[1] == "24 jobs at the service go on, and are paid for:"
+    assert lines[2:4] == ["  line 3: g1", "  line 4: g2"]
+    assert lines[22] == "  and 4 more; --export of `journal` has them all"
+    assert lines[23].startswith("3 orders may have been accepted; ")
+    assert [line.partition(": ")[0] for line in lines[24:]] == [
+        *("  line 27", "  line 28", "  position 27")
+    ]
+    assert len({line.partition(": ")[2] for line in lines[24:]}) == 3
+
+
+def test_what_a_run_leaves_that_has_no_journal_yet(tmp_path: Path) -> None:
+    """Nothing, or what a sandbox takes with it; a journal that cannot be read says so itself."""
+    unbegun = attrs.evolve(campaign(), journal=tmp_path / "none")
+    assert left_behind(unbegun) == ["Nothing is left: no job was ordered."]
+    assert left_behind(campaign("--sandbox")) == ["The sandbox and its jobs have ended."]
+    (tmp_path / "odd").write_text("no journal")
+    (told,) = left_behind(attrs.evolve(campaign(), journal=tmp_path / "odd"))
+    assert "odd" in told

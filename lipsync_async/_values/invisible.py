@@ -92,6 +92,16 @@ def for_screens(text: str) -> str:
     return _HARMFUL_ON_SCREEN.sub(_escaped, text)
 
 
+def for_screens_by_line(text: str) -> str:
+    """Return text of several lines of which none moves anything on a terminal."""
+    return "\n".join(for_screens(line) for line in text.split("\n"))
+
+
+def on_one_line(text: str) -> str:
+    """Return text as one line that moves nothing on a terminal."""
+    return for_screens(" ".join(text.split()))
+
+
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x100:  # noqa: PLR2004 - two digits are enough

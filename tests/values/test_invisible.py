@@ -22,7 +22,6 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async._rules.checks import shown
-from lipsync_async._rules.invisible import bare, for_screens, hidden, ignored, percent_encoded
 from lipsync_async._rules.validation import (
     estimate_problems,
     generation_id_problems,
@@ -30,6 +29,7 @@ from lipsync_async._rules.validation import (
     list_problems,
     request_problems,
 )
+from lipsync_async._values.invisible import bare, for_screens, hidden, ignored, percent_encoded
 
 if TYPE_CHECKING:
     from pathlib import Path
