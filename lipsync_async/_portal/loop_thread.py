@@ -160,7 +160,9 @@ class LoopThread:
             ConfigurationError: This is the loop's own thread.
 
         """
-        if self.is_current:
+        running = self._running
+        # The number of a thread that has ended is given to another one; its loop is closed.
+        if running is not None and self.is_current and not running.loop.is_closed():
             raise ConfigurationError(
                 "A blocking call from the client's own event loop would wait for itself for "
                 "ever. Make it from another thread, or use AsyncClient.",

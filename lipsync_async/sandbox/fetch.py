@@ -11,10 +11,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
 import anyio
+import anyio.to_thread
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -168,10 +169,17 @@ async def _store(answer: aiohttp.ClientResponse, target: Path, max_bytes: int) -
     if (answer.content_length or 0) > max_bytes:
         raise FetchError(f"{answer.url} is larger than {max_bytes} bytes")
     size = 0
-    async with await anyio.open_file(target, "wb") as file:
+    with _opened(target) as file:
         async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
             size += len(chunk)
             # Counted as it comes, for a length may be missing or a lie.
             if size > max_bytes:
                 raise FetchError(f"{answer.url} is larger than {max_bytes} bytes")
-            await file.write(chunk)
+            await anyio.to_thread.run_sync(file.write, chunk)
+
+
+@contextmanager
+def _opened(target: Path) -> Iterator[BinaryIO]:
+    """Open a file that is closed in any case; AnyIO's own stay open when they are cancelled."""
+    with target.open("wb") as file:
+        yield file

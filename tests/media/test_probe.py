@@ -118,7 +118,8 @@ def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
     ):
         stream = target.add_stream("libmp3lame", rate=48_000)
         art = target.add_stream_from_template(picture.streams.video[0])
-        art.disposition = Disposition.attached_pic
+        # A number, for PyAV 17 takes no other.
+        art.disposition = Disposition.attached_pic.value  # type: ignore[assignment]
         assert isinstance(stream, av.AudioStream)
         for packet in picture.demux(video=0):
             if packet.size:

@@ -32,6 +32,7 @@ from lipsync_async import (
 )
 from lipsync_async._portal.calls import Call
 from lipsync_async._portal.errands import Errand, Item
+from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.portal import Portal, at_caller
 from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
@@ -444,6 +445,32 @@ def test_dropped_in_its_own_loop() -> None:
     thread = verb(held[0].call, drop_soon)
     thread.join()
     assert held == []
+
+
+def test_a_thread_whose_loop_is_closed_is_no_loops_own() -> None:
+    """A later thread may get the number of one that has ended, and is refused nothing."""
+    thread = LoopThread()
+    told: list[Exception | None] = []
+
+    class Waiter:
+        """Ask in the loop's thread, after the loop was closed."""
+
+        def give_up(self) -> None:
+            ask()
+
+    def ask() -> None:
+        try:
+            thread.refuse_itself()
+        except ConfigurationError as error:
+            told.append(error)
+        else:
+            told.append(None)
+
+    thread.waiting.add(Waiter())
+    ask()
+    thread.submit(ask)
+    thread.stop()
+    assert [type(error) for error in told] == [type(None), ConfigurationError, type(None)]
 
 
 def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
