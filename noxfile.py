@@ -4,10 +4,13 @@ Nothing but a Python (3.11 or newer) is needed; each session makes its own envir
 """
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
@@ -22,6 +25,22 @@ GENERATORS = (
     "lipsync_async._tools.readme",
 )
 SAMPLES = "tests/typing"
+
+# What the demo needs, beside the package itself.
+EXTRAS = ("sandbox", "progress")
+
+
+def is_installed(version: str) -> bool:
+    """Tell whether this machine has such a Python; of a version manager, a name may be all."""
+    command = shutil.which(f"python{version}")
+    return command is not None and not subprocess.run([command, "-c", ""], check=False).returncode  # noqa: S603
+
+
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+# Where none has a name of its own, the one that runs this is what there is.
+PYTHONS = [version for version in SUPPORTED if is_installed(version)] or [
+    "{}.{}".format(*sys.version_info)
+]
 
 # Parts of the checkout that no user needs, and parts that every user does.
 NOT_SHIPPED = ("lipsync_async/_tools/", "tests/", "benchmarks/")
@@ -42,10 +61,25 @@ def generate(session: nox.Session, *arguments: str) -> None:
         session.run("python", "-m", module, *arguments)
 
 
+def lowest(python: str) -> list[str]:
+    """Return the lowest versions that `pyproject.toml` allows on a Python, as pins."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(line for extra in EXTRAS for line in extras[extra])]
+    wanted = [Requirement(line) for line in lines]
+    return [
+        f"{each.name}=={bound.version}"
+        for each in wanted
+        if each.marker is None or each.marker.evaluate({"python_version": python})
+        for bound in each.specifier
+        if bound.operator == ">="
+    ]
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Show the whole way from a picture and a voice to a video, on this machine."""
-    install(session, extras="sandbox,progress")
+    install(session, extras=",".join(EXTRAS))
     # After Ctrl-C, time to tidy up before nox kills it.
     command = ("python", "-m", "lipsync_async", "demo", *session.posargs)
     session.run(*command, interrupt_timeout=10)
@@ -61,6 +95,39 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "combine", "--quiet")
     if not session.posargs:
         session.run("coverage", "report")
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("versions", ["lowest", "highest"])
+def bounds(session: nox.Session, versions: str) -> None:
+    """Run the demo, and tests that are named, on each Python with the oldest and newest of all.
+
+    The versions that were there are left in `build/bounds/`.
+    """
+    pins = lowest(str(session.python))
+    wanted = pins if versions == "lowest" else ["--upgrade", "--upgrade-strategy", "eager"]
+    session.install("--editable", f".[{','.join(EXTRAS)}]", *wanted)
+    session.run("python", "-m", "lipsync_async", "demo", "--output", session.create_tmp())
+    if session.posargs:
+        project = nox.project.load_toml("pyproject.toml")
+        session.install(*nox.project.dependency_groups(project, "test"), *wanted)
+        # AnyIO's older plugin for pytest uses a name that pytest is about to remove.
+        quiet = ("-W", "ignore:_pytest.python.CallSpec2 has been renamed")
+        session.run("python", "-m", "pytest", "-n", "auto", *quiet, *session.posargs)
+    names = {pin.partition("==")[0] for pin in pins}
+    frozen = str(session.run("python", "-m", "pip", "freeze", silent=True)).splitlines()
+    used = [line for line in frozen if line.partition("==")[0].lower() in names]
+    report = Path("build", "bounds", f"{session.python}-{versions}.txt")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("".join(f"{line}\n" for line in used))
+    session.log(f"The demo ran on Python {session.python} with {', '.join(used)}.")
+
+
+@nox.session
+def field(session: nox.Session) -> None:
+    """Run each script of a folder by itself: `nox -s field -- FOLDER [--except NAME ...]`."""
+    install(session, "field")
+    session.run("python", "-m", "lipsync_async._tools.field", *session.posargs)
 
 
 @nox.session
