@@ -1,8 +1,8 @@
-"""Bringing a result home: whole, under a safe name, or not at all.
+"""Fetching a result: whole, under a safe name, or not at all.
 
 When the connection breaks, the rest is asked for from where it broke, provided that the
-server still vouches for the same content. Only a file of the announced length gets its
-final name. The API key never goes to a media host.
+server still vouches for the same content. Only a file of the announced length, which is no
+page or error message, gets its final name. The API key never goes to a media host.
 
 Result addresses expire (contract section 5.5). A refused address is renewed through the
 generation, then through the download endpoint.
@@ -10,20 +10,30 @@ generation, then through the download endpoint.
 
 from __future__ import annotations
 
-import re
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lipsync_async._part_file import PartFile
-from lipsync_async._rules import answers, endpoints
+import attrs
+
+from lipsync_async._part_file import PartFile, TakenError
+from lipsync_async._rules import endpoints, media_host, targets
 from lipsync_async._rules.caller import is_from_callback
-from lipsync_async._rules.media_types import name_of_id, result_filename
+from lipsync_async._rules.media_types import (
+    free_names,
+    name_of_id,
+    result_filename,
+    result_suffix,
+)
 from lipsync_async._values.messages import Request, Response
 from lipsync_async.errors import (
+    AuthenticationError,
     ConnectionLostError,
+    DecodeError,
     DownloadError,
     InvalidRequestError,
     LipsyncError,
+    RequestTimeoutError,
     ResponseError,
     TransportError,
     in_words,
@@ -31,26 +41,60 @@ from lipsync_async.errors import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._transport.protocol import Stream
     from lipsync_async._values.models import Generation
 
-# What a media host says of an address that has expired.
-_EXPIRED = frozenset({401, 403, 404, 410})
 _MOST_REDIRECTS = 5
-_OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
+_WHOLE, _PARTIAL, _RANGE_NOT_SATISFIABLE = frozenset({200, 203}), 206, 416
 # Compressed content would have another length than announced, and media do not compress.
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity"}
+# So much of an error page is read.
+_PAGE_BYTES = 16_384
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Place:
+    """Hold where a result is to go.
+
+    Attributes:
+        folder: The folder; it is made if need be.
+        name: The file's name in it; `None`: the file is named after the result.
+        stem: The file's name without its suffix, where that alone is settled by the result.
+        overwrite: Whether a file that has the name is replaced.
+
+    """
+
+    folder: Path
+    name: str | None = None
+    stem: str | None = None
+    overwrite: bool = False
+
+    @classmethod
+    def of(cls, to: str | os.PathLike[str], *, overwrite: bool) -> Place:
+        """Return the place that a user has named; see `_rules/targets.py`."""
+        place = targets.expanded(to)
+        path = Path(place)
+        if targets.is_folder(place):
+            return cls(folder=path, overwrite=overwrite)
+        return cls(folder=path.parent, name=path.name, overwrite=overwrite)
+
+
+class _RefusedError(Exception):
+    """Stand for an address that does not lead to the media; its text says why."""
+
+
+class _NotRenewedError(Exception):
+    """Stand for a service that tells no fresh address; its text says why."""
 
 
 async def save(
     exchange: Exchange,
     settings: Settings,
     generation: Generation,
-    to: str | os.PathLike[str],
+    place: Place,
 ) -> Path:
     """Save a COMPLETED generation's result.
 
@@ -58,9 +102,7 @@ async def save(
         exchange: What performs the calls.
         settings: Timeout (here between two pieces) and retry policy.
         generation: The job.
-        to: A folder (one that exists, or a name with a trailing slash), where the file is
-            named after the result and never replaces that of another job; or the file
-            itself.
+        place: Where the file is to be.
 
     Raises:
         InvalidRequestError: The generation is not COMPLETED.
@@ -70,24 +112,22 @@ async def save(
     if not generation.is_completed:
         problem = f"generation: is {generation.status}; only a COMPLETED one has a result"
         raise InvalidRequestError([problem])
-    refusal: LipsyncError | None = None
     try:
-        async with aclosing(_addresses(exchange, settings, generation)) as addresses:
-            async for url in addresses:
-                try:
-                    return await _Transfer(exchange, settings, generation, url).run(to)
-                except ResponseError as error:
-                    if error.status not in _EXPIRED:
-                        raise
-                    refusal = error
+        return await _Download(exchange, settings, generation, place).run()
     except LipsyncError as error:  # before OSError: a timeout is both
         error.generation = generation
         raise
+    except TakenError as error:
+        name = place.folder / (place.name or "")
+        raise _failed(
+            generation,
+            f"there is something else at {name} (nothing is replaced in silence)",
+            "Name another file or a folder, or pass overwrite=True.",
+        ) from error
     except Exception as error:
         if is_from_callback(error):
             raise
         raise _failed(generation, _reason(error)) from error
-    raise _failed(generation, "every address is refused") from refusal
 
 
 def _reason(error: Exception) -> str:
@@ -96,130 +136,249 @@ def _reason(error: Exception) -> str:
     return f"fetching it raised {in_words(error)}"
 
 
-def _failed(generation: Generation, reason: str) -> DownloadError:
+def _failed(
+    generation: Generation,
+    reason: str,
+    advice: str = "Download it again.",
+) -> DownloadError:
     error = DownloadError(
         f"The result of generation {generation.id} was not saved: {reason}. It is still at the "
-        "service; download it again.",
+        f"service, and paid for. {advice}",
     )
     error.generation = generation
     return error
 
 
-async def _addresses(
-    exchange: Exchange,
-    settings: Settings,
-    generation: Generation,
-) -> AsyncGenerator[str, None]:
-    """Yield where the result may be, each address once, the known one first."""
-    known = generation.output_url or generation.output_media_url
-    if known is not None:
-        yield known
-    renewed = await exchange.perform(endpoints.get_generation(generation.id), settings)
-    fresh = renewed.output_url or renewed.output_media_url
-    if fresh is not None and fresh != known:
-        yield fresh
-    resolved = await exchange.perform(endpoints.download_url(generation.id), settings)
-    if resolved not in {known, fresh}:
-        yield resolved
-
-
-class _Transfer:
-    """Bring one address's content into one file, over as many connections as it takes."""
+class _Download:
+    """Bring one result into one file, over as many connections and addresses as it takes."""
 
     def __init__(
         self,
         exchange: Exchange,
         settings: Settings,
         generation: Generation,
-        url: str,
+        place: Place,
     ) -> None:
         self._exchange = exchange
         self._settings = settings
         self._generation = generation
-        self._url = url
+        self._place = place
+        self._tag = name_of_id(generation.id)
+        self._url = ""
         self._file: PartFile | None = None
+        self._most = 0  # bytes that there ever were
+        self._head = b""
         self._validator: str | None = None
         self._total: int | None = None
+        self._headers: Mapping[str, str] = {}
+        self._present: int | None = None
 
-    async def run(self, to: str | os.PathLike[str]) -> Path:
-        """Fetch, resuming after broken connections, then give the file its final name."""
+    async def run(self) -> Path:
+        """Try one address after another, and give the file that comes its name."""
+        refusal: _RefusedError | None = None
         try:
-            file = await self._fetched(to)
-            return await file.finish()
+            async with aclosing(self._addresses()) as addresses:
+                async for address in addresses:
+                    try:
+                        self._go_to(address)
+                        file = await self._fetched()
+                        return await file.finish(self._names(), overwrite=self._place.overwrite)
+                    except _RefusedError as error:
+                        refusal = error
+        except _NotRenewedError as error:
+            reason = f"its address is refused because {refusal}; no fresh one can be had ({error})"
+            raise _failed(self._generation, reason) from error.__cause__
         finally:
             if self._file is not None:
                 await self._file.abandon()
+        reason = f"every address is refused; the last one because {refusal}"
+        if refusal is None:
+            reason = "the service tells no address for it"
+        raise _failed(self._generation, reason) from (refusal and refusal.__cause__)
 
-    async def _fetched(self, to: str | os.PathLike[str]) -> PartFile:
-        """Fetch with the patience of the policy, which begins anew whenever bytes have come."""
+    async def _addresses(self) -> AsyncGenerator[object, None]:
+        """Yield where the result may be, the known address first, then what is told of it now.
+
+        Where the service only repeats an address that was refused, that is tried once more
+        after a pause: the media may be late.
+        """
+        told: list[str] = []
+        for ask in (self._known, self._fresh, self._resolved):
+            address = await ask()
+            if address is not None:
+                if address not in told:
+                    yield address
+                told.append(address)
+        if told and told[0] in told[1:]:
+            policy = self._settings.retry
+            await self._exchange.transport.sleep(min(2 * policy.first_pause, policy.longest_pause))
+            yield told[0]
+
+    async def _known(self) -> str | None:
+        return _address_of(self._generation)
+
+    async def _fresh(self) -> str | None:
+        call = endpoints.get_generation(self._generation.id)
+        try:
+            return _address_of(await self._exchange.perform(call, self._settings))
+        except (ResponseError, DecodeError) as error:
+            is_told_apart = isinstance(error, AuthenticationError) or is_from_callback(error)
+            if is_told_apart or await self._known() is None:
+                raise
+            raise _NotRenewedError(str(error)) from error
+
+    async def _resolved(self) -> str | None:
+        """Ask the download endpoint; it may know no better."""
+        call = endpoints.download_url(self._generation.id)
+        try:
+            return await self._exchange.perform(call, self._settings)
+        except (ResponseError, DecodeError) as error:
+            if isinstance(error, AuthenticationError) or is_from_callback(error):
+                raise
+            return None
+
+    def _go_to(self, address: object) -> None:
+        """Turn to an address; what has come of the same file by another link is kept."""
+        before = self._url.partition("?")[0]
+        try:
+            self._url = media_host.checked_address(address)
+        except ValueError as error:
+            raise _RefusedError(f"it {error}") from None
+        if self._url.partition("?")[0] != before:
+            self._validator = None
+
+    def _names(self) -> Iterable[tuple[str, bool]]:
+        """Yield names for the file, each with whether only this job's file can have it."""
+        place, kind = self._place, self._headers.get("content-type")
+        if place.name is not None:
+            return [(place.name, True)]
+        if place.stem is not None:
+            suffix = result_suffix(url=self._url, content_type=kind, head=self._head)
+            return free_names(place.stem + suffix, self._tag)
+        name = result_filename(
+            url=self._url,
+            content_disposition=self._headers.get("content-disposition"),
+            content_type=kind,
+            fallback=self._generation.output_file_name or self._tag,
+            head=self._head,
+        )
+        return free_names(name, self._tag)
+
+    async def _fetched(self) -> PartFile:
+        """Fetch with the patience of the policy, which begins anew when much has come."""
         while True:
-            before = self._size
+            most, began = self._most, self._exchange.transport.now()
             try:
                 return await self._exchange.insist(
-                    lambda: self._fetch(to),
+                    self._fetch,
                     self._settings.retry,
                     is_repeatable=True,
                 )
             except TransportError:
-                if self._size <= before or self._settings.retry.attempts == 1:
+                seconds = self._exchange.transport.now() - began
+                is_worth_it = media_host.is_worth_more_patience(self._most - most, seconds)
+                if not is_worth_it or self._settings.retry.attempts == 1:
                     raise
 
-    @property
-    def _size(self) -> int:
-        return 0 if self._file is None else self._file.size
-
-    async def _fetch(self, to: str | os.PathLike[str]) -> PartFile:
+    async def _fetch(self) -> PartFile:
         """Fetch what is missing; return the file once it has the announced length."""
         async with self._opened() as stream:
-            file = await self._landing(to, stream)
-            total = await self._place(file, stream)
-            async with aclosing(stream.chunks()) as chunks:
-                async for chunk in chunks:
-                    await file.write(chunk)
-        if file.size == 0 or (total is not None and file.size != total):
-            message = f"{file.size} of {total or 'an unknown number of'} bytes came"
-            await self._forget_excess(file, total)
-            raise ConnectionLostError(message, method="GET", url=self._url)
+            file = await self._landing()
+            await self._place_in(file, stream)
+            await self._read(file, stream)
+        if file.size == 0 or (self._total is not None and file.size != self._total):
+            message = f"{file.size} of {self._total or 'an unknown number of'} bytes came"
+            if self._total is not None and file.size > self._total:
+                await self._restart(file)
+            self._break(message)
+        self._look_at(self._head)
         return file
 
-    async def _forget_excess(self, file: PartFile, total: int | None) -> None:
-        if total is not None and file.size > total:
-            await file.restart()
+    async def _read(self, file: PartFile, stream: Stream) -> None:
+        """Append what comes, as long as it comes fast enough and may be media."""
+        now, pace = self._exchange.transport.now, media_host.Pace(self._settings.timeout)
+        coding = media_host.coding_of(stream.headers)
+        inflater = None if coding is None else self._inflater(coding)
+        async with aclosing(stream.chunks()) as chunks:
+            asked = now()
+            async for chunk in chunks:
+                if (problem := pace.problem(now() - asked, len(chunk))) is not None:
+                    raise RequestTimeoutError(problem, method="GET", url=self._url)
+                if inflater is None:
+                    await self._append(file, chunk)
+                else:
+                    try:
+                        for piece in inflater.unpacked(chunk):
+                            await self._append(file, piece)
+                    except ValueError as error:
+                        self._break(str(error))
+                asked = now()
+        if inflater is not None and not inflater.is_whole:
+            self._break("the compressed bytes break off")
 
-    async def _landing(self, to: str | os.PathLike[str], stream: Stream) -> PartFile:
-        """Open the file: the one named, or one named after the result."""
-        if self._file is not None:
-            return self._file
-        generation = self._generation
-        self._file = PartFile()
-        name = result_filename(
-            url=self._url,
-            content_disposition=stream.headers.get("content-disposition"),
-            content_type=stream.headers.get("content-type"),
-            fallback=generation.output_file_name or name_of_id(generation.id),
-        )
-        await self._file.open(to, name=name, distinct=name_of_id(generation.id))
+    def _inflater(self, coding: str) -> media_host.Inflater:
+        try:
+            return media_host.Inflater(coding)
+        except ValueError as error:
+            raise _RefusedError(f"what it gives is {error}") from None
+
+    async def _append(self, file: PartFile, data: bytes) -> None:
+        missing = media_host.HEAD_BYTES - len(self._head)
+        if missing > 0:
+            self._head += data[:missing]
+            if len(data) >= missing:
+                self._look_at(self._head)
+        await file.write(data)
+        self._most = max(self._most, file.size)
+
+    def _look_at(self, head: bytes) -> None:
+        if (what := media_host.no_media(head)) is not None:
+            self._validator = None  # it is nothing to go on from
+            raise _RefusedError(f"what it gives is no media but {what}")
+
+    async def _landing(self) -> PartFile:
+        """Open the part file, when there is something to write."""
+        if self._file is None:
+            place = self._place
+            stem = place.name or place.stem or self._tag
+            self._file = PartFile(place.folder, stem)
+            self._present = await self._file.open(stem)
         return self._file
 
-    async def _place(self, file: PartFile, stream: Stream) -> int | None:
-        """Go to where the content continues, and return the length that it will have."""
+    async def _place_in(self, file: PartFile, stream: Stream) -> None:
+        """Go to where the content continues, and note the length that it will have."""
         headers = stream.headers
-        before, self._validator = self._validator, _validator(headers)
+        before, self._validator = self._validator, media_host.strong_validator(headers)
         if stream.status == _PARTIAL:
-            announced = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("content-range", ""))
-            if announced is not None and self._validator in {None, before}:
+            if self._validator in {None, before} and media_host.coding_of(headers) is None:
                 self._validator = before
-                if (int(announced[1]), int(announced[2])) == (file.size, self._total):
-                    return self._total
+                if media_host.part_place(headers) == (file.size, self._total):
+                    return
             self._validator = None
-            message = "the server continued elsewhere than asked"
+            await self._restart(file)
+            self._break("the server continued elsewhere than asked")
+        await self._restart(file)
+        self._headers = headers
+        self._total = media_host.whole_length(headers)
+        if self._total is not None:
+            if not 0 < self._total <= media_host.MOST_BYTES:
+                raise _RefusedError(f"it promises {self._total} bytes")
+            self._refuse_what_is_there(self._total)
+
+    def _refuse_what_is_there(self, total: int) -> None:
+        """Find out before all is fetched that the file named is there, and another one."""
+        place = self._place
+        is_named = place.name is not None and not place.overwrite
+        if is_named and self._present not in {None, total}:
+            raise TakenError(f"{place.name} has {self._present} bytes, not {total}")
+
+    async def _restart(self, file: PartFile) -> None:
+        self._head = b""
+        if file.size:
             await file.restart()
-            raise ConnectionLostError(message, method="GET", url=self._url)
-        await file.restart()
-        length = headers.get("content-length", "")
-        is_told = length.isdecimal() and "content-encoding" not in headers
-        self._total = int(length) if is_told else None
-        return self._total
+
+    def _break(self, message: str) -> NoReturn:
+        raise ConnectionLostError(message, method="GET", url=self._url)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Stream]:
@@ -231,17 +390,20 @@ class _Transfer:
                 request,
                 timeout=self._settings.timeout,
             ) as stream:
-                if stream.status in {_OK, _PARTIAL}:
+                if stream.status in _WHOLE or stream.status == _PARTIAL:
                     yield stream
                     return
-                target = answers.redirect_target(url, stream.status, stream.headers)
+                try:
+                    target = media_host.redirect_address(url, stream.status, stream.headers)
+                except ValueError as error:
+                    raise _RefusedError(f"the address that it points to {error}") from None
                 if target is None:
                     await self._refuse(request, stream)
                 url = target
-        raise _failed(self._generation, f"more than {_MOST_REDIRECTS} redirects")
+        raise _RefusedError(f"more than {_MOST_REDIRECTS} redirects")
 
     def _range_headers(self) -> dict[str, str]:
-        if self._file is None or self._size == 0 or self._validator is None:
+        if self._file is None or self._file.size == 0 or self._validator is None:
             return _HEADERS
         # If-Range: a server whose content has changed sends it whole instead of the rest.
         asked = {"range": f"bytes={self._file.size}-", "if-range": self._validator}
@@ -249,16 +411,32 @@ class _Transfer:
 
     async def _refuse(self, request: Request, stream: Stream) -> NoReturn:
         """Raise what an error status stands for."""
-        if stream.status == _RANGE_NOT_SATISFIABLE:
+        if stream.status == _RANGE_NOT_SATISFIABLE and self._validator is not None:
             self._validator = None
-            message = "the server would not continue"
-            raise ConnectionLostError(message, method="GET", url=request.url)
-        async with aclosing(stream.chunks()) as chunks:
-            page = await anext(chunks, b"")  # one piece says enough; the rest may never end
-        raise answers.error_from(Response("GET", request.url, stream.status, stream.headers, page))
+            self._break("the server would not continue")
+        page = await self._page_of(stream)
+        error = media_host.refusal_of(
+            Response("GET", request.url, stream.status, stream.headers, page)
+        )
+        if media_host.is_refusal(stream.status):
+            raise _RefusedError(f"it answered {error.status}: {error.message}") from error
+        raise error
+
+    async def _page_of(self, stream: Stream) -> bytes:
+        """Read the beginning of an error page: it may never end, and need not be whole."""
+        page = b""
+        pace = media_host.Pace(self._settings.timeout)
+        now = self._exchange.transport.now
+        with suppress(TransportError):
+            async with aclosing(stream.chunks()) as chunks:
+                asked = now()
+                async for chunk in chunks:
+                    page += chunk
+                    if len(page) >= _PAGE_BYTES or pace.problem(now() - asked, len(chunk)):
+                        break
+                    asked = now()
+        return page[:_PAGE_BYTES]
 
 
-def _validator(headers: Mapping[str, str]) -> str | None:
-    """Return what vouches for unchanged content: a strong ETag (RFC 9110 section 13.1.5)."""
-    tag = headers.get("etag", "")
-    return tag if tag.startswith('"') else None
+def _address_of(generation: Generation) -> str | None:
+    return generation.output_url or generation.output_media_url

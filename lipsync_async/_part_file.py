@@ -2,146 +2,232 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections import defaultdict
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from asyncio import Future, shield
+from collections import defaultdict, deque
+from contextlib import suppress
+from functools import cache
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope
+from anyio import Lock, move_on_after
 
-from lipsync_async._threads import in_thread, new_lock
+from lipsync_async._threads import OneThread, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
     from typing import BinaryIO
+
+# Handing bytes to the thread costs about 50 µs, which two MiB are worth; two such pieces on
+# their way keep thread and network busy at once.
+_PIECE_BYTES = 2_097_152
+_MOST_CHUNKS = 512
+_PIECES_AHEAD = 2
+_COMPARED_BYTES = 1_048_576
+_KEPT_BYTES = 8_388_608
+# A disk that does not answer must not hold up a cancelled task for longer.
+_PATIENCE = 5.0
 
 # Room in a file name of 255 bytes for a token and `.part`, also in four-byte characters.
 _LONGEST_STEM = 50
 _TOKEN = re.compile(r"\.[0-9a-f]{8}\.part$")
+# What systems say where a file cannot have two names: FAT, some network and phone disks.
+_NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV})
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep memory that was freed, up to twice the size of this block.
+
+    glibc gives it back at once and takes it anew page by page, which was a third of a
+    download's CPU time, unless a large block was freed before. Source: mallopt(3),
+    M_MMAP_THRESHOLD. The block itself is never touched, and costs nothing.
+    """
+    bytes(_KEPT_BYTES)
+
+
+class TakenError(OSError):
+    """Raised when a file has no name left that nothing else has."""
 
 
 class PartFile:
     """Collect bytes in a `.part` file of its own, then sync them and give them their name.
 
-    Every touch of the disk happens in a worker thread. A cancelled task does not wait for
-    its thread, so each touch takes a lock, and none has an effect after the end.
+    A thread of its own touches the disk, so that it waits for no thread of the program, and
+    the loop waits for no disk. Bytes are handed over in large pieces, a few ahead.
+
+    Args:
+        folder: Where the file is to be; it is made if need be.
+        stem: What the part file's name begins with.
+        patience: Seconds that `abandon` waits at most for a disk that does not answer.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, stem: str, *, patience: float = _PATIENCE) -> None:
         self.size = 0
-        self._lock = new_lock()
-        self._file: BinaryIO | None = None
-        self._part = self._target = Path()
-        self._otherwise: Path | None = None
-        self._has_ended = False
+        self._folder = folder
+        self._part = folder / f"{_short(stem)}.{token_hex(4)}.part"
+        self._patience = patience
+        self._is_open = False
+        _keep_freed_memory()
+        self._thread = OneThread("lipsync_async download")
+        self._collected: list[bytes] = []
+        self._collected_bytes = 0
+        self._ahead: deque[Future[None]] = deque()
+        self._failure: Exception | None = None
 
-    async def open(self, to: str | os.PathLike[str], *, name: str, distinct: str) -> None:
-        """Open the file that `to` names, or one in the folder that it names.
+    async def open(self, name: str) -> int | None:
+        """Make folder and part file.
 
         Args:
-            to: A folder (one that exists, or a name with a trailing slash), which is made
-                if need be; or exactly the file, which is replaced in the end.
-            name: The file's name in a folder.
-            distinct: What `name` gets before its suffix if it is taken in the end: nothing
-                that belongs to somebody else is replaced. A name that holds it already is
-                nobody else's.
+            name: The name that the file is to have in the end.
+
+        Returns:
+            The size of what has that name now; `None`: there is nothing.
 
         """
-        await in_thread(self._open, to, name, distinct)
+        return await self._thread.submit(self._open, name)
 
     async def write(self, data: bytes) -> None:
-        """Append bytes."""
-        await in_thread(self._append, data)
+        """Append bytes; an error of the disk may come with a later call."""
         self.size += len(data)
+        self._collected.append(data)
+        self._collected_bytes += len(data)
+        if self._collected_bytes >= _PIECE_BYTES or len(self._collected) >= _MOST_CHUNKS:
+            self._hand_over()
+            await self._wait_until(_PIECES_AHEAD)
 
     async def restart(self) -> None:
         """Forget every byte so far."""
-        await in_thread(self._empty)
+        self._collected, self._collected_bytes = [], 0
+        self._ahead.clear()
+        await self._thread.submit(self._empty)
         self.size = 0
 
-    async def finish(self) -> Path:
-        """Sync the bytes to the disk, give the file its name, and return it."""
-        await in_thread(self._settle)
-        return self._target
+    async def finish(self, names: Iterable[tuple[str, bool]], *, overwrite: bool = False) -> Path:
+        """Sync the bytes to the disk, give the file the first name that is free, and return it.
+
+        Args:
+            names: Names in the folder, each with whether a file of the same content that has
+                it already is as good. Nothing else is replaced.
+            overwrite: Take the first name, whatever has it.
+
+        Raises:
+            TakenError: No name is free.
+
+        """
+        self._hand_over()
+        await self._wait_until(0)
+        return await self._thread.submit(self._settle, names, overwrite)
 
     async def abandon(self) -> None:
-        """Remove what there is; harmless after `finish`."""
-        with CancelScope(shield=True):
-            await in_thread(self._remove)
+        """Remove what there is; harmless after `finish`.
 
-    @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
-        """Give the file to one thread at a time, as long as there is one."""
-        with self._lock:
-            if self._file is None or self._has_ended:
-                raise FileNotFoundError(f"{self._part} was given up")
-            yield self._file
+        A thread whose disk does not answer does so later by itself.
+        """
+        removed = self._thread.submit(self._remove)
+        self._thread.end()
+        with move_on_after(self._patience, shield=True):
+            await shield(removed)
 
-    def _open(self, to: str | os.PathLike[str], name: str, distinct: str) -> None:
-        with self._lock:
-            if self._has_ended:
-                return
-            path = Path(to)
-            if os.fspath(to).endswith(("/", os.sep)) or path.is_dir():
-                self._target = path / name
-                if distinct not in name:
-                    stem, suffix = self._target.stem, self._target.suffix
-                    self._otherwise = self._target.with_name(f"{stem}-{distinct}{suffix}")
-            else:
-                self._target = path
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._part = self._target.with_name(f"{_stem(self._target)}.{token_hex(4)}.part")
-            self._file = self._part.open("xb")
+    async def _wait_until(self, ahead: int) -> None:
+        """Wait until no more than so many pieces are on their way to the disk."""
+        while len(self._ahead) > ahead:
+            await self._ahead.popleft()
+        if self._failure is not None:
+            raise self._failure
 
-    def _append(self, data: bytes) -> None:
-        with self._opened() as file:
-            file.write(data)
+    def _hand_over(self) -> None:
+        self._ahead.append(self._thread.submit(self._append, self._collected))
+        self._collected, self._collected_bytes = [], 0
+
+    # What follows runs in the thread, one after another.
+
+    def _open(self, name: str) -> int | None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:  # first, for a name may be too long
+            size = (self._folder / name).stat().st_size
+        except FileNotFoundError:
+            size = None
+        self._file: BinaryIO = self._part.open("xb")
+        self._is_open = True
+        return size
+
+    def _append(self, chunks: list[bytes]) -> None:
+        """Write; an error is kept, for nothing may wait for this any more."""
+        try:
+            for chunk in chunks if self._failure is None else ():
+                self._file.write(chunk)
+        except Exception as error:  # noqa: BLE001 - it is raised by the next call
+            self._failure = error
 
     def _empty(self) -> None:
-        with self._opened() as file:
-            file.seek(0)
-            file.truncate()
+        self._file.seek(0)
+        self._file.truncate()
 
-    def _settle(self) -> None:
-        with self._opened() as file:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            self._publish()
-            self._has_ended = True
-        _sync_folder(self._target.parent)
+    def _settle(self, names: Iterable[tuple[str, bool]], overwrite: bool) -> Path:  # noqa: FBT001 - as given
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        target = self._named(names, overwrite=overwrite)
+        self._is_open = False
+        _sync_folder(self._folder)
+        return target
 
-    def _publish(self) -> None:
-        """Give the file its name; in a folder, one that nobody else has taken by then."""
-        if self._otherwise is not None:
-            try:
-                os.link(self._part, self._target)
-            except FileExistsError:
-                self._target = self._otherwise
-            except OSError:  # pragma: no cover - a file system without links, such as FAT
-                if self._target.exists():
-                    self._target = self._otherwise
-            else:
+    def _named(self, names: Iterable[tuple[str, bool]], *, overwrite: bool) -> Path:
+        target = self._part
+        for name, is_same_as_good in names:
+            target = self._folder / name
+            if overwrite:
+                self._part.replace(target)
+                return target
+            if self._has_taken(target):
+                return target
+            if is_same_as_good and _have_same_content(self._part, target):
                 self._part.unlink()
-                return
-        self._part.replace(self._target)
+                return target
+        raise TakenError(f"{target} is there already")
+
+    def _has_taken(self, target: Path) -> bool:
+        """Give the file a name that is free; two that finish at once never both get it."""
+        try:
+            os.link(self._part, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return self._has_replaced(target)  # pragma: no cover - there are links here
+        self._part.unlink()
+        return True
+
+    def _has_replaced(self, target: Path) -> bool:  # pragma: no cover - as above
+        try:
+            target.open("xb").close()
+        except FileExistsError:
+            return False
+        try:
+            self._part.replace(target)
+        except OSError:
+            target.unlink()  # it is empty
+            raise
+        return True
 
     def _remove(self) -> None:
-        with self._lock:
-            if self._file is not None and not self._has_ended:
-                with suppress(OSError):  # a full disk; what is not written is not wanted
-                    self._file.close()
-                self._part.unlink(missing_ok=True)
-            self._has_ended = True
+        if self._is_open:
+            with suppress(OSError):  # a full disk; what is not written is not wanted
+                self._file.close()
+            with suppress(OSError):  # what was wrong before matters more
+                self._part.unlink()
 
 
 class Leftovers:
     """Find, and clear away, the part files of processes that were killed.
 
-    Whoever clears must know that nobody else is fetching the same target.
+    Who clears must know that nothing else is fetching the same target.
 
     Args:
         folder: Where to look, once, when it is first needed.
@@ -150,37 +236,53 @@ class Leftovers:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = new_lock()
+        self._lock = Lock()
         self._found: defaultdict[str, list[Path]] | None = None
 
-    async def clear(self, target: Path) -> None:
-        """Remove what was once begun for a target and never finished, if that can be."""
-        await in_thread(self._clear, _stem(target))
-
-    def _clear(self, stem: str) -> None:
-        with self._lock:
+    async def clear(self, stem: str) -> None:
+        """Remove what was once begun under a stem and never finished, if that can be."""
+        async with self._lock:
             if self._found is None:
-                self._found = defaultdict(list)
-                with suppress(OSError):  # whoever writes there next will say what is wrong
-                    for path in self._folder.glob("*.part"):
-                        self._found[_TOKEN.sub("", path.name)].append(path)
-            left = self._found.pop(stem, [])
-        for path in left:
-            with suppress(OSError):  # it is in nobody's way
-                path.unlink()
+                self._found = await in_thread(self._look)
+        if left := self._found.pop(_short(stem), []):
+            await in_thread(_unlink_all, left)
+
+    def _look(self) -> defaultdict[str, list[Path]]:
+        found: defaultdict[str, list[Path]] = defaultdict(list)
+        with suppress(OSError):  # what is wrong will be said when something is written there
+            for path in self._folder.glob("*.part"):
+                found[_TOKEN.sub("", path.name)].append(path)
+        return found
 
 
-def _stem(target: Path) -> str:
-    """Return what a target's part file begins with: the end of the name, where ids are."""
-    return target.name[-_LONGEST_STEM:]
+def _unlink_all(paths: list[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):  # it is in no one's way
+            path.unlink()
+
+
+def _short(stem: str) -> str:
+    """Return the end of a stem, where ids are."""
+    return stem[-_LONGEST_STEM:]
+
+
+def _have_same_content(one: Path, other: Path) -> bool:
+    if not other.is_file() or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        return all(ours == theirs for ours, theirs in zip(_pieces(first), _pieces(second)))  # noqa: B905
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(_COMPARED_BYTES):
+        yield piece
 
 
 def _sync_folder(folder: Path) -> None:
     """Make the new name itself survive a power cut, where the system can."""
-    if os.name != "posix":  # pragma: no cover - Windows opens no folders
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with suppress(OSError):  # Windows opens no folders, and some disks sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

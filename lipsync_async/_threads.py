@@ -21,9 +21,11 @@ import os
 import sys
 import threading
 import time
+import weakref
 from _queue import Empty, SimpleQueue  # the one that no library replaces
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -349,3 +351,49 @@ def _workers() -> _Workers:
     """Return this process's; a fork takes no threads along."""
     process = os.getpid()
     return _BY_PROCESS.get(process) or _BY_PROCESS.setdefault(process, _Workers())
+
+
+class OneThread:
+    """Do one piece of blocking work after another in a thread that nothing else needs.
+
+    Args:
+        name: The thread's. It is started by the first work.
+
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._ending: weakref.finalize[..., OneThread] | None = None
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        """Have a function run after all that was submitted before.
+
+        A task that is cancelled does not take it back.
+
+        Raises:
+            RuntimeError: The system has no more threads.
+            ConfigurationError: As for `start_thread`.
+
+        """
+        if self._ending is None:
+            start_thread(partial(_work_off, self._work), self._name)
+            # A loop that was stopped in the middle lets go of it without a word.
+            self._ending = weakref.finalize(self, self._work.put, None)
+        work = _Work(asyncio.get_running_loop(), function, arguments)
+        self._work.put(work)
+        return work.done
+
+    def end(self) -> None:
+        """Let the thread end when all is done; there may be none."""
+        if self._ending is not None:
+            self._ending()
+
+
+def _work_off(works: SimpleQueue[_Work | None], _: Joinable) -> None:
+    while True:
+        work = works.get()
+        if work is None:
+            return
+        work.run()
+        del work  # and what it holds, while there is no more

@@ -13,6 +13,7 @@ from lipsync_async._fleet.meter import Meter
 from lipsync_async._fleet.taker import Taker
 from lipsync_async._rules.campaign_checks import campaign_problems
 from lipsync_async._rules.spending import Spending
+from lipsync_async._rules.targets import expanded
 
 if TYPE_CHECKING:
     import os
@@ -78,7 +79,9 @@ class AsyncCampaigns(AsyncResource):
             requests: The input, of any length; what it raises comes after all outcomes.
             journal: SQLite file in which the run survives everything. Run again with the
                 same input: nothing is ordered or fetched twice. `None`: none is kept.
-            download_to: Folder for the results. `None`: they are not fetched.
+            download_to: Folder for the results, named after request and job; no file is
+                replaced. What is a folder is told as for `download`: one that is there, or a
+                name that ends with a slash or has no suffix. `None`: they are not fetched.
             concurrent_downloads: Results fetched at once, at least 1.
             ordered: Give outcomes in the order of the input, not as they come.
             stop_on_error: Begin nothing more after the first error that is not `resumed`, as
@@ -120,7 +123,7 @@ class AsyncCampaigns(AsyncResource):
 
         plan = Plan(
             journal=None if journal is None else Path(journal),
-            folder=None if download_to is None else Path(download_to),
+            folder=None if download_to is None else Path(expanded(download_to)),
             concurrent_downloads=concurrent_downloads,
             is_ordered=ordered,
             stops_on_error=stop_on_error,

@@ -11,6 +11,7 @@ from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._rules import validation
 from lipsync_async._rules.caller import call_back, is_from_callback, tell_left
+from lipsync_async._rules.targets import target_problems
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
 from lipsync_async._watch import waits
@@ -187,34 +188,47 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
             _tell_of(created, error)
             raise
 
-    async def download(self, generation: Generation | str, to: str | os.PathLike[str]) -> Path:
+    async def download(
+        self,
+        generation: Generation | str,
+        to: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+    ) -> Path:
         """Save a COMPLETED generation's result and return the file's path.
 
         Wire: `GET` of the result's address, which is renewed when it has expired
 
-        A file under its final name is always whole. Broken connections are resumed, and
-        the API key is not sent to the media host.
+        A file under its final name is always whole, and never a page or an error message.
+        Broken connections are resumed, and the API key is not sent to the media host. Beside
+        `timeout`, which counts between two pieces, 1,000 bytes a second must come, taken over
+        twice `timeout` or ten seconds, whichever is longer.
 
         Args:
             generation: The job, or its id.
-            to: A folder (one that exists, or a name with a trailing slash): the file is
-                named after the result and never replaces that of another job. Or the
-                file itself, which is replaced.
+            to: A folder, where the file is named after the result, or exactly the file. What
+                is there decides; if nothing is, a name that ends with a slash or has no suffix
+                ("out") becomes a folder, and any other ("take.mp4") is the file. `~` is the
+                home folder.
+            overwrite: Replace a file that has the name. Otherwise none is replaced: in a
+                folder, the file then gets the job's id, and if need be a number, in its name;
+                a file that `to` names must be missing, or hold the same bytes already.
 
         Raises:
             InvalidRequestError: The generation is not COMPLETED.
             DownloadError: No address yields the whole file, or it cannot be written.
-            ResponseError: The media host refused.
+            ResponseError: The media host failed (429, 5xx), retries included.
             TransportError: The connection failed for good, retries included.
 
         Source: contract section 5.5.
         """
-        refuse([*job_problems(generation), *validation.target_problems(to)])
+        refuse([*job_problems(generation), *target_problems(to)])
         job = waits.as_last_seen(generation)
         try:
             if not isinstance(generation, Generation):
                 job = await self.get(generation)
-            return await _download.save(self._exchange, self._settings, job, to)
+            place = _download.Place.of(to, overwrite=overwrite)
+            return await _download.save(self._exchange, self._settings, job, place)
         except BaseException as error:
             _tell_of(job, error, _NOT_SAVED)
             raise

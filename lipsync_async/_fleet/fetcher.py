@@ -57,14 +57,15 @@ class Fetcher:
     async def fetch(self, request: GenerationRequest, done: Generation) -> Path:
         """Save the result of a COMPLETED job that was expected.
 
-        The name depends on request and job alone, so that what a crash has left half done
-        is cleared away and fetched over.
+        The name depends on request and job alone (its suffix on the result), so that what a
+        crash has left half done is cleared away and fetched over.
         """
         base = (request.output_file_name or "generation")[:_LONGEST_NAME]
-        target = self._folder / f"{base}-{name_of_id(done.id)}.mp4"
+        stem = f"{base}-{name_of_id(done.id)}"
+        place = _download.Place(folder=self._folder, stem=stem)
         try:
             async with self._places:
-                await self._leftovers.clear(target)
-                return await _download.save(self._exchange, self._settings, done, target)
+                await self._leftovers.clear(stem)
+                return await _download.save(self._exchange, self._settings, done, place)
         finally:
             self._waiting -= 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
-from pathlib import Path
 
 from lipsync_async._rules.checks import flag, optional, positive, survived, whole_number, wrong
+from lipsync_async._rules.targets import folder_problems
 from lipsync_async._rules.validation import upload_problems
 from lipsync_async._values.inputs import GenerationRequest
 
@@ -45,7 +45,7 @@ def campaign_problems(
     ):
         problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
     problems += optional(_path)("journal", journal)
-    problems += optional(_folder)("download_to", download_to)
+    problems += optional(folder_problems)("download_to", download_to)
     if duration is not None and max_cost is None:
         problems.append("duration: means nothing without max_cost")
     if max_cost is not None and duration is None:
@@ -76,18 +76,3 @@ def _path(name: str, value: object) -> Iterator[str]:
         path = None
     if not isinstance(path, str) or "\0" in path:
         yield wrong(name, "a path", value)
-
-
-def _folder(name: str, value: object) -> Iterator[str]:
-    """Ask for a folder, or what can become one."""
-    problems = [*_path(name, value)]
-    yield from problems
-    if not problems and _is_no_folder(Path(value)):  # type: ignore[arg-type]  # it is a path
-        yield f"{name}: must be a folder; {str(value)!r} is none"
-
-
-def _is_no_folder(path: Path) -> bool:
-    try:
-        return path.exists() and not path.is_dir()
-    except OSError:  # a name that cannot be one, or nobody may look
-        return True

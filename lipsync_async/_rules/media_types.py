@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import count
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 from unicodedata import category
@@ -107,6 +108,8 @@ _TYPES: dict[str, dict[str, str]] = {
 # RFC 2046 section 4.5.1: what is of no known type. The service looks into it by itself.
 _NO_TYPE, _NO_SUFFIX = "application/octet-stream", ".bin"
 
+_SUFFIXES = frozenset().union(*_TYPES.values())
+
 # File systems allow 255 bytes; the rest is for `.part` and the like beside the file.
 _LONGEST_NAME = 200
 
@@ -174,17 +177,21 @@ def result_filename(
     content_disposition: str | None,
     content_type: str | None,
     fallback: str,
+    head: bytes = b"",
 ) -> str:
     """Return the name under which to keep a downloaded result.
 
     The name that the server gives comes first, then the last part of the URL's path if
-    it has a suffix, then `fallback`. A name without a suffix gets that of the type.
+    it has a suffix, then `fallback`. The suffix is right for the bytes where those tell
+    what they are: a QuickTime film called `x.mp4` becomes `x.mov`. Otherwise a name without
+    a suffix gets that of the type.
 
     Args:
         url: Where the file came from.
         content_disposition: The answer's header, if any.
         content_type: The answer's header, if any.
         fallback: What to call it otherwise, such as the generation's id.
+        head: How the file begins.
 
     Returns:
         One name of 1 to 200 bytes that is safe in any folder: no separators, no `..`,
@@ -192,14 +199,52 @@ def result_filename(
 
     Source: contract section 5.5; RFC 6266; RFC 8187.
     """
-    suffix = _suffix_of_type(content_type)
+    right = suffix_of_bytes("video", head)
+    suffix = right or _suffix_of_type(content_type)
     for name in _names_in(content_disposition):
         if safe := _made_safe(name, suffix):
-            return safe
+            return _suited(safe, right)
     in_url = _made_safe(_last_part(url))
     if _suffix_of(in_url):
-        return in_url
-    return _made_safe(fallback, suffix) or f"result{suffix}"
+        return _suited(in_url, right)
+    return _suited(_made_safe(fallback, suffix) or f"result{suffix}", right)
+
+
+def result_suffix(*, url: str, content_type: str | None, head: bytes) -> str:
+    """Return the suffix that a result should have: by its bytes, its type, its address.
+
+    Args:
+        url: Where the file came from.
+        content_type: The answer's header, if any.
+        head: How the file begins.
+
+    Returns:
+        Such as `.mov`; `.mp4` where nothing tells.
+
+    """
+    in_url = _suffix_of(_made_safe(_last_part(url))).lower()
+    known = in_url if in_url in _SUFFIXES else ".mp4"
+    return suffix_of_bytes("video", head) or _suffix_of_type(content_type) or known
+
+
+def free_names(name: str, tag: str) -> Iterator[tuple[str, bool]]:
+    """Yield names to try in a folder, each with whether only this job can have it.
+
+    Args:
+        name: The name that is wished for.
+        tag: The job's `name_of_id`.
+
+    Returns:
+        The name, then the name with the tag, then that with a number, without end.
+
+    """
+    suffix = _suffix_of(name)
+    stem = name.removesuffix(suffix)
+    if stem != tag and not stem.endswith(f"-{tag}"):
+        yield name, False
+        stem = _cut(stem, _LONGEST_NAME - len(f"-{tag}{suffix}")) + f"-{tag}"
+    yield stem + suffix, True
+    yield from ((f"{stem}-{number}{suffix}", True) for number in count(2))
 
 
 def name_of_id(generation_id: str) -> str:
@@ -218,6 +263,14 @@ def name_of_id(generation_id: str) -> str:
     kept = re.sub(r"[^0-9A-Za-z_-]+", "_", generation_id[:_KEPT_OF_ID]).strip("_-")
     data = generation_id.encode(errors="surrogatepass")
     return f"{kept or 'id'}-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def _suited(name: str, right: str) -> str:
+    """Return a safe name with the suffix that its bytes call for, if they tell."""
+    suffix = _suffix_of(name)
+    if not right or is_refined_by(right, suffix.lower()):
+        return name
+    return _shortened((name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name) + right)
 
 
 def _suffix_of(name: str) -> str:
@@ -289,5 +342,9 @@ def _made_safe(name: str, suffix: str = "") -> str:
 def _shortened(name: str) -> str:
     """Cut the name to bytes that every file system takes, its suffix last."""
     suffix = _suffix_of(name)
-    stem = name.removesuffix(suffix).encode()[: _LONGEST_NAME - len(suffix)]
-    return stem.decode(errors="ignore").rstrip(". ") + suffix
+    return _cut(name.removesuffix(suffix), _LONGEST_NAME - len(suffix)) + suffix
+
+
+def _cut(stem: str, most: int) -> str:
+    """Return what fits of a stem into so many bytes."""
+    return stem.encode()[:most].decode(errors="ignore").rstrip(". ")

@@ -12,8 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sized
 from enum import StrEnum
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_async._rules.caller import warn
@@ -212,21 +210,6 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
 def timeout_problems(timeout: object) -> list[str]:
     """Return what is wrong with a number of seconds to wait; `None` is no limit."""
     return list(optional(positive)("timeout", timeout))
-
-
-@survived("to")
-def target_problems(to: object) -> list[str]:
-    """Return what is wrong with the place for a download; one look at the disk is taken."""
-    if not isinstance(to, str | PathLike):
-        return [wrong("to", "a path", to)]
-    if "\0" in str(to):
-        return ["to: must not hold a null character"]
-    target = Path(to)
-    try:
-        is_odd = target.exists() and not target.is_file() and not target.is_dir()
-    except OSError:  # a name too long, say: writing will tell
-        return []
-    return ["to: must be a file or a folder; what is there is neither"] if is_odd else []
 
 
 @survived("request")

@@ -58,7 +58,9 @@ class Campaigns(Mirror):
             requests: The input, of any length; what it raises comes after all outcomes.
             journal: SQLite file in which the run survives everything. Run again with the
                 same input: nothing is ordered or fetched twice. `None`: none is kept.
-            download_to: Folder for the results. `None`: they are not fetched.
+            download_to: Folder for the results, named after request and job; no file is
+                replaced. What is a folder is told as for `download`: one that is there, or a
+                name that ends with a slash or has no suffix. `None`: they are not fetched.
             concurrent_downloads: Results fetched at once, at least 1.
             ordered: Give outcomes in the order of the input, not as they come.
             stop_on_error: Begin nothing more after the first error that is not `resumed`, as

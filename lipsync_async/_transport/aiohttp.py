@@ -54,7 +54,10 @@ _CONNECTIONS = 100
 # A connection that takes longer will not come; the request's own timeout may be shorter.
 # (aiohttp's `connect` would set a timer for each request on a pooled connection, too.)
 _CONNECT_SECONDS = 20.0
-_CHUNK_BYTES = 65_536
+# Room for what comes while the last piece is looked at; a larger one costs memory for nothing.
+_STREAM_BUFFER_BYTES = 524_288
+# What `readchunk` returns at the end of a body.
+_END = (b"", False)
 # aiohttp rounds timeouts above this many seconds up to whole ones.
 _NEVER_ROUNDED = 3_600.0
 
@@ -181,7 +184,7 @@ class AiohttpTransport:
     ) -> AsyncIterator[_AiohttpStream]:
         """Send one request and hand out the answer before its body is read."""
         here = self._bound()
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=timeout)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         with self._calls.under_way() as call:
             failure = partial(self._failure, request=request, call=call, timeout=timeout)
             async with here.stream_places:
@@ -194,6 +197,9 @@ class AiohttpTransport:
                             timeout=limits,
                             allow_redirects=False,
                             middlewares=(_watched(call),),
+                            # What is compressed unasked may break off unnoticed.
+                            auto_decompress=False,
+                            read_bufsize=_STREAM_BUFFER_BYTES,
                         )
                 except Exception as error:  # noqa: BLE001 - as above
                     raise failure(error) from _bare(error)
@@ -201,7 +207,7 @@ class AiohttpTransport:
                     error.__traceback__ = None
                     raise
                 try:
-                    yield _AiohttpStream(answer, failure)
+                    yield _AiohttpStream(answer, failure, timeout)
                 finally:
                     answer.close()
 
@@ -281,18 +287,80 @@ class _AiohttpStream:
         self,
         answer: aiohttp.ClientResponse,
         failure: Callable[[Exception], LipsyncError],
+        timeout: float | None,
     ) -> None:
         self.status: int = answer.status
         self.headers: Mapping[str, str] = _plain(answer.headers)
         self._answer = answer
         self._failure = failure
+        self._timeout = timeout
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
+        content = self._answer.content
+        alarm = _Alarm(content, self._timeout)
         try:
-            async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
-                yield chunk
+            alarm.waits()
+            # `readchunk` joins no pieces, which would cost a copy of everything.
+            while (piece := await content.readchunk()) != _END:
+                if piece[0]:
+                    alarm.goes_on()
+                    yield piece[0]
+                    alarm.waits()
         except Exception as error:  # noqa: BLE001 - aiohttp lets through whatever goes wrong
+            if rest := _unread(content):  # what came before the break counts
+                yield rest
             raise self._failure(error) from _bare(error)
+        finally:
+            alarm.end()
+
+
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """Return what came of a broken body and was not read: aiohttp would keep it to itself."""
+    content.set_exception(None)  # type: ignore[arg-type]  # it reads on where there is none
+    return content.read_nowait()
+
+
+class _Alarm:
+    """End a wait for the next piece of a body when it lasts too long.
+
+    Only pieces count: aiohttp's own `sock_read` begins anew with each byte on the line, also
+    with those of chunk headers. And one timer serves many pieces.
+
+    Args:
+        content: The body.
+        timeout: Seconds that a piece may take; `None`: no limit.
+
+    """
+
+    def __init__(self, content: aiohttp.StreamReader, timeout: float | None) -> None:
+        self._content = content
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def waits(self) -> None:
+        """Note that a piece is waited for."""
+        self._since = self._loop.time()
+        if self._timer is None and self._timeout is not None:
+            self._timer = self._loop.call_later(self._timeout, self._look, self._timeout)
+
+    def goes_on(self) -> None:
+        """Note that the piece has come; its consumer may take as long as it likes."""
+        self._since = None
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, timeout: float) -> None:
+        now = self._loop.time()
+        left = timeout if self._since is None else self._since + timeout - now
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look, timeout)
+        else:
+            self._content.set_exception(aiohttp.SocketTimeoutError("no piece of the body came"))
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:

@@ -66,7 +66,8 @@ async def run_demo(output: Path) -> None:
                 output_file_name="lip-synced",
                 on_update=show,
             )
-        result = await client.generations.download(generation, output / "lip-synced.mp4")
+        target = output / "lip-synced.mp4"  # of an earlier demo, perhaps
+        result = await client.generations.download(generation, target, overwrite=True)
 
     facts = await to_thread.run_sync(probe, result, "video")
     sheet = await to_thread.run_sync(contact_sheet, result, output / "contact-sheet.png")

@@ -12,6 +12,7 @@ import aiohttp
 import anyio
 import pytest
 from aiohttp.client_exceptions import UnixClientConnectorError
+from anyio.lowlevel import checkpoint
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -152,6 +153,60 @@ async def test_stream_is_closed_when_it_is_left() -> None:
         for _ in range(_STREAMS + 1):
             async with transport.stream(Request("GET", host.url), timeout=5.0) as stream:
                 assert stream.status == 200
+        await transport.aclose()
+
+
+async def read(transport: AiohttpTransport, url: str, timeout: float | None) -> bytes:
+    """Read the whole of a stream."""
+    async with transport.stream(Request("GET", url), timeout=timeout) as stream:
+        return b"".join([chunk async for chunk in stream.chunks()])
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+async def test_stream_in_chunks(timeout: float | None) -> None:
+    """The ends of chunks are no pieces, and neither are their sizes."""
+    raw = CHUNKED + b"5\r\nfirst\r\n1;note=x\r\n,\r\n6\r\nsecond\r\n0\r\n\r\n"
+    async with hosting(Answer(raw=raw)) as host:
+        transport = AiohttpTransport()
+        assert await read(transport, host.url, timeout) == b"first,second"
+        await transport.aclose()
+
+
+async def test_bytes_that_are_no_piece_do_not_count() -> None:
+    """Who sends the head of a chunk byte by byte sends nothing, however long."""
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED + b"5\r\nfirst\r\n5;")
+        while not writer.is_closing():
+            writer.write(b"x")
+            await checkpoint()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = AiohttpTransport()
+    with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.02 s"):
+        await read(transport, url, 0.02)
+    await transport.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_the_consumer_may_take_its_time() -> None:
+    """Only waiting for the other side counts; what came before a break is given out."""
+    async with hosting(Answer(b"first", length=9)) as host:
+        transport = AiohttpTransport()
+        async with transport.stream(Request("GET", host.url), timeout=0.01) as stream:
+            chunks = stream.chunks()
+            assert await anext(chunks) == b"first"
+            rested = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.03, rested.set)
+            await rested.wait()
+            with pytest.raises(ConnectionLostError):
+                await anext(chunks)
         await transport.aclose()
 
 

@@ -10,18 +10,21 @@ from lipsync_async import (
     AsyncClient,
     DownloadError,
     Generation,
+    GenerationRequest,
     InvalidRequestError,
     NotFoundError,
     Status,
 )
+from lipsync_async._rules.media_types import name_of_id
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
-from tests.client.doors import Door, completed, opened, order
+from tests.client.doors import ORDER, Door, completed, opened, order
+from tests.client.media_world import MEDIA, opened_world
 
 pytestmark = pytest.mark.anyio
 
 Pair = tuple[AsyncClient, Sandbox]
-MEDIA = ("GET", "/__sandbox/media/*")
+RESULT = ("GET", "/__sandbox/media/*")
 
 
 def files_in(folder: Path) -> list[str]:
@@ -57,15 +60,97 @@ async def test_into_a_new_folder(client_and_sandbox: Pair, tmp_path: Path) -> No
 
 
 async def test_to_a_file(client_and_sandbox: Pair, tmp_path: Path) -> None:
-    """Without a trailing slash it is the file itself, which is replaced."""
+    """Another name is the file itself, which replaces nothing but what it is told to."""
     client, sandbox = client_and_sandbox
     target = tmp_path / "made" / "mine.bin"
-    target.parent.mkdir()
-    target.write_text("another take")
     job = await completed(client)
-    assert await client.generations.download(job, target) == target
+    for _ in range(2):  # the same bytes are as good
+        assert await client.generations.download(job, target) == target
+    assert target.read_bytes() == content(sandbox, job)
+    target.write_text("another take")
+    sandbox.requests.clear()
+    with pytest.raises(DownloadError, match="nothing is replaced in silence") as caught:
+        await client.generations.download(job, target)
+    assert caught.value.generation == job
+    assert f"{target}" in str(caught.value)
+    assert "overwrite=True" in str(caught.value)
+    assert target.read_text() == "another take"
+    assert await client.generations.download(job, target, overwrite=True) == target
     assert target.read_bytes() == content(sandbox, job)
     assert files_in(tmp_path) == ["made/mine.bin"]
+
+
+async def test_a_file_of_the_same_length_is_another(
+    client_and_sandbox: Pair, tmp_path: Path
+) -> None:
+    """Bytes decide whether what is there is the result already."""
+    client, sandbox = client_and_sandbox
+    job = await completed(client)
+    target = tmp_path / "mine.mp4"
+    target.write_bytes(content(sandbox, job)[:-1] + b"?")
+    with pytest.raises(DownloadError, match="nothing is replaced in silence"):
+        await client.generations.download(job, target)
+    assert target.read_bytes()[-1:] == b"?"
+    assert files_in(tmp_path) == ["mine.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ("out", "out/take.mp4"),
+        ("out/", "out/take.mp4"),
+        ("deep/out", "deep/out/take.mp4"),
+        ("2026.05", "2026.05/take.mp4"),
+        ("out.d/", "out.d/take.mp4"),
+        ("~", "home/take.mp4"),
+        ("~/out", "home/out/take.mp4"),
+        ("take-1.mp4", "take-1.mp4"),
+        ("~/take-1.mov", "home/take-1.mov"),
+        ("deep/take-1.bin", "deep/take-1.bin"),
+    ],
+)
+async def test_one_rule_for_folders(
+    client_and_sandbox: Pair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    expected: str,
+) -> None:
+    """`download` and `run_many` agree on what a folder is, and where home is."""
+    client, _ = client_and_sandbox
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", f"{tmp_path}/home")
+    job = await completed(client, output_file_name="take")
+    path = await client.generations.download(job, to)
+    assert files_in(tmp_path) == [expected]
+    assert path.samefile(expected)
+    request = GenerationRequest(**ORDER, output_file_name="take")
+    if expected.endswith("/take.mp4"):
+        (outcome,) = await client.generations.run_all([request], download_to=to)
+        assert outcome.path is not None
+        assert outcome.path.parent.samefile(Path(expected).parent)
+    else:
+        with pytest.raises(InvalidRequestError, match="download_to: must be a folder"):
+            await client.generations.run_all([request], download_to=to)
+
+
+@pytest.mark.parametrize(
+    "odd", ["x/../../../evil", "/etc/passwd", "CON", "C:x", "ü/../ö", "a" * 999]
+)
+async def test_a_name_from_an_odd_id(tmp_path: Path, odd: str) -> None:
+    """An id never leads out of the folder, and is found again in the name."""
+    async with opened_world() as (client, world):
+        world.known = f"{MEDIA}/no-suffix"
+        job = attrs.evolve(world.job, id=odd)
+        first = await client.generations.download(job, tmp_path / "out")
+        assert first.name == f"{name_of_id(odd)}.mp4"
+        again = await client.generations.download(job, tmp_path / "out")
+        assert again == first
+        world.known = f"{MEDIA}/clip.mp4"
+        job = attrs.evolve(world.job, id=odd)
+        names = [(await client.generations.download(job, tmp_path / "out")).name for _ in "12"]
+        assert names == ["clip.mp4", f"clip-{name_of_id(odd)}.mp4"]
+    assert {path.parts[0] for path in map(Path, files_in(tmp_path))} == {"out"}
 
 
 async def test_same_name_of_another_job(client_and_sandbox: Pair, tmp_path: Path) -> None:
@@ -90,20 +175,26 @@ async def test_same_name_of_another_job(client_and_sandbox: Pair, tmp_path: Path
     assert files_in(tmp_path) == sorted([first, second, f"take-{third.id}.mp4"])
 
 
-async def test_own_name_is_replaced(client_and_sandbox: Pair, tmp_path: Path) -> None:
-    """A file that is named after the job's id can only be its own, and is replaced."""
-    client, _ = client_and_sandbox
+async def test_own_name_is_kept(client_and_sandbox: Pair, tmp_path: Path) -> None:
+    """A file named after the job's id is its own: the same bytes are done, others are kept."""
+    client, sandbox = client_and_sandbox
     job = await completed(client)
     paths = [await client.generations.download(job, tmp_path) for _ in range(2)]
     assert paths == [tmp_path / f"{job.id}.mp4"] * 2
-    assert files_in(tmp_path) == [f"{job.id}.mp4"]
+    paths[0].write_text("edited")
+    second = [await client.generations.download(job, tmp_path) for _ in range(2)]
+    assert second == [tmp_path / f"{job.id}-2.mp4"] * 2
+    assert (paths[0].read_text(), second[0].read_bytes()) == ("edited", content(sandbox, job))
+    third = await client.generations.download(job, tmp_path, overwrite=True)
+    assert third == paths[0]
+    assert files_in(tmp_path) == [f"{job.id}-2.mp4", f"{job.id}.mp4"]
 
 
 async def test_key_is_not_sent_to_the_media_host(client_and_sandbox: Pair, tmp_path: Path) -> None:
     """The address of the result is asked without the API key."""
     client, sandbox = client_and_sandbox
     await client.generations.download(await completed(client), tmp_path)
-    (entry,) = sandbox.requests.assert_count(1, *MEDIA)
+    (entry,) = sandbox.requests.assert_count(1, *RESULT)
     assert "x-api-key" not in entry.headers
 
 
@@ -114,7 +205,7 @@ async def test_truncated_result_is_resumed(door: Door, tmp_path: Path) -> None:
         job = await completed(client)
         path = await client.generations.download(job, tmp_path)
         assert path.read_bytes() == content(sandbox, job)
-        first, second = sandbox.requests.assert_count(2, *MEDIA)
+        first, second = sandbox.requests.assert_count(2, *RESULT)
         assert "range" not in first.headers
         start = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
         assert 500_000 <= start <= 1_000_000
@@ -144,7 +235,7 @@ async def test_download_endpoint_is_the_last_resort(
     """When the generation shows the same dead address, the download endpoint is asked."""
     client, sandbox = client_and_sandbox
     job = await completed(client)
-    sandbox.faults.add(Fault("status", path=MEDIA[1], status=status))
+    sandbox.faults.add(Fault("status", path=RESULT[1], status=status))
     sandbox.requests.clear()
     path = await client.generations.download(job, tmp_path)
     assert path.read_bytes() == content(sandbox, job)
@@ -161,7 +252,7 @@ async def test_every_address_is_refused(client_and_sandbox: Pair, tmp_path: Path
     """When no address is left, the error names the job and the last refusal, and no file is."""
     client, sandbox = client_and_sandbox
     job = await completed(client)
-    sandbox.faults.add(Fault("status", path=MEDIA[1], status=404, count=None))
+    sandbox.faults.add(Fault("status", path=RESULT[1], status=404, count=None))
     with pytest.raises(DownloadError, match="every address is refused") as caught:
         await client.generations.download(job, f"{tmp_path}/out/")
     assert caught.value.generation == job
@@ -174,14 +265,14 @@ async def test_download_endpoint_knows_no_better(
     client_and_sandbox: Pair,
     tmp_path: Path,
 ) -> None:
-    """An address that was refused is not asked a second time."""
+    """An address that was refused and is told again is asked once more, after a pause."""
     client, sandbox = client_and_sandbox
     job = await completed(client)
-    sandbox.faults.add(Fault("status", path=MEDIA[1], status=410, count=None))
+    sandbox.faults.add(Fault("status", path=RESULT[1], status=410, count=None))
     sandbox.faults.add(Fault("status", path="*/download", status=200, body=job.output_url))
     with pytest.raises(DownloadError, match="every address is refused"):
         await client.generations.download(job, tmp_path)
-    assert sandbox.requests.count(*MEDIA) == 1
+    assert sandbox.requests.count(*RESULT) == 2
 
 
 async def test_address_that_was_never_known(client_and_sandbox: Pair, tmp_path: Path) -> None:
@@ -202,7 +293,7 @@ async def test_redirected_result(client_and_sandbox: Pair, tmp_path: Path) -> No
     job = await completed(client)
     path = await client.generations.download(job, tmp_path)
     assert path.read_bytes() == content(sandbox, job)
-    entries = sandbox.requests.assert_count(2, *MEDIA)
+    entries = sandbox.requests.assert_count(2, *RESULT)
     assert [entry.status for entry in entries] == [302, 200]
     assert [entry for entry in entries if "x-api-key" in entry.headers] == []
 
@@ -225,7 +316,8 @@ async def test_parent_that_is_a_file(client_and_sandbox: Pair, tmp_path: Path) -
     client, _ = client_and_sandbox
     (tmp_path / "file").write_text("mine")
     job = await completed(client)
-    for target in (tmp_path / "file" / "out.mp4", f"{tmp_path}/file/", tmp_path / ("n" * 300)):
+    file, long = tmp_path / "file", tmp_path / ("n" * 300)
+    for target in (file / "out.mp4", f"{file}/", file / "out", long, f"{long}.mp4"):
         with pytest.raises(DownloadError, match="it cannot be written") as caught:
             await client.generations.download(job, target)
         assert caught.value.generation == job

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from lipsync_async._rules.validation import (
     generation_id_problems,
     idempotency_key_problems,
     list_problems,
-    target_problems,
     timeout_problems,
     upload_problems,
 )
@@ -137,20 +135,3 @@ def test_local_files_cannot_be_estimated() -> None:
         "input[1].file: cannot be estimated; use its duration with estimate_duration",
     ]
     assert upload_problems(GenerationRequest(**order())) == []
-
-
-@pytest.mark.parametrize(
-    ("to", "expected"),
-    [
-        ("out/", []),
-        (Path("new.mp4"), []),
-        ("n" * 300, []),
-        (None, ["to: must be a path, not None"]),
-        (b"out", ["to: must be a path, not bytes"]),
-        ("a\0b", ["to: must not hold a null character"]),
-        ("/dev/null", ["to: must be a file or a folder; what is there is neither"]),
-    ],
-)
-def test_places_for_a_download(to: object, expected: list[str]) -> None:
-    """What is no path is refused, and a device is not replaced by a file."""
-    assert target_problems(to) == expected

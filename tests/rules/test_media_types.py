@@ -3,13 +3,16 @@ from __future__ import annotations
 import ntpath
 import re
 from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._rules.media_bytes import Kind, head_of
 from lipsync_async._rules.media_types import (
+    free_names,
     name_of_id,
     result_filename,
     upload_name_and_type,
@@ -408,3 +411,80 @@ def test_two_ids_never_share_a_name(first: str, second: str) -> None:
     """Names tell ids apart, also where case does not count."""
     names = {name_of_id(each).lower() for each in (first, second)}
     assert len(names) == len({first, second})
+
+
+FILM = b"\0\0\0\x14ftypqt  \0\0\0\0qt  "
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "expected"),
+    [
+        ("v.mp4", "g1", ["v.mp4", "v-g1.mp4", "v-g1-2.mp4", "v-g1-3.mp4"]),
+        ("v", "g1", ["v", "v-g1", "v-g1-2", "v-g1-3"]),
+        ("g1.mp4", "g1", ["g1.mp4", "g1-2.mp4", "g1-3.mp4"]),
+        ("take-g1.mp4", "g1", ["take-g1.mp4", "take-g1-2.mp4"]),
+        ("g1-take.mp4", "g1", ["g1-take.mp4", "g1-take-g1.mp4", "g1-take-g1-2.mp4"]),
+        ("bag1.mp4", "g1", ["bag1.mp4", "bag1-g1.mp4"]),
+        ("a.mp4", "a", ["a.mp4", "a-2.mp4"]),
+        ("take.mp4", "a", ["take.mp4", "take-a.mp4"]),
+        ("Act 2. The end", "g1", ["Act 2. The end", "Act 2. The end-g1"]),
+    ],
+)
+def test_names_to_try(name: str, tag: str, expected: list[str]) -> None:
+    """First the name wished for, then names that this job alone can have."""
+    found = [*islice(free_names(name, tag), len(expected))]
+    assert [each for each, _ in found] == expected
+    # The first may be another job's, unless it ends with this one's id.
+    first = name.rpartition(".")[0] if " " not in name else name
+    is_own = (first or name).split("-")[-1] == tag
+    assert [own for _, own in found] == [is_own, *[True] * (len(found) - 1)]
+
+
+@given(name=st.text("aü\N{PILE OF POO}.", min_size=1, max_size=200), tag=NASTY)
+def test_names_to_try_are_short_enough(name: str, tag: str) -> None:
+    """Every name to try fits into 255 bytes, with room for a part file's ending."""
+    safe = result_filename(
+        url="", content_disposition=None, content_type=None, fallback=f"{name * 9}.mp4"
+    )
+    names = [each for each, _ in islice(free_names(safe, name_of_id(tag)), 5)]
+    assert [each for each in names if len(each.encode()) > 210] == []
+    assert len({each.lower() for each in names}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("x.mp4", FILM, "x.mov"),
+        ("x.MOV", FILM, "x.MOV"),
+        ("x", FILM, "x.mov"),
+        ("x.php", FILM, "x.php.mov"),
+        ("x.webm", FILM, "x.mov"),
+        ("x.wav", FILM, "x.mov"),
+        ("x. The end", FILM, "x. The end.mov"),
+        ("x.mp4", b"\0\0\0\x18ftypM4A \0\0\0\0", "x.mp4"),
+        ("x.mp4", b"?" * 99, "x.mp4"),
+        ("x.mp4", b"", "x.mp4"),
+        ("a" * 196 + ".mp4", FILM, "a" * 196 + ".mov"),
+        ("a" * 197 + ".sh", FILM, "a" * 196 + ".mov"),
+    ],
+)
+def test_the_bytes_settle_the_suffix(name: str, head: bytes, expected: str) -> None:
+    """A name that says otherwise is corrected; one that is no media's gets a suffix."""
+    places: list[dict[str, Any]] = [
+        {"url": "", "content_disposition": f'attachment; filename="{name}"', "fallback": "id"},
+        {"url": "", "content_disposition": None, "fallback": name},
+    ]
+    found = [result_filename(**place, content_type=None, head=head) for place in places]
+    assert found == [expected] * 2
+
+
+INVISIBLE = [*"\0\n\r\t\x1b\x7f\x85\x9f\xad\u061c\u180e\u200b\u200d\u200e\u200f\u2028\u2029"]
+INVISIBLE += [*"\u202a\u202e\u2060\u2066\u2069\u206a\ufeff\ufff9\ud800\udcff\U000e0001\U000e007f"]
+
+
+@pytest.mark.parametrize("character", INVISIBLE, ids=[f"{ord(each):x}" for each in INVISIBLE])
+def test_what_cannot_be_seen_is_in_no_name(character: str) -> None:
+    """Characters that hide, reorder or break text are left out, wherever they are."""
+    fallback = f"{character}v{character}.{character}mp4{character}"
+    found = result_filename(url="", content_disposition=None, content_type=None, fallback=fallback)
+    assert found == "v.mp4"

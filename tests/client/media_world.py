@@ -1,0 +1,133 @@
+"""A service and its media hosts in memory, on a virtual clock, saying what a test has planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from lipsync_async import AsyncClient, Generation, RetryPolicy, Status
+from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._values.messages import Request, Response
+from tests.client.doors import UNLIMITED
+
+API = "http://127.0.0.1:1"
+MEDIA = "https://media.example"
+FILM = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(range(256)) * 16
+
+
+@attrs.define
+class Says:
+    """Plan one answer of a media host.
+
+    Attributes:
+        body: Its bytes, or the pieces in which they come.
+        status: HTTP status code.
+        headers: Header fields, names in lower case.
+        pause: Virtual seconds before each piece.
+
+    """
+
+    body: bytes | Sequence[bytes] = FILM
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    pause: float = 0.0
+
+
+class _Pieces:
+    """Hand out a planned body piece by piece."""
+
+    def __init__(self, says: Says, clock: VirtualClock) -> None:
+        self.status = says.status
+        self.headers = says.headers
+        self._says = says
+        self._clock = clock
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces, each after a pause."""
+        body = self._says.body
+        for piece in [body] if isinstance(body, bytes) else body:
+            await self._clock.sleep(self._says.pause)
+            if piece:
+                yield piece
+
+
+class World(MemoryTransport):
+    """Serve one COMPLETED job, `g1`, and the media at any address.
+
+    Attributes:
+        media: What is said at each address, one answer after another, the last again and
+            again; `Says()` where nothing is planned.
+        known: The address that the job has at first.
+        fresh: The one that a look at the job shows; a number is an error status.
+        resolved: The one that the download endpoint tells, likewise; `None` is 404.
+        visits: Every request in order: its address, as far as the query.
+        clock: The time.
+
+    """
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        super().__init__(self._reply, self.clock)
+        self.media: dict[str, list[Says]] = {}
+        self.known: Any = f"{MEDIA}/old.mp4"
+        self.fresh: Any = f"{MEDIA}/fresh.mp4"
+        self.resolved: Any = f"{MEDIA}/resolved.mp4"
+        self.visits: list[str] = []
+        self.requests: list[Request] = []
+
+    @property
+    def job(self) -> Generation:
+        """The job as it was seen at first."""
+        return Generation(id="g1", status=Status.COMPLETED, output_url=self.known)
+
+    def plan(self, name: str, *answers: Says) -> None:
+        """Plan what is said at an address of the media host."""
+        self.media[f"{MEDIA}/{name}"] = list(answers)
+
+    async def _reply(self, request: Request) -> Response:
+        """Answer as the service."""
+        self.visits.append(request.url.removeprefix(API))
+        if request.url.endswith("/download"):
+            told = 404 if self.resolved is None else self.resolved
+            return self._said(request, told, str(told))
+        job = {"id": "g1", "status": "COMPLETED", "model": "lipsync-2"}
+        facts = {**job, "createdAt": "2026-01-01T00:00:00Z", "outputUrl": self.fresh}
+        return self._said(request, self.fresh, json.dumps(facts))
+
+    def _said(self, request: Request, told: Any, body: str) -> Response:
+        status = told if isinstance(told, int) else 200
+        return Response(request.method, request.url, status, {}, body.encode())
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,  # noqa: ARG002 - as the protocol has it
+    ) -> AsyncIterator[Any]:
+        """Say what is planned for the address."""
+        self.visits.append(request.url.removeprefix(MEDIA).partition("?")[0])
+        self.requests.append(request)
+        planned = self.media.get(request.url.partition("?")[0], [Says()])
+        yield _Pieces(planned.pop(0) if len(planned) > 1 else planned[0], self.clock)
+
+
+@asynccontextmanager
+async def opened_world(
+    retry: RetryPolicy | None = None, timeout: float | None = 60.0
+) -> AsyncIterator[tuple[AsyncClient, World]]:
+    """Connect a client with the product's own patience to a new world."""
+    world = World()
+    async with AsyncClient(
+        "key",
+        base_url=API,
+        transport=world,
+        limits=UNLIMITED,
+        retry=retry or RetryPolicy(),
+        timeout=timeout,
+    ) as client:
+        yield client, world
