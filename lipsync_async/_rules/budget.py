@@ -11,9 +11,12 @@ minute. So every place in time is written down, and two rules decide the next on
   sends evenly, and a request that is held up on its way finds room in every minute.
 
 Places are given in the order in which they are asked for. A pause makes the budget's own
-clock stand still, which puts off all who wait at once. Whoever comes late for his place
-gets a new one. A place that is given back counts no more, but moves nobody who has a later
-one already.
+clock stand still, which puts off all who wait at once. A request that comes late for its
+place gets a new one. A place that is given back counts no more, but moves no later one.
+
+Clients that share a budget may allow themselves different numbers. Each place is found by
+the number of the client that asks, among the places of all. As later places are never
+before earlier ones, the lowest number counts for all while its client asks.
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ _BURST = 20
 # A refusal that names no time pauses for this share of the window: 1 s, with which the
 # service's own advice begins (contract section 5.1).
 _PAUSE = 1 / 60
+# And no refusal pauses for longer than this share. After a whole window the service has
+# forgotten all that it counted, so a day, a year or milliseconds are a mistake.
+_LONGEST_PAUSE = 1.0
 # What was learnt is kept for so many windows, then the limit rises by this share of the
 # configured one in each. A plan that is smaller than configured so costs about one refusal
 # in six minutes; after another user of the key has gone, the rest comes back in at most 15.
@@ -73,6 +79,7 @@ class Place:
     """Stand for one request's place; only its budget looks inside."""
 
     entry: _Entry
+    limit: int | None = None
 
 
 class Budget:
@@ -83,12 +90,13 @@ class Budget:
     moves up when somebody leaves it.
 
     Args:
-        limit: Requests that the service lets arrive in any window; `None`: no limit.
+        limit: Requests that the service lets arrive in any window, for those who name no
+            other number; `None`: no limit.
         window: Seconds of the service's window.
 
     """
 
-    def __init__(self, limit: int | None, *, window: float = WINDOW) -> None:
+    def __init__(self, limit: int | None = None, *, window: float = WINDOW) -> None:
         """Start with an unused budget."""
         self._configured = limit
         self._window = window
@@ -97,23 +105,36 @@ class Budget:
         self._longest = 0
         self._stood_still = 0.0
         self._resumes = -inf
-        self._learnt = limit or 0
+        self._learnt: float = inf
         self._lowerings = 0
-        self._lowered_from = self._learnt
+        self._lowered_from = 0
         self._lowered_at = -inf
 
-    def limit(self, now: float) -> int | None:
-        """Return the requests in a window that are believed to pass."""
-        if self._configured is None:
+    def limit(self, now: float, configured: int | None = None) -> int | None:
+        """Return the requests in a window that are believed to pass.
+
+        Args:
+            now: The time.
+            configured: How many the asking client allows itself; `None`: the budget's own.
+
+        """
+        configured = self._configured if configured is None else configured
+        if configured is None:
             return None
         kept = _KEPT_WINDOWS * self._window
         rested = max(0.0, self._clock(now) - self._lowered_at - kept)
-        grown = self._learnt + self._configured * _GROWTH * rested / self._window
-        return int(min(self._configured, grown))
+        grown = self._learnt + configured * _GROWTH * rested / self._window
+        return int(min(configured, grown))
 
-    def reserve(self, now: float) -> Place:
-        """Take the next place; `wait` tells when it comes."""
-        return Place(self._entered(now))
+    def reserve(self, now: float, limit: int | None = None) -> Place:
+        """Take the next place; `wait` tells when it comes.
+
+        Args:
+            now: The time.
+            limit: How many the asking client allows itself; `None`: the budget's own.
+
+        """
+        return Place(self._entered(now, limit), limit)
 
     def wait(self, place: Place, now: float) -> float:
         """Return the seconds until the place comes; at 0 the request must leave at once.
@@ -123,7 +144,7 @@ class Budget:
         """
         if self._clock(now) - place.entry.time > _LATEST * self._window:
             self.give_back(place)
-            place.entry = self._entered(now)
+            place.entry = self._entered(now, place.limit)
         due = max(place.entry.time + self._stood_still, self._resumes)
         return max(0.0, due - now)
 
@@ -140,8 +161,8 @@ class Budget:
             self._stood_still += until - begins
             self._resumes = until
 
-    def refused(self, place: Place, now: float, retry_after: float | None = None) -> None:
-        """Learn from a 429 that the budget did not expect, and pause.
+    def refused(self, place: Place, now: float, retry_after: float | None = None) -> float:
+        """Learn from a 429 that the budget did not expect, and pause; return for how long.
 
         Somebody else uses the key, or the plan allows less than was configured. What
         passed in the last window is what can be had at present.
@@ -149,15 +170,23 @@ class Budget:
         Args:
             place: The refused request's place.
             now: When the refusal arrived.
-            retry_after: Seconds that the service asked to wait; `None`: it named none.
+            retry_after: Seconds that the service asked to wait; `None`: it named none. More
+                than a whole window is not believed.
 
         """
         place.entry.is_refused = True
-        limit = self.limit(now)
+        limit = self.limit(now, place.limit)
         if limit is not None:
             self._lower(limit, place.entry, self._clock(now))
         told = _PAUSE * self._window if retry_after is None else retry_after
-        self.pause(now, now + told)
+        seconds = min(told, _LONGEST_PAUSE * self._window)
+        self.pause(now, now + seconds)
+        return seconds
+
+    def is_at_rest(self, now: float, seconds: float) -> bool:
+        """Tell whether nothing was sent for so many seconds, and nothing waits."""
+        last = self._entries[-1].time if self._entries else -inf
+        return self._clock(now) - last > seconds
 
     def _lower(self, limit: int, refused: _Entry, clock: float) -> None:
         """Lower the limit once for all that was under way when the first was refused."""
@@ -179,10 +208,10 @@ class Budget:
         """Return the time on a clock that stands still during pauses."""
         return max(now, self._resumes) - self._stood_still
 
-    def _entered(self, now: float) -> _Entry:
+    def _entered(self, now: float, configured: int | None) -> _Entry:
         """Write the next place into the log."""
         clock = self._clock(now)
-        limit = self.limit(now)
+        limit = self.limit(now, configured)
         if limit is None:
             return _Entry(clock, clock)
         self._forget(clock)
