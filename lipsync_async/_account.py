@@ -1,62 +1,101 @@
 """What the requests of one account have in common: its limits, and who waits for them.
 
-All clients of a process that use the same key at the same address, with the same limits,
-draw on the same budgets. In a forked child they begin anew: the processes of an account
-do not know of each other, and are to be given a share of the limits each.
+All clients of a process that use the same key at the same address share its budgets and its
+slots, in any number of threads and event loops, for as long as the process lives. Clients
+with other `Limits` share them as well: the lowest limit of those that ask just then counts
+for all. In a forked child they begin anew: the processes of an account do not know of each
+other, and are to be given a share of the limits each.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import threading
+import time
+from collections import Counter, OrderedDict, deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from hashlib import sha256
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from anyio import Lock
+import anyio
+import attrs
 
+from lipsync_async._loops import PerLoop
 from lipsync_async._rules.budget import Budget
-from lipsync_async._threads import new_lock
-from lipsync_async.errors import RateLimitError
+from lipsync_async._rules.caller import is_from_callback, log
+from lipsync_async._rules.config import origin
+from lipsync_async._rules.slots import LONGEST_JOB, Slots
+from lipsync_async.errors import LipsyncError, RateLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from lipsync_async._rules.budget import Place
     from lipsync_async._rules.config import Config
+    from lipsync_async._rules.slots import Slot
     from lipsync_async._transport.protocol import Transport
-    from lipsync_async._values.policies import Limits
+    from lipsync_async._values.models import Generation
+    from lipsync_async.errors import ConcurrencyLimitError
+
+T = TypeVar("T")
+
+# Who waits for longer says so.
+_SILENT_SECONDS = 1.0
+_LONGEST_NAP = 3600.0
+# An account of which nothing was used for so long, and that no client holds, is forgotten:
+# by then its budgets have forgotten all that they had learnt.
+_REST = 1200.0
+_FEW_ACCOUNTS = 64
 
 
-class Account:
-    """Hold the budgets of an account, for any number of threads.
+class _Guarded:
+    """Let several threads use one thing, one at a time.
 
-    Args:
-        limits: What they allow.
-
+    A finalizer may want to use it as well, in the midst of a use by its own thread. So what
+    gives something back never waits: it is done later, by whichever thread is at it.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.creates = SharedBudget(limits.creates_per_minute)
-        self.requests = SharedBudget(limits.requests_per_minute)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._later: deque[Callable[[], object]] = deque()
 
-
-class SharedBudget:
-    """Let several threads draw on one budget.
-
-    Args:
-        limit: Requests a minute; `None`: no limit, which costs nothing.
-
-    """
-
-    def __init__(self, limit: int | None) -> None:
-        self.is_limited: bool = limit is not None
-        self._budget = Budget(limit)
-        self._lock = new_lock()
-
-    def reserve(self, now: float) -> Place:
-        """Take the next place."""
+    def _ask(self, question: Callable[[], T]) -> T:
         with self._lock:
-            return self._budget.reserve(now)
+            answer = question()
+        if self._later:
+            self._catch_up()
+        return answer
+
+    def _do(self, action: Callable[[], object]) -> None:
+        self._later.append(action)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        while self._later and self._lock.acquire(blocking=False):
+            try:
+                while self._later:
+                    self._later.popleft()()
+            finally:
+                self._lock.release()
+
+
+class SharedBudget(_Guarded):
+    """Let several threads draw on one budget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._budget = Budget()
+
+    def reserve(self, now: float, limit: int) -> Place:
+        """Take the next place, as a client's limit of requests a minute allows."""
+        with self._lock:
+            return self._budget.reserve(now, limit)
 
     def wait(self, place: Place, now: float) -> float:
         """Return the seconds until the place comes."""
@@ -65,17 +104,311 @@ class SharedBudget:
 
     def give_back(self, place: Place) -> None:
         """Do without a place from which nothing was sent."""
-        with self._lock:
-            self._budget.give_back(place)
+        self._do(partial(self._budget.give_back, place))
 
-    def refused(self, place: Place, now: float, retry_after: float | None) -> None:
-        """Learn from a refusal that the budget did not expect."""
-        with self._lock:
-            self._budget.refused(place, now, retry_after)
+    def refused(
+        self, place: Place, now: float, retry_after: float | None, patience: float | None
+    ) -> float:
+        """Learn from a refusal that the budget did not expect; return the pause's seconds."""
+        return self._ask(lambda: self._budget.refused(place, now, retry_after, patience))
+
+    def is_at_rest(self, now: float) -> bool:
+        """Tell whether nothing was sent for a long time."""
+        return self._ask(lambda: self._budget.is_at_rest(now, _REST))
+
+
+@attrs.define(slots=True)
+class _Waiting:
+    """Hold who is to be told when a slot may be free."""
+
+    loop: asyncio.AbstractEventLoop | None
+    most: int | None
+    count: int = 1
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop; `None`: there is none of asyncio's, as the transport will say."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class SharedSlots(_Guarded):
+    """Let the creates, runs and waits of several event loops share an account's slots."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slots = Slots()
+        self._waiting: dict[Callable[[], None], _Waiting] = {}
+        # Slots of creates under way, and slots that are held, with the loops that will give
+        # them back, unless they are closed before; and in how many cases each loop will.
+        self._hands: dict[Slot, list[asyncio.AbstractEventLoop | None]] = {}
+        self._loops: Counter[asyncio.AbstractEventLoop | None] = Counter()
+        self._accepted_at = -inf
+
+    @property
+    def used(self) -> int:
+        """Own creates under way and own jobs running."""
+        return self._slots.used
+
+    @property
+    def has_held(self) -> bool:
+        """Whether any run or wait looks after a job."""
+        return len(self._hands) > self._slots.starting
+
+    @property
+    def limit(self) -> int | None:
+        """Generations that may run at once, as the service has told; `None`: not known."""
+        return self._slots.limit
+
+    def take(
+        self, now: float, most: int | None, key: str | None = None, *, is_eager: bool = False
+    ) -> Slot | None:
+        """Take a slot for a create, if it may be sent now; see `Slots.take`."""
+
+        def take() -> Slot | None:
+            strictest = self._strictest(most)
+            slot = self._slots.take(now, strictest, key, is_eager=is_eager)
+            if slot is None and self._drop_closed():
+                slot = self._slots.take(now, strictest, key, is_eager=is_eager)
+            if slot is not None:
+                self._put(slot)
+            return slot
+
+        return self._ask(take)
+
+    def take_anyhow(self, most: int | None, key: str | None = None) -> Slot:
+        """Take a slot for a create that is sent, or whose job runs, in any case."""
+
+        def take() -> Slot:
+            slot = self._slots.started(self._strictest(most), key)
+            self._put(slot)
+            return slot
+
+        return self._ask(take)
+
+    def next_try(self, now: float, most: int | None) -> float | None:
+        """Return when a slot may be free, or a suspect is to be looked at; see `Slots`."""
+        return self._ask(lambda: self._slots.next_try(now, self._strictest(most)))
+
+    def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
+        """Note that a create has become a job; return the slot that the job has.
+
+        Args:
+            slot: The create's.
+            job: The job.
+            now: The time.
+            is_held: Whether the caller looks after it, and will `release` the slot.
+
+        """
+
+        def accept() -> Slot:
+            own = self._slots.accepted(slot, job.id, now)
+            self._take_out(slot)
+            if is_held:
+                self._slots.held(own)
+                self._put(own)
+            if job.is_terminal:
+                self._slots.saw(job.id, now, is_over=True)
+            self._accepted_at = now
+            return own
+
+        own = self._ask(accept)
+        self._stir()
+        return own
+
+    def refused(
+        self,
+        slot: Slot,
+        now: float,
+        error: ConcurrencyLimitError,
+        *,
+        most: int | None,
+        patience: float | None,
+    ) -> None:
+        """Learn from `concurrency_limit_reached`; see `Slots.refused`."""
+
+        def refuse() -> None:
+            self._take_out(slot)
+            self._slots.refused(
+                slot,
+                now,
+                limit=error.concurrency_limit,
+                active=error.active_generations,
+                retry_after=error.retry_after,
+                most=most,
+                patience=patience,
+            )
+
+        self._ask(refuse)
+        self._stir()
+
+    def ended(self, slot: Slot) -> None:
+        """Give back the slot of a create that came to nothing."""
+
+        def end() -> None:
+            self._take_out(slot)
+            self._slots.ended(slot)
+
+        self._do(end)
+        self._stir()
+
+    def hold(self, job: str) -> Slot | None:
+        """Look after a job from now on, if it has a slot here; `release` it in the end."""
+        if not self._slots.is_tracking:
+            return None
+
+        def hold() -> Slot | None:
+            slot = self._slots.slot_of(job)
+            if slot is not None:
+                self._slots.held(slot)
+                self._put(slot)
+            return slot
+
+        return self._ask(hold)
+
+    def release(self, slot: Slot | None) -> None:
+        """Look after a slot's job no more: it is free if its job was seen to end."""
+        if slot is None:
+            return
+
+        def release() -> None:
+            self._take_out(slot)
+            self._slots.released(slot)
+
+        self._do(release)
+        self._stir()
+
+    def saw(self, shown: Iterable[tuple[str, bool]], now: float) -> None:
+        """Note what an answer has shown: ids, and whether the job is over."""
+        if not self._slots.is_tracking:
+            return
+
+        def see() -> bool:
+            freed = False
+            for job, is_over in shown:
+                freed |= self._slots.saw(job, now, is_over=is_over)
+            return freed
+
+        if self._ask(see):
+            self._stir()
+
+    def suspects(self, now: float) -> list[str]:
+        """Return jobs to be looked at, because a slot is wanted; see `Slots.suspects`."""
+        return self._ask(lambda: self._slots.suspects(now))
+
+    def patience_ends(self, since: float, slot_timeout: float | None) -> float:
+        """Return when a create has waited for too long for a slot.
+
+        Args:
+            since: When it began to wait.
+            slot_timeout: Seconds for which others may have all slots, from the moment in which
+                one of ours was accepted; `None`: any number. While own jobs run, they may
+                take the time that jobs take.
+
+        """
+        if slot_timeout is None:
+            return inf
+        return max(since, self._accepted_at) + slot_timeout + (LONGEST_JOB if self.used else 0.0)
+
+    def words(self, most: int | None) -> str:
+        """Say how many slots are in use, and how many there may be."""
+        told = "" if self.limit is None else f" (the service has told {self.limit})"
+        return (
+            f"{self.used} of the account's are in use, and "
+            f"Limits.concurrent_generations={most}{told} allows no more just now."
+        )
+
+    @contextmanager
+    def awaited(self, wake: Callable[[], None], most: int | None) -> Iterator[None]:
+        """Have a function called, in the running loop, when something has changed.
+
+        Args:
+            wake: The function. It may be registered several times, and is called once.
+            most: Generations that the one who waits allows at once. Meanwhile it counts for
+                all, or those who allow more would never leave it a slot.
+
+        """
+        waiting = self._waiting.get(wake)
+        if waiting is None:
+            self._waiting[wake] = _Waiting(_running_loop(), most)
+        else:
+            waiting.count += 1
+        try:
+            yield
+        finally:
+            waiting = self._waiting.get(wake)
+            if waiting is not None:
+                waiting.count -= 1
+                if not waiting.count:
+                    del self._waiting[wake]
+            self._stir()
+
+    def _stir(self) -> None:
+        """Tell all who wait, each in its own loop: a slot may be free, or known better."""
+        if not self._waiting:
+            return
+        here = _running_loop()
+        for wake, waiting in [*self._waiting.items()]:
+            try:
+                if waiting.loop is not None and waiting.loop is here:
+                    here.call_soon(wake)
+                elif waiting.loop is not None:
+                    waiting.loop.call_soon_threadsafe(wake)
+            except RuntimeError:  # that loop is closed, with all who waited there
+                self._waiting.pop(wake, None)
+
+    def _strictest(self, most: int | None) -> int | None:
+        limits = [each.most for each in [*self._waiting.values()] if each.most is not None]
+        return min(limits if most is None else [*limits, most], default=None)
+
+    def _put(self, slot: Slot) -> None:
+        """Note that the running loop will give a slot back."""
+        loop = _running_loop()
+        self._hands.setdefault(slot, []).append(loop)
+        self._loops[loop] += 1
+
+    def _take_out(self, slot: Slot) -> None:
+        loops = self._hands.get(slot)
+        if not loops:
+            return
+        self._loops[loops[-1]] -= 1
+        self._loops += Counter()  # without those that are at 0
+        loops.pop()
+        if not loops:
+            del self._hands[slot]
+
+    def _drop_closed(self) -> bool:
+        """Give back what loops have left behind that were closed without their tasks' ends."""
+        closed = {loop for loop in self._loops if loop is not None and loop.is_closed()}
+        if not closed:
+            return False
+        for slot, loops in self._hands.items():
+            for _ in [loop for loop in loops if loop in closed]:
+                self._slots.released(slot)
+            loops[:] = [loop for loop in loops if loop not in closed]
+        self._hands = {slot: loops for slot, loops in self._hands.items() if loops}
+        self._loops = Counter(loop for loops in self._hands.values() for loop in loops)
+        return True
+
+
+class Account:
+    """Hold what the clients of an account share: two budgets, and the slots."""
+
+    def __init__(self) -> None:
+        self.creates = SharedBudget()
+        self.requests = SharedBudget()
+        self.slots = SharedSlots()
+
+    def is_at_rest(self, now: float) -> bool:
+        """Tell whether a new account would do as well."""
+        is_quiet = self.creates.is_at_rest(now) and self.requests.is_at_rest(now)
+        return is_quiet and not self.slots.used
 
 
 class _Accounts:
-    """Find the account of a client among those that other clients use."""
+    """Find the account of a client among those that this process uses, or has used."""
 
     def __init__(self) -> None:
         self.forget()
@@ -84,49 +417,201 @@ class _Accounts:
 
     def forget(self) -> None:
         """Begin anew: at first, and in a forked child, where the lock may never be released."""
-        self._lock = new_lock()
-        self._accounts: WeakValueDictionary[tuple[str, str, Limits], Account]
-        self._accounts = WeakValueDictionary()
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[object, ...], Account] = {}
+        self._most = _FEW_ACCOUNTS
+        # Those that were at rest, but that a client still holds.
+        self._held: WeakValueDictionary[tuple[object, ...], Account] = WeakValueDictionary()
 
-    def find(self, config: Config, limits: Limits) -> Account:
-        """Return the account, a new one if nobody uses it."""
-        name = (config.base_url, config.api_key.reveal(), limits)
+    def find(self, config: Config) -> Account:
+        """Return the account, a new one if it was not used before."""
+        key = sha256(config.api_key.reveal().encode()).digest()
+        name = (*origin(config.base_url), urlsplit(config.base_url).path, key)
         with self._lock:
-            account = self._accounts.get(name)
-            if account is None:
-                account = self._accounts[name] = Account(limits)
+            account = self._kept.get(name) or self._held.get(name) or Account()
+            self._kept[name] = self._held[name] = account
+            if len(self._kept) > self._most:
+                self._let_rest(time.monotonic())
             return account
+
+    def _let_rest(self, now: float) -> None:
+        """Keep only what is of use, now and then: a process may use thousands of keys."""
+        self._kept = {
+            name: account for name, account in self._kept.items() if not account.is_at_rest(now)
+        }
+        self._most = 2 * len(self._kept) + _FEW_ACCOUNTS
 
 
 _ACCOUNTS = _Accounts()
 
 
-def find_account(config: Config, limits: Limits) -> Account:
+def find_account(config: Config) -> Account:
     """Return what this process's clients of an account share."""
-    return _ACCOUNTS.find(config, limits)
+    return _ACCOUNTS.find(config)
+
+
+@attrs.define(slots=True, eq=False)
+class _Place:
+    """Hold one who stands in a line.
+
+    Attributes:
+        since: Since when.
+        deadline: Transport time after which it does not want to stand there any more.
+        called: Is set when it should look whether its turn has come.
+
+    """
+
+    since: float
+    deadline: float
+    called: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+class Line:
+    """Let the requests of one client and one loop through one by one, in their order.
+
+    Only the first asks and sleeps; it also wakes those whose time is over, and says so when
+    some have waited for long.
+
+    Args:
+        transport: Owner of the time.
+        words: Say why so many wait, with the setting's name.
+
+    """
+
+    def __init__(self, transport: Transport, words: Callable[[int], str]) -> None:
+        self._transport = transport
+        self._words = words
+        self._places: OrderedDict[_Place, None] = OrderedDict()
+        self._silent: dict[_Place, None] = {}
+        self._limited: dict[_Place, None] = {}
+        self._nap: anyio.CancelScope | None = None
+
+    async def through(
+        self,
+        attempt: Callable[[float], tuple[T | None, float]],
+        *,
+        deadline: float | None = None,
+        before: Callable[[], Awaitable[bool]] | None = None,
+        goes_first: bool = False,
+    ) -> T | None:
+        """Wait until an attempt succeeds, and return what it gives; `None`: it is too late.
+
+        Args:
+            attempt: Is given the time, and returns what is wanted, or `None` and the seconds
+                until it may be there.
+            deadline: Transport time until which it is waited; `None`: no limit.
+            before: Is done by the first before it sleeps; returns whether it has waited for
+                anything, so that the first asks again.
+            goes_first: Whether to stand before all others.
+
+        """
+        now = self._transport.now()
+        if not self._places:
+            got, _ = attempt(now)
+            if got is not None:
+                return got
+        place = _Place(now, inf if deadline is None else deadline)
+        self._join(place, goes_first=goes_first)
+        try:
+            while (now := self._transport.now()) < place.deadline:
+                if next(iter(self._places)) is not place:
+                    place.called = anyio.Event()
+                    await place.called.wait()
+                    continue
+                got, seconds = attempt(now)
+                if got is not None:
+                    return got
+                if before is None or not await before():
+                    await self._rest(now + seconds)
+            return None
+        finally:
+            self._leave(place)
+
+    def wake(self) -> None:
+        """Let the first ask again: something has changed."""
+        if self._nap is not None:
+            self._nap.cancel()
+
+    def _join(self, place: _Place, *, goes_first: bool) -> None:
+        self._places[place] = self._silent[place] = None
+        if place.deadline != inf:
+            self._limited[place] = None
+        if goes_first:
+            self._places.move_to_end(place, last=False)
+        self.wake()
+
+    def _leave(self, place: _Place) -> None:
+        del self._places[place]
+        self._silent.pop(place, None)
+        self._limited.pop(place, None)
+        for first in self._places:
+            first.called.set()
+            break
+
+    async def _rest(self, until: float) -> None:
+        """Sleep until a time, or until woken, or until there is something to say."""
+        moment = min([until, self._said(), *(place.deadline for place in self._limited)])
+        with anyio.CancelScope() as self._nap:
+            # Never for ever: a transport that is closed ends what sleeps there.
+            await self._transport.sleep(min(moment - self._transport.now(), _LONGEST_NAP))
+        self._nap = None
+        for place in self._limited:
+            if place.deadline <= self._transport.now():
+                place.called.set()
+
+    def _said(self) -> float:
+        """Say how many have waited for long; return when there will be more to say."""
+        overdue = []
+        due = inf
+        now = self._transport.now()
+        for place in self._silent:
+            due = place.since + _SILENT_SECONDS
+            if due > now:
+                break
+            overdue.append(place)
+            due = inf
+        for place in overdue:
+            del self._silent[place]
+        if overdue:
+            log(logging.INFO, self._words(len(overdue)))
+        return due
 
 
 class Gate:
     """Let the requests of one client pass one by one, as a budget allows.
 
     Only the first in line holds a place of the budget, so that the line moves up when
-    somebody leaves it.
+    another leaves it.
 
     Args:
         budget: The budget.
+        limit: Requests a minute that the client allows; `None`: any number, and none waits.
+        name: What the requests are called.
+        setting: The limit's name.
         transport: Owner of the time.
 
     """
 
-    def __init__(self, budget: SharedBudget, transport: Transport) -> None:
+    def __init__(
+        self,
+        budget: SharedBudget,
+        limit: int | None,
+        transport: Transport,
+        *,
+        name: str,
+        setting: str,
+    ) -> None:
         self._budget = budget
+        self._limit = limit
         self._transport = transport
-        self._line = Lock(fast_acquire=True)
+        self._name = name
+        self._setting = f"Limits.{setting}={limit}"
+        self._lines = PerLoop(partial(Line, transport, self._words))
 
     @property
     def is_limited(self) -> bool:
-        """Whether anybody ever waits here."""
-        return self._budget.is_limited
+        """Whether a request may have to wait here."""
+        return self._limit is not None
 
     async def enter(self, deadline: float | None) -> tuple[Place | None, float]:
         """Wait until a request may be sent.
@@ -135,57 +620,138 @@ class Gate:
             deadline: Transport time after which it is not waited any more.
 
         Returns:
-            The place that it is sent from (`None`: there is no time left for one), and the
-            seconds that this took.
+            The place that it is sent from (`None`: there is no time left for one, or no limit),
+            and the seconds that this took.
 
         """
+        limit = self._limit
+        if limit is None:
+            return None, 0.0
+        place: Place | None = None
+        got: Place | None = None
+
+        def attempt(now: float) -> tuple[Place | None, float]:
+            nonlocal place
+            place = self._budget.reserve(now, limit) if place is None else place
+            seconds = self._budget.wait(place, now)
+            return (place, 0.0) if seconds <= 0 else (None, seconds)
+
         began = self._transport.now()
-        async with self._line:
-            place = await self._reached(deadline)
-        return place, self._transport.now() - began
+        try:
+            got = await self._lines.here().through(attempt, deadline=deadline)
+        finally:
+            if got is None and place is not None:
+                self._budget.give_back(place)
+        return got, self._transport.now() - began
 
     @contextmanager
-    def learning(self, place: Place) -> Iterator[None]:
-        """Tell the budget if what is sent from a place is refused for its sake."""
+    def learning(self, place: Place, patience: float | None) -> Iterator[None]:
+        """Tell the budget if what is sent from a place is refused for its sake.
+
+        Args:
+            place: The place.
+            patience: Seconds after which what is sent gives up; `None`: never.
+
+        """
         try:
             yield
         except RateLimitError as error:
-            self._budget.refused(place, self._transport.now(), error.retry_after)
+            if not is_from_callback(error):
+                told = error.retry_after
+                seconds = self._budget.refused(place, self._transport.now(), told, patience)
+                asked = "" if told is None else f" (it asked for {told:g} s)"
+                log(
+                    logging.INFO,
+                    f"the service refuses more {self._name}s, so none is sent for "
+                    f"{seconds:.1f} s{asked}; see {self._setting}.",
+                )
             raise
 
-    async def _reached(self, deadline: float | None) -> Place | None:
-        place = self._budget.reserve(self._transport.now())
-        is_kept = False
-        try:
-            while (wait := self._budget.wait(place, self._transport.now())) > 0:
-                remaining = _remaining(deadline, self._transport.now())
-                if remaining is not None and remaining <= 0:
-                    return None
-                await self._transport.sleep(wait if remaining is None else min(wait, remaining))
-            is_kept = True
-            return place
-        finally:
-            if not is_kept:
-                self._budget.give_back(place)
+    def _words(self, count: int) -> str:
+        return (
+            f"{_counted(count, self._name)} for more than {_SILENT_SECONDS:g} s for a turn: "
+            f"{self._setting} allows no more just now."
+        )
 
 
-def _remaining(deadline: float | None, now: float) -> float | None:
-    return None if deadline is None else deadline - now
+class SlotGate:
+    """Let the creates of one client pass when there is a slot for each.
 
-
-class Turn:
-    """Hold a call's place in the line of those that the account's limits hold up.
-
-    Hundreds of creates that each ask for a slot in their own time would use up the
-    requests of every minute. So one asks at a time, and the others wait behind it.
-
-    Attributes:
-        waited: Seconds that this took so far.
+    Args:
+        slots: The account's slots.
+        most: Generations that the client allows at once; `None`: as many as there are.
+        transport: Owner of the time.
 
     """
 
-    def __init__(self, line: Lock | None, transport: Transport) -> None:
+    def __init__(self, slots: SharedSlots, most: int | None, transport: Transport) -> None:
+        self._slots = slots
+        self._most = most
+        self._transport = transport
+        self._lines = PerLoop(partial(Line, transport, self._words))
+
+    async def enter(
+        self,
+        key: str,
+        since: float,
+        slot_timeout: float | None,
+        *,
+        before: Callable[[], Awaitable[bool]],
+        goes_first: bool,
+    ) -> Slot:
+        """Wait for a slot; when patience is over, take one anyhow, for the service to judge.
+
+        Args:
+            key: The create's Idempotency-Key.
+            since: When it began to wait.
+            slot_timeout: See `SharedSlots.patience_ends`.
+            before: Looks at suspects before it is waited; returns whether it has.
+            goes_first: Whether it has waited before.
+
+        """
+
+        def attempt(now: float) -> tuple[Slot | None, float]:
+            slot = self._slots.take(now, self._most, key, is_eager=True)
+            if slot is not None:
+                return slot, 0.0
+            ends = self._slots.patience_ends(since, slot_timeout)
+            if ends <= now:
+                return self._slots.take_anyhow(self._most, key), 0.0
+            moment = self._slots.next_try(now, self._most)
+            return None, min(ends, inf if moment is None else moment) - now
+
+        line = self._lines.here()
+        with self._slots.awaited(line.wake, self._most):
+            slot = await line.through(attempt, before=before, goes_first=goes_first)
+        assert slot is not None  # noqa: S101 - without a deadline it is never too late
+        return slot
+
+    def _words(self, count: int) -> str:
+        waits = f"{_counted(count, 'create')} for more than {_SILENT_SECONDS:g} s for a slot"
+        return f"{waits}: {self._slots.words(self._most)}"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"1 {name} has waited" if count == 1 else f"{count} {name}s have waited"
+
+
+class Turn:
+    """Hold a call's place in the line of those that the account's pace holds up.
+
+    Hundreds of creates that are each tried again in their own time would use up the
+    requests of every minute. So one asks at a time, and the others wait behind it.
+
+    Attributes:
+        waited: Seconds that the call has waited for limits, which uses up no patience.
+        uncertain: The last error after which the call may have worked.
+        named: The job that an answer has named as the call's own.
+
+    """
+
+    def __init__(self, line: anyio.Lock | None, transport: Transport) -> None:
         self.waited: float = 0.0
+        self.uncertain: LipsyncError | None = None
+        self.named: Generation | None = None
         self._line = line
         self._transport = transport
         self._is_mine = False
@@ -200,6 +766,12 @@ class Turn:
         if self._line is None or self._is_mine:
             return 0.0
         joined = self._transport.now()
+        if self._line.locked():
+            log(
+                logging.INFO,
+                "a create waits behind another that the service has refused for the pace; see "
+                "Limits.creates_per_minute.",
+            )
         await self._line.acquire()
         self._is_mine = True
         waited = self._transport.now() - joined

@@ -10,20 +10,25 @@ import hmac
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 from anyio import Lock
 
-from lipsync_async._account import Gate, Turn
-from lipsync_async._rules import answers, retry
+from lipsync_async._account import Gate, SlotGate, Turn
+from lipsync_async._loops import PerLoop
+from lipsync_async._rules import answers, retry, sightings
 from lipsync_async._rules.caller import call_back, is_from_callback, log
 from lipsync_async._rules.config import origin
+from lipsync_async._rules.retry import LONGEST_TOLD
 from lipsync_async._values.messages import FilePart, Request, Response
+from lipsync_async._values.models import Generation
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
 from lipsync_async._words import __version__
 from lipsync_async.errors import (
+    ConcurrencyLimitError,
     ConnectError,
     LipsyncError,
     NotFoundError,
@@ -40,13 +45,13 @@ if TYPE_CHECKING:
     from lipsync_async._rules.config import Config
     from lipsync_async._rules.endpoints import Call
     from lipsync_async._transport.protocol import Transport
-    from lipsync_async._values.models import Generation
+    from lipsync_async._values.policies import Limits
 
 T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
-# What the account's limits are to blame for; see `Turn`.
-_LIMITED = frozenset({retry.FailureKind.NO_SLOT, retry.FailureKind.PACED})
+# A look at suspects holds up those who wait for a slot, so it is short.
+_SECONDS_FOR_SUSPECTS = 10.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
 
@@ -59,6 +64,7 @@ class Settings:
         timeout: Seconds for one try of one request; `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
+        most_told: Seconds of a pause that the service may ask for.
         on_response: Is shown every answer, whatever its status; awaited if need be.
 
     """
@@ -67,6 +73,7 @@ class Settings:
     retry: RetryPolicy
     poll: PollPolicy
     on_response: Callable[[Response], object] | None = None
+    most_told: float = LONGEST_TOLD
 
 
 class Exchange:
@@ -76,6 +83,7 @@ class Exchange:
         transport: Carries the requests and owns the time.
         config: Where requests go and what authorizes them.
         account: Returns what the account's clients share; asked anew in a forked child.
+        limits: How much of it this client may ask for.
 
     """
 
@@ -84,9 +92,11 @@ class Exchange:
         transport: Transport,
         config: Config,
         account: Callable[[], Account],
+        limits: Limits,
     ) -> None:
         self.transport = transport
-        self._account = account
+        self.limits = limits
+        self._find_account = account
         self._begin_anew()
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
@@ -100,10 +110,31 @@ class Exchange:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
         self._process = os.getpid()
         self.in_flight: int = 0
-        self._line = Lock()
-        account = self._account()
-        self._creates = Gate(account.creates, self.transport)
-        self._requests = Gate(account.requests, self.transport)
+        self._line = PerLoop(Lock)
+        self._account = account = self._find_account()
+        limits = self.limits
+        self._creates = Gate(
+            account.creates,
+            limits.creates_per_minute,
+            self.transport,
+            name="create",
+            setting="creates_per_minute",
+        )
+        self._requests = Gate(
+            account.requests,
+            limits.requests_per_minute,
+            self.transport,
+            name="request",
+            setting="requests_per_minute",
+        )
+        self._slot_gate = SlotGate(account.slots, limits.concurrent_generations, self.transport)
+
+    @property
+    def account(self) -> Account:
+        """What the account's clients share, in this process."""
+        if os.getpid() != self._process:
+            self._begin_anew()
+        return self._account
 
     @property
     def service(self) -> str:
@@ -123,6 +154,7 @@ class Exchange:
         settings: Settings,
         *,
         deadline: float | None = None,
+        has_slot: bool = False,
     ) -> T:
         """Send a call until it succeeds or trying again is pointless, and read its answer.
 
@@ -130,6 +162,8 @@ class Exchange:
             call: What to send and how to read it.
             settings: Timeout and retry policy.
             deadline: Transport time after which nothing is sent or awaited any more.
+            has_slot: Whether the caller has taken a slot for a create, and waits for another
+                when it is refused.
 
         Raises:
             LipsyncError: The last try's error, with the create's idempotency key on it.
@@ -138,15 +172,12 @@ class Exchange:
         if os.getpid() != self._process:
             self._begin_anew()
         self.in_flight += 1
-        turn = Turn(None if call.idempotency_key is None else self._line, self.transport)
+        is_create = call.idempotency_key is not None
+        turn = Turn(self._line.here() if is_create else None, self.transport)
         try:
-            return await self.insist(
-                lambda: self._tried(call, settings, deadline, turn),
-                settings.retry,
-                is_repeatable=call.is_repeatable,
-                deadline=deadline,
-                turn=turn,
-            )
+            if call.idempotency_key is None or has_slot:
+                return await self._performed(call, settings, turn, deadline)
+            return await self._created(call, call.idempotency_key, settings, turn)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
@@ -162,6 +193,87 @@ class Exchange:
         finally:
             self.in_flight -= 1
 
+    async def look_at_suspects(self, settings: Settings) -> bool:
+        """Look at jobs that may have ended unseen, because a slot is wanted.
+
+        Returns:
+            Whether there was anything to look at just now.
+
+        """
+        account = self.account
+        ids = account.slots.suspects(self.transport.now())
+        if not ids:
+            return False
+        timeout = settings.timeout
+        quick = attrs.evolve(
+            settings,
+            timeout=min(_SECONDS_FOR_SUSPECTS, timeout or _SECONDS_FOR_SUSPECTS),
+            retry=attrs.evolve(settings.retry, attempts=1),
+        )
+        gone: list[str] = []
+        try:
+            shown = await self.perform(sightings.look_at(ids), quick)
+            gone = [job for job in ids if shown.status_of(job) is None]
+        except NotFoundError as error:
+            if is_from_callback(error):
+                raise
+            gone = ids
+        except LipsyncError as error:
+            if is_from_callback(error):
+                raise
+            log(logging.INFO, f"jobs without a wait could not be looked at: {error}")
+        account.slots.saw([(job, True) for job in gone], self.transport.now())
+        return True
+
+    async def _created(self, call: Call[T], key: str, settings: Settings, turn: Turn) -> T:
+        """Perform a create when the account has a slot for it, which then is the job's."""
+        slots = self._account.slots
+        since = self.transport.now()
+        slot_timeout = settings.retry.slot_timeout
+        was_refused = False
+        while True:
+            slot = await self._slot_gate.enter(
+                key,
+                since,
+                slot_timeout,
+                before=partial(self.look_at_suspects, settings),
+                goes_first=was_refused,
+            )
+            job: Generation | None = None
+            try:
+                made = await self._performed(call, settings, turn, None)
+            except LipsyncError as error:
+                if not isinstance(error, ConcurrencyLimitError) or is_from_callback(error):
+                    job = None if is_from_callback(error) else error.generation
+                    raise
+                now = self.transport.now()
+                most = self.limits.concurrent_generations
+                slots.refused(slot, now, error, most=most, patience=slot_timeout)
+                if now >= slots.patience_ends(since, slot_timeout):
+                    raise
+                log(logging.INFO, f"waiting for a slot: {error}")
+                was_refused = True
+            else:
+                job = made if isinstance(made, Generation) else None
+                return made
+            finally:
+                if job is None:
+                    slots.ended(slot)
+                else:
+                    slots.accepted(slot, job, self.transport.now())
+
+    async def _performed(
+        self, call: Call[T], settings: Settings, turn: Turn, deadline: float | None
+    ) -> T:
+        return await self.insist(
+            lambda: self._tried(call, settings, deadline, turn),
+            settings.retry,
+            is_repeatable=call.is_repeatable,
+            deadline=deadline,
+            turn=turn,
+            most_told=settings.most_told,
+        )
+
     async def insist(
         self,
         attempt: Callable[[], Awaitable[T]],
@@ -170,6 +282,7 @@ class Exchange:
         is_repeatable: bool,
         deadline: float | None = None,
         turn: Turn | None = None,
+        most_told: float = LONGEST_TOLD,
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
 
@@ -178,8 +291,9 @@ class Exchange:
             policy: How patient to be.
             is_repeatable: Whether a second arrival of the same call does no harm.
             deadline: Transport time after which nothing is awaited any more.
-            turn: The call's place in the line of those who were refused for the account's
-                limits; waiting there uses up no patience.
+            turn: What is known of the call, and its place in the line of those that were
+                refused for the account's pace; waiting there uses up no patience.
+            most_told: Seconds of a pause that the service may ask for.
 
         Raises:
             LipsyncError: The last attempt's error; or an earlier one of unknown outcome,
@@ -187,10 +301,8 @@ class Exchange:
 
         """
         turn = turn or Turn(None, self.transport)
-        started = self.transport.now()
+        began = self.transport.now() - turn.waited
         steps: Generator[float, retry.Failure, None] | None = None
-        uncertain: LipsyncError | None = None
-        named: Generation | None = None
         try:
             await turn.wait_behind_others()
             while True:
@@ -198,22 +310,23 @@ class Exchange:
                     return await attempt()
                 except LipsyncError as error:
                     if retry.may_have_worked(error):
-                        uncertain = error
-                    error.may_have_worked = uncertain is not None
-                    error.generation = named = error.generation or named
+                        turn.uncertain = error
+                    error.may_have_worked = turn.uncertain is not None
+                    error.generation = turn.named = error.generation or turn.named
                     if steps is None:
                         steps = retry.pauses(policy, is_repeatable=is_repeatable)
                         next(steps)
                     now = self.transport.now()
-                    failure = retry.failure_of(error, elapsed=now - started - turn.waited)
+                    elapsed = now - began - turn.waited
+                    failure = retry.failure_of(error, elapsed=elapsed, most_told=most_told)
                     pause = _next_pause(steps, failure)
                     if pause is None or (deadline is not None and now >= deadline):
-                        if uncertain is not None and isinstance(error, ConnectError):
+                        if turn.uncertain is not None and isinstance(error, ConnectError):
                             # "Never delivered" must not hide a try that may have worked.
-                            raise uncertain from error
+                            raise turn.uncertain from error
                         raise
                     log(logging.INFO, f"trying again in {pause:.1f} s: {error}")
-                if failure.kind in _LIMITED:
+                if failure.kind is retry.FailureKind.PACED:
                     pause -= await turn.take()
                 await self._sleep(pause, deadline)
         finally:
@@ -254,7 +367,7 @@ class Exchange:
         call.is_sent = True
         if place is None:  # there is no limit; or no time left, as the attempt will say
             return await self._attempt(call, settings, deadline)
-        with gate.learning(place):
+        with gate.learning(place, settings.retry.give_up_after):
             return await self._attempt(call, settings, deadline)
 
     async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
@@ -269,7 +382,10 @@ class Exchange:
             if answers.is_success(response):
                 if response.is_cut:
                     raise answers.too_long(response)
-                return call.read(response)
+                found = call.read(response)
+                if call.shows is not None:
+                    self._account.slots.saw(call.shows(found), self.transport.now())
+                return found
             target = _followed(response)
             if target is None:
                 break

@@ -1,11 +1,12 @@
 """What a client has once for each event loop: it may be used by several in a row.
 
-A loop that ends without its tasks' farewells, and a process that was forked, leave things
-behind that nobody will ever attend to again; a new loop must not wait for them.
+A loop that is closed without the ends of its tasks, and a process that was forked, leave
+things behind to which nothing ever happens again; a new loop must not wait for them.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -28,11 +29,15 @@ class PerLoop(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         """Start without any."""
         self._make = make
+        self._process = 0
         self._by_loop: WeakKeyDictionary[object, T] = WeakKeyDictionary()
 
     def here(self) -> T:
-        """Return the running loop's."""
+        """Return the running loop's; in a forked child that goes on with it, a new one."""
         loop = current_token().native_token
+        if self._process != (process := os.getpid()):
+            self._process = process
+            self._by_loop = WeakKeyDictionary()
         found = self._by_loop.get(loop)
         if found is None:
             found = self._by_loop[loop] = self._make()

@@ -86,7 +86,7 @@ class AsyncClient:
         settled = config.resolve(api_key, base_url, os.environ)
         limits = limits or Limits()
         _refuse(config.setting_problems({"limits": (limits, Limits)}, None))
-        account = partial(find_account, settled, limits)
+        account: Callable[[], Account] = partial(find_account, settled)
         settings = Settings(
             timeout,
             retry or RetryPolicy(),
@@ -99,11 +99,11 @@ class AsyncClient:
 
             transport = AiohttpTransport()
         else:
-            # It may have a clock of its own, by which nobody else's requests are counted.
-            account = partial(Account, limits)
-        exchange = Exchange(transport, settled, account)
+            # It may have a clock of its own, by which no other client's requests are counted.
+            account = Account
+        exchange = Exchange(transport, settled, account, limits)
         pollers = PerLoop(partial(Poller, exchange, limits.requests_per_minute))
-        berths = PerLoop(partial(Berths, limits))
+        berths = PerLoop(partial(Berths, exchange))
         self._equip(exchange, settings, pollers, berths)
 
     def _equip(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-import attrs
 
 from lipsync_async._codes import is_reused_key_code
 from lipsync_async._fleet.bell import Bell
 from lipsync_async._rules import endpoints
-from lipsync_async._rules.caller import is_from_callback
+from lipsync_async._rules.caller import is_from_callback, log
+from lipsync_async._rules.slots import LONGEST_JOB
 from lipsync_async._watch.poller import patient
 from lipsync_async.errors import (
     ConcurrencyLimitError,
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._values.models import Generation
 
-# A create that finds no slot is not to wait inside its call: the desk knows better.
-_NO_PATIENCE = 1e-6
+# A run that waits for longer for a slot says so, once.
+_SILENT_SECONDS = 1.0
 
 
 class Customer(Protocol):
@@ -74,13 +76,9 @@ class Desk:
         guard: Guard,
         scribe: Scribe,
     ) -> None:
-        settings = patient(settings)
-        self._settings = attrs.evolve(
-            settings, retry=attrs.evolve(settings.retry, slot_timeout=_NO_PATIENCE)
-        )
+        self._settings = patient(settings)
         self._exchange = exchange
         self._berths = berths
-        self._slots = berths.slots
         self._guard = guard
         self._scribe = scribe
         self._customer = customer
@@ -90,6 +88,9 @@ class Desk:
         # Since when others alone have had all slots.
         self._starved_since: float | None = None
         self._slot_timeout = settings.retry.slot_timeout
+        # Since when the first in line has waited for a slot; and when to say so.
+        self._waits_since: float | None = None
+        self._has_said = False
         self._nap = anyio.CancelScope()
         self._moved = Bell()
 
@@ -108,7 +109,11 @@ class Desk:
             while True:
                 while (order := self._next()) is not None:
                     tasks.start_soon(self._work, order)
-                await self._rest()
+                has_looked = self._is_short_of_slots and await self._exchange.look_at_suspects(
+                    self._settings
+                )
+                if not has_looked:
+                    await self._rest()
 
     def close(self) -> None:
         """Begin nothing more, and give up what has no job yet and is not under way."""
@@ -122,37 +127,57 @@ class Desk:
         if self._line:
             self._nap.cancel()
 
-    def _may_start(self) -> bool:
-        now = self._exchange.transport.now()
-        return self._creates < self._berths.creates_at_once and self._slots.may_start(now)
+    @property
+    def _is_short_of_slots(self) -> bool:
+        """Whether nothing but the lack of a slot holds the first in line up."""
+        return bool(self._line) and self._creates < self._berths.creates_at_once
 
     async def _rest(self) -> None:
         """Do nothing until something has changed, or until there may be a slot all the same."""
         now = self._exchange.transport.now()
-        waits_for_a_slot = self._line and self._creates < self._berths.creates_at_once
-        until = self._slots.next_try(now) if waits_for_a_slot else None
+        until = self._said(now)
+        if self._is_short_of_slots:
+            until = min(until, self._berths.next_try(), self._patience_ends(now))
         with anyio.CancelScope() as self._nap:
-            if until is None:
+            if until == inf:
                 await anyio.sleep_forever()
             else:
                 await self._exchange.transport.sleep(until - now)
 
+    def _said(self, now: float) -> float:
+        """Say that the run waits for a slot, if it has for long; return when to look again."""
+        if self._has_said or not self._is_short_of_slots:
+            self._waits_since = None
+            return inf
+        self._waits_since = now if self._waits_since is None else self._waits_since
+        due = self._waits_since + _SILENT_SECONDS
+        if due > now:
+            return due
+        self._has_said = True
+        log(logging.INFO, f"run_many waits for slots: {self._berths.words()}")
+        return inf
+
     def _next(self) -> tuple[Job, Slot] | None:
         """Take the first in line if its create may be sent."""
-        if not self._line or not self._may_start():
+        if not self._is_short_of_slots:
             return None
+        slot = self._berths.take(self._line[0].key)
+        if slot is None:
+            now = self._exchange.transport.now()
+            if now < self._patience_ends(now):
+                return None
+            slot = self._berths.take_anyhow(self._line[0].key)  # the service is to judge
         job = self._line.popleft()
-        job.slot = self._slots.started()
+        job.slot = slot
         self._creates += 1
         self._moved.ring()
-        return job, job.slot
+        return job, slot
 
     async def _work(self, order: tuple[Job, Slot] | None) -> None:
         """Place an order, and then what waits: a task for each would cost a tenth more CPU."""
         while order is not None:
             await self._create(*order)
             order = self._next()
-            self._berths.stir()
 
     async def _create(self, job: Job, slot: Slot) -> None:
         """Place an order, or put it back in line; whatever is raised for it is told."""
@@ -167,7 +192,7 @@ class Desk:
             self.release(job)
             raise
         else:
-            self._slots.accepted(slot)
+            job.slot = self._berths.accepted(slot, generation)
             self._customer.accept(job, generation)
         finally:
             self._creates -= 1
@@ -207,7 +232,7 @@ class Desk:
         """Send a create, and keep in mind whether it may have worked."""
         call = endpoints.create_generation(request, idempotency_key=key)
         try:
-            return await self._exchange.perform(call, self._settings)
+            return await self._exchange.perform(call, self._settings, has_slot=True)
         except BaseException as error:
             if isinstance(error, LipsyncError) and not is_from_callback(error):
                 job.is_doubtful |= error.may_have_worked
@@ -224,20 +249,18 @@ class Desk:
             return
         if job.key is not None and not job.is_doubtful:
             self._guard.take_back(job)
+        if error.generation is not None:
+            job.slot = self._berths.accepted(slot, error.generation)
         # Its slot is free when the conclusion is drawn, which may be to begin nothing more.
         self._customer.tell(job, error)
 
     def _refuse(self, job: Job, slot: Slot, error: ConcurrencyLimitError) -> None:
         """Learn from a refusal, and let the order wait for its turn, if one may come."""
         job.slot, job.refusal = None, error
-        self._slots.refused(
-            slot,
-            self._exchange.transport.now(),
-            limit=error.concurrency_limit,
-            active=error.active_generations,
-            retry_after=error.retry_after,
-        )
-        if self._is_starved():
+        self._berths.refused(slot, error, self._slot_timeout)
+        now = self._exchange.transport.now()
+        if self._patience_ends(now) < now:
+            self._starved_since = None  # the next has the same patience
             self._customer.tell(job, error)
         elif self._is_closed:
             self._give_up(job)
@@ -251,27 +274,31 @@ class Desk:
         else:
             self._customer.drop(job)
 
-    def _is_starved(self) -> bool:
-        """Tell whether others have had all slots for longer than patience lasts."""
-        if self._slots.used:
+    def _patience_ends(self, now: float) -> float:
+        """Return when others have had all slots for too long.
+
+        Jobs of this process that no run and no wait looks after count as others', but are
+        given the time that jobs take.
+        """
+        slots = self._berths.slots
+        if slots.has_held:
             self._starved_since = None
-            return False
-        now = self._exchange.transport.now()
-        if self._starved_since is None:
+        elif self._starved_since is None:
             self._starved_since = now
-        return self._slot_timeout is not None and now - self._starved_since > self._slot_timeout
+        if self._starved_since is None or self._slot_timeout is None:
+            return inf
+        return self._starved_since + self._slot_timeout + (LONGEST_JOB if slots.used else 0.0)
 
     def release(self, job: Job) -> None:
-        """Give a job's slot back, if it has one."""
+        """Give a job's slot back, if it has one, unless the job goes on: then it keeps it."""
         slot, job.slot = job.slot, None
         if slot is not None:
-            self._slots.ended(slot)
-            self._berths.stir()
+            self._berths.release(slot)
 
     def occupy(self, job: Job) -> None:
         """Take a slot for a job that runs already."""
-        job.slot = self._slots.started()
-        self._slots.accepted(job.slot)
+        if (running := job.last_seen()) is not None:
+            job.slot = self._berths.occupy(running)
 
 
 def _is_of_another_body(error: LipsyncError) -> bool:

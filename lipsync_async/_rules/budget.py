@@ -161,7 +161,13 @@ class Budget:
             self._stood_still += until - begins
             self._resumes = until
 
-    def refused(self, place: Place, now: float, retry_after: float | None = None) -> float:
+    def refused(
+        self,
+        place: Place,
+        now: float,
+        retry_after: float | None = None,
+        patience: float | None = None,
+    ) -> float:
         """Learn from a 429 that the budget did not expect, and pause; return for how long.
 
         Somebody else uses the key, or the plan allows less than was configured. What
@@ -172,6 +178,8 @@ class Budget:
             now: When the refusal arrived.
             retry_after: Seconds that the service asked to wait; `None`: it named none. More
                 than a whole window is not believed.
+            patience: Seconds after which the refused call gives up, and no pause is longer;
+                `None`: never.
 
         """
         place.entry.is_refused = True
@@ -179,7 +187,7 @@ class Budget:
         if limit is not None:
             self._lower(limit, place.entry, self._clock(now))
         told = _PAUSE * self._window if retry_after is None else retry_after
-        seconds = min(told, _LONGEST_PAUSE * self._window)
+        seconds = min(told, _LONGEST_PAUSE * self._window, inf if patience is None else patience)
         self.pause(now, now + seconds)
         return seconds
 

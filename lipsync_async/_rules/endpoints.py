@@ -9,7 +9,7 @@ Idempotency-Key (contract section 4.4).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from lipsync_async._values.models import CostEstimate, Generation, GenerationPag
 from lipsync_async.errors import DecodeError, InvalidRequestError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from lipsync_async._values.inputs import GenerationRequest
 
@@ -62,6 +62,7 @@ class Call(Generic[T]):
             call's own; `None`: no such answer is expected.
         is_done_without: Whether "there is no such thing" is a success after a try of
             unknown outcome, which has then worked.
+        shows: Tells which jobs an answer has shown, and whether each has ended.
         is_sent: Whether a try of it has begun, so that it may have had its effect.
 
     """
@@ -76,6 +77,7 @@ class Call(Generic[T]):
     idempotency_key: str | None = None
     look: Callable[[Generation], Call[T]] | None = None
     is_done_without: bool = False
+    shows: Callable[[T], Iterable[tuple[str, bool]]] | None = None
     is_sent: bool = False
 
 
@@ -199,7 +201,8 @@ def _stamp(source: Path | bytes) -> tuple[int, ...] | None:
 def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:
     """Describe `GET /v2/generate/{id}`, with `progress_percent` if asked for."""
     path = _generation_path(generation_id, hold=None, progress=progress)
-    return Call("GET", path, partial(_read_generation, generation_id), is_repeatable=True)
+    read = partial(_read_generation, generation_id)
+    return Call("GET", path, read, is_repeatable=True, shows=lambda seen: _shown([seen]))
 
 
 def look_at_generation(
@@ -218,7 +221,8 @@ def look_at_generation(
 
     """
     path = _generation_path(generation_id, hold=hold, progress=progress)
-    return Call("GET", path, partial(_read_sight, generation_id), is_repeatable=True)
+    read = partial(_read_sight, generation_id)
+    return Call("GET", path, read, is_repeatable=True, shows=lambda seen: _shown([seen.generation]))
 
 
 def _generation_path(generation_id: str, *, hold: float | None, progress: bool) -> str:
@@ -226,6 +230,10 @@ def _generation_path(generation_id: str, *, hold: float | None, progress: bool) 
     if hold is not None:
         return f"{path}?wait=true&timeout={hold:g}"
     return f"{path}?include=progress" if progress else path
+
+
+def _shown(jobs: Iterable[Generation]) -> Iterator[tuple[str, bool]]:
+    return ((job.id, job.is_terminal) for job in jobs)
 
 
 def _read_generation(generation_id: str, response: Response) -> Generation:
@@ -266,7 +274,7 @@ def list_generations(
         limit=limit,
         cursor=cursor,
     )
-    return Call("GET", f"/v2/generations{query}", read, is_repeatable=True)
+    return Call("GET", f"/v2/generations{query}", read, is_repeatable=True, shows=_shown)
 
 
 def count_generations(
@@ -293,7 +301,14 @@ def delete_generation(generation_id: str) -> Call[None]:
     After a lost answer the second says 404 of a deletion that worked (contract section 2.1).
     """
     path = f"/v2/generations/{_escaped(generation_id)}"
-    return Call("DELETE", path, _read_nothing, is_repeatable=True, is_done_without=True)
+    return Call(
+        "DELETE",
+        path,
+        _read_nothing,
+        is_repeatable=True,
+        is_done_without=True,
+        shows=lambda _: [(generation_id, True)],
+    )
 
 
 def download_url(generation_id: str) -> Call[str]:

@@ -2,8 +2,8 @@
 
 Four kinds of failure decide everything: never delivered (try again), refused with a pace
 (try again, not before the service said), outcome unknown (try again only what bears
-repeating) and final. Waiting for one of the account's slots is a kind of its own: it is
-no failure, and does not use up the patience meant for failures.
+repeating) and final. The lack of a slot is a kind of its own: it is waited for elsewhere
+(`slots.py`), and does not use up the patience meant for failures.
 
 `pauses` is a generator without a clock: it yields the seconds to wait before each try, is
 sent what went wrong and when, and returns when it is time to give up.
@@ -42,10 +42,9 @@ _NEVER_DONE = frozenset({501, 505})
 _REQUEST_TIMEOUT = 408
 _FIRST_SERVER_ERROR = 500
 
-# When the service names no time to wait for a slot. Jobs take minutes: asking 12 times a
-# minute refills a slot soon and stays far below the 60 creates a minute (section 5.1).
-_SLOT_PAUSE = 5.0
-_SHORTEST_SLOT_PAUSE = 1.0
+# A told pause that is longer than this is a mistake, and is not kept by a call that may wait
+# without a limit; any other has given up by then.
+LONGEST_TOLD = 3600.0
 
 
 class FailureKind(Enum):
@@ -111,16 +110,17 @@ def is_unknown_outcome(status: int, code: str | None) -> bool:
     return is_server_error or status == _REQUEST_TIMEOUT or is_unsettled_code(code)
 
 
-def failure_of(error: LipsyncError, *, elapsed: float) -> Failure:
+def failure_of(error: LipsyncError, *, elapsed: float, most_told: float = LONGEST_TOLD) -> Failure:
     """Return a try's failure.
 
     Args:
         error: What it ended with.
         elapsed: Seconds since the call began.
+        most_told: Seconds of a pause that the service may ask for.
 
     """
     told = error.retry_after if isinstance(error, ResponseError) else None
-    return Failure(classify(error), elapsed, told)
+    return Failure(classify(error), elapsed, None if told is None else min(told, most_told))
 
 
 def may_have_worked(error: LipsyncError) -> bool:
@@ -145,28 +145,19 @@ def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Fail
     growing = backoff.expo(factor=policy.first_pause, max_value=policy.longest_pause)
     next(growing)  # backoff's generators are primed by one step
     tries = 1
-    waited_for_slots = 0.0
     failure = yield 0.0
-    while True:
-        if failure.kind is FailureKind.NO_SLOT:
-            pause = _slot_pause(failure)
-            if _is_beyond(waited_for_slots + pause, policy.slot_timeout):
-                return
-            waited_for_slots += pause
-        else:
-            if tries >= policy.attempts or not _may_repeat(failure.kind, is_repeatable):
-                return
-            tries += 1
-            pause = _pause(failure, next(growing))
-            if _is_beyond(failure.elapsed - waited_for_slots + pause, policy.give_up_after):
-                return
+    while tries < policy.attempts and _may_repeat(failure.kind, is_repeatable):
+        tries += 1
+        pause = _pause(failure, next(growing))
+        if _is_beyond(failure.elapsed + pause, policy.give_up_after):
+            return
         failure = yield pause
 
 
 def _may_repeat(kind: FailureKind, is_repeatable: bool) -> bool:  # noqa: FBT001 - a fact, no switch
     if kind is FailureKind.OUTCOME_UNKNOWN:
         return is_repeatable
-    return kind is not FailureKind.FINAL
+    return kind not in {FailureKind.FINAL, FailureKind.NO_SLOT}
 
 
 def _pause(failure: Failure, grown: float) -> float:
@@ -175,13 +166,6 @@ def _pause(failure: Failure, grown: float) -> float:
     if failure.kind is FailureKind.PACED:
         pause += grown
     return max(pause, failure.retry_after or 0.0)
-
-
-def _slot_pause(failure: Failure) -> float:
-    """Wait as told, never spin; the jitter keeps many waiters from asking at once."""
-    told = _SLOT_PAUSE if failure.retry_after is None else failure.retry_after
-    floor = max(told, _SHORTEST_SLOT_PAUSE)
-    return floor + float(backoff.full_jitter(floor / 10))
 
 
 def _is_beyond(seconds: float, limit: float | None) -> bool:

@@ -17,10 +17,11 @@ from lipsync_async._rules import answers, endpoints, retry
 from lipsync_async._rules.endpoints import Call
 from lipsync_async._values.messages import Response
 from lipsync_async._values.models import Generation
+from lipsync_async._words import TERMINAL
 from lipsync_async.errors import DecodeError, ResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lipsync_async.errors import LipsyncError
 
@@ -43,6 +44,10 @@ class Sightings:
         item = self.items.get(job)
         return None if item is None else item["status"]
 
+    def ends(self) -> Iterator[tuple[str, bool]]:
+        """Yield the jobs that were shown, and whether each has ended."""
+        return ((job, item["status"] in TERMINAL) for job, item in self.items.items())
+
     def generation(self, job: str) -> Generation:
         """Return a job that was shown.
 
@@ -62,9 +67,9 @@ def look_at(ids: Sequence[str]) -> Call[Sightings]:
     if len(ids) == 1:
         (job,) = ids
         path = endpoints.get_generation(job).path
-        return Call("GET", path, partial(_read_job, job), is_repeatable=True)
+        return Call("GET", path, partial(_read_job, job), is_repeatable=True, shows=Sightings.ends)
     path = endpoints.list_generations(ids=ids).path
-    return Call("GET", path, _read_list, is_repeatable=True)
+    return Call("GET", path, _read_list, is_repeatable=True, shows=Sightings.ends)
 
 
 def is_refusal(error: LipsyncError) -> bool:

@@ -1,7 +1,7 @@
-"""How many generations may run at once, and when to ask for one more.
+"""How many generations may run at once, who holds a slot, and when to ask for one more.
 
 A plan runs so many generations at once, and the service refuses the next create. How many
-is *known* (configured), *told* (in the body of a refusal) or *learnt*:
+is *configured* (by each client), *told* (in the body of a refusal) or *found out*:
 
 * Below the **ceiling**, the number known to fit at present, creates go at once, so that a
   freed slot is filled in the moment in which it is freed.
@@ -13,23 +13,44 @@ is *known* (configured), *told* (in the body of a refusal) or *learnt*:
 So one rule serves the plan's limit and the other users of the account alike. After a
 refusal nothing is asked before the service's time is over or an own job has ended,
 whichever is first. A known limit is never exceeded by own jobs.
+
+A slot belongs to a job, not to the call that has ordered it. It is taken by a create and
+given back when the job's end is seen, by whatever call sees it. Runs and waits *hold* the
+slots of their jobs: they look at them, and give them back when they have drawn their
+conclusions. A job that is not held keeps its slot until another create lacks one: then such
+jobs are *suspects*, and a look at them tells which have ended.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import inf
 
 import attrs
 
 # When the service names no time to wait. Jobs take minutes: asking 12 times a minute finds
 # a slot that somebody else has freed soon, and a refused create counts as one of the 60 a
-# minute (contract section 5.1).
+# minute (contract section 5.1). Suspects are looked at as often.
 _PAUSE = 5.0
 _SHORTEST_PAUSE = 1.0
 # While the limit is not known, the ceiling may well be it. Then each refused probe in a row
-# doubles the pause, up to a refusal a minute.
+# doubles the pause, up to a refusal a minute. What the service tells is believed up to the
+# same: a day, or a year, is a mistake.
 _LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 4
+# No plan runs more (15, or a number of an enterprise's own; contract section 5.2).
+_MOST_SLOTS = 100_000
+# A plan may be widened while a process runs: after this time, a limit that was told is
+# checked by one probe.
+_BELIEVED_FOR = 3600.0
+# Creates that a client may have under way beyond the jobs that are known to fit, while
+# nothing was ever refused and no limit is known: as many as run, at least these. Uploads
+# take minutes, so one at a time would be too few; and a limit is exceeded by few.
+_LEAST_AT_ONCE = 4
+# No job takes so long (contract section 3.1), so one that was not seen for this time has ended.
+LONGEST_JOB = 7200.0
+_MOST_SUSPECTS = 100  # what one list shows
+_FEW_LOOSE = 1000
 
 
 @attrs.define(slots=True, eq=False)
@@ -39,41 +60,64 @@ class Slot:
     Attributes:
         is_probe: Whether it asked for more than was known to fit.
         is_accepted: Whether the service has accepted it.
+        key: The create's Idempotency-Key, where it is known.
+        job: The job's id, once it is accepted.
+        holders: How many runs and waits hold it.
+        counts: Whether it is one of the account's: not if it shares the job of another, or
+            was given back.
+        is_over: Whether its job was seen to end.
+        since: When its job was accepted.
+        seen: When its job was last looked at.
 
     """
 
-    is_probe: bool
+    is_probe: bool = False
     is_accepted: bool = False
+    key: str | None = None
+    job: str | None = None
+    holders: int = 0
+    counts: bool = True
+    is_over: bool = False
+    since: float = -inf
+    seen: float = -inf
 
 
 class Slots:
     """Tell when a create may be sent, for one account.
 
-    Each create goes through `started`, then `accepted` or `refused`; whatever was not
+    Each create takes a slot, which is then `accepted` or `refused`; whatever was not
     refused is `ended` once, be it that the job has ended or that the create has failed.
     A job that already runs is `started` and `accepted` in one go.
 
     Args:
-        limit: Generations that may run at once; `None`: learn it.
+        limit: Generations that may run at once, as configured; `None`: each client says.
 
     """
 
     def __init__(self, limit: int | None = None) -> None:
         """Start without jobs."""
         self._configured = limit
-        self._limit = limit
-        # Every plan runs one (contract section 5.2).
-        self._ceiling = 1 if limit is None else limit
+        self._told: int | None = None
+        self._told_at = -inf
+        # What is known to fit, once something was refused; and before, the most that ran.
+        self._ceiling: int | None = None
+        self._most_running = 1  # every plan runs one (contract section 5.2)
         self._starting = 0
         self._running = 0
         self._probes = 0
         self._refused_probes = 0
         self._quiet_until = -inf
+        self._by_key: dict[str, Slot] = {}
+        self._by_job: dict[str, Slot] = {}
+        # The jobs that are not held, the one that was not looked at for longest first.
+        self._loose: OrderedDict[str, Slot] = OrderedDict()
+        self._most_loose = _FEW_LOOSE
+        self._asked_at = -inf
 
     @property
     def limit(self) -> int | None:
         """Generations that may run at once, as configured or told; `None`: not known."""
-        return self._limit
+        return self._cap(None)
 
     @property
     def used(self) -> int:
@@ -81,40 +125,105 @@ class Slots:
         return self._starting + self._running
 
     @property
+    def starting(self) -> int:
+        """Own creates under way."""
+        return self._starting
+
+    @property
     def ceiling(self) -> int:
         """Own jobs that are known to fit at present."""
-        return self._ceiling
+        return self._known_to_fit(None)
 
-    def may_start(self, now: float) -> bool:
-        """Tell whether a create may be sent now."""
-        return self.used < self._ceiling or (self._has_room() and now >= self._quiet_until)
+    def may_start(self, now: float, most: int | None = None, *, is_eager: bool = False) -> bool:
+        """Tell whether a create may be sent now.
 
-    def next_try(self, now: float) -> float | None:
+        Args:
+            now: The time.
+            most: Generations that the asking client allows at once; `None`: any number.
+            is_eager: Whether several may be sent at once while nothing is known.
+
+        """
+        if now - self._told_at > _BELIEVED_FOR:
+            self._told = None
+        return self.used < self._known_to_fit(most) or (
+            self._has_room(most, is_eager=is_eager) and now >= self._quiet_until
+        )
+
+    def next_try(self, now: float, most: int | None = None) -> float | None:
         """Return when a create may be sent if nothing happens; `None`: something must.
 
-        What must happen is that an own job ends or that a create is answered. Without any
-        there is always a time.
+        What must happen is that an own job ends, is looked at, or that a create is answered.
+        Without any there is always a time.
         """
-        if self.may_start(now):
+        if self.may_start(now, most):
             return now
-        return self._quiet_until if self._has_room() else None
+        moment = self._quiet_until if self._has_room(most, is_eager=False) else inf
+        for oldest in self._loose.values():
+            moment = min(moment, max(oldest.seen, self._asked_at) + _PAUSE)
+            break
+        return None if moment == inf else max(moment, now)
 
-    def started(self) -> Slot:
-        """Note that a create is about to be sent."""
-        is_probe = self.used >= self._ceiling
+    def take(
+        self, now: float, most: int | None = None, key: str | None = None, *, is_eager: bool = False
+    ) -> Slot | None:
+        """Take a slot for a create, if it may be sent now.
+
+        Args:
+            now: The time.
+            most: Generations that the asking client allows at once; `None`: any number.
+            key: The create's Idempotency-Key. An order that is repeated while its first
+                create is under way, or its job runs, has its slot already.
+            is_eager: Whether several may be sent at once while nothing is known.
+
+        """
+        if key is not None and key in self._by_key:
+            return Slot(key=key, counts=False)
+        if not self.may_start(now, most, is_eager=is_eager):
+            return None
+        return self.started(most, key)
+
+    def started(self, most: int | None = None, key: str | None = None) -> Slot:
+        """Note that a create is about to be sent, whether or not it may."""
+        is_probe = self.used >= self._known_to_fit(most)
         self._starting += 1
         self._probes += is_probe
-        return Slot(is_probe)
+        slot = Slot(is_probe=is_probe, key=key)
+        if key is not None:
+            self._by_key.setdefault(key, slot)
+        return slot
 
-    def accepted(self, slot: Slot) -> None:
-        """Note that a create has become a job."""
-        slot.is_accepted = True
-        self._starting -= 1
+    def accepted(self, slot: Slot, job: str | None = None, now: float = 0.0) -> Slot:
+        """Note that a create has become a job; return the job's slot.
+
+        Args:
+            slot: The create's.
+            job: The job's id, by which its end can be seen.
+            now: The time.
+
+        Returns:
+            The slot, or another that the same job has already.
+
+        """
+        same = None if job is None else self._by_job.get(job)
+        self._leave_start(slot)
+        if same is not None:
+            self._forget_key(slot)
+            return same
+        slot.is_accepted = slot.counts = True
+        slot.job, slot.since = job, now
         self._running += 1
-        self._ceiling = self._capped(max(self._ceiling, self._running))
+        self._most_running = max(self._most_running, self._running)
+        if self._ceiling is not None:
+            self._ceiling = max(self._ceiling, self._running)
         if slot.is_probe:
-            self._probes -= 1
             self._refused_probes = 0
+        if slot.key is not None:
+            self._by_key.setdefault(slot.key, slot)
+        if job is not None:
+            self._by_job[job] = slot
+            self._let_loose(slot, job)
+            self._forget_old(now)
+        return slot
 
     def refused(
         self,
@@ -124,6 +233,8 @@ class Slots:
         limit: int | None = None,
         active: int | None = None,
         retry_after: float | None = None,
+        most: int | None = None,
+        patience: float | None = None,
     ) -> None:
         """Learn from `concurrency_limit_reached`.
 
@@ -133,43 +244,139 @@ class Slots:
             limit: `concurrencyLimit` of its body; `None`: not told.
             active: `activeGenerations` of its body; `None`: not told.
             retry_after: Seconds that it asked to wait; `None`: it named none.
+            most: Generations that the asking client allows at once; `None`: any number.
+            patience: Seconds for which the create goes on asking; `None`: any number.
 
         """
-        self._starting -= 1
-        if slot.is_probe:
-            self._probes -= 1
-            self._refused_probes += 1
+        self._refused_probes += slot.is_probe
+        self._leave_start(slot)
+        self._forget_key(slot)
         surplus = 0
-        if limit is not None:
-            self._tell(limit)
+        if limit is not None and 0 < limit <= _MOST_SLOTS:
+            self._told, self._told_at = limit, now
             # Over the limit, so many must end before one more fits.
             surplus = max(0, (active or 0) - limit)
-        self._ceiling = self._capped(max(0, self.used - surplus))
-        self._quiet_until = now + self._pause(retry_after)
+        self._ceiling = max(0, self.used - surplus)
+        pause = self._pause(retry_after, most)
+        self._quiet_until = now + (pause if patience is None else min(pause, patience))
 
     def ended(self, slot: Slot) -> None:
-        """Note that a job has ended, or that a create came to nothing."""
-        if slot.is_accepted:
+        """Note that a job has ended, or that a create came to nothing; once more is fine."""
+        if slot.is_accepted and slot.counts:
             self._running -= 1
-        else:
+        elif not slot.is_accepted:
+            self._leave_start(slot)
+        slot.counts = False
+        self._forget_key(slot)
+        if slot.job is not None and self._by_job.get(slot.job) is slot:
+            del self._by_job[slot.job]
+            self._loose.pop(slot.job, None)
+
+    @property
+    def is_tracking(self) -> bool:
+        """Whether the end of any job is waited for."""
+        return bool(self._by_job)
+
+    def slot_of(self, job: str) -> Slot | None:
+        """Return the slot of a job that runs; `None`: it has none here."""
+        return self._by_job.get(job)
+
+    def held(self, slot: Slot) -> None:
+        """Note that a run or a wait looks after a slot's job."""
+        slot.holders += 1
+        if slot.job is not None:
+            self._loose.pop(slot.job, None)
+
+    def released(self, slot: Slot) -> None:
+        """Note that one looks after it no more: its job goes on, unless it was seen to end."""
+        slot.holders = max(0, slot.holders - 1)
+        if slot.holders or not slot.counts:
+            return
+        if slot.is_over or not slot.is_accepted:
+            self.ended(slot)
+        elif slot.job is not None:
+            self._let_loose(slot, slot.job)
+
+    def saw(self, job: str, now: float, *, is_over: bool) -> bool:
+        """Note what a look has shown of a job; return whether that has freed a slot."""
+        slot = self._by_job.get(job)
+        if slot is None:
+            return False
+        slot.seen = now
+        slot.is_over |= is_over
+        if slot.holders:
+            return False
+        if slot.is_over:
+            self.ended(slot)
+            return True
+        self._loose.move_to_end(job)
+        return False
+
+    def suspects(self, now: float) -> list[str]:
+        """Return jobs that may have ended unseen, to be looked at now.
+
+        They count as seen from now on, so that those who wait do not all ask at once.
+        """
+        found: list[str] = []
+        if now < self._asked_at + _PAUSE:
+            return found
+        for job, slot in self._loose.items():
+            if slot.seen > now - _PAUSE or len(found) >= _MOST_SUSPECTS:
+                break
+            found.append(job)
+        for job in found:
+            self.saw(job, now, is_over=False)
+        self._asked_at = now if found else self._asked_at
+        return found
+
+    def _cap(self, most: int | None) -> int | None:
+        """Return what was configured or told, whichever is less."""
+        known = [limit for limit in (most, self._configured, self._told) if limit is not None]
+        return min(known, default=None)
+
+    def _known_to_fit(self, most: int | None) -> int:
+        cap = self._cap(most)
+        if self._ceiling is None:
+            return self._most_running if cap is None else cap
+        return self._ceiling if cap is None else min(self._ceiling, cap)
+
+    def _has_room(self, most: int | None, *, is_eager: bool) -> bool:
+        """Tell whether a probe is thinkable: one at a time, and never over the limit."""
+        cap = self._cap(most)
+        if cap is not None and self.used >= cap:
+            return False
+        if is_eager and self._ceiling is None:
+            return self._probes < max(_LEAST_AT_ONCE, self._running)
+        return not self._probes
+
+    def _leave_start(self, slot: Slot) -> None:
+        if slot.counts and not slot.is_accepted:
             self._starting -= 1
             self._probes -= slot.is_probe
+            slot.counts = False
 
-    def _has_room(self) -> bool:
-        """Tell whether a probe is thinkable: one at a time, and never over the limit."""
-        return not self._probes and (self._limit is None or self.used < self._limit)
+    def _forget_key(self, slot: Slot) -> None:
+        if slot.key is not None and self._by_key.get(slot.key) is slot:
+            del self._by_key[slot.key]
 
-    def _tell(self, limit: int) -> None:
-        """Believe the service, but never exceed what was configured."""
-        told = max(1, limit)
-        self._limit = told if self._configured is None else min(told, self._configured)
+    def _let_loose(self, slot: Slot, job: str) -> None:
+        """Let a job be the first suspect: what was held is looked at soon."""
+        slot.seen = -inf
+        self._loose[job] = slot
+        self._loose.move_to_end(job, last=False)
 
-    def _capped(self, ceiling: int) -> int:
-        return ceiling if self._limit is None else min(ceiling, self._limit)
+    def _forget_old(self, now: float) -> None:
+        """Drop jobs that were not looked at for longer than any job takes, now and then."""
+        if len(self._loose) > self._most_loose:
+            for slot in [*self._loose.values()]:
+                if max(slot.since, slot.seen) < now - LONGEST_JOB:
+                    self.ended(slot)
+            self._most_loose = 2 * len(self._loose) + _FEW_LOOSE
 
-    def _pause(self, told: float | None) -> float:
-        pause = max(_PAUSE if told is None else told, _SHORTEST_PAUSE)
-        if self._limit is not None or not self._refused_probes:
+    def _pause(self, told: float | None, most: int | None) -> float:
+        told = _PAUSE if told is None else min(told, _LONGEST_PAUSE)
+        pause = max(told, _SHORTEST_PAUSE)
+        if self._cap(most) is not None or not self._refused_probes:
             return pause
         doublings = min(self._refused_probes - 1, _MOST_DOUBLINGS)
         return max(pause, min(_PAUSE * 2.0**doublings, _LONGEST_PAUSE))

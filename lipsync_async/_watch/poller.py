@@ -54,9 +54,15 @@ _MOST_LOOKS = 20
 _TRIES_OF_A_LOOK = 1_000_000
 
 
+# And it asks again after a minute at the latest, whatever pause a refusal names: a day must
+# not end the waits for all jobs at once.
+_LONGEST_TOLD = 60.0
+
+
 def patient(settings: Settings) -> Settings:
     """Give a look all the tries that its patience allows."""
-    return attrs.evolve(settings, retry=attrs.evolve(settings.retry, attempts=_TRIES_OF_A_LOOK))
+    policy = attrs.evolve(settings.retry, attempts=_TRIES_OF_A_LOOK)
+    return attrs.evolve(settings, retry=policy, most_told=_LONGEST_TOLD)
 
 
 @attrs.define(slots=True, eq=False)

@@ -73,12 +73,15 @@ async def changes(
     if last.is_terminal:
         return
     wait = _Wait(exchange, poller, settings, last, timeout)
+    slots = exchange.account.slots
+    slot = slots.hold(last.id)
     poller.arrive()
     try:
         while not wait.last.is_terminal:
             if await wait.has_changed():
                 yield wait.last
     finally:
+        slots.release(slot)
         wait.leave_others()
         poller.depart()
 

@@ -1,6 +1,5 @@
 """A client sends no more than its account allows, and loses nothing by waiting for it."""
 
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -8,15 +7,12 @@ import anyio
 import pytest
 
 from lipsync_async import (
-    AsyncClient,
     Limits,
     PollPolicy,
     RateLimitError,
     RetryPolicy,
     WaitTimeoutError,
 )
-from lipsync_async._account import find_account
-from lipsync_async._rules.config import resolve
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
@@ -142,27 +138,6 @@ async def test_a_refusal_without_retries() -> None:
         sandbox.faults.add(Fault("status", status=429, headers={"Retry-After": "7"}))
         with pytest.raises(RateLimitError):
             await client.models.list()
-
-
-def test_who_shares_a_budget() -> None:
-    """Clients with one key, address and limits do; a forked child's begin anew."""
-    here = resolve("key", "https://api.example", {})
-    account = find_account(here, PLAN)
-    assert find_account(resolve("key", "https://api.example/", {}), Limits()) is account
-    for other in (("other", "https://api.example"), ("key", "https://other.example")):
-        assert find_account(resolve(*other, {}), PLAN) is not account
-    assert find_account(here, Limits(creates_per_minute=6)) is not account
-    pid = os.fork()
-    if not pid:  # pragma: no cover - the child
-        os._exit(int(find_account(here, PLAN) is account))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-def test_clients_share_their_account() -> None:
-    """Two clients on sockets draw on one budget, one on another transport has its own."""
-    clients = [AsyncClient("key", base_url="http://127.0.0.1:1") for _ in range(2)]
-    first, second = (client._exchange._account() for client in clients)  # noqa: SLF001
-    assert first is second
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "60"])

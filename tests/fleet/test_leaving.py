@@ -32,8 +32,8 @@ async def begun(sandbox: Sandbox, many: int) -> None:
 
 def held(client: AsyncClient) -> list[object]:
     """Return what a client still holds of its runs."""
-    berths = client._berths.here()  # noqa: SLF001
-    return [*remains(poller_of(client)), *berths._waiting, *[berths.slots] * berths.slots.used]  # noqa: SLF001
+    slots = client._exchange.account.slots  # noqa: SLF001
+    return [*remains(poller_of(client)), *slots._waiting, *slots._hands]  # noqa: SLF001
 
 
 ENDS: list[type[BaseException]] = [

@@ -6,9 +6,8 @@ import anyio
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async import Limits, Outcome
+from lipsync_async import Outcome
 from lipsync_async._fleet.bell import Bell
-from lipsync_async._fleet.berths import Berths
 from lipsync_async._fleet.outlet import Outlet
 from tests.fleet.jobs import request
 
@@ -148,15 +147,3 @@ def test_a_bell_wakes_all_who_wait_just_then() -> None:
 
     anyio.run(look)
     assert heard == ["first", "second", "late"]
-
-
-def test_berths_tell_all_who_wait_in_turn() -> None:
-    """Changes are told in the order of arrival, and nobody who has left hears of any."""
-    berths, told = Berths(Limits(concurrent_generations=3)), list[str]()
-    with berths.awaited(lambda: told.append("a")):
-        with berths.awaited(lambda: told.append("b")):
-            berths.stir()
-        berths.stir()
-    berths.stir()
-    assert told == ["a", "b", "a"]
-    assert berths.slots.limit == 3

@@ -309,8 +309,9 @@ async def test_others_never_leave_a_slot() -> None:
     async with (
         Sandbox(render=False, progression="manual", clock=clock, concurrency=1) as sandbox,
         connect(sandbox, limits=Limits(), retry=retry) as client,
+        connect(sandbox) as somebody,
     ):
-        await client.generations.create(next(requests(1)))
+        await somebody.generations.create(next(requests(1)))
         (only,) = await client.generations.run_all(requests(100))
         assert isinstance(only.error, ConcurrencyLimitError)
         assert 600 < clock.now() <= 700

@@ -56,9 +56,9 @@ def fail_newest(sandbox: Sandbox) -> None:
 
 
 async def test_a_run_waits_for_the_slots_of_another() -> None:
-    """What one run frees, by an end or by leaving, the other takes at once."""
+    """What one run frees by an end the other takes at once; what it leaves runs on in its slot."""
     async with (
-        opened(slots(2), progression="manual") as (client, sandbox, _),
+        opened(slots(2), progression="manual") as (client, sandbox, clock),
         anyio.create_task_group() as tasks,
     ):
         async with client.generations.run_many(requests(2)) as first:
@@ -68,6 +68,11 @@ async def test_a_run_waits_for_the_slots_of_another() -> None:
             fail_newest(sandbox)
             await anext(first)
             assert await settled(sandbox, 3)
+        assert await settled(sandbox, 3)
+        (left, *_) = sandbox.jobs
+        sandbox.jobs.move(left.id, "PROCESSING")
+        sandbox.jobs.move(left.id, "COMPLETED")
+        await clock.sleep(5.1)
         assert await settled(sandbox, 4)
         tasks.cancel_scope.cancel()
 
@@ -111,7 +116,7 @@ async def test_views_share_too() -> None:
 
 async def test_waits_and_runs_share_the_poller() -> None:
     """Whoever waits for a job beside a run is served by the same looks."""
-    async with opened(slots(20), progression="time(30)") as (client, sandbox, _):
+    async with opened(slots(30), progression="time(30)") as (client, sandbox, _):
         own = [await client.generations.create(request) for request in requests(10)]
         async with anyio.create_task_group() as tasks:
             for job in own:

@@ -126,7 +126,6 @@ class Calling:
         self.is_repeatable = is_repeatable
         self.tries = 1
         self.elapsed = 0.0
-        self.waited_for_slots = 0.0
         self._steps = pauses(policy, is_repeatable=is_repeatable)
         assert next(self._steps) == 0.0
 
@@ -144,13 +143,10 @@ class Calling:
             return None
         return pause
 
-    def wait(self, blow: Blow, pause: float) -> None:
+    def wait(self, pause: float) -> None:
         """Let the pause go by."""
         self.elapsed += pause
-        if blow.kind is NO_SLOT:
-            self.waited_for_slots += pause
-        else:
-            self.tries += 1
+        self.tries += 1
 
 
 @settings(max_examples=400)
@@ -160,7 +156,7 @@ def test_a_call_stays_within_its_policy(
     is_repeatable: bool,  # noqa: FBT001
     blows: list[Blow],
 ) -> None:
-    """Tries, time, pauses and the wait for a slot are bounded; the service is obeyed."""
+    """Tries, time and pauses are bounded, and the service is obeyed."""
     calling = Calling(policy, is_repeatable=is_repeatable)
     for blow in blows:
         pause = calling.suffer(blow)
@@ -168,22 +164,18 @@ def test_a_call_stays_within_its_policy(
             assert is_reason_to_give_up(calling, blow)
             return
         check_pause(calling, blow, pause)
-        calling.wait(blow, pause)
+        calling.wait(pause)
         check_spending(calling, blow)
 
 
 def is_reason_to_give_up(calling: Calling, blow: Blow) -> bool:
     """Tell whether one of the documented reasons to give up may hold."""
     policy, asked = calling.policy, blow.retry_after or 0.0
-    if blow.kind is NO_SLOT:
-        longest = 1.1 * max(1.0, 5.0 if blow.retry_after is None else asked)
-        return exceeds(calling.waited_for_slots + longest, policy.slot_timeout)
-    patience_used = calling.elapsed - calling.waited_for_slots
     return (
-        blow.kind is FINAL
+        blow.kind in {FINAL, NO_SLOT}
         or (blow.kind is OUTCOME_UNKNOWN and not calling.is_repeatable)
         or calling.tries >= policy.attempts
-        or exceeds(patience_used + max(2 * calling.grown, asked), policy.give_up_after)
+        or exceeds(calling.elapsed + max(2 * calling.grown, asked), policy.give_up_after)
     )
 
 
@@ -191,10 +183,7 @@ def check_pause(calling: Calling, blow: Blow, pause: float) -> None:
     """Check one pause: drawn as documented, and never shorter than the service asked."""
     asked = blow.retry_after or 0.0
     assert pause >= asked
-    if blow.kind is NO_SLOT:
-        told = max(1.0, 5.0 if blow.retry_after is None else asked)
-        assert told <= pause <= 1.1 * told + 1e-9
-    elif blow.kind is PACED:
+    if blow.kind is PACED:
         assert calling.grown - 1e-9 <= pause <= max(2 * calling.grown, asked) + 1e-9
     else:
         assert 0 <= pause <= max(calling.grown, asked) + 1e-9
@@ -203,13 +192,10 @@ def check_pause(calling: Calling, blow: Blow, pause: float) -> None:
 def check_spending(calling: Calling, blow: Blow) -> None:
     """Check what was spent until the next try, which is about to be made."""
     policy = calling.policy
-    assert blow.kind is not FINAL
+    assert blow.kind not in {FINAL, NO_SLOT}
     assert blow.kind is not OUTCOME_UNKNOWN or calling.is_repeatable
     assert calling.tries <= policy.attempts
-    assert not exceeds(calling.waited_for_slots - 1e-9, policy.slot_timeout)
-    if blow.kind is not NO_SLOT:
-        patience_used = calling.elapsed - calling.waited_for_slots
-        assert not exceeds(patience_used - 1e-6, policy.give_up_after)
+    assert not exceeds(calling.elapsed - 1e-6, policy.give_up_after)
 
 
 def exceeds(seconds: float, limit: float | None) -> bool:
@@ -223,37 +209,15 @@ def test_attempts_count_the_first_try(attempts: int, kind: FailureKind) -> None:
     calling = Calling(RetryPolicy(attempts=attempts, give_up_after=None), is_repeatable=True)
     made = 1
     while (pause := calling.suffer(Blow(kind, 0.0, None))) is not None:
-        calling.wait(Blow(kind, 0.0, None), pause)
+        calling.wait(pause)
         made += 1
     assert made == attempts
 
 
-@given(st.integers(0, 50))
-def test_waiting_for_a_slot_is_no_failure(waits: int) -> None:
-    """However long a slot took, all tries and all patience are left for failures."""
-    policy = RetryPolicy(attempts=2, first_pause=1.0, give_up_after=10.0, slot_timeout=None)
-    calling = Calling(policy, is_repeatable=False)
-    full, refused = Blow(NO_SLOT, 0.0, 30.0), Blow(NEVER_DELIVERED, 0.0, None)
-    for _ in range(waits):
-        pause = calling.suffer(full)
-        assert pause is not None
-        calling.wait(full, pause)
-    pause = calling.suffer(refused)
-    assert pause is not None
-    assert pause <= policy.first_pause
-
-
-@given(st.floats(1, 500), st.none() | st.floats(0, 30))
-def test_waiting_for_a_slot_has_an_end(slot_timeout: float, retry_after: float | None) -> None:
-    """A slot that never comes is given up in time, by asking about once in the pause told."""
-    calling = Calling(RetryPolicy(attempts=1, slot_timeout=slot_timeout), is_repeatable=True)
-    blow = Blow(NO_SLOT, 0.0, retry_after)
-    asked = 0
-    while (pause := calling.suffer(blow)) is not None:
-        calling.wait(blow, pause)
-        asked += 1
-    assert calling.waited_for_slots <= slot_timeout
-    assert asked <= slot_timeout / max(1.0, 5.0 if retry_after is None else retry_after)
+def test_the_lack_of_a_slot_is_for_others_to_wait_out() -> None:
+    """It is given up here at once, whatever tries are left: the slots know when to ask again."""
+    calling = Calling(RetryPolicy(), is_repeatable=True)
+    assert calling.suffer(Blow(NO_SLOT, 0.0, 30.0)) is None
 
 
 @given(st.integers(0, 2**32 - 1))

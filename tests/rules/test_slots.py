@@ -392,12 +392,15 @@ def test_a_full_account_waits_for_an_end() -> None:
 
 @pytest.mark.parametrize(
     ("configured", "told", "expected"),
-    [(None, 6, 6), (3, 6, 3), (15, 6, 6), (None, 0, 1), (None, None, None), (4, None, 4)],
+    [
+        *[(None, 6, 6), (3, 6, 3), (15, 6, 6), (None, None, None), (4, None, 4)],
+        *((configured, told, configured) for configured in (None, 4) for told in (0, -3, 10**30)),
+    ],
 )
 def test_the_service_is_believed(
     configured: int | None, told: int | None, expected: int | None
 ) -> None:
-    """What it tells counts, unless less was configured; every plan runs one."""
+    """What it tells counts, unless less was configured, or it cannot be."""
     slots = Slots(configured)
     slots.refused(slots.started(), 0.0, limit=told)
     assert slots.limit == expected
