@@ -67,6 +67,8 @@ class _Guarded:
 
     def _ask(self, question: Callable[[], T]) -> T:
         with self._lock:
+            while self._later:
+                self._later.popleft()()
             answer = question()
         if self._later:
             self._catch_up()
@@ -94,13 +96,11 @@ class SharedBudget(_Guarded):
 
     def reserve(self, now: float, limit: int) -> Place:
         """Take the next place, as a client's limit of requests a minute allows."""
-        with self._lock:
-            return self._budget.reserve(now, limit)
+        return self._ask(lambda: self._budget.reserve(now, limit))
 
     def wait(self, place: Place, now: float) -> float:
         """Return the seconds until the place comes."""
-        with self._lock:
-            return self._budget.wait(place, now)
+        return self._ask(lambda: self._budget.wait(place, now))
 
     def give_back(self, place: Place) -> None:
         """Do without a place from which nothing was sent."""
@@ -163,9 +163,18 @@ class SharedSlots(_Guarded):
         return self._slots.limit
 
     def take(
-        self, now: float, most: int | None, key: str | None = None, *, is_eager: bool = False
+        self,
+        now: float,
+        most: int | None,
+        key: str | None = None,
+        *,
+        wake: Callable[[], None] | None = None,
+        is_eager: bool = False,
     ) -> Slot | None:
-        """Take a slot for a create, if it may be sent now; see `Slots.take`."""
+        """Take a slot for a create, if it may be sent now; see `Slots.take`.
+
+        With the `wake` of one that waits, that is told of the next free slot after all others.
+        """
 
         def take() -> Slot | None:
             strictest = self._strictest(most)
@@ -174,6 +183,8 @@ class SharedSlots(_Guarded):
                 slot = self._slots.take(now, strictest, key, is_eager=is_eager)
             if slot is not None:
                 self._put(slot)
+                if wake is not None and wake in self._waiting:
+                    self._waiting[wake] = self._waiting.pop(wake)
             return slot
 
         return self._ask(take)
@@ -709,9 +720,10 @@ class SlotGate:
             goes_first: Whether it has waited before.
 
         """
+        line = self._lines.here()
 
         def attempt(now: float) -> tuple[Slot | None, float]:
-            slot = self._slots.take(now, self._most, key, is_eager=True)
+            slot = self._slots.take(now, self._most, key, wake=line.wake, is_eager=True)
             if slot is not None:
                 return slot, 0.0
             ends = self._slots.patience_ends(since, slot_timeout)
@@ -720,7 +732,6 @@ class SlotGate:
             moment = self._slots.next_try(now, self._most)
             return None, min(ends, inf if moment is None else moment) - now
 
-        line = self._lines.here()
         with self._slots.awaited(line.wake, self._most):
             slot = await line.through(attempt, before=before, goes_first=goes_first)
         assert slot is not None  # noqa: S101 - without a deadline it is never too late

@@ -51,9 +51,10 @@ class AsyncClient:
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
         poll: How waiting looks after a job.
-        limits: How many requests may be sent in a minute, and how many jobs `run_many`
-            keeps running; `None`: as every plan allows, 60 creates and 600 others, and as
-            many jobs as the service turns out to run.
+        limits: How many requests may be sent in a minute, and how many jobs run at once;
+            `None`: as every plan allows, 60 creates and 600 others, and as many jobs as the
+            service turns out to run. All clients of a process that use the same key and
+            address share them.
         on_response: Called, and awaited if need be, with each raw answer (status,
             headers, body), retries and looks included.
         transport: What carries the requests; `None`: sockets. The sandbox has one that

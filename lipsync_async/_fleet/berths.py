@@ -46,9 +46,15 @@ class Berths:
     def _now(self) -> float:
         return self._exchange.transport.now()
 
-    def take(self, key: str | None) -> Slot | None:
-        """Take a slot for a create with a key (`None`: not known yet), if it may be sent now."""
-        return self.slots.take(self._now, self._most, key)
+    def take(self, key: str | None, wake: Callable[[], None]) -> Slot | None:
+        """Take a slot for a create, if it may be sent now.
+
+        Args:
+            key: The create's Idempotency-Key; `None`: not known yet.
+            wake: The function of the one that waits for it.
+
+        """
+        return self.slots.take(self._now, self._most, key, wake=wake)
 
     def take_anyhow(self, key: str | None) -> Slot:
         """Take a slot for a create that is sent in any case."""

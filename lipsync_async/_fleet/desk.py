@@ -161,7 +161,7 @@ class Desk:
         """Take the first in line if its create may be sent."""
         if not self._is_short_of_slots:
             return None
-        slot = self._berths.take(self._line[0].key)
+        slot = self._berths.take(self._line[0].key, self.refresh)
         if slot is None:
             now = self._exchange.transport.now()
             if now < self._patience_ends(now):

@@ -14,9 +14,8 @@ Places are given in the order in which they are asked for. A pause makes the bud
 clock stand still, which puts off all who wait at once. A request that comes late for its
 place gets a new one. A place that is given back counts no more, but moves no later one.
 
-Clients that share a budget may allow themselves different numbers. Each place is found by
-the number of the client that asks, among the places of all. As later places are never
-before earlier ones, the lowest number counts for all while its client asks.
+Clients that share a budget may allow themselves different numbers. The lowest number of those
+that have asked within the last window counts for all.
 """
 
 from __future__ import annotations
@@ -105,6 +104,8 @@ class Budget:
         self._longest = 0
         self._stood_still = 0.0
         self._resumes = -inf
+        # The numbers of those who have asked, and the time of the last place of each.
+        self._asked: dict[int, float] = {}
         self._learnt: float = inf
         self._lowerings = 0
         self._lowered_from = 0
@@ -219,11 +220,16 @@ class Budget:
     def _entered(self, now: float, configured: int | None) -> _Entry:
         """Write the next place into the log."""
         clock = self._clock(now)
-        limit = self.limit(now, configured)
-        if limit is None:
+        configured = self._configured if configured is None else configured
+        if configured is None:
             return _Entry(clock, clock)
         self._forget(clock)
-        entry = self._following(limit, clock)
+        if len(self._asked) > (configured in self._asked):
+            asked = self._asked.items()
+            self._asked = {each: last for each, last in asked if last + self._span > clock}
+        limit = self.limit(now, min([configured, *self._asked]))
+        entry = self._following(limit or 1, clock)
+        self._asked[configured] = entry.time
         self._entries.append(entry)
         return entry
 

@@ -45,13 +45,13 @@ class RetryPolicy:
             client are limited by `give_up_after` alone.
         first_pause: Upper end of the first pause, in seconds.
         longest_pause: Upper end of every later pause, in seconds. A longer
-            `Retry-After` is obeyed.
+            `Retry-After` is obeyed, up to an hour.
         give_up_after: Seconds after the call began at which no new try is started;
             `None`: no limit.
-        slot_timeout: Seconds for which a create goes on asking for one of the account's
-            slots while the service answers `concurrency_limit_reached`. That is no
-            failure and uses up neither `attempts` nor `give_up_after`. The creates of a
-            client ask one at a time; waiting for one's turn does not count. `None`: no
+        slot_timeout: Seconds for which others may have all of the account's slots before a
+            create that waits for one is given up. That is no failure and uses up neither
+            `attempts` nor `give_up_after`. It counts from the last of this process's creates
+            that was accepted, and while jobs of this process run, two hours more. `None`: no
             limit.
 
     """
@@ -117,17 +117,23 @@ class Limits:
 
     What exceeds a limit waits for its turn and is then sent; no `timeout` counts that
     wait. A few (20) go at once, the rest evenly. A refusal by the service (429) makes a
-    limit stricter for some minutes.
+    limit stricter for some minutes, and stops what it limits for as long as the service
+    asks, but no longer than a minute or `RetryPolicy.give_up_after`. Waiting for longer than
+    a second, and each such stop, is told in the log (INFO) with the setting's name.
 
-    The clients of a process that have the same key, address and limits share them; those
-    with other limits count apart, so shares can be dealt out, also to other processes.
+    The clients of a process that have the same key and address share all of it, in any
+    thread or event loop, for as long as the process lives. If their limits differ, the
+    lowest of those that ask just then counts for all; one without a limit neither waits nor
+    counts. Another process has its own, so it is to be given a share.
 
     Args:
         creates_per_minute: Orders in any 60 seconds; `None`: no limit of ours.
         requests_per_minute: All other requests in any 60 seconds; `None`: no limit of
             ours.
-        concurrent_generations: Jobs that `run_many` keeps running at once; `None`: learn
-            it from the service.
+        concurrent_generations: Jobs that run at once, whether ordered by `create`, `run` or
+            `run_many`; `None`: learn it from the service. A job keeps its slot until a look
+            of this process shows its end. Jobs that no wait looks after are looked at when a
+            create lacks a slot.
 
     Source: contract sections 5.1 and 5.2.
     """

@@ -1,0 +1,436 @@
+"""All clients of a process that use one account share its budgets and its slots."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from lipsync_async import AsyncClient, Client, Limits, PollPolicy, RetryPolicy
+from lipsync_async._account import Account, SharedBudget, SharedSlots, find_account
+from lipsync_async._exchange import Exchange, Settings
+from lipsync_async._rules import endpoints
+from lipsync_async._rules.config import resolve
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._values.models import Generation
+from lipsync_async._words import Status
+from lipsync_async.sandbox import Sandbox
+from tests.client.doors import ORDER, UNLIMITED, order
+from tests.fleet.campaigns import made, opened, refusals, requests, slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+pytestmark = pytest.mark.anyio
+
+HERE = ("key", "https://api.example")
+SAME = [
+    ("key", "https://api.example/"),
+    ("key", "https://api.example//"),
+    ("key", "https://API.example"),
+    ("key", "https://api.EXAMPLE/"),
+    ("key", "https://api.example:443"),
+    ("key", "https://api.example:443/"),
+    ("key", "HTTPS://api.example"),
+]
+OTHERS = [
+    ("KEY", "https://api.example"),
+    ("key2", "https://api.example"),
+    ("ke", "https://api.example"),
+    ("k\u0065y.", "https://api.example"),
+    ("key", "https://api.example:444"),
+    ("key", "https://api2.example"),
+    ("key", "https://example"),
+    ("key", "https://api.example.org"),
+    ("key", "https://api.example/proxy"),
+    ("key", "https://api.example/Proxy"),
+    ("key", "http://127.0.0.1:443"),
+    ("key", "http://127.0.0.1"),
+    ("key", "http://localhost"),
+    ("key", "http://127.0.0.1:8765"),
+]
+
+
+def account_of(key: str, url: str) -> Account:
+    """Return what the clients with this key share at this address."""
+    return find_account(resolve(key, url, {}))
+
+
+@pytest.mark.parametrize("given_as", SAME)
+def test_the_same_account(given_as: tuple[str, str]) -> None:
+    """However the address is written, the same key at the same server is the same account."""
+    assert account_of(*given_as) is account_of(*HERE)
+
+
+@pytest.mark.parametrize("given_as", OTHERS)
+def test_another_account(given_as: tuple[str, str]) -> None:
+    """Another key, or another server, has limits of its own."""
+    assert account_of(*given_as) is not account_of(*HERE)
+
+
+def test_accounts_outlive_their_clients() -> None:
+    """A program that builds a client for each request has one budget all the same."""
+    first = id(account_of("outlives", "https://api.example").creates)
+    for _ in range(3):
+        gc.collect()
+        client = AsyncClient("outlives", base_url="https://api.example/", limits=Limits())
+        assert id(client._exchange.account.creates) == first  # noqa: SLF001
+        client = AsyncClient("outlives", base_url="https://api.example", limits=UNLIMITED)
+        assert id(client._exchange.account.creates) == first  # noqa: SLF001
+
+
+def test_thousands_of_accounts_are_not_kept() -> None:
+    """What is at rest and that no client holds is forgotten; what is used is not."""
+    used = account_of("used", "https://api.example")
+    used.creates.reserve(time.monotonic(), 60)
+    held = account_of("held", "https://api.example")
+    first = id(used)
+    del used
+    for number in range(300):
+        account_of(f"tenant-{number}", "https://api.example")
+    gc.collect()
+    assert id(account_of("used", "https://api.example")) == first
+    assert account_of("held", "https://api.example") is held
+
+
+def test_a_forked_child_begins_anew() -> None:
+    """Neither places nor slots of the parent count for a child, which may be one of many."""
+    client = AsyncClient(*HERE[:1], base_url=HERE[1], limits=Limits())
+    exchange = client._exchange  # noqa: SLF001
+    account = exchange.account
+    taken = account.slots.take_anyhow(None)
+    assert account.slots.used == 1
+    pid = os.fork()
+    if not pid:  # pragma: no cover - the child
+        anew = exchange.account
+        is_new = anew is not account and anew is account_of(*HERE) and not anew.slots.used
+        os._exit(not is_new)
+    account.slots.ended(taken)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_the_key_is_not_kept() -> None:
+    """What finds an account again is a digest."""
+    account_of("a-very-secret-key", "https://api.example")
+    from lipsync_async import _account  # noqa: PLC0415
+
+    assert "a-very-secret-key" not in repr(vars(_account._ACCOUNTS))  # noqa: SLF001
+
+
+# --- budgets --------------------------------------------------------------------------------
+
+
+def exchanges(sandbox: Sandbox, *limits: Limits) -> list[Exchange]:
+    """Return what clients with these limits send by, on one account."""
+    account = Account()
+    config = resolve(sandbox.api_key, sandbox.url, {})
+    return [Exchange(sandbox.transport(), config, lambda: account, each) for each in limits]
+
+
+SETTINGS = Settings(5.0, RetryPolicy(attempts=1), PollPolicy())
+
+
+async def counted(exchange: Exchange, many: int) -> None:
+    """Make so many requests at once."""
+    async with anyio.create_task_group() as tasks:
+        for _ in range(many):
+            call = endpoints.count_generations()
+            tasks.start_soon(exchange.perform, call, SETTINGS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.sampled_from([6, 30, 60, 120]), min_size=2, max_size=4),
+    st.integers(1, 25),
+)
+def test_clients_share_a_budget(limits: list[int], many: int) -> None:
+    """However many clients ask, with whatever limits: no minute sees more than the lowest."""
+
+    async def story() -> None:
+        clock = VirtualClock()
+        least = min(limits)
+        async with Sandbox(render=False, clock=clock, requests_per_minute=least) as sandbox:
+            given = [Limits(requests_per_minute=limit) for limit in limits]
+            clients = exchanges(sandbox, *given)
+            for exchange in clients:
+                await counted(exchange, 1)
+            async with anyio.create_task_group() as tasks:
+                for exchange in clients:
+                    tasks.start_soon(counted, exchange, many)
+            assert refusals(sandbox) == 0
+            assert len(sandbox.requests) == (many + 1) * len(limits)
+
+    anyio.run(story)
+
+
+async def test_a_low_limit_counts_while_its_client_asks() -> None:
+    """When the client with the lowest limit is done, the others go on at their own."""
+    clock = VirtualClock()
+    async with Sandbox(render=False, clock=clock, requests_per_minute=None) as sandbox:
+        low, high = exchanges(
+            sandbox, Limits(requests_per_minute=6), Limits(requests_per_minute=60)
+        )
+        await counted(low, 6)
+        await clock.sleep(70.0)
+        begun = clock.now()
+        await counted(high, 60)
+        assert clock.now() - begun <= 62
+
+
+async def test_who_has_no_limit_neither_waits_nor_counts() -> None:
+    """Without a limit a client does as it likes, and takes no place of another."""
+    clock = VirtualClock()
+    async with Sandbox(render=False, clock=clock, requests_per_minute=None) as sandbox:
+        free, bound = exchanges(sandbox, UNLIMITED, Limits(requests_per_minute=30))
+        await counted(free, 200)
+        await counted(bound, 20)
+        assert clock.now() == 0.0
+
+
+def test_threads_share_a_budget() -> None:
+    """Places that many threads take at once are those of one: none twice, none too early."""
+    budget = SharedBudget()
+    times: list[float] = []
+
+    def reserve() -> None:
+        for _ in range(200):
+            place = budget.reserve(0.0, 60)
+            times.append(budget.wait(place, 0.0))
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(reserve) for _ in range(8)]:
+            done.result()
+    assert len(times) == 1600
+    times.sort()
+    assert all(later - earlier >= 60 for earlier, later in zip(times, times[60:], strict=False))
+
+
+def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
+    """A finalizer that runs while its own thread holds the lock does not wait for it."""
+    budget = SharedBudget()
+    place = budget.reserve(0.0, 1)
+    with budget._lock:  # noqa: SLF001
+        budget.give_back(place)
+    assert budget.is_at_rest(0.0)
+    assert budget.wait(budget.reserve(0.0, 1), 0.0) == 0.0
+
+
+# --- slots ----------------------------------------------------------------------------------
+
+QUICK = PollPolicy(
+    first_interval=0.001, longest_interval=0.002, long_poll=None, shared_interval=0.001
+)
+
+
+def most_at_once(sandbox: Sandbox) -> int:
+    """Return how many jobs ran at the same time at most."""
+    moves = sorted(
+        (moment, change)
+        for job in sandbox.jobs
+        for moment, change in ((job.history[0][0], 1), (job.history[-1][0], -1))
+    )
+    running = most = 0
+    for _, change in moves:
+        running += change
+        most = max(most, running)
+    return most
+
+
+@pytest.mark.parametrize("limit", [1, 3, 6])
+async def test_everything_shares_the_slots(limit: int) -> None:
+    """Clients async and blocking, `create`, `run` and `run_many`, at once: none is refused."""
+    async with Sandbox(render=False, progression="polls(2)", concurrency=limit) as sandbox:
+        shared: dict[str, Any] = {"base_url": sandbox.url, "limits": slots(limit), "poll": QUICK}
+        key = sandbox.api_key
+
+        def block(many: int) -> None:
+            with Client(key, **shared) as client:
+                for request in requests(many):
+                    client.generations.run(request)
+
+        async with AsyncClient(key, **shared) as one, AsyncClient(key, **shared) as two:
+            async with anyio.create_task_group() as tasks:
+                for request in requests(6):
+                    tasks.start_soon(one.generations.run, request)
+                tasks.start_soon(two.generations.run_all, requests(6))
+                tasks.start_soon(anyio.to_thread.run_sync, block, 4)
+            created = [await two.generations.create(request) for request in requests(1)]
+            for job in created:
+                await one.generations.wait_until_complete(job)
+            assert one._exchange.account.slots.used == 0  # noqa: SLF001
+        assert refusals(sandbox) == 0
+        assert set(made(sandbox).values()) <= {1, 2, 3, 4}
+        assert sandbox.jobs.created == 17
+        assert most_at_once(sandbox) <= limit
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        (Limits(concurrent_generations=15), 0),
+        (Limits(), 4),
+        (slots(15), 0),
+        (slots(None), 4),
+    ],
+    ids=["paced", "paced-learnt", "configured", "learnt"],
+)
+async def test_hundreds_of_runs_at_once(limits: Limits, most: int) -> None:
+    """240 `run` on 15 slots: nothing is refused, or a handful while the limit is learnt."""
+    paced: dict[str, Any] = {"creates_per_minute": limits.creates_per_minute}
+    async with opened(limits, concurrency=15, progression="time(5-30)", seed=3, **paced) as (
+        client,
+        sandbox,
+        clock,
+    ):
+        async with anyio.create_task_group() as tasks:
+            for request in requests(240):
+                tasks.start_soon(client.generations.run, request)
+        assert refusals(sandbox) <= most
+        assert sandbox.jobs.count("COMPLETED") == 240
+        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+        assert clock.now() <= 240 * 17.5 / 15 * 1.15
+
+
+async def test_a_forgotten_job_is_looked_at() -> None:
+    """Jobs that are created and never looked at keep their slots until they have ended."""
+    async with opened(slots(3), concurrency=3, progression="time(20)") as (client, sandbox, clock):
+        for request in requests(12):
+            await client.generations.create(request)
+        assert refusals(sandbox) == 0
+        assert sandbox.jobs.created == 12
+        # Three rounds, each seen at most one look too late.
+        assert 60 <= clock.now() <= 3 * 26
+        # A few looks a minute, whoever waits.
+        assert sandbox.requests.count("GET") <= clock.now() / 5 + 1
+
+
+@pytest.mark.parametrize("seen_by", ["get", "list", "wait", "iter", "delete", "updates", "run"])
+async def test_an_end_is_seen_by_any_look(seen_by: str) -> None:
+    """Whatever call shows that a job has ended, its slot is free at once."""
+    async with opened(slots(1), concurrency=1, progression="time(10)") as (client, sandbox, clock):
+        generations = client.generations
+        job = await order(client)
+        if seen_by in {"get", "list", "iter", "delete"}:
+            await clock.sleep(11.0)
+        seen: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "get": lambda: generations.get(job),
+            "list": lambda: generations.list(ids=[job.id]),
+            "wait": lambda: generations.wait_until_complete(job),
+            "iter": lambda: anext(generations.iter(page_size=5)),
+            "delete": lambda: generations.delete(job),
+            "run": lambda: generations.run(**ORDER, idempotency_key=job.idempotency_key),
+        }
+        if seen_by == "updates":
+            async with generations.updates(job) as changes:
+                assert [each.status async for each in changes][-1] == Status.COMPLETED
+        else:
+            await seen[seen_by]()
+        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+        begun = clock.now()
+        await order(client)
+        assert clock.now() == begun
+        assert refusals(sandbox) == 0
+
+
+async def test_an_order_that_is_repeated_has_its_slot() -> None:
+    """The same key asks for the same job, which has a slot already."""
+    async with opened(slots(1), concurrency=1, progression="time(30)") as (client, sandbox, clock):
+        first = await order(client, idempotency_key="take-1")
+        again = await order(client, idempotency_key="take-1")
+        assert (first.id, sandbox.jobs.created, clock.now()) == (again.id, 1, 0.0)
+        assert client._exchange.account.slots.used == 1  # noqa: SLF001
+
+
+async def test_a_client_that_allows_less_gets_its_slot() -> None:
+    """Beside one that keeps many slots full, it waits until there are few, and not for ever."""
+    clock = VirtualClock()
+    async with Sandbox(render=False, clock=clock, progression="time(10)") as sandbox:
+        many, few = exchanges(sandbox, slots(6), slots(2))
+
+        async def go_on(exchange: Exchange, count: int) -> None:
+            async def one(number: int) -> None:
+                (request,) = requests(1)
+                key = f"{id(exchange)}-{number}"
+                call = endpoints.create_generation(request, idempotency_key=key)
+                await exchange.perform(call, SETTINGS)
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(count):
+                    tasks.start_soon(one, number)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(go_on, many, 60)
+            await clock.sleep(1.0)
+            begun = clock.now()
+            await go_on(few, 2)
+            assert clock.now() - begun <= 40
+        assert most_at_once(sandbox) <= 6
+
+
+def test_threads_share_the_slots() -> None:
+    """What is taken and given back in many threads adds up, and never exceeds the limit."""
+    account = SharedSlots()
+    most: list[int] = []
+
+    async def use(number: int) -> None:
+        for turn in range(50):
+            while (slot := account.take(0.0, 5)) is None:
+                await anyio.lowlevel.checkpoint()
+            most.append(account.used)
+            job = Generation(id=f"{number}-{turn}", status=Status.PENDING)
+            account.accepted(slot, job, 0.0)
+            account.saw([(job.id, True)], 0.0)
+
+    threads = [threading.Thread(target=lambda n=number: asyncio.run(use(n))) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 300
+    assert max(most) <= 5
+    assert account.used == 0
+
+
+def test_a_slot_is_found_across_loops() -> None:
+    """A create in one thread's loop waits for a job that another thread's loop sees end."""
+    order_of: list[str] = []
+    account = SharedSlots()
+    is_waiting = threading.Event()
+
+    async def hold() -> None:
+        slot = account.take(0.0, 1)
+        assert slot is not None
+        job = Generation(id="job", status=Status.PENDING)
+        own = account.accepted(slot, job, 0.0, is_held=True)
+        await asyncio.to_thread(is_waiting.wait)
+        order_of.append("ended")
+        account.saw([("job", True)], 0.0)
+        account.release(own)
+
+    async def wait() -> None:
+        woken = asyncio.Event()
+        with account.awaited(woken.set, 1):
+            while (slot := account.take(0.0, 1)) is None:
+                is_waiting.set()
+                await woken.wait()
+                woken.clear()
+        order_of.append("taken")
+        account.ended(slot)
+
+    async def begin() -> None:
+        holding = asyncio.create_task(hold())
+        await anyio.lowlevel.checkpoint()
+        await asyncio.to_thread(asyncio.run, wait())
+        await holding
+
+    asyncio.run(begin())
+    assert order_of == ["ended", "taken"]
+    assert account.used == 0
