@@ -171,7 +171,9 @@ def whole_order(request: GenerationRequest | None, fields: GenerationRequest) ->
         return fields
     # Looked at one by one: what a caller gives may raise when it is compared.
     given = (getattr(fields, name) for name in attrs.fields_dict(GenerationRequest))
-    if any(not (value is None or (type(value) in {str, tuple} and not value)) for value in given):
+    if any(
+        not (value is None or (type(value) in {str, list, tuple} and not value)) for value in given
+    ):
         raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
     return request
 

@@ -22,6 +22,11 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _list(value: Any) -> Any:
+    """Copy a list or tuple, so that it can be changed; leave everything else for validation."""
+    return [*value] if isinstance(value, list | tuple) else value
+
+
 def _at_home(
     file: str | PathLike[str] | bytes | None,
 ) -> str | PathLike[str] | bytes | None:
@@ -286,7 +291,8 @@ class GenerationRequest:
     """
 
     model: str
-    input: Sequence[Input] = attrs.field(converter=_tuple)
+    # A list of its own, as it is written; out of the hash, because lists have none.
+    input: Sequence[Input] = attrs.field(converter=_list, hash=False)
     options: Options | None = None
     segments: Sequence[Segment] | None = attrs.field(default=None, converter=_tuple)
     webhook_url: str | None = None

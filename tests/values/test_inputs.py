@@ -47,15 +47,15 @@ def test_orders_are_frozen_values(value: Any) -> None:
 
 
 @given(st.lists(st.builds(Video, st.text()), max_size=3))
-def test_lists_are_frozen(videos: list[Video]) -> None:
-    """A list may be changed after it was handed over; the request may not."""
+def test_a_request_copies_its_list(videos: list[Video]) -> None:
+    """A list may be changed after it was handed over; the request stays as it was."""
     request = GenerationRequest(model="m", input=videos)
-    expected = tuple(videos)
+    expected = [*videos]
     videos.append(Video("later"))
     assert request.input == expected
 
 
-@pytest.mark.parametrize("value", [None, 5, "text", (1, 2), {"type": "video"}])
+@pytest.mark.parametrize("value", [None, 5, "text", {1, 2}, {"type": "video"}])
 def test_everything_else_is_left_to_validation(value: Any) -> None:
     """What is no list is neither mended nor refused here: one error names it later."""
     assert GenerationRequest(model="m", input=value).input is value
@@ -82,3 +82,17 @@ def test_the_obvious_field_comes_first() -> None:
 def test_dubbing_names_its_only_provider() -> None:
     """Nobody has to spell out what has no alternative."""
     assert DubParams(target_lang="de").provider_name == "elevenlabs"
+
+
+def test_an_input_can_be_exchanged() -> None:
+    """The input of a request is a list of its own; a hash does not depend on it."""
+    first, second, voice = Video("https://h/1.mp4"), Video("https://h/2.mp4"), Audio("https://h/a")
+    given: list[Any] = [first, voice]
+    request = GenerationRequest(model="lipsync-2", input=given)
+    before = hash(request)
+    items = request.input
+    assert isinstance(items, list)
+    items[0] = second
+    assert given == [first, voice]
+    assert hash(request) == before
+    assert request == GenerationRequest(model="lipsync-2", input=(second, voice))
