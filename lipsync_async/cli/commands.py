@@ -124,12 +124,22 @@ def _journal(chosen: argparse.Namespace) -> int:
 
 def _lacks_media(name: str) -> bool:
     """Tell whether nothing can be rendered here, after saying so."""
-    from lipsync_async.sandbox.media.engines import INSTALL_HINT, engines  # noqa: PLC0415
+    from lipsync_async.sandbox.media.engines import (  # noqa: PLC0415 - see above
+        INSTALL_HINT,
+        engines,
+        working_engines,
+    )
+    from lipsync_async.sandbox.media.problems import EngineError  # noqa: PLC0415 - see above
 
-    is_missing = engines()["video"] == INSTALL_HINT
-    if is_missing:
+    if engines()["video"] == INSTALL_HINT:
         say(f"{name}: the media engine is {INSTALL_HINT}", is_error=True)
-    return is_missing
+        return True
+    try:
+        working_engines()
+    except EngineError as error:
+        say(f"{name}: {error}", is_error=True)
+        return True
+    return False
 
 
 class _Parser(argparse.ArgumentParser):

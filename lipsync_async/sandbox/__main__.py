@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from lipsync_async.sandbox.media.engines import engines
+from lipsync_async.errors import ConfigurationError
+from lipsync_async.sandbox.media.engines import engines, working_engines
 from lipsync_async.sandbox.rules.limits import PLANS, allowance
 from lipsync_async.sandbox.rules.progression import Progression
 from lipsync_async.sandbox.sandbox import Sandbox
@@ -39,18 +40,20 @@ class _Pace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
     options = _parser().parse_args(arguments)
-    found = engines()
-    if options.speed.renders and not found["video"].startswith("pyav"):
-        return _complain(f"the media engine is {found['video']}, or use --speed instant")
+    media = engines()["video"]
+    if options.speed.renders and not media.startswith("pyav"):
+        return _complain(f"the media engine is {media}, or use --speed instant")
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(_serve(options, found))
+            asyncio.run(_serve(options))
+    except ConfigurationError as error:
+        return _complain(" ".join(f"{error}".split()))
     except OSError as error:
         return _complain(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
     return 0
 
 
-async def _serve(options: argparse.Namespace, found: dict[str, str]) -> None:
+async def _serve(options: argparse.Namespace) -> None:
     pace: _Pace = options.speed
     async with Sandbox(
         options.seed,
@@ -61,8 +64,10 @@ async def _serve(options: argparse.Namespace, found: dict[str, str]) -> None:
         host=options.host,
         port=options.port,
     ) as sandbox:
+        found = working_engines() if pace.renders else engines()
         sys.stdout.write(
-            f"export SYNC_BASE_URL={sandbox.url} SYNC_API_KEY={sandbox.api_key}\n"
+            f"export SYNC_BASE_URL={sandbox.url} SYNC_API_KEY={sandbox.api_key} "
+            f"SYNC_WEBHOOK_SECRET={sandbox.webhook_secret}\n"
             f"# video: {found['video']}; speech: {found['speech']}; plan: "
             f"{options.plan or 'without limits'}. Ctrl-C ends it.\n",
         )

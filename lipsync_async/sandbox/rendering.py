@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.jobs import Result
 from lipsync_async.sandbox.materials import Materials, Stockroom
-from lipsync_async.sandbox.media.problems import MediaError, RenderCancelledError
+from lipsync_async.sandbox.media.engines import working_engines
+from lipsync_async.sandbox.media.problems import EngineError, MediaError, RenderCancelledError
 from lipsync_async.sandbox.media.render import RenderOrder, RenderSegment, render
 from lipsync_async.sandbox.media.timeline import output_seconds
 from lipsync_async.sandbox.rules.refusals import coded
+from lipsync_async.sandbox.studio import cannot_render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +47,7 @@ class RenderingStudio:
         outside: Fetches inputs.
         tasks: Runs the work.
         clock: Virtual time stands still while something renders.
-        engines: What does the work, for people.
+        engines: What does the work, for people; `open` asks what really does.
 
     """
 
@@ -67,6 +70,19 @@ class RenderingStudio:
         self._engines = engines
         self._limiter = anyio.CapacityLimiter(_RENDERS_AT_ONCE)
         self._is_closed = False
+
+    async def open(self) -> None:
+        """Ask the engines one small question each.
+
+        Raises:
+            ConfigurationError: What rendering needs does not work.
+
+        """
+        try:
+            with self._clock.hold():
+                self._engines = await anyio.to_thread.run_sync(working_engines)
+        except EngineError as error:
+            raise ConfigurationError(cannot_render(str(error))) from error
 
     async def admit(self, order: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""

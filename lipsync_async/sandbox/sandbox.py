@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.clock import Calendar, RealClock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import HostedFiles
 from lipsync_async.sandbox.folder import Folder
 from lipsync_async.sandbox.jobs import JobTable
 from lipsync_async.sandbox.links import Links
-from lipsync_async.sandbox.media.engines import engines
+from lipsync_async.sandbox.media.engines import REPAIR, engines
+from lipsync_async.sandbox.media.problems import in_words
 from lipsync_async.sandbox.memory import MEMORY_URL, MemoryDoor
 from lipsync_async.sandbox.notifier import Notifier
 from lipsync_async.sandbox.outside import Outside
@@ -27,7 +29,7 @@ from lipsync_async.sandbox.server import Server
 from lipsync_async.sandbox.service import Service
 from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX, Settings
 from lipsync_async.sandbox.state import State
-from lipsync_async.sandbox.studio import PlaceholderStudio, Studio
+from lipsync_async.sandbox.studio import PlaceholderStudio, Studio, cannot_render
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.uploads import Uploads
 from lipsync_async.sandbox.webhook_sender import Inbox
@@ -80,6 +82,7 @@ class Sandbox:
 
     Raises:
         ValueError: The key looks live, or an argument is none that the sandbox knows.
+        ConfigurationError: It shall render, and what that needs is installed, but broken.
 
     """
 
@@ -201,8 +204,10 @@ class Sandbox:
 
         Raises:
             OSError: The port cannot be had.
+            ConfigurationError: It shall render, and what that needs does not work.
 
         """
+        await self._state.studio.open()
         if self._virtual_clock is None:
             self._server = Server(self._service, self._uploads, self._real_clock)
             self._state.links.base_url = await self._server.start(self._host, self._port)
@@ -269,9 +274,12 @@ class Sandbox:
     def _studio(self, settings: Settings, files: HostedFiles, found: dict[str, str]) -> Studio:
         if not settings.renders:
             return PlaceholderStudio(settings.placeholder_size, found)
-        # Only here, because it loads codecs that not every installation has.
-        from lipsync_async.sandbox.rendering import RenderingStudio  # noqa: PLC0415
-
+        try:
+            # Only here, because it loads codecs that not every installation has.
+            from lipsync_async.sandbox.rendering import RenderingStudio  # noqa: PLC0415
+        except Exception as error:
+            reason = f"its engines cannot be loaded ({in_words(error)}); {REPAIR}"
+            raise ConfigurationError(cannot_render(reason)) from error
         return RenderingStudio(
             files=files,
             folder=self._folder,

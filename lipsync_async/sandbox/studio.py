@@ -15,8 +15,22 @@ if TYPE_CHECKING:
     Failed = Callable[[Job, str, str], object]
 
 
+def cannot_render(reason: str) -> str:
+    """Say that a sandbox cannot render, and what can be done."""
+    return f"The sandbox cannot render: {reason}. Or use render=False, which makes placeholders."
+
+
 class Studio(Protocol):
     """Make the media of jobs."""
+
+    async def open(self) -> None:
+        """See whether everything works, before anything is asked for.
+
+        Raises:
+            ConfigurationError: It does not.
+
+        """
+        ...
 
     async def admit(self, order: dict[str, Any]) -> None:
         """Pass a create body whose media can be had, as far as can be told at once.
@@ -62,6 +76,9 @@ class PlaceholderStudio:
         """Make the file."""
         self._result = placeholder(size)
         self._engines = engines
+
+    async def open(self) -> None:
+        """Need nothing."""
 
     async def admit(self, order: dict[str, Any]) -> None:
         """Pass everything: no media are looked at."""

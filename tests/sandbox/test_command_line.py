@@ -17,8 +17,8 @@ from tests.sandbox.doors import order
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """Run a sandbox on a free port; yield its process, URL and key."""
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str, str]]:
+    """Run a sandbox on a free port; yield its process, URL, key and webhook secret."""
     process = subprocess.Popen(  # noqa: S603 - this very package
         [sys.executable, "-W", "error", "-m", "lipsync_async.sandbox", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
@@ -29,9 +29,12 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]
     assert process.stdout is not None
     with process:
         try:
-            export, url, key = process.stdout.readline().split()
-            assert (export, url[:14], key[:13]) == ("export", "SYNC_BASE_URL=", "SYNC_API_KEY=")
-            yield process, url.partition("=")[2], key.partition("=")[2]
+            export, *assigned = process.stdout.readline().split()
+            names, values = zip(*(each.split("=") for each in assigned), strict=True)
+            assert export == "export"
+            assert names == ("SYNC_BASE_URL", "SYNC_API_KEY", "SYNC_WEBHOOK_SECRET")
+            url, key, secret = values
+            yield process, url, key, secret
         finally:
             process.send_signal(signal.SIGINT)
 
@@ -46,7 +49,9 @@ def asked(url: str, key: str, body: Any = None) -> Any:
 
 def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c() -> None:
     """The first line can be pasted into a shell; Ctrl-C is a good end."""
-    with started("--speed", "instant", "--plan", "scale", "--seed", "5") as (process, url, key):
+    with started("--speed", "instant", "--plan", "scale", "--seed", "5") as told:
+        process, url, key, secret = told
+        assert asked(f"{url}/v2/organizations/webhook/secret", key) == {"secret": secret}
         job = asked(f"{url}/v2/generate", key, order())
         assert asked(f"{url}/v2/generate/{job['id']}", key)["status"] == "COMPLETED"
         process.send_signal(signal.SIGINT)
@@ -56,7 +61,7 @@ def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c() -> None:
 
 def test_a_taken_port_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     """No traceback, and an exit code that tells."""
-    with started("--speed", "30") as (_, url, _key):
+    with started("--speed", "30") as (_, url, *_secrets):
         port = url.rpartition(":")[2]
         code = main(["--port", port])
     errors = capsys.readouterr().err

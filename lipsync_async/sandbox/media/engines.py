@@ -1,14 +1,26 @@
-"""Say which media engines are present, without loading any."""
+"""Say which media engines are present, without loading any; and ask them whether they work."""
 
 from __future__ import annotations
 
+import platform
+from fractions import Fraction
+from functools import cache
 from importlib import metadata, util
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from lipsync_async.sandbox.media.speech import speech_engine
+from lipsync_async.sandbox.media.problems import EngineError, in_words
+from lipsync_async.sandbox.media.speech import speech_engine, speech_trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INSTALL_HINT = "missing; run: pip install 'lipsync-async[sandbox]'"
+REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 # What rendering, drawing and the tone voice import.
 _VIDEO_MODULES = ("av", "numpy", "PIL")
+_SIDE, _FRAMES, _RATE = 32, 2, Fraction(25)  # of the clip that the codec is asked about
 
 
 def engines() -> dict[str, str]:
@@ -22,7 +34,87 @@ def engines() -> dict[str, str]:
     if not all(util.find_spec(name) for name in _VIDEO_MODULES):
         return {"video": INSTALL_HINT, "speech": INSTALL_HINT, "lips": "none"}
     return {
-        "video": f"pyav {metadata.version('av')}",
+        "video": f"pyav {_version('av')}",
         "speech": speech_engine(),
         "lips": "none",
     }
+
+
+@cache
+def working_engines() -> dict[str, str]:
+    """Ask each engine one small question, once in this process; a tenth of a second.
+
+    Returns:
+        As `engines`. Where espeak-ng is installed and does not speak, `speech` is `tones`
+        and says why.
+
+    Raises:
+        EngineError: What rendering needs is installed, but does not work.
+
+    """
+    ask("numpy", _count, 6)
+    ask("pillow", _draw, (_SIDE, _SIDE))
+    ask("av", _encode, (_FRAMES, _SIDE, float(_FRAMES / _RATE)))
+    trouble = speech_trouble()
+    found = engines()
+    return found if trouble is None else found | {"speech": f"tones, because {trouble}"}
+
+
+def ask(package: str, question: Callable[[], object], answer: object) -> None:
+    """Ask an engine a question.
+
+    Args:
+        package: Who is asked, by the name that pip knows.
+        question: Loads the engine, and gives its answer.
+        answer: The right one.
+
+    Raises:
+        EngineError: It cannot answer, or the answer is wrong.
+
+    """
+    try:
+        found = question()
+    except Exception as error:
+        raise EngineError(_refusal(package, in_words(error))) from error
+    if found != answer:
+        raise EngineError(_refusal(package, f"it says {found!r} instead of {answer!r}"))
+
+
+def _refusal(package: str, reason: str) -> str:
+    used = f"{package} {_version(package)}".strip()
+    python = platform.python_version()
+    return f"{used} does not work with this Python {python} ({reason}); {REPAIR}"
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package, if it tells."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _count() -> int:
+    import numpy as np  # noqa: PLC0415 - nothing is loaded before it is asked
+
+    return int(np.arange(4).sum())
+
+
+def _draw() -> tuple[int, int]:
+    from lipsync_async.sandbox.media.faces import Actor  # noqa: PLC0415 - see above
+
+    return Actor(_SIDE, _SIDE, seed=1).draw(0.0).size
+
+
+def _encode() -> tuple[int, int, float]:
+    """Write a clip and read it: return its frames, their width, and the seconds of its sound."""
+    from lipsync_async.sandbox.media.actors import draw_talking_head  # noqa: PLC0415 - see above
+    from lipsync_async.sandbox.media.frames import FrameReader  # noqa: PLC0415
+    from lipsync_async.sandbox.media.samples import sound_seconds  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="lipsync-engines-") as folder:
+        clip = draw_talking_head(
+            Path(folder) / "clip.mp4", seconds=float(_FRAMES / _RATE), width=_SIDE, height=_SIDE
+        )
+        with FrameReader(clip) as frames:
+            return frames.count, frames.frame(_FRAMES - 1).width, sound_seconds(clip)

@@ -35,3 +35,12 @@ class MediaError(Exception):
 
 class RenderCancelledError(Exception):
     """Report that a render stopped because it was asked to; nothing is left on disk."""
+
+
+class EngineError(Exception):
+    """Raised when an engine is installed, but does not work; its words say what to do."""
+
+
+def in_words(error: Exception) -> str:
+    """Return the kind of an error and what it says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from hashlib import sha256
 from importlib import import_module, util
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lipsync_async.sandbox.media import _espeak
-from lipsync_async.sandbox.media.problems import PIPELINE_FAILED, MediaError
+from lipsync_async.sandbox.media.problems import PIPELINE_FAILED, MediaError, in_words
 
 ESPEAK = "espeak-ng"
 TONES = "tones"
@@ -32,6 +34,24 @@ def speech_engine() -> str:
     return ESPEAK if util.find_spec(_LOADER) else TONES
 
 
+@cache
+def speech_trouble() -> str | None:
+    """Let espeak-ng say one syllable, once in this process.
+
+    Returns:
+        Why it does not speak; `None` if it does, or is not installed.
+
+    """
+    if speech_engine() == TONES:
+        return None
+    try:
+        with TemporaryDirectory(prefix="lipsync-speech-") as folder:
+            _run_espeak("a", f"en-us+{VARIANTS[0]}", Path(folder) / "a.wav")
+    except Exception as error:  # noqa: BLE001 - a package that is broken may raise anything
+        return f"espeak-ng does not work ({in_words(error)})"
+    return None
+
+
 def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None) -> float:
     """Speak a script into a WAV file and return its length in seconds.
 
@@ -39,7 +59,7 @@ def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None
         script: What to say.
         voice_id: Any voice id; each has its own sound.
         output: The WAV to write: 16 bit, mono.
-        engine: `espeak-ng` or `tones`; `None` means the best that is installed.
+        engine: `espeak-ng` or `tones`; `None` means the best that works.
 
     Raises:
         MediaError: The speech engine failed.
@@ -49,7 +69,7 @@ def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None
     from lipsync_async.sandbox.media import tones, wav  # noqa: PLC0415 - see above
 
     digest = sha256(voice_id.encode()).digest()
-    if (engine or speech_engine()) == TONES:
+    if (engine or _working_engine()) == TONES:
         return wav.write_wav(output, tones.hum(script, digest[0]), tones.RATE)
     _run_espeak(script, f"en-us+{VARIANTS[digest[0] % len(VARIANTS)]}", output)
     samples, rate = wav.read_wav(output)
@@ -57,6 +77,10 @@ def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None
         samples = tones.silence(_LEAST_SECONDS, rate)
         return wav.write_wav(output, samples, rate)
     return len(samples) / rate
+
+
+def _working_engine() -> str:
+    return TONES if speech_trouble() else speech_engine()
 
 
 def _run_espeak(script: str, voice: str, output: Path) -> None:
