@@ -10,7 +10,7 @@ from lipsync_async._async.campaigns import AsyncCampaigns
 from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._rules import validation
-from lipsync_async._rules.caller import call_back, is_from_callback, tell_left
+from lipsync_async._rules.caller import call_back, is_from_callback, notes_of, tell_left
 from lipsync_async._rules.targets import target_problems
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
@@ -238,7 +238,7 @@ def _tell_of(job: Generation, error: BaseException, message: str | None = None) 
     """Say what becomes of a job, unless the exception that ends its call names it already."""
     named = error.generation if isinstance(error, LipsyncError) else None
     is_named = named is not None and named.id == job.id and not is_from_callback(error)
-    if not is_named and not any(job.id in note for note in getattr(error, "__notes__", ())):
+    if not is_named and not any(job.id in note for note in notes_of(error)):
         message = message or (_HAS_ENDED if job.is_terminal else _GOES_ON)
         tell_left(error, message.format(id=job.id))
 

@@ -9,6 +9,7 @@ from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
 from lipsync_async._rules import endpoints, validation
 from lipsync_async._rules.caller import log
+from lipsync_async._rules.checks import survived
 from lipsync_async._values.models import Generation
 
 if TYPE_CHECKING:
@@ -236,7 +237,8 @@ class AsyncLookups(AsyncResource):
         await self._exchange.perform(call, self._settings)
 
 
-def job_problems(generation: object) -> Sequence[str]:
+@survived("generation")
+def job_problems(generation: object) -> list[str]:
     """Return what is wrong with a job, or with its id."""
     job = generation.id if isinstance(generation, Generation) else generation
     return validation.generation_id_problems(job)

@@ -24,7 +24,7 @@ from lipsync_async._fleet.job import FOR_ALL, Job, News
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._fleet.roster import Roster
-from lipsync_async._rules.caller import is_from_callback, log
+from lipsync_async._rules.caller import is_from_callback, log, mark_as_callers
 from lipsync_async._rules.reasons import MOST_ALIKE, Alike, reason_of
 from lipsync_async._rules.validation import warn_of_ignored
 from lipsync_async._strays import stray, unasked
@@ -197,6 +197,8 @@ class Fleet:
             mishap = error if isinstance(error, Exception) else stray(error, "the input")
             if mishap is None:
                 raise
+            if not isinstance(mishap, LipsyncError):
+                mark_as_callers(mishap)
             self._halt(mishap)  # it is raised when all that runs has ended
         self._is_taking_in = False
         self._bell.ring()

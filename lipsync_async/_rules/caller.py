@@ -99,22 +99,37 @@ async def call_back(callback: Callable[..., object], *arguments: object) -> None
         told = callback(*arguments)
         if isawaitable(told):
             await told
+    except StopAsyncIteration as error:  # which would end an iteration in silence
+        unfit = RuntimeError("a callback raised StopAsyncIteration")
+        mark_as_callers(unfit)
+        raise unfit from error
     except Exception as error:
-        # Past a `__setattr__` of its own: an exception may be frozen.
-        object.__setattr__(error, _RAISED_BY_A_CALLBACK, True)
+        mark_as_callers(error)
         raise
 
 
+def mark_as_callers(error: Exception) -> None:
+    """Have `is_from_callback` know an exception that the caller's own code has raised."""
+    # Past a `__setattr__` of its own: an exception may be frozen.
+    object.__setattr__(error, _RAISED_BY_A_CALLBACK, True)
+
+
 def is_from_callback(error: BaseException) -> bool:
-    """Tell whether a function of the caller's has raised an exception."""
+    """Tell whether the caller's own code has raised an exception, such as a callback."""
     return _RAISED_BY_A_CALLBACK in vars(error)
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Return an exception's notes, if they are what notes are; any class may define them."""
+    notes = getattr(error, "__notes__", None)
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def note_left(error: BaseException, message: str) -> None:
     """Note on an exception what a call leaves behind, once."""
     message = on_one_line(message)
     with suppress(Exception):  # an exception may be frozen, or have notes of its own kind
-        if message not in getattr(error, "__notes__", ()):
+        if message not in notes_of(error):
             error.add_note(message)
 
 
@@ -129,7 +144,7 @@ def tell_left(error: BaseException | None, *messages: str) -> None:
         messages: What is said; each names ids or keys, and what to do with them.
 
     """
-    noted = [] if error is None else [*getattr(error, "__notes__", ())]
+    noted = [] if error is None else notes_of(error)
     for message in map(on_one_line, messages):
         if message not in noted:
             if error is not None:

@@ -231,7 +231,7 @@ def items_of(value: object) -> Sequence[object]:
 
 def numbers_of(value: object) -> list[float]:
     """Return the items of a list of finite numbers, and none for anything else."""
-    items = items_of(value)
+    items = [exact(item) for item in items_of(value)]
     numbers = [item for item in items if is_number(item) and abs(item) <= sys.float_info.max]
     return numbers if len(numbers) == len(items) else []
 
@@ -273,7 +273,7 @@ def collection_of(check: Check) -> Check:
 def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
     """Check the attributes of `value` that the table names."""
     for attribute, check in checks.items():
-        item = getattr(value, attribute)
+        item = exact(getattr(value, attribute))
         if item is not None or check not in _OPTIONAL:
             yield from check(f"{path}.{attribute}" if path else attribute, item)
 

@@ -18,7 +18,7 @@ from lipsync_async._rules.endpoints import Call
 from lipsync_async._values.messages import Response
 from lipsync_async._values.models import Generation
 from lipsync_async._words import TERMINAL
-from lipsync_async.errors import DecodeError, ResponseError
+from lipsync_async.errors import DecodeError, ResponseError, UnexpectedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ def is_refusal(error: LipsyncError) -> bool:
     that would come again may be meant for the list's length, for one of its ids, or for
     lists as such.
     """
-    is_answer = isinstance(error, ResponseError | DecodeError)
+    is_answer = isinstance(error, ResponseError | DecodeError | UnexpectedError)
     return is_answer and retry.classify(error) is retry.FailureKind.FINAL
 
 

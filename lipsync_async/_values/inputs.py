@@ -8,6 +8,7 @@ snake_case live in `_rules/codec.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path, PurePath
 from typing import Any
@@ -18,8 +19,10 @@ from lipsync_async._values.paths import at_home
 
 
 def _tuple(value: Any) -> Any:
-    """Freeze a list; leave everything else for validation to judge."""
-    return tuple(value) if isinstance(value, list) else value
+    """Freeze a list; leave everything else for validation to judge, also a list that raises."""
+    with suppress(Exception):
+        return tuple(value) if issubclass(type(value), list) else value
+    return value
 
 
 def _list(value: Any) -> Any:
