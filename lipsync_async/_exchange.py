@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -23,10 +23,10 @@ from lipsync_async._rules import answers, retry, sightings
 from lipsync_async._rules.caller import call_back, is_from_callback, log
 from lipsync_async._rules.config import origin
 from lipsync_async._rules.retry import LONGEST_TOLD
+from lipsync_async._rules.secrecy import Headers, Mask
 from lipsync_async._values.messages import FilePart, Request, Response
 from lipsync_async._values.models import Generation
 from lipsync_async._values.policies import PollPolicy, RetryPolicy
-from lipsync_async._words import __version__
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConnectError,
@@ -38,7 +38,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Mapping
+    from collections.abc import Awaitable, Generator
 
     from lipsync_async._account import Account
     from lipsync_async._rules.budget import Place
@@ -102,9 +102,11 @@ class Exchange:
         self._origin = origin(config.base_url)
         self._open_headers = {
             "accept": "application/json",
-            "user-agent": f"lipsync-async/{__version__}",
+            "user-agent": config.user_agent,
         }
         self._key = config.api_key
+        self._more_headers = config.headers
+        self._mask = Mask(config.api_key)
 
     def _begin_anew(self) -> None:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
@@ -372,11 +374,10 @@ class Exchange:
 
     async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
         """Send a call once, following a GET's redirects, and read the answer."""
-        headers = {"x-api-key": self._key.reveal(), **self._open_headers, **call.headers}
-        request = Request(call.method, self.base_url + call.path, headers, call.body, call.form)
+        request = self._request(call)
         for _ in range(_MOST_REDIRECTS + 1):
             timeout = self._seconds_for(request, settings, deadline)
-            response = await self.transport.send(request, timeout=timeout, deadline=deadline)
+            response = await self._answer(request, timeout, deadline)
             if settings.on_response is not None:
                 await call_back(settings.on_response, response)
             if answers.is_success(response):
@@ -391,6 +392,32 @@ class Exchange:
                 break
             request = self._redirected(request, target)
         raise answers.error_from(response)
+
+    def _request(self, call: Call[Any]) -> Request:
+        """Put the key to a call, where no traceback shows it."""
+        fields = Headers(
+            {
+                **self._more_headers,
+                **self._open_headers,
+                **call.headers,
+                "x-api-key": self._key.reveal(),
+            },
+        )
+        return Request(call.method, self.base_url + call.path, fields, call.body, call.form)
+
+    async def _answer(
+        self,
+        request: Request,
+        timeout: float | None,
+        deadline: float | None,
+    ) -> Response:
+        """Send a request and return the answer, in which the key is not quoted any more."""
+        try:
+            response = await self.transport.send(request, timeout=timeout, deadline=deadline)
+        except LipsyncError as error:
+            self._mask.error(error)
+            raise
+        return self._mask.response(response)
 
     def _seconds_for(
         self,
@@ -419,10 +446,9 @@ class Exchange:
 
     def _redirected(self, request: Request, url: str) -> Request:
         """Follow to the place named, without the API key if that is another server."""
-        headers: Mapping[str, str] = request.headers
         if origin(url) != self._origin:
-            headers = self._open_headers
-        return attrs.evolve(request, url=url, headers=headers)
+            return attrs.evolve(request, url=url, headers=self._open_headers)
+        return attrs.evolve(request, url=url)
 
 
 def _next_pause(

@@ -148,7 +148,23 @@ class TransportError(LipsyncError):
 
 
 class ConnectError(TransportError):
-    """Raised when no connection could be made: the request was never delivered."""
+    """Raised when no connection could be made: the request was never delivered.
+
+    Attributes:
+        is_lasting: Whether it would be so again: a certificate that is not trusted, a proxy
+            that refuses.
+
+    """
+
+    def __init__(self, message: str, *, method: str, url: str, is_lasting: bool = False) -> None:
+        """Note whether trying again is of any use."""
+        self.is_lasting = is_lasting
+        super().__init__(message, method=method, url=url)
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later, unchanged."""
+        return not self.is_lasting
 
 
 class ConnectionLostError(TransportError):

@@ -71,8 +71,10 @@ async def no_task_is_left() -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own account from the tests."""
-    for name in [name for name in os.environ if name.startswith("SYNC_")]:
+    """Hide the developer's own account and proxies from the tests."""
+    names = [name for name in os.environ if name.startswith("SYNC_")]
+    names += [name for name in os.environ if name.lower().endswith("_proxy")]
+    for name in names:
         monkeypatch.delenv(name)
 
 

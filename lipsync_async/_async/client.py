@@ -14,16 +14,18 @@ from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._fleet.berths import Berths
 from lipsync_async._loops import PerLoop
 from lipsync_async._rules import config, validation
+from lipsync_async._rules.secrecy import hidden
 from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
 from lipsync_async._watch.poller import Poller
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from ssl import SSLContext
     from types import TracebackType
     from typing import Self
 
-    from lipsync_async._transport.protocol import Transport
+    from lipsync_async._transport.protocol import Session, Transport
     from lipsync_async._values.messages import Response
 
 
@@ -46,7 +48,8 @@ class AsyncClient:
     Args:
         api_key: The account's key; `None`: the environment's `SYNC_API_KEY`, read now.
         base_url: Where the service is; `None`: the environment's `SYNC_BASE_URL`, or
-            `https://api.sync.so`. Plain http only to a loopback host.
+            `https://api.sync.so`; without the `/v2` of its paths. Plain http only to a
+            loopback host, or with a sandbox's own key (`sandbox-...`).
         timeout: Seconds for one try of one request (uploads get a second more for each
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
@@ -56,7 +59,21 @@ class AsyncClient:
             service turns out to run. All clients of a process that use the same key and
             address share them.
         on_response: Called, and awaited if need be, with each raw answer (status,
-            headers, body), retries and looks included.
+            headers, body), retries and looks included. Where an answer quotes the API key,
+            `***` stands there instead.
+        proxy: Address of an http(s) proxy for all requests, downloads and uploads, this
+            machine's included, such as `http://user:password@proxy.example:3128`; an empty
+            text: none; `None`: as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            say now, which never count for this machine. `.netrc` is not read.
+        ssl_context: How servers and proxies are trusted, and a client certificate;
+            `None`: by the usual authorities, or those of `SSL_CERT_FILE`.
+        headers: Further header fields of each request to the service, such as a gateway
+            wants; never sent to media hosts, nor to another server by a redirect.
+        user_agent: What to put behind the client's own name, such as `my-program/1.0`.
+        max_connections: Requests under way at once, from 1; up to 20 downloads come on top;
+            `None`: 100.
+        session: An `aiohttp.ClientSession` that carries the requests and is left open. Its
+            own settings count then, and the environment's proxies do not.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
 
@@ -82,24 +99,63 @@ class AsyncClient:
         poll: PollPolicy | None = None,
         limits: Limits | None = None,
         on_response: Callable[[Response], object] | None = None,
+        proxy: str | None = None,
+        ssl_context: SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+        max_connections: int | None = None,
+        session: Session | None = None,
         transport: Transport | None = None,
     ) -> None:
-        settled = config.resolve(api_key, base_url, os.environ)
-        limits = limits or Limits()
-        _refuse(config.setting_problems({"limits": (limits, Limits)}, None))
-        account: Callable[[], Account] = partial(find_account, settled)
+        # Tracebacks that list local variables must not show them.
+        api_key = hidden(api_key)
+        proxy = hidden(proxy)
+        headers = hidden(headers)
+        limits = Limits() if limits is None else limits
         settings = Settings(
             timeout,
-            retry or RetryPolicy(),
-            poll or PollPolicy(),
+            RetryPolicy() if retry is None else retry,
+            PollPolicy() if poll is None else poll,
             on_response,
         )
+        is_brought = transport is not None or session is not None
+        settled, problems = config.settle(
+            api_key,
+            base_url,
+            os.environ,
+            proxy="" if is_brought and proxy is None else proxy,
+            headers=headers,
+            user_agent=user_agent,
+        )
+        account: Callable[[], Account] = partial(find_account, settled)
+        problems += config.setting_problems({"limits": (limits, Limits)}, None)
+        problems += _problems_of(settings)
         if transport is None:
+            problems += config.connection_problems(ssl_context, max_connections)
             # Here and not above: aiohttp takes 200 ms to import.
-            from lipsync_async._transport.aiohttp import AiohttpTransport  # noqa: PLC0415
+            from lipsync_async._transport import aiohttp  # noqa: PLC0415
 
-            transport = AiohttpTransport()
+            problems += aiohttp.session_problems(session)
+            _refuse(problems)
+            transport = aiohttp.AiohttpTransport(
+                connections=max_connections,
+                proxies=settled.proxies,
+                ssl_context=ssl_context,
+                session=session,
+            )
         else:
+            useless = {
+                "proxy": proxy,
+                "ssl_context": ssl_context,
+                "session": session,
+                "max_connections": max_connections,
+            }
+            problems += [
+                f"{name} is of no use where transport= carries the requests; leave one out"
+                for name, value in useless.items()
+                if value is not None
+            ]
+            _refuse(problems)
             # It may have a clock of its own, by which no other client's requests are counted.
             account = Account
         exchange = Exchange(transport, settled, account, limits)
@@ -114,9 +170,6 @@ class AsyncClient:
         pollers: PerLoop[Poller],
         berths: PerLoop[Berths],
     ) -> None:
-        policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
-        _refuse(validation.timeout_problems(settings.timeout))
-        _refuse(config.setting_problems(policies, settings.on_response))
         self._exchange = exchange
         self._pollers = pollers
         self._berths = berths
@@ -155,10 +208,11 @@ class AsyncClient:
         current = self._settings
         settings = Settings(
             timeout=current.timeout if timeout is _UNSET else timeout,
-            retry=retry or current.retry,
-            poll=poll or current.poll,
-            on_response=on_response or current.on_response,
+            retry=current.retry if retry is None else retry,
+            poll=current.poll if poll is None else poll,
+            on_response=current.on_response if on_response is None else on_response,
         )
+        _refuse(_problems_of(settings))
         view = object.__new__(type(self))
         view._equip(self._exchange, settings, self._pollers, self._berths)
         return view
@@ -185,6 +239,25 @@ class AsyncClient:
         )
 
 
+def _problems_of(settings: Settings) -> list[str]:
+    """Return what is wrong with what a view can set."""
+    policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
+    return [
+        *validation.timeout_problems(settings.timeout),
+        *config.setting_problems(policies, settings.on_response),
+    ]
+
+
 def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise ConfigurationError(f"{'; '.join(problems)}.")
+    """Name all problems at once.
+
+    Raises:
+        ConfigurationError: There is one.
+
+    """
+    sentences = [problem if problem.endswith(".") else f"{problem}." for problem in problems]
+    if len(sentences) > 1:
+        lines = "".join(f"\n  {sentence}" for sentence in sentences)
+        raise ConfigurationError(f"The client cannot be built; correct this:{lines}")
+    if sentences:
+        raise ConfigurationError(sentences[0])

@@ -1,72 +1,120 @@
-"""Which service, with which key: arguments first, then the environment."""
+"""Which service, with which key, by which way: arguments first, then the environment."""
 
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from lipsync_async.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from lipsync_async._rules.proxies import Proxies, address_of, is_loopback, proxies_from
+from lipsync_async._rules.secrecy import Headers, Secret, kind_of
+from lipsync_async._words import __version__
 
 DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
-
-# Paths are put behind a base URL, so it can have no query; the rest is in no URL.
-_UNFIT = re.compile(r"[?#\\\s\x00-\x1f\x7f]")
-
-
-class Secret:
-    """Hold the API key where no repr, log line or pickle shows it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the key itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __reduce__(self) -> str:
-        message = "an API key is not pickled; build a new client where it is needed"
-        raise TypeError(message)
+# What the sandbox's own keys begin with: they open nothing but a sandbox.
+_SANDBOX_KEY = "sandbox-"
+# A path of the API that stands at the end of a base address by mistake.
+_API_PATH = re.compile(r"/v2(/.*)?$", re.IGNORECASE)
+_ADVICE = "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'"
+# A host of digits and dots alone is an address; other forms than the usual one are refused
+# by aiohttp, and would be read in different ways.
+_LIKE_AN_ADDRESS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]*))*\.?", re.IGNORECASE)
+_USUAL_ADDRESS = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}")
+# The names of header fields and of what a user agent is made of (RFC 9110 section 5.6.2).
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Fields that the client or HTTP itself sets, or that would break a request.
+_OWN_FIELDS = frozenset(
+    {
+        "x-api-key",
+        "idempotency-key",
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "proxy-authorization",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# What the client calls itself.
+OWN_NAME = f"lipsync-async/{__version__}"
 
 
 @attrs.frozen(slots=True)
 class Config:
-    """Hold where requests go and what authorizes them."""
+    """Hold where requests go, what authorizes them, and how they get there.
+
+    Attributes:
+        base_url: The service's address.
+        api_key: The account's key.
+        proxies: The proxy for each address.
+        headers: Header fields that every request to the service has besides.
+        user_agent: What the client calls itself.
+
+    """
 
     base_url: str
     api_key: Secret
+    proxies: Proxies = attrs.field(factory=Proxies)
+    headers: Mapping[str, str] = attrs.field(factory=lambda: Headers({}))
+    user_agent: str = OWN_NAME
 
 
-def resolve(
-    api_key: str | None,
-    base_url: str | None,
+def settle(
+    api_key: object,
+    base_url: object,
     environment: Mapping[str, str],
-) -> Config:
-    """Settle key and base URL.
+    *,
+    proxy: object = None,
+    headers: object = None,
+    user_agent: object = None,
+) -> tuple[Config, list[str]]:
+    """Settle what all requests have in common.
+
+    Problems are returned and not raised, so that no frame of this function, with the key
+    among its variables, is in a traceback.
 
     Args:
         api_key: `None`: take `SYNC_API_KEY`.
         base_url: `None`: take `SYNC_BASE_URL`, or the service's own.
         environment: The environment variables as they are now.
+        proxy: `None`: take `HTTPS_PROXY` and its like; an empty text: none.
+        headers: Further header fields; `None`: none.
+        user_agent: Is put behind the client's own name; `None`: nothing.
 
-    Raises:
-        ConfigurationError: There is no key, or one of the two cannot be used.
+    Returns:
+        The configuration, of use only without problems; and what is wrong, in sentences.
 
     """
     key = environment.get("SYNC_API_KEY", "") if api_key is None else api_key
     url = environment.get("SYNC_BASE_URL") or DEFAULT_BASE_URL if base_url is None else base_url
-    return Config(base_url=_checked_url(url), api_key=Secret(_checked_key(key)))
+    proxies, proxy_problems = proxies_from(proxy, environment)
+    problems = [
+        *_key_problems(key),
+        *_url_problems(url),
+        *proxy_problems,
+        *_header_problems(headers),
+        *_agent_problems(user_agent),
+    ]
+    if problems:
+        return Config("", Secret("")), problems
+    config = Config(
+        _usual(str(url)),
+        Secret(str(key)),
+        proxies,
+        Headers({name.lower(): value for name, value in _fields(headers)}),
+        f"{OWN_NAME} {user_agent}" if user_agent else OWN_NAME,
+    )
+    return config, list(_way_problems(config))
 
 
 def setting_problems(
@@ -90,14 +138,26 @@ def setting_problems(
     return problems
 
 
-def is_loopback(host: str | None) -> bool:
-    """Tell whether a URL's host is this machine."""
-    if host is None or host == "localhost":
-        return host is not None
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name; only `localhost` is sure to be this machine
-        return False
+def connection_problems(
+    ssl_context: object,
+    max_connections: object,
+) -> list[str]:
+    """Return what is wrong with the settings of connections."""
+    problems = []
+    if ssl_context is not None:
+        # Here and not above: it takes time to load, and aiohttp will have loaded it by then.
+        from ssl import SSLContext  # noqa: PLC0415
+
+        if not isinstance(ssl_context, SSLContext):
+            kind = type(ssl_context).__name__
+            problems.append(
+                f"ssl_context must be an ssl.SSLContext, not {kind}. Build one by "
+                "ssl.create_default_context(cafile=...)"
+            )
+    is_number = isinstance(max_connections, int) and not isinstance(max_connections, bool)
+    if max_connections is not None and not (is_number and max_connections >= 1):  # type: ignore[operator]
+        problems.append(f"max_connections must be a whole number from 1, not {max_connections!r}")
+    return problems
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
@@ -106,44 +166,159 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _checked_key(key: object) -> str:
+def _key_problems(key: object) -> Iterator[str]:
     if not isinstance(key, str):
-        raise ConfigurationError(f"api_key must be text, not {type(key).__name__}.")
-    if not key:
-        raise ConfigurationError(
+        yield f"api_key must be text, not {kind_of(key)}"
+    elif not key:
+        yield (
             "There is no API key. Pass api_key= or set SYNC_API_KEY; to work without one, start "
-            "the local sandbox (python -m lipsync_async.sandbox) and use what it prints.",
+            "the local sandbox (python -m lipsync_async.sandbox) and use what it prints"
         )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            "The API key holds spaces, line ends or characters that no key has. Copy it again.",
-        )
-    return key
+    elif not key.isascii() or not key.isprintable() or " " in key:
+        yield ("The API key holds spaces, line ends or characters that no key has. Copy it again")
 
 
-def _checked_url(url: object) -> str:
-    advice = "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'."
+def _url_problems(url: object) -> Iterator[str]:
+    """Yield the first thing that is wrong with a base address, in words."""
     if not isinstance(url, str):
-        raise ConfigurationError(f"base_url must be text, not {type(url).__name__}. {advice}")
-    parts = _split(url)
-    if parts is None:
-        raise ConfigurationError(f"base_url {url!r} is no http(s) address. {advice}")
-    if "@" in parts.netloc:
-        raise ConfigurationError(f"base_url must not hold a user name or password. {advice}")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ConfigurationError(
-            f"base_url {url!r} would send the API key unencrypted. Use https, or http to a "
-            "loopback host.",
-        )
-    return url.rstrip("/")
+        yield f"base_url must be text, not {kind_of(url)}. {_ADVICE}"
+        return
+    if "@" in url.partition("://")[2].partition("/")[0]:  # with a password, it is not repeated
+        yield f"base_url must not hold a user name or password. {_ADVICE}"
+        return
+    wrong = _misspelt(url) or _misplaced(urlsplit(url))
+    if wrong is not None:
+        yield f"base_url {url!r} {wrong}. {_ADVICE}"
 
 
-def _split(url: str) -> SplitResult | None:
-    """Return the parts of an `http(s)` address, and `None` for anything else."""
+def _misspelt(url: str) -> str | None:
+    """Tell why a text is no http(s) address."""
+    if not url.isprintable() or " " in url:
+        return "holds a blank, a line end or another character that no address has"
+    if "://" not in url:
+        return "has no scheme"
     try:
         parts = urlsplit(url)
-        has_address = bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
     except ValueError:
-        return None
-    is_fit = parts.scheme in {"http", "https"} and not _UNFIT.search(url)
-    return parts if has_address and is_fit else None
+        return "is no http(s) address"
+    checks = {
+        "is no http(s) address": (parts.scheme not in {"http", "https"} or not host or "\\" in url),
+        "has no port between 1 and 65535 behind its colon": not _has_fit_port(parts),
+        "holds a query or a fragment, behind which no path can be put": "?" in url or "#" in url,
+        "has a host that is not ASCII; write it as name servers know it ('xn--...')": (
+            not parts.netloc.isascii()
+        ),
+        "has a path that is not ASCII; percent-encode it": not url.isascii(),
+        "has a number for a host that is no usual address of four parts": _is_odd_number(host),
+    }
+    return next((words for words, is_wrong in checks.items() if is_wrong), None)
+
+
+def _has_fit_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0 and not parts.netloc.endswith(":")
+    except ValueError:
+        return False
+
+
+def _is_odd_number(host: str) -> bool:
+    """Tell whether a host is meant for an address, but not in the one form that all read alike."""
+    if _LIKE_AN_ADDRESS.fullmatch(host) is None:
+        return False
+    return _USUAL_ADDRESS.fullmatch(host) is None or address_of(host) is None
+
+
+def _misplaced(parts: SplitResult) -> str | None:
+    """Tell why the API is not at an address, as far as that can be known."""
+    found = _API_PATH.search(parts.path)
+    if found is not None:
+        right = parts._replace(path=parts.path[: found.start()]).geturl()
+        return f"ends with {found[0]!r}, which the client puts there; leave it out: {right!r}"
+    if parts.hostname == "api.sync.so" and parts.path.strip("/"):
+        return "names a path, but the service has its API at the top"
+    return None
+
+
+def _usual(url: str) -> str:
+    """Return an address as all clients of one service write it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+
+
+def _way_problems(config: Config) -> Iterator[str]:
+    """Yield why the key cannot be sent to the service, or by the way that leads there."""
+    parts = urlsplit(config.base_url)
+    way = config.proxies.way_to(config.base_url)
+    if way is not None and way.problem is not None:
+        yield way.problem
+    if parts.scheme == "https" or config.api_key.reveal().startswith(_SANDBOX_KEY):
+        return
+    if not is_loopback(parts.hostname):
+        yield (
+            f"base_url {config.base_url!r} would send the API key unencrypted. Use https, or http "
+            "to a loopback host; only a sandbox's own key (sandbox-...) may go anywhere by http"
+        )
+    elif (
+        way is not None
+        and way.url.startswith("http:")
+        and not is_loopback(urlsplit(way.url).hostname)
+    ):
+        yield (
+            f"The proxy {way.url} would get the API key unencrypted, because base_url "
+            f"{config.base_url!r} is plain http. Use https, or pass proxy=''"
+        )
+
+
+def _header_problems(headers: object) -> Iterator[str]:
+    if headers is None:
+        return
+    if not isinstance(headers, Mapping):
+        yield f"headers must be a mapping of names to values, not {kind_of(headers)}"
+        return
+    seen: set[str] = set()
+    for name, value in headers.items():
+        wrong = _wrong_name(name) or _wrong_value(value)
+        if wrong is None and name.lower() in seen:
+            wrong = "is there twice"
+        if wrong is not None:
+            yield f"headers: {name!r} {wrong}"
+        seen.add(str(name).lower())
+
+
+def _wrong_name(name: object) -> str | None:
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        return "is no name of a header field"
+    if name.lower() in _OWN_FIELDS:
+        return "is set by the client itself, or by HTTP; leave it out"
+    if name.lower() == "user-agent":
+        return "would take the place of the client's own name; pass user_agent="
+    return None
+
+
+def _wrong_value(value: object) -> str | None:
+    """Tell what is wrong with a value, without showing it: it may be a gateway's secret."""
+    if not isinstance(value, str):
+        return f"must have a text for its value, not {type(value).__name__}"
+    if not _is_field_value(value):
+        return "must have printable ASCII for its value, without blanks at the ends"
+    return None
+
+
+def _agent_problems(user_agent: object) -> Iterator[str]:
+    if user_agent is None:
+        return
+    if not isinstance(user_agent, str):
+        yield f"user_agent must be text, not {type(user_agent).__name__}"
+    elif not user_agent or not _is_field_value(user_agent):
+        yield f"user_agent must be printable ASCII like 'my-program/1.0', not {user_agent!r}"
+
+
+def _is_field_value(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value == value.strip()
+
+
+def _fields(headers: object) -> Iterator[tuple[str, str]]:
+    """Yield header fields that were found to be right."""
+    if isinstance(headers, Mapping):
+        yield from headers.items()

@@ -86,6 +86,8 @@ def classify(error: LipsyncError) -> FailureKind:
     """Return the kind of failure that an error stands for; a callback's own is final."""
     if is_from_callback(error):
         return FailureKind.FINAL
+    if isinstance(error, ConnectError) and error.is_lasting:
+        return FailureKind.FINAL
     for family, kind in _KINDS.items():
         if isinstance(error, family):
             return kind

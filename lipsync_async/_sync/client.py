@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from lipsync_async._async.client import _UNSET, AsyncClient
 from lipsync_async._portal.mirror import Mirror, reflected
 from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._rules.secrecy import hidden
 from lipsync_async._sync.generations import Generations
 from lipsync_async._sync.models import Models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from ssl import SSLContext
     from types import TracebackType
     from typing import Self
 
     from lipsync_async._async.client import _Unset
-    from lipsync_async._transport.protocol import Transport
+    from lipsync_async._transport.protocol import Session, Transport
     from lipsync_async._values.messages import Response
     from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
 
@@ -39,7 +41,8 @@ class Client(Mirror):
     Args:
         api_key: The account's key; `None`: the environment's `SYNC_API_KEY`, read now.
         base_url: Where the service is; `None`: the environment's `SYNC_BASE_URL`, or
-            `https://api.sync.so`. Plain http only to a loopback host.
+            `https://api.sync.so`; without the `/v2` of its paths. Plain http only to a
+            loopback host, or with a sandbox's own key (`sandbox-...`).
         timeout: Seconds for one try of one request (uploads get a second more for each
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
@@ -49,7 +52,21 @@ class Client(Mirror):
             service turns out to run. All clients of a process that use the same key and
             address share them.
         on_response: Called, in the thread that waits, with each raw answer (status,
-            headers, body), retries and looks included.
+            headers, body), retries and looks included. Where an answer quotes the API key,
+            `***` stands there instead.
+        proxy: Address of an http(s) proxy for all requests, downloads and uploads, this
+            machine's included, such as `http://user:password@proxy.example:3128`; an empty
+            text: none; `None`: as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+            say now, which never count for this machine. `.netrc` is not read.
+        ssl_context: How servers and proxies are trusted, and a client certificate;
+            `None`: by the usual authorities, or those of `SSL_CERT_FILE`.
+        headers: Further header fields of each request to the service, such as a gateway
+            wants; never sent to media hosts, nor to another server by a redirect.
+        user_agent: What to put behind the client's own name, such as `my-program/1.0`.
+        max_connections: Requests under way at once, from 1; up to 20 downloads come on top;
+            `None`: 100.
+        session: An `aiohttp.ClientSession` that carries the requests and is left open. Its
+            own settings count then, and the environment's proxies do not.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
 
@@ -76,8 +93,17 @@ class Client(Mirror):
         poll: PollPolicy | None = None,
         limits: Limits | None = None,
         on_response: Callable[[Response], object] | None = None,
+        proxy: str | None = None,
+        ssl_context: SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+        max_connections: int | None = None,
+        session: Session | None = None,
         transport: Transport | None = None,
     ) -> None:
+        api_key = hidden(api_key)
+        proxy = hidden(proxy)
+        headers = hidden(headers)
         portal = Portal()
         self._reflect(
             portal,
@@ -89,6 +115,12 @@ class Client(Mirror):
                 poll=poll,
                 limits=limits,
                 on_response=at_caller("on_response", on_response),
+                proxy=proxy,
+                ssl_context=ssl_context,
+                headers=headers,
+                user_agent=user_agent,
+                max_connections=max_connections,
+                session=session,
                 transport=transport,
             ),
         )

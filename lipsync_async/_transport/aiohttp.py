@@ -16,6 +16,7 @@ import asyncio
 import time
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
@@ -23,6 +24,8 @@ import anyio
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from lipsync_async._rules.proxies import Proxies
+from lipsync_async._rules.secrecy import Headers
 from lipsync_async._transport.aiohttp_forms import build_form
 from lipsync_async._transport.aiohttp_sessions import LoopSession
 from lipsync_async._transport.open_calls import OpenCalls, closed_meanwhile
@@ -39,12 +42,18 @@ from lipsync_async.errors import (
     ConnectionLostError,
     LipsyncError,
     RequestTimeoutError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
+    from aiohttp.client import _RequestContextManager
+
+    from lipsync_async._rules.proxies import Proxy
     from lipsync_async._transport.open_calls import OpenCall
+    from lipsync_async._transport.protocol import Session
     from lipsync_async._values.messages import Request
 
 # Media may take as long as they like, and must not keep the API's requests waiting.
@@ -58,6 +67,14 @@ _CONNECT_SECONDS = 20.0
 _STREAM_BUFFER_BYTES = 524_288
 # What `readchunk` returns at the end of a body.
 _END = (b"", False)
+_FIRST_SERVER_ERROR = 500
+_PROXY_AUTHENTICATION_REQUIRED = 407
+_UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+_TRUST = (
+    "Where a company's proxy or an authority of its own signs, pass ssl_context="
+    "ssl.create_default_context(cafile=...), or set SSL_CERT_FILE to the file with its "
+    "certificates before the program starts; otherwise check base_url and this machine's clock."
+)
 # aiohttp rounds timeouts above this many seconds up to whole ones.
 _NEVER_ROUNDED = 3_600.0
 
@@ -87,16 +104,40 @@ def _watched(call: OpenCall) -> aiohttp.ClientMiddlewareType:
     return watch
 
 
+def session_problems(session: object) -> list[str]:
+    """Return why requests cannot be carried by a session."""
+    if session is None:
+        return []
+    if not isinstance(session, aiohttp.ClientSession):
+        return [f"session must be an aiohttp.ClientSession, not {type(session).__name__}"]
+    if session.closed:
+        return ["session is closed. Pass one that is open until the client is closed"]
+    return []
+
+
 class AiohttpTransport:
     """Carry requests over pooled connections of the running asyncio loop.
 
     Args:
-        connections: Requests under way at once.
+        connections: Requests under way at once; `None`: 100.
+        proxies: The proxy for each address.
+        ssl_context: How servers are trusted; `None`: as aiohttp does by default.
+        session: Carries the requests, and is left open; `None`: one of its own.
 
     """
 
-    def __init__(self, *, connections: int = _CONNECTIONS) -> None:
-        self._connections = connections
+    def __init__(
+        self,
+        *,
+        connections: int | None = None,
+        proxies: Proxies | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        session: Session | None = None,
+    ) -> None:
+        self._connections = _CONNECTIONS if connections is None else connections
+        self._proxies = proxies or Proxies()
+        self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
+        self._given = session
         self._here: LoopSession | None = None
         self._calls = OpenCalls()
 
@@ -152,27 +193,65 @@ class AiohttpTransport:
         timeout: float | None,
     ) -> Response:
         files: list[BinaryIO] = []
+        proxy = self._proxies.way_to(request.url)
         try:
-            async with here.session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                data=build_form(request, files) if request.form else request.body,
-                headers=request.headers,
-                timeout=_limits(timeout),
-                allow_redirects=False,
-                middlewares=(_watched(call),),
+            async with self._asked(
+                here, request, call, proxy, files=files, limits=_limits(timeout)
             ) as answer:
                 body, is_cut = await _body_of(answer)
         except Exception as error:  # noqa: BLE001 - aiohttp lets through whatever goes wrong
-            raise self._failure(error, request, call, timeout) from _bare(error)
+            raise self._failure(error, request, call, timeout, proxy) from _bare(error)
         except BaseException as error:
             error.__traceback__ = None  # aiohttp's frames, as in `_bare`
             raise
         finally:
             for file in files:
                 file.close()
+        if (
+            proxy is not None
+            and answer.status == _PROXY_AUTHENTICATION_REQUIRED
+            and _is_in_clear(request)
+        ):
+            raise _refused(proxy, request, answer.status)
         return Response(
             request.method, request.url, answer.status, _plain(answer.headers), body, is_cut
+        )
+
+    def _asked(
+        self,
+        here: LoopSession,
+        request: Request,
+        call: OpenCall,
+        proxy: Proxy | None,
+        *,
+        limits: aiohttp.ClientTimeout,
+        files: list[BinaryIO] | None = None,
+        auto_decompress: bool = True,
+        read_bufsize: int | None = None,
+    ) -> _RequestContextManager:
+        """Send a request, by its proxy.
+
+        Raises:
+            ValueError: A file cannot be sent, or the proxy not be used.
+
+        """
+        if proxy is not None and proxy.problem is not None:
+            raise ValueError(proxy.problem)
+        is_in_clear = _is_in_clear(request)
+        return here.session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            data=request.body if files is None or not request.form else build_form(request, files),
+            headers=_authorized(request.headers, proxy) if is_in_clear else request.headers,
+            timeout=limits,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=auto_decompress,
+            read_bufsize=read_bufsize,
+            middlewares=(*here.middlewares, _watched(call)),
+            ssl=self._ssl,
+            proxy=None if proxy is None else URL(proxy.url),
+            proxy_headers=None if is_in_clear else _authorized({}, proxy),
         )
 
     @asynccontextmanager
@@ -186,17 +265,19 @@ class AiohttpTransport:
         here = self._bound()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         with self._calls.under_way() as call:
-            failure = partial(self._failure, request=request, call=call, timeout=timeout)
+            proxy = self._proxies.way_to(request.url)
+            failure = partial(
+                self._failure, request=request, call=call, timeout=timeout, proxy=proxy
+            )
             async with here.stream_places:
                 try:
                     with anyio.fail_after(timeout):  # headers that drip in reset `sock_read`
-                        answer = await here.session.request(
-                            request.method,
-                            URL(request.url, encoded=True),
-                            headers=request.headers,
-                            timeout=limits,
-                            allow_redirects=False,
-                            middlewares=(_watched(call),),
+                        answer = await self._asked(
+                            here,
+                            request,
+                            call,
+                            proxy,
+                            limits=limits,
                             # What is compressed unasked may break off unnoticed.
                             auto_decompress=False,
                             read_bufsize=_STREAM_BUFFER_BYTES,
@@ -245,17 +326,49 @@ class AiohttpTransport:
                         "for each loop.",
                     )
                 here.discard()
-            here = self._here = LoopSession(
-                self,
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                ),
-                places=self._connections,
-                stream_places=_STREAMS,
-                is_own=True,
-            )
+            here = self._here = self._borrowed() if self._given is not None else self._made()
         return here
+
+    def _made(self) -> LoopSession:
+        """Return a session of the transport's own; .netrc and cookies play no part in it."""
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return LoopSession(
+            self, session, places=self._connections, stream_places=_STREAMS, is_own=True
+        )
+
+    def _borrowed(self) -> LoopSession:
+        """Return the session that was given, with as many places as its pool has.
+
+        Raises:
+            ConfigurationError: It is closed, or belongs to another event loop.
+
+        """
+        session = self._given
+        if not isinstance(session, aiohttp.ClientSession) or session.connector is None:
+            raise ConfigurationError(
+                "The session that was passed as session= is closed. Build a new client with one "
+                "that is open.",
+            )
+        if session._loop is not asyncio.get_running_loop():  # noqa: SLF001 - `loop` is deprecated
+            raise ConfigurationError(
+                "The session that was passed as session= belongs to another event loop. Build it "
+                "where the client is used; the blocking client has a loop of its own, for which "
+                "proxy=, ssl_context=, headers= and max_connections= do the same.",
+            )
+        # A pool with no place left would count the wait for one into a request's timeout.
+        limits = (session.connector.limit, session.connector.limit_per_host)
+        most = min((limit for limit in limits if limit), default=self._connections + _STREAMS)
+        streams = max(min(_STREAMS, most // 4), 1)
+        return LoopSession(
+            self,
+            session,
+            places=max(min(self._connections, most - streams), 1),
+            stream_places=streams,
+            is_own=False,
+        )
 
     def _failure(
         self,
@@ -263,11 +376,14 @@ class AiohttpTransport:
         request: Request,
         call: OpenCall,
         timeout: float | None,
+        proxy: Proxy | None,
     ) -> LipsyncError:
         """Return this project's error for another one."""
         if self._calls.is_closed:
             return closed_meanwhile(call)
-        return _translation(error, request, timeout, is_sent=call.is_sent)
+        if call.is_sent:
+            return _broken(error, request, timeout)
+        return _undelivered(error, request, timeout, proxy)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
@@ -377,23 +493,77 @@ def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     )
 
 
-def _translation(
-    error: Exception,
-    request: Request,
-    timeout: float | None,
-    *,
-    is_sent: bool,
-) -> LipsyncError:
-    """Return this project's error for another one, by what is known of the delivery."""
+def _broken(error: Exception, request: Request, timeout: float | None) -> TransportError:
+    """Return the error of a request that was sent."""
     method, url = request.method, request.url
-    if not is_sent:
-        message = f"it could not be delivered ({_words(error)}). Check address and network."
-        return ConnectError(message, method=method, url=url)
     if isinstance(error, TimeoutError):
         message = f"no answer within {timeout} s; the outcome is unknown."
         return RequestTimeoutError(message, method=method, url=url)
     message = f"the connection broke ({_words(error)}); the outcome is unknown."
     return ConnectionLostError(message, method=method, url=url)
+
+
+def _undelivered(
+    error: Exception,
+    request: Request,
+    timeout: float | None,
+    proxy: Proxy | None,
+) -> ConnectError:
+    """Return the error of a request of which nothing was sent."""
+    if isinstance(error, aiohttp.ClientHttpProxyError) and proxy is not None:
+        return _refused(proxy, request, error.status)
+    words = _words(error)
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+        words = f"no connection within {timeout} s"
+    message = f"it could not be delivered ({words}). Check address and network."
+    is_lasting = isinstance(error, _UNTRUSTED)
+    if proxy is not None and proxy.problem is not None:
+        message, is_lasting = f"it was not sent: {proxy.problem}.", True
+    elif is_lasting:
+        message = (
+            f"it was not sent, for the server's certificate is not trusted ({words}). {_TRUST}"
+        )
+    elif isinstance(error, aiohttp.ClientConnectorSSLError):
+        message = (
+            f"it was not sent, for no encrypted connection could be made ({words}). Check that "
+            "the address is one of https, and see ssl_context=."
+        )
+    elif proxy is not None:
+        message = (
+            f"it could not be delivered through the proxy {proxy.url} ({words}). Check "
+            f"{proxy.origin}, and that the proxy runs."
+        )
+    return ConnectError(message, method=request.method, url=request.url, is_lasting=is_lasting)
+
+
+def _is_in_clear(request: Request) -> bool:
+    """Tell whether a proxy reads the request and answers it, instead of passing bytes on."""
+    return request.url[:5].lower() == "http:"
+
+
+def _refused(proxy: Proxy, request: Request, status: int) -> ConnectError:
+    """Return the error of a request that a proxy lets not pass."""
+    advice = f"Check that it allows this address, or name another one ({proxy.origin})."
+    if status == _PROXY_AUTHENTICATION_REQUIRED:
+        advice = (
+            f"Put user name and password into its address ({proxy.origin}), as in "
+            "'http://user:password@proxy.example:3128'."
+        )
+    # Not in the proxy's own words: these may be anything.
+    phrase = next((f" {each.phrase}" for each in HTTPStatus if each == status), "")
+    return ConnectError(
+        f"it was not delivered: the proxy {proxy.url} refused it ({status}{phrase}). {advice}",
+        method=request.method,
+        url=request.url,
+        is_lasting=status < _FIRST_SERVER_ERROR,
+    )
+
+
+def _authorized(headers: Mapping[str, str], proxy: Proxy | None) -> Mapping[str, str]:
+    """Return header fields with what authorizes them at a proxy, shown in no traceback."""
+    if proxy is None or proxy.authorization is None:
+        return headers
+    return Headers({**headers, "proxy-authorization": proxy.authorization.reveal()})
 
 
 async def _body_of(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
@@ -436,6 +606,6 @@ def _bare(error: Exception) -> Exception:
 def _words(error: BaseException) -> str:
     """Return what an exception says; its kind as well, where that is not one to be expected."""
     kind = type(error).__name__
-    if isinstance(error, (aiohttp.ClientError, OSError)):
+    if isinstance(error, (aiohttp.ClientError, OSError)) or type(error) is ValueError:
         return str(error) or kind
     return f"{kind}: {error}" if str(error) else kind

@@ -44,6 +44,8 @@ class LoopSession:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.session = session
+        # A request's own ones take the place of the session's, so these have to be named.
+        self.middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(session._middlewares)  # noqa: SLF001
         self.places = asyncio.Semaphore(places)
         self.stream_places = asyncio.Semaphore(stream_places)
         self._process = os.getpid()

@@ -46,6 +46,19 @@ def no_place_in_time(request: Request) -> RequestTimeoutError:
     return RequestTimeoutError(message, method=request.method, url=request.url)
 
 
+class Session(Protocol):
+    """Stand for an `aiohttp.ClientSession`, so that its name costs no import of aiohttp."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
 class Stream(Protocol):
     """Hold an answer whose body has not been read yet."""
 

@@ -19,7 +19,8 @@ from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._fleet.manifest import read_manifest
 from lipsync_async._fleet.manifest_rows import ManifestRow
-from lipsync_async._rules.config import DEFAULT_BASE_URL, is_loopback
+from lipsync_async._rules.config import DEFAULT_BASE_URL
+from lipsync_async._rules.proxies import is_loopback
 from lipsync_async._rules.validation import request_warnings
 from lipsync_async._values.policies import Limits
 from lipsync_async.cli.campaign import Bounds, report, run_campaign

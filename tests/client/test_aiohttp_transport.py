@@ -20,13 +20,16 @@ from lipsync_async import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    LipsyncError,
     RequestTimeoutError,
 )
+from lipsync_async._rules.proxies import Proxy
 from lipsync_async._transport.aiohttp import (
     _STREAMS,
     AiohttpTransport,
     _bare,
-    _translation,
+    _broken,
+    _undelivered,
 )
 from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
@@ -89,9 +92,13 @@ _OTHERS: list[Exception] = [
 def test_translation(error: Exception) -> None:
     """What was not sent was never delivered, all else is unknown, and nothing shows the key."""
     late = RequestTimeoutError if isinstance(error, TimeoutError) else ConnectionLostError
-    for is_sent, expected in ((False, ConnectError), (True, late)):
-        translated = _translation(error, ASKED, 5.0, is_sent=is_sent)
-        assert type(translated) is expected
+    expected: dict[LipsyncError, type[LipsyncError]] = {
+        _undelivered(error, ASKED, 5.0, None): ConnectError,
+        _undelivered(error, ASKED, 5.0, Proxy("http://p.example", "proxy")): ConnectError,
+        _broken(error, ASKED, 5.0): late,
+    }
+    for translated, kind in expected.items():
+        assert type(translated) is kind
         assert "the-key" not in f"{translated}{translated!r}{_bare(error)}{error!r}"
 
 

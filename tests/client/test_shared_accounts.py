@@ -18,7 +18,7 @@ from lipsync_async import AsyncClient, Client, Limits, PollPolicy, RetryPolicy
 from lipsync_async._account import Account, SharedBudget, SharedSlots, find_account
 from lipsync_async._exchange import Exchange, Settings
 from lipsync_async._rules import endpoints
-from lipsync_async._rules.config import resolve
+from lipsync_async._rules.config import settle
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
@@ -61,7 +61,7 @@ OTHERS = [
 
 def account_of(key: str, url: str) -> Account:
     """Return what the clients with this key share at this address."""
-    return find_account(resolve(key, url, {}))
+    return find_account(settle(key, url, {})[0])
 
 
 @pytest.mark.parametrize("given_as", SAME)
@@ -131,7 +131,7 @@ def test_the_key_is_not_kept() -> None:
 def exchanges(sandbox: Sandbox, *limits: Limits) -> list[Exchange]:
     """Return what clients with these limits send by, on one account."""
     account = Account()
-    config = resolve(sandbox.api_key, sandbox.url, {})
+    config, _ = settle(sandbox.api_key, sandbox.url, {})
     return [Exchange(sandbox.transport(), config, lambda: account, each) for each in limits]
 
 

@@ -7,11 +7,21 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._rules.config import Config, Secret, is_loopback, origin, resolve
+from lipsync_async._rules.config import Config, origin, settle
+from lipsync_async._rules.proxies import is_loopback
+from lipsync_async._rules.secrecy import Secret
 from lipsync_async.errors import ConfigurationError
 
 KEY = "sk-very-secret"
 URL = "https://api.example"
+
+
+def resolve(api_key: Any, base_url: Any, environment: dict[str, str], **more: Any) -> Config:
+    """Settle arguments, or raise what is wrong with them."""
+    config, problems = settle(api_key, base_url, environment, **more)
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return config
 
 
 def test_without_anything_it_is_the_real_service() -> None:
@@ -68,47 +78,108 @@ def test_key_and_url_are_text(value: Any) -> None:
         resolve(KEY, value, {})
 
 
+# What is no base address, and the words that tell why.
+MISSPELT = {
+    "": "has no scheme",
+    "api.sync.so": "has no scheme",
+    "//api.sync.so": "has no scheme",
+    "localhost:8765": "has no scheme",
+    "https:/api.sync.so": "has no scheme",
+    "ftp://api.sync.so": "is no http(s) address",
+    "httpss://api.sync.so": "is no http(s) address",
+    "unix:///run/sync.sock": "is no http(s) address",
+    "https://": "is no http(s) address",
+    "https:///v2": "is no http(s) address",
+    "https://:443": "is no http(s) address",
+    "https://[": "is no http(s) address",
+    "https://[::1": "is no http(s) address",
+    "https://h:port": "has no port between 1 and 65535",
+    "https://h:99999": "has no port between 1 and 65535",
+    "https://h:-1": "has no port between 1 and 65535",
+    "https://h:0": "has no port between 1 and 65535",
+    "https://h:": "has no port between 1 and 65535",
+    "https://h\\evil": "is no http(s) address",
+    "https://h?": "holds a query",
+    "https://h?key=1": "holds a query",
+    "https://h#": "holds a query or a fragment",
+    "https://h/#part": "holds a query or a fragment",
+    " https://h": "holds a blank",
+    "https://h ": "holds a blank",
+    "https://h\n": "holds a blank, a line end",
+    "https://h ost": "holds a blank",
+    "https://h/\x00": "holds a blank, a line end or another character",
+    "https://h\u00a0": "holds a blank",
+    "https://h\u200b": "holds a blank",
+    "https://b\u00fccher.example": "has a host that is not ASCII",
+    "https://h/stra\u00dfe": "has a path that is not ASCII",
+    "https://127.1": "has a number for a host",
+    "https://127.0.0.256": "has a number for a host",
+    "https://0177.0.0.1": "has a number for a host",
+    "https://0x7f.0.0.1": "has a number for a host",
+    "https://2130706433": "has a number for a host",
+    "https://1.2.3.4.5": "has a number for a host",
+    "https://api.sync.so/v2": "ends with '/v2', which the client puts there; leave it out",
+    "https://api.sync.so/v2/": "leave it out: 'https://api.sync.so'",
+    "https://API.sync.so/V2": "leave it out",
+    "https://api.sync.so/v2/generate": "ends with '/v2/generate'",
+    "http://localhost:8765/v2": "leave it out: 'http://localhost:8765'",
+    "https://gateway.example/sync/v2": "leave it out: 'https://gateway.example/sync'",
+    "https://api.sync.so/docs": "names a path, but the service has its API at the top",
+}
+
+
+@pytest.mark.parametrize("url", MISSPELT)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """A base URL that would break every request is refused before the first, in words."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(KEY, url, {})
+    assert MISSPELT[url] in str(caught.value)
+    assert str(caught.value).startswith(f"base_url {url!r} ")
+    assert "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
-        "",
-        "api.sync.so",
-        "//api.sync.so",
-        "ftp://api.sync.so",
-        "https://",
-        "https://:443",
-        "https://[",
-        "https://h:0",
-        "https://h:port",
-        "https://h:99999",
-        "https://h?",
-        "https://h?key=1",
-        "https://h#",
-        "https://h/#part",
-        " https://h",
-        "https://h\n",
-        "https://h ost",
-        "https://h\\evil",
-        "https://h/\x00",
+        "https://me@h",
+        "https://me:word@h",
+        "https://:word@h",
+        "https://@h",
+        "https://me:word@h:99999",
+        "https://me:word@[",
+        "http://me:word@localhost",
+        "https://h@evil.example/v2",
+        "https://me:w@ord@h",
     ],
-)
-def test_what_is_no_address_is_refused(url: str) -> None:
-    """A base URL that would break every request is refused before the first."""
-    with pytest.raises(ConfigurationError, match=r"is no http\(s\) address\. Pass base_url="):
-        resolve(KEY, url, {})
-
-
-@pytest.mark.parametrize(
-    "url", ["https://me@h", "https://me:word@h", "https://:word@h", "https://@h"]
 )
 def test_user_names_are_refused(url: str) -> None:
     """What looks like one host and is another is refused, and a password is not repeated."""
     with pytest.raises(ConfigurationError, match="must not hold a user name") as caught:
         resolve(KEY, url, {})
-    assert "word@" not in str(caught.value)
+    assert "word" not in str(caught.value).replace("password", "")
 
 
-LOOPBACK = ["localhost", "127.0.0.1", "127.1.2.3", "::1"]
+@pytest.mark.parametrize(
+    ("url", "usual"),
+    [
+        ("HTTPS://API.Sync.So", "https://api.sync.so"),
+        ("https://api.sync.so///", "https://api.sync.so"),
+        ("https://gateway.example/Sync/", "https://gateway.example/Sync"),
+        ("https://gateway.example/v2x", "https://gateway.example/v2x"),
+        ("https://v2.example", "https://v2.example"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("http://[::1]:80/", "http://[::1]:80"),
+        ("http://LOCALHOST:8765", "http://localhost:8765"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ("https://10.0.0.1:8443/sync", "https://10.0.0.1:8443/sync"),
+    ],
+)
+def test_addresses_are_written_alike(url: str, usual: str) -> None:
+    """Clients of one service share its limits, however each has written the address."""
+    assert resolve(KEY, url, {}).base_url == usual
+
+
+LOOPBACK = ["localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"]
 STRANGERS = [
     "127.evil.com",
     "127.0.0.1.evil.com",
@@ -118,6 +189,14 @@ STRANGERS = [
     "0.0.0.0",
     "8.8.8.8",
     "::2",
+    "::ffff:8.8.8.8",
+    "fe80::1",
+    "sandbox",
+    "sandbox.localhost",
+    "host.docker.internal",
+    "172.17.0.1",
+    "192.168.1.20",
+    "lipsync.test",
 ]
 
 
@@ -136,6 +215,16 @@ def test_nobody_else_gets_the_key_unencrypted(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(ConfigurationError, match="would send the API key unencrypted"):
         resolve(KEY, url, {})
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_the_key_of_a_sandbox_may_go_anywhere(host: str) -> None:
+    """A sandbox in another container is no stranger to a key that opens nothing else."""
+    url = f"http://[{host}]:8765" if ":" in host else f"http://{host}:8765"
+    assert resolve("sandbox-0123456789abcdef", url, {}).base_url == url
+    for key in (KEY, "sandbox", "Sandbox-01", "my-sandbox-01"):
+        with pytest.raises(ConfigurationError, match=r"only a sandbox's own key \(sandbox-"):
+            resolve(key, url, {})
 
 
 def test_no_host_is_not_this_machine() -> None:
@@ -159,12 +248,10 @@ def test_a_good_address_is_kept(host: str, port: int, path: list[str], slashes: 
 )
 def test_whatever_comes_in_is_settled_or_refused(key: str, start: str, rest: str) -> None:
     """Any text is a configuration that can be used, or one clear error."""
-    try:
-        config = resolve(key, start + rest, {})
-    except ConfigurationError:
-        return
-    assert urlsplit(config.base_url).hostname
-    assert config.api_key.reveal() == key
+    config, problems = settle(key, start + rest, {})
+    if not problems:
+        assert urlsplit(config.base_url).hostname
+        assert config.api_key.reveal() == key
 
 
 @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format])

@@ -78,8 +78,8 @@ class Annotations:
         return text
 
 
-def segment(source: str, node: ast.expr | ast.arg) -> str:
-    """Return an expression's own text."""
+def segment(source: str, node: ast.expr | ast.arg | ast.stmt) -> str:
+    """Return a node's own text."""
     text = ast.get_source_segment(source, node)
     if text is None:
         raise RefusedError(f"line {node.lineno}: its text cannot be found")

@@ -76,9 +76,17 @@ class MethodWriter:
 
     def constructor(self, method: Method, source_class: str) -> str:
         """Return the text of a constructor that builds the async object and reflects it."""
-        body = "portal = Portal()\n"
+        body = "".join(f"{line}\n" for line in self._hidden(method))
+        body += "portal = Portal()\n"
         body += self._call("self._reflect(portal, ", source_class, method)
         return self._assembled(method, "__init__", method.returns, body)
+
+    def _hidden(self, method: Method) -> Iterator[str]:
+        """Yield the statements that hide arguments from tracebacks; a twin has them as well."""
+        for node in method.body:
+            match node:
+                case ast.Assign(value=ast.Call(func=ast.Name("hidden"))):
+                    yield segment(self.source, node)
 
     def docstring(self, node: Method | ast.ClassDef | ast.Module) -> str | None:
         """Return a docstring's own text, quotes included, in the words of blocking code."""
