@@ -233,10 +233,11 @@ class AsyncClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        exchange = self._exchange
-        return (
-            f"<{type(self).__name__} base_url={exchange.base_url!r} in_flight={exchange.in_flight}>"
-        )
+        name = type(self).__name__
+        exchange = getattr(self, "_exchange", None)
+        if exchange is None:  # its constructor has failed, and a traceback shows the variables
+            return f"<{name}, not built>"
+        return f"<{name} base_url={exchange.base_url!r} in_flight={exchange.in_flight}>"
 
 
 def _problems_of(settings: Settings) -> list[str]:

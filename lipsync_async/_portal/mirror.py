@@ -20,10 +20,11 @@ class Mirror:
 
     def __repr__(self) -> str:
         """Show what the async object shows, if it shows anything, under this one's name."""
-        if "__repr__" not in vars(type(self._source)):
+        source = getattr(self, "_source", None)
+        if "__repr__" not in vars(type(source)):
             return super().__repr__()
-        shown = repr(self._source)
-        return shown.replace(type(self._source).__name__, type(self).__name__, 1)
+        shown = repr(source)
+        return shown.replace(type(source).__name__, type(self).__name__, 1)
 
 
 MirrorT = TypeVar("MirrorT", bound=Mirror)

@@ -93,7 +93,7 @@ def _watched(call: OpenCall) -> aiohttp.ClientMiddlewareType:
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if request.method == "GET":
+            if request.method == "GET" or request.response is None:
                 raise
             raise _BrokenError(_words(error)) from error
         finally:

@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @attrs.frozen
@@ -89,11 +93,15 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> str
 
 
 @asynccontextmanager
-async def hosting(*answers: Answer | Callable[[Arrival], Answer]) -> AsyncIterator[Host]:
+async def hosting(
+    *answers: Answer | Callable[[Arrival], Answer],
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Host]:
     """Serve the planned answers on a free port of this machine."""
     host = Host(*answers)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
-    host.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    host.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield host
     finally:
