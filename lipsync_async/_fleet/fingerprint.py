@@ -25,6 +25,7 @@ import attrs
 
 from lipsync_async._rules import signatures
 from lipsync_async._rules.codec import encode_request
+from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -193,7 +194,10 @@ class Recognition:
         """Return what a look tells about a file."""
         if isinstance(file, bytes):
             return {"sha256": sha256(file).hexdigest(), "size": len(file)}
-        path = os.path.realpath(os.fspath(file))
+        try:
+            path = os.path.realpath(os.fspath(file))
+        except OSError as error:  # a path of the user's own kind: nothing is wrong with the journal
+            raise InvalidRequestError([f"input: a file's path cannot be read: {error}"]) from error
         facts: dict[str, Any] = {"path": path, **self._near(path)}
         try:
             status = os.stat(path)  # noqa: PTH116 - it is text by now

@@ -207,12 +207,7 @@ class AiohttpTransport:
         finally:
             for file in files:
                 file.close()
-        if (
-            proxy is not None
-            and answer.status == _PROXY_AUTHENTICATION_REQUIRED
-            and _is_in_clear(request)
-        ):
-            raise _refused(proxy, request, answer.status)
+        _raise_refusal(proxy, request, answer.status)
         return Response(
             request.method, request.url, answer.status, _plain(answer.headers), body, is_cut
         )
@@ -288,6 +283,7 @@ class AiohttpTransport:
                     error.__traceback__ = None
                     raise
                 try:
+                    _raise_refusal(proxy, request, answer.status)
                     yield _AiohttpStream(answer, failure, timeout)
                 finally:
                     answer.close()
@@ -539,6 +535,17 @@ def _undelivered(
 def _is_in_clear(request: Request) -> bool:
     """Tell whether a proxy reads the request and answers it, instead of passing bytes on."""
     return request.url[:5].lower() == "http:"
+
+
+def _raise_refusal(proxy: Proxy | None, request: Request, status: int) -> None:
+    """Raise what a proxy answers itself, where that could be read as the server's answer.
+
+    Raises:
+        ConnectError: It wants a user name and a password.
+
+    """
+    if proxy is not None and status == _PROXY_AUTHENTICATION_REQUIRED and _is_in_clear(request):
+        raise _refused(proxy, request, status)
 
 
 def _refused(proxy: Proxy, request: Request, status: int) -> ConnectError:

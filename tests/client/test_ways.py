@@ -30,7 +30,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.client.doors import INPUTS, ORDER, UNLIMITED
-from tests.client.hosts import Answer, hosting
+from tests.client.hosts import Answer, Arrival, hosting
 from tests.client.ways import Certificate, certificate, needs_openssl, proxying
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +40,12 @@ IN_CLEAR = "http://api.sync.example"
 SANDBOX_KEY = "sandbox-0123456789abcdef"
 _QUICK = RetryPolicy(attempts=3, first_pause=0.001, longest_pause=0.002)
 _JOB = Answer(json.dumps({"id": "job-1", "status": "PROCESSING"}).encode())
+_FILM = Answer(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100))
+
+
+def _job_or_film(arrival: Arrival) -> Answer:
+    """Answer as service and media host in one."""
+    return _FILM if arrival.target.endswith(".mp4") else _JOB
 
 
 def _client(url: str = API, **settings: Any) -> AsyncClient:
@@ -88,7 +94,7 @@ async def test_encrypted_through_a_proxy(
 ) -> None:
     """Requests, uploads and downloads are tunnelled, and the proxy sees no more than the host."""
     environment, settings = _NAMED[named]
-    async with hosting(_JOB, tls=trusted.served()) as host, proxying(host.url) as proxy:
+    async with hosting(_job_or_film, tls=trusted.served()) as host, proxying(host.url) as proxy:
         for name, value in environment.items():
             monkeypatch.setenv(name, value.format(proxy.url))
         arguments = {name: value.format(proxy.url) for name, value in settings.items()}
@@ -97,7 +103,7 @@ async def test_encrypted_through_a_proxy(
             await client.generations.create(
                 model="lipsync-2", input=[Video(file=b"a film"), INPUTS[1]]
             )
-            await client.generations.download(_done(f"{API}/v.mp4"), tmp_path / "v.bin")
+            await client.generations.download(_done(f"{API}/v.mp4"), tmp_path / "v.mp4")
     assert proxy.asked == ["CONNECT api.sync.example:443 HTTP/1.1"] * 3
     assert "x-api-key" not in repr(proxy.headers)
     assert [each.target for each in host.arrivals] == [
@@ -113,7 +119,7 @@ async def test_in_clear_through_a_proxy(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is not encrypted names its whole address to the proxy."""
-    async with hosting(_JOB) as host, proxying(host.url) as proxy:
+    async with hosting(_job_or_film) as host, proxying(host.url) as proxy:
         settings = {}
         if name == "proxy":
             settings[name] = proxy.url
@@ -121,7 +127,7 @@ async def test_in_clear_through_a_proxy(
             monkeypatch.setenv(name, proxy.url)
         async with _client(IN_CLEAR, **settings) as client:
             await client.generations.get("job-1")
-            await client.generations.download(_done(f"{IN_CLEAR}/v.mp4"), tmp_path / "v.bin")
+            await client.generations.download(_done(f"{IN_CLEAR}/v.mp4"), tmp_path / "v.mp4")
     assert proxy.asked == [
         f"GET {IN_CLEAR}/v2/generate/job-1 HTTP/1.1",
         f"GET {IN_CLEAR}/v.mp4 HTTP/1.1",
@@ -266,6 +272,17 @@ async def test_proxy_that_refuses_in_clear(verb: str) -> None:
     assert len(proxy.asked) == 1
 
 
+async def test_proxy_that_refuses_media_in_clear(tmp_path: Path) -> None:
+    """The same for a download."""
+    answer = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
+    async with proxying(answer=answer) as proxy, _client(proxy=proxy.url) as client:
+        with pytest.raises(ConnectError, match=r"refused it \(407 Proxy Authentication Required\)"):
+            await client.generations.download(
+                _done("http://media.example/v.mp4"), tmp_path / "v.mp4"
+            )
+    assert len(proxy.asked) == 1
+
+
 async def test_error_of_a_host_behind_a_proxy() -> None:
     """Any other status may be the service's own, and is taken for that."""
     async with hosting(Answer(status=502)) as host, proxying(host.url) as proxy:
@@ -345,11 +362,11 @@ async def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     netrc.chmod(0o600)
     for name in ("NETRC", "HOME"):
         monkeypatch.setenv(name, str(netrc))
-    async with hosting(_JOB) as host, proxying(host.url) as proxy:
+    async with hosting(_job_or_film) as host, proxying(host.url) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         async with _client(IN_CLEAR) as client:
             await client.generations.get("job-1")
-            await client.generations.download(_done(f"{IN_CLEAR}/v.mp4"), tmp_path / "v.bin")
+            await client.generations.download(_done(f"{IN_CLEAR}/v.mp4"), tmp_path / "v.mp4")
     told = [name for each in host.arrivals for name in each.headers if "auth" in name]
     assert told == []
     assert len(host.arrivals) == 2
@@ -423,13 +440,13 @@ async def test_certificate_that_is_not_trusted(name: str, verb: str, tmp_path: P
 @needs_openssl
 async def test_certificate_of_a_media_host(trusted: Certificate, tmp_path: Path) -> None:
     """The same of a download; trusted by the same context."""
-    async with hosting(Answer(b"film"), tls=trusted.served()) as host, proxying(host.url) as proxy:
+    async with hosting(_FILM, tls=trusted.served()) as host, proxying(host.url) as proxy:
         done = _done(f"{API}/v.mp4")
         async with _client(proxy=proxy.url) as client:
             with pytest.raises(ConnectError, match="certificate is not trusted"):
-                await client.generations.download(done, tmp_path / "v.bin")
+                await client.generations.download(done, tmp_path / "v.mp4")
         async with _client(proxy=proxy.url, ssl_context=trusted.trusted()) as client:
-            await client.generations.download(done, tmp_path / "v.bin")
+            await client.generations.download(done, tmp_path / "v.mp4")
     assert len(proxy.asked) == 2
 
 
@@ -489,7 +506,7 @@ asyncio.run(main(__import__("sys").argv[1]))
 
 async def test_headers_and_user_agent(tmp_path: Path) -> None:
     """They go to the service with each request, and to nobody else."""
-    async with hosting(Answer(b"film")) as media, hosting() as service:
+    async with hosting(_FILM) as media, hosting() as service:
         service.answers = [
             _JOB,
             Answer(_JOB.body, status=201),
@@ -501,7 +518,7 @@ async def test_headers_and_user_agent(tmp_path: Path) -> None:
             await client.generations.create(**ORDER)
             with pytest.raises(LipsyncError):
                 await client.generations.get("job-1")
-            await client.generations.download(_done(f"{media.url}/v.mp4"), tmp_path / "v.bin")
+            await client.generations.download(_done(f"{media.url}/v.mp4"), tmp_path / "v.mp4")
     for arrival in service.arrivals:
         assert arrival.headers["x-gateway-token"] == "t0ken-of-a-gateway"
         assert arrival.headers["x-sync-source"] == "my-program"
@@ -562,7 +579,7 @@ async def test_own_session(tmp_path: Path) -> None:
     """A session of one's own carries everything, by its own settings, and is left open."""
     async with (
         hosting(_JOB) as host,
-        hosting(Answer(b"film")) as media,
+        hosting(_FILM) as media,
         aiohttp.ClientSession(
             headers={"X-Own": "1"}, raise_for_status=True, timeout=aiohttp.ClientTimeout(0.001)
         ) as session,
@@ -570,7 +587,7 @@ async def test_own_session(tmp_path: Path) -> None:
         async with _client(host.url, session=session) as client:
             await client.generations.get("job-1")
             await client.generations.create(**ORDER)
-            await client.generations.download(_done(f"{media.url}/v.mp4"), tmp_path / "v.bin")
+            await client.generations.download(_done(f"{media.url}/v.mp4"), tmp_path / "v.mp4")
         assert not session.closed
         async with _client(host.url, session=session) as client:
             await client.generations.get("job-1")

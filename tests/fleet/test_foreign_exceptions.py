@@ -5,7 +5,7 @@ import json
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,10 @@ class Spoilt:
     async def sleep(self, seconds: float) -> None:
         """Pause."""
         await self._inner.sleep(seconds)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the clock from jumping."""
+        return self._inner.hold()
 
     async def send(self, request: Request, **settings: Any) -> Response:
         """Send a request, unless it strikes."""
