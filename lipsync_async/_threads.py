@@ -169,6 +169,20 @@ def has_greenlets() -> bool:
     return _is_replaced(time.sleep)
 
 
+def may_wait() -> bool:
+    """Tell whether this is a place to wait in: the loop that greenlets take turns in is none.
+
+    The garbage collector may run finalizers there.
+    """
+    if not has_greenlets():
+        return True
+    try:
+        time.sleep(0)
+    except Exception:  # noqa: BLE001 - each library has its own
+        return False
+    return True
+
+
 def _is_replaced(function: object) -> bool:
     return not isinstance(function, BuiltinFunctionType)
 
@@ -236,7 +250,7 @@ def in_executor(
     function: Callable[..., Any],
     *arguments: object,
 ) -> asyncio.Future[Any]:
-    """Stand in for a loop's `run_in_executor` where the usual threads would be greenlets."""
+    """Stand in for a loop's `run_in_executor`: the usual threads may be greenlets, or all taken."""
     work = _Work(loop, function, arguments)
     _workers().submit(work)
     return work.done

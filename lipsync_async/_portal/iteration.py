@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from lipsync_async._portal.calls import Call, current_call
 from lipsync_async._portal.errands import Item
 from lipsync_async._portal.tracebacks import shorten
+from lipsync_async._threads import may_wait
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Opened(AbstractContextManager["Iterator[T]"], Generic[T]):
         call = self._call
         if call.has_ended or call.is_left or self._thread.is_elsewhere:
             return False
-        if self._thread.is_current or self._stepping.locked():
+        if self._thread.is_current or self._stepping.locked() or not may_wait():
             # The garbage collector found it there, or another thread waits: do not join in.
             self._let_go()
             return False

@@ -25,7 +25,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from lipsync_async._threads import Joinable, Mailbox, has_greenlets, in_executor, start_thread
+from lipsync_async._threads import Joinable, Mailbox, in_executor, may_wait, start_thread
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class LoopThread:
     def join(self) -> None:
         """Wait for the thread's end."""
         running = self._running
-        if running is not None and not self.is_current:  # a finalizer may run anywhere
+        # A finalizer may run anywhere.
+        if running is not None and not self.is_current and may_wait():
             running.thread.join(FAREWELL_SECONDS)
 
     def refuse_itself(self) -> None:
@@ -193,8 +194,7 @@ class LoopThread:
             # With a factory the runner does not touch any thread's own event loop.
             runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
             running = _Running(runner.get_loop(), thread)
-            if has_greenlets():
-                vars(running.loop)["run_in_executor"] = partial(in_executor, running.loop)
+            vars(running.loop)["run_in_executor"] = partial(in_executor, running.loop)
             is_first = self._published.setdefault("loop", running) is running
         except Exception as error:  # noqa: BLE001 - no file to be had, for instance
             attempt.failure = error

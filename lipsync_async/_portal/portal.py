@@ -10,8 +10,9 @@ import os
 import sys
 import threading
 import weakref
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from inspect import iscoroutinefunction
+from queue import Empty
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lipsync_async._portal.calls import Call, current_call
@@ -19,6 +20,7 @@ from lipsync_async._portal.iteration import Opened, iterate
 from lipsync_async._portal.loop_thread import FAREWELL_SECONDS, LoopThread, prepare
 from lipsync_async._portal.tracebacks import shorten
 from lipsync_async._rules.caller import Place
+from lipsync_async._threads import Mailbox, has_greenlets
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class Portal:
                 self.call(farewell)
         finally:
             thread.stop()
-            mine.is_over.set()
+            mine.end()
 
     def _thread(self) -> LoopThread:
         process = os.getpid()
@@ -109,13 +111,19 @@ class _Closing:
     """Let those who close as well wait for the first."""
 
     def __init__(self) -> None:
-        self.is_over = threading.Event()
+        self._over: Mailbox[None] = Mailbox()
         self._thread = threading.get_ident()
+
+    def end(self) -> None:
+        """Let those that wait go on."""
+        self._over.put(None)
 
     def wait(self) -> None:
         """Wait, but not for what a signal handler has interrupted in this very thread."""
-        if self._thread != threading.get_ident():
-            self.is_over.wait(FAREWELL_SECONDS)
+        if self._thread != threading.get_ident() or has_greenlets():
+            with suppress(Empty):
+                self._over.get(FAREWELL_SECONDS)
+            self._over.put(None)  # for others that wait
 
 
 def at_caller(

@@ -6,7 +6,7 @@ it, and the file that comes back is read again to see what it holds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
 
@@ -18,7 +18,10 @@ from lipsync_async.cli.screen import say
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+T = TypeVar("T")
 
 _VIDEO_SECONDS = 4.0
 _LINE = (
@@ -44,12 +47,14 @@ async def run_demo(output: Path) -> None:
     from lipsync_async.sandbox.media.probe import probe  # noqa: PLC0415
     from lipsync_async.sandbox.media.sheet import contact_sheet  # noqa: PLC0415
 
-    def make_inputs() -> tuple[Path, Path]:
+    def make_inputs(is_cancelled: Callable[[], bool]) -> tuple[Path, Path]:
         output.mkdir(parents=True, exist_ok=True)
-        video = draw_talking_head(output / "face.mp4", seconds=_VIDEO_SECONDS)
+        video = draw_talking_head(
+            output / "face.mp4", seconds=_VIDEO_SECONDS, is_cancelled=is_cancelled
+        )
         return video, speak_line(output / "line.wav", text=_LINE)
 
-    video, audio = await to_thread.run_sync(make_inputs)
+    video, audio = await drawn(make_inputs)
     line_seconds = (await to_thread.run_sync(probe, audio, "audio")).duration
     say(f"Drew {video} ({_VIDEO_SECONDS:.2f} s) and spoke {audio} ({line_seconds:.2f} s).")
 
@@ -74,3 +79,17 @@ async def run_demo(output: Path) -> None:
     say(f"Generation {generation.id} is {generation.status}:")
     say(f"  video          {result} ({facts.duration:.2f} s, {facts.width}x{facts.height})")
     say(f"  contact sheet  {sheet}")
+
+
+async def drawn(draw: Callable[[Callable[[], bool]], T]) -> T:
+    """Draw in a thread that stops at its next frame when this task is cancelled.
+
+    Args:
+        draw: Gets what it is to ask before each frame.
+
+    """
+    left: list[bool] = []
+    try:
+        return await to_thread.run_sync(draw, lambda: bool(left))
+    finally:
+        left.append(True)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
-
 from lipsync_async._values.inputs import ElevenLabs, GenerationRequest, Options, Text, Video
 from lipsync_async.cli.campaign import report, run_campaign
+from lipsync_async.cli.demo import drawn
 from lipsync_async.cli.screen import say
 from lipsync_async.cli.trial import SLOTS, connect, trial_sandbox
 from lipsync_async.cli.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from lipsync_async.cli.complaints import Ending
@@ -43,13 +43,17 @@ async def run_many_demo(output: Path, jobs: int) -> Ending:
     # Here and not above: it needs the `sandbox` extra.
     from lipsync_async.sandbox.media.actors import draw_talking_head  # noqa: PLC0415
 
-    def make_video() -> Path:
+    def make_video(is_cancelled: Callable[[], bool]) -> Path:
         return draw_talking_head(
-            folder / "face.mp4", seconds=_SECONDS, width=_WIDTH, height=_HEIGHT
+            folder / "face.mp4",
+            seconds=_SECONDS,
+            width=_WIDTH,
+            height=_HEIGHT,
+            is_cancelled=is_cancelled,
         )
 
     folder = new_folder(output)
-    video = await to_thread.run_sync(make_video)
+    video = await drawn(make_video)
     say(f"Drew {video} ({_SECONDS:.2f} s).")
     journal = folder / "journal.sqlite"
     async with trial_sandbox() as sandbox, connect(sandbox) as client:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -15,44 +15,130 @@ from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.cli.commands import main
-from lipsync_async.cli.interruption import run_interruptibly
+from lipsync_async.cli.demo import drawn
+from lipsync_async.cli.interruption import Interruptions, heeded, run_interruptibly
+from tests.portal.verbs import deaf
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def press(number: int = signal.SIGINT) -> None:
+    """Send this process a signal."""
+    os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_the_work_tidies_up(presses: int) -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_work_tidies_up(number: int, presses: int) -> None:
     """What is interrupted closes what it has opened, also when the key comes twice."""
     seen: list[str] = []
 
     async def work() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            press(number)
             await anyio.sleep_forever()
         finally:
             for _ in range(presses - 1):
-                os.kill(os.getpid(), signal.SIGINT)
+                press(number)
             seen.append("closed")
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with heeded() as interruptions, pytest.raises(KeyboardInterrupt):
         run_interruptibly(work)
     assert seen == ["closed"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+    assert interruptions.status(1) == 128 + number
 
 
-def test_a_background_job_stays_deaf() -> None:
-    """Where the shell has Ctrl-C ignored, it stays ignored."""
+def test_a_deaf_wait_hears_it() -> None:
+    """Where the signal does not wake the main thread, as on Windows, it is heard all the same."""
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            seen.append("begun")
+            await anyio.sleep_forever()
+        finally:
+            seen.append("closed")
+
+    with pytest.raises(KeyboardInterrupt), deaf(lambda: bool(seen)):
+        run_interruptibly(work)
+    assert seen == ["begun", "closed"]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interruption_that_was_lost(number: int) -> None:
+    """One that an import has swallowed is remembered when the work is to begin."""
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append("work")  # pragma: no cover - it must not begin
+
+    with heeded() as interruptions:
+        with suppress(BaseException):  # as a callback of the interpreter does
+            press(number)
+        with pytest.raises(KeyboardInterrupt):
+            run_interruptibly(work)
+    assert begun == []
+    assert interruptions.status(1) == 128 + number
+
+
+def test_the_status_without_an_interruption() -> None:
+    """A status stays what it is when no signal came, and success when one came too late."""
+    untouched, late = Interruptions(), Interruptions()
+    late.received.append(signal.SIGINT)
+    assert [untouched.status(0), untouched.status(3), late.status(0)] == [0, 3, 0]
+
+
+def test_a_block_in_a_block() -> None:
+    """Signals that are taken over already are taken over once."""
+    with heeded() as outer, heeded() as inner:
+        assert inner is outer
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_background_job_stays_deaf(number: int) -> None:
+    """Where the shell has a signal ignored, it stays ignored."""
 
     async def work() -> int:
-        os.kill(os.getpid(), signal.SIGINT)
+        press(number)
         return 7
 
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         assert run_interruptibly(work) == 7
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def test_what_the_work_raises() -> None:
+    """Without a signal, an error is the work's own."""
+
+    async def work() -> None:
+        raise LookupError("no such job")
+
+    with pytest.raises(LookupError, match="no such job"):
+        run_interruptibly(work)
+
+
+def test_drawing_stops_when_it_is_left() -> None:
+    """A thread that draws is told that its task was cancelled, and keeps no program waiting."""
+    has_stopped = threading.Event()
+
+    async def work() -> None:
+        def draw(is_cancelled: object) -> None:
+            assert callable(is_cancelled)
+            steps = iter([press])
+            while not is_cancelled():
+                next(steps, os.sched_yield)()
+            has_stopped.set()
+
+        await drawn(draw)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_interruptibly(work)
+    assert has_stopped.wait(PATIENCE)
 
 
 class Service:

@@ -8,6 +8,7 @@ from PIL import Image
 from lipsync_async.sandbox.media.actors import draw_portrait, draw_talking_head, speak_line, tone
 from lipsync_async.sandbox.media.faces import Actor, eye_openness, look
 from lipsync_async.sandbox.media.probe import MediaInfo, probe
+from lipsync_async.sandbox.media.problems import RenderCancelledError
 from lipsync_async.sandbox.media.sheet import clock_text, contact_sheet
 from tests.media.clips import Clip, heard, loudness, strength
 
@@ -104,3 +105,16 @@ def test_a_contact_sheet_shows_the_video_evenly(tmp_path: Path, columns: int, ro
 def test_times_read_like_a_clock(seconds: float, text: str) -> None:
     """Minutes, seconds and hundredths, rounded together."""
     assert clock_text(seconds) == text
+
+
+def test_drawing_is_cancelled(tmp_path: Path) -> None:
+    """A drawing stops before the frame at which it is told to."""
+    answers = iter([False, False, True])
+    with pytest.raises(RenderCancelledError, match=r"^the drawing stopped at frame 2\.$"):
+        draw_talking_head(
+            tmp_path / "head.mp4",
+            seconds=1.0,
+            width=64,
+            height=48,
+            is_cancelled=lambda: next(answers),
+        )

@@ -74,10 +74,12 @@ async def running(
     body: str,
     sandbox: Sandbox,
     options: Sequence[str] = STRICT,
+    *,
+    first: str = "",
 ) -> AsyncIterator[Program]:
-    """Run a program; kill it if the test does not see its end."""
+    """Run a program, with a line before all others; kill it if the test does not see its end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *options, "-c", text(body, sandbox)),
+        *(sys.executable, *options, "-c", f"{first}\n{text(body, sandbox)}"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -95,7 +97,9 @@ async def run(
     body: str,
     sandbox: Sandbox,
     options: Sequence[str] = STRICT,
+    *,
+    first: str = "",
 ) -> tuple[int | None, str, str]:
     """Run a program to its end."""
-    async with running(body, sandbox, options) as program:
+    async with running(body, sandbox, options, first=first) as program:
         return await program.end()

@@ -1,5 +1,10 @@
-"""Use the portal as the generated verbs do."""
+"""Use the portal as the generated verbs do, and interrupt it."""
 
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -11,3 +16,28 @@ def verb(method: Any, *arguments: Any) -> Any:
 def interrupt() -> None:
     """Raise what Ctrl-C raises, in the thread that waits."""
     raise KeyboardInterrupt
+
+
+@contextmanager
+def deaf(is_time: Callable[[], bool]) -> Iterator[None]:
+    """Let another thread receive a SIGINT in time: no wait of this one is woken by it.
+
+    So it is on Windows before Python 3.14, where a signal wakes no wait for a lock.
+    """
+    has_ended = threading.Event()
+
+    def press() -> None:
+        while not (is_time() or has_ended.is_set()):
+            os.sched_yield()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        has_ended.set()
+        pressing.join()
+        with suppress(KeyboardInterrupt):  # one that was not needed
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lipsync_async.sandbox.media.faces import Actor
 from lipsync_async.sandbox.media.mp4 import Mp4Writer
+from lipsync_async.sandbox.media.problems import RenderCancelledError
 from lipsync_async.sandbox.media.reading import THREADS
 from lipsync_async.sandbox.media.samples import CHANNELS
 from lipsync_async.sandbox.media.speech import speak
@@ -18,6 +19,7 @@ from lipsync_async.sandbox.media.tones import silence, sine
 from lipsync_async.sandbox.media.wav import read_wav, write_wav
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # Of 32,767: about 60 dB below full scale, as quiet as a good room.
@@ -33,6 +35,7 @@ def draw_talking_head(
     width: int = 640,
     height: int = 360,
     seed: int = 1,
+    is_cancelled: Callable[[], bool] | None = None,
 ) -> Path:
     """Write an mp4 of a face that moves a little and blinks, with a quiet room's sound.
 
@@ -43,6 +46,10 @@ def draw_talking_head(
         width: Even number of pixels.
         height: Even number of pixels.
         seed: Chooses the looks; equal seeds give equal bytes.
+        is_cancelled: Asked before each frame.
+
+    Raises:
+        RenderCancelledError: `is_cancelled` said so; a part of the file is left.
 
     """
     actor = Actor(width, height, seed)
@@ -50,6 +57,8 @@ def draw_talking_head(
     rate = Fraction(fps)
     with Mp4Writer(path, width=width, height=height, rate=rate, comment="SANDBOX actor") as writer:
         for number in range(frame_count(seconds, rate)):
+            if is_cancelled is not None and is_cancelled():
+                raise RenderCancelledError(f"the drawing stopped at frame {number}.")
             pixels = np.asarray(actor.draw(number / fps))
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             start, end = writer.next_samples()
