@@ -29,6 +29,8 @@ from functools import partial
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+from anyio import CancelScope
+
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -214,7 +216,10 @@ def _leave_greenlets() -> None:
     if (gevent := sys.modules.get("gevent.hub")) is not None:
         gevent.get_hub().destroy(destroy_loop=True)
     if (eventlet := sys.modules.get("eventlet.hubs")) is not None:
-        eventlet.get_hub().abort(wait=True)
+        hub = eventlet.get_hub()
+        if hub.running:  # one that does not would run for ever
+            hub.abort(wait=True)
+        getattr(getattr(hub, "poll", None), "close", int)()
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
@@ -230,6 +235,31 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     work = _Work(asyncio.get_running_loop(), function, arguments)
     _workers().submit(work)
     return cast("T", await work.done)
+
+
+async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
+    """Do the same, but have a cancellation wait until the function has ended.
+
+    So it is with `asyncio`'s own cancellations as well, which no scope of anyio holds off.
+
+    Args:
+        function: It must end soon.
+        *arguments: Its arguments.
+
+    """
+    work = _Work(asyncio.get_running_loop(), function, arguments)
+    _workers().submit(work)
+    cancelled: asyncio.CancelledError | None = None
+    with CancelScope(shield=True):
+        while not work.done.done():
+            try:
+                await asyncio.wait([work.done])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        work.done.exception()  # it is known, and told by none
+        raise cancelled
+    return cast("T", work.done.result())
 
 
 async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:

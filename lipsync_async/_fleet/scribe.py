@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
+from lipsync_async._threads import to_its_end
 from lipsync_async._values.models import Generation
 from lipsync_async.errors import LipsyncError
 
@@ -164,7 +164,6 @@ class JournalThread:
 
     def __init__(self, hold: Callable[[], AbstractContextManager[None]]) -> None:
         self._hold = hold
-        self._place = anyio.CapacityLimiter(1)
         self._turn = anyio.Lock()
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -182,7 +181,7 @@ class JournalThread:
     async def call(self, call: Callable[[], T]) -> T:
         """Make a call, in one's turn."""
         with self._hold():
-            return await to_thread.run_sync(call, limiter=self._place)
+            return await to_its_end(call)
 
 
 class _Batch:

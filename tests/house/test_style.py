@@ -75,6 +75,16 @@ def test_sleeps_are_recognised(call: str, expected: bool) -> None:  # noqa: FBT0
     assert is_sleep(parsed) is expected
 
 
+def test_the_client_has_threads_of_its_own() -> None:
+    """The threads of anyio may all be waiting for the client already, or be greenlets."""
+    client = [
+        path
+        for path in (ROOT / "lipsync_async").rglob("*.py")
+        if not {"sandbox", "cli", "_tools"} & {*path.parts}
+    ]
+    assert [path.name for path in client if "to_thread" in path.read_text("utf-8")] == []
+
+
 def test_no_file_knows_a_machine() -> None:
     """Nothing names a folder of somebody's computer."""
     found = {path.name: MACHINE_PATHS.findall(path.read_text(encoding="utf-8")) for path in texts()}
