@@ -40,6 +40,8 @@ _PARTS: dict[tuple[type, str], type] = {
     (Segment, "options_override"): Options,
     (Text, "provider"): ElevenLabs,
 }
+# Fields that are beside a body, and not in it.
+_BESIDE = frozenset({"request_id", "origin"})
 _KINDS = (*_PARTS.values(), *INPUT_TYPES.values(), GenerationRequest, Segment)
 _WIRE_NAME_OF = {name: wire for kind in _KINDS for name, wire in WIRE_NAMES[kind].items()}
 _TYPES = ", ".join(INPUT_TYPES)
@@ -121,9 +123,8 @@ class _Reading:
             self._judge(path, _must_be("an object", data))
             return data
         fields = attrs.fields_dict(kind)
-        # The one field that is beside a body, and not in it.
         names = {
-            WIRE_NAMES[kind].get(field, field): field for field in fields if field != "request_id"
+            WIRE_NAMES[kind].get(field, field): field for field in fields if field not in _BESIDE
         }
         self._judge_names(path, data, names, MARKS.get(kind, {}))
         values: dict[str, Any] = {}

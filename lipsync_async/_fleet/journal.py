@@ -230,6 +230,7 @@ class Journal(JournalView):
             if more > 0:
                 told[_MOST_EXPLAINED:] = [f"requests: {more} more are not what the journal holds"]
             raise InvalidRequestError(told)
+        self._describe(requests, found)
         return found
 
     def ordered(self) -> Ordered:
@@ -424,6 +425,21 @@ class Journal(JournalView):
                 if problem is not None:
                     problems[position] = problem
         return problems
+
+    def _describe(
+        self, requests: Sequence[GenerationRequest], found: Sequence[JournalEntry | None]
+    ) -> None:
+        """Note where requests come from that have other lines now, or other texts beside them."""
+        origins = [
+            (entry.position, origin)
+            for request, entry in zip(requests, found, strict=True)
+            if entry is not None and (origin := journal_moves.origin_of(request)) is not None
+            if origin != entry.origin_json
+        ]
+        if origins:
+            with self._transaction(is_noted=False) as transaction:
+                for position, origin in origins:
+                    transaction.describe(position, origin)
 
     def _judged(
         self,

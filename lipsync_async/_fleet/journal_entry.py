@@ -31,6 +31,7 @@ import attrs
 
 from lipsync_async._rules.codec import decode
 from lipsync_async._rules.shapes import ShapeError
+from lipsync_async._values.inputs import Origin
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
 from lipsync_async.errors import JournalError
@@ -106,6 +107,7 @@ class JournalEntry:
         generation_json: The job as last seen, as the service's JSON.
         earlier_json: JSON list of forms of the request that may have been sent before under
             this key; `None`: there is no other.
+        origin_json: Where it comes from, as JSON; `None`: it was not said.
 
     """
 
@@ -130,6 +132,7 @@ class JournalEntry:
     request_json: str = attrs.field(repr=False)
     generation_json: str | None = attrs.field(repr=False)
     earlier_json: str | None = attrs.field(repr=False)
+    origin_json: str | None = attrs.field(repr=False)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -166,6 +169,31 @@ class JournalEntry:
         """Every form in which the request may have been sent under its key, the last first."""
         earlier: list[str] = [] if self.earlier_json is None else json.loads(self.earlier_json)
         return [self.request_json, *reversed(earlier)]
+
+    @property
+    def origin(self) -> Origin:
+        """Where the request comes from, as last seen.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        if self.origin_json is None:
+            return Origin()
+        stored = self._object(self.origin_json)
+        return Origin(stored.get("line"), stored.get("extra") or {})
+
+    @property
+    def place(self) -> str:
+        """The request's place as its author finds it: a line, or else the position.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        line = self.origin.line
+        where = f"position {self.position}" if line is None else f"line {line}"
+        return where if self.request_id is None else f"{where} ({self.request_id})"
 
     def _object(self, text: str) -> Any:
         """Decode what was an object of JSON when it was stored."""

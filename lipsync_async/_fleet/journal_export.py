@@ -11,10 +11,11 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._fleet.journal_schema import SIDES, beside
+from lipsync_async._values.invisible import for_screens_by_line
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import TextIO
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Columns of the table: facts of the entry, then of its job, then what was asked for.
 _ENTRY_FACTS = (
     "position",
+    "line",
     "request_id",
     "state",
     "status",
@@ -42,6 +44,9 @@ _ENTRY_FACTS = (
 )
 _JOB_FACTS = ("output_url", "output_duration")
 _REQUEST_FACTS = {"model": "model", "output_file_name": "outputFileName"}
+_FACTS_OF_THE_SERVICE = ("status", "generation_id", "error_code", "error_message", "output_url")
+# OWASP, "CSV Injection".
+_FORMULA_MARKS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS = (*_ENTRY_FACTS, *_JOB_FACTS, *_REQUEST_FACTS, "request")
 
 
@@ -52,29 +57,44 @@ def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path)
         JournalError: The file cannot be written, or is the journal's own.
 
     """
-    with _replaced(target, journal) as file:
+    with replaced(target, journal) as file:
         for entry in entries:
             answer = entry.generation_json
             line = {
                 **_facts(entry),
                 "fingerprint": entry.fingerprint,
+                "extra": dict(entry.origin.extra),
                 "request": entry.request,
                 "generation": None if answer is None else json.loads(answer),
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def write_csv(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
+def write_csv(
+    entries: Callable[[], Iterable[JournalEntry]], target: Path, *, journal: Path
+) -> None:
     """Write one row an entry, under a header; what is unknown is an empty cell.
+
+    The author's own columns come last. A spreadsheet computes a cell that begins like a
+    formula, so what the service has said gets an apostrophe before such a beginning, and its
+    control characters are written as escapes. What the author has written stays as it was.
+
+    Args:
+        entries: Gives the entries; it is called twice.
+        target: The file.
+        journal: The journal, which is never overwritten.
 
     Raises:
         JournalError: The file cannot be written, or is the journal's own.
 
     """
-    with _replaced(target, journal) as file:
-        table = csv.DictWriter(file, _COLUMNS)
-        table.writeheader()
-        for entry in entries:
+    own = dict.fromkeys(name for entry in entries() for name in entry.origin.extra)
+    with replaced(target, journal) as file:
+        table = csv.writer(file)
+        table.writerow(
+            [*_COLUMNS, *(f"{name} (own)" if name in _COLUMNS else name for name in own)]
+        )
+        for entry in entries():
             request, generation = entry.request, entry.generation
             row = {
                 **_facts(entry),
@@ -82,14 +102,24 @@ def write_csv(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -
                 **{name: request.get(wire) for name, wire in _REQUEST_FACTS.items()},
                 "request": entry.request_json,
             }
-            table.writerow(row)
+            row |= {name: _harmless(row[name]) for name in _FACTS_OF_THE_SERVICE}
+            extra = entry.origin.extra
+            table.writerow([*(row[name] for name in _COLUMNS), *map(extra.get, own)])
+
+
+def _harmless(value: object) -> object:
+    """Return text of the service's that no spreadsheet computes."""
+    if not isinstance(value, str):
+        return value
+    text = for_screens_by_line(value)
+    return f"'{text}" if text.startswith(_FORMULA_MARKS) else text
 
 
 def _facts(entry: JournalEntry) -> dict[str, Any]:
     """Return an entry's own facts, times as ISO 8601 text."""
     facts: dict[str, Any] = {}
     for name in _ENTRY_FACTS:
-        value = getattr(entry, name)
+        value: Any = entry.origin.line if name == "line" else getattr(entry, name)
         facts[name] = value.isoformat() if name.endswith("_at") and value else value
     if entry.download_path is not None:
         facts["download_path"] = str(entry.download_path)
@@ -97,7 +127,7 @@ def _facts(entry: JournalEntry) -> dict[str, Any]:
 
 
 @contextmanager
-def _replaced(target: Path, journal: Path) -> Iterator[TextIO]:
+def replaced(target: Path, journal: Path) -> Iterator[TextIO]:
     """Give a new file to write into, and put it in the target's place once it is whole."""
     try:
         _refuse_own(target, journal)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,15 +55,16 @@ if TYPE_CHECKING:
 _INTEND = """
 INSERT INTO jobs
     (position, row_key, state, fingerprint, tries, cost, idempotency_key, attempts, intended_at,
-    updated_at, request_json)
+    updated_at, request_json, origin_json)
 VALUES (:position, :row_key, :state, :fingerprint, :tries, :cost, :key, 1, :moment, :moment,
-    :document)
+    :document, :origin)
 """
 _REMOVE = "DELETE FROM jobs WHERE position = ?"
 _INTEND_AGAIN = """
 UPDATE jobs SET state = :state, attempts = attempts + 1, updated_at = :moment,
     cost = coalesce(cost, :cost), error_class = NULL, error_code = NULL, error_message = NULL,
-    fingerprint = :fingerprint, request_json = :document, earlier_json = :earlier
+    fingerprint = :fingerprint, request_json = :document, earlier_json = :earlier,
+    origin_json = coalesce(:origin, origin_json)
 WHERE position = :position
 """
 # A job is never taken from its request, nor from its end.
@@ -271,6 +273,15 @@ def intend(
     connection = transaction.connection
     entry = find(connection, position)
     identity = rules.recognition.identify(request)
+    begin = partial(
+        _begin,
+        transaction,
+        position,
+        identity,
+        row_key=row_key,
+        cost=cost,
+        origin=origin_of(request),
+    )
     named = None if row_key is None else find_key(connection, row_key)
     is_known_by_name = named == position
     if named is not None and not is_known_by_name:
@@ -278,7 +289,7 @@ def intend(
             f"request {position} is at position {named} in the journal. Nothing was sent."
         )
     if entry is None:
-        return _begin(transaction, position, identity, row_key=row_key, cost=cost, tries=1)
+        return begin(tries=1)
     difference = rules.difference(entry, row_key, request)
     is_corrected = bool(difference) and is_known_by_name
     if rules.is_to_be_tried_anew(entry, is_corrected=is_corrected):
@@ -286,11 +297,11 @@ def intend(
         transaction.archive(position)
         connection.execute(_REMOVE, (position,))
         tries = entry.tries + 1
-        return _begin(transaction, position, identity, row_key=row_key, cost=cost, tries=tries)
+        return begin(tries=tries)
     if difference and _is_replaceable(entry):
         transaction.touch(position)
         connection.execute(_REMOVE, (position,))
-        return _begin(transaction, position, identity, row_key=row_key, cost=cost, tries=1)
+        return begin(tries=1)
     if difference:
         raise InvalidRequestError([mismatch(entry, difference, None)])
     if entry.state.has_job:
@@ -308,9 +319,18 @@ def intend(
         "fingerprint": identity.fingerprint,
         "document": identity.document,
         "earlier": None if state is JobState.INTENDED else _earlier(entry, identity),
+        "origin": origin_of(request),
     }
     connection.execute(_INTEND_AGAIN, values)
     return entry.idempotency_key
+
+
+def origin_of(request: GenerationRequest) -> str | None:
+    """Return where a request comes from, as a journal stores it."""
+    origin = request.origin
+    if origin is None:
+        return None
+    return json.dumps({"line": origin.line, "extra": dict(origin.extra)})
 
 
 def _begin(
@@ -318,6 +338,7 @@ def _begin(
     position: int,
     identity: Identity,
     *,
+    origin: str | None,
     row_key: str | None,
     cost: float | None,
     tries: int,
@@ -336,6 +357,7 @@ def _begin(
         "key": key,
         "moment": transaction.moment,
         "document": identity.document,
+        "origin": origin,
     }
     transaction.connection.execute(_INTEND, values)
     return key

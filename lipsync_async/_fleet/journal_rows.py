@@ -31,7 +31,7 @@ COLUMNS = (
     *("position", "row_key", "state", "fingerprint", "tries", "cost", "idempotency_key"),
     *("attempts", "generation_id", "status", "download_path", "download_near", "error_class"),
     *("error_code", "error_message", "intended_at", "accepted_at", "ended_at", "updated_at"),
-    *("request_json", "generation_json", "earlier_json"),
+    *("request_json", "generation_json", "earlier_json", "origin_json"),
 )
 # The columns of `journal` that its checksum covers.
 FACTS = ("secret", "salt", "service", "key_digests", "owner", "serial", "rows", "total")
@@ -51,7 +51,9 @@ _OF_TODAY = {
     f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END"
 }
 # Columns that the first version's table did not have.
-_OF_THE_FIRST = {"request_id": "NULL", "tries": "1", "cost": "NULL", "earlier_json": "NULL"}
+_OF_THE_FIRST = dict.fromkeys(("request_id", "cost", "earlier_json", "origin_json"), "NULL") | {
+    "tries": "1"
+}
 
 
 def prepare_reading(connection: sqlite3.Connection, version: int) -> None:
@@ -245,6 +247,13 @@ class Transaction:
         self.touch(position)
         self.connection.execute(
             "UPDATE jobs SET row_key = ? WHERE position = ?", (row_key, position)
+        )
+
+    def describe(self, position: int, origin: str) -> None:
+        """Note where a request comes from."""
+        self.touch(position)
+        self.connection.execute(
+            "UPDATE jobs SET origin_json = ? WHERE position = ?", (origin, position)
         )
 
     def seal(self) -> None:

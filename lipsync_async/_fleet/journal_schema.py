@@ -63,6 +63,7 @@ _COLUMNS = f"""
     request_json TEXT NOT NULL,
     generation_json TEXT,
     earlier_json TEXT,
+    origin_json TEXT,
     checksum INTEGER NOT NULL DEFAULT 0,
     CHECK ((generation_id IS NOT NULL) = (state IN ({_WITH_A_JOB})))
 """

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from lipsync_async._fleet import journal_export, journal_rows
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_schema import connect_reader, in_words, located
+from lipsync_async._fleet.manifest_writing import write_manifest
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Self
 
     from lipsync_async._fleet.journal_entry import JournalEntry
@@ -144,7 +145,33 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_csv(self.entries(), Path(path).absolute(), journal=self.path)
+        journal_export.write_csv(self.entries, Path(path).absolute(), journal=self.path)
+
+    def export_manifest(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        states: Sequence[JobState] = (JobState.FAILED, JobState.REFUSED),
+    ) -> int:
+        """Write requests as a manifest that `read_manifest` reads, to be run anew.
+
+        A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
+        (`.jsonl`) say everything else, too. Local files are named by their whole paths.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+            states: Which requests; those that have failed, or were refused.
+
+        Returns:
+            How many requests there are.
+
+        Raises:
+            JournalError: A request cannot be written in that form, or the file cannot be
+                written, or the journal not be read.
+
+        """
+        target = Path(path).absolute()
+        return write_manifest(self.entries(*states), target, journal=self.path)
 
     def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
         with self._reading() as connection:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._fleet.generate_body import Flaw, read_body
-from lipsync_async._values.inputs import GenerationRequest
+from lipsync_async._values.inputs import GenerationRequest, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,7 @@ class Contents:
         for flaw in flaws:
             self.blame(line, flaw.words, place_of(flaw.path))
         if request is not None:
+            request = attrs.evolve(request, origin=Origin(line, extra))
             self.rows.append(ManifestRow(line, request, request_id, extra))
 
     def decode(self, line: int, data: bytes) -> str | None:

@@ -46,6 +46,11 @@ def reason_of(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
+def reason_in(message: str) -> str:
+    """Return a message without what only one request has, in one line."""
+    return on_one_line(_plain(message))
+
+
 def _words(error: BaseException) -> str:
     if isinstance(error, InvalidRequestError):
         return "; ".join(error.problems)

@@ -10,7 +10,7 @@ Source: contract section 13.
 from __future__ import annotations
 
 import re
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from lipsync_async._rules.input_checks import disk_problems, input_item
 from lipsync_async._rules.option_checks import options
 from lipsync_async._rules.option_support import ignored_parts
 from lipsync_async._rules.segment_checks import segment_list
-from lipsync_async._values.inputs import DubParams, GenerationRequest
+from lipsync_async._values.inputs import DubParams, GenerationRequest, Origin
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -240,6 +240,13 @@ def _request_id(path: str, value: object) -> Iterator[str]:
         yield f"{path}: must be 1 to {_LONGEST_REQUEST_ID} characters, not {len(value)}"
 
 
+def _texts_by_name(path: str, value: object) -> Iterator[str]:
+    """Ask for a mapping from text to text, which a journal can keep."""
+    pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        yield f"{path}: must be a mapping of texts by their names"
+
+
 class _DubbingProvider(StrEnum):
     ELEVENLABS = "elevenlabs"
 
@@ -275,4 +282,7 @@ _REQUEST_FIELDS: dict[str, Check] = {
         ),
     ),
     "request_id": optional(_request_id),
+    "origin": optional(
+        instance_of(Origin, {"line": optional(whole_number(1)), "extra": _texts_by_name}),
+    ),
 }

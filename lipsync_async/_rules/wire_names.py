@@ -83,7 +83,7 @@ MARKS: dict[type, dict[str, str]] = {
 }
 
 # What only Python knows: neither read from the wire nor written to it.
-LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw", "request_id"})
+LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw", "request_id", "origin"})
 
 # Classes whose objects keep the JSON that they were read from.
 KEEP_RAW = (Generation, CostEstimate, ModelInfo)

@@ -271,6 +271,23 @@ class DubParams:
     provider_name: str = "elevenlabs"
 
 
+@attrs.frozen(slots=True)
+class Origin:
+    """Say where a request comes from, in its author's own words; nothing of it is sent.
+
+    A journal keeps it, names requests by their lines, and gives the rest back when it is
+    exported.
+
+    Args:
+        line: The line of the manifest that it was read from, from 1; `None`: of none.
+        extra: Texts of your own by names of your own, such as cells of a table.
+
+    """
+
+    line: int | None = None
+    extra: Mapping[str, str] = attrs.field(factory=dict)
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class GenerationRequest:
     """Describe one generation to create.
@@ -289,6 +306,7 @@ class GenerationRequest:
         dub_params: Dub the video's own speech.
         request_id: A name of your own for this request, never sent: 1 to 255 characters,
             unique in a run. A journal knows the request by it wherever it stands.
+        origin: Where it comes from, never sent, and no part of what it is.
 
     Source: contract sections 0 and 2.2.
     """
@@ -303,3 +321,4 @@ class GenerationRequest:
     project_id: str | None = None
     dub_params: DubParams | None = None
     request_id: str | None = None
+    origin: Origin | None = attrs.field(default=None, eq=False, repr=False)

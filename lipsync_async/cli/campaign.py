@@ -19,7 +19,7 @@ from lipsync_async.cli.wording import duration, plural, rate, size
 from lipsync_async.errors import JournalError, LipsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from lipsync_async._async.client import AsyncClient
@@ -41,6 +41,7 @@ class Bounds:
         concurrent_downloads: As for `run_many`.
         retry_failed: As for `run_many`.
         match_query: As for `run_many`.
+        accept_new_key: As for `run_many`.
 
     """
 
@@ -50,6 +51,7 @@ class Bounds:
     concurrent_downloads: int = 4
     retry_failed: bool = False
     match_query: bool = False
+    accept_new_key: bool = False
 
     def words(self) -> str:
         """Say what limits a run: empty if nothing does."""
@@ -258,18 +260,17 @@ def failure_lines(tally: Tally, name_of: Callable[[int], str]) -> list[str]:
     """
     groups = group_failures(tally.failures)
     lines = [
-        f"  {_names(group.indices, name_of)}: {named(group.reason, name_of)}"
+        f"  {places_in_words([*map(name_of, group.indices)])}: {named(group.reason, name_of)}"
         for group in groups[:_MOST_SHOWN]
     ]
     more = sum(group.count for group in groups[_MOST_SHOWN:])
     return [*lines, f"  and {plural(more, 'more failure')}"] if more else lines
 
 
-def _names(indices: Iterable[int], name_of: Callable[[int], str]) -> str:
-    """Return the names of places; of many places, how many there are and the first of them."""
-    places = [name_of(index) for index in indices]
+def places_in_words(places: Sequence[str], noun: str = "job") -> str:
+    """Return the names of places; of several, how many there are and the first of them."""
     shown = ", ".join(places[:_MOST_NAMED])
     more = len(places) - _MOST_NAMED
     if more > 0:
         shown += f" and {more} more"
-    return shown if len(places) == 1 else f"{len(places)} jobs ({shown})"
+    return shown if len(places) == 1 else f"{plural(len(places), noun)} ({shown})"

@@ -118,7 +118,7 @@ def campaign_of(chosen: argparse.Namespace) -> Campaign:
 def _journal(chosen: argparse.Namespace) -> int:
     from lipsync_async.cli.journal import show_journal  # noqa: PLC0415 - see above
 
-    show_journal(chosen.journal, chosen.export)
+    show_journal(chosen.journal, chosen.export, is_of_failures=chosen.failed)
     return Ending.SUCCESS
 
 
@@ -233,6 +233,11 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="take a row for another job if any part of a media address has changed; without "
         "it, an address may have been signed anew",
     )
+    run.add_argument(
+        "--accept-new-key",
+        action="store_true",
+        help="go on with a journal of another API key, which belongs to the same account",
+    )
     _add_limits(run)
     run.add_argument(
         "--sandbox",
@@ -295,6 +300,12 @@ def _add_journal(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=_export,
         metavar="OUT",
         help="also write all of it to OUT.jsonl or OUT.csv",
+    )
+    journal.add_argument(
+        "--failed",
+        action="store_true",
+        help="show only what has failed, and let --export write it as a manifest, with your own "
+        "columns, ready to be run with a new journal",
     )
     journal.set_defaults(command=_journal, left_behind="The journal is as it was.")
 

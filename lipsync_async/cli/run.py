@@ -170,23 +170,17 @@ def left_behind(campaign: Campaign) -> list[str]:
     lines = ["To go on where this was, run it again with the same journal."]
     if running:
         lines.append(f"{plural(len(running), 'job')} at the service go on, and are paid for:")
-        lines += _listed(running, lambda entry: str(entry.generation_id), campaign)
+        lines += _listed(running, lambda entry: str(entry.generation_id))
     if unknown:
         orders = plural(len(unknown), "order")
         lines.append(f"{orders} may have been accepted; the next run sends the same keys again:")
-        lines += _listed(unknown, lambda entry: entry.idempotency_key, campaign)
+        lines += _listed(unknown, lambda entry: entry.idempotency_key)
     return lines
 
 
-def _listed(
-    entries: list[JournalEntry], told: Callable[[JournalEntry], str], campaign: Campaign
-) -> list[str]:
+def _listed(entries: list[JournalEntry], told: Callable[[JournalEntry], str]) -> list[str]:
     """Return a line for each entry, with its place in the manifest; of many, the first ones."""
-    lines = []
-    for entry in entries[:_MOST_SHOWN]:
-        is_known = entry.position < len(campaign.rows)
-        where = campaign.place(entry.position) if is_known else f"position {entry.position}"
-        lines.append(f"  {where}: {told(entry)}")
+    lines = [f"  {entry.place}: {told(entry)}" for entry in entries[:_MOST_SHOWN]]
     more = len(entries) - len(lines)
     return [*lines, f"  and {more} more; --export of `journal` has them all"] if more else lines
 

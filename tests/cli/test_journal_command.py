@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async import ConnectionLostError
+from lipsync_async import (
+    Audio,
+    ConnectionLostError,
+    PaymentRequiredError,
+    Video,
+    read_manifest,
+)
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.cli.campaign import count_running
 from lipsync_async.cli.commands import main
 from tests.fleet.jobs import job, request
+from tests.rules.replies import reply
 
 
 @pytest.fixture
@@ -46,9 +53,9 @@ def test_the_status_of_a_journal(journal: Path, capsys: pytest.CaptureFixture[st
         "  saved       1  of the results are on this machine",
     ]
     assert lines[7].startswith("Last change: 2026-01-31 ")
-    assert lines[8] == "What went wrong, by position in the input (from 0):"
-    assert lines[9].startswith("  2: failed: generation g2 ended as FAILED: no face 2.")
-    assert lines[28].startswith("  21: failed: ")
+    assert lines[8] == "What went wrong, by reason:"
+    assert lines[9] == "  failed: position 2: FAILED: no face 2"
+    assert lines[28] == "  failed: position 21: FAILED: no face 21"
     assert lines[29:] == ["  and 4 more; --export has them all"]
 
 
@@ -74,6 +81,117 @@ def test_an_export_has_everything(journal: Path, capsys: pytest.CaptureFixture[s
     assert main(["journal", "j.sqlite", "--export", "all.CSV"]) == 0
     with Path("all.CSV").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 30
+
+
+@pytest.fixture
+def sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run a table with columns of its author's own, of which some rows fail."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    table = (
+        "sep=;\n"
+        "備考;Model;Video URL;Video_File;audio_url;Temperature;Request ID;status;=1+1\n"
+        "one;lipsync-2;;v.mp4;https://h/a.wav;0,5;;open;@x\n"
+        "\n"
+        '"two; and\nmore";lipsync-2;https://h/v.mp4;;https://h/a.wav;;row-b;;\n'
+        "three;lipsync-2;https://h/v.mp4;;https://h/a.wav\n"
+        "four;lipsync-2;https://h/v.mp4;;https://h/a.wav;1;row-d;;-1\n"
+    )
+    Path("takes.csv").write_text(table, encoding="utf-8")
+    requests = [row.request for row in read_manifest("takes.csv")]
+    with Journal.open("j.sqlite") as journal:
+        journal.record_intents([*enumerate(requests)])
+        ends = [job(f"g{n}", "FAILED", error="No face.") for n in range(2)]
+        done = job("g2", "COMPLETED")
+        journal.record_generations([*enumerate([*ends, done])])
+        journal.record_errors(
+            [(3, PaymentRequiredError(response=reply(status=402), message="No."))]
+        )
+    return tmp_path / "takes.csv"
+
+
+def test_what_went_wrong_is_told_by_lines(sheet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row has the line that its author finds it in, and its name."""
+    assert main(["journal", "j.sqlite"]) == 0
+    *_, head, first, second = capsys.readouterr().out.splitlines()
+    assert head == "What went wrong, by reason:"
+    assert first == "  failed: 2 requests (line 3, line 5 (row-b)): FAILED: No face."
+    assert second.startswith("  refused: line 8 (row-d): ")
+
+    assert main(["journal", "j.sqlite", "--failed"]) == 0
+    assert capsys.readouterr().out.splitlines()[:-3] == [
+        "4 requests in j.sqlite:",
+        "  failed     2  ended without a result",
+        "  refused    1  not accepted; sent again by the next run",
+    ]
+
+
+def test_what_has_failed_is_a_manifest_again(
+    sheet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows with the author's own columns, from any folder, ready to be run."""
+    Path("elsewhere").mkdir()
+    assert main(["journal", "j.sqlite", "--failed", "--export", "elsewhere/x.csv"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("3 rows of the manifest are in elsewhere/x.csv. To order them anew, ")
+    before = [row for row in read_manifest(sheet) if row.line != 7]
+    after = read_manifest("elsewhere/x.csv")
+    assert [row.request for row in after] == [row.request for row in before]
+    assert [row.request_id for row in after] == [None, "row-b", "row-d"]
+    assert [dict(row.extra) for row in after] == [
+        {"備考": "one", "status": "open", "=1+1": "@x"},
+        {"備考": "two; and\nmore", "status": "", "=1+1": ""},
+        {"備考": "four", "status": "", "=1+1": "-1"},
+    ]
+
+
+def test_what_has_failed_is_lines_of_json_as_well(sheet: Path) -> None:
+    """They say the requests and their names; columns are a table's."""
+    assert main(["journal", "j.sqlite", "--failed", "--export", "x.jsonl"]) == 0
+    before = [row for row in read_manifest(sheet) if row.line != 7]
+    after = read_manifest("x.jsonl")
+    assert [row.request for row in after] == [row.request for row in before]
+    assert [row.request_id for row in after] == [None, "row-b", "row-d"]
+
+
+def test_where_nothing_has_failed_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not known to have failed may be running, and would be paid for twice."""
+    monkeypatch.chdir(tmp_path)
+    with Journal.open("j.sqlite") as journal:
+        journal.record_intents([(0, request(0))])
+    assert main(["journal", "j.sqlite", "--failed", "--export", "x.csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "1 request in j.sqlite:",
+        "Nothing has failed, so x.csv was not written.",
+    ]
+    with Journal.open("j.sqlite") as journal:
+        journal.record_intents([(1, request(1))])
+        journal.record_generations([(1, job("g1", "FAILED"))])
+    assert main(["journal", "j.sqlite", "--failed", "--export", "x.csv"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("1 order of unknown outcome are not in it: ")
+    assert len(read_manifest("x.csv")) == 1
+
+
+def test_what_a_table_cannot_say_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written then, and the message names the form that can."""
+    monkeypatch.chdir(tmp_path)
+    with Journal.open("j.sqlite") as journal:
+        media = [Video("https://h/v", ref_id="v"), Audio("https://h/a")]
+        asked = [request(n, input=media) for n in range(12)]
+        journal.record_intents([*enumerate(asked)])
+        journal.record_generations([(n, job(f"g{n}", "FAILED")) for n in range(12)])
+    assert main(["journal", "j.sqlite", "--failed", "--export", "x.csv"]) == 2
+    error = capsys.readouterr().err
+    assert "x.csv was not written. position 0: a table has no column for refId; write" in error
+    assert error.endswith("; and 2 more.\n")
+    assert not Path("x.csv").exists()
+    assert main(["journal", "j.sqlite", "--failed", "--export", "x.jsonl"]) == 0
+    assert [row.request for row in read_manifest("x.jsonl")] == asked
 
 
 def test_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

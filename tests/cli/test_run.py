@@ -23,6 +23,7 @@ from lipsync_async import (
     LipsyncError,
     ManifestRow,
     Options,
+    Origin,
     Outcome,
     SpendingLimitError,
     Status,
@@ -557,14 +558,13 @@ def test_the_services_words_move_no_terminal(
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Campaign:
     """Return what a run was to do that has ordered much, and knows little."""
-    rows = [ManifestRow(line, jobs.request(line)) for line in range(2, 30)]
+    rows = [jobs.request(line, origin=Origin(line)) for line in range(2, 30)]
+    rows[27] = attrs.evolve(rows[27], origin=None)
     with Journal.open(tmp_path / "j.sqlite") as journal:
-        journal.record_intents([(number, rows[number].request) for number in range(28)])
+        journal.record_intents([*enumerate(rows)])
         journal.record_generations([(n, job(f"g{n}", "PROCESSING")) for n in range(25)])
         journal.record_generations([(0, job("g0", "COMPLETED"))])
-    found = attrs.evolve(campaign(), journal=tmp_path / "j.sqlite")
-    found.rows = rows[:27]
-    return found
+    return attrs.evolve(campaign(), journal=tmp_path / "j.sqlite")
 
 
 def test_what_an_interruption_leaves_is_named(interrupted: Campaign) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lipsync_async import Origin
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.errors import JournalError, LipsyncError
@@ -21,7 +22,11 @@ SAID = "2026-01-31T12:00:00+00:00"
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """Open a journal with one request of each kind of end, and one without."""
     with Journal.open(tmp_path / "j.sqlite", now=lambda: MOMENT) as journal:
-        asked = [(number, request(number, request_id=f"row-{number}")) for number in range(3)]
+        origins = [Origin(2, {"note": "=1+1", "state": "mine"}), Origin(4, {"備考": "b"}), None]
+        asked = [
+            (number, request(number, request_id=f"row-{number}", origin=origin))
+            for number, origin in enumerate(origins)
+        ]
         journal.record_intents(asked, costs={0: 0.25})
         done = job("g0", "COMPLETED", outputUrl="https://h/v.mp4", outputDuration=2.5)
         failed = job("g1", "FAILED", error='Said: "no",\nthen half \ud800', errorCode="no_face")
@@ -39,6 +44,7 @@ def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
     assert first is not None
     assert lines[0] == {
         "position": 0,
+        "line": 2,
         "request_id": "row-0",
         "state": "completed",
         "status": "COMPLETED",
@@ -56,6 +62,7 @@ def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
         "ended_at": SAID,
         "updated_at": SAID,
         "fingerprint": first.fingerprint,
+        "extra": {"note": "=1+1", "state": "mine"},
         "request": first.request,
         "generation": {
             "id": "g0",
@@ -87,6 +94,56 @@ def test_the_table_is_a_table(tmp_path: Path, journal: Journal) -> None:
     assert rows[1]["model"] == "lipsync-2"
     assert 'Said: "no",\nthen half \\ud800.' in rows[1]["error_message"]
     assert json.loads(rows[2]["request"])["input"][0]["url"] == "https://media.example/2.mp4"
+
+
+def test_own_columns_come_back(tmp_path: Path, journal: Journal) -> None:
+    """Each row has its line and its author's own cells, as they were written."""
+    target = tmp_path / "j.csv"
+    journal.export_csv(target)
+    with target.open(encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    names = ("line", "state", "state (own)", "note", "備考")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("2", "completed", "mine", "=1+1", ""),
+        ("4", "failed", "", "", "b"),
+        ("", "intended", "", "", ""),
+    ]
+
+
+FORMULAS = [
+    ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+    ("+1+1", "'+1+1"),
+    ("-1", "'-1"),
+    ("@SUM(A1)", "'@SUM(A1)"),
+    ("\uff1d1", "'\uff1d1"),
+    ("\uff0b1", "'\uff0b1"),
+    ("\uff0d1", "'\uff0d1"),
+    ("\uff20x", "'\uff20x"),
+    ("\t=1", r"\x09=1"),
+    ("\r=1", r"\x0d=1"),
+    ("\x1b[2J", r"\x1b[2J"),
+    ("a=1", "a=1"),
+    (" =1", " =1"),
+    ("'=1", "'=1"),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("said", "written"), FORMULAS, ids=range(len(FORMULAS)))
+def test_no_spreadsheet_computes_the_services_words(
+    tmp_path: Path, said: str, written: str
+) -> None:
+    """They begin with an apostrophe where they would be a formula, and move no terminal."""
+    with Journal.open(tmp_path / "j.sqlite") as journal:
+        journal.record_intents([(0, request(0, request_id="=1", origin=Origin(2, {"=": said})))])
+        job_of = job(f"{said or 'g'}", "FAILED", errorCode=said, outputUrl=said)
+        journal.record_generations([(0, job_of)])
+        journal.export_csv(tmp_path / "j.csv")
+    with (tmp_path / "j.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[name] for name in ("error_code", "output_url")] == [written, written]
+    assert row["generation_id"] == (written or "g")
+    assert (row["request_id"], row["="]) == ("=1", said)
 
 
 def test_a_view_exports_while_the_owner_writes(tmp_path: Path, journal: Journal) -> None:

@@ -19,6 +19,7 @@ from lipsync_async._values.inputs import (
     GenerationRequest,
     Image,
     Options,
+    Origin,
     Segment,
     SegmentAudio,
     Text,
@@ -95,6 +96,7 @@ EVERYTHING = GenerationRequest(
     project_id="p1",
     dub_params=DubParams(target_lang="de", source_lang="en"),
     request_id="row-1",  # which is never sent
+    origin=Origin(2, {"note": "my own"}),  # nor is this
 )
 EVERYTHING_ON_THE_WIRE: dict[str, Any] = {
     "model": "lipsync-2-pro",
@@ -494,7 +496,7 @@ def test_every_class_of_the_wire_has_its_table() -> None:
         for kind in vars(module).values()
         if isinstance(kind, type) and attrs.has(kind) and kind.__module__ == module.__name__
     }
-    assert crossing - {UnknownInput, models.GenerationPage} == set(WIRE_NAMES)
+    assert crossing - {UnknownInput, Origin, models.GenerationPage} == set(WIRE_NAMES)
     assert set(INPUT_TYPES) == {"video", "image", "audio", "text"}
 
 
