@@ -292,6 +292,9 @@ class _Download:
                 await self._restart(file)
             self._break(message)
         self._look_at(self._head)
+        if self._total is None and await file.is_cut():
+            self._validator = None
+            self._break(f"{file.size} bytes came, and they say that there are more")
         return file
 
     async def _read(self, file: PartFile, stream: Stream) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from anyio import Lock, move_on_after
 
+from lipsync_async._rules.media_bytes import is_cut
 from lipsync_async._threads import OneThread, in_thread
 
 if TYPE_CHECKING:
@@ -107,6 +108,12 @@ class PartFile:
         await self._thread.submit(self._empty)
         self.size = 0
 
+    async def is_cut(self) -> bool:
+        """Tell whether the bytes so far say of themselves that more must come."""
+        self._hand_over()
+        await self._wait_until(0)
+        return await self._thread.submit(self._is_cut)
+
     async def finish(self, names: Iterable[tuple[str, bool]], *, overwrite: bool = False) -> Path:
         """Sync the bytes to the disk, give the file the first name that is free, and return it.
 
@@ -152,7 +159,7 @@ class PartFile:
             size = (self._folder / name).stat().st_size
         except FileNotFoundError:
             size = None
-        self._file: BinaryIO = self._part.open("xb")
+        self._file: BinaryIO = self._part.open("x+b")
         self._is_open = True
         return size
 
@@ -167,6 +174,11 @@ class PartFile:
     def _empty(self) -> None:
         self._file.seek(0)
         self._file.truncate()
+
+    def _is_cut(self) -> bool:
+        found = is_cut(self._file, self.size)
+        self._file.seek(0, os.SEEK_END)
+        return found
 
     def _settle(self, names: Iterable[tuple[str, bool]], overwrite: bool) -> Path:  # noqa: FBT001 - as given
         self._file.flush()
@@ -242,9 +254,9 @@ class Leftovers:
     async def clear(self, stem: str) -> None:
         """Remove what was once begun under a stem and never finished, if that can be."""
         async with self._lock:
-            if self._found is None:
-                self._found = await in_thread(self._look)
-        if left := self._found.pop(_short(stem), []):
+            found = await in_thread(self._look) if self._found is None else self._found
+            self._found = found
+        if left := found.pop(_short(stem), []):
             await in_thread(_unlink_all, left)
 
     def _look(self) -> defaultdict[str, list[Path]]:

@@ -424,6 +424,7 @@ class OneThread:
             start_thread(partial(_work_off, self._work), self._name)
             # A loop that was stopped in the middle lets go of it without a word.
             self._ending = weakref.finalize(self, self._work.put, None)
+            self._ending.atexit = False
         work = _Work(asyncio.get_running_loop(), function, arguments)
         self._work.put(work)
         return work.done

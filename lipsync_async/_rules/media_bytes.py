@@ -74,6 +74,10 @@ _PHONES = {b"3gp": ".3gp", b"3gr": ".3gp", b"3gs": ".3gp", b"3ge": ".3gp", b"3g2
 # How QuickTime files begin that are older than `ftyp`.
 _OLD_ATOMS = frozenset({b"moov", b"wide", b"free", b"skip", b"pnot"})
 _MOST_OF_AN_ATOM = 2**28
+_OUTER_BOXES = frozenset(
+    b"ftyp styp pdin moov moof mfra mdat free skip wide uuid meta sidx ssix prft emsg".split()
+)
+_BOX, _SMALLEST_BOX = 16, 8  # bytes of a box's head, at most and at least
 _OGG_CODECS = (
     (b"\x80theora", ".ogv"),
     (b"OpusHead", ".opus"),
@@ -130,6 +134,31 @@ def suffix_of_bytes(kind: Kind, data: bytes) -> str:
             return suffix
     readers = (_chunks, _boxes, _matroska, _ogg, _windows, _mpeg_audio, _bitmap, _packets)
     return next(filter(None, (read(kind, data) for read in readers)), "")
+
+
+def is_cut(file: BinaryIO, size: int) -> bool:
+    """Tell whether an MPEG-4 or QuickTime file says of itself that there is more of it.
+
+    Of other formats, and of boxes that are not known, nothing is told.
+
+    Args:
+        file: The file, which can be read anywhere.
+        size: Its length.
+
+    """
+    place = 0
+    while place < size:
+        file.seek(place)
+        head = file.read(_BOX)
+        if len(head) < _SMALLEST_BOX:
+            return place > 0 and any(head)  # zeros may be padding
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:  # it did not fit
+            length = int.from_bytes(head[8:].ljust(8, b"\xff"), "big")
+        if head[4:8] not in _OUTER_BOXES or length < _SMALLEST_BOX:
+            return False
+        place += length
+    return place > size
 
 
 def is_refined_by(found: str, named: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.client_exceptions import UnixClientConnectorError
 from anyio.lowlevel import checkpoint
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -27,6 +28,7 @@ from lipsync_async._rules.proxies import Proxy
 from lipsync_async._transport.aiohttp import (
     _STREAMS,
     AiohttpTransport,
+    _Alarm,
     _bare,
     _broken,
     _undelivered,
@@ -35,7 +37,7 @@ from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
-from tests.client.hosts import Answer, hosting
+from tests.client.hosts import Answer, Host, hosting
 
 pytestmark = pytest.mark.anyio
 
@@ -182,6 +184,36 @@ async def test_stream_in_chunks(timeout: float | None) -> None:
         await transport.aclose()
 
 
+async def test_the_end_of_a_chunk_is_no_piece() -> None:
+    """It may come long after the chunk's bytes, and ends nothing."""
+    has_come = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED + b"5\r\nfirst")
+        await has_come.wait()
+        writer.write(b"\r\n")
+        await writer.drain()
+        for _ in range(10):
+            await checkpoint()
+        writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = AiohttpTransport()
+    async with transport.stream(Request("GET", url), timeout=5.0) as stream:
+        found = []
+        async for chunk in stream.chunks():
+            found.append(chunk)
+            has_come.set()
+    assert b"".join(found) == b"firstsecond"
+    assert b"" not in found
+    await transport.aclose()
+    server.close()
+    await server.wait_closed()
+
+
 async def test_bytes_that_are_no_piece_do_not_count() -> None:
     """Who sends the head of a chunk byte by byte sends nothing, however long."""
 
@@ -202,18 +234,45 @@ async def test_bytes_that_are_no_piece_do_not_count() -> None:
     await server.wait_closed()
 
 
+async def rested() -> None:
+    """Let thirty milliseconds pass."""
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.03, event.set)
+    await event.wait()
+
+
 async def test_the_consumer_may_take_its_time() -> None:
-    """Only waiting for the other side counts; what came before a break is given out."""
-    async with hosting(Answer(b"first", length=9)) as host:
+    """Only waiting for the other side counts, and that has an end."""
+    content = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 1000)
+    alarm = _Alarm(content, 0.01)
+    alarm.waits()
+    alarm.goes_on()
+    await rested()
+    assert content.exception() is None
+    alarm.waits()
+    await rested()
+    assert isinstance(content.exception(), TimeoutError)
+    alarm.end()
+
+
+async def read_slowly(transport: AiohttpTransport, host: Host, sizes: list[int]) -> None:
+    """Note the sizes of a stream's pieces, with a pause behind each."""
+    async with transport.stream(Request("GET", host.url), timeout=5.0) as stream:
+        async for chunk in stream.chunks():
+            sizes.append(len(chunk))
+            await host.has_answered.wait()
+            for _ in range(20):  # the rest comes, and then the end
+                await checkpoint()
+
+
+async def test_what_came_before_a_break_is_given_out() -> None:
+    """All bytes that have arrived count, however soon after them the connection broke."""
+    async with hosting(Answer(bytes(400_000), length=500_000)) as host:
         transport = AiohttpTransport()
-        async with transport.stream(Request("GET", host.url), timeout=0.01) as stream:
-            chunks = stream.chunks()
-            assert await anext(chunks) == b"first"
-            rested = asyncio.Event()
-            asyncio.get_running_loop().call_later(0.03, rested.set)
-            await rested.wait()
-            with pytest.raises(ConnectionLostError):
-                await anext(chunks)
+        sizes: list[int] = []
+        with pytest.raises(ConnectionLostError):
+            await read_slowly(transport, host, sizes)
+        assert sum(sizes) == 400_000
         await transport.aclose()
 
 

@@ -23,7 +23,7 @@ from lipsync_async import (
     RetryPolicy,
 )
 from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
-from tests.rules.test_media_host import MEDIA as MEDIA_BYTES, TEXTS
+from tests.rules.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS
 
 pytestmark = pytest.mark.anyio
 
@@ -157,6 +157,20 @@ async def test_a_body_that_is_cut(tmp_path: Path, length: int) -> None:
     says = Says(FILM[:length], headers=LENGTH)
     told = await refused(tmp_path, says, ConnectionLostError)
     assert f"{length} of {len(FILM)} bytes came" in told
+
+
+@pytest.mark.parametrize("length", [10, 30, 100, 285])
+async def test_a_body_of_no_announced_length(tmp_path: Path, length: int) -> None:
+    """Where no length is announced, a film says itself whether it is whole."""
+    whole = BOXES["MPEG-4"]
+    async with opened_world(RetryPolicy(attempts=2)) as (client, world):
+        world.plan("old.mp4", Says(whole[:length], headers={"etag": '"v1"'}), Says(whole))
+        path = await client.generations.download(world.job, tmp_path)
+        assert path.read_bytes() == whole
+        assert "range" not in world.requests[1].headers
+    path.unlink()
+    told = await refused(tmp_path, Says(whole[:length]), ConnectionLostError)
+    assert f"{length} bytes came" in told
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from lipsync_async import (
     ServerError,
     Status,
 )
+from lipsync_async._values.messages import Response
 from tests.client.media_world import FILM, MEDIA, Says, opened_world
 
 pytestmark = pytest.mark.anyio
@@ -375,3 +376,42 @@ async def test_a_job_that_is_not_completed_any_more(tmp_path: Path) -> None:
         job = Generation(id="g1", status=Status.COMPLETED, output_media_url=world.known)
         path = await client.generations.download(job, tmp_path)
         assert path.name == "fresh.mp4"
+
+
+async def test_what_a_callback_raises_is_no_trouble_with_the_file(tmp_path: Path) -> None:
+    """It comes out as it is, also where it looks like a refusal of the service."""
+    own = [ValueError("mine"), NotFoundError(response=NOT_FOUND, message="mine")]
+    for known in (None, f"{MEDIA}/old.mp4"):
+        for endpoint in ("fresh", "resolved"):
+            for error in own:
+                await _raise_from_callback(tmp_path, known, endpoint, error)
+
+
+NOT_FOUND = Response("GET", f"{MEDIA}/", 404, {}, b"")
+
+
+async def _raise_from_callback(
+    folder: Path, known: str | None, endpoint: str, error: Exception
+) -> None:
+    def seen(response: Response) -> None:
+        if response.url.endswith("/download") == (endpoint == "resolved"):
+            raise error
+
+    async with opened_world() as (client, world):
+        world.known = known
+        for name in ("old.mp4", "fresh.mp4"):
+            world.plan(name, GONE)
+        telling = client.with_options(on_response=seen, retry=RetryPolicy(attempts=1))
+        with pytest.raises(type(error), match="mine"):
+            await telling.generations.download(world.job, folder)
+
+
+async def test_what_a_transport_should_never_raise(tmp_path: Path) -> None:
+    """Anything else that goes wrong is an error of this package with the job on it."""
+    odd: Any = {"content-length": 5}
+    async with opened_world() as (client, world):
+        world.plan("old.mp4", Says(headers=odd))
+        with pytest.raises(DownloadError, match="fetching it raised AttributeError") as caught:
+            await client.generations.download(world.job, tmp_path)
+        assert caught.value.generation == world.job
+    assert names_in(tmp_path) == []

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -74,11 +73,14 @@ async def test_a_disk_that_does_not_answer(tmp_path: Path) -> None:
     file = PartFile(tmp_path, "v.mp4", patience=0.0)
     await file.open("v.mp4")
     gate = Gate(file)
-    await file.abandon()
+    # In a task of its own: Python 3.11 does not trace what comes behind a cancelled wait.
+    await asyncio.create_task(file.abandon())
     assert len(names_in(tmp_path)) == 1
     gate.open()
-    while names_in(tmp_path):
-        await checkpoint()
+    for thread in threading.enumerate():
+        if thread.name == "lipsync_async download":
+            thread.join()
+    assert names_in(tmp_path) == []
 
 
 async def test_a_name_taken_meanwhile_is_not_replaced(tmp_path: Path) -> None:
@@ -276,5 +278,5 @@ async def test_leftovers_of_the_killed(tmp_path: Path) -> None:
         await left.clear(stem)
     beginnings = [name.removesuffix(".part").rpartition(".")[0][-4:] for name in names_in(tmp_path)]
     assert sorted(beginnings) == ["id-2", "id-2", "v", "w.x", "w.x"]
+    await left.clear("v")  # what there was is gone
     await Leftovers(tmp_path / "nowhere").clear("v")
-    assert os.listdir(tmp_path) != []  # noqa: PTH208

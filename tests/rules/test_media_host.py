@@ -6,10 +6,12 @@ import gzip
 import json
 import random
 import zlib
+from io import BytesIO
 
 import pytest
 from hypothesis import given, strategies as st
 
+from lipsync_async._rules.media_bytes import is_cut
 from lipsync_async._rules.media_host import (
     HEAD_BYTES,
     Inflater,
@@ -264,7 +266,7 @@ MEDIA = {
     "MPEG-4": MPEG_4,
     "only its first box": MPEG_4[:24],
     "QuickTime": b"\0\0\0\x14ftypqt  \0\0\2\0qt  " + bytes(8),
-    "old QuickTime": b"\0\0\0\x08wide\0\0\xff\0mdat",
+    "old QuickTime": b"\0\0\0\x08wide\0\0\0\0mdat" + bytes(20),
     "WebM": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\xf7\x81\1\x42\x82\x84webm",
     "AVI": b"RIFF<htmAVI LIST\xec\1\0\0hdrlavih8\0\0\0",
     "WAV": b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0",
@@ -499,3 +501,63 @@ def test_the_words_of_a_hold_up() -> None:
 def test_patience_is_earned(size: int, seconds: float, expected: bool) -> None:  # noqa: FBT001
     """Another round of tries is for a transfer that gets on, not for one that trickles."""
     assert is_worth_more_patience(size, seconds) is expected
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """Return a box of MPEG-4."""
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def large_box(kind: bytes, content: bytes) -> bytes:
+    """Return a box whose length is written in 64 bits."""
+    return b"\0\0\0\1" + kind + (16 + len(content)).to_bytes(8, "big") + content
+
+
+FTYP = box(b"ftyp", b"isom\0\0\2\0isom")
+BOXES = {
+    "MPEG-4": FTYP + box(b"moov", bytes(50)) + box(b"mdat", bytes(200)),
+    "MPEG-4, large": FTYP + large_box(b"mdat", bytes(200)) + box(b"moov", bytes(50)),
+    "QuickTime": box(b"wide", b"") + box(b"mdat", bytes(200)) + box(b"moov", bytes(50)),
+    "fragments": FTYP + (box(b"moof", bytes(20)) + box(b"mdat", bytes(30))) * 5,
+    "odd boxes": FTYP + box(b"free", bytes(30)) + box(b"uuid", bytes(30)) + box(b"meta", b"x" * 9),
+}
+
+
+def cut_at(data: bytes, length: int) -> bool:
+    """Tell whether the beginning of a file is seen to be no more than that."""
+    return is_cut(BytesIO(data[:length]), length)
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_film_tells_where_it_was_cut(name: str) -> None:
+    """At every byte but between two boxes, and in the zeros that a next one begins with."""
+    whole = BOXES[name]
+    ends, place = {0}, 0
+    while place < len(whole):
+        zeros = len(whole) - place - len(whole[place:].lstrip(b"\0"))
+        ends |= {*range(place, place + zeros + 1)}
+        length = int.from_bytes(whole[place : place + 4], "big")
+        place += int.from_bytes(whole[place + 8 : place + 16], "big") if length == 1 else length
+    missed = {length for length in range(len(whole) + 1) if not cut_at(whole, length)}
+    assert missed == {*ends, *range(8), place}
+    assert cut_at(whole + b"\0" * 7, len(whole) + 7) is False
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FTYP + box(b"mdat", bytes(20)) + b"\0\0\0\0free" + bytes(9),  # to the end
+        FTYP + bytes(100),
+        FTYP + b"\0\0\0\7free" + bytes(9),
+        FTYP + b"\0\0\0\1mdat" + bytes(8) + bytes(20),
+        FTYP + b"\0\0\xff\xffodds" + bytes(40),
+        FTYP + bytes(range(256)),
+        b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(40),
+        b"\0\0\xff\xffmdia" + bytes(40),
+        b"\x1a\x45\xdf\xa3" + bytes(40),
+        *(data for name, data in MEDIA.items() if name != "only its first box"),
+    ],
+)
+def test_what_tells_no_length_is_taken_as_it_is(data: bytes) -> None:
+    """Files that reach "to the end", and formats that tell nothing, are never called cut."""
+    assert not is_cut(BytesIO(data), len(data))
