@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from lipsync_async._fleet.outlet import Outlet
 from lipsync_async._fleet.scribe import JournalThread, Scribe
 from lipsync_async._rules.caller import PLACE, Place, is_from_callback, note_left, tell_left
 from lipsync_async._rules.spending import Spending
+from lipsync_async._strays import unasked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -73,7 +75,6 @@ async def launched(
     However the block is left, what was ordered and not handed over is told: on the exception,
     if there is one, and in the log, unless a journal has it.
     """
-    mishap: BaseException | None = None
     held = Held()
     async with _opened(plan, exchange) as kept:
         outlet = Outlet(is_ordered=plan.is_ordered)
@@ -91,24 +92,33 @@ async def launched(
             else Fetcher(exchange, settings, plan.folder, at_once=plan.concurrent_downloads),
             stops_on_error=plan.stops_on_error,
         )
-        journal = plan.journal
+        # A task of its own and no task group in the caller's: a generator around the block may
+        # be closed by another task than has entered it.
+        work = asyncio.create_task(_run(fleet, outlet, requests, Place.here()))
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_run, fleet, outlet, requests, Place.here())
-                try:
-                    yield fleet, outlet, held
-                except anyio.get_cancelled_exc_class():
-                    raise
-                except BaseException as error:  # noqa: BLE001 - raised below, without a group
-                    mishap = error
-                tasks.cancel_scope.cancel()
+            try:
+                yield fleet, outlet, held
+            finally:
+                await _ended(work)
         except BaseException as error:
-            _tell(held, error, None if fleet.has_lost_journal else journal)
+            _tell(held, error, None if fleet.has_lost_journal else plan.journal)
             raise
-        if mishap is not None or not held.is_taken_whole:
-            _tell(held, mishap, None if fleet.has_lost_journal else journal)
-    if mishap is not None:
-        raise mishap
+        if not held.is_taken_whole:
+            _tell(held, None, None if fleet.has_lost_journal else plan.journal)
+
+
+async def _ended(work: asyncio.Task[None]) -> None:
+    """End a task and wait for it, also when cancelled meanwhile: it holds what is paid for."""
+    interruption: asyncio.CancelledError | None = None
+    work.cancel()
+    with anyio.CancelScope(shield=True):
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError as error:
+                interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 @asynccontextmanager
@@ -164,6 +174,9 @@ async def _run(
     PLACE.set(place)  # in this task, and those that it starts
     try:
         await fleet.run(requests)
+    except asyncio.CancelledError:
+        outlet.close(unasked("the loop"))  # who takes outcomes still is not to wait for ever
+        raise
     except Exception as error:  # noqa: BLE001 - it is raised again
         outlet.close(_alone(error))
     else:

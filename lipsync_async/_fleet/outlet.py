@@ -48,18 +48,15 @@ class Outlet:
         self._changed.ring()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing more will come, and why, if that is an error.
+        """Say that nothing more will come, and why, if that is an error; the first word counts.
 
         What has waited for a turn that never came is given out now.
         """
         self._ready.extend(self._early[index] for index in sorted(self._early))
         self._early.clear()
-        self._is_closed, self._error = True, error
+        if not self._is_closed:
+            self._is_closed, self._error = True, error
         self._changed.ring()
-
-    def untaken(self) -> list[Outcome]:
-        """Return what nobody has taken."""
-        return [*self._ready, *self._early.values()]
 
     async def take(self) -> Outcome | None:
         """Wait for an outcome; `None`: there are no more.
