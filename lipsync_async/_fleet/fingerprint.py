@@ -25,7 +25,6 @@ import attrs
 
 from lipsync_async._rules import signatures
 from lipsync_async._rules.codec import encode_request
-from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -194,10 +193,7 @@ class Recognition:
         """Return what a look tells about a file."""
         if isinstance(file, bytes):
             return {"sha256": sha256(file).hexdigest(), "size": len(file)}
-        try:
-            path = os.path.realpath(os.fspath(file))
-        except OSError as error:  # a path of the user's own kind: nothing is wrong with the journal
-            raise InvalidRequestError([f"input: a file's path cannot be read: {error}"]) from error
+        path = _real_path(file)
         facts: dict[str, Any] = {"path": path, **self._near(path)}
         try:
             status = os.stat(path)  # noqa: PTH116 - it is text by now
@@ -392,3 +388,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_EXACT:
         return int(value)
     return value
+
+
+def _real_path(file: Any) -> str:
+    """Return a file's path without links.
+
+    Raises:
+        ValueError: It cannot be told: the working folder is gone, say. As an `OSError` it would
+            be taken for a word about the journal.
+
+    """
+    try:
+        path: str = os.path.realpath(os.fspath(file))
+    except OSError as error:
+        raise ValueError(f"the path of a file cannot be told ({error})") from error
+    return path

@@ -129,7 +129,7 @@ class Fleet:
     @property
     def has_lost_journal(self) -> bool:
         """Whether there is a journal that may not know all that was ordered."""
-        return isinstance(self._mishap, JournalError)
+        return self._scribe.has_unwritten or isinstance(self._mishap, JournalError)
 
     async def run(
         self,

@@ -27,7 +27,9 @@ def _tuple(value: Any) -> Any:
 
 def _list(value: Any) -> Any:
     """Copy a list or tuple, so that it can be changed; leave everything else for validation."""
-    return [*value] if isinstance(value, list | tuple) else value
+    with suppress(Exception):
+        return [*value] if issubclass(type(value), list | tuple) else value
+    return value
 
 
 def _at_home(
