@@ -29,6 +29,7 @@ import attrs
 
 from lipsync_async._fleet import journal_rows
 from lipsync_async._fleet.journal_entry import JobState
+from lipsync_async._values.paths import at_home, unknown_home
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -267,12 +268,14 @@ def _read_copy(path: Path) -> Opened:
 def located(path: str | os.PathLike[str]) -> Path:
     """Return where a journal really is: by links, it must have one lock under all names.
 
+    `~` is the home folder.
+
     Raises:
         JournalError: No file can be there, or what is there is none.
 
     """
     try:
-        found = Path(path).resolve()
+        found = from_home(path).resolve()
         mode = found.stat().st_mode
     except FileNotFoundError:
         return found
@@ -285,6 +288,20 @@ def located(path: str | os.PathLike[str]) -> Path:
             "new file."
         )
     return found
+
+
+def from_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in the place of a leading `~`.
+
+    Raises:
+        JournalError: That folder is not known.
+
+    """
+    text = os.fspath(path)
+    found = at_home(text)
+    if found is None:
+        raise JournalError(f"{text!r} cannot be used: {unknown_home(text)}.")
+    return Path(found)
 
 
 def beside(path: Path, side: str) -> Path:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet import journal_export, journal_rows
 from lipsync_async._fleet.journal_entry import JobState
-from lipsync_async._fleet.journal_schema import connect_reader, in_words, located
+from lipsync_async._fleet.journal_schema import connect_reader, from_home, in_words, located
 from lipsync_async._fleet.manifest_writing import write_manifest
 
 if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from typing import Self
 
     from lipsync_async._fleet.journal_entry import JournalEntry
@@ -133,7 +133,7 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_jsonl(self.entries(), Path(path).absolute(), journal=self.path)
+        journal_export.write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
 
     def export_csv(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a row of a table; the file appears whole, or not at all.
@@ -145,7 +145,7 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_csv(self.entries, Path(path).absolute(), journal=self.path)
+        journal_export.write_csv(self.entries, from_home(path).absolute(), journal=self.path)
 
     def export_manifest(
         self,
@@ -170,7 +170,7 @@ class JournalView:
                 written, or the journal not be read.
 
         """
-        target = Path(path).absolute()
+        target = from_home(path).absolute()
         return write_manifest(self.entries(*states), target, journal=self.path)
 
     def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:

@@ -537,6 +537,30 @@ def test_paths_at_home(
     assert list(tmp_path.rglob("~*")) == []
 
 
+def test_what_has_failed_is_run_again_in_two_ways(
+    manifest: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anew with the same journal, or as a manifest of its own; the last outcome counts."""
+    table = manifest.read_text(encoding="utf-8").replace("output_file_name", "note", 1)
+    manifest.write_text(table, encoding="utf-8")
+    sandbox.faults.add(Fault("fail_job", count=2, message="No face."))
+    assert run() == 1
+    assert run() == 1
+    assert sandbox.jobs.created == 3
+    assert main(["journal", "j.sqlite", "--failed", "--export", "again.csv"]) == 0
+    again = read_manifest("again.csv")
+    assert len(again) == 2
+    assert {row.extra["note"] for row in again} < {"take-0", "take-1", "take-2"}
+
+    assert run("--retry-failed") == 0
+    assert "what has failed is ordered anew:" in capsys.readouterr().out
+    assert sandbox.jobs.created == 5
+    assert main(["run", "again.csv", "--journal", "new.sqlite"]) == 0
+    assert sandbox.jobs.created == 7
+    assert main(["journal", "j.sqlite", "--failed"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "3 requests in j.sqlite:"
+
+
 EVIL = "bad \x1b]0;title\x07\x1b[2J\x9b2J \u202etxt.4pm\nFAKE: all is well [red]no[/]"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -20,6 +21,7 @@ from lipsync_async import (
     Image,
     JobState,
     JournalError,
+    JournalView,
     Options,
     Origin,
     Text,
@@ -34,9 +36,6 @@ from lipsync_async._rules.validation import request_problems
 from tests.fleet.jobs import job, request
 from tests.fleet.test_manifest_fuzz import FOLDER
 from tests.rules.good_requests import GOOD_REQUESTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def failed(path: Path, requests: list[GenerationRequest]) -> Journal:
@@ -215,3 +214,27 @@ def test_an_origin_that_no_journal_could_keep_is_refused(origin: Any) -> None:
     """Before anything is sent."""
     (problem,) = request_problems(request(0, origin=origin))
     assert problem.startswith("origin")
+
+
+def test_journals_and_exports_are_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home folder for each file of a journal; an unknown one is told."""
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    failed(Path("~/j.sqlite"), [request(0)]).close()
+    with JournalView.open("~/j.sqlite") as view:
+        assert view.path == home / "j.sqlite"
+        view.export_csv("~/all.csv")
+        view.export_jsonl("~/all.jsonl")
+        view.export_manifest("~/m.csv")
+        for export in (view.export_csv, view.export_jsonl, view.export_manifest):
+            with pytest.raises(JournalError, match="there is no home folder of 'no-such-user'"):
+                export("~no-such-user/x.csv")
+    for path in ("~no-such-user/j", "~$j.sqlite"):
+        with pytest.raises(JournalError, match="there is no home folder of"):
+            Journal.open(path)
+    names = {path.name for path in home.iterdir()} - {"j.sqlite.lock"}
+    assert names == {"j.sqlite", "all.csv", "all.jsonl", "m.csv"}
+    assert list(work.iterdir()) == []
