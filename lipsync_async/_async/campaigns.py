@@ -87,7 +87,8 @@ class AsyncCampaigns(AsyncResource):
             stop_on_error: Begin nothing more after the first error that is not `resumed`, as
                 always after a dead key, a lack of credit or a `SpendingLimitError`.
             max_jobs: Jobs to order in this run; `None`: no limit.
-            max_cost: US dollars for them, as estimated; `None`: no limit.
+            max_cost: US dollars for them, as estimated, and for all that the journal holds of
+                earlier runs; refused before the first order if that cannot be known.
             duration: Seconds of the longest result, to estimate by; `None`: the service
                 looks at each request's media.
             on_progress: Called, and awaited if need be, with each outcome's `Progress`.
@@ -176,7 +177,8 @@ class AsyncCampaigns(AsyncResource):
             stop_on_error: Begin nothing more after the first error. Requests that were not
                 begun have no outcome, so the list is then shorter than the input.
             max_jobs: Jobs to order in this run; `None`: no limit.
-            max_cost: US dollars for them, as estimated; `None`: no limit.
+            max_cost: US dollars for them, as estimated, and for all that the journal holds of
+                earlier runs; refused before the first order if that cannot be known.
             duration: Seconds of the longest result, to estimate by; `None`: the service
                 looks at each request's media.
             on_progress: Called, and awaited if need be, with each outcome's `Progress`.

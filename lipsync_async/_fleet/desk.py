@@ -201,7 +201,8 @@ class Desk:
         if job.key is None:
             await self._guard.admit(job)
             try:
-                job.key = await self._scribe.intend(job.index, job.request)
+                cost = self._guard.price_of(job)
+                job.key = await self._scribe.intend(job.index, job.request, cost)
             except Exception:
                 self._guard.take_back(job)
                 raise

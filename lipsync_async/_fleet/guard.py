@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import anyio
 
 from lipsync_async._rules import endpoints, validation
-from lipsync_async._rules.caller import is_from_callback
+from lipsync_async._rules.caller import is_from_callback, log
 from lipsync_async._rules.campaign_checks import NEEDS_DURATION
 from lipsync_async._rules.reasons import Alike, reason_of
 from lipsync_async.errors import (
@@ -20,6 +21,7 @@ from lipsync_async.errors import (
 if TYPE_CHECKING:
     from lipsync_async._exchange import Exchange, Settings
     from lipsync_async._fleet.job import Job
+    from lipsync_async._fleet.scribe import Scribe
     from lipsync_async._rules.spending import Spending
     from lipsync_async._values.inputs import GenerationRequest
 
@@ -36,6 +38,7 @@ class Guard:
         spending: What may be ordered.
         duration: Seconds of output, if they are known; `None`: the service is asked about
             each request, and looks at its media for that.
+        scribe: Knows what earlier runs have ordered with the journal.
 
     """
 
@@ -45,7 +48,10 @@ class Guard:
         settings: Settings,
         spending: Spending,
         duration: float | None,
+        scribe: Scribe,
     ) -> None:
+        self._scribe = scribe
+        self._has_begun = False
         self._exchange = exchange
         self._settings = settings
         self._spending = spending
@@ -66,6 +72,7 @@ class Guard:
         if self._spending.is_priced:
             # One after the other, for the money is used up in the order of the input.
             async with self._line:
+                await self._count_earlier(job)
                 # What an earlier run may have ordered was counted then.
                 if self._spending.why_over is None and not job.is_doubtful:
                     job.cost = await self._known_price(job)
@@ -74,6 +81,29 @@ class Guard:
             problem = self._spending.order(0.0)
         if problem is not None:
             raise _over(job, problem)
+
+    async def _count_earlier(self, job: Job) -> None:
+        """Count, before the first order, what earlier runs have ordered with the journal.
+
+        Raises:
+            SpendingLimitError: What that costs is not known.
+
+        """
+        if self._has_begun:
+            return
+        ordered = await self._scribe.ordered()
+        self._has_begun = True
+        if ordered is None:
+            return
+        if ordered.unpriced:
+            why = (
+                f"max_cost cannot be kept, for {ordered.unpriced} of {ordered.jobs} jobs in the "
+                "journal were ordered without it, and what they cost is not known"
+            )
+            raise _over(job, self._spending.end(why))
+        self._spending.begin_with(ordered.cost)
+        before = f"{ordered.jobs} jobs for {ordered.cost:.2f} US dollars"
+        log(logging.INFO, f"run_many counts what the journal holds against max_cost: {before}")
 
     async def _known_price(self, job: Job) -> float:
         """Return a request's price; where none can be known of any, nothing is ordered at all."""
@@ -101,9 +131,13 @@ class Guard:
         spending = self._spending
         limits = [f"max_jobs={spending.max_jobs}"] if spending.max_jobs is not None else []
         if spending.max_cost is not None:
-            before = f" ({spending.earlier:.2f} ordered before)" if spending.earlier else ""
-            limits.append(f"max_cost={spending.max_cost:g} US dollars{before}")
+            limits.append(f"max_cost={spending.max_cost:g} US dollars")
         return ", ".join(limits) or "no limits"
+
+    def price_of(self, job: Job) -> float | None:
+        """Return the price that was set aside for a job; `None`: none was asked for."""
+        is_asked = self._spending.is_priced and not job.is_doubtful
+        return job.cost if is_asked else None
 
     def take_back(self, job: Job) -> None:
         """Have the price back of a job of which it is certain that it was not made."""

@@ -78,13 +78,14 @@ async def launched(
     held = Held()
     async with _opened(plan, exchange) as kept:
         outlet = Outlet(is_ordered=plan.is_ordered)
+        scribe = Scribe(kept, exchange.transport.hold)
         fleet = Fleet(
             exchange,
             poller,
             settings,
             berths=berths,
-            guard=Guard(exchange, settings, plan.spending, plan.duration),
-            scribe=Scribe(kept, exchange.transport.hold),
+            guard=Guard(exchange, settings, plan.spending, plan.duration, scribe),
+            scribe=scribe,
             outlet=outlet,
             held=held,
             fetcher=None

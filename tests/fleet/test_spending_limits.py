@@ -283,10 +283,67 @@ async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureF
         "max_jobs=1 is reached. No later request is begun. To go on, run again with another limit, "
         "and the same journal if there is one."
     )
-    begin, halt, end = [line for line in caplog.messages if line.startswith("run_many")]
+    begin, *_, halt, end = [line for line in caplog.messages if line.startswith("run_many")]
     assert begin == "run_many begins: max_jobs=1, max_cost=7.5 US dollars"
     assert halt.endswith(f"begins nothing more: Request 1 was not ordered: {why}")
     assert end == (
         "run_many ends: 2 requests begun, 2 with their outcomes; ended by SpendingLimitError: "
         f"{why}"
     )
+
+
+@pytest.mark.parametrize("duration", [None, 60.0])
+async def test_money_counts_per_journal(tmp_path: Path, duration: float | None) -> None:
+    """What earlier runs have ordered is paid for; what was refused for certain is not."""
+    journal = tmp_path / "journal.sqlite"
+    settings: dict[str, Any] = {"journal": journal, "duration": duration}
+    async with opened(slots(1)) as (client, sandbox, _):
+        price = (await client.generations.estimate(next(requests(1)))).cost
+        if duration is not None:
+            price = (
+                await client.generations.estimate_duration(model="lipsync-2", duration=duration)
+            ).cost
+        sandbox.faults.add(Fault("status", path=CREATE, status=422, count=2))
+        for limit, done in (3.5, 3), (3.5, 3), (5.5, 5), (1.0, 5), (9.5, 9), (9.5, 9):
+            found = await client.generations.run_all(
+                requests(12), max_cost=limit * price, **settings
+            )
+            assert (limit, sandbox.jobs.created) == (limit, done)
+            last = found[-1].error
+            assert isinstance(last, SpendingLimitError)
+            assert "are ordered" in str(last)
+        assert f"jobs for {9 * price:.2f} US dollars are ordered ({9 * price:.2f}" in str(last)
+
+
+async def test_an_order_of_unknown_outcome_is_counted_once(tmp_path: Path) -> None:
+    """It may be paid for already, and costs nothing more when it is sent again."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(slots(1)) as (client, sandbox, _):
+        price = (await client.generations.estimate(next(requests(1)))).cost
+        sandbox.faults.add(Fault("reset_after", path=CREATE, count=1))
+        hasty = client.with_options(retry=RetryPolicy(give_up_after=1e-9))
+        (lost,) = await hasty.generations.run_all(
+            requests(1), journal=journal, max_cost=1.5 * price
+        )
+        assert lost.error is not None
+        assert lost.error.may_have_worked
+        estimates = sandbox.requests.count("POST", ANALYZE)
+        found = await client.generations.run_all(requests(3), journal=journal, max_cost=2.5 * price)
+        assert [each.is_success for each in found] == [True, True, False]
+        assert sandbox.jobs.created == 2
+        assert sandbox.requests.count("POST", ANALYZE) == estimates + 2
+
+
+async def test_a_journal_without_prices(tmp_path: Path) -> None:
+    """What was ordered without a limit has no price, so that none can be kept; all else can."""
+    journal = tmp_path / "journal.sqlite"
+    async with opened(slots(1)) as (client, sandbox, _):
+        await client.generations.run_all(requests(2), journal=journal)
+        found = await client.generations.run_all(requests(4), journal=journal, max_cost=1e6)
+        assert [each.is_success for each in found] == [True, True, False]
+        assert "2 of 2 jobs in the journal were ordered without it" in str(found[-1].error)
+        assert sandbox.jobs.created == 2
+        done = await client.generations.run_all(requests(2), journal=journal, max_cost=1e6)
+        assert [each.is_success for each in done] == [True, True]
+        found = await client.generations.run_all(requests(4), journal=journal, max_jobs=9)
+        assert [each.is_success for each in found] == [True] * 4
