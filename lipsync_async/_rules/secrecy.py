@@ -24,6 +24,7 @@ T = TypeVar("T")
 _BLOT = "***"
 # A shorter key is none that a service gives out, and might be a word of many answers.
 _SHORTEST = 8
+_LONGEST_ESCAPE = 24
 
 
 class Secret:
@@ -128,12 +129,20 @@ class Mask:
         if len(secret.reveal()) >= _SHORTEST:
             self._marks, self._packed = _marks(secret.reveal()), _packed(secret.reveal())
         self._pattern: re.Pattern[bytes] | None = None
+        # What the longest form, of an escape for each of its characters, may take.
+        self._longest = _LONGEST_ESCAPE * len(secret.reveal()) if self._marks else 0
 
     def __repr__(self) -> str:
         return "<Mask>"
 
     def response(self, response: Response) -> Response:
-        """Return an answer without the secret: the same one, if it does not quote it."""
+        """Return an answer without the secret: the same one, if it does not quote it.
+
+        A body that was cut loses some more at its end, where part of the secret may be left.
+        """
+        if response.is_cut:
+            whole = self.data(response.body)
+            response = attrs.evolve(response, body=whole[: -self._longest or None])
         told = "\n".join([response.url, *response.headers, *response.headers.values()])
         if not self._is_quoted_in(told.encode("utf-8", "surrogatepass")):
             if not self._is_quoted_in(response.body):

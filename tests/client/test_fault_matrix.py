@@ -53,9 +53,23 @@ def secret_is_kept(
         if error is not None:
             shown += [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error))]
             shown += traceback.format_exception(error)
+            shown += _with_variables(error)
         assert [text for text in shown if key in text] == []
 
     return check
+
+
+def _with_variables(error: LipsyncError) -> list[str]:
+    """Return tracebacks with the local variables of all frames but the tests' own."""
+    shown = []
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None:
+            left += [each.__cause__, each.__context__]
+            told = traceback.TracebackException.from_exception(each, capture_locals=True)
+            shown += [repr(frame.locals) for frame in told.stack if "/tests/" not in frame.filename]
+    return shown
 
 
 def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) -> Awaitable[Any]:

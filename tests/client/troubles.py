@@ -23,6 +23,8 @@ from lipsync_async.sandbox.fault import Fault
 from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
 
 _HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+# A MiB. An answer may have 32 of them, an error's page one.
+_BLANKS = " " * (1 << 20)
 
 # The verbs that a trouble can hit, by what it needs of the answer.
 _ALL = ("create", "get", "list", "wait", "download")
@@ -42,7 +44,7 @@ class Trouble:
         in_memory: `lasting` without sockets, where that can tell more.
         verbs: The verbs that it can hit.
         timeout: Seconds for each try.
-        is_slow: Whether the client waits longer than a test over sockets may.
+        is_slow: Whether it takes longer than a test over sockets may.
 
     """
 
@@ -105,6 +107,15 @@ TROUBLES = (
     Trouble("unknown-enum", _changed(options={"sync_mode": "sideways"}), None, verbs=_JSON),
     Trouble("unknown-input", _changed(input=[{"type": "hologram", "x": 1}]), None, verbs=_JSON),
     Trouble("unknown-field", _changed(mood={"deep": [1]}), None, verbs=_JSON),
+    Trouble(
+        "too-long",
+        _changed(blanks=_BLANKS * 33),
+        DecodeError,
+        DecodeError,
+        verbs=("create", "get"),
+        is_slow=True,
+    ),
+    Trouble("too-long-page", _status(502, body=_BLANKS * 2), ServerError, verbs=("create", "get")),
     Trouble("outcome-unknown", Fault("outcome_unknown"), ServerError, verbs=_CREATE),
 )
 
