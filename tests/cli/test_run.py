@@ -11,6 +11,7 @@ from anyio.from_thread import start_blocking_portal
 
 from lipsync_async import (
     Audio,
+    AuthenticationError,
     ConfigurationError,
     ConnectionLostError,
     DownloadError,
@@ -25,6 +26,7 @@ from lipsync_async import (
     Options,
     Origin,
     Outcome,
+    PaymentRequiredError,
     SpendingLimitError,
     Status,
     Video,
@@ -33,7 +35,7 @@ from lipsync_async import (
 from lipsync_async._fleet.journal import Journal
 from lipsync_async.cli.campaign import Bounds, Tally, failure_lines, report, run_campaign, summary
 from lipsync_async.cli.commands import campaign_of, main, parser_of_commands
-from lipsync_async.cli.complaints import Ending, named
+from lipsync_async.cli.complaints import Ending, ending_of, named
 from lipsync_async.cli.fleet_facts import beginning
 from lipsync_async.cli.run import Campaign, ignored_options, left_behind, media_hosts, place
 from lipsync_async.sandbox import Fault, Sandbox
@@ -41,6 +43,7 @@ from lipsync_async.sandbox.media.actors import draw_talking_head, speak_line
 from tests.fleet import jobs
 from tests.fleet.campaigns import opened, requests
 from tests.fleet.jobs import job
+from tests.rules.replies import reply
 
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
 HEADER = "model,video_url,audio_url,output_file_name\n"
@@ -357,6 +360,39 @@ async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) ->
     (first, *_, last) = report(tally, "line {}".format)
     assert first == last
     assert first.startswith("Ended early: download_to: must be a folder")
+
+
+ALONE: list[tuple[Exception, int]] = [
+    (AuthenticationError(response=reply(status=401), message="No."), 3),
+    (PaymentRequiredError(response=reply(status=402), message="No."), 3),
+    (OVER, 3),
+    (InvalidRequestError(["line 2: video_file: cannot be read (No such file): 'v'"]), 1),
+    (InvalidRequestError(["line 2: a: cannot be read (x): 'v'", "line 3: model: is missing"]), 2),
+    (InvalidRequestError(["manifest: cannot be read (No such file): 'm'"]), 2),
+    (ConfigurationError("no key"), 2),
+    (JournalError("in use"), 2),
+    (DownloadError("cut"), 1),
+    (OSError("disk"), 1),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), ALONE, ids=range(len(ALONE)))
+def test_an_error_before_anything_was_begun_has_its_status(error: Exception, status: int) -> None:
+    """What the user can put right is told from what has failed."""
+    assert ending_of(error) == status
+
+
+def test_a_journal_of_other_requests_is_wrong_input(
+    manifest: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, in lines of the sheet; nothing is sent."""
+    with Journal.open("j.sqlite") as journal:
+        journal.record_intents([(n, jobs.request(n)) for n in range(3)])
+    assert run() == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-3:] != []
+    assert all(line.startswith("run: line ") for line in said.err.splitlines()[-3:])
+    assert sandbox.jobs.created == 0
 
 
 PLACES = [
