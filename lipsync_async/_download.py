@@ -438,7 +438,7 @@ class _Download:
                     if len(page) >= _PAGE_BYTES or pace.problem(now() - asked, len(chunk)):
                         break
                     asked = now()
-        return page[:_PAGE_BYTES]
+        return media_host.beginning(page[:_PAGE_BYTES], stream.headers)
 
 
 def _address_of(generation: Generation) -> str | None:

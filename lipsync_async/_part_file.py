@@ -36,7 +36,17 @@ _PATIENCE = 5.0
 _LONGEST_STEM = 50
 _TOKEN = re.compile(r"\.[0-9a-f]{8}\.part$")
 # What systems say where a file cannot have two names: FAT, some network and phone disks.
-_NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV})
+_NO_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.EXDEV,
+    }
+)
 
 
 @cache

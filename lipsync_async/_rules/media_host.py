@@ -43,6 +43,7 @@ MOST_BYTES = 200 * 10**9
 # What of a body decides whether it is media. Browsers look at 1,445 bytes.
 HEAD_BYTES = 1_024
 _SHOWN_CHARACTERS = 80
+_SHORTEST_RUN = 4  # of one letter; programs use such as a stand-in for media
 # Bytes that no text has ("binary data bytes", WHATWG MIME Sniffing section 3).
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _MARKUP = re.compile(r"\s*<[!?/A-Za-z]")
@@ -205,7 +206,7 @@ def _text_of(head: bytes) -> str | None:
             return _if_text(head.decode(encoding, errors="replace"))
     for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         others = head[1 - start :: 2]
-        if others and all(others) and not any(head[start::2]):
+        if len(others) > 1 and all(others) and not any(head[start::2]):
             return _if_text(head.decode(encoding, errors="replace"))
     text = head.decode("utf-8", errors="replace")
     if _MARKUP.match(text):
@@ -229,7 +230,7 @@ def _kind_of(text: str, *, is_whole: bool) -> str | None:
     if inner[0] in '{["':
         return "JSON"
     has_words = re.search(r"[\s(){}<>;:!?,\"']", inner) is not None
-    is_word = is_whole and len(set(inner)) > 1
+    is_word = is_whole and (len(set(inner)) > 1 or len(inner) < _SHORTEST_RUN)
     return "text" if has_words or is_word else None
 
 
@@ -316,6 +317,15 @@ class Inflater:
                 yield piece
             data = self._inner.unused_data or self._inner.unconsumed_tail
             is_more = bool(data) or len(piece) == _MOST_INFLATED
+
+
+def beginning(page: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return what the beginning of an error page says, though it came compressed."""
+    coding = coding_of(headers)
+    try:
+        return page if coding is None else next(Inflater(coding).unpacked(page), b"")
+    except ValueError:
+        return b""
 
 
 @attrs.define(slots=True)

@@ -1,7 +1,6 @@
 """What comes instead of the media, or only in part, or slowly, is never saved as the media."""
 
 import asyncio
-import gzip
 import threading
 import zlib
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -23,7 +22,7 @@ from lipsync_async import (
     RetryPolicy,
 )
 from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
-from tests.rules.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS
+from tests.rules.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS, zipped
 
 pytestmark = pytest.mark.anyio
 
@@ -105,10 +104,30 @@ async def test_an_error_page_that_never_ends(tmp_path: Path, status: int) -> Non
             assert world.clock.now() < 1000
 
 
+@pytest.mark.parametrize(
+    ("coding", "page", "words"),
+    [
+        ("gzip", zipped(b"link expired"), "link expired"),
+        ("gzip", zipped(b"link expired" * 10_000)[:90], "link expired"),
+        ("deflate", zlib.compress(b"link expired"), "link expired"),
+        ("identity", b"link expired", "link expired"),
+        ("gzip", b"link expired", "no reason was given"),
+        ("gzip", b"", "no reason was given"),
+        ("br", b"link expired", "no reason was given"),
+    ],
+)
+async def test_an_error_page_is_quoted(
+    tmp_path: Path, coding: str, page: bytes, words: str
+) -> None:
+    """Also where it came compressed; what cannot be read is left out."""
+    says = Says(page, 403, {"content-encoding": coding})
+    assert words in await refused(tmp_path, says)
+
+
 PACKED = {
-    "gzip": gzip.compress(FILM),
-    "x-gzip": gzip.compress(FILM),
-    "GZIP": gzip.compress(FILM),
+    "gzip": zipped(FILM),
+    "x-gzip": zipped(FILM),
+    "GZIP": zipped(FILM),
     "deflate": zlib.compress(FILM),
 }
 
@@ -148,7 +167,7 @@ async def test_what_is_damaged(tmp_path: Path) -> None:
     headers = {"content-encoding": "gzip"}
     told = await refused(tmp_path, Says(FILM, headers=headers), ConnectionLostError)
     assert "damaged" in told
-    assert "HTML" in await refused(tmp_path, Says(gzip.compress(PAGE), headers=headers))
+    assert "HTML" in await refused(tmp_path, Says(zipped(PAGE), headers=headers))
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 23, 24, 1023, 1024, 1025, len(FILM) - 1])

@@ -109,7 +109,7 @@ async def test_a_leftover_that_cannot_be_cleared_away(tmp_path: Path) -> None:
     async with opened(slots(2)) as (client, _, _):
         (done,) = await client.generations.run_all(requests(1), journal=journal)
         assert done.generation is not None
-        stem = f"take-0-{done.generation.id}.mp4"[-50:]
+        stem = f"take-0-{done.generation.id}"[-50:]
         (folder / f"{stem}.0123abcd.part").mkdir(parents=True)
         found = await client.generations.run_all(requests(5), journal=journal, download_to=folder)
         assert [each.error for each in found] == [None] * 5
