@@ -3,7 +3,8 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +19,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from lipsync_async import (
+    AsyncClient,
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
     LipsyncError,
     RequestTimeoutError,
+    WaitTimeoutError,
 )
 from lipsync_async._rules.proxies import Proxy
 from lipsync_async._transport.aiohttp import (
@@ -37,6 +40,7 @@ from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
+from tests.client.doors import UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +124,63 @@ async def test_waiting_for_a_place_costs_no_timeout() -> None:
                 tasks.start_soon(ask)
         await transport.aclose()
     assert found == [200] * 12
+
+
+async def _asked_in_vain(ask: Callable[[], Awaitable[object]]) -> None:
+    """Make a request that only the end of its client ends."""
+    with pytest.raises(ConfigurationError, match="closed while"):
+        await ask()
+
+
+async def test_waiting_for_a_place_has_a_deadline() -> None:
+    """The wait for a connection ends with the caller's own time, and nothing was sent."""
+    async with hosting(Answer(raw=b"", hangs=True)) as host:
+        transport = AiohttpTransport(connections=1)
+        request = Request("GET", host.url)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_asked_in_vain, partial(transport.send, request, timeout=None))
+            await host.has_answered.wait()
+            late = transport.now() + 0.05
+            with pytest.raises(RequestTimeoutError, match="no connection was free in time"):
+                await transport.send(request, timeout=None, deadline=late)
+            await transport.aclose()
+    assert len(host.arrivals) == 1
+
+
+async def test_place_that_is_free_in_time() -> None:
+    """A deadline that is not met changes nothing."""
+    async with hosting(Answer(b"{}")) as host:
+        transport = AiohttpTransport()
+        soon = transport.now() + 5.0
+        found = await transport.send(Request("GET", host.url), timeout=None, deadline=soon)
+        await transport.aclose()
+    assert found.body == b"{}"
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0, 0.05])
+async def test_deadline_ends_an_attempt(timeout: float | None) -> None:
+    """Whichever comes first ends it: the timeout of a try or the caller's own time."""
+    async with hosting(Answer(raw=b"", hangs=True)) as host:
+        transport = AiohttpTransport()
+        late = transport.now() + (0.05 if timeout != 0.05 else 30.0)
+        with pytest.raises(RequestTimeoutError, match="the outcome is unknown"):
+            await transport.send(Request("GET", host.url), timeout=timeout, deadline=late)
+        await transport.aclose()
+
+
+async def test_wait_keeps_its_time_behind_a_full_pool() -> None:
+    """Who waits for a job for some seconds is not kept longer by requests that hang."""
+    async with hosting(Answer(raw=b"", hangs=True)) as host:
+        client = AsyncClient(
+            "key", base_url=host.url, max_connections=1, timeout=None, limits=UNLIMITED
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_asked_in_vain, partial(client.generations.get, "job-1"))
+            await host.has_answered.wait()
+            with pytest.raises(WaitTimeoutError):
+                await client.generations.wait_until_complete("job-2", timeout=0.2)
+            await client.aclose()
+    assert len(host.arrivals) == 1
 
 
 async def test_a_moment_that_has_passed_is_waited_for_no_longer() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,6 +17,7 @@ from lipsync_async import (
     AsyncClient,
     ConfigurationError,
     Generation,
+    GenerationRequest,
     Limits,
     PollPolicy,
     RetryPolicy,
@@ -23,6 +25,7 @@ from lipsync_async import (
 )
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._transport.open_calls import OpenCall, OpenCalls
 from lipsync_async._values.messages import Request, Response
 from tests.client.doors import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting
@@ -240,21 +243,59 @@ async def test_closed_in_a_pause(name: str, tmp_path: Path) -> None:
 async def test_closed_at_every_turn(door: Any, tmp_path: Path) -> None:
     """Between any two steps, a run ends as it would have, or with the one error."""
     kinds = set()
-    for turns in range(60):
+    for turns in [*range(60), None]:
         async with opened(door) as (_, sandbox):
             client = connect(sandbox)
             call = _run_and_fetch(client, tmp_path / str(turns))
-            error = await _closed_under(client, call, partial(_turns, turns))
+            error = await _closed_after(turns, client, call)
             kinds.add(type(error))
-            if isinstance(error, ConfigurationError) and sandbox.jobs.created:
-                assert error.idempotency_key or error.generation
-    assert kinds <= {ConfigurationError, type(None)}
-    assert ConfigurationError in kinds
+            named = [getattr(error, name, None) for name in ("idempotency_key", "generation")]
+            assert error is None or any(named) or not sandbox.jobs.created
+    assert kinds == {ConfigurationError, type(None)}
+
+
+async def test_a_run_closed_at_every_turn() -> None:
+    """Whenever it is closed, a run of many ends, and names each job, or the key of its order."""
+    ends = set()
+    for turns in [*range(0, 120, 2), None]:
+        async with opened("memory") as (_, sandbox):
+            client = connect(sandbox)
+            told: list[str] = []
+            error = await _closed_after(turns, client, _run_all(client, told))
+            ends.add(type(error))
+            told += [str(error), *getattr(error, "__notes__", ())]
+            text = " ".join(told)
+            keys = {
+                each.headers["idempotency-key"] for each in sandbox.requests.find(method="POST")
+            }
+            named = sum(job.id in text for job in sandbox.jobs) + sum(key in text for key in keys)
+            assert named >= sandbox.jobs.created
+    assert ends == {ConfigurationError, type(None)}
+
+
+async def _run_all(client: AsyncClient, told: list[str]) -> None:
+    requests = [GenerationRequest(**ORDER) for _ in range(3)]
+    outcomes = await client.generations.run_all(requests)
+    told += [f"{outcome.generation} {outcome.error}" for outcome in outcomes]
 
 
 async def _run_and_fetch(client: AsyncClient, folder: Path) -> None:
     done = await client.generations.run(**ORDER)
     await client.generations.download(done, f"{folder}/")
+
+
+async def _closed_after(
+    turns: int | None, client: AsyncClient, call: Awaitable[Any]
+) -> BaseException | None:
+    """Close a client after turns of the loop, or when the call is over; return what it raised."""
+    is_over = anyio.Event()
+
+    async def see_through() -> None:
+        await call
+        is_over.set()
+
+    is_time = is_over.wait if turns is None else partial(_turns, turns)
+    return await _closed_under(client, see_through(), is_time)
 
 
 async def _turns(number: int) -> None:
@@ -318,6 +359,18 @@ def test_closed_from_another_loop() -> None:
     asyncio.run(clients[0].aclose())
     thread.join(10)
     assert ends == ["The client was closed while this call was under way."]
+
+
+async def test_calls_of_a_parent_process_are_left_alone() -> None:
+    """A forked child that closes what it has inherited ends nothing of its parent's."""
+    calls = OpenCalls()
+    loop = asyncio.get_running_loop()
+    parents = OpenCall(anyio.CancelScope(), loop, process=-1)
+    own = OpenCall(anyio.CancelScope(), loop, process=os.getpid())
+    calls._calls |= {parents, own}  # noqa: SLF001 - a real fork is in the tests of the portal
+    calls.close()
+    await checkpoint()
+    assert [call.scope.cancel_called for call in (parents, own)] == [False, True]
 
 
 async def test_a_call_that_was_left_in_a_closed_loop() -> None:

@@ -671,6 +671,21 @@ async def test_session_of_another_loop() -> None:
     assert "proxy=, ssl_context=, headers= and max_connections=" in str(caught.value)
 
 
+def test_session_in_two_loops() -> None:
+    """A session serves the loop that it was made in; a later loop is told so."""
+
+    async def ask(client: AsyncClient | None) -> AsyncClient:
+        async with hosting(_JOB) as host, aiohttp.ClientSession() as session:
+            client = client or _client(host.url, session=session)
+            await client.generations.get("job-1")
+            return client
+
+    client = asyncio.run(ask(None))
+    with pytest.raises(ConfigurationError, match="passed as session= is closed"):
+        asyncio.run(ask(client))
+    asyncio.run(client.aclose())
+
+
 @pytest.mark.parametrize(
     ("limit", "per_host", "places"), [(0, 0, 100), (1, 0, 1), (2, 0, 1), (8, 0, 6), (100, 4, 3)]
 )
