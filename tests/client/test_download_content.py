@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import zlib
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -455,22 +456,34 @@ async def test_leaving_at_each_await(tmp_path: Path, use: Use) -> None:
     assert place > 5
 
 
-async def test_no_thread_of_the_program_is_needed(tmp_path: Path) -> None:
-    """Where all worker threads wait for downloads, these go on."""
+@contextmanager
+def few_threads(count: int) -> Iterator[None]:
+    """Let the program have no more worker threads than that."""
     limiter = anyio.to_thread.current_default_thread_limiter()
-    limiter.total_tokens, before = 2, limiter.total_tokens
+    limiter.total_tokens, before = count, limiter.total_tokens
     try:
-        async with opened_world() as (client, world), anyio.create_task_group() as tasks:
-
-            def endpoint(number: int) -> Path:
-                target = tmp_path / f"{number}.mp4"
-                return anyio.from_thread.run(client.generations.download, world.job, target)
-
-            for number in range(6):
-                tasks.start_soon(anyio.to_thread.run_sync, endpoint, number)
+        yield
     finally:
         limiter.total_tokens = before
-    assert names_in(tmp_path) == [f"{number}.mp4" for number in range(6)]
+
+
+@pytest.mark.parametrize("endpoints", [1, 2, 3, 7, 20, 40])
+@pytest.mark.parametrize("threads", [1, 2, 5, 40])
+async def test_no_thread_of_the_program_is_needed(
+    tmp_path: Path, threads: int, endpoints: int
+) -> None:
+    """Where all worker threads wait for downloads, these go on."""
+    async with opened_world() as (client, world):
+
+        def endpoint(number: int) -> Path:
+            target = tmp_path / f"{number}.mp4"
+            return anyio.from_thread.run(client.generations.download, world.job, target)
+
+        with few_threads(threads):
+            async with anyio.create_task_group() as tasks:
+                for number in range(endpoints):
+                    tasks.start_soon(anyio.to_thread.run_sync, endpoint, number)
+    assert len(names_in(tmp_path)) == endpoints
 
 
 def occupied(busy: threading.Event) -> None:
@@ -478,26 +491,22 @@ def occupied(busy: threading.Event) -> None:
     busy.wait()
 
 
-@pytest.mark.parametrize("turns", [1, 3, 10, 30])
-async def test_leaving_needs_no_thread_of_the_program(tmp_path: Path, turns: int) -> None:
+@pytest.mark.parametrize("first", [0, 12])
+async def test_leaving_needs_no_thread_of_the_program(tmp_path: Path, first: int) -> None:
     """A download that is cancelled ends though no worker thread is free."""
-    limiter = anyio.to_thread.current_default_thread_limiter()
-    limiter.total_tokens, before = 1, limiter.total_tokens
     busy = threading.Event()
-    try:
+    with few_threads(1):
         async with opened_world() as (client, world), anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, occupied, busy)
-            world.plan("old.mp4", Says(cut(FILM, 100), pause=1.0))
-            task = asyncio.ensure_future(client.generations.download(world.job, tmp_path))
-            for _ in range(turns):
-                await checkpoint()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            assert names_in(tmp_path) == []
+            for turns in range(first, first + 12):
+                world.plan("old.mp4", Says(cut(FILM, 100), pause=1.0))
+                task = asyncio.ensure_future(client.generations.download(world.job, tmp_path))
+                for _ in range(turns):
+                    await checkpoint()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert names_in(tmp_path) == []
             busy.set()
-    finally:
-        busy.set()
-        limiter.total_tokens = before
 
 
 PIECES: Sequence[bytes] = [FILM, *[bytes(65_536)] * 200]
