@@ -140,11 +140,9 @@ class Exchange:
 
     @property
     def service(self) -> str:
-        """The service's address, without what a URL may say about the user."""
-        parts = urlsplit(self.base_url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = "" if parts.port is None else f":{parts.port}"
-        return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+        """The service's address, in one form however it was written."""
+        parts = urlsplit(self.base_url.rstrip("/"))
+        return parts._replace(netloc=parts.netloc.lower()).geturl()
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""

@@ -31,12 +31,10 @@ second.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -44,28 +42,26 @@ import attrs
 
 from lipsync_async._fleet import journal_moves, journal_rows
 from lipsync_async._fleet.fingerprint import Recognition
-from lipsync_async._fleet.journal_entry import JobState, JournalEntry
 from lipsync_async._fleet.journal_lock import JournalLock
+from lipsync_async._fleet.journal_match import Matcher
 from lipsync_async._fleet.journal_moves import Rules
-from lipsync_async._fleet.journal_rows import ID_PREFIX, Transaction
+from lipsync_async._fleet.journal_rows import Transaction
 from lipsync_async._fleet.journal_schema import connect_owner, finish_writing, located
 from lipsync_async._fleet.journal_view import JournalView
-from lipsync_async._rules.caller import log
 from lipsync_async._values.models import Generation
-from lipsync_async.errors import InvalidRequestError, JournalError
+from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Self
 
+    from lipsync_async._fleet.journal_entry import JournalEntry
     from lipsync_async._fleet.journal_schema import Opened
     from lipsync_async._values.inputs import GenerationRequest
 
 # Seconds. Only a program that is not ours can be in the way, such as an editor of tables.
 _PATIENCE = 10.0
-# An input that has moved by one line differs everywhere; a few lines say as much as all.
-_MOST_EXPLAINED = 10
 
 
 @attrs.frozen(slots=True)
@@ -120,10 +116,7 @@ class Journal(JournalView):
         self._rules = rules
         self._file = path.stat()
         self._owner: str | None = None
-        # Where each name of a result stood first in the input: only there it is a key.
-        self._outputs: dict[str, int] = {}
-        self._fingerprints: set[str] | None = None
-        self._end = 0
+        self._matcher = Matcher(rules, path.parent)
 
     @classmethod
     def open(
@@ -183,9 +176,9 @@ class Journal(JournalView):
     ) -> list[JournalEntry | None]:
         """Return what is known of requests that stand one after another in the input.
 
-        A request that has a name of its own is known by it wherever it stands: its
-        `request_id`, or else an `output_file_name` that stands here for the first time. Any
-        other is known by its place; of those, the input may have become longer or shorter.
+        A request that has a name is known by it wherever it stands, see `journal_match.py`;
+        any other is known by its place, and of those the input may have become longer or
+        shorter.
 
         A request of which it is certain that nothing was made may have changed: it counts
         as new. So does one that has a name and whose job has failed. Local files of which a
@@ -205,31 +198,17 @@ class Journal(JournalView):
             JournalError: The journal cannot be used.
 
         """
-        self._end = max(self._end, start + len(requests))
-        keys = [self._row_key(start + offset, each) for offset, each in enumerate(requests)]
-        problems = self._align(requests, keys, start)
+        if not requests:
+            return []
+        places = self._matcher.places(requests, start)
         with self._reading() as connection:
-            end = start + len(requests)
-            entries = journal_rows.find_range(connection, start, end)
-            stored = journal_rows.find_keys(connection, start, end)
-            near = journal_rows.find_near(connection, start, end)
-            found: list[JournalEntry | None] = []
-            for position, (request, key) in enumerate(zip(requests, keys, strict=True), start):
-                entry, problem = entries.get(position), problems.get(position)
-                if entry is not None and problem is None:
-                    named = key if stored.get(position) == key else None
-                    entry, problem = self._judged(connection, entry, request, named)
-                if problem is not None:
-                    problems[position] = problem
-                if entry is not None and position in near:
-                    entry = self._with_result(entry, near[position])
-                found.append(entry)
-        if problems:
-            told = [problems[position] for position in sorted(problems)]
-            more = len(told) - _MOST_EXPLAINED
-            if more > 0:
-                told[_MOST_EXPLAINED:] = [f"requests: {more} more are not what the journal holds"]
-            raise InvalidRequestError(told)
+            is_aligned = self._matcher.is_aligned(connection, places)
+        problems: dict[int, str] = {}
+        if not is_aligned:
+            with self._transaction(is_noted=False) as transaction:
+                problems = self._matcher.align(transaction, places)
+        with self._reading() as connection:
+            found = self._matcher.entries(connection, places, problems)
         self._describe(requests, found)
         return found
 
@@ -275,7 +254,7 @@ class Journal(JournalView):
                     position,
                     request,
                     rules=self._rules,
-                    row_key=self._row_key(position, request),
+                    row_key=self._matcher.row_key(position, request),
                     cost=prices.get(position),
                 )
                 for position, request in requests
@@ -390,42 +369,6 @@ class Journal(JournalView):
                 "jobs, too.)"
             )
 
-    def _row_key(self, position: int, request: GenerationRequest) -> str | None:
-        """Return the name by which a request is known, if it has one."""
-        for key in journal_moves.row_keys(request):
-            if key.startswith(ID_PREFIX) or self._outputs.setdefault(key, position) == position:
-                return key
-        return None
-
-    def _align(
-        self, requests: Sequence[GenerationRequest], keys: Sequence[str | None], start: int
-    ) -> dict[int, str]:
-        """Bring the rows of requests that have names to where these stand; return problems."""
-        with self._reading() as connection:
-            end = start + len(requests)
-            stored = journal_rows.find_keys(connection, start, end)
-            taken = journal_rows.find_positions(connection, start, end)
-            at_home = [
-                stored.get(position) == key
-                if position in taken
-                else not any(
-                    journal_rows.find_key(connection, each) is not None
-                    for each in ([] if key is None else journal_moves.row_keys(request))
-                )
-                for position, (request, key) in enumerate(zip(requests, keys, strict=True), start)
-            ]
-        if all(at_home):
-            return {}
-        problems: dict[int, str] = {}
-        with self._transaction(is_noted=False) as transaction:
-            for position, (request, key) in enumerate(zip(requests, keys, strict=True), start):
-                problem = journal_moves.align(
-                    transaction, position, request, row_key=key, rules=self._rules, end=self._end
-                )
-                if problem is not None:
-                    problems[position] = problem
-        return problems
-
     def _describe(
         self, requests: Sequence[GenerationRequest], found: Sequence[JournalEntry | None]
     ) -> None:
@@ -440,55 +383,6 @@ class Journal(JournalView):
             with self._transaction(is_noted=False) as transaction:
                 for position, origin in origins:
                     transaction.describe(position, origin)
-
-    def _judged(
-        self,
-        connection: sqlite3.Connection,
-        entry: JournalEntry,
-        request: GenerationRequest,
-        row_key: str | None,
-    ) -> tuple[JournalEntry | None, str | None]:
-        """Return the entry if it is the request's and stays so; or a problem; or neither."""
-        rules = self._rules
-        difference = rules.difference(entry, row_key, request)
-        is_named = row_key is not None
-        if difference.is_in_files and entry.state.has_job and not _has_id(row_key):
-            log(
-                logging.WARNING,
-                f"request {entry.position}: {difference}; generation {entry.generation_id} is of "
-                "what was sent. To order it anew, begin a new journal.",
-            )
-        elif difference:
-            if rules.may_change(entry, is_named=is_named):
-                return None, None
-            if is_named:
-                return None, journal_moves.correction(entry, difference)
-            elsewhere = self._elsewhere(connection, request, entry)
-            return None, journal_moves.mismatch(entry, difference, elsewhere)
-        elif difference.is_signed_anew and not is_named:
-            elsewhere = self._elsewhere(connection, request, entry)
-            if elsewhere is not None:
-                return None, journal_moves.mismatch(entry, difference, elsewhere)
-        is_tried_anew = entry.state is JobState.FAILED and rules.retries_failed
-        return None if is_tried_anew else entry, None
-
-    def _elsewhere(
-        self, connection: sqlite3.Connection, request: GenerationRequest, entry: JournalEntry
-    ) -> int | None:
-        """Return where else in the journal exactly this request is, if it is not here."""
-        fingerprint = self._rules.recognition.identify(request).fingerprint
-        if self._fingerprints is None:
-            self._fingerprints = journal_rows.find_fingerprints(connection)
-        if fingerprint == entry.fingerprint or fingerprint not in self._fingerprints:
-            return None
-        return journal_rows.find_fingerprint(connection, fingerprint)
-
-    def _with_result(self, entry: JournalEntry, near: str | bytes) -> JournalEntry:
-        """Say where a result is now: its folder may have been moved with the journal's."""
-        path = Path(os.path.normpath(self.path.parent / os.fsdecode(near)))
-        if path == entry.download_path or not path.is_file():
-            return entry
-        return attrs.evolve(entry, download_path=path)
 
     @contextmanager
     def _transaction(self, *, is_noted: bool = True) -> Iterator[Transaction]:
@@ -517,10 +411,6 @@ class Journal(JournalView):
                 f"the journal {self.path} was moved, removed or replaced while it was in use. Put "
                 "it back, then run again; without it, what was ordered would be ordered anew.",
             )
-
-
-def _has_id(row_key: str | None) -> bool:
-    return row_key is not None and row_key.startswith(ID_PREFIX)
 
 
 def _first(complaints: Sequence[JournalError | None]) -> JournalError | None:

@@ -27,13 +27,7 @@ import attrs
 
 from lipsync_async._fleet.fingerprint import Recognition, key_of
 from lipsync_async._fleet.journal_entry import JobState, state_of
-from lipsync_async._fleet.journal_rows import (
-    ID_PREFIX,
-    OUTPUT_PREFIX,
-    find,
-    find_key,
-    find_row_key,
-)
+from lipsync_async._fleet.journal_rows import find, find_key
 from lipsync_async._words import Status
 from lipsync_async.errors import (
     GenerationFailedError,
@@ -44,8 +38,6 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lipsync_async._fleet.fingerprint import Difference, Identity
     from lipsync_async._fleet.journal_entry import JournalEntry
     from lipsync_async._fleet.journal_rows import Transaction
@@ -87,7 +79,7 @@ UPDATE jobs SET state = :state, updated_at = :moment,
 WHERE position = :position
 """
 # Forms of a request that are kept for one key: the first, and the last ones.
-_MOST_EARLIER = 8
+_MOST_EARLIER = 50
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -116,7 +108,7 @@ class Rules:
 
     def may_change(self, entry: JournalEntry, *, is_named: bool) -> bool:
         """Tell whether another request may take an entry's place."""
-        return _is_replaceable(entry) or (is_named and entry.state is JobState.FAILED)
+        return is_replaceable(entry) or (is_named and entry.state is JobState.FAILED)
 
     def is_to_be_tried_anew(self, entry: JournalEntry, *, is_corrected: bool) -> bool:
         """Tell whether a request gets a new try: only what certainly has ended may."""
@@ -124,133 +116,16 @@ class Rules:
         return may and (self.retries_failed or is_corrected)
 
 
-def row_keys(request: GenerationRequest) -> Sequence[str]:
-    """Return the keys by which a request may be known, the most telling first."""
-    keys = []
-    if request.request_id is not None:
-        keys.append(f"{ID_PREFIX}{request.request_id}")
-    if request.output_file_name is not None:
-        keys.append(f"{OUTPUT_PREFIX}{request.output_file_name}")
-    return keys
-
-
-def align(
-    transaction: Transaction,
-    position: int,
-    request: GenerationRequest,
-    *,
-    rules: Rules,
-    row_key: str | None,
-    end: int,
-) -> str | None:
-    """Bring the row of a request to where it stands in the input; return a problem.
-
-    The row of another request that has a name gives way. One without a name cannot: it is
-    known by its position only.
-
-    Args:
-        transaction: Takes the changes.
-        position: Where the request stands.
-        request: The request.
-        rules: Those of the run.
-        row_key: The request's name.
-        end: Where the part of the input ends that was looked up so far.
-
-    """
-    known = _known_as(transaction, request, rules, row_key)
-    if known is None:
-        return _align_unknown(transaction, position, request, rules=rules, row_key=row_key, end=end)
-    if known != position:
-        entry = find(transaction.connection, position)
-        if entry is not None:
-            holder = find_row_key(transaction.connection, position)
-            if holder is None and not _is_replaceable(entry):
-                return _unnamed(position)
-            transaction.vacate(position, end)
-        transaction.move(known, position)
-    if row_key is not None:
-        transaction.name(position, row_key)
-    return None
-
-
-def _align_unknown(
-    transaction: Transaction,
-    position: int,
-    request: GenerationRequest,
-    *,
-    rules: Rules,
-    row_key: str | None,
-    end: int,
-) -> str | None:
-    """Let a request whose name the journal does not know have the row at its position, or none."""
-    connection = transaction.connection
-    entry = find(connection, position)
-    if entry is None:
-        return None
-    holder = find_row_key(connection, position)
-    is_same = not rules.difference(entry, row_key, request)
-    if holder is None:
-        if is_same and row_key is not None:
-            transaction.name(position, row_key)
-        return None
-    if is_same and not _has_another_id(row_key):  # it has lost the name that it had
-        return None
-    if row_key is None:
-        return _unnamed(position)
-    transaction.vacate(position, end)
-    return None
-
-
-def _has_another_id(row_key: str | None) -> bool:
-    return row_key is not None and row_key.startswith(ID_PREFIX)
-
-
-def _known_as(
-    transaction: Transaction, request: GenerationRequest, rules: Rules, row_key: str | None
-) -> int | None:
-    """Return the position of the row that has a request's name."""
-    if row_key is None:
-        return None
-    for key in row_keys(request):
-        position = find_key(transaction.connection, key)
-        entry = None if position is None else find(transaction.connection, position)
-        if entry is not None and (key == row_key or not rules.difference(entry, key, request)):
-            return position
-    return None
-
-
-def _is_replaceable(entry: JournalEntry) -> bool:
+def is_replaceable(entry: JournalEntry) -> bool:
     """Tell whether another request may take an entry's place: nothing was ever made of it."""
     return entry.state is JobState.REFUSED
 
 
-def _unnamed(position: int) -> str:
-    return (
-        f"requests[{position}]: stands where the journal holds another request, and one of the two "
-        "has no name to be known by; keep the order of the input, or give each a request_id"
-    )
-
-
-def mismatch(entry: JournalEntry, difference: Difference, elsewhere: int | None) -> str:
+def mismatch(entry: JournalEntry, difference: Difference) -> str:
     """Say that the journal holds another request at a position, and what to do."""
-    path = f"requests[{entry.position}]"
-    if elsewhere is not None:
-        return f"{path}: is at position {elsewhere} in the journal; keep the order of the input"
     return (
-        f"{path}: is not the request that the journal holds there ({difference}); restore it, or "
-        "begin a new journal"
-    )
-
-
-def correction(entry: JournalEntry, difference: Difference) -> str:
-    """Say that a request that has a name was changed too late, and what to do."""
-    if entry.state.has_job:
-        fact = f"generation {entry.generation_id} was made of it as it was"
-    else:
-        fact = "it may have become a job as it was"
-    return (
-        f"requests[{entry.position}]: was changed ({difference}), but {fact}; restore it, or give "
-        "the changed one a name of its own"
+        f"requests[{entry.position}]: is not the request that the journal holds there "
+        f"({difference}); restore it, or begin a new journal"
     )
 
 
@@ -298,12 +173,12 @@ def intend(
         connection.execute(_REMOVE, (position,))
         tries = entry.tries + 1
         return begin(tries=tries)
-    if difference and _is_replaceable(entry):
+    if difference and is_replaceable(entry):
         transaction.touch(position)
         connection.execute(_REMOVE, (position,))
         return begin(tries=1)
     if difference:
-        raise InvalidRequestError([mismatch(entry, difference, None)])
+        raise InvalidRequestError([mismatch(entry, difference)])
     if entry.state.has_job:
         raise JournalError(
             f"request {position} has become generation {entry.generation_id} already. Wait for "

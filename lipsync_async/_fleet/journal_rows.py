@@ -10,6 +10,7 @@ by `Transaction.seal`, which brings them up to date; `verify` compares them.
 from __future__ import annotations
 
 from hashlib import blake2b
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._fleet.journal_entry import (
@@ -60,7 +61,6 @@ def prepare_reading(connection: sqlite3.Connection, version: int) -> None:
     """Let `entries` be what every function here reads, whatever the version of the file."""
     special = _OF_THE_FIRST if version == 1 else _OF_TODAY
     columns = ", ".join(f"{special.get(name, name)} AS {name}" for name in FIELDS)
-    connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"CREATE TEMP VIEW entries AS SELECT {columns} FROM jobs")  # noqa: S608 - our own
     prepare_sealing(connection)
 
@@ -104,14 +104,15 @@ def find_after(
     """Return the first entries behind a position that are in one of the states, in order."""
     marks = ", ".join("?" * len(states))
     query = f"{_SELECT} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
-    return [entry_of(row) for row in connection.execute(query, (position, *states, most))]
+    found = map(entry_of, connection.execute(query, (position, *states, most)))
+    # In a file that was damaged meanwhile the order may be a circle.
+    return [entry for entry in found if entry.position > position]
 
 
-def find_fingerprint(connection: sqlite3.Connection, fingerprint: str) -> int | None:
-    """Return the first position that holds a request, wherever that is: it reads them all."""
-    query = "SELECT min(position) FROM entries WHERE fingerprint = ?"
-    position: int | None = connection.execute(query, (fingerprint,)).fetchone()[0]
-    return position
+def find_fingerprint(connection: sqlite3.Connection, fingerprint: str) -> list[int]:
+    """Return the positions that hold a request: it reads them all."""
+    query = "SELECT position FROM jobs WHERE fingerprint = ? ORDER BY position"
+    return [position for (position,) in connection.execute(query, (fingerprint,))]
 
 
 def find_fingerprints(connection: sqlite3.Connection) -> set[str]:
@@ -322,7 +323,10 @@ def verify(connection: sqlite3.Connection) -> str | None:
         ).fetchall()
         if not some:
             break
-        last = some[-1][0]
+        places = [last, *(position for position, _, _ in some)]
+        if not all(map(lt, places, places[1:])):  # or this would go round for ever
+            return "its entries are not in their order"
+        last = places[-1]
         rows, total, altered = _added(some, rows, total, altered)
     tries = connection.execute(
         f"SELECT position, checksum, checksum IS NOT {_SEALED} FROM tries"  # noqa: S608 - our own

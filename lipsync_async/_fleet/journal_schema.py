@@ -342,13 +342,15 @@ def _closed_on_failure(thing: sqlite3.Connection | ExitStack | Opened) -> Iterat
 
 
 def _connected(path: Path, mode: str, patience: float) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
         timeout=patience,
         isolation_level=None,  # transactions are begun and ended by hand
         check_same_thread=False,  # it is used in one thread after another; see the lock
     )
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
 
 
 def _prepare_writing(connection: sqlite3.Connection, path: Path) -> None:

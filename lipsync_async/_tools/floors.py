@@ -123,7 +123,7 @@ OUTSIDERS: Mapping[str, tuple[str, ...]] = {
     "rich": ("cli/",),
     "sqlite3": (
         "_fleet/journal",
-        "_fleet/journal_moves",
+        "_fleet/journal_match",
         "_fleet/journal_rows",
         "_fleet/journal_schema",
         "_fleet/journal_view",

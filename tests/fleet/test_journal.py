@@ -44,9 +44,9 @@ TIMEOUT = uncertain(RequestTimeoutError("too slow.", method="POST", url="https:/
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(quick_path: Path) -> Path:
     """Name a journal that is not there yet."""
-    return tmp_path / "j.sqlite"
+    return quick_path / "j.sqlite"
 
 
 @pytest.fixture

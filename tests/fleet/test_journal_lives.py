@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_entry import JobState, JournalEntry
@@ -89,7 +89,9 @@ def check(before: JournalEntry | None, after: JournalEntry | None) -> None:
         assert before.download_path == after.download_path
 
 
-@settings(deadline=None, max_examples=60)
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @example([("intend", 0, 0), ("fail", 0, False), ("intend", 0, 1), ("crash", 0, None)])
 @example([("intend", 0, 0), ("see", 0, Status.COMPLETED), ("see another", 0, Status.FAILED)])
 @example([("intend", 0, 0), ("fail for good", 0, None), ("download", 0, None)])
@@ -98,9 +100,11 @@ def check(before: JournalEntry | None, after: JournalEntry | None) -> None:
     [("intend", 0, 0), ("see", 0, "COMPLETED"), ("download", 0, None), ("see", 0, "COMPLETED")]
 )
 @given(st.lists(EVENTS, max_size=12))
-def test_no_order_of_events_loses_or_doubles(events: list[tuple[str, int, object]]) -> None:
+def test_no_order_of_events_loses_or_doubles(
+    quick_path: Path, events: list[tuple[str, int, object]]
+) -> None:
     """Ids and keys stay, ends are ends, doubt is never forgotten, crashes change nothing."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=quick_path) as folder:
         path = Path(folder) / "j.sqlite"
         journal = Journal.open(path)
         try:

@@ -1,6 +1,8 @@
 """What is written together, and who learns of it."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -9,7 +11,7 @@ import anyio
 import pytest
 
 from lipsync_async import JournalError, LipsyncError
-from lipsync_async._fleet.job import Job
+from lipsync_async._fleet.job import Job, News
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.scribe import Scribe
 from tests.fleet.jobs import job, request
@@ -131,6 +133,88 @@ async def test_downloads_are_kept_together(journal: Journal) -> None:
         "1.mp4",
         "2.mp4",
     ]
+
+
+async def test_the_loop_does_not_wait_for_the_file(journal: Journal) -> None:
+    """While another program holds it, everything else in the program goes on."""
+    scribe = Scribe(journal)
+    kept: list[str] = []
+
+    async def intend() -> None:
+        kept.append(await scribe.intend(0, request(0)))
+
+    async with anyio.create_task_group() as tasks:
+        with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            tasks.start_soon(intend)
+            for _ in range(100):  # turns that nobody would have if the loop waited
+                await anyio.lowlevel.checkpoint()
+            assert len(kept) == 0
+            other.execute("ROLLBACK")
+    assert len(kept) == 1
+
+
+async def test_what_comes_while_one_writes_is_written_together(journal: Journal) -> None:
+    """However many come while the file is held, they cost one transaction."""
+    scribe, statements = Scribe(journal), list[str]()
+    commits(journal, statements)
+    async with anyio.create_task_group() as tasks:
+        with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            tasks.start_soon(scribe.intend, 0, request(0))
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            for index in range(1, 30):
+                tasks.start_soon(scribe.intend, index, request(index))
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            other.execute("ROLLBACK")
+    assert sum(text.upper().startswith("COMMIT") for text in statements) == 2
+    assert journal.length == 30
+
+
+async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -> None:
+    """A disk that is full for a while costs no id."""
+    scribe, jobs = Scribe(journal), [Job(index, request(index)) for index in range(4)]
+    for each in jobs:
+        each.key = await scribe.intend(each.index, each.request)
+    away = journal.path.rename(journal.path.with_name("away"))
+    for index in (0, 1):
+        with pytest.raises(JournalError, match="was moved, removed or replaced"):
+            await scribe.note([(jobs[index], job(f"g{index}"))])
+    assert [scribe.has_unwritten] == [True]
+    away.rename(journal.path)
+    await scribe.note([(jobs[2], job("g2")), (jobs[3], LipsyncError("refused"))])
+    assert [scribe.has_unwritten] == [False]
+    assert [each.generation_id for each in journal.entries()] == ["g0", "g1", "g2", None]
+
+
+async def test_news_that_contradict_are_told_once(journal: Journal) -> None:
+    """The others are written all the same, and nothing is tried for ever."""
+    scribe, jobs = Scribe(journal), [Job(index, request(index), key="k") for index in range(3)]
+    await scribe.intend(0, jobs[0].request)
+    news: list[tuple[Job, News]] = [
+        (jobs[1], job("g1")),
+        (jobs[0], job("g0")),
+        (jobs[2], LipsyncError("refused")),
+    ]
+    with pytest.raises(JournalError, match="request 1 was never noted") as told:
+        await scribe.note(news)
+    assert ["request 2 was never noted" in note for note in told.value.__notes__] == [True]
+    assert [scribe.has_unwritten] == [False]
+    await scribe.note([])
+    assert [each.generation_id for each in journal.entries()] == ["g0"]
+
+
+async def test_what_was_ordered_is_summed_up(journal: Journal) -> None:
+    """Every try that may have become a job, at the price that was estimated for it."""
+    scribe = Scribe(journal)
+    for index, cost in enumerate([0.5, 0.25, None, 1.0]):
+        await scribe.intend(index, request(index), cost)
+    await scribe.note([(Job(3, request(3), key="k"), LipsyncError("refused"))])
+    ordered = await scribe.ordered()
+    assert ordered is not None
+    assert (ordered.jobs, ordered.cost, ordered.unpriced) == (3, 0.75, 1)
 
 
 async def test_without_a_journal() -> None:
