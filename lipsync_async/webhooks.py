@@ -139,12 +139,17 @@ def sign(body: bytes | bytearray | memoryview | str, secret: str | bytes, at: fl
 
     Source: contract section 10.
     """
-    (key,) = _secrets(secret)
-    data = _raw(body)
+    data, moment = _raw(body), str(int(at))
     if data is None:
-        raise WebhookPayloadError([f"body: {_not_raw(body)}"])
-    moment = str(int(at))
-    return f"t={moment},v1={_digest(data, key, moment)}"
+        failure: LipsyncError = WebhookPayloadError([f"body: {_not_raw(body)}"])
+    else:
+        try:
+            (key,) = _secrets(secret)
+            return f"t={moment},v1={_digest(data, key, moment)}"
+        except ConfigurationError as error:
+            failure = error.with_traceback(None)
+    del secret  # a traceback that lists local variables must not show it
+    raise failure
 
 
 def verify(
@@ -178,6 +183,26 @@ def verify(
 
     Source: contract section 10.
     """
+    try:
+        _verify(body, header, secret, tolerance, now, lenient_json=lenient_json)
+    except LipsyncError as error:
+        failure = error.with_traceback(None)
+    else:
+        return
+    del secret  # a traceback that lists local variables must not show it
+    raise failure
+
+
+def _verify(
+    body: object,
+    header: object,
+    secret: object,
+    tolerance: float | None,
+    now: float | None,
+    *,
+    lenient_json: bool,
+) -> None:
+    """Verify a body, in frames of which a traceback shows none."""
     secrets = _secrets(secret)
     limit = None if tolerance is None else _seconds("tolerance", tolerance)
     today = time.time() if now is None else _seconds("now", now)

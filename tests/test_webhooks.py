@@ -1,6 +1,7 @@
 import json
 import pickle
 import re
+import traceback
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from lipsync_async._words import Status
-from lipsync_async.errors import ConfigurationError
+from lipsync_async.errors import ConfigurationError, LipsyncError
 from lipsync_async.webhooks import (
     WebhookPayloadError,
     WebhookVerificationError,
@@ -544,3 +545,27 @@ def test_no_json_breaks_the_reader(data: Any) -> None:
     with suppress(WebhookPayloadError):
         event = parse(json.dumps(data))
     assert event is None or isinstance(event.raw, dict)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "named"),
+    [
+        (verify, (b"{}", "t=1,v1=abc", "SECRET"), {}),
+        (verify, (b"{}", sign(b"{}", "other", 5), "SECRET"), {"now": 5}),
+        (verify, (b"{}", None, "SECRET"), {}),
+        (verify, (b"{}", "x", ["SECRET", ""]), {}),
+        (verify, (b"{}", "x", [b"SECRET", 5]), {}),
+        (verify, (b"{}", "x", "SECRET"), {"tolerance": "soon"}),
+        (verify, ({}, "t=5,v1=abc", "SECRET"), {"now": 5}),
+        (sign, (b"{}", "SECRET***", 5), {}),
+        (sign, ({}, "SECRET", 5), {}),
+    ],
+)
+def test_secret_is_in_no_traceback(function: Any, arguments: Any, named: Any) -> None:
+    """A traceback that lists local variables shows no secret in any frame of the package."""
+    with pytest.raises(LipsyncError) as caught:
+        function(*arguments, **named)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [repr(each.locals) for each in told.stack if "/tests/" not in each.filename]
+    assert [frame for frame in frames if "SECRET" in frame] == []
+    assert "SECRET" not in str(caught.value)
