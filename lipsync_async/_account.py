@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -65,14 +65,17 @@ class _Guarded:
         self._lock = threading.Lock()
         self._later: deque[Callable[[], object]] = deque()
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        with self._lock:
-            while self._later:
-                self._later.popleft()()
-            answer = question()
+    def __enter__(self) -> None:
+        """Begin a use; what was to be done later is done before it."""
+        self._lock.acquire()
+        while self._later:
+            self._later.popleft()()
+
+    def __exit__(self, *_: object) -> None:
+        """End a use."""
+        self._lock.release()
         if self._later:
             self._catch_up()
-        return answer
 
     def _do(self, action: Callable[[], object]) -> None:
         self._later.append(action)
@@ -96,11 +99,13 @@ class SharedBudget(_Guarded):
 
     def reserve(self, now: float, limit: int) -> Place:
         """Take the next place, as a client's limit of requests a minute allows."""
-        return self._ask(lambda: self._budget.reserve(now, limit))
+        with self:
+            return self._budget.reserve(now, limit)
 
     def wait(self, place: Place, now: float) -> float:
         """Return the seconds until the place comes."""
-        return self._ask(lambda: self._budget.wait(place, now))
+        with self:
+            return self._budget.wait(place, now)
 
     def give_back(self, place: Place) -> None:
         """Do without a place from which nothing was sent."""
@@ -110,11 +115,13 @@ class SharedBudget(_Guarded):
         self, place: Place, now: float, retry_after: float | None, patience: float | None
     ) -> float:
         """Learn from a refusal that the budget did not expect; return the pause's seconds."""
-        return self._ask(lambda: self._budget.refused(place, now, retry_after, patience))
+        with self:
+            return self._budget.refused(place, now, retry_after, patience)
 
     def is_at_rest(self, now: float) -> bool:
         """Tell whether nothing was sent for a long time."""
-        return self._ask(lambda: self._budget.is_at_rest(now, _REST))
+        with self:
+            return self._budget.is_at_rest(now, _REST)
 
 
 @attrs.define(slots=True)
@@ -141,10 +148,11 @@ class SharedSlots(_Guarded):
         super().__init__()
         self._slots = Slots()
         self._waiting: dict[Callable[[], None], _Waiting] = {}
-        # Slots of creates under way, and slots that are held, with the loops that will give
-        # them back, unless they are closed before; and in how many cases each loop will.
-        self._hands: dict[Slot, list[asyncio.AbstractEventLoop | None]] = {}
-        self._loops: Counter[asyncio.AbstractEventLoop | None] = Counter()
+        # Slots of creates under way, and slots that are held, with the loop that will give each
+        # back, unless it is closed before; and the same of slots that are held twice.
+        self._hands: dict[Slot, asyncio.AbstractEventLoop | None] = {}
+        self._more_hands: list[tuple[Slot, asyncio.AbstractEventLoop | None]] = []
+        self._loops: set[asyncio.AbstractEventLoop] = set()
         self._accepted_at = -inf
 
     @property
@@ -175,8 +183,7 @@ class SharedSlots(_Guarded):
 
         With the `wake` of one that waits, that is told of the next free slot after all others.
         """
-
-        def take() -> Slot | None:
+        with self:
             strictest = self._strictest(most)
             slot = self._slots.take(now, strictest, key, is_eager=is_eager)
             if slot is None and self._drop_closed():
@@ -185,23 +192,19 @@ class SharedSlots(_Guarded):
                 self._put(slot)
                 if wake is not None and wake in self._waiting:
                     self._waiting[wake] = self._waiting.pop(wake)
-            return slot
-
-        return self._ask(take)
+        return slot
 
     def take_anyhow(self, most: int | None, key: str | None = None) -> Slot:
         """Take a slot for a create that is sent, or whose job runs, in any case."""
-
-        def take() -> Slot:
+        with self:
             slot = self._slots.started(self._strictest(most), key)
             self._put(slot)
-            return slot
-
-        return self._ask(take)
+        return slot
 
     def next_try(self, now: float, most: int | None) -> float | None:
         """Return when a slot may be free, or a suspect is to be looked at; see `Slots`."""
-        return self._ask(lambda: self._slots.next_try(now, self._strictest(most)))
+        with self:
+            return self._slots.next_try(now, self._strictest(most))
 
     def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
         """Note that a create has become a job; return the slot that the job has.
@@ -213,8 +216,7 @@ class SharedSlots(_Guarded):
             is_held: Whether the caller looks after it, and will `release` the slot.
 
         """
-
-        def accept() -> Slot:
+        with self:
             own = self._slots.accepted(slot, job.id, now)
             self._take_out(slot)
             if is_held:
@@ -223,9 +225,6 @@ class SharedSlots(_Guarded):
             if job.is_terminal:
                 self._slots.saw(job.id, now, is_over=True)
             self._accepted_at = now
-            return own
-
-        own = self._ask(accept)
         self._stir()
         return own
 
@@ -239,8 +238,7 @@ class SharedSlots(_Guarded):
         patience: float | None,
     ) -> None:
         """Learn from `concurrency_limit_reached`; see `Slots.refused`."""
-
-        def refuse() -> None:
+        with self:
             self._take_out(slot)
             self._slots.refused(
                 slot,
@@ -251,8 +249,6 @@ class SharedSlots(_Guarded):
                 most=most,
                 patience=patience,
             )
-
-        self._ask(refuse)
         self._stir()
 
     def ended(self, slot: Slot) -> None:
@@ -269,15 +265,12 @@ class SharedSlots(_Guarded):
         """Look after a job from now on, if it has a slot here; `release` it in the end."""
         if not self._slots.is_tracking:
             return None
-
-        def hold() -> Slot | None:
+        with self:
             slot = self._slots.slot_of(job)
             if slot is not None:
                 self._slots.held(slot)
                 self._put(slot)
-            return slot
-
-        return self._ask(hold)
+        return slot
 
     def release(self, slot: Slot | None) -> None:
         """Look after a slot's job no more: it is free if its job was seen to end."""
@@ -295,19 +288,17 @@ class SharedSlots(_Guarded):
         """Note what an answer has shown: ids, and whether the job is over."""
         if not self._slots.is_tracking:
             return
-
-        def see() -> bool:
-            freed = False
+        freed = False
+        with self:
             for job, is_over in shown:
                 freed |= self._slots.saw(job, now, is_over=is_over)
-            return freed
-
-        if self._ask(see):
+        if freed:
             self._stir()
 
     def suspects(self, now: float) -> list[str]:
         """Return jobs to be looked at, because a slot is wanted; see `Slots.suspects`."""
-        return self._ask(lambda: self._slots.suspects(now))
+        with self:
+            return self._slots.suspects(now)
 
     def patience_ends(self, since: float, slot_timeout: float | None) -> float:
         """Return when a create has waited for too long for a slot.
@@ -354,7 +345,8 @@ class SharedSlots(_Guarded):
                 waiting.count -= 1
                 if not waiting.count:
                     del self._waiting[wake]
-            self._stir()
+                    if most is not None:  # it counts no more
+                        self._stir()
 
     def _stir(self) -> None:
         """Tell all who wait, each in its own loop: a slot may be free, or known better."""
@@ -371,36 +363,43 @@ class SharedSlots(_Guarded):
                 self._waiting.pop(wake, None)
 
     def _strictest(self, most: int | None) -> int | None:
+        if not self._waiting:
+            return most
         limits = [each.most for each in [*self._waiting.values()] if each.most is not None]
         return min(limits if most is None else [*limits, most], default=None)
 
     def _put(self, slot: Slot) -> None:
         """Note that the running loop will give a slot back."""
         loop = _running_loop()
-        self._hands.setdefault(slot, []).append(loop)
-        self._loops[loop] += 1
+        if loop is not None and loop not in self._loops:
+            self._drop_closed()
+            self._loops.add(loop)
+        if slot in self._hands:
+            self._more_hands.append((slot, loop))
+        else:
+            self._hands[slot] = loop
 
     def _take_out(self, slot: Slot) -> None:
-        loops = self._hands.get(slot)
-        if not loops:
-            return
-        self._loops[loops[-1]] -= 1
-        self._loops += Counter()  # without those that are at 0
-        loops.pop()
-        if not loops:
-            del self._hands[slot]
+        for hand in self._more_hands:
+            if hand[0] is slot:
+                self._more_hands.remove(hand)
+                return
+        self._hands.pop(slot, None)
 
     def _drop_closed(self) -> bool:
         """Give back what loops have left behind that were closed without their tasks' ends."""
-        closed = {loop for loop in self._loops if loop is not None and loop.is_closed()}
+        closed = {loop for loop in self._loops if loop.is_closed()}
         if not closed:
             return False
-        for slot, loops in self._hands.items():
-            for _ in [loop for loop in loops if loop in closed]:
+        hands = [*self._hands.items(), *self._more_hands]
+        self._hands, self._more_hands, self._loops = {}, [], self._loops - closed
+        for slot, loop in hands:
+            if loop in closed:
                 self._slots.released(slot)
-            loops[:] = [loop for loop in loops if loop not in closed]
-        self._hands = {slot: loops for slot, loops in self._hands.items() if loops}
-        self._loops = Counter(loop for loops in self._hands.values() for loop in loops)
+            elif slot in self._hands:
+                self._more_hands.append((slot, loop))
+            else:
+                self._hands[slot] = loop
         return True
 
 
@@ -496,6 +495,12 @@ class Line:
         self._silent: dict[_Place, None] = {}
         self._limited: dict[_Place, None] = {}
         self._nap: anyio.CancelScope | None = None
+        self._nap_ends = -inf
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits here."""
+        return not self._places
 
     async def through(
         self,
@@ -533,7 +538,7 @@ class Line:
                 if got is not None:
                     return got
                 if before is None or not await before():
-                    await self._rest(now + seconds)
+                    await self._rest(seconds)
             return None
         finally:
             self._leave(place)
@@ -549,7 +554,8 @@ class Line:
             self._limited[place] = None
         if goes_first:
             self._places.move_to_end(place, last=False)
-        self.wake()
+        if goes_first or min(place.since + _SILENT_SECONDS, place.deadline) < self._nap_ends:
+            self.wake()
 
     def _leave(self, place: _Place) -> None:
         del self._places[place]
@@ -559,22 +565,23 @@ class Line:
             first.called.set()
             break
 
-    async def _rest(self, until: float) -> None:
-        """Sleep until a time, or until woken, or until there is something to say."""
-        moment = min([until, self._said(), *(place.deadline for place in self._limited)])
+    async def _rest(self, seconds: float) -> None:
+        """Sleep for so long, or until woken, or until there is something to say."""
+        now = self._transport.now()
+        moment = min([self._said(now), *(place.deadline for place in self._limited)])
+        self._nap_ends = min(now + seconds, moment)
         with anyio.CancelScope() as self._nap:
             # Never for ever: a transport that is closed ends what sleeps there.
-            await self._transport.sleep(min(moment - self._transport.now(), _LONGEST_NAP))
+            await self._transport.sleep(min(seconds, moment - now, _LONGEST_NAP))
         self._nap = None
         for place in self._limited:
             if place.deadline <= self._transport.now():
                 place.called.set()
 
-    def _said(self) -> float:
+    def _said(self, now: float) -> float:
         """Say how many have waited for long; return when there will be more to say."""
         overdue = []
         due = inf
-        now = self._transport.now()
         for place in self._silent:
             due = place.since + _SILENT_SECONDS
             if due > now:
@@ -721,6 +728,10 @@ class SlotGate:
 
         """
         line = self._lines.here()
+        if line.is_empty:
+            slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
+            if slot is not None:
+                return slot
 
         def attempt(now: float) -> tuple[Slot | None, float]:
             slot = self._slots.take(now, self._most, key, wake=line.wake, is_eager=True)

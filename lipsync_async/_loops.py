@@ -6,6 +6,7 @@ things behind to which nothing ever happens again; a new loop must not wait for 
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -34,7 +35,8 @@ class PerLoop(Generic[T]):
 
     def here(self) -> T:
         """Return the running loop's; in a forked child that goes on with it, a new one."""
-        loop = current_token().native_token
+        # Asking anyio takes ten times as long, and this is done for each request.
+        loop = asyncio._get_running_loop() or current_token().native_token  # noqa: SLF001
         if self._process != (process := os.getpid()):
             self._process = process
             self._by_loop = WeakKeyDictionary()

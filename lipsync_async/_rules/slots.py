@@ -331,8 +331,11 @@ class Slots:
 
     def _cap(self, most: int | None) -> int | None:
         """Return what was configured or told, whichever is less."""
-        known = [limit for limit in (most, self._configured, self._told) if limit is not None]
-        return min(known, default=None)
+        cap = self._told
+        for limit in (most, self._configured):
+            if limit is not None and (cap is None or limit < cap):
+                cap = limit
+        return cap
 
     def _known_to_fit(self, most: int | None) -> int:
         cap = self._cap(most)
