@@ -316,11 +316,14 @@ class SharedSlots(_Guarded):
 
     def words(self, most: int | None) -> str:
         """Say how many slots are in use, and how many there may be."""
+        in_use = f"{self.used} of the account's are in use"
+        if most is None and self.limit is None:
+            return (
+                f"{in_use}, and Limits.concurrent_generations=None, so how many there are is "
+                "found out by a few creates at a time."
+            )
         told = "" if self.limit is None else f" (the service has told {self.limit})"
-        return (
-            f"{self.used} of the account's are in use, and "
-            f"Limits.concurrent_generations={most}{told} allows no more just now."
-        )
+        return f"{in_use}, and Limits.concurrent_generations={most}{told} allows no more just now."
 
     @contextmanager
     def awaited(self, wake: Callable[[], None], most: int | None) -> Iterator[None]:

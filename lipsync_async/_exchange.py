@@ -210,20 +210,29 @@ class Exchange:
             timeout=min(_SECONDS_FOR_SUSPECTS, timeout or _SECONDS_FOR_SUSPECTS),
             retry=attrs.evolve(settings.retry, attempts=1),
         )
-        gone: list[str] = []
         try:
-            shown = await self.perform(sightings.look_at(ids), quick)
-            gone = [job for job in ids if shown.status_of(job) is None]
-        except NotFoundError as error:
-            if is_from_callback(error):
-                raise
-            gone = ids
+            gone = await self._gone(ids, quick)
         except LipsyncError as error:
             if is_from_callback(error):
                 raise
-            log(logging.INFO, f"jobs without a wait could not be looked at: {error}")
-        account.slots.saw([(job, True) for job in gone], self.transport.now())
+            log(logging.INFO, f"jobs that hold slots could not be looked at: {error}")
+        else:
+            account.slots.saw([(job, True) for job in gone], self.transport.now())
         return True
+
+    async def _gone(self, ids: list[str], settings: Settings) -> list[str]:
+        """Look at jobs, or at the first where lists are refused; return what is not there."""
+        try:
+            shown = await self.perform(sightings.look_at(ids), settings)
+        except LipsyncError as error:
+            if is_from_callback(error):
+                raise
+            if len(ids) > 1 and sightings.is_refusal(error):
+                return await self._gone(ids[:1], settings)
+            if isinstance(error, NotFoundError):
+                return ids
+            raise
+        return [job for job in ids if shown.status_of(job) is None]
 
     async def _created(self, call: Call[T], key: str, settings: Settings, turn: Turn) -> T:
         """Perform a create when the account has a slot for it, which then is the job's."""

@@ -260,7 +260,7 @@ class Desk:
         job.slot, job.refusal = None, error
         self._berths.refused(slot, error, self._slot_timeout)
         now = self._exchange.transport.now()
-        if self._patience_ends(now) < now:
+        if self._patience_ends(now) <= now:
             self._starved_since = None  # the next has the same patience
             self._customer.tell(job, error)
         elif self._is_closed:

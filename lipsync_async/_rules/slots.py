@@ -318,10 +318,10 @@ class Slots:
         They count as seen from now on, so that those who wait do not all ask at once.
         """
         found: list[str] = []
-        if now < self._asked_at + _PAUSE:
+        if self._asked_at + _PAUSE > now:  # by the same sums as `next_try`
             return found
         for job, slot in self._loose.items():
-            if slot.seen > now - _PAUSE or len(found) >= _MOST_SUSPECTS:
+            if slot.seen + _PAUSE > now or len(found) >= _MOST_SUSPECTS:
                 break
             found.append(job)
         for job in found:

@@ -31,6 +31,7 @@ _TARGETS = {
     "list": ("GET", "/v2/generations"),
     "wait": ("GET", "/v2/generate/*"),
     "download": ("GET", "/__sandbox/media/*"),
+    "delete": ("DELETE", "/v2/generations/*"),
 }
 _CASES = [
     pytest.param(trouble, verb, door, id=f"{trouble.name}-{verb}-{door}")
@@ -82,6 +83,7 @@ def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) 
         "list": lambda: generations.list(limit=5),
         "wait": lambda: generations.wait_until_complete(job.id),
         "download": lambda: generations.download(job, folder),
+        "delete": lambda: generations.delete(job),
     }
     return calls[verb]()
 
@@ -97,7 +99,8 @@ async def _prepared(client: AsyncClient, verb: str) -> Generation | None:
     if verb == "create":
         return None
     job = await order(client)
-    return await client.generations.wait_until_complete(job) if verb == "download" else job
+    must_end = verb in {"download", "delete"}
+    return await client.generations.wait_until_complete(job) if must_end else job
 
 
 async def _outcome(call: Awaitable[Any]) -> LipsyncError | None:
@@ -128,8 +131,12 @@ async def test_one_trouble(
         async with entered(door, sandbox, **_settings(trouble, gives_up_after=10.0)) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
         assert (type(error) if error else None) is trouble.outcome(door, lasts=False)
+        if error is not None and error.idempotency_key:
+            await order(calm, idempotency_key=error.idempotency_key)
         assert sandbox.jobs.created == 1
-        assert len(_files(tmp_path)) == (1 if verb == "download" else 0)
+        is_saved = verb == "download" and error is None
+        assert len(_files(tmp_path)) == (1 if is_saved else 0)
+        assert verb != "delete" or len(sandbox.jobs) == (0 if error is None else 1)
         secret_is_kept(sandbox.api_key, error)
 
 
@@ -172,7 +179,7 @@ def _names_what_must_not_be_lost(error: LipsyncError, verb: str, job: Generation
         assert job.id in str(error)
 
 
-@pytest.mark.parametrize("verb", ["create", "get", "list", "wait"])
+@pytest.mark.parametrize("verb", ["create", "get", "list", "wait", "delete"])
 async def test_refused_connection(
     verb: str,
     tmp_path: Path,

@@ -27,7 +27,7 @@ _HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 _BLANKS = " " * (1 << 20)
 
 # The verbs that a trouble can hit, by what it needs of the answer.
-_ALL = ("create", "get", "list", "wait", "download")
+_ALL = ("create", "get", "list", "wait", "download", "delete")
 _JSON = ("create", "get", "list", "wait")
 _CREATE = ("create",)
 
@@ -70,6 +70,18 @@ def _changed(**fields: Any) -> Fault:
 
 def _status(status: int, **details: Any) -> Fault:
     return Fault("status", status=status, **details)
+
+
+def _told(seconds: str, status: int = 429) -> Fault:
+    return _status(status, headers={"Retry-After": seconds})
+
+
+# Statuses above 499 that mean that nothing was done; of all others the outcome is unknown.
+_FINAL = (501, 505)
+_UNKNOWN = (504, 506, 507, 508, 510, 511, 520, 524, 530, 561, 598, 599)
+# What no pause can be, and what no service can mean.
+_NO_PAUSES = ("-1", "-86400", "nan", "inf", "-inf", "soon", "", "9" * 5000, "1e999", "0x10")
+_ENDLESS = ("86400", "31536000", "30000", "1e300", "9" * 300)
 
 
 TROUBLES = (
@@ -117,6 +129,35 @@ TROUBLES = (
     ),
     Trouble("too-long-page", _status(502, body=_BLANKS * 2), ServerError, verbs=("create", "get")),
     Trouble("outcome-unknown", Fault("outcome_unknown"), ServerError, verbs=_CREATE),
+    Trouble("another-job", _changed(id="another"), DecodeError, verbs=("get", "wait")),
+    *(Trouble(f"{status}", _status(status), ServerError, is_slow=True) for status in _UNKNOWN),
+    *(
+        Trouble(f"{status}", _status(status), ServerError, ServerError, is_slow=True)
+        for status in _FINAL
+    ),
+    *(
+        Trouble(f"429-after-{told:.9}", _told(told), RateLimitError, is_slow=True)
+        for told in _NO_PAUSES
+    ),
+    # A call that has less patience than it is told to have gives up at once.
+    *(
+        Trouble(f"429-after-{told:.9}", _told(told), RateLimitError, RateLimitError, is_slow=True)
+        for told in _ENDLESS
+    ),
+    *(
+        Trouble(f"503-after-{told:.9}", _told(told, 503), ServerError, ServerError, is_slow=True)
+        for told in _ENDLESS
+    ),
+    *(
+        Trouble(
+            f"429-slots-after-{told:.9}",
+            concurrency_limited(3, retry_after_seconds=float(told)),
+            ConcurrencyLimitError,
+            verbs=_CREATE,
+            is_slow=True,
+        )
+        for told in _ENDLESS
+    ),
 )
 
 

@@ -1,0 +1,597 @@
+"""Waiting for a budget, a slot or another's look: in time, told in the log, and never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    ConcurrencyLimitError,
+    Generation,
+    Limits,
+    RateLimitError,
+    RetryPolicy,
+    WaitTimeoutError,
+)
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
+from tests.client.crowds import wait_for_all
+from tests.client.doors import UNLIMITED, connect, order
+from tests.client.test_odd_answers import Service, caught, job
+from tests.fleet.campaigns import made, opened, refusals, requests, slots
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
+    Situation = Callable[[AsyncClient, Sandbox, Generation], Awaitable[None]]
+
+pytestmark = pytest.mark.anyio
+
+LOOKS = ("GET", "/v2/generate/*")
+
+# --- a wait's limit holds behind every kind of queue -----------------------------------------
+
+
+async def nothing(_: AsyncClient, __: Sandbox, ___: Generation) -> None:
+    """Let nothing be in the way."""
+
+
+async def full_minute(client: AsyncClient, _: Sandbox, job: Generation) -> None:
+    """Use up the requests of a minute."""
+    for _turn in range(5):
+        await client.generations.get(job)
+
+
+async def pause(client: AsyncClient, sandbox: Sandbox, job: Generation) -> None:
+    """Have a refusal stop all requests."""
+    sandbox.faults.add(rate_limited(3600.0, path=None))
+    await caught(client.with_options(retry=RetryPolicy(attempts=1)).generations.get(job))
+
+
+async def pauses_without_end(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
+    """Have every request refused for a year."""
+    sandbox.faults.add(rate_limited(31_536_000.0, path=None, count=None))
+
+
+async def no_answer(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
+    """Let no look be answered."""
+    sandbox.faults.add(Fault("hang", method="GET", count=None))
+
+
+async def late_answers(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
+    """Let looks take longer than any try may."""
+    sandbox.faults.add(Fault("latency", method="GET", seconds=100.0, count=None))
+
+
+async def failures(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
+    """Let every look fail, so that it is tried again after growing pauses."""
+    sandbox.faults.add(Fault("status", method="GET", status=599, count=None))
+
+
+async def no_connection(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
+    """Let no look be delivered."""
+    sandbox.faults.add(Fault("reset_before", method="GET", count=None))
+
+
+async def another_job(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
+    """Let every look show another job."""
+    sandbox.faults.add(Fault("replace_fields", method="GET", fields={"id": "another"}, count=None))
+
+
+SITUATIONS: dict[str, tuple[Situation, Limits]] = {
+    "nothing": (nothing, UNLIMITED),
+    "a full minute": (full_minute, Limits(requests_per_minute=5)),
+    "a pause": (pause, Limits()),
+    "pauses without end": (pauses_without_end, Limits()),
+    "pauses without limits": (pauses_without_end, UNLIMITED),
+    "no answer": (no_answer, UNLIMITED),
+    "no answer, one a minute": (no_answer, Limits(requests_per_minute=1)),
+    "late answers": (late_answers, UNLIMITED),
+    "failures": (failures, UNLIMITED),
+    "failures, one a minute": (failures, Limits(requests_per_minute=1)),
+    "no connection": (no_connection, UNLIMITED),
+    "another job": (another_job, UNLIMITED),
+}
+TIMEOUTS = (1e-6, 0.5, 1.0, 3.0, 29.7, 100.0)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+@pytest.mark.parametrize("waits", [1, 6])
+async def test_a_wait_is_over_in_time(name: str, waits: int) -> None:
+    """Whatever stands before it, and however many wait: to the moment, as `WaitTimeoutError`."""
+    prepare, limits = SITUATIONS[name]
+    for timeout in TIMEOUTS:
+        clock = VirtualClock()
+        async with (
+            Sandbox(render=False, clock=clock, progression="manual") as sandbox,
+            connect(sandbox, limits=limits, timeout=30.0) as client,
+        ):
+            jobs = [await order(client) for _ in range(waits)]
+            await prepare(client, sandbox, jobs[0])
+            begun = clock.now()
+            ends = await wait_for_all(client, jobs, timeout=timeout)
+            assert [type(end) for end in ends.values()] == [WaitTimeoutError] * waits
+            assert clock.now() - begun == pytest.approx(timeout, abs=1e-6)
+
+
+@pytest.mark.parametrize("behind", [1, 20, 200])
+async def test_a_wait_leaves_the_line_in_time(behind: int) -> None:
+    """With many in line before and after it, it does not wait for its turn to be late."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock, progression="manual") as sandbox,
+        connect(sandbox, limits=Limits(requests_per_minute=6)) as client,
+    ):
+        job = await order(client)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(behind):
+                tasks.start_soon(client.generations.get, job)
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            with pytest.raises(WaitTimeoutError):
+                await client.generations.wait_until_complete(job, timeout=3.0)
+            assert clock.now() == pytest.approx(3.0)
+            tasks.cancel_scope.cancel()
+
+
+# --- pauses that a refusal asks for ---------------------------------------------------------
+
+ABSURD: dict[str, dict[str, Any]] = {
+    "a day": {"headers": {"Retry-After": "86400"}},
+    "a year in the body": {"body": {"retryAfterSeconds": 31_536_000}},
+    "milliseconds by mistake": {"headers": {"Retry-After": "30000"}},
+    "milliseconds as such": {"headers": {"Retry-After-Ms": "90000000"}},
+    "1e300": {"headers": {"Retry-After": "1e300"}},
+    "a number of 5,000 digits": {"headers": {"Retry-After": "9" * 5000}},
+    "5,000 digits in the body": {"body": '{"retryAfterSeconds": ' + "9" * 5000 + "}"},
+    "infinity": {"headers": {"Retry-After": "inf"}},
+    "minus infinity": {"headers": {"Retry-After": "-inf"}},
+    "NaN": {"headers": {"Retry-After": "nan"}},
+    "NaN in the body": {"body": '{"retryAfterSeconds": NaN}'},
+    "below zero": {"headers": {"Retry-After": "-86400"}},
+    "below zero in the body": {"body": {"retryAfterSeconds": -1e9}},
+    "the year 9999": {
+        "headers": {
+            "Date": "Sat, 28 Nov 2026 00:00:00 GMT",
+            "Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT",
+        }
+    },
+    "the year 1": {
+        "headers": {
+            "Date": "Sat, 28 Nov 2026 00:00:00 GMT",
+            "Retry-After": "Mon, 01 Jan 0001 00:00:00 GMT",
+        }
+    },
+    "a day of no month": {"headers": {"Retry-After": "Sat, 31 Feb 2026 00:00:00 GMT"}},
+    "words": {"headers": {"Retry-After": "soon"}},
+    "nothing": {"headers": {"Retry-After": ""}},
+    "true": {"body": {"retryAfterSeconds": True}},
+    "text": {"body": {"retryAfterSeconds": "1e12"}},
+    "a list": {"body": {"retryAfterSeconds": [1e12]}},
+    "an object": {"body": {"retryAfterSeconds": {"seconds": 1e12}}},
+    "null": {"body": {"retryAfterSeconds": None}},
+    "two that differ": {"headers": {"Retry-After": "5"}, "body": {"retryAfterSeconds": 1e12}},
+}
+
+
+def refusal(name: str, **where: Any) -> Fault:
+    """Return a 429 that asks for an absurd pause."""
+    told = dict(ABSURD[name])
+    if isinstance(told.get("body"), dict):
+        told["body"] = {"message": "Slow down.", "errorCode": "rate_limit_exceeded", **told["body"]}
+    return Fault("status", status=429, **where, **told)
+
+
+@pytest.mark.parametrize("name", ABSURD)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_absurd_pause_stops_nothing_for_long(
+    name: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A minute at most, told in the log with the setting's name; and the other class goes on."""
+    caplog.set_level("INFO")
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock, progression="manual") as sandbox,
+        connect(sandbox, limits=Limits()) as client,
+    ):
+        job = await order(client)
+        sandbox.faults.add(refusal(name, method=method))
+        generations = client.with_options(retry=RetryPolicy(attempts=1)).generations
+        same, other = partial(generations.get, job), partial(order, client)
+        if method == "POST":
+            same, other = partial(order, generations_of(generations)), same
+        assert isinstance(await caught(same()), RateLimitError)
+        await other()
+        assert clock.now() == 0.0
+        await same()
+        assert clock.now() <= 60.0
+        setting = "creates_per_minute=60" if method == "POST" else "requests_per_minute=600"
+        assert f"see Limits.{setting}" in caplog.text
+
+
+def generations_of(generations: Any) -> Any:
+    """Return what has these generations, as a client has."""
+    return type("View", (), {"generations": generations})
+
+
+@pytest.mark.parametrize("give_up_after", [0.5, 3.0, 20.0, 300.0, None])
+async def test_a_pause_ends_when_its_call_gives_up(give_up_after: float | None) -> None:
+    """Who is impatient is not held up for longer by what was told to another call."""
+    clock = VirtualClock()
+    retry = RetryPolicy(attempts=1, give_up_after=give_up_after)
+    async with (
+        Sandbox(render=False, clock=clock) as sandbox,
+        connect(sandbox, limits=Limits(), retry=retry) as client,
+    ):
+        sandbox.faults.add(rate_limited(86_400.0, path=None))
+        assert isinstance(await caught(client.generations.count()), RateLimitError)
+        await client.generations.count()
+        assert clock.now() == pytest.approx(min(60.0, give_up_after or 60.0))
+
+
+async def test_without_a_limit_a_told_year_is_an_hour() -> None:
+    """A call that never gives up asks again within the hour, whatever it was told."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock) as sandbox,
+        connect(sandbox, retry=RetryPolicy(give_up_after=None)) as client,
+    ):
+        sandbox.faults.add(rate_limited(31_536_000.0, path=None))
+        await client.generations.count()
+        assert clock.now() == 3600.0
+
+
+@pytest.mark.parametrize("waits", [1, 6])
+async def test_waits_outlast_an_absurd_pause(waits: int) -> None:
+    """One 429 that names a year does not end the waits for jobs that are paid for."""
+    async with opened(UNLIMITED, progression="time(100)") as (client, sandbox, clock):
+        jobs = [await order(client) for _ in range(waits)]
+        sandbox.faults.add(rate_limited(31_536_000.0, path=None))
+        ends = await wait_for_all(client, jobs)
+        assert all(isinstance(end, Generation) and end.is_completed for end in ends.values())
+        assert clock.now() <= 200
+
+
+# --- refusals for want of a slot that cannot be meant ---------------------------------------
+
+ODD_LIMITS: list[Any] = [0, -1, 10**30, "3", True, 3.0, 2.5, None, [3], {"now": 3}]
+ODD_ACTIVES: list[Any] = [0, -5, 10**30, "3", False, 7.0, None, []]
+ODD_PAUSES: list[Any] = [31_536_000, 30_000, 1e300, 10**400, -1, 0, "soon", True, None, []]
+ODD_REFUSALS: dict[str, dict[str, Any]] = {
+    **{f"limit {value!r:.12}": {"concurrencyLimit": value} for value in ODD_LIMITS},
+    **{f"active {value!r:.12}": {"activeGenerations": value} for value in ODD_ACTIVES},
+    **{f"pause {value!r:.12}": {"retryAfterSeconds": value} for value in ODD_PAUSES},
+    "limit and active disagree": {"concurrencyLimit": 3, "activeGenerations": 10**9},
+    "less than nothing": {"concurrencyLimit": -3, "activeGenerations": -3},
+}
+
+
+@pytest.mark.parametrize("name", ODD_REFUSALS)
+@pytest.mark.parametrize("verb", ["run", "run_many"])
+async def test_an_odd_refusal_costs_a_minute_at_most(name: str, verb: str) -> None:
+    """Whatever a refusal says of the account, creates are asked for again and all jobs run."""
+    body = {"errorCode": "concurrency_limit_reached", "message": "Full.", **ODD_REFUSALS[name]}
+    fault = Fault("status", method="POST", status=429, body=body)
+    async with opened(slots(None), concurrency=3, progression="time(10)") as (
+        client,
+        sandbox,
+        clock,
+    ):
+        sandbox.faults.add(fault)
+        if verb == "run":
+            async with anyio.create_task_group() as tasks:
+                for request in requests(6):
+                    tasks.start_soon(client.generations.run, request)
+        else:
+            outcomes = await client.generations.run_all(requests(6))
+            assert all(each.is_success for each in outcomes)
+        assert set(made(sandbox).values()) == {1}
+        assert len(made(sandbox)) == 6
+        assert clock.now() <= 60 + 6 * 16
+
+
+@pytest.mark.parametrize("told", [None, 0.0, 1.0, 30.0, 31_536_000.0])
+@pytest.mark.parametrize("slot_timeout", [0.5, 4.0, 100.0])
+@pytest.mark.parametrize("verb", ["create", "run_many"])
+async def test_others_keep_all_slots(told: float | None, slot_timeout: float, verb: str) -> None:
+    """A create is given up when its patience is over, and asks until then, but not in a rush."""
+    retry = RetryPolicy(slot_timeout=slot_timeout)
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock) as sandbox,
+        connect(sandbox, retry=retry) as client,
+    ):
+        sandbox.faults.add(concurrency_limited(3, retry_after_seconds=told, count=None))
+        if verb == "create":
+            error = await caught(order(client))
+        else:
+            (outcome,) = await client.generations.run_all(requests(1))
+            error = outcome.error
+        assert isinstance(error, ConcurrencyLimitError)
+        assert slot_timeout <= clock.now() <= 2 * slot_timeout + 1e-6
+        assert 2 <= len(sandbox.requests) <= slot_timeout / min(1.0, slot_timeout) + 3
+
+
+async def test_a_job_that_never_ends_blocks_no_create_for_ever() -> None:
+    """After the time that jobs take, and `slot_timeout`, the service is asked to judge."""
+    async with opened(slots(1), concurrency=1, progression="manual") as (client, sandbox, clock):
+        await order(client)
+        error = await caught(order(client))
+        assert isinstance(error, ConcurrencyLimitError)
+        assert clock.now() == pytest.approx(7200 + 3600)
+        assert sandbox.requests.count("POST") == 2
+
+
+async def test_a_limit_that_is_too_low_blocks_no_create_for_ever() -> None:
+    """When the service accepts past what was believed, the create succeeds."""
+    async with opened(slots(1), progression="manual") as (client, sandbox, clock):
+        await order(client)
+        assert (await order(client)).id
+        assert clock.now() == pytest.approx(7200 + 3600)
+        assert refusals(sandbox) == 0
+
+
+# --- jobs that no wait looks after ----------------------------------------------------------
+
+
+def forgotten(shown: Callable[[str, int], Any]) -> Service:
+    """Return a service whose looks show what a test wants, by path and number."""
+    numbers: Iterator[int] = iter(range(10_000))
+    made: list[str] = []
+
+    def judge(method: str, path: str, _: dict[str, list[str]]) -> Any:
+        if method == "POST":
+            made.append(f"job-{len(made)}")
+            return 201, job(made[-1], "PENDING"), {}
+        return shown(path, next(numbers))
+
+    return Service(judge)
+
+
+FORGOTTEN: dict[str, tuple[Callable[[str, int], Any], float]] = {
+    "over": (lambda *_: (200, [job("job-0"), job("job-1")], {}), 0.1),
+    "gone": (lambda *_: (200, [], {}), 0.1),
+    "others only": (lambda *_: (200, [job("x"), job("y")], {}), 0.1),
+    "over at the third look": (
+        lambda _, n: (
+            200,
+            [job("job-0", "FAILED" if n > 1 else "PENDING"), job("job-1", "NEW")],
+            {},
+        ),
+        11.0,
+    ),
+    "no list": (
+        lambda path, _: (400, {}, {}) if path == "/v2/generations" else (404, {}, {}),
+        6.0,
+    ),
+    "no list, but the job": (
+        lambda path, _: (405, {}, {}) if path == "/v2/generations" else (200, job(path[-5:]), {}),
+        6.0,
+    ),
+    "no answer at first": (lambda _, n: (200, [], {}) if n > 2 else (599, b"", {}), 16.0),
+    "no JSON at first": (lambda _, n: (200, [], {}) if n > 1 else (200, b"<html>", {}), 11.0),
+}
+
+
+@pytest.mark.parametrize("name", FORGOTTEN)
+@pytest.mark.parametrize("verb", ["create", "run_many"])
+async def test_forgotten_jobs_are_looked_at(name: str, verb: str) -> None:
+    """Who lacks a slot looks after the jobs that nothing else does, in the way that works."""
+    shown, latest = FORGOTTEN[name]
+    service = forgotten(shown)
+    async with service.client(limits=slots(2)) as client:
+        for _ in range(2):
+            await order(client)
+        if verb == "create":
+            await order(client)
+        else:
+            async with client.generations.run_many(requests(1)):
+                await service.clock.sleep(latest - service.clock.now())
+    assert service.clock.now() <= latest
+    assert service.asked.count("POST /v2/generate") == 3
+
+
+# --- the log --------------------------------------------------------------------------------
+
+
+def said(caplog: pytest.LogCaptureFixture, setting: str) -> list[str]:
+    """Return what was logged at INFO with a setting's name."""
+    found = [entry for entry in caplog.records if setting in entry.getMessage()]
+    assert {entry.levelno for entry in found} <= {logging.INFO}
+    return [entry.getMessage() for entry in found]
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting", "verb"),
+    [
+        (
+            Limits(creates_per_minute=20, requests_per_minute=None),
+            "creates_per_minute=20",
+            "create",
+        ),
+        (Limits(creates_per_minute=None, requests_per_minute=30), "requests_per_minute=30", "get"),
+        (slots(3), "concurrent_generations=3", "create"),
+        (slots(3), "concurrent_generations=3", "run_many"),
+        (slots(None), "concurrent_generations=None (the service has told 3)", "create"),
+    ],
+)
+async def test_who_waits_says_so(
+    limits: Limits, setting: str, verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a second, once, with the setting's name; those who wait for less say nothing."""
+    caplog.set_level("INFO")
+    setting = f"Limits.{setting}"
+    concurrency = 3 if "concurrent" in setting else None
+    async with opened(limits, concurrency=concurrency, progression="manual") as (
+        client,
+        sandbox,
+        clock,
+    ):
+        made = await order(client)
+
+        async def act() -> None:
+            if verb == "run_many":
+                await client.generations.run_all(requests(5))
+            elif verb == "create":
+                await order(client)
+            else:
+                await client.generations.get(made)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1 if verb == "run_many" else 40):
+                tasks.start_soon(act)
+            await clock.sleep(0.9)
+            assert said(caplog, setting) == []
+            await clock.sleep(0.2)
+            lines = said(caplog, setting)
+            assert all("wait" in line for line in lines)
+            # Those who wait for as long are told of together.
+            assert 1 <= len(lines) <= 2
+            await clock.sleep(20.0)
+            assert len(said(caplog, setting)) <= 12
+            tasks.cancel_scope.cancel()
+        assert len(sandbox.requests) >= 4
+
+
+# --- loops that were closed -----------------------------------------------------------------
+
+
+class Left:
+    """Leave calls in a loop that is closed without their ends, and go on in another.
+
+    Args:
+        limits: Of the client.
+        settings: Of the service.
+
+    """
+
+    def __init__(self, limits: Limits, **settings: Any) -> None:
+        self.limits = limits
+        self.service = Service(self._judge)
+        self.settings = settings
+        self.made = 0
+        self.refusals = settings.get("refusals", 0)
+
+    def _judge(self, method: str, path: str, _: dict[str, list[str]]) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            return 429, {"errorCode": self.settings["code"], "concurrencyLimit": 1}, {}
+        if method == "POST":
+            self.made += 1
+            return 201, job(f"job-{self.made}", "PENDING"), {}
+        if path == "/v2/generations":
+            return 200, [job(f"job-{number}") for number in range(1, self.made + 1)], {}
+        return 200, job(path.rpartition("/")[2], "PENDING"), {}
+
+    def leave(self, client: AsyncClient, call: Call) -> None:
+        """Begin a call and close its loop in the midst of it."""
+
+        async def begin() -> asyncio.Task[Any]:
+            begun = asyncio.create_task(call(client))
+            for _ in range(60):
+                await anyio.lowlevel.checkpoint()
+            return begun
+
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        left = loop.run_until_complete(begin())
+        loop.close()
+        if not self.settings.get("is_kept"):
+            del left, loop
+            gc.collect()
+        else:
+            self.settings["left"] = left, loop
+
+
+async def many_creates(client: AsyncClient) -> None:
+    """Order many at once."""
+    async with anyio.create_task_group() as tasks:
+        for _ in range(30):
+            tasks.start_soon(order, client)
+
+
+async def many_gets(client: AsyncClient) -> None:
+    """Look many times at once."""
+    async with anyio.create_task_group() as tasks:
+        for _ in range(30):
+            tasks.start_soon(client.generations.get, "job-1")
+
+
+async def many_waits(client: AsyncClient) -> None:
+    """Wait for many at once."""
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(client.generations.wait_until_complete, f"job-{number}")
+
+
+async def one_run(client: AsyncClient) -> None:
+    """Run many requests."""
+    await client.generations.run_all(requests(30))
+
+
+LEFT: dict[str, tuple[Left, Any]] = {
+    "creates in line": (Left(Limits(creates_per_minute=120)), many_creates),
+    "looks in line": (Left(Limits(requests_per_minute=60)), many_gets),
+    "waits": (Left(Limits(requests_per_minute=60)), many_waits),
+    "creates without a slot": (Left(slots(2)), many_creates),
+    "a run without a slot": (Left(slots(2)), one_run),
+    "a run": (Left(Limits()), one_run),
+    "creates that were refused": (
+        Left(UNLIMITED, refusals=8, code="rate_limit_exceeded"),
+        many_creates,
+    ),
+    "creates refused a slot": (
+        Left(UNLIMITED, refusals=8, code="concurrency_limit_reached"),
+        many_creates,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize("is_kept", [False, True], ids=["collected", "kept"])
+def test_a_closed_loop_leaves_nothing_in_the_way(name: str, is_kept: bool) -> None:  # noqa: FBT001
+    """However calls were left, a new loop's get through, as soon as the limits allow."""
+    plan, call = LEFT[name]
+    left = Left(plan.limits, **plan.settings, is_kept=is_kept)
+    client = left.service.client(limits=left.limits)
+
+    async def go_on() -> None:
+        left.refusals = 0
+        begun = left.service.clock.now()
+        made = await order(client)
+        assert (await client.generations.get(made)).id == made.id
+        await caught(client.generations.wait_until_complete(made, timeout=2.0))
+        assert left.service.clock.now() - begun <= 130
+
+    left.leave(client, call)
+    for _ in range(2):
+        asyncio.run(go_on())
+
+
+def test_two_loops_at_once_get_one_clear_word() -> None:
+    """A client that one loop uses tells another that it needs one of its own."""
+    retry = RetryPolicy(attempts=1)
+    client = AsyncClient("key", base_url="http://127.0.0.1:9", retry=retry)
+    words: list[str] = []
+
+    async def use() -> None:
+        error = await caught(client.generations.get("job-1"))
+        words.append(type(error).__name__)
+
+    async def main() -> None:
+        await use()
+        await asyncio.to_thread(asyncio.run, use())
+        await client.aclose()
+
+    asyncio.run(main())
+    assert words == ["ConnectError", "ConfigurationError"]
