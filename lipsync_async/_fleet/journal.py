@@ -372,17 +372,20 @@ class Journal(JournalView):
     def _describe(
         self, requests: Sequence[GenerationRequest], found: Sequence[JournalEntry | None]
     ) -> None:
-        """Note where requests come from that have other lines now, or other texts beside them."""
+        """Note where requests and results are now, if that is elsewhere than was noted."""
         origins = [
             (entry.position, origin)
             for request, entry in zip(requests, found, strict=True)
             if entry is not None and (origin := journal_moves.origin_of(request)) is not None
             if origin != entry.origin_json
         ]
-        if origins:
+        relocated = self._matcher.relocated
+        if origins or relocated:
             with self._transaction(is_noted=False) as transaction:
                 for position, origin in origins:
                     transaction.describe(position, origin)
+                for position, path in relocated:
+                    journal_moves.relocate(transaction, position, path, self.path.parent)
 
     @contextmanager
     def _transaction(self, *, is_noted: bool = True) -> Iterator[Transaction]:

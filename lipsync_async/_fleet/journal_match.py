@@ -75,6 +75,10 @@ class Matcher:
         rules: Those of the run.
         folder: The journal's folder.
 
+    Attributes:
+        relocated: Positions of the last stretch whose results are elsewhere than was noted, and
+            where.
+
     """
 
     def __init__(self, rules: Rules, folder: Path) -> None:
@@ -83,6 +87,7 @@ class Matcher:
         # Where each name of a result stood first in the input: only there it is a key.
         self._outputs: dict[str, int] = {}
         self._end = 0
+        self.relocated: list[tuple[int, Path]] = []
         self._fingerprints: set[str] | None = None
         # Positions by fingerprints of rows that were known in spite of another link.
         self._signed_anew: dict[str, int] = {}
@@ -133,6 +138,7 @@ class Matcher:
         keys = journal_rows.find_keys(connection, start, end)
         near = journal_rows.find_near(connection, start, end)
         found: list[JournalEntry | None] = []
+        self.relocated = []
         for place in places:
             entry, problem = entries.get(place.position), problems.get(place.position)
             if problem is None and entry is not None:
@@ -284,11 +290,25 @@ class Matcher:
         return journal_rows.find_fingerprint(connection, fingerprint) if is_there else []
 
     def _with_result(self, entry: JournalEntry, near: str | bytes) -> JournalEntry:
-        """Say where a result is now: its folder may have been moved with the journal's."""
-        path = Path(os.path.normpath(self._folder / os.fsdecode(near)))
-        if path == entry.download_path or not path.is_file():
+        """Say where a result is now: it, or the journal, or both may have been moved."""
+        path, recorded = self._folder / os.fsdecode(near), entry.download_path
+        path = Path(os.path.normpath(path))
+        if not path.is_file():
+            if recorded is not None and recorded.is_file():
+                self.relocated.append((entry.position, recorded))
             return entry
+        if _is_same_file(path, recorded):
+            return entry
+        self.relocated.append((entry.position, path))
         return attrs.evolve(entry, download_path=path)
+
+
+def _is_same_file(path: Path, recorded: Path | None) -> bool:
+    """Tell whether a file is where it was recorded, by whatever links."""
+    try:
+        return recorded is not None and path.samefile(recorded)
+    except OSError:  # nothing is there
+        return False
 
 
 def _names(request: GenerationRequest) -> list[str]:

@@ -73,6 +73,9 @@ UPDATE jobs SET download_path = :path, download_near = :near, updated_at = :mome
     error_class = NULL, error_code = NULL, error_message = NULL
 WHERE position = :position AND state = :state
 """
+_RELOCATE = """
+UPDATE jobs SET download_path = :path, download_near = :near WHERE position = :position
+"""
 _FAIL = """
 UPDATE jobs SET state = :state, updated_at = :moment,
     error_class = :error_class, error_code = :error_code, error_message = :error_message
@@ -287,20 +290,33 @@ def keep(
 ) -> JournalError | None:
     """Note where a completed job's result is; return a complaint if it is not completed."""
     transaction.touch(position)
-    whole = Path(path).absolute()
-    near: str | None = None
-    with suppress(ValueError):  # on another drive of Windows
-        near = os.path.relpath(os.path.realpath(whole), folder)
     values = {
         "position": position,
-        "path": _path_column(os.fspath(whole)),
-        "near": None if near is None else _path_column(near.replace(os.sep, "/")),
+        **_where(Path(path).absolute(), folder),
         "moment": transaction.moment,
         "state": JobState.COMPLETED,
     }
     if transaction.connection.execute(_KEEP, values).rowcount:
         return None
     return JournalError(f"request {position} has no completed job. Note its end first.")
+
+
+def relocate(transaction: Transaction, position: int, path: Path, folder: Path) -> None:
+    """Note where a result is now, after it or the journal was moved."""
+    transaction.touch(position)
+    values = {"position": position, **_where(path, folder)}
+    transaction.connection.execute(_RELOCATE, values)
+
+
+def _where(path: Path, folder: Path) -> dict[str, str | bytes | None]:
+    """Return where a file is, in itself and as seen from the journal's folder."""
+    near: str | None = None
+    with suppress(ValueError):  # on another drive of Windows
+        near = os.path.relpath(os.path.realpath(path), folder)
+    return {
+        "path": _path_column(os.fspath(path)),
+        "near": None if near is None else _path_column(near.replace(os.sep, "/")),
+    }
 
 
 def fail(

@@ -1,13 +1,17 @@
 """Kill a client again and again in the middle of `run_many`, then look at what has come of it.
 
-    python -m tests.fleet.kill_loop URL KEY JOURNAL FOLDER COUNT VIDEO AUDIO
+    python -m tests.fleet.kill_loop URL KEY JOURNAL FOLDER COUNT VIDEO AUDIO LIFE FULL_AT
 
 is the process to be killed. The sandbox lives in the process that kills, so it survives.
+Links are signed anew for each life. Between lives, the folder with journal and results is
+moved, or the journal alone, by its one name. In some lives the disk is full for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -23,8 +27,10 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     GenerationRequest,
+    JournalError,
     Limits,
     PollPolicy,
+    Progress,
     RetryPolicy,
     Video,
 )
@@ -44,6 +50,8 @@ HOSTED = ("https://media.example/clip.mp4", "https://media.example/speech.wav")
 SLOTS = 6
 # Seconds from a process's first line in which it is killed, if by the clock.
 LONGEST_LIFE = 0.6
+# Outcomes for which a disk is full.
+FULL = 3
 # Seconds between two looks at whether it is time: all the time would slow the client down.
 GLANCE = 0.002
 # What asyncio says of a process that had ended by itself just before it was to be killed.
@@ -60,9 +68,10 @@ TROUBLES = {
 }
 
 
-def requests(count: int, video: str, audio: str) -> list[GenerationRequest]:
-    """Return requests that differ in the name of their results."""
-    media = (Video(video), Audio(audio))
+def requests(count: int, video: str, audio: str, life: str) -> list[GenerationRequest]:
+    """Return requests that differ in the name of their results, by links of this life."""
+    signature = f"?X-Amz-Date={life}&X-Amz-Signature={int(life):064x}"
+    media = (Video(f"{video}{signature}"), Audio(f"{audio}{signature}"))
     return [
         GenerationRequest(model="lipsync-2", input=media, output_file_name=f"take-{number}")
         for number in range(count)
@@ -71,7 +80,7 @@ def requests(count: int, video: str, audio: str) -> list[GenerationRequest]:
 
 async def campaign(url: str, key: str, *words: str) -> None:
     """Run all requests with patience for every reset, and say how many went well."""
-    journal, folder, count, video, audio = words
+    journal, folder, count, video, audio, life, full_at = words
     client = AsyncClient(
         key,
         base_url=url,
@@ -83,12 +92,40 @@ async def campaign(url: str, key: str, *words: str) -> None:
             creates_per_minute=None, requests_per_minute=None, concurrent_generations=SLOTS
         ),
     )
+    asked = requests(int(count), video, audio, life)
+    disk = Disk(int(full_at))
     tell("begun")
     async with client:
-        found = await client.generations.run_all(
-            requests(int(count), video, audio), journal=journal, download_to=folder
-        )
-    tell(len(found), sum(outcome.is_success for outcome in found))
+        try:
+            found = await client.generations.run_all(
+                asked, journal=journal, download_to=folder, on_progress=disk.see
+            )
+        except JournalError as error:
+            tell("the disk was full", "cannot be" in str(error))
+        else:
+            tell(len(found), sum(outcome.is_success for outcome in found))
+
+
+@attrs.define
+class Disk:
+    """Be full for as long as it takes to bring a few jobs to their ends.
+
+    Attributes:
+        full_at: Outcomes after which no file grows any more; never if there are fewer.
+        seen: Outcomes so far.
+
+    """
+
+    full_at: int
+    seen: int = 0
+
+    def see(self, _: Progress) -> None:
+        """Take note of an outcome."""
+        self.seen += 1
+        if self.seen in {self.full_at, self.full_at + FULL}:
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            room = 1 if self.seen == self.full_at else most
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
 
 
 def tell(*words: object) -> None:
@@ -108,6 +145,9 @@ class Loop:
         media: Video and audio of the requests.
         kills: How many were killed, by what they had been doing.
         lives: How many were started to be killed; some are too quick.
+        moves: How often the folder or the journal was moved, by how.
+        refusals: How often a moved journal was refused until what belongs to it was brought.
+        full: How often a disk was full.
 
     """
 
@@ -116,17 +156,18 @@ class Loop:
     count: int
     chance: Random
     media: tuple[str, str] = HOSTED
+    journal: Path = attrs.field(init=False)
     kills: Counter[str] = attrs.field(factory=Counter)
     lives: int = 0
+    moves: Counter[str] = attrs.field(factory=Counter)
+    refusals: int = 0
+    full: int = 0
 
     def __attrs_post_init__(self) -> None:
         for trouble in TROUBLES.values():
             self.sandbox.faults.add(trouble)
 
-    @property
-    def journal(self) -> Path:
-        """The journal's file."""
-        return self.place / "journal.sqlite"
+        self.journal = self.place / "journal.sqlite"
 
     @property
     def results(self) -> Path:
@@ -134,12 +175,12 @@ class Loop:
         return self.place / "results"
 
     @asynccontextmanager
-    async def life(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def life(self, full_at: int = -1) -> AsyncIterator[asyncio.subprocess.Process]:
         """Start a client, and kill it if it has not ended."""
         words = (self.sandbox.url, self.sandbox.api_key, self.journal, self.results, self.count)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", "-m", "tests.fleet.kill_loop"),
-            *(str(word) for word in (*words, *self.media)),
+            *(str(word) for word in (*words, *self.media, self.lives, full_at)),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -155,11 +196,51 @@ class Loop:
         moment = [*_MOMENTS][self.lives % len(_MOMENTS)]
         self.lives += 1
         self.sandbox.requests.clear()
-        async with self.life() as process:
+        is_full = self.lives % 3 == 0
+        self.full += is_full
+        async with self.life(self.chance.randint(1, 2 * SLOTS) if is_full else -1) as process:
             await _MOMENTS[moment](self, process)
         assert process.returncode in {-signal.SIGKILL, 0, UNSEEN}
         self.kills[moment] += process.returncode == -signal.SIGKILL
+        if self.journal.exists():  # pragma: no branch - or the first was killed too soon
+            self.move()
         self.check_journal()
+
+    def move(self) -> None:
+        """Move what there is, in each way in turn."""
+        way = [*_WAYS][self.lives % len(_WAYS)]
+        self.moves[way] += 1
+        _WAYS[way](self)
+        try:
+            JournalView.open(self.journal).close()
+        except JournalError:  # pragma: no cover - only after a kill in the middle of a commit
+            self.refusals += 1
+            (rest,) = self.place.parent.rglob(f"{self.journal.name}-journal")
+            rest.rename(self.journal.with_name(rest.name))
+
+    def leave_it(self) -> None:
+        """Leave all where it is."""
+
+    def move_the_folder(self) -> None:
+        """Give the folder with journal and results another name."""
+        inside = self.journal.relative_to(self.place)
+        self.place = self.place.rename(self.place.with_name(f"place {self.lives}"))
+        self.journal = self.place / inside
+
+    def move_the_journal(self) -> None:
+        """Move the journal by its one name, and leave behind what lies beside it."""
+        folder = self.place / f"journal {self.lives}"
+        folder.mkdir()
+        self.journal = self.journal.rename(folder / self.journal.name)
+
+    def copy_the_journal(self) -> None:
+        """Copy the journal by its one name, and lose all else."""
+        copy = self.place / f"copy {self.lives}.sqlite"
+        shutil.copyfile(self.journal, copy)
+        with suppress(JournalError):  # or it was killed in the middle of a commit
+            JournalView.open(copy).close()
+            self.journal.unlink()
+            self.journal = copy
 
     async def run_to_the_end(self) -> None:
         """Leave a client alone; it must bring all to a good end."""
@@ -259,6 +340,12 @@ class Loop:
         await self.until(process, has_changed)
 
 
+_WAYS = {
+    "left": Loop.leave_it,
+    "folder moved": Loop.move_the_folder,
+    "journal moved": Loop.move_the_journal,
+    "journal copied": Loop.copy_the_journal,
+}
 _MOMENTS = {
     "by the clock": Loop.by_the_clock,
     "at a create": Loop.at_a_create,

@@ -17,7 +17,9 @@ KILLS = 8
 async def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     """After many kills and one quiet run, each request has one job and one whole file."""
     async with Sandbox(render=False, progression="time(0.15)", placeholder_size=100_000) as sandbox:
-        loop = Loop(sandbox, tmp_path, count=40, chance=Random(4))
+        place = tmp_path / "place"
+        place.mkdir()
+        loop = Loop(sandbox, place, count=40, chance=Random(4))
         for _ in range(KILLS):
             await loop.kill_one()
         await loop.run_to_the_end()

@@ -7,6 +7,8 @@ twice.
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,7 +31,7 @@ from tests.rules.replies import reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
 
 pytestmark = pytest.mark.anyio
 
@@ -314,3 +316,64 @@ def test_any_list_after_any_other(quick_path: Path, lists: list[list[str]], stre
                 name: place for place, name in enumerate(names)
             }
             assert known.keys() == keys.keys()
+
+
+def lost(place: Path, *names: str) -> Path:
+    """Copy a folder and empty it."""
+    copy = Path(shutil.copytree(place, place.with_name("copied")))
+    for name in names:
+        shutil.rmtree(place / name)
+    return copy
+
+
+def moved_twice(place: Path) -> Path:
+    """Move a journal, use it, and move its folder."""
+    journal = (place / "runs/j.sqlite").rename(place / "j.sqlite")
+    with Journal.open(journal) as kept:
+        kept.match(as_outputs(rows(*"ab")))
+    return place.rename(place.with_name("renamed")) / "j.sqlite"
+
+
+def entered(place: Path) -> Path:
+    """Return a folder by a link."""
+    link = place.with_name("link")
+    link.symlink_to(place)
+    return link
+
+
+MOVES: dict[str, Callable[[Path], Path]] = {
+    "nothing": lambda place: place / "runs/j.sqlite",
+    "all renamed": lambda place: place.rename(place.with_name("renamed")) / "runs/j.sqlite",
+    "all copied, the first lost": lambda place: lost(place, "runs", "out") / "runs/j.sqlite",
+    "the journal moved": lambda place: (place / "runs/j.sqlite").rename(place / "j.sqlite"),
+    "the journal moved, then all": moved_twice,
+    "entered by a link": lambda place: entered(place) / "runs/j.sqlite",
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+async def test_results_are_not_fetched_again(quick_path: Path, move: str) -> None:
+    """Wherever journal and results are moved together, or the journal alone, they are found."""
+    place = quick_path / "place"
+    (place / "runs").mkdir(parents=True)
+    asked = as_outputs(rows(*"ab"))
+    async with opened() as (client, sandbox, _):
+        first = await client.generations.run_all(
+            asked, journal=place / "runs/j.sqlite", download_to=place / "out"
+        )
+        fetched = sandbox.requests.count("GET", "/__sandbox/media/*")
+        journal = MOVES[move](place)
+        for _ in range(2):
+            found = await client.generations.run_all(
+                asked, journal=journal, download_to=journal.parent / "elsewhere"
+            )
+            assert [each.resumed for each in found] == [True, True]
+            assert [each.path is not None and each.path.is_file() for each in found] == [True] * 2
+        assert sandbox.requests.count("GET", "/__sandbox/media/*") == fetched
+        assert sandbox.jobs.created == 2
+    with JournalView.open(journal) as view:
+        for entry, outcome in zip(view.entries(), first, strict=True):
+            assert entry.download_path is not None
+            assert entry.download_path.is_file()
+            assert outcome.path is not None
+            assert entry.download_path.name == outcome.path.name

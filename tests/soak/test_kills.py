@@ -14,6 +14,13 @@ from tests.fleet.kill_loop import Loop, tell
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 
 
+def a_place(folder: Path) -> Path:
+    """Make a folder that may be moved."""
+    place = folder / "place"
+    place.mkdir()
+    return place
+
+
 async def kill_and_finish(loop: Loop, kills: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Kill so many, let one run to its end, check everything and tell the figures."""
     began = time.monotonic()
@@ -26,6 +33,7 @@ async def kill_and_finish(loop: Loop, kills: int, capsys: pytest.CaptureFixture[
         tell(f"\n{loop.count} requests, {loop.sandbox.jobs.created} generations and files")
         tell(f"{loop.kills.total()} of {loop.lives} clients killed: {dict(loop.kills)}")
         tell(f"struck: {loop.struck()}")
+        tell(f"moved: {dict(loop.moves)}; refused until whole: {loop.refusals}; full: {loop.full}")
         tell(f"left to the last run: {left}; {time.monotonic() - began:.0f} s in all")
     assert left > 0  # there was work to be interrupted until the end
 
@@ -33,7 +41,7 @@ async def kill_and_finish(loop: Loop, kills: int, capsys: pytest.CaptureFixture[
 async def test_a_thousand_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand requests, two hundred kills: one generation and one whole file for each."""
     async with Sandbox(render=False, progression="time(0.15)", placeholder_size=100_000) as sandbox:
-        loop = Loop(sandbox, tmp_path, count=1000, chance=Random(200))
+        loop = Loop(sandbox, a_place(tmp_path), count=1000, chance=Random(200))
         await kill_and_finish(loop, 200, capsys)
         assert loop.struck()["resets before acceptance"] > 100
         assert loop.struck()["resets after acceptance"] > 100
@@ -45,7 +53,7 @@ async def test_rendered_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     speech = speak_line(tmp_path / "speech.wav", seconds=1.0)
     async with Sandbox(progression="immediate") as sandbox:
         media = (sandbox.host_file(head), sandbox.host_file(speech))
-        loop = Loop(sandbox, tmp_path, count=120, chance=Random(25), media=media)
+        loop = Loop(sandbox, a_place(tmp_path), count=120, chance=Random(25), media=media)
         await kill_and_finish(loop, 25, capsys)
         for path in loop.results.iterdir():
             result = Result.read(path)
