@@ -33,7 +33,9 @@ EXTRAS = ("sandbox", "progress")
 def is_installed(version: str) -> bool:
     """Tell whether this machine has such a Python; of a version manager, a name may be all."""
     command = shutil.which(f"python{version}")
-    return command is not None and not subprocess.run([command, "-c", ""], check=False).returncode  # noqa: S603
+    if command is None:
+        return False
+    return not subprocess.run([command, "-c", ""], capture_output=True, check=False).returncode  # noqa: S603
 
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
