@@ -1,4 +1,3 @@
-import os
 import re
 from pathlib import Path
 
@@ -58,32 +57,23 @@ def test_a_script_that_goes_on_is_ended(tmp_path: Path, capsys: pytest.CaptureFi
     assert shown(capsys) == ["time is up endless", "1 scripts, 1 failed"]
 
 
-def is_running(process: int) -> bool:
-    """Tell whether a process that is nobody's child has not ended."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
 LEAVING = """
-import subprocess, sys
-program = "import sys, threading; print(flush=True); threading.Event().wait()"
-child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-child.stdout.readline()
-print(child.pid)
+import pathlib, subprocess, sys
+holding = "import fcntl, sys, threading; held = open(sys.argv[1]); fcntl.flock(held, 2);"
+program = holding + "print(flush=True); threading.Event().wait()"
+command = [sys.executable, "-c", program, str(pathlib.Path(__file__).with_name("held"))]
+subprocess.Popen(command, stdout=subprocess.PIPE).stdout.readline()
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
 def test_what_a_script_leaves_running_ends_with_it(tmp_path: Path) -> None:
-    """Servers of a script that failed do not pile up."""
+    """Servers of a script that has ended do not pile up."""
+    fcntl = pytest.importorskip("fcntl")
     write(tmp_path, leaving=LEAVING)
-    ended = run(tmp_path / "leaving.py", LIMIT)
-    assert ended.status == 0
-    while is_running(int(ended.printed)):
-        pass
+    (tmp_path / "held").touch()
+    assert run(tmp_path / "leaving.py", LIMIT).status == 0
+    with (tmp_path / "held").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # waits until it is held no more
 
 
 def test_a_script_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

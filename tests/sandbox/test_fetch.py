@@ -9,6 +9,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
 from lipsync_async.sandbox.fetch import FetchError, fetch
+from tests.sandbox.doors import until
 
 pytestmark = pytest.mark.anyio
 
@@ -198,7 +199,6 @@ async def test_cancelling_leaves_no_file(fetcher: Fetcher) -> None:
     """A fetch that is cancelled half-way removes what it wrote."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(fetcher.get, "/silent")
-        while not await anyio.Path(fetcher.target).exists():
-            await anyio.lowlevel.checkpoint()
+        await until(fetcher.target.exists)
         tasks.cancel_scope.cancel()
     assert not await anyio.Path(fetcher.target).exists()
