@@ -93,9 +93,10 @@ async def _closed_under(
     return ends[0]
 
 
-@pytest.mark.parametrize("timeout", [5.0, None])
 @pytest.mark.parametrize("stop", _STOPS)
-@pytest.mark.parametrize("name", _CALLS)
+@pytest.mark.parametrize(
+    ("name", "timeout"), [*((name, None) for name in _CALLS), ("get", 5.0), ("download", 5.0)]
+)
 async def test_closed_at_any_byte_of_an_answer(
     name: str, stop: str, timeout: float | None, tmp_path: Path
 ) -> None:

@@ -219,6 +219,23 @@ _WRONG: dict[str, tuple[bytes, type[LipsyncError]]] = {
         _head(200, "Content-Encoding: gzip", "Content-Length: 14") + b"no gzip at all",
         ConnectionLostError,
     ),
+    "no brotli": (
+        _head(200, "Content-Encoding: br", "Content-Length: 16") + b"no brotli at all",
+        ConnectionLostError,
+    ),
+    "no zstd": (
+        _head(200, "Content-Encoding: zstd", "Content-Length: 14") + b"no zstd at all",
+        ConnectionLostError,
+    ),
+    "an encoding that is not known": (
+        _head(200, "Content-Encoding: rot13", "Connection: close") + b"{}" + b"x" * 7,
+        DecodeError,
+    ),
+    "two encodings": (
+        _head(200, "Content-Encoding: gzip, gzip", "Connection: close")
+        + gzip.compress(gzip.compress(_SHOWN)),
+        DecodeError,
+    ),
     "half of a gzip": (
         _head(200, "Content-Encoding: gzip", "Connection: close") + gzip.compress(_SHOWN)[:-20],
         DecodeError,
