@@ -6,7 +6,7 @@ import json
 import math
 from array import array
 from collections import UserList, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from os import PathLike
@@ -44,22 +44,21 @@ class Seconds(float):
     """What a library of units makes of a float."""
 
 
+def refuse(*_: object) -> NoReturn:
+    """Raise, whatever is asked."""
+    raise PermissionError("not for you")
+
+
 class Shouting(float):
-    """A float that says something else than it is, and compares with nothing."""
+    """A float that does not show itself."""
 
-    def __repr__(self) -> str:
-        raise LookupError("no words")
-
-    __str__ = __repr__
+    __repr__ = __str__ = refuse
 
 
 class Unruly(float):
     """A float that cannot be compared."""
 
-    def _raise(self, _: object) -> NoReturn:
-        raise TypeError("seconds and metres")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = _raise
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = refuse
     __hash__ = float.__hash__
 
 
@@ -84,11 +83,13 @@ class Secret(str):
 
     __slots__ = ()
 
-    def _raise(self, *_: object) -> NoReturn:
-        raise PermissionError("not for you")
+    __eq__ = __ne__ = __repr__ = __str__ = __format__ = __hash__ = refuse
 
-    __eq__ = __ne__ = __repr__ = __str__ = __format__ = _raise
-    __hash__ = _raise
+
+class Raising(list[Any]):
+    """A list that cannot be gone through."""
+
+    __iter__ = refuse
 
 
 class Kind(enum.StrEnum):
@@ -177,11 +178,6 @@ def from_file(file: Any) -> GenerationRequest:
     return ordered(input=[Video(file=file), INPUTS[1]])
 
 
-def coming() -> Iterator[Any]:
-    """Yield inputs one by one."""
-    yield from INPUTS
-
-
 # What is sent as the number, the text or the list that it is.
 SENT: dict[str, GenerationRequest] = {
     "a float of another class": at(Seconds(0.5)),
@@ -238,7 +234,10 @@ REFUSED: dict[str, tuple[GenerationRequest, str]] = {
     "a list that cannot be read": (face(frame_number=0, coordinates=Broken()), "request"),
     "a list without a length": (ordered(segments=Endless()), "request"),
     "inputs that cannot be read": (ordered(input=Broken()), "request"),
-    "a generator": (ordered(input=coming()), "input"),
+    "an iterator": (ordered(input=iter(INPUTS)), "input"),
+    "a map": (ordered(input=map(str, ())), "input"),
+    "a list that raises": (ordered(input=Raising(INPUTS)), "request"),
+    "segments that raise": (ordered(segments=Raising(INPUTS)), "request"),
     "a set": (ordered(input=frozenset()), "input"),
     "a dictionary": (ordered(input={0: INPUTS[0]}), "input"),
     "an array of bytes": (ordered(input=array("b")), "input"),

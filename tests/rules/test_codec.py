@@ -186,6 +186,14 @@ def test_what_is_none_is_left_to_the_service() -> None:
     }
 
 
+@pytest.mark.parametrize("odd", [object(), b"bytes", {1, 2}, 1j, Status])
+def test_what_json_does_not_know_is_no_body(odd: Any) -> None:
+    """A value that validation would have refused is an error, never something else on the wire."""
+    request = GenerationRequest(model="m", input=(), project_id=odd)
+    with pytest.raises(TypeError, match="JSON knows no"):
+        encode_request(request)
+
+
 def test_what_only_python_knows_is_never_sent() -> None:
     """The bytes of a file have no place in JSON."""
     request = GenerationRequest(model="m", input=[Video("v", file=b"bytes"), Audio(file="a.wav")])
