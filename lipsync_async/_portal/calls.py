@@ -146,9 +146,11 @@ class Call:
             self._thread.join()
             self.give_up()
         # Also when it has ended by now: what it has logged at last is still to be read.
-        while self._received() is not None or not self.has_ended:
-            pass
-        _add_notes(interruption, self.remains())
+        late: list[str] = []
+        while (item := self._received()) is not None or not self.has_ended:
+            if item is not None and item.value is not None:  # an outcome, say, with its job
+                late.append(f"An item had come meanwhile: {item.value!r}")
+        _add_notes(interruption, [*self.remains(), *late])
 
     def let_go(self) -> None:
         """Do, in the caller's thread, what is to be done at leaving; twice is fine."""

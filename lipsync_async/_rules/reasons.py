@@ -84,7 +84,6 @@ def _plain(message: str) -> str:
 MOST_ALIKE = 5
 # With these, JSON is the service's word about one request; with the others, its code tells.
 _OF_ONE_REQUEST = frozenset({400, 409, 413, 422})
-_LONGEST_CHAIN = 20
 
 
 class Alike:
@@ -132,7 +131,7 @@ class Alike:
 def _is_refusal(error: BaseException) -> bool:
     """Tell whether something has answered, and would answer the same once more."""
     if isinstance(error, ConnectError):
-        return not error.is_retryable or _is_of_certificate(error)
+        return error.is_lasting
     if isinstance(error, ResponseError):
         return error.status < _FIRST_SERVER_ERROR and not error.is_retryable
     return isinstance(error, DecodeError)
@@ -143,11 +142,3 @@ def _is_of_one(error: BaseException) -> bool:
     if not isinstance(error, ResponseError) or not isinstance(error.body, dict):
         return False
     return error.status in _OF_ONE_REQUEST or error.code is not None
-
-
-def _is_of_certificate(error: BaseException) -> bool:
-    """Tell whether a certificate was not trusted; each library has a class of its own for it."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and len(chain) < _LONGEST_CHAIN:
-        chain.append(cause)
-    return any(re.search("SSL|Certificate", type(each).__name__) for each in chain)

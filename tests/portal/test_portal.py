@@ -30,8 +30,8 @@ from lipsync_async import (
     Response,
     Status,
 )
-from lipsync_async._portal.calls import Call
-from lipsync_async._portal.errands import Errand, Item
+from lipsync_async._portal.calls import Call, current_call
+from lipsync_async._portal.errands import Errand, Interruption, Item
 from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.portal import Portal, at_caller
 from lipsync_async._rules.caller import Place
@@ -432,6 +432,26 @@ def test_closed_in_a_callback(client: Client) -> None:
     with pytest.raises(ConfigurationError, match="closed while this call was under way") as caught:
         client.generations.run(**ORDER, on_update=lambda _: client.close())
     assert "goes on; call wait_until_complete" in caught.value.__notes__[0]
+
+
+class Late(AsyncIterator[str]):
+    """An iteration whose item comes just behind what interrupts the wait for it."""
+
+    async def __anext__(self) -> str:
+        current_call()._messages.put(Interruption(KeyboardInterrupt()))  # noqa: SLF001
+        return "outcome of generation g1"
+
+
+def test_an_item_that_comes_with_the_interruption(portal: Portal) -> None:
+    """What an interrupted wait would have brought is noted: it is handed over no more."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Any]:
+        yield Late()
+
+    with pytest.raises(KeyboardInterrupt) as caught, portal.open(opened()) as items:
+        next(items)
+    assert caught.value.__notes__ == ["An item had come meanwhile: 'outcome of generation g1'"]
 
 
 def test_dropped_in_its_own_loop() -> None:

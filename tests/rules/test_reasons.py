@@ -1,7 +1,6 @@
 """Failures alike have one reason, whatever ids, keys and addresses their messages name."""
 
 from itertools import count
-from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
@@ -159,14 +158,6 @@ def page(status: int) -> LipsyncError:
     return error_from(reply(b"<html>Blocked</html>", status, method="POST"))
 
 
-def untrusted() -> ConnectError:
-    """Return what an intercepted connection ends with."""
-    error = ConnectError("not delivered", method="POST", url="https://h/x")
-    error.__cause__ = OSError("wrapped")
-    error.__cause__.__cause__ = SSLCertVerificationError("self-signed certificate")
-    return error
-
-
 # What meets all others as well, if so many requests in a row have met it.
 OF_ALL: dict[str, Any] = {
     "a filter's page": lambda: page(403),
@@ -184,7 +175,7 @@ OF_ALL: dict[str, Any] = {
     "a log-in page": lambda: DecodeError("it is none", response=reply(b"<html>", 200)),
     "nothing": lambda: DecodeError("it is empty", response=reply(b"", 204)),
     "another JSON": lambda: DecodeError("odd", response=reply({}, 200), paths=["$.id: missing"]),
-    "a certificate": untrusted,
+    "a certificate": lambda: ConnectError("no", method="POST", url="https://h", is_lasting=True),
 }
 # What says nothing about others: of the service, about one request; and no refusals.
 OF_ONE: dict[str, Any] = {
@@ -241,11 +232,3 @@ def test_what_is_no_refusal(make: Any) -> None:
     assert [alike.refused(make()) for _ in range(50)] == [False] * 50
     told = [alike.refused(error()) for _ in range(5) for error in (make, lambda: page(403))]
     assert told == [False] * 9 + [True]
-
-
-def test_causes_in_a_circle() -> None:
-    """A chain of causes that has no end is not followed for ever."""
-    error = ConnectError("refused", method="POST", url="http://h")
-    error.__cause__ = OSError("because")
-    error.__cause__.__context__ = error
-    assert not Alike(1).refused(error)
