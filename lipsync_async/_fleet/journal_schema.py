@@ -200,7 +200,7 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
             place = _place(path)
             _OWN.add(place)
             opened.files.callback(_OWN.discard, place)
-            _prepare_writing(opened.connection, path)
+            _prepare_writing(opened.connection)
             _refuse_damaged_pages(opened.connection, path)
             if header.version == 1:
                 _migrate(opened.connection)
@@ -353,24 +353,14 @@ def _connected(path: Path, mode: str, patience: float) -> sqlite3.Connection:
     return connection
 
 
-def _prepare_writing(connection: sqlite3.Connection, path: Path) -> None:
-    """Make every commit reach the disk before it returns, in the file itself.
-
-    Raises:
-        JournalError: A program of an earlier release reads it.
-
-    """
+def _prepare_writing(connection: sqlite3.Connection) -> None:
+    """Make every commit reach the disk before it returns, in the file itself."""
     # A key must be on the disk before its create is sent: NORMAL would keep it from a
     # killed process, but not from a power cut.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone stops at the drive
     # PERSIST commits by overwriting a few bytes, and is the fastest mode without a log.
-    (mode,) = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
-    if mode != "persist":
-        raise JournalError(
-            f"the journal {path} is being read by a program of an earlier release. Wait until "
-            "that has ended, then run again."
-        )
+    connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
     connection.execute("PRAGMA journal_size_limit = 1000000")
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from lipsync_async._fleet.journal import Journal
+from lipsync_async._fleet.journal_schema import connect_reader
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.errors import ConnectError, JournalError
 from tests.fleet.jobs import job, request
@@ -122,7 +123,7 @@ def grow(data: bytearray, place: int, size: int) -> None:
     data += data[place : place + size]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(HARMS)), PLACES, st.integers(1, 5000))
 def test_damage_is_refused_or_harmless(
     whole: Path, tmp_path: Path, name: str, place: float, size: int
@@ -321,7 +322,7 @@ def test_a_kill_and_then_a_move_by_the_one_name(
 def test_copies_of_a_journal_that_is_being_written(tmp_path: Path) -> None:
     """A copy by its one name has all that was committed before it, or is refused."""
     path = tmp_path / "j.sqlite"
-    command = [sys.executable, "-m", "tests.fleet.scribe", "write", str(path), "140"]
+    command = [sys.executable, "-m", "tests.fleet.scribe", "write", str(path), "70"]
     wrong, whole = [], 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
@@ -389,3 +390,27 @@ for name in ("j.sqlite", "torn.sqlite"):
     folder.chmod(0o755)
     assert (done.stdout.split(), done.stderr) == ([str(ROWS), "True"] * 2, "")
     assert {path.name for path in out.iterdir()} == {"j.sqlite.csv", "torn.sqlite.csv"}
+
+
+def test_what_is_damaged_while_it_is_read(whole: Path, tmp_path: Path) -> None:
+    """A view that was opened in time raises nothing but the journal's error."""
+    path = tmp_path / "j.sqlite"
+    shutil.copy(whole, path)
+    with JournalView.open(path) as view:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute("UPDATE jobs SET state = 'lost' WHERE position = 8")
+        with pytest.raises(JournalError, match="cannot be read"):
+            view.counts()
+        with pytest.raises(JournalError, match="entry at position 8 cannot be read"):
+            view.entry(8)
+
+
+def test_a_file_that_is_held_is_waited_for(whole: Path) -> None:
+    """A reader waits while a commit is under way, and then says who is in the way."""
+    with closing(sqlite3.connect(whole, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JournalError, match=r"is locked\). Close the program that is writing"):
+            connect_reader(whole, patience=0.01)
+        connection.execute("ROLLBACK")
+    assert len(entries(whole)) == ROWS

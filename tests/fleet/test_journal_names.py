@@ -20,6 +20,7 @@ from lipsync_async import (
     GenerationRequest,
     InvalidRequestError,
     JobState,
+    JournalError,
     JournalView,
     Video,
 )
@@ -203,29 +204,43 @@ async def test_a_shared_output_name_is_no_name(quick_path: Path) -> None:
         assert sandbox.jobs.created == 3
 
 
-@pytest.mark.parametrize("journal", [None, "j.sqlite"])
-async def test_a_request_id_that_two_share(quick_path: Path, journal: str | None) -> None:
+@pytest.mark.parametrize("has_journal", [False, True])
+async def test_a_request_id_that_two_share(
+    quick_path: Path,
+    has_journal: bool,  # noqa: FBT001
+) -> None:
     """The second of them is refused, with or without a journal, and stops no other."""
-    path = None if journal is None else quick_path / journal
+    journal = quick_path / "j.sqlite" if has_journal else None
     asked = [row("a"), row("a", "x"), row("b"), row(None, "y"), row("a")]
     async with opened() as (client, sandbox, _):
-        found = await client.generations.run_all(asked, journal=path)
-        assert sandbox.jobs.created == 3
-        assert [type(each.error) for each in found] == [
-            type(None),
-            InvalidRequestError,
-            type(None),
-            type(None),
-            InvalidRequestError,
-        ]
-        assert isinstance(found[1].error, InvalidRequestError)
-        assert found[1].error.problems == (
-            "request_id: 'a' is that of request 0 as well; give each its own",
-        )
-        if path is not None:
-            again = await client.generations.run_all(asked, journal=path)
-            assert sandbox.jobs.created == 3
-            assert [each.resumed for each in again] == [True, False, True, True, False]
+        for number in range(2):
+            found = await client.generations.run_all(asked, journal=journal)
+            assert sandbox.jobs.created == (3 if has_journal or number == 0 else 6)
+            assert [each.is_success for each in found] == [True, False, True, True, False]
+            assert isinstance(found[1].error, InvalidRequestError)
+            assert found[1].error.problems == (
+                "request_id: 'a' is that of request 0 as well; give each its own",
+            )
+
+
+async def test_results_that_are_lost_are_fetched_again(quick_path: Path) -> None:
+    """Neither here nor there: the job is paid for, and its result is to be had."""
+    journal, out = quick_path / "j.sqlite", quick_path / "out"
+    async with opened() as (client, sandbox, _):
+        for _ in range(2):
+            found = await client.generations.run_all(ABCDE, journal=journal, download_to=out)
+            assert [each.path is not None and each.path.is_file() for each in found] == [True] * 5
+            shutil.rmtree(out)
+        assert sandbox.jobs.created == 5
+
+
+def test_a_name_that_stands_elsewhere_is_ordered_by_nobody(quick_path: Path) -> None:
+    """Without a look before, an intent of a request that has a row elsewhere stores nothing."""
+    with Journal.open(quick_path / "j.sqlite") as journal:
+        journal.record_intents([(0, row("a"))])
+        with pytest.raises(JournalError, match="request 5 is at position 0 in the journal"):
+            journal.record_intents([(4, row("b")), (5, row("a"))])
+        assert journal.length == 1
 
 
 STATES: dict[str, Callable[[Journal], object]] = {

@@ -231,6 +231,7 @@ DAMAGES = [
     "UPDATE jobs SET intended_at = 'soon' WHERE position = 1",
     "UPDATE jobs SET updated_at = '7' WHERE position = 1",
     "UPDATE jobs SET updated_at = x'ff' WHERE position = 1",
+    "UPDATE jobs SET updated_at = '2026-11-28T12:00:00' WHERE position = 1",
     "UPDATE jobs SET attempts = 1.5 WHERE position = 1",
     "UPDATE jobs SET attempts = 'often' WHERE position = 1",
     "UPDATE jobs SET idempotency_key = x'00' WHERE position = 1",
@@ -255,7 +256,6 @@ def read_all(path: Path) -> None:
     """Look at every part of a journal."""
     with JournalView.open(path) as view:
         assert [entry.request and entry.generation for entry in view.entries()]
-        view.counts()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -289,7 +289,7 @@ def test_a_reader_of_the_first_version_is_waited_for(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM jobs").fetchone()
-        with pytest.raises(JournalError, match=r"is locked|an earlier release"):
+        with pytest.raises(JournalError, match="is locked"):
             Journal.open(path, patience=0.01)
         connection.execute("COMMIT")
     with Journal.open(path) as journal:
@@ -299,7 +299,7 @@ def test_a_reader_of_the_first_version_is_waited_for(path: Path) -> None:
 def test_an_interrupted_change_of_version_changes_nothing(tmp_path: Path, path: Path) -> None:
     """All of it is one commit: what a full disk stops is as it was, and goes on later."""
     big = tmp_path / "big.sqlite"
-    with written(big, 400):
+    with written(big, 120):
         pass
     with closing(sqlite3.connect(big, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
@@ -313,6 +313,6 @@ def test_an_interrupted_change_of_version_changes_nothing(tmp_path: Path, path: 
             shutil.copy(f"{path}{side}", tmp_path / f"torn.sqlite{side}")
         connection.execute("ROLLBACK")
     with JournalView.open(tmp_path / "torn.sqlite") as view:
-        assert sum(view.counts().values()) == 400
+        assert sum(view.counts().values()) == 120
     with Journal.open(tmp_path / "torn.sqlite") as journal:
         assert {entry.attempts for entry in journal.entries()} == {1}

@@ -77,6 +77,8 @@ SIGNED_ANEW: dict[str, tuple[str, str]] = {
     "nginx": ("md5=aB_1&expires=1767225600", "md5=aB_2&expires=1767229200"),
     "a gateway's own": ("st=q8_Xy3ZtW9kLmNoP&t=1767225600", "st=A8_Xy3ZtW9kLmNoQ&t=1767225700"),
     "a bare token": ("eyJhbGciOiJIUzI1NiJ9.1.a", "eyJhbGciOiJIUzI1NiJ9.2.b"),
+    "a moment alone": ("until=1767225600", "until=1767229200"),
+    "a date alone": ("until=2026-01-01T00:00:00Z", "until=20260102"),
     "signed for the first time": ("", "X-Amz-Signature=aa"),
     "signed no more": ("sig=aa", ""),
     "another extra beside": ("sig=aa&region=eu", "sig=bb&region=us"),
@@ -129,7 +131,10 @@ def test_a_query_that_names_another_file(name: str, is_named: bool) -> None:  # 
     assert found == telling
 
 
-@pytest.mark.parametrize("query", ["foo={n}", "cb={n}", "t={n}", "region={n}", "{n}"])
+@pytest.mark.parametrize(
+    "query",
+    ["foo={n}", "cb={n}", "t={n}", "region={n}", "{n}", "x=3f0c6f6e-1111-4222-8333-44445555666{n}"],
+)
 def test_what_cannot_be_told_counts_for_a_request_without_a_name(query: str) -> None:
     """A wrong result costs more than a refusal; a name of the request is the way out."""
     before, now = (f"{PLACE}?{query.format(n=number)}" for number in (1, 2))
