@@ -48,11 +48,13 @@ class Identity:
         document: The canonical form: JSON in ASCII with sorted keys. An input that is a
             local file has a `file` in it, an object with the file's facts.
         fingerprint: SHA-256 of the document, in hexadecimal digits.
+        essence: What stays of it when links are signed anew and folders are moved.
 
     """
 
     document: str
     fingerprint: str
+    essence: str
 
 
 @attrs.frozen(slots=True)
@@ -123,8 +125,10 @@ class Recognition:
             if file is not None:
                 facts = self._facts(file)
                 encoded["file"] = {**facts, **self._content(facts)}
-        document = json.dumps(_plain(body), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return Identity(document, sha256(document.encode("ascii")).hexdigest())
+        plain = _plain(body)
+        document = _written(plain)
+        fingerprint = sha256(document.encode("ascii")).hexdigest()
+        return Identity(document, fingerprint, _written(_essence("", plain)))
 
     def difference(
         self,
@@ -274,12 +278,7 @@ def is_same_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     )
 
 
-def essence(document: str) -> str:
-    """Return what stays of a request when links are signed anew and folders are moved."""
-    return json.dumps(_essence("", json.loads(document)), sort_keys=True)
-
-
-def key_of(secret: str, anchor: str, number: int, document: str) -> str:
+def key_of(secret: str, anchor: str, number: int, identity: Identity) -> str:
     """Make the Idempotency-Key of a try.
 
     It follows from the journal's own secret, and from what is ordered. So if a row is lost,
@@ -290,10 +289,10 @@ def key_of(secret: str, anchor: str, number: int, document: str) -> str:
         secret: What no other journal has.
         anchor: What tells the request from others in the input.
         number: Which try of the request it is, from 1.
-        document: The request's document.
+        identity: What is ordered.
 
     """
-    facts = json.dumps([secret, anchor, number, essence(document)])
+    facts = json.dumps([secret, anchor, number, identity.essence])
     return str(UUID(bytes=sha256(facts.encode()).digest()[:16], version=5))
 
 
@@ -337,6 +336,10 @@ def _with_boxes(options: Any, recorded: Mapping[str, Any] | None) -> Any:
     return attrs.evolve(
         options, active_speaker_detection=attrs.evolve(speaker, bounding_boxes_url=url)
     )
+
+
+def _written(body: Any) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _essence(name: str, value: Any) -> Any:

@@ -248,6 +248,7 @@ class Journal(JournalView):
         """
         prices = costs or {}
         with self._transaction() as transaction:
+            transaction.touch(*(position for position, _ in requests))
             return [
                 journal_moves.intend(
                     transaction,
@@ -270,11 +271,7 @@ class Journal(JournalView):
                 stored, and the error holds the job), or the journal cannot be written.
 
         """
-        with self._transaction() as transaction:
-            problems = [
-                journal_moves.see(transaction, position, job) for position, job in generations
-            ]
-        _complain(problems)
+        _complain(self.record_news(generations))
 
     def record_news(
         self, news: Sequence[tuple[int, Generation | BaseException]]
@@ -289,6 +286,7 @@ class Journal(JournalView):
 
         """
         with self._transaction() as transaction:
+            transaction.touch(*(position for position, _ in news))
             complaints = [
                 journal_moves.see(transaction, position, what)
                 if isinstance(what, Generation)
@@ -306,11 +304,12 @@ class Journal(JournalView):
 
         """
         with self._transaction() as transaction:
-            problems = [
+            transaction.touch(*(position for position, _ in paths))
+            complaints = [
                 journal_moves.keep(transaction, position, path, self.path.parent)
                 for position, path in paths
             ]
-        _complain(problems)
+        _complain(_first(complaints))
 
     def record_errors(self, errors: Sequence[tuple[int, BaseException]]) -> None:
         """Store why creates, waits or downloads were given up.
@@ -322,11 +321,7 @@ class Journal(JournalView):
             JournalError: As in `record_generations`.
 
         """
-        with self._transaction() as transaction:
-            problems = [
-                journal_moves.fail(transaction, position, error) for position, error in errors
-            ]
-        _complain(problems)
+        _complain(self.record_news(errors))
 
     def _take_over(self, binding: Binding | None) -> None:
         """Become the owner, in the file as well, if it belongs to the account.
@@ -424,7 +419,6 @@ def _first(complaints: Sequence[JournalError | None]) -> JournalError | None:
     return told[0] if told else None
 
 
-def _complain(complaints: Sequence[JournalError | None]) -> None:
-    complaint = _first(complaints)
+def _complain(complaint: JournalError | None) -> None:
     if complaint is not None:
         raise complaint

@@ -224,7 +224,7 @@ def _begin(
     """Note the first intent of a try, and return its key."""
     transaction.touch(position)
     anchor = row_key or f"position:{position}"
-    key = key_of(transaction.secret, anchor, tries, identity.document)
+    key = key_of(transaction.secret, anchor, tries, identity)
     values = {
         "position": position,
         "row_key": row_key,

@@ -215,9 +215,9 @@ class Transaction:
     def touch(self, *positions: int) -> None:
         """Say which rows are about to change."""
         fresh = [position for position in positions if position not in self._touched]
-        if fresh:
-            self._touched.update(dict.fromkeys(fresh))
-            self._count(fresh, -1)
+        self._touched.update(dict.fromkeys(fresh))
+        for first in range(0, len(fresh), _MOST_MARKS):
+            self._count(fresh[first : first + _MOST_MARKS], -1)
 
     def archive(self, position: int) -> None:
         """Put a row into the table of tries, as it is."""

@@ -106,16 +106,14 @@ def telling_parameters(before: str, now: str, *, is_named: bool) -> list[str] | 
 
 def without_signature(address: str) -> str:
     """Return what an address says about its file: place, and parameters that name a thing."""
-    parts = _split(address)
-    if parts is None:
-        return address
+    place, _, query = address.partition("#")[0].partition("?")
     naming = [
         f"{name}={value}"
-        for name, values in sorted(_parameters(parts.query).items())
+        for name, values in sorted(_parameters(query).items())
         for value in values
         if _kind(name, values) == "naming"
     ]
-    return "?".join([" ".join(_place(parts)), "&".join(naming)])
+    return f"{place}?{'&'.join(naming)}"
 
 
 def _split(address: str) -> SplitResult | None:

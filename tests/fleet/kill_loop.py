@@ -271,7 +271,13 @@ class Loop:
         with JournalView.open(self.journal) as journal:
             files = {entry.generation_id: entry.download_path for entry in journal.entries()}
         assert files == {name: self._file(name) for name in ordered}
-        assert sorted(self.results.iterdir()) == sorted(map(self._file, ordered))
+        there = sorted(self.results.iterdir())
+        # A result that was fetched is looked for where it was noted. If journal and folder have
+        # both been moved since, it is fetched again; a kill may leave a part of that.
+        assert [path for path in there if path.suffix != ".part"] == sorted(
+            map(self._file, ordered)
+        )
+        assert len(there) - len(ordered) <= self.moves.total()
         for job in self.sandbox.jobs:
             assert job.result is not None
             made = job.result.source

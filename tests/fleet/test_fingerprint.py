@@ -408,7 +408,7 @@ def test_the_forms_in_which_an_order_may_have_been_sent() -> None:
 def test_a_key_follows_from_the_order(clip: Path) -> None:
     """One journal, request and try have one key, after a move of the folder as well."""
     keys = [
-        key_of(secret, anchor, number, document(asked))
+        key_of(secret, anchor, number, PLAIN.identify(asked))
         for secret, anchor, number, asked in (
             ("s", "position:0", 1, request(0)),
             ("t", "position:0", 1, request(0)),
@@ -424,8 +424,8 @@ def test_a_key_follows_from_the_order(clip: Path) -> None:
         )
     ]
     assert len(set(keys)) == len(keys)
-    assert key_of("s", "position:0", 1, document(request(0))) == keys[0]
+    assert key_of("s", "position:0", 1, PLAIN.identify(request(0))) == keys[0]
     copy = copied(clip.parent, dates=False) / clip.name
-    assert key_of("s", "position:0", 1, document(local(copy))) == keys[9]
-    anew = [key_of("s", "p", 1, document(everywhere(number))) for number in (1, 2)]
+    assert key_of("s", "position:0", 1, PLAIN.identify(local(copy))) == keys[9]
+    anew = [key_of("s", "p", 1, PLAIN.identify(everywhere(number))) for number in (1, 2)]
     assert anew[0] == anew[1]
