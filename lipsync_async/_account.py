@@ -228,6 +228,14 @@ class SharedSlots(_Guarded):
         self._stir()
         return own
 
+    def occupied(self, job: str, most: int | None, now: float) -> Slot:
+        """Take a slot for a job that runs already, and hold it; `release` it in the end."""
+        with self:
+            slot = self._slots.accepted(self._slots.started(self._strictest(most)), job, now)
+            self._slots.held(slot)
+            self._put(slot)
+        return slot
+
     def refused(
         self,
         slot: Slot,
@@ -628,11 +636,6 @@ class Gate:
         self._name = name
         self._setting = f"Limits.{setting}={limit}"
         self._lines = PerLoop(partial(Line, transport, self._words))
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether a request may have to wait here."""
-        return self._limit is not None
 
     async def enter(self, deadline: float | None) -> tuple[Place | None, float]:
         """Wait until a request may be sent.

@@ -40,8 +40,7 @@ from lipsync_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
 
-    from lipsync_async._account import Account
-    from lipsync_async._rules.budget import Place
+    from lipsync_async._account import Account, SharedSlots
     from lipsync_async._rules.config import Config
     from lipsync_async._rules.endpoints import Call
     from lipsync_async._transport.protocol import Transport
@@ -169,15 +168,14 @@ class Exchange:
             LipsyncError: The last try's error, with the create's idempotency key on it.
 
         """
-        if os.getpid() != self._process:
-            self._begin_anew()
+        slots = self.account.slots
         self.in_flight += 1
         is_create = call.idempotency_key is not None
         turn = Turn(self._line.here() if is_create else None, self.transport)
         try:
             if call.idempotency_key is None or has_slot:
                 return await self._performed(call, settings, turn, deadline)
-            return await self._created(call, call.idempotency_key, settings, turn)
+            return await self._created(call, call.idempotency_key, settings, turn, slots)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
@@ -234,9 +232,10 @@ class Exchange:
             raise
         return [job for job in ids if shown.status_of(job) is None]
 
-    async def _created(self, call: Call[T], key: str, settings: Settings, turn: Turn) -> T:
+    async def _created(
+        self, call: Call[T], key: str, settings: Settings, turn: Turn, slots: SharedSlots
+    ) -> T:
         """Perform a create when the account has a slot for it, which then is the job's."""
-        slots = self._account.slots
         since = self.transport.now()
         slot_timeout = settings.retry.slot_timeout
         was_refused = False
@@ -369,10 +368,8 @@ class Exchange:
     ) -> T:
         """Make an attempt when the account's budget has room for it."""
         gate = self._requests if call.idempotency_key is None else self._creates
-        place: Place | None = None
-        if gate.is_limited:
-            place, waited = await gate.enter(deadline)
-            turn.waited += waited
+        place, waited = await gate.enter(deadline)
+        turn.waited += waited
         call.is_sent = True
         if place is None:  # there is no limit; or no time left, as the attempt will say
             return await self._attempt(call, settings, deadline)

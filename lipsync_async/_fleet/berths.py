@@ -60,9 +60,9 @@ class Berths:
         """Take a slot for a create that is sent in any case."""
         return self.slots.take_anyhow(self._most, key)
 
-    def occupy(self, job: Generation) -> Slot:
+    def occupy(self, job: str) -> Slot:
         """Take a slot for a job that runs already, and hold it."""
-        return self.slots.accepted(self.slots.take_anyhow(self._most), job, self._now, is_held=True)
+        return self.slots.occupied(job, self._most, self._now)
 
     def accepted(self, slot: Slot, job: Generation) -> Slot:
         """Note that a create has become a job; hold its slot, and return it."""

@@ -298,8 +298,7 @@ class Desk:
 
     def occupy(self, job: Job) -> None:
         """Take a slot for a job that runs already."""
-        if (running := job.last_seen()) is not None:
-            job.slot = self._berths.occupy(running)
+        job.slot = self._berths.occupy(str(job.id))
 
 
 def _is_of_another_body(error: LipsyncError) -> bool:

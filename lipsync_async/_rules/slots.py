@@ -24,6 +24,7 @@ jobs are *suspects*, and a look at them tells which have ended.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from math import inf
 
 import attrs
@@ -61,7 +62,7 @@ class Slot:
         is_probe: Whether it asked for more than was known to fit.
         is_accepted: Whether the service has accepted it.
         key: The create's Idempotency-Key, where it is known.
-        job: The job's id, once it is accepted.
+        job: The job's id, once it is accepted; empty: not known.
         holders: How many runs and waits hold it.
         counts: Whether it is one of the account's: not if it shares the job of another, or
             was given back.
@@ -74,7 +75,7 @@ class Slot:
     is_probe: bool = False
     is_accepted: bool = False
     key: str | None = None
-    job: str | None = None
+    job: str = ""
     holders: int = 0
     counts: bool = True
     is_over: bool = False
@@ -158,9 +159,9 @@ class Slots:
         if self.may_start(now, most):
             return now
         moment = self._quiet_until if self._has_room(most, is_eager=False) else inf
-        for oldest in self._loose.values():
+        oldest = next(iter(self._loose.values()), None)
+        if oldest is not None:
             moment = min(moment, max(oldest.seen, self._asked_at) + _PAUSE)
-            break
         return None if moment == inf else max(moment, now)
 
     def take(
@@ -192,19 +193,19 @@ class Slots:
             self._by_key.setdefault(key, slot)
         return slot
 
-    def accepted(self, slot: Slot, job: str | None = None, now: float = 0.0) -> Slot:
+    def accepted(self, slot: Slot, job: str = "", now: float = 0.0) -> Slot:
         """Note that a create has become a job; return the job's slot.
 
         Args:
             slot: The create's.
-            job: The job's id, by which its end can be seen.
+            job: The job's id, by which its end can be seen; empty: not known.
             now: The time.
 
         Returns:
             The slot, or another that the same job has already.
 
         """
-        same = None if job is None else self._by_job.get(job)
+        same = self._by_job.get(job)
         self._leave_start(slot)
         if same is not None:
             self._forget_key(slot)
@@ -219,9 +220,9 @@ class Slots:
             self._refused_probes = 0
         if slot.key is not None:
             self._by_key.setdefault(slot.key, slot)
-        if job is not None:
+        if job:
             self._by_job[job] = slot
-            self._let_loose(slot, job)
+            self._let_loose(slot)
             self._forget_old(now)
         return slot
 
@@ -268,7 +269,7 @@ class Slots:
             self._leave_start(slot)
         slot.counts = False
         self._forget_key(slot)
-        if slot.job is not None and self._by_job.get(slot.job) is slot:
+        if self._by_job.get(slot.job) is slot:
             del self._by_job[slot.job]
             self._loose.pop(slot.job, None)
 
@@ -284,8 +285,7 @@ class Slots:
     def held(self, slot: Slot) -> None:
         """Note that a run or a wait looks after a slot's job."""
         slot.holders += 1
-        if slot.job is not None:
-            self._loose.pop(slot.job, None)
+        self._loose.pop(slot.job, None)
 
     def released(self, slot: Slot) -> None:
         """Note that one looks after it no more: its job goes on, unless it was seen to end."""
@@ -294,8 +294,8 @@ class Slots:
             return
         if slot.is_over or not slot.is_accepted:
             self.ended(slot)
-        elif slot.job is not None:
-            self._let_loose(slot, slot.job)
+        else:
+            self._let_loose(slot)
 
     def saw(self, job: str, now: float, *, is_over: bool) -> bool:
         """Note what a look has shown of a job; return whether that has freed a slot."""
@@ -315,18 +315,16 @@ class Slots:
     def suspects(self, now: float) -> list[str]:
         """Return jobs that may have ended unseen, to be looked at now.
 
-        They count as seen from now on, so that those who wait do not all ask at once.
+        When one is due, the others go along: a list costs no more. They count as seen from
+        now on, so that those who wait do not all ask at once.
         """
-        found: list[str] = []
-        if self._asked_at + _PAUSE > now:  # by the same sums as `next_try`
-            return found
-        for job, slot in self._loose.items():
-            if slot.seen + _PAUSE > now or len(found) >= _MOST_SUSPECTS:
-                break
-            found.append(job)
+        oldest = next(iter(self._loose.values()), None)
+        if oldest is None or max(oldest.seen, self._asked_at) + _PAUSE > now:
+            return []
+        found = [*islice(self._loose, _MOST_SUSPECTS)]
         for job in found:
             self.saw(job, now, is_over=False)
-        self._asked_at = now if found else self._asked_at
+        self._asked_at = now
         return found
 
     def _cap(self, most: int | None) -> int | None:
@@ -362,11 +360,11 @@ class Slots:
         if slot.key is not None and self._by_key.get(slot.key) is slot:
             del self._by_key[slot.key]
 
-    def _let_loose(self, slot: Slot, job: str) -> None:
+    def _let_loose(self, slot: Slot) -> None:
         """Let a job be the first suspect: what was held is looked at soon."""
         slot.seen = -inf
-        self._loose[job] = slot
-        self._loose.move_to_end(job, last=False)
+        self._loose[slot.job] = slot
+        self._loose.move_to_end(slot.job, last=False)
 
     def _forget_old(self, now: float) -> None:
         """Drop jobs that were not looked at for longer than any job takes, now and then."""

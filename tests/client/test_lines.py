@@ -16,7 +16,9 @@ from lipsync_async import (
     ConcurrencyLimitError,
     Generation,
     Limits,
+    LipsyncError,
     RateLimitError,
+    Response,
     RetryPolicy,
     WaitTimeoutError,
 )
@@ -491,15 +493,14 @@ class Left:
             return 201, job(f"job-{self.made}", "PENDING"), {}
         if path == "/v2/generations":
             return 200, [job(f"job-{number}") for number in range(1, self.made + 1)], {}
-        return 200, job(path.rpartition("/")[2], "PENDING"), {}
+        return 200, job(path.rpartition("/")[2]), {}
 
     def leave(self, client: AsyncClient, call: Call) -> None:
         """Begin a call and close its loop in the midst of it."""
 
         async def begin() -> asyncio.Task[Any]:
             begun = asyncio.create_task(call(client))
-            for _ in range(60):
-                await anyio.lowlevel.checkpoint()
+            await self.service.clock.sleep(1.5)
             return begun
 
         loop = asyncio.new_event_loop()
@@ -570,7 +571,7 @@ def test_a_closed_loop_leaves_nothing_in_the_way(name: str, is_kept: bool) -> No
         begun = left.service.clock.now()
         made = await order(client)
         assert (await client.generations.get(made)).id == made.id
-        await caught(client.generations.wait_until_complete(made, timeout=2.0))
+        assert (await client.generations.wait_until_complete(made)).is_completed
         assert left.service.clock.now() - begun <= 130
 
     left.leave(client, call)
@@ -589,9 +590,82 @@ def test_two_loops_at_once_get_one_clear_word() -> None:
         words.append(type(error).__name__)
 
     async def main() -> None:
-        await use()
-        await asyncio.to_thread(asyncio.run, use())
-        await client.aclose()
+        async with client:
+            await use()
+            await asyncio.to_thread(asyncio.run, use())
 
     asyncio.run(main())
     assert words == ["ConnectError", "ConfigurationError"]
+
+
+# --- what callbacks raise -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [LookupError("mine"), LipsyncError("mine")])
+@pytest.mark.parametrize("verb", ["create", "run_many"])
+async def test_what_a_callback_raises_at_a_look_for_slots_comes_out(
+    error: Exception, verb: str
+) -> None:
+    """The look is made by the settings of the call that lacks a slot, its callback included."""
+    service = forgotten(lambda *_: (200, [], {}))
+    async with service.client(limits=slots(1)) as client:
+        await order(client)
+
+        def complain(response: Response) -> None:
+            if response.method == "GET":
+                raise error
+
+        view = client.with_options(on_response=complain)
+        call = order(view) if verb == "create" else view.generations.run_all(requests(2))
+        with pytest.raises(type(error), match="mine"):
+            await call
+
+
+async def test_a_refusal_that_a_callback_makes_up_pauses_nothing() -> None:
+    """What a callback raises is its own, even if it is an error of this package."""
+    async with opened(Limits()) as (client, sandbox, clock):
+        sandbox.faults.add(rate_limited(3600.0, path=None))
+        answers: list[Response] = []
+        error = await caught(
+            client.with_options(
+                on_response=answers.append, retry=RetryPolicy(attempts=1, give_up_after=0.001)
+            ).generations.count()
+        )
+        assert isinstance(error, RateLimitError)
+
+        def complain(_: Response) -> None:
+            raise error
+
+        with pytest.raises(RateLimitError):
+            await client.with_options(on_response=complain).generations.count()
+        begun = clock.now()
+        await client.generations.count()
+        assert clock.now() == begun
+
+
+async def test_a_job_that_two_waits_look_after() -> None:
+    """Its slot is held until the last of them has left, and free when its end was seen."""
+    async with opened(slots(1), progression="time(10)") as (client, _, clock):
+        job = await order(client)
+        async with anyio.create_task_group() as tasks:
+            for timeout in (3.0, 20.0, 30.0):
+                tasks.start_soon(
+                    caught, client.generations.wait_until_complete(job, timeout=timeout)
+                )
+            await clock.sleep(5.0)
+            assert client._exchange.account.slots.used == 1  # noqa: SLF001
+        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+
+
+async def test_patience_may_be_endless() -> None:
+    """Without a `slot_timeout` a create waits for as long as a job takes."""
+    retry = RetryPolicy(slot_timeout=None)
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, clock=clock, progression="time(20000)") as sandbox,
+        connect(sandbox, retry=retry, limits=slots(1)) as client,
+    ):
+        await order(client)
+        await order(client)
+        assert 20_000 <= clock.now() <= 20_006
+        assert sandbox.jobs.created == 2

@@ -217,7 +217,7 @@ def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
     """A finalizer that runs while its own thread holds the lock does not wait for it."""
     budget = SharedBudget()
     place = budget.reserve(0.0, 1)
-    with budget._lock:  # noqa: SLF001
+    with budget:
         budget.give_back(place)
     assert budget.is_at_rest(0.0)
     assert budget.wait(budget.reserve(0.0, 1), 0.0) == 0.0

@@ -440,3 +440,224 @@ def test_jobs_that_run_already_count() -> None:
     found = slots.started()
     slots.accepted(found)
     assert slots.next_try(0.0) is None
+
+
+# --- slots of jobs, which are held, seen to end and forgotten --------------------------------
+
+
+class Book:
+    """Do to the slots whatever may be done, and know by oneself what must be true."""
+
+    def __init__(self, limit: int | None) -> None:
+        """Begin with nothing."""
+        self.slots = Slots(limit)
+        self.limit = limit
+        self.now = 0.0
+        self.starting: list[Slot] = []
+        self.jobs: dict[str, Slot] = {}
+        self.over: set[str] = set()
+        self.names = count()
+
+    def do(self, what: str, number: int) -> None:
+        """Do one thing, to one of those that it can be done to."""
+        self.now += number / 7
+        getattr(self, what)(number)
+        self.check()
+
+    def take(self, number: int) -> None:
+        """Ask for a slot, perhaps with the key of another order."""
+        slot = self.slots.take(self.now, key=f"key-{number % 5}", is_eager=bool(number % 2))
+        if slot is not None:
+            self.starting.append(slot)
+
+    def accept(self, number: int) -> None:
+        """Let the service accept a create, perhaps as a job that it has already."""
+        if self.starting:
+            slot = self.starting.pop(number % len(self.starting))
+            name = f"job-{number % 4 if number % 3 == 0 else next(self.names) + 10}"
+            own = self.slots.accepted(slot, name, self.now)
+            assert own.job == name
+            assert own is self.slots.slot_of(name)
+            self.jobs[name] = own
+
+    def refuse(self, number: int) -> None:
+        """Let the service refuse a create."""
+        if self.starting:
+            slot = self.starting.pop(number % len(self.starting))
+            self.slots.refused(slot, self.now, active=number, retry_after=number)
+
+    def fail(self, number: int) -> None:
+        """Let a create come to nothing, and say so twice."""
+        if self.starting:
+            slot = self.starting.pop(number % len(self.starting))
+            self.slots.ended(slot)
+            self.slots.ended(slot)
+
+    def hold(self, number: int) -> None:
+        """Look after a job."""
+        if self.jobs:
+            self.slots.held([*self.jobs.values()][number % len(self.jobs)])
+
+    def release(self, number: int) -> None:
+        """Look after a job no more; once too often does no harm."""
+        if self.jobs:
+            self.slots.released([*self.jobs.values()][number % len(self.jobs)])
+
+    def see(self, number: int) -> None:
+        """Look at a job, which may have ended."""
+        if self.jobs:
+            name = [*self.jobs][number % len(self.jobs)]
+            freed = self.slots.saw(name, self.now, is_over=bool(number % 2))
+            assert not freed or self.slots.slot_of(name) is None
+
+    def suspect(self, _: int) -> None:
+        """Ask what is to be looked at: never what is held, never twice at once."""
+        found = self.slots.suspects(self.now)
+        for name in found:
+            assert self.jobs[name].holders == 0
+            assert self.slots.slot_of(name) is self.jobs[name]
+        assert self.slots.suspects(self.now) == []
+
+    def check(self) -> None:
+        """Check what must be true at any time."""
+        self.jobs = {
+            name: slot for name, slot in self.jobs.items() if self.slots.slot_of(name) is slot
+        }
+        assert all(slot.counts and slot.is_accepted for slot in self.jobs.values())
+        assert self.slots.starting == sum(slot.counts for slot in self.starting)
+        assert self.slots.used == self.slots.starting + len(self.jobs)
+        assert self.slots.is_tracking is bool(self.jobs)
+        # Orders that share a key may turn out to be several jobs: only those go beyond.
+        shared = sum(not slot.counts for slot in self.starting) + len(self.jobs)
+        assert self.limit is None or self.slots.starting <= self.limit + shared
+        moment = self.slots.next_try(self.now)
+        assert moment is None or moment >= self.now
+        assert moment is not None or self.slots.used > 0
+
+    def finish(self) -> None:
+        """Let everything end."""
+        for slot in self.starting:
+            self.slots.ended(slot)
+        for name, slot in self.jobs.items():
+            self.slots.saw(name, self.now, is_over=True)
+            for _ in range(slot.holders):
+                self.slots.released(slot)
+        assert self.slots.used == self.slots.starting == 0
+        assert not self.slots.is_tracking
+        assert self.slots.suspects(self.now + 100) == []
+
+
+DEEDS = st.sampled_from(
+    ["take", "take", "accept", "accept", "refuse", "fail", "hold", "release", "see", "suspect"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.none() | st.integers(1, 6), st.lists(st.tuples(DEEDS, st.integers(0, 60)), max_size=60))
+def test_every_slot_is_given_back_once(limit: int | None, deeds: list[tuple[str, int]]) -> None:
+    """In whatever order: what counts is what runs, and in the end nothing is left."""
+    book = Book(limit)
+    for what, number in deeds:
+        book.do(what, number)
+    book.finish()
+
+
+@pytest.mark.parametrize("running", [0, 1, 3, 8, 20])
+def test_the_eager_try_as_many_as_run(running: int) -> None:
+    """While nothing was refused, so many creates go at once as jobs run, and four at least."""
+    slots = Slots()
+    for number in range(running):
+        slots.accepted(slots.started(), f"job-{number}")
+    taken = 0
+    while slots.take(0.0, is_eager=True) is not None:
+        taken += 1
+    assert taken == max(4, running) + (not running)
+    assert slots.take(0.0) is None
+
+
+def test_after_a_refusal_the_eager_ask_one_by_one() -> None:
+    """What is known to fit is known, and more is found out by one create at a time."""
+    slots = Slots()
+    under_way = [slots.take(0.0, is_eager=True) for _ in range(4)]
+    for slot in under_way[:3]:
+        assert slot is not None
+        slots.accepted(slot)
+    assert under_way[3] is not None
+    slots.refused(under_way[3], 0.0)
+    assert slots.take(0.0, is_eager=True) is None
+    assert slots.take(5.0, is_eager=True) is not None
+    assert slots.take(5.0, is_eager=True) is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "told", "most", "expected"),
+    [
+        (None, None, None, None),
+        (None, None, 3, 3),
+        (None, 5, 3, 3),
+        (None, 3, 5, 3),
+        (2, 5, 3, 2),
+        (4, None, 9, 4),
+    ],
+)
+def test_the_lowest_of_all_limits_counts(
+    configured: int | None, told: int | None, most: int | None, expected: int | None
+) -> None:
+    """Whoever has said it: the client that asks, the account's own, or the service."""
+    slots = Slots(configured)
+    if told is not None:
+        slots.refused(slots.started(), -100.0, limit=told)
+    taken = 0
+    while taken < 30 and (slot := slots.take(0.0, most)) is not None:
+        slots.accepted(slot)
+        taken += 1
+    assert taken == (30 if expected is None else expected)
+
+
+def test_a_told_limit_is_checked_after_an_hour() -> None:
+    """A plan may be widened while a process runs: then one probe finds it out."""
+    slots = Slots()
+    slots.accepted(slots.started())
+    slots.refused(slots.started(), 0.0, limit=1)
+    assert slots.take(3600.0) is None
+    probe = slots.take(3600.1)
+    assert probe is not None
+    assert probe.is_probe
+    assert slots.take(3600.1) is None
+    slots.accepted(probe)
+    assert slots.limit is None
+    assert slots.used == 2
+
+
+@pytest.mark.parametrize("told", [61.0, 3600.0, 31_536_000.0, 1e300, inf])
+@pytest.mark.parametrize("patience", [None, 0.5, 30.0, 1e9])
+def test_no_pause_is_longer_than_a_minute(told: float, patience: float | None) -> None:
+    """Nor longer than the patience of the create that was refused."""
+    slots = Slots()
+    slots.refused(slots.started(), 0.0, retry_after=told, patience=patience)
+    assert slots.next_try(0.0) == min(60.0, 60.0 if patience is None else patience)
+
+
+@pytest.mark.parametrize("forgotten", [10, 1000, 2000])
+def test_what_is_forgotten_for_hours_is_dropped(forgotten: int) -> None:
+    """A process that creates and never looks keeps the jobs of a few hours, not of all time."""
+    slots = Slots()
+    for number in range(20):
+        for index in range(forgotten):
+            slots.accepted(slots.started(), f"{number}-{index}", number * 3600.0)
+    assert slots.used <= 6 * forgotten + 1001
+
+
+def test_suspects_are_asked_for_a_hundred_at_a_time() -> None:
+    """The one that was not looked at for longest first, all in turn, one list in five seconds."""
+    slots = Slots()
+    for number in range(250):
+        slots.accepted(slots.started(), f"job-{number}")
+    asked: list[str] = []
+    moments = [5.0 * turn for turn in range(3)]
+    for moment in moments:
+        found = slots.suspects(moment)
+        assert len(found) == 100
+        asked += found
+        assert slots.next_try(moment, 250) == moment + 5.0
+    assert len(set(asked)) == 250
