@@ -66,13 +66,11 @@ class _Guarded:
         self._later: deque[Callable[[], object]] = deque()
 
     def __enter__(self) -> None:
-        """Begin a use; what was to be done later is done before it."""
+        """Begin a use."""
         self._lock.acquire()
-        while self._later:
-            self._later.popleft()()
 
     def __exit__(self, *_: object) -> None:
-        """End a use."""
+        """End a use, and do what has come up meanwhile."""
         self._lock.release()
         if self._later:
             self._catch_up()
@@ -128,9 +126,9 @@ class SharedBudget(_Guarded):
 class _Waiting:
     """Hold who is to be told when a slot may be free."""
 
-    loop: asyncio.AbstractEventLoop | None
+    loop: asyncio.AbstractEventLoop
     most: int | None
-    count: int = 1
+    count: int = 0
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -345,19 +343,16 @@ class SharedSlots(_Guarded):
         """
         waiting = self._waiting.get(wake)
         if waiting is None:
-            self._waiting[wake] = _Waiting(_running_loop(), most)
-        else:
-            waiting.count += 1
+            waiting = self._waiting[wake] = _Waiting(asyncio.get_running_loop(), most)
+        waiting.count += 1
         try:
             yield
         finally:
-            waiting = self._waiting.get(wake)
-            if waiting is not None:
-                waiting.count -= 1
-                if not waiting.count:
-                    del self._waiting[wake]
-                    if most is not None:  # it counts no more
-                        self._stir()
+            waiting.count -= 1
+            if not waiting.count:
+                self._waiting.pop(wake, None)
+                if most is not None:  # it counts no more
+                    self._stir()
 
     def _stir(self) -> None:
         """Tell all who wait, each in its own loop: a slot may be free, or known better."""
@@ -366,9 +361,9 @@ class SharedSlots(_Guarded):
         here = _running_loop()
         for wake, waiting in [*self._waiting.items()]:
             try:
-                if waiting.loop is not None and waiting.loop is here:
-                    here.call_soon(wake)
-                elif waiting.loop is not None:
+                if waiting.loop is here:
+                    waiting.loop.call_soon(wake)
+                else:
                     waiting.loop.call_soon_threadsafe(wake)
             except RuntimeError:  # that loop is closed, with all who waited there
                 self._waiting.pop(wake, None)

@@ -198,35 +198,31 @@ class Exchange:
             Whether there was anything to look at just now.
 
         """
-        account = self.account
-        ids = account.slots.suspects(self.transport.now())
+        now = self.transport.now()
+        slots = self.account.slots
+        ids = slots.suspects(now)
         if not ids:
             return False
-        timeout = settings.timeout
-        quick = attrs.evolve(
-            settings,
-            timeout=min(_SECONDS_FOR_SUSPECTS, timeout or _SECONDS_FOR_SUSPECTS),
-            retry=attrs.evolve(settings.retry, attempts=1),
-        )
+        once = attrs.evolve(settings, retry=attrs.evolve(settings.retry, attempts=1))
         try:
-            gone = await self._gone(ids, quick)
+            gone = await self._gone(ids, once, now + _SECONDS_FOR_SUSPECTS)
         except LipsyncError as error:
             if is_from_callback(error):
                 raise
             log(logging.INFO, f"jobs that hold slots could not be looked at: {error}")
         else:
-            account.slots.saw([(job, True) for job in gone], self.transport.now())
+            slots.saw([(job, True) for job in gone], self.transport.now())
         return True
 
-    async def _gone(self, ids: list[str], settings: Settings) -> list[str]:
+    async def _gone(self, ids: list[str], settings: Settings, deadline: float) -> list[str]:
         """Look at jobs, or at the first where lists are refused; return what is not there."""
         try:
-            shown = await self.perform(sightings.look_at(ids), settings)
+            shown = await self.perform(sightings.look_at(ids), settings, deadline=deadline)
         except LipsyncError as error:
             if is_from_callback(error):
                 raise
             if len(ids) > 1 and sightings.is_refusal(error):
-                return await self._gone(ids[:1], settings)
+                return await self._gone(ids[:1], settings, deadline)
             if isinstance(error, NotFoundError):
                 return ids
             raise

@@ -263,10 +263,9 @@ class Slots:
 
     def ended(self, slot: Slot) -> None:
         """Note that a job has ended, or that a create came to nothing; once more is fine."""
-        if slot.is_accepted and slot.counts:
-            self._running -= 1
-        elif not slot.is_accepted:
-            self._leave_start(slot)
+        if slot.is_accepted:
+            self._running -= slot.counts
+        self._leave_start(slot)
         slot.counts = False
         self._forget_key(slot)
         if self._by_job.get(slot.job) is slot:

@@ -14,6 +14,7 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     ConcurrencyLimitError,
+    ConfigurationError,
     Generation,
     Limits,
     LipsyncError,
@@ -27,7 +28,7 @@ from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
 from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
 from tests.client.crowds import wait_for_all
-from tests.client.doors import UNLIMITED, connect, order
+from tests.client.doors import ORDER, UNLIMITED, connect, order
 from tests.client.test_odd_answers import Service, caught, job
 from tests.fleet.campaigns import made, opened, refusals, requests, slots
 
@@ -583,19 +584,54 @@ def test_two_loops_at_once_get_one_clear_word() -> None:
     """A client that one loop uses tells another that it needs one of its own."""
     retry = RetryPolicy(attempts=1)
     client = AsyncClient("key", base_url="http://127.0.0.1:9", retry=retry)
-    words: list[str] = []
 
-    async def use() -> None:
-        error = await caught(client.generations.get("job-1"))
-        words.append(type(error).__name__)
+    async def use() -> str:
+        return type(await caught(client.generations.get("job-1"))).__name__
 
-    async def main() -> None:
+    async def main() -> list[str]:
         async with client:
-            await use()
-            await asyncio.to_thread(asyncio.run, use())
+            return [await use(), await asyncio.to_thread(asyncio.run, use())]
 
-    asyncio.run(main())
-    assert words == ["ConnectError", "ConfigurationError"]
+    assert asyncio.run(main()) == ["ConnectError", "ConfigurationError"]
+
+
+# --- clients that are closed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "verb"),
+    [
+        (Limits(creates_per_minute=1), "create"),
+        (Limits(requests_per_minute=1), "get"),
+        (slots(1), "create"),
+        (slots(1), "run"),
+        (slots(1), "run_many"),
+    ],
+)
+async def test_closing_ends_what_stands_in_line(limits: Limits, verb: str) -> None:
+    """Wherever a call waits when its client is closed, it ends at once, with one clear word."""
+    async with opened(limits, progression="manual") as (client, _, clock):
+        made = await order(client)
+        if verb == "get":
+            await client.generations.get(made)
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "create": lambda: order(client),
+            "get": lambda: client.generations.get(made),
+            "run": lambda: client.generations.run(**ORDER),
+            "run_many": lambda: client.generations.run_all(requests(5)),
+        }
+        errors: list[LipsyncError | None] = []
+
+        async def act() -> None:
+            errors.append(await caught(calls[verb]()))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1 if verb == "run_many" else 20):
+                tasks.start_soon(act)
+            await clock.sleep(2.0)
+            await client.aclose()
+        assert {type(error) for error in errors} == {ConfigurationError}
+        assert clock.now() <= 3.0
 
 
 # --- what callbacks raise -------------------------------------------------------------------
@@ -611,9 +647,8 @@ async def test_what_a_callback_raises_at_a_look_for_slots_comes_out(
     async with service.client(limits=slots(1)) as client:
         await order(client)
 
-        def complain(response: Response) -> None:
-            if response.method == "GET":
-                raise error
+        def complain(_: Response) -> None:
+            raise error
 
         view = client.with_options(on_response=complain)
         call = order(view) if verb == "create" else view.generations.run_all(requests(2))

@@ -29,6 +29,8 @@ from tests.fleet.campaigns import made, opened, refusals, requests, slots
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from lipsync_async._rules.slots import Slot
+
 pytestmark = pytest.mark.anyio
 
 HERE = ("key", "https://api.example")
@@ -380,23 +382,76 @@ def test_threads_share_the_slots() -> None:
     account = SharedSlots()
     most: list[int] = []
 
-    async def use(number: int) -> None:
-        for turn in range(50):
-            while (slot := account.take(0.0, 5)) is None:
-                await anyio.lowlevel.checkpoint()
+    def use(number: int) -> None:
+        for turn in range(100):
+            slot = account.take(0.0, 8)
+            assert slot is not None
             most.append(account.used)
             job = Generation(id=f"{number}-{turn}", status=Status.PENDING)
             account.accepted(slot, job, 0.0)
             account.saw([(job.id, True)], 0.0)
 
-    threads = [threading.Thread(target=lambda n=number: asyncio.run(use(n))) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 300
-    assert max(most) <= 5
-    assert account.used == 0
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(use, number) for number in range(8)]:
+            done.result()
+    assert (len(most), account.used) == (800, 0)
+    assert max(most) <= 8
+
+
+async def test_what_has_ended_before_takes_no_slot() -> None:
+    """An order that is repeated after its job's end, and a job that ends at once, leave none."""
+    async with opened(slots(1), progression="immediate") as (client, sandbox, clock):
+        for key in ("take-1", "take-1", "take-2"):
+            assert (await order(client, idempotency_key=key)).id
+        assert clock.now() == 0.0
+        assert sandbox.jobs.created == 2
+
+
+async def test_a_job_of_an_earlier_run_takes_a_slot() -> None:
+    """It runs already, so it is not asked whether it may; once for each job, not for each run."""
+    account = SharedSlots()
+    held = [account.occupied("job-1", 1, 0.0), account.occupied("job-1", 1, 0.0)]
+    assert account.used == 1
+    assert account.take(0.0, 1) is None
+    account.saw([("job-1", True)], 0.0)
+    for slot, left in zip(held, (1, 0), strict=True):
+        account.release(slot)
+        assert account.used == left
+
+
+def test_what_a_closed_loop_has_held_is_given_back() -> None:
+    """Creates under way and jobs that were held there; what another loop holds stays held."""
+    account = SharedSlots()
+    jobs = [Generation(id=f"job-{number}", status=Status.PENDING) for number in range(3)]
+
+    async def leave() -> None:
+        for job in jobs:
+            slot = account.take(0.0, 9)
+            assert slot is not None
+            account.accepted(slot, job, 0.0, is_held=True)
+        for _ in range(2):
+            assert account.take(0.0, 9) is not None
+
+    async def hold() -> list[Slot | None]:
+        assert account.hold("unknown") is None
+        return [account.hold(f"job-{number}") for number in (0, 0, 1, 1)]
+
+    async def go_on(held: list[Slot | None]) -> None:
+        assert account.used == 5
+        assert account.suspects(100.0) == []
+        assert account.take(0.0, 5) is not None
+        assert account.used == 4
+        assert account.suspects(100.0) == ["job-2"]
+        for slot in (held[3], held[2], held[1], held[0]):
+            account.release(slot)
+        assert sorted(account.suspects(200.0)) == ["job-0", "job-1", "job-2"]
+
+    left, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    left.run_until_complete(leave())
+    held = other.run_until_complete(hold())
+    left.close()
+    other.run_until_complete(go_on(held))
+    other.close()
 
 
 def test_a_slot_is_found_across_loops() -> None:
