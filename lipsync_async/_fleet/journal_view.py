@@ -30,7 +30,7 @@ _PAGE = 500
 class JournalView:
     """Read a journal, without a client: what was committed last.
 
-    `with JournalView.open("campaign.sqlite") as view:` works whether or not a run is
+    `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
     writing to it, and disturbs none. Two looks may see two moments. Threads may share a
     view.
 

@@ -91,7 +91,7 @@ def test_a_journal_that_was_never_bound_is_bound_by_its_next_run(quick_path: Pat
 
 
 def test_two_journals_keep_two_digests_of_one_key(quick_path: Path) -> None:
-    """Each has a salt of its own, so that nobody can tell whose journals belong together."""
+    """Each has a salt of its own, so that it cannot be told whose journals belong together."""
     found = []
     for name in ("a", "b"):
         Journal.open(quick_path / name, binding=binding()).close()

@@ -178,7 +178,7 @@ def test_a_run_goes_on_with_it(tmp_path: Path, path: Path, how: str) -> None:
 
 
 def test_names_are_given_to_rows_that_had_none(tmp_path: Path) -> None:
-    """Whoever adds names to a list goes on where it was, and may sort it from then on."""
+    """A list that gets names goes on where it was, and may be sorted from then on."""
     path = tmp_path / "j.sqlite"
     with written(path, 0) as connection:
         documents = [noted(number, outputFileName=f"take-{number}") for number in range(6)]
@@ -268,7 +268,7 @@ def test_what_a_disk_has_changed_is_an_error_in_words(path: Path, damage: str) -
         read_all(path)
     with pytest.raises(JournalError):
         Journal.open(path)
-    # It is left as it was, for whoever can put it right.
+    # It is left as it was, to be put right.
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
