@@ -133,7 +133,7 @@ class Exchange:
     @property
     def account(self) -> Account:
         """What the account's clients share, in this process."""
-        if os.getpid() != self._process:
+        if os.getpid() != self._process:  # pragma: no cover - forked children are not traced
             self._begin_anew()
         return self._account
 

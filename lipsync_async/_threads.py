@@ -87,7 +87,7 @@ class Mailbox(Generic[T]):
                 return self._messages.get_nowait()
             except Empty:
                 now = time.monotonic()
-                if deadline is not None and now >= deadline:
+                if deadline is not None and now >= deadline:  # pragma: no cover - among greenlets
                     raise
             time.sleep(min(max(_SHORTEST, (now - began) * _SHARE), _LONGEST))
 
@@ -152,7 +152,8 @@ class _Native(_Thread):
         time.sleep(0)
         start(self._run, (function,))
 
-    def _run(self, function: Callable[[Joinable], None]) -> None:
+    # Threads that are begun so are not traced.
+    def _run(self, function: Callable[[Joinable], None]) -> None:  # pragma: no cover
         try:
             super()._run(function)
         finally:
@@ -180,7 +181,7 @@ def may_wait() -> bool:
         return True
     try:
         time.sleep(0)
-    except Exception:  # noqa: BLE001 - each library has its own
+    except Exception:  # noqa: BLE001 - each library has its own  # pragma: no cover
         return False
     return True
 
@@ -189,7 +190,7 @@ def _is_replaced(function: object) -> bool:
     return not isinstance(function, BuiltinFunctionType)
 
 
-def new_lock() -> threading.Lock:
+def new_lock() -> threading.Lock:  # pragma: no cover - gevent may trace it or not
     """Return a lock that threads share, real also among greenlets.
 
     What is done under it must not let another greenlet run.
@@ -346,7 +347,8 @@ class _Workers:
     def _start(self) -> None:
         try:
             start_thread(self._run, "lipsync_async worker")
-        except (RuntimeError, ConfigurationError):  # there is no thread to be had: then here
+        # There is no thread to be had: then here.
+        except (RuntimeError, ConfigurationError):  # pragma: no cover - the system's doing
             self._places.put(None)
             self._run_waiting()
 
@@ -359,13 +361,14 @@ class _Workers:
                 continue
             try:
                 self._idle.remove(call)
-            except ValueError:  # a call is on its way
+            except ValueError:  # pragma: no cover - a call is on its way
                 call.get()
                 continue
-            if not self._waiting.empty():
+            if not self._waiting.empty():  # pragma: no cover - it came just now
                 continue
             self._places.put(None)
-            if self._waiting.empty() or not self._has_place():
+            # Between the two lines above, work may have come.
+            if self._waiting.empty() or not self._has_place():  # pragma: no branch
                 return
 
     def _is_called(self, call: SimpleQueue[None]) -> bool:
@@ -375,7 +378,7 @@ class _Workers:
             return False
         return True
 
-    def _has_place(self) -> bool:
+    def _has_place(self) -> bool:  # pragma: no cover - as rare as that
         try:
             self._places.get_nowait()
         except Empty:

@@ -293,7 +293,7 @@ class Desk:
     def release(self, job: Job) -> None:
         """Give a job's slot back, if it has one, unless the job goes on: then it keeps it."""
         slot, job.slot = job.slot, None
-        if slot is not None:
+        if slot is not None:  # pragma: no branch - a refused create has lost its slot before
             self._berths.release(slot)
 
     def occupy(self, job: Job) -> None:

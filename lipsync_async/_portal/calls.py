@@ -148,7 +148,8 @@ class Call:
         # Also when it has ended by now: what it has logged at last is still to be read.
         late: list[str] = []
         while (item := self._received()) is not None or not self.has_ended:
-            if item is not None and item.value is not None:  # an outcome, say, with its job
+            # An outcome, say, with its job; what else comes is luck.
+            if item is not None and item.value is not None:  # pragma: no branch
                 late.append(f"An item had come meanwhile: {item.value!r}")
         _add_notes(interruption, [*self.remains(), *late])
 

@@ -279,7 +279,7 @@ class _Wait:
         """Wait for the end of the time, then say so."""
         try:
             await self._exchange.transport.sleep(self._remaining)
-        except LipsyncError as error:  # the client was closed
+        except LipsyncError as error:  # pragma: no cover - closed in the last second
             self._fail(error)
         raise WaitTimeoutError(self.last, timeout=self._timeout)
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import anyio
 import pytest
 
 from lipsync_async import Client, GenerationRequest
+from lipsync_async._threads import Mailbox, OneThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
 from tests.client.doors import ORDER
@@ -117,3 +119,10 @@ def test_deaf(client: Client, sandbox: Sandbox, tmp_path: Path, name: str) -> No
     assert repr(client) == f"<Client base_url='{sandbox.url}' in_flight=0>"
     assert list(tmp_path.glob("*.part")) == []
     assert client.models.list()
+
+
+def test_a_wait_for_a_message_ends() -> None:
+    """A wait with a limit ends with it, and a thread that was never begun ends at once."""
+    with pytest.raises(Empty):
+        Mailbox[None]().get(0.0)
+    OneThread("never begun").end()
