@@ -180,6 +180,9 @@ class Exchange:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
             error.idempotency_key = call.idempotency_key
+            # It may come from a pause after a try that may have worked, when the client is closed.
+            error.may_have_worked = error.may_have_worked or turn.uncertain is not None
+            error.generation = error.generation or turn.named
             raise
         except Exception as error:
             if is_from_callback(error):

@@ -240,6 +240,34 @@ async def test_closed_in_a_pause(name: str, tmp_path: Path) -> None:
     assert clock.now() == 30.0
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 507, 530, 598, 599])
+async def test_closed_between_two_creates(status: int) -> None:
+    """An order that an earlier try may have placed is named, though a pause was ended."""
+    clock = VirtualClock()
+
+    async def handle(_: Request) -> Response:
+        return _shown(status)
+
+    transport = MemoryTransport(handle, clock)
+    client = AsyncClient("key", transport=transport, limits=UNLIMITED, retry=_PATIENT)
+    errors: list[ConfigurationError] = []
+
+    async def create() -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            await client.generations.create(**ORDER, idempotency_key="scene-12")
+        errors.append(caught.value)
+
+    is_time = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(create)
+        clock.call_later(30.0, is_time.set)
+        await is_time.wait()
+        await client.aclose()
+    (error,) = errors
+    assert (error.may_have_worked, error.idempotency_key) == (True, "scene-12")
+    assert "idempotency_key='scene-12'" in str(error)
+
+
 @pytest.mark.parametrize("door", ["memory", "sockets"])
 async def test_closed_at_every_turn(door: Any, tmp_path: Path) -> None:
     """Between any two steps, a run ends as it would have, or with the one error."""
