@@ -35,7 +35,8 @@ def named(paths: list[Path]) -> pytest.MarkDecorator:
 def texts() -> list[Path]:
     """Return every text file of the project."""
     folders = [*SOURCES, *TESTS, *BENCHMARKS, *(ROOT / ".ci").rglob("*")]
-    found = [path for path in [*folders, *ROOT.iterdir()] if path.name != ".git"]
+    others = {".git", ".coverage"}  # a linked work tree, and what was covered
+    found = [path for path in [*folders, *ROOT.iterdir()] if path.name not in others]
     return [path for path in found if path.is_file() and path.suffix in TEXTS]
 
 
