@@ -100,9 +100,9 @@ async def campaign(url: str, key: str, *words: str) -> None:
             found = await client.generations.run_all(
                 asked, journal=journal, download_to=folder, on_progress=disk.see
             )
-        except JournalError as error:
+        except JournalError as error:  # pragma: no cover - unless the kill comes before
             tell("the disk was full", "cannot be" in str(error))
-        else:
+        else:  # pragma: no cover - as above
             tell(len(found), sum(outcome.is_success for outcome in found))
 
 
