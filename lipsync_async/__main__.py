@@ -6,14 +6,14 @@ import sys
 from lipsync_async.cli.interruption import heeded
 
 if __name__ == "__main__":
-    with heeded() as interruptions:
+    with heeded() as _interruptions:
         try:
             from lipsync_async.cli.commands import main
 
-            status = main()
+            _status = main()
         except KeyboardInterrupt:
             sys.stderr.write("stopped before anything was begun\n")
-            status = 1
+            _status = 1
     # What is left is only the interpreter's own end.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(interruptions.status(status))
+    sys.exit(_interruptions.status(_status))

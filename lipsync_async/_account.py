@@ -413,9 +413,9 @@ class Account:
     """Hold what the clients of an account share: two budgets, and the slots."""
 
     def __init__(self) -> None:
-        self.creates = SharedBudget()
-        self.requests = SharedBudget()
-        self.slots = SharedSlots()
+        self.creates: SharedBudget = SharedBudget()
+        self.requests: SharedBudget = SharedBudget()
+        self.slots: SharedSlots = SharedSlots()
 
     def is_at_rest(self, now: float) -> bool:
         """Tell whether a new account would do as well."""
