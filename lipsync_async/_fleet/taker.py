@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet.outcomes import Outcome
@@ -58,9 +57,12 @@ class Taker(AsyncIterator[Outcome]):
     async def take_all(self) -> list[Outcome]:
         """Return all outcomes as they have come; until the run has ended they stay held."""
         found: list[Outcome] = []
-        with suppress(StopAsyncIteration):
+        # From Python 3.12 on, `suppress` would raise a copy of a group that a callback raises.
+        try:
             while True:
                 found.append(await self._next())
+        except StopAsyncIteration:
+            pass
         self._held.is_taken_whole = True
         return found
 
