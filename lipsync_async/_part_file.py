@@ -263,10 +263,11 @@ class Leftovers:
 
     async def clear(self, stem: str) -> None:
         """Remove what was once begun under a stem and never finished, if that can be."""
-        async with self._lock:
-            found = await in_thread(self._look) if self._found is None else self._found
-            self._found = found
-        if left := found.pop(_short(stem), []):
+        if self._found is None:
+            async with self._lock:
+                if self._found is None:
+                    self._found = await in_thread(self._look)
+        if left := self._found.pop(_short(stem), []):
             await in_thread(_unlink_all, left)
 
     def _look(self) -> defaultdict[str, list[Path]]:

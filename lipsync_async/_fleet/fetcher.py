@@ -60,8 +60,7 @@ class Fetcher:
         The name depends on request and job alone (its suffix on the result), so that what a
         crash has left half done is cleared away and fetched over.
         """
-        base = (request.output_file_name or "generation")[:_LONGEST_NAME]
-        stem = f"{base}-{name_of_id(done.id)}"
+        stem = _stem(request, done)
         place = _download.Place(folder=self._folder, stem=stem)
         try:
             async with self._places:
@@ -69,3 +68,17 @@ class Fetcher:
                 return await _download.save(self._exchange, self._settings, done, place)
         finally:
             self._waiting -= 1
+
+    async def clear(self, request: GenerationRequest, done: Generation) -> None:
+        """Remove what a killed process has left of a result that is not fetched again.
+
+        It was being fetched anew because the file was not found where it was noted, and now
+        it is: folder or journal have been moved in between.
+        """
+        await self._leftovers.clear(_stem(request, done))
+
+
+def _stem(request: GenerationRequest, done: Generation) -> str:
+    """Return the name of a result's file without its suffix."""
+    base = (request.output_file_name or "generation")[:_LONGEST_NAME]
+    return f"{base}-{name_of_id(done.id)}"

@@ -213,14 +213,14 @@ class Fleet:
         self._begun += 1
         self._held.begin(job)
         try:
-            is_new = self._has_yet_to_be_ordered(job, entrant, tasks)
+            is_new = await self._has_yet_to_be_ordered(job, entrant, tasks)
         except Exception as error:  # noqa: BLE001 - it is this request's, whatever it is
             self._fail(job, error)
         else:
             if is_new:
                 await self._desk.place(job, tasks)
 
-    def _has_yet_to_be_ordered(self, job: Job, entrant: Entrant, tasks: TaskGroup) -> bool:
+    async def _has_yet_to_be_ordered(self, job: Job, entrant: Entrant, tasks: TaskGroup) -> bool:
         """Tell whether a request is to be ordered; if not, go on with what there is of it."""
         if entrant.problems:
             self._deliver(job, error=InvalidRequestError(entrant.problems))
@@ -236,7 +236,10 @@ class Fleet:
         job.key = generation.idempotency_key
         job.id, job.status = generation.id, str(generation.status)
         if generation.is_terminal:
-            self._settle(job, generation, tasks, path=entrant.result, resumed=True)
+            path = entrant.result
+            if path is not None and self._fetcher is not None:
+                await self._fetcher.clear(job.request, generation)
+            self._settle(job, generation, tasks, path=path, resumed=True)
         else:
             self._desk.occupy(job)
             self._roster.add(job, generation)

@@ -368,7 +368,7 @@ MOVES: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("move", MOVES)
 async def test_results_are_not_fetched_again(quick_path: Path, move: str) -> None:
-    """Wherever journal and results are moved together, or the journal alone, they are found."""
+    """Wherever journal and results are moved, they are found; parts of them are removed."""
     place = quick_path / "place"
     (place / "runs").mkdir(parents=True)
     asked = as_outputs(rows(*"ab"))
@@ -378,10 +378,15 @@ async def test_results_are_not_fetched_again(quick_path: Path, move: str) -> Non
         )
         fetched = sandbox.requests.count("GET", "/__sandbox/media/*")
         journal = MOVES[move](place)
-        for _ in range(2):
-            found = await client.generations.run_all(
-                asked, journal=journal, download_to=journal.parent / "elsewhere"
-            )
+        folder = journal.parent / "elsewhere"
+        folder.mkdir()
+        (folder / "c-of-another-run.0123abcd.part").touch()
+        for number in range(2):  # a run was killed while it fetched them anew
+            for outcome in first:
+                assert outcome.path is not None
+                (folder / f"{outcome.path.stem}.{number:08x}.part").touch()
+            found = await client.generations.run_all(asked, journal=journal, download_to=folder)
+            assert [path.name for path in folder.iterdir()] == ["c-of-another-run.0123abcd.part"]
             assert [each.resumed for each in found] == [True, True]
             assert [each.path is not None and each.path.is_file() for each in found] == [True] * 2
         assert sandbox.requests.count("GET", "/__sandbox/media/*") == fetched

@@ -1,5 +1,6 @@
 """`run_many` against hundreds of `kill -9`: the promise of issue-sized runs, at full size."""
 
+import signal
 import time
 from pathlib import Path
 from random import Random
@@ -7,9 +8,10 @@ from random import Random
 import pytest
 
 from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
 from lipsync_async.sandbox.media.actors import draw_talking_head, speak_line
 from tests.end_to_end.results import FRAME, Result
-from tests.fleet.kill_loop import Loop, tell
+from tests.fleet.kill_loop import RESULTS, Loop, tell
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 
@@ -26,7 +28,7 @@ async def kill_and_finish(loop: Loop, kills: int, capsys: pytest.CaptureFixture[
     began = time.monotonic()
     while loop.kills.total() < kills:
         await loop.kill_one()
-    left = loop.count - loop.completed()
+    left, parts = loop.count - loop.completed(), loop.parts()
     await loop.run_to_the_end()
     loop.check_all()
     with capsys.disabled():
@@ -34,7 +36,9 @@ async def kill_and_finish(loop: Loop, kills: int, capsys: pytest.CaptureFixture[
         tell(f"{loop.kills.total()} of {loop.lives} clients killed: {dict(loop.kills)}")
         tell(f"struck: {loop.struck()}")
         tell(f"moved: {dict(loop.moves)}; refused until whole: {loop.refusals}; full: {loop.full}")
-        tell(f"left to the last run: {left}; {time.monotonic() - began:.0f} s in all")
+        tell(
+            f"left to the last run: {left}, and {parts} part files; {time.monotonic() - began:.0f} s in all"
+        )
     assert left > 0  # there was work to be interrupted until the end
 
 
@@ -45,6 +49,25 @@ async def test_a_thousand_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str
         await kill_and_finish(loop, 200, capsys)
         assert loop.struck()["resets before acceptance"] > 100
         assert loop.struck()["resets after acceptance"] > 100
+
+
+async def test_a_part_of_a_result_that_is_found_again(tmp_path: Path) -> None:
+    """What a kill leaves of a second fetch goes with the next run, which finds the first."""
+    async with Sandbox(render=False, progression="immediate", placeholder_size=100_000) as sandbox:
+        loop = Loop(sandbox, a_place(tmp_path), count=6, chance=Random(1))
+        await loop.run_to_the_end()
+        loop.check_all()
+        sandbox.faults.add(Fault("slow_body", path=RESULTS, seconds=9.0, count=None))
+        loop.move_the_journal()  # then neither the noted path nor that from the journal is right
+        loop.move_the_folder()
+        async with loop.life() as process:
+            await loop.until(process, lambda: loop.parts() > 0)
+        assert process.returncode == -signal.SIGKILL
+        assert loop.parts() > 0
+        sandbox.faults.clear()
+        loop.journal = loop.journal.rename(loop.place / loop.journal.name)
+        await loop.run_to_the_end()
+        loop.check_all()
 
 
 async def test_rendered_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
