@@ -174,6 +174,36 @@ def test_an_older_page_is_noticed(whole: Path, tmp_path: Path, page: int) -> Non
     assert is_refused(path, expected) is is_other
 
 
+# Pages of a table (https://www.sqlite.org/fileformat.html, 1.6), with the size of their header.
+TABLES = {5: 12, 13: 8}
+
+
+def orders_of_cells(data: bytes) -> Iterator[bytes]:
+    """Yield a file with two neighbours swapped, or one twice, on each page but the first."""
+    for page in range(4096, len(data), 4096):
+        cells = page + TABLES.get(data[page], 0)
+        many = int.from_bytes(data[page + 3 : page + 5], "big") if data[page] in TABLES else 0
+        for place in range(cells, cells + 2 * (many - 1), 2):
+            one, other = data[place : place + 2], data[place + 2 : place + 4]
+            yield data[:place] + other + one + data[place + 4 :]
+            yield data[:place] + one + one + data[place + 4 :]
+
+
+def test_rows_out_of_order_are_noticed(quick_path: Path) -> None:
+    """Rows that are whole, but not in their order, are neither read nor gone through for ever."""
+    path, damaged = quick_path / "j.sqlite", quick_path / "damaged.sqlite"
+    with Journal.open(path) as journal:
+        journal.record_intents([(number, request(number)) for number in range(40)])
+    orders = [*orders_of_cells(path.read_bytes())]
+    assert len(orders) > 2 * 30
+    for data in orders:
+        damaged.write_bytes(data)
+        with pytest.raises(JournalError, match="its entries are not in their order"):
+            JournalView.open(damaged)
+    with pytest.raises(JournalError, match=r"is damaged \("):
+        Journal.open(damaged)
+
+
 COPY_A_ROW = (
     "INSERT INTO jobs SELECT 99, NULL, state, fingerprint, tries, cost, idempotency_key, attempts,"
     " generation_id, status, download_path, download_near, error_class, error_code, error_message,"
