@@ -36,9 +36,8 @@ async def kill_and_finish(loop: Loop, kills: int, capsys: pytest.CaptureFixture[
         tell(f"{loop.kills.total()} of {loop.lives} clients killed: {dict(loop.kills)}")
         tell(f"struck: {loop.struck()}")
         tell(f"moved: {dict(loop.moves)}; refused until whole: {loop.refusals}; full: {loop.full}")
-        tell(
-            f"left to the last run: {left}, and {parts} part files; {time.monotonic() - began:.0f} s in all"
-        )
+        tell(f"left to the last run: {left} requests and {parts} part files")
+        tell(f"{time.monotonic() - began:.0f} s in all")
     assert left > 0  # there was work to be interrupted until the end
 
 
