@@ -114,6 +114,8 @@ class AsyncCampaigns(AsyncResource):
                 max_cost=max_cost,
                 duration=duration,
                 on_progress=on_progress,
+                ordered=ordered,
+                stop_on_error=stop_on_error,
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,

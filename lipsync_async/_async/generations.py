@@ -11,6 +11,7 @@ from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._rules import validation
 from lipsync_async._rules.caller import call_back, is_from_callback, notes_of, tell_left
+from lipsync_async._rules.checks import flag
 from lipsync_async._rules.targets import target_problems
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
@@ -222,7 +223,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
 
         Source: contract section 5.5.
         """
-        refuse([*job_problems(generation), *target_problems(to)])
+        refuse([*job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)])
         job = waits.as_last_seen(generation)
         try:
             if not isinstance(generation, Generation):

@@ -9,7 +9,8 @@ from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
 from lipsync_async._rules import endpoints, validation
 from lipsync_async._rules.caller import log
-from lipsync_async._rules.checks import survived
+from lipsync_async._rules.checks import flag, survived, whole_number
+from lipsync_async._rules.validation import MOST_ON_A_PAGE
 from lipsync_async._values.models import Generation
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class AsyncLookups(AsyncResource):
 
         Source: contract section 2.6.
         """
-        call = endpoints.get_generation(_checked_id(generation), progress=progress)
+        refuse([*job_problems(generation), *flag("progress", progress)])
+        call = endpoints.get_generation(_id_of(generation), progress=progress)
         return await self._exchange.perform(call, self._settings)
 
     async def list(
@@ -155,6 +157,7 @@ class AsyncLookups(AsyncResource):
 
         Source: contract section 2.8.
         """
+        refuse(list(whole_number(1, MOST_ON_A_PAGE)("page_size", page_size)))
         circle = _Circle()
         page: GenerationPage | None = await self.list(
             status=status,
@@ -233,7 +236,8 @@ class AsyncLookups(AsyncResource):
 
         Source: contract section 2.1.
         """
-        call = endpoints.delete_generation(_checked_id(generation))
+        refuse(job_problems(generation))
+        call = endpoints.delete_generation(_id_of(generation))
         await self._exchange.perform(call, self._settings)
 
 
@@ -244,6 +248,5 @@ def job_problems(generation: object) -> list[str]:
     return validation.generation_id_problems(job)
 
 
-def _checked_id(generation: Generation | str) -> str:
-    refuse(job_problems(generation))
+def _id_of(generation: Generation | str) -> str:
     return generation.id if isinstance(generation, Generation) else generation

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from lipsync_async._rules.checks import shown
 from lipsync_async._rules.proxies import Proxies, address_of, is_loopback, proxies_from
 from lipsync_async._rules.secrecy import Headers, Secret, kind_of
 from lipsync_async._words import __version__
@@ -129,12 +130,12 @@ def setting_problems(
 
     """
     problems = [
-        f"{name} must be a {kind.__name__}, not {value!r}"
+        f"{name} must be a {kind.__name__}, not {shown(value)}"
         for name, (value, kind) in policies.items()
         if not isinstance(value, kind)
     ]
     if on_response is not None and not callable(on_response):
-        problems.append(f"on_response must be callable, not {on_response!r}")
+        problems.append(f"on_response must be callable, not {shown(on_response)}")
     return problems
 
 
@@ -156,7 +157,8 @@ def connection_problems(
             )
     is_number = isinstance(max_connections, int) and not isinstance(max_connections, bool)
     if max_connections is not None and not (is_number and max_connections >= 1):  # type: ignore[operator]
-        problems.append(f"max_connections must be a whole number from 1, not {max_connections!r}")
+        told = shown(max_connections)
+        problems.append(f"max_connections must be a whole number from 1, not {told}")
     return problems
 
 

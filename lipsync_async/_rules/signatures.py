@@ -50,6 +50,23 @@ _SIGNING_NAMES = frozenset(
         """,
     )
 )
+# The ends of longer names (`x-expires`, `X-Session-Id`), some of which end in a naming word too.
+_SIGNING_WORDS = (
+    "accesskey",
+    "accesskeyid",
+    "apikey",
+    "authkey",
+    "clientid",
+    "correlationid",
+    "credential",
+    "expires",
+    "keyid",
+    "requestid",
+    "sessionid",
+    "signature",
+    "signingkey",
+    "traceid",
+)
 # Short for signing, and for much else: the value decides. The second line is Azure's.
 _SHORT_NAMES = frozenset(
     re.findall(
@@ -67,8 +84,8 @@ _NAMING_WORDS = tuple(
         """
         asset audio bucket clip dir doc end episode file filename files folder format generation
         guid height id ids image img index item key lang language media name no nr num number
-        object page part path picture quality res rev revision scene seq size slug source src
-        start take title track uri url user uuid version video width
+        object page part path picture quality res rev revision scene seq size slug snapshot source
+        src start take title track uri url user uuid version video width
         """,
     )
 )
@@ -139,6 +156,8 @@ def _kind(name: str, values: list[str]) -> str:
     """Say what a parameter is for: signing, naming, or something other."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if plain in _SIGNING_NAMES or plain.startswith(_SIGNING_PREFIXES):
+        return "signing"
+    if plain.endswith(_SIGNING_WORDS):
         return "signing"
     if plain not in _SHORT_NAMES and (plain in _NAMING_LETTERS or plain.endswith(_NAMING_WORDS)):
         return "naming"

@@ -51,6 +51,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _USUAL_ID = re.compile(r"[0-9A-Za-z-]+")
 # The most that surely fit into a URL, and a page's most too (contract section 2.8).
 _MOST_IDS = 100
+MOST_ON_A_PAGE = 100
 _OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _LONGEST_REQUEST_ID = 255
 
@@ -183,7 +184,7 @@ def list_problems(
         *_filter("ids", ids),
         *_filter("source", source),
         *optional(name)("project_id", project_id),
-        *optional(whole_number(1, 100))("limit", limit),
+        *optional(whole_number(1, MOST_ON_A_PAGE))("limit", limit),
         *optional(name)("cursor", cursor),
     ]
     if isinstance(ids, Sized) and not isinstance(ids, str) and len(ids) > _MOST_IDS:

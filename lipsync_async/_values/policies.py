@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, TypeGuard
 
 import attrs
 
+# Python refuses to write larger numbers than some thousand digits.
+_LONGEST_SHOWN = 10**30
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    """Refuse zero, negative numbers and NaN; `None` passes where it is allowed."""
-    if value is None and attribute.default is not None and attribute.metadata.get("none") != "ok":
-        message = f"{attribute.name} must be a number of seconds, not None"
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Tell whether it is one that can be reckoned with: no `Decimal`, and `True` is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    """Return a short text for a message; an odd value shows its type only."""
+    is_plain = value is None or type(value) in {str, bool, float}
+    is_short = type(value) is int and abs(value) < _LONGEST_SHOWN
+    return repr(value)[:60] if is_plain or is_short else type(value).__name__
+
+
+def _positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is no number above 0; patience may be without a limit, a pause may not."""
+    is_patience = attribute.metadata.get("none") == "ok"
+    if value is None and is_patience:
+        return
+    if not _is_number(value):
+        message = f"{attribute.name} must be a number of seconds, not {_shown(value)}"
         raise ValueError(message)
-    if value is not None and not value > 0:
-        message = f"{attribute.name} must be greater than 0, not {value!r}"
+    if not value > 0:
+        message = f"{attribute.name} must be greater than 0, not {_shown(value)}"
+        raise ValueError(message)
+    if not is_patience and value > sys.float_info.max:
+        message = f"{attribute.name} must be finite, not {_shown(value)}"
         raise ValueError(message)
 
 
-def _held_open(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+def _at_least(lowest: float, *, kind: type = float) -> Any:
+    """Return a check for a finite number, or for a whole one, that has a lowest value."""
+    what = "whole number" if kind is int else "finite number"
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        is_fit = _is_number(value) and (kind is float or isinstance(value, int))
+        if not is_fit or not lowest <= value <= sys.float_info.max:  # type: ignore[operator]
+            message = f"{attribute.name} must be a {what} from {lowest}, not {_shown(value)}"
+            raise ValueError(message)
+
+    return check
+
+
+def _held_open(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Keep to the range that the service allows (contract section 2.6)."""
-    if value is not None and not 1 <= value <= 10:  # noqa: PLR2004 - the service's own range
-        message = f"{attribute.name} must be 1 to 10 seconds or None, not {value!r}"
+    is_held = _is_number(value) and 1 <= value <= 10  # noqa: PLR2004 - the service's own range
+    if value is not None and not is_held:
+        message = f"{attribute.name} must be 1 to 10 seconds or None, not {_shown(value)}"
         raise ValueError(message)
+
+
+def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        message = f"{attribute.name} must be True or False, not {_shown(value)}"
+        raise ValueError(message)  # noqa: TRY004 - one error for all that is wrong with a policy
 
 
 def _seconds(default: float | None, *, none: bool = False) -> Any:
@@ -56,7 +98,7 @@ class RetryPolicy:
 
     """
 
-    attempts: int = attrs.field(default=6, validator=attrs.validators.ge(1))
+    attempts: int = attrs.field(default=6, validator=_at_least(1, kind=int))
     first_pause: float = _seconds(1.0)
     longest_pause: float = _seconds(30.0)
     give_up_after: float | None = _seconds(300.0, none=True)
@@ -93,21 +135,21 @@ class PollPolicy:
     """
 
     first_interval: float = _seconds(1.0)
-    growth: float = attrs.field(default=1.5, validator=attrs.validators.ge(1))
+    growth: float = attrs.field(default=1.5, validator=_at_least(1))
     longest_interval: float = _seconds(10.0)
     long_poll: float | None = attrs.field(
         default=10.0,
         validator=_held_open,
     )
-    progress: bool = False
+    progress: bool = attrs.field(default=False, validator=_flag)
     shared_interval: float = _seconds(0.5)
-    missing_grace: float = attrs.field(default=10.0, validator=attrs.validators.ge(0))
+    missing_grace: float = attrs.field(default=10.0, validator=_at_least(0))
 
 
 def _whole(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Refuse what is no number of requests; `None` is no limit."""
     if value is not None and (type(value) is not int or value < 1):
-        message = f"{attribute.name} must be a whole number above 0 or None, not {value!r}"
+        message = f"{attribute.name} must be a whole number above 0 or None, not {_shown(value)}"
         raise ValueError(message)
 
 

@@ -41,7 +41,14 @@ _BAD_CALLS: dict[str, tuple[str, Verb]] = {
     "list-limit": ("limit: ", lambda c: c.generations.list(limit=101)),
     "list-cursor": ("limit: ", lambda c: c.generations.list(cursor="some-id")),
     "list-ids": ("ids", lambda c: c.generations.list(ids=["a,b"])),
-    "iter": ("limit: ", lambda c: anext(c.generations.iter(page_size=0))),
+    "iter": ("page_size: ", lambda c: anext(c.generations.iter(page_size=0))),
+    "iter-none": ("page_size: ", lambda c: anext(c.generations.iter(page_size=None))),  # type: ignore[arg-type]
+    "iter-filter": ("status[0]: ", lambda c: anext(c.generations.iter(status=["a,b"]))),
+    "get-progress": ("progress: ", lambda c: c.generations.get("a", progress="no")),  # type: ignore[arg-type]
+    "download-overwrite": (
+        "overwrite: ",
+        lambda c: c.generations.download("a", "out/", overwrite="False"),  # type: ignore[arg-type]
+    ),
     "count": ("status", lambda c: c.generations.count(status=[""])),
     "estimate": (
         "model: ",

@@ -737,12 +737,14 @@ _WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"max_connections": True}, "not True"),
     ({"max_connections": 1.5}, "not 1.5"),
     ({"max_connections": "5"}, "not '5'"),
+    ({"max_connections": float("nan")}, "not nan"),
+    ({"retry": 10**5000}, "retry must be a RetryPolicy, not int"),
     ({"session": 5}, "session must be an aiohttp.ClientSession, not int"),
     ({"proxy": 5}, "proxy must be text, not int"),
     ({"proxy": "socks5://h:1"}, "proxy names a SOCKS proxy"),
     ({"retry": 0}, "retry must be a RetryPolicy, not 0"),
     ({"poll": False}, "poll must be a PollPolicy, not False"),
-    ({"limits": {}}, "limits must be a Limits, not {}"),
+    ({"limits": {}}, "limits must be a Limits, not dict"),
 ]
 
 

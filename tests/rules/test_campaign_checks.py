@@ -20,6 +20,8 @@ GOOD: dict[str, Any] = {
     "max_cost": None,
     "duration": None,
     "on_progress": None,
+    "ordered": False,
+    "stop_on_error": False,
     "retry_failed": False,
     "match_query": False,
     "accept_new_key": False,
@@ -52,6 +54,8 @@ BAD: dict[str, list[object]] = {
     "max_cost": [0, -0.5, float("nan"), float("inf"), "1", True, 10**400],
     "duration": [0, -1, float("nan"), float("inf"), "60", True],
     "on_progress": [3, "print", ()],
+    "ordered": [None, 0, "False", [True]],
+    "stop_on_error": [None, 1, "no", ()],
     "retry_failed": [None, 1, "yes", [True]],
     "match_query": [None, 0, "no", ()],
     "accept_new_key": [None, 1.0, b"", {}],
@@ -76,6 +80,8 @@ GOOD_VALUES: dict[str, list[object]] = {
     "max_jobs": [1, 10**6],
     "max_cost": [0.01, 5, 1e300],
     "on_progress": [print, lambda _: None, OddPath],
+    "ordered": [False, True],
+    "stop_on_error": [False, True],
     "retry_failed": [False, True],
     "match_query": [False, True],
     "accept_new_key": [False, True],
@@ -128,6 +134,6 @@ def test_all_is_said_at_once(arguments: dict[str, object]) -> None:
 
 
 def test_everything_may_be_wrong() -> None:
-    """Eleven bad arguments are eleven lines."""
+    """Each bad argument is a line."""
     bad = {name: values[0] for name, values in BAD.items()}
-    assert len(campaign_problems(**bad)) == 11
+    assert len(campaign_problems(**bad)) == len(BAD)

@@ -81,6 +81,18 @@ SIGNED_ANEW: dict[str, tuple[str, str]] = {
     "a date alone": ("until=2026-01-01T00:00:00Z", "until=20260102"),
     "signed for the first time": ("", "X-Amz-Signature=aa"),
     "signed no more": ("sig=aa", ""),
+    "TikTok": ("x-expires=1767225600&x-signature=aa", "x-expires=1767229200&x-signature=bb"),
+    "a session's id": (
+        "X-Xet-Session-Id=01J1&Expires=1767225600&Signature=aa",
+        "X-Xet-Session-Id=01J2&Expires=1767229200&Signature=bb",
+    ),
+    "a request's id": (
+        "requestId=3f0c6f6e-1111-4222-8333-444455556666&sig=a",
+        "requestId=4f0c6f6e-1111-4222-8333-444455556666&sig=b",
+    ),
+    "a trace": ("traceId=1&sig=a", "traceId=2&sig=b"),
+    "Expires with a word before it": ("linkExpires=17&sig=a", "linkExpires=18&sig=b"),
+    "a key's id with a word before it": ("cdnKeyId=1&mac=a1", "cdnKeyId=2&mac=a1"),
     "another extra beside": ("sig=aa&region=eu", "sig=bb&region=us"),
     "another order": ("Expires=1&Signature=a", "Signature=b&Expires=2"),
 }
@@ -115,6 +127,11 @@ OTHER_FILES: dict[str, tuple[str, str, list[str]]] = {
     "an index": ("item[]=1", "item[]=2&id=3", ["item[]", "id"]),
     "an id that comes": ("", "id=2", ["id"]),
     "an id that goes": ("id=2&sig=a", "sig=b", ["id"]),
+    "a snapshot": (
+        "snapshot=2026-01-01T00:00:00.0000000Z&sig=a",
+        "snapshot=2026-02-01T00:00:00.0000000Z&sig=b",
+        ["snapshot"],
+    ),
     "two of them": ("scene=1&take=1", "scene=2&take=2", ["scene", "take"]),
     "a page": ("page=1", "page=2", ["page"]),
     "a language": ("lang=de", "lang=en", ["lang"]),
