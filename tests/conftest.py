@@ -16,6 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from hypothesis import settings
 
+from tests import interpreter as forks
 from tests.house.loopback import stranger
 
 _OPEN_FILES = Path("/proc/self/fd")  # only Linux has it; elsewhere files go unchecked
@@ -56,6 +57,13 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 def anyio_backend() -> str:
     """Run async tests on asyncio, the only loop that aiohttp knows."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def interpreter() -> Iterator[None]:
+    """Let a test start programs at little cost."""
+    with forks.begun():
+        yield
 
 
 @pytest.fixture

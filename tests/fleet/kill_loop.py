@@ -1,19 +1,15 @@
 """Kill a client again and again in the middle of `run_many`, then look at what has come of it.
 
-    python -m tests.fleet.kill_loop URL KEY JOURNAL FOLDER COUNT VIDEO AUDIO LIFE FULL_AT
-
-is the process to be killed. The sandbox lives in the process that kills, so it survives.
+`campaign` runs in the process to be killed. The sandbox lives in the process that kills.
 Links are signed anew for each life. Between lives, the folder with journal and results is
 moved, or the journal alone, by its one name. In some lives the disk is full for a while.
 """
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import shutil
 import signal
-import sys
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -38,12 +34,12 @@ from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
+from tests.interpreter import Fork, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-ROOT = Path(__file__).parents[2]
 CREATES, RESULTS = "/v2/generate", "/__sandbox/media/*"
 HOSTED = ("https://media.example/clip.mp4", "https://media.example/speech.wav")
 # Few slots make each life bring few jobs to their ends, so that there is much to kill.
@@ -52,10 +48,6 @@ SLOTS = 6
 LONGEST_LIFE = 0.6
 # Outcomes for which a disk is full.
 FULL = 3
-# Seconds between two looks at whether it is time: all the time would slow the client down.
-GLANCE = 0.002
-# What asyncio says of a process that had ended by itself just before it was to be killed.
-UNSEEN = 255
 
 # What goes wrong all the time. What is slow can be seen under way.
 TROUBLES = {
@@ -175,21 +167,21 @@ class Loop:
         return self.place / "results"
 
     @asynccontextmanager
-    async def life(self, full_at: int = -1) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def life(self, full_at: int = -1) -> AsyncIterator[Fork]:
         """Start a client, and kill it if it has not ended."""
         words = (self.sandbox.url, self.sandbox.api_key, self.journal, self.results, self.count)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "tests.fleet.kill_loop"),
-            *(str(word) for word in (*words, *self.media, self.lives, full_at)),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
+        told = [str(word) for word in (*words, *self.media, self.lives, full_at)]
+        process = await Fork.start(
+            "import asyncio\n"
+            "from tests.fleet.kill_loop import campaign\n"
+            f"asyncio.run(campaign(*{told!r}), debug=False)"
         )
         try:
             yield process
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+            process.kill()
+            _, errors = await process.communicate()
+        assert b"Traceback" not in errors
 
     async def kill_one(self) -> None:
         """Start a client and kill it, at moments of each kind in turn."""
@@ -200,7 +192,7 @@ class Loop:
         self.full += is_full
         async with self.life(self.chance.randint(1, 2 * SLOTS) if is_full else -1) as process:
             await _MOMENTS[moment](self, process)
-        assert process.returncode in {-signal.SIGKILL, 0, UNSEEN}
+        assert process.returncode in {-signal.SIGKILL, 0}
         self.kills[moment] += process.returncode == -signal.SIGKILL
         if self.journal.exists():  # pragma: no branch - or the first was killed too soon
             self.move()
@@ -275,6 +267,7 @@ class Loop:
         with JournalView.open(self.journal) as journal:
             files = {entry.generation_id: entry.download_path for entry in journal.entries()}
         assert files == {name: self._file(name) for name in ordered}
+        assert self.parts() == 0
         assert sorted(self.results.iterdir()) == sorted(map(self._file, ordered))
         for job in self.sandbox.jobs:
             assert job.result is not None
@@ -303,34 +296,30 @@ class Loop:
     def _file(self, name: str) -> Path:
         return self.results / f"{self.sandbox.jobs[name].order['outputFileName']}-{name}.mp4"
 
-    async def until(self, process: asyncio.subprocess.Process, is_time: Callable[[], bool]) -> None:
+    async def until(self, process: Fork, is_time: Callable[[], bool]) -> None:
         """Wait until it is time, or the process has ended."""
-        assert process.stdout is not None
-        await process.stdout.readline()  # its beginning takes longest, and is no work
-        while process.returncode is None and not is_time():
-            with anyio.move_on_after(GLANCE):
-                await process.wait()
+        await process.stdout.readline()  # its beginning is no work
+        await until(process, is_time)
 
-    async def by_the_clock(self, process: asyncio.subprocess.Process) -> None:
+    async def by_the_clock(self, process: Fork) -> None:
         """Wait for any moment of its work."""
-        assert process.stdout is not None
         await process.stdout.readline()
         with anyio.move_on_after(self.chance.uniform(0, LONGEST_LIFE)):
             await process.wait()
 
-    async def at_a_create(self, process: asyncio.subprocess.Process) -> None:
+    async def at_a_create(self, process: Fork) -> None:
         """Wait for a create to come in; its answer is on its way at best."""
         await self._request(process, "POST", CREATES)
 
-    async def at_a_download(self, process: asyncio.subprocess.Process) -> None:
+    async def at_a_download(self, process: Fork) -> None:
         """Wait for a result to be fetched."""
         await self._request(process, "GET", RESULTS)
 
-    async def _request(self, process: asyncio.subprocess.Process, method: str, path: str) -> None:
+    async def _request(self, process: Fork, method: str, path: str) -> None:
         many = self.chance.randint(1, SLOTS)
         await self.until(process, lambda: self.sandbox.requests.count(method, path) >= many)
 
-    async def at_a_record(self, process: asyncio.subprocess.Process) -> None:
+    async def at_a_record(self, process: Fork) -> None:
         """Wait for some writing to the journal."""
         log = self.journal.with_name(f"{self.journal.name}-journal")
         many = self.chance.randint(1, 2 * SLOTS)
@@ -356,6 +345,3 @@ _MOMENTS = {
     "at a download": Loop.at_a_download,
     "at a record": Loop.at_a_record,
 }
-
-if __name__ == "__main__":
-    asyncio.run(campaign(*sys.argv[1:]))

@@ -1,29 +1,25 @@
 """A process to be killed: it writes a journal and says what it may rely on.
 
-    python -m tests.fleet.scribe write JOURNAL COUNT
-    python -m tests.fleet.scribe hold JOURNAL
-
 Each line that it prints is about a record that had returned. What a killed process had
 printed last may lack its end.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._words import Status
 from tests.fleet.jobs import job, request
+from tests.interpreter import BlockingFork
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from lipsync_async._values.models import Generation
 
-ROOT = Path(__file__).parents[2]
 # Requests that share a commit: enough to be torn apart if commits could be torn.
 BATCH = 7
 
@@ -79,37 +75,18 @@ def tell(event: str, number: int, fact: str) -> None:
     print(event, number, fact, flush=True)  # noqa: T201 - who started it listens
 
 
-def start(*arguments: str | Path | int) -> subprocess.Popen[str]:
-    """Start this file as a process of its own."""
-    return subprocess.Popen(  # noqa: S603 - our own file
-        [sys.executable, "-m", "tests.fleet.scribe", *map(str, arguments)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start(verb: str, journal: Path, *count: int) -> BlockingFork:
+    """Start one of the above as a process of its own."""
+    words = ", ".join(map(repr, (str(journal), *count)))
+    return BlockingFork(f"from tests.fleet.scribe import {verb}\n{verb}({words})")
 
 
 def told_until_killed(journal: Path, count: int, lines: int) -> Iterator[tuple[str, int, str]]:
     """Let a process write, kill it after so many lines, and yield what it had said in time."""
     with start("write", journal, count) as process:
-        assert process.stdout is not None
         heard = [process.stdout.readline() for _ in range(lines)]
         process.kill()
         heard += process.stdout.readlines()
     for line in [line for line in heard if line.endswith("\n")]:
         event, number, fact = line.split()
         yield event, int(number), fact
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Do as the command line says."""
-    verb, journal, *count = arguments
-    if verb == "write":
-        write(journal, int(count[0]))
-    else:
-        hold(journal)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -8,7 +8,7 @@ import pytest
 from lipsync_async.sandbox import Sandbox
 from tests.fleet.kill_loop import Loop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]
 
 # `nox -s soak` kills two hundred.
 KILLS = 8

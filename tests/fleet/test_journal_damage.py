@@ -19,8 +19,9 @@ from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_schema import connect_reader
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.errors import ConnectError, JournalError
+from tests.fleet import scribe
 from tests.fleet.jobs import job, request
-from tests.fleet.scribe import ROOT, told_until_killed
+from tests.interpreter import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -323,6 +324,7 @@ def test_what_is_left_of_another_journal(whole: Path, tmp_path: Path) -> None:
     assert {*tmp_path.glob("m.*")} == {tmp_path / "m.sqlite", tmp_path / "m.sqlite.lock"}
 
 
+@pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("how", [shutil.copy, shutil.move, os.link], ids=["copy", "move", "link"])
 @pytest.mark.parametrize("lines", [8, 30])
 def test_a_kill_and_then_a_move_by_the_one_name(
@@ -331,7 +333,7 @@ def test_a_kill_and_then_a_move_by_the_one_name(
     """All that was relied on is in the file, or it is refused, and whole with what was left."""
     path, elsewhere = tmp_path / "j.sqlite", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    told = [*told_until_killed(path, 60, lines)]
+    told = [*scribe.told_until_killed(path, 60, lines)]
     how(path, elsewhere / path.name)
     if how is os.link:
         with pytest.raises(JournalError, match="has another name as well"):
@@ -349,13 +351,12 @@ def test_a_kill_and_then_a_move_by_the_one_name(
         assert event != "download" or entry.download_path == ROOT / fact
 
 
+@pytest.mark.usefixtures("interpreter")
 def test_copies_of_a_journal_that_is_being_written(tmp_path: Path) -> None:
     """A copy by its one name has all that was committed before it, or is refused."""
     path = tmp_path / "j.sqlite"
-    command = [sys.executable, "-m", "tests.fleet.scribe", "write", str(path), "70"]
     wrong, whole = [], 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stdout is not None
+    with scribe.start("write", path, 70) as process:
         keys: dict[int, str] = {}
         for line in process.stdout:
             event, number, fact = line.split()

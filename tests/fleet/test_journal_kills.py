@@ -11,6 +11,8 @@ from lipsync_async.errors import JournalError
 from tests.fleet import scribe
 from tests.fleet.jobs import request
 
+pytestmark = pytest.mark.usefixtures("interpreter")
+
 COUNT = 60
 
 
@@ -38,7 +40,7 @@ def test_a_kill_loses_nothing_that_was_relied_on(tmp_path: Path, kills: tuple[in
         told |= {*scribe.told_until_killed(path, COUNT, lines)}
         with JournalView.open(path) as journal:
             assert told - known(journal) == set()
-    scribe.main(["write", str(path), str(COUNT)])
+    scribe.write(str(path), COUNT)
     with JournalView.open(path) as journal:
         whole = known(journal)
         assert journal.counts()[JobState.COMPLETED] == COUNT
@@ -50,7 +52,6 @@ def test_a_process_that_is_left_alone_says_everything(tmp_path: Path) -> None:
     """What the kills are measured by: every record is told once."""
     path = tmp_path / "j.sqlite"
     with scribe.start("write", path, 3) as process:
-        assert process.stdout is not None
         lines = process.stdout.readlines()
     assert len(lines) == 4 * 3
     with JournalView.open(path) as journal:
@@ -62,8 +63,6 @@ def test_a_second_owner_is_refused_at_once(tmp_path: Path, is_killed: bool) -> N
     """While a process owns the journal no other can, but all can read; its end frees it."""
     path = tmp_path / "j.sqlite"
     with scribe.start("hold", path) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         key = process.stdout.readline().split()[2]
         with pytest.raises(JournalError, match=f"in use by process {process.pid}. Wait"):
             Journal.open(path, patience=0)

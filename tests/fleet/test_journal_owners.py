@@ -18,7 +18,7 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.client.doors import connect
 from tests.fleet.campaigns import FREE, requests
 from tests.fleet.jobs import request
-from tests.fleet.scribe import ROOT
+from tests.interpreter import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ def portal() -> Iterator[Portal]:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
+async def sandbox(interpreter: None) -> AsyncIterator[Sandbox]:
     """Run a sandbox whose jobs end at the second look."""
     async with Sandbox(render=False, progression="polls(2)", placeholder_size=2_000_000) as running:
         yield running

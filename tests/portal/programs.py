@@ -4,15 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from textwrap import dedent
 
 from lipsync_async.sandbox import Sandbox
+from tests.interpreter import STRICT, Fork, until
 
-# Every warning is an error and everything left open is reported; only of slow callbacks,
-# which a busy machine makes, development mode must not speak.
-STRICT = ("-W", "error", "-X", "dev")
+# Only of slow callbacks, which a busy machine makes, development mode must not speak.
 _BEGINNING = """
 import logging, os, sys, threading, time
 from lipsync_async import *
@@ -39,13 +38,17 @@ def say(*words):
 class Program:
     """Watch a running program, line by line."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Fork) -> None:
         self._process = process
 
     async def line(self) -> str:
         """Return the next line that it prints; empty when it has ended."""
         assert self._process.stdout is not None
         return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+    async def until(self, is_time: Callable[[], bool]) -> None:
+        """Wait until it is time, or the program has ended."""
+        await until(self._process, is_time)
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -77,14 +80,22 @@ async def running(
     *,
     first: str = "",
 ) -> AsyncIterator[Program]:
-    """Run a program, with a line before all others; kill it if the test does not see its end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *options, "-c", f"{first}\n{text(body, sandbox)}"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
+    """Run a program, with a line before all others; kill it if the test does not see its end.
+
+    What must come before anything is imported, or has other options, has an interpreter of
+    its own.
+    """
+    process: asyncio.subprocess.Process | Fork
+    if options == STRICT and not first:
+        process = await Fork.start(text(body, sandbox))
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *options, "-c", f"{first}\n{text(body, sandbox)}"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
     try:
         yield Program(process)
     finally:

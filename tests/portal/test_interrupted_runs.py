@@ -6,16 +6,15 @@ from pathlib import Path
 from random import Random
 from textwrap import dedent
 
-import anyio
 import pytest
 
 from lipsync_async.sandbox import Sandbox
 from tests.fleet.kill_loop import SLOTS, Loop
 from tests.portal.programs import run, running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]
 
-COUNT = 24  # in four turns
+COUNT = 18  # in three turns
 BEGINNING = """
 import signal
 
@@ -100,7 +99,7 @@ class Runs(Loop):
 @pytest.fixture
 async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
     """Run a sandbox that hangs up now and then, and whose jobs take a moment."""
-    async with Sandbox(render=False, progression="time(0.2)") as sandbox:
+    async with Sandbox(render=False, progression="time(0.1)") as sandbox:
         yield Runs(sandbox, tmp_path, COUNT, Random(3))
 
 
@@ -122,11 +121,14 @@ async def test_left_in_the_middle(runs: Runs, way: str) -> None:
 
 async def test_interrupted_at_any_moment(runs: Runs) -> None:
     """Ctrl-C at moments that chance decides: each ends the process, none costs a job."""
-    for orders in sorted(runs.chance.sample(range(COUNT - SLOTS), 4)):
+    for least in sorted(runs.chance.sample(range(COUNT - SLOTS), 4)):
+
+        def is_time(orders: int = least) -> bool:
+            return runs.sandbox.jobs.created >= orders
+
         async with running(runs.program(TO_THE_END), runs.sandbox) as program:
             assert await program.line() == "begun"
-            while runs.sandbox.jobs.created < orders:
-                await anyio.lowlevel.checkpoint()
+            await program.until(is_time)
             program.interrupt()
             assert is_interrupted(await program.end())
         runs.check_journal()

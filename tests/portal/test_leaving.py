@@ -3,7 +3,8 @@
 import pytest
 
 from lipsync_async.sandbox import Sandbox
-from tests.portal.programs import STRICT, run
+from tests.interpreter import STRICT
+from tests.portal.programs import run
 
 pytestmark = pytest.mark.anyio
 

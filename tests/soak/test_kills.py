@@ -13,7 +13,11 @@ from lipsync_async.sandbox.media.actors import draw_talking_head, speak_line
 from tests.end_to_end.results import FRAME, Result
 from tests.fleet.kill_loop import RESULTS, Loop, tell
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(3600),
+    pytest.mark.usefixtures("interpreter"),
+]
 
 
 def a_place(folder: Path) -> Path:
