@@ -34,7 +34,7 @@ from typing import Any
 import attrs
 
 from lipsync_async._words import Status
-from lipsync_async.errors import ConfigurationError, LipsyncError
+from lipsync_async.errors import ConfigurationError, LipsyncError, in_words
 
 SIGNATURE_HEADER = "Sync-Signature"
 
@@ -131,25 +131,34 @@ def sign(body: bytes | bytearray | memoryview | str, secret: str | bytes, at: fl
     Args:
         body: The raw bytes that are sent; text stands for its UTF-8.
         secret: The signing secret as shown, its `whsec_` prefix included.
-        at: Unix time in seconds; the fraction is dropped.
+        at: Unix time in seconds, from 0; the fraction is dropped.
 
     Raises:
-        ConfigurationError: There is no secret, or it is masked.
+        ConfigurationError: There is no secret, or several, or it is masked, or `at` is no
+            time.
         WebhookPayloadError: The body is neither bytes nor text.
 
     Source: contract section 10.
     """
-    data, moment = _raw(body), str(int(at))
-    if data is None:
-        failure: LipsyncError = WebhookPayloadError([f"body: {_not_raw(body)}"])
-    else:
-        try:
-            (key,) = _secrets(secret)
-            return f"t={moment},v1={_digest(data, key, moment)}"
-        except ConfigurationError as error:
-            failure = error.with_traceback(None)
+    try:
+        return _signed(body, secret, at)
+    except LipsyncError as error:
+        failure = error.with_traceback(None)
+    except Exception as error:  # noqa: BLE001 - arguments of any class are looked at
+        failure = ConfigurationError(_UNREADABLE.format(in_words(error)))
     del secret  # a traceback that lists local variables must not show it
     raise failure
+
+
+def _signed(body: object, secret: object, at: object) -> str:
+    """Sign a body, in frames of which a traceback shows none."""
+    data, moment = _raw(body), str(_time(at))
+    if data is None:
+        raise WebhookPayloadError([f"body: {_not_raw(body)}"])
+    keys = _secrets(secret)
+    if len(keys) > 1:
+        raise ConfigurationError("A webhook is signed with one secret; pass one, not several.")
+    return f"t={moment},v1={_digest(data, keys[0], moment)}"
 
 
 def verify(
@@ -187,6 +196,11 @@ def verify(
         _verify(body, header, secret, tolerance, now, lenient_json=lenient_json)
     except LipsyncError as error:
         failure = error.with_traceback(None)
+    except Exception as error:  # noqa: BLE001 - arguments of any class are looked at
+        failure = WebhookVerificationError(
+            f"looking at it raised {in_words(error)}",
+            "Pass the raw bytes of the request, and its headers as text, bytes or a mapping.",
+        )
     else:
         return
     del secret  # a traceback that lists local variables must not show it
@@ -261,7 +275,12 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
         options=reader.read(dict, "an object", "options"),
         raw=data,
     )
-    missing = [f"{name}: is missing" for name in ("id", "status") if data.get(name) in (None, "")]
+    needed = {name: data.get(name) for name in ("id", "status")}
+    missing = [
+        f"{name}: is missing"
+        for name, value in needed.items()
+        if value is None or (isinstance(value, str) and not value)
+    ]
     if missing or reader.problems:
         raise WebhookPayloadError(missing + reader.problems)
     return event
@@ -380,6 +399,7 @@ def _key(secret: object) -> bytes:
     return key
 
 
+_UNREADABLE = "The arguments cannot be read, for looking at one raised {}. Nothing was signed."
 _NONE_GIVEN = (
     "No webhook secret was given, or an empty one. Pass the signing secret of your "
     "organization (whsec_…)."
@@ -392,6 +412,14 @@ def _advice_about(secrets: Sequence[bytes]) -> str:
         secret.decode(errors="replace").strip().encode() != secret for secret in secrets
     )
     return " The secret begins or ends with a blank or a line end." if has_blanks else ""
+
+
+def _time(at: object) -> int:
+    """Return a moment that `verify` reads, in whole seconds."""
+    seconds = _seconds("at", at)
+    if not 0 <= seconds < 10**_LONGEST_TIME:
+        raise ConfigurationError(f"at must be a time in seconds since 1970, not {_shown(at)}.")
+    return int(seconds)
 
 
 def _seconds(name: str, value: object) -> float:

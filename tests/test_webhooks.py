@@ -3,11 +3,14 @@ import pickle
 import re
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
 
@@ -20,6 +23,7 @@ from lipsync_async.webhooks import (
     sign,
     verify,
 )
+from tests.foreign import FOREIGN
 
 SECRET = "whsec_secret"
 NOW = 1_750_000_000.0
@@ -547,6 +551,57 @@ def test_no_json_breaks_the_reader(data: Any) -> None:
     assert event is None or isinstance(event.raw, dict)
 
 
+class Unlucky:
+    """Raise when it is looked at, but not when it is shown."""
+
+    def __bool__(self) -> bool:
+        raise LookupError("asked")
+
+    def __iter__(self) -> Iterator[str]:
+        raise LookupError("iterated")
+
+
+def _raising(secret: str) -> Iterator[str]:
+    """Yield a secret, then raise."""
+    yield secret
+    raise LookupError("no more")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        *(None, "", "5", b"5", "nan", -1, -0.5, float("nan"), float("inf"), 10**12, 10**400, 1e300),
+        *(10**5000, [], {}, 1j, ...),
+        *(FOREIGN[name] for name in ("array", "no array", "signalling", "moment", "span", "loud")),
+        *(FOREIGN[name] for name in ("generator", "mapping", "deep", "circle", "member", "path")),
+    ],
+    ids=kind,
+)
+def test_only_a_time_is_signed(at: Any) -> None:
+    """What `verify` could not read is no time: before 1970, after the year 33,000, or odd."""
+    with pytest.raises(ConfigurationError, match=r"^at must be a .{1,120}$"):
+        sign(BODY, SECRET, at)
+
+
+@pytest.mark.parametrize(
+    "at", [0, 0.9, 5, True, 10**12 - 1, Decimal("5.5"), Fraction(11, 2), np.int64(5), np.float32(5)]
+)
+def test_any_number_may_be_a_time(at: Any) -> None:
+    """The fraction is dropped, and what is signed is verified."""
+    header = sign(BODY, SECRET, at)
+    assert header.startswith(f"t={int(at)},v1=")
+    verify(BODY, header, SECRET, now=int(at))
+
+
+@pytest.mark.parametrize("field", ["id", "status", "model", "createdAt", "outputDuration", "input"])
+def test_a_decoded_body_of_foreign_values_is_refused_in_words(field: str) -> None:
+    """Arrays, decimals and what raises when it is looked at are problems with a path."""
+    for name in FOREIGN.keys() - {"deep", "circle"}:
+        body = {"id": "x", "status": "COMPLETED", field: FOREIGN[name]}
+        with pytest.raises(WebhookPayloadError, match=f"{field}: expected "):
+            parse(body)
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "named"),
     [
@@ -559,6 +614,21 @@ def test_no_json_breaks_the_reader(data: Any) -> None:
         (verify, ({}, "t=5,v1=abc", "SECRET"), {"now": 5}),
         (sign, (b"{}", "SECRET***", 5), {}),
         (sign, ({}, "SECRET", 5), {}),
+        (sign, (b"{}", "SECRET", "now"), {}),
+        (sign, (b"{}", "SECRET", -1), {}),
+        (sign, (b"{}", ["SECRET", "SECRET"], 5), {}),
+        (verify, (b"{}", Unlucky(), "SECRET"), {}),
+        (verify, (b"{}", {"Sync-Signature": Unlucky()}, "SECRET"), {}),
+        (verify, (b"{}", [(Unlucky(), "t=5,v1=abc")], "SECRET"), {}),
+        (
+            verify,
+            (b"{}", sign(b"{}", "SECRET", 5), "SECRET"),
+            {"now": 5, "lenient_json": Unlucky()},
+        ),
+        (verify, (b"{}", sign(b"{}", "SECRET", 5), ["SECRET", Unlucky()]), {"now": 5}),
+        (sign, (b"{}", (each for each in (b"SECRET", Unlucky())), 5), {}),
+        (sign, (b"{}", _raising("SECRET"), 5), {}),
+        (verify, (b"{}", "t=5,v1=abc", _raising("SECRET")), {"now": 5}),
     ],
 )
 def test_secret_is_in_no_traceback(function: Any, arguments: Any, named: Any) -> None:

@@ -125,7 +125,7 @@ class AsyncCampaigns(AsyncResource):
         from lipsync_async._fleet.launch import Plan, launched  # noqa: PLC0415
 
         plan = Plan(
-            journal=None if journal is None else Path(journal),
+            journal=None if journal is None else Path(expanded(journal)),
             folder=None if download_to is None else Path(expanded(download_to)),
             concurrent_downloads=concurrent_downloads,
             is_ordered=ordered,

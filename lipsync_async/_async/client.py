@@ -150,6 +150,7 @@ class AsyncClient:
                 "session": session,
                 "max_connections": max_connections,
             }
+            problems += config.transport_problems(transport)
             problems += [
                 f"{name} is of no use where transport= carries the requests; leave one out"
                 for name, value in useless.items()

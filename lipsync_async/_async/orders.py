@@ -97,6 +97,7 @@ class AsyncOrders(AsyncResource):
     async def _place(self, order: GenerationRequest, idempotency_key: str | None) -> Generation:
         key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
         refuse(validation.idempotency_key_problems(key))
+        key = str.__str__(key)
         validation.check_request(order, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(order, idempotency_key=key)
         try:

@@ -10,6 +10,7 @@ import anyio
 from lipsync_async._rules import endpoints, validation
 from lipsync_async._rules.caller import is_from_callback, log
 from lipsync_async._rules.campaign_checks import NEEDS_DURATION
+from lipsync_async._rules.checks import exact
 from lipsync_async._rules.reasons import Alike, reason_of
 from lipsync_async.errors import (
     InvalidRequestError,
@@ -154,7 +155,7 @@ class Guard:
 
     async def _price_of_duration(self, request: GenerationRequest, duration: float) -> float:
         thinks = None if request.options is None else request.options.reasoning_enabled
-        kind = (str(request.model), thinks)
+        kind = (str(exact(request.model)), thinks)
         if kind not in self._prices:
             call = endpoints.estimate_duration(
                 model=kind[0], duration=duration, fps=None, reasoning_enabled=thinks

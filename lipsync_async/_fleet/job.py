@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
+from lipsync_async._rules.checks import exact
 from lipsync_async._rules.slots import Slot
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
@@ -81,7 +82,7 @@ class Job:
         return Generation(
             id=self.id,
             status=Status(status),
-            model=str(request.model),
+            model=str(exact(request.model)),
             input=[*request.input],
             options=request.options,
             segments=None if request.segments is None else [*request.segments],

@@ -294,10 +294,15 @@ def from_home(path: str | os.PathLike[str]) -> Path:
     """Return a path with the home folder in the place of a leading `~`.
 
     Raises:
-        JournalError: That folder is not known.
+        JournalError: That folder is not known, or it is no path.
 
     """
-    text = os.fspath(path)
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise JournalError(f"A path must be text or a Path, not {type(path).__name__}.")
     found = at_home(text)
     if found is None:
         raise JournalError(f"{text!r} cannot be used: {unknown_home(text)}.")

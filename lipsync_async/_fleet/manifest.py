@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from lipsync_async._fleet.manifest_lines import read_lines
 from lipsync_async._fleet.manifest_table import read_table
 from lipsync_async._rules.checks import shown
+from lipsync_async._rules.targets import expanded, path_problems
 from lipsync_async._values.invisible import ignored
-from lipsync_async._values.paths import at_home, unknown_home
 from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -75,18 +75,16 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
         `client.generations.run_many([row.request for row in read_manifest("takes.csv")])`
 
     """
-    text = str(path)
-    found = at_home(text)
-    if found is None:
-        raise InvalidRequestError([f"manifest: {unknown_home(text)}"])
-    file = Path(found)
+    problems = [*path_problems("manifest", path)]
+    if problems:
+        raise InvalidRequestError(problems)
+    file = Path(expanded(path))
     try:
         data = file.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        reason = getattr(error, "strerror", None) or error
-        told = ignored(text)
+    except OSError as error:
+        told = ignored(f"{file}")
         hint = "" if told is None else f"; its name holds {told}"
-        problem = f"manifest: cannot be read ({reason}): {shown(text)}{hint}"
+        problem = f"manifest: cannot be read ({error.strerror}): {shown(f'{file}')}{hint}"
         raise InvalidRequestError([problem]) from error
     return parse_manifest(data, suffix=file.suffix, folder=file.parent.absolute())
 

@@ -8,10 +8,11 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from lipsync_async._rules.checks import shown
+from lipsync_async._rules.checks import exact, shown, survived
 from lipsync_async._rules.proxies import Proxies, address_of, is_loopback, proxies_from
 from lipsync_async._rules.secrecy import Headers, Secret, kind_of
 from lipsync_async._words import __version__
+from lipsync_async.errors import in_words
 
 DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
 # What the sandbox's own keys begin with: they open nothing but a sandbox.
@@ -96,8 +97,28 @@ def settle(
         The configuration, of use only without problems; and what is wrong, in sentences.
 
     """
+    try:
+        return _settled(
+            api_key, base_url, environment, proxy=proxy, headers=headers, user_agent=user_agent
+        )
+    except Exception as error:  # noqa: BLE001 - arguments of any class are looked at
+        told = f"An argument cannot be read, for looking at it raised {in_words(error)}"
+        return Config("", Secret("")), [told]
+
+
+def _settled(
+    api_key: object,
+    base_url: object,
+    environment: Mapping[str, str],
+    *,
+    proxy: object,
+    headers: object,
+    user_agent: object,
+) -> tuple[Config, list[str]]:
     key = environment.get("SYNC_API_KEY", "") if api_key is None else api_key
     url = environment.get("SYNC_BASE_URL") or DEFAULT_BASE_URL if base_url is None else base_url
+    # Of a member of an enumeration of texts, Python would take the name.
+    key, url, proxy, user_agent = map(exact, (key, url, proxy, user_agent))
     proxies, proxy_problems = proxies_from(proxy, environment)
     problems = [
         *_key_problems(key),
@@ -112,12 +133,13 @@ def settle(
         _usual(str(url)),
         Secret(str(key)),
         proxies,
-        Headers({name.lower(): value for name, value in _fields(headers)}),
+        Headers({name.lower(): str.__str__(value) for name, value in _fields(headers)}),
         f"{OWN_NAME} {user_agent}" if user_agent else OWN_NAME,
     )
     return config, list(_way_problems(config))
 
 
+@survived("settings")
 def setting_problems(
     policies: Mapping[str, tuple[object, type]],
     on_response: object,
@@ -139,6 +161,17 @@ def setting_problems(
     return problems
 
 
+@survived("transport")
+def transport_problems(transport: object) -> list[str]:
+    """Return what is wrong with an own transport; found out later, it might cost a job."""
+    methods = ("now", "sleep", "hold", "send", "stream", "aclose")
+    if all(callable(getattr(transport, method, None)) for method in methods):
+        return []
+    kind = type(transport).__name__
+    return [f"transport must be one like that of a sandbox (sandbox.transport()), not {kind}"]
+
+
+@survived("connections")
 def connection_problems(
     ssl_context: object,
     max_connections: object,
@@ -157,8 +190,9 @@ def connection_problems(
             )
     is_number = isinstance(max_connections, int) and not isinstance(max_connections, bool)
     if max_connections is not None and not (is_number and max_connections >= 1):  # type: ignore[operator]
-        told = shown(max_connections)
-        problems.append(f"max_connections must be a whole number from 1, not {told}")
+        problems.append(
+            f"max_connections must be a whole number from 1, not {shown(max_connections)}"
+        )
     return problems
 
 
@@ -190,7 +224,7 @@ def _url_problems(url: object) -> Iterator[str]:
         return
     wrong = _misspelt(url) or _misplaced(urlsplit(url))
     if wrong is not None:
-        yield f"base_url {url!r} {wrong}. {_ADVICE}"
+        yield f"base_url {shown(url)} {wrong}. {_ADVICE}"
 
 
 def _misspelt(url: str) -> str | None:
@@ -284,8 +318,9 @@ def _header_problems(headers: object) -> Iterator[str]:
         if wrong is None and name.lower() in seen:
             wrong = "is there twice"
         if wrong is not None:
-            yield f"headers: {name!r} {wrong}"
-        seen.add(str(name).lower())
+            yield f"headers: {shown(name)} {wrong}"
+        elif isinstance(name, str):
+            seen.add(name.lower())
 
 
 def _wrong_name(name: object) -> str | None:
@@ -313,7 +348,7 @@ def _agent_problems(user_agent: object) -> Iterator[str]:
     if not isinstance(user_agent, str):
         yield f"user_agent must be text, not {type(user_agent).__name__}"
     elif not user_agent or not _is_field_value(user_agent):
-        yield f"user_agent must be printable ASCII like 'my-program/1.0', not {user_agent!r}"
+        yield f"user_agent must be printable ASCII like 'my-program/1.0', not {shown(user_agent)}"
 
 
 def _is_field_value(value: str) -> bool:

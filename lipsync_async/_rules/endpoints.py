@@ -389,7 +389,7 @@ def _escaped(generation_id: str) -> str:
 def _query(**parameters: Iterable[str] | str | int | None) -> str:
     """Return a query string without what is `None`; lists are joined by commas."""
     told = {
-        name: ",".join(value) if not isinstance(value, (str, int)) else value
+        name: exact(value) if isinstance(value, (str, int)) else ",".join(value)
         for name, value in parameters.items()
         if value is not None
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -70,7 +70,10 @@ class Headers(Mapping[str, str]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        return f"<Headers {', '.join(self)}>"
+        # Names that are no texts are refused, but a traceback may show them first.
+        names: Iterable[object] = self
+        told = (name if isinstance(name, str) else type(name).__name__ for name in names)
+        return f"<Headers {', '.join(told)}>"
 
 
 class _HiddenText(str):
@@ -90,7 +93,7 @@ def hidden(value: T) -> T:
     """
     shell: Any = value
     if isinstance(value, str):
-        shell = _HiddenText(value)
+        shell = _HiddenText(str.__str__(value))
     elif isinstance(value, Mapping):
         shell = Headers(value)
     elif value is not None and not isinstance(value, _Unfit):

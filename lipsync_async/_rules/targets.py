@@ -27,7 +27,7 @@ _SEPARATORS = tuple({"/", os.sep})
 def expanded(place: str | PathLike[str]) -> str:
     """Return the place with the home folder for `~`; as it is, where that is not known."""
     path = os.fspath(place)
-    return at_home(path) or path
+    return at_home(path) or str.__str__(path)
 
 
 def is_folder(place: str) -> bool:

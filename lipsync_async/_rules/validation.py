@@ -157,11 +157,13 @@ def generation_id_problems(value: object) -> list[str]:
 
     Source: contract section 2.6; a path segment of dots would name another endpoint.
     """
-    if isinstance(value, str) and _USUAL_ID.fullmatch(value):
+    if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID and _USUAL_ID.fullmatch(value):
         return []
     problems = list(name("generation_id", value))
     if isinstance(value, str) and value in {".", ".."}:
         problems.append(wrong("generation_id", "the id of a generation", value))
+    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
+        problems.append(f"generation_id: must be 1 to {_LONGEST_REQUEST_ID} characters")
     return problems
 
 

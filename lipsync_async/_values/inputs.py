@@ -36,11 +36,12 @@ def _at_home(
     file: str | PathLike[str] | bytes | None,
 ) -> str | PathLike[str] | bytes | None:
     """Put the home folder in the place of `~`; leave what is not known for validation to judge."""
-    if isinstance(file, str):
-        return at_home(file) or file
-    if isinstance(file, PurePath) and str(file).startswith("~"):
-        found = at_home(str(file))
-        return file if found is None else Path(found)
+    with suppress(Exception):  # of a foreign class: for validation to judge
+        if isinstance(file, str):
+            return at_home(file) or str.__str__(file)
+        if isinstance(file, PurePath) and str(file).startswith("~"):
+            found = at_home(str(file))
+            return file if found is None else Path(found)
     return file
 
 

@@ -12,6 +12,7 @@ def at_home(path: str) -> str | None:
         The path as it is if it does not begin with `~`; `None` if that folder is not known.
 
     """
+    path = str.__str__(path)  # a member of an enumeration of texts would else become its name
     if not path.startswith("~"):
         return path
     name = path[1:].partition("/")[0].partition(os.sep)[0]

@@ -45,7 +45,7 @@ _UNSEEN = Status("UNKNOWN")
 
 def as_last_seen(job: Generation | str) -> Generation:
     """Return the job as last seen; of a bare id nothing is known yet."""
-    return job if isinstance(job, Generation) else Generation(id=job, status=_UNSEEN)
+    return job if isinstance(job, Generation) else Generation(id=str.__str__(job), status=_UNSEEN)
 
 
 async def changes(

@@ -72,8 +72,14 @@ def _instead(fault: Fault) -> Outgoing:
     return Outgoing(status, body, types[0], rest)
 
 
-def _outcome_unknown(fault: Fault, _: Outgoing) -> Outgoing:
-    return _instead(fault)
+def _outcome_unknown(fault: Fault, outgoing: Outgoing) -> Outgoing:
+    """Say that the outcome is unknown, and name the job that was made (contract section 4.4)."""
+    answer = _instead(fault)
+    is_success = outgoing.status < _FIRST_ERROR_STATUS and outgoing.content_type == JSON
+    made = json.loads(outgoing.whole) if is_success else None
+    if isinstance(made, dict) and "id" in made and fault.body is None:
+        answer.body = dump({**json.loads(answer.whole), "generationId": made["id"]})
+    return answer
 
 
 def _truncate(_: Fault, outgoing: Outgoing) -> Outgoing:

@@ -23,6 +23,9 @@ from lipsync_async import (
     ElevenLabs,
     GenerationRequest,
     InvalidRequestError,
+    JobState,
+    JournalError,
+    JournalView,
     LipsyncError,
     Model,
     Options,
@@ -30,6 +33,7 @@ from lipsync_async import (
     SegmentAudio,
     Text,
     Video,
+    read_manifest,
 )
 from lipsync_async._rules.codec import encode_request
 from tests.client.doors import INPUTS
@@ -352,3 +356,43 @@ async def test_other_arguments(verb: str) -> None:
             with pytest.raises(LipsyncError):
                 await ARGUMENTS[verb](client.generations, odd)
         assert len(sandbox.requests) == 0
+
+
+def member(text: object) -> Any:
+    """Return a text as a member of an enumeration: Python writes such a one by its name."""
+    return enum.Enum("Member", {"NAME": str(text)}, type=str).NAME  # type: ignore[attr-defined]
+
+
+async def test_members_of_enumerations_are_their_texts(tmp_path: Path) -> None:
+    """An id, a key or a path that was taken by its name would be another one."""
+    async with opened(progression="immediate") as (client, _, _):
+        calls = client.generations
+        (request,) = requests(1)
+        done = await calls.run(request, idempotency_key=member("take-1"))
+        named = member(done.id)
+        assert (done.idempotency_key, (await calls.get(named)).id) == ("take-1", done.id)
+        waited = await calls.wait_until_complete(named)
+        assert (type(waited.id), waited.id) == (str, done.id)
+        page = await calls.list(ids=[named], status=[member("COMPLETED")])
+        assert [each.id for each in page.items] == [done.id]
+        saved = await calls.download(named, member(tmp_path / "one.mp4"))
+        (outcome,) = await calls.run_all(
+            [request],
+            journal=member(tmp_path / "j.sqlite"),
+            download_to=member(f"{tmp_path}/out/"),
+        )
+        await calls.delete(named)
+    assert outcome.path is not None
+    with JournalView.open(member(tmp_path / "j.sqlite")) as view:
+        view.export_manifest(member(tmp_path / "again.csv"), states=[JobState.COMPLETED])
+    assert len(read_manifest(member(tmp_path / "again.csv"))) == 1
+    assert (saved, outcome.path.parent) == (tmp_path / "one.mp4", tmp_path / "out")
+
+
+@pytest.mark.parametrize("path", [5, None, b"takes.csv", ["takes.csv"], Unruly(1), "", "\0", " "])
+def test_what_is_no_path_is_refused_in_words(path: Any) -> None:
+    """The documented error, whatever was handed over."""
+    with pytest.raises(InvalidRequestError, match="manifest: must "):
+        read_manifest(path)
+    with pytest.raises(JournalError):
+        JournalView.open(path)

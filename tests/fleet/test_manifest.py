@@ -49,7 +49,7 @@ def test_local_files_are_looked_for_beside_it(tmp_path: Path) -> None:
     [
         ("no.jsonl", "manifest: cannot be read (No such file or directory): '"),
         ("folder.csv", "manifest: cannot be read (Is a directory): '"),
-        ("nu\0ll.csv", "manifest: cannot be read (embedded null byte): '"),
+        ("nu\0ll.csv", "manifest: must not hold a null character"),
         ("m.txt", "manifest: must end in .jsonl, .ndjson, .csv, .tsv, not '.txt'"),
         ("m", "manifest: must end in .jsonl, .ndjson, .csv, .tsv, not ''"),
     ],

@@ -1,4 +1,5 @@
 import copy
+import enum
 import pickle
 import string
 from typing import Any
@@ -7,10 +8,19 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._rules.config import Config, origin, settle
+from lipsync_async._rules.config import (
+    Config,
+    connection_problems,
+    origin,
+    setting_problems,
+    settle,
+    transport_problems,
+)
 from lipsync_async._rules.proxies import is_loopback
-from lipsync_async._rules.secrecy import Secret
+from lipsync_async._rules.secrecy import Secret, hidden
+from lipsync_async._values.policies import Limits
 from lipsync_async.errors import ConfigurationError
+from tests.foreign import FOREIGN, LoudNumber
 
 KEY = "sk-very-secret"
 URL = "https://api.example"
@@ -66,6 +76,61 @@ def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve(key, URL, {})
     assert KEY not in str(caught.value)
+
+
+ODD = {**FOREIGN, "loud number": LoudNumber(0)}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_settings_of_foreign_classes_are_refused_in_words(kind: str) -> None:
+    """Nothing that an argument raises leaves, and no message is long."""
+    value = ODD[kind]
+    named = ["base_url", "proxy", "headers", "user_agent"]
+    found = [settle(value, URL, {})[1]]
+    found += [settle(KEY, **{"base_url": URL, name: value}, environment={})[1] for name in named]
+    found += [settle(KEY, URL, {}, headers={"x-a": value})[1]]
+    found += [setting_problems({"limits": (value, Limits)}, None), connection_problems(value, None)]
+    found += [connection_problems(None, value), transport_problems(value)]
+    if not isinstance(value, type):
+        found.append(setting_problems({}, value))
+    assert [problems for problems in found if len("".join(problems)) not in range(1, 300)] == []
+
+
+class Text(str, enum.Enum):  # noqa: UP042 - of `StrEnum`, Python takes the value
+    """Texts by name, of which Python writes the name."""
+
+    KEY = KEY
+    URL = f"{URL}/"
+    AGENT = "program/1"
+    FIELD = "X-Gateway"
+    VALUE = "pass"
+    PROXY = "http://proxy.example:3128"
+
+
+def test_members_of_enumerations_are_their_texts() -> None:
+    """A key that was sent by its name would be refused by the service."""
+    config = resolve(
+        hidden(Text.KEY),
+        Text.URL,
+        {},
+        headers=hidden({Text.FIELD: Text.VALUE}),
+        user_agent=Text.AGENT,
+        proxy=hidden(Text.PROXY),
+    )
+    way = config.proxies.way_to(URL)
+    assert (config.api_key.reveal(), config.base_url) == (KEY, URL)
+    assert dict(config.headers) == {"x-gateway": "pass"}
+    assert config.user_agent.endswith(" program/1")
+    assert way is not None
+    assert way.url == "http://proxy.example:3128"
+
+
+@pytest.mark.parametrize("name", [None, 5, 0.5, b"x", ("a", "b")])
+def test_hidden_headers_show_that_a_name_is_no_text(name: Any) -> None:
+    """A traceback with local variables shows them before they are refused."""
+    assert (
+        repr(hidden({name: "secret", "x-a": "secret"})) == f"<Headers {type(name).__name__}, x-a>"
+    )
 
 
 @pytest.mark.parametrize("value", [5, b"key", ["key"]])

@@ -290,6 +290,23 @@ async def test_a_refused_form_leaves_no_file(open_door: OpenDoor) -> None:
     assert (answer.status, good.status) == (400, 200)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v2/models", None),
+        ("GET", "/v2/generate/nothing", None),
+        ("POST", "/v2/generate", "?"),
+    ],
+)
+async def test_an_unknown_outcome_without_a_job_names_none(
+    door: Door, method: str, path: str, body: str | None
+) -> None:
+    """Of a list, a refusal, and where the fault brings its own body."""
+    door.sandbox.faults.add(Fault("outcome_unknown", body=body))
+    answer = await door.send(method, path, order())
+    assert (answer.status, b"generationId" in answer.body) == (503, False)
+
+
 async def test_an_unknown_outcome_can_be_repeated_safely(door: Door) -> None:
     """The job of a create that answered 503 is found again by its key."""
     door.sandbox.faults.add(Fault("outcome_unknown", method="POST"))
@@ -297,4 +314,5 @@ async def test_an_unknown_outcome_can_be_repeated_safely(door: Door) -> None:
     answer = await door.send("POST", "/v2/generate", order(), headers=headers)
     assert (answer.status, answer.json["errorCode"]) == (503, "IDEMPOTENCY_OUTCOME_UNKNOWN")
     job_id = await created(door, headers)
+    assert answer.json["generationId"] == job_id
     assert (door.sandbox.jobs.created, job_id in door.sandbox.jobs) == (1, True)

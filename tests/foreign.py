@@ -1,0 +1,88 @@
+"""Values that are not what an argument asks for, of every class that programs bring along."""
+
+import enum
+from collections import UserString, deque
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+
+class Loud:
+    """Raise whenever it is shown or compared."""
+
+    def __repr__(self) -> str:
+        raise LookupError("shown")
+
+    def __eq__(self, other: object) -> bool:
+        raise LookupError("compared")
+
+    def __bool__(self) -> bool:
+        raise LookupError("asked")
+
+    def __iter__(self) -> Any:
+        raise LookupError("iterated")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class LoudNumber(int):
+    """Be a number that raises when it is shown."""
+
+    def __repr__(self) -> str:
+        raise LookupError("shown")
+
+    __str__ = __repr__
+
+
+def _deep() -> list[Any]:
+    found: list[Any] = []
+    for _ in range(10_000):
+        found = [found]
+    return found
+
+
+def _circle() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+# None of these is a number (of JSON), a flag, a text, or one of this package's classes.
+FOREIGN: dict[str, Any] = {
+    "decimal": Decimal("0.5"),
+    "signalling": Decimal("sNaN"),
+    "fraction": Fraction(1, 2),
+    "complex": 1j,
+    "float32": np.float32(0.5),
+    "int64": np.int64(3),
+    "bool_": np.bool_(True),  # noqa: FBT003 - it is the value
+    "array": np.array([1, 2]),
+    "no array": np.array([]),
+    "datetime64": np.datetime64("2026-01-01"),
+    "moment": datetime(2026, 1, 1, tzinfo=UTC),
+    "span": timedelta(seconds=5),
+    "uuid": UUID(int=1),
+    "member": enum.Enum("Member", "ONE").ONE,  # type: ignore[attr-defined]
+    "bytearray": bytearray(b"x"),
+    "view": memoryview(b"x"),
+    "path": PurePosixPath("x"),
+    "user text": UserString("x"),
+    "deque": deque([1]),
+    "set": {1},
+    "range": range(3),
+    "generator": (each for each in "ab"),
+    "mapping": {None: None, 1: 2},
+    "namespace": SimpleNamespace(id="x"),
+    "class": type,
+    "ellipsis": ...,
+    "exception": KeyboardInterrupt(),
+    "loud": Loud(),
+    "deep": _deep(),
+    "circle": _circle(),
+}
