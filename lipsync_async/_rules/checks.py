@@ -219,7 +219,7 @@ def flag(path: str, value: object) -> Iterator[str]:
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
     """Tell whether it is a list, a tuple or the like; text and bytes are none."""
     # What it is nearly always is told apart at once; an abstract class takes far longer.
-    return isinstance(value, list | tuple) or (
+    return isinstance(value, (list, tuple)) or (
         isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
     )
 
@@ -273,9 +273,9 @@ def collection_of(check: Check) -> Check:
 def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
     """Check the attributes of `value` that the table names."""
     for attribute, check in checks.items():
-        item = exact(getattr(value, attribute))
+        item = getattr(value, attribute)
         if item is not None or check not in _OPTIONAL:
-            yield from check(f"{path}.{attribute}" if path else attribute, item)
+            yield from check(f"{path}.{attribute}" if path else attribute, exact(item))
 
 
 def instance_of(kind: type, checks: Mapping[str, Check]) -> Check:

@@ -62,7 +62,10 @@ def encode_request(request: GenerationRequest) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {
+            name: inner if type(inner) in _JSON_TYPES else _plain(inner)  # the usual at once
+            for name, inner in value.items()
+        }
     if is_list(value):
         return [_plain(inner) for inner in value]
     found = exact(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -128,9 +128,11 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
         return attrs.evolve(found, read=read_named)
 
-    with _encoding():
+    try:
         form = _form(request)
         body = None if form else json_format.dumps(encode_request(request))
+    except Exception as error:
+        raise _unwritable(error) from error
     key = {"idempotency-key": idempotency_key}
     return Call(
         method="POST",
@@ -145,13 +147,9 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
     )
 
 
-@contextmanager
-def _encoding() -> Iterator[None]:
-    """Raise what a request's values raise while they are written, as an error of the request."""
-    try:
-        yield
-    except Exception as error:
-        raise InvalidRequestError([f"request: cannot be written: {in_words(error)}"]) from error
+def _unwritable(error: Exception) -> InvalidRequestError:
+    """Return the error for what a request's values raise while they are written."""
+    return InvalidRequestError([f"request: cannot be written: {in_words(error)}"])
 
 
 def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
@@ -332,8 +330,10 @@ def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
         InvalidRequestError: Something in the request cannot be written as JSON.
 
     """
-    with _encoding():
+    try:
         body = json_format.dumps(encode_request(request))
+    except Exception as error:
+        raise _unwritable(error) from error
     return Call("POST", "/v2/analyze/cost", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 
@@ -352,8 +352,10 @@ def estimate_duration(
         "reasoningEnabled": reasoning_enabled,
     }
     told = {name: exact(fact) for name, fact in facts.items() if fact is not None}
-    with _encoding():
+    try:
         body = json_format.dumps(told)
+    except Exception as error:
+        raise _unwritable(error) from error
     return Call("POST", "/v2/generations/estimate", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 

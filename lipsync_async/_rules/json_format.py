@@ -22,21 +22,22 @@ def loads(data: bytes) -> Any:
         ValueError: The text is no JSON: something else, empty, cut off, or nested too deeply.
 
     """
+    encoding = json.detect_encoding(data)
     try:
-        return loads_text(data)
+        return loads_text(data.decode(encoding, errors="surrogatepass"))
     except UnicodeDecodeError:
-        return loads_text(data.decode(errors="replace"))
+        return loads_text(data.decode(encoding, errors="replace"))
 
 
-def loads_text(data: str | bytes) -> Any:
-    """Decode JSON whose encoding is known, or certain to be right.
+def loads_text(data: str) -> Any:
+    """Decode JSON whose encoding is known.
 
     Raises:
         ValueError: The text is no JSON.
 
     """
     try:
-        return json.loads(data, parse_constant=_null, parse_float=_finite, parse_int=_whole)
+        return _DECODER.decode(data)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -48,8 +49,7 @@ def dumps(value: Any) -> bytes:
         ValueError: A number is not finite.
 
     """
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode(errors="backslashreplace")
+    return _ENCODER.encode(value).encode(errors="backslashreplace")
 
 
 def _null(_: str) -> None:
@@ -63,3 +63,8 @@ def _finite(digits: str) -> float | None:
 
 def _whole(digits: str) -> int | None:
     return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
+# `json.loads` and `json.dumps` build these anew for each call that has wishes of its own.
+_DECODER = json.JSONDecoder(parse_constant=_null, parse_float=_finite, parse_int=_whole)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)

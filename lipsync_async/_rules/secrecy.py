@@ -69,6 +69,10 @@ class Headers(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._fields)
 
+    def reveal(self) -> Mapping[str, str]:
+        """Return all fields as they are, for a library that would look at them one by one."""
+        return self._fields
+
     def __repr__(self) -> str:
         # Names that are no texts are refused, but a traceback may show them first.
         names: Iterable[object] = self
@@ -130,7 +134,8 @@ class Mask:
         self._marks: dict[bytes, tuple[bytes, ...]] = {}
         self._packed: tuple[bytes, ...] = ()
         if len(secret.reveal()) >= _SHORTEST:
-            self._marks, self._packed = _marks(secret.reveal()), _packed(secret.reveal())
+            self._packed = _packed(secret.reveal())
+            self._marks = _marks(secret.reveal(), self._packed)
         self._pattern: re.Pattern[bytes] | None = None
         # What the longest form, of an escape for each of its characters, may take.
         self._longest = _LONGEST_ESCAPE * len(secret.reveal()) if self._marks else 0
@@ -193,18 +198,12 @@ class Mask:
         """Tell whether a closer look is worth its time, by a few quick ones."""
         lowered = data.lower()
         for sign, marks in self._marks.items():
-            if sign in lowered:
-                for mark in marks:
-                    if mark in lowered:
-                        return True
-        # No `any`: it would take longer than the searches in a usual answer.
-        for packed in self._packed:  # noqa: SIM110
-            if packed in data:
+            if sign in lowered and any(map(lowered.__contains__, marks)):
                 return True
         return False
 
 
-def _marks(key: str) -> dict[bytes, tuple[bytes, ...]]:
+def _marks(key: str, packed: tuple[bytes, ...]) -> dict[bytes, tuple[bytes, ...]]:
     """Return what, in lower case, is in anything that quotes the key in one of its forms.
 
     Encoders leave letters and digits alone, or change every character: so either the longest
@@ -220,10 +219,10 @@ def _marks(key: str) -> dict[bytes, tuple[bytes, ...]]:
         )
 
     return {
-        b"": (run, key.encode().hex().encode()),
+        b"": (run, key.encode().hex().encode(), *(form.lower() for form in packed)),
         b"%": twos("%{:02x}", "%25{:02x}"),
         b"\\": (f"u{ord(key[:1]):04x}\\".encode(), f"x{ord(key[:1]):02x}\\".encode()),
-        b"&#": twos("&#{}", "&#x{:x}", "&#{};", "&#x{:x};"),
+        b"#": twos("&#{}", "&#x{:x}", "&#{};", "&#x{:x};"),
         b"\0": tuple(nuls.join(bytes([each]) for each in run) for nuls in (b"\0", b"\0\0\0")),
     }
 

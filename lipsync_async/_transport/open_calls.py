@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 import anyio
-import attrs
 
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 
-@attrs.define(slots=True, eq=False)
 class OpenCall:
-    """Hold one request, stream or pause that is under way.
+    """Run a block as a call that ends when the transport is closed.
+
+    This is done for each request, so it is no generator, which would take longer.
+
+    Args:
+        calls: Where it is noted while it is under way.
 
     Attributes:
         scope: What ends it.
@@ -28,10 +31,37 @@ class OpenCall:
 
     """
 
-    scope: anyio.CancelScope
-    loop: asyncio.AbstractEventLoop
-    process: int
-    is_sent: bool = False
+    __slots__ = ("_calls", "is_sent", "loop", "process", "scope")
+
+    def __init__(self, calls: set[OpenCall]) -> None:
+        self.scope = anyio.CancelScope()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.process: int = os.getpid()
+        self.is_sent: bool = False
+        self._calls = calls
+
+    def __enter__(self) -> Self:
+        """Begin the call."""
+        self.scope.__enter__()
+        self._calls.add(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the call.
+
+        Raises:
+            ConfigurationError: The transport was closed meanwhile.
+
+        """
+        self._calls.discard(self)
+        self.scope.__exit__(kind, error, traceback)
+        if self.scope.cancelled_caught:
+            raise closed_meanwhile(self) from None
 
 
 class OpenCalls:
@@ -55,24 +85,15 @@ class OpenCalls:
         if self.is_closed:
             raise ConfigurationError("This client is closed. Build a new one to go on.")
 
-    @contextmanager
-    def under_way(self) -> Iterator[OpenCall]:
-        """Run the block as a call that ends when the transport is closed.
+    def under_way(self) -> OpenCall:
+        """Return a call, which begins with its block and ends when the transport is closed.
 
         Raises:
-            ConfigurationError: The transport is closed, or was closed meanwhile.
+            ConfigurationError: The transport is closed.
 
         """
         self.refuse_if_closed()
-        with anyio.CancelScope() as scope:
-            call = OpenCall(scope, asyncio.get_running_loop(), os.getpid())
-            self._calls.add(call)
-            try:
-                yield call
-            finally:
-                self._calls.discard(call)
-        if scope.cancelled_caught:
-            raise closed_meanwhile(call)
+        return OpenCall(self._calls)
 
     def close(self) -> None:
         """End all calls of this process, in whatever loop they run."""

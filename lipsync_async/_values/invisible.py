@@ -37,7 +37,7 @@ _HARMFUL_ON_SCREEN = re.compile(
 
 def ignored(text: str) -> str | None:
     """Name the first character that is not seen, in words; `None` if there is none."""
-    return _told(_IGNORED.search(text))
+    return None if text.isascii() else _told(_IGNORED.search(text))
 
 
 def hidden(text: str) -> str | None:
@@ -48,7 +48,7 @@ def hidden(text: str) -> str | None:
         if there is none.
 
     """
-    return _told(_HIDDEN.search(text))
+    return None if text.isascii() else _told(_HIDDEN.search(text))
 
 
 def percent_encoded(text: str) -> str:
@@ -58,6 +58,8 @@ def percent_encoded(text: str) -> str:
 
 def bare(text: str) -> str:
     """Return text without blanks and invisible characters at its ends."""
+    if text.isascii():
+        return text.strip()
     # Not one expression for both ends: it would look at a run of blanks once for each of them.
     rest = text[_length_of_run(text) :]
     return rest[: len(rest) - _length_of_run(rest[::-1])]

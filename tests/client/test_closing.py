@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -25,7 +24,7 @@ from lipsync_async import (
 )
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
-from lipsync_async._transport.open_calls import OpenCall, OpenCalls
+from lipsync_async._transport.open_calls import OpenCalls
 from lipsync_async._values.messages import Request, Response
 from tests.client.doors import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting
@@ -393,9 +392,8 @@ def test_closed_from_another_loop() -> None:
 async def test_calls_of_a_parent_process_are_left_alone() -> None:
     """A forked child that closes what it has inherited ends nothing of its parent's."""
     calls = OpenCalls()
-    loop = asyncio.get_running_loop()
-    parents = OpenCall(anyio.CancelScope(), loop, process=-1)
-    own = OpenCall(anyio.CancelScope(), loop, process=os.getpid())
+    parents, own = calls.under_way(), calls.under_way()
+    parents.process = -1
     calls._calls |= {parents, own}  # noqa: SLF001 - a real fork is in the tests of the portal
     calls.close()
     await checkpoint()
