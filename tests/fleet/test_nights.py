@@ -1,12 +1,13 @@
 """What a night brings to a run of many jobs: outages, sleeping laptops, clocks, dead keys."""
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 
 from lipsync_async import AuthenticationError, Limits
+from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.sandbox.fault import Fault
 from tests.fleet.campaigns import opened, requests
@@ -53,33 +54,33 @@ async def test_a_laptop_that_sleeps(tmp_path: Path) -> None:
         assert sum(entry.status == 429 for entry in sandbox.requests) == 0
 
 
-class Yesterday(datetime):
-    """A calendar that was set back by a day."""
+CALENDARS = {
+    "a day ahead": datetime.now(UTC) + timedelta(days=1),
+    "a century ahead": datetime.now(UTC) + timedelta(days=36_525),
+    "a year behind": datetime.now(UTC) - timedelta(days=365),
+    "never set": datetime(1970, 1, 1, tzinfo=UTC),
+    "before the epoch": datetime(1901, 12, 13, 20, 45, 51, tzinfo=UTC),
+    "the first moment": datetime.min.replace(tzinfo=UTC),
+    "the last moment": datetime.max.replace(tzinfo=UTC),
+}
 
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        """Return the time of a day ago."""
-        return datetime.now(tz) - timedelta(days=1)
 
-
-async def test_a_calendar_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calendar's clock, set back by a day in the middle, changes nothing but what is noted."""
-    journal = tmp_path / "journal.sqlite"
-    async with opened(PLAN, progression="time(60)") as (client, _, clock):
-
-        async def set_back() -> None:
-            await clock.sleep(30.0)
-            monkeypatch.setattr("lipsync_async._fleet.journal.datetime", Yesterday)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(set_back)
-            found = await client.generations.run_all(requests(20), journal=journal)
+@pytest.mark.parametrize("then", CALENDARS.values(), ids=CALENDARS)
+async def test_a_calendar_that_jumps(quick_path: Path, then: datetime) -> None:
+    """A calendar that is set between orders and their ends changes nothing but what is noted."""
+    path, asked = quick_path / "journal.sqlite", [*requests(20)]
+    with Journal.open(path, now=lambda: then) as journal:
+        keys = journal.record_intents([*enumerate(asked)])
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+        found = await client.generations.run_all(asked, journal=path)
         assert [outcome.error for outcome in found] == [None] * 20
+        assert sandbox.jobs.created == 20
         assert clock.now() <= 2 * 60 + 10
-    with JournalView.open(journal) as view:
-        lives = [entry.ended_at - entry.intended_at for entry in view.entries() if entry.ended_at]
-    assert len(lives) == 20
-    assert min(lives) < timedelta(0) <= max(lives)
+    with JournalView.open(path) as view:
+        entries = [*view.entries()]
+    assert [entry.idempotency_key for entry in entries] == keys
+    assert {entry.intended_at for entry in entries} == {then}
+    assert all(entry.ended_at is not None for entry in entries)
 
 
 async def test_a_key_that_is_revoked() -> None:
