@@ -118,6 +118,7 @@ class Desk:
     def close(self) -> None:
         """Begin nothing more, and give up what has no job yet and is not under way."""
         self._is_closed = True
+        self._guard.close()
         while self._line:
             self._give_up(self._line.popleft())
         self._moved.ring()
@@ -192,14 +193,20 @@ class Desk:
             self.release(job)
             raise
         else:
+            if generation is None:
+                self.release(job)
+                self._give_up(job)
+                return
             job.slot = self._berths.accepted(slot, generation)
             self._customer.accept(job, generation)
         finally:
             self._creates -= 1
 
-    async def _ordered(self, job: Job) -> Generation:
+    async def _ordered(self, job: Job) -> Generation | None:
+        """Send an order; `None`: it was not, for meanwhile nothing more is to be begun."""
         if job.key is None:
-            await self._guard.admit(job)
+            if not await self._guard.admit(job):
+                return None
             try:
                 cost = self._guard.price_of(job)
                 job.key = await self._scribe.intend(job.index, job.request, cost)

@@ -61,25 +61,44 @@ class Guard:
         self._has_price = False
         self._alike = Alike()
         self._line = anyio.Lock()
+        self._is_closed = False
 
-    async def admit(self, job: Job) -> None:
+    def close(self) -> None:
+        """Let nothing more be ordered, and ask for no more prices."""
+        self._is_closed = True
+
+    async def admit(self, job: Job) -> bool:
         """Let a job be ordered, and set its price aside.
+
+        Returns:
+            Whether it may be; false: nothing more is to be begun.
 
         Raises:
             SpendingLimitError: A limit does not allow it, or prices cannot be found out.
             LipsyncError: Its own price cannot be found out.
 
         """
-        if self._spending.is_priced:
-            # One after the other, for the money is used up in the order of the input.
-            async with self._line:
-                await self._count_earlier(job)
-                # What an earlier run may have ordered was counted then.
-                if self._spending.why_over is None and not job.is_doubtful:
-                    job.cost = await self._known_price(job)
-                problem = self._spending.order(job.cost)
-        else:
-            problem = self._spending.order(0.0)
+        if not self._spending.is_priced:
+            self._set_aside(job)
+            return True
+        # One after the other, for the money is used up in the order of the input.
+        async with self._line:
+            await self._count_earlier(job)
+            # What an earlier run may have ordered was counted then.
+            if not self._is_over and not job.is_doubtful:
+                job.cost = await self._known_price(job)
+            if self._is_closed and self._spending.why_over is None:
+                return False
+            self._set_aside(job)
+        return True
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be ordered, so that no price matters."""
+        return self._is_closed or self._spending.why_over is not None
+
+    def _set_aside(self, job: Job) -> None:
+        problem = self._spending.order(job.cost)
         if problem is not None:
             raise _over(job, problem)
 

@@ -270,9 +270,9 @@ async def test_a_failing_run_closes_its_generator_too(desk: Desk) -> None:
         assert bound.drawn < 100
 
 
-async def test_rows_of_a_database(desk: Desk, tmp_path: Path) -> None:
+async def test_rows_of_a_database(desk: Desk, quick_path: Path) -> None:
     """A cursor belongs to the thread that opened it, and so do a generator's own connections."""
-    database = tmp_path / "rows.sqlite"
+    database = quick_path / "rows.sqlite"
 
     def rows() -> Iterator[GenerationRequest]:
         with closing(sqlite3.connect(database)) as connection:

@@ -200,23 +200,23 @@ async def test_outage() -> None:
         assert sandbox.jobs.created == 25
 
 
-async def test_results_are_fetched(tmp_path: Path) -> None:
+async def test_results_are_fetched(quick_path: Path) -> None:
     """With a folder, an outcome comes when its result is there, whole, under its own name."""
     async with opened() as (client, _, _):
-        found = await client.generations.run_all(requests(12), download_to=tmp_path / "out")
+        found = await client.generations.run_all(requests(12), download_to=quick_path / "out")
         for outcome in found:
             assert outcome.path is not None
             assert outcome.generation is not None
             name = f"take-{outcome.index}-{outcome.generation.id}.mp4"
-            assert outcome.path == tmp_path / "out" / name
+            assert outcome.path == quick_path / "out" / name
             assert outcome.path.stat().st_size == 1024
 
 
-async def test_a_result_that_cannot_be_fetched(tmp_path: Path) -> None:
+async def test_a_result_that_cannot_be_fetched(quick_path: Path) -> None:
     """A download that fails is an outcome with an error and the completed job."""
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("status", path="/__sandbox/media/*", status=410, count=None))
-        (bad,) = await client.generations.run_all(requests(1), download_to=tmp_path)
+        (bad,) = await client.generations.run_all(requests(1), download_to=quick_path)
         assert isinstance(bad.error, DownloadError)
         assert bad.generation is not None
         assert bad.generation.is_completed
@@ -249,9 +249,9 @@ async def test_a_failing_input() -> None:
     assert [outcome.is_success for outcome in found] == [True, True]
 
 
-async def test_again_with_the_same_journal(tmp_path: Path) -> None:
+async def test_again_with_the_same_journal(quick_path: Path) -> None:
     """A second run orders nothing anew and fetches nothing twice."""
-    journal, out = tmp_path / "journal.sqlite", tmp_path / "out"
+    journal, out = quick_path / "journal.sqlite", quick_path / "out"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1))
         runs = [
@@ -267,9 +267,9 @@ async def test_again_with_the_same_journal(tmp_path: Path) -> None:
         assert sandbox.requests.count("GET", "/__sandbox/media/*") == 19
 
 
-async def test_going_on_with_a_journal(tmp_path: Path) -> None:
+async def test_going_on_with_a_journal(quick_path: Path) -> None:
     """What an abandoned run has left is waited for, not ordered again."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened(progression="time(60)") as (client, sandbox, _):
         async with client.generations.run_many(requests(30), journal=journal):
             while sandbox.jobs.created < 10:
@@ -280,9 +280,9 @@ async def test_going_on_with_a_journal(tmp_path: Path) -> None:
         assert sandbox.jobs.created == 40
 
 
-async def test_journal_of_another_input(tmp_path: Path) -> None:
+async def test_journal_of_another_input(quick_path: Path) -> None:
     """A journal is refused for another input before anything is sent."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened() as (client, sandbox, _):
         await client.generations.run_all(requests(3), journal=journal)
         other = [GenerationRequest(model="sync-3", input=INPUTS)]
@@ -291,9 +291,9 @@ async def test_journal_of_another_input(tmp_path: Path) -> None:
         assert sandbox.jobs.created == 3
 
 
-async def test_journal_in_use(tmp_path: Path) -> None:
+async def test_journal_in_use(quick_path: Path) -> None:
     """Two runs cannot share a journal."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with (
         opened(progression="manual") as (client, _, _),
         client.generations.run_many(requests(1), journal=journal),

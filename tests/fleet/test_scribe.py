@@ -20,9 +20,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
+def journal(quick_path: Path) -> Iterator[Journal]:
     """Open a journal."""
-    with Journal.open(tmp_path / "journal.sqlite") as opened:
+    with Journal.open(quick_path / "journal.sqlite") as opened:
         yield opened
 
 

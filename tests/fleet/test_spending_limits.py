@@ -113,9 +113,9 @@ async def test_after_the_limit_no_price_is_asked_for() -> None:
         assert sandbox.requests.count("POST") == 1
 
 
-async def test_a_local_file_has_no_price(tmp_path: Path) -> None:
+async def test_a_local_file_has_no_price(quick_path: Path) -> None:
     """The service cannot look at it before it is sent, so nothing is ordered at all."""
-    clip = tmp_path / "clip.mp4"
+    clip = quick_path / "clip.mp4"
     clip.write_bytes(b"clip")
     local = GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]])
     async with opened() as (client, sandbox, _):
@@ -134,9 +134,9 @@ async def test_a_local_file_has_no_price(tmp_path: Path) -> None:
         assert found[0].is_success
 
 
-async def test_a_local_file_that_comes_later(tmp_path: Path) -> None:
+async def test_a_local_file_that_comes_later(quick_path: Path) -> None:
     """An input that comes: the first of all ends the run, a later one is refused for itself."""
-    clip = tmp_path / "clip.mp4"
+    clip = quick_path / "clip.mp4"
     clip.write_bytes(b"clip")
     local = GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]])
     async with opened(slots(1)) as (client, sandbox, _):
@@ -196,9 +196,9 @@ async def test_what_was_certainly_not_made_is_not_paid_for() -> None:
         assert [each.is_success for each in found] == [False, True, True, False]
 
 
-async def test_what_an_earlier_run_has_ordered_is_not_counted(tmp_path: Path) -> None:
+async def test_what_an_earlier_run_has_ordered_is_not_counted(quick_path: Path) -> None:
     """The limits are those of this run: resumed jobs cost nothing anew."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened(slots(2)) as (client, sandbox, _):
         for many in (3, 6, 9):
             found = await client.generations.run_all(requests(9), journal=journal, max_jobs=3)
@@ -293,9 +293,9 @@ async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("duration", [None, 60.0])
-async def test_money_counts_per_journal(tmp_path: Path, duration: float | None) -> None:
+async def test_money_counts_per_journal(quick_path: Path, duration: float | None) -> None:
     """What earlier runs have ordered is paid for; what was refused for certain is not."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     settings: dict[str, Any] = {"journal": journal, "duration": duration}
     async with opened(slots(1)) as (client, sandbox, _):
         price = (await client.generations.estimate(next(requests(1)))).cost
@@ -315,9 +315,9 @@ async def test_money_counts_per_journal(tmp_path: Path, duration: float | None) 
         assert f"jobs for {9 * price:.2f} US dollars are ordered ({9 * price:.2f}" in str(last)
 
 
-async def test_an_order_of_unknown_outcome_is_counted_once(tmp_path: Path) -> None:
+async def test_an_order_of_unknown_outcome_is_counted_once(quick_path: Path) -> None:
     """It may be paid for already, and costs nothing more when it is sent again."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened(slots(1)) as (client, sandbox, _):
         price = (await client.generations.estimate(next(requests(1)))).cost
         sandbox.faults.add(Fault("reset_after", path=CREATE, count=1))
@@ -334,9 +334,9 @@ async def test_an_order_of_unknown_outcome_is_counted_once(tmp_path: Path) -> No
         assert sandbox.requests.count("POST", ANALYZE) == estimates + 2
 
 
-async def test_a_journal_without_prices(tmp_path: Path) -> None:
+async def test_a_journal_without_prices(quick_path: Path) -> None:
     """What was ordered without a limit has no price, so that none can be kept; all else can."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened(slots(1)) as (client, sandbox, _):
         await client.generations.run_all(requests(2), journal=journal)
         found = await client.generations.run_all(requests(4), journal=journal, max_cost=1e6)
@@ -347,3 +347,42 @@ async def test_a_journal_without_prices(tmp_path: Path) -> None:
         assert [each.is_success for each in done] == [True, True]
         found = await client.generations.run_all(requests(4), journal=journal, max_jobs=9)
         assert [each.is_success for each in found] == [True] * 4
+
+
+# What halts a run: a fault of the creates, how many of them it takes, and an option.
+HALTS: dict[str, tuple[Fault, int, dict[str, Any]]] = {
+    "a dead key": (Fault("status", status=401), 1, {}),
+    "no credit": (Fault("status", status=402), 1, {}),
+    "a filter": (Fault("status", status=403, body="<html>No</html>"), MOST_ALIKE, {}),
+    "no such path": (Fault("status", status=404, body="<html>No</html>"), MOST_ALIKE, {}),
+    "no such method": (Fault("status", status=405, body="<html>No</html>"), MOST_ALIKE, {}),
+    "the first wrong one": (Fault("status", status=422), 1, {"stop_on_error": True}),
+    "the first refused one": (Fault("status", status=403), 1, {"stop_on_error": True}),
+}
+
+
+@pytest.mark.parametrize("has_journal", [False, True], ids=["no journal", "journal"])
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("halt", HALTS)
+async def test_nothing_is_sent_after_a_halt(
+    quick_path: Path, halt: str, seconds: float, *, has_journal: bool
+) -> None:
+    """Requests that wait for their price when a run halts are not begun, and cost nothing."""
+    fault, many, options = HALTS[halt]
+    journal = quick_path / "j.sqlite" if has_journal else None
+    async with opened() as (client, sandbox, _):
+        slow = Fault("latency", path=ANALYZE, seconds=seconds, count=None)
+        sandbox.faults.add(slow)
+        sandbox.faults.add(attrs.evolve(fault, path=CREATE, count=None))
+        found = await client.generations.run_all(
+            requests(60), max_cost=1e6, journal=journal, **options
+        )
+        creates = sandbox.requests.count("POST", CREATE)
+        assert len(found) == creates == sum(each.error is not None for each in found)
+        if seconds:  # else prices come as fast as refusals
+            assert creates == many
+            assert sandbox.requests.count("POST", ANALYZE) == many + 1
+        sandbox.faults.clear()
+        found = await client.generations.run_all(requests(60), max_cost=1e6, journal=journal)
+        assert [each.error for each in found] == [None] * 60
+        assert sandbox.jobs.created == 60

@@ -171,9 +171,9 @@ async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert left.endswith(f"for each of the generations: {job.id}")
 
 
-async def test_a_journal_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_journal_that_breaks(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No order leaves without its record; what runs is waited for, then the error comes."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened(slots(3)) as (client, sandbox, _):
         found: list[Any] = []
         with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
@@ -219,9 +219,9 @@ async def test_a_job_that_nobody_knows() -> None:
         assert bad.generation.input == [*INPUTS]
 
 
-async def test_a_journal_that_breaks_while_jobs_run(tmp_path: Path) -> None:
+async def test_a_journal_that_breaks_while_jobs_run(quick_path: Path) -> None:
     """What the service says of them cannot be noted, but every outcome comes before the error."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     found: list[Any] = []
     async with opened(slots(3)) as (client, sandbox, clock):
         with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
@@ -264,9 +264,9 @@ async def test_a_job_that_has_ended_before_it_is_accepted() -> None:
         assert sandbox.jobs.created == 1
 
 
-async def test_an_old_failure_stops_nothing(tmp_path: Path) -> None:
+async def test_an_old_failure_stops_nothing(quick_path: Path) -> None:
     """With a journal and `stop_on_error`, each run gets further than the one before."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     async with opened(slots(1)) as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", skip=1, count=1))
         first, second = [
@@ -289,10 +289,10 @@ MET_BY_ALL = {
 
 @pytest.mark.parametrize("fault", MET_BY_ALL.values(), ids=MET_BY_ALL)
 async def test_what_meets_all_alike_stops_the_run(
-    fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fault: Fault, quick_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A few are refused, the rest is not begun, and says so; the next run brings all to an end."""
-    journal = tmp_path / "journal.sqlite"
+    journal = quick_path / "journal.sqlite"
     told: list[Progress] = []
     async with opened(slots(4)) as (client, sandbox, _):
         (first,) = await client.generations.run_all(requests(1), journal=journal)
