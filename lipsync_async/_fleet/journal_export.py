@@ -7,16 +7,16 @@ import json
 import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async._fleet.journal_schema import SIDES, beside
+from lipsync_async._fleet.journal_schema import SIDES, beside, is_of_database
 from lipsync_async._values.invisible import for_screens_by_line
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
     from typing import TextIO
 
     from lipsync_async._fleet.journal_entry import JournalEntry
@@ -148,14 +148,15 @@ def replaced(target: Path, journal: Path) -> Iterator[TextIO]:
 
 
 def _refuse_own(target: Path, journal: Path) -> None:
-    """Ask for a regular file, or a new one, that is no part of the journal by any name.
+    """Ask for a regular file, or a new one, that is no part of a journal by any name.
 
     Raises:
-        JournalError: It is another kind of thing, or the journal's.
+        JournalError: It is another kind of thing, or a journal's.
 
     """
     parts = [journal, *(beside(journal, side) for side in SIDES)]
-    is_own = target.resolve() in parts
+    found = Path(os.path.realpath(target))  # which takes a circle of links as it is
+    is_own = found in parts
     if target.exists():
         status = target.stat()
         own = [part.stat() for part in parts if part.exists()]
@@ -168,4 +169,9 @@ def _refuse_own(target: Path, journal: Path) -> None:
         raise JournalError(
             f"{target} is the journal itself, or belongs to it, and would be destroyed. Give "
             "another path."
+        )
+    if is_of_database(found):
+        raise JournalError(
+            f"{target} is a database, or belongs to one: another journal, perhaps, and what was "
+            "ordered with it would be ordered anew. Give another path."
         )

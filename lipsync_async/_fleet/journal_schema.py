@@ -123,6 +123,13 @@ SIDES = ("-journal", "-wal", "-shm", ".lock")
 # otherwise is of no use any more.
 _PARTS = ("-journal", "-wal")
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+# How files of SQLite begin: databases, rollback journals, and logs (4.1 of the format).
+_BEGINNINGS = (
+    _MAGIC,
+    _JOURNAL_MAGIC,
+    bytes.fromhex("377f0682"),
+    bytes.fromhex("377f0683"),
+)
 # What SQLite says where it cannot read without writing, or has no locks.
 _UNREADABLE_IN_PLACE = frozenset(
     {
@@ -534,6 +541,21 @@ def _refuse_foreign(header: _Header, path: Path) -> None:
             f"the journal {path} is of version {header.version}, and this release reads version "
             f"{SCHEMA_VERSION}. Go on with the release of lipsync_async that wrote it."
         )
+
+
+def is_of_database(path: Path) -> bool:
+    """Tell whether something is a file of SQLite, as journals are, or lies beside one."""
+    names = {path.name, *(path.name.removesuffix(side) for side in SIDES)} - {""}
+    return any(_is_database(path.with_name(name)) for name in names)
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if _place(path) in _OWN:
+        return True
+    with path.open("rb") as file:
+        return file.read(_HEADER).startswith(_BEGINNINGS)
 
 
 def _place(path: Path) -> tuple[int, int]:

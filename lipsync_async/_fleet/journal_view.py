@@ -156,7 +156,8 @@ class JournalView:
         """Write requests as a manifest that `read_manifest` reads, to be run anew.
 
         A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
-        (`.jsonl`) say everything else, too. Local files are named by their whole paths.
+        (`.jsonl`) say everything else, too, and have the author's own texts in `extra`. Local
+        files are named by their whole paths.
 
         Args:
             path: The file; one that is there is replaced, but never the journal.

@@ -57,7 +57,8 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
     `reasoning_enabled`, `speaker_auto_detect`, `speaker_boxes_url`, `output_file_name`,
     `webhook_url`, `project_id`, `request_id`.
 
-    Columns of your own are kept (`ManifestRow.extra`) unless they read like one of these.
+    Columns of your own are kept (`ManifestRow.extra`) unless they read like one of these; so
+    are the texts in an object `extra` of a generate body.
     Files are looked up (relative to the manifest's folder; `~` is the home folder); nothing
     is sent.
 

@@ -3,7 +3,8 @@
     {"model": "lipsync-2", "input": [{"type": "video", "url": …}, {"type": "audio", "url": …}]}
     {"request_id": "a1", "endpoint": "/v2/generate", "payload": {"model": …}}
 
-A generate body may have a `request_id` as well, which is not sent.
+A generate body may have a `request_id` as well, and texts of the author's own by their names
+in `extra`; neither is sent.
 
 Source: contract sections 2.2 and 7.
 """
@@ -14,10 +15,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._fleet.generate_body import below, unknown
-from lipsync_async._fleet.manifest_rows import Contents
+from lipsync_async._fleet.manifest_rows import NO_EXTRA, Contents
 from lipsync_async._rules.checks import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _BATCH_NAMES = ("request_id", "endpoint", "payload")
@@ -59,8 +61,16 @@ def _read_line(contents: Contents, number: int, line: bytes, folder: Path) -> No
 
 def _read_object(contents: Contents, number: int, decoded: object, folder: Path) -> None:
     if not isinstance(decoded, dict) or decoded.keys().isdisjoint(_MARKS_OF_A_BATCH):
-        name = decoded.pop("request_id", None) if isinstance(decoded, dict) else None
-        contents.take(number, decoded, folder=folder, place_of=str, request_id=name)
+        known = decoded if isinstance(decoded, dict) else {}
+        name, extra = known.pop("request_id", None), known.pop("extra", None)
+        contents.take(
+            number,
+            decoded,
+            folder=folder,
+            place_of=str,
+            request_id=name,
+            extra=_texts(contents, number, extra),
+        )
         return
     contents.take(
         number,
@@ -69,6 +79,16 @@ def _read_object(contents: Contents, number: int, decoded: object, folder: Path)
         place_of=_place_in_batch,
         request_id=_read_envelope(contents, number, decoded),
     )
+
+
+def _texts(contents: Contents, number: int, extra: object) -> Mapping[str, str]:
+    """Return the author's own texts; what is no text is blamed."""
+    if extra is None:
+        return NO_EXTRA
+    if isinstance(extra, dict) and all(isinstance(text, str) for text in extra.values()):
+        return extra
+    contents.blame(number, f"must be an object of texts, not {shown(extra)}", "extra")
+    return NO_EXTRA
 
 
 def _place_in_batch(path: str) -> str:

@@ -26,7 +26,8 @@ class ManifestRow:
         line: The line that it begins in, from 1.
         request: The request.
         request_id: The name that the manifest gives it, as in `request`; `None`: none.
-        extra: The cells of columns of your own, by their names; none of JSON lines.
+        extra: The cells of columns of your own, by their names; of JSON lines, the texts in
+            `extra`.
 
     """
 

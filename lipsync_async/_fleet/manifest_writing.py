@@ -1,7 +1,7 @@
 """Write requests back as a manifest: what `read_manifest` reads, with the author's own columns.
 
 A table says what its columns say. What they do not (segments, faces by pixel, names of inputs)
-takes JSON lines, which say everything but the author's own columns.
+takes JSON lines, which say everything; there the author's own columns are in `extra`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Pa
     for entry in entries:
         try:
             body = body_of(entry)
-            rows.append(_row(entry, body) if is_table else {**_id(entry), **body})
+            rows.append(_row(entry, body) if is_table else _line(entry, body))
         except UnsayableError as error:
             problems.append(f"{entry.place}: {error}")
     if problems:
@@ -79,6 +79,11 @@ def cells_of(body: Mapping[str, Any]) -> dict[str, str]:
 
 def _row(entry: JournalEntry, body: Mapping[str, Any]) -> dict[str, str]:
     return {**_id(entry), **cells_of(body), **entry.origin.extra}
+
+
+def _line(entry: JournalEntry, body: dict[str, Any]) -> dict[str, Any]:
+    extra = dict(entry.origin.extra)
+    return {**_id(entry), **body, **({"extra": extra} if extra else {})}
 
 
 def _id(entry: JournalEntry) -> dict[str, str]:

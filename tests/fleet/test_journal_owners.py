@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,7 +24,6 @@ from tests.interpreter import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -225,6 +226,36 @@ EXPORTS: dict[str, Callable[[Path], Path]] = {
         path.with_name(f"{path.name}-journal"), symbolic=True
     ),
 }
+OTHERS: dict[str, Callable[[Path], Path]] = {
+    "another journal": lambda path: path,
+    "by a link": lambda path: linked(path, symbolic=True),
+    "by a hard link": lambda path: linked(path, symbolic=False),
+    "by a link to a link": lambda path: linked(linked(path, symbolic=True), symbolic=True),
+    "by a linked folder": lambda path: linked(path.parent, symbolic=True) / path.name,
+    "its rollback journal": lambda path: path.with_name(f"{path.name}-journal"),
+    "its log": lambda path: path.with_name(f"{path.name}-wal"),
+    "its shared memory": lambda path: path.with_name(f"{path.name}-shm"),
+    "its lock": lambda path: path.with_name(f"{path.name}.lock"),
+    "a link to its lock": lambda path: linked(path.with_name(f"{path.name}.lock"), symbolic=True),
+    "its copy": lambda path: Path(shutil.copy(path, path.with_name("copy.csv"))),
+    "a rollback journal alone": lambda path: begun(path, "d9d505f920a163d7"),
+    "a log alone": lambda path: begun(path, "377f0682"),
+    "a log of the other order": lambda path: begun(path, "377f0683"),
+    "a database": lambda path: begun(path, b"SQLite format 3\0".hex()),
+}
+# What an export may replace, or make.
+REPLACEABLE: dict[str, Callable[[Path], Path]] = {
+    "nothing": lambda path: path.with_name("new.csv"),
+    "an earlier export": lambda path: begun(path, b"position,line".hex()),
+    "an empty file": lambda path: begun(path, ""),
+    "a film": lambda path: begun(path, "000000186674797069736f6d"),
+    "a lock of nothing": lambda path: path.with_name("new.csv.lock"),
+    "the end of a name alone": lambda path: path.with_name(".lock"),
+    "the end of another name": lambda path: path.with_name("-journal"),
+    "almost a database": lambda path: begun(path, b"SQLite format 3".hex()),
+    "a circle": lambda path: made(path.with_name("circle"), lambda link: link.symlink_to(link)),
+    "a link to nothing": lambda path: linked(path.with_name("none"), symbolic=True),
+}
 NO_FILES: dict[str, Callable[[Path], Path]] = {
     "a folder": lambda path: path.parent,
     "a fifo": lambda path: made(path.with_name("fifo"), os.mkfifo),
@@ -247,6 +278,13 @@ def linked(path: Path, *, symbolic: bool) -> Path:
     return link
 
 
+def begun(path: Path, beginning: str) -> Path:
+    """Make another file that begins in a certain way."""
+    file = path.with_name("other.bin")
+    file.write_bytes(bytes.fromhex(beginning))
+    return file
+
+
 def made(path: Path, make: Callable[[Path], object]) -> Path:
     """Make something and return where it is."""
     make(path)
@@ -267,3 +305,33 @@ def test_an_export_destroys_nothing(path: Path, name: str, kind: str) -> None:
     assert {item.name for item in path.parent.iterdir()} == before
     with JournalView.open(path) as view:
         assert view.length == 1
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_export_destroys_no_other_journal(path: Path, name: str, *, is_open: bool) -> None:
+    """Nor anything that belongs to one, by any name, whether or not a run has it open."""
+    with Journal.open(path.with_name("other.sqlite")) as other:
+        (key,) = other.record_intents([(0, request(0))])
+        if not is_open:
+            other.close()
+        target = OTHERS[name](other.path)
+        before = {item.name for item in path.parent.iterdir()}
+        with JournalView.open(path) as view:
+            for export in (view.export_csv, view.export_jsonl, view.export_manifest):
+                with pytest.raises(JournalError, match=r"another journal, perhaps, and what was"):
+                    export(target)
+        assert {item.name for item in path.parent.iterdir()} == before
+        if is_open and other.path.stat().st_nlink == 1:
+            assert other.record_intents([(0, request(0))]) == [key]
+        with JournalView.open(other.path) as view:
+            assert [entry.idempotency_key for entry in view.entries()] == [key]
+
+
+@pytest.mark.parametrize("name", REPLACEABLE)
+def test_an_export_replaces_what_is_no_database(path: Path, name: str) -> None:
+    """What is refused is refused for what it is, and for nothing else."""
+    target = REPLACEABLE[name](path)
+    with JournalView.open(path) as view:
+        view.export_csv(target)
+        assert target.read_bytes().startswith(b"position,line,")

@@ -9,7 +9,7 @@ import pytest
 
 from lipsync_async._fleet.manifest import parse_manifest
 from lipsync_async._rules.codec import encode_request
-from lipsync_async._values.inputs import GenerationRequest, Video
+from lipsync_async._values.inputs import GenerationRequest, Origin, Video
 from tests.fleet.manifests import BODY, LINE, body, problems
 from tests.rules.good_requests import GOOD_REQUESTS
 
@@ -50,6 +50,22 @@ def test_null_is_a_field_left_out(tmp_path: Path) -> None:
     line = body(options=None, segments=None, outputFileName=None, dubParams=None)
     (row,) = parse_manifest(json.dumps(line).encode(), suffix=".jsonl", folder=tmp_path)
     assert encode_request(row.request) == BODY
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"note": "a"}, {"note": "", "": "b"}])
+def test_texts_of_your_own_are_kept(tmp_path: Path, extra: dict[str, str] | None) -> None:
+    """They are beside the body and not in it."""
+    line = json.dumps(body(extra=extra))
+    (row,) = parse_manifest(line.encode(), suffix=".jsonl", folder=tmp_path)
+    assert (row.extra, row.request.origin) == (extra or {}, Origin(1, extra or {}))
+    assert encode_request(row.request) == BODY
+
+
+@pytest.mark.parametrize("extra", ["note", 1, True, [], ["a"], {"a": 1}, {"a": None}, {"a": {}}])
+def test_texts_of_your_own_are_texts(tmp_path: Path, extra: object) -> None:
+    """A journal keeps nothing else; the line and the name are told."""
+    (problem,) = told(body(extra=extra), tmp_path)
+    assert problem.startswith("line 1: extra: must be an object of texts, not ")
 
 
 def test_a_provider_need_not_be_named(tmp_path: Path) -> None:

@@ -147,6 +147,28 @@ def test_dubbing_and_files_are_said(quick_path: Path) -> None:
             assert row.request == dubbed
 
 
+OWN_TEXTS: list[dict[str, str]] = [
+    {},
+    {"note": "a"},
+    {"note": "", "Scene": "12"},
+    {"model": "mine", "request_id": "mine", "extra": "mine"},
+    {"": "no name", " ": "blank"},
+    {"Größe": "ß\u2028é", "a,b": 'say "x"\nand on'},
+    {"=1+1": "=2+2", "__proto__": "null"},
+]
+
+
+@pytest.mark.parametrize("own", OWN_TEXTS)
+def test_own_texts_come_back_from_json_lines(quick_path: Path, own: dict[str, str]) -> None:
+    """What the author has written beside a request is in its line, and read again."""
+    asked = request(0, request_id="r0", origin=Origin(7, own))
+    with failed(quick_path / "j.sqlite", [asked]) as journal:
+        journal.export_manifest(quick_path / "m.jsonl")
+    (row,) = read_manifest(quick_path / "m.jsonl")
+    assert row.request == attrs.evolve(asked, origin=Origin(1, own))
+    assert (row.extra, row.request_id) == (own, "r0")
+
+
 def test_two_of_a_kind_are_no_row() -> None:
     """Segments have several audios, which takes a line of JSON."""
     body = {"model": "x", "input": [{"type": "audio", "url": "a"}, {"type": "audio", "url": "b"}]}
