@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lipsync_async._values.models import Generation
 
 _REQUEST_TIMEOUT = 408
+MOST_TOLD = 100  # problems; a table of many rows may have one in each
 _LONGEST_URL = 200
 _LONGEST_MESSAGE = 200
 
@@ -110,6 +111,12 @@ class ConfigurationError(LipsyncError):
     """Raised when the client cannot be built, or cannot run where it is used."""
 
 
+def told_of(problems: Sequence[str]) -> list[str]:
+    """Return the problems that a person reads: of very many the first, and how many follow."""
+    more = len(problems) - MOST_TOLD
+    return [*problems[:MOST_TOLD], f"... and {more:,} more"] if more > 0 else [*problems]
+
+
 class InvalidRequestError(LipsyncError, ValueError):
     """Raised when a call's arguments are wrong. Nothing was sent.
 
@@ -119,11 +126,11 @@ class InvalidRequestError(LipsyncError, ValueError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Join the problems, one a line."""
+        """Join the problems, one a line; of very many the first."""
         self.problems: tuple[str, ...] = tuple(problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        lines = "".join(f"\n  {problem}" for problem in self.problems)
-        super().__init__(f"Nothing was sent; mend {count} and call again:{lines}")
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
+        lines = "".join(f"\n  {problem}" for problem in told_of(self.problems))
+        super().__init__(f"Nothing was sent; correct {count} and call again:{lines}")
 
 
 class TransportError(LipsyncError):

@@ -12,6 +12,7 @@ from lipsync_async._codes import is_retryable_code, is_unsettled_code
 from lipsync_async._rules.caller import log, tell_left
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
+from lipsync_async.cli.complaints import complaints
 from lipsync_async.errors import (
     STATUS_ERRORS,
     BadRequestError,
@@ -261,8 +262,8 @@ def test_errors_are_what_python_calls_them(kind: type, builtin: type) -> None:
 @pytest.mark.parametrize(
     ("problems", "first_line"),
     [
-        (["model: bad"], "Nothing was sent; mend 1 problem and call again:"),
-        (["model: bad", "input: bad"], "Nothing was sent; mend 2 problems and call again:"),
+        (["model: bad"], "Nothing was sent; correct 1 problem and call again:"),
+        (["model: bad", "input: bad"], "Nothing was sent; correct 2 problems and call again:"),
     ],
 )
 def test_all_problems_are_listed(problems: list[str], first_line: str) -> None:
@@ -270,6 +271,20 @@ def test_all_problems_are_listed(problems: list[str], first_line: str) -> None:
     error = InvalidRequestError(problems)
     assert str(error).splitlines() == [first_line, *(f"  {problem}" for problem in problems)]
     assert error.problems == tuple(problems)
+
+
+@pytest.mark.parametrize(
+    ("number", "last"),
+    [(100, "  row 99"), (101, "  ... and 1 more"), (12_345, "  ... and 12,245 more")],
+)
+def test_a_message_is_of_a_length_that_is_read(number: int, last: str) -> None:
+    """A table may have a problem in each of many rows; the error holds all, and tells the first."""
+    error = InvalidRequestError([f"row {index}" for index in range(number)])
+    lines = str(error).splitlines()
+    assert lines[0] == f"Nothing was sent; correct {number:,} problems and call again:"
+    assert (lines[1], lines[-1], len(lines) <= 102) == ("  row 0", last, True)
+    assert len(pickle.loads(pickle.dumps(error)).problems) == number  # noqa: S301 - our own
+    assert len(complaints(error)) == len(lines) - 1
 
 
 @pytest.mark.parametrize("code", RETRYABLE_CODES)

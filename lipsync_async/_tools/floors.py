@@ -71,7 +71,7 @@ FLOORS = (
     Floor(("_sync/",), "the verbs once more, blocking; generated"),
     Floor(("__init__",), "the names that people import"),
     Floor(("cli/",), "the commands that people type"),
-    Floor(("__main__",), "`python -m lipsync_async`"),
+    Floor(("__main__", "sandbox/__main__"), "`python -m lipsync_async`, and its sandbox"),
 )
 
 ANNEXES = (
@@ -92,13 +92,13 @@ ANNEXES = (
             "webhooks",
             "sandbox/media/",
         ),
-        serves=("cli/",),
+        serves=("cli/", "sandbox/__main__"),
     ),
     Annex(
         part="sandbox/media/",
         purpose="the sandbox's renderer",
         stands_on=("_words",),
-        serves=("cli/",),
+        serves=("cli/", "sandbox/__main__"),
     ),
     Annex(
         part="_tools/",

@@ -142,10 +142,11 @@ def _lacks_media(name: str) -> bool:
     return False
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Say what is wrong with arguments in one line that moves nothing on a terminal."""
 
     def error(self, message: str) -> NoReturn:
+        """Say it and exit."""
         self.print_usage(sys.stderr)
         say(f"{self.prog}: error: {message}", is_error=True)
         raise SystemExit(Ending.USAGE)
@@ -153,7 +154,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser_of_commands() -> argparse.ArgumentParser:
     """Return what reads the arguments of all commands."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m lipsync_async",
         description="Run many lip-sync jobs at sync.so from a file, look into their journal, or "
         "see the whole way on this machine.",
@@ -167,7 +168,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="draw, order, wait for and download lip-synced videos, all on this machine",
@@ -191,7 +192,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo.set_defaults(command=_demo, left_behind="The sandbox and its jobs have ended.")
 
 
-def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run = commands.add_parser(
         "run",
         help="run all jobs of a manifest, as many at once as the account allows",
@@ -287,7 +288,7 @@ def _add_limits(run: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_journal(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_journal(commands: argparse._SubParsersAction[Parser]) -> None:
     journal = commands.add_parser(
         "journal",
         help="show how far a run is, and what went wrong",

@@ -13,6 +13,7 @@ from lipsync_async.errors import (
     JournalError,
     PaymentRequiredError,
     SpendingLimitError,
+    told_of,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def complaints(error: BaseException, name_of: Callable[[int], str] | None = None
         name_of: Names a place in the input as its author does.
 
     """
-    lines = error.problems if isinstance(error, InvalidRequestError) else (str(error),)
+    lines = told_of(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
     return [named(" ".join(line.split()), name_of) for line in lines]
 
 

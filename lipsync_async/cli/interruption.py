@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# SIGTERM is how service managers end processes, SIGBREAK is Ctrl-Break on Windows.
-_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+# SIGTERM is how service managers end processes, SIGHUP comes when a terminal is closed,
+# SIGBREAK is Ctrl-Break on Windows.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 # As shells have it: so much and the number of the signal.
 _BY_SIGNAL = 128
 
@@ -100,7 +101,7 @@ def heeded() -> Iterator[Interruptions]:
 def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
     """Run async work to its end, or until Ctrl-C. Call it from the main thread.
 
-    The first Ctrl-C, or SIGTERM, cancels the work, which then closes what it has opened.
+    The first Ctrl-C, SIGTERM or SIGHUP cancels the work, which then closes what it has opened.
     The second is passed over. The third kills.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import signal
 import sys
 from contextlib import suppress
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
+from lipsync_async.cli.commands import Parser
+from lipsync_async.cli.screen import say, screens
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.media.engines import engines, working_engines
 from lipsync_async.sandbox.rules.limits import PLANS, allowance
@@ -39,7 +42,11 @@ class _Pace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
-    options = _parser().parse_args(arguments)
+    with screens():
+        return _served(_parser().parse_args(arguments))
+
+
+def _served(options: argparse.Namespace) -> int:
     media = engines()["video"]
     if options.speed.renders and not media.startswith("pyav"):
         return _complain(f"the media engine is {media}, or use --speed instant")
@@ -49,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         return _complain(" ".join(f"{error}".split()))
     except OSError as error:
-        return _complain(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
+        return _complain(
+            f"cannot listen on {options.host}:{options.port}: {error.strerror}. {_advice(error)}"
+        )
     return 0
 
 
@@ -65,29 +74,46 @@ async def _serve(options: argparse.Namespace) -> None:
         port=options.port,
     ) as sandbox:
         found = working_engines() if pace.renders else engines()
-        sys.stdout.write(
+        say(
             f"export SYNC_BASE_URL={sandbox.url} SYNC_API_KEY={sandbox.api_key} "
-            f"SYNC_WEBHOOK_SECRET={sandbox.webhook_secret}\n"
-            f"# video: {found['video']}; speech: {found['speech']}; plan: "
-            f"{options.plan or 'without limits'}. Ctrl-C ends it.\n",
+            f"SYNC_WEBHOOK_SECRET={sandbox.webhook_secret}"
         )
-        sys.stdout.flush()
+        say(
+            f"# video: {found['video']}; speech: {found['speech']}; plan: "
+            f"{options.plan or 'without limits'}. Ctrl-C ends it."
+        )
         await anyio.sleep_forever()
 
 
 def _complain(reason: str) -> int:
-    sys.stderr.write(f"lipsync_async.sandbox: {reason}\n")
+    say(f"lipsync_async.sandbox: {reason}", is_error=True)
     return 1
 
 
+def _advice(error: OSError) -> str:
+    """Say what helps against an address that cannot be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        return "Give another --port (0 picks a free one), or end the program that listens there."
+    if error.errno == errno.EACCES:
+        return "Give a --port from 1024; lower ones are for the system."
+    return "Give a --host of this machine, such as 127.0.0.1."
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m lipsync_async.sandbox",
         description="Run a lip-sync service on this machine, without a key or a bill.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help="0 picks a free one")
-    parser.add_argument("--seed", type=int, default=1, help="decides ids and keys")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=_DEFAULT_PORT,
+        help="0 picks a free one (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="decides ids and keys (default: 1)")
     parser.add_argument(
         "--plan",
         type=_plan,
@@ -99,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
         default=_pace("real"),
         help=(
             "real: render, which takes as long as it takes; instant: complete at once with a "
-            f"placeholder; N: jobs of {_JOB_SECONDS:g} s on a clock that runs N times as fast"
+            f"placeholder; N: jobs of {_JOB_SECONDS:g} s on a clock that runs N times as fast "
+            "(default: real)"
         ),
     )
     return parser
@@ -135,6 +162,11 @@ def _pace(text: str) -> _Pace:
 
 
 if __name__ == "__main__":
-    # Service managers end processes by this signal; it shall tidy up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    # Service managers and terminals that are closed end processes by signals; they shall tidy
+    # up as Ctrl-C does, which asyncio hears between two steps.
+    for _name in ("SIGTERM", "SIGHUP"):
+        _number = getattr(signal, _name, None)  # Windows has no SIGHUP
+        if _number is not None and signal.getsignal(_number) is not signal.SIG_IGN:
+            signal.signal(_number, lambda *_: signal.raise_signal(signal.SIGINT))
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -20,7 +20,7 @@ from lipsync_async.cli.interruption import Interruptions, heeded, run_interrupti
 from tests.portal.verbs import deaf
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def press(number: int = signal.SIGINT) -> None:

@@ -1,8 +1,11 @@
 """`python -m lipsync_async.sandbox`, in a process of its own."""
 
+import errno
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from lipsync_async.sandbox.__main__ import main
+from lipsync_async.sandbox.__main__ import _advice as advice_about, main
 from tests.sandbox.doors import order
 
 
@@ -59,6 +62,65 @@ def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c() -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_it_ends_with_its_terminal_and_its_manager(name: str) -> None:
+    """Both signals tidy up, as Ctrl-C does."""
+    with started("--speed", "instant") as (process, *_):
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+
+
+class Trouble(io.StringIO):
+    """A stream that presses Ctrl-C and fails when it is written to."""
+
+    encoding = "ascii"
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, text: str) -> int:
+        """Press, and fail or take the text."""
+        os.kill(os.getpid(), signal.SIGINT)
+        if self._error is not None:
+            raise self._error
+        return len(text)
+
+    def fileno(self) -> int:
+        """Fail as a stream that is in memory."""
+        raise OSError("it has none")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        BrokenPipeError("its reader has gone"),
+        BlockingIOError("its reader is slow"),
+        OSError(errno.EIO, "its terminal was closed"),
+        OSError(errno.ENOSPC, "the disk is full"),
+        ValueError("it is closed"),
+        UnicodeEncodeError("ascii", "é", 0, 1, "it has no such letter"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_it_serves_whatever_becomes_of_its_words(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that was closed, a full disk and an old encoding are no end of it; Ctrl-C is."""
+    monkeypatch.setattr(sys, "stdout", Trouble(error))
+    assert main(["--port", "0", "--speed", "instant"]) == 0
+
+
+@pytest.mark.parametrize("stream", [None, io.TextIOWrapper(io.BytesIO(), "ascii"), io.StringIO()])
+def test_a_complaint_needs_no_console(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code tells, where words cannot be written."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1]), "--speed", "instant"]) == 1
+
+
 def test_a_taken_port_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     """No traceback, and an exit code that tells."""
     with started("--speed", "30") as (_, url, *_secrets):
@@ -66,12 +128,33 @@ def test_a_taken_port_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> N
         code = main(["--port", port])
     errors = capsys.readouterr().err
     assert (code, errors.count("\n"), f"127.0.0.1:{port}" in errors) == (1, 1, True)
+    assert errors.endswith(
+        "Give another --port (0 picks a free one), or end the program that listens there.\n"
+    )
+
+
+def test_an_address_of_another_machine_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The advice is about the host."""
+    assert main(["--host", "192.0.2.1", "--port", "0", "--speed", "instant"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.endswith("Give a --host of this machine, such as 127.0.0.1.")
+
+
+def test_low_ports_are_for_the_system() -> None:
+    """What a user without rights is told."""
+    assert "--port from 1024" in advice_about(PermissionError(errno.EACCES, "Permission denied"))
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["--plan", "platinum"],
+        ["--plan", "enterprise:0"],
+        ["--plan", "enterprise:²"],
+        ["--plan", "enterprise:12345678901"],
+        ["--plan", "scale:5"],
         ["--port", "70000"],
         ["--port", "x"],
         ["--speed", "fast"],

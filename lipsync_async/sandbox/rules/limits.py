@@ -6,6 +6,7 @@ from collections import deque
 
 import attrs
 
+_DIGITS = 10  # of the jobs at once that a plan may have
 WINDOW_SECONDS = 60.0  # contract section 5.1
 CREATES_PER_MINUTE = 60  # contract section 5.1, the lowest documented number
 REQUESTS_PER_MINUTE = 600  # contract section 5.1
@@ -43,7 +44,8 @@ def allowance(plan: str | None) -> Allowance:
     if plan is None:
         return Allowance()
     name, _, agreed = plan.partition(":")
-    agreement_is_fine = not agreed or (name == "enterprise" and agreed.isdecimal())
+    is_number = agreed.isascii() and agreed.isdecimal() and 0 < len(agreed.lstrip("0")) < _DIGITS
+    agreement_is_fine = not agreed or (name == "enterprise" and is_number)
     if name not in PLANS or not agreement_is_fine:
         known = ", ".join(PLANS)
         raise ValueError(f"there is no plan {plan!r}; use {known} or enterprise:N.")
