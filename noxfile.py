@@ -91,6 +91,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests on all cores; a whole run must cover every branch."""
     install(session, "test")
+    # Hundreds of processes are started: each would compile the whole package anew.
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""
     session.run("coverage", "erase")
     parallel = ("-n", "auto", "--dist", "worksteal")
     session.run("coverage", "run", "-m", "pytest", *parallel, *session.posargs)

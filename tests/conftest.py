@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from inspect import iscoroutinefunction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import settings
 from tests import interpreter as forks
 from tests.house.loopback import stranger
 
-_OPEN_FILES = Path("/proc/self/fd")  # only Linux has it; elsewhere files go unchecked
+_OPEN_FILES = "/proc/self/fd"  # only Linux has it; elsewhere files go unchecked
 # Other threads, such as a server's, may be about to end or to close; only failures wait.
 _CLOSING_SECONDS = 2.0
 _LAST_TURNS = 10  # turns of the loop in which closing transports may finish
@@ -51,6 +50,11 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     """Set up `no_task_is_left` before, and so end it after, an async test's own fixtures."""
     if collector.istestfunction(obj, name) and iscoroutinefunction(obj):
         pytest.mark.usefixtures("no_task_is_left")(obj)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what lives until the end, such as a million objects of tests, from the collector."""
+    gc.freeze()
 
 
 @pytest.fixture
@@ -102,11 +106,11 @@ def nothing_is_left() -> Iterator[None]:
 
 
 def _open_files() -> set[tuple[str, str]]:
-    paths = list(_OPEN_FILES.iterdir()) if _OPEN_FILES.is_dir() else []
+    names = os.listdir(_OPEN_FILES) if os.path.isdir(_OPEN_FILES) else []  # noqa: PTH112, PTH208 - twice a test: no paths
     found = set()
-    for path in paths:
+    for name in names:
         try:
-            found.add((path.name, str(path.readlink())))
+            found.add((name, os.readlink(f"{_OPEN_FILES}/{name}")))  # noqa: PTH115
         except OSError:  # the listing's own descriptor is gone by now
             continue
     return found

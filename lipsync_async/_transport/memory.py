@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lipsync_async._values.messages import Request, Response
 
 _CHUNK_BYTES = 65_536
+_BUSY_TURNS = 3  # so many turns with something to run are believed before every task is asked
 
 
 @attrs.define(slots=True, eq=False)
@@ -67,6 +68,7 @@ class VirtualClock:
         self._ticks_in: asyncio.AbstractEventLoop | None = None
         self._holds = 0
         self._is_idle = False
+        self._busy_turns = 0
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
@@ -131,13 +133,30 @@ class VirtualClock:
         # One idle turn is not enough: who waits for a task that has just ended, such as a
         # task group, is woken in the turn after.
         was_idle = self._is_idle
-        self._is_idle = all(_is_blocked(task) for task in asyncio.all_tasks(loop))
+        self._is_idle = self._sees_idle(loop)
         try:
             if was_idle and self._is_idle:
                 self._is_idle = False
                 self._run_next()
         finally:  # a callback that raises must not stop the clock
             loop.call_soon(self._tick)
+
+    def _sees_idle(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether every task is blocked, and ask each of them only where it is needed.
+
+        A loop that has nothing to run next is idle. One that has is not, as a rule; but what
+        runs in every turn, such as another clock, must not stop this one.
+        """
+        if not getattr(loop, "_ready", True):
+            self._busy_turns = 0
+            return True
+        self._busy_turns += 1
+        if self._busy_turns <= _BUSY_TURNS:
+            return False
+        if all(_is_blocked(task) for task in asyncio.all_tasks(loop)):
+            return True
+        self._busy_turns = 0
+        return False
 
 
 def _is_blocked(task: asyncio.Task[object]) -> bool:

@@ -58,6 +58,43 @@ async def test_time_stands_still_while_somebody_works() -> None:
     assert clock.now() == 10.0
 
 
+@pytest.mark.parametrize("others", [1, 2, 20])
+async def test_clocks_of_one_loop_stop_none(others: int) -> None:
+    """Each clock looks again in every turn of the loop, and yet all of them jump."""
+    clocks = [VirtualClock() for _ in range(others + 1)]
+    async with anyio.create_task_group() as tasks:
+        for number, clock in enumerate(clocks):
+            tasks.start_soon(clock.sleep, 10.0 + number)
+    assert [clock.now() for clock in clocks] == [10.0 + number for number in range(others + 1)]
+
+
+async def test_callbacks_in_every_turn_stop_no_clock() -> None:
+    """What runs in every turn without a task, such as a cancellation, stops no clock."""
+    clock, loop, turns = VirtualClock(), asyncio.get_running_loop(), list[None]()
+
+    def turn() -> None:
+        turns.append(None)
+        if clock.now() < 30.0:
+            loop.call_soon(turn)
+
+    turn()
+    for _ in range(3):
+        await clock.sleep(10.0)
+    assert clock.now() == 30.0
+    assert len(turns) > 3
+
+
+async def test_a_task_at_work_stops_the_clock_for_any_number_of_turns() -> None:
+    """However many turns a task needs, no time passes meanwhile."""
+    clock, seen = VirtualClock(), set[float]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(clock.sleep, 10.0)
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+            seen.add(clock.now())
+    assert seen == {0.0}
+
+
 async def test_hold() -> None:
     """Real work under `hold`, such as a thread's, takes no virtual time."""
     clock = VirtualClock()
