@@ -84,7 +84,7 @@ class Desk:
         self._customer = customer
         self._line: deque[Job] = deque()
         self._creates = 0
-        self._is_closed = False
+        self.is_closed: bool = False
         # Since when others alone have had all slots.
         self._starved_since: float | None = None
         self._slot_timeout = settings.retry.slot_timeout
@@ -116,11 +116,18 @@ class Desk:
                     await self._rest()
 
     def close(self) -> None:
-        """Begin nothing more, and give up what has no job yet and is not under way."""
-        self._is_closed = True
+        """Begin nothing more, and give up what has no job yet and is not under way.
+
+        What an earlier run may have ordered is no new order: it is sent where that may be.
+        """
+        self.is_closed = True
         self._guard.close()
-        while self._line:
-            self._give_up(self._line.popleft())
+        line, self._line = self._line, deque()
+        for job in line:
+            if job.is_doubtful and job.refusal is None and self._guard.lets_doubtful_through:
+                self._line.append(job)
+            else:
+                self._give_up(job)
         self._moved.ring()
 
     def refresh(self) -> None:
@@ -270,7 +277,7 @@ class Desk:
         if self._patience_ends(now) <= now:
             self._starved_since = None  # the next has the same patience
             self._customer.tell(job, error)
-        elif self._is_closed:
+        elif self.is_closed:
             self._give_up(job)
         else:
             self._line.appendleft(job)

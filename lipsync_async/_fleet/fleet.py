@@ -33,6 +33,8 @@ from lipsync_async._watch.shift import Attendant
 from lipsync_async._watch.waits import bad_end
 from lipsync_async._words import Status
 from lipsync_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
     IgnoredOptionWarning,
     InvalidRequestError,
     JournalError,
@@ -56,6 +58,10 @@ if TYPE_CHECKING:
     from lipsync_async._fleet.scribe import Scribe
     from lipsync_async._values.inputs import GenerationRequest
     from lipsync_async._watch.poller import Poller
+
+
+# What not only creates would meet, but looks at jobs as well.
+_FOR_LOOKS = (AuthenticationError, ConfigurationError)
 
 
 class Fleet:
@@ -192,7 +198,8 @@ class Fleet:
                             await self._bell.heard()
                         # An input need not wait for anything, and it may be endless.
                         await checkpoint_if_cancelled()
-                        await self._begin(entrant, tasks)
+                        if self.ended_by is None or self._was_ordered(entrant):
+                            await self._begin(entrant, tasks)
         except BaseException as error:
             mishap = error if isinstance(error, Exception) else stray(error, "the input")
             if mishap is None:
@@ -206,6 +213,13 @@ class Fleet:
     def _has_room(self) -> bool:
         """Tell whether there is room for what one more request would bring."""
         return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
+
+    def _was_ordered(self, entrant: Entrant) -> bool:
+        """Tell whether a request is gone on with although nothing more is begun."""
+        entry = entrant.entry
+        if entry is None or entry.state is JobState.REFUSED:
+            return False
+        return entry.state.has_job or self._guard.lets_doubtful_through
 
     async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
         """Let a request go on from where an earlier run, if any, has left it."""
@@ -372,11 +386,14 @@ class Fleet:
             self.ended_by = why
         if is_raised and self._mishap is None:
             self._mishap = why
-        if self._is_taking_in and not self._intake.cancel_called:
+        if self._is_taking_in and not self._desk.is_closed:
             words = words or in_words(why)
             log(logging.WARNING, f"run_many waits for what runs, and begins nothing more: {words}")
         self._desk.close()
-        self._intake.cancel()
+        # What earlier runs have ordered is gone on with, if the input has an end.
+        has_more = self._scribe.has_journal and self._length is not None
+        if is_raised or isinstance(why, _FOR_LOOKS) or not has_more:
+            self._intake.cancel()
 
     async def _leave(self) -> None:
         """Leave what still runs; what was held is told of by others."""

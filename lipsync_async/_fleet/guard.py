@@ -97,8 +97,13 @@ class Guard:
         """Whether nothing more is to be ordered, so that no price matters."""
         return self._is_closed or self._spending.why_over is not None
 
+    @property
+    def lets_doubtful_through(self) -> bool:
+        """Whether nothing new may be ordered, but what was may be sent again: it costs no more."""
+        return self._spending.is_money_gone
+
     def _set_aside(self, job: Job) -> None:
-        problem = self._spending.order(job.cost)
+        problem = self._spending.order(job.cost, is_counted=job.is_doubtful)
         if problem is not None:
             raise _over(job, problem)
 

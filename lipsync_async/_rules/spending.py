@@ -22,6 +22,7 @@ class Spending:
         cost: What they cost, those of earlier runs included.
         earlier: What those of earlier runs cost.
         why_over: Why nothing more may be ordered; `None`: more may be.
+        is_money_gone: Whether that is so because the next would have cost too much.
 
     """
 
@@ -31,6 +32,7 @@ class Spending:
     cost: float = 0.0
     earlier: float = 0.0
     why_over: str | None = None
+    is_money_gone: bool = False
 
     @property
     def is_priced(self) -> bool:
@@ -42,16 +44,17 @@ class Spending:
         self.earlier = cost
         self.cost += cost
 
-    def order(self, cost: float) -> str | None:
+    def order(self, cost: float, *, is_counted: bool = False) -> str | None:
         """Count a job that is about to be ordered; return why it may not be, if so.
 
         Args:
             cost: Its price in US dollars; 0 where prices do not matter.
+            is_counted: Whether its price was counted before: an earlier run may have ordered it.
 
         """
-        if self.why_over is not None:
+        if self.why_over is not None and not (is_counted and self.is_money_gone):
             return self.why_over
-        problem = self._problem(cost)
+        problem = self._problem(None if is_counted else cost)
         if problem is None:
             self.jobs += 1
             self.cost += cost
@@ -67,10 +70,10 @@ class Spending:
         self.why_over = why
         return why
 
-    def _problem(self, cost: float) -> str | None:
+    def _problem(self, cost: float | None) -> str | None:
         if self.max_jobs is not None and self.jobs >= self.max_jobs:
             return self.end(f"max_jobs={self.max_jobs} is reached")
-        if self.max_cost is None:
+        if self.max_cost is None or cost is None:
             return None
         # Asked this way round, a price that is no number does not fit either. A negative one
         # is no price: it would make room for others.
@@ -79,6 +82,7 @@ class Spending:
             return None
         before = f" ({self.earlier:.2f} of them in earlier runs)" if self.earlier else ""
         ordered = f"jobs for {self.cost:.2f} US dollars are ordered{before}"
+        self.is_money_gone = True
         self.end(f"max_cost={self.max_cost:g} is reached: {ordered}, and the next does not fit")
         return (
             f"max_cost={self.max_cost:g} does not allow it: {ordered}, and this one would cost "

@@ -18,6 +18,7 @@ from lipsync_async import (
     PaymentRequiredError,
     Progress,
     ServerError,
+    SpendingLimitError,
 )
 from lipsync_async._rules.reasons import MOST_ALIKE
 from lipsync_async.sandbox.fault import Fault
@@ -335,3 +336,71 @@ async def test_refusals_between_acceptances() -> None:
         sandbox.faults.add(fault)
         found = await client.generations.run_all(requests(40))
         assert sum(each.is_success for each in found) == 20
+
+
+# What lets nothing more be ordered: a fault of the creates, and an option.
+HALTS: dict[str, tuple[Fault | None, dict[str, Any]]] = {
+    "the money is spent": (None, {}),
+    "no credit": (Fault("status", path=CREATE, status=402, count=None), {}),
+    "the first error": (
+        Fault("status", path=CREATE, status=422, count=None),
+        {"stop_on_error": True, "max_cost": None},
+    ),
+    "a filter": (MET_BY_ALL["a filter's page"], {"max_cost": None}),
+    "enough jobs": (None, {"max_cost": None, "max_jobs": 1}),
+}
+# How an earlier run has left its jobs: a fault, and whether it was left while they ran.
+STATES: dict[str, tuple[Fault | None, bool]] = {
+    "running": (None, True),
+    "completed": (None, False),
+    "failed": (Fault("fail_job", count=None), False),
+    "unknown": (Fault("reset_after", path=CREATE, count=None), False),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("halt", HALTS)
+async def test_what_was_ordered_is_gone_on_with(quick_path: Path, halt: str, state: str) -> None:
+    """A run that may order nothing more still brings to their ends the jobs of earlier runs."""
+    journal = quick_path / "j.sqlite"
+    asked = [attrs.evolve(each, request_id=f"row {n}") for n, each in enumerate(requests(150))]
+    earlier = asked[9::15]
+    trouble, is_left = STATES[state]
+    fault, options = HALTS[halt]
+    async with opened(slots(20), progression="time(60)") as (client, sandbox, clock):
+        price = (await client.generations.estimate(asked[0])).cost * len(earlier)
+        if trouble is not None:
+            sandbox.faults.add(trouble)
+        with anyio.CancelScope() as scope:
+            if is_left:
+                clock.call_later(30, scope.cancel)
+            await client.generations.run_all(earlier, journal=journal, max_cost=price)
+        sandbox.faults.clear()
+        if fault is not None:
+            sandbox.faults.add(fault)
+        settings = {"max_cost": price, **options}
+        found = await client.generations.run_all(
+            asked, journal=journal, download_to=quick_path / "out", **settings
+        )
+        new = settings.get("max_jobs", 0)
+        assert sandbox.jobs.created == len(earlier) + new
+    gone_on = {each.request.request_id for each in found if each.generation is not None}
+    is_sent_again = halt == "the money is spent"  # for it is counted already
+    is_known = state != "unknown" or is_sent_again
+    if is_known:
+        assert gone_on == {each.request_id for each in [*asked[:new], *earlier]}
+    for each in found:
+        is_good = each.generation is not None and (state != "failed" or each.index < new)
+        assert each.is_success is is_good
+        assert (each.path is not None) is is_good
+
+
+async def test_an_endless_input_is_not_searched_for_what_was_ordered(quick_path: Path) -> None:
+    """Where an input has no end, a run that may order nothing more ends."""
+    journal = quick_path / "j.sqlite"
+    async with opened(slots(2)) as (client, sandbox, _):
+        for _ in range(2):
+            endless = iter(lambda: next(requests(1)), None)
+            found = await client.generations.run_all(endless, journal=journal, max_jobs=3)
+            assert isinstance(found[-1].error, SpendingLimitError)
+        assert sandbox.jobs.created == 6
