@@ -46,7 +46,12 @@ from lipsync_async._fleet.journal_lock import JournalLock
 from lipsync_async._fleet.journal_match import Matcher
 from lipsync_async._fleet.journal_moves import Rules
 from lipsync_async._fleet.journal_rows import Transaction
-from lipsync_async._fleet.journal_schema import connect_owner, finish_writing, located
+from lipsync_async._fleet.journal_schema import (
+    begin_writing,
+    connect_owner,
+    finish_writing,
+    located,
+)
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._values.models import Generation
 from lipsync_async.errors import JournalError
@@ -387,7 +392,7 @@ class Journal(JournalView):
         """Give a transaction, with its moment if that is noted; commit, or keep nothing."""
         with self._reading() as connection:
             self._refuse_if_gone()
-            connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
+            begin_writing(connection, self.path)
             try:
                 moment = self._now().isoformat(timespec="microseconds") if is_noted else ""
                 transaction = Transaction(connection, moment, self._owner)

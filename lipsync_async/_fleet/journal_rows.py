@@ -203,6 +203,11 @@ class Transaction:
         self.connection = connection
         self.moment = moment
         facts = connection.execute("SELECT secret, owner, rows, total FROM journal").fetchone()
+        if facts is None or [type(fact) for fact in facts[-2:]] != [int, int]:
+            raise JournalError(
+                "another program has changed the journal while it was in use. Go on with a copy "
+                "that is whole."
+            )
         self.secret, found, self._rows, self._total = facts
         if owner is not None and found != owner:
             raise JournalError(

@@ -376,6 +376,34 @@ def _prepare_writing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit = 1000000")
 
 
+def begin_writing(connection: sqlite3.Connection, path: Path) -> None:
+    """Begin a transaction of which all will be in the file itself.
+
+    Raises:
+        JournalError: Another program keeps a log beside the file, and has it open.
+
+    """
+    connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
+    if not _has_log(connection):
+        return
+    connection.execute("ROLLBACK")
+    with suppress(sqlite3.OperationalError):  # it is in use
+        _prepare_writing(connection)
+    connection.execute("BEGIN EXCLUSIVE")
+    if _has_log(connection):
+        connection.execute("ROLLBACK")
+        raise JournalError(
+            f"another program has the journal {path} open and keeps a log beside it, without which "
+            "the file would not be whole. Close that program, then run again."
+        )
+
+
+def _has_log(connection: sqlite3.Connection) -> bool:
+    """Tell whether what is written goes into a log: another program may have begun one."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return str(mode) == "wal"
+
+
 def finish_writing(connection: sqlite3.Connection) -> None:
     """Leave nothing beside the file, unless a reader is just looking."""
     with suppress(sqlite3.Error):

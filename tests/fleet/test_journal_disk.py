@@ -2,19 +2,22 @@
 
 import resource
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
 from lipsync_async import JournalError, Limits
+from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.client.doors import connect
 from tests.fleet.campaigns import opened, requests
+from tests.fleet.jobs import job, request
 
 pytestmark = pytest.mark.anyio
 
@@ -107,3 +110,86 @@ async def test_a_journal_is_put_back(tmp_path: Path) -> None:
         found = await client.generations.run_all(requests(MANY), journal=journal)
         assert [outcome.error for outcome in found] == [None] * MANY
         assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
+
+
+# What another program does to a journal that is in use.
+MEDDLING = [
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA journal_mode = TRUNCATE",
+    "PRAGMA journal_mode = MEMORY",
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA user_version = 3",
+    "PRAGMA user_version = 0",
+    "PRAGMA application_id = 1",
+    "PRAGMA auto_vacuum = FULL",
+    "VACUUM",
+    "REINDEX",
+    "ANALYZE",
+    "DELETE FROM journal",
+    "DELETE FROM jobs",
+    "DELETE FROM jobs WHERE position = 1",
+    "DROP TABLE journal",
+    "DROP TABLE jobs",
+    "DROP TABLE tries",
+    "ALTER TABLE jobs RENAME COLUMN status TO state_of_job",
+    "ALTER TABLE jobs ADD COLUMN note TEXT",
+    "UPDATE journal SET owner = 'another'",
+    "UPDATE journal SET secret = 'another'",
+    "UPDATE journal SET rows = 'many'",
+    "UPDATE journal SET total = x'00'",
+    "UPDATE jobs SET checksum = 'none'",
+    "UPDATE jobs SET idempotency_key = 'another'",
+    "UPDATE jobs SET position = position + 7",
+    "CREATE TABLE notes (text)",
+    "CREATE TRIGGER still BEFORE UPDATE ON jobs BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE TRIGGER gone AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END",
+]
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+@pytest.mark.parametrize("words", MEDDLING)
+def test_another_program_meddles(quick_path: Path, words: str, *, is_open: bool) -> None:
+    """All that was noted is in the file by its one name, or what is wrong is said."""
+    path, copy = quick_path / "j.sqlite", quick_path / "copy.sqlite"
+    noted: dict[int, str] = {}
+    with ExitStack() as stack, Journal.open(path, patience=0) as journal:
+        note(journal, 0, noted)
+        other = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+        other.execute(words).fetchall()
+        if is_open:
+            other.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        else:
+            other.close()
+        with suppress(JournalError):
+            for number in (1, 2):
+                note(journal, number, noted)
+        shutil.copy(path, copy)
+    with suppress(JournalError), JournalView.open(copy) as view:
+        known = {entry.position: entry.idempotency_key for entry in view.entries()}
+        assert noted.items() <= known.items()
+
+
+def test_a_log_that_is_being_read(quick_path: Path) -> None:
+    """A program that keeps a log beside the journal is to be closed first; then all goes on."""
+    path, copy = quick_path / "j.sqlite", quick_path / "copy.sqlite"
+    noted: dict[int, str] = {}
+    with Journal.open(path, patience=0) as journal:
+        note(journal, 0, noted)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode = WAL").fetchall()
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM jobs").fetchall()
+            with pytest.raises(JournalError, match=r"keeps a log .* Close that program, then run"):
+                note(journal, 1, noted)
+        note(journal, 1, noted)
+        shutil.copy(path, copy)
+    with JournalView.open(copy) as view:
+        assert {entry.position: entry.idempotency_key for entry in view.entries()} == noted
+    assert [*noted] == [0, 1]
+
+
+def note(journal: Journal, number: int, noted: dict[int, str]) -> None:
+    """Note a request and its job, and that the request was noted."""
+    (key,) = journal.record_intents([(number, request(number))])
+    noted[number] = key
+    journal.record_generations([(number, job(f"g{number}"))])
