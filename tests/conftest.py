@@ -3,12 +3,15 @@
 import asyncio
 import gc
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from inspect import iscoroutinefunction
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ _CLOSING_SECONDS = 2.0
 _LAST_TURNS = 10  # turns of the loop in which closing transports may finish
 
 _strangers: list[str] = []
+_folders = count()  # that tests were given
 
 
 def _watch_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -40,9 +44,10 @@ sys.addaudithook(_watch_network)
 # A shared machine may take its time with any example.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
-# A shell that runs the tests in the background has them ignore Ctrl-C, and so would every
-# process that they start; one that has a handler passes on the default.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that runs the tests in the background has them ignore Ctrl-C, `nohup` the terminal's
+# end, and so would every process that they start; one that has a handler passes on the default.
+for _name in {"SIGINT", "SIGHUP"} & set(dir(signal)):
+    signal.signal(getattr(signal, _name), signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,6 +84,15 @@ async def no_task_is_left() -> AsyncIterator[None]:
         await checkpoint()
     left = asyncio.all_tasks() - own
     assert [task for task in left if "TestRunner" not in repr(task.get_coro())] == []
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a new folder; pytest's own lists all that were made before, and writes a link."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}-{next(_folders)}"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -86,8 +86,9 @@ def _refusal(package: str, reason: str) -> str:
     return f"{used} does not work with this Python {python} ({reason}); {REPAIR}"
 
 
+@cache
 def _version(package: str) -> str:
-    """Return the version of an installed package, if it tells."""
+    """Return the version of an installed package, if it tells; a file is read for it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
