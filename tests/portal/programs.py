@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from textwrap import dedent
 
@@ -12,6 +12,12 @@ from lipsync_async.sandbox import Sandbox
 from tests.interpreter import STRICT, Fork, until
 
 # Only of slow callbacks, which a busy machine makes, development mode must not speak.
+# From Python 3.12 on, a fork with threads alive is a DeprecationWarning of its own.
+QUIET = (*STRICT, "-W", "ignore::DeprecationWarning")
+_AS_OPTIONS = {
+    STRICT: "",
+    QUIET: "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n",
+}
 _BEGINNING = """
 import logging, os, sys, threading, time
 from lipsync_async import *
@@ -76,7 +82,7 @@ def text(body: str, sandbox: Sandbox) -> str:
 async def running(
     body: str,
     sandbox: Sandbox,
-    options: Sequence[str] = STRICT,
+    options: tuple[str, ...] = STRICT,
     *,
     first: str = "",
 ) -> AsyncIterator[Program]:
@@ -86,8 +92,8 @@ async def running(
     its own.
     """
     process: asyncio.subprocess.Process | Fork
-    if options == STRICT and not first:
-        process = await Fork.start(text(body, sandbox))
+    if options in _AS_OPTIONS and not first:
+        process = await Fork.start(_AS_OPTIONS[options] + text(body, sandbox))
     else:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *options, "-c", f"{first}\n{text(body, sandbox)}"),
@@ -107,7 +113,7 @@ async def running(
 async def run(
     body: str,
     sandbox: Sandbox,
-    options: Sequence[str] = STRICT,
+    options: tuple[str, ...] = STRICT,
     *,
     first: str = "",
 ) -> tuple[int | None, str, str]:

@@ -3,12 +3,9 @@
 import pytest
 
 from lipsync_async.sandbox import Sandbox
-from tests.portal.programs import run
+from tests.portal.programs import QUIET, run
 
 pytestmark = pytest.mark.anyio
-
-# From Python 3.12 on, a fork with threads alive is a DeprecationWarning of its own.
-QUIET = ("-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning")
 
 FORKED = """
     def child():
