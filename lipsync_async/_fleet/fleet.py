@@ -7,6 +7,7 @@ that have come at once in one transaction, and draws the conclusions.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sized
 from contextlib import aclosing
@@ -203,6 +204,8 @@ class Fleet:
         except BaseException as error:
             mishap = error if isinstance(error, Exception) else stray(error, "the input")
             if mishap is None:
+                if not isinstance(error, asyncio.CancelledError):  # it ends the run at once
+                    mark_as_callers(error)
                 raise
             if not isinstance(mishap, LipsyncError):
                 mark_as_callers(mishap)

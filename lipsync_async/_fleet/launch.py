@@ -178,14 +178,14 @@ async def _run(
     except asyncio.CancelledError:
         outlet.close(unasked("the loop"))  # who takes outcomes still is not to wait for ever
         raise
-    except Exception as error:  # noqa: BLE001 - it is raised again
+    except BaseException as error:  # noqa: BLE001 - it is raised again
         outlet.close(_alone(error))
     else:
         outlet.close()
 
 
-def _alone(error: Exception) -> Exception:
+def _alone(error: BaseException) -> BaseException:
     """Return the first error of a task group, without the group: the others came of it."""
-    while isinstance(error, ExceptionGroup) and not is_from_callback(error):
+    while isinstance(error, BaseExceptionGroup) and not is_from_callback(error):
         error = error.exceptions[0]
     return error

@@ -47,7 +47,10 @@ class _Drawn(AsyncIterator[T]):
 
     async def __anext__(self) -> T:
         call = current_call()
-        item = await call.run_at_caller(self._next, (call,), can_wait=True)
+        try:
+            item = await call.run_at_caller(self._next, (call,), can_wait=True)
+        except StopAsyncIteration as error:  # which would end the input in silence
+            raise RuntimeError("the input raised StopAsyncIteration") from error
         if item is _END:
             raise StopAsyncIteration
         return cast("T", item)

@@ -99,8 +99,9 @@ async def call_back(callback: Callable[..., object], *arguments: object) -> None
         told = callback(*arguments)
         if isawaitable(told):
             await told
-    except StopAsyncIteration as error:  # which would end an iteration in silence
-        unfit = RuntimeError("a callback raised StopAsyncIteration")
+    # They would end an iteration in silence, or become an error that tells not whose it is.
+    except (StopIteration, StopAsyncIteration) as error:
+        unfit = RuntimeError(f"a callback raised {type(error).__name__}")
         mark_as_callers(unfit)
         raise unfit from error
     except Exception as error:
@@ -108,7 +109,7 @@ async def call_back(callback: Callable[..., object], *arguments: object) -> None
         raise
 
 
-def mark_as_callers(error: Exception) -> None:
+def mark_as_callers(error: BaseException) -> None:
     """Have `is_from_callback` know an exception that the caller's own code has raised."""
     # Past a `__setattr__` of its own: an exception may be frozen.
     object.__setattr__(error, _RAISED_BY_A_CALLBACK, True)

@@ -337,6 +337,20 @@ async def test_a_generator_that_raises(desk: Desk) -> None:
     assert await desk.do(work) == 5
 
 
+async def test_a_generator_that_raises_the_end_of_another_iteration(desk: Desk) -> None:
+    """Its rows would be taken for all there are."""
+
+    def broken() -> Iterator[GenerationRequest]:
+        yield from requests(2)
+        raise StopAsyncIteration
+
+    def work(client: Client) -> None:
+        with pytest.raises(RuntimeError, match="the input raised StopAsyncIteration"):
+            client.generations.run_all(broken())
+
+    await desk.do(work)
+
+
 async def test_an_iterator_outlives_the_run(desk: Desk) -> None:
     """What the caller holds himself is not closed, and goes on where the run has left it."""
 

@@ -139,7 +139,7 @@ class Spoilt:
         await self._inner.aclose()
 
 
-def _raise(mishap: Exception | None) -> None:
+def _raise(mishap: BaseException | None) -> None:
     if mishap is not None:
         raise mishap
 
@@ -373,20 +373,20 @@ async def test_in_the_conclusion() -> None:
             assert found.generation.id == [job.id for job in sandbox.jobs][-1]
 
 
-def rows_that_raise(mishap: Exception | None) -> Iterator[GenerationRequest]:
+def rows_that_raise(mishap: BaseException | None) -> Iterator[GenerationRequest]:
     """Yield two requests, and raise then."""
     yield from requests(2)
     _raise(mishap)
 
 
-async def awaited_rows_that_raise(mishap: Exception) -> AsyncIterator[GenerationRequest]:
+async def awaited_rows_that_raise(mishap: BaseException) -> AsyncIterator[GenerationRequest]:
     """Yield two requests, and raise then."""
     for request in requests(2):
         yield request
     raise mishap
 
 
-async def run_raising(client: AsyncClient, where: str, mishap: Exception) -> None:
+async def run_raising(client: AsyncClient, where: str, mishap: BaseException) -> None:
     """Run requests so that the caller's own code raises."""
 
     def called(_: object) -> None:
@@ -417,6 +417,62 @@ async def test_what_the_caller_raises_stays_the_callers(
             for job in [job.id for job in sandbox.jobs][before:]:
                 assert any(job in line or "with idempotency_key=" in line for line in told)
             assert notes_of(caught.value) == ([] if isinstance(mishap, Odd) else told)
+
+
+class Exit(BaseException):
+    """What ends a thread of some framework."""
+
+
+EXITS: list[Callable[[], BaseException]] = [
+    Exit,
+    GeneratorExit,
+    lambda: BaseExceptionGroup("two", [Exit(), GeneratorExit()]),
+    lambda: BaseExceptionGroup("one", [BaseExceptionGroup("inner", [Exit()])]),
+]
+
+
+@pytest.mark.parametrize("made", EXITS)
+@pytest.mark.parametrize("where", ["input", "awaited input", "on_progress", "on_response"])
+async def test_what_is_no_exception_ends_a_run_at_once(
+    where: str, made: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It leaves the run as it is, where the outcomes are taken, and names what is left."""
+    async with spoilt() as (client, sandbox, _):
+        mishap = made()
+        with pytest.raises(BaseException) as caught:  # noqa: PT011 - see `made`
+            with anyio.fail_after(60):
+                await run_raising(client, where, mishap)
+        is_taken_apart = where == "on_response" and isinstance(mishap, BaseExceptionGroup)
+        assert is_taken_apart or caught.value is mishap
+        told = " ".join(line for line in caplog.messages if "was left" in line)
+        assert all(job.id in told or "idempotency_key=" in told for job in sandbox.jobs)
+
+
+@pytest.mark.parametrize("end", [StopIteration, StopAsyncIteration])
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_an_end_of_an_iteration_out_of_a_callback(
+    end: type[Exception],
+    is_awaited: bool,  # noqa: FBT001
+) -> None:
+    """It would end something in silence; it is a `RuntimeError`, and the caller's own."""
+
+    def called(_: object) -> None:
+        raise end
+
+    async def awaited(_: object) -> None:
+        raise end
+
+    callback = awaited if is_awaited else called
+    async with spoilt() as (client, sandbox, _):
+        for call in (
+            lambda: client.with_options(on_response=callback).generations.run_all([*requests(1)]),
+            lambda: client.generations.run_all(requests(1), on_progress=callback),
+            lambda: client.generations.run(next(requests(1)), on_update=callback),
+        ):
+            before = sandbox.jobs.created
+            with pytest.raises(RuntimeError, match=f"raised {end.__name__}"):
+                await call()
+            assert sandbox.jobs.created == before + 1
 
 
 async def test_a_verb_by_itself() -> None:
