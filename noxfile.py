@@ -185,10 +185,12 @@ def peer(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Let runs suffer for many minutes: 100,000 jobs, and hundreds of kills."""
+    """Let runs suffer for many minutes: 100,000 jobs, hundreds of kills, and drawn examples."""
     install(session, "test", "bench")
     session.run("python", "-m", "benchmarks.hundred_thousand")
     session.run("pytest", "tests/soak", *session.posargs)
+    drawn = ("--hypothesis-profile=anew", "-o", "timeout=3600", "-n", "auto")
+    session.run("pytest", *drawn, "tests/rules", "tests/fleet/test_accounts.py", "tests/sandbox")
 
 
 @nox.session

@@ -123,8 +123,7 @@ ACCOUNTS = st.builds(
     seed=st.integers(0, 1000),
 ).map(lambda account: attrs.evolve(account, many=min(account.many, account.bearable)))
 FEW = settings(
-    max_examples=15,
-    deadline=None,
+    max_examples=settings().max_examples // 6,  # each is a campaign
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -313,7 +312,7 @@ STOPS = st.sampled_from(
 )
 
 
-@settings(FEW, max_examples=15)
+@FEW
 @given(ACCOUNTS, STOPS)
 def test_a_stopped_run_ends_too(account: Account, stop: dict[str, Any]) -> None:
     """Whenever it stops: what was begun has an outcome, and nothing else was begun."""
@@ -331,7 +330,7 @@ def test_a_stopped_run_ends_too(account: Account, stop: dict[str, Any]) -> None:
     play(account, story)
 
 
-@settings(FEW, max_examples=10)
+@FEW
 @given(account=ACCOUNTS, patience=st.lists(st.floats(1, 120), min_size=1, max_size=4))
 def test_a_run_may_be_left_again_and_again(
     account: Account, patience: list[float], tmp_path_factory: pytest.TempPathFactory

@@ -124,7 +124,7 @@ def grow(data: bytearray, place: int, size: int) -> None:
     data += data[place : place + size]
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(HARMS)), PLACES, st.integers(1, 5000))
 def test_damage_is_refused_or_harmless(
     whole: Path, tmp_path: Path, name: str, place: float, size: int

@@ -89,9 +89,7 @@ def check(before: JournalEntry | None, after: JournalEntry | None) -> None:
         assert before.download_path == after.download_path
 
 
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([("intend", 0, 0), ("fail", 0, False), ("intend", 0, 1), ("crash", 0, None)])
 @example([("intend", 0, 0), ("see", 0, Status.COMPLETED), ("see another", 0, Status.FAILED)])
 @example([("intend", 0, 0), ("fail for good", 0, None), ("download", 0, None)])

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async import (
     ActiveSpeaker,
@@ -113,7 +113,6 @@ REQUESTS = st.builds(
 ).filter(lambda asked: not request_problems(asked))
 
 
-@settings(deadline=None)
 @given(REQUESTS)
 def test_what_a_table_says_is_what_was_asked(asked: GenerationRequest) -> None:
     """Cells of any request that columns can say make that request, and no other."""

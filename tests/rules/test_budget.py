@@ -5,7 +5,7 @@ from itertools import count, pairwise
 
 import attrs
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._rules.budget import GUARD, WINDOW, Budget, Place
 from lipsync_async.sandbox.rules.limits import MinuteWindow
@@ -116,7 +116,6 @@ def waits(budget: Budget, moments: list[float]) -> list[float]:
     return [budget.wait(budget.reserve(now), now) for now in moments]
 
 
-@settings(max_examples=200, deadline=None)
 @example(20, RUSH, 0.0)
 @given(LIMITS, st.lists(DEMANDS, max_size=200), STARTS)
 def test_no_minute_sees_too_many(limit: int, demands: list[Demand], start: float) -> None:
@@ -127,7 +126,6 @@ def test_no_minute_sees_too_many(limit: int, demands: list[Demand], start: float
     assert len(arrivals) + traffic.cancelled == len(demands)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     LIMITS,
     st.lists(DEMANDS, max_size=100),
@@ -140,7 +138,6 @@ def test_pauses_keep_every_minute(
     assert refusals(Traffic(Budget(limit)).run(demands, pauses), limit) == 0
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 600), st.integers(2, 6))
 def test_the_rate_is_reached(limit: int, minutes: int) -> None:
     """A backlog leaves at 98 % of the rate that the limit allows, or faster."""
@@ -149,7 +146,6 @@ def test_the_rate_is_reached(limit: int, minutes: int) -> None:
     assert last <= minutes * WINDOW / 0.98
 
 
-@settings(deadline=None)
 @given(LIMITS, st.lists(st.floats(0, 60), max_size=BURST), STARTS)
 def test_a_lone_user_feels_nothing(limit: int, moments: list[float], start: float) -> None:
     """A few requests in a minute leave at once."""
@@ -157,7 +153,6 @@ def test_a_lone_user_feels_nothing(limit: int, moments: list[float], start: floa
     assert waits(Budget(limit), [start + moment for moment in few]) == [0.0] * len(few)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 600), st.integers(1, 5))
 def test_a_burst_comes_back_with_rest(limit: int, rounds: int) -> None:
     """All slots at once, a rest, all slots at once: at up to the full rate nobody waits."""
@@ -168,7 +163,6 @@ def test_a_burst_comes_back_with_rest(limit: int, rounds: int) -> None:
     assert max(waits(budget, moments)) <= 2 * ROUNDING
 
 
-@settings(deadline=None)
 @example(60, [*[(0.0, False)] * 25, (0.0, True), (0.0, False)])
 @given(LIMITS, st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=200))
 def test_the_line_is_a_line(limit: int, steps: list[tuple[float, bool]]) -> None:
@@ -211,7 +205,6 @@ def test_no_limit_is_no_wait(moments: list[float]) -> None:
     assert budget._entries == []  # noqa: SLF001 - memory is what is promised
 
 
-@settings(deadline=None)
 @example(60, [3, 1, 2], 10)
 @given(LIMITS, st.lists(st.integers(0, 1000), max_size=60), st.integers(0, 100))
 def test_who_leaves_the_end_of_the_line_was_never_there(
@@ -266,7 +259,6 @@ def test_half_of_the_guard_is_not_too_late() -> None:
     assert waits(budget, [MOST_LATE]) == [pytest.approx(SPAN - MOST_LATE)]
 
 
-@settings(deadline=None)
 @given(st.none() | LIMITS, st.floats(0, 100), st.floats(-50, 100))
 def test_a_pause_stops_everybody(limit: int | None, now: float, seconds: float) -> None:
     """Before its end nothing leaves, and then the line goes on as if nothing had been."""
@@ -335,7 +327,6 @@ class Key:
             self.budget.refused(place, answered, self._retry_after)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.integers(20, 120),
     st.floats(0.1, 0.95),

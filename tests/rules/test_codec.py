@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async._rules.codec import decode, encode_request
 from lipsync_async._rules.shapes import ShapeError
@@ -393,7 +393,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(sorted(FULL_JOB)), JSON) | JSON, st.booleans())
 def test_any_json_is_a_job_or_a_shape_error(data: Any, is_a_job: bool) -> None:  # noqa: FBT001
     """No answer makes the client fall over."""
@@ -478,7 +477,6 @@ REQUESTS = st.builds(
 )
 
 
-@settings(max_examples=200)
 @given(REQUESTS)
 def test_an_echo_is_what_was_asked_for(request: GenerationRequest) -> None:
     """Whatever is ordered comes back from the wire as it was, field by field."""

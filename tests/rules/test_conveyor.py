@@ -11,7 +11,7 @@ from math import inf
 
 import attrs
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._rules.conveyor import Conveyor, Look
 
@@ -240,7 +240,6 @@ def play(ride: Ride, steps: Steps) -> float:
     return moment
 
 
-@settings(max_examples=100, deadline=None)
 @example(ALWAYS, [0.1] * 31)
 @given(CONVEYORS, st.lists(GAPS, max_size=31))
 def test_whoever_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> None:
@@ -252,7 +251,6 @@ def test_whoever_joins_is_seen_within_a_period(make: Make, gaps: list[float]) ->
     check_gaps(ride, periods=1)
 
 
-@settings(max_examples=100, deadline=None)
 @example(ALWAYS, SOME_STEPS)
 @given(CONVEYORS, STEPS)
 def test_whoever_leaves_holds_up_nobody_for_long(make: Make, steps: Steps) -> None:
@@ -272,7 +270,6 @@ def check_gaps(ride: Ride, periods: float) -> None:
             assert later - earlier <= periods * period + 1 / ride.conveyor.rate + ROUNDING
 
 
-@settings(max_examples=100, deadline=None)
 @example(ALWAYS, SOME_STEPS)
 @given(CONVEYORS, STEPS)
 def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
@@ -291,7 +288,6 @@ def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
         assert max([before[job] for job in shown]) <= min([inf, *rest]) + ROUNDING
 
 
-@settings(max_examples=100, deadline=None)
 @example(ALWAYS, BAD, SOME_STEPS)
 @given(CONVEYORS, SERVICES, STEPS)
 def test_whatever_the_service_does_no_job_is_lost(
@@ -310,7 +306,6 @@ def test_whatever_the_service_does_no_job_is_lost(
     assert len(conveyor) == len(members)
 
 
-@settings(max_examples=100, deadline=None)
 @example(ALWAYS, BAD, SOME_STEPS)
 @given(CONVEYORS, SERVICES, STEPS)
 def test_looks_keep_to_their_bounds(make: Make, service: Service, steps: Steps) -> None:
@@ -325,7 +320,6 @@ def test_looks_keep_to_their_bounds(make: Make, service: Service, steps: Steps) 
         assert counted <= 2 * conveyor.rate + 2
 
 
-@settings(max_examples=100, deadline=None)
 @example(ALWAYS, BAD, 20)
 @given(CONVEYORS, SERVICES, st.integers(1, 31))
 def test_no_job_is_asked_for_twice_at_once(make: Make, service: Service, number: int) -> None:

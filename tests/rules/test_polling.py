@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 
 import attrs
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async._rules.polling import Look, Seen, looks
 from lipsync_async._values.policies import PollPolicy
@@ -150,7 +150,6 @@ def is_last(made: Made, timeout: float | None) -> bool:
     return timeout is not None and abs(made.start + LAST_LOOK - timeout) < ROUNDING
 
 
-@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=False) | lives(is_finite=True), SERVICES, TIMEOUTS, STARTS)
 def test_waiting_keeps_to_its_time(
     policy: PollPolicy,
@@ -169,7 +168,6 @@ def test_waiting_keeps_to_its_time(
     assert life.status(ended).is_terminal or ended >= timeout - spared
 
 
-@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=True), SERVICES, st.none() | TIMEOUTS)
 def test_waiting_ends_with_the_job(
     policy: PollPolicy, life: Life, service: Service, timeout: float | None
@@ -183,7 +181,6 @@ def test_waiting_ends_with_the_job(
         assert ended == made[-1].start + made[-1].took
 
 
-@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=False), SERVICES, TIMEOUTS, STARTS)
 def test_waiting_is_never_a_busy_loop(
     policy: PollPolicy,
@@ -200,7 +197,6 @@ def test_waiting_is_never_a_busy_loop(
     assert len(made) <= timeout / distance + 3
 
 
-@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=True), SERVICES, st.none() | TIMEOUTS)
 def test_pauses_are_those_of_the_policy(
     policy: PollPolicy, life: Life, service: Service, timeout: float | None
@@ -213,7 +209,6 @@ def test_pauses_are_those_of_the_policy(
     assert all(one.look.pause >= asked for one in made[1:] if not is_last(one, timeout))
 
 
-@settings(max_examples=200)
 @given(POLICIES, lives(is_finite=True), SERVICES, st.none() | TIMEOUTS)
 def test_holding_keeps_to_the_services_rules(
     policy: PollPolicy, life: Life, service: Service, timeout: float | None

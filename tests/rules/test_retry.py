@@ -2,7 +2,7 @@
 
 import attrs
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async._rules.answers import error_from
 from lipsync_async._rules.retry import Failure, FailureKind, classify, pauses
@@ -149,7 +149,6 @@ class Calling:
         self.tries += 1
 
 
-@settings(max_examples=400)
 @given(POLICIES, st.booleans(), st.lists(BLOWS, max_size=30))
 def test_a_call_stays_within_its_policy(
     policy: RetryPolicy,

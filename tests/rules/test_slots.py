@@ -8,7 +8,7 @@ from math import inf
 
 import attrs
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._rules.slots import Slot, Slots
 
@@ -165,7 +165,6 @@ def perfect(durations: list[float], limit: int) -> float:
     return max(free)
 
 
-@settings(max_examples=200, deadline=None)
 @given(LIMITS, DURATIONS)
 def test_a_known_limit_is_used_in_full(limit: int, durations: list[float]) -> None:
     """Alone, nothing is refused, and no slot is idle for longer than a create's way."""
@@ -183,7 +182,6 @@ def test_a_known_limit_costs_less_than_two_percent(limit: int) -> None:
     assert took <= perfect(durations, limit) / 0.98
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 19), st.booleans(), st.booleans(), st.integers(0, 18))
 def test_an_unknown_limit_is_found_within_twenty_creates(
     limit: int,
@@ -200,7 +198,6 @@ def test_an_unknown_limit_is_found_within_twenty_creates(
     assert campaign.account.own == campaign.slots.used == campaign.slots.ceiling == limit - taken
 
 
-@settings(max_examples=100, deadline=None)
 @given(LIMITS, DURATIONS)
 def test_what_was_told_is_never_exceeded(limit: int, durations: list[float]) -> None:
     """Alone, one refusal that names the limit is the last."""
@@ -213,7 +210,6 @@ def test_what_was_told_is_never_exceeded(limit: int, durations: list[float]) -> 
 WISHES = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 40)), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
 @example(6, True, False, None, [30.0, None] * 20, [(0.0, 6), (100.0, 3)])  # noqa: FBT003
 @given(
     LIMITS,
@@ -552,7 +548,6 @@ DEEDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.none() | st.integers(1, 6), st.lists(st.tuples(DEEDS, st.integers(0, 60)), max_size=60))
 def test_every_slot_is_given_back_once(limit: int | None, deeds: list[tuple[str, int]]) -> None:
     """In whatever order: what counts is what runs, and in the end nothing is left."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async import webhooks
 from lipsync_async._transport.memory import VirtualClock
@@ -69,7 +69,6 @@ STEPS = st.lists(
 
 
 @given(progression=st.sampled_from(PROGRESSIONS), fate=st.sampled_from(FATES), steps=STEPS)
-@settings(max_examples=150, deadline=None)
 def test_only_moves_of_the_table_are_seen(
     progression: str, fate: str | None, steps: list[tuple[str, Any]]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lipsync_async._words import Model
 from lipsync_async.sandbox.rules.catalogue import SUGGESTIONS
@@ -64,7 +64,6 @@ REQUESTS = st.lists(
 
 
 @given(requests=REQUESTS)
-@settings(deadline=None)
 def test_a_key_stands_for_one_body_and_one_generation(
     requests: list[tuple[str, dict[str, int], str]],
 ) -> None:
