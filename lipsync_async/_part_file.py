@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import re
-from asyncio import Future, shield
 from collections import defaultdict, deque
 from contextlib import suppress
 from functools import cache
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from anyio import Lock, move_on_after
+from anyio import Lock
 
 from lipsync_async._rules.media_bytes import is_cut
-from lipsync_async._threads import OneThread, in_thread
+from lipsync_async._threads import OneThread, in_thread, until_done
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
@@ -147,8 +147,7 @@ class PartFile:
         """
         removed = self._thread.submit(self._remove)
         self._thread.end()
-        with move_on_after(self._patience, shield=True):
-            await shield(removed)
+        await until_done(removed, self._patience)
 
     async def _wait_until(self, ahead: int) -> None:
         """Wait until no more than so many pieces are on their way to the disk."""

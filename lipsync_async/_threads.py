@@ -26,6 +26,7 @@ from _queue import Empty, SimpleQueue  # the one that no library replaces
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from math import inf
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -241,8 +242,6 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
     """Do the same, but have a cancellation wait until the function has ended.
 
-    So it is with `asyncio`'s own cancellations as well, which no scope of anyio holds off.
-
     Args:
         function: It must end soon.
         *arguments: Its arguments.
@@ -250,17 +249,33 @@ async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
     """
     work = _Work(asyncio.get_running_loop(), function, arguments)
     _workers().submit(work)
+    await until_done(work.done)
+    return cast("T", work.done.result())
+
+
+async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
+    """Wait until something has ended; a cancellation is raised only then.
+
+    So it is with asyncio's own cancellations as well, which no scope of anyio holds off.
+
+    Args:
+        done: What is waited for; it is not cancelled, and what it has raised is not raised here.
+        seconds: How long to wait at most.
+
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     cancelled: asyncio.CancelledError | None = None
     with CancelScope(shield=True):
-        while not work.done.done():
+        while not done.done() and (left := deadline - loop.time()) > 0:
             try:
-                await asyncio.wait([work.done])
+                await asyncio.wait([done], timeout=None if left == inf else left)
             except asyncio.CancelledError as error:
                 cancelled = error
     if cancelled is not None:
-        work.done.exception()  # it is known, and told by none
+        if done.done() and not done.cancelled():
+            done.exception()  # it is known, and told by none
         raise cancelled
-    return cast("T", work.done.result())
 
 
 async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:

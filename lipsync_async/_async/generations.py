@@ -10,7 +10,7 @@ from lipsync_async._async.campaigns import AsyncCampaigns
 from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
 from lipsync_async._rules import validation
-from lipsync_async._rules.caller import call_back, is_from_callback, notes_of, tell_left
+from lipsync_async._rules.caller import call_back, is_from_callback, notes_of, tell_left, under_way
 from lipsync_async._rules.checks import flag
 from lipsync_async._rules.targets import target_problems
 from lipsync_async._values.inputs import GenerationRequest
@@ -179,8 +179,9 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         refuse([*validation.timeout_problems(timeout), *validation.callback_problems(on_update)])
         created = await self._place(order, idempotency_key)
         try:
-            await _tell(on_update, created)
-            return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
+            with under_way(lambda: [_GOES_ON.format(id=created.id)]):
+                await _tell(on_update, created)
+                return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
         except LipsyncError as error:
             if error.generation is None:  # it is one of the user's own `on_update`
                 error.generation = created

@@ -9,7 +9,7 @@ import attrs
 
 from lipsync_async._async.resource import AsyncResource
 from lipsync_async._rules import endpoints, validation
-from lipsync_async._rules.caller import is_from_callback, tell_left
+from lipsync_async._rules.caller import is_from_callback, tell_left, under_way
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async.errors import InvalidRequestError, LipsyncError
 
@@ -100,12 +100,14 @@ class AsyncOrders(AsyncResource):
         key = str.__str__(key)
         validation.check_request(order, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(order, idempotency_key=key)
+        left = _MAY_HAVE_WORKED.format(key=key)
         try:
-            return await self._exchange.perform(call, self._settings)
+            with under_way(lambda: [left] if call.is_sent else []):
+                return await self._exchange.perform(call, self._settings)
         except BaseException as error:
             # An error of ours names the key by itself.
             if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
-                tell_left(error, _MAY_HAVE_WORKED.format(key=key))
+                tell_left(error, left)
             raise
 
     async def estimate(self, request: GenerationRequest) -> CostEstimate:

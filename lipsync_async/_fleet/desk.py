@@ -245,7 +245,7 @@ class Desk:
 
     async def _sent(self, job: Job, request: GenerationRequest, key: str) -> Generation:
         """Send a create, and keep in mind whether it may have worked."""
-        call = endpoints.create_generation(request, idempotency_key=key)
+        call = job.call = endpoints.create_generation(request, idempotency_key=key)
         try:
             return await self._exchange.perform(call, self._settings, has_slot=True)
         except BaseException as error:
@@ -254,6 +254,8 @@ class Desk:
             else:  # of a create that was cancelled no more is known than that it was sent
                 job.is_doubtful |= call.is_sent
             raise
+        finally:
+            job.call = None
 
     def _give_way(self, job: Job, slot: Slot, error: LipsyncError) -> None:
         """Put an order that found no slot back in line, or tell why there is no job."""

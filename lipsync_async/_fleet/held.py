@@ -125,6 +125,6 @@ class Held:
 def _key_of(each: Job | Outcome) -> str | None:
     """Return the key of an order that may have been accepted."""
     if not isinstance(each, Outcome):
-        return each.key if each.is_doubtful else None
+        return each.key if each.may_be_ordered else None
     error = each.error
     return error.idempotency_key if error is not None and error.may_have_worked else None

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from lipsync_async._rules.checks import exact
+from lipsync_async._rules.endpoints import Call
 from lipsync_async._rules.slots import Slot
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async._values.models import Generation
@@ -50,6 +51,7 @@ class Job:
         cost: What was set aside for it, in US dollars.
         slot: The slot that it takes; `None`: none.
         is_doubtful: Whether an order was sent of which it is not known whether it was accepted.
+        call: The create that is under way; `None`: none is.
         earlier: The order in other forms, in which an earlier run may have sent it under its
             key: with links that have been signed anew since.
         refusal: Why its order waits to be sent once more; `None`: it does not.
@@ -66,12 +68,18 @@ class Job:
     cost: float = 0.0
     slot: Slot | None = None
     is_doubtful: bool = False
+    call: Call[Generation] | None = None
     earlier: tuple[GenerationRequest, ...] = ()
     refusal: LipsyncError | None = None
     id: str | None = None
     status: str = ""
     fresh_until: float = -inf
     watcher: Watcher | None = None
+
+    @property
+    def may_be_ordered(self) -> bool:
+        """Whether the service may have accepted an order of which nothing is known yet."""
+        return self.is_doubtful or (self.call is not None and self.call.is_sent)
 
     def last_seen(self) -> Generation | None:
         """Return the job as last seen; `None`: it was never accepted."""

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 import attrs
 
 from lipsync_async._fleet.fetcher import Fetcher
@@ -17,9 +16,17 @@ from lipsync_async._fleet.held import Held, in_journal
 from lipsync_async._fleet.journal import Binding, Journal
 from lipsync_async._fleet.outlet import Outlet
 from lipsync_async._fleet.scribe import JournalThread, Scribe
-from lipsync_async._rules.caller import PLACE, Place, is_from_callback, note_left, tell_left
+from lipsync_async._rules.caller import (
+    PLACE,
+    Place,
+    is_from_callback,
+    note_left,
+    tell_left,
+    under_way,
+)
 from lipsync_async._rules.spending import Spending
 from lipsync_async._strays import unasked
+from lipsync_async._threads import until_done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -97,10 +104,11 @@ async def launched(
         # be closed by another task than has entered it.
         work = asyncio.create_task(_run(fleet, outlet, requests, Place.here()))
         try:
-            try:
-                yield fleet, outlet, held
-            finally:
-                await _ended(work)
+            with under_way(lambda: _untold(held, fleet, plan.journal)):
+                try:
+                    yield fleet, outlet, held
+                finally:
+                    await _ended(work)
         except BaseException as error:
             _tell(held, error, None if fleet.has_lost_journal else plan.journal)
             raise
@@ -110,16 +118,9 @@ async def launched(
 
 async def _ended(work: asyncio.Task[None]) -> None:
     """End a task and wait for it, also when cancelled meanwhile: it holds what is paid for."""
-    interruption: asyncio.CancelledError | None = None
-    work.cancel()
-    with anyio.CancelScope(shield=True):
-        while not work.done():
-            try:
-                await asyncio.wait([work])
-            except asyncio.CancelledError as error:
-                interruption = error
-    if interruption is not None:
-        raise interruption
+    if work.get_loop().is_running():  # else it was dropped with all of its tasks
+        work.cancel()
+        await until_done(work)
 
 
 @asynccontextmanager
@@ -129,20 +130,39 @@ async def _opened(plan: Plan, exchange: Exchange) -> AsyncIterator[Journal | Non
     if path is None:
         yield None
         return
+    loop = asyncio.get_running_loop()
     thread = JournalThread(exchange.transport.hold)
     binding = Binding(exchange.service, exchange.key_digest, is_new_key=plan.accepts_new_key)
-    journal = await thread.run(
-        lambda: Journal.open(
+    opened: list[Journal] = []  # also when this is cancelled while it is opened
+
+    def open_it() -> None:
+        journal = Journal.open(
             path,
             binding=binding,
             retry_failed=plan.retries_failed,
             match_query=plan.matches_query,
         )
-    )
+        opened.append(journal)
+
     try:
-        yield journal
+        await thread.call(open_it)
+        yield opened[0]
     finally:
-        await thread.run(journal.close)
+        for journal in opened:
+            await _closed(journal, thread, loop)
+
+
+async def _closed(journal: Journal, thread: JournalThread, loop: asyncio.AbstractEventLoop) -> None:
+    """Close a journal, also when its loop was dropped."""
+    if loop.is_running():
+        await thread.call(journal.close)
+    else:
+        journal.close()
+
+
+def _untold(held: Held, fleet: Fleet, journal: Path | None) -> list[str]:
+    """Return what a run would leave that only it knows."""
+    return [] if journal is not None and not fleet.has_lost_journal else held.left().messages()
 
 
 def _tell(held: Held, error: BaseException | None, journal: Path | None) -> None:

@@ -12,6 +12,7 @@ its clean-up and goes on its way. A second interruption gives up the clean-up.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
@@ -214,7 +215,12 @@ class Call:
         LOG.set(self._log)
 
     def _log(self, level: int, message: str) -> None:
-        self._put(LogLine(level, message))
+        line = LogLine(level, message)
+        if not self._thread.is_silent:
+            self._messages.put(line)
+            return
+        with suppress(Exception):  # of a filter, say; the caller reads nothing any more
+            line.run(self._thread)
 
     def _put(self, message: Message) -> None:
         if not self._thread.is_silent:
@@ -231,8 +237,10 @@ class Call:
             self._run_what_is_left()
             return item
         self._messages.put(None)  # for whoever else waits here
-        if self._thread.is_silent and threading.current_thread().daemon:
-            Mailbox[None]().get()  # pragma: no cover - it stays there while the rest ends
+        is_too_late = self._thread.is_silent and threading.current_thread().daemon
+        if is_too_late:  # pragma: no cover - such threads do not end
+            self._tell_unheard()
+            Mailbox[None]().get()  # it stays there while the rest ends
         return None
 
     def _next_item(self) -> Item | None:
@@ -294,7 +302,16 @@ class Call:
         self._task = None  # it holds the context, which holds this call
         self.has_ended = True
         self._thread.waiting.discard(self)
+        if self._thread.is_silent:
+            self._tell_unheard()
         self._put(None)
+
+    def _tell_unheard(self) -> None:
+        """Log, once, what the caller will not get any more."""
+        if not isinstance(self._error, asyncio.CancelledError):  # which has told by itself
+            for each in self.remains():
+                self._log(logging.WARNING, each)
+        self._result = self._error = None
 
     def _cancel(self) -> None:
         if self._context is not None:  # it was never begun

@@ -5,10 +5,12 @@ What its callbacks raise is known again, and what a call leaves behind is told t
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lipsync_async._values.invisible import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _LOGGER = logging.getLogger("lipsync_async")
@@ -151,6 +153,41 @@ def tell_left(error: BaseException | None, *messages: str) -> None:
             if error is not None:
                 note_left(error, message)
             log(logging.WARNING, message)
+
+
+# What tells of each call that is under way what it would leave behind.
+_UNDER_WAY: dict[object, Callable[[], list[str]]] = {}
+
+
+@contextmanager
+def under_way(left: Callable[[], list[str]]) -> Iterator[None]:
+    """Have the program's end tell what a block leaves behind, if the block has not ended by then.
+
+    A loop may be closed, or its thread be left, in the middle of a call. Then nothing of the
+    call runs any more, for anyio holds on to such tasks.
+
+    Args:
+        left: Returns what is told, as for `tell_left`; it is called in any thread.
+
+    """
+    call = object()
+    _UNDER_WAY[call] = left
+    try:
+        yield
+    finally:
+        _UNDER_WAY.pop(call, None)
+
+
+def tell_under_way() -> None:
+    """Tell what the calls that are under way leave behind; the program ends."""
+    while _UNDER_WAY:
+        _, left = _UNDER_WAY.popitem()
+        tell_left(None, *left())
+
+
+atexit.register(tell_under_way)
+_register_at_fork = getattr(os, "register_at_fork", dict)  # not every platform forks
+_register_at_fork(after_in_child=_UNDER_WAY.clear)  # they go on in the parent
 
 
 def log(level: int, message: str) -> None:

@@ -179,3 +179,20 @@ async def test_async_client_in_a_forked_child(sandbox: Sandbox) -> None:
     code, printed, errors = await run(body, sandbox, QUIET)
     assert (code, errors) == (0, "")
     assert printed.split() == ["COMPLETED"] * 3
+
+
+async def test_what_is_under_way_is_the_parents(sandbox: Sandbox) -> None:
+    """The end of a child that was forked in the middle of a call tells nothing of that call."""
+    body = """
+        from lipsync_async._rules.caller import under_way
+
+        block = under_way(lambda: ["A create was left."])
+        logging.getLogger("lipsync_async").setLevel("WARNING")
+        block.__enter__()
+        pid = os.fork()
+        if pid != 0:
+            os.waitpid(pid, 0)
+        say(pid != 0)
+    """
+    code, lines, errors = await run(body, sandbox, QUIET)
+    assert (code, lines.split(), errors) == (0, ["False", "True"], "A create was left.\n")

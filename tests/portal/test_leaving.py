@@ -1,10 +1,23 @@
-"""However a program leaves its client, it ends at once and nothing is said."""
+"""However a program leaves its client, it ends at once and nothing is said but what is paid for."""
 
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
 import pytest
 
+from lipsync_async import LipsyncError
+from lipsync_async._portal.calls import Call
+from lipsync_async._portal.loop_thread import LoopThread
+from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.fault import Fault
 from tests.interpreter import STRICT
-from tests.portal.programs import run
+from tests.portal.programs import run, running
+from tests.portal.test_interruption import true
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +148,125 @@ async def test_closed_from_another_thread(sandbox: Sandbox) -> None:
     assert first.startswith(closed)
     assert f"generation {job.id!r}, which goes on" in first
     assert second == "This client is closed. Build a new one to go on."
+
+
+DAEMONS = """
+    logging.getLogger("lipsync_async").setLevel("WARNING")
+    limits = Limits(
+        concurrent_generations=15, creates_per_minute=None, requests_per_minute=None
+    )
+    client = connect(limits=limits, retry=RetryPolicy(first_pause=100.0, longest_pause=100.0))
+    verbs = client.generations
+
+    def create():
+        say(verbs.create(**ORDER).id)
+
+    def run():
+        verbs.run(**ORDER)
+
+    def run_all():
+        verbs.run_all([GenerationRequest(**ORDER)])
+
+    def run_many():
+        with verbs.run_many([GenerationRequest(**ORDER)]) as outcomes:
+            next(outcomes)
+
+    for call in (CALLS):
+        threading.Thread(target=call, daemon=True).start()
+    try:
+        say("begun")
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+"""
+CALLS = ("create", "run", "run_all", "run_many")
+_POST: dict[str, Any] = {"method": "POST", "path": "/v2/generate", "count": None}
+HELD_UP = {
+    "jobs that run": None,
+    "creates under way": Fault("latency", seconds=600.0, **_POST),
+    "creates whose answer is lost": Fault("reset_after", **_POST),
+    "pauses between two creates": Fault("status", status=500, **_POST),
+}
+
+
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("fault", HELD_UP.values(), ids=HELD_UP.keys())
+async def test_calls_that_are_left_in_daemon_threads(fault: Fault | None) -> None:
+    """The end of the program names each job that they have ordered, or the key of its order."""
+    async with Sandbox(seed=1, render=False, progression="manual") as sandbox:
+        if fault is not None:
+            sandbox.faults.add(fault)
+        async with running(DAEMONS.replace("CALLS", ", ".join(CALLS)), sandbox) as program:
+            await program.line()
+            await true(lambda: len(keys_sent(sandbox)) == len(CALLS))
+            program.interrupt()
+            code, printed, errors = await program.end()
+        known = {
+            key: key in errors
+            or (
+                (job := sandbox._state.keys.generation_id(key)) is not None  # noqa: SLF001
+                and job in printed + errors
+            )
+            for key in keys_sent(sandbox)
+        }
+    assert (code, known) == (0, dict.fromkeys(known, True))
+
+
+def keys_sent(sandbox: Sandbox) -> set[str]:
+    """Return the keys of the creates that have come."""
+    return {each.headers["idempotency-key"] for each in sandbox.requests.find(method="POST")}
+
+
+async def fail() -> None:
+    """Fail as a create does whose answer was lost."""
+    raise LipsyncError("idempotency_key='scene-12' tells")
+
+
+async def return_a_job() -> str:
+    """Return what a create does."""
+    return "Generation(id='job-1')"
+
+
+async def turns(are_done: threading.Event) -> None:
+    """Let others run before an event is set."""
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+    are_done.set()
+
+
+LATE_ENDS: list[tuple[Callable[[], Coroutine[Any, Any, object]], list[str]]] = [
+    (return_a_job, ["The call had succeeded meanwhile: \"Generation(id='job-1')\""]),
+    (fail, ["The call had failed meanwhile: idempotency_key='scene-12' tells"]),
+    (anyio.lowlevel.checkpoint, []),
+    (lambda: anyio.Event().wait(), []),
+]
+
+
+@pytest.mark.parametrize(("work", "told"), LATE_ENDS)
+@pytest.mark.parametrize("raises", [False, True])
+def test_calls_that_end_when_the_program_has_ended(
+    work: Callable[[], Coroutine[Any, Any, object]],
+    told: list[str],
+    raises: bool,  # noqa: FBT001 - a parameter
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Their callers do not get what they return or raise, so it is logged, filters or not."""
+
+    def refuse(_: logging.LogRecord) -> bool:
+        raise PermissionError
+
+    thread = LoopThread()
+    call = Call(thread, work, Place.here())
+    thread.is_silent = True
+    logger = logging.getLogger("lipsync_async")
+    if raises:
+        logger.addFilter(refuse)
+    thread.submit(call._begin)  # noqa: SLF001 - nothing waits for it
+    are_done = threading.Event()
+    a_few_turns: list[asyncio.Task[None]] = []
+    thread.submit(lambda: a_few_turns.append(asyncio.ensure_future(turns(are_done))))
+    assert are_done.wait(10)
+    thread.stop()
+    logger.removeFilter(refuse)
+    assert call.has_ended
+    assert caplog.messages == ([] if raises else told)

@@ -19,6 +19,8 @@ from lipsync_async._rules.caller import (
     note_left,
     notes_of,
     tell_left,
+    tell_under_way,
+    under_way,
 )
 from lipsync_async.errors import LipsyncError
 
@@ -268,6 +270,23 @@ def test_what_is_left_without_an_exception(caplog: pytest.LogCaptureFixture) -> 
     """The log alone tells of it."""
     tell_left(None, LEFT)
     assert caplog.messages == [LEFT]
+
+
+def test_what_is_left_under_way(caplog: pytest.LogCaptureFixture) -> None:
+    """The program's end tells it of each block that has not ended by then, once."""
+
+    def fail() -> None:
+        with under_way(lambda: ["failed"]):
+            raise LookupError
+
+    with under_way(lambda: ["ended"]), pytest.raises(LookupError):
+        fail()
+    still_open = under_way(lambda: ["a key", "an id"])
+    still_open.__enter__()
+    tell_under_way()
+    tell_under_way()
+    assert caplog.messages == ["a key", "an id"]
+    still_open.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("error", [error for error, _ in ERRORS if isinstance(error, Exception)])
