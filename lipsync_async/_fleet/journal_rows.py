@@ -39,6 +39,12 @@ FACTS = ("secret", "salt", "service", "key_digests", "owner", "serial", "rows", 
 ID_PREFIX, OUTPUT_PREFIX = "id:", "output:"
 _SEALED = f"seal({', '.join(COLUMNS)})"
 _SEALED_FACTS = f"seal({', '.join(FACTS)})"
+# In an UPDATE, names stand for what was there before it.
+_AFTERWARDS = {"serial": "serial + 1", "rows": ":rows", "total": ":total"}
+_SEAL_TRANSACTION = (
+    "UPDATE journal SET serial = serial + 1, rows = :rows, total = :total, "
+    f"checksum = seal({', '.join(_AFTERWARDS.get(name, name) for name in FACTS)})"
+)
 # Bytes of a checksum: small enough that SQLite can add up eight million of them.
 _CHECKSUM = 5
 # Rows of one look: another program may write between two.
@@ -202,19 +208,20 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, moment: str, owner: str | None) -> None:
         self.connection = connection
         self.moment = moment
-        facts = connection.execute("SELECT secret, owner, rows, total FROM journal").fetchone()
-        if facts is None or [type(fact) for fact in facts[-2:]] != [int, int]:
+        facts = connection.execute(
+            "SELECT secret, owner, rows, total, EXISTS (SELECT 1 FROM tries) FROM journal"
+        ).fetchone()
+        if facts is None or [type(fact) for fact in facts[2:4]] != [int, int]:
             raise JournalError(
                 "another program has changed the journal while it was in use. Go on with a copy "
                 "that is whole."
             )
-        self.secret, found, self._rows, self._total = facts
+        self.secret, found, self._rows, self._total, self._has_tries = facts
         if owner is not None and found != owner:
             raise JournalError(
                 "another run has taken the journal over, by another name of its file or because "
                 "its lock was removed. Let one run go on, and nothing is ordered twice."
             )
-        (self._has_tries,) = connection.execute("SELECT EXISTS (SELECT 1 FROM tries)").fetchone()
         self._touched: dict[int, None] = {}
 
     def touch(self, *positions: int) -> None:
@@ -275,11 +282,7 @@ class Transaction:
                     some,
                 )
             self._count(some, 1)
-        self.connection.execute(
-            "UPDATE journal SET serial = serial + 1, rows = ?, total = ?",
-            (self._rows, self._total),
-        )
-        seal_facts(self.connection)
+        self.connection.execute(_SEAL_TRANSACTION, {"rows": self._rows, "total": self._total})
 
     def _count(self, positions: list[int], sign: int) -> None:
         marks = ", ".join("?" * len(positions))
