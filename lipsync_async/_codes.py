@@ -26,6 +26,17 @@ _RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
 _UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
 
 
+# Below the errors, only these say for certain that nothing was done: the request is to be sent
+# elsewhere. "See other" (303) is said after the work.
+_FIRST_ERROR_STATUS = 400
+_ELSEWHERE = frozenset({301, 302, 307, 308})
+
+
+def is_no_answer(status: int) -> bool:
+    """Tell whether a status that is no success says neither that it worked nor that it failed."""
+    return status < _FIRST_ERROR_STATUS and status not in _ELSEWHERE
+
+
 def is_unsettled_code(code: str | None) -> bool:
     """Tell whether a create's outcome is still open, so that its own key must be kept.
 

@@ -287,10 +287,7 @@ class _Download:
             await self._place_in(file, stream)
             await self._read(file, stream)
         if file.size == 0 or (self._total is not None and file.size != self._total):
-            message = f"{file.size} of {self._total or 'an unknown number of'} bytes came"
-            if self._total is not None and file.size > self._total:
-                await self._restart(file)
-            self._break(message)
+            self._break(f"{file.size} of {self._total or 'an unknown number of'} bytes came")
         self._look_at(self._head)
         if self._total is None and await file.is_cut():
             self._validator = None
@@ -331,6 +328,10 @@ class _Download:
             self._head += data[:missing]
             if len(data) >= missing:
                 self._look_at(self._head)
+        most = media_host.MOST_BYTES if self._total is None else self._total
+        if file.size + len(data) > most:
+            await self._restart(file)
+            self._break(f"more than {most} bytes came")
         await file.write(data)
         self._most = max(self._most, file.size)
 
@@ -381,7 +382,7 @@ class _Download:
             await file.restart()
 
     def _break(self, message: str) -> NoReturn:
-        raise ConnectionLostError(message, method="GET", url=self._url)
+        raise ConnectionLostError(f"{message}.", method="GET", url=self._url)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Stream]:
@@ -428,16 +429,14 @@ class _Download:
     async def _page_of(self, stream: Stream) -> bytes:
         """Read the beginning of an error page: it may never end, and need not be whole."""
         page = b""
-        pace = media_host.Pace(self._settings.timeout)
         now = self._exchange.transport.now
+        ends = now() + media_host.LONGEST_PAGE
         with suppress(TransportError):
             async with aclosing(stream.chunks()) as chunks:
-                asked = now()
                 async for chunk in chunks:
                     page += chunk
-                    if len(page) >= _PAGE_BYTES or pace.problem(now() - asked, len(chunk)):
+                    if len(page) >= _PAGE_BYTES or now() >= ends:
                         break
-                    asked = now()
         return media_host.beginning(page[:_PAGE_BYTES], stream.headers)
 
 

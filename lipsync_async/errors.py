@@ -31,7 +31,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async._codes import is_retryable_code
+from lipsync_async._codes import is_no_answer, is_retryable_code
 from lipsync_async._values.invisible import for_screens_by_line
 
 if TYPE_CHECKING:
@@ -234,7 +234,8 @@ class ResponseError(LipsyncError):
     @property
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later, unchanged (contract section 4.2)."""
-        return self.status == _REQUEST_TIMEOUT or is_retryable_code(self.code)
+        is_unclear = self.status == _REQUEST_TIMEOUT or is_no_answer(self.status)
+        return is_unclear or is_retryable_code(self.code)
 
 
 class BadRequestError(ResponseError):

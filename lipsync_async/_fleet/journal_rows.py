@@ -41,10 +41,7 @@ _SEALED = f"seal({', '.join(COLUMNS)})"
 _SEALED_FACTS = f"seal({', '.join(FACTS)})"
 # In an UPDATE, names stand for what was there before it.
 _AFTERWARDS = {"serial": "serial + 1", "rows": ":rows", "total": ":total"}
-_SEAL_TRANSACTION = (
-    "UPDATE journal SET serial = serial + 1, rows = :rows, total = :total, "
-    f"checksum = seal({', '.join(_AFTERWARDS.get(name, name) for name in FACTS)})"
-)
+_SEALED_AFTERWARDS = f"seal({', '.join(_AFTERWARDS.get(name, name) for name in FACTS)})"
 # Bytes of a checksum: small enough that SQLite can add up eight million of them.
 _CHECKSUM = 5
 # Rows of one look: another program may write between two.
@@ -282,7 +279,11 @@ class Transaction:
                     some,
                 )
             self._count(some, 1)
-        self.connection.execute(_SEAL_TRANSACTION, {"rows": self._rows, "total": self._total})
+        self.connection.execute(
+            "UPDATE journal SET serial = serial + 1, rows = :rows, total = :total, "  # noqa: S608 - our own
+            f"checksum = {_SEALED_AFTERWARDS}",
+            {"rows": self._rows, "total": self._total},
+        )
 
     def _count(self, positions: list[int], sign: int) -> None:
         marks = ", ".join("?" * len(positions))

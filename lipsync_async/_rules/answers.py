@@ -342,7 +342,10 @@ def error_from(response: Response) -> ResponseError:
             **described,
         )
     if response.status < _FIRST_ERROR_STATUS:
-        described["message"] = f"it points to {response.headers.get('location')!r} instead"
+        place = response.headers.get("location")
+        described["message"] = (
+            f"it points to {_text(place)!r} instead" if place else "that is no answer to a request"
+        )
         described["suggestion"] = "Check base_url; only a GET follows such a pointer."
     default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
     error = STATUS_ERRORS.get(response.status, default)(**described)

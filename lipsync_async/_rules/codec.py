@@ -4,10 +4,11 @@ Each class has one table of wire names (`wire_names.py`), and cattrs does the re
 are read fast and strictly; when that fails they are read once more by a slower twin that
 knows the path of every problem.
 
-One thing is forgiven: the echo of what was asked for. A job is worth more than its echo,
-so an input of an unexpected shape becomes an `UnknownInput`, what is no list of inputs
-becomes an empty one, and options or segments of an unexpected shape become `None`;
-`Generation.raw` still holds them.
+Two things are forgiven: the echo of what was asked for, and dates and numbers of which nothing
+depends. A job is worth more than those, so an input of an unexpected shape becomes an
+`UnknownInput`, what is no list of inputs becomes an empty one, and options, segments, the
+moment of creation, the length or the progress become `None`; `Generation.raw` still holds
+them.
 """
 
 from __future__ import annotations
@@ -193,6 +194,11 @@ def _special_readers(kind: type, converter: Converter) -> Overrides:
     if kind is Generation:
         return {
             "input": override(struct_hook=_inputs_hook(converter)),
+            "created_at": override(rename="createdAt", struct_hook=_forgiving(datetime, converter)),
+            "output_duration": override(
+                rename="outputDuration", struct_hook=_forgiving(float, converter)
+            ),
+            "progress_percent": override(struct_hook=_forgiving(float, converter)),
             "options": override(struct_hook=_forgiving(Options, converter)),
             "segments": override(struct_hook=_forgiving(list[Segment], converter)),
             "dub_params": override(
@@ -211,7 +217,7 @@ def _nullable(read: Any) -> Any:
 
 
 def _forgiving(kind: Any, converter: Converter) -> Any:
-    """Read an echo; what has an unexpected shape is left to `Generation.raw`."""
+    """Read what a job can do without; an unexpected shape is left to `Generation.raw`."""
     structure = converter.get_structure_hook(kind)
 
     def read_forgiving(value: Any, _: Any) -> Any:
@@ -219,7 +225,7 @@ def _forgiving(kind: Any, converter: Converter) -> Any:
             return None
         try:
             return structure(value, kind)
-        except Exception:  # noqa: BLE001 - whatever cattrs meets: the job counts, not its echo
+        except Exception:  # noqa: BLE001 - whatever cattrs meets: the job counts
             return None
 
     return read_forgiving

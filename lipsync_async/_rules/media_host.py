@@ -64,6 +64,11 @@ _LEAST_OF_A_ROUND = 65_536
 
 _GZIP = b"\x1f\x8b"
 _MOST_INFLATED = 1_048_576
+# Media hardly compress; what unpacks to so many times its size, and is large, is no media.
+_MOST_TIMES_INFLATED = 100
+_LARGE = 16 * _MOST_INFLATED
+# Seconds in which the page that comes with an error must be there: it only explains.
+LONGEST_PAGE = 10.0
 
 
 def checked_address(value: object) -> str:
@@ -286,6 +291,8 @@ class Inflater:
         self._is_gzip = coding != "deflate"
         self._inner = zlib.decompressobj(31 if self._is_gzip else 15)
         self._has_begun = False
+        self._packed = 0
+        self._unpacked = 0
 
     @property
     def is_whole(self) -> bool:
@@ -296,9 +303,10 @@ class Inflater:
         """Yield what the bytes hold, in pieces of at most a MiB.
 
         Raises:
-            ValueError: The bytes are damaged.
+            ValueError: The bytes are damaged, or unpack to far more than media do.
 
         """
+        self._packed += len(data)
         if not self._has_begun and not self._is_gzip and data[0] & 15 != 8:  # noqa: PLR2004
             # Some servers leave the header out, against RFC 9110 section 8.4.1.2.
             self._inner = zlib.decompressobj(-15)
@@ -313,6 +321,9 @@ class Inflater:
                 piece = self._inner.decompress(data, _MOST_INFLATED)
             except zlib.error:
                 raise ValueError("the compressed bytes are damaged") from None
+            self._unpacked += len(piece)
+            if self._unpacked > max(_LARGE, _MOST_TIMES_INFLATED * self._packed):
+                raise ValueError("the compressed bytes unpack to far more than media do")
             if piece:
                 yield piece
             data = self._inner.unused_data or self._inner.unconsumed_tail

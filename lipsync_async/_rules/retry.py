@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 import backoff
 
-from lipsync_async._codes import is_unsettled_code
+from lipsync_async._codes import is_no_answer, is_unsettled_code
 from lipsync_async._rules.caller import is_from_callback
 from lipsync_async.errors import (
     ConcurrencyLimitError,
@@ -109,7 +109,8 @@ def is_unknown_outcome(status: int, code: str | None) -> bool:
     Source: contract sections 4.2 and 4.4.
     """
     is_server_error = status >= _FIRST_SERVER_ERROR and status not in _NEVER_DONE
-    return is_server_error or status == _REQUEST_TIMEOUT or is_unsettled_code(code)
+    is_unclear = status == _REQUEST_TIMEOUT or is_no_answer(status)
+    return is_server_error or is_unclear or is_unsettled_code(code)
 
 
 def failure_of(error: LipsyncError, *, elapsed: float, most_told: float = LONGEST_TOLD) -> Failure:

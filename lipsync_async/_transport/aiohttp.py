@@ -13,6 +13,7 @@ bytes were handed to a connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import lru_cache, partial
@@ -24,6 +25,7 @@ import anyio
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from lipsync_async._rules.caller import log
 from lipsync_async._rules.proxies import Proxies
 from lipsync_async._rules.secrecy import Headers
 from lipsync_async._transport.aiohttp_forms import build_form
@@ -75,6 +77,10 @@ _TRUST = (
     "ssl.create_default_context(cafile=...), or set SSL_CERT_FILE to the file with its "
     "certificates before the program starts; otherwise check base_url and this machine's clock."
 )
+# Characters of an exception's text that an error repeats.
+_LONGEST_QUOTE = 500
+# What waits for longer says so.
+_SILENT_SECONDS = 1.0
 # aiohttp rounds timeouts above this many seconds up to whole ones.
 _NEVER_ROUNDED = 3_600.0
 
@@ -264,7 +270,8 @@ class AiohttpTransport:
             failure = partial(
                 self._failure, request=request, call=call, timeout=timeout, proxy=proxy
             )
-            async with here.stream_places:
+            await _take_for_stream(here, request, timeout)
+            try:
                 try:
                     with anyio.fail_after(timeout):  # headers that drip in reset `sock_read`
                         answer = await self._asked(
@@ -284,9 +291,12 @@ class AiohttpTransport:
                     raise
                 try:
                     _raise_refusal(proxy, request, answer.status)
-                    yield _AiohttpStream(answer, failure, timeout)
+                    yield _AiohttpStream(answer, failure, timeout, here)
                 finally:
                     answer.close()
+            finally:
+                here.moves += 1
+                here.stream_places.release()
 
     async def aclose(self) -> None:
         """Close every connection and end all that is under way; closing twice is fine."""
@@ -382,6 +392,27 @@ class AiohttpTransport:
         return _undelivered(error, request, timeout, proxy)
 
 
+async def _take_for_stream(here: LoopSession, request: Request, timeout: float | None) -> None:
+    """Wait for a place for a stream, as long as any of those that have one goes on.
+
+    Raises:
+        RequestTimeoutError: None of them has moved for `timeout` seconds.
+
+    """
+    places = here.stream_places
+    with anyio.move_on_after(_SILENT_SECONDS if timeout is None else min(_SILENT_SECONDS, timeout)):
+        await places.acquire()
+        return
+    log(logging.INFO, f"a download waits: {here.streams} are under way, and no more go at once.")
+    while True:
+        moves = here.moves
+        with anyio.move_on_after(timeout):
+            await places.acquire()
+            return
+        if here.moves == moves:
+            raise no_place_in_time(request)
+
+
 def _running_loop() -> asyncio.AbstractEventLoop:
     try:
         return asyncio.get_running_loop()
@@ -400,12 +431,14 @@ class _AiohttpStream:
         answer: aiohttp.ClientResponse,
         failure: Callable[[Exception], LipsyncError],
         timeout: float | None,
+        here: LoopSession,
     ) -> None:
         self.status: int = answer.status
         self.headers: Mapping[str, str] = _plain(answer.headers)
         self._answer = answer
         self._failure = failure
         self._timeout = timeout
+        self._here = here
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         content = self._answer.content
@@ -416,8 +449,11 @@ class _AiohttpStream:
             while (piece := await content.readchunk()) != _END:
                 if piece[0]:
                     alarm.goes_on()
+                    self._here.moves += 1
                     yield piece[0]
                     alarm.waits()
+                elif content.at_eof():
+                    break  # the one body of all answers without any tells of its end but once
         except Exception as error:  # noqa: BLE001 - aiohttp lets through whatever goes wrong
             if rest := _unread(content):  # what came before the break counts
                 yield rest
@@ -617,8 +653,11 @@ def _bare(error: Exception) -> Exception:
 
 
 def _words(error: BaseException) -> str:
-    """Return what an exception says; its kind as well, where that is not one to be expected."""
-    kind = type(error).__name__
+    """Return what an exception says; its kind as well, where that is not one to be expected.
+
+    It is one line and not a long one: aiohttp quotes what it could not read, be it a video.
+    """
+    kind, told = type(error).__name__, " ".join(str(error)[:_LONGEST_QUOTE].split())
     if isinstance(error, (aiohttp.ClientError, OSError)) or type(error) is ValueError:
-        return str(error) or kind
-    return f"{kind}: {error}" if str(error) else kind
+        return told or kind
+    return f"{kind}: {told}" if told else kind

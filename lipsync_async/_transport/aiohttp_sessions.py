@@ -48,6 +48,9 @@ class LoopSession:
         self.middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(session._middlewares)  # noqa: SLF001
         self.places = asyncio.Semaphore(places)
         self.stream_places = asyncio.Semaphore(stream_places)
+        self.streams: int = stream_places
+        # Grows with each piece of a stream and with each end of one.
+        self.moves: int = 0
         self._process = os.getpid()
         self._keeper: AsyncGenerator[None, None] | None = None
         self._discard: weakref.finalize[..., object] | None = None

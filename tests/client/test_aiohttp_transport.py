@@ -25,6 +25,7 @@ from lipsync_async import (
     ConnectionLostError,
     LipsyncError,
     RequestTimeoutError,
+    RetryPolicy,
     WaitTimeoutError,
 )
 from lipsync_async._rules.proxies import Proxy
@@ -34,13 +35,14 @@ from lipsync_async._transport.aiohttp import (
     _Alarm,
     _bare,
     _broken,
+    _take_for_stream,
     _undelivered,
 )
 from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
-from tests.client.doors import UNLIMITED
+from tests.client.doors import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 
 pytestmark = pytest.mark.anyio
@@ -396,3 +398,113 @@ async def test_what_is_due_already_is_not_waited_for(seconds: float) -> None:
     before = transport.now()
     await transport.sleep(seconds)
     assert transport.now() - before < 5
+
+
+# What is no HTTP answer, or one without end, of which the beginning is sent: every reader of
+# such bytes must stop, and say so in a line.
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+_CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+_RUBBISH: dict[str, bytes] = {
+    "a film": bytes(range(256)) * 2000,
+    "letters without end": b"b" * 500_000,
+    "a status line without end": b"HTTP/1.1 200 " + b"b" * 500_000,
+    "a field without end": _HEAD + b"X-A: " + b"b" * 500_000,
+    "fields without end": _HEAD + b"X-A: b\r\n" * 50_000,
+    "a field name without end": _HEAD + b"x" * 500_000,
+    "a null in a field": _HEAD + b"X-A: b\0c\r\n\r\n",
+    "interim answers without end": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 20_000,
+    "continue without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+    "a chunk extension without end": _CHUNKED + b"1;a=" + b"b" * 500_000,
+    "a chunk size without end": _CHUNKED + b"F" * 500_000,
+    "a huge chunk": _CHUNKED + b"FFFFFFFFFFFFFFF\r\nbbb",
+    "a chunk size that is none": _CHUNKED + b"-5\r\nbbb",
+    "trailers without end": _CHUNKED + b"0\r\n" + b"X-A: b\r\n" * 50_000,
+    "a length of 30 digits": _HEAD + b"Content-Length: " + b"9" * 30 + b"\r\n\r\nb",
+    "a length of 5,000 digits": _HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nb",
+    "a negative length": _HEAD + b"Content-Length: -5\r\n\r\nb",
+    "two lengths": _HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nbbbbbb",
+    "a length and chunks": _HEAD + b"Content-Length: 5\r\n" + _CHUNKED[len(_HEAD) :] + b"0\r\n\r\n",
+    "a length and too little": _HEAD + b"Content-Length: 500\r\n\r\n{}",
+    "no gzip": _HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    "half a gzip": _HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+    "no deflate": _HEAD + b"Content-Encoding: deflate\r\nContent-Length: 2\r\n\r\n{}",
+    "HTTP/0.9": b'{"id": "job-1"}',
+    "HTTP/2": b"\0\0\x12\4\0\0\0\0\0\0\3\0\0\0\x80\0\4\0\1\0\0\0\5\0\xff\xff\xff",
+    "an alert of TLS": b"\x15\x03\x01\x00\x02\x02\x46",
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "an escape sequence": b"\x1b]0;title\x07\r\n\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("name", _RUBBISH)
+async def test_rubbish_is_one_line(name: str, hangs: bool) -> None:  # noqa: FBT001
+    """Whatever comes instead of an answer ends, in a line that is not long; nothing is known."""
+    async with (
+        hosting(Answer(raw=_RUBBISH[name], hangs=hangs)) as host,
+        AsyncClient("key", base_url=host.url, timeout=0.2, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        with pytest.raises(LipsyncError) as caught:
+            await client.generations.create(**ORDER)
+    assert caught.value.may_have_worked
+    told = str(caught.value)
+    assert told.isprintable()
+    assert len(told) < 1000
+
+
+@pytest.mark.parametrize("status", [101, 204, 205, 304])
+async def test_bodies_that_cannot_be(status: int) -> None:
+    """Such an answer has no body, which all of them share; each of them ends at once."""
+    transport = AiohttpTransport()
+    async with hosting(Answer(b"", status)) as host:
+        for _ in range(3):
+            async with transport.stream(Request("GET", host.url), timeout=5.0) as stream:
+                assert [piece async for piece in stream.chunks()] == []
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("timeout", [0.001, 0.05])
+async def test_a_place_for_a_stream_that_never_comes(
+    timeout: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits behind streams that do not move is told so, and does not wait for ever."""
+    async with (
+        hosting(Answer(b"", length=5, hangs=True)) as host,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session,
+    ):
+        transport = AiohttpTransport(session=session)
+        asked = Request("GET", host.url)
+        with caplog.at_level("INFO", logger="lipsync_async"):
+            async with transport.stream(asked, timeout=None):
+                with pytest.raises(RequestTimeoutError, match="no connection was free in time"):
+                    async with transport.stream(asked, timeout=timeout):
+                        pass
+            async with transport.stream(asked, timeout=None) as stream:
+                assert stream.status == 200
+        await transport.aclose()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a download waits: 1 are under way, and no more go at once."
+    ]
+
+
+@pytest.mark.parametrize("timeout", [0.0, 0.001, 0.005])
+async def test_a_place_for_a_stream_behind_one_that_moves(timeout: float) -> None:
+    """As long as another stream goes on, it is waited for, whatever the timeout."""
+    loop = asyncio.get_running_loop()
+
+    def move() -> None:
+        here.moves += 1
+        if here.moves < 1000:
+            loop.call_soon(move)
+        else:
+            here.stream_places.release()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session:
+        transport = AiohttpTransport(session=session)
+        here = transport._bound()  # noqa: SLF001 - the wait for a place, and no more
+        await here.stream_places.acquire()
+        loop.call_soon(move)
+        await _take_for_stream(here, ASKED, timeout)
+        assert (here.moves, here.stream_places.locked()) == (1000, True)
+        await transport.aclose()

@@ -135,7 +135,7 @@ async def test_one_rule_for_folders(
 
 
 @pytest.mark.parametrize(
-    "odd", ["x/../../../evil", "/etc/passwd", "CON", "C:x", "ü/../ö", "a" * 999]
+    "odd", ["x/../../../evil", "/etc/passwd", "CON", "C:x", "ü/../ö", "a" * 255]
 )
 async def test_a_name_from_an_odd_id(tmp_path: Path, odd: str) -> None:
     """An id never leads out of the folder, and is found again in the name."""

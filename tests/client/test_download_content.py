@@ -30,6 +30,7 @@ pytestmark = pytest.mark.anyio
 ONCE = RetryPolicy(attempts=1)
 LENGTH = {"content-length": str(len(FILM))}
 TAGGED = {**LENGTH, "etag": '"v1"'}
+MORE = {"content-length": str(len(FILM) + 9999)}
 
 
 def names_in(folder: Path) -> list[str]:
@@ -103,6 +104,30 @@ async def test_an_error_page_that_never_ends(tmp_path: Path, status: int) -> Non
             with pytest.raises(LipsyncError, match=f"{status}"):
                 await client.generations.download(world.job, tmp_path)
             assert world.clock.now() < 1000
+
+
+@pytest.mark.parametrize("pause", [0.1, 1.0, 9.0, 30.0])
+async def test_an_error_page_that_drips_is_not_waited_for(tmp_path: Path, pause: float) -> None:
+    """A page only explains: it gets ten seconds, without a timeout as well."""
+    for timeout in (60.0, None):
+        async with opened_world(ONCE, timeout) as (client, world):
+            for name in ("old.mp4", "fresh.mp4", "resolved.mp4"):
+                world.plan(name, Says([b"gone "] * 10_000, 410, pause=pause))
+            with pytest.raises(DownloadError, match="it answered 410: 'gone"):
+                await client.generations.download(world.job, tmp_path)
+            assert world.clock.now() <= 3 * (10.0 + pause)
+
+
+@pytest.mark.parametrize("more", [1, 2, 100, 5000])
+@pytest.mark.parametrize("size", [1, 7, 1024, len(FILM), 10_000])
+async def test_more_than_was_promised_is_never_kept(tmp_path: Path, size: int, more: int) -> None:
+    """A body that goes on behind its announced length is given up where it does."""
+    says = Says(cut(FILM + bytes(more) + b"x" * 100_000, size), headers=TAGGED)
+    async with opened_world(ONCE) as (client, world):
+        world.plan("old.mp4", says)
+        with pytest.raises(ConnectionLostError, match=f"more than {len(FILM)} bytes came"):
+            await client.generations.download(world.job, tmp_path)
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -287,7 +312,7 @@ def drip(size: int, every: float, most: int = 10_000) -> Says:
         (60.0, drip(1000, 59.9), 180),
         (60.0, drip(1, 1.0), 121),
         (300.0, drip(1, 299.0), 900),
-        (1.0, Says([FILM] + [b"x"] * 9999, headers=TAGGED, pause=0.5), 21),
+        (1.0, Says([FILM] + [b"x"] * 9999, headers=TAGGED | MORE, pause=0.5), 21),
         (5.0, Says([b"x"] * 9999, pause=2.0), 13),
     ],
     ids=range(12),

@@ -36,6 +36,7 @@ from tests.client.hosts import Answer, hosting
 
 pytestmark = pytest.mark.anyio
 
+ONCE = RetryPolicy(attempts=1)
 Pair = tuple[AsyncClient, Sandbox]
 JOB = b'{"id": "job-1", "status": "PENDING"}'
 
@@ -196,7 +197,22 @@ async def test_key_follows_to_the_same_server_only() -> None:
     assert [each.headers.get("x-api-key") for each in other.arrivals] == [None, None]
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [101, 199, 300, 303, 304, 306, 399])
+async def test_create_that_is_answered_by_no_answer(status: int) -> None:
+    """What says neither yes nor no leaves the outcome open: the order may have been accepted."""
+    headers = {"Location": "/v2/generate/job-1"} if status == 303 else {}
+    async with (
+        hosting(Answer(b"", status, headers)) as host,
+        AsyncClient("key", base_url=host.url, timeout=0.5, retry=ONCE) as client,
+    ):
+        with pytest.raises(LipsyncError) as caught:
+            await order(client)
+    assert caught.value.may_have_worked
+    assert str(caught.value.idempotency_key) in str(caught.value)
+    assert [each.target for each in host.arrivals] == ["/v2/generate"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_create_follows_no_pointer(status: int) -> None:
     """A paid order goes to nobody else: a pointer is an error that says so."""
     async with (

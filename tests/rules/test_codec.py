@@ -331,10 +331,45 @@ def test_inputs_that_are_no_list_are_forgiven(odd: Any) -> None:
     assert decode(Generation, job(input=odd)).input == []
 
 
+# Moments and numbers in forms that are not the service's, and what is none.
+ODD_MOMENTS: tuple[Any, ...] = (
+    *(1756117800, 1756117800.5, 10**400, -1, True, [], {}, "", "yesterday", "1773480413"),
+    *("Sat, 14 Mar 2026 09:26:53 GMT", "Sat Mar 14 09:26:53 2026", "14.03.2026", "03/14/2026"),
+    *("2026-02-30T00:00:00Z", "2026-03-14T24:00:01Z", "2026-03-14T09:26:60Z", "0000-00-00"),
+    *("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "-2026-03-14", "2026-03-14T9Z"),
+    *("2026-03-14T09:26:53\u202fZ", "\u0662\u0660\u0662\u0666-03-14", "2" * 5000, "\x00"),
+)
+ODD_NUMBERS: tuple[Any, ...] = (
+    "8.64",
+    "40 %",
+    10**400,
+    True,
+    [],
+    {},
+    "",
+    "NaN",
+    "8,64",
+    [8.64],
+    {"seconds": 8.64},
+)
+FORGIVEN = [
+    *(("createdAt", "created_at", odd) for odd in ODD_MOMENTS),
+    *(("outputDuration", "output_duration", odd) for odd in ODD_NUMBERS),
+    *(("progress_percent", "progress_percent", odd) for odd in ODD_NUMBERS),
+]
+
+
+@pytest.mark.parametrize(("wire", "name", "odd"), FORGIVEN, ids=range(len(FORGIVEN)))
+def test_a_date_or_a_number_costs_no_job(wire: str, name: str, odd: Any) -> None:
+    """A paid job is not lost because a fact on which nothing depends is written in another way."""
+    generation = decode(Generation, job(outputUrl="https://x/y.mp4", **{wire: odd}))
+    assert getattr(generation, name) is None
+    assert (generation.output_url, generation.raw[wire]) == ("https://x/y.mp4", odd)
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "id": (5, "expected text, not int 5"),
     "status": (None, "expected text, not NoneType None"),
-    "createdAt": (1756117800, "expected text, not int 1756117800"),
     "model": (["sync-3"], "expected text, not list ['sync-3']"),
     "webhookUrl": ({}, "expected text, not dict {}"),
     "outputFileName": (1, "expected text, not int 1"),
@@ -342,11 +377,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "outputUrl": (False, "expected text, not bool False"),
     "outputMediaUrl": (1, "expected text, not int 1"),
     "segmentOutputUrl": (1, "expected text, not int 1"),
-    "outputDuration": ("8.64", "expected a number, not str '8.64'"),
     "error": ({}, "expected text, not dict {}"),
     "errorCode": (404, "expected text, not int 404"),
     "synthesizedAudioUrl": (1, "expected text, not int 1"),
-    "progress_percent": ("40 %", "expected a number, not str '40 %'"),
 }
 
 
@@ -369,8 +402,6 @@ def test_all_wrong_facts_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (job(createdAt="yesterday"), "Invalid isoformat string: 'yesterday' @ $.createdAt"),
-        (job(outputDuration=10**400), "int too large to convert to float @ $.outputDuration"),
         (job(error_code=5), "expected text, not int 5 @ $"),
         ({"status": "PENDING"}, "required field missing @ $.id"),
         ({"id": "g1"}, "required field missing @ $.status"),

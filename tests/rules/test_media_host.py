@@ -414,6 +414,40 @@ def test_a_bomb_is_unpacked_in_pieces() -> None:
     assert max(sizes) == 1_048_576
 
 
+LARGE = 16 * 1_048_576
+DULL = zipped(bytes(LARGE + 1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100, 1000, 4096, 9000, len(DULL) - 1, len(DULL)])
+def test_a_bomb_goes_off_early(size: int) -> None:
+    """What unpacks to far more than media do is given up, however it is cut."""
+    inflater = Inflater("gzip")
+    came: list[int] = []
+
+    def unpack() -> None:
+        for start in range(0, len(DULL), size):
+            came.extend(map(len, inflater.unpacked(DULL[start : start + size])))
+
+    with pytest.raises(ValueError, match="far more than media"):
+        unpack()
+    assert sum(came) <= LARGE
+
+
+@pytest.mark.parametrize("size", [5_000_000, LARGE - 1, LARGE])
+def test_dull_media_are_no_bomb(size: int) -> None:
+    """A black picture packs well; as long as it is not large, that harms nobody's disk."""
+    packed = zipped(bytes(size))
+    assert sum(len(piece) for piece in Inflater("gzip").unpacked(packed)) == size
+
+
+def test_large_media_that_pack_a_little_are_no_bomb() -> None:
+    """Beyond that size, media may unpack to a hundred times what came, and to no more."""
+    block = random.Random(4).randbytes(1024) + bytes(40_000)
+    packed = zipped(block * 450)
+    assert len(packed) > len(block) * 450 / 100
+    assert sum(len(piece) for piece in Inflater("gzip").unpacked(packed)) == len(block) * 450
+
+
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, br", "aes128gcm", "x" * 999])
 def test_codings_that_are_not_unpacked(coding: str) -> None:
     """What was not asked for and cannot be judged is refused in words."""

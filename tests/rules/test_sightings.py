@@ -45,8 +45,8 @@ def test_wrong_shapes_are_left_out(item: Any) -> None:
 
 def test_an_item_that_cannot_be_structured() -> None:
     """What is wrong inside an item is an error when the job is asked for."""
-    seen = shown([{"id": "job-1", "status": "NEW", "createdAt": 7}])
-    with pytest.raises(DecodeError, match="createdAt"):
+    seen = shown([{"id": "job-1", "status": "NEW", "model": 7}])
+    with pytest.raises(DecodeError, match="model"):
         seen.generation("job-1")
 
 
