@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import re
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -303,7 +304,8 @@ def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
 def _seconds_between(sent: str | None, due: str | None) -> float | None:
     """Read a `Retry-After` that is a date (RFC 9110 section 10.2.3).
 
-    It is measured from the answer's own `Date`, so that this machine's clock may be wrong.
+    It is measured from the answer's own `Date`, so that this machine's clock may be wrong. All
+    three forms are in GMT, also the one that does not say so.
     """
     if sent is None or due is None:
         return None
@@ -311,7 +313,9 @@ def _seconds_between(sent: str | None, due: str | None) -> float | None:
     from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
     try:
-        return max(0.0, (parsedate_to_datetime(due) - parsedate_to_datetime(sent)).total_seconds())
+        moments = [parsedate_to_datetime(text) for text in (sent, due)]
+        begin, end = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in moments]
+        return max(0.0, (end - begin).total_seconds())
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -367,7 +367,7 @@ class AiohttpTransport:
         # A pool with no place left would count the wait for one into a request's timeout.
         limits = (session.connector.limit, session.connector.limit_per_host)
         most = min((limit for limit in limits if limit), default=self._connections + _STREAMS)
-        streams = max(min(_STREAMS, most // 4), 1)
+        streams = min(max(min(_STREAMS, most // 4), 1), most - 1)
         return LoopSession(
             self,
             session,

@@ -28,7 +28,7 @@ class LoopSession:
         owner: The transport; when it is dropped, the session is, too.
         session: The session.
         places: Requests under way at once.
-        stream_places: Streams under way at once.
+        stream_places: Streams under way at once; 0: they take turns with the requests.
         is_own: Whether the session is to be closed with the transport.
 
     """
@@ -47,8 +47,8 @@ class LoopSession:
         # A request's own ones take the place of the session's, so these have to be named.
         self.middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(session._middlewares)  # noqa: SLF001
         self.places = asyncio.Semaphore(places)
-        self.stream_places = asyncio.Semaphore(stream_places)
-        self.streams: int = stream_places
+        self.stream_places = asyncio.Semaphore(stream_places) if stream_places else self.places
+        self.streams: int = stream_places or places
         # Grows with each piece of a stream and with each end of one.
         self.moves: int = 0
         self._process = os.getpid()

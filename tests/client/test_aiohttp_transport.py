@@ -508,3 +508,22 @@ async def test_a_place_for_a_stream_behind_one_that_moves(timeout: float) -> Non
         await _take_for_stream(here, ASKED, timeout)
         assert (here.moves, here.stream_places.locked()) == (1000, True)
         await transport.aclose()
+
+
+@pytest.mark.parametrize(("limit", "per_host"), [(1, 0), (0, 1), (1, 1), (50, 1)])
+async def test_one_connection_for_all(limit: int, per_host: int) -> None:
+    """Where a session has one connection, requests and streams take turns, at no timeout's cost."""
+    connector = aiohttp.TCPConnector(limit=limit, limit_per_host=per_host)
+    async with (
+        hosting(Answer(b"", length=5, hangs=True), Answer(b"{}")) as host,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        transport = AiohttpTransport(session=session)
+        asked = Request("GET", host.url)
+        async with transport.stream(asked, timeout=None):
+            answered = asyncio.create_task(transport.send(asked, timeout=5.0))
+            for _ in range(20):
+                await checkpoint()
+            assert (answered.done(), len(host.arrivals)) == (False, 1)
+        assert (await answered).body == b"{}"
+        await transport.aclose()

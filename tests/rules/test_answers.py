@@ -246,6 +246,25 @@ def test_a_pointer_elsewhere_is_an_error_that_names_it(status: int) -> None:
     )
 
 
+# The same moment in all forms of RFC 9110 section 5.6.7, and in those of careless servers.
+MOMENTS = (
+    "Wed, 21 Oct 2026 12:00:00 GMT",
+    "Wednesday, 21-Oct-26 12:00:00 GMT",
+    "Wed Oct 21 12:00:00 2026",
+    "Wed, 21 Oct 2026 12:00:00 +0000",
+    "Wed, 21 Oct 2026 14:00:00 +0200",
+    "21 Oct 2026 12:00:00 -0000",
+    "wed, 21 oct 2026 12:00:00 gmt",
+)
+
+
+@pytest.mark.parametrize("due", [moment.replace(":00:00", ":00:07") for moment in MOMENTS])
+@pytest.mark.parametrize("sent", MOMENTS)
+def test_a_date_in_any_form(sent: str, due: str) -> None:
+    """A pause until a date is kept, whichever forms that and the answer's own date have."""
+    assert retry_after(reply(b"", 503, retry_after=due, date=sent)) == 7.0
+
+
 BASE = "https://api.example/v2/thing?x=1"
 
 
@@ -337,7 +356,7 @@ LATER = "Wed, 21 Oct 2026 12:00:42 GMT"
         ({"retry_after": LATER}, None, None),
         ({"retry_after": LATER, "date": "yesterday"}, None, None),
         ({"retry_after": "soon", "date": NOON}, None, None),
-        ({"retry_after": LATER, "date": "Wed, 21 Oct 2026 12:00:00 -0000"}, None, None),
+        ({"retry_after": LATER, "date": "Wed, 21 Oct 2026 12:00:00 -0000"}, None, 42.0),
         ({"retry_after": LATER, "date": NOON[:-3] + "+9999999999999999"}, None, None),
         *(
             ({"retry_after": odd}, {"retryAfterSeconds": odd}, None)
