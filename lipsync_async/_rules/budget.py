@@ -51,6 +51,10 @@ _KEPT_WINDOWS = 5.0
 _GROWTH = 0.1
 # Somebody else may have had the whole last minute: one refusal halves the limit at most.
 _MOST_LOST = 2
+# And where nothing has passed, refusals tell no rate: the service may refuse all for a while.
+# They lower the limit to this share of the configured one at most, or each later call would
+# wait a minute for its turn.
+_LEAST_GUESSED = 1 / 6
 
 _TIME = attrgetter("time")
 
@@ -186,7 +190,8 @@ class Budget:
         place.entry.is_refused = True
         limit = self.limit(now, place.limit)
         if limit is not None:
-            self._lower(limit, place.entry, self._clock(now))
+            configured = self._configured if place.limit is None else place.limit
+            self._lower(limit, place.entry, self._clock(now), configured or limit)
         told = _PAUSE * self._window if retry_after is None else retry_after
         seconds = min(told, _LONGEST_PAUSE * self._window, inf if patience is None else patience)
         self.pause(now, now + seconds)
@@ -197,7 +202,7 @@ class Budget:
         last = self._entries[-1].time if self._entries else -inf
         return self._clock(now) - last > seconds
 
-    def _lower(self, limit: int, refused: _Entry, clock: float) -> None:
+    def _lower(self, limit: int, refused: _Entry, clock: float, configured: int) -> None:
         """Lower the limit once for all that was under way when the first was refused."""
         is_news = refused.lowerings == self._lowerings or refused.time > self._lowered_at
         if is_news:
@@ -205,7 +210,10 @@ class Budget:
             self._lowered_from = limit
             self._lowered_at = clock
         least = max(1, self._lowered_from // _MOST_LOST)
-        self._learnt = max(least, min(self._lowered_from, self._passed(clock)))
+        passed = self._passed(clock)
+        if not passed:
+            least = max(least, int(configured * _LEAST_GUESSED))
+        self._learnt = min(self._lowered_from, max(least, passed))
 
     def _passed(self, clock: float) -> int:
         """Count what was sent in the last window and not refused."""

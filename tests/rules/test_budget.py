@@ -407,13 +407,27 @@ def test_the_limit_comes_back_slowly(windows: float, expected: int) -> None:
 
 
 def test_the_limit_never_falls_to_nothing() -> None:
-    """Even with a key that somebody else uses up, one request a minute is tried."""
+    """Of a key that somebody else uses up, what passes is left, be it one request a minute."""
     budget, now = Budget(60), 0.0
     for _ in range(20):
         now += 200
+        budget.reserve(now)
         budget.refused(budget.reserve(now), now)
     assert budget.limit(now) == 1
-    assert waits(budget, [now + 100]) == [0.0]
+    assert waits(budget, [now + 200]) == [0.0]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 6, 7, 12, 60, 600])
+@pytest.mark.parametrize("seconds", [1.0, 5.0, 30.0, 100.0])
+def test_refusals_of_everything_tell_no_rate(limit: int, seconds: float) -> None:
+    """A service that refuses all for a while does not leave every later call a minute to wait."""
+    budget, now = Budget(limit), 0.0
+    for _ in range(30):
+        now += seconds
+        place = budget.reserve(now)
+        now += budget.wait(place, now)
+        budget.refused(place, now)
+    assert budget.limit(now) == max(1, limit // 6)
 
 
 def test_a_shared_key_comes_back() -> None:
