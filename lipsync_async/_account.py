@@ -20,7 +20,6 @@ from functools import partial
 from hashlib import sha256
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import anyio
@@ -29,7 +28,7 @@ import attrs
 from lipsync_async._loops import PerLoop
 from lipsync_async._rules.budget import Budget
 from lipsync_async._rules.caller import is_from_callback, log
-from lipsync_async._rules.config import origin
+from lipsync_async._rules.config import service_at
 from lipsync_async._rules.slots import LONGEST_JOB, Slots
 from lipsync_async.errors import LipsyncError, RateLimitError
 
@@ -442,7 +441,7 @@ class _Accounts:
     def find(self, config: Config) -> Account:
         """Return the account, a new one if it was not used before."""
         key = sha256(config.api_key.reveal().encode()).digest()
-        name = (*origin(config.base_url), urlsplit(config.base_url).path, key)
+        name = (service_at(config.base_url), key)
         with self._lock:
             account = self._kept.get(name) or self._held.get(name) or Account()
             self._kept[name] = self._held[name] = account

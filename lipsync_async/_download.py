@@ -110,7 +110,7 @@ async def save(
 
     """
     if not generation.is_completed:
-        problem = f"generation: is {generation.status}; only a COMPLETED one has a result"
+        problem = f"generation: is {generation.status:.40}; only a COMPLETED one has a result"
         raise InvalidRequestError([problem])
     try:
         return await _Download(exchange, settings, generation, place).run()
@@ -282,13 +282,17 @@ class _Download:
 
     async def _fetch(self) -> PartFile:
         """Fetch what is missing; return the file once it has the announced length."""
-        async with self._opened() as stream:
-            file = await self._landing()
-            await self._place_in(file, stream)
-            await self._read(file, stream)
+        try:
+            async with self._opened() as stream:
+                file = await self._landing()
+                await self._place_in(file, stream)
+                await self._read(file, stream)
+        except TransportError as error:
+            self._exchange.mask.error(error)
+            raise
         if file.size == 0 or (self._total is not None and file.size != self._total):
             self._break(f"{file.size} of {self._total or 'an unknown number of'} bytes came")
-        self._look_at(self._head)
+        self._look_at_head()
         if self._total is None and await file.is_cut():
             self._validator = None
             self._break(f"{file.size} bytes came, and they say that there are more")
@@ -327,7 +331,7 @@ class _Download:
         if missing > 0:
             self._head += data[:missing]
             if len(data) >= missing:
-                self._look_at(self._head)
+                self._look_at_head()
         most = media_host.MOST_BYTES if self._total is None else self._total
         if file.size + len(data) > most:
             await self._restart(file)
@@ -335,8 +339,8 @@ class _Download:
         await file.write(data)
         self._most = max(self._most, file.size)
 
-    def _look_at(self, head: bytes) -> None:
-        if (what := media_host.no_media(head)) is not None:
+    def _look_at_head(self) -> None:
+        if (what := media_host.no_media(self._exchange.mask.data(self._head))) is not None:
             self._validator = None  # it is nothing to go on from
             raise _RefusedError(f"what it gives is no media but {what}")
 
@@ -394,6 +398,8 @@ class _Download:
                 request,
                 timeout=self._settings.timeout,
             ) as stream:
+                # No media host is sent the key, but one that is the service itself may know it.
+                stream.headers = self._exchange.mask.fields(stream.headers)
                 if stream.status in _WHOLE or stream.status == _PARTIAL:
                     yield stream
                     return
@@ -418,15 +424,12 @@ class _Download:
         if stream.status == _RANGE_NOT_SATISFIABLE and self._validator is not None:
             self._validator = None
             self._break("the server would not continue")
-        page = await self._page_of(stream)
-        error = media_host.refusal_of(
-            Response("GET", request.url, stream.status, stream.headers, page)
-        )
+        error = media_host.refusal_of(await self._answer_of(request, stream))
         if media_host.is_refusal(stream.status):
             raise _RefusedError(f"it answered {error.status}: {error.message}") from error
         raise error
 
-    async def _page_of(self, stream: Stream) -> bytes:
+    async def _answer_of(self, request: Request, stream: Stream) -> Response:
         """Read the beginning of an error page: it may never end, and need not be whole."""
         page = b""
         now = self._exchange.transport.now
@@ -437,7 +440,15 @@ class _Download:
                     page += chunk
                     if len(page) >= _PAGE_BYTES or now() >= ends:
                         break
-        return media_host.beginning(page[:_PAGE_BYTES], stream.headers)
+        answer = Response(
+            "GET",
+            request.url,
+            stream.status,
+            stream.headers,
+            media_host.beginning(page[:_PAGE_BYTES], stream.headers),
+            is_cut=len(page) >= _PAGE_BYTES,
+        )
+        return self._exchange.mask.response(answer)
 
 
 def _address_of(generation: Generation) -> str | None:

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 from anyio import Lock
@@ -21,7 +20,7 @@ from lipsync_async._account import Gate, SlotGate, Turn
 from lipsync_async._loops import PerLoop
 from lipsync_async._rules import answers, retry, sightings
 from lipsync_async._rules.caller import call_back, is_from_callback, log
-from lipsync_async._rules.config import origin
+from lipsync_async._rules.config import origin, service_at
 from lipsync_async._rules.retry import LONGEST_TOLD
 from lipsync_async._rules.secrecy import Headers, Mask
 from lipsync_async._values.messages import FilePart, Request, Response
@@ -105,7 +104,7 @@ class Exchange:
         }
         self._key = config.api_key
         self._more_headers = config.headers
-        self._mask = Mask(config.api_key)
+        self.mask = Mask(config.api_key)
 
     def _begin_anew(self) -> None:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
@@ -140,8 +139,7 @@ class Exchange:
     @property
     def service(self) -> str:
         """The service's address, in one form however it was written."""
-        parts = urlsplit(self.base_url.rstrip("/"))
-        return parts._replace(netloc=parts.netloc.lower()).geturl()
+        return service_at(self.base_url)
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""
@@ -418,9 +416,9 @@ class Exchange:
         try:
             response = await self.transport.send(request, timeout=timeout, deadline=deadline)
         except LipsyncError as error:
-            self._mask.error(error)
+            self.mask.error(error)
             raise
-        return self._mask.response(response)
+        return self.mask.response(response)
 
     def _seconds_for(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
@@ -15,6 +15,7 @@ from lipsync_async._words import __version__
 from lipsync_async.errors import in_words
 
 DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
+_USUAL_PORTS = {"http": 80, "https": 443}
 # What the sandbox's own keys begin with: they open nothing but a sandbox.
 _SANDBOX_KEY = "sandbox-"
 # A path of the API that stands at the end of a base address by mistake.
@@ -199,7 +200,17 @@ def connection_problems(
 def origin(url: str) -> tuple[str, str | None, int | None]:
     """Return what decides whether two URLs are the same server: scheme, host and port."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    # The dot at a name's end only tells name servers that it is whole.
+    host = parts.hostname.removesuffix(".") if parts.hostname else None
+    return parts.scheme, host, parts.port or _USUAL_PORTS.get(parts.scheme)
+
+
+def service_at(base_url: str) -> str:
+    """Return a service's address in one form, however clients write it."""
+    scheme, host, port = origin(base_url)
+    shown = f"[{host}]" if host is not None and ":" in host else host
+    where = "" if port == _USUAL_PORTS[scheme] else f":{port}"
+    return f"{scheme}://{shown}{where}{urlsplit(base_url).path.rstrip('/')}"
 
 
 def _key_problems(key: object) -> Iterator[str]:
@@ -246,6 +257,7 @@ def _misspelt(url: str) -> str | None:
             not parts.netloc.isascii()
         ),
         "has a path that is not ASCII; percent-encode it": not url.isascii(),
+        "has a '.' or '..' in its path": not {".", ".."}.isdisjoint(unquote(parts.path).split("/")),
         "has a number for a host that is no usual address of four parts": _is_odd_number(host),
     }
     return next((words for words, is_wrong in checks.items() if is_wrong), None)

@@ -154,13 +154,16 @@ class Mask:
         told = "\n".join([response.url, *response.headers, *response.headers.values(), ""])
         if not self._is_quoted_in(told.encode("utf-8", "surrogatepass") + response.body):
             return response
-        headers = {self.text(name): self.text(value) for name, value in response.headers.items()}
         return attrs.evolve(
             response,
             url=self.text(response.url),
-            headers=headers,
+            headers=self.fields(response.headers),
             body=self.data(response.body),
         )
+
+    def fields(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return header fields without the secret."""
+        return {self.text(name): self.text(value) for name, value in headers.items()}
 
     def error(self, error: LipsyncError) -> None:
         """Blot it out of an error of the transport, which may quote what is no answer."""

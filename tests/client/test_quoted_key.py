@@ -15,11 +15,13 @@ import pytest
 
 from lipsync_async import (
     AsyncClient,
+    Generation,
     GenerationRequest,
     JournalView,
     LipsyncError,
     Response,
     RetryPolicy,
+    Status,
 )
 from tests.client.doors import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Arrival, hosting
@@ -152,6 +154,41 @@ async def test_quoted(
     found = [form for form in _FORMS for text in shown if form in text.lower()]
     assert found == []
     assert {each.headers.get("x-api-key") for each in host.arrivals} <= {KEY, None}
+
+
+# What a media host that is the service itself may say, beside what any server may.
+MEDIA_QUOTES: dict[str, Quoting] = QUOTES | {
+    "a file's name": lambda key: Answer(
+        b"media" * 200, 200, {"Content-Disposition": f'attachment; filename="{key}.mp4"'}
+    ),
+    "a type": lambda key: Answer(b"media" * 200, 200, {"Content-Type": key}),
+    "a wrong coding": lambda key: Answer(b"media", 200, {"Content-Encoding": key}),
+    "a page": lambda key: Answer(f"<html>{key}</html>".encode(), 200),
+    "a page that breaks off in it": lambda key: Answer(
+        raw=b"HTTP/1.1 500 X\r\nContent-Length: 99999\r\n\r\n" + key.encode()
+    ),
+    "a page that is cut in it": lambda key: Answer(
+        b"x" * (16_384 - len(key) + 2) + key.encode(), 500
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEDIA_QUOTES)
+async def test_quoted_by_a_media_host(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in a download's error, log or file name either."""
+    caplog.set_level(logging.DEBUG)
+    shown: list[str] = []
+    async with hosting(lambda _: MEDIA_QUOTES[name](KEY)) as host:
+        done = Generation(id="g1", status=Status.COMPLETED, output_url=f"{host.url}/v.mp4")
+        async with AsyncClient(KEY, base_url=host.url, limits=UNLIMITED, retry=_QUICK) as client:
+            try:
+                shown.append(str(await client.generations.download(done, tmp_path)))
+            except LipsyncError as error:
+                shown += _chain(error)
+    shown += [caplog.text]
+    assert [form for form in _FORMS for text in shown if form in text.lower()] == []
 
 
 async def _files(folder: Path) -> Any:

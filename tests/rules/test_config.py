@@ -12,6 +12,7 @@ from lipsync_async._rules.config import (
     Config,
     connection_problems,
     origin,
+    service_at,
     setting_problems,
     settle,
     transport_problems,
@@ -189,6 +190,10 @@ MISSPELT = {
     "https://api.sync.so/v2/generate": "ends with '/v2/generate'",
     "http://localhost:8765/v2": "leave it out: 'http://localhost:8765'",
     "https://gateway.example/sync/v2": "leave it out: 'https://gateway.example/sync'",
+    "https://h/.": "has a '.' or '..' in its path",
+    "https://h/sync/./": "has a '.' or '..' in its path",
+    "https://h/a/../sync": "has a '.' or '..' in its path",
+    "https://h/%2e%2E/sync": "has a '.' or '..' in its path",
     "https://api.sync.so/docs": "names a path, but the service has its API at the top",
 }
 
@@ -242,6 +247,36 @@ def test_user_names_are_refused(url: str) -> None:
 def test_addresses_are_written_alike(url: str, usual: str) -> None:
     """Clients of one service share its limits, however each has written the address."""
     assert resolve(KEY, url, {}).base_url == usual
+
+
+SAME = {
+    "https://h": [
+        "https://h/",
+        "https://H",
+        "HTTPS://h",
+        "https://h:443",
+        "https://h.",
+        "https://h.:443//",
+    ],
+    "https://h/sync": ["https://h/sync/", "https://h.:443/sync//"],
+    "http://127.0.0.1": ["http://127.0.0.1:80", "http://127.0.0.1:080/"],
+    "http://[::1]:8765": ["http://[::1]:8765/", "http://[::1]:08765"],
+    "https://h:8443": ["https://h.:8443", "https://H:08443/"],
+}
+OTHERS = ["http://localhost", "https://h:444", "https://h/Sync", "https://h/sync/b", "https://h.h"]
+
+
+@pytest.mark.parametrize("service", SAME)
+def test_one_service_has_one_name(service: str) -> None:
+    """What is kept for a service, budget or journal, is found again by any form of its address."""
+    found = {service_at(resolve(KEY, url, {}).base_url) for url in [service, *SAME[service]]}
+    assert found == {service}
+
+
+def test_two_services_have_two_names() -> None:
+    """Another scheme, host, port or path is another service."""
+    every = [*SAME, *OTHERS]
+    assert len({service_at(resolve(KEY, url, {}).base_url) for url in every}) == len(every)
 
 
 LOOPBACK = ["localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"]
