@@ -44,11 +44,17 @@ _REQUEST_TIMEOUT = 408
 MOST_TOLD = 100  # problems; a table of many rows may have one in each
 _LONGEST_URL = 200
 _LONGEST_MESSAGE = 200
+# Of each text of a job that may be of any length; the job itself has all of it.
+_LONGEST_FACT = 1000
 
 
 def _short(url: str) -> str:
     """Return a URL for a message: a list's hundred ids say nothing in it."""
-    return url if len(url) <= _LONGEST_URL else f"{url[:_LONGEST_URL]}..."
+    return _cut(url, _LONGEST_URL)
+
+
+def _cut(text: str, most: int = _LONGEST_FACT) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _restore(
@@ -224,7 +230,7 @@ class ResponseError(LipsyncError):
         self.body = body
         named = f"{self.status} {code}" if code else str(self.status)
         where = f" (field {field})" if field else ""
-        quoted = f" [request id {request_id}]" if request_id else ""
+        quoted = f" [request id {_cut(request_id)}]" if request_id else ""
         ended = message if message.endswith((".", "!", "?")) else f"{message}."
         super().__init__(
             f"{response.method} {_short(response.url)} answered {named}{where}{quoted}: "
@@ -372,7 +378,7 @@ class DecodeError(LipsyncError):
         self.paths: tuple[str, ...] = tuple(paths)
         self.request_id = request_id
         self.response = response
-        quoted = f" [request id {request_id}]" if request_id else ""
+        quoted = f" [request id {_cut(request_id)}]" if request_id else ""
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
             f"{response.method} {_short(response.url)} answered {response.status}{quoted}, "
@@ -457,8 +463,8 @@ class GenerationFailedError(GenerationError):
     def __init__(self, generation: Generation) -> None:
         """Say why, and whether a new create could help."""
         self.code: str | None = generation.error_code
-        reason = generation.error or "the service gave no reason"
-        coded = f" ({self.code})" if self.code else ""
+        reason = _cut(generation.error or "the service gave no reason")
+        coded = f" ({_cut(self.code)})" if self.code else ""
         advice = (
             "A new create with a new idempotency key may succeed (and is billed anew)."
             if is_retryable_code(self.code)
@@ -466,7 +472,8 @@ class GenerationFailedError(GenerationError):
         )
         ended = reason if reason.endswith(".") else f"{reason}."
         super().__init__(
-            f"generation {generation.id} ended as {generation.status}{coded}: {ended} {advice}",
+            f"generation {generation.id} ended as {_cut(generation.status)}{coded}: {ended} "
+            f"{advice}",
             generation=generation,
         )
 
@@ -482,8 +489,8 @@ class GenerationRejectedError(GenerationError):
     def __init__(self, generation: Generation) -> None:
         """Say why, as far as the service told."""
         self.code: str | None = generation.error_code
-        reason = generation.error or "the service gave no reason"
-        coded = f" ({self.code})" if self.code else ""
+        reason = _cut(generation.error or "the service gave no reason")
+        coded = f" ({_cut(self.code)})" if self.code else ""
         ended = reason if reason.endswith(".") else f"{reason}."
         super().__init__(
             f"generation {generation.id} was rejected{coded} and never ran: {ended} "
@@ -498,8 +505,8 @@ class WaitTimeoutError(GenerationError, TimeoutError):
     def __init__(self, generation: Generation, *, timeout: float) -> None:
         """Say how to go on waiting."""
         super().__init__(
-            f"generation {generation.id} is still {generation.status} after {timeout:g} s; it "
-            "goes on without you. Call "
+            f"generation {generation.id} is still {_cut(generation.status)} after {timeout:g} s; "
+            "it goes on without you. Call "
             f"wait_until_complete({generation.id!r}) to go on waiting.",
             generation=generation,
         )

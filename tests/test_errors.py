@@ -419,6 +419,23 @@ def test_a_rejected_job_says_why(error: str | None, code: str | None, said: str)
     assert (raised.code, raised.generation) == (code, job)
 
 
+@pytest.mark.parametrize("name", ["error", "error_code", "status", "request id"])
+def test_long_words_make_no_long_message(name: str) -> None:
+    """A text of the service is shown up to a thousand characters."""
+    long = "x" * 100_000
+    job = Generation(id="g1", status=Status("PAUSED"))
+    if name != "request id":
+        setattr(job, name, Status(long) if name == "status" else long)
+    errors = (
+        GenerationFailedError(job),
+        GenerationRejectedError(job),
+        WaitTimeoutError(job, timeout=1.0),
+        DecodeError("odd", response=reply(b"", 200), request_id=long),
+        ServerError(response=reply(b"", 500), message="odd", request_id=long),
+    )
+    assert [len(str(error)) < 3000 for error in errors] == [True] * 5
+
+
 def test_a_timeout_says_how_to_go_on() -> None:
     """Waiting can be resumed with what the message shows."""
     assert str(WaitTimeoutError(JOB, timeout=7200.0)) == (

@@ -55,7 +55,7 @@ _ESCAPES = re.compile(
     r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
+_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)  # a text may be cut off
 
 
 def tolerantly(body: bytes) -> Any:

@@ -468,6 +468,34 @@ def test_what_is_no_whole_json_is_none(body: bytes) -> None:
         tolerantly(body)
 
 
+# Ends that make a search begin anew at each of 60,000 places, if it is not written with care.
+LONG_ENDS = {
+    "quotes after backslashes": b'\\"' * 60_000,
+    "backslashes": b"\\" * 60_001,
+    "half pairs": rb"\ud83d" * 60_000,
+    "cut half pairs": rb"\ud8" * 60_000,
+    "quotes": b'"' * 60_001,
+    "quotes and backslashes": b'"\\' * 60_000,
+    "quoted brackets": b'"["' * 60_000,
+    "brackets": b"[" * 60_000,
+    "braces": b'{"a":' * 60_000,
+    "commas": b"," * 60_000,
+    "closing ones": b"]}" * 60_000,
+    "blanks": b" " * 60_000,
+    "controls": b"\0" * 60_000,
+    "no UTF-8": b"\xff" * 60_000,
+    "digits": b"9" * 60_000 + b"x",
+}
+
+
+@pytest.mark.parametrize("end", LONG_ENDS.values(), ids=LONG_ENDS)
+@pytest.mark.parametrize("start", [b'["', b'{"id": "g1", "error": "', b"[{}, ", b""])
+def test_a_long_broken_answer_is_refused_soon(start: bytes, end: bytes) -> None:
+    """What is no JSON is found out in one pass: a loop is not held up for minutes."""
+    with pytest.raises(ValueError, match="it is no JSON"):
+        tolerantly(start + end)
+
+
 SOUND = JSON.filter(lambda value: "Infinity" not in json.dumps(value))
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -164,3 +165,42 @@ def test_one_bad_value_costs_no_more_than_itself(poison: bytes, expected: object
         {"id": "2", "x": expected, "y": 2},
         {"id": "3"},
     ]
+
+
+# Texts, and whether they are nested more than a hundred times.
+DEPTHS = {
+    "a hundred lists": (b"[" * 100 + b"]" * 100, False),
+    "one more": (b"[" * 101 + b"]" * 101, True),
+    "a hundred objects": (b'{"a":' * 100 + b"0" + b"}" * 100, False),
+    "one more object": (b'{"a":' * 101 + b"0" + b"}" * 101, True),
+    "both in turn": (b'[{"a":' * 50 + b"0" + b"}]" * 50, False),
+    "both, once more": (b'[{"a":' * 50 + b"[]" + b"}]" * 50, True),
+    "many beside each other": (b"[" + b"[]," * 5000 + b"0]", False),
+    "many beside a deep one": (b"[" + b"[]," * 5000 + b"[" * 101 + b"]" * 101 + b"]", True),
+    "steps": (b"[[]," * 100 + b"0" + b"]" * 100, True),
+    "fewer steps": (b"[[]," * 99 + b"0" + b"]" * 99, False),
+    "brackets in a text": (b'["' + b"[" * 5000 + b'"]', False),
+    "brackets after an escape": (rb'["\"' + b"[" * 5000 + b'"]', False),
+    "brackets after an escaped backslash": (b'["\\\\",' + b"[" * 101 + b"]" * 101 + b"]", True),
+    "brackets in a name": (b'{"' + b"{" * 200 + b'": 1}', False),
+    "a text in depth": (b"[" * 100 + b'"}]{["' + b"]" * 100, False),
+    "a text in too much depth": (b"[" * 101 + b'"}]{["' + b"]" * 101, True),
+    "300": (b"[" * 300 + b"]" * 300, True),
+    "500, which is read but not pickled": (b"[" * 500 + b"]" * 500, True),
+    "letters whose halves look like brackets": (
+        ("[" + '"\u5b5b",' * 200 + "0]").encode("utf-16"),
+        False,
+    ),
+    "a hundred jobs": (b"[" + b'{"input": [{}, {}], "options": {}},' * 100 + b"{}]", False),
+}
+
+
+@pytest.mark.parametrize(("text", "is_deep"), DEPTHS.values(), ids=DEPTHS)
+def test_what_is_read_can_be_passed_on(text: bytes, is_deep: bool) -> None:  # noqa: FBT001
+    """Depths that the parser reads, but `pickle` or a deep stack does not bear, are refused."""
+    if is_deep:
+        with pytest.raises(ValueError, match="it is nested too deeply"):
+            json_format.loads(text)
+    else:
+        read = json_format.loads(text)
+        assert pickle.loads(pickle.dumps(read)) == json.loads(text)  # noqa: S301 - our own bytes
