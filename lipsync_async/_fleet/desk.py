@@ -250,7 +250,10 @@ class Desk:
             return await self._exchange.perform(call, self._settings, has_slot=True)
         except BaseException as error:
             if isinstance(error, LipsyncError) and not is_from_callback(error):
-                job.is_doubtful |= error.may_have_worked
+                # A key of the journal's that stands for another body was sent with that one: the
+                # journal may be an old copy.
+                is_known = self._scribe.has_journal and _is_of_another_body(error)
+                job.is_doubtful |= error.may_have_worked or is_known
             else:  # of a create that was cancelled no more is known than that it was sent
                 job.is_doubtful |= call.is_sent
             raise

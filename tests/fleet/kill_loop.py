@@ -29,6 +29,7 @@ from lipsync_async import (
     Progress,
     RetryPolicy,
     Video,
+    group_failures,
 )
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_view import JournalView
@@ -96,6 +97,8 @@ async def campaign(url: str, key: str, *words: str) -> None:
             tell("the disk was full", "cannot be" in str(error))
         else:  # pragma: no cover - as above
             tell(len(found), sum(outcome.is_success for outcome in found))
+            for group in group_failures(found):
+                tell(group.count, group.reason)
 
 
 @attrs.define
@@ -239,7 +242,7 @@ class Loop:
         async with self.life() as process:
             printed, _ = await process.communicate()
         assert process.returncode == 0
-        assert printed.decode().splitlines() == ["begun", f"{self.count} {self.count}"]
+        assert printed.decode() == f"begun\n{self.count} {self.count}\n"
 
     def parts(self) -> int:
         """Return how many part files the killed have left."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from lipsync_async import (
@@ -211,3 +213,69 @@ async def test_another_file_behind_one_address(
             assert {each.generation.id for each in again if each.generation} == ids
             with pytest.raises(InvalidRequestError):
                 await client.generations.run_all([other, one], journal=journal)
+
+
+# How a service may say that a key stands for another body (contract section 14 (a)).
+REUSED: dict[str, Fault | None] = {
+    "as the sandbox": None,
+    "409": Fault("status", status=409, count=None, **CREATES),
+    "409 without JSON": Fault("status", status=409, body="Conflict", count=None, **CREATES),
+    "409 and another code": Fault(
+        "status",
+        status=409,
+        body={"message": "Conflict", "errorCode": "conflict"},
+        count=None,
+        **CREATES,
+    ),
+    "a code of its own": Fault(
+        "status",
+        status=400,
+        body={"message": "Another body", "errorCode": "IDEMPOTENCY_MISMATCH"},
+        count=None,
+        **CREATES,
+    ),
+    "a code of its own, 422": Fault(
+        "status",
+        status=422,
+        body={"message": "Another body", "errorCode": "IDEMPOTENCY_KEY_CONFLICT"},
+        count=None,
+        **CREATES,
+    ),
+}
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["by place", "by name"])
+@pytest.mark.parametrize("many", [1, 7])
+@pytest.mark.parametrize("told", REUSED)
+async def test_an_old_copy_of_a_journal(
+    quick_path: Path, told: str, many: int, *, is_named: bool
+) -> None:
+    """What it does not know was ordered by other links: its keys say so, and nothing is new."""
+    journal, old = quick_path / "j.sqlite", quick_path / "old.sqlite"
+
+    def rows() -> list[GenerationRequest]:
+        found = links(many)
+        names = [f"row {n}" if is_named else None for n in range(many)]
+        return [
+            attrs.evolve(each, request_id=name) for each, name in zip(found, names, strict=True)
+        ]
+
+    Journal.open(journal).close()
+    shutil.copy(journal, old)
+    async with opened() as (client, sandbox, _):
+        first = rows()
+        await client.generations.run_all(first, journal=journal)
+        fault = REUSED[told]
+        if fault is not None:
+            sandbox.faults.add(fault)
+        for _ in range(2):
+            found = await client.generations.run_all(rows(), journal=old, retry_failed=True)
+            assert [each.error is not None and each.error.may_have_worked for each in found] == [
+                True
+            ] * many
+        sandbox.faults.clear()
+        with JournalView.open(old) as view:
+            assert view.counts()[JobState.DOUBTFUL] == many
+        found = await client.generations.run_all(first, journal=old, retry_failed=True)
+        assert [each.error for each in found] == [None] * many
+        assert sandbox.jobs.created == many

@@ -50,7 +50,6 @@ BAD_ENDS: dict[str, Fault] = {
     "a model that is not there": refusal(404, "model_not_found"),
     "a missing right": refusal(403, "plan_feature_unavailable"),
     "a filter's page": refusal(403, "blocked"),
-    "a conflict": refusal(409, "conflict"),
     "a teapot": refusal(418, "teapot"),
     "a gone address": refusal(410, "gone"),
 }
