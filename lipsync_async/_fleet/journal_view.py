@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ from lipsync_async._fleet import journal_export, journal_rows
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_schema import connect_reader, from_home, in_words, located
 from lipsync_async._fleet.manifest_writing import write_manifest
+from lipsync_async._rules.checks import shown
+from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
 
@@ -115,10 +118,13 @@ class JournalView:
         However long the journal is, a few hundred of them are in memory at once.
 
         Raises:
-            JournalError: The file cannot be read.
+            JournalError: What is given is no state, or the file cannot be read.
 
         """
-        position, wanted = -1, states or tuple(JobState)
+        return self._entries(_known(states) if states else tuple(JobState))
+
+    def _entries(self, wanted: tuple[JobState, ...]) -> Iterator[JournalEntry]:
+        position = -1
         while page := self._page(position, wanted):
             yield from page
             position = page[-1].position
@@ -151,7 +157,7 @@ class JournalView:
         self,
         path: str | os.PathLike[str],
         *,
-        states: Sequence[JobState] = (JobState.FAILED, JobState.REFUSED),
+        states: Iterable[JobState] = (JobState.FAILED, JobState.REFUSED),
     ) -> int:
         """Write requests as a manifest that `read_manifest` reads, to be run anew.
 
@@ -167,12 +173,12 @@ class JournalView:
             How many requests there are.
 
         Raises:
-            JournalError: A request cannot be written in that form, or the file cannot be
-                written, or the journal not be read.
+            JournalError: What is given is no state, a request cannot be written in that form,
+                the file cannot be written, or the journal not be read.
 
         """
         target = from_home(path).absolute()
-        return write_manifest(self.entries(*states), target, journal=self.path)
+        return write_manifest(self._entries(_known(states)), target, journal=self.path)
 
     def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
         with self._reading() as connection:
@@ -182,3 +188,21 @@ class JournalView:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, in_words(self.path):
             yield self._connection
+
+
+def _known(states: object) -> tuple[JobState, ...]:
+    """Return states; a single one may stand for itself.
+
+    Raises:
+        JournalError: One is none, which would find nothing, and say nothing of it.
+
+    """
+    given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
+    known = {state.value: state for state in JobState}
+    found = []
+    for state in given:
+        if not isinstance(state, str) or state not in known:
+            names = ", ".join(known)
+            raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
+        found.append(known[state])
+    return tuple(found)

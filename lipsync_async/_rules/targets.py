@@ -51,7 +51,7 @@ def path_problems(name: str, value: object) -> Iterator[str]:
     try:
         path = os.fspath(value)  # type: ignore[call-overload]  # that is the question
         os.fsencode(path)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - of a foreign class
         path = None
     if not isinstance(path, str):
         yield wrong(name, "a path", value)

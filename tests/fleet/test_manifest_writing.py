@@ -35,6 +35,7 @@ from lipsync_async._rules.codec import encode_request
 from lipsync_async._rules.validation import request_problems
 from tests.fleet.jobs import job, request
 from tests.fleet.test_manifest_fuzz import FOLDER
+from tests.foreign import FOREIGN
 from tests.rules.good_requests import GOOD_REQUESTS
 
 
@@ -185,6 +186,29 @@ def test_states_are_chosen(quick_path: Path) -> None:
         assert row.request == request(2)
         assert journal.export_manifest(quick_path / "m.csv", states=[JobState.ACCEPTED]) == 0
     assert (quick_path / "m.csv").read_bytes() == b"model\r\n"
+
+
+@pytest.mark.parametrize("states", ["failed", JobState.FAILED, ["failed"], {JobState.FAILED}])
+def test_a_state_may_be_its_text(quick_path: Path, states: Any) -> None:
+    """One alone may stand for itself."""
+    with failed(quick_path / "j.sqlite", [request(0)]) as journal:
+        assert journal.export_manifest(quick_path / "m.csv", states=states) == 1
+
+
+NO_STATES = [*FOREIGN.values(), None, 5, "", "FAILED", "done", "\ud800", 10**5000, b"failed"]
+
+
+def test_what_is_no_state_is_refused(quick_path: Path) -> None:
+    """It would find nothing: what has failed would look as if it had not."""
+    with failed(quick_path / "j.sqlite", [request(0)]) as journal:
+        for state in NO_STATES:
+            with pytest.raises(
+                JournalError, match=r"is no state of a request\. Give some of inten"
+            ):
+                journal.entries(state)
+            with pytest.raises(JournalError, match=r"is no state of a request"):
+                journal.export_manifest(quick_path / "m.csv", states=["failed", state])  # type: ignore[list-item]
+    assert not (quick_path / "m.csv").exists()
 
 
 def test_the_journal_is_never_written_over(quick_path: Path) -> None:
