@@ -12,7 +12,6 @@ from lipsync_async._rules.caller import log
 from lipsync_async._rules.checks import flag, survived, whole_number
 from lipsync_async._rules.validation import MOST_ON_A_PAGE
 from lipsync_async._values.models import Generation
-from lipsync_async._watch import waits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -250,4 +249,4 @@ def job_problems(generation: object) -> list[str]:
 
 
 def _id_of(generation: Generation | str) -> str:
-    return waits.as_last_seen(generation).id
+    return generation.id if isinstance(generation, Generation) else str.__str__(generation)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._values.inputs import GenerationRequest
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _BARE_URL = re.compile(r"https?://\S+")
@@ -128,11 +129,8 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
         return attrs.evolve(found, read=read_named)
 
-    try:
-        form = _form(request)
-        body = None if form else json_format.dumps(encode_request(request))
-    except Exception as error:
-        raise _unwritable(error) from error
+    form = _written(_form, request)
+    body = None if form else _written(_json_of, request)
     key = {"idempotency-key": idempotency_key}
     return Call(
         method="POST",
@@ -147,9 +145,21 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
     )
 
 
-def _unwritable(error: Exception) -> InvalidRequestError:
-    """Return the error for what a request's values raise while they are written."""
-    return InvalidRequestError([f"request: cannot be written: {in_words(error)}"])
+def _written(write: Callable[[A], T], value: A) -> T:
+    """Write a request or a part of it; what its values raise is an error of the request.
+
+    Raises:
+        InvalidRequestError: They raised something.
+
+    """
+    try:
+        return write(value)
+    except Exception as error:
+        raise InvalidRequestError([f"request: cannot be written: {in_words(error)}"]) from error
+
+
+def _json_of(request: GenerationRequest) -> bytes:
+    return json_format.dumps(encode_request(request))
 
 
 def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
@@ -330,10 +340,7 @@ def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
         InvalidRequestError: Something in the request cannot be written as JSON.
 
     """
-    try:
-        body = json_format.dumps(encode_request(request))
-    except Exception as error:
-        raise _unwritable(error) from error
+    body = _written(_json_of, request)
     return Call("POST", "/v2/analyze/cost", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 
@@ -352,10 +359,7 @@ def estimate_duration(
         "reasoningEnabled": reasoning_enabled,
     }
     told = {name: exact(fact) for name, fact in facts.items() if fact is not None}
-    try:
-        body = json_format.dumps(told)
-    except Exception as error:
-        raise _unwritable(error) from error
+    body = _written(json_format.dumps, told)
     return Call("POST", "/v2/generations/estimate", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 
