@@ -88,8 +88,8 @@ def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) 
     return calls[verb]()
 
 
-def _settings(trouble: Trouble, *, gives_up_after: float) -> dict[str, Any]:
-    retry = RetryPolicy(first_pause=0.001, longest_pause=0.002, give_up_after=gives_up_after)
+def _settings(trouble: Trouble, *, pause: float, gives_up_after: float) -> dict[str, Any]:
+    retry = RetryPolicy(first_pause=pause, longest_pause=2 * pause, give_up_after=gives_up_after)
     poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
     return {"timeout": trouble.timeout, "retry": retry, "poll": poll}
 
@@ -128,7 +128,8 @@ async def test_one_trouble(
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
         sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=1))
-        async with entered(door, sandbox, **_settings(trouble, gives_up_after=10.0)) as client:
+        settings = _settings(trouble, pause=0.001, gives_up_after=10.0)
+        async with entered(door, sandbox, **settings) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
         assert (type(error) if error else None) is trouble.outcome(door, lasts=False)
         if error is not None and error.idempotency_key:
@@ -153,7 +154,8 @@ async def test_lasting_trouble(
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
         sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=None))
-        async with entered(door, sandbox, **_settings(trouble, gives_up_after=0.12)) as client:
+        settings = _settings(trouble, pause=0.02, gives_up_after=0.1)
+        async with entered(door, sandbox, **settings) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
             expected = trouble.outcome(door, lasts=True)
             assert (type(error) if error else None) is expected

@@ -128,7 +128,13 @@ TROUBLES = (
         is_slow=True,
     ),
     Trouble("too-long-page", _status(502, body=_BLANKS * 2), ServerError, verbs=("create", "get")),
-    Trouble("outcome-unknown", Fault("outcome_unknown"), ServerError, verbs=_CREATE),
+    Trouble("outcome-unknown", Fault("outcome_unknown"), None, verbs=_CREATE),
+    Trouble(
+        "outcome-unknown-nameless",
+        Fault("outcome_unknown", body={"errorCode": "IDEMPOTENCY_OUTCOME_UNKNOWN"}),
+        ServerError,
+        verbs=_CREATE,
+    ),
     Trouble("another-job", _changed(id="another"), DecodeError, verbs=("get", "wait")),
     *(Trouble(f"{status}", _status(status), ServerError, is_slow=True) for status in _UNKNOWN),
     *(
