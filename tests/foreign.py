@@ -13,31 +13,21 @@ from uuid import UUID
 import numpy as np
 
 
+def _loud(*_: object) -> Any:
+    raise LookupError("looked at")
+
+
 class Loud:
     """Raise whenever it is shown or compared."""
 
-    def __repr__(self) -> str:
-        raise LookupError("shown")
-
-    def __eq__(self, other: object) -> bool:
-        raise LookupError("compared")
-
-    def __bool__(self) -> bool:
-        raise LookupError("asked")
-
-    def __iter__(self) -> Any:
-        raise LookupError("iterated")
-
+    __repr__ = __eq__ = __bool__ = __iter__ = _loud
     __hash__ = None  # type: ignore[assignment]
 
 
 class LoudNumber(int):
     """Be a number that raises when it is shown."""
 
-    def __repr__(self) -> str:
-        raise LookupError("shown")
-
-    __str__ = __repr__
+    __repr__ = __str__ = _loud
 
 
 def _deep() -> list[Any]:

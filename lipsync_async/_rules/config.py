@@ -331,8 +331,7 @@ def _header_problems(headers: object) -> Iterator[str]:
             wrong = "is there twice"
         if wrong is not None:
             yield f"headers: {shown(name)} {wrong}"
-        elif isinstance(name, str):
-            seen.add(name.lower())
+        seen.update([name.lower()] if isinstance(name, str) else [])
 
 
 def _wrong_name(name: object) -> str | None:

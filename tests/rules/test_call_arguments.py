@@ -41,6 +41,9 @@ def test_an_id_is_any_text_that_can_be_one() -> None:
     """Ids are the service's business; only what can never be one is refused."""
     assert generation_id_problems("3f1c/äö ..") == []
     assert generation_id_problems("") == ["generation_id: must not be empty"]
+    assert generation_id_problems("a" * 255) == []
+    for text in ("a" * 256, "é" * 2_000_000):
+        assert generation_id_problems(text) == ["generation_id: must be 1 to 255 characters"]
     assert generation_id_problems(7) == ["generation_id: must be text, not 7"]
     assert generation_id_problems("..") == [
         "generation_id: must be the id of a generation, not '..'",

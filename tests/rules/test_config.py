@@ -97,6 +97,24 @@ def test_settings_of_foreign_classes_are_refused_in_words(kind: str) -> None:
     assert [problems for problems in found if len("".join(problems)) not in range(1, 300)] == []
 
 
+class LoudMapping(dict[str, str]):
+    """Headers that raise when they are looked at."""
+
+    def items(self) -> Any:
+        """Raise."""
+        raise LookupError("no headers")
+
+
+@pytest.mark.parametrize("key", [KEY, hidden(KEY)])
+def test_what_an_argument_raises_is_told(key: str) -> None:
+    """It leaves no frame that has the key among its variables."""
+    config, problems = settle(key, URL, {}, headers=LoudMapping())
+    assert config == Config("", config.api_key)
+    assert problems == [
+        "An argument cannot be read, for looking at it raised LookupError: no headers"
+    ]
+
+
 class Text(str, enum.Enum):  # noqa: UP042 - of `StrEnum`, Python takes the value
     """Texts by name, of which Python writes the name."""
 
