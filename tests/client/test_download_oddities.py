@@ -15,6 +15,7 @@ from lipsync_async import (
     ConnectionLostError,
     DownloadError,
     Generation,
+    LipsyncError,
     RequestTimeoutError,
     RetryPolicy,
     Status,
@@ -217,6 +218,16 @@ async def test_name(
     """The server's name comes first, then the URL's, and none leads out of the folder."""
     async with hosting(Answer(WHOLE, headers=headers)) as host:
         assert await fetched(client, host, tmp_path) == tmp_path / name
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 402, 403, 404, 409, 410, 416, 418])
+async def test_answers_without_a_body(client: AsyncClient, tmp_path: Path, status: int) -> None:
+    """However many of them have come in a process, the next one is read to its end as well."""
+    async with hosting(Answer(status=status)) as host:
+        for _ in range(3):
+            with pytest.raises(LipsyncError):
+                await fetched(client, host, tmp_path)
+    assert files_in(tmp_path) == []
 
 
 async def test_cancelled(client: AsyncClient, tmp_path: Path) -> None:
