@@ -61,7 +61,10 @@ _FALSE = (
     "ложь нет хибність ні falskt falsk usann epätosi yanl\u0131ş yanliş hay\u0131r fals nu "
     "ψευδησ väär aplams klaidinga faltsua"
 )
-_FLAGS = dict.fromkeys(_TRUE.split(), True) | dict.fromkeys(_FALSE.split(), False)
+# Where a column of 1 and 0 has gaps, programs for tables write 1.0 and 0.0.
+_FLAGS = dict.fromkeys([*_TRUE.split(), "1.0", "1,0"], True) | dict.fromkeys(
+    [*_FALSE.split(), "0.0", "0,0"], False
+)
 # What spreadsheets write into a cell that they cannot compute, in their user's language.
 _BROKEN_CELL = re.compile(
     r"#[¡¿]?(N/A|N/D|NV|NAME|NOM|NOMBRE|NOME|NAAM|REF|BEZUG|RIF|VERW|VALUE|WERT|VALEUR|VALOR|"

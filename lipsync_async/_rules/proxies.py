@@ -8,6 +8,7 @@ asked for elsewhere.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -122,7 +123,7 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[Proxies, list[str
                     by_scheme[scheme] = _read(told[1], told[0])
                 break
     told = _variable("no_proxy", environment)
-    entries = () if told is None else tuple(told[1].replace(",", " ").lower().split())
+    entries = () if told is None else tuple(re.findall(r"[^\s,;]+", told[1].lower()))
     return Proxies(by_scheme, entries), []
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
 
+import attrs
 from aiohttp import BodyPartReader, MultipartReader, web
 
 from lipsync_async.sandbox.rules.refusals import Refusal, bad_request, too_large
@@ -25,6 +27,10 @@ _CHUNK_BYTES = 262_144
 _SLOW_PIECES = 10
 _MOST_BODY_BYTES = 16 * 1024 * 1024  # of JSON; a long list of bounding boxes is the largest
 _LONGEST_LINE = 65_536  # a list of a hundred ids fits several times
+# Who listens on these is reached under names that only a request's `Host` tells.
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+_HOST = re.compile(r"[0-9A-Za-z._:\[\]-]+")
+_SCHEMES = frozenset({"http", "https"})
 # How long requests that hang may delay the end; the framework waits for each stage.
 _FAREWELL_SECONDS = 0.05
 
@@ -44,6 +50,8 @@ class Server:
         self._service = service
         self._uploads = uploads
         self._clock = clock
+        self._base_url = ""
+        self._is_anywhere = False
         server = web.Server(
             self._handle,
             handler_cancellation=True,
@@ -66,15 +74,19 @@ class Server:
             await self.aclose()
             raise
         found: int = self._runner.addresses[0][1]
-        return base_url(host, found)
+        self._base_url = base_url(host, found)
+        self._is_anywhere = host in _ANYWHERE
+        return self._base_url
 
     async def aclose(self) -> None:
         """Stop listening, and end every request that still runs."""
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        own, seen = self._base_url, self._seen_as(request)
         try:
-            outgoing = await self._service.handle(await self._read(request))
+            incoming = _readdressed(await self._read(request), seen, own)
+            outgoing = _answered(await self._service.handle(incoming), own, seen)
         except Refusal as refusal:
             outgoing = refused(refusal)
         except Cut:
@@ -86,6 +98,17 @@ class Server:
                 headers={"Content-Type": outgoing.content_type, **outgoing.headers},
             )
         return await self._stream(request, outgoing)
+
+    def _seen_as(self, request: web.BaseRequest) -> str:
+        """Return the base URL by which a client reaches this sandbox.
+
+        In a container the sandbox listens on all addresses, and the client has a name for it
+        that the sandbox does not know. A tunnel or a proxy tells its scheme in a header.
+        """
+        if not self._is_anywhere or not _HOST.fullmatch(request.host):
+            return self._base_url
+        scheme = request.headers.get("X-Forwarded-Proto", "")
+        return f"{scheme if scheme in _SCHEMES else 'http'}://{request.host}"
 
     async def _read(self, request: web.BaseRequest) -> Incoming:
         url = request.rel_url
@@ -152,9 +175,33 @@ class Server:
 
 def base_url(host: str, port: int) -> str:
     """Return where a server that listens on `host` is found from this machine."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    shown = _ANYWHERE.get(host, host)
     # An IPv6 address has colons of its own, so URLs put it into brackets (RFC 3986, 3.2.2).
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _readdressed(incoming: Incoming, seen: str, own: str) -> Incoming:
+    """Write the sandbox's own files as it knows them, as far as the client names some."""
+    if seen != own:
+        incoming.body = _renamed(incoming.body, seen, own)
+        if incoming.form is not None:
+            texts = {
+                name: value.replace(f"{seen}/", f"{own}/")
+                for name, value in incoming.form.texts.items()
+            }
+            incoming.form = attrs.evolve(incoming.form, texts=texts)
+    return incoming
+
+
+def _answered(outgoing: Outgoing, own: str, seen: str) -> Outgoing:
+    """Write the sandbox's own links as the client reaches them."""
+    if seen == own or not isinstance(outgoing.body, bytes):
+        return outgoing
+    return attrs.evolve(outgoing, body=_renamed(outgoing.body, own, seen))
+
+
+def _renamed(body: bytes, before: str, now: str) -> bytes:
+    return body.replace(f"{before}/".encode(), f"{now}/".encode())
 
 
 def _joined(request: web.BaseRequest) -> dict[str, str]:

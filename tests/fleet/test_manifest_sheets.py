@@ -117,7 +117,15 @@ def test_words_of_truth_in_any_language() -> None:
             assert row.request.options.occlusion_detection_enabled is value, word
 
 
-@pytest.mark.parametrize("cell", ["maybe", "2", "-1", "x", "on", "✓", "1.0", "truefalse", "真"])
+@pytest.mark.parametrize(("cell", "value"), [("1.0", True), ('"1,0"', True), ("0.0", False)])
+def test_numbers_of_truth(cell: str, value: bool) -> None:  # noqa: FBT001 - a fact
+    """Where a column of 1 and 0 has gaps, programs for tables write it with a point."""
+    (row,) = read(f"{HEAD}\nlipsync-2,{V},{A},,{cell}\n")
+    assert row.request.options is not None
+    assert row.request.options.occlusion_detection_enabled is value
+
+
+@pytest.mark.parametrize("cell", ["maybe", "2", "-1", "x", "on", "✓", "1.5", "truefalse", "真"])
 def test_other_words_are_told_what_survives(cell: str) -> None:
     """Nobody has to guess which word a spreadsheet leaves alone."""
     assert problems(f"{HEAD}\nlipsync-2,{V},{A},,{cell}\n", FOLDER, ".csv") == [

@@ -2,8 +2,11 @@
 
 import asyncio
 import importlib.util
+import json
+from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from lipsync_async._transport.memory import VirtualClock
@@ -11,7 +14,7 @@ from lipsync_async._values.messages import Request
 from lipsync_async.sandbox import Progression, Sandbox
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
-from lipsync_async.sandbox.links import Links
+from lipsync_async.sandbox.links import FILES_PATH, Links
 from lipsync_async.sandbox.server import base_url
 from tests.sandbox.doors import Door, created, shown, socket_door, until
 
@@ -39,6 +42,78 @@ async def test_all_interfaces_are_reached_by_loopback() -> None:
     """The URL of a sandbox that listens everywhere names this machine."""
     async with Sandbox(host="0.0.0.0", render=False) as sandbox:
         assert sandbox.url.startswith("http://127.0.0.1:")
+
+
+HOSTS = {
+    "sandbox:8765": "http://sandbox:8765",
+    "host.docker.internal:8765": "http://host.docker.internal:8765",
+    "SANDBOX": "http://SANDBOX",
+    "my_service.default.svc.cluster.local": "http://my_service.default.svc.cluster.local",
+    "172.17.0.2:8765": "http://172.17.0.2:8765",
+    "[2001:db8::1]:8765": "http://[2001:db8::1]:8765",
+    "localhost:1": "http://localhost:1",
+    # Nothing that would spoil an answer is put into it.
+    'a"b': None,
+    "a b": None,
+    "a/b": None,
+    "a\\b": None,
+    "": None,
+}
+
+
+async def _asked(url: str, method: str, path: str, **settings: Any) -> tuple[int, bytes]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"{url}{path}", **settings) as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_links_name_the_sandbox_as_the_client_does(host: str) -> None:
+    """From another container it has another name, and a result can be fetched by no other."""
+    settings: Any = {"host": "0.0.0.0", "render": False, "progression": "immediate"}
+    async with Sandbox(**settings) as sandbox:
+        own = sandbox.url
+        named = {"x-api-key": sandbox.api_key, "Host": host}
+        status, put = await _asked(own, "PUT", f"{FILES_PATH}v.mp4", data=b"v", headers=named)
+        seen = HOSTS[host] or own
+        assert (status, json.loads(put)) == (201, {"url": f"{seen}{FILES_PATH}v.mp4"})
+        # What the client was told is known again: as JSON, and as a field of a form.
+        order = {
+            "model": "lipsync-2",
+            "input": [
+                {"type": "video", "url": json.loads(put)["url"]},
+                {"type": "audio", "url": "http://127.0.0.1/a.wav"},
+            ],
+        }
+        body: dict[str, Any] = {"json": order}
+        if host == "SANDBOX":  # once as a form
+            form = aiohttp.FormData({"model": "lipsync-2"})
+            form.add_field("input", json.dumps(order["input"][:1]))
+            form.add_field("audio", b"a", filename="a.wav")
+            body = {"data": form}
+        status, told = await _asked(own, "POST", "/v2/generate", headers=named, **body)
+        assert status == 201, told
+        job = json.loads(told)
+        assert job["input"][0]["url"] == f"{seen}{FILES_PATH}v.mp4"
+        _, told = await _asked(own, "GET", f"/v2/generate/{job['id']}", headers=named)
+        link = json.loads(told)["outputUrl"]
+        assert link.startswith(f"{seen}/")
+        secure = {**named, "X-Forwarded-Proto": "https"}
+        _, told = await _asked(own, "GET", f"/v2/generate/{job['id']}", headers=secure)
+        scheme = "http:" if HOSTS[host] is None else "https:"
+        assert json.loads(told)["outputUrl"] == scheme + link.removeprefix("http:")
+        status, _ = await _asked(own, "GET", link.removeprefix(seen), headers={"Host": host})
+        assert status == 200
+
+
+async def test_links_of_a_sandbox_of_one_address() -> None:
+    """A sandbox that listens on one address has one name, whatever a request says."""
+    async with Sandbox(render=False) as sandbox:
+        named = {"x-api-key": sandbox.api_key, "Host": "other.example"}
+        _, told = await _asked(sandbox.url, "PUT", f"{FILES_PATH}v", data=b"v", headers=named)
+        assert json.loads(told) == {"url": f"{sandbox.url}{FILES_PATH}v"}
 
 
 def test_the_key_is_recognisable() -> None:
