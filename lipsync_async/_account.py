@@ -71,7 +71,7 @@ class _Guarded:
     def __exit__(self, *_: object) -> None:
         """End a use, and do what has come up meanwhile."""
         self._lock.release()
-        if self._later:  # pragma: no branch
+        if self._later:
             self._catch_up()
 
     def _do(self, action: Callable[[], object]) -> None:

@@ -82,7 +82,7 @@ async def test_all_problems_at_once() -> None:
     """One error lists everything that is wrong with an order."""
     wrong: dict[str, Any] = {**ORDER, "model": "", "output_file_name": "a b", "project_id": ""}
     async with opened("memory") as (client, sandbox):
-        with pytest.raises(InvalidRequestError, match="mend 3 problems") as caught:
+        with pytest.raises(InvalidRequestError, match="correct 3 problems") as caught:
             await client.generations.create(**wrong)
         assert len(sandbox.requests) == 0
     found = [each.partition(":")[0] for each in caught.value.problems]

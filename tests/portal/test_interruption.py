@@ -162,6 +162,7 @@ async def test_second_interruption(sandbox: Sandbox) -> None:
 
         class Slow:
             now, aclose = staticmethod(time.monotonic), staticmethod(anyio.lowlevel.checkpoint)
+            sleep = hold = stream = staticmethod(anyio.sleep)
 
             async def send(self, request, *, timeout, deadline):
                 try:

@@ -112,6 +112,7 @@ async def test_from_its_own_loop(sandbox: Sandbox) -> None:
 
         class Nosy:
             now, aclose = staticmethod(time.monotonic), staticmethod(anyio.lowlevel.checkpoint)
+            sleep = hold = stream = staticmethod(anyio.sleep)
 
             async def send(self, request, *, timeout, deadline):
                 for verb in (client.models.list, lambda: list(client.generations.iter())):
