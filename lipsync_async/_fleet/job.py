@@ -53,7 +53,7 @@ class Job:
         is_doubtful: Whether an order was sent of which it is not known whether it was accepted.
         call: The create that is under way; `None`: none is.
         earlier: The order in other forms, in which an earlier run may have sent it under its
-            key: with links that have been signed anew since.
+            key, the first first: with links that have been signed anew since.
         refusal: Why its order waits to be sent once more; `None`: it does not.
         id: The service's id; `None`: not accepted yet.
         status: The status when it was accepted, or its end.

@@ -166,9 +166,9 @@ class JournalEntry:
 
     @property
     def documents(self) -> list[str]:
-        """Every form in which the request may have been sent under its key, the last first."""
+        """Every form in which the request may have been sent under its key, the first first."""
         earlier: list[str] = [] if self.earlier_json is None else json.loads(self.earlier_json)
-        return [self.request_json, *reversed(earlier)]
+        return [*earlier, self.request_json]
 
     @property
     def origin(self) -> Origin:

@@ -81,7 +81,8 @@ UPDATE jobs SET state = :state, updated_at = :moment,
     error_class = :error_class, error_code = :error_code, error_message = :error_message
 WHERE position = :position
 """
-# Forms of a request that are kept for one key: the first, and the last ones.
+# Forms of a request that are kept for one key. If a form has arrived, all later ones are
+# refused, so the first ones are the likely ones: they are kept, and tried first.
 _MOST_EARLIER = 50
 
 
@@ -243,9 +244,8 @@ def _begin(
 
 def _earlier(entry: JournalEntry, identity: Identity) -> str | None:
     """Return the forms in which a request may have been sent before, under the same key."""
-    forms = [form for form in reversed(entry.documents) if form != identity.document]
-    kept = [*forms[:1], *forms[1:][1 - _MOST_EARLIER :]]
-    return json.dumps(kept) if kept else None
+    forms = [form for form in entry.documents if form != identity.document]
+    return json.dumps(forms[:_MOST_EARLIER]) if forms else None
 
 
 def see(

@@ -105,12 +105,15 @@ async def test_what_was_sent_stays_noted(quick_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("runs", "arrived"),
-    [(1, None), (1, 0), (2, None), (2, 0), (2, 1), (3, 1), (12, None), (12, 0), (12, 5), (12, 11)],
+    [
+        *((1, None), (1, 0), (2, None), (2, 0), (2, 1), (3, 1)),
+        *((12, None), (12, 0), (12, 5), (12, 11), (90, 0), (90, 30), (90, 49)),
+    ],
 )
 async def test_an_order_of_which_nothing_is_known(
     quick_path: Path, runs: int, arrived: int | None
 ) -> None:
-    """It is sent under its key with the new links; if they are refused, as it was before."""
+    """It is sent under its key with the new links; if they are refused, as it was at first."""
     journal = quick_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         for number in range(runs):
@@ -126,6 +129,8 @@ async def test_an_order_of_which_nothing_is_known(
         assert sandbox.jobs.created == 1
         is_fresh = sent(sandbox) == [fresh[0].input[0].url]  # type: ignore[union-attr]
         assert is_fresh is (arrived is None)
+        tries = 1 if arrived is None else 1 + arrived + 1
+        assert sandbox.requests.count("POST") == tries + (arrived is not None)
         (again,) = await client.generations.run_all(links(1), journal=journal)
         assert again.resumed
         assert sandbox.jobs.created == 1
