@@ -29,7 +29,7 @@ import attrs
 
 from lipsync_async._fleet import journal_rows
 from lipsync_async._fleet.journal_entry import JobState
-from lipsync_async._values.paths import at_home, unknown_home
+from lipsync_async._values.paths import at_home, unknown_home, unreplaced
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -313,6 +313,9 @@ def from_home(path: str | os.PathLike[str]) -> Path:
     found = at_home(text)
     if found is None:
         raise JournalError(f"{text!r} cannot be used: {unknown_home(text)}.")
+    told = unreplaced(text)
+    if told is not None:
+        raise JournalError(f"{text!r} cannot be used: {told}.")
     return Path(found)
 
 

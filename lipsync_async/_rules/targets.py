@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipsync_async._rules.checks import survived, wrong
-from lipsync_async._values.paths import at_home, unknown_home
+from lipsync_async._values.paths import at_home, unknown_home, unreplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,8 @@ def path_problems(name: str, value: object) -> Iterator[str]:
         yield f"{name}: must not be empty; the current folder is '.'"
     elif at_home(path) is None:
         yield f"{name}: {unknown_home(path)}"
+    elif (told := unreplaced(path)) is not None:
+        yield f"{name}: {told}"
 
 
 @survived("to")

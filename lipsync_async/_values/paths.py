@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+
+# A variable at the beginning of a path, as shells of POSIX and Windows write it.
+_VARIABLE = re.compile(r"(\$\w+|\$\{\w+\}|%\w+%)(?=[/\\]|\Z)")
 
 
 def at_home(path: str) -> str | None:
@@ -31,3 +35,17 @@ def unknown_home(path: str) -> str:
     if name:
         return f"there is no home folder of {name!r}; write the whole path of a file of that name"
     return "the home folder (~) is not known here; write the whole path"
+
+
+def unreplaced(path: str) -> str | None:
+    """Say that a path begins with a variable that nothing has replaced; `None`: it does not.
+
+    No shell does so behind an equals sign in a file, nor in Python. A folder called `$HOME`
+    would be removed by its name some day. What is there under such a name is meant.
+    """
+    found = _VARIABLE.match(path)
+    if found is None or os.path.lexists(found[0]):
+        return None
+    return (
+        f"{found[0]} was not replaced by its value; pass os.path.expandvars(...), or the whole path"
+    )

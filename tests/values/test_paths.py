@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lipsync_async import Audio, GenerationRequest, Image, Video
+from lipsync_async import Audio, GenerationRequest, Image, JournalError, JournalView, Video
+from lipsync_async._rules.targets import folder_problems, target_problems
 from lipsync_async._rules.validation import form_problems, request_problems
-from lipsync_async._values.paths import at_home, unknown_home
+from lipsync_async._values.paths import at_home, unknown_home, unreplaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,3 +123,38 @@ def test_a_file_of_no_known_folder_is_a_problem_of_the_request(file: Any) -> Non
 def test_what_is_no_such_path_stays_as_it_is(file: Any) -> None:
     """Bytes are content, not a name."""
     assert Video(file=file).file == file
+
+
+VARIABLES = ["$HOME", "$HOME/out", "${HOME}/out/", "%USERPROFILE%\\out", "%HOME%/out", "$X1/y"]
+NO_VARIABLES = [
+    *("", "out", "$", "$/x", "a/$HOME", "$5.00", "$HOME.mp4", "%", "100%", "%%", "%a b%", "${}"),
+    *("${HOME", "$HOME}", "./$HOME", "/$HOME", "%41.mp4", "\\$HOME", "~/$HOME"),
+]
+
+
+def test_a_variable_is_not_taken_for_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder called `$HOME` is never made; one that is there is meant."""
+    monkeypatch.chdir(tmp_path)
+    for path in VARIABLES:
+        told = unreplaced(path)
+        assert told is not None, path
+        assert "was not replaced by its value" in told
+    assert [unreplaced(path) for path in NO_VARIABLES] == [None] * len(NO_VARIABLES)
+    (tmp_path / "$HOME").mkdir()
+    assert unreplaced("$HOME/out") is None
+
+
+@pytest.mark.parametrize("path", VARIABLES)
+def test_nothing_is_named_after_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Neither a place for results nor a journal."""
+    monkeypatch.chdir(tmp_path)
+    (problem,) = target_problems(path)
+    assert problem.startswith("to: ")
+    assert [*folder_problems("download_to", path)] == [problem.replace("to: ", "download_to: ", 1)]
+    with pytest.raises(JournalError, match="was not replaced by its value"):
+        JournalView.open(path)
+    assert [*tmp_path.iterdir()] == []
