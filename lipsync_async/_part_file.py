@@ -262,12 +262,17 @@ class Leftovers:
 
     async def clear(self, stem: str) -> None:
         """Remove what was once begun under a stem and never finished, if that can be."""
-        if self._found is None:
+        found = self._found
+        if found is None:
             async with self._lock:
-                if self._found is None:
-                    self._found = await in_thread(self._look)
-        if left := self._found.pop(_short(stem), []):
+                found = await self._looked_up()
+        if left := found.pop(_short(stem), []):
             await in_thread(_unlink_all, left)
+
+    async def _looked_up(self) -> defaultdict[str, list[Path]]:
+        if self._found is None:
+            self._found = await in_thread(self._look)
+        return self._found
 
     def _look(self) -> defaultdict[str, list[Path]]:
         found: defaultdict[str, list[Path]] = defaultdict(list)

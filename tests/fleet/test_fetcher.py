@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import anyio
 import attrs
 import pytest
 
 from lipsync_async import AsyncClient, Generation, GenerationRequest
 from lipsync_async._fleet.fetcher import Fetcher
+from lipsync_async._part_file import Leftovers
 from lipsync_async._rules.media_types import name_of_id
 from tests.client.doors import ORDER
 from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
@@ -113,3 +115,17 @@ async def test_what_a_crash_has_left_half_done_is_cleared_away(tmp_path: Path) -
         "take-g1.mp4",
         "take-g2.0123abcd.part",
     ]
+
+
+async def test_many_clear_at_once(tmp_path: Path) -> None:
+    """The folder is looked through once, and each waits for that."""
+    for number in range(5):
+        (tmp_path / f"take-g{number}.0123abcd.part").touch()
+    leftovers = Leftovers(tmp_path)
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            tasks.start_soon(leftovers.clear, f"take-g{number}")
+    assert names_in(tmp_path) == ["take-g4.0123abcd.part"]
+    (tmp_path / "take-g5.0123abcd.part").touch()  # of a process that runs now
+    await leftovers.clear("take-g5")
+    assert names_in(tmp_path) == ["take-g4.0123abcd.part", "take-g5.0123abcd.part"]
