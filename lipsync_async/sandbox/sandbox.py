@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -35,7 +36,6 @@ from lipsync_async.sandbox.uploads import Uploads
 from lipsync_async.sandbox.webhook_sender import Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from os import PathLike
     from types import TracebackType
 
@@ -120,13 +120,13 @@ class Sandbox:
             allowance=_merged(plan, concurrency, creates_per_minute, requests_per_minute),
             speed=1.0 if clock else speed,
             renders=render and found["video"].startswith("pyav"),
-            allowed_hosts=frozenset(allowed_hosts),
+            allowed_hosts=_texts("allowed_hosts", allowed_hosts),
             link_lifetime=link_lifetime,
             placeholder_size=placeholder_size,
             max_file_bytes=max_file_bytes,
             plan_file_bytes=plan_file_bytes,
             retry_after_seconds=retry_after_seconds,
-            projects=frozenset(projects),
+            projects=_texts("projects", projects),
         )
         self._host, self._port = host, port
         self._virtual_clock = clock
@@ -313,3 +313,12 @@ def _merged(
     }
     told = {name: limit for name, limit in by_hand.items() if limit is not None}
     return attrs.evolve(allowance(plan), **told)
+
+
+def _texts(name: str, given: object) -> frozenset[str]:
+    """Return a collection of texts; a text alone would be read as its letters, in silence."""
+    is_collection = isinstance(given, Iterable) and not isinstance(given, str)
+    items: list[Any] = [*given] if is_collection else [None]  # type: ignore[misc]
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{name} must be a list of texts, even for a single one.")
+    return frozenset(items)

@@ -123,6 +123,18 @@ def test_the_key_is_recognisable() -> None:
     assert (keys[0] == keys[1], keys[1] == keys[2]) == (True, False)
 
 
+@pytest.mark.parametrize("name", ["allowed_hosts", "projects"])
+def test_a_text_is_no_list_of_texts(name: str) -> None:
+    """Its letters would be taken for hosts or projects, in silence."""
+    odd: list[Any] = ["media.example", "", b"media.example", None, 5, [5], [None], {1: "a"}, [b"a"]]
+    for given in odd:
+        with pytest.raises(ValueError, match=f"{name} must be a list of texts"):
+            Sandbox(**{name: given})
+    fine: list[Any] = [[], (), ["a"], {"a"}, frozenset(), iter(["a", "b"]), {"a": 1}]
+    for given in fine:
+        Sandbox(**{name: given})
+
+
 def test_a_key_may_be_chosen() -> None:
     """Tests may want a constant."""
     assert Sandbox(api_key="sandbox-mine").api_key == "sandbox-mine"
