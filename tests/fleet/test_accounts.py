@@ -277,6 +277,7 @@ def test_learnt_limits_cost_few_refusals(account: Account) -> None:
 
 @FEW
 @example(attrs.evolve(WHOLE, slots=3, foreign=3, many=5), 400.0)
+@example(attrs.evolve(WHOLE, slots=3, foreign=3, many=5), 0.0)  # before they have begun
 @given(ACCOUNTS, st.floats(0, 300))
 def test_others_may_use_the_account(account: Account, stay: float) -> None:
     """Slots in other hands are waited for without a rush, and taken when they are free."""
