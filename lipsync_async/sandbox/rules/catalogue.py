@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _RETRY = "Send the same request again after a pause."
 _INPUT = "Correct the input that the code names, then send a new request."
+_KEY = "Send the body again that the key was first sent with; a new key is a new paid order."
 _PLAN = "Check the plan and the billing of your organization."
 _STATE = "Check the id and the state of the generation."
 
@@ -40,8 +41,9 @@ _ADVICE_BY_GROUP = {
         "voice_sample_not_accessible voice_sample_type_unsupported voice_sample_upload_required "
         "voice_sample_extraction_failed voice_sample_source_too_large voice_sample_too_short "
         "voice_sample_invalid voice_name_conflict elevenlabs_api_key_invalid "
-        "cost_estimate_unavailable INVALID_IDEMPOTENCY_KEY IDEMPOTENCY_KEY_REUSED"
+        "cost_estimate_unavailable INVALID_IDEMPOTENCY_KEY"
     ),
+    _KEY: "IDEMPOTENCY_KEY_REUSED",
     _PLAN: (
         "generation_plan_duration_exceeded free_tier_generations_exhausted "
         "plan_feature_unavailable account_payment_required account_on_hold "
