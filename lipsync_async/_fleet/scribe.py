@@ -7,6 +7,7 @@ goes into the next. Nothing goes on before its own record is on the disk.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -173,10 +174,25 @@ class JournalThread:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Let the block make calls; a cancellation is put off until it has ended."""
+        """Let the block make calls; a cancellation is put off until it has ended.
+
+        So is asyncio's own, which no scope holds off: others wait for what is written here.
+        """
+        cancelled: asyncio.CancelledError | None = None
         with anyio.CancelScope(shield=True):
-            async with self._turn:
+            has_turn = False
+            while not has_turn:
+                try:
+                    await self._turn.acquire()
+                    has_turn = True
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            try:
                 yield
+            finally:
+                self._turn.release()
+        if cancelled is not None:
+            raise cancelled
 
     async def call(self, call: Callable[[], T]) -> T:
         """Make a call, in one's turn."""

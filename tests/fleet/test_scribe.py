@@ -1,19 +1,22 @@
 """What is written together, and who learns of it."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from lipsync_async import JournalError, LipsyncError
 from lipsync_async._fleet.job import Job, News
 from lipsync_async._fleet.journal import Journal
-from lipsync_async._fleet.scribe import Scribe
+from lipsync_async._fleet.scribe import JournalThread, Scribe, _Batch
 from tests.fleet.jobs import job, request
 
 pytestmark = pytest.mark.anyio
@@ -242,3 +245,25 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
     assert entry.error_message == "refused"
     known = await scribe.known([request(0), request(1)], 0)
     assert [each is None for each in known] == [True, False]
+
+
+@pytest.mark.parametrize("cancels", [1, 2, 5])
+@pytest.mark.parametrize("turn", range(8))
+async def test_the_first_on_a_page_is_cancelled(turn: int, cancels: int) -> None:
+    """The others get what they wait for, whenever asyncio cancels it, and whoever comes later."""
+    thread, is_busy = JournalThread(nullcontext), threading.Event()
+    batch = _Batch(thread, lambda records: [f"wrote {record}" for record in records])
+    busy = asyncio.create_task(thread.run(lambda: is_busy.wait(10)))
+    await checkpoint()
+    first, second, third = (asyncio.create_task(batch.add(number)) for number in (1, 2, 3))
+    for _ in range(turn):
+        await checkpoint()
+    for _ in range(cancels):
+        first.cancel()
+        await checkpoint()
+    is_busy.set()
+    with anyio.fail_after(10):
+        await asyncio.wait([busy, first, second, third])
+        later = await batch.add(4)
+    assert first.cancelled()
+    assert [second.result(), third.result(), later] == ["wrote 2", "wrote 3", "wrote 4"]
