@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,9 +119,21 @@ async def launched(
 
 async def _ended(work: asyncio.Task[None]) -> None:
     """End a task and wait for it, also when cancelled meanwhile: it holds what is paid for."""
-    if work.get_loop().is_running():  # else it was dropped with all of its tasks
+    loop = work.get_loop()
+    if not loop.is_running():  # it was dropped with all of its tasks
+        return
+    if loop is asyncio.get_running_loop():
         work.cancel()
         await until_done(work)
+        return
+    ended: Future[None] = Future()
+
+    def end() -> None:
+        work.add_done_callback(lambda _: ended.set_result(None))
+        work.cancel()
+
+    loop.call_soon_threadsafe(end)
+    await until_done(asyncio.wrap_future(ended))
 
 
 @asynccontextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from lipsync_async._fleet.outcomes import Outcome
 from lipsync_async._rules.caller import call_back
+from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,6 +50,7 @@ class Taker(AsyncIterator[Outcome]):
         self._on_progress = on_progress
         self._held = held
         self._kept: deque[Outcome] = deque()
+        self._loop = asyncio.get_running_loop()
 
     async def __anext__(self) -> Outcome:
         outcome = self._kept.popleft() if self._kept else await self._next()
@@ -67,6 +70,11 @@ class Taker(AsyncIterator[Outcome]):
         return found
 
     async def _next(self) -> Outcome:
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(
+                "This run belongs to another event loop. Take its outcomes in the loop that "
+                "run_many was entered in; its jobs go on, and no outcome is lost.",
+            )
         outcome = await self._outlet.take()
         if outcome is None:
             raise StopAsyncIteration
