@@ -143,7 +143,8 @@ def replaced(target: Path, journal: Path) -> Iterator[TextIO]:
         finally:
             part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null character, or no name at all
-        message = f"{target} cannot be written ({error}). Give another path."
+        reason = getattr(error, "strerror", None) or error  # without the name of the part
+        message = f"{target} cannot be written ({reason}). Give another path."
         raise JournalError(message) from error
 
 

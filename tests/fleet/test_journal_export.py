@@ -177,8 +177,9 @@ def test_where_it_cannot_be_written_is_told(
     """The system's reason comes in our words, and nothing is left behind."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(JournalError, match=r"cannot be written \(.*\). Give another path"):
+    with pytest.raises(JournalError, match=r"cannot be written \(.*\). Give another path") as told:
         journal.export_csv(name)
+    assert ".part" not in str(told.value)
     assert [*tmp_path.rglob("*.part"), *tmp_path.parent.glob("*.part")] == []
 
 
