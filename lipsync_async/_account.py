@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections import OrderedDict, deque
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from lipsync_async._rules.budget import Budget
 from lipsync_async._rules.caller import is_from_callback, log
 from lipsync_async._rules.config import service_at
 from lipsync_async._rules.slots import LONGEST_JOB, Slots
+from lipsync_async._threads import new_lock
 from lipsync_async.errors import LipsyncError, RateLimitError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _Guarded:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._later: deque[Callable[[], object]] = deque()
 
     def __enter__(self) -> None:
@@ -432,7 +432,7 @@ class _Accounts:
 
     def forget(self) -> None:
         """Begin anew: at first, and in a forked child, where the lock may never be released."""
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._kept: dict[tuple[object, ...], Account] = {}
         self._most = _FEW_ACCOUNTS
         # Those that were at rest, but that a client still holds.

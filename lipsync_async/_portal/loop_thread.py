@@ -85,7 +85,6 @@ class LoopThread:
         # that nobody else holds.
         self.waiting: set[Waiting] = set()
         self._process = os.getpid()
-        self._starting = threading.RLock()
         self._published: dict[str, _Running] = {}
 
     @property
@@ -173,20 +172,21 @@ class LoopThread:
         """Start the thread and wait for its loop.
 
         An interruption may come after a thread was started and before anybody knows. So
-        each publishes itself; a second one finds that out and ends.
+        each publishes itself; a second one finds that out and ends. So does that of another
+        caller at the same time. No lock keeps them apart: one that gevent or eventlet has
+        replaced may never wake a real thread that waits for it.
         """
-        with self._starting:
-            attempt = _Attempt()
-            try:
-                start_thread(partial(self._run, attempt), "lipsync_async")
-                attempt.settled.get()
-            except RuntimeError as error:
-                attempt.failure = error
-            running = self._running
-            if running is None:
-                message = f"The client's event loop cannot be started ({attempt.failure})."
-                raise ConfigurationError(message) from attempt.failure
-            return running
+        attempt = _Attempt()
+        try:
+            start_thread(partial(self._run, attempt), "lipsync_async")
+            attempt.settled.get()
+        except RuntimeError as error:
+            attempt.failure = error
+        running = self._running
+        if running is None:
+            message = f"The client's event loop cannot be started ({attempt.failure})."
+            raise ConfigurationError(message) from attempt.failure
+        return running
 
     def _run(self, attempt: _Attempt, thread: Joinable) -> None:
         """Run the loop until it is stopped, then end what is left in it."""

@@ -27,11 +27,16 @@ GREENLETS = {
         import gevent
         from gevent import Timeout, sleep, spawn
         def end(greenlet): return greenlet.get()
+        def in_threads(call, times):
+            return gevent.get_hub().threadpool.map(lambda _: call(), range(times))
     """,
     "eventlet": """
         import eventlet
         from eventlet import Timeout, sleep, spawn
         def end(greenlet): return greenlet.wait()
+        from eventlet import tpool
+        def in_threads(call, times):
+            return all_of(*(spawn(tpool.execute, call) for _ in range(times)))
     """,
 }
 # Every check prints its name when it holds.
@@ -50,6 +55,12 @@ checks = []
 def all_of(*greenlets): return [end(each) for each in greenlets]
 
 def notes(error): return " ".join(getattr(error, "__notes__", ()))
+
+@checks.append
+def real_threads_make_the_first_calls_at_once():
+    for _ in range(6):
+        with connect() as client:
+            assert len(in_threads(client.models.list, 8)) == 8
 
 @checks.append
 def the_thread_looks_as_before():
