@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._fleet.journal_entry import JournalEntry
-from lipsync_async._rules.checks import shown
+from lipsync_async._rules.checks import exact, shown
 from lipsync_async._rules.validation import file_problems, form_problems
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async.errors import LipsyncError, in_words
@@ -117,8 +117,8 @@ async def _known(
 
 def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> list[str]:
     """Refuse a second request of one name: which of the two a journal knows would be luck."""
-    name = request.request_id
-    if name is None or (first := ids.setdefault(name, index)) == index:
+    name = str(exact(request.request_id))  # a derived class may raise when it is looked up
+    if request.request_id is None or (first := ids.setdefault(name, index)) == index:
         return []
     return [f"request_id: {shown(name)} is that of request {first} as well; give each its own"]
 

@@ -23,6 +23,7 @@ from lipsync_async._fleet.journal_entry import JobState, JournalEntry
 from lipsync_async._fleet.journal_moves import is_replaceable, mismatch
 from lipsync_async._fleet.journal_rows import ID_PREFIX, OUTPUT_PREFIX
 from lipsync_async._rules.caller import log
+from lipsync_async._rules.checks import exact
 from lipsync_async._values.inputs import GenerationRequest
 from lipsync_async.errors import InvalidRequestError
 
@@ -314,7 +315,7 @@ def _is_same_file(path: Path, recorded: Path | None) -> bool:
 def _names(request: GenerationRequest) -> list[str]:
     """Return the keys by which a request may be known, the most telling first."""
     names = {ID_PREFIX: request.request_id, OUTPUT_PREFIX: request.output_file_name}
-    return [f"{prefix}{name}" for prefix, name in names.items() if name is not None]
+    return [f"{prefix}{exact(name)}" for prefix, name in names.items() if name is not None]
 
 
 def _is_known(connection: sqlite3.Connection, place: Place) -> bool:

@@ -57,7 +57,10 @@ def encode_request(request: GenerationRequest) -> dict[str, Any]:
         TypeError: Something else is in the request, which validation would have refused.
 
     """
-    encoded: dict[str, Any] = _plain(_writer().unstructure(request))
+    try:
+        encoded: dict[str, Any] = _plain(_writer().unstructure(request))
+    except OSError as error:  # a foreign value's own, which is no trouble of a disk
+        raise TypeError(str(error)) from error
     return encoded
 
 
