@@ -322,7 +322,9 @@ def _place(text: str) -> str:
         raise argparse.ArgumentTypeError(unknown_home(text))
     if not bare(found):
         raise argparse.ArgumentTypeError("use a path, not an empty one")
-    told = ignored(found)
+    # Names that are there are meant, such as those of folders with an emoji of several parts.
+    folder, name = os.path.split(found.rstrip("/"))
+    told = ignored(name if os.path.lexists(folder or ".") else found)
     if told is not None and not os.path.lexists(found):
         raise argparse.ArgumentTypeError(f"the path holds {told}; nothing of that name is there")
     return found

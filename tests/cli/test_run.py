@@ -649,3 +649,17 @@ def test_what_a_run_leaves_that_has_no_journal_yet(tmp_path: Path) -> None:
     (tmp_path / "odd").write_text("no journal")
     (told,) = left_behind(attrs.evolve(campaign(), journal=tmp_path / "odd"))
     assert "odd" in told
+
+
+@pytest.mark.parametrize("name", ["\u2764\ufe0f", "\U0001f469\u200d\U0001f4bb", "na\u200bme"])
+def test_a_folder_that_is_there_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """A new journal may lie in it; only a new name of unseen characters is a slip."""
+    folder = tmp_path / name
+    read = parser_of_commands().parse_args
+    with pytest.raises(SystemExit):
+        read(["run", "takes.csv", "--journal", f"{folder}/j.sqlite"])
+    folder.mkdir()
+    chosen = read(["run", "takes.csv", "--journal", f"{folder}/j.sqlite"])
+    assert chosen.journal == folder / "j.sqlite"
+    with pytest.raises(SystemExit):
+        read(["run", "takes.csv", "--journal", f"{folder}/j\u200b.sqlite"])
