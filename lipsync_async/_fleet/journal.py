@@ -168,9 +168,10 @@ class Journal(JournalView):
 
     def close(self) -> None:
         """Close the file and let others own it; harmless when repeated."""
-        if self._ownership.is_held:
-            finish_writing(self._connection)
-        super().close()
+        with self._lock:  # not in the midst of a transaction
+            if self._ownership.is_held:
+                finish_writing(self._connection)
+            self._opened.close()
         self._ownership.release()
 
     def match(

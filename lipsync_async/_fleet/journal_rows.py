@@ -222,8 +222,8 @@ class Transaction:
         self._touched: dict[int, None] = {}
 
     def touch(self, *positions: int) -> None:
-        """Say which rows are about to change."""
-        fresh = [position for position in positions if position not in self._touched]
+        """Say which rows are about to change; each is counted once, however often it is said."""
+        fresh = [each for each in dict.fromkeys(positions) if each not in self._touched]
         self._touched.update(dict.fromkeys(fresh))
         for first in range(0, len(fresh), _MOST_MARKS):
             self._count(fresh[first : first + _MOST_MARKS], -1)

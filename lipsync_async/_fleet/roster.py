@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lipsync_async._values.models import Generation
 from lipsync_async.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from lipsync_async._fleet.job import Job, News
     from lipsync_async._transport.protocol import Transport
-    from lipsync_async._values.models import Generation
     from lipsync_async._watch.poller import Poller
 
 
@@ -82,5 +82,10 @@ class Roster:
         return [*self._jobs]
 
     def _notice(self, job: Job, _: str, news: News) -> None:
-        if job in self._jobs:
-            self._tell(job, news)
+        if job not in self._jobs:
+            return
+        is_error = not isinstance(news, Generation) and not self.is_forgiven(job, news)
+        if is_error and job.watcher is not None:
+            # The job's outcome is this error. Looks that fail at once would repeat it without end.
+            self._poller.leave(job.watcher)
+        self._tell(job, news)

@@ -115,7 +115,7 @@ async def test_a_job_that_no_list_shows() -> None:
         {"id": "job-3"},
         {"id": "job-3", "status": 7},
         {"id": 3, "status": "COMPLETED"},
-        {"id": "job-3", "status": "COMPLETED", "createdAt": "yesterday"},
+        {"id": "job-3", "status": "COMPLETED", "outputUrl": 7},
     ],
 )
 async def test_a_wrong_shape_in_a_list_harms_nobody(shape: object) -> None:

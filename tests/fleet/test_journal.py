@@ -509,3 +509,21 @@ def test_without_exceptions_nothing_is_written(path: Path) -> None:
         with pytest.raises(OverflowError):
             journal.record_intents([(0, request(0))])
         assert journal.length == 0
+
+
+@pytest.mark.parametrize("rows", [1, 3, 500, 501])
+@pytest.mark.parametrize("many", [1, 2, 499, 500, 501, 502, 999, 1000, 1001, 1500])
+def test_news_of_a_row_may_come_many_times_at_once(path: Path, rows: int, many: int) -> None:
+    """Each row counts once in the sums, so that the journal is whole when it is opened again."""
+    with Journal.open(path) as journal:
+        journal.record_intents([(row, request(row)) for row in range(rows)])
+        news = [(number % rows, job(f"job-{number % rows}")) for number in range(many)]
+        assert journal.record_news(news) is None
+        done = [(row, job(f"job-{row}", "COMPLETED")) for row, _ in news]
+        assert journal.record_news([*news, *done]) is None
+        journal.record_downloads([(row, path.with_name(f"{row}.mp4")) for row, _ in done])
+        reached = {row for row, _ in news}
+    with Journal.open(path) as journal:
+        completed = [entry.position for entry in journal.entries(JobState.COMPLETED)]
+        assert completed == sorted(reached)
+        assert journal.length == rows

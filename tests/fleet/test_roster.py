@@ -1,10 +1,12 @@
 """The jobs that run, and whose news count."""
 
+import anyio
 import pytest
 
-from lipsync_async import NotFoundError, Response
+from lipsync_async import AuthenticationError, NotFoundError, Response
 from lipsync_async._fleet.job import Job, News
 from lipsync_async._fleet.roster import Roster
+from lipsync_async._watch.shift import Attendant
 from tests.client.crowds import Planned, poller_of, remains
 from tests.fleet.jobs import job, request
 
@@ -33,6 +35,7 @@ async def test_a_job_from_its_first_to_its_last_day() -> None:
         assert not roster.is_forgiven(running, job("job-0"))
         running.watcher.notify("job-0", missing)
         assert told == [(running, missing)]
+        assert remains(poller) != []  # it is too fresh for that to be believed
         for each in (running, ended):
             assert not roster.is_over(each)
             roster.remove(each)
@@ -42,3 +45,24 @@ async def test_a_job_from_its_first_to_its_last_day() -> None:
         assert remains(poller) == []
         roster.remove(Job(2, request(2)))
         assert len(roster) == 0
+
+
+async def test_an_error_is_told_once() -> None:
+    """Looks that go on failing, at once perhaps, do not fill the memory with news of a job."""
+    told: list[tuple[Job, News]] = []
+    service = Planned(3)
+    service.failures = [401] * 100
+    async with service.client() as client:
+        poller, settings = poller_of(client), client._settings  # noqa: SLF001
+        transport = client._exchange.transport  # noqa: SLF001
+        roster = Roster(poller, transport, 5.0, lambda *news: told.append(news), hears_all=True)
+        jobs = [Job(number, request(number)) for number in range(3)]
+        for number, each in enumerate(jobs):
+            roster.add(each, job(f"job-{number}"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(poller.attend, Attendant(lambda: False), settings)
+            await service.clock.sleep(60.0)
+            tasks.cancel_scope.cancel()
+    assert [each for each, _ in told] == jobs
+    assert {type(news) for _, news in told} == {AuthenticationError}
+    assert remains(poller) == []
