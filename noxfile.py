@@ -3,6 +3,7 @@
 Nothing but a Python (3.11 or newer) is needed; each session makes its own environment.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -90,11 +91,13 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests on all cores; a whole run must cover every branch."""
+    # One more than there are cores: some tests wait for other processes.
+    workers = str((os.cpu_count() or 1) + 1)
     install(session, "test")
     # Hundreds of processes are started: each would compile the whole package anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
     session.run("coverage", "erase")
-    parallel = ("-n", "auto", "--dist", "worksteal")
+    parallel = ("-n", workers, "--dist", "worksteal")
     session.run("coverage", "run", "-m", "pytest", *parallel, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     if not session.posargs:

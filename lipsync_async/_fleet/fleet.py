@@ -284,8 +284,7 @@ class Fleet:
         return not self._is_taking_in and self._delivered >= self._begun
 
     async def _noted_news(self) -> list[tuple[Job, News]]:
-        news = [each for each in self._news if not self._roster.is_forgiven(*each)]
-        self._news = []
+        news, self._news = self._news, []
         await self._write(news)
         return news
 
@@ -296,8 +295,6 @@ class Fleet:
             self._halt(error)
 
     def _conclude(self, job: Job, news: News, tasks: TaskGroup) -> None:
-        if self._roster.is_over(job):
-            return
         if isinstance(news, Generation):
             if news.is_terminal:
                 self._end(job)

@@ -62,20 +62,11 @@ class Roster:
                 job.id, notice, status=job.status, hears_all=self._hears_all
             )
 
-    def is_over(self, job: Job) -> bool:
-        """Tell whether a job has ended before, so that what comes now is late."""
-        return job.id is not None and job not in self._jobs
-
-    def is_forgiven(self, job: Job, news: News) -> bool:
-        """Tell whether "no such generation" may only mean that its create is too fresh."""
-        return isinstance(news, NotFoundError) and self._transport.now() < job.fresh_until
-
     def remove(self, job: Job) -> None:
         """Watch a job no more; one that was never accepted is fine."""
         if job.id is not None:
             del self._jobs[job]
-        if job.watcher is not None:
-            self._poller.leave(job.watcher)
+        self._unwatch(job)
 
     def jobs(self) -> list[Job]:
         """Return all that run."""
@@ -84,8 +75,13 @@ class Roster:
     def _notice(self, job: Job, _: str, news: News) -> None:
         if job not in self._jobs:
             return
-        is_error = not isinstance(news, Generation) and not self.is_forgiven(job, news)
-        if is_error and job.watcher is not None:
+        if not isinstance(news, Generation):
+            if isinstance(news, NotFoundError) and self._transport.now() < job.fresh_until:
+                return  # its create may be too fresh
             # The job's outcome is this error. Looks that fail at once would repeat it without end.
-            self._poller.leave(job.watcher)
+            self._unwatch(job)
         self._tell(job, news)
+
+    def _unwatch(self, job: Job) -> None:
+        if job.watcher is not None:
+            self._poller.leave(job.watcher)

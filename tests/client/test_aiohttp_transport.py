@@ -477,9 +477,9 @@ async def test_a_place_for_a_stream_that_never_comes(
         asked = Request("GET", host.url)
         with caplog.at_level("INFO", logger="lipsync_async"):
             async with transport.stream(asked, timeout=None):
+                third = transport.stream(asked, timeout=timeout)
                 with pytest.raises(RequestTimeoutError, match="no connection was free in time"):
-                    async with transport.stream(asked, timeout=timeout):
-                        pass
+                    await third.__aenter__()
             async with transport.stream(asked, timeout=None) as stream:
                 assert stream.status == 200
         await transport.aclose()

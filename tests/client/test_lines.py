@@ -23,6 +23,7 @@ from lipsync_async import (
     RetryPolicy,
     WaitTimeoutError,
 )
+from lipsync_async._rules.caller import tell_under_way
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.fault import Fault
@@ -578,6 +579,7 @@ def test_a_closed_loop_leaves_nothing_in_the_way(name: str, is_kept: bool) -> No
     left.leave(client, call)
     for _ in range(2):
         asyncio.run(go_on())
+    tell_under_way()  # what the closed loop has left, before the end of this program does
 
 
 def test_two_loops_at_once_get_one_clear_word() -> None:

@@ -274,6 +274,8 @@ def test_what_is_left_without_an_exception(caplog: pytest.LogCaptureFixture) -> 
 
 def test_what_is_left_under_way(caplog: pytest.LogCaptureFixture) -> None:
     """The program's end tells it of each block that has not ended by then, once."""
+    tell_under_way()  # what other tests have left
+    caplog.clear()
 
     def fail() -> None:
         with under_way(lambda: ["failed"]):
