@@ -104,7 +104,7 @@ class Exchange:
         }
         self._key = config.api_key
         self._more_headers = config.headers
-        self.mask = Mask(config.api_key)
+        self.mask: Mask = Mask(config.api_key)
 
     def _begin_anew(self) -> None:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
