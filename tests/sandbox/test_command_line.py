@@ -71,6 +71,19 @@ def test_it_ends_with_its_terminal_and_its_manager(name: str) -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_it_ends_in_the_background_of_a_script(name: str) -> None:
+    """What a script starts with `&` is deaf to Ctrl-C at first, and can be ended all the same."""
+    known = signal.signal(signal.SIGINT, signal.SIG_IGN)  # children inherit that
+    try:
+        with started("--speed", "instant") as (process, *_):
+            process.send_signal(getattr(signal, name))
+            _, errors = process.communicate()
+    finally:
+        signal.signal(signal.SIGINT, known)
+    assert (process.returncode, errors) == (0, "")
+
+
 class Trouble(io.StringIO):
     """A stream that presses Ctrl-C and fails when it is written to."""
 
