@@ -454,6 +454,7 @@ class _Accounts:
         self._kept = {
             name: account for name, account in self._kept.items() if not account.is_at_rest(now)
         }
+        self._kept.update(self._held)  # what a client holds may be used yet
         self._most = 2 * len(self._kept) + _FEW_ACCOUNTS
 
 

@@ -103,6 +103,17 @@ def test_thousands_of_accounts_are_not_kept() -> None:
     assert account_of("held", "https://api.example") is held
 
 
+def test_what_is_used_after_others_were_forgotten_is_kept() -> None:
+    """Whenever the accounts at rest are forgotten, one that a client holds may be used yet."""
+    for number in range(300):  # any of them may be the one that has the others forgotten
+        account = account_of(f"late-{number}", "https://api.example")
+        account.creates.reserve(time.monotonic(), 60)
+        first = id(account)
+        del account
+        gc.collect(0)
+        assert id(account_of(f"late-{number}", "https://api.example")) == first
+
+
 def test_a_forked_child_begins_anew() -> None:
     """Neither places nor slots of the parent count for a child, which may be one of many."""
     client = AsyncClient(*HERE[:1], base_url=HERE[1], limits=Limits())
