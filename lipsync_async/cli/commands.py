@@ -129,7 +129,7 @@ def _lacks_media(name: str) -> bool:
         engines,
         working_engines,
     )
-    from lipsync_async.sandbox.media.problems import EngineError  # noqa: PLC0415 - see above
+    from lipsync_async.sandbox.media.errors import EngineError  # noqa: PLC0415 - see above
 
     if engines()["video"] == INSTALL_HINT:
         say(f"{name}: the media engine is {INSTALL_HINT}", is_error=True)

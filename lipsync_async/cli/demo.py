@@ -43,9 +43,9 @@ async def run_demo(output: Path) -> None:
 
     """
     # Here and not above: these need the `sandbox` extra.
-    from lipsync_async.sandbox.media.actors import draw_talking_head, speak_line  # noqa: PLC0415
-    from lipsync_async.sandbox.media.probe import probe  # noqa: PLC0415
-    from lipsync_async.sandbox.media.sheet import contact_sheet  # noqa: PLC0415
+    from lipsync_async.sandbox.media.contact_sheet import contact_sheet  # noqa: PLC0415
+    from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line  # noqa: PLC0415
+    from lipsync_async.sandbox.media.open_media import probe  # noqa: PLC0415
 
     def make_inputs(is_cancelled: Callable[[], bool]) -> tuple[Path, Path]:
         output.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ async def run_many_demo(output: Path, jobs: int) -> Ending:
 
     """
     # Here and not above: it needs the `sandbox` extra.
-    from lipsync_async.sandbox.media.actors import draw_talking_head  # noqa: PLC0415
+    from lipsync_async.sandbox.media.demo_media import draw_talking_head  # noqa: PLC0415
 
     def make_video(is_cancelled: Callable[[], bool]) -> Path:
         return draw_talking_head(

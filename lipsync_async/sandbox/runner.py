@@ -10,7 +10,7 @@ from lipsync_async._words import Status
 if TYPE_CHECKING:
     from lipsync_async.sandbox.clock import Clock
     from lipsync_async.sandbox.jobs import Job, JobTable, Result
-    from lipsync_async.sandbox.studio import Studio
+    from lipsync_async.sandbox.renderer import Studio
 
 _USUAL_CODE = "generation_pipeline_failed"
 _USUAL_ERROR = "An unknown error occurred."  # contract section 4.3, what users mostly see

@@ -18,10 +18,11 @@ from lipsync_async.sandbox.folder import Folder
 from lipsync_async.sandbox.jobs import JobTable
 from lipsync_async.sandbox.links import Links
 from lipsync_async.sandbox.media.engines import REPAIR, engines
-from lipsync_async.sandbox.media.problems import in_words
+from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.memory import MEMORY_URL, MemoryDoor
 from lipsync_async.sandbox.notifier import Notifier
 from lipsync_async.sandbox.outside import Outside
+from lipsync_async.sandbox.renderer import PlaceholderStudio, Studio, cannot_render
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.rules.limits import Allowance, MinuteWindow, allowance
 from lipsync_async.sandbox.rules.progression import Progression
@@ -30,7 +31,6 @@ from lipsync_async.sandbox.server import Server
 from lipsync_async.sandbox.service import Service
 from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX, Settings
 from lipsync_async.sandbox.state import State
-from lipsync_async.sandbox.studio import PlaceholderStudio, Studio, cannot_render
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.uploads import Uploads
 from lipsync_async.sandbox.webhook_sender import Inbox
@@ -276,7 +276,7 @@ class Sandbox:
             return PlaceholderStudio(settings.placeholder_size, found)
         try:
             # Only here, because it loads codecs that not every installation has.
-            from lipsync_async.sandbox.rendering import RenderingStudio  # noqa: PLC0415
+            from lipsync_async.sandbox.media_renderer import RenderingStudio  # noqa: PLC0415
         except Exception as error:
             reason = f"its engines cannot be loaded ({in_words(error)}); {REPAIR}"
             raise ConfigurationError(cannot_render(reason)) from error

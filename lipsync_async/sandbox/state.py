@@ -14,12 +14,12 @@ from lipsync_async.sandbox.files import HostedFiles
 from lipsync_async.sandbox.folder import Folder
 from lipsync_async.sandbox.jobs import Job, JobTable
 from lipsync_async.sandbox.links import Links
+from lipsync_async.sandbox.renderer import Studio
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.rules.idempotency import IdempotencyBook
 from lipsync_async.sandbox.rules.limits import MinuteWindow
 from lipsync_async.sandbox.runner import Runner
 from lipsync_async.sandbox.settings import Settings
-from lipsync_async.sandbox.studio import Studio
 from lipsync_async.sandbox.webhook_sender import Inbox
 
 

@@ -39,7 +39,7 @@ from lipsync_async.cli.complaints import Ending, ending_of, named
 from lipsync_async.cli.fleet_facts import beginning
 from lipsync_async.cli.run import Campaign, ignored_options, left_behind, media_hosts, place
 from lipsync_async.sandbox import Fault, Sandbox
-from lipsync_async.sandbox.media.actors import draw_talking_head, speak_line
+from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.fleet import jobs
 from tests.fleet.campaigns import opened, requests
 from tests.fleet.jobs import job

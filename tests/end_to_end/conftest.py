@@ -7,7 +7,7 @@ import pytest
 
 from lipsync_async import AsyncClient
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.actors import draw_portrait, draw_talking_head, speak_line
+from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, speak_line
 
 Make = Callable[[float], Path]
 

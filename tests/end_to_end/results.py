@@ -7,7 +7,7 @@ import anyio
 import attrs
 import av
 
-from lipsync_async.sandbox.media.reading import MICROSECONDS
+from lipsync_async.sandbox.media.open_media import MICROSECONDS
 
 FRAME = 1 / 25  # seconds; all actors here play 25 frames a second
 

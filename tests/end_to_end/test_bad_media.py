@@ -17,7 +17,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox
 from tests.end_to_end.conftest import Make
-from tests.media.clips import Clip
+from tests.sandbox.media.clips import Clip
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ import pytest
 
 from lipsync_async import AsyncClient, Audio, Generation, PollPolicy, Status, Video
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.actors import draw_talking_head
+from lipsync_async.sandbox.media.demo_media import draw_talking_head
 from tests.end_to_end.conftest import Make
 
 pytestmark = pytest.mark.anyio

@@ -16,11 +16,10 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.actors import tone
-from lipsync_async.sandbox.media.tones import sine
-from lipsync_async.sandbox.media.wav import write_wav
+from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.speech import sine, write_wav
 from tests.end_to_end.results import FRAME, Result, fetch
-from tests.media.clips import Clip, heard, loudness, shown_numbers, strength
+from tests.sandbox.media.clips import Clip, heard, loudness, shown_numbers, strength
 
 pytestmark = pytest.mark.anyio
 

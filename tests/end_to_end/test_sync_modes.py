@@ -5,10 +5,10 @@ import pytest
 
 from lipsync_async import AsyncClient, Audio, Image, Options, Status, SyncMode, Video
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.actors import tone
+from lipsync_async.sandbox.media.demo_media import tone
 from tests.end_to_end.conftest import Make
 from tests.end_to_end.results import FRAME, Result
-from tests.media.clips import Clip, shown_numbers
+from tests.sandbox.media.clips import Clip, shown_numbers
 
 pytestmark = pytest.mark.anyio
 

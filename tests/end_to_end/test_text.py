@@ -4,7 +4,7 @@ import pytest
 
 from lipsync_async import AsyncClient, Audio, ElevenLabs, Image, Text, Video
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.wav import read_wav
+from lipsync_async.sandbox.media.speech import read_wav
 from tests.end_to_end.conftest import Make
 from tests.end_to_end.results import FRAME, Result, fetch
 

@@ -9,7 +9,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.actors import draw_portrait, draw_talking_head, speak_line
+from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, speak_line
 from tests.house.readme_blocks import Block, blocks, run
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

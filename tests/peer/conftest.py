@@ -7,7 +7,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.actors import draw_talking_head, tone
+from lipsync_async.sandbox.media.demo_media import draw_talking_head, tone
 
 
 @pytest.fixture

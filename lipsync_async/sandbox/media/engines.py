@@ -10,8 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lipsync_async.sandbox.media.problems import EngineError, in_words
-from lipsync_async.sandbox.media.speech import speech_engine, speech_trouble
+from lipsync_async.sandbox.media.errors import EngineError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +19,7 @@ INSTALL_HINT = "missing; run: pip install 'lipsync-async[sandbox]'"
 REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 # What rendering, drawing and the tone voice import.
 _VIDEO_MODULES = ("av", "numpy", "PIL")
+_SPEECH_MODULE = "espeakng_loader"
 _SIDE, _FRAMES, _RATE = 32, 2, Fraction(25)  # of the clip that the codec is asked about
 
 
@@ -35,7 +35,7 @@ def engines() -> dict[str, str]:
         return {"video": INSTALL_HINT, "speech": INSTALL_HINT, "lips": "none"}
     return {
         "video": f"pyav {_version('av')}",
-        "speech": speech_engine(),
+        "speech": "espeak-ng" if util.find_spec(_SPEECH_MODULE) else "tones",
         "lips": "none",
     }
 
@@ -55,6 +55,8 @@ def working_engines() -> dict[str, str]:
     ask("numpy", _count, 6)
     ask("pillow", _draw, (_SIDE, _SIDE))
     ask("av", _encode, (_FRAMES, _SIDE, float(_FRAMES / _RATE)))
+    from lipsync_async.sandbox.media.speech import speech_trouble  # noqa: PLC0415 - see `_count`
+
     trouble = speech_trouble()
     found = engines()
     return found if trouble is None else found | {"speech": f"tones, because {trouble}"}
@@ -102,16 +104,16 @@ def _count() -> int:
 
 
 def _draw() -> tuple[int, int]:
-    from lipsync_async.sandbox.media.faces import Actor  # noqa: PLC0415 - see above
+    from lipsync_async.sandbox.media.drawn_face import Actor  # noqa: PLC0415 - see above
 
     return Actor(_SIDE, _SIDE, seed=1).draw(0.0).size
 
 
 def _encode() -> tuple[int, int, float]:
     """Write a clip and read it: return its frames, their width, and the seconds of its sound."""
-    from lipsync_async.sandbox.media.actors import draw_talking_head  # noqa: PLC0415 - see above
-    from lipsync_async.sandbox.media.frames import FrameReader  # noqa: PLC0415
-    from lipsync_async.sandbox.media.samples import sound_seconds  # noqa: PLC0415
+    from lipsync_async.sandbox.media.audio_reader import sound_seconds  # noqa: PLC0415
+    from lipsync_async.sandbox.media.demo_media import draw_talking_head  # noqa: PLC0415 - see above
+    from lipsync_async.sandbox.media.video_reader import FrameReader  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="lipsync-engines-") as folder:
         clip = draw_talking_head(

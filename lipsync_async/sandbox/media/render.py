@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async.sandbox.media.frames import FrameReader
-from lipsync_async.sandbox.media.mp4 import Mp4Writer
-from lipsync_async.sandbox.media.problems import (
+from lipsync_async.sandbox.media.audio_reader import (
+    SampleReader,
+    Silence,
+    Sound,
+    sound_seconds,
+    sound_start,
+)
+from lipsync_async.sandbox.media.errors import (
     SEGMENTS_INVALID,
     TRIM_INVALID,
     VALIDATION_FAILED,
@@ -22,14 +27,8 @@ from lipsync_async.sandbox.media.problems import (
     MediaError,
     RenderCancelledError,
 )
-from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media
-from lipsync_async.sandbox.media.samples import (
-    SampleReader,
-    Silence,
-    Sound,
-    sound_seconds,
-    sound_start,
-)
+from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
+from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media
 from lipsync_async.sandbox.media.timeline import (
     Span,
     Window,
@@ -37,6 +36,7 @@ from lipsync_async.sandbox.media.timeline import (
     index_map,
     plan_segments,
 )
+from lipsync_async.sandbox.media.video_reader import FrameReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,21 +1,33 @@
 """Speak a script: espeak-ng when it is installed, else a voice made of tones.
 
 Both are deterministic: the same script and voice give the same bytes. Voice ids are the
-service's and mean nothing here; each simply gets one of the voices, always the same.
+service's and mean nothing here; each simply gets one of the voices, always the same. Tones: each
+syllable becomes one soft tone with two overtones; vowels decide the pitch, punctuation
+pauses, so that a listener hears the rhythm of the text. Numpy is needed, so `engines`
+imports this module only when it asks.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import wave
 from functools import cache
 from hashlib import sha256
 from importlib import import_module, util
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from lipsync_async.sandbox.media import _espeak
-from lipsync_async.sandbox.media.problems import PIPELINE_FAILED, MediaError, in_words
+import numpy as np
+
+from lipsync_async.sandbox.media import espeak_child
+from lipsync_async.sandbox.media.errors import PIPELINE_FAILED, MediaError, in_words
+
+if TYPE_CHECKING:
+    Mono = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
+    Wave = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 ESPEAK = "espeak-ng"
 TONES = "tones"
@@ -65,17 +77,14 @@ def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None
         MediaError: The speech engine failed.
 
     """
-    # Only now: numpy belongs to the extra, and `engines` must answer without it.
-    from lipsync_async.sandbox.media import tones, wav  # noqa: PLC0415 - see above
-
     digest = sha256(voice_id.encode()).digest()
     if (engine or _working_engine()) == TONES:
-        return wav.write_wav(output, tones.hum(script, digest[0]), tones.RATE)
+        return write_wav(output, hum(script, digest[0]), RATE)
     _run_espeak(script, f"en-us+{VARIANTS[digest[0] % len(VARIANTS)]}", output)
-    samples, rate = wav.read_wav(output)
+    samples, rate = read_wav(output)
     if len(samples) < _LEAST_SECONDS * rate:
-        samples = tones.silence(_LEAST_SECONDS, rate)
-        return wav.write_wav(output, samples, rate)
+        samples = silence(_LEAST_SECONDS, rate)
+        return write_wav(output, samples, rate)
     return len(samples) / rate
 
 
@@ -88,7 +97,7 @@ def _run_espeak(script: str, voice: str, output: Path) -> None:
     loader = import_module(_LOADER)
     data = Path(loader.get_data_path())
     command = [
-        *(sys.executable, "-I", "-S", _espeak.__file__),
+        *(sys.executable, "-I", "-S", espeak_child.__file__),
         # The library cuts long paths off, so the child starts beside the data.
         *(loader.get_library_path(), data.name, voice, str(output.absolute())),
     ]
@@ -105,3 +114,95 @@ def _run_espeak(script: str, voice: str, output: Path) -> None:
         detail = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
         reason = detail.rpartition("\n")[2] or str(error)
         raise MediaError(PIPELINE_FAILED, f"espeak-ng failed: {reason}") from error
+
+
+RATE = 22_050  # the rate of espeak-ng, so that both voices make equal files
+
+_SYLLABLE_SECONDS = 0.16  # six syllables a second is a calm reading pace
+_WORD_GAP_SECONDS = 0.06
+_PAUSE_SECONDS = {",": 0.2, ";": 0.25, ":": 0.25, ".": 0.4, "!": 0.4, "?": 0.4}
+_FADE_SECONDS = 0.03
+# Semitones above the voice's own pitch; the vowels' order from dark to bright.
+_SEMITONES = {"u": 0, "o": 2, "a": 4, "e": 7, "i": 9, "y": 9}
+_LOWEST_HERTZ = 110.0
+_VOICES = 13  # an octave of voices
+_OVERTONES = ((1, 0.6), (2, 0.25), (3, 0.15))
+_LOUDNESS = 0.5
+_PARTS = re.compile(
+    r"(?P<vowels>[aeiouy]+)|(?P<pause>[,;:.!?])|(?P<gap>\s+)|(?P<other>\d)", re.IGNORECASE
+)
+
+
+def hum(script: str, voice: int) -> Mono:
+    """Return the script as tones.
+
+    Args:
+        script: What to hum; at least one syllable is made of anything.
+        voice: Any number; it chooses the pitch.
+
+    """
+    base = _LOWEST_HERTZ * 2 ** (voice % _VOICES / 12)
+    parts = [_part(match, base) for match in _PARTS.finditer(script)]
+    if not any(part.any() for part in parts):
+        parts.append(_syllable(base))
+    return _quantized(np.concatenate(parts))
+
+
+def sine(seconds: float, hertz: float, rate: int) -> Mono:
+    """Return a steady tone."""
+    moments = np.arange(round(seconds * rate)) / rate
+    return _quantized(np.sin(2 * np.pi * hertz * moments))
+
+
+def silence(seconds: float, rate: int) -> Mono:
+    """Return nothing to hear."""
+    return np.zeros(round(seconds * rate), np.int16)
+
+
+def _part(match: re.Match[str], base: float) -> Wave:
+    """Return the sound of a syllable, a digit, a pause or a gap."""
+    text = match.group().lower()
+    if match.lastgroup == "pause":
+        return np.zeros(round(_PAUSE_SECONDS[text] * RATE))
+    if match.lastgroup == "gap":
+        return np.zeros(round(_WORD_GAP_SECONDS * RATE))
+    if match.lastgroup == "other":
+        return _syllable(base * 2 ** (int(text) / 12))
+    return _syllable(base * 2 ** (_SEMITONES[text[0]] / 12))
+
+
+def _syllable(hertz: float) -> Wave:
+    """Return one tone that swells and fades."""
+    moments = np.arange(round(_SYLLABLE_SECONDS * RATE)) / RATE
+    tone = sum(
+        (weight * np.sin(2 * np.pi * hertz * order * moments) for order, weight in _OVERTONES),
+        start=np.zeros_like(moments),
+    )
+    edge = np.minimum(moments, moments[::-1]) / _FADE_SECONDS
+    return np.asarray(tone * np.minimum(edge, 1.0))
+
+
+def _quantized(waveform: Wave) -> Mono:
+    """Return 16-bit samples with some headroom."""
+    return np.asarray(np.round(waveform * _LOUDNESS * FULL_SCALE), np.int16)
+
+
+FULL_SCALE = 32_767
+_BYTES_PER_SAMPLE = 2
+
+
+def write_wav(path: Path, samples: Mono, rate: int) -> float:
+    """Write the samples and return their length in seconds."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(_BYTES_PER_SAMPLE)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return len(samples) / rate
+
+
+def read_wav(path: Path) -> tuple[Mono, int]:
+    """Return the samples of a file that `write_wav` or the speech engine wrote, and their rate."""
+    with wave.open(str(path), "rb") as file:
+        data = file.readframes(file.getnframes())
+        return np.frombuffer(data, "<i2").astype(np.int16), file.getframerate()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._words import SyncMode
-from lipsync_async.sandbox.media.problems import (
+from lipsync_async.sandbox.media.errors import (
     SEGMENTS_INVALID,
     VALIDATION_FAILED,
     MediaError,

@@ -6,10 +6,10 @@ import pytest
 from av.stream import Disposition
 from PIL import Image
 
-from lipsync_async.sandbox.media.actors import tone
-from lipsync_async.sandbox.media.probe import MediaInfo, probe
-from lipsync_async.sandbox.media.problems import MediaError
-from tests.media.clips import Clip, turn_clockwise
+from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.errors import MediaError
+from lipsync_async.sandbox.media.open_media import MediaInfo, probe
+from tests.sandbox.media.clips import Clip, turn_clockwise
 
 CODES = {
     "video": "generation_input_video_invalid",

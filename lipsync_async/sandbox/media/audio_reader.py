@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import av
 import numpy as np
 
-from lipsync_async.sandbox.media.problems import AUDIO_INVALID, VIDEO_INVALID, MediaError
-from lipsync_async.sandbox.media.reading import MICROSECONDS, open_media, stated, translated
+from lipsync_async.sandbox.media.errors import AUDIO_INVALID, VIDEO_INVALID, MediaError
+from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media, stated, translated
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.media import _espeak, speech, tones
-from lipsync_async.sandbox.media.probe import probe
-from lipsync_async.sandbox.media.problems import MediaError
-from lipsync_async.sandbox.media.speech import speak, speech_engine
-from lipsync_async.sandbox.media.wav import read_wav
+from lipsync_async.sandbox.media import espeak_child, speech
+from lipsync_async.sandbox.media.errors import MediaError
+from lipsync_async.sandbox.media.open_media import probe
+from lipsync_async.sandbox.media.speech import read_wav, speak, speech_engine
 
 SCRIPT = "Hello there, this is a line. It has 2 sentences!"
 BOTH = pytest.mark.parametrize("engine", ["espeak-ng", "tones"])
@@ -64,7 +63,7 @@ def test_other_scripts_are_spoken_too(tmp_path: Path, engine: str) -> None:
 def test_all_voices_exist(variant: str) -> None:
     """No voice id leads to a voice that the engine lacks."""
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    rate, samples = _espeak.synthesize(library, data, f"en-us+{variant}", "Hi.")
+    rate, samples = espeak_child.synthesize(library, data, f"en-us+{variant}", "Hi.")
     assert len(samples) / 2 / rate > 0.2
 
 
@@ -115,7 +114,7 @@ def test_the_child_writes_what_it_is_told(
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     monkeypatch.setattr(sys, "argv", ["", library, data, "en-us+f3", str(path)])
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(SCRIPT.encode())))
-    runpy.run_path(_espeak.__file__, run_name="__main__")
+    runpy.run_path(espeak_child.__file__, run_name="__main__")
     assert len(read_wav(path)[0]) > 22_050
 
 
@@ -123,13 +122,13 @@ def test_a_voice_that_does_not_exist_is_named() -> None:
     """A missing voice never falls back in silence."""
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     with pytest.raises(OSError, match="no voice 'martian' in "):
-        _espeak.synthesize(library, data, "martian", "hi")
+        espeak_child.synthesize(library, data, "martian", "hi")
 
 
 @given(st.text(max_size=60), st.integers(0, 255))
 def test_any_text_can_be_hummed(script: str, voice: int) -> None:
     """Tones exist for every text, are not empty, and never clip."""
-    samples = tones.hum(script, voice)
+    samples = speech.hum(script, voice)
     assert samples.any()
     assert np.abs(samples).max() <= 16_384
 

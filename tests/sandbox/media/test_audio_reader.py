@@ -4,15 +4,15 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_async.sandbox.media.actors import tone
-from lipsync_async.sandbox.media.problems import MediaError
-from lipsync_async.sandbox.media.samples import (
+from lipsync_async.sandbox.media.audio_reader import (
     SampleReader,
     Silence,
     sound_seconds,
     sound_start,
 )
-from tests.media.clips import Clip, Floats, loudness, strength
+from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.errors import MediaError
+from tests.sandbox.media.clips import Clip, Floats, loudness, strength
 
 RATE = 48_000
 

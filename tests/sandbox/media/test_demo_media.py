@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.actors import draw_portrait, draw_talking_head, speak_line, tone
-from lipsync_async.sandbox.media.faces import Actor, eye_openness, look
-from lipsync_async.sandbox.media.probe import MediaInfo, probe
-from lipsync_async.sandbox.media.problems import RenderCancelledError
-from lipsync_async.sandbox.media.sheet import clock_text, contact_sheet
-from tests.media.clips import Clip, heard, loudness, strength
+from lipsync_async.sandbox.media.contact_sheet import clock_text, contact_sheet
+from lipsync_async.sandbox.media.demo_media import (
+    draw_portrait,
+    draw_talking_head,
+    speak_line,
+    tone,
+)
+from lipsync_async.sandbox.media.drawn_face import Actor, eye_openness, look
+from lipsync_async.sandbox.media.errors import RenderCancelledError
+from lipsync_async.sandbox.media.open_media import MediaInfo, probe
+from tests.sandbox.media.clips import Clip, heard, loudness, strength
 
 
 def test_a_talking_head_is_a_real_video_with_a_quiet_room(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import av
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.actors import tone
-from lipsync_async.sandbox.media.problems import MediaError, RenderCancelledError
+from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.errors import MediaError, RenderCancelledError
 from lipsync_async.sandbox.media.render import Rendered, RenderOrder, render
-from tests.media.clips import (
+from tests.sandbox.media.clips import (
     Clip,
     heard,
     loudness,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from lipsync_async.sandbox.media.reading import THREADS
+from lipsync_async.sandbox.media.open_media import THREADS
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, sample_position
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from lipsync_async.sandbox.media.samples import Samples
+    from lipsync_async.sandbox.media.audio_reader import Samples
+
 
 # Measured, 10 s of 640x360: 0.7 s, under half of the default preset's time, and no larger.
 _VIDEO_OPTIONS = {"preset": "veryfast", "crf": "20", "threads": str(THREADS)}

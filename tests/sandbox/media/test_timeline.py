@@ -4,7 +4,7 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.media.problems import MediaError
+from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.timeline import (
     Window,
     frame_count,

@@ -13,11 +13,10 @@ import pytest
 
 from lipsync_async import ConfigurationError
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media import tones
+from lipsync_async.sandbox.media import speech
 from lipsync_async.sandbox.media.engines import ask, engines, working_engines
-from lipsync_async.sandbox.media.problems import PIPELINE_FAILED, EngineError, MediaError
-from lipsync_async.sandbox.media.speech import speak, speech_trouble
-from lipsync_async.sandbox.media.wav import read_wav
+from lipsync_async.sandbox.media.errors import PIPELINE_FAILED, EngineError, MediaError
+from lipsync_async.sandbox.media.speech import read_wav, speak, speech_trouble
 
 REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 
@@ -158,7 +157,7 @@ def test_where_speech_is_broken_tones_speak_and_it_is_told(tmp_path: Path) -> No
     assert found["speech"].startswith("tones, because espeak-ng does not work (")
     assert (found["video"], "\n" in found["speech"]) == (f"pyav {av.__version__}", False)
     speak("Good morning.", "voice", tmp_path / "line.wav")
-    assert read_wav(tmp_path / "line.wav")[1] == tones.RATE
+    assert read_wav(tmp_path / "line.wav")[1] == speech.RATE
 
 
 def test_speech_that_is_not_installed_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

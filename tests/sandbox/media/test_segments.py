@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.actors import speak_line, tone
-from lipsync_async.sandbox.media.problems import MediaError
+from lipsync_async.sandbox.media.demo_media import speak_line, tone
+from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.render import RenderOrder, RenderSegment, render
-from tests.media.clips import Clip, heard, loudness, shown_numbers, strength
+from tests.sandbox.media.clips import Clip, heard, loudness, shown_numbers, strength
 
 OWN, FIRST, SECOND = 300, 700, 1100
 

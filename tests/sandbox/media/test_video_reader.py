@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.frames import FrameReader
-from lipsync_async.sandbox.media.problems import MediaError
-from lipsync_async.sandbox.media.shaping import FrameShaper, even
-from tests.media.clips import Clip, number_of, turn_clockwise
+from lipsync_async.sandbox.media.errors import MediaError
+from lipsync_async.sandbox.media.video_reader import FrameReader, FrameShaper, even
+from tests.sandbox.media.clips import Clip, number_of, turn_clockwise
 
 _FRAME_BYTES = 160 * 96 * 3 // 2
 _REORDERED = {"preset": "veryfast", "threads": "1", "g": "12", "bf": "3", "sc_threshold": "0"}

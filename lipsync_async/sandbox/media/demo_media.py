@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 
-from lipsync_async.sandbox.media.faces import Actor
-from lipsync_async.sandbox.media.mp4 import Mp4Writer
-from lipsync_async.sandbox.media.problems import RenderCancelledError
-from lipsync_async.sandbox.media.reading import THREADS
-from lipsync_async.sandbox.media.samples import CHANNELS
-from lipsync_async.sandbox.media.speech import speak
+from lipsync_async.sandbox.media.audio_reader import CHANNELS
+from lipsync_async.sandbox.media.drawn_face import Actor
+from lipsync_async.sandbox.media.errors import RenderCancelledError
+from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
+from lipsync_async.sandbox.media.open_media import THREADS
+from lipsync_async.sandbox.media.speech import read_wav, silence, sine, speak, write_wav
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, frame_count
-from lipsync_async.sandbox.media.tones import silence, sine
-from lipsync_async.sandbox.media.wav import read_wav, write_wav
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
 
 # Of 32,767: about 60 dB below full scale, as quiet as a good room.
 _ROOM_TONE = 30

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lipsync_async.sandbox.media.frames import FrameReader
-from lipsync_async.sandbox.media.reading import THREADS
+from lipsync_async.sandbox.media.open_media import THREADS
+from lipsync_async.sandbox.media.video_reader import FrameReader
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 _CELL_WIDTH = 320
 _GAP = 14

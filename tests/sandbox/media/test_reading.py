@@ -6,12 +6,11 @@ import attrs
 import av
 import pytest
 
-from lipsync_async.sandbox.media.actors import tone
-from lipsync_async.sandbox.media.frames import FrameReader
-from lipsync_async.sandbox.media.probe import probe
-from lipsync_async.sandbox.media.reading import open_media, stated
-from lipsync_async.sandbox.media.samples import sound_seconds
-from tests.media.clips import Clip
+from lipsync_async.sandbox.media.audio_reader import sound_seconds
+from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.open_media import open_media, probe, stated
+from lipsync_async.sandbox.media.video_reader import FrameReader
+from tests.sandbox.media.clips import Clip
 
 
 @attrs.frozen

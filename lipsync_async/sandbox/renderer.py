@@ -1,15 +1,16 @@
-"""Where the media of jobs are made: what a studio must do, and one that only pretends."""
+"""What makes the media of jobs, and a placeholder of it that makes one small file."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lipsync_async.sandbox.placeholder import PLACEHOLDER_SECONDS, placeholder
+from lipsync_async.sandbox.jobs import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lipsync_async.sandbox.jobs import Job, Result
+    from lipsync_async.sandbox.jobs import Job
 
     Produced = Callable[[Job, Result], object]
     Failed = Callable[[Job, str, str], object]
@@ -97,3 +98,21 @@ class PlaceholderStudio:
 
     def close(self) -> None:
         """Do nothing; nothing runs."""
+
+
+_FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
+_NOTE = b"SANDBOX "
+_BOX_HEADER_BYTES = 8
+_SMALLEST = len(_FILE_TYPE) + _BOX_HEADER_BYTES + len(_NOTE)
+# A placeholder plays nothing; clients should see a number all the same.
+PLACEHOLDER_SECONDS = 1.0
+
+
+def placeholder(size: int) -> Result:
+    """Return an output of `size` bytes: a file type box and a free box, no picture."""
+    size = max(size, _SMALLEST)
+    free_size = size - len(_FILE_TYPE)
+    filler = (_NOTE * (free_size // len(_NOTE) + 1))[: free_size - _BOX_HEADER_BYTES]
+    body = _FILE_TYPE + free_size.to_bytes(4) + b"free" + filler
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Result(body, len(body), etag, PLACEHOLDER_SECONDS)
