@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.bulk_runs import serving
 from benchmarks.downloads import CONTENDERS, Taken
-from benchmarks.fleet_runs import serving
 from benchmarks.media_server import FILM_BYTES
 from benchmarks.ratios import Ratio
 

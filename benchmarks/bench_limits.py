@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.fleet_orders import order
-from benchmarks.fleet_peer import INTERVAL, peer_client, run_as_peer
+from benchmarks.bulk_orders import order
+from benchmarks.bulk_peer import INTERVAL, peer_client, run_as_peer
 from benchmarks.hurried_sandbox import SPEED, HurriedSandbox, HurriedTransport, hurried_sandbox
 from benchmarks.ratios import Ratio
 from lipsync_async import AsyncClient, Limits

@@ -1,7 +1,7 @@
 """How late an end is seen, beside the least that an account's limits allow.
 
-With B requests a second, K jobs in each and N jobs, nobody can look at a job more often
-than every `T = max(1/B, T_min, N/(B*K))` seconds, and whoever does sees its end T/2 late
+With B requests a second, K jobs in each and N jobs, no client can look at a job more often
+than every `T = max(1/B, T_min, N/(B*K))` seconds, and one that does sees its end T/2 late
 on average. Here time is virtual and the service answers at once, so the figures are those
 of the rules alone, and an hour of jobs takes seconds.
 """
@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.fleet_jobs import Jobs, place_of
-from benchmarks.fleet_orders import order
+from benchmarks.bulk_jobs import Jobs, place_of
+from benchmarks.bulk_orders import order
 from benchmarks.ratios import Ratio
 from lipsync_async import AsyncClient, Limits, PollPolicy
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock

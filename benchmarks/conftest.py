@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.fleet_runs import serving
+from benchmarks.bulk_runs import serving
 from benchmarks.ratios import Ratio, table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.fleet_runs import fleet_run, serving
+from benchmarks.bulk_runs import bulk_run, serving
 from benchmarks.ratios import Ratio, table
 
 _TICK = 2.0
@@ -24,7 +24,7 @@ def main() -> int:
     options = parser.parse_args()
     seconds = (options.shortest, options.longest)
     with serving() as base_url:
-        run = fleet_run(base_url, "ours", options.jobs, tick=_TICK, seconds=seconds)
+        run = bulk_run(base_url, "ours", options.jobs, tick=_TICK, seconds=seconds)
     jobs = f"{run.jobs} jobs"
     ratios = [
         Ratio(what=f"{jobs}: never noticed", measured=run.failed, at_most=0),
@@ -37,7 +37,7 @@ def main() -> int:
         Ratio(what=f"{jobs}: s in all", measured=run.seconds),
         Ratio(what=f"{jobs}: % of the server's time", measured=100 * run.server_share),
     ]
-    print(*table(ratios), *run.mishaps, sep="\n")
+    print(*table(ratios), *run.errors, sep="\n")
     return int(not all(ratio.is_met for ratio in ratios))
 
 

@@ -1,6 +1,6 @@
 """A server of many jobs that is never the bottleneck.
 
-Run as `python -m benchmarks.fleet_server`: it prints its port and ends when its input does.
+Run as `python -m benchmarks.bulk_server`: it prints its port and ends when its input does.
 It makes jobs that last as long as a seed says, shows them one by one or a hundred in a
 list, and tells what it knows that its clients do not: `GET /facts` the number of requests
 and its own CPU seconds, `GET /ends` when each job ended, by the machine's monotonic clock,
@@ -19,7 +19,7 @@ import sys
 import time
 from typing import cast
 
-from benchmarks.fleet_jobs import Jobs
+from benchmarks.bulk_jobs import Jobs
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -29,7 +29,7 @@ _ONE = b"/v2/generate/"
 _ANEW = b"/anew?"
 
 
-class FleetServer:
+class BulkServer:
     """Answer requests of all connections.
 
     Args:
@@ -80,7 +80,7 @@ class FleetServer:
 class _Connection(asyncio.Protocol):
     """Cut what arrives into requests."""
 
-    def __init__(self, server: FleetServer) -> None:
+    def __init__(self, server: BulkServer) -> None:
         self._server = server
         self._unread = b""
 
@@ -111,10 +111,10 @@ async def main() -> None:
     """Serve until the standard input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
-    fleet_server = FleetServer(parser.parse_args().seed)
+    bulk_server = BulkServer(parser.parse_args().seed)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: _Connection(fleet_server), "127.0.0.1", 0, backlog=1024
+        lambda: _Connection(bulk_server), "127.0.0.1", 0, backlog=1024
     )
     gc.freeze()
     async with server:

@@ -1,7 +1,7 @@
 """Jobs of known lengths: what a busy server knows of each, and how it writes them.
 
 A job is as long as its place in line says, from a seed, so every contender meets the same
-lengths. Its state is no more than two moments: nobody has to move it along.
+lengths. Its state is no more than two moments: nothing has to move it along.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING
 
-from benchmarks.fleet_orders import AUDIO, VIDEO
+from benchmarks.bulk_orders import AUDIO, VIDEO
 from benchmarks.payloads import GENERATION
 
 if TYPE_CHECKING:

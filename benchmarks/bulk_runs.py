@@ -1,6 +1,6 @@
 """One contender's run of many jobs in a process of its own, and the figures of it.
 
-Run as `python -m benchmarks.fleet_runs CONTENDER JOBS`, with a server of its own.
+Run as `python -m benchmarks.bulk_runs CONTENDER JOBS`, with a server of its own.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _WARM_UP = (20, 0.1, 0.2)
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class FleetRun:
+class BulkRun:
     """Hold the figures of a run, which begins when its process is warm.
 
     Attributes:
         jobs: Jobs in all.
         failed: Those whose end was never noticed.
-        mishaps: What went wrong, some of it.
+        errors: What went wrong, some of it.
         requests: Requests that reached the server.
         seconds: How long it took.
         after_the_last: Seconds from the end of the slowest job to the end of the run.
@@ -50,7 +50,7 @@ class FleetRun:
 
     jobs: int
     failed: int
-    mishaps: list[str]
+    errors: list[str]
     requests: int
     seconds: float
     after_the_last: float
@@ -83,7 +83,7 @@ class FleetRun:
 
 
 @contextmanager
-def serving(module: str = "benchmarks.fleet_server") -> Iterator[str]:
+def serving(module: str = "benchmarks.bulk_server") -> Iterator[str]:
     """Run a server in a process of its own, and give its address."""
     command = [sys.executable, "-m", module]
     with subprocess.Popen(  # noqa: S603 - our own words
@@ -96,29 +96,29 @@ def serving(module: str = "benchmarks.fleet_server") -> Iterator[str]:
         server.communicate()
 
 
-def fleet_run(
+def bulk_run(
     base_url: str,
     contender: str,
     jobs: int,
     *,
     tick: float,
     seconds: tuple[float, float] = (5.0, 30.0),
-) -> FleetRun:
+) -> BulkRun:
     """Let a contender run jobs, which last so many seconds, in a fresh process."""
     shortest, longest = seconds
-    command = [sys.executable, "-m", "benchmarks.fleet_runs", contender, f"{jobs}"]
+    command = [sys.executable, "-m", "benchmarks.bulk_runs", contender, f"{jobs}"]
     command += ["--tick", f"{tick}", "--base-url", base_url]
     command += ["--shortest", f"{shortest}", "--longest", f"{longest}"]
     done = subprocess.run(  # noqa: S603 - our own words
         command, stdout=subprocess.PIPE, check=True, timeout=_LONGEST_RUN
     )
-    return FleetRun(**json.loads(done.stdout))
+    return BulkRun(**json.loads(done.stdout))
 
 
 def _run(
     base_url: str, contender: str, jobs: int, tick: float, seconds: tuple[float, float]
-) -> FleetRun:
-    from benchmarks.fleet_contenders import (  # noqa: PLC0415 - only this process needs both clients
+) -> BulkRun:
+    from benchmarks.bulk_contenders import (  # noqa: PLC0415 - only this process needs both clients
         CONTENDERS,
         Notices,
     )
@@ -141,10 +141,10 @@ def _run(
     ends = memoryview(_ask(f"{base_url}/ends")).cast("d")
     pairs = zip(notices.moments, ends, strict=False)
     delays = sorted(noticed - end for noticed, end in pairs if noticed)
-    return FleetRun(
+    return BulkRun(
         jobs=jobs,
         failed=jobs - len(delays),
-        mishaps=sorted(set(notices.mishaps))[:5],
+        errors=sorted(set(notices.errors))[:5],
         requests=facts["requests"],
         seconds=over - began,
         after_the_last=over - max(ends),

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from benchmarks.fleet_jobs import place_of
-from benchmarks.fleet_orders import AUDIO, VIDEO, order
+from benchmarks.bulk_jobs import place_of
+from benchmarks.bulk_orders import AUDIO, VIDEO, order
 from lipsync_async import AsyncClient, Limits, PollPolicy
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ class Notices:
     def __init__(self, number: int) -> None:
         self.number = number
         self.moments = array("d", repeat(0.0, number))
-        self.mishaps: list[str] = []
+        self.errors: list[str] = []
 
     def note(self, job_id: str) -> None:
         """Note that a job has ended."""
         self.moments[place_of(job_id)] = time.monotonic()
 
-    def fail(self, mishap: BaseException | None) -> None:
+    def fail(self, error: BaseException | None) -> None:
         """Note that a job came to nothing."""
-        self.mishaps.append(repr(mishap))
+        self.errors.append(repr(error))
 
 
 async def ours(base_url: str, notices: Notices, tick: float) -> None:
@@ -100,7 +100,7 @@ async def raw(base_url: str, notices: Notices, tick: float) -> None:
 async def peer(base_url: str, notices: Notices, _: float) -> None:
     """Let a task for each job ask every two seconds, through one shared client."""
     # Here and not above, for its weight is not for the others to carry.
-    from benchmarks.fleet_peer import peer_client, run_as_peer  # noqa: PLC0415
+    from benchmarks.bulk_peer import peer_client, run_as_peer  # noqa: PLC0415
 
     async with peer_client(base_url, "key") as client:
 
@@ -117,8 +117,8 @@ async def _each_in_a_task(run: Callable[[], Awaitable[None]], notices: Notices) 
     async def run_one() -> None:
         try:
             await run()
-        except Exception as mishap:  # noqa: BLE001 - counted, and told at the end
-            notices.fail(mishap)
+        except Exception as error:  # noqa: BLE001 - counted, and told at the end
+            notices.fail(error)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(notices.number):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sync import AsyncSync
 from sync.common import Audio, GenerationOptions, Video
 
-from benchmarks.fleet_orders import AUDIO, VIDEO
+from benchmarks.bulk_orders import AUDIO, VIDEO
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.fleet_runs import fleet_run, serving
+from benchmarks.bulk_runs import bulk_run, serving
 from benchmarks.ratios import Ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benchmarks.fleet_runs import FleetRun
+    from benchmarks.bulk_runs import BulkRun
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -25,24 +25,24 @@ _TICK = 1.0
 
 
 @pytest.fixture(scope="module")
-def fleet_url() -> Iterator[str]:
+def bulk_url() -> Iterator[str]:
     """Run the server of many jobs."""
     with serving() as base_url:
         yield base_url
 
 
 @pytest.mark.parametrize("jobs", [5000, 10_000])
-def test_thousands(report: Callable[[Ratio], None], fleet_url: str, jobs: int) -> None:
+def test_thousands(report: Callable[[Ratio], None], bulk_url: str, jobs: int) -> None:
     """Run thousands of jobs, which `syncsdk` does not finish."""
-    run = fleet_run(fleet_url, "ours", jobs, tick=_TICK)
+    run = bulk_run(bulk_url, "ours", jobs, tick=_TICK)
     for ratio in _judged(run, "ours"):
         report(ratio)
 
 
-def test_a_thousand(report: Callable[[Ratio], None], fleet_url: str) -> None:
+def test_a_thousand(report: Callable[[Ratio], None], bulk_url: str) -> None:
     """Run as many jobs in each way."""
     ours, raw, peer = (
-        fleet_run(fleet_url, name, 1000, tick=_TICK) for name in ("ours", "raw", "peer")
+        bulk_run(bulk_url, name, 1000, tick=_TICK) for name in ("ours", "raw", "peer")
     )
     for ratio in _judged(ours, "ours"):
         report(ratio)
@@ -57,9 +57,9 @@ def test_a_thousand(report: Callable[[Ratio], None], fleet_url: str) -> None:
         report(Ratio(what=what, measured=times, at_least=least))
 
 
-def _judged(run: FleetRun, name: str) -> Iterator[Ratio]:
+def _judged(run: BulkRun, name: str) -> Iterator[Ratio]:
     """Compare a run with its targets; what it may not lose is no matter of degree."""
-    assert run.failed == 0, run.mishaps
+    assert run.failed == 0, run.errors
     at_most = {
         "requests a finished job": 1.25,
         "median delay, in s": 0.6,
@@ -72,7 +72,7 @@ def _judged(run: FleetRun, name: str) -> Iterator[Ratio]:
         yield Ratio(what=ratio.what, measured=ratio.measured, at_most=at_most.get(figure))
 
 
-def _told(run: FleetRun, name: str) -> Iterator[Ratio]:
+def _told(run: BulkRun, name: str) -> Iterator[Ratio]:
     figures = {
         "requests a finished job": run.requests_per_job,
         "median delay, in s": run.median_delay,
