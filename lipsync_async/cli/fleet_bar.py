@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
-from rich.progress import BarColumn, Progress as Bar, ProgressColumn
-from rich.table import Column
-from rich.text import Text
 
 from lipsync_async.cli.fleet_facts import beginning, facts
 
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
 
     from lipsync_async._fleet.outcomes import Progress
 
-    Show = Callable[[Progress], None]
-
 _LOOKS_A_SECOND = 4.0
 # To count what runs may mean to read a large file: it may take a twentieth of the time.
 _SHORTEST_PAUSE, _PAUSE_BY_COST = 0.5, 20.0
@@ -30,7 +25,7 @@ _LOUD_FAILURES = r"[1-9]\d* failed"
 
 
 @contextmanager
-def fleet_bar(console: Console, total: int, running: Callable[[], int]) -> Iterator[Show]:
+def fleet_bar(console: Console, total: int, running: Callable[[], int]) -> Iterator[Callable[[Progress], None]]:
     """Show a bar, and give a function that moves it.
 
     Args:
@@ -39,10 +34,31 @@ def fleet_bar(console: Console, total: int, running: Callable[[], int]) -> Itera
         running: Tells how many run; it is asked by the thread that draws.
 
     """
+    from rich.progress import BarColumn, Progress as Bar, ProgressColumn  # noqa: PLC0415 - an extra
+    from rich.table import Column  # noqa: PLC0415 - an optional extra
+    from rich.text import Text  # noqa: PLC0415 - an optional extra
+
+    asked = Thrifty(running)
+
+    class Facts(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            progress, seen_at = task.fields["seen"]
+            if not task.finished:
+                gone = time.monotonic() - seen_at
+                progress = attrs.evolve(
+                    progress,
+                    running=asked(),
+                    elapsed=progress.elapsed + gone,
+                    eta=None if progress.eta is None else max(0.0, progress.eta - gone),
+                )
+            text = Text(facts(progress), no_wrap=True)
+            text.highlight_regex(_LOUD_FAILURES, "bold red")
+            return text
+
     with Bar(
         " ",
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
-        _Facts(Thrifty(running)),
+        Facts(),
         console=console,
         expand=True,
         refresh_per_second=_LOOKS_A_SECOND,
@@ -78,25 +94,3 @@ class Thrifty:
             ended = self._now()
             self._next = ended + max(_SHORTEST_PAUSE, _PAUSE_BY_COST * (ended - began))
         return self._number
-
-
-class _Facts(ProgressColumn):
-    """Write what is known beside the bar, also while no job ends."""
-
-    def __init__(self, running: Callable[[], int]) -> None:
-        super().__init__()
-        self._running = running
-
-    def render(self, task: Task) -> Text:
-        progress, seen_at = task.fields["seen"]
-        if not task.finished:
-            gone = time.monotonic() - seen_at
-            progress = attrs.evolve(
-                progress,
-                running=self._running(),
-                elapsed=progress.elapsed + gone,
-                eta=None if progress.eta is None else max(0.0, progress.eta - gone),
-            )
-        text = Text(facts(progress), no_wrap=True)
-        text.highlight_regex(_LOUD_FAILURES, "bold red")
-        return text

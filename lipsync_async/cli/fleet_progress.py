@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lipsync_async.cli.fleet_bar import fleet_bar
 from lipsync_async.cli.fleet_facts import facts
 from lipsync_async.cli.progress import console_of
 from lipsync_async.cli.screen import say
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from lipsync_async._fleet.outcomes import Progress
 
-    Show = Callable[[Progress], None]
-
 _LINES = 10
 
 
@@ -26,7 +25,7 @@ def shown_fleet(
     total: int,
     running: Callable[[], int],
     stream: TextIO | None = None,
-) -> Iterator[Show]:
+) -> Iterator[Callable[[Progress], None]]:
     """Give a function that shows how far many jobs are.
 
     Args:
@@ -42,9 +41,6 @@ def shown_fleet(
     if console is None:
         yield _Lines(total, target).show
         return
-    # Here and not above: rich is an optional extra.
-    from lipsync_async.cli.fleet_bar import fleet_bar  # noqa: PLC0415
-
     with fleet_bar(console, total, running) as show:
         yield show
 

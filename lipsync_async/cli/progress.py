@@ -17,15 +17,13 @@ if TYPE_CHECKING:
 
     from lipsync_async._values.models import Generation
 
-    Show = Callable[[Generation], None]
-
 
 # Columns that a bar with its facts needs.
 _NARROWEST = 60
 
 
 @contextmanager
-def shown_progress(stream: TextIO | None = None) -> Iterator[Show]:
+def shown_progress(stream: TextIO | None = None) -> Iterator[Callable[[Generation], None]]:
     """Give a function that shows each state of a job; fits `on_update`.
 
     Args:
@@ -60,8 +58,8 @@ def console_of(stream: TextIO) -> Console | None:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Show]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+def _bar(console: Console) -> Iterator[Callable[[Generation], None]]:
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (
         TextColumn("  {task.description:<10}", markup=False),  # it is the service's word
@@ -69,7 +67,7 @@ def _bar(console: Console) -> Iterator[Show]:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Bar(*columns, console=console) as progress:
         task = progress.add_task("PENDING", total=100)
 
         def show(generation: Generation) -> None:
