@@ -3,12 +3,12 @@
 import signal
 import sys
 
-from lipsync_async.cli.interruption import heeded
+from lipsync_async.cli.signals import heeded
 
 if __name__ == "__main__":
     with heeded() as _interruptions:
         try:
-            from lipsync_async.cli.commands import main
+            from lipsync_async.cli.main import main
 
             _status = main()
         except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from lipsync_async._codes import is_retryable_code, is_unsettled_code
 from lipsync_async._rules.caller import log, tell_left
 from lipsync_async._values.models import Generation
 from lipsync_async._words import Status
-from lipsync_async.cli.complaints import complaints
+from lipsync_async.cli.output import complaints
 from lipsync_async.errors import (
     STATUS_ERRORS,
     BadRequestError,

@@ -11,9 +11,8 @@ from lipsync_async._fleet.journal_entry import JobState, JournalEntry
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async._rules.reasons import reason_in, reason_of
 from lipsync_async._watch.waits import bad_end
-from lipsync_async.cli.campaign import places_in_words
-from lipsync_async.cli.screen import say
-from lipsync_async.cli.wording import clock, plural
+from lipsync_async.cli.output import clock, plural, say
+from lipsync_async.cli.run import places_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

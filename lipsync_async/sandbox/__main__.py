@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from lipsync_async.cli.commands import Parser
-from lipsync_async.cli.screen import say, screens
+from lipsync_async.cli.main import Parser
+from lipsync_async.cli.output import say, screens
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.media.engines import engines, working_engines
 from lipsync_async.sandbox.rules.limits import PLANS, allowance

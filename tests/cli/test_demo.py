@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from lipsync_async.cli.commands import main
+from lipsync_async.cli.main import main
 
 FRAME = 1 / 25
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
-from lipsync_async.cli.commands import main
+from lipsync_async.cli.main import main
 
 
 def test_many_jobs_are_rendered_and_summed_up(

@@ -7,16 +7,14 @@ from typing import Any
 import attrs
 
 from lipsync_async import Progress
-from lipsync_async.cli.fleet_bar import Thrifty
-from lipsync_async.cli.fleet_facts import beginning, facts
-from lipsync_async.cli.fleet_progress import shown_fleet
+from lipsync_async.cli.progress import Thrifty, beginning, facts, shown_fleet
 from tests.cli.terminals import in_terminal
 
 PROGRAM = """
 import sys
 {hidden}
 from lipsync_async import Progress
-from lipsync_async.cli.fleet_progress import shown_fleet
+from lipsync_async.cli.progress import shown_fleet
 with shown_fleet(20, lambda: 7) as show:
     for done in range(0, 21, 5):
         seconds = done + 1.0

@@ -16,8 +16,8 @@ from lipsync_async import (
 )
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_view import JournalView
-from lipsync_async.cli.campaign import count_running
-from lipsync_async.cli.commands import main
+from lipsync_async.cli.main import main
+from lipsync_async.cli.run import count_running
 from tests.fleet.jobs import job, request
 from tests.rules.replies import reply
 

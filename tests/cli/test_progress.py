@@ -6,9 +6,7 @@ import attrs
 import pytest
 
 from lipsync_async import Generation, Status
-from lipsync_async.cli.fleet_facts import beginning
-from lipsync_async.cli.fleet_progress import shown_fleet
-from lipsync_async.cli.progress import shown_progress
+from lipsync_async.cli.progress import beginning, shown_fleet, shown_progress
 from tests.cli.terminals import in_terminal
 
 STATES = [

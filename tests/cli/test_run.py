@@ -33,11 +33,22 @@ from lipsync_async import (
     read_manifest,
 )
 from lipsync_async._fleet.journal import Journal
-from lipsync_async.cli.campaign import Bounds, Tally, failure_lines, report, run_campaign, summary
-from lipsync_async.cli.commands import campaign_of, main, parser_of_commands
-from lipsync_async.cli.complaints import Ending, ending_of, named
-from lipsync_async.cli.fleet_facts import beginning
-from lipsync_async.cli.run import Campaign, ignored_options, left_behind, media_hosts, place
+from lipsync_async.cli.main import campaign_of, main, parser_of_commands
+from lipsync_async.cli.output import Ending, ending_of, named
+from lipsync_async.cli.progress import beginning
+from lipsync_async.cli.run import (
+    Bounds,
+    Campaign,
+    Tally,
+    failure_lines,
+    ignored_options,
+    left_behind,
+    media_hosts,
+    place,
+    report,
+    run_campaign,
+    summary,
+)
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.fleet import jobs

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lipsync_async.cli.wording import clock, duration, plural, rate, size
+from lipsync_async.cli.output import clock, duration, plural, rate, size
 
 
 @pytest.mark.parametrize(

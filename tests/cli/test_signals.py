@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
-from lipsync_async.cli.commands import main
 from lipsync_async.cli.demo import drawn
-from lipsync_async.cli.interruption import Interruptions, heeded, run_interruptibly
+from lipsync_async.cli.main import main
+from lipsync_async.cli.signals import Interruptions, heeded, run_interruptibly
 from tests.portal.verbs import deaf
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging

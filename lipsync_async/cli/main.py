@@ -15,14 +15,22 @@ import attrs
 from lipsync_async._values.invisible import bare, ignored
 from lipsync_async._values.paths import at_home, unknown_home
 from lipsync_async._words import __version__
-from lipsync_async.cli.complaints import EXIT_STATUSES, Ending, complaints, ending_of
-from lipsync_async.cli.screen import say, screens, warnings_said
+from lipsync_async.cli.output import (
+    EXIT_STATUSES,
+    Ending,
+    complaints,
+    ending_of,
+    say,
+    screens,
+    warnings_said,
+)
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lipsync_async.cli.run import Campaign
+
 
 _EXPORTS = (".jsonl", ".csv")
 _NO_LIMIT = "none"
@@ -69,9 +77,8 @@ def _carried_out(chosen: argparse.Namespace) -> int:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    from lipsync_async.cli.demo import run_demo  # noqa: PLC0415 - see above
-    from lipsync_async.cli.demo_many import run_many_demo  # noqa: PLC0415 - see above
-    from lipsync_async.cli.interruption import run_interruptibly  # noqa: PLC0415 - see above
+    from lipsync_async.cli.demo import run_demo, run_many_demo  # noqa: PLC0415 - see above
+    from lipsync_async.cli.signals import run_interruptibly  # noqa: PLC0415 - see above
 
     if _lacks_media(chosen.name):
         return Ending.FAILURE
@@ -82,8 +89,8 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from lipsync_async.cli.interruption import run_interruptibly  # noqa: PLC0415 - see above
     from lipsync_async.cli.run import left_behind, run_manifest  # noqa: PLC0415 - see above
+    from lipsync_async.cli.signals import run_interruptibly  # noqa: PLC0415 - see above
 
     if chosen.sandbox and _lacks_media(chosen.name):
         return Ending.FAILURE
@@ -100,8 +107,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def campaign_of(chosen: argparse.Namespace) -> Campaign:
     """Return what the arguments of `run` ask for."""
-    from lipsync_async.cli.campaign import Bounds  # noqa: PLC0415 - see above
-    from lipsync_async.cli.run import Campaign  # noqa: PLC0415 - see above
+    from lipsync_async.cli.run import Bounds, Campaign  # noqa: PLC0415 - see above
 
     said = vars(chosen)
     return Campaign(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from concurrent.futures import Future
 
+
 T = TypeVar("T")
 
 # SIGTERM is how service managers end processes, SIGHUP comes when a terminal is closed,

@@ -1,4 +1,4 @@
-"""What commands write: lines, for whatever is there to take them.
+"""What commands write: lines, numbers, errors and the exit status.
 
 A command's output may go to a terminal, into a file of an old encoding, into a pipe that has
 been closed, or nowhere at all. None of that ends what is paid for: what cannot be written is
@@ -10,14 +10,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from contextlib import contextmanager, suppress
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from lipsync_async._values.invisible import for_screens
+from lipsync_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidRequestError,
+    JournalError,
+    PaymentRequiredError,
+    SpendingLimitError,
+    told_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
 
 _STANDARD_FILES = (0, 1, 2)
 
@@ -160,3 +172,109 @@ def _occupy(number: int) -> None:
         os.fstat(number)
     except OSError:
         os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+
+
+_MINUTE, _HOUR = 60, 3600
+_KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
+# Longer times are read in minutes.
+_MOST_SECONDS = 100.0
+
+
+def clock(seconds: float) -> str:
+    """Return a time as `m:ss`, or `h:mm:ss`."""
+    whole = round(seconds)
+    minutes = f"{whole % _HOUR // _MINUTE}:{whole % _MINUTE:02}"
+    return f"{whole // _HOUR}:{minutes:0>5}" if whole >= _HOUR else minutes
+
+
+def duration(seconds: float) -> str:
+    """Return a time to a tenth of a second, or by the clock if it is long."""
+    return f"{seconds:.1f} s" if seconds < _MOST_SECONDS else clock(seconds)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a unit that fits."""
+    if count < _MEGA:
+        return f"{count / _KILO:.1f} kB"
+    return f"{count / _MEGA:.1f} MB" if count < _GIGA else f"{count / _GIGA:.1f} GB"
+
+
+def rate(per_second: float, nouns: str = "") -> str:
+    """Return how many in a second or, where those are few, in a minute."""
+    number, unit = (per_second, "s") if per_second >= 1 else (per_second * _MINUTE, "min")
+    return f"{number:.1f}{nouns and f' {nouns}'}/{unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number and what is counted."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+# How the library names a place in the input.
+_PLACE = re.compile(r"\brequests\[(\d+)\]|\b[Rr]equest (\d+)\b")
+_MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
+
+
+class Ending(IntEnum):
+    """Name the exit statuses.
+
+    SUCCESS: all is done. FAILURE: some jobs have failed, or files of the manifest cannot be
+    read. USAGE: the arguments, the manifest or the journal are wrong. STOPPED: money, the key,
+    or a refusal that meets every job has ended the run. UNKNOWN: of an order it is not known
+    whether it was accepted. INTERRUPTED: Ctrl-C; as shells have it, 128 and the number of the
+    signal.
+    """
+
+    SUCCESS = 0
+    FAILURE = 1
+    USAGE = 2
+    STOPPED = 3
+    UNKNOWN = 4
+    INTERRUPTED = 130
+
+
+EXIT_STATUSES = """\
+exit status:
+  0    all jobs are completed
+  1    some jobs failed, or files that the manifest names cannot be read
+  2    wrong usage: the arguments, the manifest or the journal
+  3    stopped by money, by the key, or by a refusal that meets every job
+  4    something is left of which it is not known whether it was accepted
+  130  stopped by Ctrl-C
+"""
+
+
+def complaints(error: BaseException, name_of: Callable[[int], str] | None = None) -> list[str]:
+    """Return an error's message as lines: one, or one for each problem of a request.
+
+    Args:
+        error: What went wrong.
+        name_of: Names a place in the input as its author does.
+
+    """
+    lines = told_of(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
+    return [named(" ".join(line.split()), name_of) for line in lines]
+
+
+def named(line: str, name_of: Callable[[int], str] | None) -> str:
+    """Return a line in which places of the input have their author's names."""
+    if name_of is None:
+        return line
+
+    def name(found: re.Match[str]) -> str:
+        try:
+            return name_of(int(found[1] or found[2]))
+        except IndexError:  # the journal reaches farther than the input
+            return found[0]
+
+    return _PLACE.sub(name, line)
+
+
+def ending_of(error: BaseException) -> Ending:
+    """Return the exit status of a command that an error has ended before anything was begun."""
+    if isinstance(error, AuthenticationError | PaymentRequiredError | SpendingLimitError):
+        return Ending.STOPPED
+    if isinstance(error, InvalidRequestError) and all(map(_MISSING_FILE.match, error.problems)):
+        return Ending.FAILURE
+    is_usage = isinstance(error, InvalidRequestError | ConfigurationError | JournalError)
+    return Ending.USAGE if is_usage else Ending.FAILURE

@@ -13,7 +13,7 @@ from typing import TextIO
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.cli.screen import Screen, _occupy, say, screens
+from lipsync_async.cli.output import Screen, _occupy, say, screens
 from tests.cli.test_run import HEADER, manifest, run, sandbox
 
 __all__ = ["manifest", "sandbox"]  # fixtures
