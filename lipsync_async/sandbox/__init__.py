@@ -2,7 +2,7 @@
 
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox.faults import Fault, Faults, concurrency_limited, rate_limited
-from lipsync_async.sandbox.rules.progression import Progression
+from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.sandbox import Sandbox
 
 __all__ = [

@@ -16,10 +16,10 @@ import attrs
 from lipsync_async.cli.main import Parser
 from lipsync_async.cli.output import say, screens
 from lipsync_async.errors import ConfigurationError
+from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
-from lipsync_async.sandbox.rules.limits import PLANS, allowance
-from lipsync_async.sandbox.rules.progression import Progression
 from lipsync_async.sandbox.sandbox import Sandbox
+from lipsync_async.sandbox.settings import PLANS, allowance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

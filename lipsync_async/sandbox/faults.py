@@ -1,45 +1,276 @@
-"""Which faults strike which request, counted and seeded.
+"""Faults as data: what goes wrong, where and when; and which of them strike a request.
 
-Everything here is decided, nothing is done: no clock, no socket. One seed gives the same
-strikes in every run.
+A fault says *what* happens (`kind` and its details), *where* (method and path) and *when*
+(skip, every, count, probability). It strikes a request. What it then does depends on its
+kind: request faults change that one answer; job faults and webhook faults strike a create
+and stay with the job that it made. One seed gives the same strikes in every run.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from http.client import responses
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lipsync_async.sandbox.fault import (
-    JOB_KINDS,
-    KINDS,
-    REQUEST_KINDS,
-    WEBHOOK_KINDS,
-    Fault,
-    fault_from_json,
-    fault_to_json,
-    faults_from_header,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "JOB_KINDS",
-    "KINDS",
-    "REQUEST_KINDS",
-    "WEBHOOK_KINDS",
-    "Fault",
-    "Faults",
-    "concurrency_limited",
-    "error_answer",
-    "fault_from_json",
-    "fault_to_json",
-    "rate_limited",
-]
+
+REQUEST_KINDS = frozenset(
+    {
+        "status",  # answer `status` with an error body
+        "latency",  # answer `seconds` late
+        "hang",  # never answer; with `seconds`: cut the connection after them
+        "reset_before",  # cut the connection, nothing was done
+        "reset_after",  # do the work, then cut the connection
+        "truncate",  # promise the whole body, send half of it
+        "content_type",  # send the right body under headers that lie (text/html by default)
+        "malformed_json",  # send a success whose body is no JSON
+        "slow_body",  # spread the body over `seconds`
+        "replace_fields",  # put `fields` over the top level of a success body
+        "ignore_wait",  # answer a long poll at once
+        "outcome_unknown",  # accept the create, answer 503 IDEMPOTENCY_OUTCOME_UNKNOWN
+    },
+)
+JOB_KINDS = frozenset(
+    {
+        "fail_job",  # end as FAILED with `code` and `message`
+        "stick_job",  # stay in PROCESSING
+        "reject_job",  # end as REJECTED with `code` and `message`
+        "expire_output",  # complete, but the output's URL answers 403
+        "missing_output",  # complete, but the output's URL answers 404
+        "truncate_output",  # complete, but the output breaks off in the middle
+        "redirect_output",  # complete, the output's URL redirects to another one
+    },
+)
+WEBHOOK_KINDS = frozenset(
+    {
+        "webhook_delay",  # send it `seconds` late
+        "webhook_drop",  # never send it
+        "webhook_twice",  # send it again, `seconds` later
+        "webhook_out_of_order",  # hold it back so that later jobs overtake it
+        "webhook_bad_signature",  # sign it with another secret
+        "webhook_stale_time",  # sign it `seconds` in the past
+    },
+)
+KINDS = REQUEST_KINDS | JOB_KINDS | WEBHOOK_KINDS
+
+# Details without which a kind would say nothing.
+_NEEDED = {
+    "status": "status",
+    "latency": "seconds",
+    "slow_body": "seconds",
+    "replace_fields": "fields",
+    "webhook_delay": "seconds",
+}
+
+
+def _read_only(value: Any) -> Any:
+    """Copy a mapping; anything else passes on to the check that refuses it."""
+    return MappingProxyType(dict(value)) if isinstance(value, Mapping) else value
+
+
+@attrs.frozen(slots=True)
+class Fault:
+    """Describe one thing that goes wrong. `ValueError` lists everything wrong with it.
+
+    Args:
+        kind: What happens; see `KINDS`.
+        method: Strike only requests with this method; `None`: any.
+        path: Strike only this path; may be a glob such as `/v2/generate/*`, whose `*`
+            also covers slashes; `None`: any.
+        status: Status to answer, 200 to 599.
+        code: Error code of the answer or of the job.
+        message: Error text of the answer or of the job.
+        body: Body of the answer: text is sent as it is, anything else as JSON; `None`:
+            the service's usual error body.
+        headers: Headers added to the answer.
+        seconds: How long by the sandbox's clock, for the kinds that take time.
+        fields: What `replace_fields` writes over the answer.
+        skip: Matching requests that pass before the first strike.
+        every: Strike each n-th matching request after those.
+        count: How often to strike at most; `None`: always.
+        probability: Chance, 0 to 1, that a strike that is due really happens.
+
+    """
+
+    kind: str
+    method: str | None = attrs.field(default=None, kw_only=True)
+    path: str | None = attrs.field(default=None, kw_only=True)
+    status: int | None = attrs.field(default=None, kw_only=True)
+    code: str | None = attrs.field(default=None, kw_only=True)
+    message: str | None = attrs.field(default=None, kw_only=True)
+    body: Any = attrs.field(default=None, kw_only=True)
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_read_only, kw_only=True)
+    seconds: float | None = attrs.field(default=None, kw_only=True)
+    fields: Mapping[str, Any] = attrs.field(factory=dict, converter=_read_only, kw_only=True)
+    skip: int = attrs.field(default=0, kw_only=True)
+    every: int = attrs.field(default=1, kw_only=True)
+    count: int | None = attrs.field(default=1, kw_only=True)
+    probability: float = attrs.field(default=1.0, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a fault that could not strike as it reads."""
+        problems = _problems({name: getattr(self, name) for name in _CHECKS})
+        if problems:
+            raise _refusal(problems)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Return whether a request is among those that this fault is about.
+
+        A fault of a job or its webhook is about creates: no other request brings a job.
+        """
+        of_job = self.kind not in REQUEST_KINDS
+        wanted_method = self.method or ("POST" if of_job else None)
+        wanted_path = self.path or ("/v2/generate" if of_job else None)
+        return (wanted_method is None or wanted_method.upper() == method.upper()) and (
+            wanted_path is None or wanted_path == path or fnmatchcase(path, wanted_path)
+        )
+
+
+def fault_to_json(fault: Fault) -> dict[str, Any]:
+    """Return a fault as JSON data, without what it leaves at its default."""
+    plain = {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name in _CHECKS
+        if (value := getattr(fault, name)) != getattr(_UNCHANGED, name)
+    }
+    return {"kind": fault.kind, **plain}
+
+
+def fault_from_json(data: Any) -> Fault:
+    """Return the fault that JSON data describes.
+
+    Raises:
+        ValueError: It describes none; every problem is listed with its path.
+
+    """
+    problems = _json_problems(data)
+    if problems:
+        raise _refusal(problems)
+    return Fault(**data)
+
+
+def faults_from_header(text: str) -> tuple[Fault, ...]:
+    """Return the faults that the text of a header describes: one as JSON, or a list.
+
+    Raises:
+        ValueError: It describes none; every problem is listed with its path.
+
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _refusal([f"x-sandbox-fault: no JSON ({error})"]) from None
+    items = data if isinstance(data, list) else [data]
+    problems = [
+        f"[{index}].{problem}"
+        for index, item in enumerate(items)
+        for problem in _json_problems(item)
+    ]
+    if problems:
+        raise _refusal(problems)
+    return tuple(Fault(**item) for item in items)
+
+
+def _refusal(problems: list[str]) -> ValueError:
+    listed = "".join(f"\n  {problem}" for problem in problems)
+    return ValueError(f"this fault cannot be used; correct:{listed}")
+
+
+def _json_problems(data: Any) -> list[str]:
+    if not isinstance(data, dict):
+        return [f"fault: must be a JSON object, not {data!r:.60}"]
+    unknown = [f"{name}: no such field" for name in data if name not in _CHECKS]
+    missing = [] if "kind" in data else ["kind: is missing"]
+    known = {name: value for name, value in data.items() if name in _CHECKS}
+    return unknown + missing + _problems(known)
+
+
+def _problems(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the values of a fault's fields, each with its path."""
+    wrong = [
+        f"{name}: must be {wanted}, not {values[name]!r:.60}"
+        for name, (is_right, wanted) in _CHECKS.items()
+        if name in values and not is_right(values[name])
+    ]
+    kind = values.get("kind")
+    needed = _NEEDED.get(kind) if isinstance(kind, str) else None
+    if needed is not None and values.get(needed) in (None, {}):
+        wrong.append(f"{needed}: a fault of kind {kind!r} needs it")
+    return wrong
+
+
+def _is_kind(value: Any) -> bool:
+    return isinstance(value, str) and value in KINDS
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value != "")
+
+
+def _is_whole(value: Any, lowest: int, highest: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+
+def _is_number(value: Any, highest: float) -> bool:
+    # The comparison also refuses NaN, which Python's JSON lets in.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= highest
+
+
+def _is_headers(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(text, str) and not {"\r", "\n"} & {*name, *text}
+        for name, text in value.items()
+    )
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+_TEXT: tuple[Callable[[Any], bool], str] = (_is_text, "text or null")
+_LONGEST_SECONDS = 86_400.0  # no test waits for more than a day
+
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "kind": (_is_kind, f"one of {', '.join(sorted(KINDS))}"),
+    "method": _TEXT,
+    "path": _TEXT,
+    "status": (
+        lambda value: value is None or _is_whole(value, 200, 599),
+        "a status from 200 to 599",
+    ),
+    "code": _TEXT,
+    "message": _TEXT,
+    "body": (_is_json, "text or JSON data"),
+    "headers": (_is_headers, "an object of one-line texts"),
+    "seconds": (
+        lambda value: value is None or _is_number(value, _LONGEST_SECONDS),
+        f"a number from 0 to {_LONGEST_SECONDS:g}",
+    ),
+    "fields": (lambda value: isinstance(value, Mapping) and _is_json(dict(value)), "an object"),
+    "skip": (lambda value: _is_whole(value, 0), "a whole number, at least 0"),
+    "every": (lambda value: _is_whole(value, 1), "a whole number, at least 1"),
+    "count": (
+        lambda value: value is None or _is_whole(value, 1),
+        "a whole number, at least 1, or null",
+    ),
+    "probability": (lambda value: _is_number(value, 1), "a number from 0 to 1"),
+}
+
+_UNCHANGED = Fault("hang")
+
 
 _OUTCOME_UNKNOWN_CODE = "IDEMPOTENCY_OUTCOME_UNKNOWN"  # contract section 4.4
 

@@ -11,12 +11,11 @@ import anyio
 import attrs
 
 from lipsync_async._words import TRANSITIONS, Status
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.rules.progression import Progression
+from lipsync_async.sandbox.faults import Fault
+from lipsync_async.sandbox.job_progress import Progression
 
 if TYPE_CHECKING:
     from lipsync_async.sandbox.clock import Clock
-    from lipsync_async.sandbox.rules.filters import CountFilter, ListFilter
 
 _ACTIVE = (Status.PENDING, Status.PROCESSING)  # what takes a slot, contract section 5.2
 
@@ -98,6 +97,27 @@ class Job:
     def is_ended(self) -> bool:
         """Whether the job is in its last status."""
         return not TRANSITIONS[self.status]
+
+
+@attrs.frozen(slots=True)
+class ListFilter:
+    """Hold what a list request asks for; an empty tuple filters nothing."""
+
+    statuses: tuple[Status, ...] = ()
+    ids: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    project_id: str | None = None
+    limit: int | None = None
+    cursor: str | None = None
+
+
+@attrs.frozen(slots=True)
+class CountFilter:
+    """Hold what a count request asks for; an empty tuple filters nothing."""
+
+    statuses: tuple[Status, ...] = ()
+    sources: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
 
 class JobTable:

@@ -13,7 +13,6 @@ import anyio.to_thread
 import attrs
 
 from lipsync_async.errors import ConfigurationError
-from lipsync_async.sandbox.fetch import FetchError
 from lipsync_async.sandbox.jobs import Result
 from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
@@ -21,17 +20,17 @@ from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from lipsync_async.sandbox.media.render import RenderOrder, RenderSegment, render
 from lipsync_async.sandbox.media.speech import speak
 from lipsync_async.sandbox.media.timeline import output_seconds
+from lipsync_async.sandbox.outbound_http import FetchError
 from lipsync_async.sandbox.renderer import cannot_render
-from lipsync_async.sandbox.rules.refusals import coded
+from lipsync_async.sandbox.server.api_errors import coded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lipsync_async.sandbox.clock import Clock
-    from lipsync_async.sandbox.files import HostedFiles
-    from lipsync_async.sandbox.folder import Folder
+    from lipsync_async.sandbox.files import Folder, HostedFiles
     from lipsync_async.sandbox.jobs import Job
-    from lipsync_async.sandbox.outside import Outside
+    from lipsync_async.sandbox.outbound_http import Outside
     from lipsync_async.sandbox.renderer import Failed, Produced
     from lipsync_async.sandbox.tasks import Tasks
 

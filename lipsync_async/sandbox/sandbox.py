@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -11,29 +12,32 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from lipsync_async.errors import ConfigurationError
+from lipsync_async.sandbox.api.generations import tell_of_end
 from lipsync_async.sandbox.clock import Calendar, RealClock
 from lipsync_async.sandbox.faults import Faults
-from lipsync_async.sandbox.files import HostedFiles
-from lipsync_async.sandbox.folder import Folder
+from lipsync_async.sandbox.files import Folder, HostedFiles, Links
+from lipsync_async.sandbox.job_progress import Progression
+from lipsync_async.sandbox.job_runner import Runner
 from lipsync_async.sandbox.jobs import JobTable
-from lipsync_async.sandbox.links import Links
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
-from lipsync_async.sandbox.memory import MEMORY_URL, MemoryDoor
-from lipsync_async.sandbox.notifier import Notifier
-from lipsync_async.sandbox.outside import Outside
+from lipsync_async.sandbox.outbound_http import Outside
 from lipsync_async.sandbox.renderer import PlaceholderStudio, Studio, cannot_render
 from lipsync_async.sandbox.request_log import RequestLog
-from lipsync_async.sandbox.rules.limits import Allowance, MinuteWindow, allowance
-from lipsync_async.sandbox.rules.progression import Progression
-from lipsync_async.sandbox.runner import Runner
-from lipsync_async.sandbox.server import Server
-from lipsync_async.sandbox.service import Service
-from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX, Settings
+from lipsync_async.sandbox.server.body_reading import Uploads
+from lipsync_async.sandbox.server.http_server import Server
+from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryDoor
+from lipsync_async.sandbox.server.routing import Service
+from lipsync_async.sandbox.settings import (
+    LIVE_KEY_PREFIX,
+    Allowance,
+    MinuteWindow,
+    Settings,
+    allowance,
+)
 from lipsync_async.sandbox.state import State
 from lipsync_async.sandbox.tasks import Tasks
-from lipsync_async.sandbox.uploads import Uploads
-from lipsync_async.sandbox.webhook_sender import Inbox
+from lipsync_async.sandbox.webhooks import Inbox, Notifier
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -251,7 +255,7 @@ class Sandbox:
             inbox=inbox,
             tasks=self._tasks,
         )
-        jobs.on_end = notifier.tell
+        jobs.on_end = partial(tell_of_end, links, notifier)
         return State(
             settings=settings,
             folder=self._folder,

@@ -10,17 +10,14 @@ import attrs
 
 from lipsync_async.sandbox.clock import Calendar, Clock
 from lipsync_async.sandbox.faults import Faults
-from lipsync_async.sandbox.files import HostedFiles
-from lipsync_async.sandbox.folder import Folder
+from lipsync_async.sandbox.files import Folder, HostedFiles, Links
+from lipsync_async.sandbox.idempotency import IdempotencyBook
+from lipsync_async.sandbox.job_runner import Runner
 from lipsync_async.sandbox.jobs import Job, JobTable
-from lipsync_async.sandbox.links import Links
 from lipsync_async.sandbox.renderer import Studio
 from lipsync_async.sandbox.request_log import RequestLog
-from lipsync_async.sandbox.rules.idempotency import IdempotencyBook
-from lipsync_async.sandbox.rules.limits import MinuteWindow
-from lipsync_async.sandbox.runner import Runner
-from lipsync_async.sandbox.settings import Settings
-from lipsync_async.sandbox.webhook_sender import Inbox
+from lipsync_async.sandbox.settings import MinuteWindow, Settings
+from lipsync_async.sandbox.webhooks import Inbox
 
 
 @attrs.define(slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from lipsync_async import (
 )
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.memory import MEMORY_URL
+from lipsync_async.sandbox.server.memory_server import MEMORY_URL
 from tests.client.awaited import awaited
 
 Door = Literal["memory", "sockets", "blocking"]

@@ -41,7 +41,7 @@ from lipsync_async._transport.aiohttp import (
 from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
 from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 

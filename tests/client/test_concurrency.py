@@ -9,7 +9,7 @@ import pytest
 
 from lipsync_async import AsyncClient, Generation
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import Door, cancel_when, completed, opened, order
 
 pytestmark = pytest.mark.anyio

@@ -32,7 +32,7 @@ from lipsync_async import (
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
 from lipsync_async._values.messages import Request, Response
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS, ORDER, opened, order
 
 pytestmark = pytest.mark.anyio

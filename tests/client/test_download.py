@@ -17,7 +17,7 @@ from lipsync_async import (
 )
 from lipsync_async._rules.media_types import name_of_id
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER, Door, completed, opened, order
 from tests.client.media_world import MEDIA, opened_world
 

@@ -29,8 +29,7 @@ from lipsync_async import (
 )
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
+from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.client.doors import cancel_when, completed, opened, order
 from tests.client.hosts import Answer, hosting
 

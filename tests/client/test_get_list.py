@@ -21,8 +21,7 @@ from lipsync_async import (
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
 from lipsync_async._values.messages import Request
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import rate_limited
+from lipsync_async.sandbox.faults import Fault, rate_limited
 from tests.client.doors import ORDER, Door, completed, opened, order
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from lipsync_async import (
     ServerError,
 )
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import completed, connect, order
 
 Pair = tuple[AsyncClient, Sandbox]

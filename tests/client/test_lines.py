@@ -26,8 +26,7 @@ from lipsync_async import (
 from lipsync_async._rules.caller import tell_under_way
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
+from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.client.crowds import wait_for_all
 from tests.client.doors import ORDER, UNLIMITED, connect, order
 from tests.client.test_odd_answers import Service, caught, job

@@ -17,7 +17,7 @@ from lipsync_async import (
     Status,
 )
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER, Door, completed, opened, order
 
 pytestmark = pytest.mark.anyio

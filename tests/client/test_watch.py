@@ -21,7 +21,7 @@ from lipsync_async import (
 )
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.crowds import (
     LISTS,
     LOOKS,

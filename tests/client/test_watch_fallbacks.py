@@ -15,7 +15,7 @@ from lipsync_async import (
     PollPolicy,
     RetryPolicy,
 )
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.crowds import (
     LISTS,
     LOOKS,

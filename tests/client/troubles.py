@@ -19,8 +19,7 @@ from lipsync_async import (
     RequestTimeoutError,
     ServerError,
 )
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import concurrency_limited, rate_limited
+from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 
 _HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 # A MiB. An answer may have 32 of them, an error's page one.

@@ -34,7 +34,7 @@ from lipsync_async import (
 from lipsync_async._fleet.journal_entry import JobState
 from lipsync_async._fleet.journal_view import JournalView
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.interpreter import Fork, until
 
 if TYPE_CHECKING:

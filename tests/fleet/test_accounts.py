@@ -13,7 +13,7 @@ from lipsync_async import AsyncClient, Limits, Outcome
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async._words import Status
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.crowds import poller_of, remains
 from tests.client.doors import INPUTS
 from tests.fleet.campaigns import made, opened, refusals, requests

@@ -26,7 +26,7 @@ from lipsync_async import (
     SpendingLimitError,
 )
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS
 from tests.fleet.campaigns import made, names, requests
 

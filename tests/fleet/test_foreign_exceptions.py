@@ -30,7 +30,7 @@ from lipsync_async._transport.memory import VirtualClock
 from lipsync_async._transport.protocol import Stream, Transport
 from lipsync_async._values.messages import Request
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS
 from tests.fleet.campaigns import FREE, requests
 

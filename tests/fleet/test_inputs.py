@@ -19,8 +19,7 @@ from lipsync_async import (
     Outcome,
     Progress,
 )
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import concurrency_limited
+from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.fleet.campaigns import FREE, made, names, opened, requests, slots
 
 pytestmark = pytest.mark.anyio

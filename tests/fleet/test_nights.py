@@ -9,7 +9,7 @@ import pytest
 from lipsync_async import AuthenticationError, Limits
 from lipsync_async._fleet.journal import Journal
 from lipsync_async._fleet.journal_view import JournalView
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.fleet.campaigns import opened, requests
 
 pytestmark = pytest.mark.anyio

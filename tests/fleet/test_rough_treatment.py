@@ -9,7 +9,7 @@ import pytest
 
 from lipsync_async import GenerationRequest, JobState, JournalView, Outcome, Progress, Response
 from lipsync_async._strays import stray
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.fleet.campaigns import opened, requests, slots
 from tests.fleet.test_leaving import held
 

@@ -10,7 +10,7 @@ import pytest
 
 from lipsync_async import AsyncClient, GenerationRequest, Outcome, PollPolicy, Response, RetryPolicy
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import connect
 from tests.fleet.campaigns import made, opened, refusals, requests, slots
 

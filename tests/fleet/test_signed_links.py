@@ -18,7 +18,7 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async._fleet.journal import Journal
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.fleet.campaigns import opened
 from tests.rules.test_signatures import PLACE, SIGNED_ANEW
 

@@ -21,7 +21,7 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async._rules.reasons import MOST_ALIKE
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS
 from tests.fleet.campaigns import opened, requests, slots
 

@@ -21,8 +21,7 @@ from lipsync_async import (
     SpendingLimitError,
 )
 from lipsync_async._rules.reasons import MOST_ALIKE
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import concurrency_limited
+from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.client.doors import INPUTS
 from tests.fleet.campaigns import made, opened, requests, slots
 

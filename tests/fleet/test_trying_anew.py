@@ -19,7 +19,7 @@ from lipsync_async import (
     RetryPolicy,
     SpendingLimitError,
 )
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS, connect
 from tests.fleet.campaigns import FREE, opened, requests
 

@@ -26,8 +26,7 @@ from lipsync_async import (
 from lipsync_async._rules.caller import notes_of
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
-from lipsync_async.sandbox.faults import concurrency_limited
+from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.client.doors import connect
 from tests.fleet.campaigns import opened, requests, slots
 from tests.fleet.test_leaving import held

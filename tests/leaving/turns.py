@@ -23,7 +23,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import AsyncClient, Generation, JournalView, LipsyncError, Outcome
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER, connect
 from tests.fleet.campaigns import requests
 

@@ -11,7 +11,7 @@ import pytest
 from lipsync_async import Client, GenerationRequest
 from lipsync_async._threads import Mailbox, OneThread
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER
 from tests.portal.verbs import deaf
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.portal.programs import run, running
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from lipsync_async._portal.calls import Call
 from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.interpreter import STRICT
 from tests.portal.programs import run, running
 from tests.portal.test_interruption import true

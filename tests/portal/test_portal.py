@@ -36,7 +36,7 @@ from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.portal import Portal, at_caller
 from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.fault import Fault
+from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS, ORDER
 from tests.portal.verbs import verb
 

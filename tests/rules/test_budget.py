@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._rules.budget import GUARD, WINDOW, Budget, Place
-from lipsync_async.sandbox.rules.limits import MinuteWindow
+from lipsync_async.sandbox.settings import MinuteWindow
 
 ROUNDING = 1e-5  # a few steps of the coarsest clock
 SPAN = WINDOW * (1 + GUARD)

@@ -10,15 +10,13 @@ import pytest
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async._values.messages import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Progression, Sandbox
-from lipsync_async.sandbox.files import HostedFiles
-from lipsync_async.sandbox.folder import Folder
+from lipsync_async.sandbox.files import Folder, HostedFiles, Links
 from lipsync_async.sandbox.jobs import Job
-from lipsync_async.sandbox.links import Links
 from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, tone
 from lipsync_async.sandbox.media.engines import engines
 from lipsync_async.sandbox.media.open_media import probe
 from lipsync_async.sandbox.media_renderer import RenderingStudio
-from lipsync_async.sandbox.outside import Outside
+from lipsync_async.sandbox.outbound_http import Outside
 from lipsync_async.sandbox.tasks import Tasks
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import Door, MemoryDoor, created, order, shown, socket_door, until

@@ -1,0 +1,3 @@
+"""The API, one file a resource."""
+
+from __future__ import annotations

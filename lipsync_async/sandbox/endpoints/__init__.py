@@ -1,1 +1,0 @@
-"""What each path does with a request that was let in."""

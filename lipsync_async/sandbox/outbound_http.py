@@ -1,0 +1,283 @@
+"""The sandbox as an HTTP client: it fetches inputs and posts webhooks.
+
+A request names any URL it likes, and the sandbox runs on somebody's machine. So only
+loopback addresses and hosts that were allowed by name are asked, at every hop of a
+redirect, for so many bytes and so many seconds. No name is looked up to decide: a host
+that is neither written as a loopback address nor allowed is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, BinaryIO
+
+import aiohttp
+import anyio
+import anyio.to_thread
+import attrs
+from yarl import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_CHUNK_BYTES = 262_144  # each chunk is one hop to a writing thread
+
+
+class FetchError(Exception):
+    """Raised when media could not be fetched, or may not be.
+
+    Attributes:
+        reason: Why, in words that may be shown to the caller of the API.
+
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        self.reason = reason
+        super().__init__(reason)
+
+
+def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
+    """Return why a URL may not be fetched; `None`: it may.
+
+    The URL is read by the same parser that the request is sent with, so the two cannot
+    take different parts of it for the host.
+
+    Args:
+        url: The absolute URL.
+        allowed_hosts: Hosts that may be asked besides loopback ones, in any case, no port.
+
+    """
+    try:
+        parsed = URL(url)
+        port = parsed.port
+    except ValueError as error:
+        return f"it is no URL ({error})"
+    if parsed.scheme not in {"http", "https"}:
+        return "only http and https URLs are fetched"
+    if parsed.raw_host is None or port is None:
+        return "it names no host"
+    if parsed.raw_user is not None or parsed.raw_password is not None:
+        return "it holds a user name or a password"
+    if _is_loopback(parsed.raw_host) or _is_allowed(parsed.raw_host, allowed_hosts):
+        return None
+    return f"host {parsed.raw_host!r} is neither loopback nor allowed"
+
+
+def _is_allowed(host: str, allowed_hosts: frozenset[str]) -> bool:
+    return host.lower() in {allowed.lower() for allowed in allowed_hosts}
+
+
+def _is_loopback(host: str) -> bool:
+    """Judge by the canonical spelling only; 127.1 or ::ffff:127.0.0.1 are refused."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv4Address):
+        return address.is_loopback
+    return address == IPv6Address("::1")
+
+
+async def fetch(
+    url: str,
+    target: Path,
+    *,
+    session: aiohttp.ClientSession,
+    allowed_hosts: frozenset[str],
+    max_bytes: int,
+    timeout: float,
+) -> None:
+    """Write what a URL holds to a file; no file is left where that fails.
+
+    Args:
+        url: The absolute URL.
+        target: The file to write; its folder exists.
+        session: Sends the requests.
+        allowed_hosts: Hosts that may be asked besides loopback ones.
+        max_bytes: Most bytes to accept.
+        timeout: Most seconds that everything together may take.
+
+    Raises:
+        FetchError: It may not be fetched, or could not be.
+
+    """
+    try:
+        with _no_remains(target), anyio.fail_after(timeout):
+            await _fetch(url, target, session, allowed_hosts, max_bytes)
+    except TimeoutError:
+        raise FetchError(f"{url} was not there within {timeout:g} s") from None
+    except (aiohttp.ClientError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise FetchError(f"{url} cannot be fetched: {reason}") from error
+
+
+@contextmanager
+def _no_remains(target: Path) -> Iterator[None]:
+    """Remove the file where the block fails or is cancelled."""
+    try:
+        yield
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+async def _fetch(
+    url: str,
+    target: Path,
+    session: aiohttp.ClientSession,
+    allowed_hosts: frozenset[str],
+    max_bytes: int,
+) -> None:
+    """Follow redirects by hand, so that every hop passes the same gate."""
+    for _ in range(_MOST_REDIRECTS + 1):
+        reason = refusal(url, allowed_hosts)
+        if reason is not None:
+            raise FetchError(f"{url} may not be fetched: {reason}")
+        async with session.get(
+            URL(url),
+            allow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as answer:
+            if answer.status not in _REDIRECTS:
+                await _store(answer, target, max_bytes)
+                return
+            url = _next_hop(answer)
+    raise FetchError(f"{url} is more than {_MOST_REDIRECTS} redirects away")
+
+
+def _next_hop(answer: aiohttp.ClientResponse) -> str:
+    location = answer.headers.get("Location")
+    if location is None:
+        raise FetchError(f"{answer.url} redirects to nowhere")
+    try:
+        return str(answer.url.join(URL(location)))
+    except ValueError as error:
+        raise FetchError(f"{answer.url} redirects to what is no URL ({error})") from None
+
+
+async def _store(answer: aiohttp.ClientResponse, target: Path, max_bytes: int) -> None:
+    if answer.status != HTTPStatus.OK:
+        raise FetchError(f"{answer.url} answered {answer.status}")
+    if (answer.content_length or 0) > max_bytes:
+        raise FetchError(f"{answer.url} is larger than {max_bytes} bytes")
+    size = 0
+    with _opened(target) as file:
+        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+            size += len(chunk)
+            # Counted as it comes, for a length may be missing or a lie.
+            if size > max_bytes:
+                raise FetchError(f"{answer.url} is larger than {max_bytes} bytes")
+            await anyio.to_thread.run_sync(file.write, chunk)
+
+
+@contextmanager
+def _opened(target: Path) -> Iterator[BinaryIO]:
+    """Open a file that is closed in any case; AnyIO's own stay open when they are cancelled."""
+    with target.open("wb") as file:
+        yield file
+
+
+_logger = logging.getLogger("lipsync_async.sandbox")
+
+_FETCH_SECONDS = 60.0
+_DELIVERY_SECONDS = 10.0  # a receiver is to answer fast, contract section 10
+
+
+@attrs.frozen(slots=True)
+class Delivery:
+    """Hold one POST to make.
+
+    Attributes:
+        url: Where to.
+        body: The bytes that were signed.
+        headers: Content type and signature.
+        delay: Sandbox seconds to wait before it is sent.
+
+    """
+
+    url: str
+    body: bytes = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    delay: float = 0.0
+
+
+class Outside:
+    """Hold one session for all that leaves the sandbox, made when first needed.
+
+    Args:
+        allowed_hosts: Hosts besides loopback that may be asked.
+        max_bytes: Most bytes of one fetched file.
+
+    """
+
+    def __init__(self, allowed_hosts: frozenset[str], max_bytes: int) -> None:
+        """Open nothing yet."""
+        self._allowed_hosts = allowed_hosts
+        self._max_bytes = max_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    def refusal(self, url: str) -> str | None:
+        """Return why a URL may not be asked; `None`: it may."""
+        return refusal(url, self._allowed_hosts)
+
+    async def fetch(self, url: str, target: Path) -> None:
+        """Write what a URL holds to a file.
+
+        Raises:
+            FetchError: It may not be fetched, or could not be.
+
+        """
+        await fetch(
+            url,
+            target,
+            session=self._open(),
+            allowed_hosts=self._allowed_hosts,
+            max_bytes=self._max_bytes,
+            timeout=_FETCH_SECONDS,
+        )
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Make one POST, once: no retries are documented (contract section 10)."""
+        reason = self.refusal(delivery.url)
+        if reason is None:
+            reason = await self._post(delivery)
+        if reason is not None:
+            _logger.warning("webhook to %s was not delivered: %s", delivery.url, reason)
+
+    async def aclose(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def _post(self, delivery: Delivery) -> str | None:
+        """Return why the POST failed, or `None`."""
+        timeout = aiohttp.ClientTimeout(total=_DELIVERY_SECONDS)
+        try:
+            async with self._open().post(
+                delivery.url,
+                data=delivery.body,
+                headers=delivery.headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as answer:
+                return None if answer.ok else f"it was answered {answer.status}"
+        except (aiohttp.ClientError, OSError) as error:
+            return str(error) or type(error).__name__

@@ -1,1 +1,0 @@
-"""What the service decides, as pure functions and values: no clock, no socket, no file."""

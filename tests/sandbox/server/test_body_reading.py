@@ -1,0 +1,101 @@
+"""Numbers that no service can hold are somebody's mistake, never the sandbox's."""
+
+import pytest
+
+from lipsync_async.sandbox.api.hosting import requested_slice
+from tests.sandbox.doors import VIDEO, Door, created, order
+
+pytestmark = pytest.mark.anyio
+
+HUGE_INTEGER = "9" * 400  # a number, but none that a double holds
+ENDLESS_INTEGER = "9" * 5000  # Python refuses to read it
+UNREADABLE = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", HUGE_INTEGER, ENDLESS_INTEGER]
+HUGE = "1e308"  # a finite double; sums with it are not
+
+INPUT = f'"input": [{{"type": "video", "url": "{VIDEO["url"]}"}}, %s]'
+SPEAKER = '"options": {"active_speaker_detection": {%s}}'
+SEGMENT = '"segments": [{"startTime": 0, "endTime": %s, "audioInput": {"refId": "a"%s}}]'
+SPOTS = {  # with the status that the largest number gets there
+    "segment": (SEGMENT % ("NUMBER", ""), 201),
+    "crop": (SEGMENT % ("1", ', "startTime": 0, "endTime": NUMBER'), 201),
+    "temperature": ('"options": {"temperature": NUMBER}', 400),
+    "point": (SPEAKER % '"frame_number": 0, "coordinates": [0, NUMBER]', 201),
+    "frame": (SPEAKER % '"frame_number": NUMBER, "coordinates": [0, 0]', 400),
+    "box": (SPEAKER % '"bounding_boxes": [[0, 0, NUMBER, 1]]', 201),
+    "unknown field": ('"options": {"unknown": NUMBER}', 201),
+}
+
+
+def body_with(spot: str, number: str) -> bytes:
+    """Return a create body that is fine but for a number."""
+    inputs = INPUT % '{"type": "audio", "url": "http://localhost:9/line.wav", "refId": "a"}'
+    body = f'{{"model": "lipsync-2", {inputs}, {SPOTS[spot][0]}}}'
+    return body.replace("NUMBER", number).encode()
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=lambda number: number[:12])
+@pytest.mark.parametrize("spot", SPOTS)
+async def test_a_number_that_cannot_be_read_is_400(door: Door, spot: str, number: str) -> None:
+    """Wherever it stands, it is no JSON that a service could answer in."""
+    answer = await door.send("POST", "/v2/generate", body_with(spot, number))
+    assert (answer.status, "not valid JSON" in answer.json["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("spot", SPOTS)
+async def test_the_largest_numbers_do_no_harm(door: Door, spot: str) -> None:
+    """They pass or are refused by the rules of their field, and are echoed as they came."""
+    answer = await door.send("POST", "/v2/generate", body_with(spot, HUGE))
+    listed = await door.send("GET", "/v2/generations")
+    assert (answer.status, listed.status) == (SPOTS[spot][1], 200)
+    assert len(listed.json) == (answer.status == 201)
+
+
+@pytest.mark.parametrize("number", [*UNREADABLE, HUGE], ids=lambda number: number[:12])
+@pytest.mark.parametrize("field", ["duration", "fps"])
+async def test_an_estimate_needs_frames_that_can_be_counted(
+    door: Door, field: str, number: str
+) -> None:
+    """Neither a number without end nor a product without end is a bill."""
+    numbers = {"duration": "1", "fps": "25", field: number}
+    body = f'{{"model": "lipsync-2", "duration": {numbers["duration"]}, "fps": {numbers["fps"]}}}'
+    answer = await door.send("POST", "/v2/generations/estimate", body.encode())
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("number", [*UNREADABLE, HUGE], ids=lambda number: number[:12])
+async def test_the_clock_stays_within_the_calendar(door: Door, number: str) -> None:
+    """A clock that was sent beyond all dates could answer nothing any more."""
+    answer = await door.send("POST", "/__sandbox/clock", f'{{"advance": {number}}}'.encode())
+    assert answer.status == 400
+    assert (await door.send("POST", "/v2/generate", order())).status == 201
+
+
+@pytest.mark.parametrize("number", [*UNREADABLE, HUGE], ids=lambda number: number[:12])
+async def test_a_fault_of_such_a_number_is_400(door: Door, number: str) -> None:
+    """A fault could not wait so long, and could not be listed."""
+    body = f'{{"kind": "latency", "seconds": {number}}}'
+    answer = await door.send("POST", "/__sandbox/faults", body.encode())
+    assert (answer.status, len(door.sandbox.faults)) == (400, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", f"/v2/generations?limit={ENDLESS_INTEGER}", {}),
+        ("POST", "/v2/generate", {"x-sandbox-progression": f"polls({HUGE_INTEGER})"}),
+        ("POST", "/v2/generate", {"x-sandbox-progression": f"time(1-{HUGE_INTEGER})"}),
+    ],
+)
+async def test_numbers_in_text_are_400(
+    door: Door, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Queries and headers are read with as much care as bodies."""
+    await created(door)
+    body = order() if method == "POST" else None
+    assert (await door.send(method, path, body, headers=headers)).status == 400
+
+
+@pytest.mark.parametrize("asked", [f"bytes={ENDLESS_INTEGER}-", f"bytes=0-{ENDLESS_INTEGER}"])
+def test_an_absurd_range_is_ignored(asked: str) -> None:
+    """A range that is malformed gives the whole file (RFC 9110, section 14.2)."""
+    assert requested_slice(asked, None, size=10, etag='"e"') is None

@@ -1,0 +1,337 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import anyio
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.test_utils import TestServer
+from hypothesis import given, strategies as st
+
+from lipsync_async.sandbox.outbound_http import FetchError, fetch, refusal
+from tests.sandbox.doors import until
+
+pytestmark = pytest.mark.anyio
+
+FRIEND = frozenset({"Friend.test"})
+
+
+async def whole(_request: web.Request) -> web.Response:
+    """Answer ten bytes."""
+    return web.Response(body=b"0123456789")
+
+
+async def redirect(request: web.Request) -> web.Response:
+    """Redirect so many times, then answer."""
+    left = int(request.match_info["left"])
+    if left == 0:
+        return await whole(request)
+    return web.Response(status=307, headers={"Location": f"{left - 1}"})
+
+
+async def away(request: web.Request) -> web.Response:
+    """Redirect to wherever the query says; without one, to nowhere."""
+    target = request.query.get("to")
+    return web.Response(status=302, headers={} if target is None else {"Location": target})
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    """Send bytes without saying how many; the client hangs up."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b"x" * 65_536)
+
+
+async def broken(request: web.Request) -> web.StreamResponse:
+    """Promise more bytes than are sent."""
+    answer = web.StreamResponse(headers={"Content-Length": "100"})
+    await answer.prepare(request)
+    await answer.write(b"0123456789")
+    assert request.transport is not None
+    request.transport.abort()
+    return answer
+
+
+async def silent(request: web.Request) -> web.StreamResponse:
+    """Send the first bytes, then nothing until the client is gone."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    await answer.write(b"01234")
+    await anyio.sleep_forever()
+    return answer  # pragma: no cover
+
+
+class OnlyHere(AbstractResolver):
+    """Find every host on this machine."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        """Answer with the loopback address."""
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
+            )
+        ]
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[TestServer]:
+    """Provide a media host on loopback."""
+    app = web.Application()
+    for name, handler in {
+        "/whole": whole,
+        "/redirect/{left}": redirect,
+        "/away": away,
+        "/endless": endless,
+        "/broken": broken,
+        "/silent": silent,
+    }.items():
+        app.router.add_get(name, handler)
+    started = TestServer(app, handler_cancellation=True)
+    async with started:
+        yield started
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Provide a session that resolves every name to this machine."""
+    connector = aiohttp.TCPConnector(resolver=OnlyHere())
+    async with aiohttp.ClientSession(connector=connector) as opened:
+        yield opened
+
+
+class Fetcher:
+    """Fetch from the test's server into one file."""
+
+    def __init__(self, server: TestServer, session: aiohttp.ClientSession, target: Path) -> None:
+        self.server, self.session, self.target = server, session, target
+        self.port = server.port
+
+    async def get(
+        self, path: str, *, host: str = "127.0.0.1", max_bytes: int = 1000, timeout: float = 10
+    ) -> bytes:
+        """Return what was fetched."""
+        await fetch(
+            f"http://{host}:{self.port}{path}",
+            self.target,
+            session=self.session,
+            allowed_hosts=FRIEND,
+            max_bytes=max_bytes,
+            timeout=timeout,
+        )
+        return await anyio.Path(self.target).read_bytes()
+
+    async def reason(self, path: str, **guards: float) -> str:
+        """Return why nothing could be fetched; nothing may be left behind."""
+        with pytest.raises(FetchError) as caught:
+            await self.get(path, **guards)  # type: ignore[arg-type]
+        assert not await anyio.Path(self.target).exists()
+        return caught.value.reason
+
+
+@pytest.fixture
+def fetcher(server: TestServer, session: aiohttp.ClientSession, tmp_path: Path) -> Fetcher:
+    """Provide a fetcher for one file."""
+    return Fetcher(server, session, tmp_path / "media.mp4")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "friend.test"])
+async def test_a_file_is_written_whole(fetcher: Fetcher, host: str) -> None:
+    """What the URL holds is in the file, from loopback and from an allowed host."""
+    assert await fetcher.get("/whole", host=host, max_bytes=10) == b"0123456789"
+
+
+async def test_five_redirects_are_followed(fetcher: Fetcher) -> None:
+    """Relative redirects are followed, five at most."""
+    assert await fetcher.get("/redirect/5") == b"0123456789"
+    fetcher.target.unlink()
+    assert (await fetcher.reason("/redirect/6")).endswith("is more than 5 redirects away")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/away?to=http://10.0.0.1/", "host '10.0.0.1' is neither loopback nor allowed"),
+        ("/away?to=//evil.com/", "host 'evil.com' is neither loopback nor allowed"),
+        ("/away?to=file:///etc/passwd", "only http and https URLs are fetched"),
+        ("/away?to=http://[::1", "redirects to what is no URL (Invalid IPv6 URL)"),
+        ("/away", "redirects to nowhere"),
+    ],
+)
+async def test_every_hop_passes_the_gate(fetcher: Fetcher, path: str, reason: str) -> None:
+    """A redirect leads nowhere where the first URL might not have gone."""
+    assert (await fetcher.reason(path)).endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/none", "/none answered 404"),
+        ("/whole", "/whole is larger than 9 bytes"),
+        ("/endless", "/endless is larger than 9 bytes"),
+    ],
+)
+async def test_errors_and_sizes_have_a_reason(fetcher: Fetcher, path: str, reason: str) -> None:
+    """An error status, a promised size and a true size over the cap end the fetch."""
+    assert (await fetcher.reason(path, max_bytes=9)).endswith(reason)
+
+
+async def test_a_broken_answer_is_no_file(fetcher: Fetcher) -> None:
+    """A body that ends early fails, and what came of it is removed."""
+    assert "/broken cannot be fetched: " in await fetcher.reason("/broken")
+
+
+async def test_a_silent_host_is_left(fetcher: Fetcher) -> None:
+    """The time counts for everything together, and nothing stays behind."""
+    assert (await fetcher.reason("/silent", timeout=0.01)).endswith("was not there within 0.01 s")
+
+
+async def test_nobody_listening_is_a_reason(fetcher: Fetcher) -> None:
+    """A refused connection is a fetch error, not a library's own."""
+    await fetcher.server.close()
+    assert "cannot be fetched: Cannot connect" in await fetcher.reason("/whole")
+
+
+async def test_cancelling_leaves_no_file(fetcher: Fetcher) -> None:
+    """A fetch that is cancelled half-way removes what it wrote."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fetcher.get, "/silent")
+        await until(fetcher.target.exists)
+        tasks.cancel_scope.cancel()
+    assert not await anyio.Path(fetcher.target).exists()
+
+
+NOBODY: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/a.mp4",
+        "https://127.0.0.1:8443/a.mp4?token=1#x",
+        "http://127.255.255.254/",
+        "http://[::1]:80/",
+        "http://[0:0:0:0:0:0:0:1]/",
+        "http://localhost/",
+        "HTTP://LOCALHOST:1/",
+        "http://friend.test/",
+        "http://FRIEND.TEST:8080/",
+        "http://127.0.0.1/?next=@evil.com",
+    ],
+)
+def test_loopback_and_allowed_hosts_may_be_asked(url: str) -> None:
+    """Loopback in its canonical spelling, and allowed names in any case and on any port."""
+    assert refusal(url, FRIEND) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.1/",
+        "http://127.0.1/",
+        "http://0/",
+        "http://0.0.0.0/",
+        "http://[::]/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0x7f.0.0.1/",
+        "http://0177.0.0.1/",
+        "http://127.0.0.1./",
+        "http://localhost./",
+        "http://a.localhost/",
+        "http://localhost.evil.com/",
+        "http://127.0.0.1.evil.com/",
+        "http://127.0.0.1%2eevil.com/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::1%25eth0]/",
+        "http://[fe80::1]/",
+        "http://10.0.0.1/",
+        "http://192.168.0.1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://evil.com/",
+        "http://evil.com#@127.0.0.1/",
+        "http://evil.com?@127.0.0.1/",
+        "http://friend.test.evil.com/",
+        "http://sub.friend.test/",
+        "http://friend.test./",
+    ],
+)
+def test_other_hosts_may_not_be_asked(url: str) -> None:
+    """Private addresses, odd spellings and names that only look alike are refused."""
+    reason = refusal(url, FRIEND)
+    assert reason is not None
+    assert reason.endswith("is neither loopback nor allowed")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1@evil.com/",
+        "http://evil.com@127.0.0.1/",
+        "http://user:secret@127.0.0.1/",
+        "http://:secret@127.0.0.1/",
+        "http://127.0.0.1:80@evil.com/",
+    ],
+)
+def test_user_names_are_refused(url: str) -> None:
+    """What stands before an @ serves to deceive only."""
+    assert refusal(url, FRIEND) == "it holds a user name or a password"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("file:///etc/passwd", "only http and https URLs are fetched"),
+        ("ftp://127.0.0.1/", "only http and https URLs are fetched"),
+        ("data:video/mp4;base64,AA", "only http and https URLs are fetched"),
+        ("//127.0.0.1/a.mp4", "only http and https URLs are fetched"),
+        ("a.mp4", "only http and https URLs are fetched"),
+        ("", "only http and https URLs are fetched"),
+        ("http://", "it names no host"),
+        ("http:///a.mp4", "it names no host"),
+    ],
+)
+def test_other_schemes_and_no_host_are_refused(url: str, reason: str) -> None:
+    """Only http and https URLs with a host are asked."""
+    assert refusal(url, NOBODY) == reason
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1\\@evil.com/", "http://[::1", "http://127.0.0.1:99999/", "http://[a]/"],
+)
+def test_broken_urls_are_refused(url: str) -> None:
+    """What the parser refuses is refused with its words."""
+    assert str(refusal(url, NOBODY)).startswith("it is no URL (")
+
+
+@given(st.ip_addresses(v=4))
+def test_of_all_ipv4_addresses_only_loopback_may_be_asked(address: object) -> None:
+    """127.0.0.0/8 and nothing else."""
+    may = refusal(f"http://{address}/", NOBODY) is None
+    assert may == str(address).startswith("127.")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["{}", "0x{:x}", "0{:o}", "[::ffff:{:x}]"]))
+def test_no_number_is_taken_for_an_address(number: int, spelling: str) -> None:
+    """Addresses written as one number, or mapped into IPv6, are refused whatever they mean."""
+    assert refusal(f"http://{spelling.format(number)}/", NOBODY) is not None
+
+
+@given(st.text())
+def test_no_text_breaks_the_gate(text: str) -> None:
+    """Any text gets a verdict, before or inside a URL."""
+    assert refusal(text, NOBODY) != ""
+    assert refusal(f"http://{text}/", NOBODY) != ""
+
+
+@given(st.from_regex(r"[a-z0-9.\-]{1,20}", fullmatch=True))
+def test_a_name_must_be_allowed(name: str) -> None:
+    """No host name but localhost passes unless it was allowed."""
+    reason = refusal(f"http://{name}/", NOBODY)
+    assert reason is not None or name == "localhost" or name.startswith("127.")

@@ -1,0 +1,353 @@
+"""The sandbox as Python users hold it, its clock, and the parts that need no requests."""
+
+import asyncio
+import importlib.util
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._values.messages import Request
+from lipsync_async.sandbox import Progression, Sandbox
+from lipsync_async.sandbox.__main__ import main
+from lipsync_async.sandbox.clock import RealClock
+from lipsync_async.sandbox.files import FILES_PATH, Links
+from lipsync_async.sandbox.server.http_server import base_url
+from tests.sandbox.doors import Door, created, shown, socket_door, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_several_sandboxes_run_at_once() -> None:
+    """Each has a port, a key and jobs of its own."""
+    async with socket_door(seed=1) as one, socket_door(seed=2) as two:
+        await created(one)
+        assert (len(one.sandbox.jobs), len(two.sandbox.jobs)) == (1, 0)
+        assert one.sandbox.url != two.sandbox.url
+        assert one.sandbox.api_key != two.sandbox.api_key
+
+
+async def test_a_port_that_is_taken_is_an_error() -> None:
+    """Nothing stays behind."""
+    async with socket_door() as door:
+        port = int(door.sandbox.url.rpartition(":")[2])
+        with pytest.raises(OSError, match=str(port)):
+            await Sandbox(port=port).__aenter__()
+
+
+async def test_all_interfaces_are_reached_by_loopback() -> None:
+    """The URL of a sandbox that listens everywhere names this machine."""
+    async with Sandbox(host="0.0.0.0", render=False) as sandbox:
+        assert sandbox.url.startswith("http://127.0.0.1:")
+
+
+HOSTS = {
+    "sandbox:8765": "http://sandbox:8765",
+    "host.docker.internal:8765": "http://host.docker.internal:8765",
+    "SANDBOX": "http://SANDBOX",
+    "my_service.default.svc.cluster.local": "http://my_service.default.svc.cluster.local",
+    "172.17.0.2:8765": "http://172.17.0.2:8765",
+    "[2001:db8::1]:8765": "http://[2001:db8::1]:8765",
+    "localhost:1": "http://localhost:1",
+    # Nothing that would spoil an answer is put into it.
+    'a"b': None,
+    "a b": None,
+    "a/b": None,
+    "a\\b": None,
+    "": None,
+}
+
+
+async def _asked(url: str, method: str, path: str, **settings: Any) -> tuple[int, bytes]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"{url}{path}", **settings) as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_links_name_the_sandbox_as_the_client_does(host: str) -> None:
+    """From another container it has another name, and a result can be fetched by no other."""
+    settings: Any = {"host": "0.0.0.0", "render": False, "progression": "immediate"}
+    async with Sandbox(**settings) as sandbox:
+        own = sandbox.url
+        named = {"x-api-key": sandbox.api_key, "Host": host}
+        status, put = await _asked(own, "PUT", f"{FILES_PATH}v.mp4", data=b"v", headers=named)
+        seen = HOSTS[host] or own
+        assert (status, json.loads(put)) == (201, {"url": f"{seen}{FILES_PATH}v.mp4"})
+        # What the client was told is known again: as JSON, and as a field of a form.
+        order = {
+            "model": "lipsync-2",
+            "input": [
+                {"type": "video", "url": json.loads(put)["url"]},
+                {"type": "audio", "url": "http://127.0.0.1/a.wav"},
+            ],
+        }
+        body: dict[str, Any] = {"json": order}
+        if host == "SANDBOX":  # once as a form
+            form = aiohttp.FormData({"model": "lipsync-2"})
+            form.add_field("input", json.dumps(order["input"][:1]))
+            form.add_field("audio", b"a", filename="a.wav")
+            body = {"data": form}
+        status, told = await _asked(own, "POST", "/v2/generate", headers=named, **body)
+        assert status == 201, told
+        job = json.loads(told)
+        assert job["input"][0]["url"] == f"{seen}{FILES_PATH}v.mp4"
+        _, told = await _asked(own, "GET", f"/v2/generate/{job['id']}", headers=named)
+        link = json.loads(told)["outputUrl"]
+        assert link.startswith(f"{seen}/")
+        secure = {**named, "X-Forwarded-Proto": "https"}
+        _, told = await _asked(own, "GET", f"/v2/generate/{job['id']}", headers=secure)
+        scheme = "http:" if HOSTS[host] is None else "https:"
+        assert json.loads(told)["outputUrl"] == scheme + link.removeprefix("http:")
+        status, _ = await _asked(own, "GET", link.removeprefix(seen), headers={"Host": host})
+        assert status == 200
+
+
+async def test_links_of_a_sandbox_of_one_address() -> None:
+    """A sandbox that listens on one address has one name, whatever a request says."""
+    async with Sandbox(render=False) as sandbox:
+        named = {"x-api-key": sandbox.api_key, "Host": "other.example"}
+        _, told = await _asked(sandbox.url, "PUT", f"{FILES_PATH}v", data=b"v", headers=named)
+        assert json.loads(told) == {"url": f"{sandbox.url}{FILES_PATH}v"}
+
+
+def test_the_key_is_recognisable() -> None:
+    """It comes from the seed, and says what it is for."""
+    keys = [Sandbox(seed=seed).api_key for seed in (1, 1, 2)]
+    assert keys[0].startswith("sandbox-")
+    assert (keys[0] == keys[1], keys[1] == keys[2]) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["allowed_hosts", "projects"])
+def test_a_text_is_no_list_of_texts(name: str) -> None:
+    """Its letters would be taken for hosts or projects, in silence."""
+    odd: list[Any] = ["media.example", "", b"media.example", None, 5, [5], [None], {1: "a"}, [b"a"]]
+    for given in odd:
+        with pytest.raises(ValueError, match=f"{name} must be a list of texts"):
+            Sandbox(**{name: given})
+    fine: list[Any] = [[], (), ["a"], {"a"}, frozenset(), iter(["a", "b"]), {"a": 1}]
+    for given in fine:
+        Sandbox(**{name: given})
+
+
+def test_a_key_may_be_chosen() -> None:
+    """Tests may want a constant."""
+    assert Sandbox(api_key="sandbox-mine").api_key == "sandbox-mine"
+
+
+def test_a_sandbox_on_a_socket_has_no_transport() -> None:
+    """The error says what to do."""
+    with pytest.raises(ValueError, match="VirtualClock"):
+        Sandbox().transport()
+
+
+async def test_reprs_tell_where_it_is_and_what_it_holds() -> None:
+    """A repr is a debugging tool, and holds no secret."""
+    sandbox = Sandbox(render=False)
+    before = repr(sandbox)
+    async with sandbox:
+        within = repr(sandbox)
+    in_memory = repr(Sandbox(clock=VirtualClock()))
+    assert before == "<Sandbox not entered <JobTable {}>>"
+    assert within == f"<Sandbox {sandbox.url} <JobTable {{}}>>"
+    assert in_memory == "<Sandbox in memory <JobTable {}>>"
+    assert sandbox.api_key not in within
+
+
+async def test_in_memory_dates_come_from_the_seed_too() -> None:
+    """Virtual time begins at one and the same moment."""
+    async with Sandbox(clock=VirtualClock(), render=False) as sandbox:
+        request = Request("GET", f"{sandbox.url}/__sandbox/clock")
+        answer = await sandbox.transport().send(request, timeout=1.0)
+    assert answer.body == b'{"now":0.0,"date":"2026-01-01T00:00:00.000Z"}'
+
+
+async def test_ten_thousand_jobs_share_one_output() -> None:
+    """Without rendering jobs cost next to nothing."""
+    async with Sandbox(clock=VirtualClock(), render=False, progression="manual") as sandbox:
+        for _ in range(50):
+            request = Request(
+                "POST",
+                f"{sandbox.url}/v2/generate",
+                {"x-api-key": sandbox.api_key},
+                b'{"model":"lipsync-2","input":[{"type":"video","assetId":"v"},'
+                b'{"type":"audio","assetId":"a"}]}',
+            )
+            await sandbox.transport().send(request, timeout=1.0)
+        assert len({id(job.result) for job in sandbox.jobs}) == 1
+
+
+def test_progressions_are_checked() -> None:
+    """A progression may be a value or its spelling."""
+    assert Sandbox(progression=Progression.polls(2)).jobs.count() == 0
+    with pytest.raises(ValueError, match="no progression"):
+        Sandbox(progression="someday")
+
+
+class TestRealClock:
+    """The computer's clock, and time that is skipped."""
+
+    def test_it_needs_a_speed(self) -> None:
+        """Time neither stands still nor runs back."""
+        with pytest.raises(ValueError, match="above 0"):
+            RealClock(0)
+
+    async def test_timers_run_in_their_order_when_time_is_skipped(self) -> None:
+        """Cancelled ones do not run, later ones stay."""
+        clock, ran = RealClock(), list[str]()
+        clock.call_later(20.0, lambda: ran.append("second"))
+        clock.call_later(10.0, lambda: ran.append("first"))
+        clock.call_later(15.0, lambda: ran.append("never")).cancel()
+        clock.call_later(9999.0, lambda: ran.append("late"))
+        clock.advance(30.0)
+        clock.close()
+        assert ran == ["first", "second"]
+
+    async def test_a_callback_that_raises_does_not_stop_it(self) -> None:
+        """The loop hears of the error, and later timers run."""
+        errors, clock = list[type[BaseException]](), RealClock(1_000_000.0)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(type(context["exception"])))
+        clock.call_later(1.0, {}.popitem)
+        await clock.sleep(3600.0)
+        assert errors == [KeyError]
+
+    async def test_a_fast_clock_wakes_sleepers_soon(self) -> None:
+        """At a million seconds a second an hour passes at once."""
+        clock = RealClock(1_000_000.0)
+        begin = clock.now()
+        await clock.sleep(3600.0)
+        assert clock.now() - begin >= 3600.0
+
+
+async def test_a_fast_sandbox_finishes_hours_at_once() -> None:
+    """`speed` counts for jobs too."""
+    async with socket_door(speed=1_000_000.0, progression="time(3600)") as door:
+        job_id = await created(door)
+        job = door.sandbox.jobs[job_id]
+        await until(lambda: job.is_ended)
+        assert (await shown(door, job_id))["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("localhost", "http://localhost:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("::", "http://[::1]:80"),
+    ],
+)
+def test_the_url_reaches_the_host(host: str, url: str) -> None:
+    """An address that means all of them is no place to go; one with colons needs brackets."""
+    assert base_url(host, 80) == url
+    link = Links(url, "secret", RealClock(), None).elsewhere("a", version=0)
+    assert urlsplit(link).port == 80
+    assert urlsplit(link).hostname == ("127.0.0.1" if host == "localhost" else "localhost")
+
+
+def _without_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "av" else find(name, *rest)
+    )
+
+
+async def test_without_codecs_outputs_are_placeholders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox without its extra runs, and its health says what is missing."""
+    _without_codecs(monkeypatch)
+    async with socket_door(render=True) as door:
+        found = (await door.send("GET", "/__sandbox/health")).json
+        job = await shown(door, await created(door))
+    assert (found["renders"], job["status"]) == (False, "COMPLETED")
+    assert "pip install 'lipsync-async[sandbox]'" in found["engines"]["video"]
+
+
+def test_the_command_needs_codecs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One clear line with the pip command."""
+    _without_codecs(monkeypatch)
+    code = main(["--port", "0"])
+    errors = capsys.readouterr().err
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "pip install 'lipsync-async[sandbox]'" in errors
+
+
+async def test_malformed_forms_are_refused() -> None:
+    """A form that cannot be read is 400, and the sandbox goes on."""
+    async with socket_door() as door:
+        statuses = []
+        for content_type, body in BROKEN_FORMS:
+            answer = await door.send(
+                "POST", "/v2/generate", body, headers={"content-type": content_type}
+            )
+            statuses.append(answer.status)
+        assert (statuses, len(door.sandbox.jobs)) == ([400] * len(BROKEN_FORMS), 0)
+
+
+_HEAD = b"--b\r\nContent-Disposition: form-data"
+BROKEN_FORMS = [
+    ("multipart/form-data", b"x"),
+    ("multipart/form-data; boundary=b", b"nonsense"),
+    ("multipart/form-data; boundary=b", _HEAD + b"\r\n\r\nx\r\n--b--\r\n"),
+    ("multipart/form-data; boundary=b", _HEAD + b'; name="model"\r\n\r\n\xff\r\n--b--\r\n'),
+    (
+        "multipart/form-data; boundary=b",
+        _HEAD
+        + b'; name="video"; filename="v.mp4"\r\n\r\nx\r\n'
+        + _HEAD
+        + b"\r\n\r\nx\r\n--b--\r\n",
+    ),
+]
+
+
+async def test_a_body_without_end_is_413() -> None:
+    """A JSON body has a limit as well."""
+    async with socket_door() as door:
+        answer = await door.send("POST", "/v2/generate", b" " * (17 * 1024 * 1024))
+        assert answer.status == 413
+
+
+async def test_a_repeated_key_header_is_malformed() -> None:
+    """Exactly one header is allowed, even if both say the same."""
+    async with socket_door() as door:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", int(door.sandbox.url.rpartition(":")[2])
+        )
+        writer.write(
+            b"POST /v2/generate HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\r\n"
+            b"Idempotency-Key: a\r\nContent-Length: 2\r\nConnection: close\r\n"
+            + f"x-api-key: {door.sandbox.api_key}\r\n\r\n{{}}".encode()
+        )
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert (answer.split()[1], b"INVALID_IDEMPOTENCY_KEY" in answer) == (b"400", True)
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing() -> None:
+    """The connection is lost in the middle of a file."""
+    async with socket_door() as door:
+        await _broken_upload(door)
+        assert (await door.send("GET", "/__sandbox/files/a.wav")).status == 404
+        folder = door.sandbox._folder.new_path().parent  # noqa: SLF001 - to see what is left
+        await until(lambda: not list(folder.iterdir()))
+
+
+async def _broken_upload(door: Door) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", int(door.sandbox.url.rpartition(":")[2]))
+    writer.write(
+        b"PUT /__sandbox/files/a.wav HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf"
+    )
+    await writer.drain()
+    folder = door.sandbox._folder.new_path().parent  # noqa: SLF001 - to see that it began
+    await until(lambda: list(folder.iterdir()))
+    writer.close()
+    await writer.wait_closed()
