@@ -43,9 +43,9 @@ def shortened(folder: Path) -> Path:
     return path
 
 
-def bare(folder: Path) -> Path:
-    """Write pictures without a container, which state no length."""
-    return Clip(5).write(folder / "bare.h264")
+def live(folder: Path) -> Path:
+    """Write a recording of a stream, which states no length."""
+    return Clip(5, codec="libvpx", options={}, is_live=True).write(folder / "live.webm")
 
 
 def wide(folder: Path) -> Path:
@@ -56,7 +56,7 @@ def wide(folder: Path) -> Path:
 VIDEOS = [
     (noise, "generation_input_video_invalid"),
     (shortened, "generation_input_video_invalid"),
-    (bare, "generation_media_metadata_missing"),
+    (live, "generation_media_metadata_missing"),
     (wide, "generation_input_resolution_unsupported"),
 ]
 AUDIOS = [

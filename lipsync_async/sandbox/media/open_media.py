@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import av
 import av.error
-from av.error import ArgumentError
 from av.stream import Disposition
 
 from lipsync_async.sandbox.media.errors import (
@@ -29,14 +28,30 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-
 # Two threads wherever a codec takes a number: fast on small machines, and a fixed number
 # is what makes a render's bytes repeatable.
 THREADS = 2
-# A few kilobytes of PNG can hold a picture of gigabytes, and opening it would already decode
-# it. Twice what the service takes (contract section 5.3) leaves room for codecs' own padding.
-_LIMITS = {"max_pixels": str(2 * 4096 * 2160)}
 MICROSECONDS = 1_000_000  # libav counts the length of a whole file in them
+# A portrait video may be as large as a landscape one.
+# Source: "Supported media", sync.so documentation.
+_MAX_LONG_SIDE, _MAX_SHORT_SIDE = 4096, 2160
+# libavcodec's names of the containers that the service takes. Playlists are none of them: they
+# would name further files, also on this machine, and libav would open those.
+_FORMATS = ["mov", "matroska", "webm", "avi", "wav", "mp3", "ogg", "flac", "aac", "asf"]
+# By their first bytes; a suffix would make libav take a numbered series of pictures instead.
+_PICTURES = {
+    "jpeg_pipe": (b"\xff\xd8\xff", b""),
+    "png_pipe": (b"\x89PNG\r\n\x1a\n", b""),
+    "webp_pipe": (b"RIFF", b"WEBP"),
+}
+_SECOND_MARK = 8  # where the second of those marks stands
+# A few kilobytes of PNG can hold a picture of gigabytes, and opening it would already decode
+# it. Twice what the service takes leaves room for codecs' own padding.
+_LIMITS = {"max_pixels": str(2 * _MAX_LONG_SIDE * _MAX_SHORT_SIDE)}
+_OPTIONS = _LIMITS | {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join([*_FORMATS, *_PICTURES]),
+}
 # Up to PyAV 18, a tag that is not UTF-8 is an error unless another way is asked for. From 19
 # on, such a tag is always read, and the argument is gone.
 _LAST_STRICT_VERSION = 18
@@ -45,6 +60,9 @@ _TAGS: dict[str, Any] = (
     if int(av.__version__.partition(".")[0]) <= _LAST_STRICT_VERSION
     else {}
 )
+_QUARTER_TURNS = (90, -90)
+_INVALID = {"video": VIDEO_INVALID, "audio": AUDIO_INVALID, "image": VALIDATION_FAILED}
+_ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
 
 
 class Ratio(Protocol):
@@ -59,6 +77,26 @@ class Ratio(Protocol):
     def denominator(self) -> int:
         """The lower part; zero when nothing is stated."""
         ...
+
+
+@attrs.frozen(slots=True)
+class MediaInfo:
+    """What is known about one media file.
+
+    Args:
+        kind: `video`, `audio` or `image`.
+        duration: Seconds; `None` for an image.
+        width: Pixels as shown, after rotation; `None` for audio.
+        height: Pixels as shown, after rotation; `None` for audio.
+        fps: Average frames per second; `None` unless it is a video.
+
+    """
+
+    kind: str
+    duration: float | None
+    width: int | None
+    height: int | None
+    fps: float | None
 
 
 def stated(ratio: Ratio | None) -> Fraction | None:
@@ -77,14 +115,26 @@ def translated(code: str, path: Path) -> Iterator[None]:
     """Turn any codec error inside into a `MediaError` with `code`."""
     try:
         yield
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+    except (av.error.FFmpegError, UnicodeDecodeError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(code, f"{path.name} cannot be read: {reason}.") from error
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file for reading; tags in strange encodings are no reason to fail."""
-    container: InputContainer = av.open(str(path), "r", options=_LIMITS, **_TAGS)
+    """Open a file of a format that the service takes; what the file is called does not count.
+
+    Raises:
+        FFmpegError: It is damaged, or of another format.
+        OSError: There is no such file.
+
+    """
+    try:
+        container: InputContainer = av.open(
+            str(path), "r", format=_picture_format(path), options=_OPTIONS, **_TAGS
+        )
+    except av.error.ArgumentError as error:
+        reason = "the service does not take this format"
+        raise av.error.InvalidDataError(error.errno, reason, path.name) from error
     for stream in container.streams.video:
         stream.codec_context.options = _LIMITS
     return container
@@ -101,41 +151,6 @@ def picture_stream(container: InputContainer, path: Path, code: str) -> VideoStr
         if not stream.disposition & Disposition.attached_pic:
             return stream
     raise MediaError(code, f"{path.name} has no video stream.")
-
-
-# Source: contract section 5.3. A portrait video may be as large as a landscape one.
-_MAX_LONG_SIDE = 4096
-_MAX_SHORT_SIDE = 2160
-_QUARTER_TURNS = (90, -90)
-
-_INVALID = {
-    "video": VIDEO_INVALID,
-    "audio": AUDIO_INVALID,
-    "image": VALIDATION_FAILED,
-}
-_ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
-# What libav calls the containers of JPEG, PNG and WebP (contract section 5.3).
-_PICTURE_FORMATS = frozenset({"image2", "jpeg_pipe", "png_pipe", "webp_pipe"})
-
-
-@attrs.frozen(slots=True)
-class MediaInfo:
-    """Hold what is known about one media file.
-
-    Args:
-        kind: `video`, `audio` or `image`.
-        duration: Seconds; `None` for an image.
-        width: Pixels as shown, after rotation; `None` for audio.
-        height: Pixels as shown, after rotation; `None` for audio.
-        fps: Average frames per second; `None` unless it is a video.
-
-    """
-
-    kind: str
-    duration: float | None
-    width: int | None
-    height: int | None
-    fps: float | None
 
 
 def probe(path: Path, kind: str) -> MediaInfo:
@@ -156,14 +171,22 @@ def probe(path: Path, kind: str) -> MediaInfo:
     with translated(code, path), open_media(path) as container:
         if kind == "audio":
             return _audio(container, path)
-        info, is_picture = _visual(container, path, code)
-        if is_picture is not (kind == "image"):
+        info = _visual(container, path, code)
+        if info.kind != kind:
             raise MediaError(code, f"{path.name} is not {_ARTICLED[kind]}.")
         return info
 
 
+def _picture_format(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(_SECOND_MARK + 4)
+    for name, (first, second) in _PICTURES.items():
+        if head.startswith(first) and head.startswith(second, _SECOND_MARK):
+            return name
+    return None
+
+
 def _audio(container: InputContainer, path: Path) -> MediaInfo:
-    """Return the properties of the first audio stream."""
     if not container.streams.audio:
         raise MediaError(AUDIO_INVALID, f"{path.name} has no audio stream.")
     stream = container.streams.audio[0]
@@ -172,53 +195,34 @@ def _audio(container: InputContainer, path: Path) -> MediaInfo:
     return MediaInfo("audio", _seconds(container, stream, path), None, None, None)
 
 
-def _visual(container: InputContainer, path: Path, code: str) -> tuple[MediaInfo, bool]:
-    """Return the properties of the first video stream, and whether it is a picture."""
+def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
     stream = picture_stream(container, path, code)
-    _refuse_large(stream.width, stream.height, path)
+    too_large = MediaError(
+        RESOLUTION_UNSUPPORTED, f"{path.name} is larger than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}."
+    )
+    # Before a picture is decoded that would fill the memory.
+    shorter, longer = sorted((stream.width, stream.height))
+    if longer > _MAX_LONG_SIDE or shorter > _MAX_SHORT_SIDE:
+        raise too_large
     try:
         frame = next(container.decode(stream), None)
-    except ArgumentError as error:
+    except av.error.ArgumentError as error:
         # What the decoder says to more pixels than `open_media` allows.
-        raise _too_large(path) from error
+        raise too_large from error
     if frame is None:
         raise MediaError(code, f"{path.name} holds no picture.")
-    width, height = _shown_size(frame)
-    if container.format.name in _PICTURE_FORMATS:
-        return MediaInfo("image", None, width, height, None), True
+    width, height = frame.width, frame.height
+    if frame.rotation in _QUARTER_TURNS:
+        width, height = height, width
+    if container.format.name in _PICTURES:
+        return MediaInfo("image", None, width, height, None)
     rate = stated(stream.average_rate)
     if rate is None:
         raise MediaError(METADATA_MISSING, f"{path.name} states no frame rate.")
-    seconds = _seconds(container, stream, path)
-    return MediaInfo("video", seconds, width, height, float(rate)), False
+    return MediaInfo("video", _seconds(container, stream, path), width, height, float(rate))
 
 
-def _refuse_large(width: int, height: int, path: Path) -> None:
-    """Stop before a picture is decoded that would fill the memory."""
-    if max(width, height) > _MAX_LONG_SIDE or min(width, height) > _MAX_SHORT_SIDE:
-        raise _too_large(path)
-
-
-def _too_large(path: Path) -> MediaError:
-    """Return the refusal of a picture that has too many pixels."""
-    return MediaError(
-        RESOLUTION_UNSUPPORTED,
-        f"{path.name} is larger than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}.",
-    )
-
-
-def _shown_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Return width and height as a viewer sees them."""
-    if frame.rotation in _QUARTER_TURNS:
-        return frame.height, frame.width
-    return frame.width, frame.height
-
-
-def _seconds(
-    container: InputContainer,
-    stream: AudioStream | VideoStream,
-    path: Path,
-) -> float:
+def _seconds(container: InputContainer, stream: AudioStream | VideoStream, path: Path) -> float:
     """Return the stated length of a stream, else of its file."""
     time_base = stated(stream.time_base)
     if stream.duration and time_base:

@@ -39,6 +39,7 @@ class Clip:
         stamps: When each frame is shown, in ticks of `1 / (10 * rate)`; `None` means evenly.
         hertz: Pitch of its own sound; `None` means no audio stream.
         pixel_format: How pixels are stored.
+        is_live: Whether it is written as a stream is recorded, with no length anywhere.
 
     """
 
@@ -50,12 +51,14 @@ class Clip:
     stamps: Sequence[int] | None = None
     hertz: float | None = None
     pixel_format: str = "yuv420p"
+    is_live: bool = False
 
     def write(self, path: Path) -> Path:
         """Write the video; the suffix chooses the container."""
         ticks = 10 if self.stamps else 1
         stamps = self.stamps or range(self.frames)
-        with av.open(str(path), "w") as container:
+        live = {"live": "1"} if self.is_live else {}
+        with av.open(str(path), "w", options=live) as container:
             video = container.add_stream(self.codec, rate=self.rate, options=self.options)
             assert isinstance(video, av.VideoStream)
             video.width, video.height = self.size
@@ -88,6 +91,14 @@ def turn_clockwise(path: Path) -> Path:
     one, perspective = 1 << 16, 1 << 30
     matrix = (0, one, 0, -one, 0, 0, 0, 0, perspective)
     path.write_bytes(data[:place] + struct.pack(">9i", *matrix) + data[place + 36 :])
+    return path
+
+
+def without_rate(path: Path) -> Path:
+    """Take the frame rate out of a webm; a single frame leaves nothing to guess it from."""
+    data, name = path.read_bytes(), b"\x23\xe3\x83\x84"  # DefaultDuration, of four bytes
+    place = data.index(name)
+    path.write_bytes(data[:place] + b"\xec\x86" + bytes(6) + data[place + 8 :])
     return path
 
 

@@ -4,11 +4,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.video_reader import FrameReader, FrameShaper, even
-from tests.sandbox.media.clips import Clip, number_of, turn_clockwise
+from tests.sandbox.media.clips import Clip, number_of, turn_clockwise, without_rate
 
 _FRAME_BYTES = 160 * 96 * 3 // 2
 _REORDERED = {"preset": "veryfast", "threads": "1", "g": "12", "bf": "3", "sc_threshold": "0"}
@@ -208,9 +207,8 @@ def test_a_file_without_video_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_video_without_a_rate_lacks_metadata(tmp_path: Path) -> None:
-    """A single frame of an animation states no rate."""
-    path = tmp_path / "still.gif"
-    Image.new("RGB", (16, 16)).save(path)
+    """A single frame may come without one."""
+    path = without_rate(Clip(1, codec="libvpx", options={}).write(tmp_path / "single.webm"))
     with pytest.raises(MediaError, match="states no frame rate") as caught:
         FrameReader(path)
     assert caught.value.code == "generation_media_metadata_missing"

@@ -1,15 +1,21 @@
 import pickle
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import attrs
 import av
+import numpy as np
 import pytest
 from av.stream import Disposition
 from PIL import Image
 
+from lipsync_async.sandbox.media.audio_reader import sound_seconds
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.errors import MediaError
-from lipsync_async.sandbox.media.open_media import MediaInfo, probe
-from tests.sandbox.media.clips import Clip, turn_clockwise
+from lipsync_async.sandbox.media.open_media import MediaInfo, open_media, probe, stated
+from lipsync_async.sandbox.media.video_reader import FrameReader
+from tests.sandbox.media.clips import Clip, turn_clockwise, without_rate
 
 CODES = {
     "video": "generation_input_video_invalid",
@@ -151,14 +157,80 @@ def test_a_head_without_a_body_is_damaged(tmp_path: Path) -> None:
 
 
 def test_media_without_length_or_rate_lack_metadata(tmp_path: Path) -> None:
-    """Recorders that stream leave the length out; single animations have no rate."""
+    """Recorders that stream leave the length out, and single pictures have no rate."""
     sound = _audio_of_unknown_length(tmp_path / "live.webm")
-    animation = tmp_path / "still.gif"
-    Image.new("RGB", (16, 16)).save(animation)
-    for path, kind, missing in ((sound, "audio", "duration"), (animation, "video", "frame rate")):
+    single = without_rate(Clip(1, codec="libvpx", options={}).write(tmp_path / "single.webm"))
+    for path, kind, missing in ((sound, "audio", "duration"), (single, "video", "frame rate")):
         with pytest.raises(MediaError, match=f"states no {missing}") as caught:
             probe(path, kind)
         assert caught.value.code == "generation_media_metadata_missing"
+
+
+SECRET = "secret.ts"
+FOREIGN = {
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n",
+    "list.ffconcat": "ffconcat version 1.0\nfile '{secret}'\n",
+    "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "captions.srt": "1\n00:00:00,000 --> 00:00:01,000\nHello\n",
+    "page.txt": "Not found\n" * 50,
+}
+
+
+@pytest.mark.parametrize("kind", CODES)
+@pytest.mark.parametrize("keeps_its_name", [True, False])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_list_of_other_files_is_not_followed(
+    tmp_path: Path, name: str, kind: str, *, keeps_its_name: bool
+) -> None:
+    """A playlist that names a local file is refused, whatever it is called."""
+    secret = Clip(25, hertz=440).write(tmp_path / SECRET)
+    path = tmp_path / (name if keeps_its_name else "download")
+    path.write_text(FOREIGN[name].format(secret=secret), encoding="ascii")
+    with pytest.raises(MediaError, match="cannot be read") as caught:
+        probe(path, kind)
+    assert caught.value.code == CODES[kind]
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.h264", "clip.gif", "clip.flv"])
+def test_a_video_of_a_format_that_the_service_does_not_take_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """The message says that the format is the reason."""
+    codec, pixels = ("gif", "rgb8") if name.endswith("gif") else ("libx264", "yuv420p")
+    clip = Clip(5, codec=codec, options={}, pixel_format=pixels).write(tmp_path / name)
+    with pytest.raises(MediaError, match="the service does not take this format") as caught:
+        probe(clip, "video")
+    assert caught.value.code == "generation_input_video_invalid"
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff", "gif"])
+def test_a_picture_of_another_format_is_refused(tmp_path: Path, suffix: str) -> None:
+    """The service takes JPEG, PNG and WebP."""
+    with pytest.raises(MediaError, match="does not take this format") as caught:
+        probe(_picture(tmp_path / f"face.{suffix}"), "image")
+    assert caught.value.code == "generation_input_validation_failed"
+
+
+@pytest.mark.parametrize("name", ["face.jpg", "face.mp4", "face", "face-01.png"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_of_real_size_is_read_whatever_it_is_called(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    """The first bytes decide, and the picture can be read again and again."""
+    path = tmp_path / name
+    grain = np.random.default_rng(1).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    Image.fromarray(grain).save(path, format=kind)
+    assert path.stat().st_size > 40_000
+    assert probe(path, "image") == MediaInfo("image", None, 320, 240, None)
+    with FrameReader(path) as frames:
+        assert [frames.frame(0).width, frames.frame(0).height] == [320, 240]
+
+
+def test_a_file_that_is_gone_has_the_code_of_its_slot(tmp_path: Path) -> None:
+    """A hosted file may be deleted before its job begins."""
+    with pytest.raises(MediaError, match=r"gone\.mp4 cannot be read: No such file") as caught:
+        probe(tmp_path / "gone.mp4", "video")
+    assert caught.value.code == "generation_input_video_invalid"
 
 
 @pytest.mark.parametrize(("width", "height"), [(4098, 16), (16, 4098), (2162, 2162), (5000, 5000)])
@@ -184,3 +256,81 @@ def test_media_errors_pickle() -> None:
     """An error crosses processes with its code and its words."""
     error = pickle.loads(pickle.dumps(MediaError("code", "words")))  # noqa: S301 - our own bytes
     assert (error.code, error.message, str(error)) == ("code", "words", "code: words")
+
+
+@attrs.frozen
+class _Pair:
+    """A rational number as libav has it: nothing is reduced, and a zero means nothing."""
+
+    numerator: int
+    denominator: int
+
+
+@pytest.mark.parametrize("kind", [_Pair, getattr(av, "AVRational", _Pair)])
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "expected"),
+    [
+        (25, 1, Fraction(25)),
+        (30_000, 1001, Fraction(30_000, 1001)),
+        (24_000, 1001, Fraction(24_000, 1001)),
+        (1, 90_000, Fraction(1, 90_000)),
+        (50, 2, Fraction(25)),
+        (2**31 - 1, 1, Fraction(2**31 - 1)),
+        (1, 2**31 - 1, Fraction(1, 2**31 - 1)),
+        (0, 1, None),
+        (0, 25, None),
+        (0, 0, None),
+        (1, 0, None),
+        (-1, 0, None),
+    ],
+)
+def test_a_number_that_a_file_does_not_state_is_none(
+    kind: Callable[[int, int], _Pair], numerator: int, denominator: int, expected: Fraction | None
+) -> None:
+    """A rate is a fraction or nothing, whichever kind of number the library gives."""
+    assert stated(kind(numerator, denominator)) == expected
+
+
+def test_fractions_and_nothing_are_kept() -> None:
+    """Up to PyAV 18 the numbers are fractions, and those not stated are absent."""
+    assert [stated(None), stated(Fraction(25)), stated(Fraction(0))] == [None, Fraction(25), None]
+
+
+TAGS = [b"caf\xe9", b"\xff\xfe\xfd", b"\x80", b"\xc3(", b"\xed\xa0\x80", b"\xf8\x88\x80\x80"]
+
+
+@pytest.mark.parametrize("tag", TAGS, ids=repr)
+def test_tags_in_any_encoding_are_no_reason_to_fail(tmp_path: Path, tag: bytes) -> None:
+    """An old player's tag, which is not UTF-8, changes nothing about picture and sound."""
+    mark = "x" * len(tag)
+    video = Clip(3, hertz=440).write(tmp_path / "plain.mp4")
+    with av.open(str(video)) as given, av.open(str(tmp_path / "tagged.mkv"), "w") as target:
+        target.metadata["title"] = f"<{mark}>"
+        copies = {stream.index: target.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    tagged = tmp_path / "tagged.mkv"
+    data = tagged.read_bytes()
+    tagged.write_bytes(data.replace(f"<{mark}>".encode(), b"<" + tag + b">"))
+
+    assert data.count(f"<{mark}>".encode()) == 1
+    with FrameReader(tagged) as frames:
+        assert (frames.rate, frames.count) == (Fraction(25), 3)
+    assert probe(tagged, "video").fps == 25
+
+
+def test_a_tag_of_a_sound_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """What a recorder writes into its WAV is as good as it is."""
+    sound = tone(tmp_path / "a.wav", seconds=0.5, hertz=440)
+    title = b"caf\xe9\0\0"
+    info = b"INFOINAM" + len(title).to_bytes(4, "little") + title
+    chunk = b"LIST" + len(info).to_bytes(4, "little") + info
+    data = sound.read_bytes()
+    size = len(data) - 8 + len(chunk)
+    sound.write_bytes(b"RIFF" + size.to_bytes(4, "little") + data[8:12] + chunk + data[12:])
+
+    with open_media(sound) as container:
+        assert list(container.metadata) == ["title"]
+    assert sound_seconds(sound) == 0.5
