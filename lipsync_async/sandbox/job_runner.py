@@ -10,7 +10,7 @@ from lipsync_async._words import Status
 if TYPE_CHECKING:
     from lipsync_async.sandbox.clock import Clock
     from lipsync_async.sandbox.jobs import Job, JobTable, Result
-    from lipsync_async.sandbox.renderer import Studio
+    from lipsync_async.sandbox.renderer import Renderer
 
 
 _USUAL_CODE = "generation_pipeline_failed"
@@ -23,19 +23,19 @@ class Runner:
     Args:
         jobs: The table in which jobs move.
         clock: Wakes timed jobs.
-        studio: Makes the media.
+        renderer: Makes the media.
 
     """
 
-    def __init__(self, jobs: JobTable, clock: Clock, studio: Studio) -> None:
+    def __init__(self, jobs: JobTable, clock: Clock, renderer: Renderer) -> None:
         """Hold on to all of it."""
         self._jobs = jobs
         self._clock = clock
-        self._studio = studio
+        self._renderer = renderer
 
     def start(self, job: Job) -> None:
         """Set a job going; one without time to take ends here and now."""
-        self._studio.produce(job, self._produced, self._failed)
+        self._renderer.start(job, self._produced, self._failed)
         if job.progression.is_instant:
             self._begin(job)
             self._end(job)

@@ -41,7 +41,7 @@ _RENDERS_AT_ONCE = 2  # more would only slow each other down on a small machine
 _DEFAULT_MODE = "bounce"  # contract section 2.4
 
 
-class RenderingStudio:
+class MediaRenderer:
     """Make real media.
 
     Args:
@@ -87,7 +87,7 @@ class RenderingStudio:
         except EngineError as error:
             raise ConfigurationError(cannot_render(str(error))) from error
 
-    async def admit(self, order: dict[str, Any]) -> None:
+    async def check(self, order: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""
         try:
             await self._stockroom.check(order)
@@ -107,7 +107,7 @@ class RenderingStudio:
         is_image = materials.info.kind == "image"
         return output_seconds(_mode(order.get("options")), visual, heard, is_image=is_image)
 
-    def produce(self, job: Job, produced: Produced, failed: Failed) -> None:
+    def start(self, job: Job, produced: Produced, failed: Failed) -> None:
         """Begin to render a job."""
         self._tasks.start(self._produce(job, produced, failed))
 

@@ -21,7 +21,7 @@ def cannot_render(reason: str) -> str:
     return f"The sandbox cannot render: {reason}. Or use render=False, which makes placeholders."
 
 
-class Studio(Protocol):
+class Renderer(Protocol):
     """Make the media of jobs."""
 
     async def open(self) -> None:
@@ -33,7 +33,7 @@ class Studio(Protocol):
         """
         ...
 
-    async def admit(self, order: dict[str, Any]) -> None:
+    async def check(self, order: dict[str, Any]) -> None:
         """Pass a create body whose media can be had, as far as can be told at once.
 
         Raises:
@@ -51,7 +51,7 @@ class Studio(Protocol):
         """
         ...
 
-    def produce(self, job: Job, produced: Produced, failed: Failed) -> None:
+    def start(self, job: Job, produced: Produced, failed: Failed) -> None:
         """Begin to make a job's media, and call one of the two when that has ended."""
         ...
 
@@ -64,7 +64,7 @@ class Studio(Protocol):
         ...
 
 
-class PlaceholderStudio:
+class PlaceholderRenderer:
     """Hand out one and the same small file, so that ten thousand jobs cost nothing.
 
     Args:
@@ -81,14 +81,14 @@ class PlaceholderStudio:
     async def open(self) -> None:
         """Need nothing."""
 
-    async def admit(self, order: dict[str, Any]) -> None:
+    async def check(self, order: dict[str, Any]) -> None:
         """Pass everything: no media are looked at."""
 
-    async def seconds(self, order: dict[str, Any]) -> float:  # noqa: ARG002 - see `Studio`
+    async def seconds(self, order: dict[str, Any]) -> float:  # noqa: ARG002 - see `Renderer`
         """Return the placeholder's length."""
         return PLACEHOLDER_SECONDS
 
-    def produce(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - see `Studio`
+    def start(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - see `Renderer`
         """Be done at once."""
         produced(job, self._result)
 

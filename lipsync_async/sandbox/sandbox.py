@@ -22,7 +22,7 @@ from lipsync_async.sandbox.jobs import JobTable
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.outbound_http import Outside
-from lipsync_async.sandbox.renderer import PlaceholderStudio, Studio, cannot_render
+from lipsync_async.sandbox.renderer import PlaceholderRenderer, Renderer, cannot_render
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.body_reading import Uploads
 from lipsync_async.sandbox.server.http_server import Server
@@ -211,7 +211,7 @@ class Sandbox:
             ConfigurationError: It shall render, and what that needs does not work.
 
         """
-        await self._state.studio.open()
+        await self._state.renderer.open()
         if self._virtual_clock is None:
             self._server = Server(self._service, self._uploads, self._real_clock)
             self._state.links.base_url = await self._server.start(self._host, self._port)
@@ -226,7 +226,7 @@ class Sandbox:
         """End every request and every job; leave no task, socket or file behind."""
         if self._server is not None:
             await self._server.aclose()
-        self._state.studio.close()
+        self._state.renderer.close()
         self._real_clock.close()
         await self._tasks.aclose()
         await self._outside.aclose()
@@ -243,7 +243,7 @@ class Sandbox:
         base_url = MEMORY_URL if self._virtual_clock else ""
         links = Links(base_url, settings.webhook_secret, clock, settings.link_lifetime)
         files, jobs = HostedFiles(links), JobTable(clock)
-        studio = self._studio(settings, files, found)
+        renderer = self._renderer(settings, files, found)
         inbox = Inbox(settings.webhook_secret)
         notifier = Notifier(
             secret=settings.webhook_secret,
@@ -264,8 +264,8 @@ class Sandbox:
             chance=chance,
             durations=Random(f"{settings.seed}/durations"),
             jobs=jobs,
-            runner=Runner(jobs, clock, studio),
-            studio=studio,
+            runner=Runner(jobs, clock, renderer),
+            renderer=renderer,
             links=links,
             files=files,
             faults=Faults(settings.seed),
@@ -275,16 +275,16 @@ class Sandbox:
             others=MinuteWindow(settings.allowance.requests_per_minute),
         )
 
-    def _studio(self, settings: Settings, files: HostedFiles, found: dict[str, str]) -> Studio:
+    def _renderer(self, settings: Settings, files: HostedFiles, found: dict[str, str]) -> Renderer:
         if not settings.renders:
-            return PlaceholderStudio(settings.placeholder_size, found)
+            return PlaceholderRenderer(settings.placeholder_size, found)
         try:
             # Only here, because it loads codecs that not every installation has.
-            from lipsync_async.sandbox.media_renderer import RenderingStudio  # noqa: PLC0415
+            from lipsync_async.sandbox.media_renderer import MediaRenderer  # noqa: PLC0415
         except Exception as error:
             reason = f"its engines cannot be loaded ({in_words(error)}); {REPAIR}"
             raise ConfigurationError(cannot_render(reason)) from error
-        return RenderingStudio(
+        return MediaRenderer(
             files=files,
             folder=self._folder,
             outside=self._outside,

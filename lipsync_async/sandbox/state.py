@@ -14,7 +14,7 @@ from lipsync_async.sandbox.files import Folder, HostedFiles, Links
 from lipsync_async.sandbox.idempotency import IdempotencyBook
 from lipsync_async.sandbox.job_runner import Runner
 from lipsync_async.sandbox.jobs import Job, JobTable
-from lipsync_async.sandbox.renderer import Studio
+from lipsync_async.sandbox.renderer import Renderer
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.settings import MinuteWindow, Settings
 from lipsync_async.sandbox.webhooks import Inbox
@@ -40,7 +40,7 @@ class State:
     durations: Random
     jobs: JobTable
     runner: Runner
-    studio: Studio
+    renderer: Renderer
     links: Links
     files: HostedFiles
     faults: Faults

@@ -15,7 +15,7 @@ from lipsync_async.sandbox.jobs import Job
 from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, tone
 from lipsync_async.sandbox.media.engines import engines
 from lipsync_async.sandbox.media.open_media import probe
-from lipsync_async.sandbox.media_renderer import RenderingStudio
+from lipsync_async.sandbox.media_renderer import MediaRenderer
 from lipsync_async.sandbox.outbound_http import Outside
 from lipsync_async.sandbox.tasks import Tasks
 from tests.sandbox.conftest import OpenDoor
@@ -284,7 +284,7 @@ async def test_a_bug_fails_the_job_and_is_logged(caplog: pytest.LogCaptureFixtur
 
     clock, tasks = BrokenClock(), Tasks()
     files = HostedFiles(Links("", "secret", clock, None))
-    studio = RenderingStudio(
+    renderer = MediaRenderer(
         files=files,
         folder=Folder(),
         outside=Outside(frozenset(), 1),
@@ -294,7 +294,7 @@ async def test_a_bug_fails_the_job_and_is_logged(caplog: pytest.LogCaptureFixtur
     )
     failures: list[tuple[str, str]] = []
     job = Job("id", 1, "now", 0.0, {}, Progression.real())
-    studio.produce(job, print, lambda _, code, words: failures.append((code, words)))
+    renderer.start(job, print, lambda _, code, words: failures.append((code, words)))
     await until(lambda: failures)
     assert failures == [("generation_unknown_error", "An unknown error occurred.")]
     assert "spring" in caplog.text

@@ -29,7 +29,7 @@ async def health(state: State, _: Incoming, __: str) -> Outgoing:
         {
             "status": "ok",
             "renders": state.settings.renders,
-            "engines": state.studio.engines(),
+            "engines": state.renderer.engines(),
             "jobs": {status: number for status, number in jobs.items() if number},
             "created": state.jobs.created,
             "now": state.clock.now(),

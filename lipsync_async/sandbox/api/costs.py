@@ -27,8 +27,8 @@ async def analyze(state: State, incoming: Incoming, _: str) -> Outgoing:
     order = json_of(incoming)
     check_generation(order, projects=state.settings.projects)
     with state.clock.hold():
-        await state.studio.admit(order)
-        seconds = await state.studio.seconds(order)
+        await state.renderer.check(order)
+        seconds = await state.renderer.seconds(order)
     estimate = _estimate(order["model"], seconds, _PRICED_FPS)
     return answer([estimate])
 

@@ -91,7 +91,7 @@ async def _accept(state: State, incoming: Incoming, order: Any, key: str | None 
     try:
         check_generation(order, projects=state.settings.projects)
         with state.clock.hold():
-            await state.studio.admit(order)
+            await state.renderer.check(order)
         _check_slots(state)
     except BaseException:
         discard_files(form)

@@ -134,7 +134,7 @@ def open_media(path: Path) -> InputContainer:
         )
     except av.error.ArgumentError as error:
         reason = "the service does not take this format"
-        raise av.error.InvalidDataError(error.errno, reason, path.name) from error
+        raise av.error.InvalidDataError(error.errno or 0, reason, path.name) from error
     for stream in container.streams.video:
         stream.codec_context.options = _LIMITS
     return container
