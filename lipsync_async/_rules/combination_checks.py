@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def combination_problems(request: GenerationRequest) -> Iterator[str]:
     """Yield what is wrong between parts that may each be right."""
     yield from _count_problems(request)
-    yield from _file_problems(request)
+    yield from _upload_problems(request)
     if any(isinstance(item, Image) for item in items_of(request.input)):
         yield from _image_problems(request)
     if request.segments is not None:
@@ -52,7 +52,7 @@ def _count_problems(request: GenerationRequest) -> Iterator[str]:
         yield f"input: needs exactly one audio or text, not {voices}{several}"
 
 
-def _file_problems(request: GenerationRequest) -> Iterator[str]:
+def _upload_problems(request: GenerationRequest) -> Iterator[str]:
     """Allow one file per kind: the form has one part for each (contract section 2.5)."""
     first_of_kind: dict[str, str] = {}
     for index, item in enumerate(items_of(request.input)):

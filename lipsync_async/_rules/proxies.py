@@ -20,7 +20,7 @@ from lipsync_async._rules.secrecy import Secret, kind_of
 
 _SCHEMES = ("http", "https")
 _PORTS = {"http": 80, "https": 443}
-_ADVICE = (
+_PROXY_ADVICE = (
     "Write it like 'http://proxy.example:3128', or with 'user:password@' before the host, both "
     "percent-encoded"
 )
@@ -90,7 +90,7 @@ def proxies_from(
     if argument is None:
         return _from_environment(environment)
     if not isinstance(argument, str):
-        return Proxies(), [f"proxy must be text, not {kind_of(argument)}. {_ADVICE}"]
+        return Proxies(), [f"proxy must be text, not {kind_of(argument)}. {_PROXY_ADVICE}"]
     if not argument.strip():
         return Proxies(), []
     proxy = _read(argument, "proxy")
@@ -156,9 +156,9 @@ def _read(text: str, origin: str) -> Proxy:
         is_fit = False
     if not is_fit or not text.isascii() or not text.isprintable() or " " in text:
         # It is not repeated, for it may hold a password.
-        return Proxy("", origin, problem=f"{origin} is no http(s) address of a proxy. {_ADVICE}")
+        return Proxy("", origin, problem=f"{origin} is no http(s) address of a proxy. {_PROXY_ADVICE}")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        problem = f"{origin} names a path; a proxy's address ends with its port. {_ADVICE}"
+        problem = f"{origin} names a path; a proxy's address ends with its port. {_PROXY_ADVICE}"
         return Proxy("", origin, problem=problem)
     place = f"[{host}]" if ":" in (host or "") else host
     url = f"{parts.scheme}://{place}" + (f":{port}" if port else "")
