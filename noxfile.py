@@ -193,7 +193,7 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.hundred_thousand")
     session.run("pytest", "tests/soak", *session.posargs)
     drawn = ("--hypothesis-profile=anew", "-o", "timeout=3600", "-n", "auto")
-    session.run("pytest", *drawn, "tests/rules", "tests/fleet/test_accounts.py", "tests/sandbox")
+    session.run("pytest", *drawn, "tests/logic", "tests/bulk/test_accounts.py", "tests/sandbox")
 
 
 @nox.session

@@ -21,8 +21,7 @@ from benchmarks.measuring import Duel, Lap, race, repeated, timed
 from benchmarks.opponents import BLOCKING_OPPONENTS, OPPONENTS
 from benchmarks.payloads import GENERATION_ID
 from benchmarks.ratios import Ratio
-from lipsync_async._portal.mirror import Mirror, reflected
-from lipsync_async._portal.portal import Portal
+from lipsync_async._portal.portal import Mirror, Portal, reflected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -12,8 +12,8 @@ from benchmarks.measuring import Duel, race, repeated
 from benchmarks.payloads import HUNDRED, ONE
 from benchmarks.ratios import Ratio
 from lipsync_async import Generation, Response
-from lipsync_async._rules import endpoints, json_format
-from lipsync_async._rules.codec import decode
+from lipsync_async._logic import codec, endpoints
+from lipsync_async._logic.codec import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ _ROUNDS = 60
 
 
 def _read_one() -> Generation:
-    return decode(Generation, json_format.loads(ONE))
+    return decode(Generation, codec.loads(ONE))
 
 
 def _read_one_as_peer() -> Any:

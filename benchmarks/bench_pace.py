@@ -20,13 +20,13 @@ from benchmarks.bulk_jobs import Jobs, place_of
 from benchmarks.bulk_orders import order
 from benchmarks.ratios import Ratio
 from lipsync_async import AsyncClient, Limits, PollPolicy
+from lipsync_async._models.http import Response
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
-from lipsync_async._values.messages import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lipsync_async._values.messages import Request
+    from lipsync_async._models.http import Request
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -26,7 +26,7 @@ from lipsync_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lipsync_async._values.messages import Request, Response
+    from lipsync_async._models.http import Request, Response
 
 SPEED = 10.0
 _TAKE = re.compile(rb"take=(\d+)")

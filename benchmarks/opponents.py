@@ -15,7 +15,7 @@ import aiohttp
 from sync import AsyncSync, Sync
 
 from lipsync_async import AsyncClient, Client, Generation, Limits
-from lipsync_async._rules.codec import decode
+from lipsync_async._logic.codec import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

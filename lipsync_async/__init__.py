@@ -9,35 +9,45 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async._words import __version__ as __version__
+from lipsync_async._enums import __version__ as __version__
 
 if TYPE_CHECKING:
     from lipsync_async._async.client import (
         AsyncClient as AsyncClient,
     )
-    from lipsync_async._fleet.journal_entry import (
+    from lipsync_async._bulk.journal_entry import (
         JobState as JobState,
         JournalEntry as JournalEntry,
     )
-    from lipsync_async._fleet.journal_view import (
+    from lipsync_async._bulk.journal_reader import (
         JournalView as JournalView,
     )
-    from lipsync_async._fleet.manifest import (
+    from lipsync_async._bulk.manifest import (
+        ManifestRow as ManifestRow,
         read_manifest as read_manifest,
     )
-    from lipsync_async._fleet.manifest_rows import (
-        ManifestRow as ManifestRow,
-    )
-    from lipsync_async._fleet.outcomes import (
+    from lipsync_async._bulk.results import (
         FailureGroup as FailureGroup,
         Outcome as Outcome,
         Progress as Progress,
         group_failures as group_failures,
     )
-    from lipsync_async._sync.client import (
-        Client as Client,
+    from lipsync_async._enums import (
+        Emotion as Emotion,
+        Model as Model,
+        ModelMode as ModelMode,
+        Status as Status,
+        SyncMode as SyncMode,
     )
-    from lipsync_async._values.inputs import (
+    from lipsync_async._models.http import (
+        Response as Response,
+    )
+    from lipsync_async._models.policies import (
+        Limits as Limits,
+        PollPolicy as PollPolicy,
+        RetryPolicy as RetryPolicy,
+    )
+    from lipsync_async._models.request import (
         ActiveSpeaker as ActiveSpeaker,
         Audio as Audio,
         DubParams as DubParams,
@@ -52,26 +62,14 @@ if TYPE_CHECKING:
         UnknownInput as UnknownInput,
         Video as Video,
     )
-    from lipsync_async._values.messages import (
-        Response as Response,
-    )
-    from lipsync_async._values.models import (
+    from lipsync_async._models.response import (
         CostEstimate as CostEstimate,
         Generation as Generation,
         GenerationPage as GenerationPage,
         ModelInfo as ModelInfo,
     )
-    from lipsync_async._values.policies import (
-        Limits as Limits,
-        PollPolicy as PollPolicy,
-        RetryPolicy as RetryPolicy,
-    )
-    from lipsync_async._words import (
-        Emotion as Emotion,
-        Model as Model,
-        ModelMode as ModelMode,
-        Status as Status,
-        SyncMode as SyncMode,
+    from lipsync_async._sync.client import (
+        Client as Client,
     )
     from lipsync_async.errors import (
         AuthenticationError as AuthenticationError,
@@ -108,42 +106,42 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "_async.client",
-    "JobState": "_fleet.journal_entry",
-    "JournalEntry": "_fleet.journal_entry",
-    "JournalView": "_fleet.journal_view",
-    "read_manifest": "_fleet.manifest",
-    "ManifestRow": "_fleet.manifest_rows",
-    "FailureGroup": "_fleet.outcomes",
-    "Outcome": "_fleet.outcomes",
-    "Progress": "_fleet.outcomes",
-    "group_failures": "_fleet.outcomes",
+    "JobState": "_bulk.journal_entry",
+    "JournalEntry": "_bulk.journal_entry",
+    "JournalView": "_bulk.journal_reader",
+    "read_manifest": "_bulk.manifest",
+    "ManifestRow": "_bulk.manifest",
+    "FailureGroup": "_bulk.results",
+    "Outcome": "_bulk.results",
+    "Progress": "_bulk.results",
+    "group_failures": "_bulk.results",
     "Client": "_sync.client",
-    "ActiveSpeaker": "_values.inputs",
-    "Audio": "_values.inputs",
-    "DubParams": "_values.inputs",
-    "ElevenLabs": "_values.inputs",
-    "GenerationRequest": "_values.inputs",
-    "Image": "_values.inputs",
-    "Options": "_values.inputs",
-    "Origin": "_values.inputs",
-    "Segment": "_values.inputs",
-    "SegmentAudio": "_values.inputs",
-    "Text": "_values.inputs",
-    "UnknownInput": "_values.inputs",
-    "Video": "_values.inputs",
-    "Response": "_values.messages",
-    "CostEstimate": "_values.models",
-    "Generation": "_values.models",
-    "GenerationPage": "_values.models",
-    "ModelInfo": "_values.models",
-    "Limits": "_values.policies",
-    "PollPolicy": "_values.policies",
-    "RetryPolicy": "_values.policies",
-    "Emotion": "_words",
-    "Model": "_words",
-    "ModelMode": "_words",
-    "Status": "_words",
-    "SyncMode": "_words",
+    "ActiveSpeaker": "_models.request",
+    "Audio": "_models.request",
+    "DubParams": "_models.request",
+    "ElevenLabs": "_models.request",
+    "GenerationRequest": "_models.request",
+    "Image": "_models.request",
+    "Options": "_models.request",
+    "Origin": "_models.request",
+    "Segment": "_models.request",
+    "SegmentAudio": "_models.request",
+    "Text": "_models.request",
+    "UnknownInput": "_models.request",
+    "Video": "_models.request",
+    "Response": "_models.http",
+    "CostEstimate": "_models.response",
+    "Generation": "_models.response",
+    "GenerationPage": "_models.response",
+    "ModelInfo": "_models.response",
+    "Limits": "_models.policies",
+    "PollPolicy": "_models.policies",
+    "RetryPolicy": "_models.policies",
+    "Emotion": "_enums",
+    "Model": "_enums",
+    "ModelMode": "_enums",
+    "Status": "_enums",
+    "SyncMode": "_enums",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
     "ConcurrencyLimitError": "errors",

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
-from lipsync_async._part_file import PartFile, TakenError
-from lipsync_async._rules import endpoints, media_host, targets
-from lipsync_async._rules.caller import is_from_callback
-from lipsync_async._rules.media_types import (
+from lipsync_async._callsite import is_from_callback
+from lipsync_async._logic import endpoints, media_host, validation
+from lipsync_async._logic.media_types import (
     free_names,
     name_of_id,
     result_filename,
     result_suffix,
 )
-from lipsync_async._values.messages import Request, Response
+from lipsync_async._models.http import Request, Response
+from lipsync_async._part_file import PartFile, TakenError
 from lipsync_async.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
-    from lipsync_async._exchange import Exchange, Settings
+    from lipsync_async._models.response import Generation
+    from lipsync_async._requester import Exchange, Settings
     from lipsync_async._transport.protocol import Stream
-    from lipsync_async._values.models import Generation
 
 _MOST_REDIRECTS = 5
 _WHOLE, _PARTIAL, _RANGE_NOT_SATISFIABLE = frozenset({200, 203}), 206, 416
@@ -74,10 +74,10 @@ class Place:
 
     @classmethod
     def of(cls, to: str | os.PathLike[str], *, overwrite: bool) -> Place:
-        """Return the place that a user has named; see `_rules/targets.py`."""
-        place = targets.expanded(to)
+        """Return the place that a user has named; see `_logic/validation.py`."""
+        place = validation.expanded(to)
         path = Path(place)
-        if targets.is_folder(place):
+        if validation.is_folder(place):
             return cls(folder=path, overwrite=overwrite)
         return cls(folder=path.parent, name=path.name, overwrite=overwrite)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from anyio import Lock
 
-from lipsync_async._rules.media_bytes import is_cut
+from lipsync_async._logic.media_types import is_cut
 from lipsync_async._threads import OneThread, in_thread, until_done
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from typing import Any
 
 import attrs
 
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
 from lipsync_async.errors import ConfigurationError, LipsyncError, in_words
 
 SIGNATURE_HEADER = "Sync-Signature"

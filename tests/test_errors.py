@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import errors
-from lipsync_async._codes import is_retryable_code, is_unsettled_code
-from lipsync_async._rules.caller import log, tell_left
-from lipsync_async._values.models import Generation
-from lipsync_async._words import Status
+from lipsync_async._callsite import log, tell_left
+from lipsync_async._enums import Status
+from lipsync_async._models.response import Generation
 from lipsync_async.cli.output import complaints
 from lipsync_async.errors import (
     STATUS_ERRORS,
@@ -39,8 +38,10 @@ from lipsync_async.errors import (
     TransportError,
     UnexpectedError,
     WaitTimeoutError,
+    is_retryable_code,
+    is_unsettled_code,
 )
-from tests.rules.replies import reply
+from tests.logic.replies import reply
 
 JOB = Generation(id="g1", status=Status.PROCESSING)
 FAILED = Generation(id="g1", status=Status.FAILED, error="No face found", error_code="no_face")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
 from lipsync_async.errors import ConfigurationError, LipsyncError
 from lipsync_async.webhooks import (
     WebhookPayloadError,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._words import TERMINAL, TRANSITIONS, Emotion, Model, ModelMode, Status, SyncMode
+from lipsync_async._enums import TERMINAL, TRANSITIONS, Emotion, Model, ModelMode, Status, SyncMode
 
 UNKNOWN = st.text().filter(lambda text: text not in set(Status))
 

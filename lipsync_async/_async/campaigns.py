@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._fleet.meter import Meter
-from lipsync_async._fleet.taker import Taker
-from lipsync_async._rules.campaign_checks import campaign_problems
-from lipsync_async._rules.spending import Spending
-from lipsync_async._rules.targets import expanded
+from lipsync_async._bulk.results import Meter
+from lipsync_async._bulk.run_options import campaign_problems
+from lipsync_async._logic.validation import expanded
 
 if TYPE_CHECKING:
     import os
@@ -25,12 +23,13 @@ if TYPE_CHECKING:
         Iterable,
     )
 
-    from lipsync_async._exchange import Exchange, Settings
-    from lipsync_async._fleet.berths import Berths
-    from lipsync_async._fleet.outcomes import Outcome, Progress
-    from lipsync_async._loops import PerLoop
-    from lipsync_async._values.inputs import GenerationRequest
-    from lipsync_async._watch.poller import Poller
+    from lipsync_async._asyncio_tools import PerLoop
+    from lipsync_async._bulk.results import Outcome, Progress
+    from lipsync_async._bulk.runner import Taker
+    from lipsync_async._bulk.submitter import Berths
+    from lipsync_async._models.request import GenerationRequest
+    from lipsync_async._polling.poller import Poller
+    from lipsync_async._requester import Exchange, Settings
 
     OnProgress = Callable[[Progress], Awaitable[None] | None]
 
@@ -122,7 +121,8 @@ class AsyncCampaigns(AsyncResource):
             )
         )
         # Here and not above: SQLite is loaded by those who run many.
-        from lipsync_async._fleet.launch import Plan, launched  # noqa: PLC0415
+        from lipsync_async._bulk.runner import Plan, Taker, launched  # noqa: PLC0415
+        from lipsync_async._bulk.submitter import Spending  # noqa: PLC0415
 
         plan = Plan(
             journal=None if journal is None else Path(expanded(journal)),

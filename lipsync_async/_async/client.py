@@ -7,16 +7,16 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._account import Account, find_account
 from lipsync_async._async.generations import AsyncGenerations
 from lipsync_async._async.models import AsyncModels
-from lipsync_async._exchange import Exchange, Settings
-from lipsync_async._fleet.berths import Berths
-from lipsync_async._loops import PerLoop
-from lipsync_async._rules import config, validation
-from lipsync_async._rules.secrecy import hidden
-from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
-from lipsync_async._watch.poller import Poller
+from lipsync_async._asyncio_tools import PerLoop
+from lipsync_async._bulk.submitter import Berths
+from lipsync_async._logic import config, validation
+from lipsync_async._logic.secrecy import hidden
+from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
+from lipsync_async._polling.poller import Poller
+from lipsync_async._rate_limits import Account, find_account
+from lipsync_async._requester import Exchange, Settings
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from lipsync_async._models.http import Response
     from lipsync_async._transport.protocol import Session, Transport
-    from lipsync_async._values.messages import Response
 
 
 class _Unset(Enum):

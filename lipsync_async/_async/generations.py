@@ -9,13 +9,13 @@ from lipsync_async import _download
 from lipsync_async._async.campaigns import AsyncCampaigns
 from lipsync_async._async.lookups import AsyncLookups, job_problems
 from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
-from lipsync_async._rules import validation
-from lipsync_async._rules.caller import call_back, is_from_callback, notes_of, tell_left, under_way
-from lipsync_async._rules.checks import flag
-from lipsync_async._rules.targets import target_problems
-from lipsync_async._values.inputs import GenerationRequest
-from lipsync_async._values.models import Generation
-from lipsync_async._watch import waits
+from lipsync_async._callsite import call_back, is_from_callback, notes_of, tell_left, under_way
+from lipsync_async._logic import validation
+from lipsync_async._logic.validation import target_problems
+from lipsync_async._logic.validators import flag
+from lipsync_async._models.request import GenerationRequest
+from lipsync_async._models.response import Generation
+from lipsync_async._polling import wait
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from lipsync_async._values.inputs import DubParams, Input, Options, Segment
+    from lipsync_async._models.request import DubParams, Input, Options, Segment
 
     OnUpdate = Callable[[Generation], Awaitable[None] | None]
 
@@ -68,10 +68,10 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         """
         refuse(validation.callback_problems(on_update))
         async with self.updates(generation, timeout=timeout) as changes:
-            last = waits.as_last_seen(generation)
+            last = wait.as_last_seen(generation)
             async for last in changes:
                 await _tell(on_update, last)
-        return waits.conclude(last)
+        return wait.conclude(last)
 
     @asynccontextmanager
     async def updates(
@@ -99,8 +99,8 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         Source: contract sections 2.6 and 3.2.
         """
         refuse([*job_problems(generation), *validation.timeout_problems(timeout)])
-        last = waits.as_last_seen(generation)
-        watched = waits.changes(
+        last = wait.as_last_seen(generation)
+        watched = wait.changes(
             self._exchange, self._pollers.here(), self._settings, last, timeout=timeout
         )
 
@@ -225,7 +225,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         Source: contract section 5.5.
         """
         refuse([*job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)])
-        job = waits.as_last_seen(generation)
+        job = wait.as_last_seen(generation)
         try:
             if not isinstance(generation, Generation):
                 job = await self.get(generation)

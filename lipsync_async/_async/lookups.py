@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._rules import endpoints, validation
-from lipsync_async._rules.caller import log
-from lipsync_async._rules.checks import flag, survived, whole_number
-from lipsync_async._rules.validation import MOST_ON_A_PAGE
-from lipsync_async._values.models import Generation
+from lipsync_async._callsite import log
+from lipsync_async._logic import endpoints, validation
+from lipsync_async._logic.validation import MOST_ON_A_PAGE
+from lipsync_async._logic.validators import flag, survived, whole_number
+from lipsync_async._models.response import Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
 
-    from lipsync_async._values.models import GenerationPage
+    from lipsync_async._models.response import GenerationPage
 
 _REPEATED = "A listing has ended early: the service gave a page again that it had given before."
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._rules import endpoints
+from lipsync_async._logic import endpoints
 
 if TYPE_CHECKING:
-    from lipsync_async._values.models import ModelInfo
+    from lipsync_async._models.response import ModelInfo
 
 
 class AsyncModels(AsyncResource):

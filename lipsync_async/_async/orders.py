@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._rules import endpoints, validation
-from lipsync_async._rules.caller import is_from_callback, tell_left, under_way
-from lipsync_async._values.inputs import GenerationRequest
+from lipsync_async._callsite import is_from_callback, tell_left, under_way
+from lipsync_async._logic import endpoints, validation
+from lipsync_async._models.request import GenerationRequest
 from lipsync_async.errors import InvalidRequestError, LipsyncError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lipsync_async._values.inputs import DubParams, Input, Options, Segment
-    from lipsync_async._values.models import CostEstimate, Generation
+    from lipsync_async._models.request import DubParams, Input, Options, Segment
+    from lipsync_async._models.response import CostEstimate, Generation
 
 # No error of ours leaves a cancelled call, and the order may have been accepted all the same.
 _MAY_HAVE_WORKED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lipsync_async._exchange import Exchange, Settings
+    from lipsync_async._requester import Exchange, Settings
 
 
 class AsyncResource:

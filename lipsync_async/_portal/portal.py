@@ -15,11 +15,10 @@ from inspect import iscoroutinefunction
 from queue import Empty
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lipsync_async._portal.calls import Call, current_call
-from lipsync_async._portal.iteration import Opened, iterate
+from lipsync_async._callsite import Place
+from lipsync_async._portal.blocking_call import Call, current_call, shorten
+from lipsync_async._portal.blocking_iterator import Opened, iterate
 from lipsync_async._portal.loop_thread import FAREWELL_SECONDS, LoopThread, prepare
-from lipsync_async._portal.tracebacks import shorten
-from lipsync_async._rules.caller import Place
 from lipsync_async._threads import Mailbox, has_greenlets
 from lipsync_async.errors import ConfigurationError
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
         Iterator,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
@@ -170,3 +170,32 @@ def _user_place() -> Place:
     """
     frame = sys._getframe(2)  # noqa: SLF001 - the public ways build a list of all frames
     return Place.of(frame.f_back or frame)
+
+
+class Mirror:
+    """Hold the async object and the way to it."""
+
+    _portal: Portal
+    _source: Any
+
+    def _reflect(self, portal: Portal, source: Any) -> None:
+        self._portal = portal
+        self._source = source
+
+    def __repr__(self) -> str:
+        """Show what the async object shows, if it shows anything, under this one's name."""
+        source = getattr(self, "_source", None)
+        if "__repr__" not in vars(type(source)):
+            return super().__repr__()
+        shown = repr(source)
+        return shown.replace(type(source).__name__, type(self).__name__, 1)
+
+
+MirrorT = TypeVar("MirrorT", bound=Mirror)
+
+
+def reflected(kind: type[MirrorT], portal: Portal, source: Any) -> MirrorT:
+    """Return the reflection of an async object, without building another one first."""
+    mirror = object.__new__(kind)
+    mirror._reflect(portal, source)
+    return mirror

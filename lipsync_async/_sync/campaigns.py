@@ -8,9 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.drawn import drawn_at_caller
-from lipsync_async._portal.mirror import Mirror
-from lipsync_async._portal.portal import at_caller
+from lipsync_async._portal.blocking_iterator import drawn_at_caller
+from lipsync_async._portal.portal import Mirror, at_caller
 
 if TYPE_CHECKING:
     import os
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lipsync_async._async.campaigns import AsyncCampaigns
-    from lipsync_async._fleet.outcomes import Outcome, Progress
-    from lipsync_async._values.inputs import GenerationRequest
+    from lipsync_async._bulk.results import Outcome, Progress
+    from lipsync_async._models.request import GenerationRequest
 
     OnProgress = Callable[[Progress], None]
 

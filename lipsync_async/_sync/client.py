@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.client import _UNSET, AsyncClient
-from lipsync_async._portal.mirror import Mirror, reflected
-from lipsync_async._portal.portal import Portal, at_caller
-from lipsync_async._rules.secrecy import hidden
+from lipsync_async._logic.secrecy import hidden
+from lipsync_async._portal.portal import Mirror, Portal, at_caller, reflected
 from lipsync_async._sync.generations import Generations
 from lipsync_async._sync.models import Models
 
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from lipsync_async._async.client import _Unset
+    from lipsync_async._models.http import Response
+    from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
     from lipsync_async._transport.protocol import Session, Transport
-    from lipsync_async._values.messages import Response
-    from lipsync_async._values.policies import Limits, PollPolicy, RetryPolicy
 
 
 class Client(Mirror):

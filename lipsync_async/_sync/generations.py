@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lipsync_async._async.generations import AsyncGenerations
-    from lipsync_async._values.inputs import DubParams, GenerationRequest, Input, Options, Segment
-    from lipsync_async._values.models import Generation
+    from lipsync_async._models.request import DubParams, GenerationRequest, Input, Options, Segment
+    from lipsync_async._models.response import Generation
 
     OnUpdate = Callable[[Generation], None]
 

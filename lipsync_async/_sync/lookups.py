@@ -8,13 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.mirror import Mirror
+from lipsync_async._portal.portal import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from lipsync_async._async.lookups import AsyncLookups
-    from lipsync_async._values.models import Generation, GenerationPage
+    from lipsync_async._models.response import Generation, GenerationPage
 
 
 class Lookups(Mirror):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.mirror import Mirror
+from lipsync_async._portal.portal import Mirror
 
 if TYPE_CHECKING:
     from lipsync_async._async.models import AsyncModels
-    from lipsync_async._values.models import ModelInfo
+    from lipsync_async._models.response import ModelInfo
 
 
 class Models(Mirror):

@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.mirror import Mirror
+from lipsync_async._portal.portal import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lipsync_async._async.orders import AsyncOrders
-    from lipsync_async._values.inputs import DubParams, GenerationRequest, Input, Options, Segment
-    from lipsync_async._values.models import CostEstimate, Generation
+    from lipsync_async._models.request import DubParams, GenerationRequest, Input, Options, Segment
+    from lipsync_async._models.response import CostEstimate, Generation
 
 
 class Orders(Mirror):

@@ -53,19 +53,18 @@ class Annex:
 
 
 FLOORS = (
-    Floor(("_words",), "statuses, transitions, vocabularies"),
-    Floor(("_codes",), "which error codes bear a second try"),
-    Floor(("_values/",), "messages, models, inputs, policies"),
+    Floor(("_enums",), "statuses, transitions, vocabularies"),
+    Floor(("_models/",), "messages, models, inputs, policies"),
     Floor(("errors",), "how far did it get?"),
     Floor(("_threads",), "real threads, and waits that can be interrupted"),
-    Floor(("_rules/",), "pure decisions: no clock, no I/O, no loop"),
+    Floor(("_callsite",), "the caller's own line, thread and callbacks"),
+    Floor(("_logic/",), "pure decisions: no clock, no I/O, no loop"),
     Floor(("_transport/",), "sockets or memory; owner of the time"),
-    Floor(("_strays",), "cancellations that nobody asked for"),
-    Floor(("_loops",), "one of a kind for each event loop"),
-    Floor(("_account",), "what all clients of an account share: its budgets"),
-    Floor(("_exchange", "_part_file"), "one request, end to end; one file, whole or absent"),
-    Floor(("_watch/", "_download"), "waiting for jobs; fetching results"),
-    Floor(("_fleet/",), "thousands of jobs: journal, manifests"),
+    Floor(("_asyncio_tools",), "one value for each event loop; unexpected cancellation"),
+    Floor(("_rate_limits",), "what all clients of an account share: its budgets"),
+    Floor(("_requester", "_part_file"), "one request, end to end; one file, whole or absent"),
+    Floor(("_polling/", "_download"), "waiting for jobs; fetching results"),
+    Floor(("_bulk/",), "thousands of jobs: journal, manifests"),
     Floor(("_async/",), "verbs, one file per resource"),
     Floor(("_portal/",), "an event loop in a thread, for those who cannot await"),
     Floor(("_sync/",), "the verbs once more, blocking; generated"),
@@ -78,15 +77,15 @@ ANNEXES = (
     Annex(
         part="webhooks",
         purpose="verify and read deliveries",
-        stands_on=("_words", "_values/", "errors", "_rules/"),
+        stands_on=("_enums", "_models/", "errors", "_logic/"),
         serves=("_async/", "__init__", "cli/"),
     ),
     Annex(
         part="sandbox/",
         purpose="the service on your own machine; never knows the client",
         stands_on=(
-            "_words",
-            "_values/messages",
+            "_enums",
+            "_models/http",
             "errors",
             "_transport/",
             "webhooks",
@@ -97,13 +96,13 @@ ANNEXES = (
     Annex(
         part="sandbox/media/",
         purpose="the sandbox's renderer",
-        stands_on=("_words",),
+        stands_on=("_enums",),
         serves=("cli/", "sandbox/__main__"),
     ),
     Annex(
         part="_tools/",
         purpose="generators; not in the wheel",
-        stands_on=("_words",),
+        stands_on=("_enums",),
     ),
 )
 
@@ -112,8 +111,6 @@ ANNEXES = (
 OUTSIDERS: Mapping[str, tuple[str, ...]] = {
     "aiohttp": (
         "_transport/aiohttp",
-        "_transport/aiohttp_forms",
-        "_transport/aiohttp_sessions",
         "sandbox/",
     ),
     "av": ("sandbox/media/",),
@@ -122,11 +119,9 @@ OUTSIDERS: Mapping[str, tuple[str, ...]] = {
     "PIL": ("sandbox/media/",),
     "rich": ("cli/",),
     "sqlite3": (
-        "_fleet/journal",
-        "_fleet/journal_match",
-        "_fleet/journal_rows",
-        "_fleet/journal_schema",
-        "_fleet/journal_view",
+        "_bulk/journal",
+        "_bulk/journal_file",
+        "_bulk/journal_reader",
     ),
 }
 

@@ -12,14 +12,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipsync_async._enums import TRANSITIONS
 from lipsync_async._tools.floors import map_lines
 from lipsync_async._tools.generated import run
-from lipsync_async._words import TRANSITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lipsync_async._words import Status
+    from lipsync_async._enums import Status
 
 TARGET = Path("README.md")
 

@@ -18,15 +18,14 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._transport.open_calls import OpenCalls
-from lipsync_async._transport.protocol import CUT_BYTES, most_bytes, seconds_within
+from lipsync_async._transport.protocol import CUT_BYTES, OpenCalls, most_bytes, seconds_within
 from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from lipsync_async._values.messages import Request, Response
+    from lipsync_async._models.http import Request, Response
 
 _CHUNK_BYTES = 65_536
 _BUSY_TURNS = 3  # so many turns with something to run are believed before every task is asked

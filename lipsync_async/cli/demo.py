@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from anyio import to_thread
 
 from lipsync_async._async.client import AsyncClient
-from lipsync_async._values.inputs import Audio, ElevenLabs, GenerationRequest, Options, Text, Video
-from lipsync_async._values.policies import PollPolicy
+from lipsync_async._models.policies import PollPolicy
+from lipsync_async._models.request import Audio, ElevenLabs, GenerationRequest, Options, Text, Video
 from lipsync_async.cli.output import plural, say
 from lipsync_async.cli.progress import shown_progress
 from lipsync_async.cli.run import SLOTS, connect, report, run_campaign, trial_sandbox

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async._fleet.journal_entry import JobState, JournalEntry
-from lipsync_async._fleet.journal_view import JournalView
-from lipsync_async._rules.reasons import reason_in, reason_of
-from lipsync_async._watch.waits import bad_end
+from lipsync_async._bulk.journal_entry import JobState, JournalEntry
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async._bulk.results import reason_in, reason_of
+from lipsync_async._polling.wait import bad_end
 from lipsync_async.cli.output import clock, plural, say
 from lipsync_async.cli.run import places_in_words
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
-from lipsync_async._values.invisible import bare, ignored
-from lipsync_async._values.paths import at_home, unknown_home
-from lipsync_async._words import __version__
+from lipsync_async._enums import __version__
+from lipsync_async._models.text import at_home, bare, ignored, unknown_home
 from lipsync_async.cli.output import (
     EXIT_STATUSES,
     Ending,

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from lipsync_async._values.invisible import for_screens
+from lipsync_async._models.text import for_screens
 from lipsync_async.errors import (
     AuthenticationError,
     ConfigurationError,

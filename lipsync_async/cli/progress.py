@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async._fleet.outcomes import Progress
-from lipsync_async._values.invisible import on_one_line
+from lipsync_async._bulk.results import Progress
+from lipsync_async._models.text import on_one_line
 from lipsync_async.cli.output import clock, rate, say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Task
 
-    from lipsync_async._values.models import Generation
+    from lipsync_async._models.response import Generation
 
 
 # Columns that a bar with its facts needs.

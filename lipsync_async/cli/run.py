@@ -17,15 +17,13 @@ import attrs
 from anyio import to_thread
 
 from lipsync_async._async.client import AsyncClient
-from lipsync_async._fleet.journal_entry import JobState
-from lipsync_async._fleet.journal_view import JournalView
-from lipsync_async._fleet.manifest import read_manifest
-from lipsync_async._fleet.manifest_rows import ManifestRow
-from lipsync_async._fleet.outcomes import Outcome, Progress, group_failures
-from lipsync_async._rules.config import DEFAULT_BASE_URL
-from lipsync_async._rules.proxies import is_loopback
-from lipsync_async._rules.validation import request_warnings
-from lipsync_async._values.policies import Limits
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async._bulk.manifest import ManifestRow, read_manifest
+from lipsync_async._bulk.results import Outcome, Progress, group_failures
+from lipsync_async._logic.config import DEFAULT_BASE_URL, is_loopback
+from lipsync_async._logic.validation import request_warnings
+from lipsync_async._models.policies import Limits
 from lipsync_async.cli.output import (
     Ending,
     complaints,
@@ -49,8 +47,8 @@ from lipsync_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
-    from lipsync_async._fleet.journal_entry import JournalEntry
-    from lipsync_async._values.inputs import GenerationRequest
+    from lipsync_async._bulk.journal_entry import JournalEntry
+    from lipsync_async._models.request import GenerationRequest
 
 
 _MOST_SHOWN = 20

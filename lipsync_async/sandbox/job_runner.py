@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
 
 if TYPE_CHECKING:
     from lipsync_async.sandbox.clock import Clock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
-from lipsync_async._words import TRANSITIONS, Status
+from lipsync_async._enums import TRANSITIONS, Status
 from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.job_progress import Progression
 

@@ -14,12 +14,12 @@ from lipsync_async import (
     Video,
     read_manifest,
 )
-from lipsync_async._fleet.journal import Journal
-from lipsync_async._fleet.journal_view import JournalView
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.cli.main import main
 from lipsync_async.cli.run import count_running
-from tests.fleet.jobs import job, request
-from tests.rules.replies import reply
+from tests.bulk.jobs import job, request
+from tests.logic.replies import reply
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from lipsync_async import (
     Video,
     read_manifest,
 )
-from lipsync_async._fleet.journal import Journal
+from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import campaign_of, main, parser_of_commands
 from lipsync_async.cli.output import Ending, ending_of, named
 from lipsync_async.cli.progress import beginning
@@ -51,10 +51,10 @@ from lipsync_async.cli.run import (
 )
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
-from tests.fleet import jobs
-from tests.fleet.campaigns import opened, requests
-from tests.fleet.jobs import job
-from tests.rules.replies import reply
+from tests.bulk import jobs
+from tests.bulk.campaigns import opened, requests
+from tests.bulk.jobs import job
+from tests.logic.replies import reply
 
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
 HEADER = "model,video_url,audio_url,output_file_name\n"

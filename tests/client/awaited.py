@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from lipsync_async import Client
-from lipsync_async._portal.mirror import Mirror
+from lipsync_async._portal.portal import Mirror
 
 _THREADS = 50
 _END = object()

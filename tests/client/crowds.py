@@ -10,9 +10,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from lipsync_async import AsyncClient, Generation, LipsyncError, Response
+from lipsync_async._models.http import Request
+from lipsync_async._polling.poller import Poller
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
-from lipsync_async._values.messages import Request
-from lipsync_async._watch.poller import Poller
 
 LOOKS = ("GET", "/v2/generate/*")
 LISTS = ("GET", "/v2/generations")

@@ -28,7 +28,8 @@ from lipsync_async import (
     RetryPolicy,
     WaitTimeoutError,
 )
-from lipsync_async._rules.proxies import Proxy
+from lipsync_async._logic.config import Proxy
+from lipsync_async._models.http import FilePart, Request, TextPart
 from lipsync_async._transport.aiohttp import (
     _STREAMS,
     AiohttpTransport,
@@ -37,9 +38,9 @@ from lipsync_async._transport.aiohttp import (
     _broken,
     _take_for_stream,
     _undelivered,
+    discard,
+    keeper_of,
 )
-from lipsync_async._transport.aiohttp_sessions import discard, keeper_of
-from lipsync_async._values.messages import FilePart, Request, TextPart
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER, UNLIMITED

@@ -15,7 +15,7 @@ from lipsync_async import (
     NotFoundError,
     Status,
 )
-from lipsync_async._rules.media_types import name_of_id
+from lipsync_async._logic.media_types import name_of_id
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import ORDER, Door, completed, opened, order

@@ -23,7 +23,7 @@ from lipsync_async import (
     RetryPolicy,
 )
 from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
-from tests.rules.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS, zipped
+from tests.logic.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS, zipped
 
 pytestmark = pytest.mark.anyio
 

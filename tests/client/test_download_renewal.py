@@ -16,7 +16,7 @@ from lipsync_async import (
     ServerError,
     Status,
 )
-from lipsync_async._values.messages import Response
+from lipsync_async._models.http import Response
 from tests.client.media_world import FILM, MEDIA, Says, opened_world
 
 pytestmark = pytest.mark.anyio

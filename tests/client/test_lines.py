@@ -23,14 +23,14 @@ from lipsync_async import (
     RetryPolicy,
     WaitTimeoutError,
 )
-from lipsync_async._rules.caller import tell_under_way
+from lipsync_async._callsite import tell_under_way
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
+from tests.bulk.campaigns import made, opened, refusals, requests, slots
 from tests.client.crowds import wait_for_all
 from tests.client.doors import ORDER, UNLIMITED, connect, order
 from tests.client.test_odd_answers import Service, caught, job
-from tests.fleet.campaigns import made, opened, refusals, requests, slots
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator

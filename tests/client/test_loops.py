@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio import NoEventLoopError
 
-from lipsync_async._loops import PerLoop
+from lipsync_async._asyncio_tools import PerLoop
 
 
 def test_each_loop_has_its_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lipsync_async import AsyncClient, GenerationRequest, InvalidRequestError, Video
 from tests.client.doors import INPUTS, ORDER, opened
-from tests.rules.bad_requests import BAD_REQUESTS
+from tests.logic.bad_requests import BAD_REQUESTS
 
 pytestmark = pytest.mark.anyio
 

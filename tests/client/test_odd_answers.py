@@ -17,12 +17,12 @@ from lipsync_async import (
     RetryPolicy,
     ServerError,
 )
+from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport, VirtualClock
-from lipsync_async._values.messages import Request, Response
+from tests.bulk.campaigns import requests
 from tests.client.crowds import wait_for_all
 from tests.client.doors import ORDER, UNLIMITED
-from tests.fleet.campaigns import requests
-from tests.rules.test_answers import SPOILT
+from tests.logic.test_answers import SPOILT
 
 pytestmark = pytest.mark.anyio
 

@@ -15,21 +15,21 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lipsync_async import AsyncClient, Client, Limits, PollPolicy, RetryPolicy
-from lipsync_async._account import Account, SharedBudget, SharedSlots, find_account
-from lipsync_async._exchange import Exchange, Settings
-from lipsync_async._rules import endpoints
-from lipsync_async._rules.config import settle
+from lipsync_async._enums import Status
+from lipsync_async._logic import endpoints
+from lipsync_async._logic.config import settle
+from lipsync_async._models.response import Generation
+from lipsync_async._rate_limits import Account, SharedBudget, SharedSlots, find_account
+from lipsync_async._requester import Exchange, Settings
 from lipsync_async._transport.memory import VirtualClock
-from lipsync_async._values.models import Generation
-from lipsync_async._words import Status
 from lipsync_async.sandbox import Sandbox
+from tests.bulk.campaigns import made, opened, refusals, requests, slots
 from tests.client.doors import ORDER, UNLIMITED, order
-from tests.fleet.campaigns import made, opened, refusals, requests, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from lipsync_async._rules.slots import Slot
+    from lipsync_async._logic.concurrency import Slot
 
 pytestmark = pytest.mark.anyio
 
@@ -133,9 +133,9 @@ def test_a_forked_child_begins_anew() -> None:
 def test_the_key_is_not_kept() -> None:
     """What finds an account again is a digest."""
     account_of("a-very-secret-key", "https://api.example")
-    from lipsync_async import _account  # noqa: PLC0415
+    from lipsync_async import _rate_limits  # noqa: PLC0415
 
-    assert "a-very-secret-key" not in repr(vars(_account._ACCOUNTS))  # noqa: SLF001
+    assert "a-very-secret-key" not in repr(vars(_rate_limits._ACCOUNTS))  # noqa: SLF001
 
 
 # --- budgets --------------------------------------------------------------------------------

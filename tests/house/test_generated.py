@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lipsync_async._enums import TRANSITIONS
 from lipsync_async._tools import readme
 from lipsync_async._tools.generated import run, run_folder
-from lipsync_async._words import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 

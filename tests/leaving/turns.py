@@ -24,8 +24,8 @@ from lipsync_async import AsyncClient, Generation, JournalView, LipsyncError, Ou
 from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
+from tests.bulk.campaigns import requests
 from tests.client.doors import ORDER, connect
-from tests.fleet.campaigns import requests
 
 MANY = 3
 # Turns in which what a call has begun to close comes to its end.

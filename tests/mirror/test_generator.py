@@ -21,12 +21,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._values.things import LIMIT
+from lipsync_async._models.things import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from lipsync_async._values.things import Thing, a_type
+    from lipsync_async._models.things import Thing, a_type
 
     OnThing = Callable[[Thing], Awaitable[None] | None]
     Unused = Callable[[Thing], None]
@@ -86,16 +86,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.things import _PAUSE
-from lipsync_async._portal.mirror import Mirror
-from lipsync_async._portal.portal import at_caller
-from lipsync_async._values.things import LIMIT
+from lipsync_async._models.things import LIMIT
+from lipsync_async._portal.portal import Mirror, at_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
     from lipsync_async._async.things import AsyncBase, AsyncThings, _Unset
-    from lipsync_async._values.things import Thing, a_type
+    from lipsync_async._models.things import Thing, a_type
 
     OnThing = Callable[[Thing], None]
 
@@ -168,8 +167,7 @@ CLIENT_TWIN = '''\
 from __future__ import annotations
 
 from lipsync_async._async.client import AsyncClient
-from lipsync_async._portal.mirror import Mirror, reflected
-from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._portal.portal import Mirror, Portal, at_caller, reflected
 from lipsync_async._sync.things import Things
 
 
@@ -261,7 +259,7 @@ def test_a_file_may_lack_a_docstring() -> None:
 
         from typing import TYPE_CHECKING
 
-        from lipsync_async._portal.mirror import Mirror
+        from lipsync_async._portal.portal import Mirror
 
         if TYPE_CHECKING:
             from lipsync_async._async.things import AsyncThings
@@ -309,8 +307,8 @@ def test_a_constructor_may_be_inherited() -> None:
 
 # At the margin this just fits into a line; as a part of a block it does not.
 WIDE = ["LIMIT", "A" + "a" * 52, "some"]
-FLAT = f"from lipsync_async._values import {', '.join(WIDE)}\n"
-ROWS = f"from lipsync_async._values import (\n    {WIDE[0]},\n    {WIDE[1]},\n    {WIDE[2]},\n)\n"
+FLAT = f"from lipsync_async._models import {', '.join(WIDE)}\n"
+ROWS = f"from lipsync_async._models import (\n    {WIDE[0]},\n    {WIDE[1]},\n    {WIDE[2]},\n)\n"
 
 
 @pytest.mark.parametrize(

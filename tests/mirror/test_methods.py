@@ -247,7 +247,7 @@ def test_inputs_of_a_block_are_drawn_at_the_caller() -> None:
     """
     types = {"AsyncIterator": "Iterator[{}]", "AsyncIterable": "Iterable[{}]"}
     text = twin(dedent(source), types=types)
-    assert "from lipsync_async._portal.drawn import drawn_at_caller\n" in text
+    assert "from lipsync_async._portal.blocking_iterator import drawn_at_caller\n" in text
     assert "def f(self, rows: Iterable[int]) -> AbstractContextManager[Iterator[int]]:\n" in text
     assert "self._portal.open(self._source.f(drawn_at_caller(rows)))\n" in text
 

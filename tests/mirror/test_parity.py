@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lipsync_async import AsyncClient, Client, _async, _sync
-from lipsync_async._portal.mirror import Mirror
+from lipsync_async._portal.portal import Mirror
 
 NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 ANNOTATIONS = {

@@ -184,7 +184,7 @@ async def test_async_client_in_a_forked_child(sandbox: Sandbox) -> None:
 async def test_what_is_under_way_is_the_parents(sandbox: Sandbox) -> None:
     """The end of a child that was forked in the middle of a call tells nothing of that call."""
     body = """
-        from lipsync_async._rules.caller import under_way
+        from lipsync_async._callsite import under_way
 
         block = under_way(lambda: ["A create was left."])
         logging.getLogger("lipsync_async").setLevel("WARNING")

@@ -9,8 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lipsync_async._portal.calls import current_call
-from lipsync_async._portal.errands import Interruption
+from lipsync_async._portal.blocking_call import Interruption, current_call
 from lipsync_async._portal.portal import Portal, at_caller
 from tests.portal.verbs import interrupt, verb
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from lipsync_async.sandbox import Sandbox
-from tests.fleet.kill_loop import SLOTS, Loop
+from tests.bulk.kill_loop import SLOTS, Loop
 from tests.portal.programs import run, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from lipsync_async import LipsyncError
-from lipsync_async._portal.calls import Call
+from lipsync_async._callsite import Place
+from lipsync_async._portal.blocking_call import Call
 from lipsync_async._portal.loop_thread import LoopThread
-from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.interpreter import STRICT

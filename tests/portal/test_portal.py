@@ -30,11 +30,10 @@ from lipsync_async import (
     Response,
     Status,
 )
-from lipsync_async._portal.calls import Call, current_call
-from lipsync_async._portal.errands import Errand, Interruption, Item
+from lipsync_async._callsite import Place
+from lipsync_async._portal.blocking_call import Call, Errand, Interruption, Item, current_call
 from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.portal import Portal, at_caller
-from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS, ORDER

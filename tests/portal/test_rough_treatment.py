@@ -15,9 +15,9 @@ import anyio
 import pytest
 
 from lipsync_async import ConfigurationError
-from lipsync_async._portal.calls import Call
+from lipsync_async._callsite import Place
+from lipsync_async._portal.blocking_call import Call
 from lipsync_async._portal.portal import Portal, at_caller
-from lipsync_async._rules.caller import Place
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import run
 from tests.portal.verbs import interrupt, verb

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async._transport.memory import VirtualClock
-from lipsync_async._values.messages import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Progression, Sandbox
 from lipsync_async.sandbox.files import Folder, HostedFiles, Links
 from lipsync_async.sandbox.jobs import Job

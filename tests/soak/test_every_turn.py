@@ -16,8 +16,8 @@ from anyio.lowlevel import checkpoint
 
 from lipsync_async import Audio, Video
 from lipsync_async.sandbox import Sandbox
+from tests.bulk.campaigns import requests
 from tests.client.doors import ORDER, connect
-from tests.fleet.campaigns import requests
 from tests.leaving.turns import (
     MANY,
     SCENARIOS,

@@ -10,8 +10,8 @@ import pytest
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
+from tests.bulk.kill_loop import RESULTS, Loop, tell
 from tests.end_to_end.results import FRAME, Result
-from tests.fleet.kill_loop import RESULTS, Loop, tell
 
 pytestmark = [
     pytest.mark.anyio,

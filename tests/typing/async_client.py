@@ -18,8 +18,8 @@ from lipsync_async import (
     RetryPolicy,
     Video,
 )
-from lipsync_async._values.models import CostEstimate, Generation, GenerationPage, ModelInfo
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
+from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
 
 
 async def tell(generation: Generation) -> None:

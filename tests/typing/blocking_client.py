@@ -22,10 +22,10 @@ from lipsync_async import (
     RetryPolicy,
     Video,
 )
+from lipsync_async._enums import Status
+from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
 from lipsync_async._sync.generations import Generations
 from lipsync_async._sync.models import Models
-from lipsync_async._values.models import CostEstimate, Generation, GenerationPage, ModelInfo
-from lipsync_async._words import Status
 
 
 def tell(generation: Generation) -> None:

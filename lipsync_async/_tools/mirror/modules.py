@@ -25,11 +25,11 @@ _TWINS = {
     "AbstractContextManager": "contextlib",
     "Generator": "collections.abc",
     "Iterator": "collections.abc",
-    "reflected": f"{_PACKAGE}._portal.mirror",
+    "reflected": f"{_PACKAGE}._portal.portal",
     "Portal": f"{_PACKAGE}._portal.portal",
     "partial": "functools",
     "at_caller": f"{_PACKAGE}._portal.portal",
-    "drawn_at_caller": f"{_PACKAGE}._portal.drawn",
+    "drawn_at_caller": f"{_PACKAGE}._portal.blocking_iterator",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
 from lipsync_async.sandbox.api.create_body import is_time
 from lipsync_async.sandbox.api.generations import existing, generation
 from lipsync_async.sandbox.faults import fault_from_json, fault_to_json

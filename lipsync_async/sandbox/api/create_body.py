@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
-from lipsync_async._words import Emotion, ModelMode, SyncMode
+from lipsync_async._enums import Emotion, ModelMode, SyncMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

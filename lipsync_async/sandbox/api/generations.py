@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
 from lipsync_async.sandbox.api.create_body import is_uuid
 from lipsync_async.sandbox.clock import retry_after
 from lipsync_async.sandbox.files import IN_DOWNLOAD

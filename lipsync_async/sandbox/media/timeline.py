@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async._words import SyncMode
+from lipsync_async._enums import SyncMode
 from lipsync_async.sandbox.media.errors import (
     SEGMENTS_INVALID,
     VALIDATION_FAILED,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lipsync_async._words import Model, Status
+from lipsync_async._enums import Model, Status
 from lipsync_async.sandbox.media.engines import engines
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import Door, created, order, shown

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lipsync_async._values.messages import FilePart, TextPart
+from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Fault
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import AUDIO, VIDEO, Door, created, order, shown

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._words import Model
+from lipsync_async._enums import Model
 from lipsync_async.sandbox.api.create_body import problems_of
 from lipsync_async.sandbox.api.create_rules import check_generation
 from lipsync_async.sandbox.api.hosting import UnsatisfiableRangeError, requested_slice

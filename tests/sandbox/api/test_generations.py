@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from lipsync_async._words import Status
+from lipsync_async._enums import Status
 from lipsync_async.sandbox import Fault
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import Door, created, order, shown, until

@@ -1,0 +1,3 @@
+"""Thousands of jobs: their journal, and manifests that name them."""
+
+from __future__ import annotations

@@ -1,0 +1,282 @@
+"""What a journal knows about one request, as values.
+
+A request's life in the journal:
+
+    (nothing) ─► INTENDED ─► ACCEPTED ─► COMPLETED
+                  │  ▲ │      ▲  └─────► FAILED
+                  │  │ └► DOUBTFUL
+                  ▼  │
+                 REFUSED
+
+INTENDED, DOUBTFUL and REFUSED have no generation id: the create is to be sent, or sent
+again, under the key that the journal holds. They differ in what may have happened: an
+INTENDED create may be on its way, behind a DOUBTFUL one lies a try whose outcome is not
+known, and of a REFUSED one it is certain that nothing was made.
+
+A request that ended FAILED or REFUSED may get a new try, which begins at INTENDED under a
+new key. The row of the try before it goes into the table of tries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lipsync_async._enums import Status
+from lipsync_async._logic.codec import ShapeError, decode
+from lipsync_async._models.request import Origin
+from lipsync_async._models.response import Generation
+from lipsync_async.errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class JobState(StrEnum):
+    """Say how far a journaled request has got.
+
+    INTENDED: its create was about to be sent. DOUBTFUL: it was sent, and the outcome is
+    unknown. REFUSED: it is certain that no job was made. The next run sends these again,
+    under their old keys. ACCEPTED: the job runs. COMPLETED; FAILED (REJECTED, too): it
+    has ended, and no run orders it again.
+    """
+
+    INTENDED = "intended"
+    DOUBTFUL = "doubtful"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def has_job(self) -> bool:
+        """Whether the service has accepted the request, so that it must not be sent again."""
+        return self in _WITH_A_JOB
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job's life is over, well or badly."""
+        return self in _ENDED
+
+
+_ENDED = frozenset({JobState.COMPLETED, JobState.FAILED})
+_WITH_A_JOB = _ENDED | {JobState.ACCEPTED}
+
+
+def state_of(generation: Generation) -> JobState:
+    """Return the state that the service's word about a job puts its request into."""
+    if generation.is_completed:
+        return JobState.COMPLETED
+    return JobState.FAILED if generation.is_terminal else JobState.ACCEPTED
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class JournalEntry:
+    """Hold what a journal knows of one request. Moments are in UTC, as this machine has them.
+
+    Attributes:
+        position: The request's place in the input, from 0, as last seen. What has left the
+            input stays behind the places of the others.
+        request_id: The request's own name; `None`: it had none.
+        state: How far it has got.
+        fingerprint: SHA-256 of `request_json`, in hexadecimal digits.
+        tries: Which try this is, from 1: a request that failed may be ordered anew.
+        cost: US dollars that this try was to cost, as estimated; `None`: not asked.
+        idempotency_key: The key under which its create is sent.
+        attempts: How often this try's create was about to be sent; all tries of one call
+            count once.
+        generation_id: The job that the service made of it; `None`: none is known.
+        status: The job's status as last seen; `None`: never seen.
+        download_path: Where its result is, once that is whole; `None`: it is not.
+        error_class: The class of its last error; `None`: all is well since.
+        error_code: The service's code for that error, where it gave one.
+        error_message: That error in words.
+        intended_at: When its create was first about to be sent.
+        accepted_at: When the service's id was noted; `None`: not yet.
+        ended_at: When the job's end was noted; `None`: not yet.
+        updated_at: When the row last changed.
+        request_json: The request's canonical form: its wire JSON, and facts of its files.
+        generation_json: The job as last seen, as the service's JSON.
+        earlier_json: JSON list of forms of the request that may have been sent before under
+            this key; `None`: there is no other.
+        origin_json: Where it comes from, as JSON; `None`: it was not said.
+
+    """
+
+    position: int
+    request_id: str | None
+    state: JobState
+    fingerprint: str
+    tries: int
+    cost: float | None
+    idempotency_key: str
+    attempts: int
+    generation_id: str | None
+    status: Status | None
+    download_path: Path | None
+    error_class: str | None
+    error_code: str | None
+    error_message: str | None
+    intended_at: datetime
+    accepted_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    request_json: str = attrs.field(repr=False)
+    generation_json: str | None = attrs.field(repr=False)
+    earlier_json: str | None = attrs.field(repr=False)
+    origin_json: str | None = attrs.field(repr=False)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The request's canonical form, decoded.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        decoded: dict[str, Any] = self._object(self.request_json)
+        return decoded
+
+    @property
+    def generation(self) -> Generation | None:
+        """The job as last seen; of one whose JSON cannot be read, its id and status.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        if self.generation_id is None:
+            return None
+        status = self.status or Status("UNKNOWN")
+        generation = Generation(id=self.generation_id, status=status)
+        if self.generation_json is not None:
+            generation.raw = self._object(self.generation_json)
+            with suppress(ShapeError):
+                generation = decode(Generation, generation.raw)
+        generation.idempotency_key = self.idempotency_key
+        return generation
+
+    @property
+    def documents(self) -> list[str]:
+        """Every form in which the request may have been sent under its key, the first first."""
+        earlier: list[str] = [] if self.earlier_json is None else json.loads(self.earlier_json)
+        return [*earlier, self.request_json]
+
+    @property
+    def origin(self) -> Origin:
+        """Where the request comes from, as last seen.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        if self.origin_json is None:
+            return Origin()
+        stored = self._object(self.origin_json)
+        return Origin(stored.get("line"), stored.get("extra") or {})
+
+    @property
+    def place(self) -> str:
+        """The request's place as its author finds it: a line, or else the position.
+
+        Raises:
+            JournalError: The journal is damaged there.
+
+        """
+        line = self.origin.line
+        where = f"position {self.position}" if line is None else f"line {line}"
+        return where if self.request_id is None else f"{where} ({self.request_id})"
+
+    def _object(self, text: str) -> Any:
+        """Decode what was an object of JSON when it was stored."""
+        try:
+            decoded = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._unreadable(error) from error
+        if not isinstance(decoded, dict):
+            raise self._unreadable(f"it holds {text[:20]!r}")
+        return decoded
+
+    def _unreadable(self, why: object) -> JournalError:
+        return JournalError(unreadable(self.position, why))
+
+
+def unreadable(position: object, why: object) -> str:
+    """Say that an entry is not as it was written."""
+    return (
+        f"the journal's entry at position {position} cannot be read ({why}). A disk or another "
+        "program has changed it; go on with a copy of the journal that is whole."
+    )
+
+
+# The table's columns that an entry is made of, with what each may hold.
+_TEXT, _OPTIONAL_TEXT = (str,), (str, type(None))
+KINDS: dict[str, tuple[type, ...]] = {
+    name: _OPTIONAL_TEXT if "None" in str(field.type) else _TEXT
+    for name, field in attrs.fields_dict(JournalEntry).items()
+} | {
+    "position": (int,),
+    "tries": (int,),
+    "attempts": (int,),
+    "cost": (float, int, type(None)),
+    "download_path": (str, bytes, type(None)),  # bytes, where SQLite's text cannot hold the name
+}
+FIELDS = tuple(KINDS)
+_MOMENTS = ("intended_at", "accepted_at", "ended_at", "updated_at")
+
+
+def entry_of(row: Sequence[Any]) -> JournalEntry:
+    """Return the entry that a row of the table holds.
+
+    Raises:
+        JournalError: The row is not as it was written.
+
+    """
+    facts = dict(zip(FIELDS, row, strict=True))
+    try:
+        _check_kinds(facts)
+        for name in _MOMENTS:
+            facts[name] = _optional(_moment, facts[name])
+        facts["state"] = JobState(facts["state"])
+        facts["status"] = _optional(Status, facts["status"])
+        facts["download_path"] = _optional(_path, facts["download_path"])
+        entry = JournalEntry(**facts)
+        _check_sense(entry)
+    except (ValueError, OverflowError) as error:
+        raise JournalError(unreadable(facts["position"], error)) from error
+    return entry
+
+
+def _check_kinds(facts: dict[str, Any]) -> None:
+    """Ask for what each column may hold; SQLite itself takes anything."""
+    for name, kinds in KINDS.items():
+        if type(facts[name]) not in kinds:
+            raise ValueError(f"{name} holds {facts[name]!r:.40}")
+
+
+def _check_sense(entry: JournalEntry) -> None:
+    """Ask for what is true of every entry, and the table does not ask for."""
+    if entry.ended_at is None and entry.state.has_ended:
+        raise ValueError(f"{entry.state} without an end")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment
+
+
+def _path(name: str | bytes) -> Path:
+    return Path(os.fsdecode(name))
+
+
+def _optional(read: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else read(value)

@@ -1,0 +1,209 @@
+"""A journal to read, also while another process owns and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from lipsync_async._bulk import journal_export, journal_file
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_file import connect_reader, from_home, in_words, located
+from lipsync_async._bulk.manifest import write_manifest
+from lipsync_async._logic.validators import shown
+from lipsync_async.errors import JournalError
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Self
+
+    from lipsync_async._bulk.journal_entry import JournalEntry
+    from lipsync_async._bulk.journal_file import Opened
+
+
+# Seconds. A reader waits while a commit is under way, which is soon done.
+_PATIENCE = 10.0
+# Entries of one look: a journal of any length is read in little memory.
+_PAGE = 500
+
+
+class JournalView:
+    """Read a journal, without a client: what was committed last.
+
+    `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
+    writing to it, and disturbs none. Two looks may see two moments. Threads may share a
+    view.
+
+    Attributes:
+        path: Where the journal is, absolute.
+
+    """
+
+    def __init__(self, path: Path, opened: Opened) -> None:
+        self.path = path
+        self._opened = opened
+        self._connection = opened.connection
+        self._lock = Lock()  # threads may share the connection, but not a transaction
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a journal to read it, whether or not a run is writing to it.
+
+        Nothing is left beside it, and it may lie where nothing can be written.
+
+        Args:
+            path: What `run_many` was given as `journal`.
+
+        Returns:
+            The view, to be closed in the end.
+
+        Raises:
+            JournalError: There is none, or it is no journal, or one of a newer release, or
+                it is damaged.
+
+        """
+        resolved = located(path)
+        return cls(resolved, connect_reader(resolved, patience=_PATIENCE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        with self._lock:
+            self._opened.close()
+
+    @property
+    def length(self) -> int:
+        """Positions of the input that the journal reaches over.
+
+        More than its entries where some requests were never sent.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            return journal_file.find_length(connection)
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many requests are in each state, no state left out.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            return journal_file.count_states(connection)
+
+    def entry(self, position: int) -> JournalEntry | None:
+        """Return what is known of the request at a position (from 0), `None` if nothing is.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            return journal_file.find(connection, position)
+
+    def entries(self, *states: JobState) -> Iterator[JournalEntry]:
+        """Yield the entries in these states (in any, if none is given), by position.
+
+        However long the journal is, a few hundred of them are in memory at once.
+
+        Raises:
+            JournalError: What is given is no state, or the file cannot be read.
+
+        """
+        return self._entries(_known(states) if states else tuple(JobState))
+
+    def _entries(self, wanted: tuple[JobState, ...]) -> Iterator[JournalEntry]:
+        position = -1
+        while page := self._page(position, wanted):
+            yield from page
+            position = page[-1].position
+
+    def export_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a line of JSON; the file appears whole, or not at all.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+
+        Raises:
+            JournalError: It cannot be written, or the journal not be read.
+
+        """
+        journal_export.write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
+
+    def export_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a row of a table; the file appears whole, or not at all.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+
+        Raises:
+            JournalError: It cannot be written, or the journal not be read.
+
+        """
+        journal_export.write_csv(self.entries, from_home(path).absolute(), journal=self.path)
+
+    def export_manifest(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        states: Iterable[JobState] = (JobState.FAILED, JobState.REFUSED),
+    ) -> int:
+        """Write requests as a manifest that `read_manifest` reads, to be run anew.
+
+        A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
+        (`.jsonl`) say everything else, too, and have the author's own texts in `extra`. Local
+        files are named by their whole paths.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+            states: Which requests; those that have failed, or were refused.
+
+        Returns:
+            How many requests there are.
+
+        Raises:
+            JournalError: What is given is no state, a request cannot be written in that form,
+                the file cannot be written, or the journal not be read.
+
+        """
+        target = from_home(path).absolute()
+        return write_manifest(self._entries(_known(states)), target, journal=self.path)
+
+    def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
+        with self._reading() as connection:
+            return journal_file.find_after(connection, position, states, _PAGE)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, in_words(self.path):
+            yield self._connection
+
+
+def _known(states: object) -> tuple[JobState, ...]:
+    """Return states; a single one may stand for itself.
+
+    Raises:
+        JournalError: One is none, which would find nothing, and say nothing of it.
+
+    """
+    given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
+    known = {state.value: state for state in JobState}
+    found = []
+    for state in given:
+        if not isinstance(state, str) or state not in known:
+            names = ", ".join(known)
+            raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
+        found.append(known[state])
+    return tuple(found)

@@ -1,0 +1,204 @@
+"""What belongs to the caller: warnings show the caller's line, log lines come from its thread.
+
+What its callbacks raise is known again, and what a call leaves behind is told to it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import warnings
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lipsync_async._models.text import on_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+
+_LOGGER = logging.getLogger("lipsync_async")
+# It has no handler of its own. A program that has set up no logging sees warnings on stderr, by
+# Python's own `logging.lastResort`, and nothing else: they name jobs that are paid for. With a
+# handler here, even one that does nothing, such a program would see none of them.
+
+
+class Place(NamedTuple):
+    """Hold a line of the user's; not his frame, for that would keep all of its values."""
+
+    filename: str
+    line: int
+    variables: dict[str, Any]
+
+    @classmethod
+    def of(cls, frame: FrameType) -> Place:
+        """Return the line that a frame is at."""
+        return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+
+    @classmethod
+    def here(cls) -> Place:
+        """Return the user's line: known already, or the nearest outside of this package."""
+        known = PLACE.get()
+        if known is not None:
+            return known
+        frame = sys._getframe(1)  # noqa: SLF001 - the public ways build a list of all frames
+        while frame.f_back is not None and _is_ours(frame):
+            frame = frame.f_back
+        return cls.of(frame)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Tell whether a frame stands between the user's and the code that asks."""
+    package, _, _ = frame.f_globals.get("__name__", "").partition(".")
+    return package in {"lipsync_async", "contextlib"}
+
+
+# Both are set where a blocking call hands the work to an event loop in another thread, the
+# place also where a run of many requests hands it to a task: there, the stack below the
+# running code leads to the loop, not to the user.
+PLACE: ContextVar[Place | None] = ContextVar("PLACE", default=None)
+LOG: ContextVar[Callable[[int, str], None] | None] = ContextVar("LOG", default=None)
+
+
+def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
+    """Warn at the user's line.
+
+    Args:
+        message: What to say.
+        category: The warning's class.
+        stacklevel: Without a known place: 1 is the line that calls this function.
+
+    """
+    place = PLACE.get()
+    if place is None:
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
+        return
+    warnings.warn_explicit(
+        message,
+        category,
+        filename=place.filename,
+        lineno=place.line,
+        module=place.variables.get("__name__", "<unknown>"),
+        registry=place.variables.setdefault("__warningregistry__", {}),
+    )
+
+
+_RAISED_BY_A_CALLBACK = "_lipsync_raised_by_a_callback"
+
+
+async def call_back(callback: Callable[..., object], *arguments: object) -> None:
+    """Call a function of the caller's, and await what it returns if need be.
+
+    Raises:
+        BaseException: What the function raises; `is_from_callback` knows it again.
+
+    """
+    try:
+        told = callback(*arguments)
+        if isawaitable(told):
+            await told
+    # They would end an iteration in silence, or become an error that tells not whose it is.
+    except (StopIteration, StopAsyncIteration) as error:
+        unfit = RuntimeError(f"a callback raised {type(error).__name__}")
+        mark_as_callers(unfit)
+        raise unfit from error
+    except Exception as error:
+        mark_as_callers(error)
+        raise
+
+
+def mark_as_callers(error: BaseException) -> None:
+    """Have `is_from_callback` know an exception that the caller's own code has raised."""
+    # Past a `__setattr__` of its own: an exception may be frozen.
+    object.__setattr__(error, _RAISED_BY_A_CALLBACK, True)
+
+
+def is_from_callback(error: BaseException) -> bool:
+    """Tell whether the caller's own code has raised an exception, such as a callback."""
+    return _RAISED_BY_A_CALLBACK in vars(error)
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Return an exception's notes, if they are what notes are; any class may define them."""
+    notes = getattr(error, "__notes__", None)
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
+def note_left(error: BaseException, message: str) -> None:
+    """Note on an exception what a call leaves behind, once."""
+    message = on_one_line(message)
+    with suppress(Exception):  # an exception may be frozen, or have notes of its own kind
+        if message not in notes_of(error):
+            error.add_note(message)
+
+
+def tell_left(error: BaseException | None, *messages: str) -> None:
+    """Say what a call leaves behind: on the exception that ends it, and in the log.
+
+    A call inside of another is not to say the same a second time: what is noted on the
+    exception already has been logged as well.
+
+    Args:
+        error: The exception; `None`: there is none.
+        messages: What is said; each names ids or keys, and what to do with them.
+
+    """
+    noted = [] if error is None else notes_of(error)
+    for message in map(on_one_line, messages):
+        if message not in noted:
+            if error is not None:
+                note_left(error, message)
+            log(logging.WARNING, message)
+
+
+# What tells of each call that is under way what it would leave behind.
+_UNDER_WAY: dict[object, Callable[[], list[str]]] = {}
+
+
+@contextmanager
+def under_way(left: Callable[[], list[str]]) -> Iterator[None]:
+    """Have the program's end tell what a block leaves behind, if the block has not ended by then.
+
+    A loop may be closed, or its thread be left, in the middle of a call. Then nothing of the
+    call runs any more, for anyio holds on to such tasks.
+
+    Args:
+        left: Returns what is told, as for `tell_left`; it is called in any thread.
+
+    """
+    call = object()
+    _UNDER_WAY[call] = left
+    try:
+        yield
+    finally:
+        _UNDER_WAY.pop(call, None)
+
+
+def tell_under_way() -> None:
+    """Tell what the calls that are under way leave behind; the program ends."""
+    while _UNDER_WAY:
+        _, left = _UNDER_WAY.popitem()
+        tell_left(None, *left())
+
+
+atexit.register(tell_under_way)
+_register_at_fork = getattr(os, "register_at_fork", dict)  # not every platform forks
+_register_at_fork(after_in_child=_UNDER_WAY.clear)  # they go on in the parent
+
+
+def log(level: int, message: str) -> None:
+    """Log a line in the caller's thread; a filter that raises must not end what is paid for."""
+    if not _LOGGER.isEnabledFor(level):
+        return
+    message = on_one_line(message)
+    elsewhere = LOG.get()
+    if elsewhere is None:
+        with suppress(Exception):
+            _LOGGER.log(level, "%s", message)
+    else:
+        elsewhere(level, message)

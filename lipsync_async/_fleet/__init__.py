@@ -1,1 +1,0 @@
-"""Thousands of jobs: their journal, and manifests that name them."""

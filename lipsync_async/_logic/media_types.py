@@ -1,0 +1,592 @@
+"""Name media: the name and type of a file to send, the safe name of one to keep.
+
+Both directions read the same tables. Names that come from outside are never trusted: a
+result has one plain name, which cannot leave its folder on any system.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from itertools import count
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+from unicodedata import category
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+    from typing import BinaryIO
+
+
+Kind = Literal["video", "image", "audio"]
+
+# Enough for two packets of a transport stream.
+HEAD_BYTES = 512
+
+# Position, bytes, suffix. What the suffix of a format depends on is read below.
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", ".png"),
+    (0, b"\xff\xd8\xff", ".jpg"),
+    (0, b"GIF87a", ".gif"),
+    (0, b"GIF89a", ".gif"),
+    (0, b"II*\0", ".tiff"),
+    (0, b"MM\0*", ".tiff"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", ".jp2"),
+    (0, b"fLaC", ".flac"),
+    (0, b"#!AMR\n", ".amr"),
+    (0, b"#!AMR-WB\n", ".awb"),
+    (0, b"caff\0\1", ".caf"),
+    (0, b".snd\0\0", ".au"),
+    (0, b"ADIF", ".aac"),
+    (0, b"FLV\1", ".flv"),
+    (0, b"\0\0\1\xba", ".mpg"),
+    (0, b"\0\0\1\xb3", ".mpg"),
+)
+# Forms of a chunk file by its first and its third word.
+_CHUNKS = {
+    (b"RIFF", b"WAVE"): ".wav",
+    (b"RIFX", b"WAVE"): ".wav",
+    (b"RF64", b"WAVE"): ".wav",
+    (b"BW64", b"WAVE"): ".wav",
+    (b"RIFF", b"AVI "): ".avi",
+    (b"RIFF", b"WEBP"): ".webp",
+    (b"FORM", b"AIFF"): ".aiff",
+    (b"FORM", b"AIFC"): ".aiff",
+}
+# Brands of files that begin with `ftyp`: pictures first, for those name several.
+_PICTURE_BRANDS = {
+    ".avif": frozenset({b"avif", b"avis"}),
+    ".heic": frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}),
+    ".heif": frozenset({b"mif1", b"msf1", b"miaf"}),
+}
+_PICTURES = frozenset().union(*_PICTURE_BRANDS.values())
+_FILM_BRANDS = {
+    b"qt  ": ".mov",
+    b"M4A ": ".m4a",
+    b"M4B ": ".m4b",
+    b"M4V ": ".m4v",
+    b"M4VH": ".m4v",
+    b"M4VP": ".m4v",
+}
+_MPEG_4 = re.compile(
+    rb"isom|iso[2-9a-c]|mp4[12]|mp71|avc1|hvc1|hev1|av01|dash|cmf[a-z0-9]|msnv|mmp4"
+)
+_PHONES = {b"3gp": ".3gp", b"3gr": ".3gp", b"3gs": ".3gp", b"3ge": ".3gp", b"3g2": ".3g2"}
+# How QuickTime files begin that are older than `ftyp`.
+_OLD_ATOMS = frozenset({b"moov", b"wide", b"free", b"skip", b"pnot"})
+_MOST_OF_AN_ATOM = 2**28
+_OUTER_BOXES = frozenset(
+    b"ftyp styp pdin moov moof mfra mdat free skip wide uuid meta sidx ssix prft emsg".split()
+)
+_BOX, _SMALLEST_BOX = 16, 8  # bytes of a box's head, at most and at least
+_OGG_CODECS = (
+    (b"\x80theora", ".ogv"),
+    (b"OpusHead", ".opus"),
+    (b"\x01vorbis", ".ogg"),
+    (b"\x7fFLAC", ".ogg"),
+    (b"Speex   ", ".ogg"),
+)
+_DOCTYPE = re.compile(rb"\x42\x82(?:[\x80-\x9f]|\x40.)([a-z]+)", re.DOTALL)
+_ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+_BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_PACKET, _SYNC = 188, 0x47
+_PADDING = 4096  # bytes looked at behind a tag: zeros may come first
+_TAG = 10  # bytes of the head of an ID3 tag, and of its footer
+
+# What a container's own suffix tells better than its first bytes.
+_REFINED: dict[str, frozenset[str]] = {
+    suffix: family
+    for family in (
+        frozenset({".mp4", ".m4v", ".m4a", ".m4b", ".m4r", ".f4v", ".alac"}),
+        frozenset({".mkv", ".mka"}),
+        frozenset({".ogg", ".oga", ".ogv", ".opus", ".spx"}),
+        frozenset({".wma", ".wmv", ".asf"}),
+        frozenset({".3gp", ".3ga"}),
+    )
+    for suffix in family
+}
+
+
+def head_of(file: BinaryIO) -> bytes:
+    """Return how a file begins, for `suffix_of_bytes`: of a tag no more than its head.
+
+    Args:
+        file: A file at its beginning.
+
+    """
+    head = file.read(HEAD_BYTES)
+    end = _end_of_tag(head)
+    if end == 0:
+        return head
+    file.seek(end)
+    return head[:5] + bytes(5) + file.read(_PADDING)
+
+
+def suffix_of_bytes(kind: Kind, data: bytes) -> str:
+    """Return the suffix of a file that begins so, such as `.mp4`; empty if that is not certain.
+
+    Args:
+        kind: What the file is meant to be; it decides where a container may hold either.
+        data: The file, or its head.
+
+    """
+    for position, signature, suffix in _SIGNATURES:
+        if data.startswith(signature, position):
+            return suffix
+    readers = (_chunks, _boxes, _matroska, _ogg, _windows, _mpeg_audio, _bitmap, _packets)
+    return next(filter(None, (read(kind, data) for read in readers)), "")
+
+
+def is_cut(file: BinaryIO, size: int) -> bool:
+    """Tell whether an MPEG-4 or QuickTime file says of itself that there is more of it.
+
+    Of other formats, and of boxes that are not known, nothing is told.
+
+    Args:
+        file: The file, which can be read anywhere.
+        size: Its length.
+
+    """
+    place = 0
+    while place < size:
+        file.seek(place)
+        head = file.read(_BOX)
+        if len(head) < _SMALLEST_BOX:
+            return place > 0 and any(head)  # zeros may be padding
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:  # it did not fit
+            length = int.from_bytes(head[8:].ljust(8, b"\xff"), "big")
+        if head[4:8] not in _OUTER_BOXES or length < _SMALLEST_BOX:
+            return False
+        place += length
+    return place > size
+
+
+def is_refined_by(found: str, named: str) -> bool:
+    """Tell whether a file's own suffix says the same as its bytes, or says it better."""
+    return named == found or named in _REFINED.get(found, frozenset())
+
+
+def _chunks(_: Kind, data: bytes) -> str:
+    return _CHUNKS.get((data[:4], data[8:12]), "")
+
+
+def _boxes(_: Kind, data: bytes) -> str:
+    """Read the boxes of MPEG-4 and QuickTime."""
+    atom, size = data[4:8], int.from_bytes(data[:4], "big")
+    # Only media are large; what would be, but for them, is a text with the word "free" in it.
+    if atom == b"mdat" or (atom in _OLD_ATOMS and size < _MOST_OF_AN_ATOM):
+        return ".mov"
+    if atom != b"ftyp":
+        return ""
+    brand, others = data[8:12], data[16 : min(size, HEAD_BYTES)]
+    brands = {brand, *(others[at : at + 4] for at in range(0, len(others), 4))}
+    if brand in _PICTURES:
+        return next(suffix for suffix, names in _PICTURE_BRANDS.items() if brands & names)
+    named = _FILM_BRANDS.get(brand) or _PHONES.get(brand[:3])
+    if named is not None:
+        return named
+    return ".mp4" if any(_MPEG_4.fullmatch(each.lower()) for each in brands) else ""
+
+
+def _matroska(kind: Kind, data: bytes) -> str:
+    if not data.startswith(b"\x1a\x45\xdf\xa3"):
+        return ""
+    found = _DOCTYPE.search(data, 4, 64)
+    if found is None or found[1] not in {b"webm", b"matroska"}:
+        return ""
+    if found[1] == b"webm":
+        return ".webm"
+    return ".mka" if kind == "audio" else ".mkv"
+
+
+def _ogg(kind: Kind, data: bytes) -> str:
+    if not data.startswith(b"OggS\0"):
+        return ""
+    usual = ".ogv" if kind == "video" else ".ogg"
+    return next((suffix for mark, suffix in _OGG_CODECS if mark in data[:64]), usual)
+
+
+def _windows(kind: Kind, data: bytes) -> str:
+    if not data.startswith(_ASF[: max(8, min(len(data), len(_ASF)))]):
+        return ""
+    return ".wma" if kind == "audio" else ".wmv"
+
+
+def _mpeg_audio(kind: Kind, data: bytes) -> str:
+    """Read the head of a frame; a tag may stand before it."""
+    if not data.startswith(b"ID3"):
+        return _frame(data)
+    end = _end_of_tag(data)
+    rest = data[end : end + _PADDING].lstrip(b"\0")
+    # Tags of this kind were made for mp3, so a tag behind which nothing is seen is of one.
+    return (not rest.startswith(b"ID3") and suffix_of_bytes(kind, rest)) or ".mp3"
+
+
+def _end_of_tag(data: bytes) -> int:
+    """Return where an ID3 tag ends; 0 if there is none."""
+    if not data.startswith(b"ID3") or len(data) < _TAG:
+        return 0
+    size = 0
+    for byte in data[6:_TAG]:
+        size = size << 7 | byte & 0x7F
+    return _TAG + size + (_TAG if data[5] & 0x10 else 0)
+
+
+def _frame(data: bytes) -> str:
+    if len(data) < 3 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:  # noqa: PLR2004
+        return ""
+    version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3
+    if layer == 0:  # ADTS: 12 bits of synchronization, then a rate out of 13
+        return ".aac" if version & 2 and data[2] >> 2 & 15 < 13 else ""  # noqa: PLR2004
+    is_frame = version != 1 and data[2] >> 4 != 15 and data[2] >> 2 & 3 != 3  # noqa: PLR2004
+    # Layer 1 is hardly used, and looks like the byte order mark of UTF-16.
+    return {1: ".mp3", 2: ".mp2"}.get(layer, "") if is_frame else ""
+
+
+def _bitmap(_: Kind, data: bytes) -> str:
+    is_bitmap = data.startswith(b"BM") and data[6:10] == bytes(4)
+    return ".bmp" if is_bitmap and int.from_bytes(data[14:18], "little") in _BITMAP_HEADERS else ""
+
+
+def _packets(_: Kind, data: bytes) -> str:
+    """Read a transport stream; cameras write four bytes before each packet."""
+    for start, suffix in ((0, ".ts"), (4, ".mts")):
+        step = _PACKET + start
+        marks = data[start : start + step + 1 : step]
+        if marks == bytes([_SYNC, _SYNC]) and data[start + 3] & 0x30:
+            return suffix
+    return ""
+
+
+# What the service reads (contract section 5.3) and what people have beside it, under its
+# registered or usual type. The first suffix of a type is the one that a file of that type
+# is given.
+_TYPES: dict[str, dict[str, str]] = {
+    "video": {
+        ".mp4": "video/mp4",
+        ".m4v": "video/mp4",
+        ".f4v": "video/mp4",
+        ".mov": "video/quicktime",
+        ".qt": "video/quicktime",
+        ".webm": "video/webm",
+        ".avi": "video/x-msvideo",
+        ".mkv": "video/x-matroska",
+        ".3gp": "video/3gpp",
+        ".3g2": "video/3gpp2",
+        ".ts": "video/mp2t",
+        ".mts": "video/mp2t",
+        ".m2ts": "video/mp2t",
+        ".mpg": "video/mpeg",
+        ".mpeg": "video/mpeg",
+        ".wmv": "video/x-ms-wmv",
+        ".asf": "video/x-ms-asf",
+        ".flv": "video/x-flv",
+        ".ogv": "video/ogg",
+        ".mxf": "application/mxf",
+    },
+    "image": {
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".jpeg": "image/jpeg",
+        ".jpe": "image/jpeg",
+        ".jfif": "image/jpeg",
+        ".webp": "image/webp",
+        ".heic": "image/heic",
+        ".heif": "image/heif",
+        ".avif": "image/avif",
+        ".gif": "image/gif",
+        ".bmp": "image/bmp",
+        ".dib": "image/bmp",
+        ".tiff": "image/tiff",
+        ".tif": "image/tiff",
+        ".jxl": "image/jxl",
+        ".jp2": "image/jp2",
+        ".svg": "image/svg+xml",
+    },
+    "audio": {
+        ".wav": "audio/wav",
+        ".wave": "audio/wav",
+        ".mp3": "audio/mpeg",
+        ".mpga": "audio/mpeg",
+        ".mp2": "audio/mpeg",
+        ".ogg": "audio/ogg",
+        ".oga": "audio/ogg",
+        ".opus": "audio/ogg",
+        ".spx": "audio/ogg",
+        ".flac": "audio/flac",
+        ".m4a": "audio/mp4",
+        ".m4b": "audio/mp4",
+        ".m4r": "audio/mp4",
+        ".mp4": "audio/mp4",
+        ".alac": "audio/mp4",
+        ".m3a": "audio/mpeg",
+        ".aac": "audio/aac",
+        ".adts": "audio/aac",
+        ".wma": "audio/x-ms-wma",
+        ".webm": "audio/webm",
+        ".weba": "audio/webm",
+        ".mka": "audio/x-matroska",
+        ".aiff": "audio/aiff",
+        ".aif": "audio/aiff",
+        ".aifc": "audio/aiff",
+        ".amr": "audio/amr",
+        ".awb": "audio/amr-wb",
+        ".caf": "audio/x-caf",
+        ".au": "audio/basic",
+        ".snd": "audio/basic",
+        ".ac3": "audio/ac3",
+        ".ec3": "audio/eac3",
+        ".eac3": "audio/eac3",
+        ".3gp": "audio/3gpp",
+        ".3ga": "audio/3gpp",
+        ".3g2": "audio/3gpp2",
+    },
+}
+
+# RFC 2046 section 4.5.1: what is of no known type. The service looks into it by itself.
+_NO_TYPE, _NO_SUFFIX = "application/octet-stream", ".bin"
+
+_SUFFIXES = frozenset().union(*_TYPES.values())
+
+# File systems allow 255 bytes; the rest is for `.part` and the like beside the file.
+_LONGEST_NAME = 200
+
+# "Act 2. The end" has no suffix, although it has a dot.
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+
+# Categories of Unicode that no name needs: control characters, those that are invisible or
+# reorder text on screen, halves of surrogate pairs, and ends of lines and paragraphs.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Nothing beyond this many characters of a name from outside is looked at.
+_MOST_CHARACTERS = 4_096
+
+# Not allowed in names on Windows; the colon would even name a hidden stream.
+_FORBIDDEN = re.compile(r'[<>:"|?*]')
+
+# Devices on Windows, whatever the suffix. Source: "Naming Files, Paths, and Namespaces",
+# Microsoft.
+_DEVICES = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE
+)
+
+# Ids as the service writes them; all others get a hash, so that no two ids share a name.
+# (Case does not tell names apart on Windows and macOS.) What looks like such a hash is not plain.
+_PLAIN_ID = re.compile(r"(?!.*-[0-9a-f]{16}\Z)[0-9a-z](?:[0-9a-z_-]{0,62}[0-9a-z])?")
+_KEPT_OF_ID = 40
+
+# One parameter of Content-Disposition, RFC 6266 section 4.1: a token or a quoted string.
+_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
+
+# RFC 8187 section 3.2.1 asks for the first; older servers still use the second.
+_CHARSETS = frozenset({"utf-8", "iso-8859-1"})
+
+
+def upload_name_and_type(
+    kind: Kind,
+    source: str | PathLike[str] | bytes,
+    head: bytes = b"",
+) -> tuple[str, str]:
+    """Return the file name and the media type to send a file with.
+
+    The type is that of the first bytes, else that of the suffix, else none in particular
+    (`application/octet-stream`).
+
+    Args:
+        kind: The part of the form that the file fills.
+        source: The file's path, or its bytes.
+        head: How a file begins that is given by its path, as far as is known.
+
+    Returns:
+        For example `("take 1.mov", "video/quicktime")`, or `("audio.wav", "audio/wav")`.
+        A path keeps its name; one without a suffix gets that of its bytes.
+
+    """
+    found = suffix_of_bytes(kind, source if isinstance(source, bytes) else head)
+    own = "" if isinstance(source, bytes) else _made_safe(PurePath(source).name, found)
+    name = own or f"{kind}{found or _NO_SUFFIX}"
+    named = _suffix_of(name).lower()
+    suffix = named if is_refined_by(found, named) else found or named
+    return name, _type_of(kind, suffix)
+
+
+def result_filename(
+    *,
+    url: str,
+    content_disposition: str | None,
+    content_type: str | None,
+    fallback: str,
+    head: bytes = b"",
+) -> str:
+    """Return the name under which to keep a downloaded result.
+
+    The name that the server gives comes first, then the last part of the URL's path if
+    it has a suffix, then `fallback`. The suffix is right for the bytes where those tell
+    what they are: a QuickTime film called `x.mp4` becomes `x.mov`. Otherwise a name without
+    a suffix gets that of the type.
+
+    Args:
+        url: Where the file came from.
+        content_disposition: The answer's header, if any.
+        content_type: The answer's header, if any.
+        fallback: What to call it otherwise, such as the generation's id.
+        head: How the file begins.
+
+    Returns:
+        One name of 1 to 200 bytes that is safe in any folder: no separators, no `..`,
+        no leading dot, no control characters, no device of Windows.
+
+    Source: contract section 5.5; RFC 6266; RFC 8187.
+    """
+    right = suffix_of_bytes("video", head)
+    suffix = right or _suffix_of_type(content_type)
+    for name in _names_in(content_disposition):
+        if safe := _made_safe(name, suffix):
+            return _suited(safe, right)
+    in_url = _made_safe(_last_part(url))
+    if _suffix_of(in_url):
+        return _suited(in_url, right)
+    return _suited(_made_safe(fallback, suffix) or f"result{suffix}", right)
+
+
+def result_suffix(*, url: str, content_type: str | None, head: bytes) -> str:
+    """Return the suffix that a result should have: by its bytes, its type, its address.
+
+    Args:
+        url: Where the file came from.
+        content_type: The answer's header, if any.
+        head: How the file begins.
+
+    Returns:
+        Such as `.mov`; `.mp4` where nothing tells.
+
+    """
+    in_url = _suffix_of(_made_safe(_last_part(url))).lower()
+    known = in_url if in_url in _SUFFIXES else ".mp4"
+    return suffix_of_bytes("video", head) or _suffix_of_type(content_type) or known
+
+
+def free_names(name: str, tag: str) -> Iterator[tuple[str, bool]]:
+    """Yield names to try in a folder, each with whether only this job can have it.
+
+    Args:
+        name: The name that is wished for.
+        tag: The job's `name_of_id`.
+
+    Returns:
+        The name, then the name with the tag, then that with a number, without end.
+
+    """
+    suffix = _suffix_of(name)
+    stem = name.removesuffix(suffix)
+    if stem != tag and not stem.endswith(f"-{tag}"):
+        yield name, False
+        stem = _cut(stem, _LONGEST_NAME - len(f"-{tag}{suffix}")) + f"-{tag}"
+    yield stem + suffix, True
+    yield from ((f"{stem}-{number}{suffix}", True) for number in count(2))
+
+
+def name_of_id(generation_id: str) -> str:
+    """Return what stands for a job's id in a file's name.
+
+    Args:
+        generation_id: The id, as the service gave it.
+
+    Returns:
+        A plain id as it is; another one without what harms, and with a hash of the whole:
+        1 to 64 ASCII characters, another name for each id, also where case does not count.
+
+    """
+    if _PLAIN_ID.fullmatch(generation_id):
+        return generation_id
+    kept = re.sub(r"[^0-9A-Za-z_-]+", "_", generation_id[:_KEPT_OF_ID]).strip("_-")
+    data = generation_id.encode(errors="surrogatepass")
+    return f"{kept or 'id'}-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def _suited(name: str, right: str) -> str:
+    """Return a safe name with the suffix that its bytes call for, if they tell."""
+    suffix = _suffix_of(name)
+    if not right or is_refined_by(right, suffix.lower()):
+        return name
+    return _shortened((name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name) + right)
+
+
+def _suffix_of(name: str) -> str:
+    found = _SUFFIX.search(name)
+    return found[0] if found else ""
+
+
+def _type_of(kind: Kind, suffix: str) -> str:
+    """Return the suffix's type, as `kind` understands it if it does."""
+    for types in (_TYPES[kind], *_TYPES.values()):
+        if suffix in types:
+            return types[suffix]
+    return _NO_TYPE
+
+
+def _suffix_of_type(content_type: str | None) -> str:
+    wanted = (content_type or "").partition(";")[0].strip().lower()
+    for types in _TYPES.values():
+        for suffix, media_type in types.items():
+            if media_type == wanted:
+                return suffix
+    return ""
+
+
+def _names_in(content_disposition: str | None) -> Iterator[str]:
+    """Yield the names in the header, the extended form first (RFC 6266 section 4.3)."""
+    found = _PARAMETER.findall(content_disposition or "")
+    parameters = {name.lower(): value.strip() for name, value in reversed(found)}
+    if "filename*" in parameters:
+        yield _decoded(parameters["filename*"])
+    if "filename" in parameters:
+        yield _unquoted(parameters["filename"])
+
+
+def _unquoted(value: str) -> str:
+    if value.startswith('"'):
+        return re.sub(r"\\(.)", r"\1", value.strip('"'))
+    return value
+
+
+def _decoded(value: str) -> str:
+    """Read `charset'language'percent-encoded`; what cannot be read is no name."""
+    charset, _, rest = _unquoted(value).partition("'")
+    if charset.lower() not in _CHARSETS:
+        return ""
+    return unquote(rest.partition("'")[2], encoding=charset, errors="replace")
+
+
+def _last_part(url: str) -> str:
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return unquote(path.rpartition("/")[2])
+
+
+def _made_safe(name: str, suffix: str = "") -> str:
+    """Return a name that cannot do harm, with `suffix` if it has none; empty if none is left."""
+    seen = (each for each in name[-_MOST_CHARACTERS:] if category(each) not in _INVISIBLE)
+    last = re.split(r"[/\\]", "".join(seen))[-1]
+    plain = _FORBIDDEN.sub("_", last).strip(". ")
+    if not plain:
+        return ""
+    if _DEVICES.match(plain):
+        plain = f"_{plain}"
+    return _shortened(plain if _suffix_of(plain) else plain + suffix)
+
+
+def _shortened(name: str) -> str:
+    """Cut the name to bytes that every file system takes, its suffix last."""
+    suffix = _suffix_of(name)
+    return _cut(name.removesuffix(suffix), _LONGEST_NAME - len(suffix)) + suffix
+
+
+def _cut(stem: str, most: int) -> str:
+    """Return what fits of a stem into so many bytes."""
+    return stem.encode()[:most].decode(errors="ignore").rstrip(". ")

@@ -1,0 +1,246 @@
+"""Which jobs to ask for next, and when.
+
+One list request shows up to 100 jobs, so the jobs go round on a conveyor: each look takes
+those that were looked at least recently, and whoever still runs goes to the back. With N
+jobs, K in one look and B looks a second, every job is looked at every
+
+    T = max(1/B, interval, N / (B * K))
+
+seconds. A job that ends is seen T/2 later on average and T at worst, however long it ran.
+While there is room, a round is cut into equal looks, evenly spaced: 150 jobs are asked for
+75 at a time, for by 100 some would be asked for too early and the others no sooner. When
+there is none, looks are full and follow each other as fast as allowed. And when many have
+left, so that rounds get shorter, nobody waits for longer than before: the first in line is
+due an interval after he was last looked at.
+
+Where nobody limits the looks, those of an interval are made in a few bunches: a process
+that is woken for each look alone pays more for the waking than for the look (measured: 1.5
+to 0.8 ms), and no job is looked at less often.
+
+Jobs whose look is not answered yet are not on the conveyor, so nothing is asked twice at
+once, however slow the service. What a list does not show is asked for by itself, and a list
+that was refused is asked for in halves, both before the next in line: a job that the service
+cannot list, and an id that spoils its list, are found without harm to the others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from math import ceil, inf
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from typing import Self
+
+
+MOST_IDS = 100  # a list's longest page (contract section 2.1)
+
+# So many answers in a row without a refusal, and lists are tried at twice the length: where
+# a server really takes no more, it costs one request in a hundred.
+_ANSWERS_BEFORE_GROWTH = 100
+# The part of the account's requests that looks may use: a pace of exactly the limit hits
+# its edge.
+_SHARE = 0.98
+# Looks a second without a limit: a server that answers in a millisecond would not do more.
+_FASTEST = 1000.0
+_BUNCHES = 2
+
+
+@attrs.frozen(slots=True)
+class Look:
+    """Say which jobs to ask for in one request.
+
+    Attributes:
+        ids: The jobs; a single one is asked for by its own path, several by a list.
+        time: When the look was due, or made if that is much later.
+
+    """
+
+    ids: tuple[str, ...]
+    time: float
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes a list."""
+        return len(self.ids) > 1
+
+
+class Conveyor:
+    """Hand out looks, always at the jobs that were looked at least recently.
+
+    Every look that `take` hands out comes back once, by `answered`, `refused` (lists only)
+    or `failed`. Jobs join and leave at any time, each in O(1).
+
+    Args:
+        rate: Looks allowed a second (B); may be set at any time.
+        interval: Seconds from one look at a job to the next, while B allows it; may be set
+            at any time.
+        most: Ids in one list (K), until the service refuses so many.
+        bunches: Bunches of looks in an interval; `None`: looks are evenly spaced.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: float,
+        interval: float,
+        most: int = MOST_IDS,
+        bunches: int | None = None,
+    ) -> None:
+        """Start empty."""
+        self.rate = rate
+        self.interval = interval
+        self._bunches = bunches
+        self._most = most
+        self._size = most
+        self._proven = 0
+        self._answers = 0
+        # When each was looked at; those of one look share one number.
+        self._line: OrderedDict[str, float] = OrderedDict()
+        self._away: set[str] = set()
+        self._errands: deque[tuple[str, ...]] = deque()
+        # When the last look was due, or when the first job joined after a rest.
+        self._last = -inf
+
+    @classmethod
+    def within(cls, requests_per_minute: int | None) -> Self:
+        """Return one whose looks an account allows; `None`: any number."""
+        if requests_per_minute is None:
+            return cls(rate=_FASTEST, interval=1.0, bunches=_BUNCHES)
+        return cls(rate=requests_per_minute / 60 * _SHARE, interval=1.0)
+
+    def __len__(self) -> int:
+        return len(self._line) + len(self._away)
+
+    def __contains__(self, job: str) -> bool:
+        return job in self._line or job in self._away
+
+    @property
+    def size(self) -> int:
+        """Ids that one list may have (K)."""
+        return self._size
+
+    @property
+    def period(self) -> float:
+        """Seconds from one look at a job to the next (T)."""
+        return max(1 / self.rate, self.interval, len(self) / (self.rate * self._size))
+
+    def join(self, job: str, now: float) -> None:
+        """Look after a job from now on; it is first looked at within a period."""
+        if not len(self):
+            self._last = now
+        if job not in self._away:
+            self._line.setdefault(job, now)
+
+    def leave(self, job: str) -> None:
+        """Look after a job no more, and do not miss it."""
+        self._line.pop(job, None)
+        self._away.discard(job)
+
+    def next_look(self) -> float | None:
+        """Return when the next look is due; `None`: not before a job joins or comes back."""
+        evenly = self._next_evenly()
+        return None if evenly is None else self._bunched(evenly)
+
+    def _next_evenly(self) -> float | None:
+        soonest = self._last + 1 / self.rate
+        if self._errands:
+            return soonest
+        for first in self._line.values():
+            evenly = self._last + self.interval / self._rounds()
+            return max(soonest, min(evenly, first + self.interval))
+        return None
+
+    def _bunched(self, time: float) -> float:
+        """Return when a look is made that is due at a time."""
+        if self._bunches is None:
+            return time
+        distance = self.interval / self._bunches
+        return ceil(time / distance) * distance
+
+    def take(self, now: float) -> Look | None:
+        """Return the look to make now; `None`: none is due."""
+        evenly = self._next_evenly()
+        if evenly is None or now < (due := self._bunched(evenly)):
+            return None
+        ids = self._errand() or self._first_in_line()
+        if not ids:
+            return None
+        # What was a little late is caught up with, so that the period stays; a gap is not.
+        grace = 1 / self.rate if self._bunches is None else self.interval / self._bunches
+        self._last = evenly if now - due < grace else now
+        return Look(ids, self._last)
+
+    def answered(self, look: Look, found: Container[str]) -> None:
+        """Put the jobs of an answered look back, and ask again for what it did not show.
+
+        Jobs that were seen to end should leave before.
+
+        Args:
+            look: The look.
+            found: Ids that the answer showed. What a look at a single job did not show
+                waits for the next round.
+
+        """
+        self._proven = max(self._proven, len(look.ids))
+        self._answers += 1
+        if self._answers >= _ANSWERS_BEFORE_GROWTH:
+            self._resize(min(self._most, 2 * self._size))
+        for job in self._still_away(look.ids):
+            if job in found or not look.is_list:
+                self._away.discard(job)
+                self._line[job] = look.time
+            else:
+                self._errands.append((job,))
+
+    def refused(self, look: Look) -> None:
+        """Ask in halves for what the service did not want to list (400, 414).
+
+        Lists become shorter only if none as long has been answered since; otherwise it is
+        an id that displeases, and the halves will find it.
+        """
+        half = (len(look.ids) + 1) // 2
+        if len(look.ids) > self._proven:
+            self._resize(half)
+        self._proven = min(self._proven, half)
+        self._errands.extendleft((look.ids[half:], look.ids[:half]))
+
+    def failed(self, look: Look) -> None:
+        """Put the jobs of a look without an answer first in line again."""
+        for job in reversed(self._still_away(look.ids)):
+            self._away.discard(job)
+            self._line[job] = -inf
+            self._line.move_to_end(job, last=False)
+
+    def _rounds(self) -> int:
+        """Return how many looks show every job once."""
+        return max(1, ceil(len(self) / self._size))
+
+    def _first_in_line(self) -> tuple[str, ...]:
+        """Take an equal share of a round out of the line, or all that a look can show."""
+        rounds = self._rounds()
+        is_busy = rounds > self.interval * self.rate
+        count = self._size if is_busy else ceil(len(self) / rounds)
+        ids = tuple(self._line.popitem(last=False)[0] for _ in range(min(count, len(self._line))))
+        self._away.update(ids)
+        return ids
+
+    def _errand(self) -> tuple[str, ...]:
+        """Return what is asked for out of turn, without those who have left meanwhile."""
+        ids: tuple[str, ...] = ()
+        while self._errands and not ids:
+            ids = self._still_away(self._errands.popleft())
+        if len(ids) > self._size:
+            self._errands.appendleft(ids[self._size :])
+        return ids[: self._size]
+
+    def _still_away(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(job for job in ids if job in self._away)
+
+    def _resize(self, size: int) -> None:
+        self._size = size
+        self._answers = 0

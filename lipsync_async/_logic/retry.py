@@ -1,0 +1,177 @@
+"""When a failed call is tried again, and after how long.
+
+Four kinds of failure decide everything: never delivered (try again), refused with a pace
+(try again, not before the service said), outcome unknown (try again only what bears
+repeating) and final. The lack of a slot is a kind of its own: it is waited for elsewhere
+(`slots.py`), and does not use up the patience meant for failures.
+
+`pauses` is a generator without a clock: it yields the seconds to wait before each try, is
+sent what went wrong and when, and returns when it is time to give up.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import attrs
+import backoff
+
+from lipsync_async._callsite import is_from_callback
+from lipsync_async.errors import (
+    ConcurrencyLimitError,
+    ConnectError,
+    ConnectionLostError,
+    DecodeError,
+    LipsyncError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseError,
+    is_no_answer,
+    is_unsettled_code,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from lipsync_async._models.policies import RetryPolicy
+
+
+# Statuses of 500 and more that say for certain that nothing was done, and never will be.
+# Every other, known or not, may come from a proxy that has lost the service's answer
+# (contract section 4.2), as does a request timeout.
+_NEVER_DONE = frozenset({501, 505})
+_REQUEST_TIMEOUT = 408
+_FIRST_SERVER_ERROR = 500
+
+# A told pause that is longer than this is a mistake, and is not kept by a call that may wait
+# without a limit; any other has given up by then.
+LONGEST_TOLD = 3600.0
+
+
+class FailureKind(Enum):
+    """Say what a failed try means for the next one."""
+
+    NEVER_DELIVERED = auto()
+    PACED = auto()
+    NO_SLOT = auto()
+    OUTCOME_UNKNOWN = auto()
+    FINAL = auto()
+
+
+_KINDS: dict[type[LipsyncError], FailureKind] = {
+    ConnectError: FailureKind.NEVER_DELIVERED,
+    ConnectionLostError: FailureKind.OUTCOME_UNKNOWN,
+    RequestTimeoutError: FailureKind.OUTCOME_UNKNOWN,
+    RateLimitError: FailureKind.PACED,
+    ConcurrencyLimitError: FailureKind.NO_SLOT,
+}
+
+
+@attrs.frozen(slots=True)
+class Failure:
+    """Hold one failed try.
+
+    Attributes:
+        kind: What it means for the next one.
+        elapsed: Seconds since the call began.
+        retry_after: Seconds that the service asked to wait.
+
+    """
+
+    kind: FailureKind
+    elapsed: float
+    retry_after: float | None = None
+
+
+def classify(error: LipsyncError) -> FailureKind:
+    """Return the kind of failure that an error stands for; a callback's own is final."""
+    if is_from_callback(error):
+        return FailureKind.FINAL
+    if isinstance(error, ConnectError) and error.is_lasting:
+        return FailureKind.FINAL
+    for family, kind in _KINDS.items():
+        if isinstance(error, family):
+            return kind
+    if isinstance(error, DecodeError):
+        # No JSON at all: it was cut off or replaced on its way. A wrong shape stays wrong.
+        return FailureKind.FINAL if error.paths else FailureKind.OUTCOME_UNKNOWN
+    if isinstance(error, ResponseError) and is_unknown_outcome(error.status, error.code):
+        return FailureKind.OUTCOME_UNKNOWN
+    return FailureKind.FINAL
+
+
+def is_unknown_outcome(status: int, code: str | None) -> bool:
+    """Tell whether an answer leaves open if the call has had its effect.
+
+    Args:
+        status: HTTP status code.
+        code: The service's error code.
+
+    Source: contract sections 4.2 and 4.4.
+    """
+    is_server_error = status >= _FIRST_SERVER_ERROR and status not in _NEVER_DONE
+    is_unclear = status == _REQUEST_TIMEOUT or is_no_answer(status)
+    return is_server_error or is_unclear or is_unsettled_code(code)
+
+
+def failure_of(error: LipsyncError, *, elapsed: float, most_told: float = LONGEST_TOLD) -> Failure:
+    """Return a try's failure.
+
+    Args:
+        error: What it ended with.
+        elapsed: Seconds since the call began.
+        most_told: Seconds of a pause that the service may ask for.
+
+    """
+    told = error.retry_after if isinstance(error, ResponseError) else None
+    return Failure(classify(error), elapsed, None if told is None else min(told, most_told))
+
+
+def may_have_worked(error: LipsyncError) -> bool:
+    """Tell whether the try that ended so may have had its effect.
+
+    The transport knows of one whose client was closed meanwhile.
+    """
+    if is_from_callback(error):
+        return False
+    is_unknown = isinstance(error, DecodeError) or classify(error) is FailureKind.OUTCOME_UNKNOWN
+    return is_unknown or error.may_have_worked
+
+
+def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
+    """Yield the seconds to wait before each try, the first included (0).
+
+    Args:
+        policy: How patient to be.
+        is_repeatable: Whether a second arrival of the same call does no harm.
+
+    """
+    growing = backoff.expo(factor=policy.first_pause, max_value=policy.longest_pause)
+    next(growing)  # backoff's generators are primed by one step
+    tries = 1
+    failure = yield 0.0
+    while tries < policy.attempts and _may_repeat(failure.kind, is_repeatable):
+        tries += 1
+        pause = _pause(failure, next(growing))
+        if _is_beyond(failure.elapsed + pause, policy.give_up_after):
+            return
+        failure = yield pause
+
+
+def _may_repeat(kind: FailureKind, is_repeatable: bool) -> bool:  # noqa: FBT001 - a fact, no switch
+    if kind is FailureKind.OUTCOME_UNKNOWN:
+        return is_repeatable
+    return kind not in {FailureKind.FINAL, FailureKind.NO_SLOT}
+
+
+def _pause(failure: Failure, grown: float) -> float:
+    """Draw a pause; `Retry-After` is a floor, and a pace without one is kept in full."""
+    pause = float(backoff.full_jitter(grown))
+    if failure.kind is FailureKind.PACED:
+        pause += grown
+    return max(pause, failure.retry_after or 0.0)
+
+
+def _is_beyond(seconds: float, limit: float | None) -> bool:
+    return limit is not None and seconds > limit

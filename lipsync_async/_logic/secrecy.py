@@ -1,0 +1,264 @@
+"""Where the API key is kept, and how it is kept out of everything that is shown or stored.
+
+The key is in a `Secret`, and goes to a server in `Headers`; neither shows it in a repr, and
+so no traceback that lists local variables does. What a service or a proxy quotes of it is
+blotted out by a `Mask` as soon as the answer has come, before anybody else sees that.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from lipsync_async.errors import LipsyncError, TransportError
+
+if TYPE_CHECKING:
+    from lipsync_async._models.http import Response
+
+
+T = TypeVar("T")
+
+_BLOT = "***"
+# A shorter key is none that a service gives out, and might be a word of many answers.
+_SHORTEST = 8
+_LONGEST_ESCAPE = 24
+
+
+class Secret:
+    """Hold the API key where no repr, log line or pickle shows it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the key itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> str:
+        message = "an API key is not pickled; build a new client where it is needed"
+        raise TypeError(message)
+
+
+class Headers(Mapping[str, str]):
+    """Hold header fields of which the names alone are shown.
+
+    Args:
+        fields: All fields.
+
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def reveal(self) -> Mapping[str, str]:
+        """Return all fields as they are, for a library that would look at them one by one."""
+        return self._fields
+
+    def __repr__(self) -> str:
+        # Names that are no texts are refused, but a traceback may show them first.
+        names: Iterable[object] = self
+        told = (name if isinstance(name, str) else type(name).__name__ for name in names)
+        return f"<Headers {', '.join(told)}>"
+
+
+class _HiddenText(str):
+    """Be a text whose repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{_BLOT}'"
+
+
+def hidden(value: T) -> T:
+    """Return an argument as something that a traceback with local variables does not show.
+
+    A text stays a text and a mapping a mapping; anything else that may be a secret, given in
+    the wrong form, is only good for its type.
+    """
+    shell: Any = value
+    if isinstance(value, str):
+        shell = _HiddenText(str.__str__(value))
+    elif isinstance(value, Mapping):
+        shell = Headers(value)
+    elif value is not None and not isinstance(value, _Unfit):
+        shell = _Unfit(type(value).__name__)
+    return shell  # type: ignore[no-any-return]
+
+
+@attrs.frozen(slots=True)
+class _Unfit:
+    """Stand for a value of a wrong type."""
+
+    kind: str
+
+
+def kind_of(value: object) -> str:
+    """Return the name of a value's type, also of one that was hidden."""
+    return value.kind if isinstance(value, _Unfit) else type(value).__name__
+
+
+class Mask:
+    """Blot out a secret wherever an answer or an error quotes it.
+
+    It is found as it is, in any case, and as the usual encoders write it: escaped for
+    addresses (once or twice), JSON, HTML or Python, in UTF-16, in base64 at any offset, and
+    in hexadecimal digits.
+
+    Args:
+        secret: What is not to be shown.
+
+    """
+
+    def __init__(self, secret: Secret) -> None:
+        self._key = secret
+        self._marks: dict[bytes, tuple[bytes, ...]] = {}
+        self._packed: tuple[bytes, ...] = ()
+        if len(secret.reveal()) >= _SHORTEST:
+            self._packed = _packed(secret.reveal())
+            self._marks = _marks(secret.reveal(), self._packed)
+        self._pattern: re.Pattern[bytes] | None = None
+        # What the longest form, of an escape for each of its characters, may take.
+        self._longest = _LONGEST_ESCAPE * len(secret.reveal()) if self._marks else 0
+
+    def __repr__(self) -> str:
+        return "<Mask>"
+
+    def response(self, response: Response) -> Response:
+        """Return an answer without the secret: the same one, if it does not quote it.
+
+        A body that was cut loses some more at its end, where part of the secret may be left.
+        """
+        if response.is_cut:
+            whole = self.data(response.body)
+            response = attrs.evolve(response, body=whole[: -self._longest or None])
+        told = "\n".join([response.url, *response.headers, *response.headers.values(), ""])
+        if not self._is_quoted_in(told.encode("utf-8", "surrogatepass") + response.body):
+            return response
+        return attrs.evolve(
+            response,
+            url=self.text(response.url),
+            headers=self.fields(response.headers),
+            body=self.data(response.body),
+        )
+
+    def fields(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return header fields without the secret."""
+        return {self.text(name): self.text(value) for name, value in headers.items()}
+
+    def error(self, error: LipsyncError) -> None:
+        """Blot it out of an error of the transport, which may quote what is no answer."""
+        error.args = tuple(
+            self.text(part) if isinstance(part, str) else part for part in error.args
+        )
+        if isinstance(error, TransportError):
+            error.url = self.text(error.url)
+        led: BaseException = error
+        while (cause := led.__cause__ or led.__context__) is not None:
+            if self._is_quoted_in(f"{cause}{cause!r}".encode("utf-8", "surrogatepass")):
+                led.__cause__ = led.__context__ = None
+                break
+            led = cause
+
+    def text(self, text: str) -> str:
+        """Return a text without the secret."""
+        data = text.encode("utf-8", "surrogatepass")
+        if not self._is_quoted_in(data):
+            return text
+        return self.data(data).decode("utf-8", "surrogatepass")
+
+    def data(self, data: bytes) -> bytes:
+        """Return bytes without the secret."""
+        if not self._is_quoted_in(data):
+            return data
+        if self._pattern is None:
+            self._pattern = _pattern(self._key.reveal())
+        data = self._pattern.sub(_BLOT.encode(), data)
+        for packed in self._packed:
+            data = data.replace(packed, _BLOT.encode())
+        return data
+
+    def _is_quoted_in(self, data: bytes) -> bool:
+        """Tell whether a closer look is worth its time, by a few quick ones."""
+        lowered = data.lower()
+        for sign, marks in self._marks.items():
+            if sign in lowered and any(map(lowered.__contains__, marks)):
+                return True
+        return False
+
+
+def _marks(key: str, packed: tuple[bytes, ...]) -> dict[bytes, tuple[bytes, ...]]:
+    """Return what, in lower case, is in anything that quotes the key in one of its forms.
+
+    Encoders leave letters and digits alone, or change every character: so either the longest
+    run of them is there, or the first two characters in one of the encoders' forms. Each
+    group of marks has a sign that must be there as well, and mostly is not.
+    """
+    run = max(re.findall("[a-z0-9]+", key.lower()), key=len, default="").encode()
+
+    def twos(*forms: str) -> tuple[bytes, ...]:
+        first = key.lower()[:2]
+        return tuple(
+            "".join(form.format(ord(letter)) for letter in first).encode() for form in forms
+        )
+
+    return {
+        b"": (run, key.encode().hex().encode(), *(form.lower() for form in packed)),
+        b"%": twos("%{:02x}", "%25{:02x}"),
+        b"\\": (f"u{ord(key[:1]):04x}\\".encode(), f"x{ord(key[:1]):02x}\\".encode()),
+        b"#": twos("&#{}", "&#x{:x}", "&#{};", "&#x{:x};"),
+        b"\0": tuple(nuls.join(bytes([each]) for each in run) for nuls in (b"\0", b"\0\0\0")),
+    }
+
+
+def _packed(key: str) -> tuple[bytes, ...]:
+    """Return the key in base64, at each offset, as far as it alone decides the characters."""
+    found: list[bytes] = []
+    for before in range(3):
+        whole = b64encode(bytes(before) + key.encode())
+        sure = whole[-(-before * 8 // 6) : (before + len(key)) * 8 // 6]
+        found += [sure, sure.translate(bytes.maketrans(b"+/", b"-_"))]
+    return tuple(dict.fromkeys(found))
+
+
+def _pattern(key: str) -> re.Pattern[bytes]:
+    """Return what finds the key in all forms but the packed ones."""
+    # Here and not above: it is hardly ever needed.
+    from html.entities import html5  # noqa: PLC0415
+
+    def forms(letter: str) -> str:
+        number = ord(letter)
+        named = [f"&{name.rstrip(';')};" for name, text in html5.items() if text == letter]
+        written = [  # with bounds, so that no text can make the search slow
+            *map(re.escape, dict.fromkeys(named)),
+            rf"%(?:25){{0,4}}{number:02x}",
+            rf"\\{{1,8}}u00{number:02x}",
+            rf"\\{{1,8}}x{number:02x}",
+            rf"&#0{{0,8}}{number};?",
+            rf"&#x0{{0,8}}{number:x};?",
+            rf"\\{{0,8}}{re.escape(letter)}",
+        ]
+        return f"(?:{'|'.join(written)})"
+
+    spelt = r"\x00{0,3}".join(map(forms, key))
+    return re.compile(f"{spelt}|{key.encode().hex()}".encode(), re.IGNORECASE)

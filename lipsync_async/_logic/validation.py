@@ -1,0 +1,850 @@
+"""Find everything that is wrong with a call before it is sent.
+
+Each problem is one line, `path: what is wrong`, with the names that the user wrote. All
+problems of a call are reported at once, and whatever is handed over, the answer is a
+list of problems, never a traceback out of a check.
+
+Source: contract section 13.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sized
+from enum import StrEnum
+from os import PathLike
+from pathlib import Path
+from stat import S_ISREG
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeGuard
+
+from lipsync_async._callsite import warn
+from lipsync_async._enums import Emotion, Model, ModelMode, SyncMode
+from lipsync_async._logic.validators import (
+    Check,
+    collection_of,
+    each,
+    fields_of,
+    flag,
+    http_url,
+    instance_of,
+    is_list,
+    is_number,
+    items_of,
+    list_of,
+    matching,
+    name,
+    number,
+    numbers_of,
+    one_of,
+    optional,
+    positive,
+    shown,
+    survived,
+    text_up_to,
+    webhook_url,
+    whole_number,
+    wrong,
+)
+from lipsync_async._models.request import (
+    ActiveSpeaker,
+    Audio,
+    DubParams,
+    ElevenLabs,
+    GenerationRequest,
+    Image,
+    Options,
+    Origin,
+    Segment,
+    SegmentAudio,
+    Text,
+    Video,
+)
+from lipsync_async._models.text import at_home, hidden, unknown_home, unreplaced
+from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+# Contract sections 2.5 and 5.4: the parser's ceiling for one file.
+MAX_FILE_BYTES = 5 * 1024**3
+
+# Contract section 5.4.
+MAX_SCRIPT_CHARACTERS = 5000
+
+
+def input_item(path: str, value: object) -> Iterator[str]:
+    """Check one item of a request's `input`."""
+    if isinstance(value, Video):
+        yield from _media(path, value)
+        yield from fields_of(path, value, _DEPRECATED_FIELDS)
+    elif isinstance(value, Image | Audio):
+        yield from _media(path, value)
+    elif isinstance(value, Text):
+        yield from fields_of(path, value, _TEXT_FIELDS)
+    else:
+        yield wrong(path, "Video, Image, Audio or Text", value)
+
+
+def local_file(path: str, value: object) -> Iterator[str]:
+    """Ask for bytes that fit into one upload, or a path, wherever that leads."""
+    if isinstance(value, bytes):
+        yield from _size_problems(path, len(value))
+    elif not _is_path(value):
+        yield wrong(path, "a path or bytes", value)
+    elif _has_no_home(value):
+        yield f"{path}: {unknown_home(os.fspath(value))}"
+
+
+def disk_problems(inputs: object) -> Iterator[str]:
+    """Ask for regular files, that fit into one upload, behind the paths of a request's `input`.
+
+    The one look at the disk of all rules: a bad path is best known before sending.
+    """
+    for position, item in enumerate(items_of(inputs)):
+        file = getattr(item, "file", None) if isinstance(item, Video | Image | Audio) else None
+        if _is_path(file) and not _has_no_home(file):
+            yield from _file_problems(f"input[{position}].file", file)
+
+
+def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
+    try:
+        return isinstance(value, str | PathLike) and b"\0" not in os.fsencode(Path(value))
+    except (TypeError, ValueError):  # a path of bytes, or of what no system can name
+        return False
+
+
+def _has_no_home(value: str | PathLike[str]) -> bool:
+    """Tell whether a path begins with a `~` that means no known folder."""
+    return at_home(os.fspath(value)) is None
+
+
+def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
+    try:
+        status = Path(source).stat()
+    except OSError as error:
+        told = hidden(str(source))
+        hint = "" if told is None else f"; it holds {told}"
+        yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}{hint}"
+    else:
+        if S_ISREG(status.st_mode):
+            yield from _size_problems(path, status.st_size)
+        else:
+            yield wrong(path, "a regular file", str(source))
+
+
+def _size_problems(path: str, size: int) -> Iterator[str]:
+    if size == 0:
+        yield f"{path}: must not be empty"
+    elif size > MAX_FILE_BYTES:
+        yield f"{path}: must be at most 5 GiB, not {size:,} bytes; host it and pass url"
+
+
+def _media_url(path: str, value: object) -> Iterator[str]:
+    looks_local = isinstance(value, PathLike) or (isinstance(value, str) and "://" not in value)
+    for problem in http_url(path, value):
+        yield f"{problem}; pass a local file as file" if looks_local else problem
+
+
+def _media(path: str, value: Video | Image | Audio) -> Iterator[str]:
+    yield from fields_of(path, value, _MEDIA_FIELDS)
+    hosted = [part for part in ("url", "asset_id") if getattr(value, part) is not None]
+    if value.file is None and not hosted:
+        yield f"{path}: needs url, asset_id or file"
+    elif value.file is not None and hosted:
+        yield f"{path}.file: cannot be combined with {' and '.join(hosted)}; choose one"
+    if value.file is not None and value.ref_id is not None:
+        yield f"{path}.ref_id: cannot be combined with file; pass url or asset_id instead of file"
+
+
+def _seconds(path: str, value: object) -> Iterator[str]:
+    ends = numbers_of(value)
+    if len(ends) != 2 or not 0 <= ends[0] <= ends[1]:  # noqa: PLR2004 - a start and an end
+        yield wrong(path, "[start, end] in seconds, the start first", value)
+
+
+def _frames(path: str, value: object) -> Iterator[str]:
+    """Ask for a range that is not empty, unlike one in seconds (contract section 6)."""
+    ends = numbers_of(value)
+    is_range = len(ends) == 2 and 0 <= ends[0] < ends[1]  # noqa: PLR2004 - a start and an end
+    if not is_range or not all(isinstance(end, int) for end in ends):
+        yield wrong(path, "[start, end] in whole frames, the start first", value)
+
+
+_MEDIA_FIELDS: dict[str, Check] = {
+    "url": optional(_media_url),
+    "asset_id": optional(name),
+    "file": optional(local_file),
+    "ref_id": optional(name),
+}
+
+_DEPRECATED_FIELDS: dict[str, Check] = {
+    "segments_secs": optional(list_of(_seconds)),
+    "segments_frames": optional(list_of(_frames)),
+}
+
+_VOICE_FIELDS: dict[str, Check] = {
+    "voice_id": name,
+    "script": text_up_to(MAX_SCRIPT_CHARACTERS),
+    "stability": optional(number(0, 1)),
+    "similarity_boost": optional(number(0, 1)),
+}
+
+_TEXT_FIELDS: dict[str, Check] = {
+    "provider": instance_of(ElevenLabs, _VOICE_FIELDS),
+    "ref_id": optional(name),
+}
+
+
+def active_speaker(path: str, value: object) -> Iterator[str]:
+    """Check the choice of the speaker: each part, and that it is one choice."""
+    if not isinstance(value, ActiveSpeaker):
+        yield wrong(path, "ActiveSpeaker", value)
+        return
+    yield from fields_of(path, value, _SPEAKER_FIELDS)
+    yield from _method_problems(path, value)
+
+
+def _method_problems(path: str, speaker: ActiveSpeaker) -> Iterator[str]:
+    has_frame, has_point = speaker.frame_number is not None, speaker.coordinates is not None
+    chosen = {
+        "auto_detect": speaker.auto_detect is True,
+        "frame_number with coordinates": has_frame or has_point,
+        "bounding_boxes": speaker.bounding_boxes is not None,
+        "bounding_boxes_url": speaker.bounding_boxes_url is not None,
+    }
+    methods = [method for method, is_chosen in chosen.items() if is_chosen]
+    if len(methods) > 1:
+        yield f"{path}: must choose one way, not {len(methods)}: {', '.join(methods)}"
+    if has_point and not has_frame:
+        yield f"{path}.frame_number: must say in which frame the coordinates point at the face"
+    if has_frame and not has_point:
+        yield f"{path}.coordinates: must point at the face in that frame, in native pixels"
+
+
+def _coordinates(path: str, value: object) -> Iterator[str]:
+    """Ask for one pixel; nested lists and shares of the width are the usual mistakes."""
+    ends = numbers_of(value)
+    if len(ends) != 2 or not all(isinstance(end, int) and end >= 0 for end in ends):  # noqa: PLR2004 - x and y
+        yield wrong(path, "two whole numbers in native pixels, such as [960, 540]", value)
+
+
+def _box(path: str, value: object) -> Iterator[str]:
+    corners = numbers_of(value)
+    is_box = len(corners) == 4 and corners[0] < corners[2] and corners[1] < corners[3]  # noqa: PLR2004 - two corners
+    if not is_box:
+        yield wrong(path, "None or [x1, y1, x2, y2] in native pixels, x1 < x2 and y1 < y2", value)
+
+
+_SPEAKER_FIELDS: dict[str, Check] = {
+    "auto_detect": optional(flag),
+    "frame_number": optional(whole_number(0)),
+    "coordinates": optional(_coordinates),
+    "bounding_boxes": optional(list_of(optional(_box))),
+    "bounding_boxes_url": optional(http_url),
+    "v3": optional(flag),
+}
+
+options = instance_of(
+    Options,
+    {
+        "sync_mode": optional(one_of(SyncMode)),
+        "temperature": optional(number(0, 1)),
+        "model_mode": optional(one_of(ModelMode)),
+        "prompt": optional(one_of(Emotion)),
+        "occlusion_detection_enabled": optional(flag),
+        "active_speaker_detection": optional(active_speaker),
+        "reasoning_enabled": optional(flag),
+    },
+)
+
+
+def segment_list(path: str, value: object) -> Iterator[str]:
+    """Check every segment, then that they follow one another in time."""
+    yield from list_of(_segment)(path, value)
+    yield from _order_problems(path, value)
+
+
+def reference_problems(inputs: object, segments: object) -> Iterator[str]:
+    """Check that every audio and text has a name of its own, and every segment uses one.
+
+    Args:
+        inputs: What the request gives as `input`, good or bad.
+        segments: What it gives as `segments`, good or bad.
+
+    Yields:
+        One line per problem.
+
+    """
+    known: dict[str, str] = {}
+    for index, item in enumerate(items_of(inputs)):
+        if isinstance(item, Audio | Text):
+            yield from _name_problems(f"input[{index}]", item, known)
+    for index, segment in enumerate(items_of(segments)):
+        reference = _reference_of(segment)
+        if reference is not None and reference not in known:
+            names = (
+                f"audio and text have {', '.join(map(shown, known))}" if known else "none has one"
+            )
+            path = f"segments[{index}].audio_input.ref_id"
+            yield f"{path}: no input has ref_id {shown(reference)}; {names}"
+
+
+def _name_problems(path: str, item: Audio | Text, known: dict[str, str]) -> Iterator[str]:
+    """Check the name of one input and enter it into `known`, which maps it to its path."""
+    if isinstance(item, Audio) and item.file is not None:
+        yield f"{path}.file: cannot be used with segments, for it takes no ref_id; pass url"
+    elif item.ref_id is None:
+        yield f"{path}.ref_id: must be given, for segments refer to audio and text by it"
+    if isinstance(item.ref_id, str):
+        if item.ref_id in known:
+            yield f"{path}.ref_id: must differ from that of {known[item.ref_id]}"
+        known.setdefault(item.ref_id, path)
+
+
+def _reference_of(segment: object) -> str | None:
+    """Return a segment's reference, `None` where there is none that could be looked up."""
+    audio = segment.audio_input if isinstance(segment, Segment) else None
+    reference: object = audio.ref_id if isinstance(audio, SegmentAudio) else None
+    return reference if isinstance(reference, str) else None
+
+
+def _order_problems(path: str, value: object) -> Iterator[str]:
+    latest_end, latest_index = 0.0, -1
+    for index, segment in enumerate(items_of(value)):
+        if not _is_timed(segment):
+            continue
+        if segment.start_time < latest_end:
+            yield (
+                f"{path}[{index}].start_time: must not be before {shown(latest_end)}, where "
+                f"segments[{latest_index}] ends; sort segments and let none overlap"
+            )
+        latest_end, latest_index = max((latest_end, latest_index), (segment.end_time, index))
+
+
+def _is_timed(segment: object) -> TypeGuard[Segment]:
+    """Tell whether the times can be compared; NaN cannot, but its own problem is known."""
+    return (
+        isinstance(segment, Segment)
+        and is_number(segment.start_time)
+        and is_number(segment.end_time)
+        and 0 <= segment.start_time <= segment.end_time
+    )
+
+
+def _forward_problems(path: str, value: Segment | SegmentAudio) -> Iterator[str]:
+    start, end = value.start_time, value.end_time
+    if is_number(start) and is_number(end) and start > end:
+        yield f"{path}.end_time: must not be before start_time {shown(start)}, but is {shown(end)}"
+
+
+def _segment(path: str, value: object) -> Iterator[str]:
+    if not isinstance(value, Segment):
+        yield wrong(path, "Segment", value)
+        return
+    yield from fields_of(path, value, _SEGMENT_FIELDS)
+    yield from _forward_problems(path, value)
+
+
+def _segment_audio(path: str, value: object) -> Iterator[str]:
+    if not isinstance(value, SegmentAudio):
+        yield wrong(path, "SegmentAudio", value)
+        return
+    yield from fields_of(path, value, _AUDIO_FIELDS)
+    yield from _forward_problems(path, value)
+    if (value.start_time is None) != (value.end_time is None):
+        missing = "start_time" if value.start_time is None else "end_time"
+        yield f"{path}.{missing}: must be given, too; a crop needs both times or neither"
+
+
+_AUDIO_FIELDS: dict[str, Check] = {
+    "ref_id": name,
+    "start_time": optional(number(0)),
+    "end_time": optional(number(0)),
+}
+
+_SEGMENT_FIELDS: dict[str, Check] = {
+    "start_time": number(0),
+    "end_time": number(0),
+    "audio_input": _segment_audio,
+    "options_override": optional(options),
+}
+
+
+def combination_problems(request: GenerationRequest) -> Iterator[str]:
+    """Yield what is wrong between parts that may each be right."""
+    yield from _count_problems(request)
+    yield from _upload_problems(request)
+    if any(isinstance(item, Image) for item in items_of(request.input)):
+        yield from _image_problems(request)
+    if request.segments is not None:
+        yield from reference_problems(request.input, request.segments)
+    if request.segments is not None and request.dub_params is not None:
+        yield "segments: cannot be combined with dub_params"
+
+
+def _count_problems(request: GenerationRequest) -> Iterator[str]:
+    inputs = items_of(request.input)
+    visuals = sum(isinstance(item, Video | Image) for item in inputs)
+    voices = sum(isinstance(item, Audio | Text) for item in inputs)
+    if not is_list(request.input) or visuals + voices < len(inputs):
+        return  # what is no input may be meant for either; it has a problem of its own
+    if visuals != 1:
+        yield f"input: needs exactly one video or image, not {visuals}"
+    if request.dub_params is not None:
+        if voices:
+            yield f"input: takes no audio or text with dub_params, not {voices}"
+    elif request.segments is None and voices != 1:
+        several = "; for several use segments" if voices else ""
+        yield f"input: needs exactly one audio or text, not {voices}{several}"
+
+
+def _upload_problems(request: GenerationRequest) -> Iterator[str]:
+    """Allow one file per kind: the form has one part for each (contract section 2.5)."""
+    first_of_kind: dict[str, str] = {}
+    for index, item in enumerate(items_of(request.input)):
+        if not isinstance(item, Video | Image | Audio) or item.file is None:
+            continue
+        kind, path = type(item).__name__, f"input[{index}]"
+        if kind in first_of_kind:
+            yield f"{path}.file: must be the only {kind} file, but {first_of_kind[kind]} has one"
+        first_of_kind.setdefault(kind, path)
+
+
+def _image_problems(request: GenerationRequest) -> Iterator[str]:
+    # A model that this release does not know may take images; it is warned about already.
+    if request.model in tuple(Model) and request.model != Model.SYNC_3:
+        yield f"model: must be {Model.SYNC_3} with an image, not {shown(request.model)}"
+    if request.segments is not None:
+        yield "segments: need a video, not an image"
+    if request.dub_params is not None:
+        yield "dub_params: need a video, not an image"
+    if isinstance(request.options, Options):
+        path = "options.active_speaker_detection"
+        yield from _still_speaker_problems(path, request.options.active_speaker_detection)
+
+
+def _still_speaker_problems(path: str, speaker: object) -> Iterator[str]:
+    """Check that a face in a picture is pointed at (contract section 8)."""
+    if not isinstance(speaker, ActiveSpeaker):
+        return
+    if speaker.auto_detect is True:
+        yield f"{path}.auto_detect: cannot be True with an image; give coordinates in frame 0"
+    if isinstance(speaker.frame_number, int) and speaker.frame_number > 0:
+        yield f"{path}.frame_number: must be 0 with an image, not {shown(speaker.frame_number)}"
+
+
+# Which models use an option; one that is not listed is used by all. Contract sections 2.4
+# and 3.1, where "not listed" counts as no.
+SUPPORTING_MODELS: Mapping[str, tuple[Model, ...]] = MappingProxyType(
+    {
+        "temperature": (Model.LIPSYNC_2, Model.LIPSYNC_2_PRO),
+        "model_mode": (Model.REACT_1,),
+        "prompt": (Model.REACT_1,),
+        "occlusion_detection_enabled": (
+            Model.LIPSYNC_2,
+            Model.LIPSYNC_2_PRO,
+            Model.LIPSYNC_1_9_0_BETA,
+        ),
+        "active_speaker_detection": (
+            Model.SYNC_3,
+            Model.LIPSYNC_2,
+            Model.LIPSYNC_2_PRO,
+            Model.LIPSYNC_1_9_0_BETA,
+        ),
+        "reasoning_enabled": (Model.LIPSYNC_2_PRO,),
+    },
+)
+
+# What a model does anyway, whatever the option says. Contract section 3.1.
+BUILT_IN = frozenset(
+    {
+        (Model.SYNC_3, "occlusion_detection_enabled"),
+        (Model.SYNC_3, "reasoning_enabled"),
+    },
+)
+
+_KNOWN_MODELS = frozenset(model.value for model in Model)
+
+
+def ignored_parts(request: GenerationRequest) -> Iterator[str]:
+    """Yield each part of the request that the service will ignore or discourages."""
+    yield from _model_warnings(request.model)
+    for path, options in _all_options(request):
+        yield from _option_warnings(path, options, request.model)
+    inputs = items_of(request.input)
+    if any(isinstance(item, Image) for item in inputs):
+        yield from _image_warnings(request.options)
+    for index, item in enumerate(inputs):
+        if isinstance(item, Video):
+            yield from _video_warnings(f"input[{index}]", item)
+
+
+def _model_warnings(model: object) -> Iterator[str]:
+    if isinstance(model, str) and model not in _KNOWN_MODELS:
+        known = ", ".join(member.value for member in Model)
+        yield f"model: {shown(model)} is unknown to this release, which knows {known}"
+
+
+def _all_options(request: GenerationRequest) -> Iterator[tuple[str, Options]]:
+    if isinstance(request.options, Options):
+        yield "options", request.options
+    for index, segment in enumerate(items_of(request.segments)):
+        if isinstance(segment, Segment) and isinstance(segment.options_override, Options):
+            yield f"segments[{index}].options_override", segment.options_override
+
+
+def _option_warnings(path: str, options: Options, model: object) -> Iterator[str]:
+    if not isinstance(model, str) or model not in _KNOWN_MODELS:
+        return
+    for option, models in SUPPORTING_MODELS.items():
+        if getattr(options, option) is None or model in models:
+            continue
+        if (model, option) in BUILT_IN:
+            yield f"{path}.{option}: ignored by {model}, which always does this by itself"
+        else:
+            yield f"{path}.{option}: ignored by {model}; only {', '.join(models)} heed it"
+
+
+def _image_warnings(options: object) -> Iterator[str]:
+    if isinstance(options, Options) and options.sync_mode is not None:
+        yield "options.sync_mode: ignored with an image; the result is as long as the audio"
+
+
+def _video_warnings(path: str, video: Video) -> Iterator[str]:
+    for field in ("segments_secs", "segments_frames"):
+        if getattr(video, field) is not None:
+            yield f"{path}.{field}: deprecated by the service; use the request's segments"
+
+
+# A suffix has a letter and something before it: ".cache" and "v1.2" have none.
+_SUFFIX = re.compile(r"[^/\\]\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,8}\Z")
+_SEPARATORS = tuple({"/", os.sep})
+
+
+def expanded(place: str | PathLike[str]) -> str:
+    """Return the place with the home folder for `~`; as it is, where that is not known."""
+    path = os.fspath(place)
+    return at_home(path) or str.__str__(path)
+
+
+def is_folder(place: str) -> bool:
+    """Tell whether a place is, or is to become, a folder; one look at the disk is taken.
+
+    Args:
+        place: As `expanded` returns it.
+
+    """
+    if place.endswith(_SEPARATORS):
+        return True
+    path, has_suffix = Path(place), _SUFFIX.search(place) is not None
+    try:
+        return path.is_dir() or not (has_suffix or path.is_file())
+    except OSError:  # a name that cannot be one: writing will tell
+        return not has_suffix
+
+
+def path_problems(name: str, value: object) -> Iterator[str]:
+    """Yield what is wrong with what is to be a path."""
+    try:
+        path = os.fspath(value)  # type: ignore[call-overload]  # that is the question
+        os.fsencode(path)
+    except Exception:  # noqa: BLE001 - of a foreign class
+        path = None
+    if not isinstance(path, str):
+        yield wrong(name, "a path", value)
+    elif "\0" in path:
+        yield f"{name}: must not hold a null character"
+    elif not path.strip():
+        yield f"{name}: must not be empty; the current folder is '.'"
+    elif at_home(path) is None:
+        yield f"{name}: {unknown_home(path)}"
+    elif (told := unreplaced(path)) is not None:
+        yield f"{name}: {told}"
+
+
+@survived("to")
+def target_problems(to: object) -> list[str]:
+    """Return what is wrong with the place for a download; one look at the disk is taken."""
+    problems = [*path_problems("to", to)]
+    if problems or not isinstance(to, str | PathLike):
+        return problems
+    target = Path(expanded(to))
+    try:
+        is_odd = target.exists() and not target.is_file() and not target.is_dir()
+    except OSError:  # a name too long, say: writing will tell
+        return []
+    return ["to: must be a file or a folder; what is there is neither"] if is_odd else []
+
+
+def folder_problems(name: str, value: object) -> Iterator[str]:
+    """Yield what is wrong with what is, or is to become, a folder; the disk is looked at."""
+    problems = [*path_problems(name, value)]
+    yield from problems
+    if problems or not isinstance(value, str | PathLike):
+        return
+    place = expanded(value)
+    if _is_no_folder(Path(place)):
+        yield f"{name}: must be a folder; {place!r} is none"
+    elif not is_folder(place):
+        yield (
+            f"{name}: must be a folder; {place!r} reads as a file's name. End it with a slash to "
+            "make a folder of that name"
+        )
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # a name that cannot be one, or one may not look
+        return True
+
+
+# Contract section 4.4.
+_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+# Contract sections 0 and 2.2.
+# The ids that the service gives out; most calls need no closer look.
+_USUAL_ID = re.compile(r"[0-9A-Za-z-]+")
+# The most that surely fit into a URL, and a page's most too (contract section 2.8).
+_MOST_IDS = 100
+MOST_ON_A_PAGE = 100
+_OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_LONGEST_REQUEST_ID = 255
+
+
+def request_problems(request: object) -> list[str]:
+    """Return every problem of a request, each as `path: what is wrong`.
+
+    Files are looked up on the disk (they must be there, be regular files, and fit into
+    an upload); nothing else is looked at but the request.
+
+    Args:
+        request: The request; anything is survived.
+
+    Returns:
+        The problems in the order of the request's fields, then those between fields, then
+        those of files; empty for a request that may be sent.
+
+    """
+    return [*form_problems(request), *file_problems(request)]
+
+
+@survived("request")
+def form_problems(request: object) -> list[str]:
+    """Return the problems that a request has wherever it is sent from: no file is looked up."""
+    if not isinstance(request, GenerationRequest):
+        return [wrong("request", "GenerationRequest", request)]
+    return [*fields_of("", request, _REQUEST_FIELDS), *combination_problems(request)]
+
+
+@survived("request")
+def file_problems(request: object) -> list[str]:
+    """Return what is wrong with a request's local files at this moment."""
+    return list(disk_problems(request.input)) if isinstance(request, GenerationRequest) else []
+
+
+@survived("request")
+def request_warnings(request: object) -> list[str]:
+    """Return what the service will silently ignore or discourages, as `path: what`.
+
+    Args:
+        request: The request; anything is survived.
+
+    Returns:
+        Options that the model does not use, `sync_mode` with an image, a model that
+        this release does not know, deprecated fields.
+
+    """
+    return list(ignored_parts(request)) if isinstance(request, GenerationRequest) else []
+
+
+@survived("on_update")
+def callback_problems(on_update: object) -> list[str]:
+    """Return what keeps `on_update` from being called: found out later, it would cost a job."""
+    return (
+        []
+        if on_update is None or callable(on_update)
+        else [wrong("on_update", "callable", on_update)]
+    )
+
+
+def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+    """Refuse a request that cannot work, and warn about what will be ignored.
+
+    Args:
+        request: The request.
+        stacklevel: Whose line a warning shows, as in `warnings.warn`: 1 is the line that
+            calls this function, 2 that line's caller.
+
+    Raises:
+        InvalidRequestError: It has problems; the error lists all of them.
+
+    """
+    problems = request_problems(request)
+    if problems:
+        raise InvalidRequestError(problems)
+    warn_of_ignored(request, stacklevel=stacklevel + 1)
+
+
+def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+    """Warn about what will be ignored of a request that can work.
+
+    Args:
+        request: The request.
+        stacklevel: As for `check_request`.
+
+    """
+    for warning in request_warnings(request):
+        warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
+
+
+@survived("idempotency_key")
+def idempotency_key_problems(key: object) -> list[str]:
+    """Return what is wrong with a key that the user chose; `None` is no key.
+
+    Source: contract section 4.4.
+    """
+    return list(_key("idempotency_key", key))
+
+
+@survived("generation_id")
+def generation_id_problems(value: object) -> list[str]:
+    """Return what is wrong with the id of a generation.
+
+    Source: contract section 2.6; a path segment of dots would name another endpoint.
+    """
+    if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID and _USUAL_ID.fullmatch(value):
+        return []
+    problems = list(name("generation_id", value))
+    if isinstance(value, str) and value in {".", ".."}:
+        problems.append(wrong("generation_id", "the id of a generation", value))
+    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
+        problems.append(f"generation_id: must be 1 to {_LONGEST_REQUEST_ID} characters")
+    return problems
+
+
+@survived("filters")
+def list_problems(
+    *,
+    status: object,
+    ids: object,
+    source: object,
+    project_id: object,
+    limit: object,
+    cursor: object,
+) -> list[str]:
+    """Return what is wrong with the filters of a listing; `None` asks for no filter.
+
+    Source: contract sections 2.8 and 13 (rule 14).
+    """
+    problems = [
+        *_filter("status", status),
+        *_filter("ids", ids),
+        *_filter("source", source),
+        *optional(name)("project_id", project_id),
+        *optional(whole_number(1, MOST_ON_A_PAGE))("limit", limit),
+        *optional(name)("cursor", cursor),
+    ]
+    if isinstance(ids, Sized) and not isinstance(ids, str) and len(ids) > _MOST_IDS:
+        problems.append(f"ids: at most {_MOST_IDS} a call, not {len(ids)}")
+    if cursor is not None and limit is None:
+        problems.append("limit: must be given with cursor, the same as for the page before")
+    return problems
+
+
+@survived("arguments")
+def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
+    """Return what is wrong with the question what a duration would cost.
+
+    Source: contract section 2.9, shape 2.
+    """
+    return [
+        *name("model", model),
+        *positive("duration", duration),
+        *optional(positive)("fps", fps),
+    ]
+
+
+@survived("timeout")
+def timeout_problems(timeout: object) -> list[str]:
+    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
+    return list(optional(positive)("timeout", timeout))
+
+
+@survived("request")
+def upload_problems(
+    request: GenerationRequest,
+    *,
+    advice: str = "use its duration with estimate_duration",
+) -> list[str]:
+    """Return each input that is a local file, where the service takes none.
+
+    Args:
+        request: The request.
+        advice: What to do instead.
+
+    Source: contract section 2.9, shape 1: the estimate is asked for in JSON.
+    """
+    return [
+        f"input[{position}].file: cannot be estimated; {advice}"
+        for position, item in enumerate(items_of(request.input))
+        if getattr(item, "file", None) is not None
+    ]
+
+
+def _request_id(path: str, value: object) -> Iterator[str]:
+    """Ask for a line of text that is short enough for every table."""
+    yield from name(path, value)
+    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
+        yield f"{path}: must be 1 to {_LONGEST_REQUEST_ID} characters, not {len(value)}"
+
+
+def _texts_by_name(path: str, value: object) -> Iterator[str]:
+    """Ask for a mapping from text to text, which a journal can keep."""
+    pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        yield f"{path}: must be a mapping of texts by their names"
+
+
+class _DubbingProvider(StrEnum):
+    ELEVENLABS = "elevenlabs"
+
+
+def _filter_word(path: str, value: object) -> Iterator[str]:
+    yield from name(path, value)
+    if isinstance(value, str) and "," in value:
+        yield f"{path}: must not hold a comma, which separates values on the wire"
+
+
+_filter = optional(collection_of(_filter_word))
+
+_key = matching(_IDEMPOTENCY_KEY, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
+
+_REQUEST_FIELDS: dict[str, Check] = {
+    "model": name,
+    "input": each(input_item),
+    "options": optional(options),
+    "segments": optional(segment_list),
+    "webhook_url": optional(webhook_url),
+    "output_file_name": optional(
+        matching(_OUTPUT_FILE_NAME, "1 to 255 letters, digits, - or _ without an extension"),
+    ),
+    "project_id": optional(name),
+    "dub_params": optional(
+        instance_of(
+            DubParams,
+            {
+                "target_lang": name,
+                "source_lang": optional(name),
+                "provider_name": one_of(_DubbingProvider),
+            },
+        ),
+    ),
+    "request_id": optional(_request_id),
+    "origin": optional(
+        instance_of(Origin, {"line": optional(whole_number(1)), "extra": _texts_by_name}),
+    ),
+}

@@ -1,1 +1,0 @@
-"""Rules without clock, loop or I/O: what to send, what an answer means, what comes next."""

@@ -1,1 +1,0 @@
-"""Plain values: what goes over the wire, what users write, what comes back."""

@@ -1,1 +1,0 @@
-"""Waiting for jobs: one poller serves every waiter of a client."""

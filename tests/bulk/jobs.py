@@ -1,0 +1,30 @@
+"""Requests and jobs for tests, each told apart by a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lipsync_async._enums import Status
+from lipsync_async._models.request import Audio, GenerationRequest, Video
+from lipsync_async._models.response import Generation
+
+
+def request(number: int, **fields: Any) -> GenerationRequest:
+    """Return a good request."""
+    video, audio = Video(f"https://media.example/{number}.mp4"), Audio("https://media.example/a")
+    facts: dict[str, Any] = {"model": "lipsync-2", "input": [video, audio], **fields}
+    return GenerationRequest(**facts)
+
+
+def job(name: str, status: Status | str = Status.PENDING, **fields: Any) -> Generation:
+    """Return a job as the service tells of it."""
+    raw = {"id": name, "status": str(status), "model": "lipsync-2", "input": [], **fields}
+    return Generation(
+        id=name,
+        status=Status(status),
+        model="lipsync-2",
+        error=fields.get("error"),
+        error_code=fields.get("errorCode"),
+        output_url=fields.get("outputUrl"),
+        raw=raw,
+    )

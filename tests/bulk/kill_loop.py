@@ -1,0 +1,350 @@
+"""Kill a client again and again in the middle of `run_many`, then look at what has come of it.
+
+`campaign` runs in the process to be killed. The sandbox lives in the process that kills.
+Links are signed anew for each life. Between lives, the folder with journal and results is
+moved, or the journal alone, by its one name. In some lives the disk is full for a while.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    GenerationRequest,
+    JournalError,
+    Limits,
+    PollPolicy,
+    Progress,
+    RetryPolicy,
+    Video,
+    group_failures,
+)
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.faults import Fault
+from tests.interpreter import Fork, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+CREATES, RESULTS = "/v2/generate", "/__sandbox/media/*"
+HOSTED = ("https://media.example/clip.mp4", "https://media.example/speech.wav")
+# Few slots make each life bring few jobs to their ends, so that there is much to kill.
+SLOTS = 6
+# Seconds from a process's first line in which it is killed, if by the clock.
+LONGEST_LIFE = 0.6
+# Outcomes for which a disk is full.
+FULL = 3
+
+# What goes wrong all the time. What is slow can be seen under way.
+TROUBLES = {
+    "resets before acceptance": Fault("reset_before", path=CREATES, probability=0.15, count=None),
+    "resets after acceptance": Fault("reset_after", path=CREATES, probability=0.15, count=None),
+    "slow creates": Fault("latency", path=CREATES, seconds=0.02, probability=0.3, count=None),
+    "resets of looks": Fault("reset_before", path="/v2/generations", probability=0.1, count=None),
+    "resets of results": Fault("reset_after", path=RESULTS, probability=0.1, count=None),
+    "slow results": Fault("slow_body", path=RESULTS, seconds=0.05, probability=0.5, count=None),
+}
+
+
+def requests(count: int, video: str, audio: str, life: str) -> list[GenerationRequest]:
+    """Return requests that differ in the name of their results, by links of this life."""
+    signature = f"?X-Amz-Date={life}&X-Amz-Signature={int(life):064x}"
+    media = (Video(f"{video}{signature}"), Audio(f"{audio}{signature}"))
+    return [
+        GenerationRequest(model="lipsync-2", input=media, output_file_name=f"take-{number}")
+        for number in range(count)
+    ]
+
+
+async def campaign(url: str, key: str, *words: str) -> None:
+    """Run all requests with patience for every reset, and say how many went well."""
+    journal, folder, count, video, audio, life, full_at = words
+    client = AsyncClient(
+        key,
+        base_url=url,
+        retry=RetryPolicy(attempts=20, first_pause=0.001, longest_pause=0.002),
+        poll=PollPolicy(
+            first_interval=0.01, longest_interval=0.02, long_poll=None, shared_interval=0.01
+        ),
+        limits=Limits(
+            creates_per_minute=None, requests_per_minute=None, concurrent_generations=SLOTS
+        ),
+    )
+    asked = requests(int(count), video, audio, life)
+    disk = Disk(int(full_at))
+    tell("begun")
+    async with client:
+        try:
+            found = await client.generations.run_all(
+                asked, journal=journal, download_to=folder, on_progress=disk.see
+            )
+        except JournalError as error:  # pragma: no cover - unless the kill comes before
+            tell("the disk was full", "cannot be" in str(error))
+        else:  # pragma: no cover - as above
+            tell(len(found), sum(outcome.is_success for outcome in found))
+            for group in group_failures(found):
+                tell(group.count, group.reason)
+
+
+@attrs.define
+class Disk:
+    """Be full for as long as it takes to bring a few jobs to their ends.
+
+    Attributes:
+        full_at: Outcomes after which no file grows any more; never if there are fewer.
+        seen: Outcomes so far.
+
+    """
+
+    full_at: int
+    seen: int = 0
+
+    def see(self, _: Progress) -> None:
+        """Take note of an outcome."""
+        self.seen += 1
+        if self.seen in {self.full_at, self.full_at + FULL}:
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            room = 1 if self.seen == self.full_at else most
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+
+
+def tell(*words: object) -> None:
+    """Say something to who started this."""
+    print(*words, flush=True)  # noqa: T201 - who started it listens
+
+
+@attrs.define
+class Loop:
+    """Start clients of a sandbox and kill them.
+
+    Attributes:
+        sandbox: Whose clients; its log of requests is cleared for each.
+        place: Folder of the journal and, in one of its own, the results.
+        count: Requests.
+        chance: Decides moments.
+        media: Video and audio of the requests.
+        kills: How many were killed, by what they had been doing.
+        lives: How many were started to be killed; some are too quick.
+        moves: How often the folder or the journal was moved, by how.
+        refusals: How often a moved journal was refused until what belongs to it was brought.
+        full: How often a disk was full.
+
+    """
+
+    sandbox: Sandbox
+    place: Path
+    count: int
+    chance: Random
+    media: tuple[str, str] = HOSTED
+    journal: Path = attrs.field(init=False)
+    kills: Counter[str] = attrs.field(factory=Counter)
+    lives: int = 0
+    moves: Counter[str] = attrs.field(factory=Counter)
+    refusals: int = 0
+    full: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        for trouble in TROUBLES.values():
+            self.sandbox.faults.add(trouble)
+
+        self.journal = self.place / "journal.sqlite"
+
+    @property
+    def results(self) -> Path:
+        """The folder of the results."""
+        return self.place / "results"
+
+    @asynccontextmanager
+    async def life(self, full_at: int = -1) -> AsyncIterator[Fork]:
+        """Start a client, and kill it if it has not ended."""
+        words = (self.sandbox.url, self.sandbox.api_key, self.journal, self.results, self.count)
+        told = [str(word) for word in (*words, *self.media, self.lives, full_at)]
+        process = await Fork.start(
+            "import asyncio\n"
+            "from tests.bulk.kill_loop import campaign\n"
+            f"asyncio.run(campaign(*{told!r}), debug=False)"
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            _, errors = await process.communicate()
+        assert b"Traceback" not in errors
+
+    async def kill_one(self) -> None:
+        """Start a client and kill it, at moments of each kind in turn."""
+        moment = [*_MOMENTS][self.lives % len(_MOMENTS)]
+        self.lives += 1
+        self.sandbox.requests.clear()
+        is_full = self.lives % 3 == 0
+        self.full += is_full
+        async with self.life(self.chance.randint(1, 2 * SLOTS) if is_full else -1) as process:
+            await _MOMENTS[moment](self, process)
+        assert process.returncode in {-signal.SIGKILL, 0}
+        self.kills[moment] += process.returncode == -signal.SIGKILL
+        if self.journal.exists():  # pragma: no branch - or the first was killed too soon
+            self.move()
+        self.check_journal()
+
+    def move(self) -> None:
+        """Move what there is, in each way in turn."""
+        way = [*_WAYS][self.lives % len(_WAYS)]
+        self.moves[way] += 1
+        _WAYS[way](self)
+        try:
+            JournalView.open(self.journal).close()
+        except JournalError:  # pragma: no cover - only after a kill in the middle of a commit
+            self.refusals += 1
+            (rest,) = self.place.parent.rglob(f"{self.journal.name}-journal")
+            rest.rename(self.journal.with_name(rest.name))
+
+    def leave_it(self) -> None:
+        """Leave all where it is."""
+
+    def move_the_folder(self) -> None:
+        """Give the folder with journal and results another name."""
+        inside = self.journal.relative_to(self.place)
+        self.place = self.place.rename(self.place.with_name(f"place {self.lives}"))
+        self.journal = self.place / inside
+
+    def move_the_journal(self) -> None:
+        """Move the journal by its one name, and leave behind what lies beside it."""
+        folder = self.place / f"journal {self.lives}"
+        folder.mkdir()
+        self.journal = self.journal.rename(folder / self.journal.name)
+
+    def copy_the_journal(self) -> None:
+        """Copy the journal by its one name, and lose all else."""
+        copy = self.place / f"copy {self.lives}.sqlite"
+        shutil.copyfile(self.journal, copy)
+        with suppress(JournalError):  # or it was killed in the middle of a commit
+            JournalView.open(copy).close()
+            self.journal.unlink()
+            self.journal = copy
+
+    async def run_to_the_end(self) -> None:
+        """Leave a client alone; it must bring all to a good end."""
+        async with self.life() as process:
+            printed, _ = await process.communicate()
+        assert process.returncode == 0
+        assert printed.decode() == f"begun\n{self.count} {self.count}\n"
+
+    def parts(self) -> int:
+        """Return how many part files the killed have left."""
+        return len([*self.results.glob("*.part")])
+
+    def completed(self) -> int:
+        """Return how many have come to their ends, as the journal knows."""
+        with JournalView.open(self.journal) as journal:
+            return journal.counts()[JobState.COMPLETED]
+
+    def check_journal(self) -> None:
+        """Look whether every job that the journal knows is one of its own request's."""
+        if self.journal.exists():  # pragma: no branch - or the first was killed too soon
+            known = self._journaled()
+            assert known.items() <= self._ordered().items()
+
+    def check_all(self) -> None:
+        """Look whether every request has one job and one whole file, and nothing is left over."""
+        names = sorted(f"take-{number}" for number in range(self.count))
+        ordered = self._ordered()
+        assert sorted(ordered.values()) == names
+        assert self.sandbox.jobs.created == self.count
+        assert self._journaled() == ordered
+        assert self.completed() == self.count
+        with JournalView.open(self.journal) as journal:
+            files = {entry.generation_id: entry.download_path for entry in journal.entries()}
+        assert files == {name: self._file(name) for name in ordered}
+        assert self.parts() == 0
+        assert sorted(self.results.iterdir()) == sorted(map(self._file, ordered))
+        for job in self.sandbox.jobs:
+            assert job.result is not None
+            made = job.result.source
+            expected = made if isinstance(made, bytes) else made.read_bytes()
+            assert self._file(job.id).read_bytes() == expected
+
+    def struck(self) -> dict[str, int]:
+        """Return how often each trouble has struck."""
+        told = self.sandbox.faults.to_json()
+        return {name: each["struck"] for name, each in zip(TROUBLES, told, strict=True)}
+
+    def _journaled(self) -> dict[str, str]:
+        """Return which job each request has become, as far as the journal knows."""
+        with JournalView.open(self.journal) as journal:
+            return {
+                entry.generation_id: entry.request["outputFileName"]
+                for entry in journal.entries()
+                if entry.generation_id is not None
+            }
+
+    def _ordered(self) -> dict[str, str]:
+        """Return which job each request has become, as the service knows."""
+        return {job.id: job.order["outputFileName"] for job in self.sandbox.jobs}
+
+    def _file(self, name: str) -> Path:
+        return self.results / f"{self.sandbox.jobs[name].order['outputFileName']}-{name}.mp4"
+
+    async def until(self, process: Fork, is_time: Callable[[], bool]) -> None:
+        """Wait until it is time, or the process has ended."""
+        await process.stdout.readline()  # its beginning is no work
+        await until(process, is_time)
+
+    async def by_the_clock(self, process: Fork) -> None:
+        """Wait for any moment of its work."""
+        await process.stdout.readline()
+        with anyio.move_on_after(self.chance.uniform(0, LONGEST_LIFE)):
+            await process.wait()
+
+    async def at_a_create(self, process: Fork) -> None:
+        """Wait for a create to come in; its answer is on its way at best."""
+        await self._request(process, "POST", CREATES)
+
+    async def at_a_download(self, process: Fork) -> None:
+        """Wait for a result to be fetched."""
+        await self._request(process, "GET", RESULTS)
+
+    async def _request(self, process: Fork, method: str, path: str) -> None:
+        many = self.chance.randint(1, SLOTS)
+        await self.until(process, lambda: self.sandbox.requests.count(method, path) >= many)
+
+    async def at_a_record(self, process: Fork) -> None:
+        """Wait for some writing to the journal."""
+        log = self.journal.with_name(f"{self.journal.name}-journal")
+        many = self.chance.randint(1, 2 * SLOTS)
+        seen: set[int] = set()
+
+        def has_changed() -> bool:
+            with suppress(FileNotFoundError):
+                seen.add(log.stat().st_mtime_ns)
+            return len(seen) > many
+
+        await self.until(process, has_changed)
+
+
+_WAYS = {
+    "left": Loop.leave_it,
+    "folder moved": Loop.move_the_folder,
+    "journal moved": Loop.move_the_journal,
+    "journal copied": Loop.copy_the_journal,
+}
+_MOMENTS = {
+    "by the clock": Loop.by_the_clock,
+    "at a create": Loop.at_a_create,
+    "at a download": Loop.at_a_download,
+    "at a record": Loop.at_a_record,
+}

@@ -1,0 +1,351 @@
+"""The whole scheduler against accounts of every kind, in virtual time."""
+
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+from hypothesis import HealthCheck, example, given, settings, strategies as st
+
+from lipsync_async import AsyncClient, Limits, Outcome
+from lipsync_async._enums import Status
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.faults import Fault
+from tests.bulk.campaigns import made, opened, refusals, requests
+from tests.client.crowds import poller_of, remains
+from tests.client.doors import INPUTS
+
+CREATE, LIST = "/v2/generate", "/v2/generations"
+# Nothing that is drawn here may take longer, whatever happens: an hour for each job.
+HOUR = 3600.0
+_LONGEST = 150.0
+
+
+@attrs.frozen
+class Account:
+    """Hold what accounts, services and inputs differ in.
+
+    Attributes:
+        slots: Generations at once.
+        knows_slots: Whether the client knows their number.
+        creates: Creates a minute; `None`: no limit.
+        others: Other requests a minute; `None`: no limit.
+        many: Requests of the input.
+        seconds: How long a job takes.
+        foreign: Slots that somebody else takes from the start, for a while.
+        ordered: Whether outcomes come in the order of the input.
+        faults: What goes wrong.
+        seed: Of the sandbox.
+
+    """
+
+    slots: int
+    knows_slots: bool
+    creates: int | None
+    others: int | None
+    many: int
+    seconds: float
+    foreign: int
+    ordered: bool
+    faults: tuple[Fault, ...]
+    seed: int
+
+    @property
+    def bearable(self) -> int:
+        """Requests for a few minutes: each second of theirs is two looks."""
+        return int(_LONGEST * self.slots / self.seconds)
+
+    @property
+    def limits(self) -> Limits:
+        """What the client is told of it."""
+        return Limits(
+            creates_per_minute=self.creates,
+            requests_per_minute=self.others,
+            concurrent_generations=self.slots if self.knows_slots else None,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the sandbox is told of it."""
+        return {
+            "seed": self.seed,
+            "concurrency": self.slots,
+            "creates_per_minute": self.creates,
+            "requests_per_minute": self.others,
+            "progression": f"time({self.seconds:.3f})",
+        }
+
+
+def faults(**details: Any) -> st.SearchStrategy[Fault]:
+    """Draw faults that end some time, and without which all would be well."""
+    kinds = st.sampled_from(
+        [
+            {"kind": "fail_job"},
+            {"kind": "reject_job"},
+            {"kind": "status", "status": 500, "path": CREATE},
+            {"kind": "status", "status": 503, "method": "GET"},
+            {"kind": "reset_before", "path": CREATE},
+            {"kind": "reset_after", "path": CREATE},
+            {"kind": "reset_after", "path": LIST},
+            {"kind": "truncate", "path": CREATE},
+            {"kind": "malformed_json", "path": CREATE},
+            {"kind": "outcome_unknown", "path": CREATE},
+            {"kind": "latency", "path": CREATE, "seconds": 7.0},
+            {"kind": "latency", "path": LIST, "seconds": 7.0},
+            {"kind": "hang", "path": CREATE},
+        ]
+    )
+    return st.builds(
+        lambda kind, skip, every, count: Fault(
+            **kind, **details, skip=skip, every=every, count=count
+        ),
+        kinds,
+        st.integers(0, 30),
+        st.integers(1, 4),
+        st.integers(1, 3),
+    )
+
+
+ACCOUNTS = st.builds(
+    Account,
+    slots=st.integers(1, 15),
+    knows_slots=st.booleans(),
+    creates=st.sampled_from([None, 6, 60]),
+    others=st.sampled_from([None, 60, 600]),
+    many=st.integers(0, 40),
+    seconds=st.floats(0.1, 90),
+    foreign=st.integers(0, 15),
+    ordered=st.booleans(),
+    faults=st.lists(faults(), max_size=3).map(tuple),
+    seed=st.integers(0, 1000),
+).map(lambda account: attrs.evolve(account, many=min(account.many, account.bearable)))
+FEW = settings(
+    max_examples=settings().max_examples // 6,  # each is a campaign
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+async def run(client: AsyncClient, account: Account, **options: Any) -> list[Outcome]:
+    """Run the account's requests and return the outcomes as they came."""
+    async with client.generations.run_many(
+        requests(account.many), ordered=account.ordered, **options
+    ) as outcomes:
+        return [each async for each in outcomes]
+
+
+async def take_slots(sandbox: Sandbox, many: int) -> Callable[[], None]:
+    """Let somebody else run jobs in the account; return what ends them."""
+    async with AsyncClient(
+        sandbox.api_key,
+        transport=sandbox.transport(),
+        limits=Limits(creates_per_minute=None, requests_per_minute=None),
+    ) as somebody:
+        others = [
+            await somebody.generations.create(
+                model="lipsync-2", input=INPUTS, output_file_name="foreign"
+            )
+            for _ in range(many)
+        ]
+
+    def end() -> None:
+        for job in others:
+            if sandbox.jobs[job.id].status is Status.PENDING:
+                sandbox.jobs.move(job.id, "PROCESSING")
+            sandbox.jobs.move(job.id, "FAILED")
+
+    return end
+
+
+def most_at_once(sandbox: Sandbox) -> int:
+    """Return how many generations ran at the same time at most."""
+    moves = [
+        (moment, -1 if status in ("COMPLETED", "FAILED", "REJECTED") else 1)
+        for job in sandbox.jobs
+        for moment, status in (job.history[0], job.history[-1])
+    ]
+    running = most = 0
+    for _, change in sorted(moves):
+        running += change
+        most = max(most, running)
+    return most
+
+
+def in_any_minute(sandbox: Sandbox, path: str) -> int:
+    """Return how many requests arrived in the busiest minute."""
+    moments = [entry.time for entry in sandbox.requests if entry.path == path]
+    return max(
+        (sum(start <= moment < start + 60 for moment in moments) for start in moments), default=0
+    )
+
+
+def check(account: Account, outcomes: list[Outcome]) -> None:
+    """Check that each request has one outcome, which is its own."""
+    indexes = [each.index for each in outcomes]
+    assert sorted(indexes) == list(range(account.many))
+    assert not account.ordered or indexes == sorted(indexes)
+    for each in outcomes:
+        assert each.request.output_file_name == f"take-{each.index}"
+        assert each.generation is not None
+        assert each.generation.output_file_name == f"take-{each.index}"
+        assert each.generation.is_completed is each.is_success
+
+
+def play(
+    account: Account,
+    story: Callable[[AsyncClient, Sandbox, VirtualClock], Awaitable[None]],
+) -> None:
+    """Let a story happen in an account, in a loop of its own."""
+
+    async def happen() -> None:
+        async with opened(account.limits, **account.settings) as (client, sandbox, clock):
+            for fault in account.faults:
+                sandbox.faults.add(fault)
+            await story(client, sandbox, clock)
+            assert remains(poller_of(client)) == []
+            assert client._berths.here().slots.used == 0  # noqa: SLF001
+            assert clock.now() <= HOUR * (1 + account.many)
+
+    anyio.run(happen)
+
+
+WHOLE = Account(
+    slots=15,
+    knows_slots=True,
+    creates=60,
+    others=600,
+    many=40,
+    seconds=5.0,
+    foreign=0,
+    ordered=True,
+    faults=(),
+    seed=1,
+)
+
+
+@FEW
+@example(WHOLE)
+@example(attrs.evolve(WHOLE, knows_slots=False, others=60, seconds=0.1))
+@given(ACCOUNTS)
+def test_every_request_has_one_outcome_and_one_job(account: Account) -> None:
+    """Whatever goes wrong: nothing is lost, nothing is paid for twice, and it ends."""
+
+    async def story(client: AsyncClient, sandbox: Sandbox, _: VirtualClock) -> None:
+        check(account, await run(client, account))
+        assert made(sandbox) == {f"take-{number}": 1 for number in range(account.many)}
+        assert most_at_once(sandbox) <= account.slots
+
+    play(account, story)
+
+
+@FEW
+@example(attrs.evolve(WHOLE, slots=1, seconds=60.0, many=10))
+@given(ACCOUNTS)
+def test_known_limits_are_kept(account: Account) -> None:
+    """Who knows his limits is never refused for his own sake, and loses hardly any time."""
+    account = attrs.evolve(account, knows_slots=True, faults=())
+
+    async def story(client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:
+        check(account, await run(client, account))
+        assert refusals(sandbox) == 0
+        assert account.creates is None or in_any_minute(sandbox, CREATE) <= account.creates
+        # A round for each full set of slots, seen within a tick, and what the creates take.
+        tick = 1.1 if account.others != 60 else 2.5
+        rounds = -(-account.many // account.slots)
+        paced = 0.0 if account.creates is None else 61.2 * (1 + account.many / account.creates)
+        assert clock.now() <= rounds * (account.seconds + tick) + paced + tick
+
+    play(account, story)
+
+
+@FEW
+@given(ACCOUNTS)
+def test_learnt_limits_cost_few_refusals(account: Account) -> None:
+    """Each is a probe: one at a time, none in a row without a pause."""
+    account = attrs.evolve(account, knows_slots=False, faults=())
+
+    async def story(client: AsyncClient, sandbox: Sandbox, _: VirtualClock) -> None:
+        check(account, await run(client, account))
+        # The service tells its limit with the first refusal, so there is only one.
+        assert refusals(sandbox) <= 1
+        assert most_at_once(sandbox) <= account.slots
+
+    play(account, story)
+
+
+@FEW
+@example(attrs.evolve(WHOLE, slots=3, foreign=3, many=5), 400.0)
+@example(attrs.evolve(WHOLE, slots=3, foreign=3, many=5), 0.0)  # before they have begun
+@given(ACCOUNTS, st.floats(0, 300))
+def test_others_may_use_the_account(account: Account, stay: float) -> None:
+    """Slots in other hands are waited for without a rush, and taken when they are free."""
+    foreign = min(account.foreign, account.slots)
+    account = attrs.evolve(account, faults=(), creates=None)
+
+    async def story(client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:
+        sandbox.faults.add(Fault("stick_job", count=None))
+        end = await take_slots(sandbox, foreign)
+        sandbox.faults.clear()
+        clock.call_later(stay, end)
+        begun = clock.now()
+        check(account, await run(client, account))
+        found = made(sandbox)
+        assert found.pop("foreign", 0) == foreign
+        assert found == {f"take-{number}": 1 for number in range(account.many)}
+        moments = [entry.time for entry in sandbox.requests if entry.status == 429]
+        rushed = sum(later - earlier < 1.0 for earlier, later in pairwise(moments))
+        ended = sum(entry.status == 201 for entry in sandbox.requests)
+        assert rushed <= account.slots + ended
+        assert clock.now() - begun <= stay + HOUR
+
+    play(account, story)
+
+
+STOPS = st.sampled_from(
+    [
+        {"stop_on_error": True},
+        {"max_jobs": 7},
+        {"max_cost": 1.0, "duration": 60.0},
+        {"max_cost": 0.2, "stop_on_error": True},
+    ]
+)
+
+
+@FEW
+@given(ACCOUNTS, STOPS)
+def test_a_stopped_run_ends_too(account: Account, stop: dict[str, Any]) -> None:
+    """Whenever it stops: what was begun has an outcome, and nothing else was begun."""
+
+    async def story(client: AsyncClient, sandbox: Sandbox, _: VirtualClock) -> None:
+        outcomes = await run(client, account, **stop)
+        indexes = [each.index for each in outcomes]
+        assert len(set(indexes)) == len(indexes)
+        assert set(made(sandbox).values()) <= {1}
+        jobs = {each.generation.id for each in outcomes if each.generation is not None}
+        assert jobs == {job.id for job in sandbox.jobs}
+        assert len(jobs) <= stop.get("max_jobs", account.many)
+        assert sandbox.jobs.active == 0
+
+    play(account, story)
+
+
+@FEW
+@given(account=ACCOUNTS, patience=st.lists(st.floats(1, 120), min_size=1, max_size=4))
+def test_a_run_may_be_left_again_and_again(
+    account: Account, patience: list[float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With a journal, runs that are left at any moment amount to one whole run."""
+    journal = tmp_path_factory.mktemp("runs") / "journal.sqlite"
+
+    async def story(client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:
+        for seconds in patience:
+            with anyio.CancelScope() as scope:
+                timer = clock.call_later(seconds, scope.cancel)
+                await run(client, account, journal=journal)
+            timer.cancel()
+        check(account, await run(client, account, journal=journal))
+        assert made(sandbox) == {f"take-{number}": 1 for number in range(account.many)}
+
+    play(attrs.evolve(account, many=min(account.many, 20)), story)

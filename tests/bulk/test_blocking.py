@@ -1,0 +1,437 @@
+"""Runs of many requests from blocking code, over sockets."""
+
+import asyncio
+import gc
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from lipsync_async import (
+    Client,
+    ConfigurationError,
+    GenerationFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    Limits,
+    Outcome,
+    PollPolicy,
+    Progress,
+    RetryPolicy,
+    SpendingLimitError,
+)
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.faults import Fault
+from tests.bulk.campaigns import made, names, requests
+from tests.client.doors import INPUTS
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+
+class Desk:
+    """Run blocking code in a thread of its own, with a client of the sandbox."""
+
+    def __init__(self, sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:
+        self.sandbox = sandbox
+        self._pool = pool
+
+    async def do(self, work: Callable[[Client], T], *, limit: int | None = 4) -> T:
+        """Do something with a client and return what comes of it."""
+
+        def work_with_client() -> T:
+            with self._connect(limit) as client:
+                return work(client)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work_with_client)
+
+    def _connect(self, limit: int | None) -> Client:
+        return Client(
+            self.sandbox.api_key,
+            base_url=self.sandbox.url,
+            retry=RetryPolicy(first_pause=0.001, longest_pause=0.002),
+            poll=PollPolicy(
+                first_interval=0.001,
+                longest_interval=0.002,
+                long_poll=None,
+                shared_interval=0.001,
+            ),
+            limits=Limits(
+                creates_per_minute=None, requests_per_minute=None, concurrent_generations=limit
+            ),
+        )
+
+
+@asynccontextmanager
+async def opened(**settings: Any) -> AsyncIterator[Desk]:
+    """Run a sandbox, and a thread for those who cannot await."""
+    usual: dict[str, Any] = {"render": False, "progression": "polls(2)"}
+    async with Sandbox(**usual | settings) as sandbox:
+        with ThreadPoolExecutor(1) as pool:
+            yield Desk(sandbox, pool)
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """Run the usual sandbox."""
+    async with opened() as running:
+        yield running
+
+
+class Bound:
+    """Rows that only the thread that made them may draw, and that only it may clean up."""
+
+    def __init__(self, many: int) -> None:
+        self.owner = threading.get_ident()
+        self.strangers: set[int] = set()
+        self.drawn = 0
+        self.is_closed = False
+        self._many = many
+
+    def rows(self) -> Iterator[GenerationRequest]:
+        """Yield the rows."""
+        try:
+            for request in requests(self._many):
+                self._note()
+                self.drawn += 1
+                yield request
+        finally:
+            self._note()
+            self.is_closed = True
+
+    def _note(self) -> None:
+        self.strangers |= {threading.get_ident()} - {self.owner}
+
+
+async def test_run_all(desk: Desk) -> None:
+    """A list in the order of the input, errors in their places."""
+    desk.sandbox.faults.add(Fault("fail_job", skip=3))
+
+    def work(client: Client) -> list[Outcome]:
+        return client.generations.run_all([*requests(12), GenerationRequest(model="", input=())])
+
+    found = await desk.do(work)
+    assert names(found[:12]) == [f"take-{number}" for number in range(12)]
+    errors = [type(each.error) for each in found if not each.is_success]
+    assert errors == [GenerationFailedError, InvalidRequestError]
+    assert set(made(desk.sandbox).values()) == {1}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_run_many(desk: Desk, ordered: bool) -> None:  # noqa: FBT001
+    """An iterator inside a `with` block; ordered if that was asked for."""
+
+    def work(client: Client) -> list[int]:
+        with client.generations.run_many(requests(20), ordered=ordered) as outcomes:
+            return [each.index for each in outcomes]
+
+    found = await desk.do(work)
+    assert sorted(found) == list(range(20))
+    assert not ordered or found == sorted(found)
+
+
+async def test_callbacks_run_in_the_caller_s_thread(desk: Desk) -> None:
+    """Progress is told where the outcomes are asked for, once for each."""
+
+    def work(client: Client) -> list[tuple[int, bool]]:
+        told: list[tuple[int, bool]] = []
+        mine = threading.get_ident()
+
+        def note(progress: Progress) -> None:
+            told.append((progress.done, threading.get_ident() == mine))
+
+        client.generations.run_all(requests(6), on_progress=note)
+        return told
+
+    assert await desk.do(work) == [(done, True) for done in range(1, 7)]
+
+
+async def test_a_run_goes_on_while_nobody_waits(desk: Desk) -> None:
+    """Answers are shown elsewhere while the caller works on an outcome; nothing stands still."""
+
+    def work(client: Client) -> list[bool]:
+        mine, threads, over = threading.get_ident(), set[int](), threading.Event()
+
+        def see(_: object) -> None:
+            threads.add(threading.get_ident())
+            if desk.sandbox.jobs.count("COMPLETED") == 12:
+                over.set()
+
+        seeing = client.with_options(on_response=see)
+        with seeing.generations.run_many([*requests(12)]) as outcomes:
+            first = next(outcomes)
+            assert over.wait(20.0)  # the work on an outcome
+            assert threads - {mine}
+            return [each.is_success for each in [first, *outcomes]]
+
+    assert await desk.do(work) == [True] * 12
+
+
+async def test_a_callback_that_raises(desk: Desk) -> None:
+    """Its error comes out of the call."""
+
+    def refuse(_: Progress) -> None:
+        raise LookupError("no display")
+
+    def work(client: Client) -> None:
+        with pytest.raises(LookupError, match="no display"):
+            client.generations.run_all(requests(6), on_progress=refuse)
+        with (
+            client.generations.run_many(requests(3), on_progress=refuse) as outcomes,
+            pytest.raises(LookupError, match="no display"),
+        ):
+            next(outcomes)
+
+    await desk.do(work)
+
+
+async def test_a_coroutine_function_is_no_callback(desk: Desk) -> None:
+    """Nobody would await it, so it is refused before anything is sent."""
+
+    async def note(_: Progress) -> None:
+        pass  # pragma: no cover - it is never called
+
+    def work(client: Client) -> None:
+        with pytest.raises(ConfigurationError, match="on_progress is a coroutine function"):
+            client.generations.run_all(requests(1), on_progress=note)  # type: ignore[arg-type]
+
+    await desk.do(work)
+    assert desk.sandbox.jobs.created == 0
+
+
+@pytest.mark.parametrize("many", [0, 1, 40])
+async def test_a_generator_is_drawn_in_the_caller_s_thread(desk: Desk, many: int) -> None:
+    """From its first row to its clean-up, whichever verb draws it."""
+
+    def work(client: Client) -> list[Bound]:
+        all_at_once, one_by_one = Bound(many), Bound(many)
+        assert len(client.generations.run_all(all_at_once.rows())) == many
+        with client.generations.run_many(one_by_one.rows()) as outcomes:
+            assert len([*outcomes]) == many
+        return [all_at_once, one_by_one]
+
+    for bound in await desk.do(work):
+        assert (bound.drawn, bound.is_closed, bound.strangers) == (many, True, set())
+
+
+@pytest.mark.parametrize("ending", ["break", "an exception", "nothing taken", "another thread"])
+async def test_a_generator_that_is_left_is_closed_by_the_caller(desk: Desk, ending: str) -> None:
+    """However the block is left, nothing more is drawn and the clean-up runs at home."""
+
+    def take(client: Client, bound: Bound) -> int:
+        with client.generations.run_many(bound.rows()) as outcomes:
+            if ending != "nothing taken":
+                next(outcomes)
+            drawn = bound.drawn
+            if ending == "an exception":
+                raise LookupError(drawn)
+        return drawn
+
+    def work(client: Client) -> tuple[int, Bound]:
+        bound = Bound(1000)
+        try:
+            drawn = take(client, bound)
+        except LookupError as error:
+            (drawn,) = error.args
+            error.__traceback__ = None
+        return drawn, bound
+
+    drawn, bound = await desk.do(work)
+    assert bound.strangers == set()
+    assert bound.is_closed is (drawn > 0)
+    assert bound.drawn == drawn < 1000
+
+
+async def test_a_failing_run_closes_its_generator_too(desk: Desk) -> None:
+    """A call that ends early leaves nothing of its input to another thread."""
+
+    def refuse(_: Progress) -> None:
+        raise LookupError
+
+    def work(client: Client) -> list[Bound]:
+        stopped, broken = Bound(1000), Bound(1000)
+        found = client.generations.run_all(stopped.rows(), max_jobs=3)
+        assert sum(each.is_success for each in found) == 3
+        assert isinstance(found[-1].error, SpendingLimitError)
+        with pytest.raises(LookupError) as caught:
+            client.generations.run_all(broken.rows(), on_progress=refuse)
+        del caught
+        gc.collect()  # the error's traceback holds the call, and that its input
+        return [stopped, broken]
+
+    for bound in await desk.do(work):
+        assert (bound.strangers, bound.is_closed) == (set(), True)
+        assert bound.drawn < 100
+
+
+async def test_rows_of_a_database(desk: Desk, quick_path: Path) -> None:
+    """A cursor belongs to the thread that opened it, and so do a generator's own connections."""
+    database = quick_path / "rows.sqlite"
+
+    def rows() -> Iterator[GenerationRequest]:
+        with closing(sqlite3.connect(database)) as connection:
+            found = connection.execute("SELECT name FROM rows ORDER BY name")
+            for (name,) in found:  # pragma: no branch - it is left in the middle
+                yield GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=name)
+
+    def work(client: Client) -> tuple[list[str | None], list[str | None]]:
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("CREATE TABLE rows (name TEXT)")
+            connection.executemany("INSERT INTO rows VALUES (?)", [(f"r{n}",) for n in range(9)])
+            connection.commit()
+            cursor = connection.execute("SELECT name FROM rows ORDER BY name")
+            found = client.generations.run_all(
+                GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=name)
+                for (name,) in cursor
+            )
+        with client.generations.run_many(rows(), ordered=True) as outcomes:
+            first = [next(outcomes), next(outcomes)]
+        return names(found), names(first)
+
+    found, first = await desk.do(work)
+    assert found == [f"r{number}" for number in range(9)]
+    assert first == ["r0", "r1"]
+
+
+async def test_a_generator_may_use_the_client(desk: Desk) -> None:
+    """The caller's thread is free for it while it waits."""
+
+    def work(client: Client) -> int:
+        def rows() -> Iterator[GenerationRequest]:
+            for request in requests(5):
+                assert client.generations.count() >= 0
+                client.generations.run(request)
+                yield request
+
+        found = client.generations.run_all(rows())
+        with client.generations.run_many(rows()) as outcomes:
+            return len(found) + len([*outcomes])
+
+    assert await desk.do(work) == 10
+    assert desk.sandbox.jobs.created == 20
+
+
+async def test_a_generator_that_raises(desk: Desk) -> None:
+    """Its error comes last, after an outcome for each request that it gave."""
+
+    def broken() -> Iterator[GenerationRequest]:
+        yield from requests(5)
+        raise LookupError("no more rows")
+
+    def work(client: Client) -> int:
+        found = []
+        with (  # noqa: PT012 - the loop raises
+            client.generations.run_many(broken()) as outcomes,
+            pytest.raises(LookupError, match="no more rows"),
+        ):
+            for each in outcomes:
+                found.append(each)  # noqa: PERF402 - it raises in the end
+        return len(found)
+
+    assert await desk.do(work) == 5
+
+
+async def test_a_generator_that_raises_the_end_of_another_iteration(desk: Desk) -> None:
+    """Its rows would be taken for all there are."""
+
+    def broken() -> Iterator[GenerationRequest]:
+        yield from requests(2)
+        raise StopAsyncIteration
+
+    def work(client: Client) -> None:
+        with pytest.raises(RuntimeError, match="the input raised StopAsyncIteration"):
+            client.generations.run_all(broken())
+
+    await desk.do(work)
+
+
+async def test_an_iterator_outlives_the_run(desk: Desk) -> None:
+    """What the caller holds himself is not closed, and goes on where the run has left it."""
+
+    def work(client: Client) -> tuple[int, list[str | None]]:
+        rows = requests(8)
+        found = client.generations.run_all(rows, max_jobs=1)
+        return len(found), [request.output_file_name for request in rows]
+
+    taken, rest = await desk.do(work, limit=1)
+    assert taken >= 2
+    assert rest == [f"take-{number}" for number in range(8 - len(rest), 8)]
+    assert 4 <= len(rest) <= 6
+
+
+class Rows:
+    """An input with a length that is no list."""
+
+    def __init__(self, many: int) -> None:
+        self._many = many
+
+    def __len__(self) -> int:
+        return self._many
+
+    def __iter__(self) -> Iterator[GenerationRequest]:
+        return requests(self._many)
+
+
+@pytest.mark.parametrize("kind", [Rows, lambda many: [*requests(many)], requests])
+async def test_the_length_of_the_input(desk: Desk, kind: Callable[[int], Any]) -> None:
+    """A total is known from the start where the input has a length, as for the async client."""
+
+    def work(client: Client) -> list[Progress]:
+        told: list[Progress] = []
+        client.generations.run_all(kind(5), on_progress=told.append)
+        return told
+
+    told = await desk.do(work, limit=1)
+    assert told[0].total == (None if kind is requests else 5)
+    assert told[-1].total == 5
+
+
+@pytest.mark.parametrize("wrong", ["rows", b"rows", {"model": "sync-3"}, 3, None])
+async def test_what_is_no_input(desk: Desk, wrong: Any) -> None:
+    """It is refused as by the async client, before anything is sent."""
+
+    def work(client: Client) -> None:
+        with pytest.raises(InvalidRequestError, match="requests: must be an iterable"):
+            client.generations.run_all(wrong)
+        with pytest.raises(InvalidRequestError, match="requests: must be an iterable"):
+            client.generations.run_many(wrong).__enter__()
+
+    await desk.do(work)
+    assert len(desk.sandbox.requests) == 0
+
+
+async def test_views_have_it_too(desk: Desk) -> None:
+    """A view runs many on the same slots, with its own settings."""
+
+    def work(client: Client) -> list[Outcome]:
+        return client.with_options(timeout=5.0).generations.run_all(requests(5))
+
+    assert len(await desk.do(work)) == 5
+
+
+async def test_a_block_is_left_while_jobs_run() -> None:
+    """Leaving is at once, and closing the client does not wait for jobs."""
+
+    def work(client: Client) -> None:
+        with client.generations.run_many(requests(50)):
+            pass
+        with pytest.raises(LookupError), client.generations.run_many(requests(50)):
+            raise LookupError
+
+    async with opened(progression="manual") as desk:
+        await desk.do(work)
+        assert desk.sandbox.jobs.created <= 8
+
+
+def test_nothing_is_done_before_the_block() -> None:
+    """A run that is never entered asks for nothing, not even for the first row."""
+    bound = Bound(3)
+    with Client("key", base_url="http://127.0.0.1:1") as client:
+        client.generations.run_many(bound.rows())
+    assert bound.drawn == 0

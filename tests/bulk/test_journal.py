@@ -1,0 +1,529 @@
+"""The journal's promises: what is stored, what is sent again, what is never done."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._enums import Status
+from lipsync_async._logic.validation import idempotency_key_problems
+from lipsync_async._models.request import Audio, Video
+from lipsync_async._models.response import Generation
+from lipsync_async.errors import (
+    AuthenticationError,
+    ConnectError,
+    DecodeError,
+    DownloadError,
+    GenerationFailedError,
+    InvalidRequestError,
+    JournalError,
+    LipsyncError,
+    RequestTimeoutError,
+    WaitTimeoutError,
+)
+from tests.bulk.jobs import job, request
+from tests.logic.replies import reply
+
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+REFUSED = AuthenticationError(response=reply(b"", 401), message="Wrong key", code="bad_key")
+UNDELIVERED = ConnectError("refused.", method="POST", url="https://h/x")
+
+
+def uncertain(error: LipsyncError) -> LipsyncError:
+    """Return the error as it leaves a call of which some try may have worked."""
+    error.may_have_worked = True
+    return error
+
+
+TIMEOUT = uncertain(RequestTimeoutError("too slow.", method="POST", url="https://h/x"))
+
+
+@pytest.fixture
+def path(quick_path: Path) -> Path:
+    """Name a journal that is not there yet."""
+    return quick_path / "j.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    """Open a journal whose clock goes on by a second with each commit."""
+    seconds = iter(range(1000))
+    with Journal.open(path, now=lambda: START + timedelta(seconds=next(seconds))) as journal:
+        yield journal
+
+
+def state(journal: Journal, position: int = 0) -> JobState:
+    """Return the state of a request that the journal must know."""
+    entry = journal.entry(position)
+    assert entry is not None
+    return entry.state
+
+
+def test_what_is_about_to_be_sent_is_stored(journal: Journal) -> None:
+    """A row holds the request, a key that the service takes, and nothing about a job."""
+    (key,) = journal.record_intents([(3, request(3, output_file_name="take-3"))])
+    assert idempotency_key_problems(key) == []
+    entry = journal.entry(3)
+    assert entry is not None
+    assert entry.request == {
+        "model": "lipsync-2",
+        "input": [
+            {"type": "video", "url": "https://media.example/3.mp4"},
+            {"type": "audio", "url": "https://media.example/a"},
+        ],
+        "outputFileName": "take-3",
+    }
+    facts = (entry.state, entry.idempotency_key, entry.attempts, entry.intended_at)
+    assert facts == (JobState.INTENDED, key, 1, START)
+    nothing = (entry.generation, entry.status, entry.download_path, entry.error_class)
+    assert nothing == (None, None, None, None)
+
+
+def test_equal_requests_are_two_jobs(journal: Journal) -> None:
+    """Who asks for the same thing twice gets it twice: each position has a key of its own."""
+    first, second = journal.record_intents([(0, request(7)), (1, request(7))])
+    assert first != second
+    one, other = journal.match([request(7), request(7)])
+    assert one is not None
+    assert other is not None
+    assert (one.idempotency_key, other.idempotency_key) == (first, second)
+
+
+def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
+    """Each event leaves its facts, and a new process finds them all."""
+    (key,) = journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1"))])
+    journal.record_generations([(0, job("g1", "PROCESSING"))])
+    journal.record_generations([(0, job("g1", "COMPLETED", outputUrl="https://h/v.mp4"))])
+    journal.record_downloads([(0, path.with_name("v.mp4"))])
+    journal.close()
+    with Journal.open(path) as reopened:
+        entry = reopened.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.status) == (JobState.COMPLETED, Status.COMPLETED)
+    assert entry.download_path == path.with_name("v.mp4")
+    times = (entry.intended_at, entry.accepted_at, entry.ended_at, entry.updated_at)
+    assert times == tuple(START + timedelta(seconds=second) for second in (0, 1, 3, 4))
+    generation = entry.generation
+    assert generation is not None
+    assert generation.is_completed
+    assert (generation.id, generation.idempotency_key) == ("g1", key)
+    assert generation.output_url == "https://h/v.mp4"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("PENDING", JobState.ACCEPTED),
+        ("PROCESSING", JobState.ACCEPTED),
+        ("OF_TOMORROW", JobState.ACCEPTED),
+        ("COMPLETED", JobState.COMPLETED),
+        ("FAILED", JobState.FAILED),
+        ("REJECTED", JobState.FAILED),
+        ("TIMED_OUT", JobState.FAILED),
+    ],
+)
+def test_the_service_decides_the_state(journal: Journal, status: str, expected: JobState) -> None:
+    """Its first word may be its last; a status that nobody knows is no end."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1", status))])
+    assert state(journal) is expected
+    assert expected.has_job
+    assert expected.has_ended is (expected is not JobState.ACCEPTED)
+
+
+def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
+    """Whoever reads the journal learns why, also if the process died right after."""
+    journal.record_intents([(0, request(0)), (1, request(1))])
+    failed = job("g1", "FAILED", error="No face", errorCode="no_face")
+    journal.record_generations([(0, failed), (1, job("g2", "REJECTED"))])
+    first, second = journal.entries()
+    assert (first.error_class, first.error_code) == ("GenerationFailedError", "no_face")
+    assert first.error_message == str(GenerationFailedError(failed))
+    assert second.error_class == "GenerationRejectedError"
+
+
+def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -> None:
+    """After a crash nobody knows whether the create was sent; its key makes that harmless."""
+    keys = [journal.record_intents([(0, request(0))]) for _ in range(3)]
+    assert keys[0] == keys[1] == keys[2]
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.attempts, entry.intended_at) == (JobState.DOUBTFUL, 3, START)
+    assert not entry.state.has_job
+
+
+@pytest.mark.parametrize("status", ["PROCESSING", "COMPLETED", "FAILED"])
+def test_what_was_accepted_is_never_sent_again(journal: Journal, status: str) -> None:
+    """A create for a request that has a job is stopped, and so are those beside it."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1", status))])
+    with pytest.raises(JournalError, match=r"request 0 has become generation g1 already. Wait"):
+        journal.record_intents([(1, request(1)), (0, request(0))])
+    assert journal.length == 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([REFUSED], JobState.REFUSED),
+        ([UNDELIVERED], JobState.REFUSED),
+        ([InvalidRequestError(["model: must not be empty"])], JobState.REFUSED),
+        ([REFUSED, REFUSED], JobState.REFUSED),
+        ([TIMEOUT], JobState.DOUBTFUL),
+        ([KeyboardInterrupt()], JobState.DOUBTFUL),
+        ([TIMEOUT, REFUSED], JobState.DOUBTFUL),
+        ([UNDELIVERED, TIMEOUT, UNDELIVERED], JobState.DOUBTFUL),
+    ],
+    ids=lambda value: "-".join(map(str, map(type, value))) if isinstance(value, list) else value,
+)
+def test_only_certainty_makes_a_request_refused(
+    journal: Journal,
+    errors: list[BaseException],
+    expected: JobState,
+) -> None:
+    """One try of unknown outcome is never forgotten, whatever later tries say."""
+    for error in errors:
+        journal.record_intents([(0, request(0))])
+        journal.record_errors([(0, error)])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.attempts) == (expected, len(errors))
+    assert (entry.error_class, entry.error_message) == (type(errors[-1]).__name__, str(errors[-1]))
+
+
+def test_a_second_error_of_one_create_changes_no_state(journal: Journal) -> None:
+    """An error is about what was sent last; told twice, it says nothing new."""
+    journal.record_intents([(0, request(0))])
+    journal.record_errors([(0, REFUSED)])
+    journal.record_errors([(0, TIMEOUT)])
+    assert state(journal) is JobState.REFUSED
+
+
+def test_a_crash_makes_a_create_doubtful(journal: Journal) -> None:
+    """A create that was perhaps sent before a crash stays doubtful when it is refused later."""
+    journal.record_intents([(0, request(0))])
+    journal.record_intents([(0, request(0))])
+    journal.record_errors([(0, REFUSED)])
+    assert state(journal) is JobState.DOUBTFUL
+
+
+def test_a_refused_request_is_sent_again_under_its_key(journal: Journal) -> None:
+    """Unchanged, it is the same intent as ever, and its old error is forgotten."""
+    (key,) = journal.record_intents([(0, request(0))])
+    journal.record_errors([(0, REFUSED)])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.error_class, entry.error_code) == ("AuthenticationError", "bad_key")
+    assert journal.record_intents([(0, request(0))]) == [key]
+    again = journal.entry(0)
+    assert again is not None
+    assert (again.state, again.attempts, again.error_class) == (JobState.INTENDED, 2, None)
+
+
+def test_a_refused_request_may_be_corrected(journal: Journal) -> None:
+    """Nothing was made of it, so another may take its place, under another key."""
+    (key,) = journal.record_intents([(0, request(0))])
+    journal.record_errors([(0, REFUSED)])
+    assert journal.match([request(1)]) == [None]
+    (other,) = journal.record_intents([(0, request(1))])
+    assert other != key
+    (entry,) = journal.match([request(1)])
+    assert entry is not None
+    assert (entry.state, entry.attempts, entry.error_class) == (JobState.INTENDED, 1, None)
+
+
+def test_errors_of_a_running_job_leave_it_running(journal: Journal) -> None:
+    """Who stops waiting can go on later; the next news replaces the error."""
+    journal.record_intents([(0, request(0))])
+    running = job("g1", "PROCESSING")
+    journal.record_generations([(0, running)])
+    journal.record_errors([(0, WaitTimeoutError(running, timeout=5))])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.error_class) == (JobState.ACCEPTED, "WaitTimeoutError")
+    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    again = journal.entry(0)
+    assert again is not None
+    assert (again.state, again.error_class) == (JobState.COMPLETED, None)
+
+
+def test_a_failed_download_can_be_made_good(path: Path, journal: Journal) -> None:
+    """The job stays completed, and a later download clears the error."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    journal.record_errors([(0, DownloadError("cut off. Download again."))])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.error_class) == (JobState.COMPLETED, "DownloadError")
+    journal.record_downloads([(0, path.with_name("v.mp4"))])
+    again = journal.entry(0)
+    assert again is not None
+    assert (again.error_class, again.download_path) == (None, path.with_name("v.mp4"))
+
+
+def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
+    """A create whose answer was odd but for its id has been accepted; the id is stored."""
+    journal.record_intents([(0, request(0))])
+    error = uncertain(DecodeError("odd", response=reply(), paths=["expected text @ $.status"]))
+    error.generation = Generation(id="g1", status=Status("UNKNOWN"), raw={"id": "g1", "status": 5})
+    journal.record_errors([(0, error)])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.generation_id) == (JobState.ACCEPTED, "g1")
+    assert entry.error_class == "DecodeError"
+    assert entry.generation is not None
+    assert (entry.generation.id, entry.generation.status) == ("g1", "UNKNOWN")
+
+
+def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
+    """Told only by its error, a job has failed all the same."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1"))])
+    journal.record_errors([(0, GenerationFailedError(job("g1", "FAILED", error="No face")))])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.status) == (JobState.FAILED, Status.FAILED)
+
+
+def test_news_that_come_late_are_no_news(journal: Journal) -> None:
+    """An answer that was overtaken never takes a job from its end."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    journal.record_generations([(0, job("g1", "PROCESSING")), (0, job("g1", "FAILED"))])
+    journal.record_generations([(0, job("g1", "COMPLETED", outputUrl="https://h/renewed"))])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.state, entry.ended_at) == (JobState.COMPLETED, START + timedelta(seconds=1))
+    assert entry.generation is not None
+    assert entry.generation.output_url == "https://h/renewed"
+
+
+def test_a_second_job_of_one_request_is_told(journal: Journal) -> None:
+    """The first stays, the second is on the error, and the others are stored all the same."""
+    journal.record_intents([(number, request(number)) for number in range(3)])
+    journal.record_generations([(0, job("g0")), (1, job("g1"))])
+    news = [(0, job("other")), (1, job("another")), (2, job("g2"))]
+    with pytest.raises(JournalError, match=r"request 0 has become generation g0, and then") as told:
+        journal.record_generations(news)
+    assert told.value.generation is news[0][1]
+    assert ["another as well" in note for note in told.value.__notes__] == [True]
+    assert [entry.generation_id for entry in journal.entries()] == ["g0", "g1", "g2"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        lambda journal: journal.record_generations([(0, job("g0")), (5, job("g5"))]),
+        lambda journal: journal.record_errors([(0, TIMEOUT), (5, TIMEOUT)]),
+        lambda journal: journal.record_errors([(5, GenerationFailedError(job("g5", "FAILED")))]),
+    ],
+    ids=["job", "error", "error with a job"],
+)
+def test_nothing_is_known_of_what_was_never_intended(
+    journal: Journal,
+    record: Callable[[Journal], None],
+) -> None:
+    """News about a request that was never noted are refused in words, the rest is kept."""
+    journal.record_intents([(0, request(0))])
+    with pytest.raises(JournalError, match=r"request 5 was never noted. Note its intent first"):
+        record(journal)
+    assert journal.length == 1
+
+
+def test_only_a_completed_job_has_a_result(path: Path, journal: Journal) -> None:
+    """A result without a good end is refused in words, the rest is kept."""
+    journal.record_intents([(number, request(number)) for number in range(3)])
+    journal.record_generations([(0, job("g0", "FAILED")), (1, job("g1", "COMPLETED"))])
+    paths = [(number, path.with_name(f"{number}.mp4")) for number in (0, 1, 2)]
+    with pytest.raises(JournalError, match="request 0 has no completed job"):
+        journal.record_downloads(paths)
+    kept = [entry.download_path for entry in journal.entries()]
+    assert kept == [None, path.with_name("1.mp4"), None]
+
+
+def test_a_longer_or_shorter_input_is_fine(journal: Journal) -> None:
+    """Requests may be added at the end or left out there; gaps are new."""
+    journal.record_intents([(0, request(0)), (2, request(2))])
+    entries = journal.match([request(number) for number in range(5)])
+    assert [entry is not None for entry in entries] == [True, False, True, False, False]
+    (first,) = journal.match([request(0)])
+    assert first == entries[0]
+    assert journal.match([], start=2) == []
+    assert journal.match([request(2)], start=2) == [entries[2]]
+
+
+def test_a_changed_input_is_refused_with_every_change(journal: Journal) -> None:
+    """The error says what is different, and where a request that has moved belongs."""
+    journal.record_intents([(number, request(number)) for number in range(4)])
+    changed = [request(1), request(0), request(2, model="sync-3"), request(9, project_id="p")]
+    with pytest.raises(InvalidRequestError) as told:
+        journal.match(changed)
+    ending = "; restore it, or begin a new journal"
+    other = "is not the request that the journal holds there (they differ in"
+    assert told.value.problems == (
+        "requests[0]: is at position 1 in the journal; keep the order of the input",
+        "requests[1]: is at position 0 in the journal; keep the order of the input",
+        f"requests[2]: {other} model){ending}",
+        f"requests[3]: {other} input and projectId){ending}",
+    )
+
+
+def test_an_input_that_differs_everywhere_is_told_briefly(journal: Journal) -> None:
+    """Ten changes say as much as a thousand, and finding where each belongs takes time."""
+    journal.record_intents([(number, request(number)) for number in range(30)])
+    with pytest.raises(InvalidRequestError) as told:
+        journal.match([request(number + 1) for number in range(30)])
+    assert len(told.value.problems) == 11
+    assert told.value.problems[-1] == "requests: 20 more are not what the journal holds"
+
+
+def test_a_changed_request_is_stopped_at_the_last_door_too(journal: Journal) -> None:
+    """Without a match before, an intent of another request stores nothing at all."""
+    journal.record_intents([(0, request(0))])
+    with pytest.raises(InvalidRequestError, match=r"requests\[0\]: is not the request that"):
+        journal.record_intents([(1, request(1)), (0, request(5))])
+    assert journal.length == 1
+
+
+def test_a_file_that_has_changed_makes_another_request(tmp_path: Path, journal: Journal) -> None:
+    """Under one key the same bytes must be sent each time, so the file's facts count."""
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"take one")
+    local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
+    journal.record_intents([(0, local)])
+    file.write_bytes(b"take number two")
+    with pytest.raises(InvalidRequestError, match=r"clip\.mp4 has changed since"):
+        journal.match([local])
+
+
+def test_a_file_may_go_once_it_was_sent(tmp_path: Path, journal: Journal) -> None:
+    """Who clears away what was uploaded can still collect the results."""
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"take one")
+    local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
+    journal.record_intents([(0, local)])
+    journal.record_generations([(0, job("g1"))])
+    file.unlink()
+    (entry,) = journal.match([local])
+    assert entry is not None
+    assert entry.generation_id == "g1"
+
+
+def test_the_view_counts_and_pages(journal: Journal) -> None:
+    """Counts name every state, entries come in order, however many there are."""
+    journal.record_intents([(number, request(number)) for number in reversed(range(1203))])
+    journal.record_generations([(number, job(f"g{number}")) for number in range(0, 1200, 2)])
+    journal.record_generations([(5, job("g5", "COMPLETED")), (7, job("g7", "FAILED"))])
+    journal.record_intents([(9, request(9))])
+    journal.record_errors([(11, REFUSED)])
+    assert journal.counts() == {
+        JobState.INTENDED: 599,
+        JobState.DOUBTFUL: 1,
+        JobState.REFUSED: 1,
+        JobState.ACCEPTED: 600,
+        JobState.COMPLETED: 1,
+        JobState.FAILED: 1,
+    }
+    assert [entry.position for entry in journal.entries()] == [*range(1203)]
+    accepted = journal.entries(JobState.ACCEPTED, JobState.FAILED)
+    assert [entry.position for entry in accepted] == [0, 2, 4, 6, 7, *range(8, 1200, 2)]
+    assert journal.length == 1203
+    assert journal.entry(1203) is None
+
+
+def test_writing_does_not_disturb_reading(journal: Journal) -> None:
+    """Rows may change while they are looked through; each comes once, as it is by then."""
+    journal.record_intents([(number, request(number)) for number in range(600)])
+    seen = []
+    for entry in journal.entries(JobState.INTENDED):
+        journal.record_generations([(entry.position, job(f"g{entry.position}"))])
+        seen.append(entry.position)
+    assert seen == [*range(600)]
+    assert journal.counts()[JobState.ACCEPTED] == 600
+
+
+ODD: dict[str, Any] = {"error": "half \ud800", "errorCode": "code \udfff", "note": "nul\0"}
+
+
+def test_text_that_is_no_unicode_is_stored(journal: Journal) -> None:
+    """JSON can hold half of a surrogate pair; no answer may keep its job from being stored."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g\ud800", "FAILED", **ODD))])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert (entry.generation_id, entry.error_code) == ("g\\ud800", "code \\udfff")
+    assert entry.generation is not None
+    assert entry.generation.raw["note"] == "nul\0"
+    assert entry.generation.error == "half \ud800"
+
+
+def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
+    """What cannot be stored as JSON, or is not there, costs its facts and not its id."""
+    journal.record_intents([(0, request(0)), (1, request(1))])
+    odd = Generation(id="g0", status=Status.PROCESSING, raw={"id": object()})
+    journal.record_generations([(0, odd), (1, Generation(id="g1", status=Status.PENDING))])
+    generations = [entry.generation for entry in journal.entries()]
+    found = [(generation.id, generation.status) for generation in generations if generation]
+    assert found == [("g0", Status.PROCESSING), ("g1", Status.PENDING)]
+
+
+def test_any_path_is_stored(tmp_path: Path, journal: Journal) -> None:
+    """A name in another encoding comes back as the same name."""
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    path = tmp_path / "na\udcefve.mp4"
+    journal.record_downloads([(0, path)])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert entry.download_path == path
+
+
+def test_a_relative_path_is_stored_whole(
+    tmp_path: Path,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next run may start from another folder."""
+    monkeypatch.chdir(tmp_path)
+    journal.record_intents([(0, request(0))])
+    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    journal.record_downloads([(0, "out/v.mp4")])
+    entry = journal.entry(0)
+    assert entry is not None
+    assert entry.download_path == tmp_path / "out/v.mp4"
+
+
+def test_without_exceptions_nothing_is_written(path: Path) -> None:
+    """A failed clock, or anything else in the middle, leaves the journal as it was."""
+
+    def broken() -> datetime:
+        raise OverflowError("the clock's battery is empty")
+
+    with Journal.open(path, now=broken) as journal:
+        with pytest.raises(OverflowError):
+            journal.record_intents([(0, request(0))])
+        assert journal.length == 0
+
+
+@pytest.mark.parametrize("rows", [1, 3, 500, 501])
+@pytest.mark.parametrize("many", [1, 2, 499, 500, 501, 502, 999, 1000, 1001, 1500])
+def test_news_of_a_row_may_come_many_times_at_once(path: Path, rows: int, many: int) -> None:
+    """Each row counts once in the sums, so that the journal is whole when it is opened again."""
+    with Journal.open(path) as journal:
+        journal.record_intents([(row, request(row)) for row in range(rows)])
+        news = [(number % rows, job(f"job-{number % rows}")) for number in range(many)]
+        assert journal.record_news(news) is None
+        done = [(row, job(f"job-{row}", "COMPLETED")) for row, _ in news]
+        assert journal.record_news([*news, *done]) is None
+        journal.record_downloads([(row, path.with_name(f"{row}.mp4")) for row, _ in done])
+        reached = {row for row, _ in news}
+    with Journal.open(path) as journal:
+        completed = [entry.position for entry in journal.entries(JobState.COMPLETED)]
+        assert completed == sorted(reached)
+        assert journal.length == rows

@@ -1,0 +1,195 @@
+"""A disk that is full and a journal that is gone: one clear error, no order without a record."""
+
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lipsync_async import JournalError, Limits
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from tests.bulk.campaigns import opened, requests
+from tests.bulk.jobs import job, request
+from tests.client.doors import connect
+
+pytestmark = pytest.mark.anyio
+
+FEW = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=5)
+MANY = 60
+
+
+@contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    """Let the system refuse to write further into any file, as a full disk does."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def recorded(journal: Path) -> set[str]:
+    """Return the names of the requests that the journal knows."""
+    with JournalView.open(journal) as view:
+        return {entry.request["outputFileName"] for entry in view.entries()}
+
+
+def ordered(sandbox: Sandbox) -> list[str]:
+    """Return the names of all that was ever ordered."""
+    return sorted(job.order["outputFileName"] for job in sandbox.jobs)
+
+
+@pytest.mark.parametrize("room", [25_000, 40_000, 60_000, 80_000])
+async def test_the_disk_fills_up(tmp_path: Path, room: int) -> None:
+    """The run ends by one error, nothing was ordered in secret, and with room it goes on."""
+    journal = tmp_path / "j.sqlite"
+    async with opened(FEW) as (client, sandbox, _):
+        with (
+            no_file_grows_beyond(room),
+            pytest.raises(JournalError, match=r"cannot be used .*run again"),
+        ):
+            await client.generations.run_all(requests(MANY), journal=journal)
+        assert 0 < sandbox.jobs.created < MANY
+        assert {*ordered(sandbox)} - recorded(journal) == set()
+        found = await client.generations.run_all(requests(MANY), journal=journal)
+        assert [outcome.error for outcome in found] == [None] * MANY
+        assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
+
+
+async def test_the_disk_is_full_from_the_start(tmp_path: Path) -> None:
+    """Not even the owner's number fits: nothing is sent, and the error is the journal's."""
+    async with opened(FEW) as (client, sandbox, _):
+        with no_file_grows_beyond(0), pytest.raises(JournalError, match="cannot be used"):
+            await client.generations.run_all(requests(MANY), journal=tmp_path / "j.sqlite")
+        assert len(sandbox.requests) == 0
+
+
+def replace(journal: Path) -> None:
+    """Put a copy in the place of a file."""
+    shutil.copy(journal, journal.with_name("copy"))
+    journal.with_name("copy").replace(journal)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, replace], ids=["removed", "replaced"])
+async def test_the_journal_is_gone(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    """SQLite would write on into a file that nobody finds; the run orders nothing more."""
+    journal = tmp_path / "j.sqlite"
+    async with opened(FEW) as (client, sandbox, _):
+        async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
+            await anext(outcomes)
+            harm(journal)
+            orders = sandbox.jobs.created
+            with pytest.raises(JournalError, match="was moved, removed or replaced"):
+                [outcome async for outcome in outcomes]
+        # What was recorded before may have been on its way.
+        assert sandbox.jobs.created <= orders + 5
+
+
+async def test_a_journal_is_put_back(tmp_path: Path) -> None:
+    """What was moved away in the middle of a run is whole, and good for going on."""
+    journal = tmp_path / "j.sqlite"
+    async with (
+        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
+        connect(sandbox, limits=FEW) as client,
+    ):
+        async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
+            while sandbox.jobs.created < 5:
+                await anyio.lowlevel.checkpoint()
+            away = journal.rename(tmp_path / "away")
+            with pytest.raises(JournalError):
+                [outcome async for outcome in outcomes]
+        away.rename(journal)
+        found = await client.generations.run_all(requests(MANY), journal=journal)
+        assert [outcome.error for outcome in found] == [None] * MANY
+        assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
+
+
+# What another program does to a journal that is in use.
+MEDDLING = [
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA journal_mode = TRUNCATE",
+    "PRAGMA journal_mode = MEMORY",
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA user_version = 3",
+    "PRAGMA user_version = 0",
+    "PRAGMA application_id = 1",
+    "PRAGMA auto_vacuum = FULL",
+    "VACUUM",
+    "REINDEX",
+    "ANALYZE",
+    "DELETE FROM journal",
+    "DELETE FROM jobs",
+    "DELETE FROM jobs WHERE position = 1",
+    "DROP TABLE journal",
+    "DROP TABLE jobs",
+    "DROP TABLE tries",
+    "ALTER TABLE jobs RENAME COLUMN status TO state_of_job",
+    "ALTER TABLE jobs ADD COLUMN note TEXT",
+    "UPDATE journal SET owner = 'another'",
+    "UPDATE journal SET secret = 'another'",
+    "UPDATE journal SET rows = 'many'",
+    "UPDATE journal SET total = x'00'",
+    "UPDATE jobs SET checksum = 'none'",
+    "UPDATE jobs SET idempotency_key = 'another'",
+    "UPDATE jobs SET position = position + 7",
+    "CREATE TABLE notes (text)",
+    "CREATE TRIGGER still BEFORE UPDATE ON jobs BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE TRIGGER gone AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END",
+]
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+@pytest.mark.parametrize("words", MEDDLING)
+def test_another_program_meddles(quick_path: Path, words: str, *, is_open: bool) -> None:
+    """All that was noted is in the file by its one name, or what is wrong is said."""
+    path, copy = quick_path / "j.sqlite", quick_path / "copy.sqlite"
+    noted: dict[int, str] = {}
+    with ExitStack() as stack, Journal.open(path, patience=0) as journal:
+        note(journal, 0, noted)
+        other = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+        other.execute(words).fetchall()
+        if is_open:
+            other.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        else:
+            other.close()
+        with suppress(JournalError):
+            for number in (1, 2):
+                note(journal, number, noted)
+        shutil.copy(path, copy)
+    with suppress(JournalError), JournalView.open(copy) as view:
+        known = {entry.position: entry.idempotency_key for entry in view.entries()}
+        assert noted.items() <= known.items()
+
+
+def test_a_log_that_is_being_read(quick_path: Path) -> None:
+    """A program that keeps a log beside the journal is to be closed first; then all goes on."""
+    path, copy = quick_path / "j.sqlite", quick_path / "copy.sqlite"
+    noted: dict[int, str] = {}
+    with Journal.open(path, patience=0) as journal:
+        note(journal, 0, noted)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode = WAL").fetchall()
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM jobs").fetchall()
+            with pytest.raises(JournalError, match=r"keeps a log .* Close that program, then run"):
+                note(journal, 1, noted)
+        note(journal, 1, noted)
+        shutil.copy(path, copy)
+    with JournalView.open(copy) as view:
+        assert {entry.position: entry.idempotency_key for entry in view.entries()} == noted
+    assert [*noted] == [0, 1]
+
+
+def note(journal: Journal, number: int, noted: dict[int, str]) -> None:
+    """Note a request and its job, and that the request was noted."""
+    (key,) = journal.record_intents([(number, request(number))])
+    noted[number] = key
+    journal.record_generations([(number, job(f"g{number}"))])

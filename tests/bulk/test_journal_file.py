@@ -1,0 +1,280 @@
+"""The journal's file: what it is, who may have it, and how its troubles are told."""
+
+import errno
+import fcntl
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import chdir, closing
+from pathlib import Path
+
+import pytest
+
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_file import SCHEMA_VERSION, refusal
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async.errors import JournalError
+from tests.bulk.jobs import job, request
+
+
+def run(path: Path, *statements: str) -> None:
+    """Change a file of SQLite as some other program would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def foreign(path: Path) -> None:
+    """Make another program's file."""
+    run(path, "CREATE TABLE songs (title TEXT)", "INSERT INTO songs VALUES ('Let it be')")
+
+
+def of_tomorrow(path: Path) -> None:
+    """Make a journal as a newer release would."""
+    Journal.open(path).close()
+    run(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+
+def text(path: Path) -> None:
+    """Make a file that is no database."""
+    path.write_text("The quick brown fox jumps over the lazy dog.\n" * 50, encoding="utf-8")
+
+
+def foreign_with_a_log(path: Path) -> None:
+    """Make another program's file that has a log, and is closed."""
+    foreign(path)
+    run(path, "PRAGMA journal_mode = WAL")
+
+
+def unsigned(path: Path) -> None:
+    """Make a file that says it is a journal, and of no version."""
+    foreign(path)
+    run(path, f"PRAGMA application_id = {int.from_bytes(b'lips', 'big')}")
+
+
+def socket_of(path: Path) -> None:
+    """Make a socket."""
+    with closing(socket.socket(socket.AF_UNIX)) as made, chdir(path.parent):
+        made.bind(path.name)
+
+
+NO_JOURNAL = "is no journal. Give the path of one, or of a new file"
+NO_FILE = "can be no journal, for it is no regular file"
+CUT_OFF = "is empty. If it was a journal, it was cut off"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (foreign, NO_JOURNAL),
+        (foreign_with_a_log, NO_JOURNAL),
+        (unsigned, NO_JOURNAL),
+        (of_tomorrow, "version 3, and this release reads version 2. Go on with the release"),
+        (text, NO_JOURNAL),
+        (lambda path: path.write_bytes(b"x"), NO_JOURNAL),
+        (lambda path: path.write_bytes(b"SQLite format 3\0"), NO_JOURNAL),
+        (lambda path: path.write_bytes(bytes(8192)), NO_JOURNAL),
+        (Path.touch, CUT_OFF),
+        (Path.mkdir, NO_FILE),
+        (os.mkfifo, NO_FILE),
+        (socket_of, NO_FILE),
+        (lambda path: path.symlink_to("/dev/null"), NO_FILE),
+        (lambda path: path.symlink_to("/dev/zero"), NO_FILE),
+        (lambda path: path.symlink_to("."), NO_FILE),
+    ],
+    ids=[
+        "foreign",
+        "foreign with a log",
+        "unsigned",
+        "newer",
+        "text",
+        "a letter",
+        "a beginning",
+        "zeros",
+        "empty",
+        "folder",
+        "fifo",
+        "socket",
+        "null",
+        "zero",
+        "link to a folder",
+    ],
+)
+def test_what_is_no_journal_is_refused_and_left_alone(
+    tmp_path: Path,
+    make: Callable[[Path], object],
+    words: str,
+) -> None:
+    """Neither owner nor reader takes it for a journal, and not a byte of it changes."""
+    path = tmp_path / "j.sqlite"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    beside = {*tmp_path.iterdir()}
+    for kind in (Journal, JournalView):
+        with pytest.raises(JournalError, match=words):
+            kind.open(path)
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert {*tmp_path.iterdir()} - beside <= {tmp_path / "j.sqlite.lock"}
+    assert not Path("/dev/null.lock").exists()
+
+
+def test_a_journal_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
+    """Who only wants to read makes no file."""
+    with pytest.raises(JournalError, match=r"there is no journal at .*j.sqlite. Check the path"):
+        JournalView.open(tmp_path / "j.sqlite")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["folder/j.sqlite", "circle", "nu\0ll", "n" * 300])
+def test_where_no_file_can_be_there_is_no_journal(tmp_path: Path, name: str) -> None:
+    """Whatever the path is, the answer is in words."""
+    (tmp_path / "circle").symlink_to("circle")
+    for kind in (Journal, JournalView):
+        with pytest.raises(JournalError, match=r"Give a|Check the path"):
+            kind.open(tmp_path / name)
+    assert {item.name for item in tmp_path.iterdir()} <= {"circle", "circle.lock"}
+
+
+def test_strange_names_are_names(tmp_path: Path) -> None:
+    """A name that means something in a URI, or to SQLite, is a file's name here."""
+    for name in ("a?mode=ro#b%20.sqlite", ":memory:"):
+        Journal.open(tmp_path / name).close()
+        assert (tmp_path / name).is_file()
+
+
+def test_one_owner_whatever_the_name(tmp_path: Path) -> None:
+    """A link to a journal is that journal; a second owner in one process is one too many."""
+    path, link = tmp_path / "j.sqlite", tmp_path / "link"
+    link.symlink_to(path)
+    with (
+        Journal.open(path),
+        pytest.raises(JournalError, match=f"in use by process {os.getpid()}. Wait"),
+    ):
+        Journal.open(link)
+    Journal.open(link).close()
+
+
+def test_an_owner_that_has_not_said_who_it_is(tmp_path: Path) -> None:
+    """Between taking the lock and writing its number, the owner is only somebody."""
+    with (tmp_path / "j.sqlite.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(JournalError, match=r"in use by another process. Wait"):
+            Journal.open(tmp_path / "j.sqlite")
+
+
+def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:
+    """Whoever closes a journal frees it, though a child forked meanwhile has the handle, too."""
+    journal = Journal.open(tmp_path / "j.sqlite")
+    inherited = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
+    journal.close()
+    Journal.open(tmp_path / "j.sqlite").close()
+    os.close(inherited)
+
+
+def test_a_forked_worker_frees_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a child closes stays its parent's."""
+    journal = Journal.open(tmp_path / "j.sqlite")
+    parents = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        journal.close()
+    with pytest.raises(JournalError, match="is in use by"):
+        Journal.open(tmp_path / "j.sqlite")
+    os.close(parents)
+    Journal.open(tmp_path / "j.sqlite").close()
+
+
+def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path: Path) -> None:
+    """Nobody is suspected of owning what cannot be owned."""
+    error = OSError(errno.ENOLCK, "No locks available")
+    words = refusal(tmp_path / "j.sqlite", error, "another process")
+    assert words.endswith("No locks available). Give a path on a local disk.")
+
+
+def test_a_failed_open_does_not_keep_the_journal(tmp_path: Path) -> None:
+    """After a refusal the file can be put right and opened by the same process."""
+    path = tmp_path / "j.sqlite"
+    foreign(path)
+    with pytest.raises(JournalError):
+        Journal.open(path)
+    path.unlink()
+    Journal.open(path).close()
+
+
+def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
+    """Every commit survives a power cut (2 is FULL), and is in the file itself (no log)."""
+    with Journal.open(tmp_path / "j.sqlite") as journal:
+        connection = journal._connection  # noqa: SLF001
+        facts = ("synchronous", "fullfsync", "journal_mode")
+        found = [connection.execute(f"PRAGMA {fact}").fetchone()[0] for fact in facts]
+    assert found == [2, 1, "persist"]
+
+
+def test_a_program_that_keeps_writing_is_named_as_the_reason(tmp_path: Path) -> None:
+    """The owner waits as long as asked for another writer, then says so; nothing is stored."""
+    path = tmp_path / "j.sqlite"
+    with Journal.open(path, patience=0.01) as journal:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JournalError, match=r"is locked\). Close the program that is"):
+                journal.record_intents([(0, request(0))])
+        assert journal.length == 0
+        assert len(journal.record_intents([(0, request(0))])) == 1
+
+
+def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """Intents that do not fit are not stored, not even some of them; the journal goes on."""
+    with Journal.open(tmp_path / "j.sqlite") as journal:
+        journal.record_intents([(0, request(0))])
+        connection = journal._connection  # noqa: SLF001
+        connection.execute("PRAGMA max_page_count = 10")
+        many = [(number, request(number)) for number in range(1, 100)]
+        with pytest.raises(JournalError, match=r"is full\). Make room on the disk, then run"):
+            journal.record_intents(many)
+        assert journal.length == 1
+        connection.execute("PRAGMA max_page_count = 1000")
+        assert len(journal.record_intents(many)) == len(many)
+
+
+def test_other_troubles_of_the_file_are_told_too(tmp_path: Path) -> None:
+    """Whatever SQLite says is passed on as ours."""
+    path = tmp_path / "j.sqlite"
+    with Journal.open(path) as journal:
+        run(path, "DROP TABLE jobs")
+        with pytest.raises(JournalError, match=r"no such table: \S*jobs\). What was noted before"):
+            journal.counts()
+
+
+def test_a_closed_journal_says_so(tmp_path: Path) -> None:
+    """Closing twice is harmless; using what is closed is an error in words."""
+    journal = Journal.open(tmp_path / "j.sqlite")
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalError, match="closed database"):
+        journal.counts()
+
+
+def test_any_thread_may_close_it(tmp_path: Path) -> None:
+    """A blocking client's journal is written in one thread and closed in another."""
+    journal = Journal.open(tmp_path / "j.sqlite")
+    journal.record_intents([(0, request(0))])
+    thread = threading.Thread(target=journal.close)
+    thread.start()
+    thread.join()
+    Journal.open(tmp_path / "j.sqlite").close()
+
+
+def test_a_view_changes_nothing(tmp_path: Path) -> None:
+    """A reader beside the owner sees each commit, and cannot write."""
+    path = tmp_path / "j.sqlite"
+    with Journal.open(path) as journal, JournalView.open(path) as view:
+        assert view.length == 0
+        journal.record_intents([(4, request(4))])
+        assert (view.length, view.counts()[JobState.INTENDED]) == (5, 1)
+        journal.record_generations([(4, job("g4"))])
+        assert (view.counts()[JobState.INTENDED], view.counts()[JobState.ACCEPTED]) == (0, 1)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            view._connection.execute("DELETE FROM jobs")  # noqa: SLF001

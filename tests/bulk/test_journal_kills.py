@@ -1,0 +1,76 @@
+"""The journal against `kill -9`, second owners and readers, with real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async.errors import JournalError
+from tests.bulk import scribe
+from tests.bulk.jobs import request
+
+pytestmark = pytest.mark.usefixtures("interpreter")
+
+COUNT = 60
+
+
+def known(journal: JournalView) -> set[tuple[str, int, str]]:
+    """Return all that a journal holds, as the scribe would have told it."""
+    told: set[tuple[str, int, str]] = set()
+    for entry in journal.entries():
+        told.add(("key", entry.position, entry.idempotency_key))
+        if entry.generation_id is not None:
+            told.add(("PENDING", entry.position, entry.generation_id))
+        if entry.state is JobState.COMPLETED:
+            told.add(("COMPLETED", entry.position, str(entry.generation_id)))
+        if entry.download_path is not None:
+            told.add(("download", entry.position, entry.download_path.name))
+    return told
+
+
+@pytest.mark.parametrize("kills", [(0, 3, 25, 40, 100), (1, 14, 15, 60, 28), (29, 7, 2, 55, 80)])
+def test_a_kill_loses_nothing_that_was_relied_on(tmp_path: Path, kills: tuple[int, ...]) -> None:
+    """After each of many kills, the journal holds all that was told, and no second of a kind."""
+    path = tmp_path / "j.sqlite"
+    Journal.open(path).close()  # a process killed before it had begun leaves nothing to read
+    told: set[tuple[str, int, str]] = set()
+    for lines in kills:
+        told |= {*scribe.told_until_killed(path, COUNT, lines)}
+        with JournalView.open(path) as journal:
+            assert told - known(journal) == set()
+    scribe.write(str(path), COUNT)
+    with JournalView.open(path) as journal:
+        whole = known(journal)
+        assert journal.counts()[JobState.COMPLETED] == COUNT
+    assert told - whole == set()
+    assert len(whole) == 4 * COUNT  # one key, one job, one end and one file for each request
+
+
+def test_a_process_that_is_left_alone_says_everything(tmp_path: Path) -> None:
+    """What the kills are measured by: every record is told once."""
+    path = tmp_path / "j.sqlite"
+    with scribe.start("write", path, 3) as process:
+        lines = process.stdout.readlines()
+    assert len(lines) == 4 * 3
+    with JournalView.open(path) as journal:
+        assert {f"{event} {number} {fact}\n" for event, number, fact in known(journal)} == {*lines}
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
+def test_a_second_owner_is_refused_at_once(tmp_path: Path, is_killed: bool) -> None:  # noqa: FBT001
+    """While a process owns the journal no other can, but all can read; its end frees it."""
+    path = tmp_path / "j.sqlite"
+    with scribe.start("hold", path) as process:
+        key = process.stdout.readline().split()[2]
+        with pytest.raises(JournalError, match=f"in use by process {process.pid}. Wait"):
+            Journal.open(path, patience=0)
+        with JournalView.open(path) as view:
+            assert [entry.idempotency_key for entry in view.entries()] == [key]
+        if is_killed:
+            process.kill()
+        process.stdin.close()
+        process.stdout.read()
+    with Journal.open(path, patience=0) as journal:
+        assert journal.record_intents([(0, request(0))]) == [key]

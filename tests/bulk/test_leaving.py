@@ -1,0 +1,316 @@
+"""However a run of many requests is left, nothing is left behind but its jobs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AsyncClient,
+    GenerationRequest,
+    InvalidRequestError,
+    LipsyncError,
+    Outcome,
+    Progress,
+)
+from lipsync_async.sandbox import Sandbox
+from tests.bulk.campaigns import opened, requests, slots
+from tests.client.crowds import poller_of, remains
+from tests.client.doors import cancel_when
+
+pytestmark = pytest.mark.anyio
+
+
+async def begun(sandbox: Sandbox, many: int) -> None:
+    """Wait until so many jobs were made."""
+    while sandbox.jobs.created < many:
+        await anyio.lowlevel.checkpoint()
+
+
+def held(client: AsyncClient) -> list[object]:
+    """Return what a client still holds of its runs."""
+    slots = client._exchange.account.slots  # noqa: SLF001
+    return [*remains(poller_of(client)), *slots._waiting, *slots._hands]  # noqa: SLF001
+
+
+ENDS: list[type[BaseException]] = [
+    LookupError,
+    LipsyncError,
+    StopAsyncIteration,
+    StopIteration,
+    KeyboardInterrupt,
+    SystemExit,
+]
+
+
+@pytest.mark.parametrize("kind", ENDS)
+async def test_an_exception_comes_out_as_it_is(kind: type[BaseException]) -> None:
+    """Without a group around it, whatever it is, and all that ran for it has ended."""
+    mishap = kind("enough")
+    async with opened(progression="manual") as (client, sandbox, _):
+        with pytest.raises(kind) as caught:  # noqa: PT012 - the block is what is tested
+            async with client.generations.run_many(requests(20)):
+                await begun(sandbox, 20)
+                raise mishap
+        assert caught.value is mishap
+        assert held(client) == []
+
+
+async def test_asking_beyond_the_end() -> None:
+    """`anext` after the last outcome raises what iterators raise, out of the block as well."""
+    async with opened() as (client, _, _):
+        with pytest.raises(StopAsyncIteration):  # noqa: PT012 - the block is what is tested
+            async with client.generations.run_many(requests(1)) as outcomes:
+                await anext(outcomes)
+                await anext(outcomes)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 5])
+async def test_breaking_out(taken: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a journal the log names what still runs, a create under way by its key."""
+    async with opened(slots(5), progression="time(10)") as (client, sandbox, _):
+        with caplog.at_level(logging.WARNING, "lipsync_async"):
+            async with client.generations.run_many(requests(20)) as outcomes:
+                await begun(sandbox, 5)
+                for _ in range(20):  # so that all answers arrive
+                    await anyio.lowlevel.checkpoint()
+                for _ in range(taken):
+                    await anext(outcomes)
+        running = {job.id for job in sandbox.jobs if not job.is_ended}
+        assert held(client) == []
+    told = " ".join(caplog.messages)
+    named = [job for job in running if job in told]
+    assert len(named) + told.count("with idempotency_key=") >= len(running)
+    assert taken > 0 or f"while {len(running)} generations run" in told
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_what_was_not_taken_is_named(
+    caplog: pytest.LogCaptureFixture,
+    is_cancelled: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Without a journal the log names the generations of outcomes that were left, too."""
+    first: list[Outcome] = []
+    async with opened(slots(5), progression="time(10)") as (client, sandbox, clock):
+        with anyio.CancelScope() as scope:
+            async with client.generations.run_many(requests(5)) as outcomes:
+                first.append(await anext(outcomes))
+                await clock.sleep(60.0)
+                if is_cancelled:
+                    scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught == is_cancelled
+        left = {job.id for job in sandbox.jobs}
+    assert first[0].generation is not None
+    (message,) = caplog.messages
+    assert message.startswith("The run was left before all outcomes were taken. ")
+    named = {*message.partition("generations: ")[2].split()}
+    assert named == left - {first[0].generation.id}
+
+
+async def test_a_deadline_around_it() -> None:
+    """A scope that ends it is not disturbed, and the client goes on working."""
+    async with opened(progression="manual") as (client, sandbox, _):
+        with anyio.move_on_after(60) as scope:
+            async with client.generations.run_many(requests(20)) as outcomes:
+                await begun(sandbox, 20)
+                scope.cancel()
+                await anext(outcomes)
+        assert scope.cancelled_caught
+        assert held(client) == []
+        assert await client.generations.count() == 20
+
+
+async def test_fail_after() -> None:
+    """`run_all` under a deadline raises the deadline's error, not a group."""
+    async with opened(progression="manual") as (client, _, _):
+        with pytest.raises(TimeoutError):
+            with anyio.fail_after(0):
+                await client.generations.run_all(requests(20))
+        assert held(client) == []
+
+
+async def test_its_task_is_cancelled() -> None:
+    """A cancelled task ends as cancelled, in the middle of creates, looks and outcomes."""
+    async with opened(slots(5), progression="manual") as (client, sandbox, clock):
+        for many in (1, 3, 5):
+
+            def are_active(many: int = many) -> bool:
+                return sandbox.jobs.active >= many
+
+            await cancel_when(
+                are_active,
+                lambda: client.generations.run_all(requests(20)),
+            )
+            assert held(client) == []
+            for job in sandbox.jobs:
+                if not job.is_ended:
+                    sandbox.jobs.move(job.id, "PROCESSING")
+                    sandbox.jobs.move(job.id, "FAILED")
+            await clock.sleep(60)  # what was left is looked at before its slots are taken anew
+
+
+async def test_asyncio_cancels_its_task() -> None:
+    """As above, by asyncio's own means, and the task is known to be cancelled."""
+    async with opened(progression="manual") as (client, sandbox, _):
+        task = asyncio.create_task(client.generations.run_all(requests(20)))
+        await begun(sandbox, 20)
+        task.cancel("enough")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        assert held(client) == []
+
+
+async def refuse_sync(_: Progress) -> None:
+    """Raise when awaited."""
+    await anyio.lowlevel.checkpoint()
+    raise LookupError("no display")
+
+
+def refuse(_: Progress) -> None:
+    """Raise when called."""
+    raise LookupError("no display")
+
+
+@pytest.mark.parametrize("on_progress", [refuse, refuse_sync])
+async def test_a_callback_that_raises(on_progress: Callable[[Progress], Any]) -> None:
+    """Its error comes where the outcome was asked for, and ends a run that is not caught."""
+    async with opened() as (client, sandbox, _):
+        with pytest.raises(LookupError, match="no display"):
+            await client.generations.run_all(requests(3), on_progress=on_progress)
+        assert held(client) == []
+        async with client.generations.run_many(requests(3), on_progress=on_progress) as outcomes:
+            with pytest.raises(LookupError, match="no display"):
+                await anext(outcomes)
+        assert held(client) == []
+        assert sandbox.jobs.created <= 6
+
+
+async def test_an_answer_callback_that_raises() -> None:
+    """What a view's own `on_response` raises ends the run, alone, however many raise it."""
+
+    def refuse_answers(_: object) -> None:
+        raise LookupError("not this one")
+
+    async with opened(progression="manual") as (client, sandbox, _):
+        view = client.with_options(on_response=refuse_answers)
+        with pytest.raises(LookupError, match="not this one") as caught:
+            await view.generations.run_all(requests(20))
+        assert "idempotency_key=" in "".join(caught.value.__notes__)
+        assert held(client) == []
+        assert sandbox.jobs.created >= 1
+
+
+async def test_leaving_a_slow_input() -> None:
+    """An input that never comes to its next request does not keep anybody."""
+    closed: list[str] = []
+
+    async def rows() -> AsyncIterator[GenerationRequest]:
+        try:
+            for request in requests(1):
+                yield request
+            await anyio.sleep_forever()
+        finally:
+            closed.append("rows")
+
+    async with opened() as (client, _, _):
+        async with client.generations.run_many(rows()) as outcomes:
+            first = await anext(outcomes)
+        assert first.is_success
+        assert closed == ["rows"]
+
+
+async def test_a_taker_may_give_up_and_come_back() -> None:
+    """A cancelled `anext` loses no outcome, nor those that follow."""
+    found: list[Outcome] = []
+    async with opened(slots(2)) as (client, _, _):
+        async with client.generations.run_many(requests(6)) as outcomes:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await anext(outcomes)
+            assert scope.cancelled_caught
+            found += [each async for each in outcomes]
+        assert sorted(each.index for each in found) == list(range(6))
+
+
+async def test_a_callback_that_is_cancelled() -> None:
+    """An outcome whose callback did not come to its end is given out all the same."""
+
+    async def dawdle(progress: Progress) -> None:
+        if progress.done == 1:
+            await anyio.sleep_forever()
+
+    async with (
+        opened() as (client, _, clock),
+        client.generations.run_many(requests(3), on_progress=dawdle) as outcomes,
+    ):
+        with anyio.CancelScope() as scope:
+            clock.call_later(60, scope.cancel)
+            await anext(outcomes)
+        found = [each.index async for each in outcomes]
+    assert sorted(found) == [0, 1, 2]
+
+
+async def test_several_takers() -> None:
+    """Outcomes may be shared out among workers, and all end when there are no more."""
+    found: list[tuple[str, int]] = []
+
+    async def work(name: str, outcomes: AsyncIterator[Outcome]) -> None:
+        async for each in outcomes:
+            await anyio.lowlevel.checkpoint()
+            found.append((name, each.index))
+
+    async with (
+        opened(slots(3)) as (client, _, _),
+        client.generations.run_many(requests(30)) as outcomes,
+        anyio.create_task_group() as tasks,
+    ):
+        for name in ("a", "b", "c"):
+            tasks.start_soon(work, name, outcomes)
+    assert sorted(index for _, index in found) == list(range(30))
+    assert {name for name, _ in found} == {"a", "b", "c"}
+
+
+async def test_asking_after_having_left() -> None:
+    """What has come may still be taken, and then it is over; nobody waits for ever."""
+    async with opened(slots(1)) as (client, _, clock):
+        async with client.generations.run_many(requests(9)) as outcomes:
+            await clock.sleep(25)
+        found = [each.index async for each in outcomes]
+        assert found == [0, 1]
+        assert [each async for each in outcomes] == []
+
+
+async def test_a_callback_that_raises_once() -> None:
+    """The iteration may go on after it, with the outcome that was told of."""
+    told: list[int] = []
+
+    def note(progress: Progress) -> None:
+        told.append(progress.done)
+        if progress.done == 2:
+            raise LookupError("no display")
+
+    async with (
+        opened(slots(1)) as (client, _, _),
+        client.generations.run_many(requests(4), on_progress=note) as outcomes,
+    ):
+        first = await anext(outcomes)
+        with pytest.raises(LookupError):
+            await anext(outcomes)
+        rest = [each.index async for each in outcomes]
+    assert told == [1, 2, 3, 4]
+    assert first.index == 0
+    assert rest == [1, 2, 3]
+
+
+async def test_wrong_arguments_are_refused_at_the_door() -> None:
+    """Entering raises; nothing was started."""
+    async with opened() as (client, sandbox, _):
+        with pytest.raises(InvalidRequestError, match="max_jobs"):
+            async with client.generations.run_many(requests(1), max_jobs=-1):
+                pass  # pragma: no cover - it is not entered
+        assert len(sandbox.requests) == 0

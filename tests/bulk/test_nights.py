@@ -1,0 +1,113 @@
+"""What a night brings to a run of many jobs: outages, sleeping laptops, clocks, dead keys."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lipsync_async import AuthenticationError, Limits
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async.sandbox.faults import Fault
+from tests.bulk.campaigns import opened, requests
+
+pytestmark = pytest.mark.anyio
+
+PLAN = Limits(concurrent_generations=15)
+EVERYTHING = Fault("status", status=500, count=None)
+
+
+async def test_half_a_minute_of_500s() -> None:
+    """An outage of 30 s costs no job, no second order, and no more requests than before."""
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+
+        async def fail_for_a_while() -> None:
+            await clock.sleep(20.0)
+            sandbox.faults.add(EVERYTHING)
+            before = len(sandbox.requests)
+            await clock.sleep(30.0)
+            assert len(sandbox.requests) - before <= 60
+            sandbox.faults.clear()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail_for_a_while)
+            found = await client.generations.run_all(requests(45))
+        assert [outcome.error for outcome in found] == [None] * 45
+        assert sandbox.jobs.created == 45
+        # Three rounds of a minute, and the half minute in which no end could be seen.
+        assert clock.now() <= 3 * 60 + 30 + 40
+
+
+async def test_a_laptop_that_sleeps(quick_path: Path) -> None:
+    """After hours without a step, all that has ended is found at once, and the rest goes on."""
+    journal = quick_path / "journal.sqlite"
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+        async with client.generations.run_many(requests(40), journal=journal) as outcomes:
+            first = [await anext(outcomes) for _ in range(3)]
+            clock.advance(8 * 3600.0)
+            awake = clock.now()
+            rest = [outcome async for outcome in outcomes]
+        assert all(outcome.is_success for outcome in [*first, *rest])
+        assert sandbox.jobs.created == len(first) + len(rest) == 40
+        assert clock.now() - awake <= 2 * 60 + 15
+        assert sum(entry.status == 429 for entry in sandbox.requests) == 0
+
+
+CALENDARS = {
+    "a day ahead": datetime.now(UTC) + timedelta(days=1),
+    "a century ahead": datetime.now(UTC) + timedelta(days=36_525),
+    "a year behind": datetime.now(UTC) - timedelta(days=365),
+    "never set": datetime(1970, 1, 1, tzinfo=UTC),
+    "before the epoch": datetime(1901, 12, 13, 20, 45, 51, tzinfo=UTC),
+    "the first moment": datetime.min.replace(tzinfo=UTC),
+    "the last moment": datetime.max.replace(tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("then", CALENDARS.values(), ids=CALENDARS)
+async def test_a_calendar_that_jumps(quick_path: Path, then: datetime) -> None:
+    """A calendar that is set between orders and their ends changes nothing but what is noted."""
+    path, asked = quick_path / "journal.sqlite", [*requests(20)]
+    with Journal.open(path, now=lambda: then) as journal:
+        keys = journal.record_intents([*enumerate(asked)])
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+        found = await client.generations.run_all(asked, journal=path)
+        assert [outcome.error for outcome in found] == [None] * 20
+        assert sandbox.jobs.created == 20
+        assert clock.now() <= 2 * 60 + 10
+    with JournalView.open(path) as view:
+        entries = [*view.entries()]
+    assert [entry.idempotency_key for entry in entries] == keys
+    assert {entry.intended_at for entry in entries} == {then}
+    assert all(entry.ended_at is not None for entry in entries)
+
+
+async def test_a_key_that_is_revoked() -> None:
+    """A dead key ends the run: who was under way is told and named, nobody else is asked."""
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
+
+        async def revoke() -> None:
+            await clock.sleep(30.0)
+            sandbox.faults.add(Fault("status", status=401, count=None))
+            sandbox.requests.clear()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(revoke)
+            found = await client.generations.run_all(requests(10_000))
+        assert [type(outcome.error) for outcome in found] == [AuthenticationError] * 15
+        assert all(outcome.generation is not None for outcome in found)
+        assert len(sandbox.requests) <= 20
+
+
+async def test_going_on_with_a_new_key(quick_path: Path) -> None:
+    """The next run, with a key that works, waits for the jobs that the dead one had to leave."""
+    journal = quick_path / "journal.sqlite"
+    async with opened(PLAN, progression="time(60)") as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", status=401, skip=20, count=None))
+        lost = await client.generations.run_all(requests(25), journal=journal)
+        assert {type(outcome.error) for outcome in lost} == {AuthenticationError}
+        sandbox.faults.clear()
+        found = await client.generations.run_all(requests(25), journal=journal)
+        assert [outcome.error for outcome in found] == [None] * 25
+        assert sandbox.jobs.created == 25

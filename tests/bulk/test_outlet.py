@@ -1,0 +1,148 @@
+"""Outcomes on their way to whoever takes them, and the bell that wakes him."""
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+from hypothesis import given, strategies as st
+
+from lipsync_async import Outcome
+from lipsync_async._bulk.results import Bell, Outlet
+from tests.bulk.jobs import request
+
+FULL = 1000
+
+
+def outcome(index: int) -> Outcome:
+    """Return the outcome of the request at an index."""
+    return Outcome(index=index, request=request(index))
+
+
+def taken(outlet: Outlet) -> list[int]:
+    """Take all outcomes of a closed outlet, and return their indexes."""
+
+    async def take_all() -> list[int]:
+        found: list[int] = []
+        while (each := await outlet.take()) is not None:
+            found.append(each.index)
+        return found
+
+    return anyio.run(take_all)
+
+
+@given(st.permutations(range(12)), st.sets(st.integers(0, 11)))
+def test_all_that_is_put_in_comes_out(order: list[int], missing: set[int]) -> None:
+    """Unordered as it came, ordered by index; gaps are closed at the end, and none is lost."""
+    come = [index for index in order if index not in missing]
+    for is_ordered in (False, True):
+        outlet = Outlet(is_ordered=is_ordered)
+        for index in come:
+            outlet.put(outcome(index))
+        outlet.close()
+        assert taken(outlet) == (sorted(come) if is_ordered else come)
+
+
+def test_ordered_ones_wait_for_their_turn() -> None:
+    """Nothing is given out before what stands before it in the input."""
+
+    async def look() -> None:
+        outlet = Outlet(is_ordered=True)
+        outlet.put(outcome(1))
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await outlet.take()
+        assert scope.cancelled_caught
+        outlet.put(outcome(0))
+        assert [each.index for each in (await outlet.take(), await outlet.take()) if each] == [0, 1]
+
+    anyio.run(look)
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
+    """What waits for its turn counts like what waits for its taker; taking makes room."""
+    outlet = Outlet(is_ordered=is_ordered)
+    was_full = []
+    for index in [*range(1, FULL), 0]:
+        was_full.append(outlet.is_full)
+        outlet.put(outcome(index))
+    assert set(was_full) == {False}
+    assert outlet.is_full
+    assert anyio.run(outlet.take) is not None
+    assert outlet.is_full is False
+
+
+def test_an_error_comes_after_all_outcomes() -> None:
+    """Whatever ended the fleet, what was done before is not lost; asking again says the same."""
+
+    async def look() -> list[type[Exception] | int]:
+        outlet = Outlet(is_ordered=True)
+        outlet.put(outcome(3))
+        outlet.close(LookupError("no more rows"))
+        found: list[type[Exception] | int] = []
+        for _ in range(3):
+            try:
+                each = await outlet.take()
+            except LookupError as error:
+                found.append(type(error))
+            else:
+                assert each is not None
+                found.append(each.index)
+        return found
+
+    assert anyio.run(look) == [3, LookupError, LookupError]
+
+
+@pytest.mark.parametrize(
+    ("happening", "expected"),
+    [
+        (lambda outlet: outlet.put(outcome(0)), 0),
+        (lambda outlet: outlet.close(), None),
+    ],
+    ids=["an outcome", "the end"],
+)
+def test_who_waits_is_woken(happening: Callable[[Outlet], None], expected: int | None) -> None:
+    """A taker who came too early gets what comes, or learns that nothing will."""
+    found: list[int | None] = []
+
+    async def look() -> None:
+        outlet = Outlet(is_ordered=True)
+
+        async def take() -> None:
+            each = await outlet.take()
+            found.append(None if each is None else each.index)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1 if expected == 0 else 3):
+                tasks.start_soon(take)
+            await anyio.lowlevel.checkpoint()
+            happening(outlet)
+
+    anyio.run(look)
+    assert set(found) == {expected}
+
+
+def test_a_bell_wakes_all_who_wait_just_then() -> None:
+    """It rings once: who comes later waits for the next time, and nobody is woken twice."""
+    heard: list[str] = []
+
+    async def listen(bell: Bell, name: str) -> None:
+        await bell.heard()
+        heard.append(name)
+
+    async def look() -> None:
+        bell = Bell()
+        bell.ring()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen, bell, "first")
+            tasks.start_soon(listen, bell, "second")
+            await anyio.lowlevel.checkpoint()
+            bell.ring()
+            tasks.start_soon(listen, bell, "late")
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            assert heard == ["first", "second"]
+            bell.ring()
+
+    anyio.run(look)
+    assert heard == ["first", "second", "late"]

@@ -1,0 +1,319 @@
+"""Many requests at once: full slots, one poller, honest outcomes, nothing lost or doubled."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lipsync_async import (
+    AuthenticationError,
+    ConcurrencyLimitError,
+    DownloadError,
+    GenerationFailedError,
+    GenerationRequest,
+    InvalidRequestError,
+    JournalError,
+    Limits,
+    Outcome,
+    Progress,
+    RetryPolicy,
+)
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.faults import Fault
+from tests.bulk.campaigns import names, opened, refusals, requests, slots
+from tests.client.doors import INPUTS, connect
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_outcomes_come_as_they_end() -> None:
+    """Each request has one outcome, tied to it, and one job."""
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("fail_job", count=1))
+        async with client.generations.run_many(requests(50)) as outcomes:
+            found = [outcome async for outcome in outcomes]
+        assert sorted(outcome.index for outcome in found) == list(range(50))
+        for outcome in found:
+            assert outcome.request.output_file_name == f"take-{outcome.index}"
+            assert outcome.generation is not None
+            assert outcome.generation.output_file_name == f"take-{outcome.index}"
+        errors = [outcome.error for outcome in found if not outcome.is_success]
+        assert [type(error) for error in errors] == [GenerationFailedError]
+        assert sandbox.jobs.created == 50
+
+
+async def test_one_request_a_tick() -> None:
+    """A hundred jobs at once cost one list request each half second, not one each."""
+    async with opened(progression="time(30)") as (client, sandbox, clock):
+        await client.generations.run_all(requests(100))
+        looks = sandbox.requests.count("GET")
+        assert looks <= 30 / 0.5 + 2
+        assert sandbox.requests.count("GET", "/v2/generations") == looks
+        assert clock.now() <= 30 + 2
+
+
+async def test_ordered() -> None:
+    """`run_all`, and `ordered`, give outcomes in the order of the input."""
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("stick_job", count=1))
+
+        async def free_the_first() -> None:
+            await client._exchange.transport.sleep(60)  # noqa: SLF001 - virtual seconds
+            (first, *_) = sandbox.jobs
+            sandbox.jobs.move(first.id, "FAILED")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(free_the_first)
+            found = await client.generations.run_all(requests(30))
+        assert names(found) == [f"take-{number}" for number in range(30)]
+
+
+async def test_bad_requests_stop_nobody() -> None:
+    """A wrong request becomes an outcome with all its problems; nothing of it is sent."""
+    async with opened() as (client, sandbox, _):
+        mixed = [*requests(2), GenerationRequest(model="", input=()), *requests(1)]
+        found = await client.generations.run_all(mixed)
+        assert [outcome.is_success for outcome in found] == [True, True, False, True]
+        assert isinstance(found[2].error, InvalidRequestError)
+        assert len(found[2].error.problems) > 1
+        assert sandbox.jobs.created == 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 15])
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_slots_stay_full(concurrency: int, is_known: bool) -> None:  # noqa: FBT001
+    """The plan's slots are refilled as jobs end, whether their number is known or learnt."""
+    limits = slots(concurrency if is_known else None)
+    async with opened(limits, concurrency=concurrency) as (client, sandbox, clock):
+        found = await client.generations.run_all(requests(60))
+        assert all(outcome.is_success for outcome in found)
+        refused = refusals(sandbox)
+        assert refused == 0 if is_known else refused <= 60
+        perfect = 60 / concurrency * 10
+        assert clock.now() <= perfect + 60 / concurrency * 1.1 + 30
+
+
+async def test_somebody_else_has_half_of_the_slots() -> None:
+    """Slots that others take are waited for without a rush, and no job is lost."""
+    async with opened(Limits(concurrent_generations=6), concurrency=6, progression="time(20)") as (
+        client,
+        sandbox,
+        _,
+    ):
+        for _ in range(3):
+            await client.generations.create(next(requests(1)))
+        for job in sandbox.jobs:
+            sandbox.jobs.move(job.id, "PROCESSING")
+        found = await client.generations.run_all(requests(30))
+        assert all(outcome.is_success for outcome in found)
+        assert refusals(sandbox) <= 30
+
+
+async def test_within_the_plan() -> None:
+    """By default nothing is refused: creates, looks and slots are within the plan."""
+    async with opened(Limits(concurrent_generations=15), plan="scale") as (client, sandbox, _):
+        found = await client.generations.run_all(requests(100))
+        assert all(outcome.is_success for outcome in found)
+        assert refusals(sandbox) == 0
+
+
+async def test_input_is_taken_as_needed() -> None:
+    """An endless input is no problem: requests are taken when there is a slot."""
+    taken: list[int] = []
+
+    async def endless() -> AsyncIterator[GenerationRequest]:
+        for request in requests(10**9):  # pragma: no branch - without end
+            taken.append(len(taken))
+            await anyio.lowlevel.checkpoint()
+            yield request
+
+    async with opened(Limits(concurrent_generations=5)) as (client, sandbox, _):
+        async with client.generations.run_many(endless()) as outcomes:
+            found = [await anext(outcomes) for _ in range(12)]
+        assert len(found) == 12
+        assert len(taken) <= 12 + 5 + 1
+        assert sandbox.jobs.created <= 12 + 5
+
+
+async def test_a_slow_taker_holds_the_fleet_back() -> None:
+    """Outcomes that nobody takes do not pile up without end."""
+    async with opened(slots(100), progression="immediate") as (client, sandbox, clock):
+        async with client.generations.run_many(requests(2000)) as outcomes:
+            first = await anext(outcomes)
+            await clock.sleep(600.0)
+            assert 1000 <= sandbox.jobs.created <= 1000 + 100 + 1
+            rest = [outcome async for outcome in outcomes]
+        assert first.is_success
+        assert len(rest) == 1999
+
+
+async def test_stop_on_error() -> None:
+    """After the first error nothing more is begun; what runs is waited for."""
+    async with opened(Limits(concurrent_generations=2)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("fail_job", count=1))
+        found = await client.generations.run_all(requests(40), stop_on_error=True)
+        assert sandbox.jobs.created == len(found) <= 4
+        assert sum(not outcome.is_success for outcome in found) == 1
+
+
+async def test_progress() -> None:
+    """Every outcome tells how far all are, with an estimate once the input has ended."""
+    told: list[Progress] = []
+    async with opened(Limits(concurrent_generations=5)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("fail_job", count=1))
+
+        async def note(progress: Progress) -> None:
+            await anyio.lowlevel.checkpoint()
+            told.append(progress)
+
+        await client.generations.run_all(requests(20), on_progress=note)
+    assert [each.done for each in told] == list(range(1, 21))
+    last = told[-1]
+    assert (last.total, last.running, last.succeeded, last.failed, last.eta) == (20, 0, 19, 1, 0)
+    assert 0 < last.rate < 1
+    assert told[0].total is None
+    assert told[0].eta is None
+
+
+async def test_revoked_key() -> None:
+    """When the key dies every request still gets its outcome, and the jobs are named."""
+    async with opened(Limits(concurrent_generations=5), progression="manual") as (
+        client,
+        sandbox,
+        _,
+    ):
+        body = {"message": "Unauthorized", "statusCode": 401}
+        sandbox.faults.add(Fault("status", status=401, body=body, skip=5, count=None))
+        found = await client.generations.run_all(requests(8))
+        assert {type(outcome.error) for outcome in found} == {AuthenticationError}
+        assert sum(outcome.generation is not None for outcome in found) == 5
+
+
+async def test_outage() -> None:
+    """A service that fails for half a minute costs time only."""
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", status=500, skip=30, count=12))
+        found = await client.generations.run_all(requests(25))
+        assert all(outcome.is_success for outcome in found)
+        assert sandbox.jobs.created == 25
+
+
+async def test_results_are_fetched(quick_path: Path) -> None:
+    """With a folder, an outcome comes when its result is there, whole, under its own name."""
+    async with opened() as (client, _, _):
+        found = await client.generations.run_all(requests(12), download_to=quick_path / "out")
+        for outcome in found:
+            assert outcome.path is not None
+            assert outcome.generation is not None
+            name = f"take-{outcome.index}-{outcome.generation.id}.mp4"
+            assert outcome.path == quick_path / "out" / name
+            assert outcome.path.stat().st_size == 1024
+
+
+async def test_a_result_that_cannot_be_fetched(quick_path: Path) -> None:
+    """A download that fails is an outcome with an error and the completed job."""
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", path="/__sandbox/media/*", status=410, count=None))
+        (bad,) = await client.generations.run_all(requests(1), download_to=quick_path)
+        assert isinstance(bad.error, DownloadError)
+        assert bad.generation is not None
+        assert bad.generation.is_completed
+
+
+async def test_leaving_early() -> None:
+    """Who leaves the block leaves no task behind, and the client is usable."""
+    async with opened(progression="manual") as (client, sandbox, _):
+        with pytest.raises(LookupError):  # noqa: PT012 - the block is what is tested
+            async with client.generations.run_many(requests(20)):
+                while sandbox.jobs.created < 20:
+                    await anyio.lowlevel.checkpoint()
+                raise LookupError
+        assert await client.generations.count() == 20
+
+
+async def test_a_failing_input() -> None:
+    """What the input raises comes out when all that was taken before has its outcome."""
+
+    def broken() -> Iterator[GenerationRequest]:
+        yield from requests(2)
+        raise LookupError("no more rows")
+
+    found: list[Outcome] = []
+    async with opened() as (client, _, _):
+        with pytest.raises(LookupError, match="no more rows"):  # noqa: PT012 - the block is tested
+            async with client.generations.run_many(broken()) as outcomes:
+                async for outcome in outcomes:
+                    found.append(outcome)  # noqa: PERF401 - it must outlive the error
+    assert [outcome.is_success for outcome in found] == [True, True]
+
+
+async def test_again_with_the_same_journal(quick_path: Path) -> None:
+    """A second run orders nothing anew and fetches nothing twice."""
+    journal, out = quick_path / "journal.sqlite", quick_path / "out"
+    async with opened() as (client, sandbox, _):
+        sandbox.faults.add(Fault("fail_job", count=1))
+        runs = [
+            await client.generations.run_all(requests(20), journal=journal, download_to=out)
+            for _ in range(2)
+        ]
+        first, second = (
+            [(each.index, each.path, type(each.error), each.generation.id) for each in run]  # type: ignore[union-attr]
+            for run in runs
+        )
+        assert first == second
+        assert sandbox.jobs.created == 20
+        assert sandbox.requests.count("GET", "/__sandbox/media/*") == 19
+
+
+async def test_going_on_with_a_journal(quick_path: Path) -> None:
+    """What an abandoned run has left is waited for, not ordered again."""
+    journal = quick_path / "journal.sqlite"
+    async with opened(progression="time(60)") as (client, sandbox, _):
+        async with client.generations.run_many(requests(30), journal=journal):
+            while sandbox.jobs.created < 10:
+                await anyio.lowlevel.checkpoint()
+        found = await client.generations.run_all(requests(40), journal=journal)
+        assert all(outcome.is_success for outcome in found)
+        assert len(found) == 40
+        assert sandbox.jobs.created == 40
+
+
+async def test_journal_of_another_input(quick_path: Path) -> None:
+    """A journal is refused for another input before anything is sent."""
+    journal = quick_path / "journal.sqlite"
+    async with opened() as (client, sandbox, _):
+        await client.generations.run_all(requests(3), journal=journal)
+        other = [GenerationRequest(model="sync-3", input=INPUTS)]
+        with pytest.raises(InvalidRequestError):
+            await client.generations.run_all(other, journal=journal)
+        assert sandbox.jobs.created == 3
+
+
+async def test_journal_in_use(quick_path: Path) -> None:
+    """Two runs cannot share a journal."""
+    journal = quick_path / "journal.sqlite"
+    async with (
+        opened(progression="manual") as (client, _, _),
+        client.generations.run_many(requests(1), journal=journal),
+    ):
+        with pytest.raises(JournalError):
+            await client.generations.run_all(requests(1), journal=journal)
+
+
+async def test_others_never_leave_a_slot() -> None:
+    """When others have all slots for `slot_timeout`, the run says so and begins nothing more."""
+    retry = RetryPolicy(slot_timeout=600.0)
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, progression="manual", clock=clock, concurrency=1) as sandbox,
+        connect(sandbox, limits=Limits(), retry=retry) as client,
+        connect(sandbox) as somebody,
+    ):
+        await somebody.generations.create(next(requests(1)))
+        (only,) = await client.generations.run_all(requests(100))
+        assert isinstance(only.error, ConcurrencyLimitError)
+        assert 600 <= clock.now() <= 700
+        assert sandbox.requests.count("POST") <= 600 / 5 + 3
+        assert sandbox.jobs.created == 1

@@ -1,0 +1,115 @@
+"""Local files of a journaled run: once they were sent, they may go or change."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async._transport.memory import VirtualClock
+from lipsync_async.sandbox import Sandbox
+from tests.bulk.campaigns import FREE
+from tests.client.doors import connect
+
+pytestmark = pytest.mark.anyio
+
+SPEECH = Audio("https://media.example/speech.wav")
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "emptied": lambda path: path.write_bytes(b""),
+    "rewritten": lambda path: path.write_bytes(b"take number two"),
+    "touched": lambda path: os.utime(path, ns=(1, 1)),
+}
+
+
+@pytest.fixture
+def clip(quick_path: Path) -> Path:
+    """Make a local file."""
+    path = quick_path / "clip.mp4"
+    path.write_bytes(b"take one")
+    return path
+
+
+def requests(file: Path | bytes) -> list[GenerationRequest]:
+    """Return two requests; the first is about a local file."""
+    inputs = [(Video(file=file), SPEECH), (Video("https://media.example/clip.mp4"), SPEECH)]
+    return [GenerationRequest(model="lipsync-2", input=each) for each in inputs]
+
+
+async def accept_all(client: AsyncClient, asked: list[GenerationRequest], journal: Path) -> None:
+    """Run until all are accepted and none has ended, and leave."""
+    async with client.generations.run_many(asked, journal=journal):
+        with JournalView.open(journal) as view:
+            while view.counts()[JobState.ACCEPTED] < len(asked):
+                await anyio.lowlevel.checkpoint()
+
+
+def ids(outcomes: list[Outcome]) -> list[str | None]:
+    """Return which jobs there were."""
+    return [None if (job := outcome.generation) is None else job.id for outcome in outcomes]
+
+
+@pytest.mark.parametrize("has_ended", [False, True], ids=["running", "ended"])
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_file_that_was_sent_may_go_or_change(
+    clip: Path,
+    change: str,
+    has_ended: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The rerun waits for the job that there is, orders nothing, and says what has changed."""
+    journal = clip.with_name("j.sqlite")
+    async with (
+        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
+        connect(sandbox, limits=FREE) as client,
+    ):
+        await accept_all(client, requests(clip), journal)
+        if has_ended:
+            await client.generations.run_all(requests(clip), journal=journal)
+        CHANGES[change](clip)
+        with caplog.at_level(logging.WARNING, "lipsync_async"):
+            found = await client.generations.run_all(requests(clip), journal=journal)
+        assert [outcome.error for outcome in found] == [None, None]
+        assert ids(found) == [job.id for job in sandbox.jobs]
+        assert sandbox.requests.count("POST") == 2
+    told = [record.message for record in caplog.records]
+    expected = f"request 0: its file {clip} has changed since; generation {ids(found)[0]} is of"
+    is_silent = change in {"gone", "touched"}  # its content is as it was
+    assert [line.startswith(expected) for line in told] == ([] if is_silent else [True])
+
+
+async def test_a_file_that_was_never_sent_must_be_there(clip: Path) -> None:
+    """Without its file a request is an outcome with an error; with it again it is ordered."""
+    journal = clip.with_name("j.sqlite")
+    away = clip.with_name("away.mp4")
+    os.rename(clip, away)  # noqa: PTH104 - nothing else runs
+    async with (
+        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
+        connect(sandbox, limits=FREE) as client,
+    ):
+        bad, good = await client.generations.run_all(requests(clip), journal=journal)
+        assert isinstance(bad.error, InvalidRequestError)
+        assert good.is_success
+        assert sandbox.jobs.created == 1
+        os.rename(away, clip)  # noqa: PTH104 - as above
+        found = await client.generations.run_all(requests(clip), journal=journal)
+        assert [outcome.error for outcome in found] == [None, None]
+        assert sandbox.jobs.created == 2
+
+
+async def test_other_bytes_are_another_request(quick_path: Path) -> None:
+    """What has no name is known by its content alone."""
+    journal = quick_path / "j.sqlite"
+    async with (
+        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
+        connect(sandbox, limits=FREE) as client,
+    ):
+        await accept_all(client, requests(b"take one"), journal)
+        with pytest.raises(InvalidRequestError, match="they differ in input"):
+            await client.generations.run_all(requests(b"take two"), journal=journal)
+        assert sandbox.jobs.created == 2

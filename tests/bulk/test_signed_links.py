@@ -1,0 +1,286 @@
+"""Private media behind links that every run signs anew: a run knows its own jobs again."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from lipsync_async import (
+    Audio,
+    GenerationRequest,
+    InvalidRequestError,
+    JobState,
+    JournalView,
+    Video,
+)
+from lipsync_async._bulk.journal import Journal
+from lipsync_async.sandbox.faults import Fault
+from tests.bulk.campaigns import opened
+from tests.logic.test_signatures import PLACE, SIGNED_ANEW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lipsync_async.sandbox import Sandbox
+
+pytestmark = pytest.mark.anyio
+
+NUMBERS = count(1)
+CREATES: dict[str, Any] = {"method": "POST", "path": "/v2/generate"}
+
+
+def signed(name: str) -> str:
+    """Return a link that was never handed out before."""
+    number = next(NUMBERS)
+    return f"https://media.example/{name}?X-Amz-Date={number}&X-Amz-Signature={number:064x}"
+
+
+def links(many: int, **fields: Any) -> list[GenerationRequest]:
+    """Return requests for files that are always the same, by links that never are."""
+    return [
+        GenerationRequest(
+            model="lipsync-2", input=[Video(signed(f"v{n}")), Audio(signed(f"a{n}"))], **fields
+        )
+        for n in range(many)
+    ]
+
+
+def stored(journal: Path, position: int = 0) -> str:
+    """Return the video's link, as the journal has it."""
+    with JournalView.open(journal) as view:
+        entry = view.entry(position)
+    assert entry is not None
+    return str(entry.request["input"][0]["url"])
+
+
+def sent(sandbox: Sandbox) -> list[str]:
+    """Return the videos' links that jobs were made of."""
+    return [str(job.order["input"][0]["url"]) for job in sandbox.jobs]
+
+
+@pytest.mark.parametrize("store", SIGNED_ANEW)
+async def test_links_of_many_stores(quick_path: Path, store: str) -> None:
+    """What is finished is given, what was appended is ordered, and nothing twice."""
+    journal = quick_path / "j.sqlite"
+    before, now = (
+        [
+            GenerationRequest(
+                model="lipsync-2", input=[Video(f"{PLACE}?{query}"), Audio("https://h/a.wav")]
+            )
+            for _ in range(3)
+        ]
+        for query in SIGNED_ANEW[store]
+    )
+    async with opened() as (client, sandbox, _):
+        await client.generations.run_all(before[:2], journal=journal)
+        found = await client.generations.run_all(now, journal=journal)
+        assert [each.resumed for each in found] == [True, True, False]
+        assert sandbox.jobs.created == 3
+        # Three times the same thing, each as it was noted or by the link of the third.
+        found = await client.generations.run_all(now, journal=journal)
+        assert [each.resumed for each in found] == [True] * 3
+        with pytest.raises(InvalidRequestError, match="keep the order of the input"):
+            await client.generations.run_all(now, journal=journal, match_query=True)
+        again = await client.generations.run_all(
+            [*before[:2], now[2]], journal=journal, match_query=True
+        )
+        assert [each.resumed for each in again] == [True] * 3
+        assert sandbox.jobs.created == 3
+
+
+async def test_what_was_sent_stays_noted(quick_path: Path) -> None:
+    """A finished job keeps the address that it was made of, to the letter."""
+    journal = quick_path / "j.sqlite"
+    asked = links(1)
+    async with opened() as (client, sandbox, _):
+        await client.generations.run_all(asked, journal=journal)
+        await client.generations.run_all(links(1), journal=journal)
+        assert stored(journal) == asked[0].input[0].url  # type: ignore[union-attr]
+        assert sent(sandbox) == [stored(journal)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "arrived"),
+    [
+        *((1, None), (1, 0), (2, None), (2, 0), (2, 1), (3, 1)),
+        *((12, None), (12, 0), (12, 5), (12, 11), (90, 0), (90, 30), (90, 49)),
+    ],
+)
+async def test_an_order_of_which_nothing_is_known(
+    quick_path: Path, runs: int, arrived: int | None
+) -> None:
+    """It is sent under its key with the new links; if they are refused, as it was at first."""
+    journal = quick_path / "j.sqlite"
+    async with opened() as (client, sandbox, _):
+        for number in range(runs):
+            (asked,) = links(1)
+            with Journal.open(journal) as kept:
+                (key,) = kept.record_intents([(0, asked)])
+            if number == arrived:
+                await client.generations.create(asked, idempotency_key=key)
+        # It makes a job of the fresh links if there is none; else its earlier forms find the job.
+        fresh = links(1)
+        (found,) = await client.generations.run_all(fresh, journal=journal)
+        assert found.is_success
+        assert sandbox.jobs.created == 1
+        is_fresh = sent(sandbox) == [fresh[0].input[0].url]  # type: ignore[union-attr]
+        assert is_fresh is (arrived is None)
+        tries = 1 if arrived is None else 1 + arrived + 1
+        assert sandbox.requests.count("POST") == tries + (arrived is not None)
+        (again,) = await client.generations.run_all(links(1), journal=journal)
+        assert again.resumed
+        assert sandbox.jobs.created == 1
+
+
+async def test_a_key_that_stands_for_another_order(quick_path: Path) -> None:
+    """If none of its forms is the one that was sent, it is refused, and stays open."""
+    journal = quick_path / "j.sqlite"
+    with Journal.open(journal) as kept:
+        (key,) = kept.record_intents([(0, links(1)[0])])
+        kept.record_intents([(0, links(1)[0])])
+    async with opened() as (client, sandbox, _):
+        other = GenerationRequest(
+            model="sync-3", input=[Video("https://h/x"), Audio("https://h/a")]
+        )
+        await client.generations.create(other, idempotency_key=key)
+        (found,) = await client.generations.run_all(links(1), journal=journal)
+        assert found.error is not None
+        assert getattr(found.error, "code", None) == "IDEMPOTENCY_KEY_REUSED"
+        assert found.error.may_have_worked
+        assert sandbox.requests.count("POST") == 1 + 3
+        assert sandbox.jobs.created == 1
+    with JournalView.open(journal) as view:
+        assert view.counts()[JobState.DOUBTFUL] == 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 500])
+async def test_another_refusal_of_an_earlier_form(quick_path: Path, status: int) -> None:
+    """What is refused for another reason says nothing about the order."""
+    journal = quick_path / "j.sqlite"
+    with Journal.open(journal) as kept:
+        (key,) = kept.record_intents([(0, links(1)[0])])
+    async with opened() as (client, sandbox, _):
+        await client.generations.create(
+            model="sync-3",
+            input=[Video("https://h/x"), Audio("https://h/a")],
+            idempotency_key=key,
+        )
+        sandbox.faults.add(Fault("status", status=status, count=None, skip=1, **CREATES))
+        (found,) = await client.generations.run_all(links(1), journal=journal)
+        assert getattr(found.error, "status", None) == status
+        assert sandbox.jobs.created == 1
+
+
+async def test_rows_that_were_shifted(quick_path: Path) -> None:
+    """An address of another place in the journal tells that a row was put in or left out."""
+    journal = quick_path / "j.sqlite"
+
+    def token(name: str) -> GenerationRequest:
+        url = f"https://media.example/download?token={name * 20}1"
+        return GenerationRequest(model="lipsync-2", input=[Video(url), Audio("https://h/a")])
+
+    async with opened() as (client, sandbox, _):
+        await client.generations.run_all([token(name) for name in "abc"], journal=journal)
+        for wrong in ("xabc", "bc", "bca", "cab", "axbc", "abxc", "acb", "c"):
+            with pytest.raises(InvalidRequestError, match="keep the order of the input"):
+                await client.generations.run_all([token(name) for name in wrong], journal=journal)
+        assert sandbox.jobs.created == 3
+
+
+@pytest.mark.parametrize("kind", [{"request_id": "a"}, {"output_file_name": "a"}, {}])
+@pytest.mark.parametrize("query", ["id={n}", "versionId={n}&sig={n}", "file=f{n}.mp4"])
+async def test_another_file_behind_one_address(
+    quick_path: Path, kind: dict[str, Any], query: str
+) -> None:
+    """A query that names the file makes another order of it, with a name of the row or without."""
+    journal = quick_path / "j.sqlite"
+    one, other = (
+        GenerationRequest(
+            model="lipsync-2",
+            input=[Video(f"https://media.example/get?{query.format(n=n)}"), Audio("https://h/a")],
+            **kind,
+        )
+        for n in (1, 2)
+    )
+    async with opened() as (client, _, _):
+        await client.generations.run_all([one], journal=journal)
+        with pytest.raises(InvalidRequestError, match="in the query of an address"):
+            await client.generations.run_all([other], journal=journal)
+        if not kind:
+            found = await client.generations.run_all([one, other], journal=journal)
+            assert [each.resumed for each in found] == [True, False]
+            ids = {each.generation.id for each in found if each.generation}
+            again = await client.generations.run_all([one, other], journal=journal)
+            assert {each.generation.id for each in again if each.generation} == ids
+            with pytest.raises(InvalidRequestError):
+                await client.generations.run_all([other, one], journal=journal)
+
+
+# How a service may say that a key stands for another body (contract section 14 (a)).
+REUSED: dict[str, Fault | None] = {
+    "as the sandbox": None,
+    "409": Fault("status", status=409, count=None, **CREATES),
+    "409 without JSON": Fault("status", status=409, body="Conflict", count=None, **CREATES),
+    "409 and another code": Fault(
+        "status",
+        status=409,
+        body={"message": "Conflict", "errorCode": "conflict"},
+        count=None,
+        **CREATES,
+    ),
+    "a code of its own": Fault(
+        "status",
+        status=400,
+        body={"message": "Another body", "errorCode": "IDEMPOTENCY_MISMATCH"},
+        count=None,
+        **CREATES,
+    ),
+    "a code of its own, 422": Fault(
+        "status",
+        status=422,
+        body={"message": "Another body", "errorCode": "IDEMPOTENCY_KEY_CONFLICT"},
+        count=None,
+        **CREATES,
+    ),
+}
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["by place", "by name"])
+@pytest.mark.parametrize("many", [1, 7])
+@pytest.mark.parametrize("told", REUSED)
+async def test_an_old_copy_of_a_journal(
+    quick_path: Path, told: str, many: int, *, is_named: bool
+) -> None:
+    """What it does not know was ordered by other links: its keys say so, and nothing is new."""
+    journal, old = quick_path / "j.sqlite", quick_path / "old.sqlite"
+
+    def rows() -> list[GenerationRequest]:
+        found = links(many)
+        names = [f"row {n}" if is_named else None for n in range(many)]
+        return [
+            attrs.evolve(each, request_id=name) for each, name in zip(found, names, strict=True)
+        ]
+
+    Journal.open(journal).close()
+    shutil.copy(journal, old)
+    async with opened() as (client, sandbox, _):
+        first = rows()
+        await client.generations.run_all(first, journal=journal)
+        fault = REUSED[told]
+        if fault is not None:
+            sandbox.faults.add(fault)
+        for _ in range(2):
+            found = await client.generations.run_all(rows(), journal=old, retry_failed=True)
+            assert [each.error is not None and each.error.may_have_worked for each in found] == [
+                True
+            ] * many
+        sandbox.faults.clear()
+        with JournalView.open(old) as view:
+            assert view.counts()[JobState.DOUBTFUL] == many
+        found = await client.generations.run_all(first, journal=old, retry_failed=True)
+        assert [each.error for each in found] == [None] * many
+        assert sandbox.jobs.created == many

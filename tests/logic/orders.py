@@ -1,0 +1,59 @@
+"""Requests for tests: a good one, and ways to change one part of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lipsync_async._models.request import (
+    ActiveSpeaker,
+    Audio,
+    ElevenLabs,
+    Image,
+    Options,
+    Segment,
+    SegmentAudio,
+    Text,
+    Video,
+)
+
+VIDEO = Video("https://media.example/clip.mp4")
+AUDIO = Audio("https://media.example/speech.wav")
+IMAGE = Image("https://media.example/face.png")
+VOICE = ElevenLabs(voice_id="voice", script="Hello.")
+NAMED_AUDIO = Audio("https://media.example/speech.wav", ref_id="a1")
+
+# (rule, keyword arguments of `GenerationRequest`, path of the problem, part of its text)
+BadRequest = tuple[str, dict[str, Any], str, str]
+
+
+def order(*inputs: Any, **fields: Any) -> dict[str, Any]:
+    """Return a request's arguments: a good one, but for what the caller breaks."""
+    return {"model": "lipsync-2", "input": list(inputs) or [VIDEO, AUDIO], **fields}
+
+
+def with_options(**fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request with these options."""
+    return order(options=Options(**fields))
+
+
+def with_speaker(**fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request that chooses the speaker so."""
+    return with_options(active_speaker_detection=ActiveSpeaker(**fields))
+
+
+def with_voice(**fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request that speaks so."""
+    return order(VIDEO, Text(ElevenLabs(**{"voice_id": "voice", "script": "Hello.", **fields})))
+
+
+def segment(start: Any, end: Any, ref_id: Any = "a1", **fields: Any) -> Segment:
+    """Return a segment that uses a named audio."""
+    audio = SegmentAudio(
+        ref_id, start_time=fields.pop("crop", None), end_time=fields.pop("to", None)
+    )
+    return Segment(start_time=start, end_time=end, audio_input=audio, **fields)
+
+
+def with_segments(*segments: Any) -> dict[str, Any]:
+    """Return the arguments of a request whose segments are these."""
+    return order(VIDEO, NAMED_AUDIO, segments=list(segments))

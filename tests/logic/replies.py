@@ -1,0 +1,29 @@
+"""Answers of the service, for tests that only read them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lipsync_async._models.http import Response
+
+JOB = {"id": "g1", "status": "PENDING"}
+
+
+def reply(
+    body: Any = b"",
+    status: int = 200,
+    method: str = "GET",
+    **headers: str,
+) -> Response:
+    """Return an answer; bytes are sent as they are, everything else as JSON.
+
+    Header names are written with underscores and are in lower case, as transports give them.
+    """
+    return Response(
+        method=method,
+        url="https://api.example/v2/thing",
+        status=status,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        body=body if isinstance(body, bytes) else json.dumps(body).encode(),
+    )

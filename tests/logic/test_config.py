@@ -1,0 +1,406 @@
+import copy
+import enum
+import pickle
+import string
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lipsync_async._logic.config import (
+    Config,
+    connection_problems,
+    is_loopback,
+    origin,
+    service_at,
+    setting_problems,
+    settle,
+    transport_problems,
+)
+from lipsync_async._logic.secrecy import Secret, hidden
+from lipsync_async._models.policies import Limits
+from lipsync_async.errors import ConfigurationError
+from tests.foreign import FOREIGN, LoudNumber
+
+KEY = "sk-very-secret"
+URL = "https://api.example"
+
+
+def resolve(api_key: Any, base_url: Any, environment: dict[str, str], **more: Any) -> Config:
+    """Settle arguments, or raise what is wrong with them."""
+    config, problems = settle(api_key, base_url, environment, **more)
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return config
+
+
+def test_without_anything_it_is_the_real_service() -> None:
+    """A key in the environment is enough."""
+    config = resolve(None, None, {"SYNC_API_KEY": KEY})
+    assert (config.base_url, config.api_key.reveal()) == ("https://api.sync.so", KEY)
+
+
+def test_the_environment_names_the_service() -> None:
+    """Both variables are read."""
+    config = resolve(None, None, {"SYNC_API_KEY": KEY, "SYNC_BASE_URL": URL})
+    assert (config.base_url, config.api_key.reveal()) == (URL, KEY)
+
+
+def test_arguments_come_first() -> None:
+    """What is passed wins over the environment."""
+    config = resolve("mine", URL, {"SYNC_API_KEY": KEY, "SYNC_BASE_URL": "https://other"})
+    assert (config.base_url, config.api_key.reveal()) == (URL, "mine")
+
+
+def test_an_empty_variable_is_none() -> None:
+    """`SYNC_BASE_URL=` in a shell means the usual service, `SYNC_API_KEY=` no key."""
+    assert resolve(KEY, None, {"SYNC_BASE_URL": ""}).base_url == "https://api.sync.so"
+    with pytest.raises(ConfigurationError, match="There is no API key"):
+        resolve(None, None, {"SYNC_API_KEY": ""})
+
+
+def test_the_environment_is_read_at_each_call() -> None:
+    """A variable that is set later counts later."""
+    environment: dict[str, str] = {}
+    with pytest.raises(ConfigurationError, match=r"Pass api_key= or set SYNC_API_KEY"):
+        resolve(None, None, environment)
+    environment["SYNC_API_KEY"] = KEY
+    assert resolve(None, None, environment).api_key.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "key", ["", " ", f" {KEY}", f"{KEY}\n", "sk\r\nx-evil: 1", "schlüssel", "a\0"]
+)
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    """A copying mistake is told at once, without showing the key."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(key, URL, {})
+    assert KEY not in str(caught.value)
+
+
+ODD = {**FOREIGN, "loud number": LoudNumber(0)}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_settings_of_foreign_classes_are_refused_in_words(kind: str) -> None:
+    """Nothing that an argument raises leaves, and no message is long."""
+    value = ODD[kind]
+    named = ["base_url", "proxy", "headers", "user_agent"]
+    found = [settle(value, URL, {})[1]]
+    found += [settle(KEY, **{"base_url": URL, name: value}, environment={})[1] for name in named]
+    found += [settle(KEY, URL, {}, headers={"x-a": value})[1]]
+    found += [setting_problems({"limits": (value, Limits)}, None), connection_problems(value, None)]
+    found += [connection_problems(None, value), transport_problems(value)]
+    if not isinstance(value, type):
+        found.append(setting_problems({}, value))
+    assert [problems for problems in found if len("".join(problems)) not in range(1, 300)] == []
+
+
+class LoudMapping(dict[str, str]):
+    """Headers that raise when they are looked at."""
+
+    def items(self) -> Any:
+        """Raise."""
+        raise LookupError("no headers")
+
+
+@pytest.mark.parametrize("key", [KEY, hidden(KEY)])
+def test_what_an_argument_raises_is_told(key: str) -> None:
+    """It leaves no frame that has the key among its variables."""
+    config, problems = settle(key, URL, {}, headers=LoudMapping())
+    assert config == Config("", config.api_key)
+    assert problems == [
+        "An argument cannot be read, for looking at it raised LookupError: no headers"
+    ]
+
+
+class Text(str, enum.Enum):  # noqa: UP042 - of `StrEnum`, Python takes the value
+    """Texts by name, of which Python writes the name."""
+
+    KEY = KEY
+    URL = f"{URL}/"
+    AGENT = "program/1"
+    FIELD = "X-Gateway"
+    VALUE = "pass"
+    PROXY = "http://proxy.example:3128"
+
+
+def test_members_of_enumerations_are_their_texts() -> None:
+    """A key that was sent by its name would be refused by the service."""
+    config = resolve(
+        hidden(Text.KEY),
+        Text.URL,
+        {},
+        headers=hidden({Text.FIELD: Text.VALUE}),
+        user_agent=Text.AGENT,
+        proxy=hidden(Text.PROXY),
+    )
+    way = config.proxies.way_to(URL)
+    assert (config.api_key.reveal(), config.base_url) == (KEY, URL)
+    assert dict(config.headers) == {"x-gateway": "pass"}
+    assert config.user_agent.endswith(" program/1")
+    assert way is not None
+    assert way.url == "http://proxy.example:3128"
+
+
+@pytest.mark.parametrize("name", [None, 5, 0.5, b"x", ("a", "b")])
+def test_hidden_headers_show_that_a_name_is_no_text(name: Any) -> None:
+    """A traceback with local variables shows them before they are refused."""
+    assert (
+        repr(hidden({name: "secret", "x-a": "secret"})) == f"<Headers {type(name).__name__}, x-a>"
+    )
+
+
+@pytest.mark.parametrize("value", [5, b"key", ["key"]])
+def test_key_and_url_are_text(value: Any) -> None:
+    """Another type is told by name, and not shown."""
+    kind = type(value).__name__
+    with pytest.raises(ConfigurationError, match=f"^api_key must be text, not {kind}"):
+        resolve(value, URL, {})
+    with pytest.raises(ConfigurationError, match=f"^base_url must be text, not {kind}"):
+        resolve(KEY, value, {})
+
+
+# What is no base address, and the words that tell why.
+MISSPELT = {
+    "": "has no scheme",
+    "api.sync.so": "has no scheme",
+    "//api.sync.so": "has no scheme",
+    "localhost:8765": "has no scheme",
+    "https:/api.sync.so": "has no scheme",
+    "ftp://api.sync.so": "is no http(s) address",
+    "httpss://api.sync.so": "is no http(s) address",
+    "unix:///run/sync.sock": "is no http(s) address",
+    "https://": "is no http(s) address",
+    "https:///v2": "is no http(s) address",
+    "https://:443": "is no http(s) address",
+    "https://[": "is no http(s) address",
+    "https://[::1": "is no http(s) address",
+    "https://h:port": "has no port between 1 and 65535",
+    "https://h:99999": "has no port between 1 and 65535",
+    "https://h:-1": "has no port between 1 and 65535",
+    "https://h:0": "has no port between 1 and 65535",
+    "https://h:": "has no port between 1 and 65535",
+    "https://h\\evil": "is no http(s) address",
+    "https://h?": "holds a query",
+    "https://h?key=1": "holds a query",
+    "https://h#": "holds a query or a fragment",
+    "https://h/#part": "holds a query or a fragment",
+    " https://h": "holds a blank",
+    "https://h ": "holds a blank",
+    "https://h\n": "holds a blank, a line end",
+    "https://h ost": "holds a blank",
+    "https://h/\x00": "holds a blank, a line end or another character",
+    "https://h\u00a0": "holds a blank",
+    "https://h\u200b": "holds a blank",
+    "https://b\u00fccher.example": "has a host that is not ASCII",
+    "https://h/stra\u00dfe": "has a path that is not ASCII",
+    "https://127.1": "has a number for a host",
+    "https://127.0.0.256": "has a number for a host",
+    "https://0177.0.0.1": "has a number for a host",
+    "https://0x7f.0.0.1": "has a number for a host",
+    "https://2130706433": "has a number for a host",
+    "https://1.2.3.4.5": "has a number for a host",
+    "https://api.sync.so/v2": "ends with '/v2', which the client puts there; leave it out",
+    "https://api.sync.so/v2/": "leave it out: 'https://api.sync.so'",
+    "https://API.sync.so/V2": "leave it out",
+    "https://api.sync.so/v2/generate": "ends with '/v2/generate'",
+    "http://localhost:8765/v2": "leave it out: 'http://localhost:8765'",
+    "https://gateway.example/sync/v2": "leave it out: 'https://gateway.example/sync'",
+    "https://h/.": "has a '.' or '..' in its path",
+    "https://h/sync/./": "has a '.' or '..' in its path",
+    "https://h/a/../sync": "has a '.' or '..' in its path",
+    "https://h/%2e%2E/sync": "has a '.' or '..' in its path",
+    "https://api.sync.so/docs": "names a path, but the service has its API at the top",
+}
+
+
+@pytest.mark.parametrize("url", MISSPELT)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """A base URL that would break every request is refused before the first, in words."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(KEY, url, {})
+    assert MISSPELT[url] in str(caught.value)
+    assert str(caught.value).startswith(f"base_url {url!r} ")
+    assert "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me@h",
+        "https://me:word@h",
+        "https://:word@h",
+        "https://@h",
+        "https://me:word@h:99999",
+        "https://me:word@[",
+        "http://me:word@localhost",
+        "https://h@evil.example/v2",
+        "https://me:w@ord@h",
+    ],
+)
+def test_user_names_are_refused(url: str) -> None:
+    """What looks like one host and is another is refused, and a password is not repeated."""
+    with pytest.raises(ConfigurationError, match="must not hold a user name") as caught:
+        resolve(KEY, url, {})
+    assert "word" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "usual"),
+    [
+        ("HTTPS://API.Sync.So", "https://api.sync.so"),
+        ("https://api.sync.so///", "https://api.sync.so"),
+        ("https://gateway.example/Sync/", "https://gateway.example/Sync"),
+        ("https://gateway.example/v2x", "https://gateway.example/v2x"),
+        ("https://v2.example", "https://v2.example"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("http://[::1]:80/", "http://[::1]:80"),
+        ("http://LOCALHOST:8765", "http://localhost:8765"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ("https://10.0.0.1:8443/sync", "https://10.0.0.1:8443/sync"),
+    ],
+)
+def test_addresses_are_written_alike(url: str, usual: str) -> None:
+    """Clients of one service share its limits, however each has written the address."""
+    assert resolve(KEY, url, {}).base_url == usual
+
+
+SAME = {
+    "https://h": [
+        "https://h/",
+        "https://H",
+        "HTTPS://h",
+        "https://h:443",
+        "https://h.",
+        "https://h.:443//",
+    ],
+    "https://h/sync": ["https://h/sync/", "https://h.:443/sync//"],
+    "http://127.0.0.1": ["http://127.0.0.1:80", "http://127.0.0.1:080/"],
+    "http://[::1]:8765": ["http://[::1]:8765/", "http://[::1]:08765"],
+    "https://h:8443": ["https://h.:8443", "https://H:08443/"],
+}
+OTHERS = ["http://localhost", "https://h:444", "https://h/Sync", "https://h/sync/b", "https://h.h"]
+
+
+@pytest.mark.parametrize("service", SAME)
+def test_one_service_has_one_name(service: str) -> None:
+    """What is kept for a service, budget or journal, is found again by any form of its address."""
+    found = {service_at(resolve(KEY, url, {}).base_url) for url in [service, *SAME[service]]}
+    assert found == {service}
+
+
+def test_two_services_have_two_names() -> None:
+    """Another scheme, host, port or path is another service."""
+    every = [*SAME, *OTHERS]
+    assert len({service_at(resolve(KEY, url, {}).base_url) for url in every}) == len(every)
+
+
+LOOPBACK = ["localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"]
+STRANGERS = [
+    "127.evil.com",
+    "127.0.0.1.evil.com",
+    "localhost.evil.com",
+    "evil.com",
+    "10.0.0.1",
+    "0.0.0.0",
+    "8.8.8.8",
+    "::2",
+    "::ffff:8.8.8.8",
+    "fe80::1",
+    "sandbox",
+    "sandbox.localhost",
+    "host.docker.internal",
+    "172.17.0.1",
+    "192.168.1.20",
+    "lipsync.test",
+]
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_this_machine_needs_no_encryption(host: str) -> None:
+    """The sandbox speaks plain http."""
+    url = f"http://[{host}]:80" if ":" in host else f"http://{host}:80"
+    assert is_loopback(host)
+    assert resolve(KEY, url, {}).base_url == url
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_nobody_else_gets_the_key_unencrypted(host: str) -> None:
+    """A name that only looks like this machine is another one."""
+    url = f"http://[{host}]" if ":" in host else f"http://{host}"
+    assert not is_loopback(host)
+    with pytest.raises(ConfigurationError, match="would send the API key unencrypted"):
+        resolve(KEY, url, {})
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_the_key_of_a_sandbox_may_go_anywhere(host: str) -> None:
+    """A sandbox in another container is no stranger to a key that opens nothing else."""
+    url = f"http://[{host}]:8765" if ":" in host else f"http://{host}:8765"
+    assert resolve("sandbox-0123456789abcdef", url, {}).base_url == url
+    for key in (KEY, "sandbox", "Sandbox-01", "my-sandbox-01"):
+        with pytest.raises(ConfigurationError, match=r"only a sandbox's own key \(sandbox-"):
+            resolve(key, url, {})
+
+
+def test_no_host_is_not_this_machine() -> None:
+    """A URL without a host goes nowhere."""
+    assert not is_loopback(None)
+
+
+HOSTS = st.text(string.ascii_lowercase, min_size=1, max_size=8)
+PATHS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=4), max_size=3)
+
+
+@given(HOSTS, st.integers(1, 65535), PATHS, st.integers(0, 3))
+def test_a_good_address_is_kept(host: str, port: int, path: list[str], slashes: int) -> None:
+    """Port and path stay; only slashes at the end go, for every path begins with one."""
+    url = f"https://{host}:{port}{''.join(f'/{part}' for part in path)}"
+    assert resolve(KEY, url + "/" * slashes, {}).base_url == url
+
+
+@given(
+    st.sampled_from([KEY, ""]) | st.text(), st.sampled_from(["https://h", "http://", ""]), st.text()
+)
+def test_whatever_comes_in_is_settled_or_refused(key: str, start: str, rest: str) -> None:
+    """Any text is a configuration that can be used, or one clear error."""
+    config, problems = settle(key, start + rest, {})
+    if not problems:
+        assert urlsplit(config.base_url).hostname
+        assert config.api_key.reveal() == key
+
+
+@pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format])
+def test_the_key_is_never_shown(show: Any) -> None:
+    """A key does not get into logs by way of the configuration."""
+    secret = Secret(KEY)
+    assert show(secret) == "Secret('***')"
+    assert KEY not in show(Config(base_url=URL, api_key=secret))
+
+
+@pytest.mark.parametrize("copier", [pickle.dumps, copy.deepcopy])
+def test_the_key_is_never_pickled(copier: Any) -> None:
+    """A key does not get into files and other processes unseen."""
+    for value in (Secret(KEY), Config(base_url=URL, api_key=Secret(KEY))):
+        with pytest.raises(TypeError, match="API key is not pickled"):
+            copier(value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("https://h/a", "https://h:443/b?c", True),
+        ("http://h", "http://h:80", True),
+        ("https://H", "https://h", True),
+        ("https://h", "http://h", False),
+        ("https://h", "https://h:444", False),
+        ("https://h", "https://h.evil.com", False),
+        ("https://h", "https://evil.com/h", False),
+        ("ftp://h", "https://h", False),
+    ],
+)
+def test_a_server_is_scheme_host_and_port(one: str, other: str, is_same: bool) -> None:  # noqa: FBT001
+    """The key follows a redirect only to the very same server."""
+    assert (origin(one) == origin(other)) is is_same

@@ -1,0 +1,571 @@
+"""The conveyor, over campaigns of every size and services that list, lose and refuse."""
+
+import heapq
+import tracemalloc
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from itertools import count, pairwise
+from math import inf
+
+import attrs
+import pytest
+from hypothesis import example, given, strategies as st
+
+from lipsync_async._logic.poll_scheduler import Conveyor, Look
+
+ROUNDING = 1e-6
+GOLDEN = 0.618034  # multiples of it lie evenly between 0 and 1, in no order
+
+
+@attrs.define(slots=True)
+class Service:
+    """Hold how a service answers looks.
+
+    Attributes:
+        longest: Ids that it takes in a list.
+        spoilers: Jobs for which it refuses a list.
+        unlisted: Jobs that its lists do not show.
+        way: Seconds from a look to its answer.
+        outages: Looks that get no answer, by their number.
+
+    """
+
+    longest: int = 100
+    spoilers: frozenset[str] = frozenset()
+    unlisted: frozenset[str] = frozenset()
+    way: float = 0.0
+    outages: frozenset[int] = frozenset()
+
+    def answer(self, conveyor: Conveyor, look: Look, number: int) -> Callable[[], None]:
+        """Return how the look comes back."""
+        if number in self.outages:
+            return partial(conveyor.failed, look)
+        if look.is_list and self.refuses(look):
+            return partial(conveyor.refused, look)
+        found = set(look.ids) - self.unlisted if look.is_list else set()
+        return partial(conveyor.answered, look, found)
+
+    def refuses(self, look: Look) -> bool:
+        """Tell whether a list displeases."""
+        return len(look.ids) > self.longest or not self.spoilers.isdisjoint(look.ids)
+
+
+class Ride:
+    """Let a conveyor ride in virtual time, and write down what it looks at."""
+
+    def __init__(self, conveyor: Conveyor, service: Service | None = None) -> None:
+        """Begin at 0."""
+        self.conveyor = conveyor
+        self.now = 0.0
+        self.looks: list[Look] = []
+        self.times: list[float] = []
+        self.seen: dict[str, list[float]] = defaultdict(list)
+        self.periods: list[tuple[float, float]] = []
+        self.service = service or Service()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+
+    @property
+    def refused(self) -> list[Look]:
+        """The lists that the service does not like."""
+        return [look for look in self.looks if look.is_list and self.service.refuses(look)]
+
+    def plan(self, moment: float, event: Callable[[], None]) -> None:
+        """Let something happen."""
+        heapq.heappush(self._events, (moment, next(self._numbers), event))
+
+    def join(self, job: str, moment: float = 0.0) -> None:
+        """Let a job join; joining counts as a look."""
+        self.plan(moment, partial(self._join, job))
+
+    def toggle(self, job: str) -> None:
+        """Let a job join, or leave if it is there."""
+        if job in self.conveyor:
+            self.conveyor.leave(job)
+        else:
+            self._join(job)
+
+    def until(self, end: float) -> None:
+        """Ride on until a time."""
+        while True:
+            due = self.conveyor.next_look()
+            look_at = inf if due is None else max(due, self.now)
+            event_at = self._events[0][0] if self._events else inf
+            if min(look_at, event_at) > end:
+                self.now = end
+                return
+            self.now = min(look_at, event_at)
+            self.periods.append((self.now, self.conveyor.period))
+            if event_at <= look_at:
+                heapq.heappop(self._events)[2]()
+            else:
+                self._take()
+
+    def _join(self, job: str) -> None:
+        self.conveyor.join(job, self.now)
+        self.periods.append((self.now, self.conveyor.period))
+        self.seen[job] = [self.now]
+
+    def _take(self) -> None:
+        look = self.conveyor.take(self.now)
+        if look is None:  # those whom it would have shown have left
+            return
+        for job in look.ids:
+            self.seen[job].append(self.now)
+        answer = self.service.answer(self.conveyor, look, len(self.looks))
+        self.looks.append(look)
+        self.times.append(self.now)
+        self.plan(self.now + self.service.way, answer)
+
+
+def names(number: int) -> list[str]:
+    """Return so many jobs."""
+    return [f"job-{index}" for index in range(number)]
+
+
+def crowd(number: int, *, rate: float = 10, interval: float = 1, spread: float = 0) -> Ride:
+    """Let so many jobs ride that join within a time."""
+    ride = Ride(Conveyor(rate=rate, interval=interval), Service())
+    for index, job in enumerate(names(number)):
+        ride.join(job, index * GOLDEN % 1 * spread)
+    return ride
+
+
+def delays(ride: Ride, start: float, end: float) -> list[float]:
+    """Return how late the ends of jobs are seen that end between two times."""
+    jobs = sorted(ride.seen)
+    found = []
+    for index in range(4000):
+        moment = start + (index * GOLDEN % 1) * (end - start)
+        seen = ride.seen[jobs[index * 7919 % len(jobs)]]
+        found.append(seen[bisect_left(seen, moment)] - moment)
+    return found
+
+
+@pytest.mark.parametrize("interval", [0.5, 1.0])
+@pytest.mark.parametrize("number", [1, 15, 100, 101, 150, 450, 501, 1000, 1050, 10_000])
+def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None:
+    """The mean delay is T/2 within 10 %, the worst T and one spacing; looks are not wasted."""
+    period = max(interval, number / 1000)
+    ride = crowd(number, interval=interval, spread=2 * period)
+    ride.until(7 * period)
+    assert ride.conveyor.period == pytest.approx(period)
+    late = delays(ride, 3 * period, 5 * period)
+    assert sum(late) / len(late) == pytest.approx(period / 2, rel=0.1)
+    assert max(late) <= period + 1 / 10
+    counted = [moment for moment in ride.times if 3 * period <= moment < 5 * period]
+    assert len(counted) <= 2 * max(-(-number // 100), 1) + 2
+
+
+@pytest.mark.parametrize("number", [1, 100, 101, 1000, 10_000])
+def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
+    """A process is woken twice an interval, and sees ends no later than if woken for each look."""
+    ride = Ride(Conveyor.within(None), Service())
+    for index, job in enumerate(names(number)):
+        ride.join(job, index * GOLDEN % 1 * 2)
+    ride.until(9.0)
+    late = delays(ride, 4.0, 7.0)
+    assert sum(late) / len(late) == pytest.approx(0.5, rel=0.1)
+    assert max(late) <= 1.0 + 1 / 2 + 0.001 * number / 100
+    counted = [moment for moment in ride.times if 4.0 <= moment < 7.0]
+    assert len(counted) <= 3 * max(-(-number // 100), 1) + 2
+    assert {moment * 2 % 1 for moment in counted} == {0.0}
+
+
+def test_within_a_limit_looks_are_evenly_spaced() -> None:
+    """Of 600 requests a minute they use 98 %."""
+    ride = Ride(Conveyor.within(600), Service())
+    for job in names(2000):
+        ride.join(job)
+    ride.until(10.0)
+    gaps = [later - earlier for earlier, later in pairwise(ride.times)]
+    assert gaps == pytest.approx([1 / 9.8] * len(gaps))
+
+
+def test_a_slow_rate_is_kept() -> None:
+    """With one look in two seconds allowed, that is the period, however few the jobs."""
+    ride = crowd(5, rate=0.5)
+    ride.until(60.0)
+    assert ride.conveyor.period == 2.0
+    assert [later - earlier for earlier, later in pairwise(ride.times)] == [2.0] * 29
+
+
+@pytest.mark.parametrize("latency", [0.2, 0.9, 3.0])
+def test_slow_answers_are_waited_for(latency: float) -> None:
+    """A job is not asked for again before it was answered for, and at once when it is late."""
+    ride = Ride(Conveyor(rate=10, interval=0.5), Service(way=latency))
+    ride.join("a")
+    ride.until(30.0)
+    gaps = [later - earlier for earlier, later in pairwise(ride.times)]
+    assert gaps == pytest.approx([max(0.5, latency)] * len(gaps))
+    assert len(gaps) >= 8
+
+
+Make = Callable[[], Conveyor]
+Steps = list[tuple[float, int]]
+GAPS = st.just(0.0) | st.floats(0, 0.3) | st.floats(0, 3)
+STEPS = st.lists(st.tuples(GAPS, st.integers(0, 30)), max_size=120)
+CONVEYORS = st.builds(
+    partial,
+    st.just(Conveyor),
+    rate=st.sampled_from([1.0, 4.0, 10.0]),
+    interval=st.sampled_from([0.1, 0.5, 2.0]),
+    most=st.sampled_from([1, 2, 7, 100]),
+)
+NAMES = names(31)
+SOME = st.frozensets(st.sampled_from(NAMES), max_size=4)
+SERVICES = st.builds(
+    Service,
+    longest=st.sampled_from([1, 3, 100]),
+    spoilers=SOME,
+    unlisted=SOME,
+    way=st.sampled_from([0.0, 0.05, 1.5]),
+    outages=st.frozensets(st.integers(0, 40), max_size=10),
+)
+# Jobs that come and go, whatever Hypothesis draws.
+ALWAYS = partial(Conveyor, rate=4, interval=0.5, most=7)
+BAD = Service(longest=3, spoilers=frozenset(NAMES[:2]), outages=frozenset({0}), way=0.05)
+SOME_STEPS = [(0.1, index % 12) for index in range(30)]
+
+
+def play(ride: Ride, steps: Steps) -> float:
+    """Let jobs come and go; return the time of the last step."""
+    moment = 0.0
+    for gap, index in steps:
+        moment += gap
+        ride.plan(moment, partial(ride.toggle, NAMES[index]))
+    ride.until(moment)
+    return moment
+
+
+@example(ALWAYS, [0.1] * 31)
+@given(CONVEYORS, st.lists(GAPS, max_size=31))
+def test_whoever_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> None:
+    """The first look follows within T and a spacing, and so does every other."""
+    conveyor = make()
+    ride = Ride(conveyor)
+    play(ride, list(zip(gaps, range(31), strict=False)))
+    ride.until(ride.now + 3 * conveyor.period)
+    check_gaps(ride, periods=1)
+
+
+@example(ALWAYS, SOME_STEPS)
+@given(CONVEYORS, STEPS)
+def test_whoever_leaves_holds_up_nobody_for_long(make: Make, steps: Steps) -> None:
+    """Even when all others leave before their turn, two looks are never 2 T apart."""
+    conveyor = make()
+    ride = Ride(conveyor)
+    play(ride, steps)
+    ride.until(ride.now + 3 * conveyor.period)
+    check_gaps(ride, periods=2)
+
+
+def check_gaps(ride: Ride, periods: float) -> None:
+    """Check that looks at a job are so many periods and a spacing apart at most."""
+    for job in filter(ride.conveyor.__contains__, NAMES):
+        for earlier, later in pairwise([*ride.seen[job], ride.now]):
+            period = max(T for moment, T in ride.periods if earlier <= moment <= later)
+            assert later - earlier <= periods * period + 1 / ride.conveyor.rate + ROUNDING
+
+
+@example(ALWAYS, SOME_STEPS)
+@given(CONVEYORS, STEPS)
+def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
+    """No job is looked at while another has waited for longer."""
+    conveyor = make()
+    ride = Ride(conveyor)
+    play(ride, steps)
+    for job in [job for job in NAMES if job not in conveyor]:
+        ride.join(job, ride.now)
+    ride.until(ride.now)
+    for _ in range(20):
+        before = {job: seen[-1] for job, seen in ride.seen.items()}
+        ride.until(max(ride.now, conveyor.next_look() or 0.0))
+        shown = {job for job, seen in ride.seen.items() if seen[-1] != before[job]}
+        rest = [before[job] for job in NAMES if job not in shown]
+        assert max([before[job] for job in shown]) <= min([inf, *rest]) + ROUNDING
+
+
+@example(ALWAYS, BAD, SOME_STEPS)
+@given(CONVEYORS, SERVICES, STEPS)
+def test_whatever_the_service_does_no_job_is_lost(
+    make: Make, service: Service, steps: Steps
+) -> None:
+    """Lists refused, jobs not shown, answers late or missing: who has joined is looked at."""
+    conveyor = make()
+    ride = Ride(conveyor, service)
+    for job in NAMES[::2]:
+        ride.join(job)
+    end = play(ride, steps)
+    members = [job for job in NAMES if job in conveyor]
+    assert len(conveyor) == len(members)
+    ride.until(end + 120.0)
+    assert [job for job in members if ride.seen[job][-1] <= end] == []
+    assert len(conveyor) == len(members)
+
+
+@example(ALWAYS, BAD, SOME_STEPS)
+@given(CONVEYORS, SERVICES, STEPS)
+def test_looks_keep_to_their_bounds(make: Make, service: Service, steps: Steps) -> None:
+    """Looks are not too many, not too long, not empty, and name each job once."""
+    conveyor = make()
+    most = conveyor.size
+    ride = Ride(conveyor, service)
+    ride.until(play(ride, steps) + 10.0)
+    assert all(1 <= len(look.ids) == len(set(look.ids)) <= most for look in ride.looks)
+    for start in ride.times:
+        counted = bisect_left(ride.times, start + 2) - bisect_left(ride.times, start)
+        assert counted <= 2 * conveyor.rate + 2
+
+
+@example(ALWAYS, BAD, 20)
+@given(CONVEYORS, SERVICES, st.integers(1, 31))
+def test_no_job_is_asked_for_twice_at_once(make: Make, service: Service, number: int) -> None:
+    """Until a look has come back, its jobs are in no other."""
+    conveyor = make()
+    ride = Ride(conveyor, service)
+    for job in NAMES[:number]:
+        ride.join(job)
+    ride.until(30.0)
+    for job in NAMES[:number]:
+        seen = ride.seen[job][1:]
+        gaps = [later - earlier for earlier, later in pairwise(seen)]
+        assert all(gap >= service.way - ROUNDING for gap in gaps)
+
+
+def filled(number: int, *, most: int = 100) -> Conveyor:
+    """Return a conveyor on which so many jobs have joined at 0."""
+    conveyor = Conveyor(rate=10, interval=1, most=most)
+    for job in names(number):
+        conveyor.join(job, 0.0)
+    return conveyor
+
+
+def taken(conveyor: Conveyor, now: float) -> Look:
+    """Take a look that must be due."""
+    look = conveyor.take(now)
+    assert look is not None
+    return look
+
+
+def soon(conveyor: Conveyor) -> Look:
+    """Take the next look as soon as it is due."""
+    due = conveyor.next_look()
+    assert due is not None
+    return taken(conveyor, due)
+
+
+def test_an_empty_conveyor_has_nothing_to_do() -> None:
+    """Without jobs there is no time to look."""
+    conveyor = Conveyor(rate=10, interval=1)
+    assert conveyor.next_look() is None
+    assert conveyor.take(100.0) is None
+    conveyor.join("a", 100.0)
+    assert conveyor.take(100.9) is None
+    assert conveyor.next_look() == 101.0
+    assert taken(conveyor, 101.0) == Look(("a",), 101.0)
+    assert conveyor.next_look() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(1, [1]), (100, [100]), (101, [51, 50]), (150, [75, 75]), (301, [76, 76, 76, 73])],
+)
+def test_rounds_are_cut_into_equal_looks(number: int, expected: list[int]) -> None:
+    """With room for it, looks are about as long as each other, and evenly spaced."""
+    conveyor = filled(number)
+    looks = [soon(conveyor) for _ in expected]
+    assert [len(look.ids) for look in looks] == expected
+    assert [look.is_list for look in looks] == [size > 1 for size in expected]
+    times = [(index + 1) / len(expected) for index in range(len(expected))]
+    assert [look.time for look in looks] == pytest.approx(times)
+
+
+def test_full_looks_are_taken_when_there_is_no_room() -> None:
+    """More rounds than the rate allows in an interval: each look is as long as may be."""
+    conveyor = filled(1101)
+    sizes = [len(soon(conveyor).ids) for _ in range(12)]
+    assert sizes == [100] * 11 + [1]
+
+
+@pytest.mark.parametrize(
+    ("delay", "expected"),
+    [(0.0, 2.0), (0.05, 2.0), (0.5, 2.5), (3600.0, 3602.0)],
+)
+def test_a_little_late_is_caught_up_with(delay: float, expected: float) -> None:
+    """A look late by less than a spacing delays no other, a long sleep makes no heap."""
+    conveyor = filled(3)
+    look = taken(conveyor, 1.0 + delay)
+    conveyor.answered(look, look.ids)
+    assert conveyor.next_look() == pytest.approx(expected)
+
+
+def test_the_rate_may_change() -> None:
+    """From the next look on, as when the budget was learnt to be smaller."""
+    conveyor = filled(300)
+    taken(conveyor, 1.0)
+    assert conveyor.next_look() == pytest.approx(1.1)
+    conveyor.rate = 2.0
+    assert conveyor.next_look() == pytest.approx(1.5)
+    assert conveyor.period == 1.5
+
+
+def test_who_leaves_is_not_missed() -> None:
+    """In line, under way or about to be asked for alone: who has left is gone at once."""
+    conveyor = filled(6)
+    conveyor.leave("job-0")
+    conveyor.leave("job-0")
+    conveyor.leave("nobody")
+    look = taken(conveyor, 1.0)
+    assert look.ids == ("job-1", "job-2", "job-3", "job-4", "job-5")
+    conveyor.leave("job-1")
+    conveyor.answered(look, {"job-1", "job-5"})
+    conveyor.leave("job-2")
+    conveyor.leave("job-3")
+    assert [job for job in names(6) if job in conveyor] == ["job-4", "job-5"]
+    assert len(conveyor) == 2
+    assert soon(conveyor).ids == ("job-4",)
+    assert soon(conveyor).ids == ("job-5",)
+
+
+def test_an_errand_that_nobody_needs_is_forgotten() -> None:
+    """If all whom it would have shown have left, no request is made."""
+    ride = crowd(2)
+    ride.service.unlisted = frozenset(names(2))
+    ride.until(1.05)
+    for job in names(2):
+        ride.conveyor.leave(job)
+    assert ride.conveyor.next_look() == pytest.approx(1.1)
+    ride.until(5.0)
+    assert [look.time for look in ride.looks] == [1.0]
+    assert ride.conveyor.next_look() is None
+
+
+def test_who_comes_back_is_looked_at_once() -> None:
+    """Leaving and joining again during a look, or joining twice, makes no second job."""
+    conveyor = filled(2)
+    look = taken(conveyor, 1.0)
+    conveyor.join("job-0", 1.0)
+    conveyor.leave("job-1")
+    conveyor.join("job-1", 1.2)
+    conveyor.join("job-1", 1.4)
+    conveyor.answered(look, look.ids)
+    assert len(conveyor) == 2
+    assert taken(conveyor, 2.2).ids == ("job-1", "job-0")
+
+
+def test_who_joins_twice_is_not_put_off() -> None:
+    """The first time counts, also when the others have left."""
+    conveyor = filled(300)
+    soon(conveyor)
+    for job in names(299):
+        conveyor.leave(job)
+    conveyor.join("job-299", 0.9)
+    assert conveyor.next_look() == 1.0
+    assert soon(conveyor).ids == ("job-299",)
+
+
+def test_what_a_list_does_not_show_is_asked_for_alone() -> None:
+    """At once, one by one; then the job takes its turn again, shown or not."""
+    conveyor = filled(4)
+    conveyor.answered(taken(conveyor, 1.0), {"job-0", "job-2"})
+    alone = [soon(conveyor), soon(conveyor)]
+    assert [look.ids for look in alone] == [("job-1",), ("job-3",)]
+    assert [look.time for look in alone] == pytest.approx([1.1, 1.2])
+    conveyor.answered(alone[0], {"job-1"})
+    conveyor.answered(alone[1], set())
+    assert conveyor.next_look() == 2.0
+    assert soon(conveyor).ids == ("job-0", "job-2", "job-1", "job-3")
+
+
+def test_a_refused_list_is_asked_for_in_halves() -> None:
+    """In the old order, and lists stay that short."""
+    conveyor = filled(5)
+    conveyor.refused(taken(conveyor, 1.0))
+    halves = [soon(conveyor), soon(conveyor)]
+    assert [look.ids for look in halves] == [("job-0", "job-1", "job-2"), ("job-3", "job-4")]
+    assert conveyor.size == 3
+
+
+@pytest.mark.parametrize("longest", [1, 10, 50, 99])
+def test_short_lists_are_found_and_kept(longest: int) -> None:
+    """A service that takes fewer ids refuses a few lists, then one in a hundred."""
+    ride = crowd(400, rate=100)
+    ride.service.longest = longest
+    ride.until(60.0)
+    assert longest / 2 < ride.conveyor.size <= 2 * longest
+    assert len(ride.refused) <= 8 + len(ride.looks) / 100
+    assert min(seen[-1] for seen in ride.seen.values()) > 50
+
+
+def test_one_bad_id_is_found() -> None:
+    """It is soon asked for alone, and when it has left, lists are as long as ever."""
+    ride = crowd(1000)
+    ride.service.spoilers = frozenset({"job-250"})
+    ride.until(2.5)
+    assert ("job-250",) in [look.ids for look in ride.looks]
+    assert len(ride.refused) <= 7
+    ride.conveyor.leave("job-250")
+    ride.service.spoilers = frozenset()
+    ride.until(6.0)
+    assert [len(look.ids) for look in ride.looks[-10:]] == [100] * 10
+
+
+def test_a_service_that_takes_less_than_it_did_is_believed() -> None:
+    """One refusal may be an id's fault, two in a row are the length's."""
+    conveyor = filled(1000)
+    conveyor.answered(soon(conveyor), names(1000))
+    sizes = []
+    for _ in range(2):
+        conveyor.refused(soon(conveyor))
+        sizes.append(conveyor.size)
+        for _ in range(2):
+            conveyor.answered(soon(conveyor), names(1000))
+    assert sizes == [100, 50]
+
+
+def test_lists_grow_again() -> None:
+    """A hundred answers after the last refusal, lists of twice the length are tried."""
+    conveyor = filled(400)
+    conveyor.refused(taken(conveyor, 1.0))
+    sizes = []
+    now = 2.0
+    for _ in range(300):
+        now += 1.0
+        look = taken(conveyor, now)
+        conveyor.answered(look, look.ids)
+        sizes.append(conveyor.size)
+    assert sizes == [50] * 99 + [100] * 201
+
+
+def test_a_look_without_an_answer_is_made_again() -> None:
+    """Its jobs are first in line, in their order, without those that have left."""
+    conveyor = filled(150)
+    look = taken(conveyor, 1.0)
+    conveyor.leave("job-1")
+    conveyor.failed(look)
+    assert conveyor.next_look() == pytest.approx(1.1)
+    again = soon(conveyor)
+    assert again.ids[:3] == ("job-0", "job-2", "job-3")
+    assert len(again.ids) == 75
+    assert len(conveyor) == 149
+
+
+def test_memory_is_small() -> None:
+    """A hundred thousand jobs take at most 300 bytes each, beside their names."""
+    jobs = names(100_000)
+    tracemalloc.start()
+    conveyor = Conveyor(rate=500, interval=2)
+    for job in jobs:
+        conveyor.join(job, 0.0)
+    now = 2.0
+    for _ in range(1000):
+        look = taken(conveyor, now)
+        conveyor.answered(look, set(look.ids))
+        now = conveyor.next_look() or 0.0
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 300 * len(jobs)
+    assert now == pytest.approx(4.0)

@@ -1,0 +1,490 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lipsync_async._enums import Status
+from lipsync_async._logic import endpoints
+from lipsync_async._logic.endpoints import Call
+from lipsync_async._models.http import FilePart, TextPart
+from lipsync_async._models.request import (
+    Audio,
+    DubParams,
+    GenerationRequest,
+    Image,
+    Options,
+    Segment,
+    SegmentAudio,
+    Text,
+    Video,
+)
+from lipsync_async._models.response import CostEstimate
+from lipsync_async.errors import DecodeError
+from tests.logic.orders import AUDIO, VIDEO, VOICE
+from tests.logic.replies import JOB, reply
+
+JSON = {"content-type": "application/json"}
+PLAIN = GenerationRequest(model="lipsync-2", input=[VIDEO, AUDIO])
+PLAIN_BODY = {
+    "model": "lipsync-2",
+    "input": [
+        {"type": "video", "url": "https://media.example/clip.mp4"},
+        {"type": "audio", "url": "https://media.example/speech.wav"},
+    ],
+}
+
+
+def sent(call: Call[Any]) -> tuple[str, str, bool]:
+    """Return where a call goes, and whether it may go there twice."""
+    return call.method, call.path, call.is_repeatable
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (
+            endpoints.create_generation(PLAIN, idempotency_key="k"),
+            ("POST", "/v2/generate", True),
+        ),
+        (endpoints.get_generation("g1"), ("GET", "/v2/generate/g1", True)),
+        (
+            endpoints.get_generation("g1", progress=True),
+            ("GET", "/v2/generate/g1?include=progress", True),
+        ),
+        (
+            endpoints.look_at_generation("g1", hold=None, progress=False),
+            ("GET", "/v2/generate/g1", True),
+        ),
+        (
+            endpoints.look_at_generation("g1", hold=10.0, progress=False),
+            ("GET", "/v2/generate/g1?wait=true&timeout=10", True),
+        ),
+        (
+            endpoints.look_at_generation("g1", hold=2.5, progress=False),
+            ("GET", "/v2/generate/g1?wait=true&timeout=2.5", True),
+        ),
+        (
+            endpoints.look_at_generation("g1", hold=None, progress=True),
+            ("GET", "/v2/generate/g1?include=progress", True),
+        ),
+        (endpoints.list_generations(), ("GET", "/v2/generations", True)),
+        (endpoints.count_generations(), ("GET", "/v2/generations/count", True)),
+        (
+            endpoints.count_generations(status=["FAILED"], source=["api"]),
+            ("GET", "/v2/generations/count?status=FAILED&source=api", True),
+        ),
+        (endpoints.delete_generation("g1"), ("DELETE", "/v2/generations/g1", True)),
+        (endpoints.download_url("g1"), ("GET", "/v2/generations/g1/download", True)),
+        (endpoints.estimate_request(PLAIN), ("POST", "/v2/analyze/cost", True)),
+        (
+            endpoints.estimate_duration(model="m", duration=1),
+            ("POST", "/v2/generations/estimate", True),
+        ),
+        (endpoints.list_models(), ("GET", "/v2/models", True)),
+    ],
+)
+def test_every_call_goes_to_its_place(call: Call[Any], expected: tuple[str, str, bool]) -> None:
+    """Method and path are the documented ones, and only a deletion is never repeated."""
+    assert sent(call) == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        endpoints.get_generation("g1"),
+        endpoints.list_generations(status=["FAILED"]),
+        endpoints.count_generations(),
+        endpoints.delete_generation("g1"),
+        endpoints.download_url("g1"),
+        endpoints.list_models(),
+    ],
+)
+def test_questions_carry_nothing_else(call: Call[Any]) -> None:
+    """No body, no form, no headers and no key where nothing is ordered."""
+    assert (dict(call.headers), call.body, call.form, call.idempotency_key) == ({}, None, (), None)
+
+
+def body_of(call: Call[Any]) -> Any:
+    """Return the JSON that a call sends."""
+    assert call.body is not None
+    return json.loads(call.body)
+
+
+def test_a_create_is_json_under_its_key() -> None:
+    """The key goes along as a header and stays on the call, for its errors."""
+    call = endpoints.create_generation(PLAIN, idempotency_key="key-1")
+    assert body_of(call) == PLAIN_BODY
+    assert dict(call.headers) == {**JSON, "idempotency-key": "key-1"}
+    assert (call.idempotency_key, call.form) == ("key-1", ())
+
+
+def test_a_created_job_keeps_its_key() -> None:
+    """Whoever gets the job gets the key that it was paid under."""
+    call = endpoints.create_generation(PLAIN, idempotency_key="key-1")
+    created = call.read(reply(JOB, 201, method="POST"))
+    assert (created.id, created.status, created.idempotency_key) == ("g1", "PENDING", "key-1")
+
+
+@pytest.mark.parametrize(("body", "found"), [({"id": "g1", "status": 5}, "g1"), (b"<html>", None)])
+def test_an_unreadable_create_does_not_lose_the_job(body: Any, found: str | None) -> None:
+    """Where the answer still holds an id, the error does, too."""
+    call = endpoints.create_generation(PLAIN, idempotency_key="key-1")
+    with pytest.raises(DecodeError) as caught:
+        call.read(reply(body, 201, method="POST"))
+    assert getattr(caught.value.generation, "id", None) == found
+
+
+def test_files_go_as_a_form(tmp_path: Path) -> None:
+    """Nested fields are JSON text, plain ones plain text, and files come last."""
+    path = tmp_path / "face.png"
+    request = GenerationRequest(
+        model="sync-3",
+        input=[Image(file=path), Text(VOICE, ref_id="t1")],
+        options=Options(temperature=0.5),
+        segments=[Segment(start_time=0, end_time=1.5, audio_input=SegmentAudio("t1"))],
+        webhook_url="https://h/hook",
+        output_file_name="take-1",
+        project_id="p",
+        dub_params=DubParams(target_lang="de"),
+    )
+    call = endpoints.create_generation(request, idempotency_key="key-1")
+    texts = {part.name: part.value for part in call.form if isinstance(part, TextPart)}
+    assert texts == {
+        "model": "sync-3",
+        "input": '[{"type":"text","provider":{"name":"elevenlabs","voiceId":"voice",'
+        '"script":"Hello."},"refId":"t1"}]',
+        "options": '{"temperature":0.5}',
+        "segments": '[{"startTime":0,"endTime":1.5,"audioInput":{"refId":"t1"}}]',
+        "webhookUrl": "https://h/hook",
+        "outputFileName": "take-1",
+        "projectId": "p",
+        "dubParams": '{"targetLang":"de","providerName":"elevenlabs"}',
+    }
+    assert call.form[-1] == FilePart("image", "face.png", "image/png", path)
+    assert (call.body, dict(call.headers)) == (None, {"idempotency-key": "key-1"})
+    assert call.is_repeatable
+
+
+def test_files_are_announced_by_how_they_begin(tmp_path: Path) -> None:
+    """A wrong suffix is not believed; what cannot be looked into is not waited for."""
+    (tmp_path / "face.png").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "speech").write_bytes(b"ID3\4\0\0\0\0\x10\0" + bytes(2048) + b"\xff\xf1\x50")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    form = [
+        endpoints.create_generation(
+            GenerationRequest(model="sync-3", input=[item]), idempotency_key="k"
+        ).form[-1]
+        for item in (
+            Image(file=tmp_path / "face.png"),
+            Audio(file=str(tmp_path / "speech")),
+            Video(file=tmp_path / "pipe.mp4"),
+            Video(file=tmp_path),
+        )
+    ]
+    assert [(part.filename, part.content_type) for part in form if isinstance(part, FilePart)] == [
+        ("face.png", "image/jpeg"),
+        ("speech.aac", "audio/aac"),
+        ("pipe.mp4", "video/mp4"),
+        (tmp_path.name, "application/octet-stream"),
+    ]
+
+
+def test_files_for_every_slot_leave_no_input() -> None:
+    """A form with nothing but files has no `input` field, and one part for each file."""
+    request = GenerationRequest(
+        model="lipsync-2", input=[Audio(file=b"RIFF\0\0\0\0WAVEfmt "), Video(file=b"video")]
+    )
+    form = endpoints.create_generation(request, idempotency_key="k").form
+    assert [part.name for part in form] == ["model", "video", "audio"]
+    assert [part.source for part in form if isinstance(part, FilePart)] == [
+        b"video",
+        b"RIFF\0\0\0\0WAVEfmt ",
+    ]
+
+
+def test_a_file_wins_over_a_url() -> None:
+    """For the same slot the service takes the file, so the URL is not sent at all."""
+    request = GenerationRequest(model="m", input=[Video("https://h/v", file=b"video"), AUDIO])
+    form = endpoints.create_generation(request, idempotency_key="k").form
+    texts = {part.name: part.value for part in form if isinstance(part, TextPart)}
+    assert json.loads(texts["input"]) == [PLAIN_BODY["input"][1]]
+    assert [part.name for part in form] == ["model", "input", "video"]
+
+
+IDS = {
+    "x/../y?z": "x%2F%2E%2E%2Fy%3Fz",
+    "..": "%2E%2E",
+    ".": "%2E",
+    "a b": "a%20b",
+    "a#b": "a%23b",
+    "a%2Fb": "a%252Fb",
+    "ä": "%C3%A4",
+    "a+b&c=d": "a%2Bb%26c%3Dd",
+}
+
+
+@pytest.mark.parametrize(("generation_id", "escaped"), IDS.items())
+def test_ids_are_escaped(generation_id: str, escaped: str) -> None:
+    """An odd id is looked up, and leads nowhere else."""
+    assert paths_with(generation_id) == [
+        f"/v2/generate/{escaped}",
+        f"/v2/generate/{escaped}",
+        f"/v2/generations/{escaped}",
+        f"/v2/generations/{escaped}/download",
+    ]
+
+
+def paths_with(generation_id: str) -> list[str]:
+    """Return the path of every call about one job."""
+    return [
+        endpoints.get_generation(generation_id).path,
+        endpoints.look_at_generation(generation_id, hold=None, progress=False).path,
+        endpoints.delete_generation(generation_id).path,
+        endpoints.download_url(generation_id).path,
+    ]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(TEXT)
+def test_no_id_leaves_its_segment(generation_id: str) -> None:
+    """Whatever the id is, it is one segment of the path, and comes out again as it was."""
+    for path in paths_with(generation_id):
+        parts = urlsplit(f"https://h{path}")
+        segment = parts.path.split("/")[3]
+        assert (parts.query, parts.fragment, unquote(segment)) == ("", "", generation_id)
+        assert segment not in {"", ".", ".."}
+
+
+@given(
+    status=st.none() | st.lists(st.sampled_from(Status), min_size=1),
+    ids=st.none() | st.lists(TEXT.filter(lambda text: "," not in text), min_size=1),
+    source=st.none() | st.sets(st.sampled_from(["api", "studio & more"]), min_size=1),
+    project_id=st.none() | TEXT,
+    limit=st.none() | st.integers(1, 100),
+    cursor=st.none() | TEXT,
+)
+def test_filters_are_sent_in_the_comma_form(**filters: Any) -> None:
+    """Lists are joined by bare commas, all else is escaped, and what is `None` is not sent."""
+    path = endpoints.list_generations(**filters).path
+    parts = urlsplit(f"https://h{path}")
+    told = {name: value for name, value in filters.items() if value is not None}
+    wire = {"project_id": "projectId"}
+    expected = {
+        wire.get(name, name): str(value) if isinstance(value, str | int) else ",".join(value)
+        for name, value in told.items()
+    }
+    assert (parts.path, parts.fragment) == ("/v2/generations", "")
+    assert dict(parse_qsl(parts.query, keep_blank_values=True)) == expected
+
+
+def test_commas_stay_readable() -> None:
+    """The documented form is sent to the letter."""
+    call = endpoints.list_generations(
+        status=["PENDING", Status.PROCESSING], ids=["a", "b"], limit=2
+    )
+    assert call.path == "/v2/generations?status=PENDING,PROCESSING&ids=a,b&limit=2"
+
+
+def jobs(count: int) -> list[dict[str, str]]:
+    """Return a listing of so many jobs."""
+    return [{"id": f"g{number}", "status": "COMPLETED"} for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "count", "cursor"),
+    [(None, 0, None), (None, 3, None), (3, 2, None), (3, 3, "g2"), (2, 3, "g2"), (1, 0, None)],
+)
+def test_a_full_page_has_a_next_one(limit: int | None, count: int, cursor: str | None) -> None:
+    """The last id of a full page leads on; a short or unpaged answer is the end."""
+    page = endpoints.list_generations(limit=limit).read(reply(jobs(count)))
+    assert [item.id for item in page] == [f"g{number}" for number in range(count)]
+    assert page.next_cursor == cursor
+
+
+LISTS: list[Call[Any]] = [endpoints.list_generations(), endpoints.list_models()]
+
+
+@pytest.mark.parametrize("call", LISTS)
+@pytest.mark.parametrize("body", [{}, {"items": []}, None, "text", 5])
+def test_a_list_is_a_list(call: Call[Any], body: Any) -> None:
+    """Another shape is told as such, with the request's id, so that it is not tried again."""
+    with pytest.raises(DecodeError) as caught:
+        call.read(reply(body, x_request_id="r1"))
+    assert (caught.value.paths, caught.value.request_id) == (("expected a list @ $",), "r1")
+    assert not caught.value.is_retryable
+
+
+GOOD = {"id": "g", "status": "PENDING", "name": "n"}
+
+
+@pytest.mark.parametrize(("call", "left"), [(LISTS[0], ["g", "g", "x"]), (LISTS[1], ["g", "g"])])
+def test_a_bad_item_costs_only_itself(
+    call: Call[Any], left: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a list of a hundred, the log leads to the one that is wrong, and the others are read."""
+    items = call.read(reply([GOOD, GOOD, {"id": "x", "status": 5, "name": 5}]))
+    assert [item.id for item in items] == left
+    assert "not int 5 @ $[2]." in caplog.text
+
+
+@pytest.mark.parametrize("call", LISTS)
+def test_a_list_of_nothing_useful_is_an_error(call: Call[Any]) -> None:
+    """Items that cannot be told apart from anything are no list of the documented shape."""
+    with pytest.raises(DecodeError) as caught:
+        call.read(reply([{**GOOD, "id": 5}, "@ $"]))
+    assert caught.value.paths[0] == "expected text, not int 5 @ $[0].id"
+    assert caught.value.paths[-1].endswith("@ $[1]")
+
+
+def test_not_every_problem_is_listed() -> None:
+    """A hundred spoilt items do not fill the terminal."""
+    with pytest.raises(DecodeError) as caught:
+        endpoints.list_models().read(reply([{"id": 5, "name": "n"}] * 100))
+    assert (len(caught.value.paths), caught.value.paths[-1]) == (21, "and 80 more")
+
+
+def test_a_spoilt_page_leads_on() -> None:
+    """What could not be read counts for the page's length."""
+    page = endpoints.list_generations(limit=3).read(reply([GOOD, {"id": 5}, {"id": "x"}]))
+    assert ([item.id for item in page], page.next_cursor) == (["g", "x"], "x")
+    assert str(page[1].status) == "UNKNOWN"
+
+
+def test_models_are_read() -> None:
+    """A model is described as documented, and what is new stays reachable."""
+    wire = {
+        "id": "sync-3",
+        "name": "Sync 3",
+        "type": "lipsync",
+        "version": "3",
+        "description": "Best.",
+        "deprecatedAt": "2030-01-01",
+        "price": 1,
+    }
+    (model,) = endpoints.list_models().read(reply([wire]))
+    facts = (model.id, model.name, model.type, model.version, model.description)
+    assert facts == ("sync-3", "Sync 3", "lipsync", "3", "Best.")
+    assert (model.deprecated_at, model.raw) == ("2030-01-01", wire)
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_a_count_is_read(count: int) -> None:
+    """The number is taken out of its object."""
+    assert endpoints.count_generations().read(reply({"count": count, "new": 1})) == count
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"count": "7"}, {"count": True}, {"count": 1.5}, [7], 7, None]
+)
+def test_a_count_is_a_whole_number(body: Any) -> None:
+    """Anything else is another shape, which trying again does not mend."""
+    with pytest.raises(DecodeError) as caught:
+        endpoints.count_generations().read(reply(body))
+    assert caught.value.paths == ("expected a whole number @ $.count",)
+
+
+def test_a_deletion_answers_nothing() -> None:
+    """Whatever a success says, it is one."""
+    call = endpoints.delete_generation("g1")
+    for body in (b"", b"OK", b"{}"):
+        call.read(reply(body, 204))
+
+
+URL = "https://media.example/clip.mp4?signature=a%2Fb&x=1"
+
+
+@pytest.mark.parametrize(
+    "body", [URL.encode(), f'"{URL}"'.encode(), f"  {URL}\r\n".encode(), f'"{URL}"\n'.encode()]
+)
+def test_a_download_is_a_bare_url(body: bytes) -> None:
+    """Quotes and blanks around it go; the URL itself is kept to the letter."""
+    assert endpoints.download_url("g1").read(reply(body)) == URL
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"<html></html>",
+        b'{"url": "https://h"}',
+        b"ftp://h/x",
+        b"file:///etc",
+        b"https://",
+        b"https://h/a b",
+        b"https://h\n<html>",
+        b"\xff",
+    ],
+)
+def test_what_is_no_url_is_refused(body: bytes) -> None:
+    """Nothing but http(s) is fetched, and who answered can be found out."""
+    with pytest.raises(DecodeError, match="its body is no URL") as caught:
+        endpoints.download_url("g1").read(reply(body, x_request_id="r1"))
+    assert caught.value.request_id == "r1"
+
+
+def test_an_estimate_asks_with_the_request() -> None:
+    """The body is that of the create, without its key."""
+    call = endpoints.estimate_request(PLAIN)
+    assert (body_of(call), dict(call.headers)) == (PLAIN_BODY, JSON)
+    assert call.idempotency_key is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "body"),
+    [
+        ({"model": "sync-3", "duration": 12.5}, {"model": "sync-3", "duration": 12.5}),
+        (
+            {"model": "m", "duration": 1, "fps": 25, "reasoning_enabled": False},
+            {"model": "m", "duration": 1, "fps": 25, "reasoningEnabled": False},
+        ),
+    ],
+)
+def test_an_estimate_asks_with_a_duration(facts: dict[str, Any], body: dict[str, Any]) -> None:
+    """What is not given is left to the service."""
+    call = endpoints.estimate_duration(**facts)
+    assert (body_of(call), dict(call.headers)) == (body, JSON)
+
+
+ESTIMATE = {"estimatedFrameCount": 250, "estimatedGenerationCost": 1, "estimatedCredits": None}
+
+
+@pytest.mark.parametrize("body", [ESTIMATE, [ESTIMATE]])
+@pytest.mark.parametrize(
+    "call",
+    [endpoints.estimate_request(PLAIN), endpoints.estimate_duration(model="m", duration=1)],
+)
+def test_both_forms_of_an_estimate_are_read(call: Call[CostEstimate], body: Any) -> None:
+    """An object, or a list with one, whichever was asked."""
+    estimate = call.read(reply(body))
+    assert (estimate.frame_count, estimate.cost, estimate.credits) == (250, 1.0, None)
+    assert estimate.raw == ESTIMATE
+
+
+@pytest.mark.parametrize("body", [[], [ESTIMATE, ESTIMATE], {}, "free", {"estimatedFrameCount": 1}])
+def test_another_form_of_estimate_is_refused(body: Any) -> None:
+    """A price is not guessed."""
+    with pytest.raises(DecodeError) as caught:
+        endpoints.estimate_request(PLAIN).read(reply(body))
+    assert caught.value.paths
+
+
+def test_a_look_shows_how_it_was_treated() -> None:
+    """The long poll's headers tell whether it was held, and the pace."""
+    call = endpoints.look_at_generation("g1", hold=5, progress=False)
+    held = call.read(reply(JOB, x_sync_wait_mode="long_poll", retry_after="2"))
+    assert (held.generation.id, held.is_held, held.retry_after) == ("g1", True, 2.0)
+    plain = call.read(reply(JOB))
+    assert (plain.is_held, plain.retry_after) == (False, None)
+
+
+def test_progress_is_read() -> None:
+    """It is there when it was asked for."""
+    job = endpoints.get_generation("g1", progress=True).read(reply({**JOB, "progress_percent": 40}))
+    assert job.progress_percent == 40.0

@@ -1,0 +1,234 @@
+"""Failures alike have one reason, whatever ids, keys and addresses their messages name."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+from lipsync_async import FailureGroup, Generation, Outcome, Status, group_failures
+from lipsync_async._bulk.results import Alike, reason_of
+from lipsync_async._logic.responses import error_from
+from lipsync_async.errors import (
+    ConcurrencyLimitError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    DecodeError,
+    DownloadError,
+    GenerationFailedError,
+    GenerationRejectedError,
+    InvalidRequestError,
+    JournalError,
+    LipsyncError,
+    RequestTimeoutError,
+    SpendingLimitError,
+)
+from tests.bulk.jobs import request
+from tests.logic.replies import reply
+
+NUMBERS = count(1)
+DISK = JournalError("full")
+GOOD = Generation(id="g1", status=Status.COMPLETED)
+
+
+def uuid() -> str:
+    """Return another id each time."""
+    return f"{next(NUMBERS):08x}-aaaa-4bbb-8ccc-{next(NUMBERS):012x}"
+
+
+def job(status: str, **fields: Any) -> Generation:
+    """Return a job with an id of its own."""
+    return Generation(id=uuid(), status=Status(status), **fields)
+
+
+def refused(status: int, **body: Any) -> LipsyncError:
+    """Return the error of a refusal."""
+    return error_from(reply(body, status, method="POST"))
+
+
+def about(error: LipsyncError, generation: Generation) -> LipsyncError:
+    """Return an error about a job."""
+    error.generation = generation
+    return error
+
+
+def limited(message: str) -> ConcurrencyLimitError:
+    """Return a refusal for want of a slot."""
+    return ConcurrencyLimitError(response=reply(status=429), message=message)
+
+
+# What makes an error anew, as another request would have it; and its reason.
+ALIKE: list[tuple[Any, str]] = [
+    (lambda: refused(403, message="Blocked"), "403: Blocked"),
+    (lambda: refused(404, message=f"no asset {uuid()}", errorCode="x"), "404 x: no asset ..."),
+    (lambda: refused(422, message="too\n long ", errorCode="c"), "422 c: too long"),
+    (lambda: refused(400, message=f"see https://x.example/{uuid()}"), "400: see ..."),
+    (lambda: refused(500, message=f"trace {'ab' * 16}"), "500: trace ..."),
+    (lambda: limited("5 of 5 run"), "429: 5 of 5 run"),
+    (
+        lambda: ConnectError("refused.", method="POST", url=f"http://h/{uuid()}"),
+        "ConnectError: refused.",
+    ),
+    (
+        lambda: ConnectionLostError("it broke: so", method="GET", url=f"http://h/{uuid()}"),
+        "ConnectionLostError: it broke: so",
+    ),
+    (
+        lambda: RequestTimeoutError("5 s", method="GET", url="http://h"),
+        "RequestTimeoutError: 5 s",
+    ),
+    (
+        lambda: DecodeError("it is none", response=reply(uuid().encode(), 200)),
+        "an answer with status 200 cannot be read",
+    ),
+    (
+        lambda: DecodeError("it is odd", response=reply(b"{}", 201), paths=["$.id: missing"]),
+        "an answer with status 201 cannot be read; $.id: missing",
+    ),
+    (
+        lambda: GenerationFailedError(job("FAILED", error="No face", error_code="no_face")),
+        "FAILED (no_face): No face",
+    ),
+    (
+        lambda: GenerationFailedError(job("FAILED")),
+        "FAILED: the service gave no reason",
+    ),
+    (
+        lambda: GenerationRejectedError(job("REJECTED", error=f"plan of {uuid()}")),
+        "REJECTED: plan of ...",
+    ),
+    (
+        lambda: InvalidRequestError(["model: must be text", "input: none"]),
+        "model: must be text; input: none",
+    ),
+    (
+        lambda: SpendingLimitError(f"Request {next(NUMBERS)} was not ordered: max_jobs=3."),
+        "SpendingLimitError: max_jobs=3.",
+    ),
+    (
+        lambda: SpendingLimitError(
+            f"Request 1 was not ordered: max_cost=5: {next(NUMBERS)}.25 dollars"
+        ),
+        "SpendingLimitError: max_cost=5: ... dollars",
+    ),
+    (
+        lambda: about(DownloadError(f"The result of {uuid()}"), job("COMPLETED")),
+        "DownloadError: The result of ...",
+    ),
+    (
+        lambda: about(DownloadError("of generation g1: no"), GOOD),
+        "DownloadError: of generation ...: no",
+    ),
+    (lambda: JournalError("the disk is full."), "JournalError: the disk is full."),
+    (lambda: ConfigurationError("closed"), "ConfigurationError: closed"),
+    (LipsyncError, "LipsyncError"),
+    (lambda: LookupError(uuid()), "LookupError: ..."),
+    (lambda: refused(403, message="x" * 1000), f"403: {'x' * 192}..."),
+]
+
+
+@pytest.mark.parametrize(("make", "expected"), ALIKE)
+def test_errors_alike_have_one_reason(make: Any, expected: str) -> None:
+    """No id, key, address, sum of money or line break is in it, and it is short."""
+    assert {expected} == {reason_of(make()), reason_of(make())}
+
+
+def test_no_two_kinds_share_a_reason() -> None:
+    """What is left of a message tells kinds of failure apart."""
+    assert len(ALIKE) == len({reason_of(make()) for make, _ in ALIKE})
+
+
+def test_groups() -> None:
+    """The largest group comes first, and each names all of its places in rising order."""
+    blocked, short, full = refused(403, message="Blocked"), refused(422, message="short"), DISK
+    errors = {5: blocked, 1: short, 9: full, 4: None, 3: blocked, 7: short, 8: blocked}
+    outcomes = [
+        Outcome(index=index, request=request(index), error=error) for index, error in errors.items()
+    ]
+    assert [
+        FailureGroup(reason="403: Blocked", count=3, indices=(3, 5, 8), error=blocked),
+        FailureGroup(reason="422: short", count=2, indices=(1, 7), error=short),
+        FailureGroup(reason="JournalError: full", count=1, indices=(9,), error=full),
+    ] == group_failures(outcomes)
+    assert group_failures([]) == []
+
+
+def page(status: int) -> LipsyncError:
+    """Return the refusal of something between here and the service."""
+    return error_from(reply(b"<html>Blocked</html>", status, method="POST"))
+
+
+# What meets all others as well, if so many requests in a row have met it.
+OF_ALL: dict[str, Any] = {
+    "a filter's page": lambda: page(403),
+    "a page with 400": lambda: page(400),
+    "a page with 422": lambda: page(422),
+    "a firewall's JSON": lambda: refused(403, message="Forbidden"),
+    "a dead key": lambda: refused(401, message="No"),
+    "no credit": lambda: refused(402, message="Pay"),
+    "no such path": lambda: refused(404, message="Cannot POST /v2/generate"),
+    "no such method": lambda: page(405),
+    "a proxy": lambda: page(407),
+    "gone": lambda: page(410),
+    "for legal reasons": lambda: page(451),
+    "a redirection": lambda: page(302),
+    "a log-in page": lambda: DecodeError("it is none", response=reply(b"<html>", 200)),
+    "nothing": lambda: DecodeError("it is empty", response=reply(b"", 204)),
+    "another JSON": lambda: DecodeError("odd", response=reply({}, 200), paths=["$.id: missing"]),
+    "a certificate": lambda: ConnectError("no", method="POST", url="https://h", is_lasting=True),
+}
+# What says nothing about others: of the service, about one request; and no refusals.
+OF_ONE: dict[str, Any] = {
+    "400": lambda: refused(400, message="Bad", errorCode="generation_input_validation_failed"),
+    "400 without a code": lambda: refused(400, message="Bad"),
+    "403": lambda: refused(403, message="Not yours", errorCode="asset_forbidden"),
+    "404": lambda: refused(404, message="No asset", errorCode="asset_not_found"),
+    "409": lambda: refused(409, message="Reused", errorCode="IDEMPOTENCY_KEY_REUSED"),
+    "413": lambda: refused(413, message="Too large"),
+    "422": lambda: refused(422, message="Short", errorCode="generation_input_trim_invalid"),
+}
+NO_REFUSAL: dict[str, Any] = {
+    "500": lambda: page(500),
+    "502": lambda: page(502),
+    "503": lambda: refused(503, message="Later"),
+    "529": lambda: page(529),
+    "429": lambda: page(429),
+    "no slot": lambda: limited("5 of 5 run"),
+    "408": lambda: page(408),
+    "no network": lambda: ConnectError("refused", method="POST", url="http://h"),
+    "a broken line": lambda: ConnectionLostError("reset", method="POST", url="http://h"),
+    "too slow": lambda: RequestTimeoutError("5 s", method="POST", url="http://h"),
+    "an invalid request": lambda: InvalidRequestError(["model: none"]),
+    "a limit": lambda: SpendingLimitError("Request 1 was not ordered: max_jobs=1"),
+}
+
+
+@pytest.mark.parametrize("make", OF_ALL.values(), ids=OF_ALL)
+def test_what_all_would_meet(make: Any) -> None:
+    """The fifth in a row for one reason tells; an acceptance or another reason begins anew."""
+    alike = Alike()
+    assert [alike.refused(make()) for _ in range(6)] == [False] * 4 + [True] * 2
+    alike.accepted()
+    assert [alike.refused(make()) for _ in range(5)] == [False] * 4 + [True]
+    alike.refused(refused(403, message="another reason"))
+    assert [alike.refused(make()) for _ in range(4)] == [False] * 4
+
+
+@pytest.mark.parametrize("make", OF_ONE.values(), ids=OF_ONE)
+def test_what_the_service_says_of_one_request(make: Any) -> None:
+    """It tells nothing of others, unless all are alike, and shows that the service is there."""
+    alike = Alike()
+    assert [alike.refused(make()) for _ in range(50)] == [False] * 50
+    for _ in range(3):
+        assert [alike.refused(page(403)) for _ in range(4)] == [False] * 4
+        assert not alike.refused(make())
+    assert [alike.refused(make(), may_be_of_one=False) for _ in range(5)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("make", NO_REFUSAL.values(), ids=NO_REFUSAL)
+def test_what_is_no_refusal(make: Any) -> None:
+    """A service that is down is waited for, and does not interrupt a row of refusals either."""
+    alike = Alike()
+    assert [alike.refused(make()) for _ in range(50)] == [False] * 50
+    told = [alike.refused(error()) for _ in range(5) for error in (make, lambda: page(403))]
+    assert told == [False] * 9 + [True]
