@@ -1,9 +1,11 @@
-"""What makes the media of jobs, and a placeholder of it that makes one small file."""
+"""What makes the media of jobs, and a stand-in that hands out one small file."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
 
 from lipsync_async.sandbox.jobs import Result
 
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     Produced = Callable[[Job, Result], object]
     Failed = Callable[[Job, str, str], object]
 
+_FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
+_NOTE = b"SANDBOX "
+_BOX_HEADER_BYTES = 8
+_SMALLEST = len(_FILE_TYPE) + _BOX_HEADER_BYTES + len(_NOTE)
+# A placeholder plays nothing; clients should see a number all the same.
+PLACEHOLDER_SECONDS = 1.0
+
 
 def cannot_render(reason: str) -> str:
     """Say that a sandbox cannot render, and what can be done."""
@@ -22,7 +31,7 @@ def cannot_render(reason: str) -> str:
 
 
 class Renderer(Protocol):
-    """Make the media of jobs."""
+    """Maker of the media of jobs."""
 
     async def open(self) -> None:
         """See whether everything works, before anything is asked for.
@@ -43,7 +52,7 @@ class Renderer(Protocol):
         ...
 
     async def seconds(self, order: dict[str, Any]) -> float:
-        """Return how long the output of an admitted create body will play.
+        """Return how long the output of a create body that passed `check` will play.
 
         Raises:
             Refusal: The media cannot be had.
@@ -64,8 +73,9 @@ class Renderer(Protocol):
         ...
 
 
+@attrs.frozen
 class PlaceholderRenderer:
-    """Hand out one and the same small file, so that ten thousand jobs cost nothing.
+    """Stand-in whose output is always the same small file: ten thousand jobs cost nothing.
 
     Args:
         size: Bytes of that file.
@@ -73,10 +83,13 @@ class PlaceholderRenderer:
 
     """
 
-    def __init__(self, size: int, engines: dict[str, str]) -> None:
-        """Make the file."""
-        self._result = placeholder(size)
-        self._engines = engines
+    size: int
+    _engines: dict[str, str]
+    _result: Result = attrs.field(init=False)
+
+    @_result.default
+    def _placeholder(self) -> Result:
+        return placeholder(self.size)
 
     async def open(self) -> None:
         """Need nothing."""
@@ -98,14 +111,6 @@ class PlaceholderRenderer:
 
     def close(self) -> None:
         """Do nothing; nothing runs."""
-
-
-_FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
-_NOTE = b"SANDBOX "
-_BOX_HEADER_BYTES = 8
-_SMALLEST = len(_FILE_TYPE) + _BOX_HEADER_BYTES + len(_NOTE)
-# A placeholder plays nothing; clients should see a number all the same.
-PLACEHOLDER_SECONDS = 1.0
 
 
 def placeholder(size: int) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -13,9 +13,8 @@ from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media, sta
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from av.container import InputContainer
@@ -26,27 +25,14 @@ CHANNELS = 2
 # Two AAC frames. A container knows the padding that its encoder added, a decoder does
 # not; up to here the container's word is better. Beyond, it is an estimate or damage.
 _PADDING_SECONDS = 2 * 1024 / 44_100
-
-
-class Sound(Protocol):
-    """Anything that samples can be read from."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-    def read(self, start: int, end: int) -> Samples:
-        """Return the samples of one stretch; positions may only grow."""
-        ...
+# Where at least so much lies before the first read, the file is not decoded from its beginning.
+_LEAST_SKIP_SECONDS = 5.0
+# A decoder that starts in the middle needs what came before: mp3 up to nine frames.
+_RUN_UP_SECONDS = 0.5
 
 
 class SampleReader:
-    """Read a file's audio by position; positions may only grow.
+    """Reader of a file's audio by position; positions may only grow.
 
     Args:
         path: The file.
@@ -55,9 +41,10 @@ class SampleReader:
         seconds: Where the sound ends on the caller's timeline; `None` means at its own
             end. Before its beginning and after its end there is silence.
         code: The service's error code if the file cannot be read.
+        may_be_silent: Whether a file without audio is read as silence.
 
     Raises:
-        MediaError: The file is damaged or has no audio.
+        MediaError: The file is damaged, or has no audio.
 
     """
 
@@ -68,6 +55,7 @@ class SampleReader:
         lead: float = 0.0,
         seconds: float | None = None,
         code: str = AUDIO_INVALID,
+        may_be_silent: bool = False,
     ) -> None:
         """Open the file; decoding waits for the first read."""
         self._path = path
@@ -75,22 +63,17 @@ class SampleReader:
         self._limit = None if seconds is None else round(seconds * SAMPLE_RATE)
         self._at = round(lead * SAMPLE_RATE)
         self._held: Samples = np.zeros((0, CHANNELS), np.int16)
+        self._blocks: Iterator[Samples] | None = None
         with translated(code, path):
             self._container = open_media(path)
-        self._blocks = _decoded(self._container)
-        if not self._container.streams.audio:
+        if not (self._container.streams.audio or may_be_silent):
             self._container.close()
             raise MediaError(code, f"{path.name} has no audio stream.")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
     def read(self, start: int, end: int) -> Samples:
@@ -102,7 +85,15 @@ class SampleReader:
 
         """
         with translated(self._code, self._path):
-            self._fill(start, end)
+            if self._blocks is None:
+                self._blocks = _resampled(self._frames_near(start))
+            while self._at + len(self._held) < end:
+                block = next(self._blocks, None)
+                if block is None:
+                    break
+                gone = min(max(0, start - self._at), len(self._held))
+                self._held = np.concatenate([self._held[gone:], block])
+                self._at += gone
         samples: Samples = np.zeros((end - start, CHANNELS), np.int16)
         audible_end = end if self._limit is None else min(end, self._limit)
         first = max(start, self._at)
@@ -111,34 +102,24 @@ class SampleReader:
             samples[first - start : last - start] = self._held[first - self._at : last - self._at]
         return samples
 
-    def _fill(self, start: int, end: int) -> None:
-        """Decode until `end` is held; what lies before `start` is let go."""
-        while self._at + len(self._held) < end:
-            block = next(self._blocks, None)
-            if block is None:
-                return
-            gone = min(max(0, start - self._at), len(self._held))
-            self._held = np.concatenate([self._held[gone:], block])
-            self._at += gone
-
-
-class Silence:
-    """Stand in for a `SampleReader` where there is nothing to hear."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Have nothing to close."""
-
-    def read(self, start: int, end: int) -> Samples:
-        """Return silence."""
-        return np.zeros((end - start, CHANNELS), np.int16)
+    def _frames_near(self, position: int) -> Iterator[av.AudioFrame]:
+        """Return the frames from the beginning, or from shortly before a far position."""
+        ahead = (position - self._at) / SAMPLE_RATE - _RUN_UP_SECONDS
+        if ahead < _LEAST_SKIP_SECONDS:
+            return _frames(self._container)
+        first = next(_frames(self._container), None)
+        if first is None:
+            return iter(())
+        stream, begins = self._container.streams.audio[0], first.time or 0.0
+        ticks = (begins + ahead) / (stated(stream.time_base) or 1)
+        self._container.seek(int(ticks), stream=stream)
+        frames = _frames(self._container)
+        found = next(frames, None)
+        if found is None:
+            return frames
+        # A seek ends at the packet before; its own stamp says which that was.
+        self._at += round(((found.time or 0.0) - begins) * SAMPLE_RATE)
+        return chain([found], frames)
 
 
 def sound_seconds(path: Path) -> float:
@@ -163,8 +144,8 @@ def sound_seconds(path: Path) -> float:
     return promised if 0 < counted - promised < _PADDING_SECONDS else counted
 
 
-def sound_start(path: Path) -> float | None:
-    """Return the second at which a video's audio starts; `None` means that it has none.
+def sound_start(path: Path) -> float:
+    """Return the second at which a video's audio starts; 0 if it has none.
 
     Raises:
         MediaError: The video is damaged.
@@ -172,7 +153,7 @@ def sound_start(path: Path) -> float | None:
     """
     with translated(VIDEO_INVALID, path), open_media(path) as container:
         frame = next(_frames(container), None)
-        return None if frame is None else frame.time or 0.0
+        return 0.0 if frame is None else frame.time or 0.0
 
 
 def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
@@ -181,23 +162,19 @@ def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
         yield from container.decode(container.streams.audio[0])
 
 
-def _decoded(container: InputContainer) -> Iterator[Samples]:
+def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[Samples]:
     """Yield the audio in blocks of 48 kHz stereo, also where its format changes midway."""
-    for (channels, *_), frames in groupby(_frames(container), key=_format):
+    for (channels, *_), alike in groupby(frames, key=_format):
         # A single channel is copied below; the resampler would make it 3 dB quieter.
         layout = "mono" if channels == 1 else "stereo"
         resampler = av.AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
-        for frame in chain(frames, [None]):
-            yield from map(_block, resampler.resample(frame))
+        for frame in chain(alike, [None]):
+            for part in resampler.resample(frame):
+                rows = np.asarray(part.to_ndarray(), np.int16).reshape(part.samples, -1)
+                yield np.broadcast_to(rows, (part.samples, CHANNELS))
 
 
 def _format(frame: av.AudioFrame) -> tuple[int, str, int, str]:
     """Return what a resampler must know of its input."""
     layout = frame.layout
     return len(layout.channels), layout.name, frame.sample_rate, frame.format.name
-
-
-def _block(frame: av.AudioFrame) -> Samples:
-    """Return one packed frame as rows of two samples."""
-    samples = np.asarray(frame.to_ndarray(), np.int16).reshape(frame.samples, -1)
-    return np.broadcast_to(samples, (frame.samples, CHANNELS))

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from lipsync_async.sandbox.media.audio_reader import CHANNELS
-from lipsync_async.sandbox.media.drawn_face import Actor
+from lipsync_async.sandbox.media.drawn_face import DrawnFace
 from lipsync_async.sandbox.media.errors import RenderCancelledError
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import THREADS
@@ -44,14 +44,14 @@ def draw_talking_head(
         fps: Frames per second.
         width: Even number of pixels.
         height: Even number of pixels.
-        seed: Chooses the looks; equal seeds give equal bytes.
+        seed: Chooses the colours; equal seeds give equal bytes.
         is_cancelled: Asked before each frame.
 
     Raises:
         RenderCancelledError: `is_cancelled` said so; a part of the file is left.
 
     """
-    actor = Actor(width, height, seed)
+    actor = DrawnFace(width, height, seed)
     noise = np.random.default_rng(seed)
     rate = Fraction(fps)
     with Mp4Writer(path, width=width, height=height, rate=rate, comment="SANDBOX actor") as writer:
@@ -68,7 +68,7 @@ def draw_talking_head(
 
 def draw_portrait(path: Path, *, width: int = 640, height: int = 480, seed: int = 1) -> Path:
     """Write a PNG of the same face, for image inputs."""
-    Actor(width, height, seed).draw(0.0).save(path, format="PNG")
+    DrawnFace(width, height, seed).draw(0.0).save(path, format="PNG")
     return path
 
 

@@ -1,6 +1,6 @@
 """Draw a friendly face: the actor that the sandbox brings along.
 
-Nobody is portrayed; skin, hair, clothes and backdrop come from a seed. The head sways,
+It portrays no real person; skin, hair, clothes and backdrop come from a seed. The head sways,
 the eyes wander a little and blink, all as functions of the moment, so that any frame can
 be drawn alone and equal seeds give equal pictures.
 """
@@ -39,8 +39,8 @@ _Point = tuple[float, float]
 
 
 @attrs.frozen(slots=True)
-class Look:
-    """Hold the colours of one actor."""
+class Palette:
+    """The colours of one face."""
 
     skin: str
     shade: str
@@ -51,11 +51,11 @@ class Look:
     backdrop: tuple[str, str]
 
 
-def look(seed: int) -> Look:
+def palette(seed: int) -> Palette:
     """Return the colours that a seed stands for."""
     choose = Random(seed)
     skin = choose.choice(_SKINS)
-    return Look(
+    return Palette(
         skin=skin,
         shade=_mixed(skin, "#5a2d1a", 0.16),
         blush=_mixed(skin, "#e0564f", 0.2),
@@ -66,34 +66,34 @@ def look(seed: int) -> Look:
     )
 
 
-class Actor:
-    """Draw one actor at any moment.
+class DrawnFace:
+    """A face that can be drawn at any moment.
 
     Args:
         width: Pixels.
         height: Pixels.
-        seed: Chooses the looks.
+        seed: Chooses the colours.
 
     """
 
     def __init__(self, width: int, height: int, seed: int) -> None:
         """Paint the backdrop once; it stands still."""
-        self._look = look(seed)
-        self._backdrop = _backdrop(width * _OVERSAMPLING, height * _OVERSAMPLING, self._look)
+        self._palette = palette(seed)
+        self._backdrop = _backdrop(width * _OVERSAMPLING, height * _OVERSAMPLING, self._palette)
 
     def draw(self, moment: float) -> Image.Image:
         """Return the picture at a moment in seconds."""
         canvas = self._backdrop.copy()
-        _Pen(canvas, self._look, moment).draw_person()
+        _Pen(canvas, self._palette, moment).draw_person()
         return canvas.reduce(_OVERSAMPLING)
 
 
 class _Pen:
-    """Draw the parts of one face; lengths are in heads, 1 being the head's half width."""
+    """Pen for the parts of one face; lengths are in heads, 1 being the head's half width."""
 
-    def __init__(self, canvas: Image.Image, colours: Look, moment: float) -> None:
+    def __init__(self, canvas: Image.Image, colours: Palette, moment: float) -> None:
         self._draw = ImageDraw.Draw(canvas)
-        self._look = colours
+        self._palette = colours
         self._unit = min(canvas.height * 0.235, canvas.width * 0.3)
         self._middle = canvas.width / 2, canvas.height * 0.47
         self._sway = 0.07 * sin(2 * pi * 0.21 * moment), 0.025 * sin(2 * pi * 0.37 * moment + 1)
@@ -111,27 +111,27 @@ class _Pen:
         self._draw_fringe()
 
     def _draw_hair_behind(self) -> None:
-        self._ellipse((0, -0.25), (1.12, 1.12), self._look.hair, depth=0.6)
+        self._ellipse((0, -0.25), (1.12, 1.12), self._palette.hair, depth=0.6)
 
     def _draw_body(self) -> None:
-        look_ = self._look
-        self._ellipse((0, 2.95), (2.05, 1.35), look_.clothes, depth=0.2)
-        self._ellipse((0, 1.64), (0.56, 0.26), look_.shade, depth=0.3)
-        self._box((0, 1.2), (0.4, 0.52), look_.shade, depth=0.5)
+        palette = self._palette
+        self._ellipse((0, 2.95), (2.05, 1.35), palette.clothes, depth=0.2)
+        self._ellipse((0, 1.64), (0.56, 0.26), palette.shade, depth=0.3)
+        self._box((0, 1.2), (0.4, 0.52), palette.shade, depth=0.5)
 
     def _draw_head(self) -> None:
-        look_ = self._look
+        palette = self._palette
         for side in (-1, 1):
-            self._ellipse((side * 1.0, 0.1), (0.17, 0.26), look_.skin, depth=0.8)
-            self._ellipse((side * 1.0, 0.1), (0.09, 0.15), look_.shade, depth=0.8)
-        self._ellipse((0, 0.02), (1.0, 1.28), look_.skin)
+            self._ellipse((side * 1.0, 0.1), (0.17, 0.26), palette.skin, depth=0.8)
+            self._ellipse((side * 1.0, 0.1), (0.09, 0.15), palette.shade, depth=0.8)
+        self._ellipse((0, 0.02), (1.0, 1.28), palette.skin)
         for side in (-1, 1):
-            self._ellipse((side * 0.56, 0.47), (0.21, 0.14), look_.blush, depth=1.2)
+            self._ellipse((side * 0.56, 0.47), (0.21, 0.14), palette.blush, depth=1.2)
 
     def _draw_eye(self, side: int) -> None:
         middle = (side * 0.4, 0.08)
         brow = [(side * 0.2, -0.27), (side * 0.4, -0.35), (side * 0.63, -0.25)]
-        self._line(brow, self._look.hair, 0.075, depth=1.35)
+        self._line(brow, self._palette.hair, 0.075, depth=1.35)
         if self._openness < _SHUT:
             lid = [(middle[0] - 0.17, 0.1), (middle[0], 0.16), (middle[0] + 0.17, 0.1)]
             self._line(lid, _DARK, 0.05, depth=1.4)
@@ -139,7 +139,7 @@ class _Pen:
         height = 0.19 * self._openness
         iris = (middle[0] + self._glance, middle[1])
         self._ellipse(middle, (0.19, height), _WHITE, depth=1.4)
-        self._ellipse(iris, (0.115, min(0.13, height)), self._look.eyes, depth=1.45)
+        self._ellipse(iris, (0.115, min(0.13, height)), self._palette.eyes, depth=1.45)
         self._ellipse(iris, (0.06, min(0.07, height)), _DARK, depth=1.45)
         self._ellipse((iris[0] + 0.04, iris[1] - 0.05), (0.028, 0.028), _WHITE, depth=1.45)
         lash = [
@@ -151,7 +151,7 @@ class _Pen:
 
     def _draw_nose_and_mouth(self) -> None:
         nose = [(-0.1, 0.43), (0.0, 0.49), (0.1, 0.43)]
-        self._line(nose, self._look.shade, 0.055, depth=1.7)
+        self._line(nose, self._palette.shade, 0.055, depth=1.7)
         corners = self._box_of((0, 0.68), (0.33, 0.27), depth=1.45)
         self._draw.chord(corners, 12, 168, fill=_MOUTH)
         teeth = self._box_of((0, 0.685), (0.27, 0.15), depth=1.45)
@@ -160,9 +160,9 @@ class _Pen:
     def _draw_fringe(self) -> None:
         """Hair over the forehead: a cap whose lower edge is cut by the face again."""
         cap = self._box_of((0, -0.18), (1.07, 1.24), depth=0.95)
-        self._draw.chord(cap, 197, 343, fill=self._look.hair)
+        self._draw.chord(cap, 197, 343, fill=self._palette.hair)
         lock = self._box_of((-0.35, -0.72), (0.75, 0.36), depth=1.1)
-        self._draw.ellipse(lock, fill=self._look.hair)
+        self._draw.ellipse(lock, fill=self._palette.hair)
 
     def _box_of(
         self,
@@ -212,7 +212,7 @@ def _on_curve(start: _Point, bend: _Point, end: _Point, place: float) -> _Point:
     return x, y
 
 
-def _backdrop(width: int, height: int, colours: Look) -> Image.Image:
+def _backdrop(width: int, height: int, colours: Palette) -> Image.Image:
     """Return a soft gradient with a light spot behind the head."""
     gradient = Image.linear_gradient("L").resize((width, height))
     canvas = Image.new("RGB", (width, height), colours.backdrop[0])

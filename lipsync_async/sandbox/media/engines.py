@@ -104,9 +104,9 @@ def _count() -> int:
 
 
 def _draw() -> tuple[int, int]:
-    from lipsync_async.sandbox.media.drawn_face import Actor  # noqa: PLC0415 - see above
+    from lipsync_async.sandbox.media.drawn_face import DrawnFace  # noqa: PLC0415 - see above
 
-    return Actor(_SIDE, _SIDE, seed=1).draw(0.0).size
+    return DrawnFace(_SIDE, _SIDE, seed=1).draw(0.0).size
 
 
 def _encode() -> tuple[int, int, float]:

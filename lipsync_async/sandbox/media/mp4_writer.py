@@ -17,7 +17,6 @@ from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, sample_position
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from lipsync_async.sandbox.media.audio_reader import Samples
@@ -31,7 +30,7 @@ _AUDIO_BITS_PER_SECOND = 128_000
 
 
 class Mp4Writer:
-    """Encode frames and samples into a file.
+    """Writer of one mp4.
 
     Args:
         path: The file to write; any suffix.
@@ -68,12 +67,7 @@ class Mp4Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Finish the file; after an error only let go of it."""
         if error is None:
             self._container.mux(self._video.encode(None))

@@ -32,7 +32,7 @@ SAMPLE_RATE = 48_000
 
 @attrs.frozen(slots=True)
 class Window:
-    """Hold one segment as the plan sees it.
+    """One segment as the plan sees it.
 
     Args:
         start: First second of the window in the video.
@@ -50,7 +50,7 @@ class Window:
 
 @attrs.frozen(slots=True)
 class Span:
-    """Hold a run of output frames that share one sound.
+    """A run of output frames that share one sound.
 
     Args:
         frames: The source frame of each output frame.

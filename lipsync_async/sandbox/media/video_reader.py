@@ -35,7 +35,6 @@ from lipsync_async.sandbox.media.open_media import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from av.container import InputContainer
@@ -53,14 +52,14 @@ _MAX_RATE = Fraction(120)
 
 @attrs.frozen(slots=True)
 class _Stamp:
-    """Hold when one frame is shown, and where a decoder can start to reach it."""
+    """When one frame is shown, and where a decoder can start to reach it."""
 
     shown: int
     entry: int
 
 
 class FrameReader:
-    """Read frames of one video or picture, all in the shape that the encoder takes.
+    """Reader of the frames of one video or picture, all in the shape that the encoder takes.
 
     Args:
         path: The file.
@@ -91,7 +90,7 @@ class FrameReader:
             self._stamps = _index(self._container, self._stream)
             # Held open from here on; `__exit__` closes it.
             stack.pop_all()
-        self._shaper = FrameShaper(self._time_base)
+        self._normalizer = FrameNormalizer(self._time_base)
         pixels = max(1, self._stream.width * self._stream.height)
         self._run_length = max(1, int(cache_bytes / (pixels * _BYTES_PER_PIXEL)))
         self._decoder: Iterator[av.VideoFrame] = iter(())
@@ -102,12 +101,7 @@ class FrameReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
     @property
@@ -172,7 +166,7 @@ class FrameReader:
                 self._decoder = chain([frame], self._decoder)
                 break
             if shown >= stamps[0].shown:
-                run.append((shown, self._shaper.shape(frame)))
+                run.append((shown, self._normalizer.normalize(frame)))
             if shown == stamps[-1].shown:
                 break
         return run
@@ -218,8 +212,11 @@ _QUARTER_TURNS = (90, -90)
 _Geometry = tuple[int, int, str, int]
 
 
-class FrameShaper:
-    """Shape one video's frames; a change of geometry in mid-stream is followed.
+class FrameNormalizer:
+    """Normalizer of one video's frames: upright, even, `yuv420p`, all of the first one's size.
+
+    4:2:0 colour needs even sides; an odd line is cut off. A change of geometry in mid-stream
+    is followed.
 
     Args:
         time_base: Time base of the frames that will be given.
@@ -233,7 +230,7 @@ class FrameShaper:
         self._geometry: _Geometry | None = None
         self._graph = av.filter.Graph()
 
-    def shape(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def normalize(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame upright, even, `yuv420p`, free of its old picture type."""
         geometry = (frame.width, frame.height, frame.format.name, frame.rotation)
         if geometry != self._geometry:

@@ -4,15 +4,11 @@ import av
 import numpy as np
 import pytest
 
-from lipsync_async.sandbox.media.audio_reader import (
-    SampleReader,
-    Silence,
-    sound_seconds,
-    sound_start,
-)
+from lipsync_async.sandbox.media.audio_reader import SampleReader, sound_seconds, sound_start
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.errors import MediaError
-from tests.sandbox.media.clips import Clip, Floats, loudness, strength
+from lipsync_async.sandbox.media.speech import write_wav
+from tests.sandbox.media.clips import Clip, Floats, loudness, sine, strength
 
 RATE = 48_000
 
@@ -101,34 +97,65 @@ def test_a_format_that_changes_midway_is_followed(tmp_path: Path) -> None:
     assert strength(left, 1.3, 1.8, 440) > 0.3
 
 
-def test_silence_is_as_long_as_asked() -> None:
+def test_a_mute_video_is_silent_where_it_may_be(tmp_path: Path) -> None:
     """Where nothing is heard, zeros are."""
-    with Silence() as sound:
+    with SampleReader(Clip(5).write(tmp_path / "mute.mp4"), may_be_silent=True) as sound:
         assert sound.read(10, 15).tolist() == [[0, 0]] * 5
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("a.m4a", "aac"),
-        ("a.mp3", "libmp3lame"),
-        ("a.ogg", "libopus"),
-        ("a.mka", "libopus"),
-        ("a.flac", "flac"),
-        ("a.aac", "aac"),
-    ],
-)
-def test_compressed_sound_has_its_true_length(tmp_path: Path, name: str, codec: str) -> None:
-    """The padding that encoders add does not count."""
-    source = tone(tmp_path / "tone.wav", seconds=1.23, hertz=440)
-    path = tmp_path / name
+CODECS = [
+    ("a.m4a", "aac"),
+    ("a.mp3", "libmp3lame"),
+    ("a.ogg", "libopus"),
+    ("a.mka", "libopus"),
+    ("a.flac", "flac"),
+    ("a.aac", "aac"),
+]
+LAGGARDS = [("a.wma", "wmav2"), ("a.avi", "libmp3lame"), ("a.mov", "alac")]
+
+
+def _compressed(source: Path, path: Path, codec: str) -> Path:
+    """Write the same sound with another codec; the suffix chooses the container."""
     with av.open(str(source)) as given, av.open(str(path), "w") as target:
-        stream = target.add_stream(codec, rate=RATE)
+        stream = target.add_stream(codec, rate=RATE, layout="stereo", bit_rate=128_000)
         assert isinstance(stream, av.AudioStream)
         for frame in given.decode(audio=0):
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
-    assert sound_seconds(path) == pytest.approx(1.23, abs=0.03)
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), CODECS)
+def test_compressed_sound_has_its_true_length(tmp_path: Path, name: str, codec: str) -> None:
+    """The padding that encoders add does not count."""
+    source = tone(tmp_path / "tone.wav", seconds=1.23, hertz=440)
+    assert sound_seconds(_compressed(source, tmp_path / name, codec)) == pytest.approx(
+        1.23, abs=0.03
+    )
+
+
+@pytest.mark.parametrize(("name", "codec"), CODECS + LAGGARDS)
+def test_far_into_a_file_the_sound_is_where_it_was(tmp_path: Path, name: str, codec: str) -> None:
+    """A reader that leaps there hears the same as one that decodes everything."""
+    clap = np.zeros(round(7.0 * RATE), np.int16)
+    clap[round(6.2 * RATE) :][:480] = sine(0.01, 1000)
+    source = tmp_path / "clap.wav"
+    write_wav(source, clap, RATE)
+    path = _compressed(source, tmp_path / name, codec)
+    stretch = round(6.1 * RATE), round(6.3 * RATE)
+    (leapt,) = _left(path, stretch)
+    _, decoded = _left(path, (0, 1), stretch)
+    places = [int(np.argmax(np.abs(sound) > 0.1)) / RATE for sound in (leapt, decoded)]
+    # Matroska counts in milliseconds.
+    assert places[0] == pytest.approx(places[1], abs=0.001)
+    assert places[0] == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 6.0])
+def test_beyond_its_end_a_file_is_silent(tmp_path: Path, seconds: float) -> None:
+    """A leap over the end finds nothing, and no error."""
+    path = tone(tmp_path / "tone.wav", seconds=seconds, hertz=440)
+    assert not _left(path, (100 * RATE, 100 * RATE + 9))[0].any()
 
 
 def test_a_cut_file_lasts_as_long_as_it_plays(tmp_path: Path) -> None:
@@ -138,10 +165,10 @@ def test_a_cut_file_lasts_as_long_as_it_plays(tmp_path: Path) -> None:
     assert sound_seconds(path) == 0.5
 
 
-def test_only_the_video_that_has_sound_says_when_it_starts(tmp_path: Path) -> None:
-    """A video without an audio stream has no start of sound."""
+def test_a_video_says_when_its_sound_starts(tmp_path: Path) -> None:
+    """One without an audio stream has none to say of."""
     assert sound_start(Clip(5, hertz=440).write(tmp_path / "loud.mp4")) == 0.0
-    assert sound_start(Clip(5).write(tmp_path / "mute.mp4")) is None
+    assert sound_start(Clip(5).write(tmp_path / "mute.mp4")) == 0.0
 
 
 @pytest.mark.parametrize("measure", [SampleReader, sound_seconds])

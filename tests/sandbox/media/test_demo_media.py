@@ -12,7 +12,7 @@ from lipsync_async.sandbox.media.demo_media import (
     speak_line,
     tone,
 )
-from lipsync_async.sandbox.media.drawn_face import Actor, eye_openness, look
+from lipsync_async.sandbox.media.drawn_face import DrawnFace, eye_openness, palette
 from lipsync_async.sandbox.media.errors import RenderCancelledError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from tests.sandbox.media.clips import Clip, heard, loudness, strength
@@ -51,7 +51,7 @@ def test_equal_seeds_give_equal_bytes(tmp_path: Path) -> None:
     one, again, other = (film.read_bytes() for film in films)
     assert one == again
     assert one != other
-    assert len({look(seed) for seed in range(20)}) > 15
+    assert len({palette(seed) for seed in range(20)}) > 15
 
 
 def test_a_portrait_is_the_same_face(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_portrait_is_the_same_face(tmp_path: Path) -> None:
     path = draw_portrait(tmp_path / "face.png", width=200, height=150, seed=5)
     assert probe(path, "image") == MediaInfo("image", None, 200, 150, None)
     with Image.open(path) as portrait:
-        assert portrait.tobytes() == Actor(200, 150, 5).draw(0.0).tobytes()
+        assert portrait.tobytes() == DrawnFace(200, 150, 5).draw(0.0).tobytes()
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.74, 8.64])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.errors import MediaError, RenderCancelledError
-from lipsync_async.sandbox.media.render import Rendered, RenderOrder, render
+from lipsync_async.sandbox.media.render import Rendered, RenderJob, render
 from tests.sandbox.media.clips import (
     Clip,
     heard,
@@ -43,10 +43,10 @@ def _film(
     folder: Path,
     *,
     sync_mode: str = "bounce",
-) -> RenderOrder:
+) -> RenderJob:
     """Order an output of a video."""
     output = folder / "out.mp4"
-    return RenderOrder(video, is_image=False, audio=audio, output=output, sync_mode=sync_mode)
+    return RenderJob(video, is_image=False, audio=audio, output=output, sync_mode=sync_mode)
 
 
 def _still(
@@ -55,7 +55,7 @@ def _still(
     folder: Path,
     *,
     sync_mode: str = "bounce",
-) -> RenderOrder:
+) -> RenderJob:
     """Order an output of a picture."""
     return attrs.evolve(_film(picture, audio, folder, sync_mode=sync_mode), is_image=True)
 
@@ -163,7 +163,7 @@ def test_an_image_is_shown_for_as_long_as_the_audio(tmp_path: Path) -> None:
     Image.new("RGBA", (161, 97), "#3366cc80").save(picture)
     audio = tone(tmp_path / "in.wav", seconds=1.2, hertz=700)
     rendered = render(
-        RenderOrder(
+        RenderJob(
             picture, is_image=True, audio=audio, output=tmp_path / "out.mp4", sync_mode="cut_off"
         )
     )
@@ -298,9 +298,7 @@ def test_a_damaged_visual_has_the_code_of_its_kind(
     visual = tmp_path / "visual.bin"
     visual.write_bytes(b"<html>Not found</html>" * 50)
     with pytest.raises(MediaError, match=r"visual\.bin cannot be read") as caught:
-        render(
-            RenderOrder(visual, is_image=kind == "image", audio=None, output=tmp_path / "out.mp4")
-        )
+        render(RenderJob(visual, is_image=kind == "image", audio=None, output=tmp_path / "out.mp4"))
     assert caught.value.code == code
 
 

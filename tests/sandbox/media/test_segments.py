@@ -5,7 +5,7 @@ from PIL import Image
 
 from lipsync_async.sandbox.media.demo_media import speak_line, tone
 from lipsync_async.sandbox.media.errors import MediaError
-from lipsync_async.sandbox.media.render import RenderOrder, RenderSegment, render
+from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
 from tests.sandbox.media.clips import Clip, heard, loudness, shown_numbers, strength
 
 OWN, FIRST, SECOND = 300, 700, 1100
@@ -16,9 +16,9 @@ def _order(
     *segments: RenderSegment,
     visual: str = "in.mp4",
     is_image: bool = False,
-) -> RenderOrder:
+) -> RenderJob:
     """Order an output with segments."""
-    return RenderOrder(
+    return RenderJob(
         folder / visual,
         is_image=is_image,
         audio=None,

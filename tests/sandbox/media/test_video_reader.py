@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lipsync_async.sandbox.media.errors import MediaError
-from lipsync_async.sandbox.media.video_reader import FrameReader, FrameShaper, even
+from lipsync_async.sandbox.media.video_reader import FrameNormalizer, FrameReader, even
 from tests.sandbox.media.clips import Clip, number_of, turn_clockwise, without_rate
 
 _FRAME_BYTES = 160 * 96 * 3 // 2
@@ -91,12 +91,12 @@ def test_a_side_is_even_and_never_nothing(length: int, expected: int) -> None:
 
 def test_a_change_of_size_in_mid_stream_is_scaled_back() -> None:
     """The first frame decides the size of all."""
-    shaper = FrameShaper(Fraction(1, 25))
+    normalizer = FrameNormalizer(Fraction(1, 25))
     sizes: list[tuple[int, int]] = []
     for stamp, (width, height) in enumerate([(64, 48), (32, 32), (33, 65), (64, 48)]):
         frame = av.VideoFrame(width, height, "rgb24")
         frame.pts = stamp
-        shaped = shaper.shape(frame)
+        shaped = normalizer.normalize(frame)
         sizes.append((shaped.width, shaped.height))
     assert sizes == [(64, 48)] * 4
 

@@ -1,0 +1,176 @@
+"""The loader of a job's inputs: hosted files, fetched ones, and spoken text, as local paths."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from lipsync_async.sandbox.files import Folder, HostedFiles
+from lipsync_async.sandbox.media.errors import MediaError
+from lipsync_async.sandbox.media.open_media import MediaInfo, probe
+from lipsync_async.sandbox.media.speech import speak
+from lipsync_async.sandbox.outbound_http import FetchError, Outside
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+
+_VISUAL = frozenset({"video", "image"})
+_MOST_SECONDS = 1800.0  # Source: "Pricing", sync.so: the longest output of any listed plan
+# Ten thousand jobs that begin at once open neither as many connections nor as many processes.
+_FETCHES_AT_ONCE = 8
+_SPEECHES_AT_ONCE = 2
+
+
+@attrs.frozen(slots=True)
+class AudioTrack:
+    """One audio of a job.
+
+    Attributes:
+        ref_id: The name that segments know it by.
+        path: Where it is.
+        seconds: How long it is.
+        is_spoken: Whether it was made of a text input.
+
+    """
+
+    ref_id: str | None
+    path: Path
+    seconds: float
+    is_spoken: bool = False
+
+
+@attrs.frozen(slots=True)
+class LoadedInputs:
+    """Everything that one output is made of.
+
+    Attributes:
+        visual: The video, or the picture.
+        info: What is known of it.
+        tracks: The audios, in the order of the create body.
+        temporary: The files that are removed when they are no longer needed.
+
+    """
+
+    visual: Path
+    info: MediaInfo
+    tracks: tuple[AudioTrack, ...]
+    temporary: list[Path]
+
+
+@attrs.frozen
+class InputLoader:
+    """Loader of inputs, a few at a time.
+
+    Args:
+        files: Hosts some of them.
+        folder: Holds the others while they are needed.
+        outside: Fetches them.
+
+    """
+
+    _files: HostedFiles
+    _folder: Folder
+    _outside: Outside
+    _fetching: anyio.CapacityLimiter = attrs.field(
+        init=False, factory=lambda: anyio.CapacityLimiter(_FETCHES_AT_ONCE)
+    )
+    _speaking: anyio.CapacityLimiter = attrs.field(
+        init=False, factory=lambda: anyio.CapacityLimiter(_SPEECHES_AT_ONCE)
+    )
+
+    async def check(self, order: Mapping[str, Any]) -> None:
+        """Look at what can be looked at before a job is accepted: own files, and rules.
+
+        What is hosted elsewhere is fetched by the job, as the service does it.
+
+        Raises:
+            MediaError: An input cannot be had or used.
+
+        """
+        for item in order["input"]:
+            if item["type"] == "text":
+                continue
+            path = self._own(item)
+            if path is not None:
+                await _probe(path, item["type"])
+            elif (reason := self._outside.refusal(item["url"])) is not None:
+                raise _inaccessible(item["type"], f"{item['url']}: {reason}")
+
+    @asynccontextmanager
+    async def load(self, order: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
+        """Bring every input of a create body onto the disk, for as long as the block runs.
+
+        Raises:
+            MediaError: An input cannot be had or used.
+
+        """
+        temporary: list[Path] = []
+        try:
+            visual = next(item for item in order["input"] if item["type"] in _VISUAL)
+            path = await self._path(visual, temporary)
+            info = await _probe(path, visual["type"])
+            audios = [item for item in order["input"] if item["type"] not in _VISUAL]
+            tracks = [await self._track(item, temporary) for item in audios]
+            yield LoadedInputs(path, info, tuple(tracks), temporary)
+        finally:
+            for path in temporary:
+                path.unlink(missing_ok=True)
+
+    async def _track(self, item: Mapping[str, Any], temporary: list[Path]) -> AudioTrack:
+        if item["type"] == "text":
+            voice, path = item["provider"], self._folder.new_path(".wav")
+            temporary.append(path)
+            seconds = await anyio.to_thread.run_sync(
+                speak, voice["script"], voice["voiceId"], path, limiter=self._speaking
+            )
+            return AudioTrack(item.get("refId"), path, seconds, is_spoken=True)
+        path = await self._path(item, temporary)
+        info = await _probe(path, "audio")
+        return AudioTrack(item.get("refId"), path, info.duration or 0.0)
+
+    async def _path(self, item: Mapping[str, Any], temporary: list[Path]) -> Path:
+        own = self._own(item)
+        if own is not None:
+            return own
+        # Without the suffix of the URL, which would decide how the file is read.
+        path = self._folder.new_path()
+        temporary.append(path)
+        try:
+            async with self._fetching:
+                await self._outside.fetch(item["url"], path)
+        except FetchError as error:
+            raise _inaccessible(item["type"], error.reason) from None
+        return path
+
+    def _own(self, item: Mapping[str, Any]) -> Path | None:
+        """Return the file of an input that this sandbox hosts; `None`: it is elsewhere."""
+        url = item.get("url")
+        if url is None:
+            file = self._files.asset(item["assetId"])
+            if file is None:
+                raise MediaError("asset_not_found", f"There is no asset {item['assetId']}.")
+            return file.path
+        if not self._files.is_own(url):
+            return None
+        file = self._files.at(url)
+        if file is None:
+            raise _inaccessible(item["type"], f"{url}: there is no such file")
+        return file.path
+
+
+async def _probe(path: Path, kind: str) -> MediaInfo:
+    info = await anyio.to_thread.run_sync(probe, path, kind)
+    if info.duration is not None and info.duration > _MOST_SECONDS:
+        message = f"{path.name} is longer than {_MOST_SECONDS:g} s."
+        raise MediaError("generation_input_duration_greater_than_max_duration", message)
+    return info
+
+
+def _inaccessible(kind: str, reason: str) -> MediaError:
+    return MediaError(f"generation_input_{kind}_inaccessible", f"The {kind} is not there: {reason}")
