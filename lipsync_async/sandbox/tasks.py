@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -23,14 +24,13 @@ class Tasks:
         self._running: dict[asyncio.Task[None], anyio.CancelScope] = {}
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let `work` run on its own."""
-        scope = anyio.CancelScope()
-        task = asyncio.create_task(_run(work, scope))
-        self._running[task] = scope
-        task.add_done_callback(self._running.pop)
+        """Let `work` run on its own; may be called from a timer of the event loop."""
+        task = asyncio.create_task(self._run(work))
+        task.add_done_callback(lambda ended: self._running.pop(ended, None))
 
     async def aclose(self) -> None:
         """Cancel what still runs and wait until it has cleaned up."""
+        await checkpoint()  # a task that has just been started has no scope yet
         running = list(self._running)
         # Not the tasks' own `cancel`: it would not wait for the threads that they wait for,
         # which may be writing files where nobody expects one any more.
@@ -38,7 +38,8 @@ class Tasks:
             scope.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-
-async def _run(work: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
-    with scope:
-        await work
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        # Not in `start`: under `asyncio.run`, anyio makes no scope outside of a task.
+        with anyio.CancelScope() as scope:
+            self._running[cast("asyncio.Task[None]", asyncio.current_task())] = scope
+            await work
