@@ -20,11 +20,7 @@ nox.options.sessions = ["tests", "check"]
 
 CODE = ("lipsync_async", "tests", "benchmarks", "noxfile.py")
 # In this order: the list of public names shows what was generated before.
-GENERATORS = (
-    "lipsync_async._tools.mirror",
-    "lipsync_async._tools.public_api",
-    "lipsync_async._tools.readme",
-)
+GENERATORS = ("lipsync_async._tools.mirror", "lipsync_async._tools.public_api")
 SAMPLES = "tests/typing"
 
 # What the demo needs, beside the package itself.
@@ -157,7 +153,7 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def fix(session: nox.Session) -> None:
-    """Format, mend what can be mended, and regenerate."""
+    """Format, fix what can be fixed, and regenerate."""
     install(session, "lint")
     session.run("ruff", "check", "--fix", ".", success_codes=[0, 1])
     session.run("ruff", "format", ".")
@@ -204,6 +200,15 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build guides and API reference into `build/docs`; any warning is an error."""
+    project = nox.project.load_toml("pyproject.toml")
+    session.install(*nox.project.dependency_groups(project, "docs"))
+    # It warns of the next major version of mkdocs, which is kept out.
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build sdist and wheel into `dist/`, and try the wheel away from the checkout."""
     session.install("build")
@@ -211,10 +216,10 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build")
     (wheel,) = Path("dist").resolve().glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    strays = [name for name in names if name.startswith(NOT_SHIPPED)]
+    unwanted = [name for name in names if name.startswith(NOT_SHIPPED)]
     missing = [part for part in SHIPPED if not any(name.startswith(part) for name in names)]
-    if strays or missing:
-        session.error(f"the wheel has too much: {strays}, or too little: {missing}")
+    if unwanted or missing:
+        session.error(f"the wheel has too much: {unwanted}, or too little: {missing}")
     session.install("--force-reinstall", str(wheel))
     session.chdir(session.create_tmp())
     session.run("python", "-m", "lipsync_async", "--help")

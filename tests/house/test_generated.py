@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async._enums import TRANSITIONS
-from lipsync_async._tools import readme
 from lipsync_async._tools.generated import run, run_folder
 
 ROOT = Path(__file__).parents[2]
@@ -42,34 +40,6 @@ def test_check_prints_the_difference_and_changes_nothing(
     printed = capsys.readouterr().out.splitlines()
     assert printed[2:] == ["@@ -1,2 +1,2 @@", " one", "-two", "+three"]
     assert target.read_text(encoding="utf-8") == "one\ntwo\n"
-
-
-def test_only_the_marked_parts_of_the_readme_are_renewed() -> None:
-    """What stands outside the markers is left alone."""
-    text = "a\n<!-- generated: job-life -->\nold\n<!-- end: job-life -->\nb\n"
-    renewed = readme.content(text)
-    assert renewed.startswith("a\n<!-- generated: job-life -->\n```mermaid\n")
-    assert renewed.endswith("```\n<!-- end: job-life -->\nb\n")
-    assert readme.content(renewed) == renewed
-
-
-def test_an_unknown_part_is_an_error() -> None:
-    """A typing mistake in a marker does not pass in silence."""
-    with pytest.raises(LookupError, match="'job-live'; generated are: house-map, job-life"):
-        readme.content("<!-- generated: job-live -->\n<!-- end: job-live -->")
-
-
-def test_the_map_is_a_text_block() -> None:
-    """The README shows the floors as they are listed."""
-    lines = readme.house_map().splitlines()
-    assert (lines[0], lines[-1]) == ("```text", "```")
-
-
-def test_the_diagram_draws_every_move_of_the_table() -> None:
-    """The state diagram has one arrow for each transition, and no other between two states."""
-    drawn = {line.strip() for line in readme.job_life().splitlines() if "[*]" not in line}
-    moves = {f"{a} --> {b}" for a, successors in TRANSITIONS.items() for b in successors}
-    assert drawn - {"```mermaid", "stateDiagram-v2", "```"} == moves
 
 
 FOLDER = {"__init__.py": "", "one.py": "first\nsecond\n", "two.py": "only\n"}
@@ -149,7 +119,7 @@ def test_a_missing_folder_is_out_of_date(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["mirror", "public_api", "readme"])
+@pytest.mark.parametrize("name", ["mirror", "public_api"])
 def test_generated_files_are_up_to_date(name: str) -> None:
     """`python -m lipsync_async._tools.NAME --check` finds nothing to change."""
     command = [sys.executable, "-m", f"lipsync_async._tools.{name}", "--check"]

@@ -1,0 +1,191 @@
+"""What the documents say is true: their code runs, their links and their map lead somewhere."""
+
+import logging
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lipsync_async._enums import TRANSITIONS
+from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
+from tests.house.code_blocks import Block, blocks
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [README, *GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+COMMANDS = (
+    "python -m pip install nox && python -m nox -s demo",
+    "python -m pip install nox && python -m nox -s tests",
+)
+TOP_LINES = 40  # what a reader sees before scrolling far
+SHOP_WINDOW_LINES = 250
+
+GUIDE_BLOCKS = [block for guide in GUIDES for block in blocks(guide, "python")]
+# A test file of its own; it runs under pytest below.
+IS_TEST_FILE = re.compile(r"^@pytest\.", re.MULTILINE)
+
+EXAMPLE = """\
+# Title
+
+```sh
+echo not python
+```
+
+```python
+import asyncio
+
+async def main():
+    return __name__
+
+here = asyncio.run(main())
+```
+
+```python
+def inner():
+    raise LookupError("gone")
+
+inner()
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the files that the examples use: a small talking head, a spoken line, a manifest."""
+    folder = tmp_path_factory.mktemp("media")
+    draw_talking_head(folder / "video.mp4", seconds=2.0, width=64, height=48)
+    speak_line(folder / "audio.wav", seconds=1.0)
+    (manifest,) = blocks(ROOT / "docs" / "manifests.md", "csv")
+    (folder / "takes.csv").write_text(manifest.source, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def variables() -> Iterator[dict[str, str]]:
+    """Start the sandbox as a reader does, and give the variables that its first line sets."""
+    command = [sys.executable, "-m", "lipsync_async.sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:  # noqa: S603
+        assert sandbox.stdout is not None
+        _, *settings = sandbox.stdout.readline().split()
+        yield dict(setting.split("=", 1) for setting in settings)
+        sandbox.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def folder(
+    media: Path, variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Give what a reader has: a folder with the media, and the sandbox's variables."""
+    place = tmp_path / "reader"
+    shutil.copytree(media, place)
+    monkeypatch.chdir(place)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield place
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "block", [block for block in GUIDE_BLOCKS if not IS_TEST_FILE.search(block.source)], ids=str
+)
+def test_a_guide_runs(block: Block) -> None:
+    """Every `python` block of the guides runs as pasted, beside a sandbox."""
+    block.run()
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        *blocks(README, "python"),
+        *(block for block in GUIDE_BLOCKS if IS_TEST_FILE.search(block.source)),
+    ],
+    ids=str,
+)
+def test_a_program_runs_as_pasted(block: Block, folder: Path) -> None:
+    """The three uses run as programs of their own, and the guides' test files under pytest."""
+    (folder / "test_pasted.py").write_text(block.source, encoding="utf-8")
+    is_test = IS_TEST_FILE.search(block.source) is not None
+    how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else []
+    subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-W", "error", *how, "test_pasted.py"], check=True, timeout=50
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_stand_at_the_top(command: str) -> None:
+    """Demo and tests are one line each, word for word, where a reader looks first."""
+    first = [block for block in blocks(README, "sh") if block.line <= TOP_LINES]
+    assert command in [line for block in first for line in block.source.splitlines()]
+
+
+def test_the_readme_is_a_shop_window() -> None:
+    """It stays short enough to be read."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= SHOP_WINDOW_LINES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Each link to a file, a heading, or both, finds it."""
+    broken = [link for link in _links(document) if not _is_found(document, link)]
+    assert broken == []
+
+
+def test_the_guide_shows_the_transitions() -> None:
+    """The table of a job's life is the table that the code goes by."""
+    text = (ROOT / "docs" / "waiting.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([A-Z]+) \| ([A-Z, ]+) \|$", text, re.MULTILINE))
+    shown = {status: set(successors.split(", ")) for status, successors in rows.items()}
+    assert shown == {str(status): set(after) for status, after in TRANSITIONS.items() if after}
+
+
+def test_blocks_are_found_with_their_place(tmp_path: Path) -> None:
+    """Language and line come with each block."""
+    (tmp_path / "example.md").write_text(EXAMPLE, encoding="utf-8")
+    found = blocks(tmp_path / "example.md", "sh", "python")
+    assert [(str(block), block.language) for block in found] == [
+        ("example.md:3", "sh"),
+        ("example.md:7", "python"),
+        ("example.md:16", "python"),
+    ]
+
+
+def test_a_block_runs_as_a_script(tmp_path: Path) -> None:
+    """It runs as `__main__`; a traceback through it points into the Markdown file."""
+    (tmp_path / "example.md").write_text(EXAMPLE, encoding="utf-8")
+    script, failing = blocks(tmp_path / "example.md", "python")
+    assert script.run()["here"] == "__main__"
+    with pytest.raises(LookupError) as caught:
+        failing.run()
+    frames = traceback.extract_tb(caught.tb)
+    lines = [frame.lineno for frame in frames if frame.filename == "example.md"]
+    assert lines == [20, 18]
+    assert EXAMPLE.splitlines()[18 - 1] == '    raise LookupError("gone")'
+
+
+def _links(document: Path) -> list[str]:
+    """Return the targets of a document's links and pictures that lie in the repository."""
+    fences = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    text = fences.sub("", document.read_text(encoding="utf-8"))
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in targets if "://" not in target]
+
+
+def _is_found(document: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = document.parent / name if name else document
+    if not target.is_file():
+        return False
+    if not anchor:
+        return True
+    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
