@@ -53,7 +53,7 @@ class Annex:
 
 
 FLOORS = (
-    Floor(("_enums",), "statuses, transitions, vocabularies"),
+    Floor(("_enums", "_clock"), "statuses, transitions, vocabularies"),
     Floor(("_models/",), "messages, models, inputs, policies"),
     Floor(("errors",), "how far did it get?"),
     Floor(("_threads",), "real threads, and waits that can be interrupted"),
@@ -85,6 +85,7 @@ ANNEXES = (
         purpose="the service on your own machine; never knows the client",
         stands_on=(
             "_enums",
+            "_clock",
             "_models/http",
             "errors",
             "_transport/",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from lipsync_async._transport.memory import Timer
+from lipsync_async._clock import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

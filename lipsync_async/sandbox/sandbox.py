@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
-    from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+    from lipsync_async._clock import VirtualClock
+    from lipsync_async._transport.memory import MemoryTransport
 
 # Virtual time begins here, so that a seed gives the same dates in every run.
 _VIRTUAL_EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome
-from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.client.doors import INPUTS, connect
 

@@ -26,8 +26,8 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async._callsite import notes_of
+from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
-from lipsync_async._transport.memory import VirtualClock
 from lipsync_async._transport.protocol import Stream, Transport
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault

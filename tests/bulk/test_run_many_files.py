@@ -11,7 +11,7 @@ import pytest
 from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_reader import JournalView
-from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.campaigns import FREE
 from tests.client.doors import connect

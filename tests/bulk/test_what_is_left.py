@@ -24,7 +24,7 @@ from lipsync_async import (
     RetryPolicy,
 )
 from lipsync_async._callsite import notes_of
-from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.campaigns import opened, requests, slots

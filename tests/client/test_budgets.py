@@ -13,7 +13,7 @@ from lipsync_async import (
     RetryPolicy,
     WaitTimeoutError,
 )
-from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import cancel_when, connect, order

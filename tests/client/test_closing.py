@@ -22,9 +22,10 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
+from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.aiohttp import AiohttpTransport
-from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import OpenCalls
 from tests.client.doors import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting

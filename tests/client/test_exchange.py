@@ -27,7 +27,7 @@ from lipsync_async import (
     Status,
     UnprocessableError,
 )
-from lipsync_async._transport.memory import VirtualClock
+from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.client.doors import cancel_when, completed, opened, order

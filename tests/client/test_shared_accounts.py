@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lipsync_async import AsyncClient, Client, Limits, PollPolicy, RetryPolicy
+from lipsync_async._clock import VirtualClock
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import Account, SharedBudget, SharedSlots, find_account
 from lipsync_async._requester import Exchange, Settings
-from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.campaigns import made, opened, refusals, requests, slots
 from tests.client.doors import ORDER, UNLIMITED, order

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
-from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeoutError
 from lipsync_async.sandbox import Fault, Sandbox, rate_limited
 from tests.sandbox.conftest import OpenDoor

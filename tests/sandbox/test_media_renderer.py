@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 from anyio.lowlevel import checkpoint
 from PIL import Image
 
+from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, TextPart
-from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Fault, Progression, Sandbox
 from lipsync_async.sandbox.files import Folder, HostedFiles, Links
 from lipsync_async.sandbox.jobs import Job

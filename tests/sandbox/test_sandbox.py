@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
-from lipsync_async._transport.memory import VirtualClock
 from lipsync_async.sandbox import Progression, Sandbox
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from lipsync_async._models.http import Response, TextPart
-from lipsync_async._transport.memory import MemoryTransport, VirtualClock
+from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.errors import ConnectError, ConnectionLostError
 from lipsync_async.sandbox.server.api_errors import Refusal
 from lipsync_async.sandbox.server.body_reading import FormBuilder
@@ -15,6 +15,7 @@ from lipsync_async.sandbox.server.messages import Cut, Form, Incoming, Outgoing
 from lipsync_async.sandbox.server.routing import refused
 
 if TYPE_CHECKING:
+    from lipsync_async._clock import VirtualClock
     from lipsync_async._models.http import FilePart, Request
     from lipsync_async.sandbox.server.body_reading import Uploads
     from lipsync_async.sandbox.server.routing import Service
