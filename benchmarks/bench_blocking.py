@@ -21,7 +21,7 @@ from benchmarks.measuring import Duel, Lap, race, repeated, timed
 from benchmarks.opponents import BLOCKING_OPPONENTS, OPPONENTS
 from benchmarks.payloads import GENERATION_ID
 from benchmarks.ratios import Ratio
-from lipsync_async._portal.portal import Mirror, Portal, reflected
+from lipsync_async._portal.portal import Portal, SyncWrapper, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +48,7 @@ class _AsyncIdler:
         """Do nothing."""
 
 
-class _Idler(Mirror):
+class _Idler(SyncWrapper):
     """Have the same verb as the generator would write it."""
 
     _source: _AsyncIdler
@@ -61,7 +61,7 @@ class _Idler(Mirror):
 def test_portal(benchmark: BenchmarkFixture, report: Callable[[Ratio], None]) -> None:
     """Do nothing in a loop of another thread, and wait for it."""
     source, portal = _AsyncIdler(), Portal()
-    ours = reflected(_Idler, portal, source)
+    ours = wrapped(_Idler, portal, source)
     with _loop_in_thread() as loop:
         duel = Duel(
             {

@@ -28,7 +28,7 @@ _LOGGER = logging.getLogger("lipsync_async")
 # handler here, even one that does nothing, such a program would see none of them.
 
 
-class Place(NamedTuple):
+class CallSite(NamedTuple):
     """Hold a line of the user's; not his frame, for that would keep all of its values."""
 
     filename: str
@@ -36,14 +36,14 @@ class Place(NamedTuple):
     variables: dict[str, Any]
 
     @classmethod
-    def of(cls, frame: FrameType) -> Place:
+    def of(cls, frame: FrameType) -> CallSite:
         """Return the line that a frame is at."""
         return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
 
     @classmethod
-    def here(cls) -> Place:
+    def here(cls) -> CallSite:
         """Return the user's line: known already, or the nearest outside of this package."""
-        known = PLACE.get()
+        known = CALL_SITE.get()
         if known is not None:
             return known
         frame = sys._getframe(1)  # noqa: SLF001 - the public ways build a list of all frames
@@ -61,8 +61,8 @@ def _is_ours(frame: FrameType) -> bool:
 # Both are set where a blocking call hands the work to an event loop in another thread, the
 # place also where a run of many requests hands it to a task: there, the stack below the
 # running code leads to the loop, not to the user.
-PLACE: ContextVar[Place | None] = ContextVar("PLACE", default=None)
-LOG: ContextVar[Callable[[int, str], None] | None] = ContextVar("LOG", default=None)
+CALL_SITE: ContextVar[CallSite | None] = ContextVar("CALL_SITE", default=None)
+LOG_SINK: ContextVar[Callable[[int, str], None] | None] = ContextVar("LOG_SINK", default=None)
 
 
 def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
@@ -74,7 +74,7 @@ def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
         stacklevel: Without a known place: 1 is the line that calls this function.
 
     """
-    place = PLACE.get()
+    place = CALL_SITE.get()
     if place is None:
         warnings.warn(message, category, stacklevel=stacklevel + 1)
         return
@@ -196,7 +196,7 @@ def log(level: int, message: str) -> None:
     if not _LOGGER.isEnabledFor(level):
         return
     message = on_one_line(message)
-    elsewhere = LOG.get()
+    elsewhere = LOG_SINK.get()
     if elsewhere is None:
         with suppress(Exception):
             _LOGGER.log(level, "%s", message)

@@ -1,16 +1,15 @@
 """Threads that are real, waits that can be interrupted, and blocking work beside the loop.
 
-A wait for a lock hears of Ctrl-C only at its end where the signal does not wake it: on
-Windows before Python 3.14, and where another thread receives the signal. So each wait is
-made of short ones.
+A wait for a lock is not always woken by Ctrl-C: not on Windows before Python 3.14, and not
+where another thread receives the signal. So each wait is made of short ones.
 
 gevent and eventlet replace threads by greenlets, which take turns in one thread. An event
 loop in a greenlet would stop all others and be seen by all. So threads are started by the
 interpreter's own function, and greenlets wait by sleeping: the others run meanwhile.
 
-Work that blocks (files, disks) has threads of the library's own. Those that anyio and
-asyncio offer belong to the whole program, whose own work may have taken them all, and
-which may wait for this library there.
+Blocking work (files, disks) runs in threads of this library. The threads that anyio and
+asyncio offer belong to the whole program. Its own work may occupy them all, and may wait
+for this library there: that would be a deadlock.
 """
 
 from __future__ import annotations
@@ -40,16 +39,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long a wait may be deaf to signals, in seconds.
+# Longest wait, in seconds, that a signal may not wake.
 SLICE = 0.5
 # A greenlet looks again after a tenth of the time that it has waited, within these limits.
 _SHORTEST, _SHARE, _LONGEST = 0.001, 0.1, 0.2
-# How long a thread waits for more work before it ends, and how many work at once.
+# Seconds for which an idle worker waits for more work, and the largest number of workers.
 _IDLE_SECONDS, _MOST_WORKERS = 0.1, 32
 
 
 class Mailbox(Generic[T]):
-    """Take messages from any thread to those that wait for them, in their order."""
+    """Queue between threads, real also among greenlets."""
 
     def __init__(self) -> None:
         self._messages: SimpleQueue[T] = SimpleQueue()
@@ -61,43 +60,33 @@ class Mailbox(Generic[T]):
         """Wait for a message.
 
         Args:
-            seconds: How long to wait; `None`: for ever.
+            seconds: How long to wait; `None`: without limit.
 
         Raises:
             Empty: None came in that time.
 
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
-        if has_greenlets():
-            return self._get_asleep(deadline)
-        return self._get_in_slices(deadline)
-
-    def _get_in_slices(self, deadline: float | None) -> T:
-        while True:
-            left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
-            try:
-                return self._messages.get(timeout=max(left, 0.0))
-            except Empty:
-                if left < SLICE:
-                    raise
-
-    def _get_asleep(self, deadline: float | None) -> T:
-        began = time.monotonic()
+        began = now = time.monotonic()
+        deadline = inf if seconds is None else began + seconds
+        sleeps = has_greenlets()
         while True:
             try:
-                return self._messages.get_nowait()
+                if sleeps:
+                    return self._messages.get_nowait()
+                return self._messages.get(timeout=min(SLICE, max(deadline - now, 0.0)))
             except Empty:
                 now = time.monotonic()
-                if deadline is not None and now >= deadline:  # pragma: no cover - among greenlets
+                if now >= deadline:
                     raise
-            time.sleep(min(max(_SHORTEST, (now - began) * _SHARE), _LONGEST))
+            if sleeps:
+                time.sleep(min(max(_SHORTEST, (now - began) * _SHARE), _LONGEST))
 
 
 class Joinable(Protocol):
-    """Stand for a thread that was started."""
+    """Thread that was started."""
 
     def join(self, seconds: float) -> None:
-        """Wait for its end, but not for longer than that."""
+        """Wait for its end, at most for so many seconds."""
         ...
 
 
@@ -105,7 +94,7 @@ def start_thread(function: Callable[[Joinable], None], name: str) -> None:
     """Start a thread, real also among greenlets, that does not keep the program from ending.
 
     Args:
-        function: What it runs; gets what others can wait for.
+        function: What it runs; gets the object that others can join.
         name: The thread's.
 
     Raises:
@@ -118,7 +107,7 @@ def start_thread(function: Callable[[Joinable], None], name: str) -> None:
 
 
 class _Thread:
-    """Run a function in a thread of the standard library."""
+    """Thread of the standard library."""
 
     def __init__(self, function: Callable[[Joinable], None], name: str) -> None:
         self._thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
@@ -128,7 +117,8 @@ class _Thread:
         try:
             function(self)
         finally:
-            _leave_greenlets()
+            if has_greenlets():
+                _leave_greenlets()
 
     def join(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -137,7 +127,7 @@ class _Thread:
 
 
 class _Native(_Thread):
-    """Run a function in a thread of the system, which the standard library does not know."""
+    """Thread of the system, unknown to the standard library."""
 
     def __init__(self, function: Callable[[Joinable], None], _: str) -> None:
         self._ended: Mailbox[None] = Mailbox()
@@ -169,14 +159,15 @@ class _Native(_Thread):
 
 
 def has_greenlets() -> bool:
-    """Tell whether a library lets greenlets run while one sleeps."""
-    return _is_replaced(time.sleep)
+    """Return whether a library runs other greenlets while one sleeps."""
+    return not isinstance(time.sleep, BuiltinFunctionType)
 
 
 def may_wait() -> bool:
-    """Tell whether this is a place to wait in: the loop that greenlets take turns in is none.
+    """Return whether a wait is possible here.
 
-    The garbage collector may run finalizers there.
+    The garbage collector may run finalizers in the loop that switches greenlets. A wait there
+    would stop all of them.
     """
     if not has_greenlets():
         return True
@@ -212,9 +203,7 @@ def _real(name: str) -> Callable[..., Any] | None:
 
 
 def _leave_greenlets() -> None:
-    """Give back what gevent or eventlet has opened for this thread, which they would keep."""
-    if not has_greenlets():
-        return
+    """Close what gevent or eventlet has opened for this thread, which they would keep."""
     if (gevent := sys.modules.get("gevent.hub")) is not None:
         gevent.get_hub().destroy(destroy_loop=True)
     if (eventlet := sys.modules.get("eventlet.hubs")) is not None:
@@ -225,12 +214,12 @@ def _leave_greenlets() -> None:
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Run a function that blocks, such as one that writes a file, beside the event loop.
+    """Run a blocking function, such as one that writes a file, in a worker thread.
 
     A cancelled task does not wait for the function, which then ends by itself.
 
     Args:
-        function: It must end soon, for there are but so many threads.
+        function: It must end soon: the number of workers is limited.
         *arguments: Its arguments.
 
     """
@@ -240,7 +229,7 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 
 
 async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
-    """Do the same, but have a cancellation wait until the function has ended.
+    """Run a blocking function in a worker thread; a cancellation waits until it has ended.
 
     Args:
         function: It must end soon.
@@ -256,7 +245,7 @@ async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
 async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
     """Wait until something has ended; a cancellation is raised only then.
 
-    So it is with asyncio's own cancellations as well, which no scope of anyio holds off.
+    A shielded scope of anyio does not hold off asyncio's own cancellations; this does.
 
     Args:
         done: What is waited for; it is not cancelled, and what it has raised is not raised here.
@@ -274,12 +263,12 @@ async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
                 cancelled = error
     if cancelled is not None:
         if done.done() and not done.cancelled():
-            done.exception()  # it is known, and told by none
+            done.exception()  # retrieved, so that asyncio does not log it
         raise cancelled
 
 
 async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Do the same in a thread that nothing else needs: the function may take for ever.
+    """Run a blocking function in a thread of its own: it may take any time.
 
     Raises:
         RuntimeError: The system has no more threads.
@@ -296,14 +285,14 @@ def in_executor(
     function: Callable[..., Any],
     *arguments: object,
 ) -> asyncio.Future[Any]:
-    """Stand in for a loop's `run_in_executor`: the usual threads may be greenlets, or all taken."""
+    """Replace a loop's `run_in_executor`, whose threads may be greenlets, or all occupied."""
     work = _Work(loop, function, arguments)
     _workers().submit(work)
     return work.done
 
 
 class _Work:
-    """Hold a function that waits for a thread, and where what it does is to be told."""
+    """Function that waits for a thread, with the future of its result."""
 
     def __init__(
         self,
@@ -325,9 +314,9 @@ class _Work:
         except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
             failure = error
         with suppress(RuntimeError):  # the loop has ended meanwhile
-            self._loop.call_soon_threadsafe(self._tell, result, failure)
+            self._loop.call_soon_threadsafe(self._settle, result, failure)
 
-    def _tell(self, result: Any, failure: BaseException | None) -> None:
+    def _settle(self, result: Any, failure: BaseException | None) -> None:
         if self.done.done():  # its task was cancelled
             return
         if failure is None:
@@ -337,32 +326,32 @@ class _Work:
 
 
 class _Workers:
-    """Keep threads that run what blocks; each ends soon after its last work.
+    """Pool of threads for blocking work; each ends soon after its last work.
 
-    There is no lock: it would be a greenlet's, or be left taken by a fork or a signal.
+    There is no lock: it would be a greenlet's, or a fork or a signal would leave it locked.
     """
 
     def __init__(self) -> None:
-        self._places: SimpleQueue[None] = SimpleQueue()  # each stands for one more thread
+        self._places: SimpleQueue[None] = SimpleQueue()  # one for each thread that may start
         for _ in range(_MOST_WORKERS):
             self._places.put(None)
         self._idle: list[SimpleQueue[None]] = []
         self._waiting: SimpleQueue[_Work] = SimpleQueue()
 
     def submit(self, work: _Work) -> None:
-        """Have it run as soon as there is a thread."""
+        """Run it as soon as there is a thread."""
         self._waiting.put(work)
         with suppress(IndexError):
             self._idle.pop().put(None)
             return
-        with suppress(Empty):  # all are at work, and each looks for more before it rests
+        with suppress(Empty):  # all are busy, and each takes more work before it rests
             self._places.get_nowait()
             self._start()
 
     def _start(self) -> None:
         try:
             start_thread(self._run, "lipsync_async worker")
-        # There is no thread to be had: then here.
+        # The system has no more threads: run it here.
         except (RuntimeError, ConfigurationError):  # pragma: no cover - the system's doing
             self._places.put(None)
             self._run_waiting()
@@ -410,16 +399,16 @@ _BY_PROCESS: dict[int, _Workers] = {}
 
 
 def _workers() -> _Workers:
-    """Return this process's; a fork takes no threads along."""
+    """Return this process's workers; a forked child has no threads yet."""
     process = os.getpid()
     return _BY_PROCESS.get(process) or _BY_PROCESS.setdefault(process, _Workers())
 
 
 class OneThread:
-    """Do one piece of blocking work after another in a thread that nothing else needs.
+    """Thread that runs one blocking function after another.
 
     Args:
-        name: The thread's. It is started by the first work.
+        name: The thread's name. The first function starts it.
 
     """
 
@@ -429,9 +418,9 @@ class OneThread:
         self._ending: weakref.finalize[..., OneThread] | None = None
 
     def submit(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-        """Have a function run after all that was submitted before.
+        """Run a function after all that were submitted before.
 
-        A task that is cancelled does not take it back.
+        Cancelling the task that submitted it does not withdraw it.
 
         Raises:
             RuntimeError: The system has no more threads.
@@ -439,8 +428,8 @@ class OneThread:
 
         """
         if self._ending is None:
-            start_thread(partial(_work_off, self._work), self._name)
-            # A loop that was stopped in the middle lets go of it without a word.
+            start_thread(partial(_run_all, self._work), self._name)
+            # A loop that was stopped in the middle drops this object without calling `end`.
             self._ending = weakref.finalize(self, self._work.put, None)
             self._ending.atexit = False
         work = _Work(asyncio.get_running_loop(), function, arguments)
@@ -448,12 +437,12 @@ class OneThread:
         return work.done
 
     def end(self) -> None:
-        """Let the thread end when all is done; there may be none."""
+        """Let the thread end after its last function; there may be no thread."""
         if self._ending is not None:
             self._ending()
 
 
-def _work_off(works: SimpleQueue[_Work | None], _: Joinable) -> None:
+def _run_all(works: SimpleQueue[_Work | None], _: Joinable) -> None:
     while True:
         work = works.get()
         if work is None:

@@ -33,8 +33,8 @@ from lipsync_async._bulk.results import MOST_ALIKE, Alike, Bell, Outcome, Outlet
 from lipsync_async._bulk.source import Entrant, entrants
 from lipsync_async._bulk.submitter import Desk, Guard, Spending
 from lipsync_async._callsite import (
-    PLACE,
-    Place,
+    CALL_SITE,
+    CallSite,
     call_back,
     is_from_callback,
     log,
@@ -570,7 +570,7 @@ async def launched(
         )
         # A task of its own and no task group in the caller's: a generator around the block may
         # be closed by another task than has entered it.
-        work = asyncio.create_task(_run(fleet, outlet, requests, Place.here()))
+        work = asyncio.create_task(_run(fleet, outlet, requests, CallSite.here()))
         try:
             with under_way(lambda: _untold(held, fleet, plan.journal)):
                 try:
@@ -669,10 +669,10 @@ async def _run(
     fleet: Fleet,
     outlet: Outlet,
     requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-    place: Place,
+    call_site: CallSite,
 ) -> None:
     """Run the fleet; what ends it is raised where the outcomes are taken."""
-    PLACE.set(place)  # in this task, and those that it starts
+    CALL_SITE.set(call_site)  # in this task, and those that it starts
     try:
         await fleet.run(requests)
     except asyncio.CancelledError:

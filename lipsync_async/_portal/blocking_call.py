@@ -1,12 +1,13 @@
-"""One blocking call: a coroutine that runs in the loop, and a caller that waits for it.
+"""One blocking call: a coroutine in the loop's thread, and the caller that waits for it.
 
-The caller waits at a queue. What comes through it is an errand to run in the caller's
-thread, an item of an iteration, or the news that the coroutine has ended. So callbacks run
-where the user wrote them, and one wait serves them all. How it ended is kept on the call
-and not sent, for an interruption can swallow what it has just received.
+The caller waits at a queue. Through it come functions to run in the caller's thread
+(callbacks, input, log lines), the items of an iteration, and `None` once the coroutine has
+ended. So callbacks run in the thread that made the call, and one wait serves them all. How
+the coroutine ended is kept on the call and is not sent through the queue: an interruption
+can lose the message that a wait has just received.
 
 Whatever interrupts the wait (Ctrl-C, an alarm, an exit) cancels the coroutine, waits for
-its clean-up and goes on its way. A second interruption gives up the clean-up.
+its clean-up and is then raised. A second interruption does not wait for the clean-up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import threading
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
+from enum import IntEnum, auto
 from inspect import iscoroutine
 from pathlib import Path
 from queue import Empty
@@ -24,20 +26,40 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from lipsync_async._callsite import LOG, PLACE, Place
+from lipsync_async._callsite import CALL_SITE, LOG_SINK, CallSite
 from lipsync_async._threads import Mailbox, in_own_thread
 from lipsync_async.errors import ConfigurationError, LipsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
     from lipsync_async._portal.loop_thread import LoopThread
 
+_CURRENT: ContextVar[BlockingCall] = ContextVar("_CURRENT")
+_PORTAL = str(Path(__file__).parent)
+
+
+class CallState(IntEnum):
+    """State of a blocking call; it only moves forward."""
+
+    CREATED = auto()
+    """The coroutine has not begun."""
+    RUNNING = auto()
+    """The coroutine runs; the caller waits for it, or uses what it has yielded."""
+    LEAVING = auto()
+    """The caller is on its way out: no more input is drawn."""
+    CANCELLING = auto()
+    """The coroutine was cancelled; the caller waits for its clean-up."""
+    DONE = auto()
+    """The coroutine has ended."""
+    ABANDONED = auto()
+    """The caller has gone; what comes is not read any more."""
+
 
 @attrs.define(slots=True, eq=False)
-class Item:
-    """Hold what one step of an iteration brought: a value, an error, or the news of its end."""
+class StepResult:
+    """Result of one step of an iteration: a value, an error, or the end."""
 
     value: Any = None
     error: Exception | None = None
@@ -52,8 +74,8 @@ class Item:
         return self.value
 
 
-class Errand:
-    """Take a function to the caller's thread, and what came of it back to the loop."""
+class CallerTask:
+    """Function that runs in the caller's thread, and whose result goes back to the loop."""
 
     def __init__(
         self, function: Callable[..., object], arguments: tuple[object, ...], *, can_wait: bool
@@ -66,10 +88,10 @@ class Errand:
             asyncio.get_running_loop().create_future()
         )
 
-    def run(self, thread: LoopThread) -> None:
+    def run(self, call: BlockingCall) -> None:
         """Run the function here, unless another thread does.
 
-        Only what is no `Exception` leaves at once.
+        `KeyboardInterrupt`, `SystemExit` and the like are raised here.
         """
         if not self._claim.acquire(blocking=False):
             return
@@ -84,7 +106,7 @@ class Errand:
                 f"{self._function!r} returned a coroutine, which the blocking client cannot "
                 "await. Pass a plain function, or use AsyncClient.",
             )
-        thread.offer(self._settle, result, failure)  # if it was stopped, the end is on its way
+        call.thread.submit(self._settle, result, failure)  # a stopped loop ends the call anyway
 
     def _settle(self, result: object, failure: Exception | None) -> None:
         if not self.reply.done():
@@ -92,85 +114,46 @@ class Errand:
 
 
 @attrs.define(slots=True, eq=False)
-class LogLine:
-    """Hold what is to be logged in the caller's thread.
-
-    A handler's lock may be held by the very caller who waits.
-    """
+class LogMessage:
+    """Log line for the caller's thread: a handler's lock may be held by the waiting caller."""
 
     level: int
     message: str
 
-    def run(self, _: LoopThread) -> None:
+    def run(self, _: BlockingCall) -> None:
         """Log it."""
         logging.getLogger("lipsync_async").log(self.level, "%s", self.message)
 
 
 @attrs.define(slots=True, eq=False)
-class Interruption:
-    """Hold what is to interrupt the caller: what a callback raised in another thread."""
+class RaiseInCaller:
+    """Exception that a callback has raised in another thread than the caller's."""
 
     error: BaseException
 
-    def run(self, _: LoopThread) -> None:
-        """Raise it."""
-        raise self.error
+    def run(self, call: BlockingCall) -> None:
+        """Raise it, unless the call is being cancelled already."""
+        if not call.is_cancelling:
+            raise self.error
 
 
 # `None`: the coroutine has ended.
-Message: TypeAlias = "Errand | LogLine | Interruption | Item | None"
+Message: TypeAlias = "CallerTask | LogMessage | RaiseInCaller | StepResult | None"
 
 
-_PORTAL = str(Path(__file__).parent)
-_ERRAND = Errand.run.__code__
+class BlockingCall:
+    """Coroutine in the loop's thread, with the caller that waits for it.
 
-
-def shorten(error: BaseException) -> None:
-    """Take the frames that help nobody off an error that comes out of the loop.
-
-    Of an error of this package, the line that raised it is left. Of an error in a user's
-    own callback, all of the callback. Anything else is a surprise, and keeps all frames
-    but those of the portal.
-    """
-    steps = list(_steps(error.__traceback__))
-    errands = [number for number, step in enumerate(steps) if step.tb_frame.f_code is _ERRAND]
-    if errands:
-        steps = steps[errands[-1] + 1 :]
-    elif isinstance(error, LipsyncError):
-        steps = steps[-1:]
-    else:
-        steps = [step for step in steps if not _is_portal(step)]
-    error.with_traceback(_chained(steps))  # a frozen exception cannot be assigned to
-
-
-def _steps(traceback: TracebackType | None) -> Iterator[TracebackType]:
-    while traceback is not None:
-        yield traceback
-        traceback = traceback.tb_next
-
-
-def _is_portal(step: TracebackType) -> bool:
-    return step.tb_frame.f_code.co_filename.startswith(_PORTAL)
-
-
-def _chained(steps: list[TracebackType]) -> TracebackType | None:
-    chain: TracebackType | None = None
-    for step in reversed(steps):
-        chain = TracebackType(chain, step.tb_frame, step.tb_lasti, step.tb_lineno)
-    return chain
-
-
-_CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
-
-
-class Call:
-    """Join one coroutine with the thread that waits for it.
+    Two threads move the state, and a signal handler or the garbage collector may make
+    another call in the middle of any line. So there is no lock: each thread writes a field
+    of its own, and the later of both counts. The loop's thread sets RUNNING and DONE, the
+    caller's sets LEAVING, CANCELLING and ABANDONED.
 
     Args:
         thread: Where the coroutine runs.
-        work: Makes the coroutine, in the loop: one that was made and then, because of an
-            interruption, never begun would be complained about.
-        place: The user's own line, which warnings show.
+        work: Makes the coroutine, in the loop: Python warns of one that is made and then,
+            because of an interruption, never awaited.
+        call_site: The user's own line, which warnings show.
 
     """
 
@@ -178,57 +161,64 @@ class Call:
         self,
         thread: LoopThread,
         work: Callable[[], Coroutine[Any, Any, Any]],
-        place: Place,
+        call_site: CallSite,
     ) -> None:
-        self.has_ended: bool = False
-        self._thread = thread
+        self.thread = thread
+        self.cleanups: list[Callable[[], None]] = []
         self._work = work
+        self._loop_state = self._caller_state = CallState.CREATED
         self._result: Any = None
         self._error: BaseException | None = None
-        self.is_left: bool = False
         self._messages: Mailbox[Message] = Mailbox()
         self._is_waiting = False
-        self._context: Context | None = copy_context()
-        self._context.run(self._mark, place)
         self._task: asyncio.Task[None] | None = None
-        self.is_leaving: bool = False
-        self.at_leaving: list[Callable[[], None]] = []
+        context: Context = copy_context()
+        context.run(_CURRENT.set, self)
+        context.run(CALL_SITE.set, call_site)
+        context.run(LOG_SINK.set, self._log)
+        self._context: Context | None = context
 
-    def begin(self) -> Item | None:
+    @property
+    def state(self) -> CallState:
+        """How far the call is."""
+        return max(self._loop_state, self._caller_state)
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether the caller has given the call up."""
+        return self._caller_state >= CallState.CANCELLING
+
+    def start(self) -> StepResult | None:
         """Start the coroutine and wait for its first item, or for its end (`None`).
 
         Raises:
-            ConfigurationError: The thread would wait for itself, has been stopped, or is
-                the parent process's.
+            ConfigurationError: The thread would wait for itself, has been stopped, is the
+                parent process's, or cannot be started.
 
         """
-        self._thread.refuse_itself()
-        try:
-            self._thread.waiting.add(self)
-            self._is_waiting = True
-            self._thread.submit(self._begin)
-            return self._received()
-        except BaseException as interruption:
-            self.leave(interruption)
-            raise
+        return self.request(self._begin)
 
-    def ask(self, callback: Callable[..., object], *arguments: object) -> Item | None:
-        """Let the loop call something, and wait for the next item or the end (`None`).
+    def request(self, callback: Callable[..., object], *arguments: object) -> StepResult | None:
+        """Have the loop call something, and wait for the next item, or for the end (`None`).
 
         Raises:
-            ConfigurationError: As for `begin`.
+            ConfigurationError: As for `start`.
 
         """
-        self._thread.refuse_itself()
+        self.thread.check_not_loop_thread()
         try:
+            if self._loop_state is CallState.CREATED:
+                self.thread.calls.add(self)
             self._is_waiting = True
-            self._thread.submit(callback, *arguments)
-            return self._received()
+            if not self.thread.submit(callback, *arguments):
+                message = "This client is closed. Build a new one to go on."
+                raise ConfigurationError(message)  # noqa: TRY301 - the call must be ended
+            return self._receive()
         except BaseException as interruption:
-            self.leave(interruption)
+            self.cancel_and_wait(interruption)
             raise
 
-    def send(self, item: Item) -> None:
+    def send(self, item: StepResult) -> None:
         """Hand an item to the caller; called in the loop."""
         self._messages.put(item)
 
@@ -241,80 +231,75 @@ class Call:
         """
         if self._error is None:
             return self._result
-        self.is_left = True
-        raise self._given_away(self._error)
+        self._caller_state = CallState.ABANDONED
+        # Not kept any longer: the error's frames lead to this call, which must not lead back.
+        error, self._error = self._error, None
+        if isinstance(error, asyncio.CancelledError):
+            notes = self._leftovers(error)
+            error = ConfigurationError("The client was closed while this call was under way.")
+            _add_notes(error, notes)
+        raise error
 
-    def _given_away(self, error: BaseException) -> BaseException:
-        """Keep the error no longer: its frames lead to this call, which must not lead back."""
-        self._error = None
-        if not isinstance(error, asyncio.CancelledError):
-            return error
-        closed = ConfigurationError("The client was closed while this call was under way.")
-        _add_notes(closed, getattr(error, "__notes__", []))
-        return closed
+    def run_cleanups(self) -> None:
+        """Draw no more input, and run the clean-ups in the caller's thread. Idempotent."""
+        self._caller_state = max(self._caller_state, CallState.LEAVING)
+        for each in self.cleanups:
+            each()
 
-    def leave(self, interruption: BaseException) -> None:
-        """Cancel the coroutine, wait for its clean-up, and note what it leaves behind.
+    def cancel_and_wait(self, interruption: BaseException) -> None:
+        """Cancel the coroutine, wait for its clean-up, and note what the call leaves behind.
+
+        Does nothing once the caller has gone.
 
         Args:
             interruption: What ended the wait; gets the notes.
 
         """
-        if self._thread.is_elsewhere or self.is_left:
+        if self._caller_state is CallState.ABANDONED or self.thread.in_other_process:
             return
-        self.let_go()
-        try:
-            is_told = self._thread.offer(self._cancel)
-        except ConfigurationError:  # there is no loop
-            is_told = False
-        except BaseException:  # a second interruption: it does not wait, but cancels
-            self._thread.offer(self._cancel)
-            raise
-        finally:
-            self.is_left = True
-        if not is_told:  # the loop was stopped, and tells all whom it knows
-            self._thread.join()
-            self.give_up()
-        # Also when it has ended by now: what it has logged at last is still to be read.
+        self.run_cleanups()
+        self._caller_state = CallState.CANCELLING
         late: list[str] = []
-        while (item := self._received()) is not None or not self.has_ended:
-            # An outcome, say, with its job; what else comes is luck.
-            if item is not None and item.value is not None:  # pragma: no branch
-                late.append(f"An item had come meanwhile: {item.value!r}")
-        _add_notes(interruption, [*self.remains(), *late])
+        try:
+            try:
+                is_sent = self._send_cancel()
+            except BaseException:  # a second interruption: it may have come before the sending
+                self.thread.submit(self._cancel)
+                raise
+            if not is_sent:  # the loop was stopped, and ends the calls that it knows
+                self.thread.join()
+                self.finish()
+            # Also if it has ended by now: there may be log lines to read.
+            while (item := self._receive()) is not None or not self.has_ended:
+                # An outcome, say, which names its job.
+                if item is not None and item.value is not None:  # pragma: no branch
+                    late.append(f"An item had come meanwhile: {item.value!r}")
+        finally:
+            self._caller_state = CallState.ABANDONED
+        _add_notes(interruption, [*self._leftovers(self._error), *late])
 
-    def let_go(self) -> None:
-        """Do, in the caller's thread, what is to be done at leaving; twice is fine."""
-        self.is_leaving = True
-        for each in self.at_leaving:
-            each()
+    def _send_cancel(self) -> bool:
+        try:
+            return self.thread.submit(self._cancel)
+        except ConfigurationError:  # there is no loop
+            return False
 
-    def remains(self) -> list[str]:
-        """Say what an interrupted call has left: its notes, its late result or its error."""
-        if isinstance(self._error, asyncio.CancelledError):
-            return list(getattr(self._error, "__notes__", []))
-        if self._error is not None:
-            return [f"The call had failed meanwhile: {self._error}"]
-        if self._result is not None:
-            return [f"The call had succeeded meanwhile: {self._result!r}"]
-        return []
+    @property
+    def has_ended(self) -> bool:
+        """Whether the coroutine has ended."""
+        return self._loop_state is CallState.DONE
 
-    def give_up(self) -> None:
-        """Take the coroutine for cancelled: there is no loop that could end it."""
-        if not self.has_ended:
-            self._end(asyncio.CancelledError())
-
-    async def run_at_caller(
+    async def run_in_caller(
         self,
         function: Callable[..., object],
         arguments: tuple[object, ...],
         *,
         can_wait: bool = False,
     ) -> object:
-        """Run a function in the caller's thread and wait for what comes of it.
+        """Run a function in the caller's thread, and return or raise what it does.
 
-        While the caller does something else than wait, it runs in a thread of its own: the
-        loop must not stand still for as long as a user works on what he was given.
+        While the caller works on an item, the function runs in a thread of its own: the loop
+        must not stand still for as long as that takes.
 
         Args:
             function: The function.
@@ -322,134 +307,135 @@ class Call:
             can_wait: Whether to wait for the caller, however long.
 
         """
-        errand = Errand(function, arguments, can_wait=can_wait)
-        self._messages.put(errand)
+        task = CallerTask(function, arguments, can_wait=can_wait)
+        self._messages.put(task)
         if not (can_wait or self._is_waiting):
-            await in_own_thread(self._run_apart, errand)
-        result, failure = await errand.reply
+            await in_own_thread(self._run_apart, task)
+        result, failure = await task.reply
         if failure is not None:
             raise failure
         return result
 
-    def _run_apart(self, errand: Errand) -> None:
-        """Run an errand in another thread than the caller's, where an exit would end the loop."""
+    def _run_apart(self, task: CallerTask) -> None:
+        """Run a function outside of the caller's thread, where an exit would end the loop."""
         try:
-            errand.run(self._thread)
+            task.run(self)
         except BaseException as error:  # noqa: BLE001 - the caller gets it
-            self._messages.put(Interruption(error))
-
-    def _mark(self, place: Place) -> None:
-        _CURRENT.set(self)
-        PLACE.set(place)
-        LOG.set(self._log)
+            self._messages.put(RaiseInCaller(error))
 
     def _log(self, level: int, message: str) -> None:
-        line = LogLine(level, message)
-        if not self._thread.is_silent:
+        line = LogMessage(level, message)
+        if not self.thread.is_silent:
             self._messages.put(line)
             return
         with suppress(Exception):  # of a filter, say; the caller reads nothing any more
-            line.run(self._thread)
+            line.run(self)
 
-    def _put(self, message: Message) -> None:
-        if not self._thread.is_silent:
-            self._messages.put(message)
-
-    def _received(self) -> Item | None:
-        """Wait for an item or the end, and run the errands that come before."""
+    def _receive(self) -> StepResult | None:
+        """Wait for an item or the end, and run the functions that come before."""
+        item: StepResult | None = None
         self._is_waiting = True
         try:
-            item = self._next_item()
+            while item is None and not (self.has_ended and self._messages.is_empty()):
+                message = self._messages.get()
+                if isinstance(message, StepResult):
+                    item = message
+                elif message is not None:
+                    message.run(self)
         finally:
             self._is_waiting = False
         if item is not None:
-            self._run_what_is_left()
+            self._run_urgent()
             return item
-        self._messages.put(None)  # for whoever else waits here
-        is_too_late = self._thread.is_silent and threading.current_thread().daemon
+        self._messages.put(None)  # for other threads that wait here
+        is_too_late = self.thread.is_silent and threading.current_thread().daemon
         if is_too_late:  # pragma: no cover - such threads do not end
-            self._tell_unheard()
+            self._log_leftovers()
             Mailbox[None]().get()  # it stays there while the rest ends
         return None
 
-    def _next_item(self) -> Item | None:
-        while not self.has_ended or not self._messages.is_empty():
-            message = self._messages.get()
-            if isinstance(message, Errand | LogLine | Interruption):
-                self._run(message)
-            elif message is not None:
-                return message
-        return None
-
-    def _run_what_is_left(self) -> None:
-        """Run the errands that came while the wait was still taken for going on."""
+    def _run_urgent(self) -> None:
+        """Run what was sent while the loop still took the caller for waiting."""
         kept: list[Message] = []
         try:
             with suppress(Empty):
                 while True:
                     message = self._messages.get_nowait()
-                    if isinstance(message, Interruption) or (
-                        isinstance(message, Errand) and not message.can_wait
+                    if isinstance(message, RaiseInCaller) or (
+                        isinstance(message, CallerTask) and not message.can_wait
                     ):
-                        self._run(message)
+                        message.run(self)
                     else:
                         kept.append(message)
         finally:
             for message in kept:
                 self._messages.put(message)
 
-    def _run(self, message: Errand | LogLine | Interruption) -> None:
-        """Run what came; but who is leaving already is not interrupted once more."""
-        if not (self.is_left and isinstance(message, Interruption)):
-            message.run(self._thread)
-
     def _begin(self) -> None:
+        """Start the coroutine; runs in the loop, as all that follows."""
+        self._loop_state = CallState.RUNNING
         context, self._context = self._context, None
-        work = self._complete()
+        work = self._run()
         try:
-            task = asyncio.get_running_loop().create_task(work, context=context)
+            self._task = asyncio.get_running_loop().create_task(work, context=context)
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             work.close()
-            self._end(error)
+            self._error = error
+            self.finish()
         else:
-            self._task = task
-            task.add_done_callback(self._settle, context=context)
+            self._task.add_done_callback(self.finish)
 
-    async def _complete(self) -> None:
+    async def _run(self) -> None:
         """Keep how the coroutine ends; an exit, above all, must not end the loop."""
         try:
             self._result = await self._work()
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             self._error = error
 
-    def _settle(self, task: asyncio.Task[None]) -> None:
-        error = self._error
-        self._end(asyncio.CancelledError() if task.cancelled() else error)
-
-    def _end(self, error: BaseException | None) -> None:
-        self._error = error
-        self._task = None  # it holds the context, which holds this call
-        self.has_ended = True
-        self._thread.waiting.discard(self)
-        if self._thread.is_silent:
-            self._tell_unheard()
-        self._put(None)
-
-    def _tell_unheard(self) -> None:
-        """Log, once, what the caller will not get any more."""
-        if not isinstance(self._error, asyncio.CancelledError):  # which has told by itself
-            for each in self.remains():
-                self._log(logging.WARNING, each)
-        self._result = self._error = None
-
     def _cancel(self) -> None:
-        if self._context is not None:  # it was never begun
+        if self._loop_state is CallState.CREATED:
             self._begin()
         if self._task is not None:
             self._task.cancel()
 
+    def finish(self, task: asyncio.Task[None] | None = None) -> None:
+        """Note the end and wake the caller.
 
-def current_call() -> Call:
+        Args:
+            task: What has ended; `None`: it never ends, for there is no loop, or no task.
+
+        """
+        if self.has_ended:
+            return
+        if self._error is None and (task is None or task.cancelled()):
+            self._error = asyncio.CancelledError()
+        self._task = None  # it holds the context, which holds this call
+        self._loop_state = CallState.DONE
+        self.thread.calls.discard(self)
+        if self.thread.is_silent:
+            self._log_leftovers()
+        else:
+            self._messages.put(None)
+
+    def _log_leftovers(self) -> None:
+        """Log, once, what the caller does not get any more."""
+        if not isinstance(self._error, asyncio.CancelledError):  # what was cancelled has logged it
+            for each in self._leftovers(self._error):
+                self._log(logging.WARNING, each)
+        self._result = self._error = None
+
+    def _leftovers(self, error: BaseException | None) -> list[str]:
+        """Describe what a call leaves: the notes of a cancelled one, its result or its error."""
+        if isinstance(error, asyncio.CancelledError):
+            return list(getattr(error, "__notes__", []))
+        if error is not None:
+            return [f"The call had failed meanwhile: {error}"]
+        if self._result is not None:
+            return [f"The call had succeeded meanwhile: {self._result!r}"]
+        return []
+
+
+def current_call() -> BlockingCall:
     """Return the call that the running coroutine belongs to."""
     return _CURRENT.get()
 
@@ -458,3 +444,32 @@ def _add_notes(error: BaseException, notes: list[str]) -> None:
     with suppress(Exception):  # an exception may be frozen
         for note in notes:
             error.add_note(note)
+
+
+def shorten(error: BaseException) -> None:
+    """Remove the frames of the portal from the traceback of an error that leaves the loop.
+
+    An error of this package keeps the line that raised it. An error of a user's callback
+    keeps the callback's frames. Any other error is unexpected, and keeps all frames but those
+    of the portal.
+    """
+    steps: list[TracebackType] = []
+    step = error.__traceback__
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    callbacks = [
+        number
+        for number, step in enumerate(steps)
+        if step.tb_frame.f_code is CallerTask.run.__code__
+    ]
+    if callbacks:
+        steps = steps[callbacks[-1] + 1 :]
+    elif isinstance(error, LipsyncError):
+        steps = steps[-1:]
+    else:
+        steps = [each for each in steps if not each.tb_frame.f_code.co_filename.startswith(_PORTAL)]
+    chain: TracebackType | None = None
+    for each in reversed(steps):
+        chain = TracebackType(chain, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    error.with_traceback(chain)  # a frozen exception cannot be assigned to

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.blocking_iterator import drawn_at_caller
-from lipsync_async._portal.portal import Mirror, at_caller
+from lipsync_async._portal.blocking_iterator import iterate_in_caller
+from lipsync_async._portal.portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     OnProgress = Callable[[Progress], None]
 
 
-class Campaigns(Mirror):
+class Campaigns(SyncWrapper):
     """Run many requests. A part of `client.generations`."""
 
     _source: AsyncCampaigns
@@ -84,7 +84,7 @@ class Campaigns(Mirror):
         """
         return self._portal.open(
             self._source.run_many(
-                drawn_at_caller(requests),
+                iterate_in_caller(requests),
                 journal=journal,
                 download_to=download_to,
                 concurrent_downloads=concurrent_downloads,
@@ -93,7 +93,7 @@ class Campaigns(Mirror):
                 max_jobs=max_jobs,
                 max_cost=max_cost,
                 duration=duration,
-                on_progress=at_caller("on_progress", on_progress),
+                on_progress=call_in_caller("on_progress", on_progress),
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,
@@ -146,7 +146,7 @@ class Campaigns(Mirror):
         return self._portal.call(
             partial(
                 self._source.run_all,
-                drawn_at_caller(requests),
+                iterate_in_caller(requests),
                 journal=journal,
                 download_to=download_to,
                 concurrent_downloads=concurrent_downloads,
@@ -154,7 +154,7 @@ class Campaigns(Mirror):
                 max_jobs=max_jobs,
                 max_cost=max_cost,
                 duration=duration,
-                on_progress=at_caller("on_progress", on_progress),
+                on_progress=call_in_caller("on_progress", on_progress),
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._async.client import _UNSET, AsyncClient
 from lipsync_async._logic.secrecy import hidden
-from lipsync_async._portal.portal import Mirror, Portal, at_caller, reflected
+from lipsync_async._portal.portal import Portal, SyncWrapper, call_in_caller, wrapped
 from lipsync_async._sync.generations import Generations
 from lipsync_async._sync.models import Models
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lipsync_async._transport.protocol import Session, Transport
 
 
-class Client(Mirror):
+class Client(SyncWrapper):
     """Speak to the sync.so API from code that cannot await.
 
     Use it as `with Client() as client`, or call `close` in the end. One client
@@ -104,7 +104,7 @@ class Client(Mirror):
         proxy = hidden(proxy)
         headers = hidden(headers)
         portal = Portal()
-        self._reflect(
+        self._wrap(
             portal,
             AsyncClient(
                 api_key,
@@ -113,7 +113,7 @@ class Client(Mirror):
                 retry=retry,
                 poll=poll,
                 limits=limits,
-                on_response=at_caller("on_response", on_response),
+                on_response=call_in_caller("on_response", on_response),
                 proxy=proxy,
                 ssl_context=ssl_context,
                 headers=headers,
@@ -124,10 +124,10 @@ class Client(Mirror):
             ),
         )
 
-    def _reflect(self, portal: Portal, source: AsyncClient) -> None:
-        super()._reflect(portal, source)
-        self.generations = reflected(Generations, portal, source.generations)
-        self.models = reflected(Models, portal, source.models)
+    def _wrap(self, portal: Portal, source: AsyncClient) -> None:
+        super()._wrap(portal, source)
+        self.generations = wrapped(Generations, portal, source.generations)
+        self.models = wrapped(Models, portal, source.models)
 
     def with_options(
         self,
@@ -157,14 +157,14 @@ class Client(Mirror):
             `client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))`
 
         """
-        return reflected(
+        return wrapped(
             type(self),
             self._portal,
             self._source.with_options(
                 timeout=timeout,
                 retry=retry,
                 poll=poll,
-                on_response=at_caller("on_response", on_response),
+                on_response=call_in_caller("on_response", on_response),
             ),
         )
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lipsync_async._async.generations import _WAIT_SECONDS
-from lipsync_async._portal.portal import at_caller
+from lipsync_async._portal.portal import call_in_caller
 from lipsync_async._sync.campaigns import Campaigns
 from lipsync_async._sync.lookups import Lookups
 from lipsync_async._sync.orders import Orders
@@ -66,7 +66,7 @@ class Generations(Orders, Lookups, Campaigns):
                 self._source.wait_until_complete,
                 generation,
                 timeout=timeout,
-                on_update=at_caller("on_update", on_update),
+                on_update=call_in_caller("on_update", on_update),
             ),
         )
 
@@ -154,7 +154,7 @@ class Generations(Orders, Lookups, Campaigns):
                 dub_params=dub_params,
                 idempotency_key=idempotency_key,
                 timeout=timeout,
-                on_update=at_caller("on_update", on_update),
+                on_update=call_in_caller("on_update", on_update),
             ),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.portal import Mirror
+from lipsync_async._portal.portal import SyncWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lipsync_async._models.response import Generation, GenerationPage
 
 
-class Lookups(Mirror):
+class Lookups(SyncWrapper):
     """Look generations up. A part of `client.generations`."""
 
     _source: AsyncLookups

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.portal import Mirror
+from lipsync_async._portal.portal import SyncWrapper
 
 if TYPE_CHECKING:
     from lipsync_async._async.models import AsyncModels
     from lipsync_async._models.response import ModelInfo
 
 
-class Models(Mirror):
+class Models(SyncWrapper):
     """Look up the models that the account may use. Reached as `client.models`."""
 
     _source: AsyncModels

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.portal import Mirror
+from lipsync_async._portal.portal import SyncWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lipsync_async._models.response import CostEstimate, Generation
 
 
-class Orders(Mirror):
+class Orders(SyncWrapper):
     """Place orders. A part of `client.generations`."""
 
     _source: AsyncOrders

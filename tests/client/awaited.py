@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from lipsync_async import Client
-from lipsync_async._portal.portal import Mirror
+from lipsync_async._portal.portal import SyncWrapper
 
 _THREADS = 50
 _END = object()
@@ -27,14 +27,14 @@ class Awaited:
 
     """
 
-    def __init__(self, source: Mirror, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, source: SyncWrapper, pool: ThreadPoolExecutor) -> None:
         self._source = source
         self._pool = pool
 
     def __getattr__(self, name: str) -> Any:
         """Return the async form of a verb, or of another blocking object."""
         value = getattr(self._source, "close" if name == "aclose" else name)
-        if isinstance(value, Mirror):
+        if isinstance(value, SyncWrapper):
             return Awaited(value, self._pool)
         forms: dict[str, Callable[..., Any]] = {
             "with_options": self._view,
@@ -51,7 +51,7 @@ class Awaited:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(verb, *arguments, **named))
 
-    def _view(self, verb: Callable[..., Mirror], **named: Any) -> "Awaited":
+    def _view(self, verb: Callable[..., SyncWrapper], **named: Any) -> "Awaited":
         return Awaited(verb(**named), self._pool)
 
     async def _iterated(

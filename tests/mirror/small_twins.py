@@ -8,7 +8,7 @@ from lipsync_async._tools.mirror.modules import Module, written
 from lipsync_async._tools.mirror.tables import Tables
 
 PLAIN = Tables(
-    classes={"AsyncResource": ("Mirror", "lipsync_async._portal.portal")},
+    classes={"AsyncResource": ("SyncWrapper", "lipsync_async._portal.portal")},
     methods={},
     types={},
     words={},

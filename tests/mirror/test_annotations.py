@@ -38,7 +38,7 @@ def test_types_of_blocking_code_are_kept(annotation: str) -> None:
     ("annotation", "expected"),
     [
         ("AsyncThings", "Things"),
-        ("AsyncResource", "Mirror"),
+        ("AsyncResource", "SyncWrapper"),
         ("type[AsyncThings] | None", "type[Things] | None"),
         ("AsyncIterator[int]", "Iterator[int]"),
         ("AsyncGenerator[int, None]", "Generator[int, None, None]"),

@@ -87,7 +87,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._async.things import _PAUSE
 from lipsync_async._models.things import LIMIT
-from lipsync_async._portal.portal import Mirror, at_caller
+from lipsync_async._portal.portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     OnThing = Callable[[Thing], None]
 
 
-class Base(Mirror):
+class Base(SyncWrapper):
     """Stand between."""
 
     _source: AsyncBase
@@ -123,7 +123,7 @@ class Things(Base):
         self._portal.call(partial(self._source.delete, pause, day))
 
     def all(self, *, on_thing: OnThing | None = None) -> Generator[Thing, None, None]:
-        return self._portal.iterate(self._source.all(on_thing=at_caller("on_thing", on_thing)))
+        return self._portal.iterate(self._source.all(on_thing=call_in_caller("on_thing", on_thing)))
 
     def watched(self, kind: a_type, /) -> AbstractContextManager[Iterator[Thing]]:
         """Watch things."""
@@ -167,11 +167,11 @@ CLIENT_TWIN = '''\
 from __future__ import annotations
 
 from lipsync_async._async.client import AsyncClient
-from lipsync_async._portal.portal import Mirror, Portal, at_caller, reflected
+from lipsync_async._portal.portal import Portal, SyncWrapper, call_in_caller, wrapped
 from lipsync_async._sync.things import Things
 
 
-class Client(Mirror):
+class Client(SyncWrapper):
     """Speak."""
 
     things: Things
@@ -181,19 +181,19 @@ class Client(Mirror):
     def __init__(self, key: str = "") -> None:
         """Begin."""
         portal = Portal()
-        self._reflect(portal, AsyncClient(key))
+        self._wrap(portal, AsyncClient(key))
 
-    def _reflect(self, portal: Portal, source: AsyncClient) -> None:
-        super()._reflect(portal, source)
-        self.things = reflected(Things, portal, source.things)
-        self.others = reflected(Things, portal, source.others)
+    def _wrap(self, portal: Portal, source: AsyncClient) -> None:
+        super()._wrap(portal, source)
+        self.things = wrapped(Things, portal, source.things)
+        self.others = wrapped(Things, portal, source.others)
 
     def with_options(self, *, on_thing: Callable[[int], object] | None = None) -> Self:
         """Return a view."""
-        return reflected(
+        return wrapped(
             type(self),
             self._portal,
-            self._source.with_options(on_thing=at_caller("on_thing", on_thing)),
+            self._source.with_options(on_thing=call_in_caller("on_thing", on_thing)),
         )
 
     def close(self) -> None:
@@ -259,13 +259,13 @@ def test_a_file_may_lack_a_docstring() -> None:
 
         from typing import TYPE_CHECKING
 
-        from lipsync_async._portal.portal import Mirror
+        from lipsync_async._portal.portal import SyncWrapper
 
         if TYPE_CHECKING:
             from lipsync_async._async.things import AsyncThings
 
 
-        class Things(Mirror):
+        class Things(SyncWrapper):
             _source: AsyncThings
 
             def f(self) -> int:
@@ -299,9 +299,9 @@ def test_a_constructor_may_be_inherited() -> None:
     """Resources are reflected anyway."""
     text = twin("class AsyncThings(AsyncResource):\n    parts: AsyncThings\n")
     assert text.partition("    _source: AsyncThings\n\n")[2] == (
-        "    def _reflect(self, portal: Portal, source: AsyncThings) -> None:\n"
-        "        super()._reflect(portal, source)\n"
-        "        self.parts = reflected(Things, portal, source.parts)\n"
+        "    def _wrap(self, portal: Portal, source: AsyncThings) -> None:\n"
+        "        super()._wrap(portal, source)\n"
+        "        self.parts = wrapped(Things, portal, source.parts)\n"
     )
 
 

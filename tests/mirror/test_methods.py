@@ -60,7 +60,7 @@ def test_a_view_is_reflected() -> None:
     text = method_twin("def view(self, *, a: int) -> Self: ...")
     assert text == (
         "def view(self, *, a: int) -> Self:\n"
-        "    return reflected(type(self), self._portal, self._source.view(a=a))\n"
+        "    return wrapped(type(self), self._portal, self._source.view(a=a))\n"
     )
 
 
@@ -202,10 +202,10 @@ def test_callbacks_run_at_the_caller() -> None:
         self._portal.call(
                 partial(
                     self._source.f,
-                    at_caller("on_a", on_a),
-                    on_b=at_caller("on_b", on_b),
-                    on_c=at_caller("on_c", on_c),
-                    on_d=at_caller("on_d", on_d),
+                    call_in_caller("on_a", on_a),
+                    on_b=call_in_caller("on_b", on_b),
+                    on_c=call_in_caller("on_c", on_c),
+                    on_d=call_in_caller("on_d", on_d),
                     once=once,
                 ),
             )
@@ -231,8 +231,12 @@ def test_inputs_are_drawn_at_the_caller(annotation: str) -> None:
     assert text == (
         "def f(self, rows: Iterable[int], *, more: Iterable[int], once: list[int]) -> int:\n"
         "    return self._portal.call(\n"
-        "        partial(self._source.f, drawn_at_caller(rows), "
-        "more=drawn_at_caller(more), once=once),\n"
+        "        partial(\n"
+        "            self._source.f,\n"
+        "            iterate_in_caller(rows),\n"
+        "            more=iterate_in_caller(more),\n"
+        "            once=once,\n"
+        "        ),\n"
         "    )\n"
     )
 
@@ -247,14 +251,14 @@ def test_inputs_of_a_block_are_drawn_at_the_caller() -> None:
     """
     types = {"AsyncIterator": "Iterator[{}]", "AsyncIterable": "Iterable[{}]"}
     text = twin(dedent(source), types=types)
-    assert "from lipsync_async._portal.blocking_iterator import drawn_at_caller\n" in text
+    assert "from lipsync_async._portal.blocking_iterator import iterate_in_caller\n" in text
     assert "def f(self, rows: Iterable[int]) -> AbstractContextManager[Iterator[int]]:\n" in text
-    assert "self._portal.open(self._source.f(drawn_at_caller(rows)))\n" in text
+    assert "self._portal.open(self._source.f(iterate_in_caller(rows)))\n" in text
 
 
 def test_other_modules_do_not_draw() -> None:
     """What is an input of no method is not imported."""
-    assert "drawn_at_caller" not in twin("class AsyncThings(AsyncResource): ...")
+    assert "iterate_in_caller" not in twin("class AsyncThings(AsyncResource): ...")
 
 
 def test_docstrings_speak_of_blocking_code() -> None:
@@ -272,7 +276,7 @@ def test_docstrings_speak_of_blocking_code() -> None:
         def f(self) -> None:
             r"""Wait for \Things of AsyncThingsy; it.
 
-                Mirror
+                SyncWrapper
             """
             self._portal.call(self._source.f)
         ''',

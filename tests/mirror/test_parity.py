@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lipsync_async import AsyncClient, Client, _async, _sync
-from lipsync_async._portal.portal import Mirror
+from lipsync_async._portal.portal import SyncWrapper
 
 NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 ANNOTATIONS = {
@@ -64,7 +64,7 @@ def pairs(source: type, mirror: type) -> Iterator[tuple[type, type]]:
     for name, kind in resources(source).items():
         yield from pairs(kind, twins[name])
     for parent, twin in zip(source.__bases__, mirror.__bases__, strict=True):
-        if twin is not Mirror:
+        if twin is not SyncWrapper:
             yield from pairs(parent, twin)
 
 

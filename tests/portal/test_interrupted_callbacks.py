@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from lipsync_async._portal.blocking_call import Interruption, current_call
-from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._portal.blocking_call import RaiseInCaller, current_call
+from lipsync_async._portal.portal import Portal, call_in_caller
 from tests.portal.verbs import interrupt, verb
 
 
@@ -42,7 +42,7 @@ def test_what_an_interrupted_call_leaves(
     notes: list[str],
 ) -> None:
     """What the call came to all the same is noted on the interruption."""
-    ring = at_caller("on_update", interrupt)
+    ring = call_in_caller("on_update", interrupt)
     assert ring is not None
     with pytest.raises(KeyboardInterrupt) as caught:
         verb(portal.call, partial(give_up, what_then, ring))
@@ -51,7 +51,7 @@ def test_what_an_interrupted_call_leaves(
 
 def test_interrupted_beside_an_item(portal: Portal) -> None:
     """An item that comes with the interruption is let go, and the generator is closed."""
-    ring = at_caller("on_update", interrupt)
+    ring = call_in_caller("on_update", interrupt)
     assert ring is not None
     told, is_closed = ring, []
 
@@ -77,7 +77,7 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
         has_rung.set()
         raise ending
 
-    ring = at_caller("on_update", end)
+    ring = call_in_caller("on_update", end)
     assert ring is not None
     told, is_closed = ring, []
     begin: list[Callable[[], object]] = []
@@ -109,7 +109,7 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
 
 def test_interrupted_once(portal: Portal) -> None:
     """What a callback raises elsewhere does not cut off a clean-up that is waited for."""
-    ring = at_caller("on_update", interrupt)
+    ring = call_in_caller("on_update", interrupt)
     assert ring is not None
     told, has_cleaned_up = ring, []
 
@@ -117,7 +117,7 @@ def test_interrupted_once(portal: Portal) -> None:
         try:
             await told()
         finally:
-            current_call()._messages.put(Interruption(SystemExit()))  # noqa: SLF001
+            current_call()._messages.put(RaiseInCaller(SystemExit()))  # noqa: SLF001
             with anyio.CancelScope(shield=True):
                 await anyio.lowlevel.checkpoint()
             has_cleaned_up.append(True)
@@ -130,7 +130,7 @@ def test_interrupted_once(portal: Portal) -> None:
 def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
     """A callback still runs when the coroutine has stopped to wait for it."""
     rung: list[int] = []
-    ring = at_caller("on_update", lambda: rung.append(1))
+    ring = call_in_caller("on_update", lambda: rung.append(1))
     assert ring is not None
     told = ring
 

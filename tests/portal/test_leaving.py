@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from lipsync_async import LipsyncError
-from lipsync_async._callsite import Place
-from lipsync_async._portal.blocking_call import Call
+from lipsync_async._callsite import CallSite
+from lipsync_async._portal.blocking_call import BlockingCall
 from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
@@ -256,7 +256,7 @@ def test_calls_that_end_when_the_program_has_ended(
         raise PermissionError
 
     thread = LoopThread()
-    call = Call(thread, work, Place.here())
+    call = BlockingCall(thread, work, CallSite.here())
     thread.is_silent = True
     logger = logging.getLogger("lipsync_async")
     if raises:

@@ -30,10 +30,16 @@ from lipsync_async import (
     Response,
     Status,
 )
-from lipsync_async._callsite import Place
-from lipsync_async._portal.blocking_call import Call, Errand, Interruption, Item, current_call
+from lipsync_async._callsite import CallSite
+from lipsync_async._portal.blocking_call import (
+    BlockingCall,
+    CallerTask,
+    RaiseInCaller,
+    StepResult,
+    current_call,
+)
 from lipsync_async._portal.loop_thread import LoopThread
-from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._portal.portal import Portal, call_in_caller
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.doors import INPUTS, ORDER
@@ -79,6 +85,11 @@ class Source:
             await anyio.lowlevel.checkpoint()
             self.is_closed = True
 
+    async def closed(self) -> None:
+        """Wait until it is closed."""
+        while not self.is_closed:
+            await anyio.lowlevel.checkpoint()
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncIterator[int]]:
         """Swallow a `LookupError`, turn a `ValueError` into another error."""
@@ -93,13 +104,14 @@ class Source:
                 self.is_closed = True
 
 
-def test_break_closes_the_generator_first(portal: Portal) -> None:
-    """After `break` the async generator is closed before the next line runs."""
+def test_break_closes_the_generator(portal: Portal) -> None:
+    """After `break` the async generator is closed, in the loop, before later calls go on."""
     source = Source()
     for number in verb(portal.iterate, source.numbers()):  # pragma: no branch - without end
         assert source.made == number  # nothing runs ahead of the demand
         if number == 3:
             break
+    verb(portal.call, source.closed)
     assert (source.is_closed, source.made) == (True, 3)
 
 
@@ -216,8 +228,7 @@ def test_a_generator_that_the_loop_collects(portal: Portal) -> None:
 
     async def drop() -> None:
         numbers.clear()
-        while not source.is_closed:
-            await anyio.lowlevel.checkpoint()
+        await source.closed()
 
     verb(portal.call, drop)
     assert source.is_closed
@@ -315,7 +326,7 @@ def test_coroutine_functions_are_no_callbacks(client: Client, sandbox: Sandbox, 
 
 def test_no_callback_stays_none() -> None:
     """`None` needs no thread."""
-    assert at_caller("on_update", None) is None
+    assert call_in_caller("on_update", None) is None
 
 
 def test_warnings_show_the_callers_line(client: Client) -> None:
@@ -437,7 +448,7 @@ class Late(AsyncIterator[str]):
     """An iteration whose item comes just behind what interrupts the wait for it."""
 
     async def __anext__(self) -> str:
-        current_call()._messages.put(Interruption(KeyboardInterrupt()))  # noqa: SLF001
+        current_call()._messages.put(RaiseInCaller(KeyboardInterrupt()))  # noqa: SLF001
         return "outcome of generation g1"
 
 
@@ -474,18 +485,18 @@ def test_a_thread_whose_loop_is_closed_is_no_loops_own() -> None:
     class Waiter:
         """Ask in the loop's thread, after the loop was closed."""
 
-        def give_up(self) -> None:
+        def finish(self) -> None:
             ask()
 
     def ask() -> None:
         try:
-            thread.refuse_itself()
+            thread.check_not_loop_thread()
         except ConfigurationError as error:
             told.append(error)
         else:
             told.append(None)
 
-    thread.waiting.add(Waiter())
+    thread.calls.add(Waiter())
     ask()
     thread.submit(ask)
     thread.stop()
@@ -538,15 +549,15 @@ def test_what_came_while_a_wait_was_ending_is_not_left() -> None:
         pass
 
     portal.call(nothing)
-    call = Call(portal._thread(), nothing, Place.here())  # noqa: SLF001
+    call = BlockingCall(portal._thread(), nothing, CallSite.here())  # noqa: SLF001
 
     async def fill() -> None:
-        call.send(Item(value="item"))
+        call.send(StepResult(value="item"))
         for word, can_wait in (("callback", False), ("input", True)):
-            call._messages.put(Errand(ran.append, (word,), can_wait=can_wait))  # noqa: SLF001
+            call._messages.put(CallerTask(ran.append, (word,), can_wait=can_wait))  # noqa: SLF001
 
     portal.call(fill)
-    item = call._received()  # noqa: SLF001
+    item = call._receive()  # noqa: SLF001
     assert item is not None
     assert item.result() == "item"
     assert ran == ["callback"]

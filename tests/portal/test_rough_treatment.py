@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import signal
 import sys
 import threading
 import weakref
@@ -15,9 +14,9 @@ import anyio
 import pytest
 
 from lipsync_async import ConfigurationError
-from lipsync_async._callsite import Place
-from lipsync_async._portal.blocking_call import Call
-from lipsync_async._portal.portal import Portal, at_caller
+from lipsync_async._callsite import CallSite
+from lipsync_async._portal.blocking_call import BlockingCall
+from lipsync_async._portal.portal import Portal, call_in_caller
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import run
 from tests.portal.verbs import interrupt, verb
@@ -25,7 +24,7 @@ from tests.portal.verbs import interrupt, verb
 
 def ringing(function: Any) -> Any:
     """Return what calls a function in the caller's thread."""
-    return at_caller("on_update", function)
+    return call_in_caller("on_update", function)
 
 
 async def numbers() -> AsyncGenerator[int, None]:
@@ -36,6 +35,7 @@ async def numbers() -> AsyncGenerator[int, None]:
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize(
     "body",
     [
@@ -222,38 +222,26 @@ def test_iterating_before_entering(portal: Portal) -> None:
         list(verb(portal.open, aclosing(numbers())))
 
 
-async def interrupted_when_closed() -> AsyncGenerator[int, None]:
-    """Yield once; the caller is interrupted while it waits for the end."""
-    try:
-        yield 1
-    finally:
-        await ringing(interrupt)()
+def test_a_loop_that_is_left_does_not_wait(portal: Portal) -> None:
+    """`break` does not wait for the clean-up: Python would drop a Ctrl-C that came there."""
+    may_close, is_closed = asyncio.Event(), []
 
+    async def slow_to_close() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await may_close.wait()
+            is_closed.append(True)
 
-def test_interrupted_while_a_loop_is_left(portal: Portal) -> None:
-    """Ctrl-C during the clean-up that `break` begins is not lost: it wakes what comes next."""
+    async def close() -> None:
+        may_close.set()
+        while not is_closed:
+            await anyio.lowlevel.checkpoint()
 
-    def leave() -> None:
-        for _ in verb(portal.iterate, interrupted_when_closed()):  # pragma: no branch - left
-            break
-        threading.Event().wait(3600)
-
-    with pytest.raises(KeyboardInterrupt):
-        leave()
-
-
-def test_interrupted_where_nobody_handles_it(portal: Portal) -> None:
-    """Where SIGINT would end the process, it is not sent."""
-    others = set(threading.enumerate())
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        for _ in verb(portal.iterate, interrupted_when_closed()):  # pragma: no branch - left
-            break
-        timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
-        for timer in set(timers) - others:
-            timer.join()
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    for _ in verb(portal.iterate, slow_to_close()):  # pragma: no branch - left
+        break
+    verb(portal.call, close)
+    assert is_closed == [True]
 
 
 def test_interrupted_when_all_is_done(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +250,7 @@ def test_interrupted_when_all_is_done(portal: Portal, monkeypatch: pytest.Monkey
     async def order() -> str:
         return "job 7"
 
-    monkeypatch.setattr(Call, "result", lambda _: interrupt())
+    monkeypatch.setattr(BlockingCall, "result", lambda _: interrupt())
     with pytest.raises(KeyboardInterrupt) as caught:
         verb(portal.call, order)
     monkeypatch.undo()
@@ -280,20 +268,20 @@ def test_second_interruption_cancels(portal: Portal, monkeypatch: pytest.MonkeyP
             ended.set()
 
     thread = portal._thread()  # noqa: SLF001
-    offer = thread.offer
+    submit = thread.submit
 
-    def offer_interrupted(callback: Any, *arguments: Any) -> bool:
+    def submit_interrupted(callback: Any, *arguments: Any) -> bool:
         monkeypatch.undo()
         raise KeyboardInterrupt
 
     def interrupt_twice() -> None:
-        monkeypatch.setattr(thread, "offer", offer_interrupted)
+        monkeypatch.setattr(thread, "submit", submit_interrupted)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         verb(portal.call, wait)
     assert ended.wait(10)
-    assert offer(lambda: None)
+    assert submit(lambda: None)
 
 
 def test_a_callers_values_are_let_go(portal: Portal) -> None:
@@ -384,8 +372,8 @@ def test_what_the_loop_never_began(portal: Portal) -> None:
     """A call that comes to a loop just as it ends is told so."""
     verb(portal.call, anyio.lowlevel.checkpoint)
     thread = portal._thread()  # noqa: SLF001
-    late = Call(thread, anyio.lowlevel.checkpoint, Place(__file__, 1, {}))
-    thread.waiting.add(late)
+    late = BlockingCall(thread, anyio.lowlevel.checkpoint, CallSite(__file__, 1, {}))
+    thread.calls.add(late)
     thread.stop()
     assert late.has_ended
     with pytest.raises(ConfigurationError, match="was closed while"):

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def verb(method: Any, *arguments: Any) -> Any:
-    """Call the portal from where a verb would."""
+    """BlockingCall the portal from where a verb would."""
     return method(*arguments)
 
 

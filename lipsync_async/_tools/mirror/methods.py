@@ -78,7 +78,7 @@ class MethodWriter:
         """Return the text of a constructor that builds the async object and reflects it."""
         body = "".join(f"{line}\n" for line in self._hidden(method))
         body += "portal = Portal()\n"
-        body += self._call("self._reflect(portal, ", source_class, method)
+        body += self._call("self._wrap(portal, ", source_class, method)
         return self._assembled(method, "__init__", method.returns, body)
 
     def _hidden(self, method: Method) -> Iterator[str]:
@@ -109,7 +109,7 @@ class MethodWriter:
         """Write a plain method; it returns another reflection of the same client."""
         if method.returns is None or segment(self.source, method.returns) != "Self":
             raise RefusedError(f"line {method.lineno}: {method.name} is neither async nor a view")
-        head = "return reflected(type(self), self._portal, "
+        head = "return wrapped(type(self), self._portal, "
         body = self._call(head, f"self._source.{method.name}", method)
         return self._assembled(method, method.name, method.returns, body)
 
@@ -199,11 +199,11 @@ class MethodWriter:
     def _passed_on(self, argument: ast.arg) -> str:
         """Let callbacks and inputs run in the caller's thread; a callback's name must say so."""
         if argument.annotation is not None and "AsyncIterable" in ast.unparse(argument.annotation):
-            return f"drawn_at_caller({argument.arg})"
+            return f"iterate_in_caller({argument.arg})"
         is_callback = argument.annotation is not None and self._is_callable(argument.annotation)
         if is_callback != argument.arg.startswith("on_"):
             raise RefusedError(f"line {argument.lineno}: is {argument.arg} a callback?")
-        return f'at_caller("{argument.arg}", {argument.arg})' if is_callback else argument.arg
+        return f'call_in_caller("{argument.arg}", {argument.arg})' if is_callback else argument.arg
 
     def _is_callable(self, annotation: ast.expr) -> bool:
         words = set(re.findall(r"\w+", ast.unparse(annotation)))  # dotted and quoted ones, too

@@ -25,11 +25,11 @@ _TWINS = {
     "AbstractContextManager": "contextlib",
     "Generator": "collections.abc",
     "Iterator": "collections.abc",
-    "reflected": f"{_PACKAGE}._portal.portal",
+    "wrapped": f"{_PACKAGE}._portal.portal",
     "Portal": f"{_PACKAGE}._portal.portal",
     "partial": "functools",
-    "at_caller": f"{_PACKAGE}._portal.portal",
-    "drawn_at_caller": f"{_PACKAGE}._portal.blocking_iterator",
+    "call_in_caller": f"{_PACKAGE}._portal.portal",
+    "iterate_in_caller": f"{_PACKAGE}._portal.blocking_iterator",
 }
 
 
@@ -116,7 +116,7 @@ class _ModuleWriter:
 
     def _class(self, node: ast.ClassDef) -> str:
         twin = self._twins[node.name]
-        bases = ", ".join(map(self._annotations.translated, node.bases)) or "Mirror"
+        bases = ", ".join(map(self._annotations.translated, node.bases)) or "SyncWrapper"
         resources = _resources(node, self._twins)
         parts = [f"class {twin}({bases}):"]
         docstring = self._methods.docstring(node)
@@ -198,11 +198,11 @@ def _resources(node: ast.ClassDef, twins: Mapping[str, str]) -> dict[str, str]:
 
 def _reflection(source: str, resources: Mapping[str, str], twins: Mapping[str, str]) -> str:
     lines = [
-        f"    def _reflect(self, portal: Portal, source: {source}) -> None:",
-        "        super()._reflect(portal, source)",
+        f"    def _wrap(self, portal: Portal, source: {source}) -> None:",
+        "        super()._wrap(portal, source)",
     ]
     lines += [
-        f"        self.{name} = reflected({twins[kind]}, portal, source.{name})"
+        f"        self.{name} = wrapped({twins[kind]}, portal, source.{name})"
         for name, kind in resources.items()
     ]
     return "\n".join(lines)
