@@ -11,7 +11,7 @@ from lipsync_async import errors
 from lipsync_async._callsite import log, tell_left
 from lipsync_async._enums import Status
 from lipsync_async._models.response import Generation
-from lipsync_async.cli.output import complaints
+from lipsync_async.cli.output import error_lines
 from lipsync_async.errors import (
     STATUS_ERRORS,
     BadRequestError,
@@ -285,7 +285,7 @@ def test_a_message_is_of_a_length_that_is_read(number: int, last: str) -> None:
     assert lines[0] == f"Nothing was sent; correct {number:,} problems and call again:"
     assert (lines[1], lines[-1], len(lines) <= 102) == ("  row 0", last, True)
     assert len(pickle.loads(pickle.dumps(error)).problems) == number  # noqa: S301 - our own
-    assert len(complaints(error)) == len(lines) - 1
+    assert len(error_lines(error)) == len(lines) - 1
 
 
 @pytest.mark.parametrize("code", RETRYABLE_CODES)

@@ -6,6 +6,7 @@ it, and the file that comes back is read again to see what it holds.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
@@ -14,20 +15,22 @@ from lipsync_async._async.client import AsyncClient
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._models.request import Audio, ElevenLabs, GenerationRequest, Options, Text, Video
 from lipsync_async.cli.output import plural, say
-from lipsync_async.cli.progress import shown_progress
-from lipsync_async.cli.run import SLOTS, connect, report, run_campaign, trial_sandbox
+from lipsync_async.cli.progress import job_progress
+from lipsync_async.cli.run import SLOTS, full_size_sandbox, run_requests, sandbox_client
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lipsync_async.cli.output import Ending
+    from lipsync_async.cli.output import ExitStatus
 
 
 T = TypeVar("T")
 
 _VIDEO_SECONDS = 4.0
+# Of many: a job this small is rendered in a tenth of a second on two cores.
+_SECONDS, _SMALL = 1.0, (320, 180)
 _LINE = (
     "Hello! I was drawn a second ago, and these words were spoken by your own computer. "
     "Now my video is stretched to fit them."
@@ -37,7 +40,7 @@ _POLL = PollPolicy(first_interval=0.1, growth=1.0, progress=True)
 
 
 async def run_demo(output: Path) -> None:
-    """Draw a video and a spoken line, have them lip-synced, and show what came back.
+    """Draw a video and a spoken line, have them lip-synced, and show the result.
 
     Args:
         output: Folder for the files; it is made if need be.
@@ -58,7 +61,7 @@ async def run_demo(output: Path) -> None:
         )
         return video, speak_line(output / "line.wav", text=_LINE)
 
-    video, audio = await drawn(make_inputs)
+    video, audio = await draw_in_thread(make_inputs)
     line_seconds = (await to_thread.run_sync(probe, audio, "audio")).duration
     say(f"Drew {video} ({_VIDEO_SECONDS:.2f} s) and spoke {audio} ({line_seconds:.2f} s).")
 
@@ -66,8 +69,8 @@ async def run_demo(output: Path) -> None:
         Sandbox() as sandbox,
         AsyncClient(sandbox.api_key, base_url=sandbox.url, poll=_POLL) as client,
     ):
-        say(f"The sandbox listens on {sandbox.url}; ordering with sync_mode='bounce':")
-        with shown_progress() as show:
+        say(f"The sandbox listens on {sandbox.url}; creating a job with sync_mode='bounce':")
+        with job_progress() as show:
             generation = await client.generations.run(
                 model="lipsync-2",
                 input=[Video(file=video), Audio(file=audio)],
@@ -85,33 +88,30 @@ async def run_demo(output: Path) -> None:
     say(f"  contact sheet  {sheet}")
 
 
-async def drawn(draw: Callable[[Callable[[], bool]], T]) -> T:
+async def draw_in_thread(draw: Callable[[Callable[[], bool]], T]) -> T:
     """Draw in a thread that stops at its next frame when this task is cancelled.
 
     Args:
-        draw: Gets what it is to ask before each frame.
+        draw: Gets the function to ask before each frame: it tells whether to stop.
 
     """
-    left: list[bool] = []
+    cancelled: list[bool] = []
     try:
-        return await to_thread.run_sync(draw, lambda: bool(left))
+        return await to_thread.run_sync(draw, lambda: bool(cancelled))
     finally:
-        left.append(True)
+        cancelled.append(True)
 
 
-# A job this small is rendered in a tenth of a second on two cores.
-_SECONDS, _WIDTH, _HEIGHT = 1.0, 320, 180
+async def run_bulk_demo(output: Path, jobs: int) -> ExitStatus:
+    """Have one video lip-synced to many lines at once, and show the result.
 
-
-async def run_many_demo(output: Path, jobs: int) -> Ending:
-    """Have one video lip-synced to many lines at once, and show what came of it.
+    The sandbox has the slots of the largest plan, which the client is not told and finds out.
+    Only the plan's limits of requests a minute are left out, because 200 jobs within them take
+    more than three minutes.
 
     Args:
         output: Folder in which each run makes a new folder for its files.
         jobs: How many, at least 1.
-
-    Returns:
-        What came of it.
 
     Raises:
         LipsyncError: It cannot go on.
@@ -120,39 +120,34 @@ async def run_many_demo(output: Path, jobs: int) -> Ending:
     # Here and not above: it needs the `sandbox` extra.
     from lipsync_async.sandbox.media.demo_media import draw_talking_head  # noqa: PLC0415
 
-    def make_video(is_cancelled: Callable[[], bool]) -> Path:
-        return draw_talking_head(
-            folder / "face.mp4",
-            seconds=_SECONDS,
-            width=_WIDTH,
-            height=_HEIGHT,
-            is_cancelled=is_cancelled,
-        )
-
-    folder = new_folder(output)
-    video = await drawn(make_video)
+    folder = _new_folder(output)
+    width, height = _SMALL
+    draw = partial(
+        draw_talking_head, folder / "face.mp4", seconds=_SECONDS, width=width, height=height
+    )
+    video = await draw_in_thread(lambda is_cancelled: draw(is_cancelled=is_cancelled))
     say(f"Drew {video} ({_SECONDS:.2f} s).")
     journal = folder / "journal.sqlite"
-    async with trial_sandbox() as sandbox, connect(sandbox) as client:
+    async with full_size_sandbox() as sandbox, sandbox_client(sandbox) as client:
         what = plural(jobs, "job")
-        say(f"The sandbox listens on {sandbox.url} with {SLOTS} slots; ordering {what}:")
-        tally = await run_campaign(
+        say(f"The sandbox listens on {sandbox.url} with {SLOTS} slots; creating {what}:")
+        summary = await run_requests(
             client,
             _requests(sandbox.host_file(video), jobs),
             journal=journal,
-            folder=folder / "takes",
+            download_to=folder / "takes",
         )
         # The log forgets old requests, but not how many there were.
         requests_sent = [*sandbox.requests][-1].number
-    for line in report(tally, lambda index: f"take {index + 1}", requests_sent=requests_sent):
+    for line in summary.lines(lambda index: f"take {index + 1}", requests_sent=requests_sent):
         say(line)
     say(f"The files are in {folder}. To look into the journal that was kept:")
     say(f"  python -m lipsync_async journal {journal}")
-    return tally.ending
+    return summary.exit_status
 
 
-def new_folder(output: Path) -> Path:
-    """Make a folder for one run: nothing of an earlier one is mixed in, or deleted."""
+def _new_folder(output: Path) -> Path:
+    """Make a folder for one run, so that nothing of an earlier one is mixed in or deleted."""
     number = 1
     while (folder := output / f"jobs-{number}").exists():
         number += 1
@@ -161,7 +156,7 @@ def new_folder(output: Path) -> Path:
 
 
 def _requests(video_url: str, jobs: int) -> list[GenerationRequest]:
-    width = len(str(jobs))
+    digits = len(str(jobs))
     return [
         GenerationRequest(
             model="lipsync-2",
@@ -170,7 +165,7 @@ def _requests(video_url: str, jobs: int) -> list[GenerationRequest]:
                 Text(ElevenLabs(voice_id="sandbox", script=f"This is take {number}.")),
             ],
             options=Options(sync_mode="bounce"),
-            output_file_name=f"take-{number:0{width}}",
+            output_file_name=f"take-{number:0{digits}}",
         )
         for number in range(1, jobs + 1)
     ]

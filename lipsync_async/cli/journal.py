@@ -5,21 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import attrs
-
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._bulk.results import reason_in, reason_of
 from lipsync_async._polling.wait import bad_end
-from lipsync_async.cli.output import clock, plural, say
-from lipsync_async.cli.run import places_in_words
+from lipsync_async.cli.output import clock, plural, say, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_MOST_SHOWN = 20
-# What has no result, and of which it is certain that no job runs.
+_MAX_LINES = 20
+# States without a result, of which it is certain that no job runs.
 _FAILED = (JobState.FAILED, JobState.REFUSED)
 _UNKNOWN = (JobState.INTENDED, JobState.DOUBTFUL)
 _MEANINGS = {
@@ -32,25 +29,25 @@ _MEANINGS = {
 }
 
 
-def show_journal(path: Path, export: Path | None, *, is_of_failures: bool = False) -> None:
-    """Print how far a journal's run is, and copy the journal if asked to.
+def show_journal(path: Path, export: Path | None, *, only_failed: bool = False) -> None:
+    """Print how far a journal's run is, and export the journal if asked to.
 
     Args:
         path: The journal.
         export: File to write all entries to, `.jsonl` or `.csv`; `None`: none.
-        is_of_failures: Whether only what has failed is shown, and written as a manifest.
+        only_failed: Whether only what has failed is shown, and exported as a manifest.
 
     Raises:
         JournalError: The journal cannot be read, or the file not be written.
 
     """
     with JournalView.open(path) as view:
-        for line in status_lines(view, path, is_of_failures=is_of_failures):
+        for line in _status_lines(view, path, only_failed=only_failed):
             say(line)
         if export is None:
             return
-        if is_of_failures:
-            for line in _written_manifest(view, export):
+        if only_failed:
+            for line in _export_failed(view, export):
                 say(line)
             return
         write = view.export_csv if export.suffix.lower() == ".csv" else view.export_jsonl
@@ -58,77 +55,58 @@ def show_journal(path: Path, export: Path | None, *, is_of_failures: bool = Fals
         say(f"All of it is in {export}.")
 
 
-def _written_manifest(view: JournalView, export: Path) -> Iterator[str]:
-    """Write what has failed as a manifest, and say what is in it and what is not."""
+def _export_failed(view: JournalView, export: Path) -> Iterator[str]:
+    """Write what has failed as a manifest, and tell what is in it and what is not."""
     counts = view.counts()
     if not any(counts[state] for state in _FAILED):
         yield f"Nothing has failed, so {export} was not written."
         return
     rows = plural(view.export_manifest(export, states=_FAILED), "row")
-    yield f"{rows} of the manifest are in {export}. To order them anew, run it with a new journal."
+    yield f"{rows} of the manifest are in {export}. To create them anew, run it with a new journal."
     left = sum(counts[state] for state in _UNKNOWN)
     if left:
         yield (
-            f"{plural(left, 'order')} of unknown outcome are not in it: run the whole manifest "
+            f"{plural(left, 'create')} of unknown outcome are not in it: run the whole manifest "
             "with this journal first."
         )
 
 
-@attrs.define(slots=True)
-class _Survey:
-    """Hold what a walk through all entries finds.
-
-    Attributes:
-        saved: Results that were fetched.
-        latest: When anything has changed last; `None`: there is no entry.
-        troubled: Places of entries with an error, by state and reason.
-
-    """
-
-    saved: int = 0
-    latest: datetime | None = None
-    troubled: dict[tuple[JobState, str], list[str]] = attrs.field(factory=dict)
-
-    def take(self, entry: JournalEntry) -> None:
-        """Take note of an entry."""
-        self.saved += entry.download_path is not None
-        self.latest = max(self.latest or entry.updated_at, entry.updated_at)
+def _status_lines(view: JournalView, path: Path, *, only_failed: bool) -> Iterator[str]:
+    counts = view.counts()
+    saved, latest = 0, None
+    errors: dict[tuple[JobState, str], list[str]] = {}  # places by state and reason
+    for entry in view.entries(*(_FAILED if only_failed else ())):
+        saved += entry.download_path is not None
+        latest = max(latest or entry.updated_at, entry.updated_at)
         if entry.error_class is not None:
-            self.troubled.setdefault((entry.state, reason(entry)), []).append(entry.place)
-
-
-def status_lines(view: JournalView, name: Path, *, is_of_failures: bool = False) -> Iterator[str]:
-    """Yield what to say about a journal, under the name that it was given by."""
-    counts, survey = view.counts(), _Survey()
-    for entry in view.entries(*(_FAILED if is_of_failures else ())):
-        survey.take(entry)
+            errors.setdefault((entry.state, _reason(entry)), []).append(entry.place)
     total = sum(counts.values())
     width = len(str(total))
-    yield f"{plural(total, 'request')} in {name}:"
-    for state, meaning in _MEANINGS.items():
-        if counts[state] and (state in _FAILED or not is_of_failures):
-            yield f"  {state:<10} {counts[state]:{width}}  {meaning}"
-    if survey.saved and not is_of_failures:
-        yield f"  {'saved':<10} {survey.saved:{width}}  of the results are on this machine"
-    if survey.latest is not None and not is_of_failures:
-        ago = max(0.0, (datetime.now(UTC) - survey.latest).total_seconds())
-        yield f"Last change: {survey.latest.astimezone():%Y-%m-%d %H:%M:%S} ({clock(ago)} ago)"
-    yield from _trouble_lines(survey)
+    yield f"{plural(total, 'request')} in {path}:"
+    for state in _FAILED if only_failed else _MEANINGS:
+        if counts[state]:
+            yield f"  {state:<10} {counts[state]:{width}}  {_MEANINGS[state]}"
+    if not only_failed and saved:
+        yield f"  {'saved':<10} {saved:{width}}  of the results are on this machine"
+    if not only_failed and latest is not None:
+        ago = max(0.0, (datetime.now(UTC) - latest).total_seconds())
+        yield f"Last change: {latest.astimezone():%Y-%m-%d %H:%M:%S} ({clock(ago)} ago)"
+    yield from _error_lines(errors)
 
 
-def _trouble_lines(survey: _Survey) -> Iterator[str]:
-    groups = sorted(survey.troubled.items(), key=lambda group: -len(group[1]))
+def _error_lines(errors: dict[tuple[JobState, str], list[str]]) -> Iterator[str]:
+    groups = sorted(errors.items(), key=lambda group: -len(group[1]))
     if groups:
         yield "What went wrong, by reason:"
-    for (state, words), places in groups[:_MOST_SHOWN]:
-        yield f"  {state}: {places_in_words(places, 'request')}: {words}"
-    more = sum(len(places) for _, places in groups[_MOST_SHOWN:])
+    for (state, reason), places in groups[:_MAX_LINES]:
+        yield f"  {state}: {some_of(places, 'request')}: {reason}"
+    more = sum(len(places) for _, places in groups[_MAX_LINES:])
     if more:
         yield f"  and {more} more; --export has them all"
 
 
-def reason(entry: JournalEntry) -> str:
-    """Say in a line what went wrong with a request, without what only this one has."""
+def _reason(entry: JournalEntry) -> str:
+    """Return what went wrong with a request, without what only this one has."""
     generation = entry.generation
     error = None if generation is None else bad_end(generation)
     if error is not None:

@@ -8,34 +8,33 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-import attrs
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from lipsync_async._enums import __version__
 from lipsync_async._models.text import at_home, bare, ignored, unknown_home
 from lipsync_async.cli.output import (
     EXIT_STATUSES,
-    Ending,
-    complaints,
-    ending_of,
+    ExitStatus,
+    error_lines,
+    exit_status_of,
+    logged_warnings,
+    robust_streams,
     say,
-    screens,
-    warnings_said,
 )
 from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lipsync_async.cli.run import Campaign
+    from lipsync_async.cli.run import ManifestRun
 
+T = TypeVar("T")
 
 _EXPORTS = (".jsonl", ".csv")
 _NO_LIMIT = "none"
 # Those of `Limits`, and what they limit.
 _LIMITS = {
-    "creates_per_minute": "jobs ordered in any 60 seconds (default: 60); 'none': no limit",
+    "creates_per_minute": "jobs created in any 60 seconds (default: 60); 'none': no limit",
     "requests_per_minute": "other requests in any 60 seconds (default: 600); 'none': no limit",
     "concurrent_generations": "jobs that run at once (default: as many as the account allows)",
 }
@@ -52,83 +51,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command says, after lines that say what did not.
 
     """
-    with screens():
-        chosen = parser_of_commands().parse_args(arguments)
-        with warnings_said(chosen.name):
-            return _carried_out(chosen)
-
-
-def _carried_out(chosen: argparse.Namespace) -> int:
-    command: Callable[[argparse.Namespace], int] = chosen.command
-    try:
-        return command(chosen)
-    except KeyboardInterrupt:
-        say(f"{chosen.name}: stopped. {chosen.left_behind}", is_error=True)
-        return Ending.INTERRUPTED
-    except (LipsyncError, OSError) as error:
-        for line in complaints(error):
-            say(f"{chosen.name}: {line}", is_error=True)
-        return ending_of(error)
+    with robust_streams():
+        typed = command_parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = typed.command
+        with logged_warnings(typed.name):
+            try:
+                return command(typed)
+            except KeyboardInterrupt:
+                say(f"{typed.name}: stopped. {typed.left_behind}", is_error=True)
+                return ExitStatus.INTERRUPTED
+            except (LipsyncError, OSError) as error:
+                for line in error_lines(error):
+                    say(f"{typed.name}: {line}", is_error=True)
+                return exit_status_of(error)
 
 
 # What a command needs is loaded by the command: `--help` and a look into a journal need
 # neither sockets nor media.
 
 
-def _demo(chosen: argparse.Namespace) -> int:
-    from lipsync_async.cli.demo import run_demo, run_many_demo  # noqa: PLC0415 - see above
+def _demo(typed: argparse.Namespace) -> int:
+    from lipsync_async.cli.demo import run_bulk_demo, run_demo  # noqa: PLC0415 - see above
     from lipsync_async.cli.signals import run_interruptibly  # noqa: PLC0415 - see above
 
-    if _lacks_media(chosen.name):
-        return Ending.FAILURE
-    if chosen.jobs is None:
-        run_interruptibly(partial(run_demo, chosen.output))
-        return Ending.SUCCESS
-    return run_interruptibly(partial(run_many_demo, chosen.output, chosen.jobs))
+    _require_media()
+    if typed.jobs is None:
+        run_interruptibly(partial(run_demo, typed.output))
+        return ExitStatus.SUCCESS
+    return run_interruptibly(partial(run_bulk_demo, typed.output, typed.jobs))
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(typed: argparse.Namespace) -> int:
     from lipsync_async.cli.run import left_behind, run_manifest  # noqa: PLC0415 - see above
     from lipsync_async.cli.signals import run_interruptibly  # noqa: PLC0415 - see above
 
-    if chosen.sandbox and _lacks_media(chosen.name):
-        return Ending.FAILURE
-    campaign = campaign_of(chosen)
+    if typed.sandbox:
+        _require_media()
+    run = manifest_run(typed)
     try:
-        return run_interruptibly(partial(run_manifest, campaign))
+        return run_interruptibly(partial(run_manifest, run))
     except KeyboardInterrupt:
-        first, *lines = left_behind(campaign)
-        say(f"run: stopped. {first}", is_error=True)
-        for line in lines:
+        first, *lines = left_behind(run)
+        for line in [f"run: stopped. {first}", *lines]:
             say(line, is_error=True)
-        return Ending.INTERRUPTED
+        return ExitStatus.INTERRUPTED
 
 
-def campaign_of(chosen: argparse.Namespace) -> Campaign:
+def manifest_run(typed: argparse.Namespace) -> ManifestRun:
     """Return what the arguments of `run` ask for."""
-    from lipsync_async.cli.run import Bounds, Campaign  # noqa: PLC0415 - see above
+    from lipsync_async.cli.run import OPTIONS, ManifestRun  # noqa: PLC0415 - see above
 
-    said = vars(chosen)
-    return Campaign(
-        manifest=chosen.manifest,
-        journal=chosen.journal,
-        folder=chosen.download_to,
-        bounds=Bounds(**{name: said[name] for name in attrs.fields_dict(Bounds)}),
-        limits={name: said[name] for name in _LIMITS if name in said},
-        timeout=chosen.timeout,
-        is_trial=chosen.sandbox,
+    given = vars(typed)
+    return ManifestRun(
+        manifest=typed.manifest,
+        journal=typed.journal,
+        download_to=typed.download_to,
+        options={name: given[name] for name in OPTIONS},
+        limits={name: given[name] for name in _LIMITS if name in given},
+        timeout=typed.timeout,
+        on_sandbox=typed.sandbox,
     )
 
 
-def _journal(chosen: argparse.Namespace) -> int:
+def _journal(typed: argparse.Namespace) -> int:
     from lipsync_async.cli.journal import show_journal  # noqa: PLC0415 - see above
 
-    show_journal(chosen.journal, chosen.export, is_of_failures=chosen.failed)
-    return Ending.SUCCESS
+    show_journal(typed.journal, typed.export, only_failed=typed.failed)
+    return ExitStatus.SUCCESS
 
 
-def _lacks_media(name: str) -> bool:
-    """Tell whether nothing can be rendered here, after saying so."""
+def _require_media() -> None:
+    """Check that this machine can render.
+
+    Raises:
+        LipsyncError: It cannot; the message says what to install.
+
+    """
     from lipsync_async.sandbox.media.engines import (  # noqa: PLC0415 - see above
         INSTALL_HINT,
         engines,
@@ -137,27 +135,24 @@ def _lacks_media(name: str) -> bool:
     from lipsync_async.sandbox.media.errors import EngineError  # noqa: PLC0415 - see above
 
     if engines()["video"] == INSTALL_HINT:
-        say(f"{name}: the media engine is {INSTALL_HINT}", is_error=True)
-        return True
+        raise LipsyncError(f"the media engine is {INSTALL_HINT}")
     try:
         working_engines()
     except EngineError as error:
-        say(f"{name}: {error}", is_error=True)
-        return True
-    return False
+        raise LipsyncError(str(error)) from error
 
 
 class Parser(argparse.ArgumentParser):
-    """Say what is wrong with arguments in one line that moves nothing on a terminal."""
+    """Argument parser whose errors are one line without control characters."""
 
     def error(self, message: str) -> NoReturn:
-        """Say it and exit."""
+        """Print the usage and the error, and exit."""
         self.print_usage(sys.stderr)
         say(f"{self.prog}: error: {message}", is_error=True)
-        raise SystemExit(Ending.USAGE)
+        raise SystemExit(ExitStatus.USAGE)
 
 
-def parser_of_commands() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
     """Return what reads the arguments of all commands."""
     parser = Parser(
         prog="python -m lipsync_async",
@@ -176,7 +171,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = commands.add_parser(
         "demo",
-        help="draw, order, wait for and download lip-synced videos, all on this machine",
+        help="draw, request, wait for and download lip-synced videos, all on this machine",
         description="Draw a talking head, have it lip-synced by a sandbox that really renders, "
         "and leave the result in a folder. Nothing is paid, and nothing leaves this machine.",
     )
@@ -203,7 +198,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         help="run all jobs of a manifest, as many at once as the account allows",
         description="Run all jobs of a manifest at sync.so, as many at once as the account\n"
         "allows. SYNC_API_KEY holds the key. The journal survives everything: after a\n"
-        "crash or Ctrl-C, the same command goes on, and no job is ordered or fetched\n"
+        "crash or Ctrl-C, the same command goes on, and no job is created or downloaded\n"
         "twice.",
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -224,43 +219,26 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     run.add_argument(
         "--download-to",
-        type=_place,
+        type=_path_text,
         metavar="DIR",
         help="folder for the results (without it, they stay at the service)",
     )
-    run.add_argument(
-        "--retry-failed",
-        action="store_true",
-        help="order anew what has failed in earlier runs; it is paid for anew",
-    )
-    run.add_argument(
-        "--match-query",
-        action="store_true",
-        help="take a row for another job if any part of a media address has changed; without "
-        "it, an address may have been signed anew",
-    )
-    run.add_argument(
-        "--accept-new-key",
-        action="store_true",
-        help="go on with a journal of another API key, which belongs to the same account",
-    )
-    _add_limits(run)
-    run.add_argument(
-        "--sandbox",
-        action="store_true",
-        help="try it on a sandbox that really renders, without key or bill; its journal must be "
-        "a new file",
-    )
-    run.set_defaults(command=_run, left_behind="Nothing was sent.")
-
-
-def _add_limits(run: argparse.ArgumentParser) -> None:
+    for flag, words in {
+        "--retry-failed": "create anew what has failed in earlier runs; it is paid for anew",
+        "--match-query": "take a row for another job if any part of a media address has changed; "
+        "without it, an address may have been signed anew",
+        "--accept-new-key": "go on with a journal of another API key, which belongs to the same "
+        "account",
+        "--sandbox": "try it on a sandbox that really renders, without key or bill; its journal "
+        "must be a new file",
+    }.items():
+        run.add_argument(flag, action="store_true", help=words)
     limits = run.add_argument_group("limits")
     for name, type_, metavar, words in (
-        ("--max-jobs", _whole, "N", "order at most N jobs in this run"),
+        ("--max-jobs", _whole, "N", "create at most N jobs in this run"),
         (
             *("--max-cost", _amount, "USD"),
-            "order jobs for at most so many US dollars with this journal, as the service estimates",
+            "create jobs for at most so many US dollars (estimated) with this journal",
         ),
         (
             *("--duration", _amount, "SECONDS"),
@@ -273,24 +251,25 @@ def _add_limits(run: argparse.ArgumentParser) -> None:
         type=_whole,
         default=4,
         metavar="N",
-        help="results fetched at once (default: %(default)s)",
+        help="results downloaded at once (default: %(default)s)",
     )
-    # What is not said is left to the client: a sandbox has limits of its own.
+    # What is not given is left to the client: a sandbox has limits of its own.
     for name, words in _LIMITS.items():
         limits.add_argument(
             f"--{name.replace('_', '-')}",
-            type=_limit,
+            type=_or_none(_whole),
             default=argparse.SUPPRESS,
             metavar="N",
             help=words,
         )
     limits.add_argument(
         "--timeout",
-        type=_time,
+        type=_or_none(_amount),
         default=60.0,
         metavar="SECONDS",
         help="for one try of one request (default: %(default)g); 'none': no limit",
     )
+    run.set_defaults(command=_run, left_behind="Nothing was sent.")
 
 
 def _add_journal(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -317,17 +296,17 @@ def _add_journal(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _path(text: str) -> Path:
-    return Path(_place(text))
+    return Path(_path_text(text))
 
 
-def _place(text: str) -> str:
-    """Return a path, as text: a slash at its end tells a folder."""
+def _path_text(text: str) -> str:
+    """Return a path as text, in which a slash at the end tells a folder."""
     found = at_home(text)
     if found is None:
         raise argparse.ArgumentTypeError(unknown_home(text))
     if not bare(found):
         raise argparse.ArgumentTypeError("use a path, not an empty one")
-    # Names that are there are meant, such as those of folders with an emoji of several parts.
+    # Names that exist are meant, such as those of folders with an emoji of several parts.
     folder, name = os.path.split(found.rstrip("/"))
     told = ignored(name if os.path.lexists(folder or ".") else found)
     if told is not None and not os.path.lexists(found):
@@ -335,12 +314,8 @@ def _place(text: str) -> str:
     return found
 
 
-def _limit(text: str) -> int | None:
-    return None if text.lower() == _NO_LIMIT else _whole(text)
-
-
-def _time(text: str) -> float | None:
-    return None if text.lower() == _NO_LIMIT else _amount(text)
+def _or_none(read: Callable[[str], T]) -> Callable[[str], T | None]:
+    return lambda text: None if text.lower() == _NO_LIMIT else read(text)
 
 
 def _whole(text: str) -> int:

@@ -1,9 +1,8 @@
 """What commands write: lines, numbers, errors and the exit status.
 
-A command's output may go to a terminal, into a file of an old encoding, into a pipe that has
-been closed, or nowhere at all. None of that ends what is paid for: what cannot be written is
-written in another way, or not. And what is written moves nothing on a terminal, whatever the
-service, a journal or a file's name has said.
+Output may go to a terminal, into a file of an old encoding, into a closed pipe, or nowhere at
+all. None of that ends what is paid for: what cannot be written is escaped or dropped. Nothing
+that the service, a journal or a file name holds moves the cursor of a terminal.
 """
 
 from __future__ import annotations
@@ -28,17 +27,23 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
+    from collections.abc import Callable, Iterator, Sequence
 
 _STANDARD_FILES = (0, 1, 2)
+_MINUTE, _HOUR = 60, 3600
+_KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
+_MAX_NAMES = 10  # of places in one line
+_MAX_SECONDS = 100.0  # longer times are written in minutes
+# How the library names a place in the input.
+_PLACE = re.compile(r"\brequests\[(\d+)\]|\b[Rr]equest (\d+)\b")
+_MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
 
 
 def say(line: str = "", stream: TextIO | None = None, *, is_error: bool = False) -> None:
     """Write one line.
 
     Args:
-        line: What to say. Escape sequences, line ends and marks of direction in it become
+        line: The text. Escape sequences, line ends and marks of direction in it become
             visible; it stays one line.
         stream: Where to; `None`: to standard output.
         is_error: Whether it goes to standard error instead.
@@ -48,8 +53,8 @@ def say(line: str = "", stream: TextIO | None = None, *, is_error: bool = False)
     print(for_screens(line), file=target, flush=True)
 
 
-class Screen:
-    """Stand before a stream, take every text, and never raise.
+class RobustStream:
+    """Text stream that takes every text and never raises.
 
     Args:
         stream: Where text goes; `None`: nowhere.
@@ -61,23 +66,26 @@ class Screen:
 
     @property
     def encoding(self) -> str:
-        """How the stream writes text."""
+        """Encoding of the stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         """Write text; characters that the encoding lacks become escapes."""
-        with self._surviving() as stream:
-            try:
-                stream.write(text)
-            except UnicodeEncodeError:
-                encoding = self.encoding
-                stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        with self._dropping_errors():
+            if self._stream is not None:
+                try:
+                    self._stream.write(text)
+                except UnicodeEncodeError:
+                    encoding = self.encoding
+                    data = text.encode(encoding, "backslashreplace")
+                    self._stream.write(data.decode(encoding))
         return len(text)
 
     def flush(self) -> None:
-        """Send on what was written."""
-        with self._surviving() as stream:
-            stream.flush()
+        """Flush the stream."""
+        with self._dropping_errors():
+            if self._stream is not None:
+                self._stream.flush()
 
     def isatty(self) -> bool:
         """Tell whether it is a terminal."""
@@ -90,59 +98,30 @@ class Screen:
         return getattr(self._stream, name)
 
     @contextmanager
-    def _surviving(self) -> Iterator[TextIO]:
-        """Give the stream, and forget it once it takes nothing more."""
-        if self._stream is None:
-            yield cast("TextIO", Nowhere())
-            return
+    def _dropping_errors(self) -> Iterator[None]:
+        """Drop the text of the block if it cannot be written; drop a broken stream for good."""
         try:
-            yield self._stream
-        except BlockingIOError:  # its reader is slow, and has said that it will not be waited for
+            yield
+        except BlockingIOError:  # a non-blocking pipe whose reader is slow
             pass
         except (OSError, ValueError):  # ValueError: it is closed
-            _lead_nowhere(self._stream)
-            self._stream = None
-
-
-class Nowhere:
-    """Take text for a stream that is not there."""
-
-    def write(self, text: str) -> int:
-        """Take text."""
-        return len(text)
-
-    def flush(self) -> None:
-        """Send nothing on."""
-
-
-def _lead_nowhere(stream: TextIO) -> None:
-    """Let what a broken stream still holds go nowhere, for Python writes it once more at exit."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, stream.fileno())
-        finally:
-            os.close(nowhere)
-
-
-class _Log(logging.Handler):
-    """Say what the library warns of."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(logging.WARNING)
-        self._name = name
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(f"{self._name}: {record.getMessage()}", is_error=True)
+            stream, self._stream = self._stream, None
+            with suppress(OSError, ValueError):
+                # Python flushes the stream's buffer once more at exit: to the null device.
+                null = os.open(os.devnull, os.O_WRONLY)
+                try:
+                    os.dup2(null, cast("TextIO", stream).fileno())
+                finally:
+                    os.close(null)
 
 
 @contextmanager
-def screens() -> Iterator[None]:
+def robust_streams() -> Iterator[None]:
     """Let standard output and standard error take everything while the block runs."""
     for number in _STANDARD_FILES:
         _occupy(number)
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast("TextIO", Screen(stream)) for stream in before)
+    sys.stdout, sys.stderr = (cast("TextIO", RobustStream(stream)) for stream in before)
     try:
         yield
     finally:
@@ -151,22 +130,11 @@ def screens() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-@contextmanager
-def warnings_said(name: str) -> Iterator[None]:
-    """Say on standard error what the library warns of, under a command's name."""
-    logger, handler = logging.getLogger("lipsync_async"), _Log(name)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
 def _occupy(number: int) -> None:
-    """Open something under the number of a standard file that is closed.
+    """Open the null device under the number of a standard file that is closed.
 
-    Otherwise the next file or socket would get it, and a message for standard error would be
-    written into a journal.
+    Otherwise the next file or socket would get the number, and a message for standard error
+    would be written into a journal.
     """
     try:
         os.fstat(number)
@@ -174,10 +142,24 @@ def _occupy(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
 
 
-_MINUTE, _HOUR = 60, 3600
-_KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
-# Longer times are read in minutes.
-_MOST_SECONDS = 100.0
+class _LogHandler(logging.Handler):
+    def __init__(self, command: str) -> None:
+        super().__init__(logging.WARNING)
+        self._command = command
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{self._command}: {record.getMessage()}", is_error=True)
+
+
+@contextmanager
+def logged_warnings(command: str) -> Iterator[None]:
+    """Write the library's warnings to standard error, under a command's name."""
+    logger, handler = logging.getLogger("lipsync_async"), _LogHandler(command)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def clock(seconds: float) -> str:
@@ -189,7 +171,7 @@ def clock(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time to a tenth of a second, or by the clock if it is long."""
-    return f"{seconds:.1f} s" if seconds < _MOST_SECONDS else clock(seconds)
+    return f"{seconds:.1f} s" if seconds < _MAX_SECONDS else clock(seconds)
 
 
 def size(count: int) -> str:
@@ -210,19 +192,19 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-# How the library names a place in the input.
-_PLACE = re.compile(r"\brequests\[(\d+)\]|\b[Rr]equest (\d+)\b")
-_MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
+def some_of(places: Sequence[str], noun: str = "job") -> str:
+    """Return the names of places; of several, how many there are and the first of them."""
+    shown = ", ".join(places[:_MAX_NAMES])
+    more = len(places) - _MAX_NAMES
+    if more > 0:
+        shown += f" and {more} more"
+    return shown if len(places) == 1 else f"{plural(len(places), noun)} ({shown})"
 
 
-class Ending(IntEnum):
-    """Name the exit statuses.
+class ExitStatus(IntEnum):
+    """Exit statuses of commands; `EXIT_STATUSES` explains them.
 
-    SUCCESS: all is done. FAILURE: some jobs have failed, or files of the manifest cannot be
-    read. USAGE: the arguments, the manifest or the journal are wrong. STOPPED: money, the key,
-    or a refusal that meets every job has ended the run. UNKNOWN: of an order it is not known
-    whether it was accepted. INTERRUPTED: Ctrl-C; as shells have it, 128 and the number of the
-    signal.
+    INTERRUPTED: as in shells, 128 and the number of the signal.
     """
 
     SUCCESS = 0
@@ -244,19 +226,19 @@ exit status:
 """
 
 
-def complaints(error: BaseException, name_of: Callable[[int], str] | None = None) -> list[str]:
+def error_lines(error: BaseException, name_of: Callable[[int], str] | None = None) -> list[str]:
     """Return an error's message as lines: one, or one for each problem of a request.
 
     Args:
-        error: What went wrong.
+        error: The error.
         name_of: Names a place in the input as its author does.
 
     """
     lines = told_of(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
-    return [named(" ".join(line.split()), name_of) for line in lines]
+    return [with_places(" ".join(line.split()), name_of) for line in lines]
 
 
-def named(line: str, name_of: Callable[[int], str] | None) -> str:
+def with_places(line: str, name_of: Callable[[int], str] | None) -> str:
     """Return a line in which places of the input have their author's names."""
     if name_of is None:
         return line
@@ -270,11 +252,11 @@ def named(line: str, name_of: Callable[[int], str] | None) -> str:
     return _PLACE.sub(name, line)
 
 
-def ending_of(error: BaseException) -> Ending:
-    """Return the exit status of a command that an error has ended before anything was begun."""
+def exit_status_of(error: BaseException) -> ExitStatus:
+    """Return the exit status of a command that an error has ended before it created a job."""
     if isinstance(error, AuthenticationError | PaymentRequiredError | SpendingLimitError):
-        return Ending.STOPPED
+        return ExitStatus.STOPPED
     if isinstance(error, InvalidRequestError) and all(map(_MISSING_FILE.match, error.problems)):
-        return Ending.FAILURE
+        return ExitStatus.FAILURE
     is_usage = isinstance(error, InvalidRequestError | ConfigurationError | JournalError)
-    return Ending.USAGE if is_usage else Ending.FAILURE
+    return ExitStatus.USAGE if is_usage else ExitStatus.FAILURE

@@ -1,138 +1,115 @@
-"""Ctrl-C: the first ends a command in good order, and impatience does not break that.
+"""Signals: the first ends a command in good order, the second is ignored, the third kills.
 
-Signals interrupt the main thread wherever it is. Before the work has begun, that is mostly
-in the middle of an import, where an exception may be lost; so what was received is kept.
-While the work runs, in another thread, the main thread only waits.
+The handler is installed before anything else is imported. Until async work runs, a signal
+raises `KeyboardInterrupt`. An import can swallow that, so received signals are recorded. While
+async work runs, the first signal cancels its task.
 """
 
 from __future__ import annotations
 
 import signal
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Iterator
-    from concurrent.futures import Future
-
 
 T = TypeVar("T")
 
 # SIGTERM is how service managers end processes, SIGHUP comes when a terminal is closed,
 # SIGBREAK is Ctrl-Break on Windows.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-# As shells have it: so much and the number of the signal.
-_BY_SIGNAL = 128
+_TICK_SECONDS = 0.5
+_STATUS_OF_SIGNALS = 128  # as in shells: plus the number of the signal
 
 
-class Interruptions:
-    """Say what each signal means: one ends the work, a second is passed over, a third kills.
+class SignalHandler:
+    """Handler of the signals that end a command.
 
-    Wrappers such as `timeout` deliver one key twice.
+    Attributes:
+        received: Numbers of the signals so far.
+        cancel: Ends the async work that runs; `None`: none runs.
+
     """
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        self._begun: Future[asyncio.Task[Any]] | None = None
-        self._before: dict[int, Any] = {}
+        self.cancel: Callable[[], object] | None = None
 
-    def heed(self) -> None:
-        """Take the signals over; those that are ignored, as in background jobs, stay so."""
-        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._receive)
-
-    def let_go(self) -> None:
-        """Give the signals back."""
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    @contextmanager
-    def ending(self, begun: Future[asyncio.Task[Any]]) -> Iterator[None]:
-        """Let signals end the task, once it has begun.
-
-        Raises:
-            KeyboardInterrupt: One was received before, or meanwhile; then the task has ended.
-
-        """
-        self._begun = begun
-        try:
-            if self.received:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._begun = None
-        if self.received:
-            raise KeyboardInterrupt
-
-    def status(self, status: int) -> int:
-        """Return a command's exit status, which tells of the signal if one has ended it."""
-        return _BY_SIGNAL + self.received[0] if self.received and status else status
-
-    def _receive(self, number: int, _: object) -> None:
+    def __call__(self, number: int, _frame: object) -> None:
+        """Handle a signal."""
         self.received.append(number)
-        if self._begun is None:
-            raise KeyboardInterrupt
-        if len(self.received) == 1:
-            self._begun.add_done_callback(_cancel)
-        else:
+        if len(self.received) > 1:
+            # Wrappers such as `timeout` deliver one Ctrl-C twice, so only a third one kills.
             signal.signal(number, signal.SIG_DFL)
+        elif self.cancel is None:
+            raise KeyboardInterrupt
+        else:
+            self.cancel()
+
+    def exit_status(self, status: int) -> int:
+        """Return a command's exit status, or that of the signal that has ended it."""
+        return _STATUS_OF_SIGNALS + self.received[0] if self.received and status else status
 
 
-_heeded: list[Interruptions] = []
+_installed: list[SignalHandler] = []
 
 
 @contextmanager
-def heeded() -> Iterator[Interruptions]:
-    """Take the signals over for a block, unless a block around it has; in the main thread."""
-    if _heeded:
-        yield _heeded[0]
+def handled_signals() -> Iterator[SignalHandler]:
+    """Install a handler for the block, in the main thread; an outer block's is used again."""
+    if _installed:
+        yield _installed[0]
         return
-    interruptions = Interruptions()
-    _heeded.append(interruptions)
-    interruptions.heed()
+    handler = SignalHandler()
+    before = {}
+    _installed.append(handler)
+    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for background jobs
+            before[number] = signal.signal(number, handler)
     try:
-        yield interruptions
+        yield handler
     finally:
-        interruptions.let_go()
-        _heeded.clear()
+        for number, previous in before.items():
+            signal.signal(number, previous)
+        _installed.clear()
 
 
 def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
-    """Run async work to its end, or until Ctrl-C. Call it from the main thread.
-
-    The first Ctrl-C, SIGTERM or SIGHUP cancels the work, which then closes what it has opened.
-    The second is passed over. The third kills.
+    """Run async work in the main thread, to its end or until a signal has cancelled it.
 
     Raises:
-        KeyboardInterrupt: It was interrupted, and everything is closed.
+        KeyboardInterrupt: A signal came, and what the work had opened is closed.
 
     """
-    # Here and not above: this file is loaded first of all, to take the signals over.
+    # Here and not above: the handler is to be installed before these are imported.
     import asyncio  # noqa: PLC0415 - see above
-    from concurrent.futures import Future, ThreadPoolExecutor, wait  # noqa: PLC0415 - see above
 
     import anyio  # noqa: PLC0415 - see above
 
-    from lipsync_async._threads import SLICE  # noqa: PLC0415 - see above
-
-    begun: Future[asyncio.Task[Any]] = Future()
-
     async def run() -> T:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - there is one in every coroutine
-        begun.set_result(task)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the work has ended
+                loop.call_soon_threadsafe(task.cancel)
+
+        def tick() -> None:
+            # A signal that arrives just before the loop waits does not end the wait.
+            loop.call_later(_TICK_SECONDS, tick)
+
+        handler.cancel = cancel
+        tick()
+        if handler.received:
+            raise asyncio.CancelledError
         return await work()
 
-    with heeded() as interruptions, interruptions.ending(begun), ThreadPoolExecutor(1) as pool:
-        running = pool.submit(anyio.run, run)
-        while not running.done():
-            wait([running], SLICE)  # a longer one may be deaf to signals
-    return running.result()
-
-
-def _cancel(begun: Future[asyncio.Task[Any]]) -> None:
-    task = begun.result()
-    with suppress(RuntimeError):  # the loop has just come to its end
-        task.get_loop().call_soon_threadsafe(task.cancel)
+    with handled_signals() as handler:
+        handler.cancel = lambda: None  # until there is a task, `received` is enough
+        try:
+            return anyio.run(run)
+        finally:
+            handler.cancel = None
+            if handler.received:
+                raise KeyboardInterrupt

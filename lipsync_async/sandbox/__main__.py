@@ -14,7 +14,7 @@ import anyio
 import attrs
 
 from lipsync_async.cli.main import Parser
-from lipsync_async.cli.output import say, screens
+from lipsync_async.cli.output import robust_streams, say
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
@@ -42,7 +42,7 @@ class _Pace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
-    with screens():
+    with robust_streams():
         return _served(_parser().parse_args(arguments))
 
 

@@ -13,7 +13,17 @@ from typing import TextIO
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.cli.output import Screen, _occupy, say, screens
+from lipsync_async.cli.output import (
+    RobustStream,
+    _occupy,
+    clock,
+    duration,
+    plural,
+    rate,
+    robust_streams,
+    say,
+    size,
+)
 from tests.cli.test_run import HEADER, manifest, run, sandbox
 
 __all__ = ["manifest", "sandbox"]  # fixtures
@@ -30,10 +40,10 @@ ENCODINGS = [
 def test_any_text_goes_into_any_encoding(text: str, encoding: str) -> None:
     """What an encoding lacks becomes an escape; what it has stays."""
     data = io.BytesIO()
-    screen = Screen(io.TextIOWrapper(data, encoding, errors="strict", newline=""))
-    assert screen.write(f"<{text}>\n") == len(text) + 3
-    screen.write("end\n")
-    screen.flush()
+    robust = RobustStream(io.TextIOWrapper(data, encoding, errors="strict", newline=""))
+    assert robust.write(f"<{text}>\n") == len(text) + 3
+    robust.write("end\n")
+    robust.flush()
     first, last = data.getvalue().decode(encoding).splitlines()
     try:
         text.encode(encoding)
@@ -51,7 +61,7 @@ def test_no_line_raises_or_becomes_two(text: str, encoding: str) -> None:
     """Whatever is said is one line, in every encoding."""
     data = io.BytesIO()
     stream = io.TextIOWrapper(data, encoding, errors="strict", newline="")
-    say(text, Screen(stream))  # type: ignore[arg-type]
+    say(text, RobustStream(stream))  # type: ignore[arg-type]
     stream.flush()
     written = data.getvalue().decode(encoding)
     assert written.endswith("\n")
@@ -87,38 +97,38 @@ def test_a_stream_that_takes_nothing_ends_nothing(
 ) -> None:
     """Neither while it is written to, nor when Python empties its buffer in the end."""
     stream = stream_of()
-    screen = Screen(stream)
-    assert screen.isatty() is False
+    robust = RobustStream(stream)
+    assert robust.isatty() is False
     for _ in range(3):
-        screen.write("x" * size + "\n")
-        screen.flush()
-    assert screen.isatty() is False
-    assert screen.encoding == "utf-8"
+        robust.write("x" * size + "\n")
+        robust.flush()
+    assert robust.isatty() is False
+    assert robust.encoding == "utf-8"
     if not stream.closed:
         stream.flush()
         stream.close()
 
 
 def test_a_stream_whose_file_was_closed_under_it_ends_nothing() -> None:
-    """Its number leads nowhere then, and is nobody else's."""
+    """Its number leads to the null device then, and to no file of another program."""
     ours, theirs = os.pipe()
     os.close(ours)
     stream = os.fdopen(theirs, "w", encoding="utf-8")
     os.close(theirs)
-    screen = Screen(stream)
-    screen.write("x\n")
-    screen.flush()
-    screen.write("x\n")
+    robust = RobustStream(stream)
+    robust.write("x\n")
+    robust.flush()
+    robust.write("x\n")
     assert str(Path(f"/proc/self/fd/{theirs}").readlink()) == os.devnull
     stream.close()
 
 
 def test_a_stream_that_is_not_there_takes_everything() -> None:
     """A program without a console has none."""
-    screen = Screen(None)
-    assert screen.write("text") == 4
-    screen.flush()
-    assert (screen.isatty(), screen.encoding) == (False, "utf-8")
+    robust = RobustStream(None)
+    assert robust.write("text") == 4
+    robust.flush()
+    assert (robust.isatty(), robust.encoding) == (False, "utf-8")
 
 
 def test_a_reader_that_is_slow_loses_text_and_nothing_else() -> None:
@@ -126,32 +136,32 @@ def test_a_reader_that_is_slow_loses_text_and_nothing_else() -> None:
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
     with os.fdopen(ours, "rb") as reader, os.fdopen(theirs, "w", encoding="utf-8") as stream:
-        screen = Screen(stream)
+        robust = RobustStream(stream)
         for _ in range(40):
-            screen.write("x" * 9_999 + "\n")
-            screen.flush()
+            robust.write("x" * 9_999 + "\n")
+            robust.flush()
         taken = reader.read1(1_000_000)
-        screen.write("end\n")
-        screen.flush()
+        robust.write("end\n")
+        robust.flush()
         taken += reader.read1(1_000_000)
     assert 10_000 < len(taken) < 400_000
     assert taken.endswith(b"end\n")
 
 
 def test_a_stream_has_what_it_had() -> None:
-    """Whoever asks for more than text is answered by the stream itself."""
+    """Other attributes are those of the stream itself."""
     stream = io.StringIO()
-    assert Screen(stream).getvalue() == ""
+    assert RobustStream(stream).getvalue() == ""
 
 
 def test_the_programs_streams_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that are not there."""
     monkeypatch.setattr(sys, "stdout", None)
     before = sys.stderr
-    with screens():
+    with robust_streams():
         say("nothing")
         print("nothing")  # noqa: T201 - what others print goes there, too
-        assert isinstance(sys.stderr, Screen)
+        assert isinstance(sys.stderr, RobustStream)
     assert sys.stdout is None
     assert sys.stderr is before
     say("nothing")
@@ -222,3 +232,30 @@ def test_a_run_needs_no_console(manifest: Path, sandbox: object) -> None:
 def test_signals_of_a_pipe_are_not_the_commands_end() -> None:
     """Python ignores them; what a pipe says is an error that is survived."""
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (clock(0), "0:00"),
+        (clock(59.6), "1:00"),
+        (clock(3599), "59:59"),
+        (clock(3661), "1:01:01"),
+        (clock(90_000), "25:00:00"),
+        (duration(0.04), "0.0 s"),
+        (duration(99.9), "99.9 s"),
+        (duration(100), "1:40"),
+        (size(0), "0.0 kB"),
+        (size(999_900), "999.9 kB"),
+        (size(2_450_000), "2.5 MB"),
+        (size(3_000_000_000), "3.0 GB"),
+        (rate(9.64), "9.6/s"),
+        (rate(9.64, "jobs"), "9.6 jobs/s"),
+        (rate(0.5, "jobs"), "30.0 jobs/min"),
+        (plural(1, "job"), "1 job"),
+        (plural(0, "job"), "0 jobs"),
+    ],
+)
+def test_a_number_is_said_in_the_unit_that_fits(said: str, expected: str) -> None:
+    """Readers need not count zeros."""
+    assert said == expected

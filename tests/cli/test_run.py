@@ -33,21 +33,17 @@ from lipsync_async import (
     read_manifest,
 )
 from lipsync_async._bulk.journal import Journal
-from lipsync_async.cli.main import campaign_of, main, parser_of_commands
-from lipsync_async.cli.output import Ending, ending_of, named
+from lipsync_async.cli.main import command_parser, main, manifest_run
+from lipsync_async.cli.output import ExitStatus, exit_status_of, with_places
 from lipsync_async.cli.progress import beginning
 from lipsync_async.cli.run import (
-    Bounds,
-    Campaign,
-    Tally,
-    failure_lines,
+    ManifestRun,
+    RunSummary,
     ignored_options,
     left_behind,
     media_hosts,
     place,
-    report,
-    run_campaign,
-    summary,
+    run_requests,
 )
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
@@ -292,13 +288,13 @@ def test_failures_are_told_by_their_reasons() -> None:
         failed(index, GenerationFailedError(job(f"g{index}", Status.FAILED, error=reason)))
         for index, reason in enumerate(["Said\nno."] * 13 + [f"Reason {n}." for n in range(25)])
     ]
-    tally = Tally(total=60, progress=beginning(60), failures=failures[::-1])
-    lines = failure_lines(tally, lambda index: f"#{index}")
+    summary = RunSummary(total=60, progress=beginning(60), failures=failures[::-1])
+    lines = summary.failure_lines(lambda index: f"#{index}")
     first = ", ".join(f"#{index}" for index in range(10))
     assert lines[0] == f"  13 jobs ({first} and 3 more): FAILED: Said no."
     assert lines[1] == "  #13: FAILED: Reason 0."
     assert lines[20:] == ["  and 6 more failures"]
-    assert "  not begun     60" in summary(tally)
+    assert "  not begun     60" in summary.table()
 
 
 UNKNOWN = ConnectionLostError("broken", method="POST", url="https://h/v2/generate")
@@ -320,12 +316,12 @@ ENDINGS: list[tuple[dict[str, Any], int]] = [
     ({"done": 3, "failures": [failed(1, OVER)], "ended_by": OVER}, 3),
     ({"done": 2, "failures": [failed(1, OVER), failed(0, UNKNOWN)], "ended_by": OVER}, 3),
     ({"done": 0, "ended_by": OVER}, 3),
-    ({"done": 0, "raised": LOST, "ended_by": LOST}, 2),
-    ({"done": 0, "raised": LEFT, "ended_by": LEFT}, 4),
-    ({"done": 1, "raised": LOST, "ended_by": LOST}, 4),
-    ({"done": 0, "raised": InvalidRequestError(["max_jobs: is wrong"])}, 2),
-    ({"done": 0, "raised": ConfigurationError("closed")}, 2),
-    ({"done": 0, "raised": DownloadError("odd")}, 1),
+    ({"done": 0, "error": LOST, "ended_by": LOST}, 2),
+    ({"done": 0, "error": LEFT, "ended_by": LEFT}, 4),
+    ({"done": 1, "error": LOST, "ended_by": LOST}, 4),
+    ({"done": 0, "error": InvalidRequestError(["max_jobs: is wrong"])}, 2),
+    ({"done": 0, "error": ConfigurationError("closed")}, 2),
+    ({"done": 0, "error": DownloadError("odd")}, 1),
 ]
 
 
@@ -333,15 +329,16 @@ ENDINGS: list[tuple[dict[str, Any], int]] = [
 def test_the_status_says_what_came_of_it(facts: dict[str, Any], status: int) -> None:
     """What has stopped a run, and what is not known, come before what has failed."""
     done = facts.pop("done")
-    progress = attrs.evolve(beginning(3), succeeded=done)
-    assert Tally(total=3, progress=progress, **facts).ending == status
+    ended_by = facts.pop("ended_by", None)
+    progress = attrs.evolve(beginning(3), succeeded=done, ended_by=ended_by)
+    assert RunSummary(total=3, progress=progress, **facts).exit_status == status
 
 
 def test_an_unknown_outcome_is_no_failure() -> None:
     """It is counted apart, with what to do about it."""
     progress = attrs.evolve(beginning(3), succeeded=1, failed=2)
     failures = [failed(0, KNOWN, KNOWN.generation), failed(1, UNKNOWN)]
-    lines = summary(Tally(total=3, progress=progress, failures=failures))
+    lines = RunSummary(total=3, progress=progress, failures=failures).table()
     assert lines[1:4] == [
         "  succeeded     1",
         "  failed        1",
@@ -354,9 +351,9 @@ async def test_a_run_with_an_order_of_unknown_outcome_says_so(tmp_path: Path) ->
     """An order that no try brings to a known end is named by its line, and status is 4."""
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("reset_after", method="POST", skip=1, count=None))
-        tally = await run_campaign(client, [*requests(2)], journal=tmp_path / "j.sqlite")
-    (*_, line) = report(tally, "line {}".format)
-    assert tally.ending == Ending.UNKNOWN
+        summary = await run_requests(client, [*requests(2)], journal=tmp_path / "j.sqlite")
+    (*_, line) = summary.lines("line {}".format)
+    assert summary.exit_status == ExitStatus.UNKNOWN
     assert line.startswith("  line 1: ConnectionLostError: ")
 
 
@@ -365,10 +362,12 @@ async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) ->
     """What is known by then is summed up, between the reason and the reason."""
     journal = tmp_path / "j.sqlite"
     async with opened() as (client, _, _):
-        tally = await run_campaign(client, [*requests(3)], journal=journal, folder="/dev/null")
-    assert tally.ending == Ending.USAGE
+        summary = await run_requests(
+            client, [*requests(3)], journal=journal, download_to="/dev/null"
+        )
+    assert summary.exit_status == ExitStatus.USAGE
     assert not journal.exists()
-    (first, *_, last) = report(tally, "line {}".format)
+    (first, *_, last) = summary.lines("line {}".format)
     assert first == last
     assert first.startswith("Ended early: download_to: must be a folder")
 
@@ -390,7 +389,7 @@ ALONE: list[tuple[Exception, int]] = [
 @pytest.mark.parametrize(("error", "status"), ALONE, ids=range(len(ALONE)))
 def test_an_error_before_anything_was_begun_has_its_status(error: Exception, status: int) -> None:
     """What the user can put right is told from what has failed."""
-    assert ending_of(error) == status
+    assert exit_status_of(error) == status
 
 
 def test_a_journal_of_other_requests_is_wrong_input(
@@ -418,25 +417,25 @@ PLACES = [
 
 @pytest.mark.parametrize(("line", "expected"), PLACES)
 def test_places_are_named_as_their_author_finds_them(line: str, expected: str) -> None:
-    """Nobody counts rows from 0 in a sheet."""
+    """As lines of a sheet, which do not begin at 0."""
     rows = [ManifestRow(2, request()), ManifestRow(3, request())]
-    assert named(line, lambda index: place(rows[index])) == expected
-    assert named(line, None) == line
+    assert with_places(line, lambda index: place(rows[index])) == expected
+    assert with_places(line, None) == line
 
 
-def campaign(*arguments: str) -> Campaign:
+def manifest_run_of(*arguments: str) -> ManifestRun:
     """Return what arguments of `run` ask for."""
     typed = ["run", "takes.csv", "--journal", "j.sqlite", *arguments]
-    return campaign_of(parser_of_commands().parse_args(typed))
+    return manifest_run(command_parser().parse_args(typed))
 
 
 FLAGS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("--max-jobs", "3"), {"bounds": Bounds(max_jobs=3)}),
-    (("--max-cost=2.5",), {"bounds": Bounds(max_cost=2.5)}),
-    (("--duration", "60"), {"bounds": Bounds(duration=60.0)}),
-    (("--concurrent-downloads", "9"), {"bounds": Bounds(concurrent_downloads=9)}),
-    (("--retry-failed",), {"bounds": Bounds(retry_failed=True)}),
-    (("--match-query",), {"bounds": Bounds(match_query=True)}),
+    (("--max-jobs", "3"), {"options": {"max_jobs": 3}}),
+    (("--max-cost=2.5",), {"options": {"max_cost": 2.5}}),
+    (("--duration", "60"), {"options": {"duration": 60.0}}),
+    (("--concurrent-downloads", "9"), {"options": {"concurrent_downloads": 9}}),
+    (("--retry-failed",), {"options": {"retry_failed": True}}),
+    (("--match-query",), {"options": {"match_query": True}}),
     (("--creates-per-minute", "30"), {"limits": {"creates_per_minute": 30}}),
     (("--creates-per-minute", "none"), {"limits": {"creates_per_minute": None}}),
     (("--requests-per-minute", "99"), {"limits": {"requests_per_minute": 99}}),
@@ -444,19 +443,31 @@ FLAGS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--concurrent-generations", "4"), {"limits": {"concurrent_generations": 4}}),
     (("--timeout", "12.5"), {"timeout": 12.5}),
     (("--timeout", "none"), {"timeout": None}),
-    (("--download-to", "out/"), {"folder": "out/"}),
-    (("--download-to", "2026.05"), {"folder": "2026.05"}),
-    (("--sandbox",), {"is_trial": True}),
+    (("--download-to", "out/"), {"download_to": "out/"}),
+    (("--download-to", "2026.05"), {"download_to": "2026.05"}),
+    (("--sandbox",), {"on_sandbox": True}),
 ]
+
+
+USUAL = {
+    "max_jobs": None,
+    "max_cost": None,
+    "duration": None,
+    "concurrent_downloads": 4,
+    "retry_failed": False,
+    "match_query": False,
+    "accept_new_key": False,
+}
 
 
 @pytest.mark.parametrize(("arguments", "changes"), FLAGS)
 def test_each_flag_says_one_thing(arguments: tuple[str, ...], changes: dict[str, Any]) -> None:
     """And what is not said is as the library has it."""
-    plain = campaign()
-    usual = {name: getattr(plain, name) for name in ("bounds", "limits", "timeout", "folder")}
-    assert usual == {"bounds": Bounds(), "limits": {}, "timeout": 60.0, "folder": None}
-    assert campaign(*arguments) == attrs.evolve(plain, **changes)
+    plain = manifest_run_of()
+    assert (plain.limits, plain.timeout, plain.download_to) == ({}, 60.0, None)
+    assert plain.options == USUAL
+    options = USUAL | changes.pop("options", {})
+    assert manifest_run_of(*arguments) == attrs.evolve(plain, options=options, **changes)
 
 
 WRONG: list[tuple[str, ...]] = [
@@ -600,7 +611,7 @@ def test_what_has_failed_is_run_again_in_two_ways(
     assert {row.extra["note"] for row in again} < {"take-0", "take-1", "take-2"}
 
     assert run("--retry-failed") == 0
-    assert "what has failed is ordered anew:" in capsys.readouterr().out
+    assert "what has failed is created anew:" in capsys.readouterr().out
     assert sandbox.jobs.created == 5
     assert main(["run", "again.csv", "--journal", "new.sqlite"]) == 0
     assert sandbox.jobs.created == 7
@@ -627,7 +638,7 @@ def test_the_services_words_move_no_terminal(
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path) -> Campaign:
+def interrupted(tmp_path: Path) -> ManifestRun:
     """Return what a run was to do that has ordered much, and knows little."""
     rows = [jobs.request(line, origin=Origin(line)) for line in range(2, 30)]
     rows[27] = attrs.evolve(rows[27], origin=None)
@@ -635,17 +646,17 @@ def interrupted(tmp_path: Path) -> Campaign:
         journal.record_intents([*enumerate(rows)])
         journal.record_generations([(n, job(f"g{n}", "PROCESSING")) for n in range(25)])
         journal.record_generations([(0, job("g0", "COMPLETED"))])
-    return attrs.evolve(campaign(), journal=tmp_path / "j.sqlite")
+    return attrs.evolve(manifest_run_of(), journal=tmp_path / "j.sqlite")
 
 
-def test_what_an_interruption_leaves_is_named(interrupted: Campaign) -> None:
+def test_what_an_interruption_leaves_is_named(interrupted: ManifestRun) -> None:
     """Jobs by their ids, orders by their keys, all by their lines as far as those are known."""
     lines = left_behind(interrupted)
     assert lines[0] == "To go on where this was, run it again with the same journal."
     assert lines[1] == "24 jobs at the service go on, and are paid for:"
     assert lines[2:4] == ["  line 3: g1", "  line 4: g2"]
     assert lines[22] == "  and 4 more; --export of `journal` has them all"
-    assert lines[23].startswith("3 orders may have been accepted; ")
+    assert lines[23].startswith("3 creates may have been accepted; ")
     assert [line.partition(": ")[0] for line in lines[24:]] == [
         *("  line 27", "  line 28", "  position 27")
     ]
@@ -654,11 +665,11 @@ def test_what_an_interruption_leaves_is_named(interrupted: Campaign) -> None:
 
 def test_what_a_run_leaves_that_has_no_journal_yet(tmp_path: Path) -> None:
     """Nothing, or what a sandbox takes with it; a journal that cannot be read says so itself."""
-    unbegun = attrs.evolve(campaign(), journal=tmp_path / "none")
-    assert left_behind(unbegun) == ["Nothing is left: no job was ordered."]
-    assert left_behind(campaign("--sandbox")) == ["The sandbox and its jobs have ended."]
+    unbegun = attrs.evolve(manifest_run_of(), journal=tmp_path / "none")
+    assert left_behind(unbegun) == ["Nothing is left: no job was created."]
+    assert left_behind(manifest_run_of("--sandbox")) == ["The sandbox and its jobs have ended."]
     (tmp_path / "odd").write_text("no journal")
-    (told,) = left_behind(attrs.evolve(campaign(), journal=tmp_path / "odd"))
+    (told,) = left_behind(attrs.evolve(manifest_run_of(), journal=tmp_path / "odd"))
     assert "odd" in told
 
 
@@ -666,7 +677,7 @@ def test_what_a_run_leaves_that_has_no_journal_yet(tmp_path: Path) -> None:
 def test_a_folder_that_is_there_may_have_any_name(tmp_path: Path, name: str) -> None:
     """A new journal may lie in it; only a new name of unseen characters is a slip."""
     folder = tmp_path / name
-    read = parser_of_commands().parse_args
+    read = command_parser().parse_args
     with pytest.raises(SystemExit):
         read(["run", "takes.csv", "--journal", f"{folder}/j.sqlite"])
     folder.mkdir()

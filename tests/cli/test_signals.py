@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
-from lipsync_async.cli.demo import drawn
+from lipsync_async.cli.demo import draw_in_thread
 from lipsync_async.cli.main import main
-from lipsync_async.cli.signals import Interruptions, heeded, run_interruptibly
+from lipsync_async.cli.signals import SignalHandler, handled_signals, run_interruptibly
 from tests.portal.verbs import deaf
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
@@ -44,15 +44,15 @@ def test_the_work_tidies_up(number: int, presses: int) -> None:
             seen.append("closed")
 
     before = [signal.getsignal(each) for each in SIGNALS]
-    with heeded() as interruptions, pytest.raises(KeyboardInterrupt):
+    with handled_signals() as signals, pytest.raises(KeyboardInterrupt):
         run_interruptibly(work)
     assert seen == ["closed"]
     assert [signal.getsignal(each) for each in SIGNALS] == before
-    assert interruptions.status(1) == 128 + number
+    assert signals.exit_status(1) == 128 + number
 
 
-def test_a_deaf_wait_hears_it() -> None:
-    """Where the signal does not wake the main thread, as on Windows, it is heard all the same."""
+def test_a_signal_that_ends_no_wait() -> None:
+    """It is handled within a second all the same, as on Windows."""
     seen: list[str] = []
 
     async def work() -> None:
@@ -75,25 +75,25 @@ def test_an_interruption_that_was_lost(number: int) -> None:
     async def work() -> None:
         begun.append("work")  # pragma: no cover - it must not begin
 
-    with heeded() as interruptions:
+    with handled_signals() as signals:
         with suppress(BaseException):  # as a callback of the interpreter does
             press(number)
         with pytest.raises(KeyboardInterrupt):
             run_interruptibly(work)
     assert begun == []
-    assert interruptions.status(1) == 128 + number
+    assert signals.exit_status(1) == 128 + number
 
 
 def test_the_status_without_an_interruption() -> None:
     """A status stays what it is when no signal came, and success when one came too late."""
-    untouched, late = Interruptions(), Interruptions()
+    untouched, late = SignalHandler(), SignalHandler()
     late.received.append(signal.SIGINT)
-    assert [untouched.status(0), untouched.status(3), late.status(0)] == [0, 3, 0]
+    assert [untouched.exit_status(0), untouched.exit_status(3), late.exit_status(0)] == [0, 3, 0]
 
 
 def test_a_block_in_a_block() -> None:
     """Signals that are taken over already are taken over once."""
-    with heeded() as outer, heeded() as inner:
+    with handled_signals() as outer, handled_signals() as inner:
         assert inner is outer
 
 
@@ -134,7 +134,7 @@ def test_drawing_stops_when_it_is_left() -> None:
                 next(steps, os.sched_yield)()
             has_stopped.set()
 
-        await drawn(draw)
+        await draw_in_thread(draw)
 
     with pytest.raises(KeyboardInterrupt):
         run_interruptibly(work)
@@ -142,7 +142,7 @@ def test_drawing_stops_when_it_is_left() -> None:
 
 
 class Service:
-    """A service at which somebody presses Ctrl-C as soon as a request of some kind comes."""
+    """A service at which Ctrl-C is pressed as soon as a request of some kind comes."""
 
     def __init__(self, phase: str) -> None:
         self._phase = phase
@@ -187,7 +187,7 @@ class Service:
 
 PHASES = {
     "estimate": [],
-    "create": ["1 order may have been accepted; ", "  line 2: "],
+    "create": ["1 create may have been accepted; ", "  line 2: "],
     "wait": ["1 job at the service go on, ", "  line 2: g1"],
     "download": [],
 }
@@ -240,7 +240,7 @@ def test_a_manifest_that_never_ends_can_be_left(
     finally:
         done.set()
         presser.join()
-    expected = "run: stopped. Nothing is left: no job was ordered.\n"
+    expected = "run: stopped. Nothing is left: no job was created.\n"
     assert capsys.readouterr().err == expected
 
 
