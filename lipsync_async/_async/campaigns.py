@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from operator import attrgetter
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._bulk.results import Meter
-from lipsync_async._bulk.run_options import campaign_problems
-from lipsync_async._logic.validation import expanded
+from lipsync_async._bulk.run_options import RunOptions
 
 if TYPE_CHECKING:
     import os
@@ -22,11 +19,10 @@ if TYPE_CHECKING:
         Callable,
         Iterable,
     )
+    from contextlib import AbstractAsyncContextManager
 
     from lipsync_async._asyncio_tools import PerLoop
-    from lipsync_async._bulk.results import Outcome, Progress
-    from lipsync_async._bulk.runner import Taker
-    from lipsync_async._bulk.submitter import Berths
+    from lipsync_async._bulk.results import Outcome, OutcomeIterator, Progress
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._polling.poller import Poller
     from lipsync_async._requester import Exchange, Settings
@@ -42,11 +38,9 @@ class AsyncCampaigns(AsyncResource):
         exchange: Exchange,
         settings: Settings,
         pollers: PerLoop[Poller],
-        berths: PerLoop[Berths],
     ) -> None:
         super().__init__(exchange, settings)
         self._pollers = pollers
-        self._berths = berths
 
     @asynccontextmanager
     async def run_many(
@@ -103,53 +97,22 @@ class AsyncCampaigns(AsyncResource):
 
         Source: contract sections 2.8, 2.9, 5.1 and 5.2.
         """
-        refuse(
-            campaign_problems(
-                requests=requests,
-                journal=journal,
-                download_to=download_to,
-                concurrent_downloads=concurrent_downloads,
-                max_jobs=max_jobs,
-                max_cost=max_cost,
-                duration=duration,
-                on_progress=on_progress,
-                ordered=ordered,
-                stop_on_error=stop_on_error,
-                retry_failed=retry_failed,
-                match_query=match_query,
-                accept_new_key=accept_new_key,
-            )
-        )
-        # Here and not above: SQLite is loaded by those who run many.
-        from lipsync_async._bulk.runner import Plan, Taker, launched  # noqa: PLC0415
-        from lipsync_async._bulk.submitter import Spending  # noqa: PLC0415
-
-        plan = Plan(
-            journal=None if journal is None else Path(expanded(journal)),
-            folder=None if download_to is None else Path(expanded(download_to)),
+        options = RunOptions(
+            journal=journal,
+            download_to=download_to,
             concurrent_downloads=concurrent_downloads,
-            is_ordered=ordered,
-            stops_on_error=stop_on_error,
-            spending=Spending(max_jobs=max_jobs, max_cost=max_cost),
+            ordered=ordered,
+            stop_on_error=stop_on_error,
+            max_jobs=max_jobs,
+            max_cost=max_cost,
             duration=duration,
-            retries_failed=retry_failed,
-            matches_query=match_query,
-            accepts_new_key=accept_new_key,
+            on_progress=on_progress,
+            retry_failed=retry_failed,
+            match_query=match_query,
+            accept_new_key=accept_new_key,
         )
-        running = launched(
-            requests,
-            plan,
-            exchange=self._exchange,
-            settings=self._settings,
-            poller=self._pollers.here(),
-            berths=self._berths.here(),
-        )
-        async with running as (fleet, outlet, held):
-            meter = Meter(self._exchange.transport.now)
-            try:
-                yield Taker(fleet, outlet, meter, on_progress, held)
-            finally:
-                outlet.close()  # who asks later is not to wait for ever
+        async with self._run(requests, options) as outcomes:
+            yield outcomes
 
     async def run_all(
         self,
@@ -194,8 +157,7 @@ class AsyncCampaigns(AsyncResource):
 
         Source: contract sections 2.8, 2.9, 5.1 and 5.2.
         """
-        async with self.run_many(
-            requests,
+        options = RunOptions(
             journal=journal,
             download_to=download_to,
             concurrent_downloads=concurrent_downloads,
@@ -207,7 +169,25 @@ class AsyncCampaigns(AsyncResource):
             retry_failed=retry_failed,
             match_query=match_query,
             accept_new_key=accept_new_key,
-        ) as outcomes:
+        )
+        async with self._run(requests, options) as outcomes:
             # As they come, for a job that takes hours must not hold back those after it.
-            found = await cast("Taker", outcomes).take_all()
+            found = await outcomes.take_all()
         return sorted(found, key=attrgetter("index"))
+
+    def _run(
+        self,
+        requests: AsyncIterable[GenerationRequest] | Iterable[GenerationRequest],
+        options: RunOptions,
+    ) -> AbstractAsyncContextManager[OutcomeIterator]:
+        refuse(options.problems(requests))
+        # Here and not above: SQLite is loaded by those who run many.
+        from lipsync_async._bulk.runner import open_run  # noqa: PLC0415
+
+        return open_run(
+            requests,
+            options,
+            requester=self._exchange,
+            settings=self._settings,
+            poller=self._pollers.here(),
+        )

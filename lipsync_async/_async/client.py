@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lipsync_async._async.generations import AsyncGenerations
 from lipsync_async._async.models import AsyncModels
 from lipsync_async._asyncio_tools import PerLoop
-from lipsync_async._bulk.submitter import Berths
 from lipsync_async._logic import config, validation
 from lipsync_async._logic.secrecy import hidden
 from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
@@ -161,21 +160,18 @@ class AsyncClient:
             account = Account
         exchange = Exchange(transport, settled, account, limits)
         pollers = PerLoop(partial(Poller, exchange, limits.requests_per_minute))
-        berths = PerLoop(partial(Berths, exchange))
-        self._equip(exchange, settings, pollers, berths)
+        self._equip(exchange, settings, pollers)
 
     def _equip(
         self,
         exchange: Exchange,
         settings: Settings,
         pollers: PerLoop[Poller],
-        berths: PerLoop[Berths],
     ) -> None:
         self._exchange = exchange
         self._pollers = pollers
-        self._berths = berths
         self._settings = settings
-        self.generations = AsyncGenerations(exchange, settings, pollers, berths)
+        self.generations = AsyncGenerations(exchange, settings, pollers)
         self.models = AsyncModels(exchange, settings)
 
     def with_options(
@@ -215,7 +211,7 @@ class AsyncClient:
         )
         _refuse(_problems_of(settings))
         view = object.__new__(type(self))
-        view._equip(self._exchange, settings, self._pollers, self._berths)
+        view._equip(self._exchange, settings, self._pollers)
         return view
 
     async def aclose(self) -> None:

@@ -1,8 +1,8 @@
-"""Keeps the journal of a run, or none; what comes at once is written at once.
+"""Writes the journal of a run: records that come at once are written at once.
 
 Writing waits for the disk, and for any other program that holds the file, so it is done in
-a thread: the event loop goes on meanwhile. What comes while one transaction is on its way
-goes into the next. Nothing goes on before its own record is on the disk.
+a thread: the event loop goes on meanwhile. Records that come during one transaction go into
+the next (group commit). A caller goes on only when its own record is on the disk.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from lipsync_async._bulk.job import Job, News
     from lipsync_async._bulk.journal import Journal, Ordered
     from lipsync_async._bulk.journal_entry import JournalEntry
+    from lipsync_async._bulk.results import Job, JobUpdate
     from lipsync_async._models.request import GenerationRequest
 
     Write = Callable[[list[Any]], Sequence[Any] | None]
@@ -34,70 +34,95 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Scribe:
-    """Write down what happens to the requests of a run.
+class NullJournal:
+    """Journal of a run without one: nothing is known of earlier runs, and nothing is kept."""
+
+    keeps_records = False
+    has_unwritten = False
+
+    async def match(
+        self,
+        requests: Sequence[GenerationRequest],
+        start: int,  # noqa: ARG002 - as for a journal
+    ) -> Sequence[JournalEntry | None]:
+        """Return what an earlier run has left of requests: nothing."""
+        return [None] * len(requests)
+
+    async def ordered(self) -> Ordered | None:
+        """Return what was ordered with the journal so far; `None`: there is no journal."""
+        return None
+
+    async def record_intent(
+        self,
+        index: int,  # noqa: ARG002 - as for a journal
+        request: GenerationRequest,  # noqa: ARG002
+        cost: float | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return a new key to send a create under."""
+        return str(uuid.uuid4())
+
+    async def record_download(self, index: int, path: Path) -> None:
+        """Record where a result is."""
+
+    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
+        """Record what the service says of jobs, and why requests were given up."""
+
+
+class JournalWriter:
+    """Writer of a run's journal, in a thread.
 
     Args:
-        journal: Where; `None`: nowhere.
-        hold: Keeps a clock that jumps from jumping while a thread is at work.
+        journal: The journal.
+        hold: Keeps a clock that jumps from jumping while the thread is at work.
 
     """
 
+    keeps_records = True
+
     def __init__(
         self,
-        journal: Journal | None,
+        journal: Journal,
         hold: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._journal = journal
         self._thread = JournalThread(hold)
-        self._unwritten: list[tuple[Job, News]] = []
-        if journal is not None:
-            self._intents = _Batch(self._thread, _intending(journal))
-            self._downloads = _Batch(self._thread, journal.record_downloads)
-
-    @property
-    def has_journal(self) -> bool:
-        """Whether anything is kept."""
-        return self._journal is not None
+        self._unwritten: list[tuple[Job, JobUpdate]] = []
+        self._intents = _GroupCommit(self._thread, _record_intents_of(journal))
+        self._downloads = _GroupCommit(self._thread, journal.record_downloads)
 
     @property
     def has_unwritten(self) -> bool:
-        """Whether there are news that the journal does not have, because it cannot be written."""
+        """Whether there are updates that the journal lacks, because it cannot be written."""
         return bool(self._unwritten)
 
-    async def known(
-        self,
-        requests: Sequence[GenerationRequest],
-        start: int,
-    ) -> list[JournalEntry | None]:
-        """Return what an earlier run has left about a stretch of the input.
+    async def match(
+        self, requests: Sequence[GenerationRequest], start: int
+    ) -> Sequence[JournalEntry | None]:
+        """Return what an earlier run has left of requests that follow each other in the input.
 
         Raises:
             InvalidRequestError: The journal is about another input.
             JournalError: The journal cannot be used.
 
         """
-        journal = self._journal
-        if journal is None:
-            return [None] * len(requests)
-        return await self._thread.run(lambda: journal.match(requests, start=start))
+        return await self._thread.run(lambda: self._journal.match(requests, start=start))
 
     async def ordered(self) -> Ordered | None:
-        """Return what was ordered with the journal so far; `None`: there is no journal.
+        """Return what was ordered with the journal so far.
 
         Raises:
             JournalError: The journal cannot be read.
 
         """
-        return None if self._journal is None else await self._thread.run(self._journal.ordered)
+        return await self._thread.run(self._journal.ordered)
 
-    async def intend(
+    async def record_intent(
         self, index: int, request: GenerationRequest, cost: float | None = None
     ) -> str:
-        """Write that a create is about to be sent; return the key to send it under.
+        """Record that a create is about to be sent; return the key to send it under.
 
         Args:
-            index: The request's place in the input.
+            index: The request's position in the input.
             request: The request.
             cost: US dollars that it is to cost; `None`: that was not asked.
 
@@ -106,57 +131,56 @@ class Scribe:
             JournalError: The journal cannot be written. Nothing may be sent.
 
         """
-        if self._journal is None:
-            return str(uuid.uuid4())
         key: str = await self._intents.add((index, request, cost))
         return key
 
-    async def keep(self, index: int, path: Path) -> None:
-        """Write where a result is.
+    async def record_download(self, index: int, path: Path) -> None:
+        """Record where a result is.
 
         Raises:
             JournalError: The journal cannot be written.
 
         """
-        if self._journal is not None:
-            await self._downloads.add((index, path))
+        await self._downloads.add((index, path))
 
-    async def note(self, news: Sequence[tuple[Job, News]]) -> None:
-        """Write what the service says of jobs, and why requests were given up.
+    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
+        """Record what the service says of jobs, and why requests were given up.
 
         What cannot be written is kept, and written with what comes next: a disk that is full
         may have room again.
 
         Raises:
-            JournalError: The journal cannot be written, or the news contradict it.
+            JournalError: The journal cannot be written, or the updates contradict it.
 
         """
-        journal = self._journal
-        if journal is None:
-            return
-        # What was refused before its intent was noted is no business of the journal's.
+        # A request that failed before its intent was recorded is not in the journal.
         self._unwritten += [
-            (job, what) for job, what in news if isinstance(what, Generation) or job.key is not None
+            (job, update)
+            for job, update in updates
+            if isinstance(update, Generation) or job.key is not None
         ]
         if not self._unwritten:
             return
         async with self._thread.turn():
             some, self._unwritten = self._unwritten, []
-            records = [(job.index, what) for job, what in some]
+            records = [(job.index, update) for job, update in some]
             try:
-                complaint = await self._thread.call(lambda: journal.record_news(records))
+                problem = await self._thread.call(lambda: self._journal.record_news(records))
             except BaseException:
                 self._unwritten = [*some, *self._unwritten]
                 raise
-        if complaint is not None:
-            raise complaint
+        if problem is not None:
+            raise problem
+
+
+RunJournal: TypeAlias = JournalWriter | NullJournal
 
 
 class JournalThread:
-    """Make calls in a thread, one after the other, each to its end.
+    """Thread that makes calls one after the other, each to its end.
 
-    They take none of the places that all threads of a loop share, for a journal is not to
-    wait for forty slow downloads.
+    It is none of the threads that all work of a loop shares, since a journal must not wait for
+    forty slow downloads.
 
     Args:
         hold: Keeps a clock that jumps from jumping meanwhile.
@@ -165,7 +189,7 @@ class JournalThread:
 
     def __init__(self, hold: Callable[[], AbstractContextManager[None]]) -> None:
         self._hold = hold
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
 
     async def run(self, call: Callable[[], T]) -> T:
         """Make a call when its turn has come."""
@@ -176,98 +200,93 @@ class JournalThread:
     async def turn(self) -> AsyncIterator[None]:
         """Let the block make calls; a cancellation is put off until it has ended.
 
-        So is asyncio's own, which no scope holds off: others wait for what is written here.
+        That includes asyncio's own cancellation, which no anyio scope holds off: others wait
+        for what is written here.
         """
         cancelled: asyncio.CancelledError | None = None
         with anyio.CancelScope(shield=True):
-            has_turn = False
-            while not has_turn:
+            has_lock = False
+            while not has_lock:
                 try:
-                    await self._turn.acquire()
-                    has_turn = True
+                    await self._lock.acquire()
+                    has_lock = True
                 except asyncio.CancelledError as error:
                     cancelled = error
             try:
                 yield
             finally:
-                self._turn.release()
+                self._lock.release()
         if cancelled is not None:
             raise cancelled
 
     async def call(self, call: Callable[[], T]) -> T:
-        """Make a call, in one's turn."""
+        """Make a call within a `turn`."""
         with self._hold():
             return await to_its_end(call)
 
 
-class _Batch:
-    """Collect records while others are written, then write them in one transaction."""
+class _GroupCommit:
+    """Collector of records that come while others are written; then one transaction for all."""
 
     def __init__(self, thread: JournalThread, write: Write) -> None:
         self._thread = thread
         self._write = write
-        self._page: _Page | None = None
+        self._next: _Transaction | None = None
 
     async def add(self, record: object) -> Any:
         """Write a record; return what the writing gave for it."""
-        page = self._page
-        if page is not None:
-            place = page.put(record)
-            await page.committed.wait()
-            return page.result(place)
-        page = self._page = _Page()
-        place = page.put(record)
+        transaction = self._next
+        if transaction is not None:
+            place = transaction.add(record)
+            await transaction.committed.wait()
+            return transaction.result(place)
+        transaction = self._next = _Transaction()
+        place = transaction.add(record)
         try:
-            await checkpoint()  # what comes meanwhile goes on the same page
+            await checkpoint()  # what comes meanwhile joins this transaction
         finally:  # also when cancelled: others rely on it
             async with self._thread.turn():
-                self._page = None
+                self._next = None
                 try:
-                    await self._thread.call(lambda: page.commit(self._write))
+                    await self._thread.call(lambda: transaction.commit(self._write))
                 finally:
-                    page.committed.set()
-        return page.result(place)
+                    transaction.committed.set()
+        return transaction.result(place)
 
 
-class _Page:
-    """Hold the records of one transaction, and what came of them."""
+class _Transaction:
+    """Records of one transaction, and what came of each."""
 
     def __init__(self) -> None:
         self.committed = anyio.Event()
         self._records: list[object] = []
-        self._results: Sequence[Any] | None = None
+        self._results: list[Any] = []
         self._errors: dict[int, Exception] = {}
 
-    def put(self, record: object) -> int:
+    def add(self, record: object) -> int:
         self._records.append(record)
         return len(self._records) - 1
 
     def commit(self, write: Write) -> None:
         try:
-            self._results = write(self._records)
+            self._results = list(write(self._records) or [None] * len(self._records))
         except LipsyncError as error:
             self._errors = dict.fromkeys(range(len(self._records)), error)
-        except Exception:  # noqa: BLE001 - what a request's own values raise is no other's
-            self._results = [self._alone(place, write) for place in range(len(self._records))]
-
-    def _alone(self, place: int, write: Write) -> Any:
-        """Write one record by itself; what that raises is kept for it."""
-        try:
-            results = write([self._records[place]])
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
-            self._errors[place] = error
-            return None
-        return results[0] if results is not None else None
+        except Exception:  # noqa: BLE001 - what one request's own values raise
+            for place, record in enumerate(self._records):
+                try:
+                    self._results.extend(write([record]) or [None])
+                except Exception as error:  # noqa: BLE001 - it is raised by `result`
+                    self._errors[place] = error
+                    self._results.append(None)
 
     def result(self, place: int) -> Any:
         if place in self._errors:
             raise self._errors[place]
-        return self._results[place] if self._results is not None else None
+        return self._results[place]
 
 
-def _intending(journal: Journal) -> Write:
-    """Return what writes intents, each with its cost."""
-
+def _record_intents_of(journal: Journal) -> Write:
     def write(records: list[Any]) -> Sequence[str]:
         costs = {index: cost for index, _, cost in records if cost is not None}
         return journal.record_intents([record[:2] for record in records], costs=costs)

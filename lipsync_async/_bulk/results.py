@@ -1,55 +1,534 @@
-"""What comes of many requests: an outcome each, and how far they are together."""
+"""What comes of a run's requests, from the start of each until the caller has its outcome."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-import anyio
 import attrs
 
+from lipsync_async._callsite import call_back
+from lipsync_async._enums import Status
+from lipsync_async._logic.concurrency import Slot
+from lipsync_async._logic.endpoints import Call
+from lipsync_async._logic.validators import exact
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._models.text import on_one_line
+from lipsync_async._polling.poller import Watcher
 from lipsync_async.errors import (
+    ConfigurationError,
     ConnectError,
     DecodeError,
     GenerationFailedError,
     GenerationRejectedError,
+    IgnoredOptionWarning,
     InvalidRequestError,
     LipsyncError,
     ResponseError,
     SpendingLimitError,
     TransportError,
+    UnexpectedError,
+    in_words,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
+
+# What is heard of a job: its state, or why no more will be heard.
+JobUpdate: TypeAlias = Generation | LipsyncError
+
+# Outcomes that may wait for the caller before no more requests are started.
+_MAX_WAITING = 1000
 
 
-class Bell:
-    """Wake whoever waits; he looks for himself whether it was for him."""
+@attrs.define(slots=True, kw_only=True)
+class Outcome:
+    """What came of one request.
+
+    Attributes:
+        index: The request's position in the input, from 0.
+        request: The request.
+        generation: The job as last seen; `None` if there is none, or none is known.
+        error: Why there is no result; `None`: the job is COMPLETED, and downloaded if
+            that was asked for.
+        path: Where the result was saved; `None` if it was not.
+        resumed: Whether an earlier run with the same journal has brought the job to its end.
+
+    """
+
+    index: int
+    request: GenerationRequest
+    generation: Generation | None = None
+    error: LipsyncError | None = None
+    path: Path | None = None
+    resumed: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Whether all went well."""
+        return self.error is None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        total: Requests in all; `None` while an input without `len` has not ended.
+        running: Jobs that were accepted and have not ended.
+        succeeded: Outcomes without an error.
+        failed: Outcomes with one.
+        elapsed: Seconds since the start.
+        rate: Outcomes a second so far, those left out that are `resumed`.
+        eta: Seconds until the end at that rate; `None`: not known yet.
+        ended_by: Why no more requests are started: the error that a limit, a dead key,
+            `stop_on_error`, the input or the journal has raised. `None`: the run goes on.
+
+    """
+
+    total: int | None
+    running: int
+    succeeded: int
+    failed: int
+    elapsed: float
+    rate: float
+    eta: float | None
+    ended_by: Exception | None = None
+
+    @property
+    def done(self) -> int:
+        """Outcomes so far."""
+        return self.succeeded + self.failed
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class FailureGroup:
+    """Requests that failed for the same reason.
+
+    Attributes:
+        reason: Why, in one line; no id, key or address is in it.
+        count: How many there are.
+        indices: Their positions in the input, from 0, in rising order.
+        error: The error of the first of them.
+
+    """
+
+    reason: str
+    count: int
+    indices: tuple[int, ...]
+    error: LipsyncError
+
+
+def group_failures(outcomes: Iterable[Outcome]) -> list[FailureGroup]:
+    """Group the outcomes that have an error by the reason; the largest group comes first.
+
+    Args:
+        outcomes: Outcomes in any order; those without an error are passed over.
+
+    Example:
+        `for group in group_failures(outcomes): print(group.count, group.reason)`
+
+    """
+    groups: dict[str, list[tuple[int, LipsyncError]]] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            failed = groups.setdefault(reason_of(outcome.error), [])
+            failed.append((outcome.index, outcome.error))
+    found = []
+    for reason, failed in groups.items():
+        indices = tuple(sorted(index for index, _ in failed))
+        error = next(error for index, error in failed if index == indices[0])
+        found.append(FailureGroup(reason=reason, count=len(failed), indices=indices, error=error))
+    return sorted(found, key=lambda group: (-group.count, group.indices))
+
+
+# --- Requests whose outcome is not with the caller yet ---
+
+
+@attrs.define(slots=True, eq=False)
+class Job:
+    """A request on its way.
+
+    Tens of thousands may run at once, so no more is kept of a running job than what its
+    request does not tell.
+
+    Attributes:
+        index: The request's position in the input.
+        request: The request.
+        key: The Idempotency-Key of its create; `None`: none yet.
+        cost: US dollars reserved for it.
+        slot: The slot that it holds; `None`: none.
+        is_doubtful: Whether a create was sent of which it is not known whether it was accepted.
+        call: The create that is under way; `None`: none is.
+        earlier: The request in other forms, in which an earlier run may have sent it under its
+            key, the first first: with links that have been signed anew since.
+        refusal: Why its create waits to be sent once more; `None`: it does not.
+        id: The service's id; `None`: not accepted yet.
+        status: The status when it was accepted, or its end.
+        fresh_until: Transport time up to which the service may not know it everywhere.
+        subscription: The poller's part of it.
+
+    """
+
+    index: int
+    request: GenerationRequest
+    key: str | None = None
+    cost: float = 0.0
+    slot: Slot | None = None
+    is_doubtful: bool = False
+    call: Call[Generation] | None = None
+    earlier: tuple[GenerationRequest, ...] = ()
+    refusal: LipsyncError | None = None
+    id: str | None = None
+    status: str = ""
+    fresh_until: float = -inf
+    subscription: Watcher | None = None
+
+    def last_seen(self) -> Generation | None:
+        """Return the job as last seen; `None`: it was never accepted."""
+        if self.id is None:
+            return None
+        request = self.request
+        status = self.status if self.subscription is None else self.subscription.status
+        return Generation(
+            id=self.id,
+            status=Status(status),
+            model=str(exact(request.model)),
+            input=[*request.input],
+            options=request.options,
+            segments=None if request.segments is None else [*request.segments],
+            webhook_url=request.webhook_url,
+            output_file_name=request.output_file_name,
+            project_id=request.project_id,
+            dub_params=request.dub_params,
+            idempotency_key=self.key,
+        )
+
+
+def as_ours(error: Exception, job: Job) -> LipsyncError:
+    """Return what was raised for a request as an error of this package."""
+    if isinstance(error, LipsyncError):
+        return error
+    ours: LipsyncError
+    if job.id is None:
+        is_warning = isinstance(error, IgnoredOptionWarning)
+        words = str(error) if is_warning else f"request: cannot be ordered: {in_words(error)}"
+        ours = InvalidRequestError([words])
+    else:
+        ours = UnexpectedError(
+            f"Generation {job.id} is at the service, but going on with it", error
+        )
+        ours.generation = Generation(id=job.id, status=Status(job.status))
+    ours.__cause__ = error
+    return ours
+
+
+@attrs.frozen(slots=True)
+class LeftJobs:
+    """What a run leaves behind.
+
+    Attributes:
+        running: Ids of jobs that go on.
+        ended: Ids of jobs that have ended.
+        keys: Idempotency-Keys of creates that may have been accepted, by index.
+
+    """
+
+    running: tuple[str, ...]
+    ended: tuple[str, ...]
+    keys: Mapping[int, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.running or self.ended or self.keys)
+
+    def messages(self) -> list[str]:
+        """Return what is left, and how to get at it."""
+        told = []
+        if self.running:
+            many = len(self.running)
+            counted = "1 generation runs" if many == 1 else f"{many} generations run"
+            told.append(
+                f"The run was left while {counted}. They go on and are paid for; "
+                f"await wait_until_complete(id) for each: {' '.join(self.running)}"
+            )
+        if self.ended:
+            told.append(
+                "The run was left before all outcomes were taken. Await get(id) or download(id) "
+                f"for each of the generations: {' '.join(self.ended)}"
+            )
+        if self.keys:
+            keys = [
+                f"request {index} with idempotency_key={key!r}"
+                for index, key in sorted(self.keys.items())
+            ]
+            told.append(
+                "The run was left while the outcome of creates was not known; they may have been "
+                f"accepted. To find out without paying twice, create again {', '.join(keys)}"
+            )
+        return told
+
+
+class OpenRequests:
+    """Requests of a run, each from its start until the caller has its outcome.
+
+    A request is here wherever it is in between: waiting for a slot, under way, running, being
+    downloaded, or an outcome that was not taken. So however a run ends, one place knows all
+    ids and keys.
+
+    Attributes:
+        is_complete: Whether all outcomes are the caller's if the run now ends without an error.
+
+    """
 
     def __init__(self) -> None:
-        """Start silent."""
-        self._ringing: anyio.Event | None = None  # made by who waits: mostly nobody does
+        self.is_complete: bool = False
+        self._each: dict[int, Job | Outcome] = {}
 
-    async def heard(self) -> None:
-        """Wait until it rings."""
-        if self._ringing is None:
-            self._ringing = anyio.Event()
-        await self._ringing.wait()
+    def add(self, request: Job | Outcome) -> None:
+        """Keep a request from now on, or its outcome in its place."""
+        self._each[request.index] = request
 
-    def ring(self) -> None:
-        """Wake all who wait."""
-        ringing, self._ringing = self._ringing, None
-        if ringing is not None:
-            ringing.set()
+    def remove(self, index: int) -> None:
+        """Forget a request: its outcome is the caller's, or it was not started."""
+        self._each.pop(index, None)
+
+    def left(self) -> LeftJobs:
+        """Return what would be left behind now."""
+        running, ended = list[str](), list[str]()
+        keys = dict[int, str]()
+        for index, each in self._each.items():
+            job = each.generation if isinstance(each, Outcome) else each
+            if job is not None and job.id is not None:
+                (ended if Status(job.status).is_terminal else running).append(job.id)
+            elif (key := _unknown_key(each)) is not None:
+                keys[index] = key
+        return LeftJobs(tuple(running), tuple(ended), keys)
 
 
-_LONGEST = 200
+def _unknown_key(request: Job | Outcome) -> str | None:
+    """Return the key of a create that may have been accepted, and whose outcome is not known."""
+    if isinstance(request, Outcome):
+        error = request.error
+        return error.idempotency_key if error is not None and error.may_have_worked else None
+    is_sent = request.call is not None and request.call.is_sent
+    return request.key if request.is_doubtful or is_sent else None
+
+
+# --- From the run to its caller ---
+
+
+class Signal:
+    """Wakes all tasks that wait for it. Wake-ups may be spurious: check the condition again."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Wait until it is set once more."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            await waiting
+        except BaseException:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            raise
+
+    def set(self) -> None:
+        """Wake all that wait."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                if not each.done():  # its task may have been cancelled just now
+                    each.set_result(None)
+
+
+class OutcomeQueue:
+    """Outcomes that wait to be taken.
+
+    Args:
+        is_ordered: Whether they are given out in the order of the input.
+
+    """
+
+    def __init__(self, *, is_ordered: bool) -> None:
+        self._is_ordered = is_ordered
+        self._early: dict[int, Outcome] = {}
+        self._next = 0
+        self._ready: deque[Outcome] = deque()
+        self._is_closed = False
+        self._error: BaseException | None = None
+        self._changed = Signal()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many wait that the run should wait for its caller."""
+        return len(self._ready) + len(self._early) >= _MAX_WAITING
+
+    def put(self, outcome: Outcome) -> None:
+        """Give an outcome out, now or when its turn has come."""
+        if not self._is_ordered:
+            self._ready.append(outcome)
+        else:
+            self._early[outcome.index] = outcome
+            while self._next in self._early:
+                self._ready.append(self._early.pop(self._next))
+                self._next += 1
+        self._changed.set()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the outcomes, with an error if one has ended the run; the first call counts.
+
+        Those that have waited for a turn that never came are given out now.
+        """
+        self._ready.extend(self._early[index] for index in sorted(self._early))
+        self._early.clear()
+        if not self._is_closed:
+            self._is_closed, self._error = True, error
+        self._changed.set()
+
+    async def get(self) -> Outcome | None:
+        """Wait for an outcome; `None`: there are no more.
+
+        Raises:
+            Exception: What ended the run.
+
+        """
+        while not self._ready:
+            if self._is_closed:
+                if self._error is not None:
+                    raise self._error
+                return None
+            await self._changed.wait()
+        return self._ready.popleft()
+
+
+class ProgressTracker:
+    """Counts of a run, and an estimate of the time that the rest will take.
+
+    Args:
+        now: The transport's time.
+
+    Attributes:
+        length: Requests of an input that has a length.
+        started: Requests that were started.
+        running: Jobs that were accepted and have not ended.
+        has_read_all: Whether the input has ended.
+        ended_by: See `Progress`.
+
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._began = now()
+        self._succeeded = self._failed = self._resumed = 0
+        self.length: int | None = None
+        self.started: int = 0
+        self.running: int = 0
+        self.has_read_all: bool = False
+        self.ended_by: Exception | None = None
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an outcome that was taken."""
+        self._succeeded += outcome.is_success
+        self._failed += not outcome.is_success
+        self._resumed += outcome.resumed
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
+        total = self.started if self.has_read_all else self.length
+        if total is not None:
+            total = max(total, self.started)
+        elapsed = self._now() - self._began
+        done = self._succeeded + self._failed
+        rate = (done - self._resumed) / elapsed if elapsed > 0 else 0.0
+        left = None if total is None else total - done
+        eta = left / rate if left and rate > 0 else None
+        return Progress(
+            total=total,
+            running=self.running,
+            succeeded=self._succeeded,
+            failed=self._failed,
+            elapsed=elapsed,
+            rate=rate,
+            eta=0.0 if left == 0 else eta,
+            ended_by=self.ended_by,
+        )
+
+
+class OutcomeIterator(AsyncIterator[Outcome]):
+    """Iterator over a run's outcomes.
+
+    It is no generator, because one that is interrupted has ended for good: here a step that
+    is cancelled, or whose callback raises, loses nothing.
+    """
+
+    def __init__(
+        self,
+        queue: OutcomeQueue,
+        tracker: ProgressTracker,
+        open_requests: OpenRequests,
+        on_progress: Callable[[Progress], Awaitable[None] | None] | None,
+        on_taken: Callable[[], None],
+    ) -> None:
+        self._queue = queue
+        self._tracker = tracker
+        self._open_requests = open_requests
+        self._on_progress = on_progress
+        self._on_taken = on_taken
+        self._kept: deque[Outcome] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    def progress(self) -> Progress:
+        """Return how far the run is: outcomes are counted when they are taken."""
+        return self._tracker.progress()
+
+    async def __anext__(self) -> Outcome:
+        outcome = self._kept.popleft() if self._kept else await self._next()
+        self._open_requests.remove(outcome.index)
+        return outcome
+
+    async def take_all(self) -> list[Outcome]:
+        """Return all outcomes as they have come; until the run has ended they stay open."""
+        found: list[Outcome] = []
+        # From Python 3.12 on, `suppress` would raise a copy of a group that a callback raises.
+        try:
+            while True:
+                found.append(await self._next())
+        except StopAsyncIteration:
+            pass
+        self._open_requests.is_complete = True
+        return found
+
+    async def _next(self) -> Outcome:
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(
+                "This run belongs to another event loop. Take its outcomes in the loop that "
+                "run_many was entered in; its jobs go on, and no outcome is lost.",
+            )
+        outcome = await self._queue.get()
+        if outcome is None:
+            raise StopAsyncIteration
+        self._on_taken()
+        self._tracker.count(outcome)
+        if self._on_progress is not None:
+            try:
+                await call_back(self._on_progress, self._tracker.progress())
+            except BaseException:
+                self._kept.append(outcome)
+                raise
+        return outcome
+
+
+# --- Why requests fail, in words that are the same for all that fail alike ---
+
+_MAX_REASON = 200
 _FIRST_SERVER_ERROR = 500
 # Ids, keys and digests: a UUID, or 16 hexadecimal digits or more.
 _ID = re.compile(
@@ -64,14 +543,15 @@ _MONEY = re.compile(r"\d+\.\d\d\b")
 def reason_of(error: BaseException) -> str:
     """Return why a request failed, in one line of at most 200 characters.
 
-    Two requests that failed alike have the same reason: no id, key or address is in it.
+    Messages of errors name ids, keys and addresses, which differ for each request. A reason
+    leaves them out, so that a thousand failures can be counted in a few lines.
 
     Args:
         error: What the request ended with.
 
     """
     text = on_one_line(_words(error))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 3]}..."
 
 
 def reason_in(message: str) -> str:
@@ -109,36 +589,36 @@ def _plain(message: str) -> str:
 
 # So many in a row are no accident, and few enough to lose: a create that is refused costs
 # nothing, and the next run sends it again.
-MOST_ALIKE = 5
+MAX_SAME_REFUSALS = 5
 # With these, JSON is the service's word about one request; with the others, its code tells.
 _OF_ONE_REQUEST = frozenset({400, 409, 413, 422})
 
 
-class Alike:
-    """Tell when a refusal that one request has met is one that all would meet.
+class RefusalCounter:
+    """Counter of refusals in a row, all for the same reason, that every request would meet.
 
     A filter's page, a log-in page, a path that is not there or a certificate that is not
     trusted meets every request, and thousands would be spent on it.
 
     Args:
-        most: How many refusals in a row, all for the same reason, are enough.
+        limit: How many are enough.
 
     """
 
-    def __init__(self, most: int = MOST_ALIKE) -> None:
-        self._most = most
+    def __init__(self, limit: int = MAX_SAME_REFUSALS) -> None:
+        self._limit = limit
         self._reason = ""
         self._count = 0
 
-    def accepted(self) -> None:
-        """Begin anew: a request was let through."""
+    def reset(self) -> None:
+        """Start anew: a request was let through."""
         self._count = 0
 
-    def refused(self, error: BaseException, *, may_be_of_one: bool = True) -> bool:
-        """Count a refusal; tell whether all others would meet it as well.
+    def add(self, error: BaseException, *, may_be_of_one: bool = True) -> bool:
+        """Count a refusal; return whether all other requests would meet it as well.
 
         A server that is down and a broken line are no refusals, and count for nothing. A word
-        of the service about one request shows that the service is there: that begins anew.
+        of the service about one request shows that the service is there: the count restarts.
 
         Args:
             error: What a request ended with.
@@ -153,7 +633,7 @@ class Alike:
         reason = reason_of(error)
         self._count = self._count + 1 if reason == self._reason else 1
         self._reason = reason
-        return self._count >= self._most
+        return self._count >= self._limit
 
 
 def _is_refusal(error: BaseException) -> bool:
@@ -170,213 +650,3 @@ def _is_of_one(error: BaseException) -> bool:
     if not isinstance(error, ResponseError) or not isinstance(error.body, dict):
         return False
     return error.status in _OF_ONE_REQUEST or error.code is not None
-
-
-@attrs.define(slots=True, kw_only=True)
-class Outcome:
-    """Hold what came of one request.
-
-    Attributes:
-        index: The request's place in the input, from 0.
-        request: The request.
-        generation: The job as last seen; `None` if there is none, or none is known.
-        error: Why there is no result; `None`: the job is COMPLETED, and downloaded if
-            that was asked for.
-        path: Where the result was saved; `None` if it was not.
-        resumed: Whether an earlier run with the same journal has brought the job to its end.
-
-    """
-
-    index: int
-    request: GenerationRequest
-    generation: Generation | None = None
-    error: LipsyncError | None = None
-    path: Path | None = None
-    resumed: bool = False
-
-    @property
-    def is_success(self) -> bool:
-        """Whether all went well."""
-        return self.error is None
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Progress:
-    """Say how far many requests are.
-
-    Attributes:
-        total: Requests in all; `None` while an input without `len` has not ended.
-        running: Jobs that were accepted and have not ended.
-        succeeded: Outcomes without an error.
-        failed: Outcomes with one.
-        elapsed: Seconds since the beginning.
-        rate: Outcomes a second so far, those left out that are `resumed`.
-        eta: Seconds until the end at that rate; `None`: not known yet.
-        ended_by: Why nothing more is begun: the error that a limit, a dead key, `stop_on_error`,
-            the input or the journal has raised. `None`: nothing has stopped the run.
-
-    """
-
-    total: int | None
-    running: int
-    succeeded: int
-    failed: int
-    elapsed: float
-    rate: float
-    eta: float | None
-    ended_by: Exception | None = None
-
-    @property
-    def done(self) -> int:
-        """Outcomes so far."""
-        return self.succeeded + self.failed
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class FailureGroup:
-    """Hold requests that failed for the same reason.
-
-    Attributes:
-        reason: Why, in one line; no id, key or address is in it.
-        count: How many there are.
-        indices: Their places in the input, from 0, in rising order.
-        error: The error of the first of them.
-
-    """
-
-    reason: str
-    count: int
-    indices: tuple[int, ...]
-    error: LipsyncError
-
-
-def group_failures(outcomes: Iterable[Outcome]) -> list[FailureGroup]:
-    """Group the outcomes that have an error by the reason; the largest group comes first.
-
-    Args:
-        outcomes: Outcomes in any order; those without an error are passed over.
-
-    Example:
-        `for group in group_failures(outcomes): print(group.count, group.reason)`
-
-    """
-    groups: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        if outcome.error is not None:
-            groups.setdefault(reason_of(outcome.error), []).append(outcome)
-    found = [_group(reason, failed) for reason, failed in groups.items()]
-    return sorted(found, key=lambda group: (-group.count, group.indices))
-
-
-def _group(reason: str, failed: list[Outcome]) -> FailureGroup:
-    indices = sorted(outcome.index for outcome in failed)
-    first = next(outcome.error for outcome in failed if outcome.index == indices[0])
-    assert first is not None  # noqa: S101 - only failures are here
-    return FailureGroup(reason=reason, count=len(indices), indices=tuple(indices), error=first)
-
-
-# Outcomes that may wait to be taken before no more jobs are begun.
-_MOST_WAITING = 1000
-
-
-class Outlet:
-    """Keep outcomes until they are taken.
-
-    Args:
-        is_ordered: Whether they are given out in the order of the input.
-
-    """
-
-    def __init__(self, *, is_ordered: bool) -> None:
-        self._is_ordered = is_ordered
-        self._early: dict[int, Outcome] = {}
-        self._next = 0
-        self._ready: deque[Outcome] = deque()
-        self._is_closed = False
-        self._error: BaseException | None = None
-        self._changed = Bell()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many wait that it is time to wait for their taker."""
-        return len(self._ready) + len(self._early) >= _MOST_WAITING
-
-    def put(self, outcome: Outcome) -> None:
-        """Give an outcome out, now or when its turn has come."""
-        if not self._is_ordered:
-            self._ready.append(outcome)
-        else:
-            self._early[outcome.index] = outcome
-            while self._next in self._early:
-                self._ready.append(self._early.pop(self._next))
-                self._next += 1
-        self._changed.ring()
-
-    def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing more will come, and why, if that is an error; the first word counts.
-
-        What has waited for a turn that never came is given out now.
-        """
-        self._ready.extend(self._early[index] for index in sorted(self._early))
-        self._early.clear()
-        if not self._is_closed:
-            self._is_closed, self._error = True, error
-        self._changed.ring()
-
-    async def take(self) -> Outcome | None:
-        """Wait for an outcome; `None`: there are no more.
-
-        Raises:
-            Exception: What ended the fleet.
-
-        """
-        while not self._ready:
-            if self._is_closed:
-                if self._error is not None:
-                    raise self._error
-                return None
-            await self._changed.heard()
-        return self._ready.popleft()
-
-
-class Meter:
-    """Count outcomes as they are taken.
-
-    Args:
-        now: The transport's time.
-
-    """
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        """Start counting, and the clock."""
-        self._now = now
-        self._began = now()
-        self._succeeded = 0
-        self._failed = 0
-        self._resumed = 0
-
-    def count(self, outcome: Outcome) -> None:
-        """Count one outcome."""
-        self._succeeded += outcome.is_success
-        self._failed += not outcome.is_success
-        self._resumed += outcome.resumed
-
-    def progress(
-        self, *, running: int, total: int | None, ended_by: Exception | None = None
-    ) -> Progress:
-        """Say how far all are."""
-        elapsed = self._now() - self._began
-        done = self._succeeded + self._failed
-        rate = (done - self._resumed) / elapsed if elapsed > 0 else 0.0
-        left = None if total is None else total - done
-        eta = left / rate if left and rate > 0 else None
-        return Progress(
-            total=total,
-            running=running,
-            succeeded=self._succeeded,
-            failed=self._failed,
-            elapsed=elapsed,
-            rate=rate,
-            eta=0.0 if left == 0 else eta,
-            ended_by=ended_by,
-        )

@@ -1,41 +1,49 @@
 """Runs many requests at once: full slots, one poller, a journal, an outcome for each.
 
-Creates, and downloads if they are asked for, are the only tasks; a running job is an entry
-in a table. The poller tells of changes by a callback, and one task writes them down, all
-that have come at once in one transaction, and draws the conclusions.
+The run goes on in a task beside the caller's block, and ends with it. Within it only creates
+and downloads are tasks; a running job is an entry in a table. The poller reports changes by a
+callback, and one task handles them: all that have come at once are recorded in one transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Sized
+from collections.abc import Sized
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from lipsync_async._asyncio_tools import stray, unasked
 from lipsync_async._bulk.fingerprint import earlier_forms
-from lipsync_async._bulk.job import FOR_ALL, Held, Job, News, in_journal
 from lipsync_async._bulk.journal import Binding, Journal
 from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async._bulk.journal_writer import JournalThread, Scribe
-from lipsync_async._bulk.result_downloader import Fetcher
-from lipsync_async._bulk.results import MOST_ALIKE, Alike, Bell, Outcome, Outlet, reason_of
-from lipsync_async._bulk.source import Entrant, entrants
-from lipsync_async._bulk.submitter import Desk, Guard, Spending
+from lipsync_async._bulk.journal_writer import JournalThread, JournalWriter, NullJournal
+from lipsync_async._bulk.result_downloader import ResultDownloader
+from lipsync_async._bulk.results import (
+    MAX_SAME_REFUSALS,
+    Job,
+    JobUpdate,
+    OpenRequests,
+    Outcome,
+    OutcomeIterator,
+    OutcomeQueue,
+    ProgressTracker,
+    RefusalCounter,
+    Signal,
+    as_ours,
+    reason_of,
+)
+from lipsync_async._bulk.source import SourceItem, read_requests
+from lipsync_async._bulk.submitter import CostGuard, Submitter
 from lipsync_async._callsite import (
     CALL_SITE,
     CallSite,
-    call_back,
     is_from_callback,
     log,
     mark_as_callers,
@@ -43,7 +51,6 @@ from lipsync_async._callsite import (
     tell_left,
     under_way,
 )
-from lipsync_async._enums import Status
 from lipsync_async._logic.validation import warn_of_ignored
 from lipsync_async._models.response import Generation
 from lipsync_async._polling.leader import Attendant
@@ -51,356 +58,450 @@ from lipsync_async._polling.wait import bad_end
 from lipsync_async._threads import until_done
 from lipsync_async.errors import (
     AuthenticationError,
+    ConcurrencyLimitError,
     ConfigurationError,
-    IgnoredOptionWarning,
+    GenerationError,
     InvalidRequestError,
     JournalError,
     LipsyncError,
     NotFoundError,
-    UnexpectedError,
+    PaymentRequiredError,
+    SpendingLimitError,
     in_words,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
-    from lipsync_async._bulk.results import Meter, Progress
-    from lipsync_async._bulk.submitter import Berths
-    from lipsync_async._models.request import GenerationRequest
+    from lipsync_async._bulk.journal_writer import RunJournal
+    from lipsync_async._bulk.run_options import RunOptions
+    from lipsync_async._bulk.source import Requests
     from lipsync_async._polling.poller import Poller
     from lipsync_async._requester import Exchange, Settings
-    from lipsync_async._transport.protocol import Transport
+
+# Errors that every later request would meet as well; they stop the run. A lack of slots ends a
+# request only after `slot_timeout`, in which others have had them all.
+_FATAL_ERRORS = (
+    AuthenticationError,
+    ConcurrencyLimitError,
+    ConfigurationError,
+    PaymentRequiredError,
+    SpendingLimitError,
+)
+# Those that not only creates would meet, but polls as well.
+_FATAL_TO_POLLS = (AuthenticationError, ConfigurationError)
 
 
-class Roster:
-    """Keep the jobs that run, and have them watched.
+@asynccontextmanager
+async def open_run(
+    requests: Requests,
+    options: RunOptions,
+    *,
+    requester: Exchange,
+    settings: Settings,
+    poller: Poller,
+) -> AsyncIterator[OutcomeIterator]:
+    """Run requests in a task while the block runs; cancel it when the block is left.
 
-    They are told apart by themselves: a service that mixes keys up may give two requests
-    one id, and neither is to be waited for in vain.
-
-    Args:
-        poller: What looks after them.
-        transport: Owner of the time.
-        grace: Seconds in which "no such generation" is not believed, of a job that an
-            earlier run has left either: that may have been just before.
-        tell: Takes what is heard of a job.
-        hears_all: Whether each change is heard of, not only ends and errors.
-
+    What the block raises comes out as it is. However the block is left, the jobs whose outcome
+    was not taken are named: on the exception, if there is one, and in the log, unless a journal
+    has them.
     """
-
-    def __init__(
-        self,
-        poller: Poller,
-        transport: Transport,
-        grace: float,
-        tell: Callable[[Job, News], None],
-        *,
-        hears_all: bool,
-    ) -> None:
-        self._poller = poller
-        self._transport = transport
-        self._grace = grace
-        self._tell = tell
-        self._hears_all = hears_all
-        self._jobs: dict[Job, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def add(self, job: Job, generation: Generation) -> None:
-        """Watch a job from now on."""
-        job.id, job.status = generation.id, str(generation.status)
-        job.fresh_until = self._transport.now() + self._grace
-        self._jobs[job] = None
-        if not generation.is_terminal:
-            notice = partial(self._notice, job)
-            job.watcher = self._poller.join(
-                job.id, notice, status=job.status, hears_all=self._hears_all
-            )
-
-    def remove(self, job: Job) -> None:
-        """Watch a job no more; one that was never accepted is fine."""
-        if job.id is not None:
-            del self._jobs[job]
-        self._unwatch(job)
-
-    def jobs(self) -> list[Job]:
-        """Return all that run."""
-        return [*self._jobs]
-
-    def _notice(self, job: Job, _: str, news: News) -> None:
-        if job not in self._jobs:
-            return
-        if not isinstance(news, Generation):
-            if isinstance(news, NotFoundError) and self._transport.now() < job.fresh_until:
-                return  # its create may be too fresh
-            # The job's outcome is this error. Looks that fail at once would repeat it without end.
-            self._unwatch(job)
-        self._tell(job, news)
-
-    def _unwatch(self, job: Job) -> None:
-        if job.watcher is not None:
-            self._poller.leave(job.watcher)
-
-
-# What not only creates would meet, but looks at jobs as well.
-_FOR_LOOKS = (AuthenticationError, ConfigurationError)
-
-
-class Fleet:
-    """Bring every request to its outcome.
-
-    Args:
-        exchange: What performs the calls.
-        poller: What looks after the jobs.
-        settings: Timeouts, retries, and how often to look.
-        berths: The account's slots.
-        guard: What may be ordered.
-        scribe: Keeps the journal.
-        outlet: Takes the outcomes.
-        held: Holds what was ordered, until its outcome is taken.
-        fetcher: Fetches results; `None`: they are not fetched.
-        stops_on_error: Whether nothing more is begun after the first error.
-
-    """
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        poller: Poller,
-        settings: Settings,
-        *,
-        berths: Berths,
-        guard: Guard,
-        scribe: Scribe,
-        outlet: Outlet,
-        held: Held,
-        fetcher: Fetcher | None,
-        stops_on_error: bool,
-    ) -> None:
-        self._poller = poller
-        self._settings = settings
-        self._scribe = scribe
-        self._guard = guard
-        self._outlet = outlet
-        self._held = held
-        self._fetcher = fetcher
-        self._stops_on_error = stops_on_error
-        self._desk = Desk(exchange, settings, self, berths=berths, guard=guard, scribe=scribe)
-        grace = settings.poll.missing_grace
-        # Only a journal wants to know of each change.
-        self._roster = Roster(
-            poller, exchange.transport, grace, self.tell, hears_all=scribe.has_journal
+    async with _opened_journal(options, requester) as journal:
+        run = BulkRunner(
+            requester,
+            settings,
+            options,
+            poller=poller,
+            journal=journal,
         )
-        self._news: list[tuple[Job, News]] = []
-        self._length: int | None = None
-        self._begun = 0
-        self._delivered = 0
-        self._is_taking_in = True
-        self._intake = anyio.CancelScope()
-        self._mishap: Exception | None = None
-        self.ended_by: Exception | None = None
-        self._bell = Bell()
-        self._alike = Alike()
+        # A task of its own and no task group in the caller's: a generator around the block may
+        # be closed by another task than has entered it.
+        task = asyncio.create_task(_run(run, requests, CallSite.here()))
+        try:
+            with under_way(lambda: [] if run.journal_path else run.open_requests.left().messages()):
+                try:
+                    yield OutcomeIterator(
+                        run.outcomes,
+                        run.tracker,
+                        run.open_requests,
+                        options.on_progress,
+                        run.changed.set,
+                    )
+                finally:
+                    run.outcomes.close()  # a later `anext` must not wait for ever
+                    await _cancel(task)
+        except BaseException as error:
+            _tell_left(run, error)
+            raise
+        if not run.open_requests.is_complete:
+            _tell_left(run, None)
 
-    @property
-    def running(self) -> int:
-        """Jobs that were accepted and have not ended."""
-        return len(self._roster)
 
-    @property
-    def total(self) -> int | None:
-        """Requests in all; `None`: not known before the input has ended."""
-        if not self._is_taking_in:
-            return self._begun
-        return None if self._length is None else max(self._length, self._begun)
+@asynccontextmanager
+async def _opened_journal(options: RunOptions, requester: Exchange) -> AsyncIterator[RunJournal]:
+    """Open the run's journal, if it has one: it may have to wait for another program."""
+    path = options.journal_path
+    if path is None:
+        yield NullJournal()
+        return
+    loop = asyncio.get_running_loop()
+    hold = requester.transport.hold
+    thread = JournalThread(hold)
+    binding = Binding(requester.service, requester.key_digest, is_new_key=options.accept_new_key)
+    opened: list[Journal] = []  # also when this is cancelled while it is opened
 
-    @property
-    def has_lost_journal(self) -> bool:
-        """Whether there is a journal that may not know all that was ordered."""
-        return self._scribe.has_unwritten or isinstance(self._mishap, JournalError)
+    def open_it() -> None:
+        journal = Journal.open(
+            path,
+            binding=binding,
+            retry_failed=options.retry_failed,
+            match_query=options.match_query,
+        )
+        opened.append(journal)
 
-    async def run(
+    try:
+        await thread.call(open_it)
+        yield JournalWriter(opened[0], hold)
+    finally:
+        for journal in opened:
+            if loop.is_running():
+                await thread.call(journal.close)
+            else:  # the loop was dropped with all of its tasks
+                journal.close()
+
+
+async def _run(run: BulkRunner, requests: Requests, call_site: CallSite) -> None:
+    """Run to the end; what ends the run early is raised where the outcomes are taken."""
+    CALL_SITE.set(call_site)  # in this task, and those that it starts
+    try:
+        await run.run(requests)
+    except asyncio.CancelledError:
+        run.outcomes.close(unasked("the loop"))  # a task that takes outcomes must not wait
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is raised by `OutcomeQueue.get`
+        # The first error of a task group, without the group: the others came of it.
+        while isinstance(error, BaseExceptionGroup) and not is_from_callback(error):
+            error = error.exceptions[0]
+        run.outcomes.close(error)
+    else:
+        run.outcomes.close()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end, also when cancelled meanwhile: it holds paid jobs."""
+    loop = task.get_loop()
+    if not loop.is_running():  # it was dropped with all of its tasks
+        return
+    if loop is asyncio.get_running_loop():
+        task.cancel()
+        await until_done(task)
+        return
+    ended: Future[None] = Future()
+
+    def end() -> None:
+        task.add_done_callback(lambda _: ended.set_result(None))
+        task.cancel()
+
+    loop.call_soon_threadsafe(end)
+    await until_done(asyncio.wrap_future(ended))
+
+
+def _tell_left(run: BulkRunner, error: BaseException | None) -> None:
+    """Tell what a run leaves behind; without an error, it was left in good order."""
+    left = run.open_requests.left()
+    if not left:
+        return
+    if isinstance(error, LipsyncError):
+        error.generation_ids = (*left.running, *left.ended)
+        error.idempotency_keys = dict(sorted(left.keys.items()))
+    if run.journal_path is None:
+        tell_left(error, *left.messages())
+    elif error is not None:
+        note_left(
+            error,
+            f"The journal {run.journal_path} holds what was ordered. Run again with the same "
+            "requests and this journal: nothing is ordered twice.",
+        )
+
+
+class BulkRunner:
+    """Runner of many requests.
+
+    Args:
+        requester: Performs the calls.
+        settings: Timeouts, retries, and how often to poll.
+        options: The run's options.
+        poller: Polls the jobs.
+        journal: The run's journal.
+
+    Attributes:
+        outcomes: The outcomes that were not taken.
+        open_requests: The requests whose outcome was not taken.
+        tracker: Counts all.
+        changed: Is set when a job has an update, and when there may be room for more requests.
+
+    """
+
+    def __init__(
         self,
-        requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
+        requester: Exchange,
+        settings: Settings,
+        options: RunOptions,
+        *,
+        poller: Poller,
+        journal: RunJournal,
     ) -> None:
+        self.outcomes: OutcomeQueue = OutcomeQueue(is_ordered=options.ordered)
+        self.open_requests: OpenRequests = OpenRequests()
+        self.tracker: ProgressTracker = ProgressTracker(requester.transport.now)
+        self.changed: Signal = Signal()
+        self._options = options
+        self._settings = settings
+        self._now = requester.transport.now
+        self._poller = poller
+        self._journal = journal
+        self._guard = CostGuard(requester, settings, options, journal)
+        self._submitter = Submitter(
+            requester,
+            settings,
+            guard=self._guard,
+            journal=journal,
+            accept=self._accept,
+            fail=self._update,
+            drop=self._drop,
+            notify=self.changed.set,
+        )
+        folder, at_once = options.folder, options.concurrent_downloads
+        self._downloader = (
+            None
+            if folder is None
+            else ResultDownloader(requester, settings, folder, at_once=at_once)
+        )
+        # Jobs are told apart by themselves: a service that mixes keys up may give two requests
+        # one id, and neither is to be waited for in vain.
+        self._jobs: dict[Job, None] = {}
+        self._updates: list[tuple[Job, JobUpdate]] = []
+        self._delivered = 0
+        self._reading = anyio.CancelScope()
+        self._error: Exception | None = None
+        self._refusals = RefusalCounter()
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal that has all that was ordered; `None`: there is none, or it may not."""
+        is_lost = self._journal.has_unwritten or isinstance(self._error, JournalError)
+        return None if is_lost else self._options.journal_path
+
+    async def run(self, requests: Requests) -> None:
         """Run all requests; return when each has its outcome.
 
         Raises:
             Exception: What the input has raised, or the journal, when nothing runs any more.
 
         """
-        if isinstance(requests, Sized):
-            self._length = len(requests)
+        tracker = self.tracker
+        tracker.length = len(requests) if isinstance(requests, Sized) else None
         log(logging.INFO, f"run_many begins: {self._guard.limits()}")
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._poller.attend, Attendant(lambda: False), self._settings)
-                tasks.start_soon(self._desk.run, tasks)
-                tasks.start_soon(self._take_in, requests, tasks)
-                await self._conclude_all(tasks)
+                tasks.start_soon(self._submitter.run, tasks)
+                tasks.start_soon(self._read_input, requests, tasks)
+                await self._handle_updates(tasks)
                 tasks.cancel_scope.cancel()
-            if not self._is_done:  # a task group lets nobody know of a cancelled child
+            if not self._is_done:  # a task group ignores a child that was cancelled
                 raise unasked("a callback")
         finally:
             with anyio.CancelScope(shield=True):
-                await self._leave()
-            ended = "" if self.ended_by is None else f"; ended by {reason_of(self.ended_by)}"
-            counts = f"{self._begun} requests begun, {self._delivered} with their outcomes"
+                await self._shut_down()
+            ended_by = tracker.ended_by
+            ended = "" if ended_by is None else f"; ended by {reason_of(ended_by)}"
+            counts = f"{tracker.started} requests begun, {self._delivered} with their outcomes"
             log(logging.INFO, f"run_many ends: {counts}{ended}")
-        if self._mishap is not None:
-            raise self._mishap
-
-    def refresh(self) -> None:
-        """Look again for room: an outcome was taken, or a result fetched."""
-        self._bell.ring()
-
-    def accept(self, job: Job, generation: Generation) -> None:
-        """Watch the job that the service has made of an order."""
-        self._alike.accepted()
-        self._roster.add(job, generation)
-        if self._scribe.has_journal or generation.is_terminal:
-            self.tell(job, generation)
-
-    def drop(self, job: Job) -> None:
-        """Take an order back that was not placed, because nothing more is to be begun."""
-        self._held.hand_over(job.index)
-        self._begun -= 1
-        self._bell.ring()
-
-    async def _take_in(
-        self,
-        requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-        tasks: TaskGroup,
-    ) -> None:
-        try:
-            with self._intake:
-                async with aclosing(entrants(requests, self._scribe)) as entering:
-                    async for entrant in entering:
-                        while not self._has_room():
-                            await self._bell.heard()
-                        # An input need not wait for anything, and it may be endless.
-                        await checkpoint_if_cancelled()
-                        if self.ended_by is None or self._was_ordered(entrant):
-                            await self._begin(entrant, tasks)
-        except BaseException as error:
-            mishap = error if isinstance(error, Exception) else stray(error, "the input")
-            if mishap is None:
-                if not isinstance(error, asyncio.CancelledError):  # it ends the run at once
-                    mark_as_callers(error)
-                raise
-            if not isinstance(mishap, LipsyncError):
-                mark_as_callers(mishap)
-            self._halt(mishap)  # it is raised when all that runs has ended
-        self._is_taking_in = False
-        self._bell.ring()
-
-    def _has_room(self) -> bool:
-        """Tell whether there is room for what one more request would bring."""
-        return not (self._outlet.is_full or (self._fetcher is not None and self._fetcher.is_full))
-
-    def _was_ordered(self, entrant: Entrant) -> bool:
-        """Tell whether a request is gone on with although nothing more is begun."""
-        entry = entrant.entry
-        if entry is None or entry.state is JobState.REFUSED:
-            return False
-        return entry.state.has_job or self._guard.lets_doubtful_through
-
-    async def _begin(self, entrant: Entrant, tasks: TaskGroup) -> None:
-        """Let a request go on from where an earlier run, if any, has left it."""
-        job = Job(entrant.index, entrant.request)
-        self._begun += 1
-        self._held.begin(job)
-        try:
-            is_new = await self._has_yet_to_be_ordered(job, entrant, tasks)
-        except Exception as error:  # noqa: BLE001 - it is this request's, whatever it is
-            self._fail(job, error)
-        else:
-            if is_new:
-                await self._desk.place(job, tasks)
-
-    async def _has_yet_to_be_ordered(self, job: Job, entrant: Entrant, tasks: TaskGroup) -> bool:
-        """Tell whether a request is to be ordered; if not, go on with what there is of it."""
-        if entrant.problems:
-            self._deliver(job, error=InvalidRequestError(entrant.problems))
-            return False
-        entry = entrant.entry
-        generation = None if entry is None else entry.generation
-        if generation is None:
-            if entry is not None and entry.state is not JobState.REFUSED:
-                job.is_doubtful = True
-                job.earlier = earlier_forms(job.request, entry.documents)
-            warn_of_ignored(job.request)  # which raises, if the user wants it so
-            return True
-        job.key = generation.idempotency_key
-        job.id, job.status = generation.id, str(generation.status)
-        if generation.is_terminal:
-            path = entrant.result
-            if path is not None and self._fetcher is not None:
-                await self._fetcher.clear(job.request, generation)
-            self._settle(job, generation, tasks, path=path, resumed=True)
-        else:
-            self._desk.occupy(job)
-            self._roster.add(job, generation)
-        return False
-
-    def tell(self, job: Job, news: News) -> None:
-        """Take news of a job, or why there is none; conclusions are drawn soon."""
-        self._news.append((job, news))
-        self._bell.ring()
-
-    async def _conclude_all(self, tasks: TaskGroup) -> None:
-        """Write the news down and draw the conclusions, until all is done."""
-        while not self._is_done:
-            if not self._news:
-                await self._bell.heard()
-                continue
-            for job, what in await self._noted_news():
-                try:
-                    self._conclude(job, what, tasks)
-                except Exception as error:  # noqa: BLE001 - it is this job's, whatever it is
-                    self._fail(job, error)
+        if self._error is not None:
+            raise self._error
 
     @property
     def _is_done(self) -> bool:
-        return not self._is_taking_in and self._delivered >= self._begun
+        return self.tracker.has_read_all and self._delivered >= self.tracker.started
 
-    async def _noted_news(self) -> list[tuple[Job, News]]:
-        news, self._news = self._news, []
-        await self._write(news)
-        return news
+    # --- The input ---
 
-    async def _write(self, news: list[tuple[Job, News]]) -> None:
+    async def _read_input(self, requests: Requests, tasks: TaskGroup) -> None:
         try:
-            await self._scribe.note(news)
-        except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
-            self._halt(error)
+            with self._reading:
+                await self._start_all(requests, tasks)
+        except BaseException as error:
+            failure = error if isinstance(error, Exception) else stray(error, "the input")
+            if failure is None:
+                if not isinstance(error, asyncio.CancelledError):  # it ends the run at once
+                    mark_as_callers(error)
+                raise
+            if not isinstance(failure, LipsyncError):
+                mark_as_callers(failure)
+            self._stop_submitting(failure)  # it is raised when all that runs has ended
+        self.tracker.has_read_all = True
+        self.changed.set()
 
-    def _conclude(self, job: Job, news: News, tasks: TaskGroup) -> None:
-        if isinstance(news, Generation):
-            if news.is_terminal:
+    async def _start_all(self, requests: Requests, tasks: TaskGroup) -> None:
+        async with aclosing(read_requests(requests, self._journal)) as items:
+            async for item in items:
+                while not self._has_room:
+                    await self.changed.wait()
+                # An input need not wait for anything, and it may be endless.
+                await checkpoint_if_cancelled()
+                if self.tracker.ended_by is None or self._was_created(item):
+                    await self._start(item, tasks)
+                while self._submitter.is_busy:
+                    await self.changed.wait()
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether there is room for what one more request would bring."""
+        downloader = self._downloader
+        return not (self.outcomes.is_full or (downloader is not None and downloader.is_full))
+
+    def _was_created(self, item: SourceItem) -> bool:
+        """Tell whether a request is continued although no new requests are started."""
+        entry = item.entry
+        if entry is None or entry.state is JobState.REFUSED:
+            return False
+        return entry.state.has_job or self._guard.allows_doubtful
+
+    async def _start(self, item: SourceItem, tasks: TaskGroup) -> None:
+        """Let a request go on from where an earlier run, if any, has left it."""
+        job = Job(item.index, item.request)
+        self.tracker.started += 1
+        self.open_requests.add(job)
+        try:
+            if item.problems:
+                self._emit(job, error=InvalidRequestError(item.problems))
+            elif item.entry is None or item.entry.generation is None:
+                if item.entry is not None and item.entry.state is not JobState.REFUSED:
+                    job.is_doubtful = True
+                    job.earlier = earlier_forms(job.request, item.entry.documents)
+                warn_of_ignored(job.request)  # which raises, if the user wants it so
+                self._submitter.submit(job, tasks)
+            else:
+                await self._resume(job, item, item.entry.generation, tasks)
+        except Exception as error:  # noqa: BLE001 - it is this request's, whatever it is
+            self._fail(job, error)
+
+    async def _resume(
+        self, job: Job, item: SourceItem, generation: Generation, tasks: TaskGroup
+    ) -> None:
+        """Let a job go on that an earlier run has created."""
+        job.key = generation.idempotency_key
+        job.id, job.status = generation.id, str(generation.status)
+        if not generation.is_terminal:
+            self._submitter.occupy(job)
+            self._watch(job, generation)
+            return
+        path = item.result
+        if path is not None and self._downloader is not None:
+            await self._downloader.clear(job.request, generation)
+        self._finish(job, generation, tasks, path=path, resumed=True)
+
+    # --- From the submitter and the poller ---
+
+    def _accept(self, job: Job, generation: Generation) -> None:
+        """Watch the job that the service has created for a request."""
+        self._refusals.reset()
+        self._watch(job, generation)
+        if self._journal.keeps_records or generation.is_terminal:
+            self._update(job, generation)
+
+    def _drop(self, job: Job) -> None:
+        """Forget a request that was not sent, because the run was stopped."""
+        self.open_requests.remove(job.index)
+        self.tracker.started -= 1
+        self.changed.set()
+
+    def _watch(self, job: Job, generation: Generation) -> None:
+        job.id, job.status = generation.id, str(generation.status)
+        # A 404 is ignored for a while (replication lag), of a job that an earlier run has left,
+        # too: that may have been just before.
+        job.fresh_until = self._now() + self._settings.poll.missing_grace
+        self._jobs[job] = None
+        self.tracker.running += 1
+        if not generation.is_terminal:
+            job.subscription = self._poller.join(
+                job.id,
+                partial(self._on_poll, job),
+                status=job.status,
+                hears_all=self._journal.keeps_records,  # only a journal needs each change
+            )
+
+    def _on_poll(self, job: Job, _: str, update: JobUpdate) -> None:
+        if job not in self._jobs:
+            return
+        if not isinstance(update, Generation):
+            if isinstance(update, NotFoundError) and self._now() < job.fresh_until:
+                return
+            # The job's outcome is this error. Polls that fail at once would repeat it endlessly.
+            self._unsubscribe(job)
+        self._update(job, update)
+
+    def _unsubscribe(self, job: Job) -> None:
+        if job.subscription is not None:
+            self._poller.leave(job.subscription)
+
+    def _update(self, job: Job, update: JobUpdate) -> None:
+        """Take an update of a job, to be recorded and handled soon."""
+        self._updates.append((job, update))
+        self.changed.set()
+
+    # --- The outcomes ---
+
+    async def _handle_updates(self, tasks: TaskGroup) -> None:
+        """Record and handle updates until all requests have their outcomes."""
+        while not self._is_done:
+            if not self._updates:
+                await self.changed.wait()
+                continue
+            for job, update in await self._recorded_updates():
+                try:
+                    self._handle_update(job, update, tasks)
+                except Exception as error:  # noqa: BLE001 - it is this job's, whatever it is
+                    self._fail(job, error)
+
+    async def _recorded_updates(self) -> list[tuple[Job, JobUpdate]]:
+        updates, self._updates = self._updates, []
+        await self._record(updates)
+        return updates
+
+    async def _record(self, updates: list[tuple[Job, JobUpdate]]) -> None:
+        try:
+            await self._journal.record_updates(updates)
+        except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
+            self._stop_submitting(error)
+
+    def _handle_update(self, job: Job, update: JobUpdate, tasks: TaskGroup) -> None:
+        if isinstance(update, Generation):
+            if update.is_terminal:
                 self._end(job)
-                news.idempotency_key = job.key
-                self._settle(job, news, tasks)
+                update.idempotency_key = job.key
+                self._finish(job, update, tasks)
         else:
             self._end(job)
-            error = copy(news)  # it may be other jobs' error as well
-            error.__cause__ = news.__cause__
+            error = copy(update)  # it may be other jobs' error as well
+            error.__cause__ = update.__cause__
             error.generation = error.generation or job.last_seen()
-            self._deliver(job, generation=error.generation, error=error)
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        """Deliver what was raised for one request as its outcome."""
-        ours = _as_ours(error, job)
-        self._deliver(job, generation=ours.generation, error=ours)
+            self._emit(job, generation=error.generation, error=error)
 
     def _end(self, job: Job) -> None:
-        self._roster.remove(job)
-        self._desk.release(job)
+        """Stop watching a job, and give its slot back; a job that was never accepted is fine."""
+        if job.id is not None:
+            del self._jobs[job]
+            self.tracker.running -= 1
+        self._unsubscribe(job)
+        self._submitter.release(job)
 
-    def _settle(
+    def _finish(
         self,
         job: Job,
         ended: Generation,
@@ -412,27 +513,38 @@ class Fleet:
         """Bring an ended job to its outcome: its error, or its result."""
         job.id, job.status = ended.id, str(ended.status)
         error = bad_end(ended)
-        if error is None and path is None and self._fetcher is not None:
-            self._fetcher.expect()
-            tasks.start_soon(self._fetch, self._fetcher, job, ended)
+        if error is None and path is None and self._downloader is not None:
+            self._downloader.announce()
+            tasks.start_soon(self._download, self._downloader, job, ended, resumed)
         else:
-            self._deliver(job, generation=ended, error=error, path=path, resumed=resumed)
+            self._emit(job, generation=ended, error=error, path=path, resumed=resumed)
 
-    async def _fetch(self, fetcher: Fetcher, job: Job, done: Generation) -> None:
+    async def _download(
+        self,
+        downloader: ResultDownloader,
+        job: Job,
+        completed: Generation,
+        resumed: bool,  # noqa: FBT001 - for `start_soon`
+    ) -> None:
         path: Path | None = None
-        mishap: LipsyncError | None = None
+        failure: LipsyncError | None = None
         try:
-            path = await fetcher.fetch(job.request, done)
-            await self._scribe.keep(job.index, path)
+            path = await downloader.download(job.request, completed)
+            await self._journal.record_download(job.index, path)
         except Exception as error:
             if is_from_callback(error):
                 raise
-            mishap = _as_ours(error, job)
-            await self._write([(job, mishap)])
-        self._deliver(job, generation=done, error=mishap, path=path)
-        self.refresh()
+            failure = as_ours(error, job)
+            await self._record([(job, failure)])
+        self._emit(job, generation=completed, error=failure, path=path, resumed=resumed)
+        self.changed.set()
 
-    def _deliver(
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Make what was raised for one request its outcome."""
+        ours = as_ours(error, job)
+        self._emit(job, generation=ours.generation, error=ours)
+
+    def _emit(
         self,
         job: Job,
         *,
@@ -442,10 +554,11 @@ class Fleet:
         resumed: bool = False,
     ) -> None:
         self._delivered += 1
+        is_old = resumed and isinstance(error, GenerationError)
         if isinstance(error, JournalError):
-            self._halt(error)
-        elif error is not None and not resumed and (why := self._reason_to_end(error)):
-            self._halt(error, is_raised=False, words=why)
+            self._stop_submitting(error)
+        elif error is not None and not is_old and (why := self._reason_to_stop(error)):
+            self._stop_submitting(error, is_raised=False, words=why)
         outcome = Outcome(
             index=job.index,
             request=job.request,
@@ -454,313 +567,44 @@ class Fleet:
             path=path,
             resumed=resumed,
         )
-        self._held.deliver(outcome)
-        self._outlet.put(outcome)
+        self.open_requests.add(outcome)
+        self.outcomes.put(outcome)
 
-    def _reason_to_end(self, error: LipsyncError) -> str | None:
-        """Say why nothing more is to be begun after an outcome's error; `None`: it is."""
+    def _reason_to_stop(self, error: LipsyncError) -> str | None:
+        """Return why no more requests are started after an outcome's error; `None`: they are."""
         # Only what a create has raised has a key.
-        if error.idempotency_key is not None and self._alike.refused(error):
-            return f"{MOST_ALIKE} creates in a row were refused alike, as all would be: {error}"
-        return str(error) if isinstance(error, FOR_ALL) or self._stops_on_error else None
+        if error.idempotency_key is not None and self._refusals.add(error):
+            return (
+                f"{MAX_SAME_REFUSALS} creates in a row were refused alike, as all would be: {error}"
+            )
+        is_fatal = isinstance(error, _FATAL_ERRORS) or self._options.stop_on_error
+        return str(error) if is_fatal else None
 
-    def _halt(self, why: Exception, *, is_raised: bool = True, words: str | None = None) -> None:
-        """Begin nothing more; what runs is still waited for."""
-        if self.ended_by is None:
-            self.ended_by = why
-        if is_raised and self._mishap is None:
-            self._mishap = why
-        if self._is_taking_in and not self._desk.is_closed:
-            words = words or in_words(why)
-            log(logging.WARNING, f"run_many waits for what runs, and begins nothing more: {words}")
-        self._desk.close()
-        # What earlier runs have ordered is gone on with, if the input has an end.
-        has_more = self._scribe.has_journal and self._length is not None
-        if is_raised or isinstance(why, _FOR_LOOKS) or not has_more:
-            self._intake.cancel()
+    # --- The end ---
 
-    async def _leave(self) -> None:
-        """Leave what still runs; what was held is told of by others."""
-        for job, _ in await self._noted_news():  # an answer that came with the end is an answer
-            self._desk.release(job)
-        for job in self._roster.jobs():
-            self._end(job)
-
-
-def _as_ours(error: Exception, job: Job) -> LipsyncError:
-    """Return what was raised for a request as an error of this package."""
-    if isinstance(error, LipsyncError):
-        return error
-    ours: LipsyncError
-    if job.id is None:
-        is_warning = isinstance(error, IgnoredOptionWarning)
-        words = str(error) if is_warning else f"request: cannot be ordered: {in_words(error)}"
-        ours = InvalidRequestError([words])
-    else:
-        ours = UnexpectedError(
-            f"Generation {job.id} is at the service, but going on with it", error
-        )
-        ours.generation = Generation(id=job.id, status=Status(job.status))
-    ours.__cause__ = error
-    return ours
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Plan:
-    """Hold what a user has said about a run.
-
-    Attributes:
-        journal: Where it is noted; `None`: nowhere.
-        folder: Where results go; `None`: they are not fetched.
-        concurrent_downloads: Results fetched at once.
-        is_ordered: Whether outcomes come in the order of the input.
-        stops_on_error: Whether nothing more is begun after the first error.
-        spending: What may be ordered.
-        duration: Seconds of output, where they are known.
-        retries_failed: Whether what failed in an earlier run is ordered anew.
-        matches_query: Whether a link that was signed anew is another input.
-        accepts_new_key: Whether the journal may be of a run with another API key.
-
-    """
-
-    journal: Path | None
-    folder: Path | None
-    concurrent_downloads: int
-    is_ordered: bool
-    stops_on_error: bool
-    spending: Spending
-    duration: float | None
-    retries_failed: bool
-    matches_query: bool
-    accepts_new_key: bool
-
-
-@asynccontextmanager
-async def launched(
-    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-    plan: Plan,
-    *,
-    exchange: Exchange,
-    settings: Settings,
-    poller: Poller,
-    berths: Berths,
-) -> AsyncIterator[tuple[Fleet, Outlet, Held]]:
-    """Run a fleet while the block runs; what the block raises comes out as it is.
-
-    However the block is left, what was ordered and not handed over is told: on the exception,
-    if there is one, and in the log, unless a journal has it.
-    """
-    held = Held()
-    async with _opened(plan, exchange) as kept:
-        outlet = Outlet(is_ordered=plan.is_ordered)
-        scribe = Scribe(kept, exchange.transport.hold)
-        fleet = Fleet(
-            exchange,
-            poller,
-            settings,
-            berths=berths,
-            guard=Guard(exchange, settings, plan.spending, plan.duration, scribe),
-            scribe=scribe,
-            outlet=outlet,
-            held=held,
-            fetcher=None
-            if plan.folder is None
-            else Fetcher(exchange, settings, plan.folder, at_once=plan.concurrent_downloads),
-            stops_on_error=plan.stops_on_error,
-        )
-        # A task of its own and no task group in the caller's: a generator around the block may
-        # be closed by another task than has entered it.
-        work = asyncio.create_task(_run(fleet, outlet, requests, CallSite.here()))
-        try:
-            with under_way(lambda: _untold(held, fleet, plan.journal)):
-                try:
-                    yield fleet, outlet, held
-                finally:
-                    await _ended(work)
-        except BaseException as error:
-            _tell(held, error, None if fleet.has_lost_journal else plan.journal)
-            raise
-        if not held.is_taken_whole:
-            _tell(held, None, None if fleet.has_lost_journal else plan.journal)
-
-
-async def _ended(work: asyncio.Task[None]) -> None:
-    """End a task and wait for it, also when cancelled meanwhile: it holds what is paid for."""
-    loop = work.get_loop()
-    if not loop.is_running():  # it was dropped with all of its tasks
-        return
-    if loop is asyncio.get_running_loop():
-        work.cancel()
-        await until_done(work)
-        return
-    ended: Future[None] = Future()
-
-    def end() -> None:
-        work.add_done_callback(lambda _: ended.set_result(None))
-        work.cancel()
-
-    loop.call_soon_threadsafe(end)
-    await until_done(asyncio.wrap_future(ended))
-
-
-@asynccontextmanager
-async def _opened(plan: Plan, exchange: Exchange) -> AsyncIterator[Journal | None]:
-    """Open the run's journal, if it has one: it may have to wait for another program."""
-    path = plan.journal
-    if path is None:
-        yield None
-        return
-    loop = asyncio.get_running_loop()
-    thread = JournalThread(exchange.transport.hold)
-    binding = Binding(exchange.service, exchange.key_digest, is_new_key=plan.accepts_new_key)
-    opened: list[Journal] = []  # also when this is cancelled while it is opened
-
-    def open_it() -> None:
-        journal = Journal.open(
-            path,
-            binding=binding,
-            retry_failed=plan.retries_failed,
-            match_query=plan.matches_query,
-        )
-        opened.append(journal)
-
-    try:
-        await thread.call(open_it)
-        yield opened[0]
-    finally:
-        for journal in opened:
-            await _closed(journal, thread, loop)
-
-
-async def _closed(journal: Journal, thread: JournalThread, loop: asyncio.AbstractEventLoop) -> None:
-    """Close a journal, also when its loop was dropped."""
-    if loop.is_running():
-        await thread.call(journal.close)
-    else:
-        journal.close()
-
-
-def _untold(held: Held, fleet: Fleet, journal: Path | None) -> list[str]:
-    """Return what a run would leave that only it knows."""
-    return [] if journal is not None and not fleet.has_lost_journal else held.left().messages()
-
-
-def _tell(held: Held, error: BaseException | None, journal: Path | None) -> None:
-    """Tell what a run leaves behind.
-
-    Args:
-        held: What was ordered and not handed over.
-        error: What ends the run; `None`: it was left in good order.
-        journal: What has all of it; `None`: nothing has.
-
-    """
-    left = held.left()
-    if not left:
-        return
-    if error is not None:
-        left.put_on(error)
-    if journal is None:
-        tell_left(error, *left.messages())
-    elif error is not None:
-        note_left(error, in_journal(journal))
-
-
-async def _run(
-    fleet: Fleet,
-    outlet: Outlet,
-    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-    call_site: CallSite,
-) -> None:
-    """Run the fleet; what ends it is raised where the outcomes are taken."""
-    CALL_SITE.set(call_site)  # in this task, and those that it starts
-    try:
-        await fleet.run(requests)
-    except asyncio.CancelledError:
-        outlet.close(unasked("the loop"))  # who takes outcomes still is not to wait for ever
-        raise
-    except BaseException as error:  # noqa: BLE001 - it is raised again
-        outlet.close(_alone(error))
-    else:
-        outlet.close()
-
-
-def _alone(error: BaseException) -> BaseException:
-    """Return the first error of a task group, without the group: the others came of it."""
-    while isinstance(error, BaseExceptionGroup) and not is_from_callback(error):
-        error = error.exceptions[0]
-    return error
-
-
-class Taker(AsyncIterator[Outcome]):
-    """Iterate over the outcomes of a fleet.
-
-    This is no generator, because one that is interrupted is at its end for ever: here a
-    step that is cancelled, or whose callback raises, loses nothing.
-
-    Args:
-        fleet: What they come from.
-        outlet: Where they come out.
-        meter: Counts them.
-        on_progress: Called, and awaited if need be, with each.
-        held: Where an outcome that is given out is held no more.
-
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        outlet: Outlet,
-        meter: Meter,
-        on_progress: Callable[[Progress], Awaitable[None] | None] | None,
-        held: Held,
+    def _stop_submitting(
+        self, why: Exception, *, is_raised: bool = True, words: str | None = None
     ) -> None:
-        self._fleet = fleet
-        self._outlet = outlet
-        self._meter = meter
-        self._on_progress = on_progress
-        self._held = held
-        self._kept: deque[Outcome] = deque()
-        self._loop = asyncio.get_running_loop()
-
-    async def __anext__(self) -> Outcome:
-        outcome = self._kept.popleft() if self._kept else await self._next()
-        self._held.hand_over(outcome.index)
-        return outcome
-
-    async def take_all(self) -> list[Outcome]:
-        """Return all outcomes as they have come; until the run has ended they stay held."""
-        found: list[Outcome] = []
-        # From Python 3.12 on, `suppress` would raise a copy of a group that a callback raises.
-        try:
-            while True:
-                found.append(await self._next())
-        except StopAsyncIteration:
-            pass
-        self._held.is_taken_whole = True
-        return found
-
-    async def _next(self) -> Outcome:
-        if asyncio.get_running_loop() is not self._loop:
-            raise ConfigurationError(
-                "This run belongs to another event loop. Take its outcomes in the loop that "
-                "run_many was entered in; its jobs go on, and no outcome is lost.",
+        """Start no more requests; jobs that run are still waited for."""
+        if self.tracker.ended_by is None:
+            self.tracker.ended_by = why
+        if is_raised and self._error is None:
+            self._error = why
+        if not (self.tracker.has_read_all or self._submitter.is_closed):
+            words = words or in_words(why)
+            log(
+                logging.WARNING,
+                f"run_many waits for jobs that run, and starts no more requests: {words}",
             )
-        outcome = await self._outlet.take()
-        if outcome is None:
-            raise StopAsyncIteration
-        self._fleet.refresh()
-        self._meter.count(outcome)
-        try:
-            await self._tell()
-        except BaseException:
-            self._kept.append(outcome)
-            raise
-        return outcome
+        self._submitter.close()
+        # What earlier runs have created is continued, if the input has an end.
+        has_more = self._journal.keeps_records and self.tracker.length is not None
+        if is_raised or isinstance(why, _FATAL_TO_POLLS) or not has_more:
+            self._reading.cancel()
 
-    async def _tell(self) -> None:
-        if self._on_progress is not None:
-            fleet = self._fleet
-            progress = self._meter.progress(
-                running=fleet.running, total=fleet.total, ended_by=fleet.ended_by
-            )
-            await call_back(self._on_progress, progress)
+    async def _shut_down(self) -> None:
+        """Stop watching what still runs; `open_requests` names it."""
+        for job, _ in await self._recorded_updates():  # one that came with the end counts
+            self._submitter.release(job)
+        for job in [*self._jobs]:
+            self._end(job)

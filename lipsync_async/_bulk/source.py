@@ -1,7 +1,7 @@
-"""Takes a fleet's requests one after another, with what a journal knows of them.
+"""Reads a run's requests one after another, with what a journal knows of each.
 
-Requests are taken as they are needed, so an input of any length fits. With a journal, a
-few are taken ahead, because it answers for a hundred as fast as for one.
+Requests are read as they are needed, so an input of any length fits. With a journal, a
+few are read ahead, because it answers for a hundred as fast as for one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -20,21 +20,21 @@ from lipsync_async._models.request import GenerationRequest
 from lipsync_async.errors import LipsyncError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from lipsync_async._bulk.journal_writer import Scribe
+    from lipsync_async._bulk.journal_writer import RunJournal
 
+Requests: TypeAlias = Iterable[GenerationRequest] | AsyncIterable[GenerationRequest]
 
-_AHEAD = 100
+_READ_AHEAD = 100
 
 
 @attrs.frozen(slots=True)
-class Entrant:
-    """Hold a request with its place in the input.
+class SourceItem:
+    """A request with its position in the input.
 
     Attributes:
-        index: Its place, from 0.
+        index: Its position, from 0.
         request: The request.
         problems: Why it cannot be sent; empty if it can.
         entry: What an earlier run has left of it.
@@ -44,7 +44,7 @@ class Entrant:
     index: int
     request: GenerationRequest
     problems: list[str]
-    entry: JournalEntry | None
+    entry: JournalEntry | None = None
 
     @property
     def result(self) -> Path | None:
@@ -53,112 +53,86 @@ class Entrant:
         return path if path is not None and path.exists() else None
 
 
-async def entrants(
-    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-    scribe: Scribe,
-) -> AsyncGenerator[Entrant, None]:
+async def read_requests(
+    requests: Requests, journal: RunJournal
+) -> AsyncGenerator[SourceItem, None]:
     """Yield each request of the input.
 
     Args:
-        requests: The input. One that has to be awaited is taken one by one, for it may
-            be as slow as it likes.
-        scribe: Knows the journal.
+        requests: The input. One that has to be awaited is read one by one, for each item may
+            take any time.
+        journal: The run's journal.
 
     Raises:
         InvalidRequestError: The journal is about another input.
 
     """
-    is_ready = scribe.has_journal and not isinstance(requests, AsyncIterable)
+    is_ready = journal.keeps_records and not isinstance(requests, AsyncIterable)
     start = 0
     ids = dict[str, int]()
-    async with aclosing(_stretches(requests, _AHEAD if is_ready else 1)) as stretches:
-        async for stretch in stretches:
-            for entrant in await _known(stretch, start, scribe, ids):
-                yield entrant
-            start += len(stretch)
+    async with aclosing(_chunks(requests, _READ_AHEAD if is_ready else 1)) as chunks:
+        async for chunk in chunks:
+            checked = [
+                SourceItem(
+                    index, request, form_problems(request) or _shared_id(index, request, ids)
+                )
+                for index, request in enumerate(chunk, start)
+            ]
+            # A request that cannot be sent is in no journal.
+            found: list[SourceItem] = []
+            for has_problems, group in groupby(checked, key=lambda item: bool(item.problems)):
+                together = [*group]
+                found += together if has_problems else await _matched(together, journal)
+            for item in found:
+                yield item
+            start += len(chunk)
 
 
-async def _stretches(
-    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-    longest: int,
-) -> AsyncGenerator[list[GenerationRequest], None]:
+async def _chunks(requests: Requests, size: int) -> AsyncGenerator[list[GenerationRequest], None]:
     """Yield the input piece by piece; what it raises comes after all that it gave."""
-    stretch: list[GenerationRequest] = []
-    mishap: Exception | None = None
-    async with aclosing(_each(requests)) as each:
-        try:
-            async for request in each:
-                stretch.append(request)
-                if len(stretch) >= longest:
-                    yield stretch
-                    stretch = []
-        except Exception as error:  # noqa: BLE001 - it is raised below
-            mishap = error
-    yield stretch
-    if mishap is not None:
-        raise mishap
-
-
-async def _known(
-    requests: list[GenerationRequest], start: int, scribe: Scribe, ids: dict[str, int]
-) -> list[Entrant]:
-    """Look requests up; those that were never sent because they cannot be are in no journal."""
-    judged = [
-        (index, request, form_problems(request) or _shared_id(index, request, ids))
-        for index, request in enumerate(requests, start)
-    ]
-    found: list[Entrant] = []
-    for is_sound, run in groupby(judged, key=lambda each: not each[2]):
-        entering = [*run]
-        found += (
-            await _found(entering, scribe) if is_sound else [_entrant(*each) for each in entering]
-        )
-    return found
+    chunk: list[GenerationRequest] = []
+    failure: Exception | None = None
+    try:
+        if isinstance(requests, AsyncIterable):
+            async for request in requests:
+                yield [request]
+        else:
+            for request in requests:
+                chunk.append(request)
+                if len(chunk) >= size:
+                    yield chunk
+                    chunk = []
+    except Exception as error:  # noqa: BLE001 - it is raised below
+        failure = error
+    yield chunk
+    if failure is not None:
+        raise failure
 
 
 def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> list[str]:
     """Refuse a second request of one name: which of the two a journal knows would be luck."""
-    name = str(exact(request.request_id))  # a derived class may raise when it is looked up
+    name = str(exact(request.request_id))  # a derived class may raise when it is compared
     if request.request_id is None or (first := ids.setdefault(name, index)) == index:
         return []
     return [f"request_id: {shown(name)} is that of request {first} as well; give each its own"]
 
 
-async def _found(
-    entering: Sequence[tuple[int, GenerationRequest, list[str]]], scribe: Scribe
-) -> list[Entrant]:
-    """Look sound requests up, all at once; if that raises, each alone, for one is to blame."""
+async def _matched(items: list[SourceItem], journal: RunJournal) -> list[SourceItem]:
+    """Look valid requests up, all at once; if that raises, one by one to find the reason."""
     try:
-        entries = await scribe.known([request for _, request, _ in entering], entering[0][0])
+        entries = await journal.match([item.request for item in items], items[0].index)
     except LipsyncError:
         raise
     except Exception as error:  # noqa: BLE001 - what a request's own values raise
-        if len(entering) > 1:
-            return [entrant for each in entering for entrant in await _found([each], scribe)]
-        ((index, request, _),) = entering
+        if len(items) > 1:
+            return [found for item in items for found in await _matched([item], journal)]
         problem = f"request: cannot be looked up in the journal: {in_words(error)}"
-        return [Entrant(index, request, [problem], None)]
-    return [_entrant(*each, entry) for each, entry in zip(entering, entries, strict=True)]
+        return [attrs.evolve(items[0], problems=[problem])]
+    return [_with_entry(item, entry) for item, entry in zip(items, entries, strict=True)]
 
 
-def _entrant(
-    index: int,
-    request: GenerationRequest,
-    problems: list[str],
-    entry: JournalEntry | None = None,
-) -> Entrant:
-    """Look at a request's files, unless they have been sent: then they may go."""
-    if not problems and (entry is None or not entry.state.has_job):
-        problems = file_problems(request)
-    return Entrant(index, request, problems, entry)
-
-
-async def _each(
-    requests: Iterable[GenerationRequest] | AsyncIterable[GenerationRequest],
-) -> AsyncGenerator[GenerationRequest, None]:
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request
+def _with_entry(item: SourceItem, entry: JournalEntry | None) -> SourceItem:
+    """Check a request's files, unless they were sent already: then they may be gone."""
+    is_sent = entry is not None and entry.state.has_job
+    problems = [] if is_sent else file_problems(item.request)
+    return SourceItem(item.index, item.request, problems, entry)

@@ -14,7 +14,7 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async._enums import Status
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import made, opened, refusals, requests
+from tests.bulk.runs import made, opened, refusals, requests
 from tests.client.crowds import poller_of, remains
 from tests.client.doors import INPUTS
 
@@ -205,7 +205,7 @@ def play(
                 sandbox.faults.add(fault)
             await story(client, sandbox, clock)
             assert remains(poller_of(client)) == []
-            assert client._berths.here().slots.used == 0  # noqa: SLF001
+            assert client._exchange.account.slots.used == 0  # noqa: SLF001
             assert clock.now() <= HOUR * (1 + account.many)
 
     anyio.run(happen)

@@ -36,7 +36,7 @@ from lipsync_async import (
     read_manifest,
 )
 from lipsync_async._logic.codec import encode_request
-from tests.bulk.campaigns import opened, requests
+from tests.bulk.runs import opened, requests
 from tests.client.doors import INPUTS
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.campaigns import opened, requests
 from tests.bulk.jobs import job, request
+from tests.bulk.runs import opened, requests
 from tests.client.doors import connect
 
 pytestmark = pytest.mark.anyio

@@ -26,8 +26,8 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError
-from tests.bulk.campaigns import opened
 from tests.bulk.jobs import job, request
+from tests.bulk.runs import opened
 from tests.logic.replies import reply
 
 if TYPE_CHECKING:

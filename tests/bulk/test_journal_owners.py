@@ -17,8 +17,8 @@ import pytest
 from lipsync_async import AsyncClient, JournalError, JournalView
 from lipsync_async._bulk.journal import Binding, Journal
 from lipsync_async.sandbox import Sandbox, VirtualClock
-from tests.bulk.campaigns import FREE, requests
 from tests.bulk.jobs import request
+from tests.bulk.runs import FREE, requests
 from tests.client.doors import connect
 from tests.interpreter import ROOT
 

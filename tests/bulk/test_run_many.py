@@ -22,7 +22,7 @@ from lipsync_async import (
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import names, opened, refusals, requests, slots
+from tests.bulk.runs import names, opened, refusals, requests, slots
 from tests.client.doors import INPUTS, connect
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.campaigns import FREE
+from tests.bulk.runs import FREE
 from tests.client.doors import connect
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 from lipsync_async import AsyncClient, GenerationRequest, Outcome, PollPolicy, Response, RetryPolicy
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import made, opened, refusals, requests, slots
+from tests.bulk.runs import made, opened, refusals, requests, slots
 from tests.client.doors import connect
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import opened
+from tests.bulk.runs import opened
 from tests.logic.test_signatures import PLACE, SIGNED_ANEW
 
 if TYPE_CHECKING:

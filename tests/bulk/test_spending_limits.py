@@ -20,9 +20,9 @@ from lipsync_async import (
     UnprocessableError,
     Video,
 )
-from lipsync_async._bulk.results import MOST_ALIKE
+from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import opened, requests, slots
+from tests.bulk.runs import opened, requests, slots
 from tests.client.doors import INPUTS
 
 pytestmark = pytest.mark.anyio
@@ -239,12 +239,16 @@ UNKNOWN: dict[str, tuple[Fault, float | None, int]] = {
     ),
     "no such method": (Fault("status", path=ANALYZE, status=405, body=PAGE), None, 1),
     "not implemented": (Fault("status", path=ANALYZE, status=501, body=PAGE), None, 1),
-    "a filter": (Fault("status", path=ANALYZE, status=403, body=PAGE), None, MOST_ALIKE),
-    "a log-in page": (Fault("status", path=ANALYZE, status=200, body=PAGE), None, MOST_ALIKE),
+    "a filter": (Fault("status", path=ANALYZE, status=403, body=PAGE), None, MAX_SAME_REFUSALS),
+    "a log-in page": (
+        Fault("status", path=ANALYZE, status=200, body=PAGE),
+        None,
+        MAX_SAME_REFUSALS,
+    ),
     "no price for any duration": (
         Fault("status", path=ESTIMATE, status=422, body=WORDS),
         60.0,
-        MOST_ALIKE,
+        MAX_SAME_REFUSALS,
     ),
 }
 
@@ -280,12 +284,12 @@ async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureF
         with caplog.at_level(logging.INFO, "lipsync_async"):
             await client.generations.run_all(requests(3), max_jobs=1, max_cost=7.5)
     why = (
-        "max_jobs=1 is reached. No later request is begun. To go on, run again with another limit, "
-        "and the same journal if there is one."
+        "max_jobs=1 is reached. No later request is started. To go on, run again with another "
+        "limit, and the same journal if there is one."
     )
     begin, *_, halt, end = [line for line in caplog.messages if line.startswith("run_many")]
     assert begin == "run_many begins: max_jobs=1, max_cost=7.5 US dollars"
-    assert halt.endswith(f"begins nothing more: Request 1 was not ordered: {why}")
+    assert halt.endswith(f"starts no more requests: Request 1 was not ordered: {why}")
     assert end == (
         "run_many ends: 2 requests begun, 2 with their outcomes; ended by SpendingLimitError: "
         f"{why}"
@@ -353,9 +357,9 @@ async def test_a_journal_without_prices(quick_path: Path) -> None:
 HALTS: dict[str, tuple[Fault, int, dict[str, Any]]] = {
     "a dead key": (Fault("status", status=401), 1, {}),
     "no credit": (Fault("status", status=402), 1, {}),
-    "a filter": (Fault("status", status=403, body="<html>No</html>"), MOST_ALIKE, {}),
-    "no such path": (Fault("status", status=404, body="<html>No</html>"), MOST_ALIKE, {}),
-    "no such method": (Fault("status", status=405, body="<html>No</html>"), MOST_ALIKE, {}),
+    "a filter": (Fault("status", status=403, body="<html>No</html>"), MAX_SAME_REFUSALS, {}),
+    "no such path": (Fault("status", status=404, body="<html>No</html>"), MAX_SAME_REFUSALS, {}),
+    "no such method": (Fault("status", status=405, body="<html>No</html>"), MAX_SAME_REFUSALS, {}),
     "the first wrong one": (Fault("status", status=422), 1, {"stop_on_error": True}),
     "the first refused one": (Fault("status", status=403), 1, {"stop_on_error": True}),
 }

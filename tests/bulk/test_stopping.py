@@ -20,9 +20,9 @@ from lipsync_async import (
     ServerError,
     SpendingLimitError,
 )
-from lipsync_async._bulk.results import MOST_ALIKE
+from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
-from tests.bulk.campaigns import made, opened, requests, slots
+from tests.bulk.runs import made, opened, requests, slots
 from tests.client.doors import INPUTS
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +167,7 @@ async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             await client.generations.run_all(broken())
         (job,) = sandbox.jobs
     why, left = caplog.messages
-    assert why.endswith("and begins nothing more: LookupError: no more rows")
+    assert why.endswith("and starts no more requests: LookupError: no more rows")
     assert left.endswith(f"for each of the generations: {job.id}")
 
 
@@ -303,10 +303,10 @@ async def test_what_meets_all_alike_stops_the_run(
                 requests(60), journal=journal, on_progress=told.append
             )
         refused = [each for each in found if not each.is_success]
-        assert MOST_ALIKE <= len(refused) <= MOST_ALIKE + 4
+        assert MAX_SAME_REFUSALS <= len(refused) <= MAX_SAME_REFUSALS + 4
         assert told[0].ended_by is None
         assert told[-1].ended_by in [each.error for each in refused]
-        assert f"{MOST_ALIKE} creates in a row were refused alike" in caplog.text
+        assert f"{MAX_SAME_REFUSALS} creates in a row were refused alike" in caplog.text
         with JournalView.open(journal) as view:
             assert view.length == len(found)
         sandbox.faults.clear()

@@ -48,8 +48,8 @@ from lipsync_async.cli.run import (
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.bulk import jobs
-from tests.bulk.campaigns import opened, requests
 from tests.bulk.jobs import job
+from tests.bulk.runs import opened, requests
 from tests.logic.replies import reply
 
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}

@@ -27,7 +27,7 @@ from lipsync_async._callsite import tell_under_way
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
-from tests.bulk.campaigns import made, opened, refusals, requests, slots
+from tests.bulk.runs import made, opened, refusals, requests, slots
 from tests.client.crowds import wait_for_all
 from tests.client.doors import ORDER, UNLIMITED, connect, order
 from tests.client.test_odd_answers import Service, caught, job

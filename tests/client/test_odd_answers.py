@@ -20,7 +20,7 @@ from lipsync_async import (
 from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
-from tests.bulk.campaigns import requests
+from tests.bulk.runs import requests
 from tests.client.crowds import wait_for_all
 from tests.client.doors import ORDER, UNLIMITED
 from tests.logic.test_answers import SPOILT

@@ -23,7 +23,7 @@ from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import Account, SharedBudget, SharedSlots, find_account
 from lipsync_async._requester import Exchange, Settings
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.campaigns import made, opened, refusals, requests, slots
+from tests.bulk.runs import made, opened, refusals, requests, slots
 from tests.client.doors import ORDER, UNLIMITED, order
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from lipsync_async import AsyncClient, Client, ConfigurationError, Limits, LipsyncError
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.campaigns import requests
+from tests.bulk.runs import requests
 from tests.client.doors import ORDER, connect
 from tests.portal.programs import running
 

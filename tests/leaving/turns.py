@@ -24,7 +24,7 @@ from lipsync_async import AsyncClient, Generation, JournalView, LipsyncError, Ou
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import requests
+from tests.bulk.runs import requests
 from tests.client.doors import ORDER, connect
 
 MANY = 3

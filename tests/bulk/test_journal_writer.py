@@ -14,9 +14,14 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import JournalError, LipsyncError
-from lipsync_async._bulk.job import Job, News
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_writer import JournalThread, Scribe, _Batch
+from lipsync_async._bulk.journal_writer import (
+    JournalThread,
+    JournalWriter,
+    NullJournal,
+    _GroupCommit,
+)
+from lipsync_async._bulk.results import Job, JobUpdate
 from tests.bulk.jobs import job, request
 
 pytestmark = pytest.mark.anyio
@@ -52,9 +57,11 @@ async def at_once(*calls: Callable[[], Awaitable[object]]) -> list[object]:
 
 async def test_those_of_one_turn_share_a_transaction(journal: Journal) -> None:
     """Twenty intents cost one commit, each gets its own key, and all are in the journal."""
-    scribe, statements = Scribe(journal), list[str]()
+    writer, statements = JournalWriter(journal), list[str]()
     commits(journal, statements)
-    keys = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(20)))
+    keys = await at_once(
+        *(partial(writer.record_intent, index, request(index)) for index in range(20))
+    )
     assert sum(text.upper().startswith("COMMIT") for text in statements) == 1
     assert len(set(keys)) == 20
     entries = [journal.entry(index) for index in range(20)]
@@ -63,10 +70,10 @@ async def test_those_of_one_turn_share_a_transaction(journal: Journal) -> None:
 
 async def test_one_after_another_is_written_one_by_one(journal: Journal) -> None:
     """Nobody goes on before his own record is on the disk."""
-    scribe, statements = Scribe(journal), list[str]()
+    writer, statements = JournalWriter(journal), list[str]()
     commits(journal, statements)
     for index in range(3):
-        key = await scribe.intend(index, request(index))
+        key = await writer.record_intent(index, request(index))
         entry = journal.entry(index)
         assert entry is not None
         assert entry.idempotency_key == key
@@ -75,19 +82,21 @@ async def test_one_after_another_is_written_one_by_one(journal: Journal) -> None
 
 async def test_an_error_reaches_everybody_on_the_page(journal: Journal) -> None:
     """Whose record was not written must not believe that it was."""
-    scribe = Scribe(journal)
+    writer = JournalWriter(journal)
     journal.close()
-    found = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
+    found = await at_once(
+        *(partial(writer.record_intent, index, request(index)) for index in range(3))
+    )
     assert [type(each) for each in found] == [JournalError] * 3
 
 
 async def test_the_others_do_not_depend_on_the_first(journal: Journal) -> None:
     """He who writes for all may be cancelled: it is written all the same."""
-    scribe = Scribe(journal)
+    writer = JournalWriter(journal)
     keys: list[str] = []
 
     async def intend(index: int) -> None:
-        keys.append(await scribe.intend(index, request(index)))
+        keys.append(await writer.record_intent(index, request(index)))
 
     async def be_cancelled() -> None:
         with anyio.CancelScope() as scope:
@@ -106,29 +115,35 @@ async def test_the_others_do_not_depend_on_the_first(journal: Journal) -> None:
 
 async def test_who_is_cancelled_while_another_writes(journal: Journal) -> None:
     """A reader of the page may leave it; what he had put on it is written."""
-    scribe = Scribe(journal)
+    writer = JournalWriter(journal)
 
     async def leave() -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await scribe.intend(1, request(1))
+            await writer.record_intent(1, request(1))
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(scribe.intend, 0, request(0))
+        tasks.start_soon(writer.record_intent, 0, request(0))
         tasks.start_soon(leave)
     assert all(journal.entry(index) is not None for index in range(2))
 
 
 async def test_downloads_are_kept_together(journal: Journal) -> None:
     """Where results are is written like intents are."""
-    scribe = Scribe(journal)
-    await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
-    await scribe.note([(Job(index, request(index)), job(f"job-{index}")) for index in range(3)])
+    writer = JournalWriter(journal)
+    await at_once(*(partial(writer.record_intent, index, request(index)) for index in range(3)))
+    await writer.record_updates(
+        [(Job(index, request(index)), job(f"job-{index}")) for index in range(3)]
+    )
     done = [job(f"job-{index}", "COMPLETED") for index in range(3)]
-    await scribe.note([(Job(index, request(index)), each) for index, each in enumerate(done)])
+    await writer.record_updates(
+        [(Job(index, request(index)), each) for index, each in enumerate(done)]
+    )
     statements: list[str] = []
     commits(journal, statements)
-    await at_once(*(partial(scribe.keep, index, Path(f"{index}.mp4")) for index in range(3)))
+    await at_once(
+        *(partial(writer.record_download, index, Path(f"{index}.mp4")) for index in range(3))
+    )
     assert sum(text.upper().startswith("COMMIT") for text in statements) == 1
     entries = [journal.entry(index) for index in range(3)]
     assert [entry and entry.download_path and entry.download_path.name for entry in entries] == [
@@ -140,11 +155,11 @@ async def test_downloads_are_kept_together(journal: Journal) -> None:
 
 async def test_the_loop_does_not_wait_for_the_file(journal: Journal) -> None:
     """While another program holds it, everything else in the program goes on."""
-    scribe = Scribe(journal)
+    writer = JournalWriter(journal)
     kept: list[str] = []
 
     async def intend() -> None:
-        kept.append(await scribe.intend(0, request(0)))
+        kept.append(await writer.record_intent(0, request(0)))
 
     async with anyio.create_task_group() as tasks:
         with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
@@ -159,16 +174,16 @@ async def test_the_loop_does_not_wait_for_the_file(journal: Journal) -> None:
 
 async def test_what_comes_while_one_writes_is_written_together(journal: Journal) -> None:
     """However many come while the file is held, they cost one transaction."""
-    scribe, statements = Scribe(journal), list[str]()
+    writer, statements = JournalWriter(journal), list[str]()
     commits(journal, statements)
     async with anyio.create_task_group() as tasks:
         with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            tasks.start_soon(scribe.intend, 0, request(0))
+            tasks.start_soon(writer.record_intent, 0, request(0))
             for _ in range(10):
                 await anyio.lowlevel.checkpoint()
             for index in range(1, 30):
-                tasks.start_soon(scribe.intend, index, request(index))
+                tasks.start_soon(writer.record_intent, index, request(index))
             for _ in range(10):
                 await anyio.lowlevel.checkpoint()
             other.execute("ROLLBACK")
@@ -178,72 +193,79 @@ async def test_what_comes_while_one_writes_is_written_together(journal: Journal)
 
 async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -> None:
     """A disk that is full for a while costs no id."""
-    scribe, jobs = Scribe(journal), [Job(index, request(index)) for index in range(4)]
+    writer, jobs = JournalWriter(journal), [Job(index, request(index)) for index in range(4)]
     for each in jobs:
-        each.key = await scribe.intend(each.index, each.request)
+        each.key = await writer.record_intent(each.index, each.request)
     away = journal.path.rename(journal.path.with_name("away"))
     for index in (0, 1):
         with pytest.raises(JournalError, match="was moved, removed or replaced"):
-            await scribe.note([(jobs[index], job(f"g{index}"))])
-    assert [scribe.has_unwritten] == [True]
+            await writer.record_updates([(jobs[index], job(f"g{index}"))])
+    assert [writer.has_unwritten] == [True]
     away.rename(journal.path)
-    await scribe.note([(jobs[2], job("g2")), (jobs[3], LipsyncError("refused"))])
-    assert [scribe.has_unwritten] == [False]
+    await writer.record_updates([(jobs[2], job("g2")), (jobs[3], LipsyncError("refused"))])
+    assert [writer.has_unwritten] == [False]
     assert [each.generation_id for each in journal.entries()] == ["g0", "g1", "g2", None]
 
 
 async def test_news_that_contradict_are_told_once(journal: Journal) -> None:
     """The others are written all the same, and nothing is tried for ever."""
-    scribe, jobs = Scribe(journal), [Job(index, request(index), key="k") for index in range(3)]
-    await scribe.intend(0, jobs[0].request)
-    news: list[tuple[Job, News]] = [
+    writer, jobs = (
+        JournalWriter(journal),
+        [Job(index, request(index), key="k") for index in range(3)],
+    )
+    await writer.record_intent(0, jobs[0].request)
+    news: list[tuple[Job, JobUpdate]] = [
         (jobs[1], job("g1")),
         (jobs[0], job("g0")),
         (jobs[2], LipsyncError("refused")),
     ]
     with pytest.raises(JournalError, match="request 1 was never noted") as told:
-        await scribe.note(news)
+        await writer.record_updates(news)
     assert ["request 2 was never noted" in note for note in told.value.__notes__] == [True]
-    assert [scribe.has_unwritten] == [False]
-    await scribe.note([])
+    assert [writer.has_unwritten] == [False]
+    await writer.record_updates([])
     assert [each.generation_id for each in journal.entries()] == ["g0"]
 
 
 async def test_what_was_ordered_is_summed_up(journal: Journal) -> None:
     """Every try that may have become a job, at the price that was estimated for it."""
-    scribe = Scribe(journal)
+    writer = JournalWriter(journal)
     for index, cost in enumerate([0.5, 0.25, None, 1.0]):
-        await scribe.intend(index, request(index), cost)
-    await scribe.note([(Job(3, request(3), key="k"), LipsyncError("refused"))])
-    ordered = await scribe.ordered()
+        await writer.record_intent(index, request(index), cost)
+    await writer.record_updates([(Job(3, request(3), key="k"), LipsyncError("refused"))])
+    ordered = await writer.ordered()
     assert ordered is not None
     assert (ordered.jobs, ordered.cost, ordered.unpriced) == (3, 0.75, 1)
 
 
 async def test_without_a_journal() -> None:
     """Keys are minted, nothing is known of the past, and nothing is written anywhere."""
-    scribe = Scribe(None)
-    keys = await at_once(*(partial(scribe.intend, index, request(index)) for index in range(3)))
+    writer = NullJournal()
+    keys = await at_once(
+        *(partial(writer.record_intent, index, request(index)) for index in range(3))
+    )
     assert len({UUID(str(key)) for key in keys}) == 3
-    assert await at_once(partial(scribe.keep, 0, Path("0.mp4"))) == [None]
-    await scribe.note([(Job(0, request(0)), job("job-0"))])
-    assert await scribe.ordered() is None
-    assert await scribe.known([request(0), request(1)], 0) == [None, None]
-    assert not scribe.has_journal
+    assert await at_once(partial(writer.record_download, 0, Path("0.mp4"))) == [None]
+    await writer.record_updates([(Job(0, request(0)), job("job-0"))])
+    assert await writer.ordered() is None
+    assert await writer.match([request(0), request(1)], 0) == [None, None]
+    assert not writer.keeps_records
 
 
 async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
     """A request that was refused before its intent was noted can be corrected in the input."""
-    scribe = Scribe(journal)
+    writer = JournalWriter(journal)
     refused, sent = Job(0, request(0)), Job(1, request(1))
-    sent.key = await scribe.intend(1, request(1))
-    await scribe.note([(refused, LipsyncError("too dear")), (sent, LipsyncError("refused"))])
-    assert scribe.has_journal
+    sent.key = await writer.record_intent(1, request(1))
+    await writer.record_updates(
+        [(refused, LipsyncError("too dear")), (sent, LipsyncError("refused"))]
+    )
+    assert writer.keeps_records
     assert journal.entry(0) is None
     entry = journal.entry(1)
     assert entry is not None
     assert entry.error_message == "refused"
-    known = await scribe.known([request(0), request(1)], 0)
+    known = await writer.match([request(0), request(1)], 0)
     assert [each is None for each in known] == [True, False]
 
 
@@ -252,7 +274,7 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
 async def test_the_first_on_a_page_is_cancelled(turn: int, cancels: int) -> None:
     """The others get what they wait for, whenever asyncio cancels it, and whoever comes later."""
     thread, is_busy = JournalThread(nullcontext), threading.Event()
-    batch = _Batch(thread, lambda records: [f"wrote {record}" for record in records])
+    batch = _GroupCommit(thread, lambda records: [f"wrote {record}" for record in records])
     busy = asyncio.create_task(thread.run(lambda: is_busy.wait(10)))
     await checkpoint()
     first, second, third = (asyncio.create_task(batch.add(number)) for number in (1, 2, 3))

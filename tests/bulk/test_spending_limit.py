@@ -6,7 +6,7 @@ from sys import float_info
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._bulk.submitter import Spending
+from lipsync_async._bulk.submitter import SpendingLimit
 
 PRICES = st.floats(0, 1e6) | st.sampled_from([nan, inf, -inf, -1.0, -1e300, 1e300, 1e-300])
 LIMITS = st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -22,14 +22,14 @@ def test_limits_are_kept(
     max_jobs: int | None, max_cost: float | None, orders: list[tuple[float, bool]]
 ) -> None:
     """Whatever prices come back, the orders that stand are within both limits."""
-    spending = Spending(max_jobs=max_jobs, max_cost=max_cost)
+    spending = SpendingLimit(max_jobs=max_jobs, max_cost=max_cost)
     standing: list[float] = []
     for price, comes_to_nothing in orders:
-        cost = price if spending.is_priced else 0.0
+        cost = 0.0 if max_cost is None else price
         if spending.order(cost) is not None:
             continue
         if comes_to_nothing:
-            spending.take_back(cost)
+            spending.refund(cost)
         else:
             standing.append(cost)
         assert len(standing) == spending.jobs <= (inf if max_jobs is None else max_jobs)
@@ -41,7 +41,7 @@ def test_limits_are_kept(
 @given(LIMITS.filter(lambda limit: limit is not None), ORDERS)
 def test_once_over_always_over(max_cost: float, orders: list[tuple[float, bool]]) -> None:
     """After the first refusal even what costs nothing is refused, whatever is taken back."""
-    spending = Spending(max_cost=max_cost)
+    spending = SpendingLimit(max_cost=max_cost)
     refused = False
     for price, _ in orders:
         problem = spending.order(price)
@@ -49,40 +49,39 @@ def test_once_over_always_over(max_cost: float, orders: list[tuple[float, bool]]
         refused = problem is not None
         assert (spending.why_over is not None) is refused
     spending.order(inf)
-    spending.take_back(max_cost)
+    spending.refund(max_cost)
     assert spending.order(0.0) is not None
 
 
 @given(st.lists(PRICES, max_size=20))
 def test_without_limits_all_is_let_through(prices: list[float]) -> None:
     """Nobody asked for a limit, so none is made up."""
-    spending = Spending()
-    assert not spending.is_priced
+    spending = SpendingLimit()
     assert [spending.order(price) for price in prices] == [None] * len(prices)
     assert spending.why_over is None
 
 
 def test_max_jobs_is_reached() -> None:
     """Exactly so many are let through; taking one back does not open what is closed."""
-    spending = Spending(max_jobs=2)
+    spending = SpendingLimit(max_jobs=2)
     assert [spending.order(0.0) for _ in range(3)] == [None, None, "max_jobs=2 is reached"]
-    spending.take_back(0.0)
+    spending.refund(0.0)
     assert spending.order(0.0) == "max_jobs=2 is reached"
 
 
 def test_what_is_taken_back_may_be_spent_again() -> None:
     """A job that was certainly not made costs nothing and does not count."""
-    spending = Spending(max_jobs=1, max_cost=1.0)
+    spending = SpendingLimit(max_jobs=1, max_cost=1.0)
     for _ in range(3):
         assert spending.order(1.0) is None
-        spending.take_back(1.0)
+        spending.refund(1.0)
     assert (spending.jobs, spending.cost) == (0, 0.0)
 
 
 @pytest.mark.parametrize(("price", "shown"), [(0.51, "0.51"), (nan, "nan"), (inf, "inf")])
 def test_a_refusal_says_what_would_be_needed(price: float, shown: str) -> None:
     """It names the limit, what is ordered already, and the price that does not fit."""
-    spending = Spending(max_cost=1.0)
+    spending = SpendingLimit(max_cost=1.0)
     assert spending.order(0.5) is None
     assert spending.order(price) == (
         "max_cost=1 does not allow it: jobs for 0.50 US dollars are ordered, and this one "
@@ -92,6 +91,6 @@ def test_a_refusal_says_what_would_be_needed(price: float, shown: str) -> None:
 
 def test_three_tenths_are_enough_for_three_times_a_tenth() -> None:
     """Sums of prices are no round numbers, and nobody wants to know."""
-    spending = Spending(max_cost=0.3)
+    spending = SpendingLimit(max_cost=0.3)
     assert [spending.order(0.1) for _ in range(3)] == [None] * 3
     assert spending.order(0.01) is not None

@@ -10,8 +10,8 @@ import pytest
 from lipsync_async import GenerationRequest, JobState, JournalView, Outcome, Progress, Response
 from lipsync_async._asyncio_tools import stray
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import opened, requests, slots
-from tests.bulk.test_leaving import held
+from tests.bulk.runs import opened, requests, slots
+from tests.bulk.test_leaving_runs import held
 
 pytestmark = pytest.mark.anyio
 

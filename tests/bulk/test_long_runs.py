@@ -10,7 +10,7 @@ from lipsync_async import AuthenticationError, Limits
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import opened, requests
+from tests.bulk.runs import opened, requests
 
 pytestmark = pytest.mark.anyio
 

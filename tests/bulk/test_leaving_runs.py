@@ -17,7 +17,7 @@ from lipsync_async import (
     Progress,
 )
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.campaigns import opened, requests, slots
+from tests.bulk.runs import opened, requests, slots
 from tests.client.crowds import poller_of, remains
 from tests.client.doors import cancel_when
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import InvalidRequestError, Outcome, Progress
-from lipsync_async._bulk.results import Meter
+from lipsync_async._bulk.results import ProgressTracker
 from tests.bulk.jobs import request
 
 
@@ -30,14 +30,18 @@ def outcome(*, is_success: bool = True, resumed: bool = False) -> Outcome:
 def test_all_is_counted() -> None:
     """Successes, failures and time; the rate leaves out what an earlier run has done."""
     clock = Clock()
-    meter = Meter(clock.now)
+    tracker = ProgressTracker(clock.now)
     for each in (outcome(), outcome(is_success=False), outcome(resumed=True)):
-        meter.count(each)
+        tracker.count(each)
     clock.time += 4.0
-    assert meter.progress(running=5, total=8) == Progress(
+    tracker.length, tracker.running = 8, 5
+    shown = tracker.progress()
+    assert shown == Progress(
         total=8, running=5, succeeded=2, failed=1, elapsed=4.0, rate=0.5, eta=10.0
     )
-    assert meter.progress(running=5, total=8).done == 3
+    assert shown.done == 3
+    tracker.started = 9
+    assert tracker.progress().total == 9  # an input may be longer than its length
 
 
 @pytest.mark.parametrize(
@@ -61,10 +65,11 @@ def test_the_rest(
 ) -> None:
     """It is known when there are a rate and a total, and when nothing is left."""
     clock = Clock()
-    meter = Meter(clock.now)
-    meter.count(outcome(resumed=resumed))
+    tracker = ProgressTracker(clock.now)
+    tracker.count(outcome(resumed=resumed))
     clock.time += seconds
-    assert meter.progress(running=0, total=total).eta == eta
+    tracker.length = total
+    assert tracker.progress().eta == eta
 
 
 KINDS = st.tuples(st.booleans(), st.booleans(), st.floats(0, 1e6))
@@ -74,11 +79,12 @@ KINDS = st.tuples(st.booleans(), st.booleans(), st.floats(0, 1e6))
 def test_nothing_is_ever_odd(kinds: list[tuple[bool, bool, float]], more: int) -> None:
     """Whatever comes when, sums are right and no number is negative or infinite."""
     clock = Clock()
-    meter = Meter(clock.now)
+    tracker = ProgressTracker(clock.now)
     for is_success, resumed, pause in kinds:
         clock.time += pause
-        meter.count(outcome(is_success=is_success, resumed=resumed))
-    shown = meter.progress(running=0, total=len(kinds) + more)
+        tracker.count(outcome(is_success=is_success, resumed=resumed))
+    tracker.started, tracker.has_read_all = len(kinds) + more, True
+    shown = tracker.progress()
     assert shown.done == shown.succeeded + shown.failed == len(kinds)
     assert shown.failed == sum(not is_success for is_success, _, _ in kinds)
     assert shown.rate >= 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lipsync_async import FailureGroup, Generation, Outcome, Status, group_failures
-from lipsync_async._bulk.results import Alike, reason_of
+from lipsync_async._bulk.results import RefusalCounter, reason_of
 from lipsync_async._logic.responses import error_from
 from lipsync_async.errors import (
     ConcurrencyLimitError,
@@ -206,29 +206,29 @@ NO_REFUSAL: dict[str, Any] = {
 @pytest.mark.parametrize("make", OF_ALL.values(), ids=OF_ALL)
 def test_what_all_would_meet(make: Any) -> None:
     """The fifth in a row for one reason tells; an acceptance or another reason begins anew."""
-    alike = Alike()
-    assert [alike.refused(make()) for _ in range(6)] == [False] * 4 + [True] * 2
-    alike.accepted()
-    assert [alike.refused(make()) for _ in range(5)] == [False] * 4 + [True]
-    alike.refused(refused(403, message="another reason"))
-    assert [alike.refused(make()) for _ in range(4)] == [False] * 4
+    alike = RefusalCounter()
+    assert [alike.add(make()) for _ in range(6)] == [False] * 4 + [True] * 2
+    alike.reset()
+    assert [alike.add(make()) for _ in range(5)] == [False] * 4 + [True]
+    alike.add(refused(403, message="another reason"))
+    assert [alike.add(make()) for _ in range(4)] == [False] * 4
 
 
 @pytest.mark.parametrize("make", OF_ONE.values(), ids=OF_ONE)
 def test_what_the_service_says_of_one_request(make: Any) -> None:
     """It tells nothing of others, unless all are alike, and shows that the service is there."""
-    alike = Alike()
-    assert [alike.refused(make()) for _ in range(50)] == [False] * 50
+    alike = RefusalCounter()
+    assert [alike.add(make()) for _ in range(50)] == [False] * 50
     for _ in range(3):
-        assert [alike.refused(page(403)) for _ in range(4)] == [False] * 4
-        assert not alike.refused(make())
-    assert [alike.refused(make(), may_be_of_one=False) for _ in range(5)] == [False] * 4 + [True]
+        assert [alike.add(page(403)) for _ in range(4)] == [False] * 4
+        assert not alike.add(make())
+    assert [alike.add(make(), may_be_of_one=False) for _ in range(5)] == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("make", NO_REFUSAL.values(), ids=NO_REFUSAL)
 def test_what_is_no_refusal(make: Any) -> None:
     """A service that is down is waited for, and does not interrupt a row of refusals either."""
-    alike = Alike()
-    assert [alike.refused(make()) for _ in range(50)] == [False] * 50
-    told = [alike.refused(error()) for _ in range(5) for error in (make, lambda: page(403))]
+    alike = RefusalCounter()
+    assert [alike.add(make()) for _ in range(50)] == [False] * 50
+    told = [alike.add(error()) for _ in range(5) for error in (make, lambda: page(403))]
     assert told == [False] * 9 + [True]

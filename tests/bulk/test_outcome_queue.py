@@ -1,4 +1,4 @@
-"""Outcomes on their way to whoever takes them, and the bell that wakes him."""
+"""Outcomes on their way to whoever takes them, and the signal that wakes him."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import Outcome
-from lipsync_async._bulk.results import Bell, Outlet
+from lipsync_async._bulk.results import OutcomeQueue, Signal
 from tests.bulk.jobs import request
 
 FULL = 1000
@@ -18,12 +18,12 @@ def outcome(index: int) -> Outcome:
     return Outcome(index=index, request=request(index))
 
 
-def taken(outlet: Outlet) -> list[int]:
-    """Take all outcomes of a closed outlet, and return their indexes."""
+def taken(queue: OutcomeQueue) -> list[int]:
+    """Take all outcomes of a closed queue, and return their indexes."""
 
     async def take_all() -> list[int]:
         found: list[int] = []
-        while (each := await outlet.take()) is not None:
+        while (each := await queue.get()) is not None:
             found.append(each.index)
         return found
 
@@ -35,25 +35,25 @@ def test_all_that_is_put_in_comes_out(order: list[int], missing: set[int]) -> No
     """Unordered as it came, ordered by index; gaps are closed at the end, and none is lost."""
     come = [index for index in order if index not in missing]
     for is_ordered in (False, True):
-        outlet = Outlet(is_ordered=is_ordered)
+        queue = OutcomeQueue(is_ordered=is_ordered)
         for index in come:
-            outlet.put(outcome(index))
-        outlet.close()
-        assert taken(outlet) == (sorted(come) if is_ordered else come)
+            queue.put(outcome(index))
+        queue.close()
+        assert taken(queue) == (sorted(come) if is_ordered else come)
 
 
 def test_ordered_ones_wait_for_their_turn() -> None:
     """Nothing is given out before what stands before it in the input."""
 
     async def look() -> None:
-        outlet = Outlet(is_ordered=True)
-        outlet.put(outcome(1))
+        queue = OutcomeQueue(is_ordered=True)
+        queue.put(outcome(1))
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await outlet.take()
+            await queue.get()
         assert scope.cancelled_caught
-        outlet.put(outcome(0))
-        assert [each.index for each in (await outlet.take(), await outlet.take()) if each] == [0, 1]
+        queue.put(outcome(0))
+        assert [each.index for each in (await queue.get(), await queue.get()) if each] == [0, 1]
 
     anyio.run(look)
 
@@ -61,28 +61,28 @@ def test_ordered_ones_wait_for_their_turn() -> None:
 @pytest.mark.parametrize("is_ordered", [True, False])
 def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
     """What waits for its turn counts like what waits for its taker; taking makes room."""
-    outlet = Outlet(is_ordered=is_ordered)
+    queue = OutcomeQueue(is_ordered=is_ordered)
     was_full = []
     for index in [*range(1, FULL), 0]:
-        was_full.append(outlet.is_full)
-        outlet.put(outcome(index))
+        was_full.append(queue.is_full)
+        queue.put(outcome(index))
     assert set(was_full) == {False}
-    assert outlet.is_full
-    assert anyio.run(outlet.take) is not None
-    assert outlet.is_full is False
+    assert queue.is_full
+    assert anyio.run(queue.get) is not None
+    assert queue.is_full is False
 
 
 def test_an_error_comes_after_all_outcomes() -> None:
     """Whatever ended the fleet, what was done before is not lost; asking again says the same."""
 
     async def look() -> list[type[Exception] | int]:
-        outlet = Outlet(is_ordered=True)
-        outlet.put(outcome(3))
-        outlet.close(LookupError("no more rows"))
+        queue = OutcomeQueue(is_ordered=True)
+        queue.put(outcome(3))
+        queue.close(LookupError("no more rows"))
         found: list[type[Exception] | int] = []
         for _ in range(3):
             try:
-                each = await outlet.take()
+                each = await queue.get()
             except LookupError as error:
                 found.append(type(error))
             else:
@@ -96,27 +96,29 @@ def test_an_error_comes_after_all_outcomes() -> None:
 @pytest.mark.parametrize(
     ("happening", "expected"),
     [
-        (lambda outlet: outlet.put(outcome(0)), 0),
-        (lambda outlet: outlet.close(), None),
+        (lambda queue: queue.put(outcome(0)), 0),
+        (lambda queue: queue.close(), None),
     ],
     ids=["an outcome", "the end"],
 )
-def test_who_waits_is_woken(happening: Callable[[Outlet], None], expected: int | None) -> None:
+def test_who_waits_is_woken(
+    happening: Callable[[OutcomeQueue], None], expected: int | None
+) -> None:
     """A taker who came too early gets what comes, or learns that nothing will."""
     found: list[int | None] = []
 
     async def look() -> None:
-        outlet = Outlet(is_ordered=True)
+        queue = OutcomeQueue(is_ordered=True)
 
         async def take() -> None:
-            each = await outlet.take()
+            each = await queue.get()
             found.append(None if each is None else each.index)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(1 if expected == 0 else 3):
                 tasks.start_soon(take)
             await anyio.lowlevel.checkpoint()
-            happening(outlet)
+            happening(queue)
 
     anyio.run(look)
     assert set(found) == {expected}
@@ -126,23 +128,23 @@ def test_a_bell_wakes_all_who_wait_just_then() -> None:
     """It rings once: who comes later waits for the next time, and nobody is woken twice."""
     heard: list[str] = []
 
-    async def listen(bell: Bell, name: str) -> None:
-        await bell.heard()
+    async def listen(signal: Signal, name: str) -> None:
+        await signal.wait()
         heard.append(name)
 
     async def look() -> None:
-        bell = Bell()
-        bell.ring()
+        signal = Signal()
+        signal.set()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listen, bell, "first")
-            tasks.start_soon(listen, bell, "second")
+            tasks.start_soon(listen, signal, "first")
+            tasks.start_soon(listen, signal, "second")
             await anyio.lowlevel.checkpoint()
-            bell.ring()
-            tasks.start_soon(listen, bell, "late")
+            signal.set()
+            tasks.start_soon(listen, signal, "late")
             for _ in range(5):
                 await anyio.lowlevel.checkpoint()
             assert heard == ["first", "second"]
-            bell.ring()
+            signal.set()
 
     anyio.run(look)
     assert heard == ["first", "second", "late"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._bulk.run_options import campaign_problems
+from lipsync_async._bulk.run_options import RunOptions
 from lipsync_async._models.request import GenerationRequest
 
 GOOD: dict[str, Any] = {
@@ -26,6 +26,11 @@ GOOD: dict[str, Any] = {
     "match_query": False,
     "accept_new_key": False,
 }
+
+
+def problems_of(*, requests: object, **options: Any) -> list[str]:
+    """Return what is wrong with the arguments of a run."""
+    return RunOptions(**options).problems(requests)
 
 
 class OddPath:
@@ -68,7 +73,7 @@ BAD: dict[str, list[object]] = {
 def test_each_bad_argument_is_named(name: str, value: object) -> None:
     """One line, which begins with the argument's name."""
     extra = {"max_cost": 1.0} if name == "duration" else {}
-    (problem,) = campaign_problems(**GOOD | extra | {name: value})
+    (problem,) = problems_of(**GOOD | extra | {name: value})
     assert problem.startswith(f"{name}: ")
 
 
@@ -93,15 +98,13 @@ GOOD_VALUES: dict[str, list[object]] = {
 )
 def test_what_is_right_is_let_through(name: str, value: object) -> None:
     """Any iterable, any path, any callable."""
-    assert campaign_problems(**GOOD | {name: value}) == []
+    assert problems_of(**GOOD | {name: value}) == []
 
 
 def test_a_duration_needs_a_limit() -> None:
     """Alone it would do nothing, and somebody would believe to be safe."""
-    assert campaign_problems(**GOOD | {"duration": 60}) == [
-        "duration: means nothing without max_cost"
-    ]
-    assert campaign_problems(**GOOD | {"duration": 60, "max_cost": 1}) == []
+    assert problems_of(**GOOD | {"duration": 60}) == ["duration: means nothing without max_cost"]
+    assert problems_of(**GOOD | {"duration": 60, "max_cost": 1}) == []
 
 
 ANYTHING = (
@@ -119,13 +122,13 @@ ANYTHING = (
 @given(st.fixed_dictionaries(dict.fromkeys(GOOD, ANYTHING)))
 def test_all_is_said_at_once(arguments: dict[str, object]) -> None:
     """Whatever is handed over, nothing raises, and each bad argument is named."""
-    named = {problem.partition(":")[0] for problem in campaign_problems(**arguments)}
+    named = {problem.partition(":")[0] for problem in problems_of(**arguments)}
     alone = {
         name
         for name in GOOD
-        if campaign_problems(**GOOD | {"max_cost": arguments["max_cost"]} | {name: arguments[name]})
+        if problems_of(**GOOD | {"max_cost": arguments["max_cost"]} | {name: arguments[name]})
     }
-    only_the_limit = bool(campaign_problems(**GOOD | {"max_cost": arguments["max_cost"]}))
+    only_the_limit = bool(problems_of(**GOOD | {"max_cost": arguments["max_cost"]}))
     assert named <= GOOD.keys()
     if not only_the_limit:
         assert named == alone
@@ -136,4 +139,4 @@ def test_all_is_said_at_once(arguments: dict[str, object]) -> None:
 def test_everything_may_be_wrong() -> None:
     """Each bad argument is a line."""
     bad = {name: values[0] for name, values in BAD.items()}
-    assert len(campaign_problems(**bad)) == len(BAD)
+    assert len(problems_of(**bad)) == len(BAD)

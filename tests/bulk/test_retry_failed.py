@@ -20,7 +20,7 @@ from lipsync_async import (
     SpendingLimitError,
 )
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.campaigns import FREE, opened, requests
+from tests.bulk.runs import FREE, opened, requests
 from tests.client.doors import INPUTS, connect
 
 if TYPE_CHECKING:

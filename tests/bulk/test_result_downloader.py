@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from lipsync_async import AsyncClient, Generation, GenerationRequest
-from lipsync_async._bulk.result_downloader import Fetcher
+from lipsync_async._bulk.result_downloader import ResultDownloader
 from lipsync_async._logic.media_types import name_of_id
 from lipsync_async._part_file import Leftovers
 from tests.client.doors import ORDER
@@ -22,14 +22,14 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-async def fetched(
+async def downloaded(
     client: AsyncClient, job: Generation, folder: Path, name: str | None = "take"
 ) -> Path:
     """Fetch a job's result as a run does."""
     own = client.generations
-    fetcher = Fetcher(own._exchange, own._settings, folder, at_once=1)  # noqa: SLF001
-    fetcher.expect()
-    return await fetcher.fetch(GenerationRequest(**ORDER, output_file_name=name), job)
+    downloader = ResultDownloader(own._exchange, own._settings, folder, at_once=1)  # noqa: SLF001
+    downloader.announce()
+    return await downloader.download(GenerationRequest(**ORDER, output_file_name=name), job)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def test_the_suffix_of_a_result(
     async with opened_world() as (client, world):
         world.known = f"{MEDIA}/{address}"
         world.plan(address, Says(body, headers={} if kind is None else {"content-type": kind}))
-        path = await fetched(client, world.job, tmp_path)
+        path = await downloaded(client, world.job, tmp_path)
     assert path == tmp_path / expected
 
 
@@ -71,8 +71,8 @@ async def test_the_server_has_no_say_in_the_name(tmp_path: Path) -> None:
     async with opened_world() as (client, world):
         world.plan("old.mp4", Says(headers=disposition))
         for name, expected in [("take", "take-g1.mp4"), (None, "generation-g1.mp4")]:
-            assert (await fetched(client, world.job, tmp_path, name)).name == expected
-        long = await fetched(client, world.job, tmp_path, "a" * 255)
+            assert (await downloaded(client, world.job, tmp_path, name)).name == expected
+        long = await downloaded(client, world.job, tmp_path, "a" * 255)
         assert len(long.name) < 250
 
 
@@ -81,7 +81,7 @@ async def test_ids_that_differ_in_case_alone(tmp_path: Path) -> None:
     odd = ["g1", "G1", "x/../../evil", "x_.._.._evil", "a:b", "a\\b"]
     async with opened_world() as (client, world):
         names = [
-            (await fetched(client, attrs.evolve(world.job, id=each), tmp_path / "out")).name
+            (await downloaded(client, attrs.evolve(world.job, id=each), tmp_path / "out")).name
             for each in odd
         ]
     assert names == [f"take-{name_of_id(each)}.mp4" for each in odd]
@@ -91,7 +91,7 @@ async def test_ids_that_differ_in_case_alone(tmp_path: Path) -> None:
 
 async def again(client: AsyncClient, world: World, folder: Path) -> str:
     """Fetch the result once more, as after a crash before it was noted."""
-    return (await fetched(client, world.job, folder)).name
+    return (await downloaded(client, world.job, folder)).name
 
 
 async def test_what_is_there_is_kept(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_what_a_crash_has_left_half_done_is_cleared_away(tmp_path: Path) -
     for name in ("take-g1.0123abcd.part", "take-g2.0123abcd.part", "take-g1.mine.part"):
         (tmp_path / name).touch()
     async with opened_world() as (client, world):
-        await fetched(client, world.job, tmp_path)
+        await downloaded(client, world.job, tmp_path)
     assert names_in(tmp_path) == [
         "take-g1.mine.part",
         "take-g1.mp4",

@@ -27,8 +27,8 @@ from lipsync_async._callsite import notes_of
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
-from tests.bulk.campaigns import opened, requests, slots
-from tests.bulk.test_leaving import held
+from tests.bulk.runs import opened, requests, slots
+from tests.bulk.test_leaving_runs import held
 from tests.client.doors import connect
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from lipsync_async import (
     Progress,
 )
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
-from tests.bulk.campaigns import FREE, made, names, opened, requests, slots
+from tests.bulk.runs import FREE, made, names, opened, requests, slots
 
 pytestmark = pytest.mark.anyio
 

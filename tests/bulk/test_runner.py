@@ -1,0 +1,73 @@
+"""The jobs of a run that are polled, and whose updates count."""
+
+import anyio
+import pytest
+
+from lipsync_async import AsyncClient, AuthenticationError, NotFoundError, Response
+from lipsync_async._bulk.journal_writer import NullJournal
+from lipsync_async._bulk.results import Job
+from lipsync_async._bulk.run_options import RunOptions
+from lipsync_async._bulk.runner import BulkRunner
+from lipsync_async._polling.leader import Attendant
+from tests.bulk.jobs import job, request
+from tests.client.crowds import Planned, poller_of, remains
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = Response("GET", "http://localhost/v2/generate/job-0", 404, {}, b"")
+
+
+def runner_of(client: AsyncClient) -> BulkRunner:
+    """Return a runner that was not started."""
+    return BulkRunner(
+        client._exchange,  # noqa: SLF001
+        client._settings,  # noqa: SLF001
+        RunOptions(),
+        poller=poller_of(client),
+        journal=NullJournal(),
+    )
+
+
+async def test_a_job_is_watched_while_it_runs() -> None:
+    """What comes after its end is ignored, nothing is kept, and a fresh job may be unknown."""
+    service = Planned(2)
+    async with service.client() as client:
+        runner = runner_of(client)
+        updates = runner._updates  # noqa: SLF001
+        running, ended = Job(0, request(0)), Job(1, request(1))
+        runner._watch(running, job("job-0"))  # noqa: SLF001
+        runner._watch(ended, job("job-1", "COMPLETED"))  # noqa: SLF001
+        assert runner.tracker.running == 2
+        assert running.subscription is not None
+        assert ended.subscription is None
+        missing = NotFoundError(response=ANSWER, message="no such job")
+        running.subscription.notify("job-0", missing)
+        assert updates == []
+        assert remains(poller_of(client)) != []
+        await service.clock.sleep(client._settings.poll.missing_grace)  # noqa: SLF001
+        running.subscription.notify("job-0", missing)
+        assert updates == [(running, missing)]
+        for each in (running, ended, Job(2, request(2))):
+            runner._end(each)  # noqa: SLF001
+        running.subscription.notify("job-0", missing)
+        assert len(updates) == 1
+        assert remains(poller_of(client)) == []
+        assert runner.tracker.running == 0
+
+
+async def test_an_error_is_reported_once() -> None:
+    """Polls that go on failing, at once perhaps, do not fill the memory with updates of a job."""
+    service = Planned(3)
+    service.failures = [401] * 100
+    async with service.client() as client:
+        runner, poller = runner_of(client), poller_of(client)
+        jobs = [Job(number, request(number)) for number in range(3)]
+        for number, each in enumerate(jobs):
+            runner._watch(each, job(f"job-{number}"))  # noqa: SLF001
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(poller.attend, Attendant(lambda: False), client._settings)  # noqa: SLF001
+            await service.clock.sleep(60.0)
+            tasks.cancel_scope.cancel()
+    assert [each for each, _ in runner._updates] == jobs  # noqa: SLF001
+    assert {type(update) for _, update in runner._updates} == {AuthenticationError}  # noqa: SLF001
+    assert remains(poller) == []
