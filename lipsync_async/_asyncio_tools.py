@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class PerLoop(Generic[T]):
+class LoopLocal(Generic[T]):
     """Keep one thing for each event loop.
 
     Args:
@@ -34,7 +34,7 @@ class PerLoop(Generic[T]):
         self._process = 0
         self._by_loop: WeakKeyDictionary[object, T] = WeakKeyDictionary()
 
-    def here(self) -> T:
+    def get(self) -> T:
         """Return the running loop's; in a forked child that goes on with it, a new one."""
         # Asking anyio takes ten times as long, and this is done for each request.
         loop = asyncio._get_running_loop() or current_token().native_token  # noqa: SLF001
@@ -47,7 +47,7 @@ class PerLoop(Generic[T]):
         return found
 
 
-def stray(error: BaseException, whose: str) -> Exception | None:
+def unexpected_cancellation(error: BaseException, whose: str) -> Exception | None:
     """Return what to raise in place of a cancellation that nobody has asked for.
 
     Args:
@@ -62,10 +62,10 @@ def stray(error: BaseException, whose: str) -> Exception | None:
     is_asked_for = task is not None and task.cancelling() > 0
     if is_asked_for or not isinstance(error, asyncio.CancelledError):
         return None
-    return unasked(whose)
+    return cancellation_error(whose)
 
 
-def unasked(whose: str) -> RuntimeError:
+def cancellation_error(whose: str) -> RuntimeError:
     """Return the error that a cancellation is which nobody has asked for."""
     return RuntimeError(
         f"{whose} raised CancelledError, though this was not cancelled. Catch it where a task or "

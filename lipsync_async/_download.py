@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
     from lipsync_async._models.response import Generation
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._requester import Requester, RequestOptions
     from lipsync_async._transport.protocol import Stream
 
 _MOST_REDIRECTS = 5
@@ -91,15 +91,15 @@ class _NotRenewedError(Exception):
 
 
 async def save(
-    exchange: Exchange,
-    settings: Settings,
+    requester: Requester,
+    settings: RequestOptions,
     generation: Generation,
     place: Place,
 ) -> Path:
     """Save a COMPLETED generation's result.
 
     Args:
-        exchange: What performs the calls.
+        requester: What performs the calls.
         settings: Timeout (here between two pieces) and retry policy.
         generation: The job.
         place: Where the file is to be.
@@ -113,7 +113,7 @@ async def save(
         problem = f"generation: is {generation.status:.40}; only a COMPLETED one has a result"
         raise InvalidRequestError([problem])
     try:
-        return await _Download(exchange, settings, generation, place).run()
+        return await _Download(requester, settings, generation, place).run()
     except LipsyncError as error:  # before OSError: a timeout is both
         error.generation = generation
         raise
@@ -154,12 +154,12 @@ class _Download:
 
     def __init__(
         self,
-        exchange: Exchange,
-        settings: Settings,
+        requester: Requester,
+        settings: RequestOptions,
         generation: Generation,
         place: Place,
     ) -> None:
-        self._exchange = exchange
+        self._requester = requester
         self._settings = settings
         self._generation = generation
         self._place = place
@@ -211,7 +211,7 @@ class _Download:
                 told.append(address)
         if told and told[0] in told[1:]:
             policy = self._settings.retry
-            await self._exchange.transport.sleep(min(2 * policy.first_pause, policy.longest_pause))
+            await self._requester.transport.sleep(min(2 * policy.first_pause, policy.longest_pause))
             yield told[0]
 
     async def _known(self) -> str | None:
@@ -220,7 +220,7 @@ class _Download:
     async def _fresh(self) -> str | None:
         call = endpoints.get_generation(self._generation.id)
         try:
-            return _address_of(await self._exchange.perform(call, self._settings))
+            return _address_of(await self._requester.execute(call, self._settings))
         except (ResponseError, DecodeError) as error:
             is_told_apart = isinstance(error, AuthenticationError) or is_from_callback(error)
             if is_told_apart or await self._known() is None:
@@ -231,7 +231,7 @@ class _Download:
         """Ask the download endpoint; it may know no better."""
         call = endpoints.download_url(self._generation.id)
         try:
-            return await self._exchange.perform(call, self._settings)
+            return await self._requester.execute(call, self._settings)
         except (ResponseError, DecodeError) as error:
             if isinstance(error, AuthenticationError) or is_from_callback(error):
                 raise
@@ -267,15 +267,15 @@ class _Download:
     async def _fetched(self) -> PartFile:
         """Fetch with the patience of the policy, which begins anew when much has come."""
         while True:
-            most, began = self._most, self._exchange.transport.now()
+            most, began = self._most, self._requester.transport.now()
             try:
-                return await self._exchange.insist(
+                return await self._requester.retry(
                     self._fetch,
                     self._settings.retry,
                     is_repeatable=True,
                 )
             except TransportError:
-                seconds = self._exchange.transport.now() - began
+                seconds = self._requester.transport.now() - began
                 is_worth_it = media_host.is_worth_more_patience(self._most - most, seconds)
                 if not is_worth_it or self._settings.retry.attempts == 1:
                     raise
@@ -288,7 +288,7 @@ class _Download:
                 await self._place_in(file, stream)
                 await self._read(file, stream)
         except TransportError as error:
-            self._exchange.mask.error(error)
+            self._requester.mask.error(error)
             raise
         if file.size == 0 or (self._total is not None and file.size != self._total):
             self._break(f"{file.size} of {self._total or 'an unknown number of'} bytes came")
@@ -300,7 +300,7 @@ class _Download:
 
     async def _read(self, file: PartFile, stream: Stream) -> None:
         """Append what comes, as long as it comes fast enough and may be media."""
-        now, pace = self._exchange.transport.now, media_host.Pace(self._settings.timeout)
+        now, pace = self._requester.transport.now, media_host.Pace(self._settings.timeout)
         coding = media_host.coding_of(stream.headers)
         inflater = None if coding is None else self._inflater(coding)
         async with aclosing(stream.chunks()) as chunks:
@@ -340,7 +340,7 @@ class _Download:
         self._most = max(self._most, file.size)
 
     def _look_at_head(self) -> None:
-        if (what := media_host.no_media(self._exchange.mask.data(self._head))) is not None:
+        if (what := media_host.no_media(self._requester.mask.data(self._head))) is not None:
             self._validator = None  # it is nothing to go on from
             raise _RefusedError(f"what it gives is no media but {what}")
 
@@ -394,12 +394,12 @@ class _Download:
         url = self._url
         for _ in range(_MOST_REDIRECTS + 1):
             request = Request("GET", url, self._range_headers())
-            async with self._exchange.transport.stream(
+            async with self._requester.transport.stream(
                 request,
                 timeout=self._settings.timeout,
             ) as stream:
                 # No media host is sent the key, but one that is the service itself may know it.
-                stream.headers = self._exchange.mask.fields(stream.headers)
+                stream.headers = self._requester.mask.fields(stream.headers)
                 if stream.status in _WHOLE or stream.status == _PARTIAL:
                     yield stream
                     return
@@ -432,7 +432,7 @@ class _Download:
     async def _answer_of(self, request: Request, stream: Stream) -> Response:
         """Read the beginning of an error page: it may never end, and need not be whole."""
         page = b""
-        now = self._exchange.transport.now
+        now = self._requester.transport.now
         ends = now() + media_host.LONGEST_PAGE
         with suppress(TransportError):
             async with aclosing(stream.chunks()) as chunks:
@@ -448,7 +448,7 @@ class _Download:
             media_host.beginning(page[:_PAGE_BYTES], stream.headers),
             is_cut=len(page) >= _PAGE_BYTES,
         )
-        return self._exchange.mask.response(answer)
+        return self._requester.mask.response(answer)
 
 
 def _address_of(generation: Generation) -> str | None:

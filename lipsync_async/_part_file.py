@@ -245,7 +245,7 @@ class PartFile:
                 self._part.unlink()
 
 
-class Leftovers:
+class StalePartFiles:
     """Find, and clear away, the part files of processes that were killed.
 
     Who clears must know that nothing else is fetching the same target.

@@ -24,11 +24,11 @@ from weakref import WeakValueDictionary
 import anyio
 import attrs
 
-from lipsync_async._asyncio_tools import PerLoop
+from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import is_from_callback, log
-from lipsync_async._logic.concurrency import LONGEST_JOB, Slots
+from lipsync_async._logic.concurrency import LONGEST_JOB, ConcurrencyLimiter
 from lipsync_async._logic.config import service_at
-from lipsync_async._logic.rate_limiter import Budget
+from lipsync_async._logic.rate_limiter import SlidingWindowLimiter
 from lipsync_async._threads import new_lock
 from lipsync_async.errors import LipsyncError, RateLimitError
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._logic.concurrency import Slot
     from lipsync_async._logic.config import Config
-    from lipsync_async._logic.rate_limiter import Place
+    from lipsync_async._logic.rate_limiter import Reservation
     from lipsync_async._models.response import Generation
     from lipsync_async._transport.protocol import Transport
     from lipsync_async.errors import ConcurrencyLimitError
@@ -88,38 +88,38 @@ class _Guarded:
                 self._lock.release()
 
 
-class SharedBudget(_Guarded):
+class SharedRateLimiter(_Guarded):
     """Let several threads draw on one budget."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._budget = Budget()
+        self._budget = SlidingWindowLimiter()
 
-    def reserve(self, now: float, limit: int) -> Place:
+    def reserve(self, now: float, limit: int) -> Reservation:
         """Take the next place, as a client's limit of requests a minute allows."""
         with self:
             return self._budget.reserve(now, limit)
 
-    def wait(self, place: Place, now: float) -> float:
+    def delay(self, place: Reservation, now: float) -> float:
         """Return the seconds until the place comes."""
         with self:
-            return self._budget.wait(place, now)
+            return self._budget.delay(place, now)
 
-    def give_back(self, place: Place) -> None:
+    def cancel(self, place: Reservation) -> None:
         """Do without a place from which nothing was sent."""
-        self._do(partial(self._budget.give_back, place))
+        self._do(partial(self._budget.cancel, place))
 
-    def refused(
-        self, place: Place, now: float, retry_after: float | None, patience: float | None
+    def on_429(
+        self, place: Reservation, now: float, retry_after: float | None, patience: float | None
     ) -> float:
         """Learn from a refusal that the budget did not expect; return the pause's seconds."""
         with self:
-            return self._budget.refused(place, now, retry_after, patience)
+            return self._budget.on_429(place, now, retry_after, patience)
 
-    def is_at_rest(self, now: float) -> bool:
+    def is_idle(self, now: float) -> bool:
         """Tell whether nothing was sent for a long time."""
         with self:
-            return self._budget.is_at_rest(now, _REST)
+            return self._budget.is_idle(now, _REST)
 
 
 @attrs.define(slots=True)
@@ -139,12 +139,12 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-class SharedSlots(_Guarded):
+class SlotPool(_Guarded):
     """Let the creates, runs and waits of several event loops share an account's slots."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._slots = Slots()
+        self._slots = ConcurrencyLimiter()
         self._waiting: dict[Callable[[], None], _Waiting] = {}
         # Slots of creates under way, and slots that are held, with the loop that will give each
         # back, unless it is closed before; and the same of slots that are held twice.
@@ -187,7 +187,7 @@ class SharedSlots(_Guarded):
             if slot is None and self._drop_closed():
                 slot = self._slots.take(now, strictest, key, is_eager=is_eager)
             if slot is not None:
-                self._put(slot)
+                self._add_owner(slot)
                 if wake is not None and wake in self._waiting:
                     self._waiting[wake] = self._waiting.pop(wake)
         return slot
@@ -196,7 +196,7 @@ class SharedSlots(_Guarded):
         """Take a slot for a create that is sent, or whose job runs, in any case."""
         with self:
             slot = self._slots.started(self._strictest(most), key)
-            self._put(slot)
+            self._add_owner(slot)
         return slot
 
     def next_try(self, now: float, most: int | None) -> float | None:
@@ -216,14 +216,14 @@ class SharedSlots(_Guarded):
         """
         with self:
             own = self._slots.accepted(slot, job.id, now)
-            self._take_out(slot)
+            self._remove_owner(slot)
             if is_held:
                 self._slots.held(own)
-                self._put(own)
+                self._add_owner(own)
             if job.is_terminal:
                 self._slots.saw(job.id, now, is_over=True)
             self._accepted_at = now
-        self._stir()
+        self._notify()
         return own
 
     def occupied(self, job: str, most: int | None, now: float) -> Slot:
@@ -231,7 +231,7 @@ class SharedSlots(_Guarded):
         with self:
             slot = self._slots.accepted(self._slots.started(self._strictest(most)), job, now)
             self._slots.held(slot)
-            self._put(slot)
+            self._add_owner(slot)
         return slot
 
     def refused(
@@ -245,7 +245,7 @@ class SharedSlots(_Guarded):
     ) -> None:
         """Learn from `concurrency_limit_reached`; see `Slots.refused`."""
         with self:
-            self._take_out(slot)
+            self._remove_owner(slot)
             self._slots.refused(
                 slot,
                 now,
@@ -255,17 +255,17 @@ class SharedSlots(_Guarded):
                 most=most,
                 patience=patience,
             )
-        self._stir()
+        self._notify()
 
     def ended(self, slot: Slot) -> None:
         """Give back the slot of a create that came to nothing."""
 
         def end() -> None:
-            self._take_out(slot)
+            self._remove_owner(slot)
             self._slots.ended(slot)
 
         self._do(end)
-        self._stir()
+        self._notify()
 
     def hold(self, job: str) -> Slot | None:
         """Look after a job from now on, if it has a slot here; `release` it in the end."""
@@ -275,7 +275,7 @@ class SharedSlots(_Guarded):
             slot = self._slots.slot_of(job)
             if slot is not None:
                 self._slots.held(slot)
-                self._put(slot)
+                self._add_owner(slot)
         return slot
 
     def release(self, slot: Slot | None) -> None:
@@ -284,11 +284,11 @@ class SharedSlots(_Guarded):
             return
 
         def release() -> None:
-            self._take_out(slot)
+            self._remove_owner(slot)
             self._slots.released(slot)
 
         self._do(release)
-        self._stir()
+        self._notify()
 
     def saw(self, shown: Iterable[tuple[str, bool]], now: float) -> None:
         """Note what an answer has shown: ids, and whether the job is over."""
@@ -299,7 +299,7 @@ class SharedSlots(_Guarded):
             for job, is_over in shown:
                 freed |= self._slots.saw(job, now, is_over=is_over)
         if freed:
-            self._stir()
+            self._notify()
 
     def suspects(self, now: float) -> list[str]:
         """Return jobs to be looked at, because a slot is wanted; see `Slots.suspects`."""
@@ -332,7 +332,7 @@ class SharedSlots(_Guarded):
         return f"{in_use}, and Limits.concurrent_generations={most}{told} allows no more just now."
 
     @contextmanager
-    def awaited(self, wake: Callable[[], None], most: int | None) -> Iterator[None]:
+    def on_change(self, wake: Callable[[], None], most: int | None) -> Iterator[None]:
         """Have a function called, in the running loop, when something has changed.
 
         Args:
@@ -352,9 +352,9 @@ class SharedSlots(_Guarded):
             if not waiting.count:
                 self._waiting.pop(wake, None)
                 if most is not None:  # it counts no more
-                    self._stir()
+                    self._notify()
 
-    def _stir(self) -> None:
+    def _notify(self) -> None:
         """Tell all who wait, each in its own loop: a slot may be free, or known better."""
         if not self._waiting:
             return
@@ -374,7 +374,7 @@ class SharedSlots(_Guarded):
         limits = [each.most for each in [*self._waiting.values()] if each.most is not None]
         return min(limits if most is None else [*limits, most], default=None)
 
-    def _put(self, slot: Slot) -> None:
+    def _add_owner(self, slot: Slot) -> None:
         """Note that the running loop will give a slot back."""
         loop = _running_loop()
         if loop is not None and loop not in self._loops:
@@ -385,7 +385,7 @@ class SharedSlots(_Guarded):
         else:
             self._hands[slot] = loop
 
-    def _take_out(self, slot: Slot) -> None:
+    def _remove_owner(self, slot: Slot) -> None:
         for hand in self._more_hands:
             if hand[0] is slot:
                 self._more_hands.remove(hand)
@@ -409,21 +409,21 @@ class SharedSlots(_Guarded):
         return True
 
 
-class Account:
+class AccountLimits:
     """Hold what the clients of an account share: two budgets, and the slots."""
 
     def __init__(self) -> None:
-        self.creates: SharedBudget = SharedBudget()
-        self.requests: SharedBudget = SharedBudget()
-        self.slots: SharedSlots = SharedSlots()
+        self.creates: SharedRateLimiter = SharedRateLimiter()
+        self.requests: SharedRateLimiter = SharedRateLimiter()
+        self.slots: SlotPool = SlotPool()
 
-    def is_at_rest(self, now: float) -> bool:
+    def is_idle(self, now: float) -> bool:
         """Tell whether a new account would do as well."""
-        is_quiet = self.creates.is_at_rest(now) and self.requests.is_at_rest(now)
+        is_quiet = self.creates.is_idle(now) and self.requests.is_idle(now)
         return is_quiet and not self.slots.used
 
 
-class _Accounts:
+class _Registry:
     """Find the account of a client among those that this process uses, or has used."""
 
     def __init__(self) -> None:
@@ -434,17 +434,17 @@ class _Accounts:
     def forget(self) -> None:
         """Begin anew: at first, and in a forked child, where the lock may never be released."""
         self._lock = new_lock()
-        self._kept: dict[tuple[object, ...], Account] = {}
+        self._kept: dict[tuple[object, ...], AccountLimits] = {}
         self._most = _FEW_ACCOUNTS
         # Those that were at rest, but that a client still holds.
-        self._held: WeakValueDictionary[tuple[object, ...], Account] = WeakValueDictionary()
+        self._held: WeakValueDictionary[tuple[object, ...], AccountLimits] = WeakValueDictionary()
 
-    def find(self, config: Config) -> Account:
+    def find(self, config: Config) -> AccountLimits:
         """Return the account, a new one if it was not used before."""
         key = sha256(config.api_key.reveal().encode()).digest()
         name = (service_at(config.base_url), key)
         with self._lock:
-            account = self._kept.get(name) or self._held.get(name) or Account()
+            account = self._kept.get(name) or self._held.get(name) or AccountLimits()
             self._kept[name] = self._held[name] = account
             if len(self._kept) > self._most:
                 self._let_rest(time.monotonic())
@@ -453,18 +453,18 @@ class _Accounts:
     def _let_rest(self, now: float) -> None:
         """Keep only what is of use, now and then: a process may use thousands of keys."""
         self._kept = {
-            name: account for name, account in self._kept.items() if not account.is_at_rest(now)
+            name: account for name, account in self._kept.items() if not account.is_idle(now)
         }
         self._kept.update(self._held)  # what a client holds may be used yet
         self._most = 2 * len(self._kept) + _FEW_ACCOUNTS
 
 
-_ACCOUNTS = _Accounts()
+_REGISTRY = _Registry()
 
 
-def find_account(config: Config) -> Account:
+def limits_for(config: Config) -> AccountLimits:
     """Return what this process's clients of an account share."""
-    return _ACCOUNTS.find(config)
+    return _REGISTRY.find(config)
 
 
 @attrs.define(slots=True, eq=False)
@@ -483,7 +483,7 @@ class _Place:
     called: anyio.Event = attrs.field(factory=anyio.Event)
 
 
-class Line:
+class WaitQueue:
     """Let the requests of one client and one loop through one by one, in their order.
 
     Only the first asks and sleeps; it also wakes those whose time is over, and says so when
@@ -509,7 +509,7 @@ class Line:
         """Whether nothing waits here."""
         return not self._places
 
-    async def through(
+    async def wait_for(
         self,
         attempt: Callable[[float], tuple[T | None, float]],
         *,
@@ -602,7 +602,7 @@ class Line:
         return due
 
 
-class Gate:
+class Throttle:
     """Let the requests of one client pass one by one, as a budget allows.
 
     Only the first in line holds a place of the budget, so that the line moves up when
@@ -619,7 +619,7 @@ class Gate:
 
     def __init__(
         self,
-        budget: SharedBudget,
+        budget: SharedRateLimiter,
         limit: int | None,
         transport: Transport,
         *,
@@ -631,9 +631,9 @@ class Gate:
         self._transport = transport
         self._name = name
         self._setting = f"Limits.{setting}={limit}"
-        self._lines = PerLoop(partial(Line, transport, self._words))
+        self._lines = LoopLocal(partial(WaitQueue, transport, self._words))
 
-    async def enter(self, deadline: float | None) -> tuple[Place | None, float]:
+    async def acquire(self, deadline: float | None) -> tuple[Reservation | None, float]:
         """Wait until a request may be sent.
 
         Args:
@@ -647,25 +647,25 @@ class Gate:
         limit = self._limit
         if limit is None:
             return None, 0.0
-        place: Place | None = None
-        got: Place | None = None
+        place: Reservation | None = None
+        got: Reservation | None = None
 
-        def attempt(now: float) -> tuple[Place | None, float]:
+        def attempt(now: float) -> tuple[Reservation | None, float]:
             nonlocal place
             place = self._budget.reserve(now, limit) if place is None else place
-            seconds = self._budget.wait(place, now)
+            seconds = self._budget.delay(place, now)
             return (place, 0.0) if seconds <= 0 else (None, seconds)
 
         began = self._transport.now()
         try:
-            got = await self._lines.here().through(attempt, deadline=deadline)
+            got = await self._lines.get().wait_for(attempt, deadline=deadline)
         finally:
             if got is None and place is not None:
-                self._budget.give_back(place)
+                self._budget.cancel(place)
         return got, self._transport.now() - began
 
     @contextmanager
-    def learning(self, place: Place, patience: float | None) -> Iterator[None]:
+    def report_refusals(self, place: Reservation, patience: float | None) -> Iterator[None]:
         """Tell the budget if what is sent from a place is refused for its sake.
 
         Args:
@@ -678,7 +678,7 @@ class Gate:
         except RateLimitError as error:
             if not is_from_callback(error):
                 told = error.retry_after
-                seconds = self._budget.refused(place, self._transport.now(), told, patience)
+                seconds = self._budget.on_429(place, self._transport.now(), told, patience)
                 asked = "" if told is None else f" (it asked for {told:g} s)"
                 log(
                     logging.INFO,
@@ -694,7 +694,7 @@ class Gate:
         )
 
 
-class SlotGate:
+class SlotQueue:
     """Let the creates of one client pass when there is a slot for each.
 
     Args:
@@ -704,13 +704,13 @@ class SlotGate:
 
     """
 
-    def __init__(self, slots: SharedSlots, most: int | None, transport: Transport) -> None:
+    def __init__(self, slots: SlotPool, most: int | None, transport: Transport) -> None:
         self._slots = slots
         self._most = most
         self._transport = transport
-        self._lines = PerLoop(partial(Line, transport, self._words))
+        self._lines = LoopLocal(partial(WaitQueue, transport, self._words))
 
-    async def enter(
+    async def acquire(
         self,
         key: str,
         since: float,
@@ -729,7 +729,7 @@ class SlotGate:
             goes_first: Whether it has waited before.
 
         """
-        line = self._lines.here()
+        line = self._lines.get()
         if line.is_empty:
             slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
             if slot is not None:
@@ -745,8 +745,8 @@ class SlotGate:
             moment = self._slots.next_try(now, self._most)
             return None, min(ends, inf if moment is None else moment) - now
 
-        with self._slots.awaited(line.wake, self._most):
-            slot = await line.through(attempt, before=before, goes_first=goes_first)
+        with self._slots.on_change(line.wake, self._most):
+            slot = await line.wait_for(attempt, before=before, goes_first=goes_first)
         assert slot is not None  # noqa: S101 - without a deadline it is never too late
         return slot
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 from anyio import Lock
 
-from lipsync_async._asyncio_tools import PerLoop
+from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import call_back, is_from_callback, log
 from lipsync_async._logic import polling, responses, retry
 from lipsync_async._logic.config import origin, service_at
@@ -25,7 +25,7 @@ from lipsync_async._logic.secrecy import Headers, Mask
 from lipsync_async._models.http import FilePart, Request, Response
 from lipsync_async._models.policies import PollPolicy, RetryPolicy
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import Gate, SlotGate, Turn
+from lipsync_async._rate_limits import SlotQueue, Throttle, Turn
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConnectError,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lipsync_async._logic.config import Config
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.policies import Limits
-    from lipsync_async._rate_limits import Account, SharedSlots
+    from lipsync_async._rate_limits import AccountLimits, SlotPool
     from lipsync_async._transport.protocol import Transport
 
 
@@ -56,7 +56,7 @@ _BYTES_PER_SECOND = 125_000
 
 
 @attrs.frozen(slots=True)
-class Settings:
+class RequestOptions:
     """Hold what a view of a client may set differently.
 
     Attributes:
@@ -75,7 +75,7 @@ class Settings:
     most_told: float = LONGEST_TOLD
 
 
-class Exchange:
+class Requester:
     """Perform calls over one transport, for one account.
 
     Args:
@@ -90,13 +90,13 @@ class Exchange:
         self,
         transport: Transport,
         config: Config,
-        account: Callable[[], Account],
+        account: Callable[[], AccountLimits],
         limits: Limits,
     ) -> None:
         self.transport = transport
         self.limits = limits
         self._find_account = account
-        self._begin_anew()
+        self._reset_after_fork()
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
         self._open_headers = {
@@ -107,34 +107,34 @@ class Exchange:
         self._more_headers = config.headers
         self.mask: Mask = Mask(config.api_key)
 
-    def _begin_anew(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Forget what was under way: at first, and in a forked child, where nothing is."""
         self._process = os.getpid()
         self.in_flight: int = 0
-        self._line = PerLoop(Lock)
+        self._line = LoopLocal(Lock)
         self._account = account = self._find_account()
         limits = self.limits
-        self._creates = Gate(
+        self._creates = Throttle(
             account.creates,
             limits.creates_per_minute,
             self.transport,
             name="create",
             setting="creates_per_minute",
         )
-        self._requests = Gate(
+        self._requests = Throttle(
             account.requests,
             limits.requests_per_minute,
             self.transport,
             name="request",
             setting="requests_per_minute",
         )
-        self._slot_gate = SlotGate(account.slots, limits.concurrent_generations, self.transport)
+        self._slot_gate = SlotQueue(account.slots, limits.concurrent_generations, self.transport)
 
     @property
-    def account(self) -> Account:
+    def account(self) -> AccountLimits:
         """What the account's clients share, in this process."""
         if os.getpid() != self._process:  # pragma: no cover - forked children are not traced
-            self._begin_anew()
+            self._reset_after_fork()
         return self._account
 
     @property
@@ -146,10 +146,10 @@ class Exchange:
         """Return what tells this API key from others, and tells no more of it."""
         return hmac.digest(salt, self._key.reveal().encode("ascii"), "sha256").hex()
 
-    async def perform(
+    async def execute(
         self,
         call: Call[T],
-        settings: Settings,
+        settings: RequestOptions,
         *,
         deadline: float | None = None,
         has_slot: bool = False,
@@ -170,11 +170,11 @@ class Exchange:
         slots = self.account.slots
         self.in_flight += 1
         is_create = call.idempotency_key is not None
-        turn = Turn(self._line.here() if is_create else None, self.transport)
+        turn = Turn(self._line.get() if is_create else None, self.transport)
         try:
             if call.idempotency_key is None or has_slot:
                 return await self._performed(call, settings, turn, deadline)
-            return await self._created(call, call.idempotency_key, settings, turn, slots)
+            return await self._create(call, call.idempotency_key, settings, turn, slots)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
@@ -193,7 +193,7 @@ class Exchange:
         finally:
             self.in_flight -= 1
 
-    async def look_at_suspects(self, settings: Settings) -> bool:
+    async def look_at_suspects(self, settings: RequestOptions) -> bool:
         """Look at jobs that may have ended unseen, because a slot is wanted.
 
         Returns:
@@ -207,7 +207,7 @@ class Exchange:
             return False
         once = attrs.evolve(settings, retry=attrs.evolve(settings.retry, attempts=1))
         try:
-            gone = await self._gone(ids, once, now + _SECONDS_FOR_SUSPECTS)
+            gone = await self._missing(ids, once, now + _SECONDS_FOR_SUSPECTS)
         except LipsyncError as error:
             if is_from_callback(error):
                 raise
@@ -216,29 +216,31 @@ class Exchange:
             slots.saw([(job, True) for job in gone], self.transport.now())
         return True
 
-    async def _gone(self, ids: list[str], settings: Settings, deadline: float) -> list[str]:
+    async def _missing(
+        self, ids: list[str], settings: RequestOptions, deadline: float
+    ) -> list[str]:
         """Look at jobs, or at the first where lists are refused; return what is not there."""
         try:
-            shown = await self.perform(polling.look_at(ids), settings, deadline=deadline)
+            shown = await self.execute(polling.poll_jobs(ids), settings, deadline=deadline)
         except LipsyncError as error:
             if is_from_callback(error):
                 raise
             if len(ids) > 1 and polling.is_refusal(error):
-                return await self._gone(ids[:1], settings, deadline)
+                return await self._missing(ids[:1], settings, deadline)
             if isinstance(error, NotFoundError):
                 return ids
             raise
         return [job for job in ids if shown.status_of(job) is None]
 
-    async def _created(
-        self, call: Call[T], key: str, settings: Settings, turn: Turn, slots: SharedSlots
+    async def _create(
+        self, call: Call[T], key: str, settings: RequestOptions, turn: Turn, slots: SlotPool
     ) -> T:
         """Perform a create when the account has a slot for it, which then is the job's."""
         since = self.transport.now()
         slot_timeout = settings.retry.slot_timeout
         was_refused = False
         while True:
-            slot = await self._slot_gate.enter(
+            slot = await self._slot_gate.acquire(
                 key,
                 since,
                 slot_timeout,
@@ -269,9 +271,9 @@ class Exchange:
                     slots.accepted(slot, job, self.transport.now())
 
     async def _performed(
-        self, call: Call[T], settings: Settings, turn: Turn, deadline: float | None
+        self, call: Call[T], settings: RequestOptions, turn: Turn, deadline: float | None
     ) -> T:
-        return await self.insist(
+        return await self.retry(
             lambda: self._tried(call, settings, deadline, turn),
             settings.retry,
             is_repeatable=call.is_repeatable,
@@ -280,7 +282,7 @@ class Exchange:
             most_told=settings.most_told,
         )
 
-    async def insist(
+    async def retry(
         self,
         attempt: Callable[[], Awaitable[T]],
         policy: RetryPolicy,
@@ -320,7 +322,7 @@ class Exchange:
                     error.may_have_worked = turn.uncertain is not None
                     error.generation = turn.named = error.generation or turn.named
                     if steps is None:
-                        steps = retry.pauses(policy, is_repeatable=is_repeatable)
+                        steps = retry.backoff_delays(policy, is_repeatable=is_repeatable)
                         next(steps)
                     now = self.transport.now()
                     elapsed = now - began - turn.waited
@@ -332,7 +334,7 @@ class Exchange:
                             raise turn.uncertain from error
                         raise
                     log(logging.INFO, f"trying again in {pause:.1f} s: {error}")
-                if failure.kind is retry.FailureKind.PACED:
+                if failure.kind is retry.FailureKind.RATE_LIMITED:
                     pause -= await turn.take()
                 await self._sleep(pause, deadline)
         finally:
@@ -341,40 +343,42 @@ class Exchange:
     async def _tried(
         self,
         call: Call[T],
-        settings: Settings,
+        settings: RequestOptions,
         deadline: float | None,
         turn: Turn,
     ) -> T:
         """Make an attempt; where it ends unknown but names the job, the job itself will tell."""
         try:
-            return await self._admitted(call, settings, deadline, turn)
+            return await self._send_when_allowed(call, settings, deadline, turn)
         except ResponseError as error:
             if call.look is None or error.generation is None:
                 raise
             try:
                 look = call.look(error.generation)
-                return await self._admitted(look, settings, deadline, turn)
+                return await self._send_when_allowed(look, settings, deadline, turn)
             except LipsyncError:
                 raise error from None
 
-    async def _admitted(
+    async def _send_when_allowed(
         self,
         call: Call[T],
-        settings: Settings,
+        settings: RequestOptions,
         deadline: float | None,
         turn: Turn,
     ) -> T:
         """Make an attempt when the account's budget has room for it."""
         gate = self._requests if call.idempotency_key is None else self._creates
-        place, waited = await gate.enter(deadline)
+        place, waited = await gate.acquire(deadline)
         turn.waited += waited
         call.is_sent = True
         if place is None:  # there is no limit; or no time left, as the attempt will say
-            return await self._attempt(call, settings, deadline)
-        with gate.learning(place, settings.retry.give_up_after):
-            return await self._attempt(call, settings, deadline)
+            return await self._send_once(call, settings, deadline)
+        with gate.report_refusals(place, settings.retry.give_up_after):
+            return await self._send_once(call, settings, deadline)
 
-    async def _attempt(self, call: Call[T], settings: Settings, deadline: float | None) -> T:
+    async def _send_once(
+        self, call: Call[T], settings: RequestOptions, deadline: float | None
+    ) -> T:
         """Send a call once, following a GET's redirects, and read the answer."""
         request = self._request(call)
         for _ in range(_MOST_REDIRECTS + 1):
@@ -393,7 +397,7 @@ class Exchange:
             if target is None:
                 break
             request = self._redirected(request, target)
-        raise responses.error_from(response)
+        raise responses.error_for(response)
 
     def _request(self, call: Call[Any]) -> Request:
         """Put the key to a call, where no traceback shows it."""
@@ -424,7 +428,7 @@ class Exchange:
     def _seconds_for(
         self,
         request: Request,
-        settings: Settings,
+        settings: RequestOptions,
         deadline: float | None,
     ) -> float | None:
         """Return how long a try may take, apart from the deadline.

@@ -41,7 +41,7 @@ from lipsync_async.errors import (
     is_retryable_code,
     is_unsettled_code,
 )
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 JOB = Generation(id="g1", status=Status.PROCESSING)
 FAILED = Generation(id="g1", status=Status.FAILED, error="No face found", error_code="no_face")

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     )
     from contextlib import AbstractAsyncContextManager
 
-    from lipsync_async._asyncio_tools import PerLoop
+    from lipsync_async._asyncio_tools import LoopLocal
     from lipsync_async._bulk.results import Outcome, OutcomeIterator, Progress
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._polling.poller import Poller
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._requester import Requester, RequestOptions
 
     OnProgress = Callable[[Progress], Awaitable[None] | None]
 
@@ -35,11 +35,11 @@ class AsyncCampaigns(AsyncResource):
 
     def __init__(
         self,
-        exchange: Exchange,
-        settings: Settings,
-        pollers: PerLoop[Poller],
+        requester: Requester,
+        settings: RequestOptions,
+        pollers: LoopLocal[Poller],
     ) -> None:
-        super().__init__(exchange, settings)
+        super().__init__(requester, settings)
         self._pollers = pollers
 
     @asynccontextmanager
@@ -187,7 +187,7 @@ class AsyncCampaigns(AsyncResource):
         return open_run(
             requests,
             options,
-            requester=self._exchange,
-            settings=self._settings,
-            poller=self._pollers.here(),
+            requester=self._requester,
+            settings=self._options,
+            poller=self._pollers.get(),
         )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._async.generations import AsyncGenerations
 from lipsync_async._async.models import AsyncModels
-from lipsync_async._asyncio_tools import PerLoop
+from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._logic import config, validation
 from lipsync_async._logic.secrecy import hidden
 from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
 from lipsync_async._polling.poller import Poller
-from lipsync_async._rate_limits import Account, find_account
-from lipsync_async._requester import Exchange, Settings
+from lipsync_async._rate_limits import AccountLimits, limits_for
+from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class AsyncClient:
         proxy = hidden(proxy)
         headers = hidden(headers)
         limits = Limits() if limits is None else limits
-        settings = Settings(
+        settings = RequestOptions(
             timeout,
             RetryPolicy() if retry is None else retry,
             PollPolicy() if poll is None else poll,
@@ -126,7 +126,7 @@ class AsyncClient:
             headers=headers,
             user_agent=user_agent,
         )
-        account: Callable[[], Account] = partial(find_account, settled)
+        account: Callable[[], AccountLimits] = partial(limits_for, settled)
         problems += config.setting_problems({"limits": (limits, Limits)}, None)
         problems += _problems_of(settings)
         if transport is None:
@@ -157,22 +157,22 @@ class AsyncClient:
             ]
             _refuse(problems)
             # It may have a clock of its own, by which no other client's requests are counted.
-            account = Account
-        exchange = Exchange(transport, settled, account, limits)
-        pollers = PerLoop(partial(Poller, exchange, limits.requests_per_minute))
-        self._equip(exchange, settings, pollers)
+            account = AccountLimits
+        requester = Requester(transport, settled, account, limits)
+        pollers = LoopLocal(partial(Poller, requester, limits.requests_per_minute))
+        self._equip(requester, settings, pollers)
 
     def _equip(
         self,
-        exchange: Exchange,
-        settings: Settings,
-        pollers: PerLoop[Poller],
+        requester: Requester,
+        settings: RequestOptions,
+        pollers: LoopLocal[Poller],
     ) -> None:
-        self._exchange = exchange
+        self._requester = requester
         self._pollers = pollers
         self._settings = settings
-        self.generations = AsyncGenerations(exchange, settings, pollers)
-        self.models = AsyncModels(exchange, settings)
+        self.generations = AsyncGenerations(requester, settings, pollers)
+        self.models = AsyncModels(requester, settings)
 
     def with_options(
         self,
@@ -203,7 +203,7 @@ class AsyncClient:
 
         """
         current = self._settings
-        settings = Settings(
+        settings = RequestOptions(
             timeout=current.timeout if timeout is _UNSET else timeout,
             retry=current.retry if retry is None else retry,
             poll=current.poll if poll is None else poll,
@@ -211,12 +211,12 @@ class AsyncClient:
         )
         _refuse(_problems_of(settings))
         view = object.__new__(type(self))
-        view._equip(self._exchange, settings, self._pollers)
+        view._equip(self._requester, settings, self._pollers)
         return view
 
     async def aclose(self) -> None:
         """Close all connections; closing twice is fine. The client cannot be used again."""
-        await self._exchange.transport.aclose()
+        await self._requester.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -231,13 +231,13 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        exchange = getattr(self, "_exchange", None)
-        if exchange is None:  # its constructor has failed, and a traceback shows the variables
+        requester = getattr(self, "_requester", None)
+        if requester is None:  # its constructor has failed, and a traceback shows the variables
             return f"<{name}, not built>"
-        return f"<{name} base_url={exchange.base_url!r} in_flight={exchange.in_flight}>"
+        return f"<{name} base_url={requester.base_url!r} in_flight={requester.in_flight}>"
 
 
-def _problems_of(settings: Settings) -> list[str]:
+def _problems_of(settings: RequestOptions) -> list[str]:
     """Return what is wrong with what a view can set."""
     policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
     return [

@@ -68,10 +68,10 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         """
         refuse(validation.callback_problems(on_update))
         async with self.updates(generation, timeout=timeout) as changes:
-            last = wait.as_last_seen(generation)
+            last = wait.as_generation(generation)
             async for last in changes:
                 await _tell(on_update, last)
-        return wait.conclude(last)
+        return wait.raise_unless_completed(last)
 
     @asynccontextmanager
     async def updates(
@@ -99,9 +99,9 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         Source: contract sections 2.6 and 3.2.
         """
         refuse([*job_problems(generation), *validation.timeout_problems(timeout)])
-        last = wait.as_last_seen(generation)
+        last = wait.as_generation(generation)
         watched = wait.changes(
-            self._exchange, self._pollers.here(), self._settings, last, timeout=timeout
+            self._requester, self._pollers.get(), self._options, last, timeout=timeout
         )
 
         async def remembered() -> AsyncGenerator[Generation, None]:
@@ -225,12 +225,12 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         Source: contract section 5.5.
         """
         refuse([*job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)])
-        job = wait.as_last_seen(generation)
+        job = wait.as_generation(generation)
         try:
             if not isinstance(generation, Generation):
                 job = await self.get(generation)
             place = _download.Place.of(to, overwrite=overwrite)
-            return await _download.save(self._exchange, self._settings, job, place)
+            return await _download.save(self._requester, self._options, job, place)
         except BaseException as error:
             _tell_of(job, error, _NOT_SAVED)
             raise

@@ -77,7 +77,7 @@ class AsyncLookups(AsyncResource):
         """
         refuse([*job_problems(generation), *flag("progress", progress)])
         call = endpoints.get_generation(_id_of(generation), progress=progress)
-        return await self._exchange.perform(call, self._settings)
+        return await self._requester.execute(call, self._options)
 
     async def list(
         self,
@@ -127,7 +127,7 @@ class AsyncLookups(AsyncResource):
             limit=limit,
             cursor=cursor,
         )
-        return await self._exchange.perform(call, self._settings)
+        return await self._requester.execute(call, self._options)
 
     async def iter(
         self,
@@ -214,7 +214,7 @@ class AsyncLookups(AsyncResource):
             ),
         )
         call = endpoints.count_generations(status=status, source=source)
-        return await self._exchange.perform(call, self._settings)
+        return await self._requester.execute(call, self._options)
 
     async def delete(self, generation: Generation | str) -> None:
         """Delete a generation that has ended. There is no cancel for one that runs.
@@ -238,7 +238,7 @@ class AsyncLookups(AsyncResource):
         """
         refuse(job_problems(generation))
         call = endpoints.delete_generation(_id_of(generation))
-        await self._exchange.perform(call, self._settings)
+        await self._requester.execute(call, self._options)
 
 
 @survived("generation")

@@ -26,4 +26,4 @@ class AsyncModels(AsyncResource):
 
         Source: contract sections 2.1 and 3.1.
         """
-        return await self._exchange.perform(endpoints.list_models(), self._settings)
+        return await self._requester.execute(endpoints.list_models(), self._options)

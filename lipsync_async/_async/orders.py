@@ -103,7 +103,7 @@ class AsyncOrders(AsyncResource):
         left = _MAY_HAVE_WORKED.format(key=key)
         try:
             with under_way(lambda: [left] if call.is_sent else []):
-                return await self._exchange.perform(call, self._settings)
+                return await self._requester.execute(call, self._options)
         except BaseException as error:
             # An error of ours names the key by itself.
             if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
@@ -129,7 +129,7 @@ class AsyncOrders(AsyncResource):
         """
         validation.check_request(request, stacklevel=_TO_THE_CALLER - 1)
         refuse(validation.upload_problems(request))
-        return await self._exchange.perform(endpoints.estimate_request(request), self._settings)
+        return await self._requester.execute(endpoints.estimate_request(request), self._options)
 
     async def estimate_duration(
         self,
@@ -165,7 +165,7 @@ class AsyncOrders(AsyncResource):
             fps=fps,
             reasoning_enabled=reasoning_enabled,
         )
-        return await self._exchange.perform(call, self._settings)
+        return await self._requester.execute(call, self._options)
 
 
 def whole_order(request: GenerationRequest | None, fields: GenerationRequest) -> GenerationRequest:

@@ -8,14 +8,14 @@ import anyio
 
 from lipsync_async import _download
 from lipsync_async._logic.media_types import name_of_id
-from lipsync_async._part_file import Leftovers
+from lipsync_async._part_file import StalePartFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._requester import Requester, RequestOptions
 
 # A job's name may have 255 characters, which is all that file systems take.
 _MAX_NAME = 150
@@ -35,7 +35,7 @@ class ResultDownloader:
     """
 
     def __init__(
-        self, requester: Exchange, settings: Settings, folder: Path, *, at_once: int
+        self, requester: Requester, settings: RequestOptions, folder: Path, *, at_once: int
     ) -> None:
         self._requester = requester
         self._settings = settings
@@ -43,7 +43,7 @@ class ResultDownloader:
         self._folder = folder.absolute()
         self._slots = anyio.Semaphore(at_once)
         self._waiting = 0
-        self._leftovers = Leftovers(self._folder)
+        self._leftovers = StalePartFiles(self._folder)
 
     @property
     def is_full(self) -> bool:

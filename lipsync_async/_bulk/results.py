@@ -20,7 +20,7 @@ from lipsync_async._logic.validators import exact
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._models.text import on_one_line
-from lipsync_async._polling.poller import Watcher
+from lipsync_async._polling.poller import Subscription
 from lipsync_async.errors import (
     ConfigurationError,
     ConnectError,
@@ -188,7 +188,7 @@ class Job:
     id: str | None = None
     status: str = ""
     fresh_until: float = -inf
-    subscription: Watcher | None = None
+    subscription: Subscription | None = None
 
     def last_seen(self) -> Generation | None:
         """Return the job as last seen; `None`: it was never accepted."""

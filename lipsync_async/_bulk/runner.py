@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from lipsync_async._asyncio_tools import stray, unasked
+from lipsync_async._asyncio_tools import cancellation_error, unexpected_cancellation
 from lipsync_async._bulk.fingerprint import earlier_forms
 from lipsync_async._bulk.journal import Binding, Journal
 from lipsync_async._bulk.journal_entry import JobState
@@ -53,8 +53,8 @@ from lipsync_async._callsite import (
 )
 from lipsync_async._logic.validation import warn_of_ignored
 from lipsync_async._models.response import Generation
-from lipsync_async._polling.leader import Attendant
-from lipsync_async._polling.wait import bad_end
+from lipsync_async._polling.leader import Waiter
+from lipsync_async._polling.wait import error_of
 from lipsync_async._threads import until_done
 from lipsync_async.errors import (
     AuthenticationError,
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from lipsync_async._bulk.run_options import RunOptions
     from lipsync_async._bulk.source import Requests
     from lipsync_async._polling.poller import Poller
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._requester import Requester, RequestOptions
 
 # Errors that every later request would meet as well; they stop the run. A lack of slots ends a
 # request only after `slot_timeout`, in which others have had them all.
@@ -100,8 +100,8 @@ async def open_run(
     requests: Requests,
     options: RunOptions,
     *,
-    requester: Exchange,
-    settings: Settings,
+    requester: Requester,
+    settings: RequestOptions,
     poller: Poller,
 ) -> AsyncIterator[OutcomeIterator]:
     """Run requests in a task while the block runs; cancel it when the block is left.
@@ -142,7 +142,7 @@ async def open_run(
 
 
 @asynccontextmanager
-async def _opened_journal(options: RunOptions, requester: Exchange) -> AsyncIterator[RunJournal]:
+async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIterator[RunJournal]:
     """Open the run's journal, if it has one: it may have to wait for another program."""
     path = options.journal_path
     if path is None:
@@ -180,7 +180,9 @@ async def _run(run: BulkRunner, requests: Requests, call_site: CallSite) -> None
     try:
         await run.run(requests)
     except asyncio.CancelledError:
-        run.outcomes.close(unasked("the loop"))  # a task that takes outcomes must not wait
+        run.outcomes.close(
+            cancellation_error("the loop")
+        )  # a task that takes outcomes must not wait
         raise
     except BaseException as error:  # noqa: BLE001 - it is raised by `OutcomeQueue.get`
         # The first error of a task group, without the group: the others came of it.
@@ -248,8 +250,8 @@ class BulkRunner:
 
     def __init__(
         self,
-        requester: Exchange,
-        settings: Settings,
+        requester: Requester,
+        settings: RequestOptions,
         options: RunOptions,
         *,
         poller: Poller,
@@ -308,13 +310,13 @@ class BulkRunner:
         log(logging.INFO, f"run_many begins: {self._guard.limits()}")
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._poller.attend, Attendant(lambda: False), self._settings)
+                tasks.start_soon(self._poller.run_until, Waiter(lambda: False), self._settings)
                 tasks.start_soon(self._submitter.run, tasks)
                 tasks.start_soon(self._read_input, requests, tasks)
                 await self._handle_updates(tasks)
                 tasks.cancel_scope.cancel()
             if not self._is_done:  # a task group ignores a child that was cancelled
-                raise unasked("a callback")
+                raise cancellation_error("a callback")
         finally:
             with anyio.CancelScope(shield=True):
                 await self._shut_down()
@@ -336,7 +338,11 @@ class BulkRunner:
             with self._reading:
                 await self._start_all(requests, tasks)
         except BaseException as error:
-            failure = error if isinstance(error, Exception) else stray(error, "the input")
+            failure = (
+                error
+                if isinstance(error, Exception)
+                else unexpected_cancellation(error, "the input")
+            )
             if failure is None:
                 if not isinstance(error, asyncio.CancelledError):  # it ends the run at once
                     mark_as_callers(error)
@@ -429,7 +435,7 @@ class BulkRunner:
         self._jobs[job] = None
         self.tracker.running += 1
         if not generation.is_terminal:
-            job.subscription = self._poller.join(
+            job.subscription = self._poller.subscribe(
                 job.id,
                 partial(self._on_poll, job),
                 status=job.status,
@@ -448,7 +454,7 @@ class BulkRunner:
 
     def _unsubscribe(self, job: Job) -> None:
         if job.subscription is not None:
-            self._poller.leave(job.subscription)
+            self._poller.unsubscribe(job.subscription)
 
     def _update(self, job: Job, update: JobUpdate) -> None:
         """Take an update of a job, to be recorded and handled soon."""
@@ -512,7 +518,7 @@ class BulkRunner:
     ) -> None:
         """Bring an ended job to its outcome: its error, or its result."""
         job.id, job.status = ended.id, str(ended.status)
-        error = bad_end(ended)
+        error = error_of(ended)
         if error is None and path is None and self._downloader is not None:
             self._downloader.announce()
             tasks.start_soon(self._download, self._downloader, job, ended, resumed)

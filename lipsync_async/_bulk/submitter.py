@@ -20,7 +20,7 @@ from lipsync_async._logic import endpoints
 from lipsync_async._logic.concurrency import LONGEST_JOB
 from lipsync_async._logic.validation import upload_problems
 from lipsync_async._logic.validators import exact
-from lipsync_async._polling.poller import patient
+from lipsync_async._polling.poller import retry_until_timeout
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConflictError,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lipsync_async._logic.concurrency import Slot
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._requester import Requester, RequestOptions
 
 # A run that waits for longer for a slot logs it, once.
 _SILENT_SECONDS = 1.0
@@ -74,8 +74,8 @@ class Submitter:
 
     def __init__(
         self,
-        requester: Exchange,
-        settings: Settings,
+        requester: Requester,
+        settings: RequestOptions,
         *,
         guard: CostGuard,
         journal: RunJournal,
@@ -85,7 +85,7 @@ class Submitter:
         notify: Callable[[], None],
     ) -> None:
         self._requester = requester
-        self._settings = patient(settings)
+        self._settings = retry_until_timeout(settings)
         self._guard = guard
         self._journal = journal
         self._accept = accept
@@ -125,7 +125,7 @@ class Submitter:
 
     async def run(self, tasks: TaskGroup) -> None:
         """Send what waits, each when there is a slot; until cancelled."""
-        with self._slots.awaited(self.wake_up, self._max_slots):
+        with self._slots.on_change(self.wake_up, self._max_slots):
             while True:
                 while (first := self._next()) is not None:
                     tasks.start_soon(self._work, *first)
@@ -275,7 +275,7 @@ class Submitter:
         """Send a create, and note on the job whether it may have worked."""
         call = job.call = endpoints.create_generation(request, idempotency_key=key)
         try:
-            return await self._requester.perform(call, self._settings, has_slot=True)
+            return await self._requester.execute(call, self._settings, has_slot=True)
         except BaseException as error:
             if isinstance(error, LipsyncError) and not is_from_callback(error):
                 # A key of the journal that belongs to another body was sent with that one: the
@@ -444,7 +444,11 @@ class CostGuard:
     """
 
     def __init__(
-        self, requester: Exchange, settings: Settings, options: RunOptions, journal: RunJournal
+        self,
+        requester: Requester,
+        settings: RequestOptions,
+        options: RunOptions,
+        journal: RunJournal,
     ) -> None:
         self._requester = requester
         self._settings = settings
@@ -554,14 +558,14 @@ class CostGuard:
             if problems := upload_problems(request, advice=NEEDS_DURATION):
                 raise InvalidRequestError(problems)
             call = endpoints.estimate_request(request)
-            return (await self._requester.perform(call, self._settings)).cost
+            return (await self._requester.execute(call, self._settings)).cost
         thinks = None if request.options is None else request.options.reasoning_enabled
         kind = (str(exact(request.model)), thinks)
         if kind not in self._prices:
             call = endpoints.estimate_duration(
                 model=kind[0], duration=self._duration, fps=None, reasoning_enabled=thinks
             )
-            self._prices[kind] = (await self._requester.perform(call, self._settings)).cost
+            self._prices[kind] = (await self._requester.execute(call, self._settings)).cost
         return self._prices[kind]
 
 

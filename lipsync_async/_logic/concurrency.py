@@ -83,7 +83,7 @@ class Slot:
     seen: float = -inf
 
 
-class Slots:
+class ConcurrencyLimiter:
     """Tell when a create may be sent, for one account.
 
     Each create takes a slot, which is then `accepted` or `refused`; whatever was not

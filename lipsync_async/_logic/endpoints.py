@@ -1,6 +1,6 @@
 """The endpoints: for each, what is sent and how its answer is read.
 
-A `Call` holds everything that the exchange must know about one call, and no more.
+A `Call` holds everything that the requester must know about one call, and no more.
 `is_repeatable` is the heart of it: a call whose outcome is unknown may be sent again only
 if a second arrival does no harm. A GET never does; a create only under its
 Idempotency-Key (contract section 4.4).
@@ -83,7 +83,7 @@ class Call(Generic[T]):
 
 
 @attrs.define(slots=True)
-class Sight:
+class LongPollResult:
     """Hold what a waiting client sees: the job, and how the service treated the long poll.
 
     Attributes:
@@ -110,10 +110,10 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         try:
             generation = responses.read_as(Generation, response)
         except DecodeError as error:
-            error.generation = responses.recognized(response)
+            error.generation = responses.salvage_generation(response)
             raise
         if problems := generation_id_problems(generation.id):
-            unusable = responses.misshapen(response, *problems)
+            unusable = responses.schema_error(response, *problems)
             unusable.generation = generation
             raise unusable
         generation.idempotency_key = idempotency_key
@@ -213,12 +213,12 @@ def get_generation(generation_id: str, *, progress: bool = False) -> Call[Genera
     return Call("GET", path, read, is_repeatable=True, shows=lambda seen: _shown([seen]))
 
 
-def look_at_generation(
+def poll_generation(
     generation_id: str,
     *,
     hold: float | None,
     progress: bool,
-) -> Call[Sight]:
+) -> Call[LongPollResult]:
     """Describe a waiting client's `GET /v2/generate/{id}`.
 
     Args:
@@ -250,8 +250,8 @@ def _read_generation(generation_id: str, response: Response) -> Generation:
     return shown
 
 
-def _read_sight(generation_id: str, response: Response) -> Sight:
-    return Sight(
+def _read_sight(generation_id: str, response: Response) -> LongPollResult:
+    return LongPollResult(
         _read_generation(generation_id, response),
         is_held="x-sync-wait-mode" in response.headers,
         retry_after=responses.retry_after(response),
@@ -270,7 +270,7 @@ def list_generations(
     """Describe `GET /v2/generations`; lists are sent in the documented comma form."""
 
     def read(response: Response) -> GenerationPage:
-        items, came = responses.read_list(Generation, response, responses.recognized_in)
+        items, came = responses.read_list(Generation, response, responses.salvage_from)
         is_full = limit is not None and came >= limit
         return GenerationPage(items, items[-1].id if items and is_full else None)
 
@@ -296,7 +296,7 @@ def count_generations(
         counted = responses.read_json(response)
         count = counted.get("count") if isinstance(counted, dict) else None
         if type(count) is not int:
-            raise responses.misshapen(response, "expected a whole number @ $.count")
+            raise responses.schema_error(response, "expected a whole number @ $.count")
         return count
 
     query = _query(status=status, source=source)

@@ -50,7 +50,7 @@ _BUNCHES = 2
 
 
 @attrs.frozen(slots=True)
-class Look:
+class PollBatch:
     """Say which jobs to ask for in one request.
 
     Attributes:
@@ -68,7 +68,7 @@ class Look:
         return len(self.ids) > 1
 
 
-class Conveyor:
+class PollScheduler:
     """Hand out looks, always at the jobs that were looked at least recently.
 
     Every look that `take` hands out comes back once, by `answered`, `refused` (lists only)
@@ -97,12 +97,12 @@ class Conveyor:
         self._bunches = bunches
         self._most = most
         self._size = most
-        self._proven = 0
+        self._largest_accepted = 0
         self._answers = 0
         # When each was looked at; those of one look share one number.
-        self._line: OrderedDict[str, float] = OrderedDict()
-        self._away: set[str] = set()
-        self._errands: deque[tuple[str, ...]] = deque()
+        self._queue: OrderedDict[str, float] = OrderedDict()
+        self._in_flight: set[str] = set()
+        self._urgent: deque[tuple[str, ...]] = deque()
         # When the last look was due, or when the first job joined after a rest.
         self._last = -inf
 
@@ -114,10 +114,10 @@ class Conveyor:
         return cls(rate=requests_per_minute / 60 * _SHARE, interval=1.0)
 
     def __len__(self) -> int:
-        return len(self._line) + len(self._away)
+        return len(self._queue) + len(self._in_flight)
 
     def __contains__(self, job: str) -> bool:
-        return job in self._line or job in self._away
+        return job in self._queue or job in self._in_flight
 
     @property
     def size(self) -> int:
@@ -133,24 +133,24 @@ class Conveyor:
         """Look after a job from now on; it is first looked at within a period."""
         if not len(self):
             self._last = now
-        if job not in self._away:
-            self._line.setdefault(job, now)
+        if job not in self._in_flight:
+            self._queue.setdefault(job, now)
 
     def leave(self, job: str) -> None:
         """Look after a job no more, and do not miss it."""
-        self._line.pop(job, None)
-        self._away.discard(job)
+        self._queue.pop(job, None)
+        self._in_flight.discard(job)
 
-    def next_look(self) -> float | None:
+    def next_time(self) -> float | None:
         """Return when the next look is due; `None`: not before a job joins or comes back."""
         evenly = self._next_evenly()
         return None if evenly is None else self._bunched(evenly)
 
     def _next_evenly(self) -> float | None:
         soonest = self._last + 1 / self.rate
-        if self._errands:
+        if self._urgent:
             return soonest
-        for first in self._line.values():
+        for first in self._queue.values():
             evenly = self._last + self.interval / self._rounds()
             return max(soonest, min(evenly, first + self.interval))
         return None
@@ -162,20 +162,20 @@ class Conveyor:
         distance = self.interval / self._bunches
         return ceil(time / distance) * distance
 
-    def take(self, now: float) -> Look | None:
+    def next_batch(self, now: float) -> PollBatch | None:
         """Return the look to make now; `None`: none is due."""
         evenly = self._next_evenly()
         if evenly is None or now < (due := self._bunched(evenly)):
             return None
-        ids = self._errand() or self._first_in_line()
+        ids = self._next_urgent() or self._first_in_line()
         if not ids:
             return None
         # What was a little late is caught up with, so that the period stays; a gap is not.
         grace = 1 / self.rate if self._bunches is None else self.interval / self._bunches
         self._last = evenly if now - due < grace else now
-        return Look(ids, self._last)
+        return PollBatch(ids, self._last)
 
-    def answered(self, look: Look, found: Container[str]) -> None:
+    def on_answer(self, look: PollBatch, found: Container[str]) -> None:
         """Put the jobs of an answered look back, and ask again for what it did not show.
 
         Jobs that were seen to end should leave before.
@@ -186,35 +186,35 @@ class Conveyor:
                 waits for the next round.
 
         """
-        self._proven = max(self._proven, len(look.ids))
+        self._largest_accepted = max(self._largest_accepted, len(look.ids))
         self._answers += 1
         if self._answers >= _ANSWERS_BEFORE_GROWTH:
             self._resize(min(self._most, 2 * self._size))
         for job in self._still_away(look.ids):
             if job in found or not look.is_list:
-                self._away.discard(job)
-                self._line[job] = look.time
+                self._in_flight.discard(job)
+                self._queue[job] = look.time
             else:
-                self._errands.append((job,))
+                self._urgent.append((job,))
 
-    def refused(self, look: Look) -> None:
+    def on_refusal(self, look: PollBatch) -> None:
         """Ask in halves for what the service did not want to list (400, 414).
 
         Lists become shorter only if none as long has been answered since; otherwise it is
         an id that displeases, and the halves will find it.
         """
         half = (len(look.ids) + 1) // 2
-        if len(look.ids) > self._proven:
+        if len(look.ids) > self._largest_accepted:
             self._resize(half)
-        self._proven = min(self._proven, half)
-        self._errands.extendleft((look.ids[half:], look.ids[:half]))
+        self._largest_accepted = min(self._largest_accepted, half)
+        self._urgent.extendleft((look.ids[half:], look.ids[:half]))
 
-    def failed(self, look: Look) -> None:
+    def on_failure(self, look: PollBatch) -> None:
         """Put the jobs of a look without an answer first in line again."""
         for job in reversed(self._still_away(look.ids)):
-            self._away.discard(job)
-            self._line[job] = -inf
-            self._line.move_to_end(job, last=False)
+            self._in_flight.discard(job)
+            self._queue[job] = -inf
+            self._queue.move_to_end(job, last=False)
 
     def _rounds(self) -> int:
         """Return how many looks show every job once."""
@@ -225,21 +225,21 @@ class Conveyor:
         rounds = self._rounds()
         is_busy = rounds > self.interval * self.rate
         count = self._size if is_busy else ceil(len(self) / rounds)
-        ids = tuple(self._line.popitem(last=False)[0] for _ in range(min(count, len(self._line))))
-        self._away.update(ids)
+        ids = tuple(self._queue.popitem(last=False)[0] for _ in range(min(count, len(self._queue))))
+        self._in_flight.update(ids)
         return ids
 
-    def _errand(self) -> tuple[str, ...]:
+    def _next_urgent(self) -> tuple[str, ...]:
         """Return what is asked for out of turn, without those who have left meanwhile."""
         ids: tuple[str, ...] = ()
-        while self._errands and not ids:
-            ids = self._still_away(self._errands.popleft())
+        while self._urgent and not ids:
+            ids = self._still_away(self._urgent.popleft())
         if len(ids) > self._size:
-            self._errands.appendleft(ids[self._size :])
+            self._urgent.appendleft(ids[self._size :])
         return ids[: self._size]
 
     def _still_away(self, ids: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(job for job in ids if job in self._away)
+        return tuple(job for job in ids if job in self._in_flight)
 
     def _resize(self, size: int) -> None:
         self._size = size

@@ -46,7 +46,7 @@ _HELD_SHARE = 0.9
 
 
 @attrs.frozen(slots=True)
-class Look:
+class NextPoll:
     """Say how to look at the job next.
 
     Attributes:
@@ -60,7 +60,7 @@ class Look:
 
 
 @attrs.frozen(slots=True)
-class Seen:
+class LastPoll:
     """Say what a look has shown.
 
     Attributes:
@@ -81,7 +81,9 @@ class Seen:
     retry_after: float | None = None
 
 
-def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen, None]:
+def poll_schedule(
+    policy: PollPolicy, *, timeout: float | None
+) -> Generator[NextPoll, LastPoll, None]:
     """Yield one look after the other; the first comes at once.
 
     Args:
@@ -96,7 +98,7 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
     )
     next(growing)  # backoff's generators are primed by one step
     hold = None if policy.progress else policy.long_poll
-    look = Look(0.0, _clipped_hold(hold, timeout))
+    look = NextPoll(0.0, _clipped_hold(hold, timeout))
     seen = yield look
     while not seen.status.is_terminal:
         is_early = look.hold is not None and seen.took < look.hold * _HELD_SHARE
@@ -110,9 +112,9 @@ def looks(policy: PollPolicy, *, timeout: float | None) -> Generator[Look, Seen,
         if remaining is not None and remaining <= LAST_LOOK:
             spare = pause + remaining - LAST_LOOK
             if spare > told:
-                yield Look(spare, None)
+                yield NextPoll(spare, None)
             return
-        look = Look(pause, _clipped_hold(hold, remaining))
+        look = NextPoll(pause, _clipped_hold(hold, remaining))
         seen = yield look
 
 
@@ -133,7 +135,7 @@ def _clipped_hold(hold: float | None, remaining: float | None) -> float | None:
 
 
 @attrs.define(slots=True)
-class Sightings:
+class PollResults:
     """Hold what a look has shown.
 
     Attributes:
@@ -164,7 +166,7 @@ class Sightings:
         return responses.structure(Generation, self.items[job], self.response)
 
 
-def look_at(ids: Sequence[str]) -> Call[Sightings]:
+def poll_jobs(ids: Sequence[str]) -> Call[PollResults]:
     """Describe the request that shows these jobs: a list, or the one job's own path.
 
     Reading an answer that is no list is a DecodeError, as is one job of a wrong shape; in
@@ -173,9 +175,11 @@ def look_at(ids: Sequence[str]) -> Call[Sightings]:
     if len(ids) == 1:
         (job,) = ids
         path = endpoints.get_generation(job).path
-        return Call("GET", path, partial(_read_job, job), is_repeatable=True, shows=Sightings.ends)
+        return Call(
+            "GET", path, partial(_read_job, job), is_repeatable=True, shows=PollResults.ends
+        )
     path = endpoints.list_generations(ids=ids).path
-    return Call("GET", path, _read_list, is_repeatable=True, shows=Sightings.ends)
+    return Call("GET", path, _read_list, is_repeatable=True, shows=PollResults.ends)
 
 
 def is_refusal(error: LipsyncError) -> bool:
@@ -189,18 +193,18 @@ def is_refusal(error: LipsyncError) -> bool:
     return is_answer and retry.classify(error) is retry.FailureKind.FINAL
 
 
-def _read_job(job: str, response: Response) -> Sightings:
+def _read_job(job: str, response: Response) -> PollResults:
     data = responses.read_json(response)
     shown = responses.structure(Generation, data, response)
     responses.refuse_another(job, shown.id, response)
-    return Sightings({job: data}, response)
+    return PollResults({job: data}, response)
 
 
-def _read_list(response: Response) -> Sightings:
+def _read_list(response: Response) -> PollResults:
     data = responses.read_json(response)
     if type(data) is not list:
-        raise responses.misshapen(response, "expected a list @ $")
-    return Sightings({item["id"]: item for item in data if _is_job(item)}, response)
+        raise responses.schema_error(response, "expected a list @ $")
+    return PollResults({item["id"]: item for item in data if _is_job(item)}, response)
 
 
 def _is_job(item: Any) -> bool:

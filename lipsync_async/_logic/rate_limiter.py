@@ -78,14 +78,14 @@ class _Entry:
 
 
 @attrs.define(slots=True, eq=False)
-class Place:
+class Reservation:
     """Stand for one request's place; only its budget looks inside."""
 
     entry: _Entry
     limit: int | None = None
 
 
-class Budget:
+class SlidingWindowLimiter:
     """Give every request of one class a place in time.
 
     Reserving costs O(1), however many wait. Those who wait keep the times that they were
@@ -104,7 +104,7 @@ class Budget:
         self._configured = limit
         self._window = window
         self._span = window * (1 + GUARD)
-        self._entries: list[_Entry] = []
+        self._log: list[_Entry] = []
         self._longest = 0
         self._stood_still = 0.0
         self._resumes = -inf
@@ -131,7 +131,7 @@ class Budget:
         grown = self._learnt + configured * _GROWTH * rested / self._window
         return int(min(configured, grown))
 
-    def reserve(self, now: float, limit: int | None = None) -> Place:
+    def reserve(self, now: float, limit: int | None = None) -> Reservation:
         """Take the next place; `wait` tells when it comes.
 
         Args:
@@ -139,25 +139,25 @@ class Budget:
             limit: How many the asking client allows itself; `None`: the budget's own.
 
         """
-        return Place(self._entered(now, limit), limit)
+        return Reservation(self._entered(now, limit), limit)
 
-    def wait(self, place: Place, now: float) -> float:
+    def delay(self, place: Reservation, now: float) -> float:
         """Return the seconds until the place comes; at 0 the request must leave at once.
 
         Ask again after having waited: a pause may have moved the place, and whoever comes
         too late for it gets a new one here.
         """
         if self._clock(now) - place.entry.time > _LATEST * self._window:
-            self.give_back(place)
+            self.cancel(place)
             place.entry = self._entered(now, place.limit)
         due = max(place.entry.time + self._stood_still, self._resumes)
         return max(0.0, due - now)
 
-    def give_back(self, place: Place) -> None:
+    def cancel(self, place: Reservation) -> None:
         """Do without a place from which nothing was sent."""
-        first = bisect_left(self._entries, place.entry.time, key=_TIME)
+        first = bisect_left(self._log, place.entry.time, key=_TIME)
         with suppress(ValueError):  # without a limit nothing is written down
-            del self._entries[self._entries.index(place.entry, first)]
+            del self._log[self._log.index(place.entry, first)]
 
     def pause(self, now: float, until: float) -> None:
         """Send nothing before `until`; all who wait are put off by the pause's length."""
@@ -166,9 +166,9 @@ class Budget:
             self._stood_still += until - begins
             self._resumes = until
 
-    def refused(
+    def on_429(
         self,
-        place: Place,
+        place: Reservation,
         now: float,
         retry_after: float | None = None,
         patience: float | None = None,
@@ -197,9 +197,9 @@ class Budget:
         self.pause(now, now + seconds)
         return seconds
 
-    def is_at_rest(self, now: float, seconds: float) -> bool:
+    def is_idle(self, now: float, seconds: float) -> bool:
         """Tell whether nothing was sent for so many seconds, and nothing waits."""
-        last = self._entries[-1].time if self._entries else -inf
+        last = self._log[-1].time if self._log else -inf
         return self._clock(now) - last > seconds
 
     def _lower(self, limit: int, refused: _Entry, clock: float, configured: int) -> None:
@@ -217,9 +217,9 @@ class Budget:
 
     def _passed(self, clock: float) -> int:
         """Count what was sent in the last window and not refused."""
-        first = bisect_right(self._entries, clock - self._window, key=_TIME)
-        last = bisect_right(self._entries, clock, key=_TIME)
-        return sum(not entry.is_refused for entry in self._entries[first:last])
+        first = bisect_right(self._log, clock - self._window, key=_TIME)
+        last = bisect_right(self._log, clock, key=_TIME)
+        return sum(not entry.is_refused for entry in self._log[first:last])
 
     def _clock(self, now: float) -> float:
         """Return the time on a clock that stands still during pauses."""
@@ -238,14 +238,14 @@ class Budget:
         limit = self.limit(now, min([configured, *self._asked]))
         entry = self._following(limit or 1, clock)
         self._asked[configured] = entry.time
-        self._entries.append(entry)
+        self._log.append(entry)
         return entry
 
     def _following(self, limit: int, clock: float) -> _Entry:
         """Return the first place that the log and the pace allow."""
         pace = self._span / limit
         burst = min(_BURST, limit)
-        entries = self._entries
+        entries = self._log
         last = entries[-1] if entries else _Entry(-inf, -inf)
         paced = max(clock, last.time, last.settled - (burst - 1) * pace)
         passes = entries[-limit].time + self._span if len(entries) >= limit else -inf
@@ -255,7 +255,7 @@ class Budget:
 
     def _forget(self, clock: float) -> None:
         """Drop what no minute to come contains, now and then, so that it costs O(1)."""
-        if len(self._entries) > self._longest:
-            old = bisect_right(self._entries, clock - self._span, key=_TIME)
-            del self._entries[:old]
-            self._longest = 2 * len(self._entries) + _BURST
+        if len(self._log) > self._longest:
+            old = bisect_right(self._log, clock - self._span, key=_TIME)
+            del self._log[:old]
+            self._longest = 2 * len(self._log) + _BURST

@@ -167,7 +167,7 @@ def structure(kind: type[T], data: Any, response: Response) -> T:
     try:
         return decode(kind, data)
     except ShapeError as error:
-        raise misshapen(response, *error.paths) from None
+        raise schema_error(response, *error.paths) from None
 
 
 def read_list(
@@ -189,7 +189,7 @@ def read_list(
     """
     data = read_json(response)
     if type(data) is not list:
-        raise misshapen(response, "expected a list @ $")
+        raise schema_error(response, "expected a list @ $")
     items: list[T] = []
     problems: list[str] = []
     for index, item in enumerate(data):
@@ -200,7 +200,7 @@ def read_list(
             rescued = rescue(item)
             items += [] if rescued is None else [rescued]
     if problems:
-        unreadable = misshapen(response, *problems)
+        unreadable = schema_error(response, *problems)
         if not items:
             raise unreadable
         log(logging.WARNING, f"some items of a list could not be read: {unreadable}")
@@ -212,7 +212,7 @@ def _of_item(index: int, problem: str) -> str:
     return f"{words}@ $[{index}]{path}"
 
 
-def misshapen(response: Response, *paths: str) -> DecodeError:
+def schema_error(response: Response, *paths: str) -> DecodeError:
     """Return the error that an answer of another shape stands for."""
     if len(paths) > _MOST_PATHS:
         paths = (*paths[:_MOST_PATHS], f"and {len(paths) - _MOST_PATHS} more")
@@ -237,15 +237,15 @@ def too_long(response: Response) -> DecodeError:
     )
 
 
-def recognized(response: Response) -> Generation | None:
+def salvage_generation(response: Response) -> Generation | None:
     """Return what can be told of a job whose answer cannot be read: its id is what counts."""
     try:
-        return recognized_in(tolerantly(response.body))
+        return salvage_from(tolerantly(response.body))
     except ValueError:
         return None
 
 
-def recognized_in(data: Any, name: str = "id") -> Generation | None:
+def salvage_from(data: Any, name: str = "id") -> Generation | None:
     """Return the job whose id is in a body's JSON, under this name."""
     known = data.get(name) if isinstance(data, dict) else None
     if not isinstance(known, str) or not known:
@@ -320,7 +320,7 @@ def _seconds_between(sent: str | None, due: str | None) -> float | None:
         return None
 
 
-def error_from(response: Response) -> ResponseError:
+def error_for(response: Response) -> ResponseError:
     """Return the error that an answer with an error status stands for.
 
     Bodies come in many shapes (contract section 4.1): the service's own JSON with
@@ -354,7 +354,7 @@ def error_from(response: Response) -> ResponseError:
     default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
     error = STATUS_ERRORS.get(response.status, default)(**described)
     if is_unknown_outcome(response.status, code):
-        error.generation = recognized_in(facts, "generationId")
+        error.generation = salvage_from(facts, "generationId")
     return error
 
 

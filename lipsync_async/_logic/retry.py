@@ -53,8 +53,8 @@ class FailureKind(Enum):
     """Say what a failed try means for the next one."""
 
     NEVER_DELIVERED = auto()
-    PACED = auto()
-    NO_SLOT = auto()
+    RATE_LIMITED = auto()
+    NO_FREE_SLOT = auto()
     OUTCOME_UNKNOWN = auto()
     FINAL = auto()
 
@@ -63,8 +63,8 @@ _KINDS: dict[type[LipsyncError], FailureKind] = {
     ConnectError: FailureKind.NEVER_DELIVERED,
     ConnectionLostError: FailureKind.OUTCOME_UNKNOWN,
     RequestTimeoutError: FailureKind.OUTCOME_UNKNOWN,
-    RateLimitError: FailureKind.PACED,
-    ConcurrencyLimitError: FailureKind.NO_SLOT,
+    RateLimitError: FailureKind.RATE_LIMITED,
+    ConcurrencyLimitError: FailureKind.NO_FREE_SLOT,
 }
 
 
@@ -139,7 +139,7 @@ def may_have_worked(error: LipsyncError) -> bool:
     return is_unknown or error.may_have_worked
 
 
-def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
+def backoff_delays(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
     """Yield the seconds to wait before each try, the first included (0).
 
     Args:
@@ -162,13 +162,13 @@ def pauses(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Fail
 def _may_repeat(kind: FailureKind, is_repeatable: bool) -> bool:  # noqa: FBT001 - a fact, no switch
     if kind is FailureKind.OUTCOME_UNKNOWN:
         return is_repeatable
-    return kind not in {FailureKind.FINAL, FailureKind.NO_SLOT}
+    return kind not in {FailureKind.FINAL, FailureKind.NO_FREE_SLOT}
 
 
 def _pause(failure: Failure, grown: float) -> float:
     """Draw a pause; `Retry-After` is a floor, and a pace without one is kept in full."""
     pause = float(backoff.full_jitter(grown))
-    if failure.kind is FailureKind.PACED:
+    if failure.kind is FailureKind.RATE_LIMITED:
         pause += grown
     return max(pause, failure.retry_after or 0.0)
 

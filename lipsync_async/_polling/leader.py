@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(slots=True, eq=False)
-class Attendant:
+class Waiter:
     """Stand for one task that waits.
 
     Args:
@@ -28,23 +28,23 @@ class Attendant:
     """
 
     is_over: Callable[[], bool]
-    rouse: Callable[[], object] | None = None
+    wake_up: Callable[[], object] | None = None
 
     def wake(self) -> None:
         """Let the task go if its wait is over; otherwise it is not disturbed."""
-        if self.rouse is not None and self.is_over():
-            self.rouse()
+        if self.wake_up is not None and self.is_over():
+            self.wake_up()
 
 
-class Shift:
+class LeaderFollower:
     """Choose the one that works."""
 
     def __init__(self) -> None:
         """Start without anybody."""
-        self._leader: Attendant | None = None
-        self._standing_by: dict[Attendant, anyio.Event] = {}
+        self._leader: Waiter | None = None
+        self._followers: dict[Waiter, anyio.Event] = {}
 
-    async def attend(self, attendant: Attendant, work: Callable[[], Awaitable[None]]) -> None:
+    async def wait_or_lead(self, attendant: Waiter, work: Callable[[], Awaitable[None]]) -> None:
         """Wait until the attendant's wait is over, and work meanwhile if it is its turn.
 
         Args:
@@ -56,37 +56,37 @@ class Shift:
             if self._leader is None:
                 await self._lead(attendant, work)
             else:
-                await self._stand_by(attendant)
+                await self._follow(attendant)
 
     def wake_all(self) -> None:
         """Let everybody go whose wait is over."""
-        for attendant in [*self._standing_by, *filter(None, [self._leader])]:
+        for attendant in [*self._followers, *filter(None, [self._leader])]:
             attendant.wake()
 
-    async def _lead(self, attendant: Attendant, work: Callable[[], Awaitable[None]]) -> None:
+    async def _lead(self, attendant: Waiter, work: Callable[[], Awaitable[None]]) -> None:
         self._leader = attendant
         try:
             with anyio.CancelScope() as scope:
-                attendant.rouse = scope.cancel
+                attendant.wake_up = scope.cancel
                 await work()
         finally:
-            attendant.rouse = self._leader = None
-            self._call_next()
+            attendant.wake_up = self._leader = None
+            self._elect()
 
-    async def _stand_by(self, attendant: Attendant) -> None:
-        called = self._standing_by[attendant] = anyio.Event()
-        attendant.rouse = called.set
+    async def _follow(self, attendant: Waiter) -> None:
+        called = self._followers[attendant] = anyio.Event()
+        attendant.wake_up = called.set
         try:
             await called.wait()
         finally:
-            attendant.rouse = None
-            del self._standing_by[attendant]
+            attendant.wake_up = None
+            del self._followers[attendant]
             # Who was called to lead may leave instead: cancelled, or not in need any more.
             if self._leader is None:
-                self._call_next()
+                self._elect()
 
-    def _call_next(self) -> None:
+    def _elect(self) -> None:
         """Call the one who came last; it leads, or calls another when it leaves."""
-        for called in reversed(self._standing_by.values()):
+        for called in reversed(self._followers.values()):
             called.set()
             return

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
-from lipsync_async._asyncio_tools import stray
+from lipsync_async._asyncio_tools import unexpected_cancellation
 from lipsync_async._enums import Status
 from lipsync_async._logic import polling
-from lipsync_async._logic.poll_scheduler import Conveyor
-from lipsync_async._polling.leader import Attendant, Shift
+from lipsync_async._logic.poll_scheduler import PollScheduler
+from lipsync_async._polling.leader import LeaderFollower, Waiter
 from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from lipsync_async._logic.poll_scheduler import Look
-    from lipsync_async._logic.polling import Sightings
+    from lipsync_async._logic.poll_scheduler import PollBatch
+    from lipsync_async._logic.polling import PollResults
     from lipsync_async._models.response import Generation
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._requester import Requester, RequestOptions
 
     Notify = Callable[[str, Generation | LipsyncError], None]
 
 # While no more than these wait, each looks for itself by long poll: that finds the end at
 # once, for 6 requests a minute each, where looks for all would make 120.
-FEW = 4
+MAX_SOLO_WAITS = 4
 # Looks under way at once: answers may take 2 s before that slows the looks down. The
 # transport has 100 connections, and creates need some.
 _MOST_LOOKS = 20
@@ -59,18 +59,18 @@ _TRIES_OF_A_LOOK = 1_000_000
 _LONGEST_TOLD = 60.0
 
 
-def patient(settings: Settings) -> Settings:
+def retry_until_timeout(settings: RequestOptions) -> RequestOptions:
     """Give a look all the tries that its patience allows."""
     policy = attrs.evolve(settings.retry, attempts=_TRIES_OF_A_LOOK)
     return attrs.evolve(settings, retry=policy, most_told=_LONGEST_TOLD)
 
 
 @attrs.define(slots=True, eq=False)
-class Watcher:
+class Subscription:
     """Hold who watches a job, and its status as last seen."""
 
     job: str
-    notify: Notify
+    callback: Notify
     status: str
     hears_all: bool
 
@@ -79,43 +79,43 @@ class Poller:
     """Look at jobs for all who watch them, in one event loop.
 
     Args:
-        exchange: What performs the looks.
+        requester: What performs the looks.
         requests_per_minute: Looks that the account allows; `None`: any number.
 
     """
 
-    def __init__(self, exchange: Exchange, requests_per_minute: int | None) -> None:
+    def __init__(self, requester: Requester, requests_per_minute: int | None) -> None:
         """Start with nobody and nothing to look at."""
-        self._exchange = exchange
-        self._transport = exchange.transport
-        self._conveyor = Conveyor.within(requests_per_minute)  # the leader sets the interval
-        self._watchers: dict[str, tuple[Watcher, ...]] = {}
+        self._requester = requester
+        self._transport = requester.transport
+        self._scheduler = PollScheduler.within(requests_per_minute)  # the leader sets the interval
+        self._subscriptions: dict[str, tuple[Subscription, ...]] = {}
         self._waits = 0
-        self._shift = Shift()
+        self._leader = LeaderFollower()
         # When an attendant's time is over, soonest first; the number settles ties.
-        self._alarms: list[tuple[float, int, Attendant]] = []
+        self._deadlines: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
-        self._looks = 0
-        self._nap = anyio.CancelScope()
-        self._nap_ends = -inf
+        self._polls = 0
+        self._sleep_scope = anyio.CancelScope()
+        self._sleep_ends = -inf
 
     @property
-    def is_crowded(self) -> bool:
+    def shares_polls(self) -> bool:
         """Whether there are so many waits, or jobs joined, that one look should serve all."""
-        return self._waits > FEW or len(self._watchers) > FEW
+        return self._waits > MAX_SOLO_WAITS or len(self._subscriptions) > MAX_SOLO_WAITS
 
-    def arrive(self) -> None:
+    def add_waiter(self) -> None:
         """Count a wait, whether or not it joins."""
         self._waits += 1
 
-    def depart(self) -> None:
+    def remove_waiter(self) -> None:
         """Count a wait no more."""
         self._waits -= 1
-        self._let_few_go()
+        self._release_if_quiet()
 
-    def join(
+    def subscribe(
         self, job: str, notify: Notify, *, status: str = "", hears_all: bool = True
-    ) -> Watcher:
+    ) -> Subscription:
         """Watch a job: from now on it is looked at while somebody attends.
 
         Args:
@@ -128,25 +128,25 @@ class Poller:
             hears_all: Whether to tell of each change, not only of the end.
 
         """
-        watcher = Watcher(job, notify, status, hears_all)
-        self._watchers[job] = (*self._watchers.get(job, ()), watcher)
-        self._conveyor.join(job, self._transport.now())
-        self._nudge()
+        watcher = Subscription(job, notify, status, hears_all)
+        self._subscriptions[job] = (*self._subscriptions.get(job, ()), watcher)
+        self._scheduler.join(job, self._transport.now())
+        self._wake_early()
         return watcher
 
-    def leave(self, watcher: Watcher) -> None:
+    def unsubscribe(self, watcher: Subscription) -> None:
         """Watch a job no more; leaving twice, or after the job's end, is fine."""
-        present = self._watchers.get(watcher.job, ())
+        present = self._subscriptions.get(watcher.job, ())
         rest = tuple(each for each in present if each is not watcher)
         if rest:
-            self._watchers[watcher.job] = rest
+            self._subscriptions[watcher.job] = rest
         else:
             self._drop(watcher.job)
 
-    async def attend(
+    async def run_until(
         self,
-        attendant: Attendant,
-        settings: Settings,
+        attendant: Waiter,
+        settings: RequestOptions,
         *,
         deadline: float = inf,
     ) -> None:
@@ -159,16 +159,16 @@ class Poller:
 
         """
         alarm = (deadline, next(self._numbers), attendant)
-        insort(self._alarms, alarm)
-        self._nudge()
+        insort(self._deadlines, alarm)
+        self._wake_early()
         try:
-            await self._shift.attend(attendant, partial(self._lead, settings))
+            await self._leader.wait_or_lead(attendant, partial(self._lead, settings))
         finally:
-            place = bisect_left(self._alarms, alarm)
-            if self._alarms[place : place + 1] == [alarm]:  # it may have rung
-                del self._alarms[place]
+            place = bisect_left(self._deadlines, alarm)
+            if self._deadlines[place : place + 1] == [alarm]:  # it may have rung
+                del self._deadlines[place]
 
-    async def _lead(self, settings: Settings) -> None:
+    async def _lead(self, settings: RequestOptions) -> None:
         """Make looks until cancelled.
 
         Raises:
@@ -176,8 +176,8 @@ class Poller:
             Exception: What the view's `on_response` has raised.
 
         """
-        self._conveyor.interval = settings.poll.shared_interval
-        settings = patient(settings)
+        self._scheduler.interval = settings.poll.shared_interval
+        settings = retry_until_timeout(settings)
         with _out_of_tasks() as mishaps:
             async with anyio.create_task_group() as tasks:
 
@@ -191,88 +191,88 @@ class Poller:
                     stop(error)
 
     async def _keep_looking(
-        self, tasks: TaskGroup, make: Callable[[Look], Coroutine[Any, Any, None]]
+        self, tasks: TaskGroup, make: Callable[[PollBatch], Coroutine[Any, Any, None]]
     ) -> None:
         while True:
-            self._ring_alarms()
+            self._fire_deadlines()
             look = self._next_look()
             if look is None:
                 await self._rest()
             else:
-                self._looks += 1
+                self._polls += 1
                 tasks.start_soon(make, look)
 
-    def _next_look(self) -> Look | None:
-        if self._looks >= _MOST_LOOKS:
+    def _next_look(self) -> PollBatch | None:
+        if self._polls >= _MOST_LOOKS:
             return None
-        return self._conveyor.take(self._transport.now())
+        return self._scheduler.next_batch(self._transport.now())
 
     async def _rest(self) -> None:
         """Do nothing until a look or an alarm is due."""
-        with anyio.CancelScope() as self._nap:
+        with anyio.CancelScope() as self._sleep_scope:
             try:
-                self._nap_ends = self._next_moment()
-                if self._nap_ends == inf:
+                self._sleep_ends = self._next_moment()
+                if self._sleep_ends == inf:
                     await anyio.sleep_forever()
-                await self._transport.sleep(self._nap_ends - self._transport.now())
+                await self._transport.sleep(self._sleep_ends - self._transport.now())
             finally:
-                self._nap_ends = -inf
+                self._sleep_ends = -inf
 
-    def _nudge(self) -> None:
+    def _wake_early(self) -> None:
         """Wake the leader if something is due sooner than it thinks."""
-        if self._next_moment() < self._nap_ends:
-            self._nap_ends = -inf
-            self._nap.cancel()
+        if self._next_moment() < self._sleep_ends:
+            self._sleep_ends = -inf
+            self._sleep_scope.cancel()
 
     def _next_moment(self) -> float:
-        look = self._conveyor.next_look() if self._looks < _MOST_LOOKS else None
-        alarm = self._alarms[0][0] if self._alarms else inf
+        look = self._scheduler.next_time() if self._polls < _MOST_LOOKS else None
+        alarm = self._deadlines[0][0] if self._deadlines else inf
         return alarm if look is None else min(look, alarm)
 
-    def _ring_alarms(self) -> None:
+    def _fire_deadlines(self) -> None:
         now = self._transport.now()
-        while self._alarms and self._alarms[0][0] <= now:
-            self._alarms.pop(0)[2].wake()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            self._deadlines.pop(0)[2].wake()
 
     async def _look(
         self,
-        settings: Settings,
+        settings: RequestOptions,
         stop: Callable[[Exception], None],
-        look: Look,
+        look: PollBatch,
     ) -> None:
         """Make a look and tell what it has shown."""
         try:
-            shown = await self._exchange.perform(polling.look_at(look.ids), settings)
+            shown = await self._requester.execute(polling.poll_jobs(look.ids), settings)
         except LipsyncError as error:
             self._fail(look, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
-            self._conveyor.failed(look)
+            self._scheduler.on_failure(look)
             stop(error)
         except BaseException as error:
-            self._conveyor.failed(look)
-            mishap = stray(error, "on_response")
+            self._scheduler.on_failure(look)
+            mishap = unexpected_cancellation(error, "on_response")
             if mishap is None:
                 raise
             stop(mishap)
         else:
-            self._conveyor.answered(look, {job for job in look.ids if self._tell(job, shown)})
+            self._scheduler.on_answer(look, {job for job in look.ids if self._dispatch(job, shown)})
         finally:
-            self._looks -= 1
-            self._nudge()
+            self._polls -= 1
+            self._wake_early()
 
-    def _tell(self, job: str, shown: Sightings) -> bool:
+    def _dispatch(self, job: str, shown: PollResults) -> bool:
         """Tell those who watch a job what is new to them; return whether it was shown."""
         status = shown.status_of(job)
         if status is None:
             return False
-        for watcher in self._watchers.get(job, ()):
+        for watcher in self._subscriptions.get(job, ()):
             if watcher.status != status:
-                return self._tell_news(job, status, shown)
+                return self._dispatch_news(job, status, shown)
         return True
 
-    def _tell_news(self, job: str, status: str, shown: Sightings) -> bool:
+    def _dispatch_news(self, job: str, status: str, shown: PollResults) -> bool:
         is_end = Status(status).is_terminal
-        behind = [each for each in self._watchers[job] if each.status != status]
+        behind = [each for each in self._subscriptions[job] if each.status != status]
         try:
             # Each gets an object of its own: generations can be changed.
             news = [(each, shown.generation(job)) for each in behind if is_end or each.hears_all]
@@ -283,34 +283,34 @@ class Poller:
         for watcher in behind:
             watcher.status = status
         for watcher, generation in news:
-            watcher.notify(job, generation)
+            watcher.callback(job, generation)
         return True
 
-    def _fail(self, look: Look, error: LipsyncError) -> None:
+    def _fail(self, look: PollBatch, error: LipsyncError) -> None:
         """Tell those whom an error concerns, or ask in another way."""
         jobs: Iterable[str] = look.ids
         if isinstance(error, AuthenticationError):
-            self._conveyor.failed(look)
-            jobs = list(self._watchers)
+            self._scheduler.on_failure(look)
+            jobs = list(self._subscriptions)
         elif not look.is_list:
-            self._conveyor.answered(look, ())
+            self._scheduler.on_answer(look, ())
         elif polling.is_refusal(error):
-            self._conveyor.refused(look)
+            self._scheduler.on_refusal(look)
             jobs = ()
         else:
-            self._conveyor.failed(look)
+            self._scheduler.on_failure(look)
         for job in jobs:
-            for watcher in self._watchers.get(job, ()):
-                watcher.notify(job, error)
+            for watcher in self._subscriptions.get(job, ()):
+                watcher.callback(job, error)
 
     def _drop(self, job: str) -> None:
-        self._watchers.pop(job, None)
-        self._conveyor.leave(job)
-        self._let_few_go()
+        self._subscriptions.pop(job, None)
+        self._scheduler.leave(job)
+        self._release_if_quiet()
 
-    def _let_few_go(self) -> None:
-        if not self.is_crowded:
-            self._shift.wake_all()
+    def _release_if_quiet(self) -> None:
+        if not self.shares_polls:
+            self._leader.wake_all()
 
 
 @contextmanager

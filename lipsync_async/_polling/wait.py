@@ -1,4 +1,4 @@
-"""Waiting for a job's end: the polling rules meet the exchange and its clock.
+"""Waiting for a job's end: the polling rules meet the requester and its clock.
 
 Few waits look at their jobs one by one, by long poll. Many are served by one poller.
 
@@ -18,8 +18,8 @@ import attrs
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints, polling
 from lipsync_async._models.response import Generation
-from lipsync_async._polling.leader import Attendant
-from lipsync_async._polling.poller import patient
+from lipsync_async._polling.leader import Waiter
+from lipsync_async._polling.poller import retry_until_timeout
 from lipsync_async.errors import (
     BadRequestError,
     GenerationError,
@@ -34,8 +34,8 @@ from lipsync_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from lipsync_async._polling.poller import Poller, Watcher
-    from lipsync_async._requester import Exchange, Settings
+    from lipsync_async._polling.poller import Poller, Subscription
+    from lipsync_async._requester import Requester, RequestOptions
 
 
 # How a service that does not know a look's parameters, or their values, refuses them.
@@ -44,15 +44,15 @@ _REFUSALS = (BadRequestError, UnprocessableError)
 _UNSEEN = Status("UNKNOWN")
 
 
-def as_last_seen(job: Generation | str) -> Generation:
+def as_generation(job: Generation | str) -> Generation:
     """Return the job as last seen; of a bare id nothing is known yet."""
     return job if isinstance(job, Generation) else Generation(id=str.__str__(job), status=_UNSEEN)
 
 
 async def changes(
-    exchange: Exchange,
+    requester: Requester,
     poller: Poller,
-    settings: Settings,
+    settings: RequestOptions,
     last: Generation,
     *,
     timeout: float | None,
@@ -60,7 +60,7 @@ async def changes(
     """Yield the job each time its status or progress has changed; end with its life.
 
     Args:
-        exchange: What performs the looks.
+        requester: What performs the looks.
         poller: What performs them for many.
         settings: How often to look and how to try again.
         last: The job as last seen.
@@ -73,10 +73,10 @@ async def changes(
     """
     if last.is_terminal:
         return
-    wait = _Wait(exchange, poller, settings, last, timeout)
-    slots = exchange.account.slots
+    wait = _Wait(requester, poller, settings, last, timeout)
+    slots = requester.account.slots
     slot = slots.hold(last.id)
-    poller.arrive()
+    poller.add_waiter()
     try:
         while not wait.last.is_terminal:
             if await wait.has_changed():
@@ -84,10 +84,10 @@ async def changes(
     finally:
         slots.release(slot)
         wait.leave_others()
-        poller.depart()
+        poller.remove_waiter()
 
 
-def conclude(generation: Generation) -> Generation:
+def raise_unless_completed(generation: Generation) -> Generation:
     """Return a COMPLETED generation; every other end is an error.
 
     Raises:
@@ -95,13 +95,13 @@ def conclude(generation: Generation) -> Generation:
         GenerationRejectedError: It ended as REJECTED.
 
     """
-    error = bad_end(generation)
+    error = error_of(generation)
     if error is not None:
         raise error
     return generation
 
 
-def bad_end(generation: Generation) -> GenerationError | None:
+def error_of(generation: Generation) -> GenerationError | None:
     """Return the error that a job's end is; `None`: it is COMPLETED."""
     if generation.status == Status.COMPLETED:
         return None
@@ -115,29 +115,29 @@ class _Wait:
 
     def __init__(
         self,
-        exchange: Exchange,
+        requester: Requester,
         poller: Poller,
-        settings: Settings,
+        settings: RequestOptions,
         last: Generation,
         timeout: float | None,
     ) -> None:
         self.last = last
         self._is_found = False
-        self._exchange = exchange
+        self._requester = requester
         self._settings = settings
         self._timeout = inf if timeout is None else timeout
-        self._started = exchange.transport.now()
+        self._started = requester.transport.now()
         self._deadline = self._started + self._timeout
         # While alone: the rules' own steps, since when, and what the last one has shown.
-        self._steps: Generator[polling.Look, polling.Seen, None] | None = None
+        self._steps: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
         self._alone_since = self._started
-        self._seen: polling.Seen | None = None
+        self._seen: polling.LastPoll | None = None
         # Whether the service has refused the parameters of the long poll, or of the progress.
         self._is_plain = False
         # While with others.
         self._poller = poller
-        self._watcher: Watcher | None = None
-        self._attendant = Attendant(self._is_woken)
+        self._watcher: Subscription | None = None
+        self._attendant = Waiter(self._is_woken)
         self._news: deque[Generation | LipsyncError] = deque()
 
     async def has_changed(self) -> bool:
@@ -150,7 +150,7 @@ class _Wait:
     def leave_others(self) -> None:
         """Take the job from the poller, if it is there."""
         if self._watcher is not None:
-            self._poller.leave(self._watcher)
+            self._poller.unsubscribe(self._watcher)
             self._watcher = None
 
     def _is_for_all(self) -> bool:
@@ -158,16 +158,18 @@ class _Wait:
 
         Lists show no progress. And who has hardly any time takes the one look of its own.
         """
-        if self._settings.poll.progress or not self._poller.is_crowded:
+        if self._settings.poll.progress or not self._poller.shares_polls:
             return False
         return self._watcher is not None or self._remaining > polling.LAST_LOOK
 
     async def _look_with_others(self) -> bool:
         if self._watcher is None:
             self._steps = None
-            self._watcher = self._poller.join(self.last.id, self._hear, status=self.last.status)
+            self._watcher = self._poller.subscribe(
+                self.last.id, self._hear, status=self.last.status
+            )
         try:
-            await self._poller.attend(self._attendant, self._settings, deadline=self._deadline)
+            await self._poller.run_until(self._attendant, self._settings, deadline=self._deadline)
         except LipsyncError as error:  # the client was closed
             self._fail(error)
         if self._news:
@@ -182,7 +184,7 @@ class _Wait:
         return False
 
     def _is_woken(self) -> bool:
-        return bool(self._news) or self._is_late or not self._poller.is_crowded
+        return bool(self._news) or self._is_late or not self._poller.shares_polls
 
     def _hear(self, _: str, news: Generation | LipsyncError) -> None:
         """Take in what the poller tells."""
@@ -193,7 +195,7 @@ class _Wait:
     async def _look_alone(self) -> bool:
         """Look once, with retries, after the pause that the rules want."""
         step = self._next_step()
-        transport = self._exchange.transport
+        transport = self._requester.transport
         if step is None:
             await self._sit_out()
         try:
@@ -206,7 +208,7 @@ class _Wait:
         sight = await self._sight(step.hold)
         has_changed = self._remember(sight.generation)
         now = transport.now()
-        self._seen = polling.Seen(
+        self._seen = polling.LastPoll(
             status=self.last.status,
             elapsed=now - self._alone_since,
             took=now - before,
@@ -216,29 +218,29 @@ class _Wait:
         )
         return has_changed
 
-    def _next_step(self) -> polling.Look | None:
+    def _next_step(self) -> polling.NextPoll | None:
         """Return how to look next; `None`: no look is worth making before the time is over."""
         if self._steps is None or self._seen is None:
-            self._alone_since = self._exchange.transport.now()
+            self._alone_since = self._requester.transport.now()
             timeout = _limit(self._remaining)
-            self._steps = polling.looks(self._settings.poll, timeout=timeout)
+            self._steps = polling.poll_schedule(self._settings.poll, timeout=timeout)
             return next(self._steps)
         try:
             return self._steps.send(self._seen)
         except StopIteration:
             return None
 
-    async def _sight(self, hold: float | None) -> endpoints.Sight:
+    async def _sight(self, hold: float | None) -> endpoints.LongPollResult:
         """Ask the service, in the plainest way if need be; every failure names the job."""
         hold = None if self._is_plain else hold
         progress = self._settings.poll.progress and not self._is_plain
-        call = endpoints.look_at_generation(self.last.id, hold=hold, progress=progress)
-        settings = _with_time_for(hold, patient(self._settings))
+        call = endpoints.poll_generation(self.last.id, hold=hold, progress=progress)
+        settings = _with_time_for(hold, retry_until_timeout(self._settings))
         try:
-            return await self._exchange.perform(call, settings, deadline=_limit(self._deadline))
+            return await self._requester.execute(call, settings, deadline=_limit(self._deadline))
         except LipsyncError as error:
             if self._is_forgiven(error):
-                return endpoints.Sight(self.last, is_held=True)
+                return endpoints.LongPollResult(self.last, is_held=True)
             if isinstance(error, _REFUSALS) and (progress or hold is not None):
                 self._is_plain = True
                 return await self._sight(None)
@@ -258,16 +260,16 @@ class _Wait:
         return (
             isinstance(error, NotFoundError)
             and not self._is_found
-            and self._exchange.transport.now() - self._started < self._settings.poll.missing_grace
+            and self._requester.transport.now() - self._started < self._settings.poll.missing_grace
         )
 
     @property
     def _remaining(self) -> float:
-        return self._deadline - self._exchange.transport.now()
+        return self._deadline - self._requester.transport.now()
 
     @property
     def _is_late(self) -> bool:
-        return self._exchange.transport.now() >= self._deadline
+        return self._requester.transport.now() >= self._deadline
 
     def _fail(self, error: LipsyncError) -> NoReturn:
         """Raise an error, as what it means for this wait."""
@@ -279,7 +281,7 @@ class _Wait:
     async def _sit_out(self) -> NoReturn:
         """Wait for the end of the time, then say so."""
         try:
-            await self._exchange.transport.sleep(self._remaining)
+            await self._requester.transport.sleep(self._remaining)
         except LipsyncError as error:  # pragma: no cover - closed in the last second
             self._fail(error)
         raise WaitTimeoutError(self.last, timeout=self._timeout)
@@ -289,7 +291,7 @@ def _limit(seconds: float) -> float | None:
     return None if seconds == inf else seconds
 
 
-def _with_time_for(hold: float | None, settings: Settings) -> Settings:
+def _with_time_for(hold: float | None, settings: RequestOptions) -> RequestOptions:
     """Give a look the time to be held open."""
     timeout = None if settings.timeout is None else settings.timeout + (hold or 0.0)
     return attrs.evolve(settings, timeout=timeout)

@@ -1,4 +1,4 @@
-"""What the exchange asks of a transport: send, stream, tell the time, sleep, close.
+"""What the requester asks of a transport: send, stream, tell the time, sleep, close.
 
 Time belongs to the transport. Whoever needs the clock or a pause asks the transport
 for it, which is why a client on the memory transport runs an hour-long job in

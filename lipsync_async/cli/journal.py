@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._bulk.results import reason_in, reason_of
-from lipsync_async._polling.wait import bad_end
+from lipsync_async._polling.wait import error_of
 from lipsync_async.cli.output import clock, plural, say, some_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _error_lines(errors: dict[tuple[JobState, str], list[str]]) -> Iterator[str]
 def _reason(entry: JournalEntry) -> str:
     """Return what went wrong with a request, without what only this one has."""
     generation = entry.generation
-    error = None if generation is None else bad_end(generation)
+    error = None if generation is None else error_of(generation)
     if error is not None:
         return reason_of(error)
     return reason_in(entry.error_message or entry.error_class or "")

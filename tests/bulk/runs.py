@@ -8,7 +8,7 @@ from typing import Any
 from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from tests.client.doors import INPUTS, connect
+from tests.client.connections import INPUTS, connect
 
 FREE = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=10_000)
 

@@ -15,8 +15,8 @@ from lipsync_async._enums import Status
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, opened, refusals, requests
-from tests.client.crowds import poller_of, remains
-from tests.client.doors import INPUTS
+from tests.client.connections import INPUTS
+from tests.client.waiters import poller_of, remains
 
 CREATE, LIST = "/v2/generate", "/v2/generations"
 # Nothing that is drawn here may take longer, whatever happens: an hour for each job.
@@ -205,7 +205,7 @@ def play(
                 sandbox.faults.add(fault)
             await story(client, sandbox, clock)
             assert remains(poller_of(client)) == []
-            assert client._exchange.account.slots.used == 0  # noqa: SLF001
+            assert client._requester.account.slots.used == 0  # noqa: SLF001
             assert clock.now() <= HOUR * (1 + account.many)
 
     anyio.run(happen)

@@ -28,7 +28,7 @@ from lipsync_async import (
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, names, requests
-from tests.client.doors import INPUTS
+from tests.client.connections import INPUTS
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ from lipsync_async._models.request import (
 )
 from tests.bulk.jobs import request
 from tests.logic.good_requests import GOOD_REQUESTS
-from tests.logic.orders import AUDIO, order
+from tests.logic.requests import AUDIO, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable

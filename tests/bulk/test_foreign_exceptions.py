@@ -32,7 +32,7 @@ from lipsync_async._transport.protocol import Stream, Transport
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, requests
-from tests.client.doors import INPUTS
+from tests.client.connections import INPUTS
 
 pytestmark = pytest.mark.anyio
 
@@ -223,7 +223,7 @@ async def test_in_creates_of_some() -> None:
             found = await client.generations.run_all(requests(MANY))
         assert [named.is_told(each) for each in found[::2]] == [True] * (MANY // 2)
         assert [each.is_success for each in found[1::2]] == [True] * (MANY // 2)
-        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+        assert client._requester.account.slots.used == 0  # noqa: SLF001
 
 
 async def test_in_estimates() -> None:

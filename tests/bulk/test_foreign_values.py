@@ -37,7 +37,7 @@ from lipsync_async import (
 )
 from lipsync_async._logic.codec import encode_request
 from tests.bulk.runs import opened, requests
-from tests.client.doors import INPUTS
+from tests.client.connections import INPUTS
 
 pytestmark = pytest.mark.anyio
 

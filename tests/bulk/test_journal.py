@@ -26,7 +26,7 @@ from lipsync_async.errors import (
     WaitTimeoutError,
 )
 from tests.bulk.jobs import job, request
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

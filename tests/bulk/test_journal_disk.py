@@ -17,7 +17,7 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.jobs import job, request
 from tests.bulk.runs import opened, requests
-from tests.client.doors import connect
+from tests.client.connections import connect
 
 pytestmark = pytest.mark.anyio
 

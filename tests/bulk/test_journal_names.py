@@ -28,7 +28,7 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError
 from tests.bulk.jobs import job, request
 from tests.bulk.runs import opened
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from lipsync_async._bulk.journal import Binding, Journal
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.jobs import request
 from tests.bulk.runs import FREE, requests
-from tests.client.doors import connect
+from tests.client.connections import connect
 from tests.interpreter import ROOT
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import opened, requests, slots
-from tests.client.crowds import poller_of, remains
-from tests.client.doors import cancel_when
+from tests.client.connections import cancel_when
+from tests.client.waiters import poller_of, remains
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ async def begun(sandbox: Sandbox, many: int) -> None:
 
 def held(client: AsyncClient) -> list[object]:
     """Return what a client still holds of its runs."""
-    slots = client._exchange.account.slots  # noqa: SLF001
+    slots = client._requester.account.slots  # noqa: SLF001
     return [*remains(poller_of(client)), *slots._waiting, *slots._hands]  # noqa: SLF001
 
 

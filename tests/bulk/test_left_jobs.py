@@ -29,7 +29,7 @@ from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held
-from tests.client.doors import connect
+from tests.client.connections import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +112,7 @@ async def scene(state: State, sandbox: Sandbox, folder: Path) -> AsyncIterator[S
 
 def pausing(seconds: float, client: AsyncClient) -> Callable[[], Awaitable[None]]:
     """Return what waits in the transport's time."""
-    transport = client._exchange.transport  # noqa: SLF001
+    transport = client._requester.transport  # noqa: SLF001
 
     async def pause() -> None:
         await transport.sleep(seconds)
@@ -476,7 +476,7 @@ async def test_a_journal_that_has_failed_knows_nothing(
                 await made(sandbox, MANY)
                 for job in sandbox.jobs:
                     sandbox.jobs.move(job.id, "PROCESSING")
-                await client._exchange.transport.sleep(20)  # noqa: SLF001
+                await client._requester.transport.sleep(20)  # noqa: SLF001
                 raise LookupError("enough")
         assert [job.id for job in sandbox.jobs if job.id not in caplog.text] == []
 

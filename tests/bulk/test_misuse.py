@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from lipsync_async import GenerationRequest, JobState, JournalView, Outcome, Progress, Response
-from lipsync_async._asyncio_tools import stray
+from lipsync_async._asyncio_tools import unexpected_cancellation
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held
@@ -91,14 +91,14 @@ async def test_a_callback_that_awaits_what_was_cancelled(method: str) -> None:
 
 async def test_what_is_no_stray_cancellation() -> None:
     """A cancellation that was asked for is obeyed, and other errors are what they are."""
-    assert stray(KeyboardInterrupt(), "it") is None
+    assert unexpected_cancellation(KeyboardInterrupt(), "it") is None
     judged: list[object] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
         try:
             await anyio.sleep_forever()
         except asyncio.CancelledError as error:
-            judged.append(stray(error, "it"))
+            judged.append(unexpected_cancellation(error, "it"))
             raise
     assert judged == [None]
 

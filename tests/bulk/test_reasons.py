@@ -7,7 +7,7 @@ import pytest
 
 from lipsync_async import FailureGroup, Generation, Outcome, Status, group_failures
 from lipsync_async._bulk.results import RefusalCounter, reason_of
-from lipsync_async._logic.responses import error_from
+from lipsync_async._logic.responses import error_for
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConfigurationError,
@@ -24,7 +24,7 @@ from lipsync_async.errors import (
     SpendingLimitError,
 )
 from tests.bulk.jobs import request
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 NUMBERS = count(1)
 DISK = JournalError("full")
@@ -43,7 +43,7 @@ def job(status: str, **fields: Any) -> Generation:
 
 def refused(status: int, **body: Any) -> LipsyncError:
     """Return the error of a refusal."""
-    return error_from(reply(body, status, method="POST"))
+    return error_for(reply(body, status, method="POST"))
 
 
 def about(error: LipsyncError, generation: Generation) -> LipsyncError:
@@ -155,7 +155,7 @@ def test_groups() -> None:
 
 def page(status: int) -> LipsyncError:
     """Return the refusal of something between here and the service."""
-    return error_from(reply(b"<html>Blocked</html>", status, method="POST"))
+    return error_for(reply(b"<html>Blocked</html>", status, method="POST"))
 
 
 # What meets all others as well, if so many requests in a row have met it.

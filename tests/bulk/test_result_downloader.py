@@ -9,8 +9,8 @@ import pytest
 from lipsync_async import AsyncClient, Generation, GenerationRequest
 from lipsync_async._bulk.result_downloader import ResultDownloader
 from lipsync_async._logic.media_types import name_of_id
-from lipsync_async._part_file import Leftovers
-from tests.client.doors import ORDER
+from lipsync_async._part_file import StalePartFiles
+from tests.client.connections import ORDER
 from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
 from tests.logic.test_media_host import MEDIA as MEDIA_BYTES
 
@@ -27,7 +27,7 @@ async def downloaded(
 ) -> Path:
     """Fetch a job's result as a run does."""
     own = client.generations
-    downloader = ResultDownloader(own._exchange, own._settings, folder, at_once=1)  # noqa: SLF001
+    downloader = ResultDownloader(own._requester, own._options, folder, at_once=1)  # noqa: SLF001
     downloader.announce()
     return await downloader.download(GenerationRequest(**ORDER, output_file_name=name), job)
 
@@ -121,7 +121,7 @@ async def test_many_clear_at_once(tmp_path: Path) -> None:
     """The folder is looked through once, and each waits for that."""
     for number in range(5):
         (tmp_path / f"take-g{number}.0123abcd.part").touch()
-    leftovers = Leftovers(tmp_path)
+    leftovers = StalePartFiles(tmp_path)
     async with anyio.create_task_group() as tasks:
         for number in range(4):
             tasks.start_soon(leftovers.clear, f"take-g{number}")

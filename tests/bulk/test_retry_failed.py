@@ -21,7 +21,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, opened, requests
-from tests.client.doors import INPUTS, connect
+from tests.client.connections import INPUTS, connect
 
 if TYPE_CHECKING:
     from pathlib import Path

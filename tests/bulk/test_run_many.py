@@ -23,7 +23,7 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import names, opened, refusals, requests, slots
-from tests.client.doors import INPUTS, connect
+from tests.client.connections import INPUTS, connect
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ async def test_ordered() -> None:
         sandbox.faults.add(Fault("stick_job", count=1))
 
         async def free_the_first() -> None:
-            await client._exchange.transport.sleep(60)  # noqa: SLF001 - virtual seconds
+            await client._requester.transport.sleep(60)  # noqa: SLF001 - virtual seconds
             (first, *_) = sandbox.jobs
             sandbox.jobs.move(first.id, "FAILED")
 

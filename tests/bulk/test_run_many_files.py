@@ -14,7 +14,7 @@ from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import FREE
-from tests.client.doors import connect
+from tests.client.connections import connect
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ from lipsync_async._bulk.journal_writer import NullJournal
 from lipsync_async._bulk.results import Job
 from lipsync_async._bulk.run_options import RunOptions
 from lipsync_async._bulk.runner import BulkRunner
-from lipsync_async._polling.leader import Attendant
+from lipsync_async._polling.leader import Waiter
 from tests.bulk.jobs import job, request
-from tests.client.crowds import Planned, poller_of, remains
+from tests.client.waiters import Planned, poller_of, remains
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ ANSWER = Response("GET", "http://localhost/v2/generate/job-0", 404, {}, b"")
 def runner_of(client: AsyncClient) -> BulkRunner:
     """Return a runner that was not started."""
     return BulkRunner(
-        client._exchange,  # noqa: SLF001
+        client._requester,  # noqa: SLF001
         client._settings,  # noqa: SLF001
         RunOptions(),
         poller=poller_of(client),
@@ -41,15 +41,15 @@ async def test_a_job_is_watched_while_it_runs() -> None:
         assert running.subscription is not None
         assert ended.subscription is None
         missing = NotFoundError(response=ANSWER, message="no such job")
-        running.subscription.notify("job-0", missing)
+        running.subscription.callback("job-0", missing)
         assert updates == []
         assert remains(poller_of(client)) != []
         await service.clock.sleep(client._settings.poll.missing_grace)  # noqa: SLF001
-        running.subscription.notify("job-0", missing)
+        running.subscription.callback("job-0", missing)
         assert updates == [(running, missing)]
         for each in (running, ended, Job(2, request(2))):
             runner._end(each)  # noqa: SLF001
-        running.subscription.notify("job-0", missing)
+        running.subscription.callback("job-0", missing)
         assert len(updates) == 1
         assert remains(poller_of(client)) == []
         assert runner.tracker.running == 0
@@ -65,7 +65,7 @@ async def test_an_error_is_reported_once() -> None:
         for number, each in enumerate(jobs):
             runner._watch(each, job(f"job-{number}"))  # noqa: SLF001
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(poller.attend, Attendant(lambda: False), client._settings)  # noqa: SLF001
+            tasks.start_soon(poller.run_until, Waiter(lambda: False), client._settings)  # noqa: SLF001
             await service.clock.sleep(60.0)
             tasks.cancel_scope.cancel()
     assert [each for each, _ in runner._updates] == jobs  # noqa: SLF001

@@ -12,7 +12,7 @@ from lipsync_async import AsyncClient, GenerationRequest, Outcome, PollPolicy, R
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, opened, refusals, requests, slots
-from tests.client.doors import connect
+from tests.client.connections import connect
 
 pytestmark = pytest.mark.anyio
 

@@ -23,7 +23,7 @@ from lipsync_async import (
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests, slots
-from tests.client.doors import INPUTS
+from tests.client.connections import INPUTS
 
 pytestmark = pytest.mark.anyio
 

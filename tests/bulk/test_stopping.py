@@ -23,7 +23,7 @@ from lipsync_async import (
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import made, opened, requests, slots
-from tests.client.doors import INPUTS
+from tests.client.connections import INPUTS
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import main
 from lipsync_async.cli.run import count_running
 from tests.bulk.jobs import job, request
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.bulk import jobs
 from tests.bulk.jobs import job
 from tests.bulk.runs import opened, requests
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
 HEADER = "model,video_url,audio_url,output_file_name\n"

@@ -7,7 +7,7 @@ import pytest
 
 from lipsync_async import AsyncClient
 from lipsync_async.sandbox import Sandbox
-from tests.client.doors import Door, opened
+from tests.client.connections import Door, opened
 
 
 @pytest.fixture(params=["memory", "sockets", "blocking"])

@@ -13,7 +13,7 @@ from lipsync_async import AsyncClient, Generation, RetryPolicy, Status
 from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
-from tests.client.doors import UNLIMITED
+from tests.client.connections import UNLIMITED
 
 API = "http://127.0.0.1:1"
 MEDIA = "https://media.example"

@@ -43,7 +43,7 @@ from lipsync_async._transport.aiohttp import (
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import ORDER, UNLIMITED
+from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 
 pytestmark = pytest.mark.anyio

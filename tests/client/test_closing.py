@@ -27,7 +27,7 @@ from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import OpenCalls
-from tests.client.doors import ORDER, UNLIMITED, connect, opened
+from tests.client.connections import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting
 
 pytestmark = pytest.mark.anyio
@@ -404,7 +404,7 @@ async def test_calls_of_a_parent_process_are_left_alone() -> None:
 async def test_a_call_that_was_left_in_a_closed_loop() -> None:
     """What an earlier event loop has left behind does not keep a client from closing."""
     client = AsyncClient("key", base_url="http://127.0.0.1:1", limits=UNLIMITED)
-    pause = client._exchange.transport.sleep  # noqa: SLF001
+    pause = client._requester.transport.sleep  # noqa: SLF001
     loop = asyncio.new_event_loop()
     task = loop.create_task(pause(1_000))
     await asyncio.to_thread(loop.run_until_complete, _turns(0))

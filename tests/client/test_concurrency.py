@@ -10,7 +10,7 @@ import pytest
 from lipsync_async import AsyncClient, Generation
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import Door, cancel_when, completed, opened, order
+from tests.client.connections import Door, cancel_when, completed, opened, order
 
 pytestmark = pytest.mark.anyio
 

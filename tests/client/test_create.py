@@ -34,7 +34,7 @@ from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import INPUTS, ORDER, opened, order
+from tests.client.connections import INPUTS, ORDER, opened, order
 
 pytestmark = pytest.mark.anyio
 
@@ -372,7 +372,7 @@ async def test_hundreds_wait_for_slots_in_line() -> None:
         view = client.with_options(retry=RetryPolicy(), poll=PollPolicy())
 
         async def run(late: float) -> None:
-            await client._exchange.transport.sleep(late)  # noqa: SLF001
+            await client._requester.transport.sleep(late)  # noqa: SLF001
             await view.generations.run(**ORDER)
 
         async with anyio.create_task_group() as tasks:

@@ -19,8 +19,8 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from tests.client.doors import Door, entered, opened, order
-from tests.client.troubles import Trouble, cases
+from tests.client.connections import Door, entered, opened, order
+from tests.client.faults import Trouble, cases
 
 pytestmark = pytest.mark.anyio
 

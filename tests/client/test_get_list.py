@@ -23,7 +23,7 @@ from lipsync_async._models.http import Request
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, rate_limited
-from tests.client.doors import ORDER, Door, completed, opened, order
+from tests.client.connections import ORDER, Door, completed, opened, order
 
 pytestmark = pytest.mark.anyio
 

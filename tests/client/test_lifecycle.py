@@ -21,7 +21,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import completed, connect, order
+from tests.client.connections import completed, connect, order
 
 Pair = tuple[AsyncClient, Sandbox]
 

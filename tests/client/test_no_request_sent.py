@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lipsync_async import AsyncClient, GenerationRequest, InvalidRequestError, Video
-from tests.client.doors import INPUTS, ORDER, opened
+from tests.client.connections import INPUTS, ORDER, opened
 from tests.logic.bad_requests import BAD_REQUESTS
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._part_file import Leftovers, PartFile, TakenError
+from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
 
 pytestmark = pytest.mark.anyio
 
@@ -273,10 +273,10 @@ async def test_leftovers_of_the_killed(tmp_path: Path) -> None:
         file._is_open = False  # noqa: SLF001 - nothing is there that would remove it
         await file.abandon()
     (tmp_path / "v.mine.part").touch()
-    left = Leftovers(tmp_path)
+    left = StalePartFiles(tmp_path)
     for stem in stems[::2]:
         await left.clear(stem)
     beginnings = [name.removesuffix(".part").rpartition(".")[0][-4:] for name in names_in(tmp_path)]
     assert sorted(beginnings) == ["id-2", "id-2", "v", "w.x", "w.x"]
     await left.clear("v")  # what there was is gone
-    await Leftovers(tmp_path / "nowhere").clear("v")
+    await StalePartFiles(tmp_path / "nowhere").clear("v")

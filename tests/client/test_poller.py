@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
-from lipsync_async._polling.leader import Attendant
-from tests.client.crowds import Planned, Waits, completed_of, poller_of, remains
+from lipsync_async._polling.leader import Waiter
+from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ class Scheduler:
         self.told: list[tuple[str, str]] = []
         self.errors: list[LipsyncError] = []
         self._settings = client._settings  # noqa: SLF001
-        self._attendant = Attendant(lambda: False)
+        self._attendant = Waiter(lambda: False)
 
     def hear(self, job: str, news: News) -> None:
         """Be told of a job."""
@@ -40,7 +40,7 @@ class Scheduler:
     async def leading(self) -> AsyncIterator[None]:
         """Keep the looks coming, in a task of its own."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.poller.attend, self._attendant, self._settings)
+            tasks.start_soon(self.poller.run_until, self._attendant, self._settings)
             yield
             tasks.cancel_scope.cancel()
 
@@ -52,7 +52,7 @@ async def test_thousands_with_one_callback() -> None:
     async with service.client() as client:
         scheduler = Scheduler(client)
         for job in service.jobs:
-            scheduler.poller.join(job, scheduler.hear)
+            scheduler.poller.subscribe(job, scheduler.hear)
         async with scheduler.leading():
             await anyio.lowlevel.checkpoint()
             assert len(asyncio.all_tasks()) <= 3
@@ -73,7 +73,7 @@ async def test_jobs_join_while_others_are_looked_at() -> None:
             await service.clock.sleep(100.0)
             assert service.looks == []
             for job in service.jobs[:10]:
-                scheduler.poller.join(job, scheduler.hear, status="PENDING")
+                scheduler.poller.subscribe(job, scheduler.hear, status="PENDING")
             await service.clock.sleep(0.7)
             assert len(scheduler.told) == 10
             async with anyio.create_task_group() as tasks:
@@ -91,15 +91,15 @@ async def test_waits_go_on_without_the_scheduler() -> None:
     service = Planned(40)
     async with service.client() as client, anyio.create_task_group() as tasks:
         scheduler = Scheduler(client)
-        watchers = [scheduler.poller.join(job, scheduler.hear) for job in service.jobs[3:]]
+        watchers = [scheduler.poller.subscribe(job, scheduler.hear) for job in service.jobs[3:]]
         waits = Waits(client, tasks)
         async with scheduler.leading():
             waits.start(*service.jobs[:3])
             await service.clock.sleep(5.0)
             assert len(service.looks[-1]) == 40
             for watcher in watchers:
-                scheduler.poller.leave(watcher)
-                scheduler.poller.leave(watcher)
+                scheduler.poller.unsubscribe(watcher)
+                scheduler.poller.unsubscribe(watcher)
         await service.clock.sleep(15.0)
         assert {len(ids) for ids in service.looks[-6:]} == {1}
         service.end_all(0.0)
@@ -115,7 +115,7 @@ async def test_a_scheduler_that_stays_after_an_error() -> None:
     async with service.client() as client:
         scheduler = Scheduler(client)
         for job in service.jobs:
-            scheduler.poller.join(job, scheduler.hear, status="PROCESSING")
+            scheduler.poller.subscribe(job, scheduler.hear, status="PROCESSING")
         async with scheduler.leading():
             await service.clock.sleep(35.0)
     assert scheduler.errors != []
@@ -128,10 +128,10 @@ async def test_watchers_of_one_job_are_independent() -> None:
     service.end_all(5.0)
     async with service.client() as client:
         first, second, third = (Scheduler(client) for _ in range(3))
-        gone = first.poller.join("job-0", first.hear)
-        second.poller.join("job-0", second.hear)
-        third.poller.join("job-0", third.hear, status="PROCESSING")
-        first.poller.leave(gone)
+        gone = first.poller.subscribe("job-0", first.hear)
+        second.poller.subscribe("job-0", second.hear)
+        third.poller.subscribe("job-0", third.hear, status="PROCESSING")
+        first.poller.unsubscribe(gone)
         async with first.leading():
             await service.clock.sleep(6.0)
     assert (first.told, [status for _, status in second.told], len(third.told)) == (
@@ -151,13 +151,13 @@ async def test_a_job_takes_little_memory() -> None:
         tracemalloc.start()
         try:
             before, _ = tracemalloc.get_traced_memory()
-            watchers = [scheduler.poller.join(job, hear, status="PENDING") for job in ids]
+            watchers = [scheduler.poller.subscribe(job, hear, status="PENDING") for job in ids]
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         assert (after - before) / 10_000 <= 300
         for watcher in watchers:
-            scheduler.poller.leave(watcher)
+            scheduler.poller.unsubscribe(watcher)
         assert remains(scheduler.poller) == []
 
 
@@ -170,8 +170,8 @@ def test_each_loop_has_a_poller_of_its_own() -> None:
     async def look_and_be_left() -> None:
         scheduler = Scheduler(client)
         pollers.append(scheduler.poller)
-        leader = scheduler.poller._shift  # noqa: SLF001
-        leader._leader = Attendant(lambda: False)  # noqa: SLF001 - as a killed loop leaves it
+        leader = scheduler.poller._leader  # noqa: SLF001
+        leader._leader = Waiter(lambda: False)  # noqa: SLF001 - as a killed loop leaves it
 
     async def wait_for_all() -> None:
         assert poller_of(client) is not pollers[0]
@@ -213,7 +213,7 @@ async def test_the_rate_follows_the_limit(limit: int | None, jobs: int, looks: f
     async with service.client(limits=Limits(requests_per_minute=limit)) as client:
         scheduler = Scheduler(client)
         for job in service.jobs:
-            scheduler.poller.join(job, scheduler.hear)
+            scheduler.poller.subscribe(job, scheduler.hear)
         async with scheduler.leading():
             await service.clock.sleep(60.0)
     assert len(service.looks) / 60 == pytest.approx(looks, rel=0.05)

@@ -23,7 +23,7 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from tests.client.doors import ORDER, UNLIMITED
+from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Arrival, hosting
 
 pytestmark = pytest.mark.anyio

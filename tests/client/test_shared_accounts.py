@@ -20,11 +20,11 @@ from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import Account, SharedBudget, SharedSlots, find_account
-from lipsync_async._requester import Exchange, Settings
+from lipsync_async._rate_limits import AccountLimits, SharedRateLimiter, SlotPool, limits_for
+from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import made, opened, refusals, requests, slots
-from tests.client.doors import ORDER, UNLIMITED, order
+from tests.client.connections import ORDER, UNLIMITED, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,9 +61,9 @@ OTHERS = [
 ]
 
 
-def account_of(key: str, url: str) -> Account:
+def account_of(key: str, url: str) -> AccountLimits:
     """Return what the clients with this key share at this address."""
-    return find_account(settle(key, url, {})[0])
+    return limits_for(settle(key, url, {})[0])
 
 
 @pytest.mark.parametrize("given_as", SAME)
@@ -84,9 +84,9 @@ def test_accounts_outlive_their_clients() -> None:
     for _ in range(3):
         gc.collect()
         client = AsyncClient("outlives", base_url="https://api.example/", limits=Limits())
-        assert id(client._exchange.account.creates) == first  # noqa: SLF001
+        assert id(client._requester.account.creates) == first  # noqa: SLF001
         client = AsyncClient("outlives", base_url="https://api.example", limits=UNLIMITED)
-        assert id(client._exchange.account.creates) == first  # noqa: SLF001
+        assert id(client._requester.account.creates) == first  # noqa: SLF001
 
 
 def test_thousands_of_accounts_are_not_kept() -> None:
@@ -117,7 +117,7 @@ def test_what_is_used_after_others_were_forgotten_is_kept() -> None:
 def test_a_forked_child_begins_anew() -> None:
     """Neither places nor slots of the parent count for a child, which may be one of many."""
     client = AsyncClient(*HERE[:1], base_url=HERE[1], limits=Limits())
-    exchange = client._exchange  # noqa: SLF001
+    exchange = client._requester  # noqa: SLF001
     account = exchange.account
     taken = account.slots.take_anyhow(None)
     assert account.slots.used == 1
@@ -135,28 +135,28 @@ def test_the_key_is_not_kept() -> None:
     account_of("a-very-secret-key", "https://api.example")
     from lipsync_async import _rate_limits  # noqa: PLC0415
 
-    assert "a-very-secret-key" not in repr(vars(_rate_limits._ACCOUNTS))  # noqa: SLF001
+    assert "a-very-secret-key" not in repr(vars(_rate_limits._REGISTRY))  # noqa: SLF001
 
 
 # --- budgets --------------------------------------------------------------------------------
 
 
-def exchanges(sandbox: Sandbox, *limits: Limits) -> list[Exchange]:
+def exchanges(sandbox: Sandbox, *limits: Limits) -> list[Requester]:
     """Return what clients with these limits send by, on one account."""
-    account = Account()
+    account = AccountLimits()
     config, _ = settle(sandbox.api_key, sandbox.url, {})
-    return [Exchange(sandbox.transport(), config, lambda: account, each) for each in limits]
+    return [Requester(sandbox.transport(), config, lambda: account, each) for each in limits]
 
 
-SETTINGS = Settings(5.0, RetryPolicy(attempts=1), PollPolicy())
+SETTINGS = RequestOptions(5.0, RetryPolicy(attempts=1), PollPolicy())
 
 
-async def counted(exchange: Exchange, many: int) -> None:
+async def counted(exchange: Requester, many: int) -> None:
     """Make so many requests at once."""
     async with anyio.create_task_group() as tasks:
         for _ in range(many):
             call = endpoints.count_generations()
-            tasks.start_soon(exchange.perform, call, SETTINGS)
+            tasks.start_soon(exchange.execute, call, SETTINGS)
 
 
 @settings(max_examples=20, deadline=None)
@@ -210,13 +210,13 @@ async def test_who_has_no_limit_neither_waits_nor_counts() -> None:
 
 def test_threads_share_a_budget() -> None:
     """Places that many threads take at once are those of one: none twice, none too early."""
-    budget = SharedBudget()
+    budget = SharedRateLimiter()
     times: list[float] = []
 
     def reserve() -> None:
         for _ in range(200):
             place = budget.reserve(0.0, 60)
-            times.append(budget.wait(place, 0.0))
+            times.append(budget.delay(place, 0.0))
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(reserve) for _ in range(8)]:
@@ -228,12 +228,12 @@ def test_threads_share_a_budget() -> None:
 
 def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
     """A finalizer that runs while its own thread holds the lock does not wait for it."""
-    budget = SharedBudget()
+    budget = SharedRateLimiter()
     place = budget.reserve(0.0, 1)
     with budget:
-        budget.give_back(place)
-    assert budget.is_at_rest(0.0)
-    assert budget.wait(budget.reserve(0.0, 1), 0.0) == 0.0
+        budget.cancel(place)
+    assert budget.is_idle(0.0)
+    assert budget.delay(budget.reserve(0.0, 1), 0.0) == 0.0
 
 
 # --- slots ----------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ async def test_everything_shares_the_slots(limit: int) -> None:
             created = [await two.generations.create(request) for request in requests(1)]
             for job in created:
                 await one.generations.wait_until_complete(job)
-            assert one._exchange.account.slots.used == 0  # noqa: SLF001
+            assert one._requester.account.slots.used == 0  # noqa: SLF001
         assert refusals(sandbox) == 0
         assert set(made(sandbox).values()) <= {1, 2, 3, 4}
         assert sandbox.jobs.created == 17
@@ -308,7 +308,7 @@ async def test_hundreds_of_runs_at_once(limits: Limits, most: int) -> None:
                 tasks.start_soon(client.generations.run, request)
         assert refusals(sandbox) <= most
         assert sandbox.jobs.count("COMPLETED") == 240
-        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+        assert client._requester.account.slots.used == 0  # noqa: SLF001
         assert clock.now() <= 240 * 17.5 / 15 * 1.15
 
 
@@ -346,7 +346,7 @@ async def test_an_end_is_seen_by_any_look(seen_by: str) -> None:
                 assert [each.status async for each in changes][-1] == Status.COMPLETED
         else:
             await seen[seen_by]()
-        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+        assert client._requester.account.slots.used == 0  # noqa: SLF001
         begun = clock.now()
         await order(client)
         assert clock.now() == begun
@@ -359,7 +359,7 @@ async def test_an_order_that_is_repeated_has_its_slot() -> None:
         first = await order(client, idempotency_key="take-1")
         again = await order(client, idempotency_key="take-1")
         assert (first.id, sandbox.jobs.created, clock.now()) == (again.id, 1, 0.0)
-        assert client._exchange.account.slots.used == 1  # noqa: SLF001
+        assert client._requester.account.slots.used == 1  # noqa: SLF001
 
 
 async def test_a_client_that_allows_less_gets_its_slot() -> None:
@@ -368,12 +368,12 @@ async def test_a_client_that_allows_less_gets_its_slot() -> None:
     async with Sandbox(render=False, clock=clock, progression="time(10)") as sandbox:
         many, few = exchanges(sandbox, slots(6), slots(2))
 
-        async def go_on(exchange: Exchange, count: int) -> None:
+        async def go_on(exchange: Requester, count: int) -> None:
             async def one(number: int) -> None:
                 (request,) = requests(1)
                 key = f"{id(exchange)}-{number}"
                 call = endpoints.create_generation(request, idempotency_key=key)
-                await exchange.perform(call, SETTINGS)
+                await exchange.execute(call, SETTINGS)
 
             async with anyio.create_task_group() as tasks:
                 for number in range(count):
@@ -390,7 +390,7 @@ async def test_a_client_that_allows_less_gets_its_slot() -> None:
 
 def test_threads_share_the_slots() -> None:
     """What is taken and given back in many threads adds up, and never exceeds the limit."""
-    account = SharedSlots()
+    account = SlotPool()
     most: list[int] = []
 
     def use(number: int) -> None:
@@ -420,7 +420,7 @@ async def test_what_has_ended_before_takes_no_slot() -> None:
 
 async def test_a_job_of_an_earlier_run_takes_a_slot() -> None:
     """It runs already, so it is not asked whether it may; once for each job, not for each run."""
-    account = SharedSlots()
+    account = SlotPool()
     held = [account.occupied("job-1", 1, 0.0), account.occupied("job-1", 1, 0.0)]
     assert account.used == 1
     assert account.take(0.0, 1) is None
@@ -432,7 +432,7 @@ async def test_a_job_of_an_earlier_run_takes_a_slot() -> None:
 
 def test_what_a_closed_loop_has_held_is_given_back() -> None:
     """Creates under way and jobs that were held there; what another loop holds stays held."""
-    account = SharedSlots()
+    account = SlotPool()
     jobs = [Generation(id=f"job-{number}", status=Status.PENDING) for number in range(3)]
 
     async def leave() -> None:
@@ -468,7 +468,7 @@ def test_what_a_closed_loop_has_held_is_given_back() -> None:
 def test_a_slot_is_found_across_loops() -> None:
     """A create in one thread's loop waits for a job that another thread's loop sees end."""
     order_of: list[str] = []
-    account = SharedSlots()
+    account = SlotPool()
     is_waiting = threading.Event()
 
     async def hold() -> None:
@@ -483,7 +483,7 @@ def test_a_slot_is_found_across_loops() -> None:
 
     async def wait() -> None:
         woken = asyncio.Event()
-        with account.awaited(woken.set, 1):
+        with account.on_change(woken.set, 1):
             while (slot := account.take(0.0, 1)) is None:
                 is_waiting.set()
                 await woken.wait()

@@ -18,7 +18,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import ORDER, Door, completed, opened, order
+from tests.client.connections import ORDER, Door, completed, opened, order
 
 pytestmark = pytest.mark.anyio
 

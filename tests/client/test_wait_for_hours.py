@@ -22,7 +22,7 @@ from lipsync_async._models.http import Request
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import ORDER, opened, order
+from tests.client.connections import ORDER, opened, order
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import AsyncClient, Client, ConfigurationError, Limits, LipsyncError
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import requests
-from tests.client.doors import ORDER, connect
+from tests.client.connections import ORDER, connect
 from tests.portal.programs import running
 
 MANY = 3

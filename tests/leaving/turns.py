@@ -25,7 +25,7 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import requests
-from tests.client.doors import ORDER, connect
+from tests.client.connections import ORDER, connect
 
 MANY = 3
 # Turns in which what a call has begun to close comes to its end.

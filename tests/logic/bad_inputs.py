@@ -10,7 +10,7 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
-from tests.logic.orders import (
+from tests.logic.requests import (
     AUDIO,
     IMAGE,
     NAMED_AUDIO,

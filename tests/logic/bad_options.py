@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lipsync_async import _enums as words
-from tests.logic.orders import (
+from tests.logic.requests import (
     BadRequest,
     order,
     with_options,

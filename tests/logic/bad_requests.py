@@ -9,7 +9,7 @@ from __future__ import annotations
 from tests.logic.bad_inputs import BAD_INPUTS
 from tests.logic.bad_options import BAD_OPTIONS
 from tests.logic.bad_segments import BAD_SEGMENTS
-from tests.logic.orders import (
+from tests.logic.requests import (
     BadRequest,
     order,
 )

@@ -7,7 +7,7 @@ from lipsync_async._models.request import (
     Segment,
     Text,
 )
-from tests.logic.orders import (
+from tests.logic.requests import (
     AUDIO,
     NAMED_AUDIO,
     VIDEO,

@@ -14,7 +14,7 @@ from lipsync_async._logic.validation import (
     upload_problems,
 )
 from lipsync_async._models.request import Audio, GenerationRequest
-from tests.logic.orders import VIDEO, order
+from tests.logic.requests import VIDEO, order
 
 NO_FILTERS: dict[str, Any] = dict.fromkeys(
     ("status", "ids", "source", "project_id", "limit", "cursor"),

@@ -26,7 +26,7 @@ from lipsync_async._models.request import (
     Video,
 )
 from lipsync_async._models.response import CostEstimate, Generation, ModelInfo
-from tests.logic.replies import JOB
+from tests.logic.answers import JOB
 
 # One request that uses every field there is, and what it must look like on the wire
 # (contract sections 0, 2.2, 2.3, 2.4, 6 and 8).

@@ -24,8 +24,8 @@ from lipsync_async._models.request import (
 )
 from lipsync_async._models.response import CostEstimate
 from lipsync_async.errors import DecodeError
-from tests.logic.orders import AUDIO, VIDEO, VOICE
-from tests.logic.replies import JOB, reply
+from tests.logic.answers import JOB, reply
+from tests.logic.requests import AUDIO, VIDEO, VOICE
 
 JSON = {"content-type": "application/json"}
 PLAIN = GenerationRequest(model="lipsync-2", input=[VIDEO, AUDIO])
@@ -56,19 +56,19 @@ def sent(call: Call[Any]) -> tuple[str, str, bool]:
             ("GET", "/v2/generate/g1?include=progress", True),
         ),
         (
-            endpoints.look_at_generation("g1", hold=None, progress=False),
+            endpoints.poll_generation("g1", hold=None, progress=False),
             ("GET", "/v2/generate/g1", True),
         ),
         (
-            endpoints.look_at_generation("g1", hold=10.0, progress=False),
+            endpoints.poll_generation("g1", hold=10.0, progress=False),
             ("GET", "/v2/generate/g1?wait=true&timeout=10", True),
         ),
         (
-            endpoints.look_at_generation("g1", hold=2.5, progress=False),
+            endpoints.poll_generation("g1", hold=2.5, progress=False),
             ("GET", "/v2/generate/g1?wait=true&timeout=2.5", True),
         ),
         (
-            endpoints.look_at_generation("g1", hold=None, progress=True),
+            endpoints.poll_generation("g1", hold=None, progress=True),
             ("GET", "/v2/generate/g1?include=progress", True),
         ),
         (endpoints.list_generations(), ("GET", "/v2/generations", True)),
@@ -242,7 +242,7 @@ def paths_with(generation_id: str) -> list[str]:
     """Return the path of every call about one job."""
     return [
         endpoints.get_generation(generation_id).path,
-        endpoints.look_at_generation(generation_id, hold=None, progress=False).path,
+        endpoints.poll_generation(generation_id, hold=None, progress=False).path,
         endpoints.delete_generation(generation_id).path,
         endpoints.download_url(generation_id).path,
     ]
@@ -477,7 +477,7 @@ def test_another_form_of_estimate_is_refused(body: Any) -> None:
 
 def test_a_look_shows_how_it_was_treated() -> None:
     """The long poll's headers tell whether it was held, and the pace."""
-    call = endpoints.look_at_generation("g1", hold=5, progress=False)
+    call = endpoints.poll_generation("g1", hold=5, progress=False)
     held = call.read(reply(JOB, x_sync_wait_mode="long_poll", retry_after="2"))
     assert (held.generation.id, held.is_held, held.retry_after) == ("g1", True, 2.0)
     plain = call.read(reply(JOB))

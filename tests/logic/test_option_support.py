@@ -14,7 +14,7 @@ from lipsync_async._models.request import (
     Options,
     Video,
 )
-from tests.logic.orders import (
+from tests.logic.requests import (
     AUDIO,
     IMAGE,
     order,

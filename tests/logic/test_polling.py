@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async._enums import TRANSITIONS, Status
-from lipsync_async._logic.polling import Look, Seen, looks
+from lipsync_async._logic.polling import LastPoll, NextPoll, poll_schedule
 from lipsync_async._models.policies import PollPolicy
 
 # The last look is made a second before the time is over, so that it can be answered.
@@ -57,7 +57,7 @@ class Service:
 class Made:
     """Hold one look that was made, and when."""
 
-    look: Look
+    look: NextPoll
     start: float
     took: float
 
@@ -116,7 +116,7 @@ def wait(
     """Wait for a job as a client does; return the looks made and the time at the end."""
     now = started
     made: list[Made] = []
-    steps = looks(policy, timeout=timeout)
+    steps = poll_schedule(policy, timeout=timeout)
     look = next(steps)
     while True:
         now += look.pause
@@ -124,7 +124,7 @@ def wait(
         took = latency + held_for(look, life, service, now - started)
         made.append(Made(look, now - started, took))
         now += took
-        seen = Seen(
+        seen = LastPoll(
             life.status(now - started),
             elapsed=now - started,
             took=took,
@@ -137,7 +137,7 @@ def wait(
             return made, now - started
 
 
-def held_for(look: Look, life: Life, service: Service, elapsed: float) -> float:
+def held_for(look: NextPoll, life: Life, service: Service, elapsed: float) -> float:
     """Return the seconds for which the service holds a look open."""
     if look.hold is None or not service.honours:
         return 0.0
@@ -245,7 +245,7 @@ def test_there_is_always_a_first_look(life: Life, timeout: float) -> None:
     """However short the time, the job is looked at once, without holding."""
     service = Service(honours=True, tells=True, latencies=[0.0], retry_after=None)
     made, _ = wait(PollPolicy(), life, service, timeout)
-    assert [one.look for one in made] == [Look(0.0, None)]
+    assert [one.look for one in made] == [NextPoll(0.0, None)]
 
 
 def test_pauses_grow_to_the_longest() -> None:

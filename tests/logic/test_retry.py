@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async._enums import Status
-from lipsync_async._logic.responses import error_from
-from lipsync_async._logic.retry import Failure, FailureKind, classify, pauses
+from lipsync_async._logic.responses import error_for
+from lipsync_async._logic.retry import Failure, FailureKind, backoff_delays, classify
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._models.response import Generation
 from lipsync_async.errors import (
@@ -23,7 +23,7 @@ from lipsync_async.errors import (
     TransportError,
     WaitTimeoutError,
 )
-from tests.logic.replies import reply
+from tests.logic.answers import reply
 
 NEVER_DELIVERED, PACED, NO_SLOT, OUTCOME_UNKNOWN, FINAL = FailureKind
 JOB = Generation(id="g1", status=Status.PROCESSING)
@@ -31,7 +31,7 @@ JOB = Generation(id="g1", status=Status.PROCESSING)
 
 def answered(status: int, code: str | None = None) -> LipsyncError:
     """Return the error of an answer with this status and code."""
-    return error_from(reply({"message": "Words.", "errorCode": code}, status))
+    return error_for(reply({"message": "Words.", "errorCode": code}, status))
 
 
 CLASSIFIED: list[tuple[LipsyncError, FailureKind]] = [
@@ -128,7 +128,7 @@ class Calling:
         self.is_repeatable = is_repeatable
         self.tries = 1
         self.elapsed = 0.0
-        self._steps = pauses(policy, is_repeatable=is_repeatable)
+        self._steps = backoff_delays(policy, is_repeatable=is_repeatable)
         assert next(self._steps) == 0.0
 
     @property

@@ -20,7 +20,7 @@ from lipsync_async._models.request import (
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 from tests.logic.bad_requests import BAD_REQUESTS
 from tests.logic.good_requests import GOOD_REQUESTS
-from tests.logic.orders import (
+from tests.logic.requests import (
     AUDIO,
     VIDEO,
     order,

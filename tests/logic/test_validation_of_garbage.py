@@ -29,7 +29,7 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
-from tests.logic.orders import (
+from tests.logic.requests import (
     segment,
     with_segments,
 )

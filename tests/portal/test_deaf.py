@@ -12,7 +12,7 @@ from lipsync_async import Client, GenerationRequest
 from lipsync_async._threads import Mailbox, OneThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import ORDER
+from tests.client.connections import ORDER
 from tests.portal.verbs import deaf
 
 REQUEST = GenerationRequest(**ORDER)

@@ -42,7 +42,7 @@ from lipsync_async._portal.loop_thread import LoopThread
 from lipsync_async._portal.portal import Portal, call_in_caller
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import INPUTS, ORDER
+from tests.client.connections import INPUTS, ORDER
 from tests.portal.verbs import verb
 
 COLOUR: ContextVar[str] = ContextVar("COLOUR")

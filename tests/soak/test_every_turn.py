@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import Audio, Video
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import requests
-from tests.client.doors import ORDER, connect
+from tests.client.connections import ORDER, connect
 from tests.leaving.turns import (
     MANY,
     SCENARIOS,

@@ -28,9 +28,9 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.bulk.runs import made, opened, refusals, requests, slots
-from tests.client.crowds import wait_for_all
-from tests.client.doors import ORDER, UNLIMITED, connect, order
-from tests.client.test_odd_answers import Service, caught, job
+from tests.client.connections import ORDER, UNLIMITED, connect, order
+from tests.client.test_malformed_answers import Service, caught, job
+from tests.client.waiters import wait_for_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -689,8 +689,8 @@ async def test_a_job_that_two_waits_look_after() -> None:
                     caught, client.generations.wait_until_complete(job, timeout=timeout)
                 )
             await clock.sleep(5.0)
-            assert client._exchange.account.slots.used == 1  # noqa: SLF001
-        assert client._exchange.account.slots.used == 0  # noqa: SLF001
+            assert client._requester.account.slots.used == 1  # noqa: SLF001
+        assert client._requester.account.slots.used == 0  # noqa: SLF001
 
 
 async def test_patience_may_be_endless() -> None:

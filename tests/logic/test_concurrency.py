@@ -1,4 +1,4 @@
-"""Slots against accounts of every kind: limits known, told or hidden, alone or shared."""
+"""Concurrency limiter against accounts of every kind: limits known, told or hidden."""
 
 import heapq
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.concurrency import Slot, Slots
+from lipsync_async._logic.concurrency import ConcurrencyLimiter, Slot
 
 PAUSE = 5.0  # seconds, when the service names none
 WAY = 0.1  # seconds for a create to arrive, and for its answer to come back
@@ -67,7 +67,7 @@ class Account:
 class Campaign:
     """Run jobs on an account, in virtual time, as soon as the slots let them."""
 
-    def __init__(self, slots: Slots, account: Account) -> None:
+    def __init__(self, slots: ConcurrencyLimiter, account: Account) -> None:
         """Begin at 0."""
         self.slots = slots
         self.account = account
@@ -168,7 +168,7 @@ def perfect(durations: list[float], limit: int) -> float:
 @given(LIMITS, DURATIONS)
 def test_a_known_limit_is_used_in_full(limit: int, durations: list[float]) -> None:
     """Alone, nothing is refused, and no slot is idle for longer than a create's way."""
-    campaign = Campaign(Slots(limit), Account(limit))
+    campaign = Campaign(ConcurrencyLimiter(limit), Account(limit))
     took = campaign.run([*durations])
     assert campaign.refusals == []
     assert took == pytest.approx(perfect([duration + WAY for duration in durations], limit))
@@ -178,7 +178,7 @@ def test_a_known_limit_is_used_in_full(limit: int, durations: list[float]) -> No
 def test_a_known_limit_costs_less_than_two_percent(limit: int) -> None:
     """Jobs of 5 to 30 s take at most 1/0.98 of the time of perfect scheduling."""
     durations = [5.0 + 25 * (number * 0.618034 % 1) for number in range(40 * limit)]
-    took = Campaign(Slots(limit), Account(limit)).run([*durations])
+    took = Campaign(ConcurrencyLimiter(limit), Account(limit)).run([*durations])
     assert took <= perfect(durations, limit) / 0.98
 
 
@@ -191,7 +191,9 @@ def test_an_unknown_limit_is_found_within_twenty_creates(
 ) -> None:
     """Told or not, alone or not: all that can be had runs, after one refusal."""
     taken = min(foreign, limit - 1) * is_shared
-    campaign = Campaign(Slots(), Account(limit, tells=tells, foreign=taken, wanted=taken))
+    campaign = Campaign(
+        ConcurrencyLimiter(), Account(limit, tells=tells, foreign=taken, wanted=taken)
+    )
     campaign.run([FOREVER] * 100, until=(limit - taken) * 2 * WAY + PAUSE / 2)
     assert len(campaign.creates) == limit - taken + 1 <= 20
     assert len(campaign.refusals) == 1
@@ -201,7 +203,7 @@ def test_an_unknown_limit_is_found_within_twenty_creates(
 @given(LIMITS, DURATIONS)
 def test_what_was_told_is_never_exceeded(limit: int, durations: list[float]) -> None:
     """Alone, one refusal that names the limit is the last."""
-    campaign = Campaign(Slots(), Account(limit, tells=True))
+    campaign = Campaign(ConcurrencyLimiter(), Account(limit, tells=True))
     campaign.run([*durations])
     assert len(campaign.refusals) <= 1
     assert campaign.slots.limit == (limit if campaign.refusals else None)
@@ -228,7 +230,7 @@ def test_sharing_neither_spins_nor_starves(  # noqa: PLR0917 - all that accounts
     wishes: list[tuple[float, int]],
 ) -> None:
     """Whatever somebody else takes, every job runs, and refusals stay rare."""
-    slots = Slots(limit if is_known else None)
+    slots = ConcurrencyLimiter(limit if is_known else None)
     campaign = Campaign(slots, Account(limit, tells=tells, retry_after=retry_after))
     for moment, wanted in wishes:
         campaign.plan(moment, partial(campaign.account.want, wanted))
@@ -256,15 +258,17 @@ def test_half_of_the_slots_may_be_gone(is_known: bool, tells: bool) -> None:  # 
     """With half of the account in other hands, the other half is used almost in full."""
     account = Account(14, tells=tells, foreign=7, wanted=7)
     durations = [5.0 + 25 * (number * 0.618034 % 1) for number in range(400)]
-    campaign = Campaign(Slots(14 if is_known else None), account)
+    campaign = Campaign(ConcurrencyLimiter(14 if is_known else None), account)
     took = campaign.run([*durations])
     assert took <= perfect(durations, 7) / 0.97
     # The first seven, then at most a probe every five seconds.
     assert len(campaign.refusals) <= 7 + took / PAUSE
 
 
-@pytest.mark.parametrize(("slots", "latest"), [(Slots(15), PAUSE), (Slots(), 60.0)])
-def test_what_somebody_else_frees_is_found(slots: Slots, latest: float) -> None:
+@pytest.mark.parametrize(
+    ("slots", "latest"), [(ConcurrencyLimiter(15), PAUSE), (ConcurrencyLimiter(), 60.0)]
+)
+def test_what_somebody_else_frees_is_found(slots: ConcurrencyLimiter, latest: float) -> None:
     """One probe finds a slot that is free again, and the others follow at once."""
     campaign = Campaign(slots, Account(15, foreign=8, wanted=8))
     campaign.plan(1000.0, partial(campaign.account.want, 0))
@@ -274,7 +278,7 @@ def test_what_somebody_else_frees_is_found(slots: Slots, latest: float) -> None:
 
 def test_probes_for_an_unknown_limit_get_rare() -> None:
     """Each refused probe in a row doubles the pause, up to one in a minute."""
-    campaign = Campaign(Slots(), Account(2))
+    campaign = Campaign(ConcurrencyLimiter(), Account(2))
     campaign.run([FOREVER] * 10, until=375.0)
     gaps = [later - earlier for earlier, later in pairwise(campaign.refusals)]
     assert [round(gap - 2 * WAY, 6) for gap in gaps] == [5, 10, 20, 40, 60, 60, 60, 60]
@@ -283,7 +287,7 @@ def test_probes_for_an_unknown_limit_get_rare() -> None:
 def test_a_probe_that_succeeds_starts_anew() -> None:
     """After success, the next refused probe is followed by the shortest pause again."""
     account = Account(3, foreign=1, wanted=1)
-    campaign = Campaign(Slots(), account)
+    campaign = Campaign(ConcurrencyLimiter(), account)
     campaign.plan(50.0, partial(account.want, 0))
     campaign.run([FOREVER] * 10, until=90.0)
     gaps = [later - earlier for earlier, later in pairwise(campaign.refusals)]
@@ -308,7 +312,7 @@ def test_pauses_are_those_of_the_service(
     expected: float,
 ) -> None:
     """It is asked again when it said, never sooner than after a second."""
-    slots = Slots(2 if is_known else None)
+    slots = ConcurrencyLimiter(2 if is_known else None)
     slots.accepted(slots.started())
     slots.refused(slots.started(), 100.0, retry_after=retry_after)
     assert slots.next_try(100.0) == 100.0 + expected
@@ -320,7 +324,7 @@ def test_pauses_are_those_of_the_service(
 @pytest.mark.parametrize("is_known", [True, False])
 def test_freed_slots_are_filled_at_once(limit: int, is_known: bool) -> None:  # noqa: FBT001
     """With N slots freed at once, N creates go at once, in whatever way N was found."""
-    campaign = Campaign(Slots(limit if is_known else None), Account(limit))
+    campaign = Campaign(ConcurrencyLimiter(limit if is_known else None), Account(limit))
     campaign.run([FOREVER] * 100, until=999.0)
     for _ in range(limit):
         campaign.slots.ended(Slot(is_probe=False, is_accepted=True))
@@ -332,7 +336,7 @@ def test_freed_slots_are_filled_at_once(limit: int, is_known: bool) -> None:  # 
 
 def test_an_own_end_ends_the_pause() -> None:
     """Whichever is first: the service's time, or the end of a job of our own."""
-    slots = Slots(3)
+    slots = ConcurrencyLimiter(3)
     first = slots.started()
     slots.accepted(first)
     slots.refused(slots.started(), 0.0, retry_after=30.0)
@@ -345,7 +349,7 @@ def test_an_own_end_ends_the_pause() -> None:
 
 def test_one_probe_asks_for_the_unknown() -> None:
     """While it is under way there is no time to ask, only an answer to wait for."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     first, probe = slots.started(), slots.started()
     assert [first.is_probe, probe.is_probe] == [False, True]
     assert slots.next_try(0.0) is None
@@ -359,7 +363,7 @@ def test_one_probe_asks_for_the_unknown() -> None:
 
 def test_a_probe_that_breaks_makes_room_for_another() -> None:
     """A create that fails for another reason has taught nothing."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     slots.accepted(slots.started())
     slots.ended(slots.started())
     assert slots.ceiling == 1
@@ -369,7 +373,7 @@ def test_a_probe_that_breaks_makes_room_for_another() -> None:
 
 def test_broken_creates_free_their_slots() -> None:
     """However many creates fail, those that do not are run, and none is lost."""
-    campaign = Campaign(Slots(), Account(2))
+    campaign = Campaign(ConcurrencyLimiter(), Account(2))
     campaign.run([None, 10.0, None, None, 10.0, 10.0, None])
     assert len(campaign.ends) == 7
     assert campaign.slots.used == 0
@@ -377,7 +381,7 @@ def test_broken_creates_free_their_slots() -> None:
 
 def test_a_full_account_waits_for_an_end() -> None:
     """At a known limit there is no time to ask."""
-    slots = Slots(2)
+    slots = ConcurrencyLimiter(2)
     running = [slots.started(), slots.started()]
     assert slots.next_try(0.0) is None
     for slot in running:
@@ -397,14 +401,14 @@ def test_the_service_is_believed(
     configured: int | None, told: int | None, expected: int | None
 ) -> None:
     """What it tells counts, unless less was configured, or it cannot be."""
-    slots = Slots(configured)
+    slots = ConcurrencyLimiter(configured)
     slots.refused(slots.started(), 0.0, limit=told)
     assert slots.limit == expected
 
 
 def test_told_limits_may_rise_again() -> None:
     """A plan that was widened meanwhile is believed as well."""
-    slots = Slots(15)
+    slots = ConcurrencyLimiter(15)
     slots.refused(slots.started(), 0.0, limit=3)
     slots.refused(slots.started(), 30.0, limit=6)
     assert slots.limit == 6
@@ -418,7 +422,7 @@ def test_an_overdrawn_account_needs_more_ends(
     limit: int | None, active: int | None, expected: int
 ) -> None:
     """Where more run than may, as many must end before one more fits."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     for _ in range(4):
         slots.accepted(slots.started())
     slots.refused(slots.started(), 0.0, limit=limit, active=active)
@@ -427,7 +431,7 @@ def test_an_overdrawn_account_needs_more_ends(
 
 def test_jobs_that_run_already_count() -> None:
     """Found in a journal, they take slots without having asked, and a probe stays one."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     running = [slots.started() for _ in range(5)]
     for slot in running:
         slots.accepted(slot)
@@ -446,7 +450,7 @@ class Book:
 
     def __init__(self, limit: int | None) -> None:
         """Begin with nothing."""
-        self.slots = Slots(limit)
+        self.slots = ConcurrencyLimiter(limit)
         self.limit = limit
         self.now = 0.0
         self.starting: list[Slot] = []
@@ -560,7 +564,7 @@ def test_every_slot_is_given_back_once(limit: int | None, deeds: list[tuple[str,
 @pytest.mark.parametrize("running", [0, 1, 3, 8, 20])
 def test_the_eager_try_as_many_as_run(running: int) -> None:
     """While nothing was refused, so many creates go at once as jobs run, and four at least."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     for number in range(running):
         slots.accepted(slots.started(), f"job-{number}")
     taken = 0
@@ -572,7 +576,7 @@ def test_the_eager_try_as_many_as_run(running: int) -> None:
 
 def test_after_a_refusal_the_eager_ask_one_by_one() -> None:
     """What is known to fit is known, and more is found out by one create at a time."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     under_way = [slots.take(0.0, is_eager=True) for _ in range(4)]
     for slot in under_way[:3]:
         assert slot is not None
@@ -599,7 +603,7 @@ def test_the_lowest_of_all_limits_counts(
     configured: int | None, told: int | None, most: int | None, expected: int | None
 ) -> None:
     """Whoever has said it: the client that asks, the account's own, or the service."""
-    slots = Slots(configured)
+    slots = ConcurrencyLimiter(configured)
     if told is not None:
         slots.refused(slots.started(), -100.0, limit=told)
     taken = 0
@@ -611,7 +615,7 @@ def test_the_lowest_of_all_limits_counts(
 
 def test_a_told_limit_is_checked_after_an_hour() -> None:
     """A plan may be widened while a process runs: then one probe finds it out."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     slots.accepted(slots.started())
     slots.refused(slots.started(), 0.0, limit=1)
     assert slots.take(3600.0) is None
@@ -628,7 +632,7 @@ def test_a_told_limit_is_checked_after_an_hour() -> None:
 @pytest.mark.parametrize("patience", [None, 0.5, 30.0, 1e9])
 def test_no_pause_is_longer_than_a_minute(told: float, patience: float | None) -> None:
     """Nor longer than the patience of the create that was refused."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     slots.refused(slots.started(), 0.0, retry_after=told, patience=patience)
     assert slots.next_try(0.0) == min(60.0, 60.0 if patience is None else patience)
 
@@ -636,7 +640,7 @@ def test_no_pause_is_longer_than_a_minute(told: float, patience: float | None) -
 @pytest.mark.parametrize("forgotten", [10, 1000, 2000])
 def test_what_is_forgotten_for_hours_is_dropped(forgotten: int) -> None:
     """A process that creates and never looks keeps the jobs of a few hours, not of all time."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     for number in range(20):
         for index in range(forgotten):
             slots.accepted(slots.started(), f"{number}-{index}", number * 3600.0)
@@ -645,7 +649,7 @@ def test_what_is_forgotten_for_hours_is_dropped(forgotten: int) -> None:
 
 def test_suspects_are_asked_for_a_hundred_at_a_time() -> None:
     """The one that was not looked at for longest first, all in turn, one list in five seconds."""
-    slots = Slots()
+    slots = ConcurrencyLimiter()
     for number in range(250):
         slots.accepted(slots.started(), f"job-{number}")
     asked: list[str] = []

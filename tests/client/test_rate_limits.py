@@ -16,7 +16,7 @@ from lipsync_async import (
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.doors import cancel_when, connect, order
+from tests.client.connections import cancel_when, connect, order
 
 pytestmark = pytest.mark.anyio
 

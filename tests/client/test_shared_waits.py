@@ -22,7 +22,8 @@ from lipsync_async import (
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.client.crowds import (
+from tests.client.connections import Door, connect, opened, order
+from tests.client.waiters import (
     LISTS,
     LOOKS,
     Waits,
@@ -32,7 +33,6 @@ from tests.client.crowds import (
     remains,
     wait_for_all,
 )
-from tests.client.doors import Door, connect, opened, order
 
 pytestmark = pytest.mark.anyio
 

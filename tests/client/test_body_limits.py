@@ -25,7 +25,7 @@ from lipsync_async._models.http import Request
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import CUT_BYTES, most_bytes
-from tests.client.doors import ORDER, UNLIMITED
+from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 
 pytestmark = pytest.mark.anyio

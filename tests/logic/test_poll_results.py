@@ -11,22 +11,22 @@ from lipsync_async._logic import polling, responses
 IDS = ("job-1", "job-2")
 
 
-def shown(body: Any, *ids: str) -> polling.Sightings:
+def shown(body: Any, *ids: str) -> polling.PollResults:
     """Read an answer to a look."""
     response = Response("GET", "http://localhost", 200, {}, json.dumps(body).encode())
-    return polling.look_at(ids or IDS).read(response)
+    return polling.poll_jobs(ids or IDS).read(response)
 
 
 def refusal(status: int) -> LipsyncError:
     """Return the error of an answer."""
-    return responses.error_from(Response("GET", "http://localhost", status, {}, b"{}"))
+    return responses.error_for(Response("GET", "http://localhost", status, {}, b"{}"))
 
 
 def test_what_is_asked() -> None:
     """Several jobs are one list in the comma form, a single one is asked for by its path."""
-    assert polling.look_at(IDS).path == "/v2/generations?ids=job-1,job-2"
-    assert polling.look_at(["a/b"]).path == "/v2/generate/a%2Fb"
-    assert polling.look_at(IDS).is_repeatable
+    assert polling.poll_jobs(IDS).path == "/v2/generations?ids=job-1,job-2"
+    assert polling.poll_jobs(["a/b"]).path == "/v2/generate/a%2Fb"
+    assert polling.poll_jobs(IDS).is_repeatable
 
 
 def test_what_is_read() -> None:
@@ -55,7 +55,7 @@ def test_another_job_is_not_the_one_that_was_asked_for() -> None:
     body = b'{"id": "job-2", "status": "COMPLETED"}'
     response = Response("GET", "http://localhost", 200, {}, body)
     with pytest.raises(DecodeError, match="about generation 'job-2', not 'job-1'") as caught:
-        polling.look_at(["job-1"]).read(response)
+        polling.poll_jobs(["job-1"]).read(response)
     assert caught.value.is_retryable
 
 

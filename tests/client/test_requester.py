@@ -30,7 +30,7 @@ from lipsync_async import (
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
-from tests.client.doors import cancel_when, completed, opened, order
+from tests.client.connections import cancel_when, completed, opened, order
 from tests.client.hosts import Answer, hosting
 
 pytestmark = pytest.mark.anyio

@@ -21,9 +21,9 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
 from tests.bulk.runs import requests
-from tests.client.crowds import wait_for_all
-from tests.client.doors import ORDER, UNLIMITED
-from tests.logic.test_answers import SPOILT
+from tests.client.connections import ORDER, UNLIMITED
+from tests.client.waiters import wait_for_all
+from tests.logic.test_responses import SPOILT
 
 pytestmark = pytest.mark.anyio
 

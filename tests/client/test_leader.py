@@ -4,7 +4,7 @@ import anyio
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._polling.leader import Attendant, Shift
+from lipsync_async._polling.leader import LeaderFollower, Waiter
 
 ARRIVE, CANCEL, END, TURN = "arrive", "cancel", "end", "turn"
 STEPS = st.lists(st.tuples(st.sampled_from([ARRIVE, CANCEL, END, TURN]), st.integers(0, 9)))
@@ -14,21 +14,21 @@ class Crew:
     """Attend in tasks that a test lets go one by one."""
 
     def __init__(self) -> None:
-        self.shift = Shift()
+        self.shift = LeaderFollower()
         self.leading: list[int] = []
         self.most = 0
         self.over: set[int] = set()
         self.scopes: dict[int, anyio.CancelScope] = {}
-        self.attendants: dict[int, Attendant] = {}
+        self.attendants: dict[int, Waiter] = {}
 
     async def attend(self, number: int) -> None:
         """Attend until let go."""
         self.over.discard(number)
-        attendant = Attendant(lambda: number in self.over)
+        attendant = Waiter(lambda: number in self.over)
         with anyio.CancelScope() as scope:
             self.scopes[number], self.attendants[number] = scope, attendant
             try:
-                await self.shift.attend(attendant, lambda: self._work(number))
+                await self.shift.wait_or_lead(attendant, lambda: self._work(number))
             finally:
                 del self.scopes[number], self.attendants[number]
 
@@ -71,7 +71,7 @@ async def play(steps: list[tuple[str, int]]) -> None:
     assert crew.most <= 1
     assert crew.leading == []
     assert crew.shift._leader is None  # noqa: SLF001
-    assert crew.shift._standing_by == {}  # noqa: SLF001
+    assert crew.shift._followers == {}  # noqa: SLF001
 
 
 @given(steps=STEPS)

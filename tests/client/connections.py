@@ -24,7 +24,7 @@ from lipsync_async import (
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL
-from tests.client.awaited import awaited
+from tests.client.blocking_as_async import awaited
 
 Door = Literal["memory", "sockets", "blocking"]
 

@@ -16,7 +16,8 @@ from lipsync_async import (
     RetryPolicy,
 )
 from lipsync_async.sandbox.faults import Fault
-from tests.client.crowds import (
+from tests.client.connections import Door, opened, order
+from tests.client.waiters import (
     LISTS,
     LOOKS,
     Planned,
@@ -27,7 +28,6 @@ from tests.client.crowds import (
     remains,
     wait_for_all,
 )
-from tests.client.doors import Door, opened, order
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.poll_scheduler import Conveyor, Look
+from lipsync_async._logic.poll_scheduler import PollBatch, PollScheduler
 
 ROUNDING = 1e-6
 GOLDEN = 0.618034  # multiples of it lie evenly between 0 and 1, in no order
@@ -38,16 +38,16 @@ class Service:
     way: float = 0.0
     outages: frozenset[int] = frozenset()
 
-    def answer(self, conveyor: Conveyor, look: Look, number: int) -> Callable[[], None]:
+    def answer(self, conveyor: PollScheduler, look: PollBatch, number: int) -> Callable[[], None]:
         """Return how the look comes back."""
         if number in self.outages:
-            return partial(conveyor.failed, look)
+            return partial(conveyor.on_failure, look)
         if look.is_list and self.refuses(look):
-            return partial(conveyor.refused, look)
+            return partial(conveyor.on_refusal, look)
         found = set(look.ids) - self.unlisted if look.is_list else set()
-        return partial(conveyor.answered, look, found)
+        return partial(conveyor.on_answer, look, found)
 
-    def refuses(self, look: Look) -> bool:
+    def refuses(self, look: PollBatch) -> bool:
         """Tell whether a list displeases."""
         return len(look.ids) > self.longest or not self.spoilers.isdisjoint(look.ids)
 
@@ -55,11 +55,11 @@ class Service:
 class Ride:
     """Let a conveyor ride in virtual time, and write down what it looks at."""
 
-    def __init__(self, conveyor: Conveyor, service: Service | None = None) -> None:
+    def __init__(self, conveyor: PollScheduler, service: Service | None = None) -> None:
         """Begin at 0."""
         self.conveyor = conveyor
         self.now = 0.0
-        self.looks: list[Look] = []
+        self.looks: list[PollBatch] = []
         self.times: list[float] = []
         self.seen: dict[str, list[float]] = defaultdict(list)
         self.periods: list[tuple[float, float]] = []
@@ -68,7 +68,7 @@ class Ride:
         self._numbers = count()
 
     @property
-    def refused(self) -> list[Look]:
+    def refused(self) -> list[PollBatch]:
         """The lists that the service does not like."""
         return [look for look in self.looks if look.is_list and self.service.refuses(look)]
 
@@ -90,7 +90,7 @@ class Ride:
     def until(self, end: float) -> None:
         """Ride on until a time."""
         while True:
-            due = self.conveyor.next_look()
+            due = self.conveyor.next_time()
             look_at = inf if due is None else max(due, self.now)
             event_at = self._events[0][0] if self._events else inf
             if min(look_at, event_at) > end:
@@ -109,7 +109,7 @@ class Ride:
         self.seen[job] = [self.now]
 
     def _take(self) -> None:
-        look = self.conveyor.take(self.now)
+        look = self.conveyor.next_batch(self.now)
         if look is None:  # those whom it would have shown have left
             return
         for job in look.ids:
@@ -127,7 +127,7 @@ def names(number: int) -> list[str]:
 
 def crowd(number: int, *, rate: float = 10, interval: float = 1, spread: float = 0) -> Ride:
     """Let so many jobs ride that join within a time."""
-    ride = Ride(Conveyor(rate=rate, interval=interval), Service())
+    ride = Ride(PollScheduler(rate=rate, interval=interval), Service())
     for index, job in enumerate(names(number)):
         ride.join(job, index * GOLDEN % 1 * spread)
     return ride
@@ -162,7 +162,7 @@ def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None
 @pytest.mark.parametrize("number", [1, 100, 101, 1000, 10_000])
 def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
     """A process is woken twice an interval, and sees ends no later than if woken for each look."""
-    ride = Ride(Conveyor.within(None), Service())
+    ride = Ride(PollScheduler.within(None), Service())
     for index, job in enumerate(names(number)):
         ride.join(job, index * GOLDEN % 1 * 2)
     ride.until(9.0)
@@ -176,7 +176,7 @@ def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
 
 def test_within_a_limit_looks_are_evenly_spaced() -> None:
     """Of 600 requests a minute they use 98 %."""
-    ride = Ride(Conveyor.within(600), Service())
+    ride = Ride(PollScheduler.within(600), Service())
     for job in names(2000):
         ride.join(job)
     ride.until(10.0)
@@ -195,7 +195,7 @@ def test_a_slow_rate_is_kept() -> None:
 @pytest.mark.parametrize("latency", [0.2, 0.9, 3.0])
 def test_slow_answers_are_waited_for(latency: float) -> None:
     """A job is not asked for again before it was answered for, and at once when it is late."""
-    ride = Ride(Conveyor(rate=10, interval=0.5), Service(way=latency))
+    ride = Ride(PollScheduler(rate=10, interval=0.5), Service(way=latency))
     ride.join("a")
     ride.until(30.0)
     gaps = [later - earlier for earlier, later in pairwise(ride.times)]
@@ -203,13 +203,13 @@ def test_slow_answers_are_waited_for(latency: float) -> None:
     assert len(gaps) >= 8
 
 
-Make = Callable[[], Conveyor]
+Make = Callable[[], PollScheduler]
 Steps = list[tuple[float, int]]
 GAPS = st.just(0.0) | st.floats(0, 0.3) | st.floats(0, 3)
 STEPS = st.lists(st.tuples(GAPS, st.integers(0, 30)), max_size=120)
 CONVEYORS = st.builds(
     partial,
-    st.just(Conveyor),
+    st.just(PollScheduler),
     rate=st.sampled_from([1.0, 4.0, 10.0]),
     interval=st.sampled_from([0.1, 0.5, 2.0]),
     most=st.sampled_from([1, 2, 7, 100]),
@@ -225,7 +225,7 @@ SERVICES = st.builds(
     outages=st.frozensets(st.integers(0, 40), max_size=10),
 )
 # Jobs that come and go, whatever Hypothesis draws.
-ALWAYS = partial(Conveyor, rate=4, interval=0.5, most=7)
+ALWAYS = partial(PollScheduler, rate=4, interval=0.5, most=7)
 BAD = Service(longest=3, spoilers=frozenset(NAMES[:2]), outages=frozenset({0}), way=0.05)
 SOME_STEPS = [(0.1, index % 12) for index in range(30)]
 
@@ -282,7 +282,7 @@ def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
     ride.until(ride.now)
     for _ in range(20):
         before = {job: seen[-1] for job, seen in ride.seen.items()}
-        ride.until(max(ride.now, conveyor.next_look() or 0.0))
+        ride.until(max(ride.now, conveyor.next_time() or 0.0))
         shown = {job for job, seen in ride.seen.items() if seen[-1] != before[job]}
         rest = [before[job] for job in NAMES if job not in shown]
         assert max([before[job] for job in shown]) <= min([inf, *rest]) + ROUNDING
@@ -335,38 +335,38 @@ def test_no_job_is_asked_for_twice_at_once(make: Make, service: Service, number:
         assert all(gap >= service.way - ROUNDING for gap in gaps)
 
 
-def filled(number: int, *, most: int = 100) -> Conveyor:
+def filled(number: int, *, most: int = 100) -> PollScheduler:
     """Return a conveyor on which so many jobs have joined at 0."""
-    conveyor = Conveyor(rate=10, interval=1, most=most)
+    conveyor = PollScheduler(rate=10, interval=1, most=most)
     for job in names(number):
         conveyor.join(job, 0.0)
     return conveyor
 
 
-def taken(conveyor: Conveyor, now: float) -> Look:
+def taken(conveyor: PollScheduler, now: float) -> PollBatch:
     """Take a look that must be due."""
-    look = conveyor.take(now)
+    look = conveyor.next_batch(now)
     assert look is not None
     return look
 
 
-def soon(conveyor: Conveyor) -> Look:
+def soon(conveyor: PollScheduler) -> PollBatch:
     """Take the next look as soon as it is due."""
-    due = conveyor.next_look()
+    due = conveyor.next_time()
     assert due is not None
     return taken(conveyor, due)
 
 
 def test_an_empty_conveyor_has_nothing_to_do() -> None:
     """Without jobs there is no time to look."""
-    conveyor = Conveyor(rate=10, interval=1)
-    assert conveyor.next_look() is None
-    assert conveyor.take(100.0) is None
+    conveyor = PollScheduler(rate=10, interval=1)
+    assert conveyor.next_time() is None
+    assert conveyor.next_batch(100.0) is None
     conveyor.join("a", 100.0)
-    assert conveyor.take(100.9) is None
-    assert conveyor.next_look() == 101.0
-    assert taken(conveyor, 101.0) == Look(("a",), 101.0)
-    assert conveyor.next_look() is None
+    assert conveyor.next_batch(100.9) is None
+    assert conveyor.next_time() == 101.0
+    assert taken(conveyor, 101.0) == PollBatch(("a",), 101.0)
+    assert conveyor.next_time() is None
 
 
 @pytest.mark.parametrize(
@@ -398,17 +398,17 @@ def test_a_little_late_is_caught_up_with(delay: float, expected: float) -> None:
     """A look late by less than a spacing delays no other, a long sleep makes no heap."""
     conveyor = filled(3)
     look = taken(conveyor, 1.0 + delay)
-    conveyor.answered(look, look.ids)
-    assert conveyor.next_look() == pytest.approx(expected)
+    conveyor.on_answer(look, look.ids)
+    assert conveyor.next_time() == pytest.approx(expected)
 
 
 def test_the_rate_may_change() -> None:
     """From the next look on, as when the budget was learnt to be smaller."""
     conveyor = filled(300)
     taken(conveyor, 1.0)
-    assert conveyor.next_look() == pytest.approx(1.1)
+    assert conveyor.next_time() == pytest.approx(1.1)
     conveyor.rate = 2.0
-    assert conveyor.next_look() == pytest.approx(1.5)
+    assert conveyor.next_time() == pytest.approx(1.5)
     assert conveyor.period == 1.5
 
 
@@ -421,7 +421,7 @@ def test_who_leaves_is_not_missed() -> None:
     look = taken(conveyor, 1.0)
     assert look.ids == ("job-1", "job-2", "job-3", "job-4", "job-5")
     conveyor.leave("job-1")
-    conveyor.answered(look, {"job-1", "job-5"})
+    conveyor.on_answer(look, {"job-1", "job-5"})
     conveyor.leave("job-2")
     conveyor.leave("job-3")
     assert [job for job in names(6) if job in conveyor] == ["job-4", "job-5"]
@@ -437,10 +437,10 @@ def test_an_errand_that_nobody_needs_is_forgotten() -> None:
     ride.until(1.05)
     for job in names(2):
         ride.conveyor.leave(job)
-    assert ride.conveyor.next_look() == pytest.approx(1.1)
+    assert ride.conveyor.next_time() == pytest.approx(1.1)
     ride.until(5.0)
     assert [look.time for look in ride.looks] == [1.0]
-    assert ride.conveyor.next_look() is None
+    assert ride.conveyor.next_time() is None
 
 
 def test_who_comes_back_is_looked_at_once() -> None:
@@ -451,7 +451,7 @@ def test_who_comes_back_is_looked_at_once() -> None:
     conveyor.leave("job-1")
     conveyor.join("job-1", 1.2)
     conveyor.join("job-1", 1.4)
-    conveyor.answered(look, look.ids)
+    conveyor.on_answer(look, look.ids)
     assert len(conveyor) == 2
     assert taken(conveyor, 2.2).ids == ("job-1", "job-0")
 
@@ -463,27 +463,27 @@ def test_who_joins_twice_is_not_put_off() -> None:
     for job in names(299):
         conveyor.leave(job)
     conveyor.join("job-299", 0.9)
-    assert conveyor.next_look() == 1.0
+    assert conveyor.next_time() == 1.0
     assert soon(conveyor).ids == ("job-299",)
 
 
 def test_what_a_list_does_not_show_is_asked_for_alone() -> None:
     """At once, one by one; then the job takes its turn again, shown or not."""
     conveyor = filled(4)
-    conveyor.answered(taken(conveyor, 1.0), {"job-0", "job-2"})
+    conveyor.on_answer(taken(conveyor, 1.0), {"job-0", "job-2"})
     alone = [soon(conveyor), soon(conveyor)]
     assert [look.ids for look in alone] == [("job-1",), ("job-3",)]
     assert [look.time for look in alone] == pytest.approx([1.1, 1.2])
-    conveyor.answered(alone[0], {"job-1"})
-    conveyor.answered(alone[1], set())
-    assert conveyor.next_look() == 2.0
+    conveyor.on_answer(alone[0], {"job-1"})
+    conveyor.on_answer(alone[1], set())
+    assert conveyor.next_time() == 2.0
     assert soon(conveyor).ids == ("job-0", "job-2", "job-1", "job-3")
 
 
 def test_a_refused_list_is_asked_for_in_halves() -> None:
     """In the old order, and lists stay that short."""
     conveyor = filled(5)
-    conveyor.refused(taken(conveyor, 1.0))
+    conveyor.on_refusal(taken(conveyor, 1.0))
     halves = [soon(conveyor), soon(conveyor)]
     assert [look.ids for look in halves] == [("job-0", "job-1", "job-2"), ("job-3", "job-4")]
     assert conveyor.size == 3
@@ -516,26 +516,26 @@ def test_one_bad_id_is_found() -> None:
 def test_a_service_that_takes_less_than_it_did_is_believed() -> None:
     """One refusal may be an id's fault, two in a row are the length's."""
     conveyor = filled(1000)
-    conveyor.answered(soon(conveyor), names(1000))
+    conveyor.on_answer(soon(conveyor), names(1000))
     sizes = []
     for _ in range(2):
-        conveyor.refused(soon(conveyor))
+        conveyor.on_refusal(soon(conveyor))
         sizes.append(conveyor.size)
         for _ in range(2):
-            conveyor.answered(soon(conveyor), names(1000))
+            conveyor.on_answer(soon(conveyor), names(1000))
     assert sizes == [100, 50]
 
 
 def test_lists_grow_again() -> None:
     """A hundred answers after the last refusal, lists of twice the length are tried."""
     conveyor = filled(400)
-    conveyor.refused(taken(conveyor, 1.0))
+    conveyor.on_refusal(taken(conveyor, 1.0))
     sizes = []
     now = 2.0
     for _ in range(300):
         now += 1.0
         look = taken(conveyor, now)
-        conveyor.answered(look, look.ids)
+        conveyor.on_answer(look, look.ids)
         sizes.append(conveyor.size)
     assert sizes == [50] * 99 + [100] * 201
 
@@ -545,8 +545,8 @@ def test_a_look_without_an_answer_is_made_again() -> None:
     conveyor = filled(150)
     look = taken(conveyor, 1.0)
     conveyor.leave("job-1")
-    conveyor.failed(look)
-    assert conveyor.next_look() == pytest.approx(1.1)
+    conveyor.on_failure(look)
+    assert conveyor.next_time() == pytest.approx(1.1)
     again = soon(conveyor)
     assert again.ids[:3] == ("job-0", "job-2", "job-3")
     assert len(again.ids) == 75
@@ -557,14 +557,14 @@ def test_memory_is_small() -> None:
     """A hundred thousand jobs take at most 300 bytes each, beside their names."""
     jobs = names(100_000)
     tracemalloc.start()
-    conveyor = Conveyor(rate=500, interval=2)
+    conveyor = PollScheduler(rate=500, interval=2)
     for job in jobs:
         conveyor.join(job, 0.0)
     now = 2.0
     for _ in range(1000):
         look = taken(conveyor, now)
-        conveyor.answered(look, set(look.ids))
-        now = conveyor.next_look() or 0.0
+        conveyor.on_answer(look, set(look.ids))
+        now = conveyor.next_time() or 0.0
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= 300 * len(jobs)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._logic.responses import (
-    error_from,
+    error_for,
     is_success,
-    misshapen,
     read_as,
     read_json,
-    recognized,
     redirect_target,
     request_id,
     retry_after,
+    salvage_generation,
+    schema_error,
     tolerantly,
 )
 from lipsync_async._models.response import Generation
@@ -38,7 +38,7 @@ from lipsync_async.errors import (
     ServerError,
     UnprocessableError,
 )
-from tests.logic.replies import JOB, reply
+from tests.logic.answers import JOB, reply
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -82,7 +82,7 @@ def test_success_is_the_second_hundred(status: int) -> None:
 def test_every_status_has_its_class(status: int, kind: type[ResponseError]) -> None:
     """The status alone decides the class, whatever the body is."""
     for body in (b"", b"<html>", b"[]", {"statusCode": 200, "message": "No."}):
-        error = error_from(reply(body, status))
+        error = error_for(reply(body, status))
         assert (type(error), error.status) == (kind, status)
 
 
@@ -145,7 +145,7 @@ def test_every_form_of_body_is_understood(
     body: Any, facts: tuple[str, str | None, str | None, str | None]
 ) -> None:
     """The service's own words where there are any, otherwise the beginning of what came."""
-    error = error_from(reply(body, 400))
+    error = error_for(reply(body, 400))
     assert (error.message.startswith(facts[0]), facts_of(error)[1:]) == (True, facts[1:])
     assert len(error.message) <= 200
 
@@ -153,7 +153,7 @@ def test_every_form_of_body_is_understood(
 @given(st.integers(300, 599), FACTS | JSON)
 def test_no_json_is_too_odd(status: int, body: Any) -> None:
     """Any JSON with an error status is one error, whose facts are texts and sane numbers."""
-    error = error_from(reply(body, status))
+    error = error_for(reply(body, status))
     assert error.status == status
     assert error.message
     kinds = {type(error.code), type(error.suggestion), type(error.field)}
@@ -167,7 +167,7 @@ def test_no_json_is_too_odd(status: int, body: Any) -> None:
 @example(500, b'{"message": NaN}')
 def test_no_bytes_are_too_odd(status: int, body: bytes) -> None:
     """Any bytes with an error status are one error, and it keeps them."""
-    error = error_from(reply(body, status))
+    error = error_for(reply(body, status))
     assert (error.status, error.response.body) == (status, body)
 
 
@@ -208,7 +208,7 @@ def without(facts: dict[str, Any], *names: str) -> dict[str, Any]:
 )
 def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> None:
     """With and without a code, a 429 about running jobs is not one about requests."""
-    error = error_from(reply(body, 429))
+    error = error_for(reply(body, 429))
     assert isinstance(error, ConcurrencyLimitError)
     assert (error.concurrency_limit, error.active_generations, error.retry_after) == expected
 
@@ -227,18 +227,18 @@ def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> N
 )
 def test_too_many_requests_are_told_apart(body: Any) -> None:
     """The code decides; without one and without numbers it is the rate."""
-    assert type(error_from(reply(body, 429))) is RateLimitError
+    assert type(error_for(reply(body, 429))) is RateLimitError
 
 
 def test_only_a_429_is_about_slots() -> None:
     """The same facts with another status are that status's error."""
-    assert type(error_from(reply(FULL, 503))) is ServerError
+    assert type(error_for(reply(FULL, 503))) is ServerError
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_pointer_elsewhere_is_an_error_that_names_it(status: int) -> None:
     """A redirect that nobody follows says where it points and what to check."""
-    error = error_from(reply(b"<html>Moved</html>", status, location="https://other/v2"))
+    error = error_for(reply(b"<html>Moved</html>", status, location="https://other/v2"))
     assert type(error) is ResponseError
     assert str(error).endswith(
         "it points to 'https://other/v2' instead. "
@@ -326,8 +326,8 @@ def test_no_location_is_too_odd(location: str) -> None:
 def test_support_finds_the_request(headers: dict[str, str], expected: str | None) -> None:
     """The most telling id of those that came is quoted, in every kind of error."""
     assert request_id(reply(b"", 500, **headers)) == expected
-    assert error_from(reply(b"", 500, **headers)).request_id == expected
-    assert misshapen(reply(b"", 200, **headers), "x @ $").request_id == expected
+    assert error_for(reply(b"", 500, **headers)).request_id == expected
+    assert schema_error(reply(b"", 200, **headers), "x @ $").request_id == expected
     with pytest.raises(DecodeError) as caught:
         read_json(reply(b"", 200, **headers))
     assert caught.value.request_id == expected
@@ -551,7 +551,7 @@ def test_another_shape_is_a_decode_error_with_paths() -> None:
 @pytest.mark.parametrize("body", [{"id": "g1"}, {"id": "g1", "status": 5, "outputUrl": [1]}])
 def test_a_paid_job_is_recognized_by_its_id(body: dict[str, Any]) -> None:
     """Of an answer that cannot be read, the id is what must not be lost."""
-    job = recognized(reply(body))
+    job = salvage_generation(reply(body))
     assert job is not None
     assert (job.id, job.is_terminal, job.raw) == ("g1", False, body)
 
@@ -559,4 +559,4 @@ def test_a_paid_job_is_recognized_by_its_id(body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", {"id": 5}, {"id": ""}, {}, None])
 def test_without_an_id_there_is_no_job(body: Any) -> None:
     """Nothing is made up."""
-    assert recognized(reply(body)) is None
+    assert salvage_generation(reply(body)) is None

@@ -83,19 +83,19 @@ def ids_of(jobs: Iterable[Generation]) -> set[str]:
 
 def poller_of(client: AsyncClient) -> Poller:
     """Return the poller that a client's waits of this loop share."""
-    return client._pollers.here()  # noqa: SLF001
+    return client._pollers.get()  # noqa: SLF001
 
 
 def remains(poller: Poller) -> list[object]:
     """Return what a poller still holds; empty when all who waited have left."""
-    shift = poller._shift  # noqa: SLF001
+    shift = poller._leader  # noqa: SLF001
     held: list[Any] = [
-        poller._watchers,  # noqa: SLF001
-        poller._alarms,  # noqa: SLF001
-        poller._conveyor,  # noqa: SLF001
+        poller._subscriptions,  # noqa: SLF001
+        poller._deadlines,  # noqa: SLF001
+        poller._scheduler,  # noqa: SLF001
         poller._waits,  # noqa: SLF001
-        poller._looks,  # noqa: SLF001
-        shift._standing_by,  # noqa: SLF001
+        poller._polls,  # noqa: SLF001
+        shift._followers,  # noqa: SLF001
         shift._leader,  # noqa: SLF001
     ]
     return [each for each in held if each]

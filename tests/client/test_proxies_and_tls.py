@@ -29,9 +29,9 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async.sandbox import Sandbox, VirtualClock
-from tests.client.doors import INPUTS, ORDER, UNLIMITED
+from tests.client.connections import INPUTS, ORDER, UNLIMITED
 from tests.client.hosts import Answer, Arrival, hosting
-from tests.client.ways import Certificate, certificate, needs_openssl, proxying
+from tests.client.proxies import Certificate, certificate, needs_openssl, proxying
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from tests.client.doors import cancel_when, opened
+from tests.client.connections import cancel_when, opened
 from tests.client.hosts import Answer, Arrival, Host, hosting
 
 pytestmark = pytest.mark.anyio
