@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import lipsync_async
 from lipsync_async._enums import TRANSITIONS
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.house.code_blocks import Block, blocks
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "lipsync_async"
 README = ROOT / "README.md"
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [README, *GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -28,6 +30,7 @@ TOP_LINES = 40  # what a reader sees before scrolling far
 SHOP_WINDOW_LINES = 250
 
 GUIDE_BLOCKS = [block for guide in GUIDES for block in blocks(guide, "python")]
+UNMAPPED = {"__init__.py", "__main__.py", "__pycache__"}
 # A test file of its own; it runs under pytest below.
 IS_TEST_FILE = re.compile(r"^@pytest\.", re.MULTILINE)
 
@@ -71,11 +74,11 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def variables() -> Iterator[dict[str, str]]:
     """Start the sandbox as a reader does, and give the variables that its first line sets."""
     command = [sys.executable, "-m", "lipsync_async.sandbox", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:  # noqa: S603
-        assert sandbox.stdout is not None
-        _, *settings = sandbox.stdout.readline().split()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:  # noqa: S603
+        assert service.stdout is not None
+        _, *settings = service.stdout.readline().split()
         yield dict(setting.split("=", 1) for setting in settings)
-        sandbox.send_signal(signal.SIGINT)
+        service.send_signal(signal.SIGINT)
 
 
 @pytest.fixture
@@ -148,6 +151,41 @@ def test_the_guide_shows_the_transitions() -> None:
     assert shown == {str(status): set(after) for status, after in TRANSITIONS.items() if after}
 
 
+def test_the_reference_has_every_public_name() -> None:
+    """What can be imported is described."""
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*")]
+    described = set(re.findall(r"^::: lipsync_async\.([\w.]+)$", "\n".join(pages), re.MULTILINE))
+    public = {
+        *lipsync_async.__all__,
+        *(f"sandbox.{name}" for name in lipsync_async.sandbox.__all__),
+    }
+    assert public - described - {"__version__"} == set()
+
+
+def test_the_readme_names_files_that_are_there() -> None:
+    """Each file that the README's map sends its reader to exists."""
+    text = README.read_text(encoding="utf-8").partition("## The map")[2]
+    named = re.findall(r"`(\w[\w/]*\.py)`", text)
+    assert [name for name in named if not (PACKAGE / name).is_file()] == []
+
+
+def test_the_map_of_the_house_is_complete() -> None:
+    """CONTRIBUTING.md names every file and folder of the package, and no other.
+
+    A folder whose files are listed lists all of them.
+    """
+    (tree, *_) = blocks(ROOT / "CONTRIBUTING.md", "text")
+    drawn = _drawn_paths(tree.source)
+    there = {
+        path
+        for folder in {path.parent for path in drawn}
+        for path in folder.iterdir()
+        if path.is_dir() or path.suffix == ".py"
+    }
+    amiss = [path for path in drawn ^ there if path.name not in UNMAPPED]
+    assert sorted(path.relative_to(PACKAGE).as_posix() for path in amiss) == []
+
+
 def test_blocks_are_found_with_their_place(tmp_path: Path) -> None:
     """Language and line come with each block."""
     (tmp_path / "example.md").write_text(EXAMPLE, encoding="utf-8")
@@ -170,6 +208,21 @@ def test_a_block_runs_as_a_script(tmp_path: Path) -> None:
     lines = [frame.lineno for frame in frames if frame.filename == "example.md"]
     assert lines == [20, 18]
     assert EXAMPLE.splitlines()[18 - 1] == '    raise LookupError("gone")'
+
+
+def _drawn_paths(tree: str) -> set[Path]:
+    """Return the package's paths that a map of names draws, two blanks being one level."""
+    drawn: set[Path] = set()
+    stack = [ROOT]
+    for line in tree.splitlines():
+        names = line.lstrip()
+        level = (len(line) - len(names)) // 2
+        found = re.match(r"(?:[\w.]+(?:\.py|/)(?:\s+|$))+", names)
+        assert found is not None, line
+        paths = [stack[level] / name for name in found[0].split()]
+        stack[level + 1 :] = paths[:1]
+        drawn.update(path for path in paths if PACKAGE in path.parents)
+    return drawn
 
 
 def _links(document: Path) -> list[str]:
