@@ -22,6 +22,12 @@ CODE = ("lipsync_async", "tests", "benchmarks", "noxfile.py")
 # In this order: the list of public names shows what was generated before.
 GENERATORS = ("lipsync_async._tools.mirror", "lipsync_async._tools.public_api")
 SAMPLES = "tests/typing"
+# What the blocking client says once more is generated.
+DUPLICATES = (
+    "--disable=all",
+    "--enable=duplicate-code",
+    "--ignore-paths=lipsync_async/_sync/",
+)
 
 # What the demo needs, beside the package itself.
 EXTRAS = ("sandbox", "progress")
@@ -142,10 +148,12 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def check(session: nox.Session) -> None:
-    """Judge style, types and generated files; change nothing."""
+    """Judge style, layers, duplicates, types and generated files; change nothing."""
     install(session, "lint", "typing", "test", "bench")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("lint-imports", "--no-cache")
+    session.run("pylint", *DUPLICATES, "lipsync_async")
     session.run("mypy", *CODE)
     session.run("pyright", "--verifytypes", "lipsync_async", "--ignoreexternal")
     generate(session, "--check")

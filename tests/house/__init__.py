@@ -1,1 +1,1 @@
-"""Tests of the house itself: floors, style, public names, README."""
+"""Tests of the repository itself: style, imports, public names, documents."""
