@@ -1,6 +1,12 @@
-"""What belongs to the caller: warnings show the caller's line, log lines come from its thread.
+"""What belongs to the caller: warnings show the user's line, log records come from its thread.
 
-What its callbacks raise is known again, and what a call leaves behind is told to it.
+Each part has a logger of its own: `lipsync_async.http` (each try of each request), `.retry`
+(retries, pauses, waiting for limits and slots), `.poll` (changes of jobs), `.bulk` (runs of
+many requests) and `.journal`. A DEBUG record tells of one try, INFO of a retry or a pause,
+WARNING of what may cost money. None holds the API key, a query or a body. With
+`LIPSYNC_LOG=debug` (or `info`, `warning`, `error`) in the environment they go to stderr.
+
+What a user's callbacks raise is known again, and what a call leaves behind is told.
 """
 
 from __future__ import annotations
@@ -18,14 +24,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lipsync_async._models.text import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
 
-_LOGGER = logging.getLogger("lipsync_async")
-# It has no handler of its own. A program that has set up no logging sees warnings on stderr, by
-# Python's own `logging.lastResort`, and nothing else: they name jobs that are paid for. With a
-# handler here, even one that does nothing, such a program would see none of them.
+# These have no handler of their own. A program that has set up no logging sees warnings on
+# stderr, by Python's own `logging.lastResort`, and nothing else: they name jobs that are paid
+# for. With a handler here, even one that does nothing, such a program would see none of them.
+_PARENT_LOG = logging.getLogger("lipsync_async")
+HTTP_LOG = logging.getLogger("lipsync_async.http")
+RETRY_LOG = logging.getLogger("lipsync_async.retry")
+POLL_LOG = logging.getLogger("lipsync_async.poll")
+BULK_LOG = logging.getLogger("lipsync_async.bulk")
+JOURNAL_LOG = logging.getLogger("lipsync_async.journal")
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+class LogLine(NamedTuple):
+    """Log record to be: it is made and handled in the caller's thread.
+
+    A handler's lock may be held by the very caller who waits for the loop's thread.
+    """
+
+    logger: logging.Logger
+    level: int
+    message: str
+    file: str
+    line: int
+    function: str
+
+    def write(self) -> None:
+        """Make the record and pass it to the handlers."""
+        record = self.logger.makeRecord(
+            self.logger.name,
+            self.level,
+            self.file,
+            self.line,
+            self.message,
+            (),
+            None,
+            self.function,
+        )
+        # A filter of `lipsync_async` holds for its parts, too; `logging` asks each logger's own.
+        if not _PARENT_LOG.disabled and _PARENT_LOG.filter(record):
+            self.logger.handle(record)
 
 
 class CallSite(NamedTuple):
@@ -62,7 +105,7 @@ def _is_ours(frame: FrameType) -> bool:
 # place also where a run of many requests hands it to a task: there, the stack below the
 # running code leads to the loop, not to the user.
 CALL_SITE: ContextVar[CallSite | None] = ContextVar("CALL_SITE", default=None)
-LOG_SINK: ContextVar[Callable[[int, str], None] | None] = ContextVar("LOG_SINK", default=None)
+LOG_SINK: ContextVar[Callable[[LogLine], None] | None] = ContextVar("LOG_SINK", default=None)
 
 
 def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
@@ -137,7 +180,9 @@ def note_left(error: BaseException, message: str) -> None:
             error.add_note(message)
 
 
-def tell_left(error: BaseException | None, *messages: str) -> None:
+def tell_left(
+    error: BaseException | None, *messages: str, logger: logging.Logger = HTTP_LOG
+) -> None:
     """Say what a call leaves behind: on the exception that ends it, and in the log.
 
     A call inside of another is not to say the same a second time: what is noted on the
@@ -146,6 +191,7 @@ def tell_left(error: BaseException | None, *messages: str) -> None:
     Args:
         error: The exception; `None`: there is none.
         messages: What is said; each names ids or keys, and what to do with them.
+        logger: Of the part that leaves it.
 
     """
     noted = [] if error is None else notes_of(error)
@@ -153,7 +199,7 @@ def tell_left(error: BaseException | None, *messages: str) -> None:
         if message not in noted:
             if error is not None:
                 note_left(error, message)
-            log(logging.WARNING, message)
+            log(logger, logging.WARNING, message, stacklevel=2)
 
 
 # What tells of each call that is under way what it would leave behind.
@@ -191,14 +237,48 @@ _register_at_fork = getattr(os, "register_at_fork", dict)  # not every platform 
 _register_at_fork(after_in_child=_UNDER_WAY.clear)  # they go on in the parent
 
 
-def log(level: int, message: str) -> None:
-    """Log a line in the caller's thread; a filter that raises must not end what is paid for."""
-    if not _LOGGER.isEnabledFor(level):
+def log(logger: logging.Logger, level: int, message: str, *, stacklevel: int = 1) -> None:
+    """Log a line in the caller's thread; a filter that raises must not end what is paid for.
+
+    Args:
+        logger: One of the above.
+        level: A level of `logging`.
+        message: What to say.
+        stacklevel: Whose line the record shows: 1 is the line that calls this function.
+
+    """
+    if not logger.isEnabledFor(level):
         return
-    message = on_one_line(message)
-    elsewhere = LOG_SINK.get()
-    if elsewhere is None:
+    frame = sys._getframe(stacklevel)  # noqa: SLF001 - `logging` does the same
+    code = frame.f_code
+    text = on_one_line(message)
+    line = LogLine(logger, level, text, code.co_filename, frame.f_lineno, code.co_name)
+    sink = LOG_SINK.get()
+    if sink is None:
         with suppress(Exception):
-            _LOGGER.log(level, "%s", message)
+            line.write()
     else:
-        elsewhere(level, message)
+        sink(line)
+
+
+def set_up_logging(environ: Mapping[str, str] = os.environ) -> logging.Handler | None:
+    """Send log records to stderr if `LIPSYNC_LOG` names a level; return the handler.
+
+    A program that has set up logging gets them by its own handlers only.
+    """
+    name = environ.get("LIPSYNC_LOG", "").strip().lower()
+    if not name:
+        return None
+    if name not in _LEVELS:
+        known = ", ".join(_LEVELS)
+        warnings.warn(f"LIPSYNC_LOG={name!r} is ignored: use one of {known}.", stacklevel=2)
+        return None
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(lambda _: not logging.getLogger().handlers)
+    _PARENT_LOG.addHandler(handler)
+    _PARENT_LOG.setLevel(name.upper())
+    return handler
+
+
+set_up_logging()

@@ -25,7 +25,7 @@ import anyio
 import attrs
 
 from lipsync_async._asyncio_tools import LoopLocal
-from lipsync_async._callsite import is_from_callback, log
+from lipsync_async._callsite import RETRY_LOG, is_from_callback, log
 from lipsync_async._logic.concurrency import LONGEST_JOB, ConcurrencyLimiter
 from lipsync_async._logic.config import service_at
 from lipsync_async._logic.rate_limiter import SlidingWindowLimiter
@@ -598,7 +598,7 @@ class WaitQueue:
         for place in overdue:
             del self._silent[place]
         if overdue:
-            log(logging.INFO, self._words(len(overdue)))
+            log(RETRY_LOG, logging.INFO, self._words(len(overdue)))
         return due
 
 
@@ -681,6 +681,7 @@ class Throttle:
                 seconds = self._budget.on_429(place, self._transport.now(), told, patience)
                 asked = "" if told is None else f" (it asked for {told:g} s)"
                 log(
+                    RETRY_LOG,
                     logging.INFO,
                     f"the service refuses more {self._name}s, so none is sent for "
                     f"{seconds:.1f} s{asked}; see {self._setting}.",
@@ -792,6 +793,7 @@ class Turn:
         joined = self._transport.now()
         if self._line.locked():
             log(
+                RETRY_LOG,
                 logging.INFO,
                 "a create waits behind another that the service has refused for the pace; see "
                 "Limits.creates_per_minute.",

@@ -17,7 +17,7 @@ import attrs
 from anyio import Lock
 
 from lipsync_async._asyncio_tools import LoopLocal
-from lipsync_async._callsite import call_back, is_from_callback, log
+from lipsync_async._callsite import RETRY_LOG, call_back, is_from_callback, log
 from lipsync_async._logic import polling, responses, retry
 from lipsync_async._logic.config import origin, service_at
 from lipsync_async._logic.retry import LONGEST_TOLD
@@ -211,7 +211,7 @@ class Requester:
         except LipsyncError as error:
             if is_from_callback(error):
                 raise
-            log(logging.INFO, f"jobs that hold slots could not be looked at: {error}")
+            log(RETRY_LOG, logging.INFO, f"jobs that hold slots could not be looked at: {error}")
         else:
             slots.saw([(job, True) for job in gone], self.transport.now())
         return True
@@ -259,7 +259,7 @@ class Requester:
                 slots.refused(slot, now, error, most=most, patience=slot_timeout)
                 if now >= slots.patience_ends(since, slot_timeout):
                     raise
-                log(logging.INFO, f"waiting for a slot: {error}")
+                log(RETRY_LOG, logging.INFO, f"waiting for a slot: {error}")
                 was_refused = True
             else:
                 job = made if isinstance(made, Generation) else None
@@ -333,7 +333,7 @@ class Requester:
                             # "Never delivered" must not hide a try that may have worked.
                             raise turn.uncertain from error
                         raise
-                    log(logging.INFO, f"trying again in {pause:.1f} s: {error}")
+                    log(RETRY_LOG, logging.INFO, f"trying again in {pause:.1f} s: {error}")
                 if failure.kind is retry.FailureKind.RATE_LIMITED:
                     pause -= await turn.take()
                 await self._sleep(pause, deadline)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import errors
-from lipsync_async._callsite import log, tell_left
+from lipsync_async._callsite import HTTP_LOG, log, tell_left
 from lipsync_async._enums import Status
 from lipsync_async._models.response import Generation
 from lipsync_async.cli.output import error_lines
@@ -523,7 +523,7 @@ def test_no_log_line_and_no_note_moves_a_terminal(
     error = ValueError("left")
     tell_left(error, f"a{words}b\nc")
     tell_left(error, f"a{words}b\nc")
-    log(logging.INFO, f"a{words}b\nc")
+    log(HTTP_LOG, logging.INFO, f"a{words}b\nc")
     (note,) = error.__notes__
     assert [record.getMessage() for record in caplog.records] == [note, note]
     assert note.isprintable()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._async.orders import refuse
 from lipsync_async._async.resource import AsyncResource
-from lipsync_async._callsite import log
+from lipsync_async._callsite import HTTP_LOG, log
 from lipsync_async._logic import endpoints, validation
 from lipsync_async._logic.validation import MOST_ON_A_PAGE
 from lipsync_async._logic.validators import flag, survived, whole_number
@@ -46,7 +46,7 @@ class _Circle:
             or not ids.isdisjoint(self._first | self._before)
             or (newest is not None and self._newest is not None and newest > self._newest)
         ):
-            log(logging.WARNING, _REPEATED)
+            log(HTTP_LOG, logging.WARNING, _REPEATED)
             return True
         self._before = ids
         if page.next_cursor is not None:

@@ -59,7 +59,7 @@ from lipsync_async._bulk.journal_file import (
     located,
 )
 from lipsync_async._bulk.journal_reader import JournalView
-from lipsync_async._callsite import log
+from lipsync_async._callsite import JOURNAL_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic.validators import exact
 from lipsync_async._models.request import GenerationRequest
@@ -625,6 +625,7 @@ class Matcher:
         has_id = row.is_named and str(place.key).startswith(ID_PREFIX)
         if difference.is_in_files and entry.state.has_job and not has_id:
             log(
+                JOURNAL_LOG,
                 logging.WARNING,
                 f"request {entry.position}: {difference}; generation {entry.generation_id} is of "
                 "what was sent. To order it anew, begin a new journal.",

@@ -42,6 +42,7 @@ from lipsync_async._bulk.results import (
 from lipsync_async._bulk.source import SourceItem, read_requests
 from lipsync_async._bulk.submitter import CostGuard, Submitter
 from lipsync_async._callsite import (
+    BULK_LOG,
     CALL_SITE,
     CallSite,
     is_from_callback,
@@ -221,7 +222,7 @@ def _tell_left(run: BulkRunner, error: BaseException | None) -> None:
         error.generation_ids = (*left.running, *left.ended)
         error.idempotency_keys = dict(sorted(left.keys.items()))
     if run.journal_path is None:
-        tell_left(error, *left.messages())
+        tell_left(error, *left.messages(), logger=BULK_LOG)
     elif error is not None:
         note_left(
             error,
@@ -307,7 +308,7 @@ class BulkRunner:
         """
         tracker = self.tracker
         tracker.length = len(requests) if isinstance(requests, Sized) else None
-        log(logging.INFO, f"run_many begins: {self._guard.limits()}")
+        log(BULK_LOG, logging.INFO, f"run_many begins: {self._guard.limits()}")
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._poller.run_until, Waiter(lambda: False), self._settings)
@@ -323,7 +324,7 @@ class BulkRunner:
             ended_by = tracker.ended_by
             ended = "" if ended_by is None else f"; ended by {reason_of(ended_by)}"
             counts = f"{tracker.started} requests begun, {self._delivered} with their outcomes"
-            log(logging.INFO, f"run_many ends: {counts}{ended}")
+            log(BULK_LOG, logging.INFO, f"run_many ends: {counts}{ended}")
         if self._error is not None:
             raise self._error
 
@@ -599,6 +600,7 @@ class BulkRunner:
         if not (self.tracker.has_read_all or self._submitter.is_closed):
             words = words or in_words(why)
             log(
+                BULK_LOG,
                 logging.WARNING,
                 f"run_many waits for jobs that run, and starts no more requests: {words}",
             )

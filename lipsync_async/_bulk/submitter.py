@@ -15,7 +15,7 @@ import attrs
 
 from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
 from lipsync_async._bulk.run_options import NEEDS_DURATION
-from lipsync_async._callsite import is_from_callback, log
+from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.concurrency import LONGEST_JOB
 from lipsync_async._logic.validation import upload_problems
@@ -191,7 +191,11 @@ class Submitter:
         if due > now:
             return due
         self._has_logged = True
-        log(logging.INFO, f"run_many waits for slots: {self._slots.words(self._max_slots)}")
+        log(
+            BULK_LOG,
+            logging.INFO,
+            f"run_many waits for slots: {self._slots.words(self._max_slots)}",
+        )
         return inf
 
     def _next(self) -> tuple[Job, Slot] | None:
@@ -530,7 +534,11 @@ class CostGuard:
             raise _over(job, self._spending.end(why))
         self._spending.start_with(ordered.cost)
         before = f"{ordered.jobs} jobs for {ordered.cost:.2f} US dollars"
-        log(logging.INFO, f"run_many counts what the journal holds against max_cost: {before}")
+        log(
+            BULK_LOG,
+            logging.INFO,
+            f"run_many counts what the journal holds against max_cost: {before}",
+        )
 
     async def _known_price(self, job: Job) -> float:
         """Return a request's price; where none can be known of any, nothing is ordered at all."""

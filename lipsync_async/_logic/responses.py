@@ -15,7 +15,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from lipsync_async._callsite import log
+from lipsync_async._callsite import HTTP_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic import codec
 from lipsync_async._logic.codec import ShapeError, decode
@@ -203,7 +203,7 @@ def read_list(
         unreadable = schema_error(response, *problems)
         if not items:
             raise unreadable
-        log(logging.WARNING, f"some items of a list could not be read: {unreadable}")
+        log(HTTP_LOG, logging.WARNING, f"some items of a list could not be read: {unreadable}")
     return items, len(data)
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from lipsync_async._callsite import CALL_SITE, LOG_SINK, CallSite
+from lipsync_async._callsite import CALL_SITE, HTTP_LOG, LOG_SINK, CallSite, LogLine, log
 from lipsync_async._threads import Mailbox, in_own_thread
 from lipsync_async.errors import ConfigurationError, LipsyncError
 
@@ -115,14 +115,13 @@ class CallerTask:
 
 @attrs.define(slots=True, eq=False)
 class LogMessage:
-    """Log line for the caller's thread: a handler's lock may be held by the waiting caller."""
+    """Log line for the caller's thread."""
 
-    level: int
-    message: str
+    line: LogLine
 
     def run(self, _: BlockingCall) -> None:
         """Log it."""
-        logging.getLogger("lipsync_async").log(self.level, "%s", self.message)
+        self.line.write()
 
 
 @attrs.define(slots=True, eq=False)
@@ -323,13 +322,12 @@ class BlockingCall:
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             self._messages.put(RaiseInCaller(error))
 
-    def _log(self, level: int, message: str) -> None:
-        line = LogMessage(level, message)
+    def _log(self, line: LogLine) -> None:
         if not self.thread.is_silent:
-            self._messages.put(line)
+            self._messages.put(LogMessage(line))
             return
         with suppress(Exception):  # of a filter, say; the caller reads nothing any more
-            line.run(self)
+            line.write()
 
     def _receive(self) -> StepResult | None:
         """Wait for an item or the end, and run the functions that come before."""
@@ -421,7 +419,7 @@ class BlockingCall:
         """Log, once, what the caller does not get any more."""
         if not isinstance(self._error, asyncio.CancelledError):  # what was cancelled has logged it
             for each in self._leftovers(self._error):
-                self._log(logging.WARNING, each)
+                log(HTTP_LOG, logging.WARNING, each)
         self._result = self._error = None
 
     def _leftovers(self, error: BaseException | None) -> list[str]:

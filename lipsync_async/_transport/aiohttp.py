@@ -28,7 +28,7 @@ import anyio
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from lipsync_async._callsite import log
+from lipsync_async._callsite import HTTP_LOG, log
 from lipsync_async._logic.config import Proxies
 from lipsync_async._logic.secrecy import Headers
 from lipsync_async._models.http import FilePart, Response, stamp_of
@@ -589,7 +589,11 @@ async def _take_for_stream(here: LoopSession, request: Request, timeout: float |
     with anyio.move_on_after(_SILENT_SECONDS if timeout is None else min(_SILENT_SECONDS, timeout)):
         await places.acquire()
         return
-    log(logging.INFO, f"a download waits: {here.streams} are under way, and no more go at once.")
+    log(
+        HTTP_LOG,
+        logging.INFO,
+        f"a download waits: {here.streams} are under way, and no more go at once.",
+    )
     while True:
         moves = here.moves
         with anyio.move_on_after(timeout):

@@ -12,12 +12,16 @@ import attrs
 import pytest
 
 from lipsync_async._callsite import (
+    BULK_LOG,
+    HTTP_LOG,
+    RETRY_LOG,
     call_back,
     is_from_callback,
     log,
     mark_as_callers,
     note_left,
     notes_of,
+    set_up_logging,
     tell_left,
     tell_under_way,
     under_way,
@@ -206,7 +210,7 @@ def test_where_lines_go(
     with plain_logging():
         set_up(kept)
         for level in (logging.DEBUG, logging.INFO, logging.WARNING):
-            log(level, logging.getLevelName(level).lower())
+            log(HTTP_LOG, level, logging.getLevelName(level).lower())
     assert screen.getvalue() == "warning\n" * on_stderr
     assert kept.lines == handled
 
@@ -306,3 +310,56 @@ def test_a_callbacks_error_is_known_again(error: Exception) -> None:
     assert not is_from_callback(fresh)
     mark_as_callers(fresh)
     assert is_from_callback(fresh)
+
+
+def test_a_record_shows_the_line_that_logs(caplog: pytest.LogCaptureFixture) -> None:
+    """Each part has a logger of its own, and a record names file, line and function."""
+    caplog.set_level(logging.DEBUG, "lipsync_async")
+    log(RETRY_LOG, logging.DEBUG, "one")
+    tell_left(None, "two", logger=BULK_LOG)
+    first = test_a_record_shows_the_line_that_logs.__code__.co_firstlineno + 3
+    assert [(each.name, each.levelname, each.message) for each in caplog.records] == [
+        ("lipsync_async.retry", "DEBUG", "one"),
+        ("lipsync_async.bulk", "WARNING", "two"),
+    ]
+    lines = {(each.pathname, each.lineno, each.funcName) for each in caplog.records}
+    name = "test_a_record_shows_the_line_that_logs"
+    assert lines == {(__file__, first, name), (__file__, first + 1, name)}
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [
+        ("", []),
+        ("warning", ["WARNING warning"]),
+        (" Info ", ["INFO info", "WARNING warning"]),
+        ("debug", ["DEBUG debug", "INFO info", "WARNING warning"]),
+    ],
+)
+@pytest.mark.parametrize("has_handler", [False, True])
+def test_the_environment_sets_up_logging(
+    named: str,
+    shown: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    has_handler: bool,
+) -> None:
+    """`LIPSYNC_LOG=debug` shows lines on stderr, and none twice in a program that logs."""
+    kept, screen = Kept(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with plain_logging():
+        if has_handler:
+            ROOT.addHandler(kept)
+        handler = set_up_logging({"LIPSYNC_LOG": named})
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+            log(HTTP_LOG, level, logging.getLevelName(level).lower())
+    found = [line.split(" ", 2)[2] for line in screen.getvalue().splitlines() if handler]
+    expected = [line.replace(" ", " lipsync_async.http: ") for line in shown]
+    assert found == ([] if has_handler else expected)
+    assert (handler is None) is (named == "")
+
+
+def test_an_unknown_level_is_told() -> None:
+    """A typing error in the environment does not end a program, nor pass in silence."""
+    with pytest.warns(UserWarning, match="LIPSYNC_LOG='loud' is ignored: use one of debug, info"):
+        assert set_up_logging({"LIPSYNC_LOG": "loud"}) is None
