@@ -335,7 +335,7 @@ def error_for(response: Response) -> ResponseError:
         "code": code,
         "suggestion": _text(facts.get("suggestion")),
         "field": _text(facts.get("field")),
-        "request_id": request_id(response),
+        "request_id": request_id(response) or _text(facts.get("requestId")),
         "retry_after": retry_after(response, body),
         "body": body,
     }
