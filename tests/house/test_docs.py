@@ -92,9 +92,11 @@ def folder(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     handlers, level = logging.root.handlers[:], logging.root.level
+    retry_log = logging.getLogger("lipsync_async.retry")
     yield place
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+    retry_log.setLevel(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("folder")
