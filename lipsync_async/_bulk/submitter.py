@@ -20,6 +20,7 @@ from lipsync_async._logic import endpoints
 from lipsync_async._logic.concurrency import LONGEST_JOB
 from lipsync_async._logic.validation import upload_problems
 from lipsync_async._logic.validators import exact
+from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._polling.poller import retry_until_timeout
 from lipsync_async.errors import (
     ConcurrencyLimitError,
@@ -85,7 +86,7 @@ class Submitter:
         notify: Callable[[], None],
     ) -> None:
         self._requester = requester
-        self._settings = retry_until_timeout(settings)
+        self._settings = _settings_of_creates(settings)
         self._guard = guard
         self._journal = journal
         self._accept = accept
@@ -341,6 +342,18 @@ class Submitter:
             return inf
         longest = LONGEST_JOB if self._slots.used else 0.0
         return self._no_own_slot_since + self._slot_timeout + longest
+
+
+def _settings_of_creates(settings: RequestOptions) -> RequestOptions:
+    """Return how creates are tried again.
+
+    A run of hours should outlast an outage that a single call need not, so the default number of
+    attempts does not count; `give_up_after` does. A number that the user has set counts.
+    """
+    outlasting = retry_until_timeout(settings)
+    if settings.retry.attempts == RetryPolicy().attempts:
+        return outlasting
+    return attrs.evolve(outlasting, retry=settings.retry)
 
 
 def _is_of_another_body(error: LipsyncError) -> bool:

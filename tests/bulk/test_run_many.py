@@ -18,6 +18,7 @@ from lipsync_async import (
     Outcome,
     Progress,
     RetryPolicy,
+    ServerError,
 )
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
@@ -316,4 +317,37 @@ async def test_others_never_leave_a_slot() -> None:
         assert isinstance(only.error, ConcurrencyLimitError)
         assert 600 <= clock.now() <= 700
         assert sandbox.requests.count("POST") <= 600 / 5 + 3
+        assert sandbox.jobs.created == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_attempts_count(attempts: int) -> None:
+    """Each create is tried as often as the policy says; by default until `give_up_after`."""
+    async with opened(slots(None)) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", path="/v2/generate", status=503, count=9))
+        chosen = client.with_options(retry=RetryPolicy(attempts=attempts))
+        (outcome,) = await chosen.generations.run_all(requests(1))
+        assert isinstance(outcome.error, ServerError)
+        assert sandbox.requests.count("POST") == attempts
+        (outcome,) = await client.generations.run_all(requests(1))
+        assert outcome.is_success
+        assert sandbox.requests.count("POST") == 10
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+async def test_what_an_earlier_run_has_ended_is_resumed(
+    quick_path: Path,
+    is_saved: bool,  # noqa: FBT001
+) -> None:
+    """Also if this run only downloads the result, or tries in vain."""
+    journal, folder = quick_path / "j.sqlite", quick_path / "out"
+    async with opened() as (client, sandbox, _):
+        (first,) = await client.generations.run_all(requests(1), journal=journal)
+        if not is_saved:
+            sandbox.faults.add(Fault("status", path="/media", status=404))
+        (again,) = await client.generations.run_all(
+            requests(1), journal=journal, download_to=folder, stop_on_error=True
+        )
+        assert (first.resumed, again.resumed) == (False, True)
+        assert (again.path is not None, again.is_success) == (is_saved, is_saved)
         assert sandbox.jobs.created == 1
