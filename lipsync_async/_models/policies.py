@@ -83,8 +83,9 @@ class RetryPolicy:
     than what the service asked for by `Retry-After`.
 
     Args:
-        attempts: Tries in all, the first included; 1: never retry. The looks of a waiting
-            client are limited by `give_up_after` alone.
+        attempts: Tries in all, the first included; 1: never retry. The polls of a waiting
+            client, and with the default also the creates of `run_many`, are limited by
+            `give_up_after` alone.
         first_pause: Upper end of the first pause, in seconds.
         longest_pause: Upper end of every later pause, in seconds. A longer
             `Retry-After` is obeyed, up to an hour.

@@ -344,7 +344,7 @@ async def test_what_an_earlier_run_has_ended_is_resumed(
     async with opened() as (client, sandbox, _):
         (first,) = await client.generations.run_all(requests(1), journal=journal)
         if not is_saved:
-            sandbox.faults.add(Fault("status", path="/media", status=404))
+            sandbox.faults.add(Fault("status", path="/__sandbox/media/*", status=410, count=None))
         (again,) = await client.generations.run_all(
             requests(1), journal=journal, download_to=folder, stop_on_error=True
         )
