@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +187,21 @@ def test_the_map_of_the_house_is_complete() -> None:
     }
     amiss = [path for path in drawn ^ there if path.name not in UNMAPPED]
     assert sorted(path.relative_to(PACKAGE).as_posix() for path in amiss) == []
+
+
+def test_the_map_of_the_house_stands_on_its_floors() -> None:
+    """It draws the package top first, in the order that import-linter holds imports to."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = [
+        contract["layers"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    floors = {part: floor for floor, parts in enumerate(layers) for part in parts.split(" : ")}
+    (tree, *_) = blocks(ROOT / "CONTRIBUTING.md", "text")
+    drawn = re.findall(r"^  (\w+)(?:\.py|/) (?! *beside:)", tree.source, re.MULTILINE)
+    heights = [floors[part] for part in drawn if part in floors]
+    assert heights == sorted(heights)
 
 
 def test_blocks_are_found_with_their_place(tmp_path: Path) -> None:
