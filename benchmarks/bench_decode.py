@@ -12,8 +12,9 @@ from benchmarks.measuring import Duel, race, repeated
 from benchmarks.payloads import HUNDRED, ONE
 from benchmarks.ratios import Ratio
 from lipsync_async import Generation, Response
-from lipsync_async._logic import codec, endpoints
+from lipsync_async._logic import endpoints
 from lipsync_async._logic.codec import decode
+from lipsync_async._logic.responses import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ _ROUNDS = 60
 
 
 def _read_one() -> Generation:
-    return decode(Generation, codec.loads(ONE))
+    return decode(Generation, loads(ONE))
 
 
 def _read_one_as_peer() -> Any:

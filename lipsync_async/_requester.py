@@ -386,7 +386,7 @@ class Requester:
             response = await self._answer(request, timeout, deadline)
             if settings.on_response is not None:
                 await call_back(settings.on_response, response)
-            if responses.is_success(response):
+            if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class of HTTP
                 if response.is_cut:
                     raise responses.too_long(response)
                 found = call.read(response)

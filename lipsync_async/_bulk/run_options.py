@@ -11,8 +11,8 @@ import attrs
 
 from lipsync_async._logic.validation import expanded, folder_problems, upload_problems
 from lipsync_async._logic.validators import (
+    OrNone,
     flag,
-    optional,
     positive,
     survived,
     whole_number,
@@ -66,9 +66,9 @@ class RunOptions:
 
         """
         problems = [
-            *optional(whole_number(1))("max_jobs", self.max_jobs),
-            *optional(positive)("max_cost", self.max_cost),
-            *optional(positive)("duration", self.duration),
+            *OrNone(whole_number(1))("max_jobs", self.max_jobs),
+            *OrNone(positive)("max_cost", self.max_cost),
+            *OrNone(positive)("duration", self.duration),
             *whole_number(1)("concurrent_downloads", self.concurrent_downloads),
         ]
         for name in ("ordered", "stop_on_error", "retry_failed", "match_query", "accept_new_key"):
@@ -77,8 +77,8 @@ class RunOptions:
             requests, Iterable | AsyncIterable
         ):
             problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
-        problems += optional(_path)("journal", self.journal)
-        problems += optional(folder_problems)("download_to", self.download_to)
+        problems += OrNone(_path)("journal", self.journal)
+        problems += OrNone(folder_problems)("download_to", self.download_to)
         if self.duration is not None and self.max_cost is None:
             problems.append("duration: means nothing without max_cost")
         if self.max_cost is not None and self.duration is None:

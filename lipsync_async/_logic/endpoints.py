@@ -19,7 +19,6 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from lipsync_async._logic import codec, responses
-from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.media_types import Kind, head_of, upload_name_and_type
 from lipsync_async._logic.validation import generation_id_problems
 from lipsync_async._logic.validators import exact
@@ -29,8 +28,6 @@ from lipsync_async._models.response import CostEstimate, Generation, GenerationP
 from lipsync_async.errors import DecodeError, InvalidRequestError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lipsync_async._models.request import GenerationRequest
 
 
@@ -108,7 +105,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
     def read(response: Response) -> Generation:
         try:
-            generation = responses.read_as(Generation, response)
+            generation = responses.read(Generation, response)
         except DecodeError as error:
             error.generation = responses.salvage_generation(response)
             raise
@@ -129,8 +126,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
         return attrs.evolve(found, read=read_named)
 
-    form = _written(_form, request)
-    body = None if form else _written(_json_of, request)
+    body, form = _written(_body_of, request)
     key = {"idempotency-key": idempotency_key}
     return Call(
         method="POST",
@@ -159,28 +155,30 @@ def _written(write: Callable[[A], T], value: A) -> T:
 
 
 def _json_of(request: GenerationRequest) -> bytes:
-    return codec.dumps(encode_request(request))
+    return codec.dumps(codec.encode_request(request))
 
 
-def _form(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
-    """Return the parts of a form, or none when no input is a file (contract section 2.5)."""
-    files = tuple(
+def _body_of(
+    request: GenerationRequest,
+) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
+    """Return the JSON body, or the parts of a form when files go along."""
+    files = [
         _file_part(slot, item.file)
         for slot, kind in _FORM_SLOTS
         for item in request.input
         if isinstance(item, kind) and item.file is not None
-    )
+    ]
     if not files:
-        return ()
+        return codec.dumps(codec.encode_request(request)), ()
     rest = [item for item in request.input if getattr(item, "file", None) is None]
-    fields = encode_request(attrs.evolve(request, input=rest))
+    fields = codec.encode_request(attrs.evolve(request, input=rest))
     if not rest:
         del fields["input"]
-    texts = tuple(
+    texts = [
         TextPart(name, value if isinstance(value, str) else codec.dumps(value).decode())
         for name, value in fields.items()
-    )
-    return texts + files
+    ]
+    return None, (*texts, *files)
 
 
 def _file_part(slot: Kind, file: Any) -> FilePart:
@@ -210,7 +208,7 @@ def get_generation(generation_id: str, *, progress: bool = False) -> Call[Genera
     """Describe `GET /v2/generate/{id}`, with `progress_percent` if asked for."""
     path = _generation_path(generation_id, hold=None, progress=progress)
     read = partial(_read_generation, generation_id)
-    return Call("GET", path, read, is_repeatable=True, shows=lambda seen: _shown([seen]))
+    return Call("GET", path, read, is_repeatable=True, shows=_shown_job)
 
 
 def poll_generation(
@@ -230,7 +228,7 @@ def poll_generation(
     """
     path = _generation_path(generation_id, hold=hold, progress=progress)
     read = partial(_read_sight, generation_id)
-    return Call("GET", path, read, is_repeatable=True, shows=lambda seen: _shown([seen.generation]))
+    return Call("GET", path, read, is_repeatable=True, shows=_polled_job)
 
 
 def _generation_path(generation_id: str, *, hold: float | None, progress: bool) -> str:
@@ -240,12 +238,20 @@ def _generation_path(generation_id: str, *, hold: float | None, progress: bool) 
     return f"{path}?include=progress" if progress else path
 
 
-def _shown(jobs: Iterable[Generation]) -> Iterator[tuple[str, bool]]:
-    return ((job.id, job.is_terminal) for job in jobs)
+def _shown_job(job: Generation) -> Iterable[tuple[str, bool]]:
+    return ((job.id, job.is_terminal),)
+
+
+def _polled_job(result: LongPollResult) -> Iterable[tuple[str, bool]]:
+    return _shown_job(result.generation)
+
+
+def _listed_jobs(page: GenerationPage) -> Iterable[tuple[str, bool]]:
+    return [(job.id, job.is_terminal) for job in page]
 
 
 def _read_generation(generation_id: str, response: Response) -> Generation:
-    shown = responses.read_as(Generation, response)
+    shown = responses.read(Generation, response)
     responses.refuse_another(generation_id, shown.id, response)
     return shown
 
@@ -282,7 +288,7 @@ def list_generations(
         limit=limit,
         cursor=cursor,
     )
-    return Call("GET", f"/v2/generations{query}", read, is_repeatable=True, shows=_shown)
+    return Call("GET", f"/v2/generations{query}", read, is_repeatable=True, shows=_listed_jobs)
 
 
 def count_generations(

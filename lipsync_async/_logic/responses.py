@@ -1,23 +1,28 @@
 """What an HTTP answer means: a value, or exactly one error.
 
-A job that was paid for is worth more than the part of its answer that is spoilt. So half of
-a surrogate pair, which no file or terminal takes, becomes U+FFFD, and where a body cannot
-be read as a whole, each of its outermost members is read by itself.
+JSON is read tolerantly, because a paid job is worth more than the damaged part of its answer:
+
+* a number that no float holds (NaN, Infinity, 1e999, thousands of digits) is read as null;
+* half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD;
+* where a body cannot be read as a whole, each of its outermost members is read by itself.
+
+What is nested a hundred times deep is refused: Python's parser reads some hundreds, but what
+it has read could then not be pickled, nor stored where the stack is deeper already.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import re
+from contextlib import suppress
 from datetime import UTC
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from lipsync_async._callsite import HTTP_LOG, log
 from lipsync_async._enums import Status
-from lipsync_async._logic import codec
 from lipsync_async._logic.codec import ShapeError, decode
 from lipsync_async._logic.retry import is_unknown_outcome
 from lipsync_async._models.response import Generation
@@ -33,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lipsync_async._models.http import Response
-
 
 T = TypeVar("T")
 
@@ -55,14 +59,18 @@ _ESCAPES = re.compile(
     r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+_MOST_DIGITS = 308  # of an integer that is surely in the range of a float
+_MOST_DEPTH = 100  # documented answers have 6 levels; `pickle` ends at some 300
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # also one that is cut off
 _MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)  # a text may be cut off
 
 
-def tolerantly(body: bytes) -> Any:
-    """Return what a body says, as far as it can be read.
+def loads(body: bytes) -> Any:
+    """Decode JSON, as far as it can be read.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: It is no JSON: something else, empty, cut off, or nested too deeply.
 
     """
     text = body.decode(json.detect_encoding(body), errors="replace")
@@ -73,10 +81,10 @@ def tolerantly(body: bytes) -> Any:
 
 def _read(text: str, *, depth: int) -> Any:
     """Read a text; where that fails, and `depth` is left, member by member."""
-    try:
-        return codec.loads_text(text)
-    except ValueError:
-        pieces = _members(text) if depth else []
+    if text.count("[") + text.count("{") <= _MOST_DEPTH or not _is_deep(text):
+        with suppress(ValueError):
+            return _DECODER.decode(text)
+    pieces = _members(text) if depth else []
     is_list = text.lstrip().startswith("[")
     read: list[Any] = []
     for piece in pieces:
@@ -88,6 +96,24 @@ def _read(text: str, *, depth: int) -> Any:
     if not any(read):
         raise ValueError("it is no JSON")
     return read if is_list else {name: value for each in read for name, value in each.items()}
+
+
+def _is_deep(text: str) -> bool:
+    """Tell whether a text is nested too deeply, in a small part of the time that reading takes."""
+    data = text.encode(errors="replace")
+    brackets = data.translate(None, _NO_BRACKETS)
+    for _ in range(_MOST_DEPTH // 2):
+        if not brackets:
+            return False
+        # This takes off the innermost level; or two, where they are of both kinds.
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    # It has brackets in its texts, or is cut off, or is deep.
+    depth = 0
+    for bracket in _TEXTS.sub(b"", data).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _MOST_DEPTH:
+            return True
+    return False
 
 
 def _members(text: str) -> list[str]:
@@ -107,9 +133,21 @@ def _members(text: str) -> list[str]:
     return [] if depth or text[start:].strip() else [piece for piece in pieces if piece.strip()]
 
 
-def is_success(response: Response) -> bool:
-    """Tell whether the answer carries what was asked for."""
-    return 200 <= response.status < 300  # noqa: PLR2004 - the 2xx class of HTTP
+def _null(_: str) -> None:
+    """Stand in for NaN and the infinities."""
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if isfinite(number) else None
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
+# `json.loads` builds one anew for each call that has wishes of its own.
+_DECODER = json.JSONDecoder(parse_constant=_null, parse_float=_finite, parse_int=_whole)
 
 
 def redirect_target(url: str, status: int, headers: Mapping[str, str]) -> str | None:
@@ -141,13 +179,13 @@ def read_json(response: Response) -> Any:
 
     """
     try:
-        return tolerantly(response.body)
+        return loads(response.body)
     except ValueError:
         reason = "its body is no JSON" if response.body else "its body is empty"
         raise DecodeError(reason, response=response, request_id=request_id(response)) from None
 
 
-def read_as(kind: type[T], response: Response) -> T:
+def read(kind: type[T], response: Response) -> T:
     """Return the body as one value.
 
     Raises:
@@ -227,7 +265,7 @@ def schema_error(response: Response, *paths: str) -> DecodeError:
 def too_long(response: Response) -> DecodeError:
     """Return the error of an answer that is longer than any of the service's.
 
-    It counts as misshapen, which is final: another try would fetch as much again.
+    It counts as schema_error, which is final: another try would fetch as much again.
     """
     return DecodeError(
         "its body is too long for an answer of the service, and was not read to its end",
@@ -240,7 +278,7 @@ def too_long(response: Response) -> DecodeError:
 def salvage_generation(response: Response) -> Generation | None:
     """Return what can be told of a job whose answer cannot be read: its id is what counts."""
     try:
-        return salvage_from(tolerantly(response.body))
+        return salvage_from(loads(response.body))
     except ValueError:
         return None
 
@@ -298,7 +336,7 @@ def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
         seconds = float(value) * scale
     except (TypeError, ValueError, OverflowError):
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return seconds if isfinite(seconds) and seconds >= 0 else None
 
 
 def _seconds_between(sent: str | None, due: str | None) -> float | None:
@@ -370,7 +408,7 @@ def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) 
 
 def _body_of(response: Response) -> Any:
     try:
-        return tolerantly(response.body)
+        return loads(response.body)
     except ValueError:
         return response.body.decode("utf-8", errors="replace")
 

@@ -1,17 +1,15 @@
-"""Find everything that is wrong with a call before it is sent.
+"""What is wrong with a call before it is sent: request, inputs, options, segments, arguments.
 
-Each problem is one line, `path: what is wrong`, with the names that the user wrote. All
-problems of a call are reported at once, and whatever is handed over, the answer is a
-list of problems, never a traceback out of a check.
-
-Source: contract section 13.
+Each problem is one line, `path: what is wrong`, in the names that the user wrote. All
+problems of a call are reported at once. Whatever is passed, the result is a list of
+problems, never a traceback out of a check.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
@@ -23,8 +21,8 @@ from lipsync_async._callsite import warn
 from lipsync_async._enums import Emotion, Model, ModelMode, SyncMode
 from lipsync_async._logic.validators import (
     Check,
+    OrNone,
     collection_of,
-    each,
     fields_of,
     flag,
     http_url,
@@ -38,7 +36,6 @@ from lipsync_async._logic.validators import (
     number,
     numbers_of,
     one_of,
-    optional,
     positive,
     shown,
     survived,
@@ -67,457 +64,215 @@ from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-# Contract sections 2.5 and 5.4: the parser's ceiling for one file.
-MAX_FILE_BYTES = 5 * 1024**3
-
-# Contract section 5.4.
+# Source: "Idempotency", sync.so API reference.
+_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# The ids that the service assigns; most calls need no closer look.
+_USUAL_ID = re.compile(r"[0-9A-Za-z-]+")
+# The most that surely fit into a URL, and the longest page. Source: "List generations".
+_MOST_IDS = 100
+MOST_ON_A_PAGE = 100
+# Source: "Create generation", sync.so API reference.
+_OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+MAX_FILE_BYTES = 5 * 1024**3  # the form parser's limit for one file
 MAX_SCRIPT_CHARACTERS = 5000
+_LONGEST_REQUEST_ID = 255
 
 
-def input_item(path: str, value: object) -> Iterator[str]:
-    """Check one item of a request's `input`."""
-    if isinstance(value, Video):
-        yield from _media(path, value)
-        yield from fields_of(path, value, _DEPRECATED_FIELDS)
-    elif isinstance(value, Image | Audio):
-        yield from _media(path, value)
-    elif isinstance(value, Text):
-        yield from fields_of(path, value, _TEXT_FIELDS)
-    else:
-        yield wrong(path, "Video, Image, Audio or Text", value)
-
-
-def local_file(path: str, value: object) -> Iterator[str]:
-    """Ask for bytes that fit into one upload, or a path, wherever that leads."""
-    if isinstance(value, bytes):
-        yield from _size_problems(path, len(value))
-    elif not _is_path(value):
-        yield wrong(path, "a path or bytes", value)
-    elif _has_no_home(value):
-        yield f"{path}: {unknown_home(os.fspath(value))}"
-
-
-def disk_problems(inputs: object) -> Iterator[str]:
-    """Ask for regular files, that fit into one upload, behind the paths of a request's `input`.
-
-    The one look at the disk of all rules: a bad path is best known before sending.
-    """
-    for position, item in enumerate(items_of(inputs)):
-        file = getattr(item, "file", None) if isinstance(item, Video | Image | Audio) else None
-        if _is_path(file) and not _has_no_home(file):
-            yield from _file_problems(f"input[{position}].file", file)
-
-
-def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
-    try:
-        return isinstance(value, str | PathLike) and b"\0" not in os.fsencode(Path(value))
-    except (TypeError, ValueError):  # a path of bytes, or of what no system can name
-        return False
-
-
-def _has_no_home(value: str | PathLike[str]) -> bool:
-    """Tell whether a path begins with a `~` that means no known folder."""
-    return at_home(os.fspath(value)) is None
-
-
-def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
-    try:
-        status = Path(source).stat()
-    except OSError as error:
-        told = hidden(str(source))
-        hint = "" if told is None else f"; it holds {told}"
-        yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}{hint}"
-    else:
-        if S_ISREG(status.st_mode):
-            yield from _size_problems(path, status.st_size)
-        else:
-            yield wrong(path, "a regular file", str(source))
-
-
-def _size_problems(path: str, size: int) -> Iterator[str]:
-    if size == 0:
-        yield f"{path}: must not be empty"
-    elif size > MAX_FILE_BYTES:
-        yield f"{path}: must be at most 5 GiB, not {size:,} bytes; host it and pass url"
-
-
-def _media_url(path: str, value: object) -> Iterator[str]:
-    looks_local = isinstance(value, PathLike) or (isinstance(value, str) and "://" not in value)
-    for problem in http_url(path, value):
-        yield f"{problem}; pass a local file as file" if looks_local else problem
-
-
-def _media(path: str, value: Video | Image | Audio) -> Iterator[str]:
-    yield from fields_of(path, value, _MEDIA_FIELDS)
-    hosted = [part for part in ("url", "asset_id") if getattr(value, part) is not None]
-    if value.file is None and not hosted:
-        yield f"{path}: needs url, asset_id or file"
-    elif value.file is not None and hosted:
-        yield f"{path}.file: cannot be combined with {' and '.join(hosted)}; choose one"
-    if value.file is not None and value.ref_id is not None:
-        yield f"{path}.ref_id: cannot be combined with file; pass url or asset_id instead of file"
-
-
-def _seconds(path: str, value: object) -> Iterator[str]:
-    ends = numbers_of(value)
-    if len(ends) != 2 or not 0 <= ends[0] <= ends[1]:  # noqa: PLR2004 - a start and an end
-        yield wrong(path, "[start, end] in seconds, the start first", value)
-
-
-def _frames(path: str, value: object) -> Iterator[str]:
-    """Ask for a range that is not empty, unlike one in seconds (contract section 6)."""
-    ends = numbers_of(value)
-    is_range = len(ends) == 2 and 0 <= ends[0] < ends[1]  # noqa: PLR2004 - a start and an end
-    if not is_range or not all(isinstance(end, int) for end in ends):
-        yield wrong(path, "[start, end] in whole frames, the start first", value)
-
-
-_MEDIA_FIELDS: dict[str, Check] = {
-    "url": optional(_media_url),
-    "asset_id": optional(name),
-    "file": optional(local_file),
-    "ref_id": optional(name),
-}
-
-_DEPRECATED_FIELDS: dict[str, Check] = {
-    "segments_secs": optional(list_of(_seconds)),
-    "segments_frames": optional(list_of(_frames)),
-}
-
-_VOICE_FIELDS: dict[str, Check] = {
-    "voice_id": name,
-    "script": text_up_to(MAX_SCRIPT_CHARACTERS),
-    "stability": optional(number(0, 1)),
-    "similarity_boost": optional(number(0, 1)),
-}
-
-_TEXT_FIELDS: dict[str, Check] = {
-    "provider": instance_of(ElevenLabs, _VOICE_FIELDS),
-    "ref_id": optional(name),
-}
-
-
-def active_speaker(path: str, value: object) -> Iterator[str]:
-    """Check the choice of the speaker: each part, and that it is one choice."""
-    if not isinstance(value, ActiveSpeaker):
-        yield wrong(path, "ActiveSpeaker", value)
-        return
-    yield from fields_of(path, value, _SPEAKER_FIELDS)
-    yield from _method_problems(path, value)
-
-
-def _method_problems(path: str, speaker: ActiveSpeaker) -> Iterator[str]:
-    has_frame, has_point = speaker.frame_number is not None, speaker.coordinates is not None
-    chosen = {
-        "auto_detect": speaker.auto_detect is True,
-        "frame_number with coordinates": has_frame or has_point,
-        "bounding_boxes": speaker.bounding_boxes is not None,
-        "bounding_boxes_url": speaker.bounding_boxes_url is not None,
-    }
-    methods = [method for method, is_chosen in chosen.items() if is_chosen]
-    if len(methods) > 1:
-        yield f"{path}: must choose one way, not {len(methods)}: {', '.join(methods)}"
-    if has_point and not has_frame:
-        yield f"{path}.frame_number: must say in which frame the coordinates point at the face"
-    if has_frame and not has_point:
-        yield f"{path}.coordinates: must point at the face in that frame, in native pixels"
-
-
-def _coordinates(path: str, value: object) -> Iterator[str]:
-    """Ask for one pixel; nested lists and shares of the width are the usual mistakes."""
-    ends = numbers_of(value)
-    if len(ends) != 2 or not all(isinstance(end, int) and end >= 0 for end in ends):  # noqa: PLR2004 - x and y
-        yield wrong(path, "two whole numbers in native pixels, such as [960, 540]", value)
-
-
-def _box(path: str, value: object) -> Iterator[str]:
-    corners = numbers_of(value)
-    is_box = len(corners) == 4 and corners[0] < corners[2] and corners[1] < corners[3]  # noqa: PLR2004 - two corners
-    if not is_box:
-        yield wrong(path, "None or [x1, y1, x2, y2] in native pixels, x1 < x2 and y1 < y2", value)
-
-
-_SPEAKER_FIELDS: dict[str, Check] = {
-    "auto_detect": optional(flag),
-    "frame_number": optional(whole_number(0)),
-    "coordinates": optional(_coordinates),
-    "bounding_boxes": optional(list_of(optional(_box))),
-    "bounding_boxes_url": optional(http_url),
-    "v3": optional(flag),
-}
-
-options = instance_of(
-    Options,
-    {
-        "sync_mode": optional(one_of(SyncMode)),
-        "temperature": optional(number(0, 1)),
-        "model_mode": optional(one_of(ModelMode)),
-        "prompt": optional(one_of(Emotion)),
-        "occlusion_detection_enabled": optional(flag),
-        "active_speaker_detection": optional(active_speaker),
-        "reasoning_enabled": optional(flag),
-    },
-)
-
-
-def segment_list(path: str, value: object) -> Iterator[str]:
-    """Check every segment, then that they follow one another in time."""
-    yield from list_of(_segment)(path, value)
-    yield from _order_problems(path, value)
-
-
-def reference_problems(inputs: object, segments: object) -> Iterator[str]:
-    """Check that every audio and text has a name of its own, and every segment uses one.
+def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+    """Refuse a request that cannot work, and warn of what the service will ignore.
 
     Args:
-        inputs: What the request gives as `input`, good or bad.
-        segments: What it gives as `segments`, good or bad.
+        request: The request.
+        stacklevel: Whose line a warning shows, as in `warnings.warn`: 1 is the line that
+            calls this function, 2 that line's caller.
 
-    Yields:
-        One line per problem.
+    Raises:
+        InvalidRequestError: It has problems; the error lists all of them.
 
     """
-    known: dict[str, str] = {}
-    for index, item in enumerate(items_of(inputs)):
-        if isinstance(item, Audio | Text):
-            yield from _name_problems(f"input[{index}]", item, known)
-    for index, segment in enumerate(items_of(segments)):
-        reference = _reference_of(segment)
-        if reference is not None and reference not in known:
-            names = (
-                f"audio and text have {', '.join(map(shown, known))}" if known else "none has one"
-            )
-            path = f"segments[{index}].audio_input.ref_id"
-            yield f"{path}: no input has ref_id {shown(reference)}; {names}"
+    problems = request_problems(request)
+    if problems:
+        raise InvalidRequestError(problems)
+    warn_of_ignored(request, stacklevel=stacklevel + 1)
 
 
-def _name_problems(path: str, item: Audio | Text, known: dict[str, str]) -> Iterator[str]:
-    """Check the name of one input and enter it into `known`, which maps it to its path."""
-    if isinstance(item, Audio) and item.file is not None:
-        yield f"{path}.file: cannot be used with segments, for it takes no ref_id; pass url"
-    elif item.ref_id is None:
-        yield f"{path}.ref_id: must be given, for segments refer to audio and text by it"
-    if isinstance(item.ref_id, str):
-        if item.ref_id in known:
-            yield f"{path}.ref_id: must differ from that of {known[item.ref_id]}"
-        known.setdefault(item.ref_id, path)
+def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+    """Warn of what the service will ignore in a request that can work.
+
+    Args:
+        request: The request.
+        stacklevel: As for `check_request`.
+
+    """
+    for warning in request_warnings(request):
+        warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
-def _reference_of(segment: object) -> str | None:
-    """Return a segment's reference, `None` where there is none that could be looked up."""
-    audio = segment.audio_input if isinstance(segment, Segment) else None
-    reference: object = audio.ref_id if isinstance(audio, SegmentAudio) else None
-    return reference if isinstance(reference, str) else None
+def request_problems(request: object) -> list[str]:
+    """Return every problem of a request, each as `path: what is wrong`.
+
+    Files are looked up on the disk (they must exist, be regular files, and fit into an
+    upload); nothing else is looked at but the request.
+
+    Args:
+        request: The request, or anything else.
+
+    Returns:
+        The problems in the order of the request's fields, then those between fields, then
+        those of files; empty for a request that may be sent.
+
+    """
+    return form_problems(request) + file_problems(request)
 
 
-def _order_problems(path: str, value: object) -> Iterator[str]:
-    latest_end, latest_index = 0.0, -1
-    for index, segment in enumerate(items_of(value)):
-        if not _is_timed(segment):
-            continue
-        if segment.start_time < latest_end:
-            yield (
-                f"{path}[{index}].start_time: must not be before {shown(latest_end)}, where "
-                f"segments[{latest_index}] ends; sort segments and let none overlap"
-            )
-        latest_end, latest_index = max((latest_end, latest_index), (segment.end_time, index))
+@survived("request")
+def form_problems(request: object) -> list[str]:
+    """Return the problems that a request has on any machine: no file is looked up."""
+    if not isinstance(request, GenerationRequest):
+        return [wrong("request", "GenerationRequest", request)]
+    return [*fields_of("", request, _REQUEST_FIELDS), *_combination_problems(request)]
 
 
-def _is_timed(segment: object) -> TypeGuard[Segment]:
-    """Tell whether the times can be compared; NaN cannot, but its own problem is known."""
-    return (
-        isinstance(segment, Segment)
-        and is_number(segment.start_time)
-        and is_number(segment.end_time)
-        and 0 <= segment.start_time <= segment.end_time
-    )
+@survived("request")
+def file_problems(request: object) -> list[str]:
+    """Return what is wrong with a request's local files at this moment."""
+    if not isinstance(request, GenerationRequest):
+        return []
+    problems: list[str] = []
+    for position, item in enumerate(items_of(request.input)):
+        file = item.file if isinstance(item, Video | Image | Audio) else None
+        # What is no path has a problem of its own.
+        if file is not None and _is_path(file) and at_home(os.fspath(file)) is not None:
+            problems += _file_problems(f"input[{position}].file", file)
+    return problems
 
 
-def _forward_problems(path: str, value: Segment | SegmentAudio) -> Iterator[str]:
-    start, end = value.start_time, value.end_time
-    if is_number(start) and is_number(end) and start > end:
-        yield f"{path}.end_time: must not be before start_time {shown(start)}, but is {shown(end)}"
+@survived("request")
+def request_warnings(request: object) -> list[str]:
+    """Return what the service will silently ignore or discourages, as `path: what`.
+
+    Args:
+        request: The request, or anything else.
+
+    Returns:
+        Options that the model does not use, `sync_mode` with an image, a model that
+        this release does not know, deprecated fields.
+
+    """
+    return list(_ignored_parts(request)) if isinstance(request, GenerationRequest) else []
 
 
-def _segment(path: str, value: object) -> Iterator[str]:
-    if not isinstance(value, Segment):
-        yield wrong(path, "Segment", value)
-        return
-    yield from fields_of(path, value, _SEGMENT_FIELDS)
-    yield from _forward_problems(path, value)
+# --- arguments of the other calls ---------------------------------------------------------------
 
 
-def _segment_audio(path: str, value: object) -> Iterator[str]:
-    if not isinstance(value, SegmentAudio):
-        yield wrong(path, "SegmentAudio", value)
-        return
-    yield from fields_of(path, value, _AUDIO_FIELDS)
-    yield from _forward_problems(path, value)
-    if (value.start_time is None) != (value.end_time is None):
-        missing = "start_time" if value.start_time is None else "end_time"
-        yield f"{path}.{missing}: must be given, too; a crop needs both times or neither"
+@survived("on_update")
+def callback_problems(on_update: object) -> list[str]:
+    """Return why `on_update` cannot be called: found out later, it would cost a job."""
+    if on_update is None or callable(on_update):
+        return []
+    return [wrong("on_update", "callable", on_update)]
 
 
-_AUDIO_FIELDS: dict[str, Check] = {
-    "ref_id": name,
-    "start_time": optional(number(0)),
-    "end_time": optional(number(0)),
-}
-
-_SEGMENT_FIELDS: dict[str, Check] = {
-    "start_time": number(0),
-    "end_time": number(0),
-    "audio_input": _segment_audio,
-    "options_override": optional(options),
-}
+@survived("idempotency_key")
+def idempotency_key_problems(key: object) -> list[str]:
+    """Return what is wrong with a key that the user chose; `None` is no key."""
+    if isinstance(key, str) and _IDEMPOTENCY_KEY.fullmatch(key):
+        return []
+    right = "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -"
+    return [wrong("idempotency_key", right, key)]
 
 
-def combination_problems(request: GenerationRequest) -> Iterator[str]:
-    """Yield what is wrong between parts that may each be right."""
-    yield from _count_problems(request)
-    yield from _upload_problems(request)
-    if any(isinstance(item, Image) for item in items_of(request.input)):
-        yield from _image_problems(request)
-    if request.segments is not None:
-        yield from reference_problems(request.input, request.segments)
-    if request.segments is not None and request.dub_params is not None:
-        yield "segments: cannot be combined with dub_params"
+@survived("generation_id")
+def generation_id_problems(value: object) -> list[str]:
+    """Return what is wrong with the id of a generation.
+
+    A path segment of dots would name another endpoint.
+    """
+    if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID and _USUAL_ID.fullmatch(value):
+        return []
+    problems = list(name("generation_id", value))
+    if isinstance(value, str) and value in {".", ".."}:
+        problems.append(wrong("generation_id", "the id of a generation", value))
+    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
+        problems.append(f"generation_id: must be 1 to {_LONGEST_REQUEST_ID} characters")
+    return problems
 
 
-def _count_problems(request: GenerationRequest) -> Iterator[str]:
-    inputs = items_of(request.input)
-    visuals = sum(isinstance(item, Video | Image) for item in inputs)
-    voices = sum(isinstance(item, Audio | Text) for item in inputs)
-    if not is_list(request.input) or visuals + voices < len(inputs):
-        return  # what is no input may be meant for either; it has a problem of its own
-    if visuals != 1:
-        yield f"input: needs exactly one video or image, not {visuals}"
-    if request.dub_params is not None:
-        if voices:
-            yield f"input: takes no audio or text with dub_params, not {voices}"
-    elif request.segments is None and voices != 1:
-        several = "; for several use segments" if voices else ""
-        yield f"input: needs exactly one audio or text, not {voices}{several}"
+@survived("filters")
+def list_problems(
+    *,
+    status: object,
+    ids: object,
+    source: object,
+    project_id: object,
+    limit: object,
+    cursor: object,
+) -> list[str]:
+    """Return what is wrong with the filters of a listing; `None` asks for no filter."""
+    problems = [
+        *_filter("status", status),
+        *_filter("ids", ids),
+        *_filter("source", source),
+        *OrNone(name)("project_id", project_id),
+        *OrNone(whole_number(1, MOST_ON_A_PAGE))("limit", limit),
+        *OrNone(name)("cursor", cursor),
+    ]
+    if isinstance(ids, Sized) and not isinstance(ids, str) and len(ids) > _MOST_IDS:
+        problems.append(f"ids: at most {_MOST_IDS} a call, not {len(ids)}")
+    if cursor is not None and limit is None:
+        problems.append("limit: must be given with cursor, the same as for the page before")
+    return problems
 
 
-def _upload_problems(request: GenerationRequest) -> Iterator[str]:
-    """Allow one file per kind: the form has one part for each (contract section 2.5)."""
-    first_of_kind: dict[str, str] = {}
-    for index, item in enumerate(items_of(request.input)):
-        if not isinstance(item, Video | Image | Audio) or item.file is None:
-            continue
-        kind, path = type(item).__name__, f"input[{index}]"
-        if kind in first_of_kind:
-            yield f"{path}.file: must be the only {kind} file, but {first_of_kind[kind]} has one"
-        first_of_kind.setdefault(kind, path)
+def _filter_word(path: str, value: object) -> Iterator[str]:
+    yield from name(path, value)
+    if isinstance(value, str) and "," in value:
+        yield f"{path}: must not hold a comma, which separates values on the wire"
 
 
-def _image_problems(request: GenerationRequest) -> Iterator[str]:
-    # A model that this release does not know may take images; it is warned about already.
-    if request.model in tuple(Model) and request.model != Model.SYNC_3:
-        yield f"model: must be {Model.SYNC_3} with an image, not {shown(request.model)}"
-    if request.segments is not None:
-        yield "segments: need a video, not an image"
-    if request.dub_params is not None:
-        yield "dub_params: need a video, not an image"
-    if isinstance(request.options, Options):
-        path = "options.active_speaker_detection"
-        yield from _still_speaker_problems(path, request.options.active_speaker_detection)
+_filter = OrNone(collection_of(_filter_word))
 
 
-def _still_speaker_problems(path: str, speaker: object) -> Iterator[str]:
-    """Check that a face in a picture is pointed at (contract section 8)."""
-    if not isinstance(speaker, ActiveSpeaker):
-        return
-    if speaker.auto_detect is True:
-        yield f"{path}.auto_detect: cannot be True with an image; give coordinates in frame 0"
-    if isinstance(speaker.frame_number, int) and speaker.frame_number > 0:
-        yield f"{path}.frame_number: must be 0 with an image, not {shown(speaker.frame_number)}"
+@survived("arguments")
+def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
+    """Return what is wrong with a question for the price of a duration."""
+    return [
+        *name("model", model),
+        *positive("duration", duration),
+        *OrNone(positive)("fps", fps),
+    ]
 
 
-# Which models use an option; one that is not listed is used by all. Contract sections 2.4
-# and 3.1, where "not listed" counts as no.
-SUPPORTING_MODELS: Mapping[str, tuple[Model, ...]] = MappingProxyType(
-    {
-        "temperature": (Model.LIPSYNC_2, Model.LIPSYNC_2_PRO),
-        "model_mode": (Model.REACT_1,),
-        "prompt": (Model.REACT_1,),
-        "occlusion_detection_enabled": (
-            Model.LIPSYNC_2,
-            Model.LIPSYNC_2_PRO,
-            Model.LIPSYNC_1_9_0_BETA,
-        ),
-        "active_speaker_detection": (
-            Model.SYNC_3,
-            Model.LIPSYNC_2,
-            Model.LIPSYNC_2_PRO,
-            Model.LIPSYNC_1_9_0_BETA,
-        ),
-        "reasoning_enabled": (Model.LIPSYNC_2_PRO,),
-    },
-)
-
-# What a model does anyway, whatever the option says. Contract section 3.1.
-BUILT_IN = frozenset(
-    {
-        (Model.SYNC_3, "occlusion_detection_enabled"),
-        (Model.SYNC_3, "reasoning_enabled"),
-    },
-)
-
-_KNOWN_MODELS = frozenset(model.value for model in Model)
+@survived("timeout")
+def timeout_problems(timeout: object) -> list[str]:
+    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
+    return list(OrNone(positive)("timeout", timeout))
 
 
-def ignored_parts(request: GenerationRequest) -> Iterator[str]:
-    """Yield each part of the request that the service will ignore or discourages."""
-    yield from _model_warnings(request.model)
-    for path, options in _all_options(request):
-        yield from _option_warnings(path, options, request.model)
-    inputs = items_of(request.input)
-    if any(isinstance(item, Image) for item in inputs):
-        yield from _image_warnings(request.options)
-    for index, item in enumerate(inputs):
-        if isinstance(item, Video):
-            yield from _video_warnings(f"input[{index}]", item)
+@survived("request")
+def upload_problems(
+    request: GenerationRequest,
+    *,
+    advice: str = "use its duration with estimate_duration",
+) -> list[str]:
+    """Return each input that is a local file, where the service takes JSON only.
+
+    Args:
+        request: The request.
+        advice: What to do instead.
+
+    """
+    return [
+        f"input[{position}].file: cannot be estimated; {advice}"
+        for position, item in enumerate(items_of(request.input))
+        if getattr(item, "file", None) is not None
+    ]
 
 
-def _model_warnings(model: object) -> Iterator[str]:
-    if isinstance(model, str) and model not in _KNOWN_MODELS:
-        known = ", ".join(member.value for member in Model)
-        yield f"model: {shown(model)} is unknown to this release, which knows {known}"
-
-
-def _all_options(request: GenerationRequest) -> Iterator[tuple[str, Options]]:
-    if isinstance(request.options, Options):
-        yield "options", request.options
-    for index, segment in enumerate(items_of(request.segments)):
-        if isinstance(segment, Segment) and isinstance(segment.options_override, Options):
-            yield f"segments[{index}].options_override", segment.options_override
-
-
-def _option_warnings(path: str, options: Options, model: object) -> Iterator[str]:
-    if not isinstance(model, str) or model not in _KNOWN_MODELS:
-        return
-    for option, models in SUPPORTING_MODELS.items():
-        if getattr(options, option) is None or model in models:
-            continue
-        if (model, option) in BUILT_IN:
-            yield f"{path}.{option}: ignored by {model}, which always does this by itself"
-        else:
-            yield f"{path}.{option}: ignored by {model}; only {', '.join(models)} heed it"
-
-
-def _image_warnings(options: object) -> Iterator[str]:
-    if isinstance(options, Options) and options.sync_mode is not None:
-        yield "options.sync_mode: ignored with an image; the result is as long as the audio"
-
-
-def _video_warnings(path: str, video: Video) -> Iterator[str]:
-    for field in ("segments_secs", "segments_frames"):
-        if getattr(video, field) is not None:
-            yield f"{path}.{field}: deprecated by the service; use the request's segments"
-
+# --- where a result is to go: into a folder, or to exactly one file ------------------------------
+# A place is a folder if there is one; if there is nothing yet, it is a folder if its name ends
+# with a slash or has no suffix ("out", "2026.05"), and otherwise a file ("take.mp4"). `~` is the
+# home folder.
 
 # A suffix has a letter and something before it: ".cache" and "v1.2" have none.
 _SUFFIX = re.compile(r"[^/\\]\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,8}\Z")
@@ -602,197 +357,421 @@ def _is_no_folder(path: Path) -> bool:
         return True
 
 
-# Contract section 4.4.
-_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
-
-# Contract sections 0 and 2.2.
-# The ids that the service gives out; most calls need no closer look.
-_USUAL_ID = re.compile(r"[0-9A-Za-z-]+")
-# The most that surely fit into a URL, and a page's most too (contract section 2.8).
-_MOST_IDS = 100
-MOST_ON_A_PAGE = 100
-_OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_LONGEST_REQUEST_ID = 255
+# --- inputs -------------------------------------------------------------------------------------
 
 
-def request_problems(request: object) -> list[str]:
-    """Return every problem of a request, each as `path: what is wrong`.
-
-    Files are looked up on the disk (they must be there, be regular files, and fit into
-    an upload); nothing else is looked at but the request.
-
-    Args:
-        request: The request; anything is survived.
-
-    Returns:
-        The problems in the order of the request's fields, then those between fields, then
-        those of files; empty for a request that may be sent.
-
-    """
-    return [*form_problems(request), *file_problems(request)]
+def _inputs(path: str, value: object) -> Iterator[str]:
+    if not is_list(value):
+        yield wrong(path, "a list", value)
+        return
+    for index, item in enumerate(value):
+        place = f"{path}[{index}]"
+        if isinstance(item, Video | Image | Audio):
+            yield from _media(place, item)
+        elif isinstance(item, Text):
+            yield from fields_of(place, item, _TEXT_FIELDS)
+        else:
+            yield wrong(place, "Video, Image, Audio or Text", item)
 
 
-@survived("request")
-def form_problems(request: object) -> list[str]:
-    """Return the problems that a request has wherever it is sent from: no file is looked up."""
-    if not isinstance(request, GenerationRequest):
-        return [wrong("request", "GenerationRequest", request)]
-    return [*fields_of("", request, _REQUEST_FIELDS), *combination_problems(request)]
+def _media(path: str, value: Video | Image | Audio) -> Iterator[str]:
+    yield from fields_of(path, value, _MEDIA_FIELDS)
+    is_hosted = value.url is not None or value.asset_id is not None
+    if value.file is None and not is_hosted:
+        yield f"{path}: needs url, asset_id or file"
+    elif value.file is not None and is_hosted:
+        parts = [part for part in ("url", "asset_id") if getattr(value, part) is not None]
+        yield f"{path}.file: cannot be combined with {' and '.join(parts)}; choose one"
+    if value.file is not None and value.ref_id is not None:
+        yield f"{path}.ref_id: cannot be combined with file; pass url or asset_id instead of file"
+    if isinstance(value, Video):
+        yield from fields_of(path, value, _DEPRECATED_FIELDS)
 
 
-@survived("request")
-def file_problems(request: object) -> list[str]:
-    """Return what is wrong with a request's local files at this moment."""
-    return list(disk_problems(request.input)) if isinstance(request, GenerationRequest) else []
+def _media_url(path: str, value: object) -> Iterator[str]:
+    looks_local = isinstance(value, PathLike) or (isinstance(value, str) and "://" not in value)
+    for problem in http_url(path, value):
+        yield f"{problem}; pass a local file as file" if looks_local else problem
 
 
-@survived("request")
-def request_warnings(request: object) -> list[str]:
-    """Return what the service will silently ignore or discourages, as `path: what`.
-
-    Args:
-        request: The request; anything is survived.
-
-    Returns:
-        Options that the model does not use, `sync_mode` with an image, a model that
-        this release does not know, deprecated fields.
-
-    """
-    return list(ignored_parts(request)) if isinstance(request, GenerationRequest) else []
+def local_file(path: str, value: object) -> Iterator[str]:
+    """Ask for bytes that fit into one upload, or a path, to whatever it leads."""
+    if isinstance(value, bytes):
+        yield from _size_problems(path, len(value))
+    elif not _is_path(value):
+        yield wrong(path, "a path or bytes", value)
+    elif at_home(os.fspath(value)) is None:
+        yield f"{path}: {unknown_home(os.fspath(value))}"
 
 
-@survived("on_update")
-def callback_problems(on_update: object) -> list[str]:
-    """Return what keeps `on_update` from being called: found out later, it would cost a job."""
+def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
+    try:
+        return isinstance(value, str | PathLike) and b"\0" not in os.fsencode(Path(value))
+    except (TypeError, ValueError):  # a path of bytes, or of what no system can name
+        return False
+
+
+def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
+    """Ask for a regular file that fits into one upload."""
+    try:
+        status = Path(source).stat()
+    except OSError as error:
+        told = hidden(str(source))
+        hint = "" if told is None else f"; it holds {told}"
+        yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}{hint}"
+    else:
+        if S_ISREG(status.st_mode):
+            yield from _size_problems(path, status.st_size)
+        else:
+            yield wrong(path, "a regular file", str(source))
+
+
+def _size_problems(path: str, size: int) -> Iterator[str]:
+    if size == 0:
+        yield f"{path}: must not be empty"
+    elif size > MAX_FILE_BYTES:
+        yield f"{path}: must be at most 5 GiB, not {size:,} bytes; host it and pass url"
+
+
+def _seconds(path: str, value: object) -> Iterator[str]:
+    ends = numbers_of(value)
+    if len(ends) != 2 or not 0 <= ends[0] <= ends[1]:  # noqa: PLR2004 - a start and an end
+        yield wrong(path, "[start, end] in seconds, the start first", value)
+
+
+def _frames(path: str, value: object) -> Iterator[str]:
+    """Ask for a range that is not empty, unlike one in seconds."""
+    ends = numbers_of(value)
+    is_range = len(ends) == 2 and 0 <= ends[0] < ends[1]  # noqa: PLR2004 - a start and an end
+    if not is_range or not all(isinstance(end, int) for end in ends):
+        yield wrong(path, "[start, end] in whole frames, the start first", value)
+
+
+_MEDIA_FIELDS: dict[str, Check] = {
+    "url": OrNone(_media_url),
+    "asset_id": OrNone(name),
+    "file": OrNone(local_file),
+    "ref_id": OrNone(name),
+}
+_DEPRECATED_FIELDS: dict[str, Check] = {
+    "segments_secs": OrNone(list_of(_seconds)),
+    "segments_frames": OrNone(list_of(_frames)),
+}
+_VOICE_FIELDS: dict[str, Check] = {
+    "voice_id": name,
+    "script": text_up_to(MAX_SCRIPT_CHARACTERS),
+    "stability": OrNone(number(0, 1)),
+    "similarity_boost": OrNone(number(0, 1)),
+}
+_TEXT_FIELDS: dict[str, Check] = {
+    "provider": instance_of(ElevenLabs, _VOICE_FIELDS),
+    "ref_id": OrNone(name),
+}
+
+# --- options ------------------------------------------------------------------------------------
+
+
+def _active_speaker(path: str, value: object) -> Iterator[str]:
+    """Check each part of the choice of a speaker, and that it is one choice."""
+    if not isinstance(value, ActiveSpeaker):
+        yield wrong(path, "ActiveSpeaker", value)
+        return
+    yield from fields_of(path, value, _SPEAKER_FIELDS)
+    has_frame, has_point = value.frame_number is not None, value.coordinates is not None
+    chosen = {
+        "auto_detect": value.auto_detect is True,
+        "frame_number with coordinates": has_frame or has_point,
+        "bounding_boxes": value.bounding_boxes is not None,
+        "bounding_boxes_url": value.bounding_boxes_url is not None,
+    }
+    methods = [method for method, is_chosen in chosen.items() if is_chosen]
+    if len(methods) > 1:
+        yield f"{path}: must choose one way, not {len(methods)}: {', '.join(methods)}"
+    if has_point and not has_frame:
+        yield f"{path}.frame_number: must say in which frame the coordinates point at the face"
+    if has_frame and not has_point:
+        yield f"{path}.coordinates: must point at the face in that frame, in native pixels"
+
+
+def _coordinates(path: str, value: object) -> Iterator[str]:
+    """Ask for one pixel; nested lists and shares of the width are the usual mistakes."""
+    ends = numbers_of(value)
+    if len(ends) != 2 or not all(isinstance(end, int) and end >= 0 for end in ends):  # noqa: PLR2004 - x and y
+        yield wrong(path, "two whole numbers in native pixels, such as [960, 540]", value)
+
+
+def _box(path: str, value: object) -> Iterator[str]:
+    corners = numbers_of(value)
+    is_box = len(corners) == 4 and corners[0] < corners[2] and corners[1] < corners[3]  # noqa: PLR2004 - two corners
+    if not is_box:
+        yield wrong(path, "None or [x1, y1, x2, y2] in native pixels, x1 < x2 and y1 < y2", value)
+
+
+_SPEAKER_FIELDS: dict[str, Check] = {
+    "auto_detect": OrNone(flag),
+    "frame_number": OrNone(whole_number(0)),
+    "coordinates": OrNone(_coordinates),
+    "bounding_boxes": OrNone(list_of(OrNone(_box))),
+    "bounding_boxes_url": OrNone(http_url),
+    "v3": OrNone(flag),
+}
+_options = instance_of(
+    Options,
+    {
+        "sync_mode": OrNone(one_of(SyncMode)),
+        "temperature": OrNone(number(0, 1)),
+        "model_mode": OrNone(one_of(ModelMode)),
+        "prompt": OrNone(one_of(Emotion)),
+        "occlusion_detection_enabled": OrNone(flag),
+        "active_speaker_detection": OrNone(_active_speaker),
+        "reasoning_enabled": OrNone(flag),
+    },
+)
+
+# --- segments: their times, their order, and the audio that they refer to -----------------------
+
+
+def _segments(path: str, value: object) -> Iterator[str]:
+    """Check every segment, then that they follow one another in time."""
+    yield from _each_segment(path, value)
+    latest_end, latest_index = 0.0, -1
+    for index, segment in enumerate(items_of(value)):
+        if not _is_timed(segment):
+            continue
+        if segment.start_time < latest_end:
+            yield (
+                f"{path}[{index}].start_time: must not be before {shown(latest_end)}, where "
+                f"segments[{latest_index}] ends; sort segments and let none overlap"
+            )
+        latest_end, latest_index = max((latest_end, latest_index), (segment.end_time, index))
+
+
+def _is_timed(segment: object) -> TypeGuard[Segment]:
+    """Tell whether the times can be compared; NaN cannot, and has a problem of its own."""
     return (
-        []
-        if on_update is None or callable(on_update)
-        else [wrong("on_update", "callable", on_update)]
+        isinstance(segment, Segment)
+        and is_number(segment.start_time)
+        and is_number(segment.end_time)
+        and 0 <= segment.start_time <= segment.end_time
     )
 
 
-def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
-    """Refuse a request that cannot work, and warn about what will be ignored.
-
-    Args:
-        request: The request.
-        stacklevel: Whose line a warning shows, as in `warnings.warn`: 1 is the line that
-            calls this function, 2 that line's caller.
-
-    Raises:
-        InvalidRequestError: It has problems; the error lists all of them.
-
-    """
-    problems = request_problems(request)
-    if problems:
-        raise InvalidRequestError(problems)
-    warn_of_ignored(request, stacklevel=stacklevel + 1)
+def _segment(path: str, value: object) -> Iterator[str]:
+    if not isinstance(value, Segment):
+        yield wrong(path, "Segment", value)
+        return
+    yield from fields_of(path, value, _SEGMENT_FIELDS)
+    yield from _forward_problems(path, value)
 
 
-def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
-    """Warn about what will be ignored of a request that can work.
-
-    Args:
-        request: The request.
-        stacklevel: As for `check_request`.
-
-    """
-    for warning in request_warnings(request):
-        warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
+_each_segment = list_of(_segment)
 
 
-@survived("idempotency_key")
-def idempotency_key_problems(key: object) -> list[str]:
-    """Return what is wrong with a key that the user chose; `None` is no key.
-
-    Source: contract section 4.4.
-    """
-    return list(_key("idempotency_key", key))
-
-
-@survived("generation_id")
-def generation_id_problems(value: object) -> list[str]:
-    """Return what is wrong with the id of a generation.
-
-    Source: contract section 2.6; a path segment of dots would name another endpoint.
-    """
-    if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID and _USUAL_ID.fullmatch(value):
-        return []
-    problems = list(name("generation_id", value))
-    if isinstance(value, str) and value in {".", ".."}:
-        problems.append(wrong("generation_id", "the id of a generation", value))
-    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
-        problems.append(f"generation_id: must be 1 to {_LONGEST_REQUEST_ID} characters")
-    return problems
+def _segment_audio(path: str, value: object) -> Iterator[str]:
+    if not isinstance(value, SegmentAudio):
+        yield wrong(path, "SegmentAudio", value)
+        return
+    yield from fields_of(path, value, _AUDIO_FIELDS)
+    yield from _forward_problems(path, value)
+    if (value.start_time is None) != (value.end_time is None):
+        missing = "start_time" if value.start_time is None else "end_time"
+        yield f"{path}.{missing}: must be given, too; a crop needs both times or neither"
 
 
-@survived("filters")
-def list_problems(
-    *,
-    status: object,
-    ids: object,
-    source: object,
-    project_id: object,
-    limit: object,
-    cursor: object,
-) -> list[str]:
-    """Return what is wrong with the filters of a listing; `None` asks for no filter.
-
-    Source: contract sections 2.8 and 13 (rule 14).
-    """
-    problems = [
-        *_filter("status", status),
-        *_filter("ids", ids),
-        *_filter("source", source),
-        *optional(name)("project_id", project_id),
-        *optional(whole_number(1, MOST_ON_A_PAGE))("limit", limit),
-        *optional(name)("cursor", cursor),
-    ]
-    if isinstance(ids, Sized) and not isinstance(ids, str) and len(ids) > _MOST_IDS:
-        problems.append(f"ids: at most {_MOST_IDS} a call, not {len(ids)}")
-    if cursor is not None and limit is None:
-        problems.append("limit: must be given with cursor, the same as for the page before")
-    return problems
+def _forward_problems(path: str, value: Segment | SegmentAudio) -> Iterator[str]:
+    start, end = value.start_time, value.end_time
+    if is_number(start) and is_number(end) and start > end:
+        yield f"{path}.end_time: must not be before start_time {shown(start)}, but is {shown(end)}"
 
 
-@survived("arguments")
-def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
-    """Return what is wrong with the question what a duration would cost.
+_AUDIO_FIELDS: dict[str, Check] = {
+    "ref_id": name,
+    "start_time": OrNone(number(0)),
+    "end_time": OrNone(number(0)),
+}
+_SEGMENT_FIELDS: dict[str, Check] = {
+    "start_time": number(0),
+    "end_time": number(0),
+    "audio_input": _segment_audio,
+    "options_override": OrNone(_options),
+}
 
-    Source: contract section 2.9, shape 2.
-    """
-    return [
-        *name("model", model),
-        *positive("duration", duration),
-        *optional(positive)("fps", fps),
-    ]
-
-
-@survived("timeout")
-def timeout_problems(timeout: object) -> list[str]:
-    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
-    return list(optional(positive)("timeout", timeout))
+# --- how the parts of a request go together -----------------------------------------------------
 
 
-@survived("request")
-def upload_problems(
-    request: GenerationRequest,
-    *,
-    advice: str = "use its duration with estimate_duration",
-) -> list[str]:
-    """Return each input that is a local file, where the service takes none.
+def _combination_problems(request: GenerationRequest) -> Iterator[str]:
+    """Yield what is wrong between parts that may each be right."""
+    inputs = items_of(request.input)
+    visuals = voices = images = files = 0
+    for item in inputs:
+        visuals += isinstance(item, Video | Image)
+        voices += isinstance(item, Audio | Text)
+        images += isinstance(item, Image)
+        files += isinstance(item, Video | Image | Audio) and item.file is not None
+    # What is no input may be meant for either; it has a problem of its own.
+    if is_list(request.input) and visuals + voices == len(inputs):
+        yield from _count_problems(request, visuals, voices)
+    if files > 1:
+        yield from _form_part_problems(inputs)
+    if images:
+        yield from _image_problems(request)
+    if request.segments is not None:
+        yield from _reference_problems(inputs, request.segments)
+    if request.segments is not None and request.dub_params is not None:
+        yield "segments: cannot be combined with dub_params"
 
-    Args:
-        request: The request.
-        advice: What to do instead.
 
-    Source: contract section 2.9, shape 1: the estimate is asked for in JSON.
-    """
-    return [
-        f"input[{position}].file: cannot be estimated; {advice}"
-        for position, item in enumerate(items_of(request.input))
-        if getattr(item, "file", None) is not None
-    ]
+def _count_problems(request: GenerationRequest, visuals: int, voices: int) -> Iterator[str]:
+    if visuals != 1:
+        yield f"input: needs exactly one video or image, not {visuals}"
+    if request.dub_params is not None:
+        if voices:
+            yield f"input: takes no audio or text with dub_params, not {voices}"
+    elif request.segments is None and voices != 1:
+        several = "; for several use segments" if voices else ""
+        yield f"input: needs exactly one audio or text, not {voices}{several}"
+
+
+def _form_part_problems(inputs: Iterable[object]) -> Iterator[str]:
+    """Allow one file per kind: the form has one part for each."""
+    first_of_kind: dict[str, str] = {}
+    for index, item in enumerate(inputs):
+        if not isinstance(item, Video | Image | Audio) or item.file is None:
+            continue
+        kind, path = type(item).__name__, f"input[{index}]"
+        if kind in first_of_kind:
+            yield f"{path}.file: must be the only {kind} file, but {first_of_kind[kind]} has one"
+        first_of_kind.setdefault(kind, path)
+
+
+def _image_problems(request: GenerationRequest) -> Iterator[str]:
+    # A model that this release does not know may take images; there is a warning for it.
+    if request.model in tuple(Model) and request.model != Model.SYNC_3:
+        yield f"model: must be {Model.SYNC_3} with an image, not {shown(request.model)}"
+    if request.segments is not None:
+        yield "segments: need a video, not an image"
+    if request.dub_params is not None:
+        yield "dub_params: need a video, not an image"
+    speaker = (
+        request.options.active_speaker_detection if isinstance(request.options, Options) else None
+    )
+    if not isinstance(speaker, ActiveSpeaker):
+        return
+    # A face in a picture must be pointed at.
+    path = "options.active_speaker_detection"
+    if speaker.auto_detect is True:
+        yield f"{path}.auto_detect: cannot be True with an image; give coordinates in frame 0"
+    if isinstance(speaker.frame_number, int) and speaker.frame_number > 0:
+        yield f"{path}.frame_number: must be 0 with an image, not {shown(speaker.frame_number)}"
+
+
+def _reference_problems(inputs: Iterable[object], segments: object) -> Iterator[str]:
+    """Check that every audio and text has a name of its own, and every segment uses one."""
+    known: dict[str, str] = {}
+    for index, item in enumerate(inputs):
+        if isinstance(item, Audio | Text):
+            yield from _name_problems(f"input[{index}]", item, known)
+    for index, segment in enumerate(items_of(segments)):
+        audio = segment.audio_input if isinstance(segment, Segment) else None
+        reference: object = audio.ref_id if isinstance(audio, SegmentAudio) else None
+        if isinstance(reference, str) and reference not in known:
+            names = (
+                f"audio and text have {', '.join(map(shown, known))}" if known else "none has one"
+            )
+            path = f"segments[{index}].audio_input.ref_id"
+            yield f"{path}: no input has ref_id {shown(reference)}; {names}"
+
+
+def _name_problems(path: str, item: Audio | Text, known: dict[str, str]) -> Iterator[str]:
+    """Check the name of one input and enter it into `known`, which maps it to its path."""
+    if isinstance(item, Audio) and item.file is not None:
+        yield f"{path}.file: cannot be used with segments, for it takes no ref_id; pass url"
+    elif item.ref_id is None:
+        yield f"{path}.ref_id: must be given, for segments refer to audio and text by it"
+    if isinstance(item.ref_id, str):
+        if item.ref_id in known:
+            yield f"{path}.ref_id: must differ from that of {known[item.ref_id]}"
+        known.setdefault(item.ref_id, path)
+
+
+# --- what the service accepts and then ignores, model by model ----------------------------------
+# It drops an option that the model does not support and says nothing, so the user would pay
+# and never learn why the option had no effect.
+
+# Which models use an option; one that is not listed is used by all.
+# Source: "Models", sync.so documentation, where "not listed" counts as no.
+SUPPORTING_MODELS: Mapping[str, tuple[Model, ...]] = MappingProxyType(
+    {
+        "temperature": (Model.LIPSYNC_2, Model.LIPSYNC_2_PRO),
+        "model_mode": (Model.REACT_1,),
+        "prompt": (Model.REACT_1,),
+        "occlusion_detection_enabled": (
+            Model.LIPSYNC_2,
+            Model.LIPSYNC_2_PRO,
+            Model.LIPSYNC_1_9_0_BETA,
+        ),
+        "active_speaker_detection": (
+            Model.SYNC_3,
+            Model.LIPSYNC_2,
+            Model.LIPSYNC_2_PRO,
+            Model.LIPSYNC_1_9_0_BETA,
+        ),
+        "reasoning_enabled": (Model.LIPSYNC_2_PRO,),
+    },
+)
+# What a model does anyway, whatever the option says.
+BUILT_IN = frozenset(
+    {
+        (Model.SYNC_3, "occlusion_detection_enabled"),
+        (Model.SYNC_3, "reasoning_enabled"),
+    },
+)
+_KNOWN_MODELS = frozenset(model.value for model in Model)
+
+
+def _ignored_parts(request: GenerationRequest) -> Iterator[str]:
+    model: object = request.model
+    options, inputs = request.options, items_of(request.input)
+    if isinstance(model, str) and model not in _KNOWN_MODELS:
+        known = ", ".join(member.value for member in Model)
+        yield f"model: {shown(model)} is unknown to this release, which knows {known}"
+    elif isinstance(model, str) and (options is not None or request.segments is not None):
+        yield from _ignored_options(request)
+    has_sync_mode = isinstance(options, Options) and options.sync_mode is not None
+    for item in inputs:
+        if has_sync_mode and isinstance(item, Image):
+            yield "options.sync_mode: ignored with an image; the result is as long as the audio"
+            break
+    for index, item in enumerate(inputs):
+        for field in ("segments_secs", "segments_frames") if isinstance(item, Video) else ():
+            if getattr(item, field) is not None:
+                path = f"input[{index}].{field}"
+                yield f"{path}: deprecated by the service; use the request's segments"
+
+
+def _ignored_options(request: GenerationRequest) -> Iterator[str]:
+    places = [("options", request.options)]
+    for index, segment in enumerate(items_of(request.segments)):
+        if isinstance(segment, Segment):
+            places.append((f"segments[{index}].options_override", segment.options_override))
+    for path, options in places:
+        for option, models in SUPPORTING_MODELS.items():
+            if not isinstance(options, Options) or getattr(options, option) is None:
+                continue
+            if (request.model, option) in BUILT_IN:
+                yield (
+                    f"{path}.{option}: ignored by {request.model}, which always does this by itself"
+                )
+            elif request.model not in models:
+                only = ", ".join(models)
+                yield f"{path}.{option}: ignored by {request.model}; only {only} heed it"
+
+
+# --- a request ----------------------------------------------------------------------------------
+
+
+class _DubbingProvider(StrEnum):
+    ELEVENLABS = "elevenlabs"
 
 
 def _request_id(path: str, value: object) -> Iterator[str]:
@@ -809,42 +788,24 @@ def _texts_by_name(path: str, value: object) -> Iterator[str]:
         yield f"{path}: must be a mapping of texts by their names"
 
 
-class _DubbingProvider(StrEnum):
-    ELEVENLABS = "elevenlabs"
-
-
-def _filter_word(path: str, value: object) -> Iterator[str]:
-    yield from name(path, value)
-    if isinstance(value, str) and "," in value:
-        yield f"{path}: must not hold a comma, which separates values on the wire"
-
-
-_filter = optional(collection_of(_filter_word))
-
-_key = matching(_IDEMPOTENCY_KEY, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
-
+_DUBBING_FIELDS: dict[str, Check] = {
+    "target_lang": name,
+    "source_lang": OrNone(name),
+    "provider_name": one_of(_DubbingProvider),
+}
 _REQUEST_FIELDS: dict[str, Check] = {
     "model": name,
-    "input": each(input_item),
-    "options": optional(options),
-    "segments": optional(segment_list),
-    "webhook_url": optional(webhook_url),
-    "output_file_name": optional(
+    "input": _inputs,
+    "options": OrNone(_options),
+    "segments": OrNone(_segments),
+    "webhook_url": OrNone(webhook_url),
+    "output_file_name": OrNone(
         matching(_OUTPUT_FILE_NAME, "1 to 255 letters, digits, - or _ without an extension"),
     ),
-    "project_id": optional(name),
-    "dub_params": optional(
-        instance_of(
-            DubParams,
-            {
-                "target_lang": name,
-                "source_lang": optional(name),
-                "provider_name": one_of(_DubbingProvider),
-            },
-        ),
-    ),
-    "request_id": optional(_request_id),
-    "origin": optional(
-        instance_of(Origin, {"line": optional(whole_number(1)), "extra": _texts_by_name}),
+    "project_id": OrNone(name),
+    "dub_params": OrNone(instance_of(DubParams, _DUBBING_FIELDS)),
+    "request_id": OrNone(_request_id),
+    "origin": OrNone(
+        instance_of(Origin, {"line": OrNone(whole_number(1)), "extra": _texts_by_name}),
     ),
 }

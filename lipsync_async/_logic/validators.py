@@ -1,8 +1,8 @@
-"""Small checks that say in words what is wrong with one value, and what would be right.
+"""Validators of single values: what is wrong, and what would be right.
 
-A check takes the path of a value and the value, whatever it may be, and yields one
-`path: what is wrong` per problem. None of them raises, for callers may hand over
-anything. Checks for bigger things are put together from smaller ones.
+A validator takes the path of a value and the value, which may be anything, and yields one
+`path: what is wrong` for each problem. No validator raises. Larger ones are composed from
+smaller ones.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, ParamSpec, TypeGuard
 from urllib.parse import urlsplit
 
+import attrs
+
 from lipsync_async._models.text import bare, hidden, ignored, percent_encoded, with_marks
 from lipsync_async.errors import in_words
 
 if TYPE_CHECKING:
     from enum import StrEnum
-
 
 P = ParamSpec("P")
 Check = Callable[[str, object], Iterator[str]]
@@ -29,8 +30,11 @@ Check = Callable[[str, object], Iterator[str]]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HALF_OF_A_PAIR = re.compile(r"[\ud800-\udfff]")
 _UNFIT_FOR_URL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Names and addresses as they usually are need no closer look.
+_USUAL_NAME = re.compile(r"[0-9A-Za-z._-]+")
+_USUAL_URL = re.compile(r"https?://[0-9A-Za-z][0-9A-Za-z.-]*(?::[0-9]{1,4})?(?:/[!-~]*)?")
 
-# A message quotes a value, but a script or a list of boxes would drown it.
+# A message quotes a value, but a script or a list of boxes would fill the screen.
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 60
 _BRIEF.maxlevel = 2  # of a list of boxes, each a list of four
@@ -39,12 +43,9 @@ _LONGEST_QUOTE = 200  # lists of lists of texts are long even when each is cut s
 _EXACT = frozenset({str, int, float, bool, type(None)})
 _QUOTED = frozenset({str, int, float, bool, list, tuple})
 
-# Checks that let `None` pass. Most fields are left out, and need no look then.
-_OPTIONAL: set[Check] = set()
-
 
 def survived(path: str) -> Callable[[Callable[P, list[str]]], Callable[P, list[str]]]:
-    """Let a check say in words what the values themselves raise while they are looked at.
+    """Make a problem of what the values themselves raise while they are looked at.
 
     Args:
         path: What the problem is about then.
@@ -65,10 +66,9 @@ def survived(path: str) -> Callable[[Callable[P, list[str]]], Callable[P, list[s
 
 
 def exact(value: object) -> object:
-    """Return text or a number of a derived class as what it is to Python itself.
+    """Return text or a number of a derived class as the built-in type; all else unchanged.
 
-    NumPy's floats, quantities with units and members of enumerations are such. Anything else
-    is returned as it is.
+    NumPy's floats, quantities with units and members of enumerations are of derived classes.
     """
     if type(value) in _EXACT:
         return value
@@ -97,15 +97,15 @@ def wrong(path: str, right: str, value: object) -> str:
     return f"{path}: must be {right}, not {shown(value)}"
 
 
-def optional(check: Check) -> Check:
-    """Return the check that also lets `None` pass."""
+@attrs.frozen(slots=True)
+class OrNone:
+    """Validator that also accepts `None`."""
 
-    def check_unless_none(path: str, value: object) -> Iterator[str]:
-        if value is not None:
-            yield from check(path, value)
+    check: Check
 
-    _OPTIONAL.add(check_unless_none)
-    return check_unless_none
+    def __call__(self, path: str, value: object) -> Iterator[str]:
+        """Check a value that is not `None`."""
+        return iter(()) if value is None else self.check(path, value)
 
 
 def text(path: str, value: object) -> Iterator[str]:
@@ -119,7 +119,7 @@ def text(path: str, value: object) -> Iterator[str]:
 
 
 def text_up_to(longest: int) -> Check:
-    """Return a check for text of 1 to `longest` characters."""
+    """Return a validator of text of 1 to `longest` characters."""
 
     def check(path: str, value: object) -> Iterator[str]:
         yield from text(path, value)
@@ -130,27 +130,25 @@ def text_up_to(longest: int) -> Check:
 
 
 def name(path: str, value: object) -> Iterator[str]:
-    """Ask for text such as an id: no control characters, and nothing that is not seen."""
+    """Ask for text such as an id, without control characters and invisible ones."""
+    if isinstance(value, str) and _USUAL_NAME.fullmatch(value):
+        return
     yield from text(path, value)
     if not isinstance(value, str):
         return
     if _CONTROL.search(value):
         yield f"{path}: must not hold control characters such as line breaks"
-    elif bare(value):
-        yield from _unseen(path, value)
-
-
-def _unseen(path: str, value: str) -> Iterator[str]:
-    """Refuse what makes another name of it that looks the same."""
-    told = ignored(value)
-    if told is not None:
+    elif not bare(value):
+        return
+    # What is not seen makes another name of it that looks the same.
+    elif (told := ignored(value)) is not None:
         yield f"{path}: must not hold {told}; delete it"
     elif value != value.strip():
         yield f"{path}: must not begin or end with a blank: {shown(value)}"
 
 
 def matching(pattern: re.Pattern[str], right: str) -> Check:
-    """Return a check for text that matches the whole of `pattern`, which `right` describes."""
+    """Return a validator of text that matches the whole of `pattern`, which `right` describes."""
 
     def check(path: str, value: object) -> Iterator[str]:
         if not isinstance(value, str) or not pattern.fullmatch(value):
@@ -160,7 +158,7 @@ def matching(pattern: re.Pattern[str], right: str) -> Check:
 
 
 def one_of(vocabulary: type[StrEnum]) -> Check:
-    """Return a check for one of the words of an enumeration."""
+    """Return a validator of one of the words of an enumeration."""
     words = frozenset(member.value for member in vocabulary)
     right = f"one of {', '.join(member.value for member in vocabulary)}"
 
@@ -177,7 +175,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def number(minimum: float, maximum: float = sys.float_info.max) -> Check:
-    """Return a check for a finite number within the limits, both included."""
+    """Return a validator of a finite number within the limits, both included."""
     is_open = maximum == sys.float_info.max
     right = f"{minimum:g} or more and finite" if is_open else f"{minimum:g} to {maximum:g}"
 
@@ -199,7 +197,7 @@ def positive(path: str, value: object) -> Iterator[str]:
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Check:
-    """Return a check for an integer within the limits, both included."""
+    """Return a validator of an integer within the limits, both included."""
     in_range = number(minimum, sys.float_info.max if maximum is None else maximum)
 
     def check(path: str, value: object) -> Iterator[str]:
@@ -219,7 +217,7 @@ def flag(path: str, value: object) -> Iterator[str]:
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
     """Tell whether it is a list, a tuple or the like; text and bytes are none."""
-    # What it is nearly always is told apart at once; an abstract class takes far longer.
+    # The usual classes first: an abstract class takes far longer.
     return isinstance(value, (list, tuple)) or (
         isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
     )
@@ -238,19 +236,20 @@ def numbers_of(value: object) -> list[float]:
 
 
 def each(check: Check) -> Check:
-    """Return a check for a list, possibly empty, whose items pass `check`."""
+    """Return a validator of a list, possibly empty, whose items pass `check`."""
 
     def check_each(path: str, value: object) -> Iterator[str]:
         if not is_list(value):
             yield wrong(path, "a list", value)
-        for index, item in enumerate(items_of(value)):
+            return
+        for index, item in enumerate(value):
             yield from check(f"{path}[{index}]", item)
 
     return check_each
 
 
 def list_of(check: Check) -> Check:
-    """Return a check for a list with at least one item, all of which pass `check`."""
+    """Return a validator of a list with at least one item, all of which pass `check`."""
     check_each = each(check)
 
     def check_list(path: str, value: object) -> Iterator[str]:
@@ -262,7 +261,7 @@ def list_of(check: Check) -> Check:
 
 
 def collection_of(check: Check) -> Check:
-    """Return the check of `list_of` that accepts sets, too."""
+    """Return the validator of `list_of` that accepts sets, too."""
     check_list = list_of(check)
 
     def check_collection(path: str, value: object) -> Iterator[str]:
@@ -275,12 +274,15 @@ def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator
     """Check the attributes of `value` that the table names."""
     for attribute, check in checks.items():
         item = getattr(value, attribute)
-        if item is not None or check not in _OPTIONAL:
-            yield from check(f"{path}.{attribute}" if path else attribute, exact(item))
+        # Most fields are left out.
+        if item is not None or type(check) is not OrNone:
+            if type(item) not in _EXACT:
+                item = exact(item)
+            yield from check(f"{path}.{attribute}" if path else attribute, item)
 
 
 def instance_of(kind: type, checks: Mapping[str, Check]) -> Check:
-    """Return a check for an instance of `kind` whose attributes pass the table."""
+    """Return a validator of an instance of `kind` whose attributes pass the table."""
 
     def check(path: str, value: object) -> Iterator[str]:
         if isinstance(value, kind):
@@ -298,6 +300,8 @@ def http_url(path: str, value: object) -> Iterator[str]:
     """
     if not isinstance(value, str):
         yield wrong(path, "an http or https URL", value)
+    elif _USUAL_URL.fullmatch(value):
+        return
     elif (told := hidden(value)) is not None:
         encoded = percent_encoded(value)
         yield f"{path}: must not hold {told}; delete it, or write {encoded} if it is meant"
@@ -308,7 +312,7 @@ def http_url(path: str, value: object) -> Iterator[str]:
 
 
 def webhook_url(path: str, value: object) -> Iterator[str]:
-    """Ask for an `https` URL, or an `http` URL of this machine (contract section 13, 12)."""
+    """Ask for an `https` URL, or an `http` URL of this machine."""
     yield from http_url(path, value)
     if isinstance(value, str):
         scheme, host = _scheme_and_host(value) or ("https", "")
@@ -317,7 +321,6 @@ def webhook_url(path: str, value: object) -> Iterator[str]:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether a host name or address always means this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:  # a name, no address

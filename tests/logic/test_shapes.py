@@ -14,7 +14,6 @@ GOOD: dict[Callable[..., Any], list[Any]] = {
     codec.whole_number: [0, -7],
     codec.flag: [True, False],
     codec.array: [[], [1, "a"]],
-    codec.mapping: [{}, {"a": 1}],
 }
 EVERYTHING = [None, "text", 0.5, 7, True, [1], {"a": 1}]
 FITTING: dict[Callable[..., Any], tuple[type, ...]] = {
@@ -23,7 +22,6 @@ FITTING: dict[Callable[..., Any], tuple[type, ...]] = {
     codec.whole_number: (int,),
     codec.flag: (bool,),
     codec.array: (list,),
-    codec.mapping: (dict,),
 }
 
 
