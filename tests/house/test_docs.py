@@ -1,6 +1,7 @@
 """What the documents say is true: their code runs, their links and their map lead somewhere."""
 
 import logging
+import os
 import re
 import shutil
 import signal
@@ -120,10 +121,14 @@ def test_a_guide_runs(block: Block) -> None:
 def test_a_program_runs_as_pasted(block: Block, folder: Path) -> None:
     """The three uses run as programs of their own, and the guides' test files under pytest."""
     (folder / "test_pasted.py").write_text(block.source, encoding="utf-8")
-    is_test = IS_TEST_FILE.search(block.source) is not None
-    how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else []
+    how = ["-W", "error"]
+    if IS_TEST_FILE.search(block.source):
+        how = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "anyio"]
     subprocess.run(  # noqa: S603 - our own words
-        [sys.executable, "-W", "error", *how, "test_pasted.py"], check=True, timeout=50
+        [sys.executable, *how, "test_pasted.py"],
+        check=True,
+        timeout=50,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
 
 
