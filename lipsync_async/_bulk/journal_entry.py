@@ -2,19 +2,19 @@
 
 A request's life in the journal:
 
-    (nothing) ─► INTENDED ─► ACCEPTED ─► COMPLETED
-                  │  ▲ │      ▲  └─────► FAILED
-                  │  │ └► DOUBTFUL
+    (nothing) ─► SUBMITTING ─► ACCEPTED ─► COMPLETED
+                  │  ▲ │       ▲  └─────► FAILED
+                  │  │ └► UNKNOWN
                   ▼  │
-                 REFUSED
+              NOT_CREATED
 
-INTENDED, DOUBTFUL and REFUSED have no generation id: the create is to be sent, or sent
-again, under the key that the journal holds. They differ in what may have happened: an
-INTENDED create may be on its way, behind a DOUBTFUL one lies a try whose outcome is not
-known, and of a REFUSED one it is certain that nothing was made.
+SUBMITTING, UNKNOWN and NOT_CREATED have no generation id: the create is sent, or sent again,
+under the key that the journal holds. They differ in what may have happened: a SUBMITTING
+create may be in flight, an UNKNOWN one was tried before with an unknown outcome, and a
+NOT_CREATED one certainly created nothing.
 
-A request that ended FAILED or REFUSED may get a new try, which begins at INTENDED under a
-new key. The row of the try before it goes into the table of tries.
+A request that ended FAILED or NOT_CREATED may get a new try, which begins at SUBMITTING under
+a new key. The row of the try before it goes into the table `tries`.
 """
 
 from __future__ import annotations
@@ -40,34 +40,53 @@ if TYPE_CHECKING:
 
 
 class JobState(StrEnum):
-    """Say how far a journaled request has got.
+    """How far a request with a journal has got.
 
-    INTENDED: its create was about to be sent. DOUBTFUL: it was sent, and the outcome is
-    unknown. REFUSED: it is certain that no job was made. The next run sends these again,
-    under their old keys. ACCEPTED: the job runs. COMPLETED; FAILED (REJECTED, too): it
-    has ended, and no run orders it again.
+    SUBMITTING: its create was about to be sent. UNKNOWN: it was sent, and the outcome is
+    unknown. NOT_CREATED: certainly no job was made. The next run sends these again, under
+    their old keys. ACCEPTED: the job runs. COMPLETED; FAILED (REJECTED, too): it has ended,
+    and no run creates it again.
     """
 
-    INTENDED = "intended"
-    DOUBTFUL = "doubtful"
-    REFUSED = "refused"
+    SUBMITTING = "submitting"
+    UNKNOWN = "unknown"
+    NOT_CREATED = "not_created"
     ACCEPTED = "accepted"
     COMPLETED = "completed"
     FAILED = "failed"
+    # Deprecated names.
+    INTENDED = SUBMITTING
+    DOUBTFUL = UNKNOWN
+    REFUSED = NOT_CREATED
 
     @property
     def has_job(self) -> bool:
         """Whether the service has accepted the request, so that it must not be sent again."""
-        return self in _WITH_A_JOB
+        return self in _WITH_JOB
 
     @property
     def has_ended(self) -> bool:
         """Whether the job's life is over, well or badly."""
         return self in _ENDED
 
+    @property
+    def stored(self) -> str:
+        """The word for it in a journal's file, which every release reads."""
+        return _STORED.get(self, self.value)
+
+    @classmethod
+    def _missing_(cls, value: object) -> JobState | None:
+        """Read the stored words as well."""
+        return next((state for state, word in _STORED.items() if word == value), None)
+
 
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED})
-_WITH_A_JOB = _ENDED | {JobState.ACCEPTED}
+_WITH_JOB = _ENDED | {JobState.ACCEPTED}
+_STORED = {
+    JobState.SUBMITTING: "intended",
+    JobState.UNKNOWN: "doubtful",
+    JobState.NOT_CREATED: "refused",
+}
 
 
 def state_of(generation: Generation) -> JobState:
@@ -79,7 +98,7 @@ def state_of(generation: Generation) -> JobState:
 
 @attrs.frozen(slots=True, kw_only=True)
 class JournalEntry:
-    """Hold what a journal knows of one request. Moments are in UTC, as this machine has them.
+    """What a journal knows of one request. Moments are in UTC, by this machine's clock.
 
     Attributes:
         position: The request's place in the input, from 0, as last seen. What has left the
@@ -87,18 +106,18 @@ class JournalEntry:
         request_id: The request's own name; `None`: it had none.
         state: How far it has got.
         fingerprint: SHA-256 of `request_json`, in hexadecimal digits.
-        tries: Which try this is, from 1: a request that failed may be ordered anew.
-        cost: US dollars that this try was to cost, as estimated; `None`: not asked.
+        tries: Which try this is, from 1: a request that failed may be created anew.
+        cost: US dollars that this try was to cost, as estimated; `None`: not estimated.
         idempotency_key: The key under which its create is sent.
         attempts: How often this try's create was about to be sent; all tries of one call
             count once.
         generation_id: The job that the service made of it; `None`: none is known.
         status: The job's status as last seen; `None`: never seen.
         download_path: Where its result is, once that is whole; `None`: it is not.
-        error_class: The class of its last error; `None`: all is well since.
+        error_class: The class of its last error; `None`: none since.
         error_code: The service's code for that error, where it gave one.
         error_message: That error in words.
-        intended_at: When its create was first about to be sent.
+        intended_at: When its first create was about to be sent.
         accepted_at: When the service's id was noted; `None`: not yet.
         ended_at: When the job's end was noted; `None`: not yet.
         updated_at: When the row last changed.
@@ -184,7 +203,7 @@ class JournalEntry:
 
     @property
     def place(self) -> str:
-        """The request's place as its author finds it: a line, or else the position.
+        """Where the request stands in the user's input: a line, or else the position.
 
         Raises:
             JournalError: The journal is damaged there.
@@ -195,7 +214,7 @@ class JournalEntry:
         return where if self.request_id is None else f"{where} ({self.request_id})"
 
     def _object(self, text: str) -> Any:
-        """Decode what was an object of JSON when it was stored."""
+        """Decode what was a JSON object when it was stored."""
         try:
             decoded = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -205,14 +224,14 @@ class JournalEntry:
         return decoded
 
     def _unreadable(self, why: object) -> JournalError:
-        return JournalError(unreadable(self.position, why))
+        return unreadable(self.position, why)
 
 
-def unreadable(position: object, why: object) -> str:
-    """Say that an entry is not as it was written."""
-    return (
+def unreadable(position: object, why: object) -> JournalError:
+    """Return the error of an entry that is not as it was written."""
+    return JournalError(
         f"the journal's entry at position {position} cannot be read ({why}). A disk or another "
-        "program has changed it; go on with a copy of the journal that is whole."
+        "program has changed it; go on with an undamaged copy of the journal."
     )
 
 
@@ -247,24 +266,18 @@ def entry_of(row: Sequence[Any]) -> JournalEntry:
         facts["state"] = JobState(facts["state"])
         facts["status"] = _optional(Status, facts["status"])
         facts["download_path"] = _optional(_path, facts["download_path"])
-        entry = JournalEntry(**facts)
-        _check_sense(entry)
+        return JournalEntry(**facts)
     except (ValueError, OverflowError) as error:
-        raise JournalError(unreadable(facts["position"], error)) from error
-    return entry
+        raise unreadable(facts["position"], error) from error
 
 
 def _check_kinds(facts: dict[str, Any]) -> None:
-    """Ask for what each column may hold; SQLite itself takes anything."""
+    """Check what SQLite itself does not: what each column holds."""
     for name, kinds in KINDS.items():
         if type(facts[name]) not in kinds:
             raise ValueError(f"{name} holds {facts[name]!r:.40}")
-
-
-def _check_sense(entry: JournalEntry) -> None:
-    """Ask for what is true of every entry, and the table does not ask for."""
-    if entry.ended_at is None and entry.state.has_ended:
-        raise ValueError(f"{entry.state} without an end")
+    if facts["ended_at"] is None and JobState(facts["state"]).has_ended:
+        raise ValueError(f"{facts['state']} without an end")
 
 
 def _moment(text: str) -> datetime:

@@ -1,4 +1,7 @@
-"""A journal's entries as a file for other programs, which appears whole or not at all."""
+"""A journal's entries as a file: JSON lines or a table, or a manifest of their requests.
+
+The file appears whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._bulk.journal_file import SIDES, beside, is_of_database
+from lipsync_async._bulk.manifest import COLUMNS
 from lipsync_async._models.text import for_screens_by_line
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import TextIO
 
     from lipsync_async._bulk.journal_entry import JournalEntry
@@ -49,6 +53,8 @@ _FACTS_OF_THE_SERVICE = ("status", "generation_id", "error_code", "error_message
 # OWASP, "CSV Injection".
 _FORMULA_MARKS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS = (*_ENTRY_FACTS, *_JOB_FACTS, *_REQUEST_FACTS, "request")
+_COLUMN_OF = {(column.part, column.name): name for name, column in COLUMNS.items()}
+_MAX_PROBLEMS = 10
 
 
 def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
@@ -58,7 +64,7 @@ def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path)
         JournalError: The file cannot be written, or is the journal's own.
 
     """
-    with replaced(target, journal) as file:
+    with _replacing(target, journal) as file:
         for entry in entries:
             answer = entry.generation_json
             line = {
@@ -90,7 +96,7 @@ def write_csv(
 
     """
     own = dict.fromkeys(name for entry in entries() for name in entry.origin.extra)
-    with replaced(target, journal) as file:
+    with _replacing(target, journal) as file:
         table = csv.writer(file)
         table.writerow(
             [*_COLUMNS, *(f"{name} (own)" if name in _COLUMNS else name for name in own)]
@@ -128,7 +134,7 @@ def _facts(entry: JournalEntry) -> dict[str, Any]:
 
 
 @contextmanager
-def replaced(target: Path, journal: Path) -> Iterator[TextIO]:
+def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
     """Give a new file to write into, and put it in the target's place once it is whole."""
     try:
         _refuse_own(target, journal)
@@ -177,3 +183,136 @@ def _refuse_own(target: Path, journal: Path) -> None:
             f"{target} is a database, or belongs to one: another journal, perhaps, and what was "
             "ordered with it would be ordered anew. Give another path."
         )
+
+
+class NotExpressibleError(Exception):
+    """Raised for a part of a request that a form of manifest cannot express."""
+
+
+def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> int:
+    """Write the requests of entries as a manifest, and return how many there are.
+
+    A table expresses what its columns can. What they cannot (segments, faces by pixel, names of
+    inputs) takes JSON lines, which express everything; there the author's own columns are in
+    `extra`.
+
+    Args:
+        entries: Of a journal.
+        target: The file; its suffix tells the form: `.csv`, or JSON lines.
+        journal: The journal, which is never overwritten.
+
+    Raises:
+        JournalError: A request cannot be written in that form, or the file not be written.
+
+    """
+    is_table = target.suffix.lower() == ".csv"
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for entry in entries:
+        try:
+            body = body_of(entry)
+            rows.append(_row(entry, body) if is_table else _line(entry, body))
+        except NotExpressibleError as error:
+            problems.append(f"{entry.place}: {error}")
+    if problems:
+        more = len(problems) - _MAX_PROBLEMS
+        shown = [*problems[:_MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+        raise JournalError(f"{target} was not written. {'; '.join(shown)}.")
+    with _replacing(target, journal) as file:
+        if is_table:
+            own = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+            used = {name for row in rows for name in row}
+            names = [*(name for name in COLUMNS if name in used), *own]
+            table = csv.DictWriter(file, names or ["model"])
+            table.writeheader()
+            table.writerows(rows)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return len(rows)
+
+
+def body_of(entry: JournalEntry) -> dict[str, Any]:
+    """Return the body of a request as a manifest has it, local files by their paths."""
+    body = entry.request
+    return {**body, "input": [_with_path(item) for item in body["input"]]}
+
+
+def cells_of(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of a table that express a body."""
+    return {name: _cell(value) for name, value in _columns(body) if value is not None}
+
+
+def _row(entry: JournalEntry, body: Mapping[str, Any]) -> dict[str, str]:
+    return {**_id(entry), **cells_of(body), **entry.origin.extra}
+
+
+def _line(entry: JournalEntry, body: dict[str, Any]) -> dict[str, Any]:
+    extra = dict(entry.origin.extra)
+    return {**_id(entry), **body, **({"extra": extra} if extra else {})}
+
+
+def _id(entry: JournalEntry) -> dict[str, str]:
+    return {} if entry.request_id is None else {"request_id": entry.request_id}
+
+
+def _with_path(item: Mapping[str, Any]) -> dict[str, Any]:
+    if "file" not in item:
+        return dict(item)
+    path = item["file"].get("path")
+    if path is None:
+        raise NotExpressibleError(
+            "its file was given as bytes, of which the journal holds a digest only"
+        )
+    return {**item, "file": path}
+
+
+def _columns(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the column and the value of everything in a body."""
+    kinds: set[str] = set()
+    for name, value in body.items():
+        if name == "input":
+            for item in value:
+                yield from _input_columns(item, kinds)
+        elif name == "options":
+            yield from _option_columns(value)
+        elif name == "dubParams":
+            yield from _part("dubParams", value, skipped={"providerName": "elevenlabs"})
+        else:
+            yield from _part("body", {name: value})
+
+
+def _input_columns(item: Mapping[str, Any], kinds: set[str]) -> Iterator[tuple[str, Any]]:
+    kind = item["type"]
+    if kind in kinds:
+        raise NotExpressibleError(
+            f"a table holds one {kind} a row; write a file that ends in .jsonl"
+        )
+    kinds.add(kind)
+    if kind == "text":
+        yield from _part("provider", item["provider"], skipped={"name": "elevenlabs"})
+        yield from _part("text", item, skipped={"type": kind, "provider": item["provider"]})
+    else:
+        yield from _part(kind, item, skipped={"type": kind})
+
+
+def _option_columns(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    speaker = options.get("active_speaker_detection") or {}
+    yield from _part("options", options, skipped={"active_speaker_detection": speaker})
+    yield from _part("speaker", speaker)
+
+
+def _part(
+    part: str, values: Mapping[str, Any], skipped: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if name in (skipped or {}) and value == (skipped or {})[name]:
+            continue
+        if (part, name) not in _COLUMN_OF:
+            raise NotExpressibleError(
+                f"a table has no column for {name}; write a file that ends in .jsonl"
+            )
+        yield _COLUMN_OF[part, name], value
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,15 +1,28 @@
-"""The journal's file: its tables, how it is made and opened, and SQLite's errors in words.
+"""The journal's file: tables, checksums, opening, lock, and SQLite's errors in words.
 
-The file is whole by itself whenever no commit is under way, so it may be moved or copied by
-its one name, after a kill as well. That is why SQLite keeps a rollback journal here and no
-write-ahead log: with a log, what was committed last would be in `NAME-wal` for hours, and a
-copy of `NAME` alone would be an old state that looks like a whole one. A kill in the few
-milliseconds of a commit leaves a file that is half old and half new, and `NAME-journal`
-with which the next owner makes it whole; without that, the sums of `journal_rows` do not
-fit, and the file is refused.
+**One file.** The file is whole by itself whenever no commit is under way, so it may be moved
+or copied by its one name, after a kill as well. That is why SQLite keeps a rollback journal
+here and no write-ahead log: with a log, the last commits would be in `NAME-wal` for hours, and
+a copy of `NAME` alone would be an old state that looks complete. A kill within the few
+milliseconds of a commit leaves a file that is half old and half new, and `NAME-journal`, with
+which the next owner restores it; without that, the checksums do not match, and the file is
+refused. A new file is made under another name and then renamed, so an empty file is one that
+was cut off.
 
-A new file is made under another name and then renamed, so that none is ever half made: an
-empty file is one that was cut off.
+**Checksums.** SQLite notices when its own pages are wrong, but not that a disk has changed a
+letter in a text, lost one of two pages that belong together, or that the file was copied in
+the middle of a commit. So each row holds a checksum of its other columns, and the one row of
+the table `journal` holds the number of all rows and the sum of their checksums. The owner's
+connection has triggers that keep them up to date; `seal` ends each transaction.
+
+**One owner.** `JournalLock` is a lock on a file of its own, `NAME.lock`, which the system drops
+when its holder dies. (SQLite has locks on the journal itself, which closing any other handle of
+it would drop.) The holder writes who it is into the lock's file, with the name of its machine:
+the file may be on a drive that several share. The file stays when the lock goes: to remove it
+safely is more work than it is worth. `flock` and not `lockf`, which guards against other
+processes only, and which any handle that the process closes would end. A child made by
+`os.fork` shares its parent's lock: the parent can release it all the same, but a dead parent's
+lock lives until its children are gone. Programs that are started by `subprocess` share nothing.
 """
 
 from __future__ import annotations
@@ -27,18 +40,17 @@ from hashlib import blake2b
 from operator import lt
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of, unreadable
+from lipsync_async._bulk.journal_entry import FIELDS, JobState, entry_of
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import BinaryIO
-
 
 if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
     import msvcrt
@@ -64,425 +76,14 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-_LONGEST_NAME = 200
-# What the systems say of a lock that somebody has.
-_TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
-
-
-class JournalLock:
-    """Hold a journal as its only owner, until `release` or the end of the process."""
-
-    def __init__(self, journal: Path) -> None:
-        """Take the lock at once.
-
-        Raises:
-            JournalError: Another owner has it, or the file system has no locks.
-
-        """
-        self._process = os.getpid()
-        path = journal.with_name(f"{journal.name}.lock")
-        try:
-            self._file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise JournalError(
-                f"the journal {journal} cannot be written ({error.strerror or error}). Give a path "
-                "in a folder that exists and may be written to."
-            ) from error
-        try:
-            _lock(self._file)
-        except OSError as error:
-            owner = _owner(self._file)
-            self._file.close()
-            raise JournalError(refusal(journal, error, owner)) from error
-        with suppress(OSError):  # a full disk: the lock holds, and others see no number
-            self._file.truncate(0)
-            name = f"{os.getpid()} {platform.node()}"
-            self._file.write(name.encode("ascii", "replace")[:_LONGEST_NAME])
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process holds it, and not the one that it was forked from."""
-        return not self._file.closed and os.getpid() == self._process
-
-    def release(self) -> None:
-        """Let others own the journal; harmless when repeated."""
-        # To close it would not do: a worker that was forked meanwhile has it open as well.
-        if self.is_held:
-            with suppress(OSError):
-                _unlock(self._file)
-        self._file.close()
-
-
-def _owner(file: BinaryIO) -> str:
-    """Return who has written itself into the lock's file."""
-    file.seek(0)
-    digits, _, machine = file.read(_LONGEST_NAME).decode("ascii", "replace").partition(" ")
-    if not digits.isdigit():
-        return "another process"
-    return f"process {digits}" if machine in {"", platform.node()} else f"a process on {machine}"
-
-
-def refusal(journal: Path, error: OSError, owner: str) -> str:
-    """Say why the lock was not to be had."""
-    if error.errno not in _TAKEN:
-        return f"the journal {journal} cannot be locked ({error}). Give a path on a local disk."
-    return (
-        f"the journal {journal} is in use by {owner}. Wait until that has ended, or give this "
-        "run a journal of its own; the status can be read meanwhile."
-    )
-
-
-# The columns of a row that its checksum covers; `row_key` is `id:NAME` of a request that has
-# a name of its own, `output:NAME` of one that is known by the name of its result.
-COLUMNS = (
-    *("position", "row_key", "state", "fingerprint", "tries", "cost", "idempotency_key"),
-    *("attempts", "generation_id", "status", "download_path", "download_near", "error_class"),
-    *("error_code", "error_message", "intended_at", "accepted_at", "ended_at", "updated_at"),
-    *("request_json", "generation_json", "earlier_json", "origin_json"),
-)
-# The columns of `journal` that its checksum covers.
-FACTS = ("secret", "salt", "service", "key_digests", "owner", "serial", "rows", "total")
-ID_PREFIX, OUTPUT_PREFIX = "id:", "output:"
-_SEALED = f"seal({', '.join(COLUMNS)})"
-_SEALED_FACTS = f"seal({', '.join(FACTS)})"
-# In an UPDATE, names stand for what was there before it.
-_AFTERWARDS = {"serial": "serial + 1", "rows": ":rows", "total": ":total"}
-_SEALED_AFTERWARDS = f"seal({', '.join(_AFTERWARDS.get(name, name) for name in FACTS)})"
-# Bytes of a checksum: small enough that SQLite can add up eight million of them.
-_CHECKSUM = 5
-# Rows of one look: another program may write between two.
-_PAGE = 1000
-# Positions in one statement.
-_MOST_MARKS = 500
-
-_SELECT = f"SELECT {', '.join(FIELDS)} FROM entries"  # noqa: S608 - the names are our own
-_OF_TODAY = {
-    "request_id": f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
-    f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END"
-}
-# Columns that the first version's table did not have.
-_OF_THE_FIRST = dict.fromkeys(("request_id", "cost", "earlier_json", "origin_json"), "NULL") | {
-    "tries": "1"
-}
-
-
-def prepare_reading(connection: sqlite3.Connection, version: int) -> None:
-    """Let `entries` be what every function here reads, whatever the version of the file."""
-    special = _OF_THE_FIRST if version == 1 else _OF_TODAY
-    columns = ", ".join(f"{special.get(name, name)} AS {name}" for name in FIELDS)
-    connection.execute(f"CREATE TEMP VIEW entries AS SELECT {columns} FROM jobs")  # noqa: S608 - our own
-    prepare_sealing(connection)
-
-
-def prepare_sealing(connection: sqlite3.Connection) -> None:
-    """Teach SQLite the checksum."""
-    connection.create_function("seal", -1, _checksum, deterministic=True)
-
-
-def read_all(connection: sqlite3.Connection) -> None:
-    """Read every entry.
-
-    Raises:
-        JournalError: One cannot be read.
-
-    """
-    for row in connection.execute(_SELECT):
-        entry = entry_of(row)
-        _ = entry.request, entry.generation
-
-
-def find(connection: sqlite3.Connection, position: int) -> JournalEntry | None:
-    """Return the entry at a position."""
-    row = connection.execute(f"{_SELECT} WHERE position = ?", (position,)).fetchone()
-    return None if row is None else entry_of(row)
-
-
-def find_range(connection: sqlite3.Connection, start: int, end: int) -> dict[int, JournalEntry]:
-    """Return the entries at positions from `start` to before `end`, by their positions."""
-    query = f"{_SELECT} WHERE position >= ? AND position < ?"
-    entries = map(entry_of, connection.execute(query, (start, end)))
-    return {entry.position: entry for entry in entries}
-
-
-def find_after(
-    connection: sqlite3.Connection,
-    position: int,
-    states: Sequence[JobState],
-    most: int,
-) -> list[JournalEntry]:
-    """Return the first entries behind a position that are in one of the states, in order."""
-    marks = ", ".join("?" * len(states))
-    query = f"{_SELECT} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
-    found = map(entry_of, connection.execute(query, (position, *states, most)))
-    # In a file that was damaged meanwhile the order may be a circle.
-    return [entry for entry in found if entry.position > position]
-
-
-def find_fingerprint(connection: sqlite3.Connection, fingerprint: str) -> list[int]:
-    """Return the positions that hold a request: it reads them all."""
-    query = "SELECT position FROM jobs WHERE fingerprint = ? ORDER BY position"
-    return [position for (position,) in connection.execute(query, (fingerprint,))]
-
-
-def find_fingerprints(connection: sqlite3.Connection) -> set[str]:
-    """Return the fingerprints of all requests."""
-    return {fingerprint for (fingerprint,) in connection.execute("SELECT fingerprint FROM jobs")}
-
-
-def find_keys(connection: sqlite3.Connection, start: int, end: int) -> dict[int, str]:
-    """Return the row keys at positions from `start` to before `end`, where there are any."""
-    query = (
-        "SELECT position, row_key FROM jobs WHERE position >= ? AND position < ? "
-        "AND row_key IS NOT NULL"
-    )
-    return dict(connection.execute(query, (start, end)))
-
-
-def find_positions(connection: sqlite3.Connection, start: int, end: int) -> set[int]:
-    """Return where there are rows from `start` to before `end`."""
-    query = "SELECT position FROM jobs WHERE position >= ? AND position < ?"
-    return {position for (position,) in connection.execute(query, (start, end))}
-
-
-def find_near(connection: sqlite3.Connection, start: int, end: int) -> dict[int, str | bytes]:
-    """Return where results are as seen from the journal's folder, by positions."""
-    query = (
-        "SELECT position, download_near FROM jobs WHERE position >= ? AND position < ? "
-        "AND download_near IS NOT NULL"
-    )
-    return dict(connection.execute(query, (start, end)))
-
-
-def find_row_key(connection: sqlite3.Connection, position: int) -> str | None:
-    """Return the key of the row at a position, if it has one."""
-    row = connection.execute("SELECT row_key FROM jobs WHERE position = ?", (position,)).fetchone()
-    return None if row is None else row[0]
-
-
-def find_key(connection: sqlite3.Connection, row_key: str) -> int | None:
-    """Return the position of the row with a key."""
-    query = "SELECT position FROM jobs WHERE row_key = ?"
-    row = connection.execute(query, (row_key,)).fetchone()
-    return None if row is None else row[0]
-
-
-def find_length(connection: sqlite3.Connection) -> int:
-    """Return the number of positions that the journal reaches over."""
-    (highest,) = connection.execute("SELECT max(position) FROM entries").fetchone()
-    return 0 if highest is None else highest + 1
-
-
-def count_states(connection: sqlite3.Connection) -> dict[JobState, int]:
-    """Return how many entries are in each state, none left out."""
-    rows = connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
-    try:
-        return dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in rows}
-    except ValueError as error:
-        raise JournalError(unreadable("unknown", error)) from error
-
-
-def sum_orders(connection: sqlite3.Connection) -> tuple[int, float, int]:
-    """Return how many orders may have become jobs, their cost, and of how many it is unknown."""
-    orders = [
-        connection.execute(
-            f"SELECT count(*), total(cost), count(*) - count(cost) FROM {table} "  # noqa: S608 - our own
-            "WHERE state <> ?",
-            (JobState.REFUSED,),
-        ).fetchone()
-        for table in ("jobs", "tries")
-    ]
-    count, cost, unknown = (sum(column) for column in zip(*orders, strict=True))
-    return count, cost, unknown
-
-
-class Transaction:
-    """Change rows, and keep the sums right.
-
-    Args:
-        connection: In an open transaction.
-        moment: The time to note, as text.
-        owner: What the journal must say of its owner.
-
-    Attributes:
-        secret: What no other journal has.
-
-    """
-
-    def __init__(self, connection: sqlite3.Connection, moment: str, owner: str | None) -> None:
-        self.connection = connection
-        self.moment = moment
-        facts = connection.execute(
-            "SELECT secret, owner, rows, total, EXISTS (SELECT 1 FROM tries) FROM journal"
-        ).fetchone()
-        if facts is None or [type(fact) for fact in facts[2:4]] != [int, int]:
-            raise JournalError(
-                "another program has changed the journal while it was in use. Go on with a copy "
-                "that is whole."
-            )
-        self.secret, found, self._rows, self._total, self._has_tries = facts
-        if owner is not None and found != owner:
-            raise JournalError(
-                "another run has taken the journal over, by another name of its file or because "
-                "its lock was removed. Let one run go on, and nothing is ordered twice."
-            )
-        self._touched: dict[int, None] = {}
-
-    def touch(self, *positions: int) -> None:
-        """Say which rows are about to change; each is counted once, however often it is said."""
-        fresh = [each for each in dict.fromkeys(positions) if each not in self._touched]
-        self._touched.update(dict.fromkeys(fresh))
-        for first in range(0, len(fresh), _MOST_MARKS):
-            self._count(fresh[first : first + _MOST_MARKS], -1)
-
-    def archive(self, position: int) -> None:
-        """Put a row into the table of tries, as it is."""
-        self._has_tries = True
-        columns = ", ".join(COLUMNS)
-        self.connection.execute(
-            f"INSERT INTO tries ({columns}, checksum) "  # noqa: S608 - our own
-            f"SELECT {columns}, checksum FROM jobs WHERE position = ?",
-            (position,),
-        )
-
-    def move(self, position: int, to: int) -> None:
-        """Give a row, and its tries, another position, at which there must be none."""
-        self.touch(position, to)
-        for table in self._tables():
-            self.connection.execute(
-                f"UPDATE {table} SET position = ? WHERE position = ?",  # noqa: S608 - our own
-                (to, position),
-            )
-
-    def vacate(self, position: int, end: int) -> None:
-        """Put the row at a position behind all others, and behind the input up to `end`."""
-        (last,) = self.connection.execute("SELECT max(position) FROM jobs").fetchone()
-        self.move(position, max(last + 1, end))
-
-    def name(self, position: int, row_key: str) -> None:
-        """Give a row a key."""
-        self.touch(position)
-        self.connection.execute(
-            "UPDATE jobs SET row_key = ? WHERE position = ?", (row_key, position)
-        )
-
-    def describe(self, position: int, origin: str) -> None:
-        """Note where a request comes from."""
-        self.touch(position)
-        self.connection.execute(
-            "UPDATE jobs SET origin_json = ? WHERE position = ?", (origin, position)
-        )
-
-    def seal(self) -> None:
-        """Bring the sums up to date; nothing may be changed after this."""
-        touched = [*self._touched]
-        for first in range(0, len(touched), _MOST_MARKS):
-            some = touched[first : first + _MOST_MARKS]
-            marks = ", ".join("?" * len(some))
-            for table in self._tables():
-                self.connection.execute(
-                    f"UPDATE {table} SET checksum = {_SEALED} "  # noqa: S608 - our own
-                    f"WHERE position IN ({marks})",
-                    some,
-                )
-            self._count(some, 1)
-        self.connection.execute(
-            "UPDATE journal SET serial = serial + 1, rows = :rows, total = :total, "  # noqa: S608 - our own
-            f"checksum = {_SEALED_AFTERWARDS}",
-            {"rows": self._rows, "total": self._total},
-        )
-
-    def _count(self, positions: list[int], sign: int) -> None:
-        marks = ", ".join("?" * len(positions))
-        for table in self._tables():
-            rows, total = self.connection.execute(
-                f"SELECT count(*), coalesce(sum(checksum), 0) FROM {table} "  # noqa: S608 - our own
-                f"WHERE position IN ({marks})",
-                positions,
-            ).fetchone()
-            self._rows += sign * rows
-            self._total += sign * total
-
-    def _tables(self) -> tuple[str, ...]:
-        return ("jobs", "tries") if self._has_tries else ("jobs",)
-
-
-def seal_all(connection: sqlite3.Connection) -> None:
-    """Bring all sums up to date, in a file that had none."""
-    connection.execute(f"UPDATE jobs SET checksum = {_SEALED}")  # noqa: S608 - our own
-    connection.execute(
-        "UPDATE journal SET rows = (SELECT count(*) FROM jobs), "
-        "total = (SELECT coalesce(sum(checksum), 0) FROM jobs)"
-    )
-    seal_facts(connection)
-
-
-def seal_facts(connection: sqlite3.Connection) -> None:
-    """Bring the checksum of the journal's own facts up to date."""
-    connection.execute(f"UPDATE journal SET checksum = {_SEALED_FACTS}")  # noqa: S608 - our own
-
-
-def verify(connection: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the tables, as far as sums tell; `None`: nothing.
-
-    Others may write meanwhile, so no look takes long.
-    """
-    begun = _facts(connection)
-    if begun is None:
-        return "it does not say whose it is"
-    rows, total, altered, last = 0, 0, 0, -1
-    while True:
-        some = connection.execute(
-            f"SELECT position, checksum, checksum IS NOT {_SEALED} FROM jobs "  # noqa: S608 - our own
-            "WHERE position > ? ORDER BY position LIMIT ?",
-            (last, _PAGE),
-        ).fetchall()
-        if not some:
-            break
-        places = [last, *(position for position, _, _ in some)]
-        if not all(map(lt, places, places[1:])):  # or this would go round for ever
-            return "its entries are not in their order"
-        last = places[-1]
-        rows, total, altered = _added(some, rows, total, altered)
-    tries = connection.execute(
-        f"SELECT position, checksum, checksum IS NOT {_SEALED} FROM tries"  # noqa: S608 - our own
-    ).fetchall()
-    rows, total, altered = _added(tries, rows, total, altered)
-    if altered:
-        return f"{altered} of {rows} entries are not as they were written"
-    if _facts(connection) == begun and (rows, total) != begun[1:]:
-        return f"it holds {rows} entries, and not the {begun[1]} that were written"
-    return None
-
-
-def _added(
-    found: Sequence[tuple[int, Any, int]], rows: int, total: int, altered: int
-) -> tuple[int, int, int]:
-    whole = [checksum for _, checksum, is_altered in found if not is_altered]
-    return rows + len(found), total + sum(whole), altered + len(found) - len(whole)
-
-
-def _facts(connection: sqlite3.Connection) -> tuple[int, int, int] | None:
-    """Return serial number, rows and total, if they are as they were written."""
-    facts: tuple[int, int, int] | None = connection.execute(
-        f"SELECT serial, rows, total FROM journal WHERE checksum IS {_SEALED_FACTS}"  # noqa: S608 - our own
-    ).fetchone()
-    return facts
-
-
-def _checksum(*values: object) -> int:
-    # Not `repr`: which characters it escapes differs from one Python to the next.
-    digest = blake2b(ascii(values).encode("ascii"), digest_size=_CHECKSUM).digest()
-    return int.from_bytes(digest, "big")
-
-
 # Written into the file's header, so that no other SQLite file is taken for a journal.
 APPLICATION_ID = int.from_bytes(b"lips", "big")
 SCHEMA_VERSION = 2
 
 # Nothing newer than SQLite 3.24 (2018): Python uses whatever the system has.
-_STATES = ", ".join(f"'{state}'" for state in JobState)
-_WITH_A_JOB = ", ".join(f"'{state}'" for state in JobState if state.has_job)
-_COLUMNS = f"""
+_STATES = ", ".join(f"'{state.stored}'" for state in JobState)
+_STATES_WITH_JOB = ", ".join(f"'{state.stored}'" for state in JobState if state.has_job)
+_DEFINITIONS = f"""
     row_key TEXT {{unique}},
     state TEXT NOT NULL CHECK (state IN ({_STATES})),
     fingerprint TEXT NOT NULL,
@@ -506,12 +107,12 @@ _COLUMNS = f"""
     earlier_json TEXT,
     origin_json TEXT,
     checksum INTEGER NOT NULL DEFAULT 0,
-    CHECK ((generation_id IS NOT NULL) = (state IN ({_WITH_A_JOB})))
+    CHECK ((generation_id IS NOT NULL) = (state IN ({_STATES_WITH_JOB})))
 """
 # `jobs` holds the last try of each request, `tries` those before it.
 _TABLES = (
-    f"CREATE TABLE jobs (position INTEGER PRIMARY KEY, {_COLUMNS.format(unique='UNIQUE')})",
-    f"CREATE TABLE tries (position INTEGER NOT NULL, {_COLUMNS.format(unique='')})",
+    f"CREATE TABLE jobs (position INTEGER PRIMARY KEY, {_DEFINITIONS.format(unique='UNIQUE')})",
+    f"CREATE TABLE tries (position INTEGER NOT NULL, {_DEFINITIONS.format(unique='')})",
     "CREATE UNIQUE INDEX tries_of ON tries (position, tries)",
     """
     CREATE TABLE journal (
@@ -528,11 +129,51 @@ _TABLES = (
     )
     """,
 )
-_COLUMNS_OF_THE_FIRST = (
+_COLUMNS_OF_VERSION_1 = (
     *("position", "state", "fingerprint", "idempotency_key", "attempts", "generation_id"),
     *("status", "download_path", "error_class", "error_code", "error_message", "intended_at"),
     *("accepted_at", "ended_at", "updated_at", "request_json", "generation_json"),
 )
+
+# The columns that a row's checksum covers; `row_key` is `id:NAME` of a request with a
+# `request_id`, `output:NAME` of one that is known by the name of its result.
+COLUMNS = (
+    *("position", "row_key", "state", "fingerprint", "tries", "cost", "idempotency_key"),
+    *("attempts", "generation_id", "status", "download_path", "download_near", "error_class"),
+    *("error_code", "error_message", "intended_at", "accepted_at", "ended_at", "updated_at"),
+    *("request_json", "generation_json", "earlier_json", "origin_json"),
+)
+ID_PREFIX, OUTPUT_PREFIX = "id:", "output:"
+_CHECKSUM = f"checksum({', '.join(COLUMNS)})"
+# Of the table `journal`.
+_OWN_CHECKSUM = "checksum(secret, salt, service, key_digests, owner, serial, rows, total)"
+_TRIGGERS = """
+CREATE TEMP TRIGGER {table}_inserted AFTER INSERT ON main.{table} BEGIN
+    UPDATE journal SET rows = rows + 1, total = total + new.checksum;
+    UPDATE {table} SET checksum = {checksum} WHERE position = new.position AND tries = new.tries;
+END;
+CREATE TEMP TRIGGER {table}_updated AFTER UPDATE OF {columns} ON main.{table} BEGIN
+    UPDATE {table} SET checksum = {checksum} WHERE position = new.position AND tries = new.tries;
+END;
+CREATE TEMP TRIGGER {table}_summed AFTER UPDATE OF checksum ON main.{table} BEGIN
+    UPDATE journal SET total = total - old.checksum + new.checksum;
+END;
+CREATE TEMP TRIGGER {table}_deleted AFTER DELETE ON main.{table} BEGIN
+    UPDATE journal SET rows = rows - 1, total = total - old.checksum;
+END;
+"""
+# Bytes of a checksum: small enough that SQLite can add up eight million of them.
+_CHECKSUM_SIZE = 5
+# Rows of one query: another program may write between two.
+_PAGE = 1000
+# What the view `entries` has in the place of a column of the tables.
+_ENTRY_COLUMNS = {
+    "request_id": f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
+    f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END"
+}
+_ENTRY_COLUMNS_OF_VERSION_1 = dict.fromkeys(
+    ("request_id", "cost", "earlier_json", "origin_json"), "NULL"
+) | {"tries": "1"}
 
 _DAMAGED = (
     "It is not as it was written: a disk or another program has changed it, or it was copied in "
@@ -581,37 +222,35 @@ _UNREADABLE_IN_PLACE = frozenset(
 )
 
 
+_LONGEST_NAME = 200
+# What the systems say of a lock that somebody has.
+_TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+
+
 @attrs.frozen(slots=True)
 class Opened:
-    """Hold an open file.
-
-    Attributes:
-        connection: Its connection.
-        files: What is to be cleared away when it is closed.
-
-    """
+    """An open file, and what is to be removed when it is closed."""
 
     connection: sqlite3.Connection
     files: ExitStack = attrs.field(factory=ExitStack)
 
     def close(self) -> None:
-        """Close it; harmless when repeated."""
         self.connection.close()
         self.files.close()
 
 
 @attrs.frozen(slots=True)
 class _Header:
-    """Hold what the first bytes of a file tell.
+    """What the first bytes of a file tell.
 
     Attributes:
-        is_ours: Whether it says that it is a journal.
+        is_journal: Whether it says that it is a journal.
         version: Of its tables.
         has_log: Whether a part of it may be in `NAME-wal`, as in the first version.
 
     """
 
-    is_ours: bool
+    is_journal: bool
     version: int
     has_log: bool
 
@@ -633,26 +272,31 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
             cannot be written.
 
     """
-    with in_words(path):
+    with translate_errors(path):
         if path.exists():
-            _refuse_second_name(path)
+            _check_single_name(path)
         else:
             _make(path)
         header = _header(path)
         if header.has_log:
             with closing(_read_copy(path)) as copy:
-                header = _checked(copy.connection, path)
-        opened = Opened(_connected(path, "rw", patience))
+                header = _checked_header(copy.connection, path)
+        opened = Opened(_connect(path, "rw", patience))
+        connection = opened.connection
         with _closed_on_failure(opened):
-            place = _place(path)
-            _OWN.add(place)
-            opened.files.callback(_OWN.discard, place)
-            _prepare_writing(opened.connection)
-            _refuse_damaged_pages(opened.connection, path)
+            inode = _inode(path)
+            _OWN.add(inode)
+            opened.files.callback(_OWN.discard, inode)
+            _prepare_writing(connection)
+            _check_pages(connection, path)
             if header.version == 1:
-                _migrate(opened.connection)
-            prepare_reading(opened.connection, SCHEMA_VERSION)
-            _refuse_damaged_rows(opened.connection, path)
+                _migrate(connection)
+            _prepare_reading(connection, SCHEMA_VERSION)
+            _check_rows(connection, path)
+            for table in ("jobs", "tries"):
+                connection.executescript(
+                    _TRIGGERS.format(table=table, columns=", ".join(COLUMNS), checksum=_CHECKSUM)
+                )
     return opened
 
 
@@ -667,25 +311,23 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
             is damaged.
 
     """
-    with in_words(path):
+    with translate_errors(path):
         if not path.exists():
             raise JournalError(f"there is no journal at {path}. Check the path.")
-        is_own = _place(path) in _OWN
+        is_own = _inode(path) in _OWN
         in_place = is_own or not _header(path).has_log
         opened = (_read_in_place(path, patience) if in_place else None) or _read_copy(path)
         with _closed_on_failure(opened):
-            header = _checked(opened.connection, path)
-            prepare_reading(opened.connection, header.version)
-            if header.version == 1:
-                _refuse_damaged_pages(opened.connection, path)
-            else:
-                _refuse_damaged_rows(opened.connection, path)
+            header = _checked_header(opened.connection, path)
+            _prepare_reading(opened.connection, header.version)
+            check = _check_pages if header.version == 1 else _check_rows
+            check(opened.connection, path)
     return opened
 
 
 def _read_in_place(path: Path, patience: float) -> Opened | None:
     """Open a file as it is; `None`: SQLite would have to write before it could read."""
-    connection = _connected(path, "ro", patience)
+    connection = _connect(path, "ro", patience)
     with _closed_on_failure(connection):
         try:
             connection.execute("SELECT count(*) FROM sqlite_master")
@@ -707,12 +349,12 @@ def _read_copy(path: Path) -> Opened:
         for side in _PARTS:
             with suppress(FileNotFoundError):
                 shutil.copyfile(beside(path, side), beside(copy, side))
-        connection = _connected(copy, "rw", 0)
+        connection = _connect(copy, "rw", 0)
         files.callback(connection.close)
     return Opened(connection, files)
 
 
-def located(path: str | os.PathLike[str]) -> Path:
+def resolve(path: str | os.PathLike[str]) -> Path:
     """Return where a journal really is: by links, it must have one lock under all names.
 
     `~` is the home folder.
@@ -765,8 +407,8 @@ def beside(path: Path, side: str) -> Path:
 
 
 @contextmanager
-def in_words(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors, and the system's, as ours.
+def translate_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors, and the system's, as `JournalError`.
 
     Raises:
         JournalError: SQLite failed; the message says what to do.
@@ -796,7 +438,7 @@ def _closed_on_failure(thing: sqlite3.Connection | ExitStack | Opened) -> Iterat
         raise
 
 
-def _connected(path: Path, mode: str, patience: float) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, patience: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -820,7 +462,7 @@ def _prepare_writing(connection: sqlite3.Connection) -> None:
 
 
 def begin_writing(connection: sqlite3.Connection, path: Path) -> None:
-    """Begin a transaction of which all will be in the file itself.
+    """Begin a transaction that is written to the file itself, not to a log beside it.
 
     Raises:
         JournalError: Another program keeps a log beside the file, and has it open.
@@ -861,11 +503,11 @@ def _make(path: Path) -> None:
         JournalError: What is left of another journal lies there.
 
     """
-    _refuse_remains(path)
+    _check_no_remains(path)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for table in _TABLES:
             connection.execute(table)
-        _sign(connection)
+        _initialize(connection)
         data = connection.serialize()
     new = path.with_name(f".{path.name}.new")
     try:
@@ -884,13 +526,18 @@ def _make(path: Path) -> None:
             os.close(folder)
 
 
-def _sign(connection: sqlite3.Connection) -> None:
-    """Make a file a journal of its own."""
-    prepare_sealing(connection)
+def _initialize(connection: sqlite3.Connection) -> None:
+    """Make a file with the tables a journal of its own."""
+    _create_checksum(connection)
     connection.execute(
         "INSERT INTO journal (id, secret, salt) VALUES (1, ?, ?)", (token_hex(16), token_hex(16))
     )
-    seal_all(connection)
+    connection.execute(f"UPDATE jobs SET checksum = {_CHECKSUM}")  # noqa: S608 - our own
+    connection.execute(
+        "UPDATE journal SET rows = (SELECT count(*) FROM jobs), "
+        "total = (SELECT coalesce(sum(checksum), 0) FROM jobs)"
+    )
+    seal(connection)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -903,22 +550,24 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
     """
     connection.execute("BEGIN EXCLUSIVE")
-    prepare_reading(connection, 1)
-    read_all(connection)
+    _prepare_reading(connection, 1)
+    for row in connection.execute(f"SELECT {', '.join(FIELDS)} FROM entries"):  # noqa: S608 - our own
+        entry = entry_of(row)
+        _ = entry.request, entry.generation  # each must be readable
     connection.execute("DROP VIEW entries")
-    connection.execute("ALTER TABLE jobs RENAME TO jobs_of_the_first")
+    connection.execute("ALTER TABLE jobs RENAME TO jobs_of_version_1")
     for table in _TABLES:
         connection.execute(table)
-    columns = ", ".join(_COLUMNS_OF_THE_FIRST)
+    columns = ", ".join(_COLUMNS_OF_VERSION_1)
     connection.execute(
-        f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs_of_the_first"  # noqa: S608 - our own
+        f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs_of_version_1"  # noqa: S608 - our own
     )
-    connection.execute("DROP TABLE jobs_of_the_first")
-    _sign(connection)
+    connection.execute("DROP TABLE jobs_of_version_1")
+    _initialize(connection)
     connection.execute("COMMIT")
 
 
-def _refuse_remains(path: Path) -> None:
+def _check_no_remains(path: Path) -> None:
     """Ask that nothing lies beside a new journal that SQLite would take for a part of it."""
     for side in _PARTS:
         remains = beside(path, side)
@@ -936,7 +585,7 @@ def _refuse_remains(path: Path) -> None:
         remains.unlink(missing_ok=True)
 
 
-def _refuse_second_name(path: Path) -> None:
+def _check_single_name(path: Path) -> None:
     """Ask that a file has one name: under two, it could have two owners."""
     if path.stat().st_nlink > 1:
         raise JournalError(
@@ -945,20 +594,20 @@ def _refuse_second_name(path: Path) -> None:
         )
 
 
-def _refuse_damaged_pages(connection: sqlite3.Connection, path: Path) -> None:
+def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         reason = " ".join(str(found).split())
         raise JournalError(f"the journal {path} is damaged ({reason}). {_DAMAGED}")
 
 
-def _refuse_damaged_rows(connection: sqlite3.Connection, path: Path) -> None:
-    found = verify(connection)
+def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
+    found = _damage(connection)
     if found is not None:
         raise JournalError(f"the journal {path} is damaged ({found}). {_DAMAGED}")
 
 
-def _checked(connection: sqlite3.Connection, path: Path) -> _Header:
+def _checked_header(connection: sqlite3.Connection, path: Path) -> _Header:
     """Ask that an open file is a journal.
 
     Raises:
@@ -974,7 +623,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> _Header:
             "its end, where it was written. Bring that along."
         )
     header = _Header(application == APPLICATION_ID, version, has_log=False)
-    _refuse_foreign(header, path)
+    _check_header(header, path)
     return header
 
 
@@ -995,17 +644,17 @@ def _header(path: Path) -> _Header:
     if not beginning.startswith(_MAGIC) or len(beginning) < _HEADER:
         raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
     header = _Header(
-        is_ours=int.from_bytes(beginning[68:72], "big") == APPLICATION_ID,
+        is_journal=int.from_bytes(beginning[68:72], "big") == APPLICATION_ID,
         version=int.from_bytes(beginning[60:64], "big"),
         has_log=beginning[19] == _WITH_A_LOG,
     )
     if not header.has_log:  # or all that counts may be in the log
-        _refuse_foreign(header, path)
+        _check_header(header, path)
     return header
 
 
-def _refuse_foreign(header: _Header, path: Path) -> None:
-    if not header.is_ours or header.version < 1:
+def _check_header(header: _Header, path: Path) -> None:
+    if not header.is_journal or header.version < 1:
         raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
     if header.version > SCHEMA_VERSION:
         raise JournalError(
@@ -1023,12 +672,137 @@ def is_of_database(path: Path) -> bool:
 def _is_database(path: Path) -> bool:
     if not path.is_file():
         return False
-    if _place(path) in _OWN:
+    if _inode(path) in _OWN:
         return True
     with path.open("rb") as file:
         return file.read(_HEADER).startswith(_BEGINNINGS)
 
 
-def _place(path: Path) -> tuple[int, int]:
+def _inode(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+def _prepare_reading(connection: sqlite3.Connection, version: int) -> None:
+    """Create the view `entries`, which is the same for every version of the file."""
+    special = _ENTRY_COLUMNS_OF_VERSION_1 if version == 1 else _ENTRY_COLUMNS
+    columns = ", ".join(f"{special.get(name, name)} AS {name}" for name in FIELDS)
+    connection.execute(f"CREATE TEMP VIEW entries AS SELECT {columns} FROM jobs")  # noqa: S608 - our own
+    _create_checksum(connection)
+
+
+def _create_checksum(connection: sqlite3.Connection) -> None:
+    connection.create_function("checksum", -1, _checksum, deterministic=True)
+
+
+def _checksum(*values: object) -> int:
+    # Not `repr`: which characters it escapes differs from one Python to the next.
+    digest = blake2b(ascii(values).encode("ascii"), digest_size=_CHECKSUM_SIZE).digest()
+    return int.from_bytes(digest, "big")
+
+
+def seal(connection: sqlite3.Connection) -> None:
+    """Bring the checksum of the table `journal` up to date, at the end of a transaction."""
+    connection.execute("UPDATE journal SET serial = serial + 1")
+    connection.execute(f"UPDATE journal SET checksum = {_OWN_CHECKSUM}")  # noqa: S608 - our own
+
+
+def _damage(connection: sqlite3.Connection) -> str | None:
+    """Return what is wrong with the tables, as far as checksums tell; `None`: nothing.
+
+    Others may write meanwhile, so no query takes long.
+    """
+    begun = _totals(connection)
+    if begun is None:
+        return "it does not say whose it is"
+    rows, total, altered, last = 0, 0, 0, -1
+    query = f"SELECT position, checksum, checksum IS NOT {_CHECKSUM} FROM"
+    is_read = False
+    while not is_read:
+        page = connection.execute(
+            f"{query} jobs WHERE position > ? ORDER BY position LIMIT ?", (last, _PAGE)
+        ).fetchall()
+        positions = [last, *(position for position, _, _ in page)]
+        if not all(map(lt, positions, positions[1:])):  # or this would never end
+            return "its entries are not in their order"
+        last, is_read = positions[-1], not page
+        page = page or connection.execute(f"{query} tries").fetchall()
+        rows += len(page)
+        total += sum(checksum for _, checksum, is_altered in page if not is_altered)
+        altered += sum(is_altered for _, _, is_altered in page)
+    if altered:
+        return f"{altered} of {rows} entries are not as they were written"
+    if _totals(connection) == begun and (rows, total) != begun[1:]:
+        return f"it holds {rows} entries, and not the {begun[1]} that were written"
+    return None
+
+
+def _totals(connection: sqlite3.Connection) -> tuple[int, int, int] | None:
+    """Return serial number, rows and total, if they are as they were written."""
+    totals: tuple[int, int, int] | None = connection.execute(
+        f"SELECT serial, rows, total FROM journal WHERE checksum IS {_OWN_CHECKSUM}"  # noqa: S608 - our own
+    ).fetchone()
+    return totals
+
+
+class JournalLock:
+    """The right to write a journal, until `release` or the end of the process."""
+
+    def __init__(self, journal: Path) -> None:
+        """Take the lock at once.
+
+        Raises:
+            JournalError: Another owner has it, or the file system has no locks.
+
+        """
+        self._process = os.getpid()
+        path = beside(journal, ".lock")
+        try:
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise JournalError(
+                f"the journal {journal} cannot be written ({error.strerror or error}). Give a path "
+                "in a folder that exists and may be written to."
+            ) from error
+        try:
+            _lock(self._file)
+        except OSError as error:
+            owner = _owner(self._file)
+            self._file.close()
+            raise JournalError(refusal(journal, error, owner)) from error
+        with suppress(OSError):  # a full disk: the lock holds, and others see no number
+            self._file.truncate(0)
+            name = f"{os.getpid()} {platform.node()}"
+            self._file.write(name.encode("ascii", "replace")[:_LONGEST_NAME])
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds it, and not the one that it was forked from."""
+        return not self._file.closed and os.getpid() == self._process
+
+    def release(self) -> None:
+        """Let others own the journal; harmless when repeated."""
+        # To close it would not do: a worker that was forked meanwhile has it open as well.
+        if self.is_held:
+            with suppress(OSError):
+                _unlock(self._file)
+        self._file.close()
+
+
+def _owner(file: BinaryIO) -> str:
+    """Return who has written itself into the lock's file."""
+    file.seek(0)
+    digits, _, machine = file.read(_LONGEST_NAME).decode("ascii", "replace").partition(" ")
+    if not digits.isdigit():
+        return "another process"
+    return f"process {digits}" if machine in {"", platform.node()} else f"a process on {machine}"
+
+
+def refusal(journal: Path, error: OSError, owner: str) -> str:
+    """Say why the lock was not to be had."""
+    if error.errno not in _TAKEN:
+        return f"the journal {journal} cannot be locked ({error}). Give a path on a local disk."
+    return (
+        f"the journal {journal} is in use by {owner}. Wait until that has ended, or give this "
+        "run a journal of its own; the status can be read meanwhile."
+    )

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from lipsync_async._bulk import journal_export, journal_file
-from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async._bulk.journal_file import connect_reader, from_home, in_words, located
-from lipsync_async._bulk.manifest import write_manifest
+from lipsync_async._bulk import journal_export
+from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of, unreadable
+from lipsync_async._bulk.journal_file import connect_reader, from_home, resolve, translate_errors
 from lipsync_async._logic.validators import shown
 from lipsync_async.errors import JournalError
 
@@ -21,21 +20,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from lipsync_async._bulk.journal_entry import JournalEntry
     from lipsync_async._bulk.journal_file import Opened
-
 
 # Seconds. A reader waits while a commit is under way, which is soon done.
 _PATIENCE = 10.0
-# Entries of one look: a journal of any length is read in little memory.
+# Entries of one query: a journal of any length is read in little memory.
 _PAGE = 500
+SELECT_ENTRIES = f"SELECT {', '.join(FIELDS)} FROM entries"  # noqa: S608 - the names are our own
 
 
 class JournalView:
     """Read a journal, without a client: what was committed last.
 
     `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
-    writing to it, and disturbs none. Two looks may see two moments. Threads may share a
+    writing to it, and disturbs none. Two calls may see two moments. Threads may share a
     view.
 
     Attributes:
@@ -66,7 +64,7 @@ class JournalView:
                 it is damaged.
 
         """
-        resolved = located(path)
+        resolved = resolve(path)
         return cls(resolved, connect_reader(resolved, patience=_PATIENCE))
 
     def __enter__(self) -> Self:
@@ -91,7 +89,8 @@ class JournalView:
 
         """
         with self._reading() as connection:
-            return journal_file.find_length(connection)
+            (highest,) = connection.execute("SELECT max(position) FROM entries").fetchone()
+        return 0 if highest is None else highest + 1
 
     def counts(self) -> dict[JobState, int]:
         """Return how many requests are in each state, no state left out.
@@ -101,7 +100,12 @@ class JournalView:
 
         """
         with self._reading() as connection:
-            return journal_file.count_states(connection)
+            rows = connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
+            try:
+                counts = {JobState(state): count for state, count in rows}
+            except ValueError as error:
+                raise unreadable("unknown", error) from error
+        return dict.fromkeys(JobState, 0) | counts
 
     def entry(self, position: int) -> JournalEntry | None:
         """Return what is known of the request at a position (from 0), `None` if nothing is.
@@ -111,7 +115,7 @@ class JournalView:
 
         """
         with self._reading() as connection:
-            return journal_file.find(connection, position)
+            return find(connection, position)
 
     def entries(self, *states: JobState) -> Iterator[JournalEntry]:
         """Yield the entries in these states (in any, if none is given), by position.
@@ -122,13 +126,7 @@ class JournalView:
             JournalError: What is given is no state, or the file cannot be read.
 
         """
-        return self._entries(_known(states) if states else tuple(JobState))
-
-    def _entries(self, wanted: tuple[JobState, ...]) -> Iterator[JournalEntry]:
-        position = -1
-        while page := self._page(position, wanted):
-            yield from page
-            position = page[-1].position
+        return self._entries(_checked_states(states) if states else tuple(JobState))
 
     def export_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a line of JSON; the file appears whole, or not at all.
@@ -158,7 +156,7 @@ class JournalView:
         self,
         path: str | os.PathLike[str],
         *,
-        states: Iterable[JobState] = (JobState.FAILED, JobState.REFUSED),
+        states: Iterable[JobState] = (JobState.FAILED, JobState.NOT_CREATED),
     ) -> int:
         """Write requests as a manifest that `read_manifest` reads, to be run anew.
 
@@ -168,7 +166,7 @@ class JournalView:
 
         Args:
             path: The file; one that is there is replaced, but never the journal.
-            states: Which requests; those that have failed, or were refused.
+            states: Which requests; those that have failed, or of which no job was made.
 
         Returns:
             How many requests there are.
@@ -179,19 +177,39 @@ class JournalView:
 
         """
         target = from_home(path).absolute()
-        return write_manifest(self._entries(_known(states)), target, journal=self.path)
+        entries = self._entries(_checked_states(states))
+        return journal_export.write_manifest(entries, target, journal=self.path)
+
+    def _entries(self, states: tuple[JobState, ...]) -> Iterator[JournalEntry]:
+        position = -1
+        while page := self._page(position, states):
+            yield from page
+            position = page[-1].position
 
     def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
+        marks = ", ".join("?" * len(states))
+        query = (
+            f"{SELECT_ENTRIES} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
+        )
+        values = (position, *(state.stored for state in states), _PAGE)
         with self._reading() as connection:
-            return journal_file.find_after(connection, position, states, _PAGE)
+            page = [*map(entry_of, connection.execute(query, values))]
+        # In a file that was damaged meanwhile the order may be a circle.
+        return [entry for entry in page if entry.position > position]
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, in_words(self.path):
+        with self._lock, translate_errors(self.path):
             yield self._connection
 
 
-def _known(states: object) -> tuple[JobState, ...]:
+def find(connection: sqlite3.Connection, position: int) -> JournalEntry | None:
+    """Return the entry at a position."""
+    row = connection.execute(f"{SELECT_ENTRIES} WHERE position = ?", (position,)).fetchone()
+    return None if row is None else entry_of(row)
+
+
+def _checked_states(states: object) -> tuple[JobState, ...]:
     """Return states; a single one may stand for itself.
 
     Raises:
@@ -200,10 +218,10 @@ def _known(states: object) -> tuple[JobState, ...]:
     """
     given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
     known = {state.value: state for state in JobState}
-    found = []
+    checked = []
     for state in given:
         if not isinstance(state, str) or state not in known:
             names = ", ".join(known)
             raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
-        found.append(known[state])
-    return tuple(found)
+        checked.append(known[state])
+    return tuple(checked)

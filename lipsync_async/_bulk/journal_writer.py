@@ -165,7 +165,7 @@ class JournalWriter:
             some, self._unwritten = self._unwritten, []
             records = [(job.index, update) for job, update in some]
             try:
-                problem = await self._thread.call(lambda: self._journal.record_news(records))
+                problem = await self._thread.call(lambda: self._journal.record_updates(records))
             except BaseException:
                 self._unwritten = [*some, *self._unwritten]
                 raise

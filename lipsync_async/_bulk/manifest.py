@@ -1,7 +1,40 @@
 """Requests from a file: JSON lines or a CSV table, all of them right or none taken.
 
-What the forms hold is said in `manifest_lines.py` and `manifest_table.py`. Paths of local
-files are relative to the manifest's own folder.
+Paths of local files are relative to the manifest's own folder.
+
+**JSON lines** (`.jsonl`, `.ndjson`): each line is a generate body, or a line of a batch with one
+in it. A generate body may have a `request_id` as well, and texts of the author's own by their
+names in `extra`; neither is sent.
+
+    {"model": "lipsync-2", "input": [{"type": "video", "url": …}, {"type": "audio", "url": …}]}
+    {"request_id": "a1", "endpoint": "/v2/generate", "payload": {"model": …}}
+
+**Tables** (`.csv`, `.tsv`): a header, then one request a row.
+
+| columns | meaning |
+|---|---|
+| `model` | required |
+| `video_url`, `video_asset_id`, `video_file` | the video, or instead |
+| `image_url`, `image_asset_id`, `image_file` | the image |
+| `audio_url`, `audio_asset_id`, `audio_file` | recorded speech, or instead |
+| `voice_id`, `script`, `stability`, `similarity_boost` | speech to be made, or instead |
+| `target_lang`, `source_lang` | dubbing of the video's own speech |
+| `sync_mode`, `temperature`, `model_mode`, `prompt` | options |
+| `occlusion_detection_enabled`, `reasoning_enabled` | options: true or false |
+| `speaker_auto_detect`, `speaker_boxes_url` | whose lips move |
+| `output_file_name`, `webhook_url`, `project_id` | as in `GenerationRequest` |
+| `request_id` | a name of your own for the row, not sent |
+
+Names of columns count without case, blanks and signs (`Video URL` is `video_url`). Columns of
+other names are the author's own, and kept, unless they read like one of these: that is most
+likely a slip, and what it says would be ignored.
+
+An empty cell is a field left out, and so is one that a short row has not got. Cells are
+separated by commas, semicolons, tabs or bars. Blanks and invisible characters at the ends of
+cells are removed, but for scripts. `0,7` is a number. What no column says (segments, faces
+by pixel) takes JSON lines.
+
+Source: "Create generation" and "Create batch", sync.so API reference.
 """
 
 from __future__ import annotations
@@ -35,13 +68,11 @@ from lipsync_async._models.request import (
     Text,
 )
 from lipsync_async._models.text import at_home, bare, ignored
-from lipsync_async.errors import InvalidRequestError, JournalError
+from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
-
-    from lipsync_async._bulk.journal_entry import JournalEntry
 
 
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
@@ -653,141 +684,6 @@ def _body(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         if name in parts:
             body[name] = parts[name]
     return body, places
-
-
-_MOST_TOLD = 10
-_COLUMN_OF = {(column.part, column.name): name for name, column in COLUMNS.items()}
-
-
-class UnsayableError(Exception):
-    """Raised for a part of a request that no manifest of a form can say."""
-
-
-def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> int:
-    """Write the requests of entries as a manifest, and return how many there are.
-
-    Args:
-        entries: Of a journal.
-        target: The file; its suffix tells the form: `.csv`, or JSON lines.
-        journal: The journal, which is never overwritten.
-
-    Raises:
-        JournalError: A request cannot be written in that form, or the file not be written.
-
-    """
-    is_table = target.suffix.lower() == ".csv"
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for entry in entries:
-        try:
-            body = body_of(entry)
-            rows.append(_row(entry, body) if is_table else _line(entry, body))
-        except UnsayableError as error:
-            problems.append(f"{entry.place}: {error}")
-    if problems:
-        more = len(problems) - _MOST_TOLD
-        told = [*problems[:_MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
-        raise JournalError(f"{target} was not written. {'; '.join(told)}.")
-    from lipsync_async._bulk.journal_export import (  # noqa: PLC0415 - it loads SQLite
-        replaced,
-    )
-
-    with replaced(target, journal) as file:
-        if is_table:
-            own = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-            used = {name for row in rows for name in row}
-            names = [*(name for name in COLUMNS if name in used), *own]
-            table = csv.DictWriter(file, names or ["model"])
-            table.writeheader()
-            table.writerows(rows)
-        else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return len(rows)
-
-
-def body_of(entry: JournalEntry) -> dict[str, Any]:
-    """Return the body of a request as a manifest has it, local files by their paths."""
-    body = entry.request
-    return {**body, "input": [_with_path(item) for item in body["input"]]}
-
-
-def cells_of(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the cells of a table that say a body."""
-    return {name: _cell(value) for name, value in _columns(body) if value is not None}
-
-
-def _row(entry: JournalEntry, body: Mapping[str, Any]) -> dict[str, str]:
-    return {**_id(entry), **cells_of(body), **entry.origin.extra}
-
-
-def _line(entry: JournalEntry, body: dict[str, Any]) -> dict[str, Any]:
-    extra = dict(entry.origin.extra)
-    return {**_id(entry), **body, **({"extra": extra} if extra else {})}
-
-
-def _id(entry: JournalEntry) -> dict[str, str]:
-    return {} if entry.request_id is None else {"request_id": entry.request_id}
-
-
-def _with_path(item: Mapping[str, Any]) -> dict[str, Any]:
-    if "file" not in item:
-        return dict(item)
-    path = item["file"].get("path")
-    if path is None:
-        raise UnsayableError(
-            "its file was given as bytes, of which the journal holds a digest only"
-        )
-    return {**item, "file": path}
-
-
-def _columns(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the column and the value of everything that a body says."""
-    kinds: set[str] = set()
-    for name, value in body.items():
-        if name == "input":
-            for item in value:
-                yield from _input_columns(item, kinds)
-        elif name == "options":
-            yield from _option_columns(value)
-        elif name == "dubParams":
-            yield from _part("dubParams", value, skipped={"providerName": "elevenlabs"})
-        else:
-            yield from _part("body", {name: value})
-
-
-def _input_columns(item: Mapping[str, Any], kinds: set[str]) -> Iterator[tuple[str, Any]]:
-    kind = item["type"]
-    if kind in kinds:
-        raise UnsayableError(f"a table holds one {kind} a row; write a file that ends in .jsonl")
-    kinds.add(kind)
-    if kind == "text":
-        yield from _part("provider", item["provider"], skipped={"name": "elevenlabs"})
-        yield from _part("text", item, skipped={"type": kind, "provider": item["provider"]})
-    else:
-        yield from _part(kind, item, skipped={"type": kind})
-
-
-def _option_columns(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    speaker = options.get("active_speaker_detection") or {}
-    yield from _part("options", options, skipped={"active_speaker_detection": speaker})
-    yield from _part("speaker", speaker)
-
-
-def _part(
-    part: str, values: Mapping[str, Any], skipped: Mapping[str, Any] | None = None
-) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if name in (skipped or {}) and value == (skipped or {})[name]:
-            continue
-        if (part, name) not in _COLUMN_OF:
-            raise UnsayableError(
-                f"a table has no column for {name}; write a file that ends in .jsonl"
-            )
-        yield _COLUMN_OF[part, name], value
-
-
-def _cell(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 _READERS = {

@@ -375,7 +375,7 @@ class BulkRunner:
     def _was_created(self, item: SourceItem) -> bool:
         """Tell whether a request is continued although no new requests are started."""
         entry = item.entry
-        if entry is None or entry.state is JobState.REFUSED:
+        if entry is None or entry.state is JobState.NOT_CREATED:
             return False
         return entry.state.has_job or self._guard.allows_doubtful
 
@@ -388,7 +388,7 @@ class BulkRunner:
             if item.problems:
                 self._emit(job, error=InvalidRequestError(item.problems))
             elif item.entry is None or item.entry.generation is None:
-                if item.entry is not None and item.entry.state is not JobState.REFUSED:
+                if item.entry is not None and item.entry.state is not JobState.NOT_CREATED:
                     job.is_doubtful = True
                     job.earlier = earlier_forms(job.request, item.entry.documents)
                 warn_of_ignored(job.request)  # which raises, if the user wants it so

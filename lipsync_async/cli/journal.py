@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 _MAX_LINES = 20
 # States without a result, of which it is certain that no job runs.
-_FAILED = (JobState.FAILED, JobState.REFUSED)
-_UNKNOWN = (JobState.INTENDED, JobState.DOUBTFUL)
+_FAILED = (JobState.FAILED, JobState.NOT_CREATED)
+_UNKNOWN = (JobState.SUBMITTING, JobState.UNKNOWN)
 _MEANINGS = {
     JobState.COMPLETED: "done",
     JobState.FAILED: "ended without a result",
     JobState.ACCEPTED: "running at the service, as far as is known",
-    JobState.INTENDED: "about to be sent, or on the way",
-    JobState.DOUBTFUL: "sent with unknown outcome; sent again by the next run, not paid twice",
-    JobState.REFUSED: "not accepted; sent again by the next run",
+    JobState.SUBMITTING: "about to be sent, or on the way",
+    JobState.UNKNOWN: "sent with unknown outcome; sent again by the next run, not paid twice",
+    JobState.NOT_CREATED: "not accepted; sent again by the next run",
 }
 
 
@@ -85,9 +85,9 @@ def _status_lines(view: JournalView, path: Path, *, only_failed: bool) -> Iterat
     yield f"{plural(total, 'request')} in {path}:"
     for state in _FAILED if only_failed else _MEANINGS:
         if counts[state]:
-            yield f"  {state:<10} {counts[state]:{width}}  {_MEANINGS[state]}"
+            yield f"  {state:<11} {counts[state]:{width}}  {_MEANINGS[state]}"
     if not only_failed and saved:
-        yield f"  {'saved':<10} {saved:{width}}  of the results are on this machine"
+        yield f"  {'saved':<11} {saved:{width}}  of the results are on this machine"
     if not only_failed and latest is not None:
         ago = max(0.0, (datetime.now(UTC) - latest).total_seconds())
         yield f"Last change: {latest.astimezone():%Y-%m-%d %H:%M:%S} ({clock(ago)} ago)"

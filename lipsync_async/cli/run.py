@@ -403,7 +403,7 @@ def left_behind(run: ManifestRun) -> list[str]:
     try:
         with JournalView.open(run.journal) as view:
             running = [*view.entries(JobState.ACCEPTED)]
-            unknown = [*view.entries(JobState.INTENDED, JobState.DOUBTFUL)]
+            unknown = [*view.entries(JobState.SUBMITTING, JobState.UNKNOWN)]
     except JournalError as error:
         is_new = not run.journal.exists()
         return ["Nothing is left: no job was created."] if is_new else error_lines(error)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lipsync_async._enums import Status
 from lipsync_async._models.request import Audio, GenerationRequest, Video
 from lipsync_async._models.response import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lipsync_async._bulk.journal import Journal
 
 
 def request(number: int, **fields: Any) -> GenerationRequest:
@@ -28,3 +33,10 @@ def job(name: str, status: Status | str = Status.PENDING, **fields: Any) -> Gene
         output_url=fields.get("outputUrl"),
         raw=raw,
     )
+
+
+def record(journal: Journal, updates: Sequence[tuple[int, Generation | BaseException]]) -> None:
+    """Record updates; what contradicts the journal is raised."""
+    conflict = journal.record_updates(updates)
+    if conflict is not None:
+        raise conflict

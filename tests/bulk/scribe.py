@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._enums import Status
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.interpreter import BlockingFork
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write(journal_path: str, count: int) -> None:
                 tell("key", number, key)
             for status in (Status.PENDING, Status.COMPLETED):
                 seen = [(number, service_job(journal, number, status)) for number in positions]
-                journal.record_generations(seen)
+                record(journal, seen)
                 for number, generation in seen:
                     tell(status, number, generation.id)
             journal.record_downloads([(number, f"{number}.mp4") for number in positions])

@@ -25,7 +25,7 @@ from lipsync_async.errors import (
     RequestTimeoutError,
     WaitTimeoutError,
 )
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.logic.answers import reply
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -79,7 +79,7 @@ def test_what_is_about_to_be_sent_is_stored(journal: Journal) -> None:
         "outputFileName": "take-3",
     }
     facts = (entry.state, entry.idempotency_key, entry.attempts, entry.intended_at)
-    assert facts == (JobState.INTENDED, key, 1, START)
+    assert facts == (JobState.SUBMITTING, key, 1, START)
     nothing = (entry.generation, entry.status, entry.download_path, entry.error_class)
     assert nothing == (None, None, None, None)
 
@@ -97,9 +97,9 @@ def test_equal_requests_are_two_jobs(journal: Journal) -> None:
 def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
     """Each event leaves its facts, and a new process finds them all."""
     (key,) = journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1"))])
-    journal.record_generations([(0, job("g1", "PROCESSING"))])
-    journal.record_generations([(0, job("g1", "COMPLETED", outputUrl="https://h/v.mp4"))])
+    record(journal, [(0, job("g1"))])
+    record(journal, [(0, job("g1", "PROCESSING"))])
+    record(journal, [(0, job("g1", "COMPLETED", outputUrl="https://h/v.mp4"))])
     journal.record_downloads([(0, path.with_name("v.mp4"))])
     journal.close()
     with Journal.open(path) as reopened:
@@ -131,7 +131,7 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
 def test_the_service_decides_the_state(journal: Journal, status: str, expected: JobState) -> None:
     """Its first word may be its last; a status that nobody knows is no end."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1", status))])
+    record(journal, [(0, job("g1", status))])
     assert state(journal) is expected
     assert expected.has_job
     assert expected.has_ended is (expected is not JobState.ACCEPTED)
@@ -141,7 +141,7 @@ def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
     """Whoever reads the journal learns why, also if the process died right after."""
     journal.record_intents([(0, request(0)), (1, request(1))])
     failed = job("g1", "FAILED", error="No face", errorCode="no_face")
-    journal.record_generations([(0, failed), (1, job("g2", "REJECTED"))])
+    record(journal, [(0, failed), (1, job("g2", "REJECTED"))])
     first, second = journal.entries()
     assert (first.error_class, first.error_code) == ("GenerationFailedError", "no_face")
     assert first.error_message == str(GenerationFailedError(failed))
@@ -154,7 +154,7 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
     assert keys[0] == keys[1] == keys[2]
     entry = journal.entry(0)
     assert entry is not None
-    assert (entry.state, entry.attempts, entry.intended_at) == (JobState.DOUBTFUL, 3, START)
+    assert (entry.state, entry.attempts, entry.intended_at) == (JobState.UNKNOWN, 3, START)
     assert not entry.state.has_job
 
 
@@ -162,7 +162,7 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
 def test_what_was_accepted_is_never_sent_again(journal: Journal, status: str) -> None:
     """A create for a request that has a job is stopped, and so are those beside it."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1", status))])
+    record(journal, [(0, job("g1", status))])
     with pytest.raises(JournalError, match=r"request 0 has become generation g1 already. Wait"):
         journal.record_intents([(1, request(1)), (0, request(0))])
     assert journal.length == 1
@@ -171,14 +171,14 @@ def test_what_was_accepted_is_never_sent_again(journal: Journal, status: str) ->
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
-        ([REFUSED], JobState.REFUSED),
-        ([UNDELIVERED], JobState.REFUSED),
-        ([InvalidRequestError(["model: must not be empty"])], JobState.REFUSED),
-        ([REFUSED, REFUSED], JobState.REFUSED),
-        ([TIMEOUT], JobState.DOUBTFUL),
-        ([KeyboardInterrupt()], JobState.DOUBTFUL),
-        ([TIMEOUT, REFUSED], JobState.DOUBTFUL),
-        ([UNDELIVERED, TIMEOUT, UNDELIVERED], JobState.DOUBTFUL),
+        ([REFUSED], JobState.NOT_CREATED),
+        ([UNDELIVERED], JobState.NOT_CREATED),
+        ([InvalidRequestError(["model: must not be empty"])], JobState.NOT_CREATED),
+        ([REFUSED, REFUSED], JobState.NOT_CREATED),
+        ([TIMEOUT], JobState.UNKNOWN),
+        ([KeyboardInterrupt()], JobState.UNKNOWN),
+        ([TIMEOUT, REFUSED], JobState.UNKNOWN),
+        ([UNDELIVERED, TIMEOUT, UNDELIVERED], JobState.UNKNOWN),
     ],
     ids=lambda value: "-".join(map(str, map(type, value))) if isinstance(value, list) else value,
 )
@@ -190,7 +190,7 @@ def test_only_certainty_makes_a_request_refused(
     """One try of unknown outcome is never forgotten, whatever later tries say."""
     for error in errors:
         journal.record_intents([(0, request(0))])
-        journal.record_errors([(0, error)])
+        record(journal, [(0, error)])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.state, entry.attempts) == (expected, len(errors))
@@ -200,54 +200,54 @@ def test_only_certainty_makes_a_request_refused(
 def test_a_second_error_of_one_create_changes_no_state(journal: Journal) -> None:
     """An error is about what was sent last; told twice, it says nothing new."""
     journal.record_intents([(0, request(0))])
-    journal.record_errors([(0, REFUSED)])
-    journal.record_errors([(0, TIMEOUT)])
-    assert state(journal) is JobState.REFUSED
+    record(journal, [(0, REFUSED)])
+    record(journal, [(0, TIMEOUT)])
+    assert state(journal) is JobState.NOT_CREATED
 
 
 def test_a_crash_makes_a_create_doubtful(journal: Journal) -> None:
     """A create that was perhaps sent before a crash stays doubtful when it is refused later."""
     journal.record_intents([(0, request(0))])
     journal.record_intents([(0, request(0))])
-    journal.record_errors([(0, REFUSED)])
-    assert state(journal) is JobState.DOUBTFUL
+    record(journal, [(0, REFUSED)])
+    assert state(journal) is JobState.UNKNOWN
 
 
 def test_a_refused_request_is_sent_again_under_its_key(journal: Journal) -> None:
     """Unchanged, it is the same intent as ever, and its old error is forgotten."""
     (key,) = journal.record_intents([(0, request(0))])
-    journal.record_errors([(0, REFUSED)])
+    record(journal, [(0, REFUSED)])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.error_class, entry.error_code) == ("AuthenticationError", "bad_key")
     assert journal.record_intents([(0, request(0))]) == [key]
     again = journal.entry(0)
     assert again is not None
-    assert (again.state, again.attempts, again.error_class) == (JobState.INTENDED, 2, None)
+    assert (again.state, again.attempts, again.error_class) == (JobState.SUBMITTING, 2, None)
 
 
 def test_a_refused_request_may_be_corrected(journal: Journal) -> None:
     """Nothing was made of it, so another may take its place, under another key."""
     (key,) = journal.record_intents([(0, request(0))])
-    journal.record_errors([(0, REFUSED)])
+    record(journal, [(0, REFUSED)])
     assert journal.match([request(1)]) == [None]
     (other,) = journal.record_intents([(0, request(1))])
     assert other != key
     (entry,) = journal.match([request(1)])
     assert entry is not None
-    assert (entry.state, entry.attempts, entry.error_class) == (JobState.INTENDED, 1, None)
+    assert (entry.state, entry.attempts, entry.error_class) == (JobState.SUBMITTING, 1, None)
 
 
 def test_errors_of_a_running_job_leave_it_running(journal: Journal) -> None:
     """Who stops waiting can go on later; the next news replaces the error."""
     journal.record_intents([(0, request(0))])
     running = job("g1", "PROCESSING")
-    journal.record_generations([(0, running)])
-    journal.record_errors([(0, WaitTimeoutError(running, timeout=5))])
+    record(journal, [(0, running)])
+    record(journal, [(0, WaitTimeoutError(running, timeout=5))])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.state, entry.error_class) == (JobState.ACCEPTED, "WaitTimeoutError")
-    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    record(journal, [(0, job("g1", "COMPLETED"))])
     again = journal.entry(0)
     assert again is not None
     assert (again.state, again.error_class) == (JobState.COMPLETED, None)
@@ -256,8 +256,8 @@ def test_errors_of_a_running_job_leave_it_running(journal: Journal) -> None:
 def test_a_failed_download_can_be_made_good(path: Path, journal: Journal) -> None:
     """The job stays completed, and a later download clears the error."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1", "COMPLETED"))])
-    journal.record_errors([(0, DownloadError("cut off. Download again."))])
+    record(journal, [(0, job("g1", "COMPLETED"))])
+    record(journal, [(0, DownloadError("cut off. Download again."))])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.state, entry.error_class) == (JobState.COMPLETED, "DownloadError")
@@ -272,7 +272,7 @@ def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
     journal.record_intents([(0, request(0))])
     error = uncertain(DecodeError("odd", response=reply(), paths=["expected text @ $.status"]))
     error.generation = Generation(id="g1", status=Status("UNKNOWN"), raw={"id": "g1", "status": 5})
-    journal.record_errors([(0, error)])
+    record(journal, [(0, error)])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.state, entry.generation_id) == (JobState.ACCEPTED, "g1")
@@ -284,8 +284,8 @@ def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
 def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
     """Told only by its error, a job has failed all the same."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1"))])
-    journal.record_errors([(0, GenerationFailedError(job("g1", "FAILED", error="No face")))])
+    record(journal, [(0, job("g1"))])
+    record(journal, [(0, GenerationFailedError(job("g1", "FAILED", error="No face")))])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.state, entry.status) == (JobState.FAILED, Status.FAILED)
@@ -294,9 +294,9 @@ def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
 def test_news_that_come_late_are_no_news(journal: Journal) -> None:
     """An answer that was overtaken never takes a job from its end."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1", "COMPLETED"))])
-    journal.record_generations([(0, job("g1", "PROCESSING")), (0, job("g1", "FAILED"))])
-    journal.record_generations([(0, job("g1", "COMPLETED", outputUrl="https://h/renewed"))])
+    record(journal, [(0, job("g1", "COMPLETED"))])
+    record(journal, [(0, job("g1", "PROCESSING")), (0, job("g1", "FAILED"))])
+    record(journal, [(0, job("g1", "COMPLETED", outputUrl="https://h/renewed"))])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.state, entry.ended_at) == (JobState.COMPLETED, START + timedelta(seconds=1))
@@ -307,10 +307,10 @@ def test_news_that_come_late_are_no_news(journal: Journal) -> None:
 def test_a_second_job_of_one_request_is_told(journal: Journal) -> None:
     """The first stays, the second is on the error, and the others are stored all the same."""
     journal.record_intents([(number, request(number)) for number in range(3)])
-    journal.record_generations([(0, job("g0")), (1, job("g1"))])
+    record(journal, [(0, job("g0")), (1, job("g1"))])
     news = [(0, job("other")), (1, job("another")), (2, job("g2"))]
     with pytest.raises(JournalError, match=r"request 0 has become generation g0, and then") as told:
-        journal.record_generations(news)
+        record(journal, news)
     assert told.value.generation is news[0][1]
     assert ["another as well" in note for note in told.value.__notes__] == [True]
     assert [entry.generation_id for entry in journal.entries()] == ["g0", "g1", "g2"]
@@ -319,9 +319,9 @@ def test_a_second_job_of_one_request_is_told(journal: Journal) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        lambda journal: journal.record_generations([(0, job("g0")), (5, job("g5"))]),
-        lambda journal: journal.record_errors([(0, TIMEOUT), (5, TIMEOUT)]),
-        lambda journal: journal.record_errors([(5, GenerationFailedError(job("g5", "FAILED")))]),
+        lambda journal: record(journal, [(0, job("g0")), (5, job("g5"))]),
+        lambda journal: record(journal, [(0, TIMEOUT), (5, TIMEOUT)]),
+        lambda journal: record(journal, [(5, GenerationFailedError(job("g5", "FAILED")))]),
     ],
     ids=["job", "error", "error with a job"],
 )
@@ -329,9 +329,11 @@ def test_nothing_is_known_of_what_was_never_intended(
     journal: Journal,
     record: Callable[[Journal], None],
 ) -> None:
-    """News about a request that was never noted are refused in words, the rest is kept."""
+    """News about a request that was never recorded are refused in words, the rest is kept."""
     journal.record_intents([(0, request(0))])
-    with pytest.raises(JournalError, match=r"request 5 was never noted. Note its intent first"):
+    with pytest.raises(
+        JournalError, match=r"request 5 was never recorded. Record its intent first"
+    ):
         record(journal)
     assert journal.length == 1
 
@@ -339,7 +341,7 @@ def test_nothing_is_known_of_what_was_never_intended(
 def test_only_a_completed_job_has_a_result(path: Path, journal: Journal) -> None:
     """A result without a good end is refused in words, the rest is kept."""
     journal.record_intents([(number, request(number)) for number in range(3)])
-    journal.record_generations([(0, job("g0", "FAILED")), (1, job("g1", "COMPLETED"))])
+    record(journal, [(0, job("g0", "FAILED")), (1, job("g1", "COMPLETED"))])
     paths = [(number, path.with_name(f"{number}.mp4")) for number in (0, 1, 2)]
     with pytest.raises(JournalError, match="request 0 has no completed job"):
         journal.record_downloads(paths)
@@ -408,7 +410,7 @@ def test_a_file_may_go_once_it_was_sent(tmp_path: Path, journal: Journal) -> Non
     file.write_bytes(b"take one")
     local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
     journal.record_intents([(0, local)])
-    journal.record_generations([(0, job("g1"))])
+    record(journal, [(0, job("g1"))])
     file.unlink()
     (entry,) = journal.match([local])
     assert entry is not None
@@ -418,14 +420,14 @@ def test_a_file_may_go_once_it_was_sent(tmp_path: Path, journal: Journal) -> Non
 def test_the_view_counts_and_pages(journal: Journal) -> None:
     """Counts name every state, entries come in order, however many there are."""
     journal.record_intents([(number, request(number)) for number in reversed(range(1203))])
-    journal.record_generations([(number, job(f"g{number}")) for number in range(0, 1200, 2)])
-    journal.record_generations([(5, job("g5", "COMPLETED")), (7, job("g7", "FAILED"))])
+    record(journal, [(number, job(f"g{number}")) for number in range(0, 1200, 2)])
+    record(journal, [(5, job("g5", "COMPLETED")), (7, job("g7", "FAILED"))])
     journal.record_intents([(9, request(9))])
-    journal.record_errors([(11, REFUSED)])
+    record(journal, [(11, REFUSED)])
     assert journal.counts() == {
-        JobState.INTENDED: 599,
-        JobState.DOUBTFUL: 1,
-        JobState.REFUSED: 1,
+        JobState.SUBMITTING: 599,
+        JobState.UNKNOWN: 1,
+        JobState.NOT_CREATED: 1,
         JobState.ACCEPTED: 600,
         JobState.COMPLETED: 1,
         JobState.FAILED: 1,
@@ -441,8 +443,8 @@ def test_writing_does_not_disturb_reading(journal: Journal) -> None:
     """Rows may change while they are looked through; each comes once, as it is by then."""
     journal.record_intents([(number, request(number)) for number in range(600)])
     seen = []
-    for entry in journal.entries(JobState.INTENDED):
-        journal.record_generations([(entry.position, job(f"g{entry.position}"))])
+    for entry in journal.entries(JobState.SUBMITTING):
+        record(journal, [(entry.position, job(f"g{entry.position}"))])
         seen.append(entry.position)
     assert seen == [*range(600)]
     assert journal.counts()[JobState.ACCEPTED] == 600
@@ -454,7 +456,7 @@ ODD: dict[str, Any] = {"error": "half \ud800", "errorCode": "code \udfff", "note
 def test_text_that_is_no_unicode_is_stored(journal: Journal) -> None:
     """JSON can hold half of a surrogate pair; no answer may keep its job from being stored."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g\ud800", "FAILED", **ODD))])
+    record(journal, [(0, job("g\ud800", "FAILED", **ODD))])
     entry = journal.entry(0)
     assert entry is not None
     assert (entry.generation_id, entry.error_code) == ("g\\ud800", "code \\udfff")
@@ -467,7 +469,7 @@ def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
     """What cannot be stored as JSON, or is not there, costs its facts and not its id."""
     journal.record_intents([(0, request(0)), (1, request(1))])
     odd = Generation(id="g0", status=Status.PROCESSING, raw={"id": object()})
-    journal.record_generations([(0, odd), (1, Generation(id="g1", status=Status.PENDING))])
+    record(journal, [(0, odd), (1, Generation(id="g1", status=Status.PENDING))])
     generations = [entry.generation for entry in journal.entries()]
     found = [(generation.id, generation.status) for generation in generations if generation]
     assert found == [("g0", Status.PROCESSING), ("g1", Status.PENDING)]
@@ -476,7 +478,7 @@ def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
 def test_any_path_is_stored(tmp_path: Path, journal: Journal) -> None:
     """A name in another encoding comes back as the same name."""
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    record(journal, [(0, job("g1", "COMPLETED"))])
     path = tmp_path / "na\udcefve.mp4"
     journal.record_downloads([(0, path)])
     entry = journal.entry(0)
@@ -492,7 +494,7 @@ def test_a_relative_path_is_stored_whole(
     """The next run may start from another folder."""
     monkeypatch.chdir(tmp_path)
     journal.record_intents([(0, request(0))])
-    journal.record_generations([(0, job("g1", "COMPLETED"))])
+    record(journal, [(0, job("g1", "COMPLETED"))])
     journal.record_downloads([(0, "out/v.mp4")])
     entry = journal.entry(0)
     assert entry is not None
@@ -518,9 +520,9 @@ def test_news_of_a_row_may_come_many_times_at_once(path: Path, rows: int, many: 
     with Journal.open(path) as journal:
         journal.record_intents([(row, request(row)) for row in range(rows)])
         news = [(number % rows, job(f"job-{number % rows}")) for number in range(many)]
-        assert journal.record_news(news) is None
+        assert journal.record_updates(news) is None
         done = [(row, job(f"job-{row}", "COMPLETED")) for row, _ in news]
-        assert journal.record_news([*news, *done]) is None
+        assert journal.record_updates([*news, *done]) is None
         journal.record_downloads([(row, path.with_name(f"{row}.mp4")) for row, _ in done])
         reached = {row for row, _ in news}
     with Journal.open(path) as journal:

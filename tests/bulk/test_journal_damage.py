@@ -20,7 +20,7 @@ from lipsync_async._bulk.journal_file import connect_reader
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import ConnectError, JournalError
 from tests.bulk import scribe
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.interpreter import ROOT
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = [(number, request(number, request_id=f"row {number}")) for number in range(ROWS)]
     with Journal.open(path) as journal:
         journal.record_intents(asked[:-1], costs={1: 0.5})
-        journal.record_generations([(number, job(f"g{number}")) for number in range(6)])
+        record(journal, [(number, job(f"g{number}")) for number in range(6)])
         ends = [(number, job(f"g{number}", "COMPLETED")) for number in range(3)]
-        journal.record_generations([*ends, (3, job("g3", "FAILED", error="No face"))])
+        record(journal, [*ends, (3, job("g3", "FAILED", error="No face"))])
         journal.record_downloads([(0, path.with_name("0.mp4"))])
-        journal.record_errors([(7, ConnectError("no", method="POST", url="https://h/x"))])
+        record(journal, [(7, ConnectError("no", method="POST", url="https://h/x"))])
     with Journal.open(path, retry_failed=True) as journal:
         journal.record_intents([asked[3], asked[7], asked[-1]])
     return path
@@ -165,7 +165,7 @@ def test_an_older_page_is_noticed(whole: Path, tmp_path: Path, page: int) -> Non
     with Journal.open(path) as journal:
         journal.record_intents([(50 + number, request(number)) for number in range(20)])
     with Journal.open(path) as journal:
-        journal.record_generations([(52, job("g52")), (1, job("g1", "COMPLETED"))])
+        record(journal, [(52, job("g52")), (1, job("g1", "COMPLETED"))])
     expected = entries(path)
     after = bytearray(path.read_bytes())
     place = slice(page * 4096, (page + 1) * 4096)

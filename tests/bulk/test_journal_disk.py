@@ -15,7 +15,7 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened, requests
 from tests.client.connections import connect
 
@@ -192,4 +192,4 @@ def note(journal: Journal, number: int, noted: dict[int, str]) -> None:
     """Note a request and its job, and that the request was noted."""
     (key,) = journal.record_intents([(number, request(number))])
     noted[number] = key
-    journal.record_generations([(number, job(f"g{number}"))])
+    record(journal, [(number, job(f"g{number}"))])

@@ -12,7 +12,7 @@ from lipsync_async import Origin
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import JournalError, LipsyncError
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SAID = "2026-01-31T12:00:00+00:00"
@@ -30,7 +30,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         journal.record_intents(asked, costs={0: 0.25})
         done = job("g0", "COMPLETED", outputUrl="https://h/v.mp4", outputDuration=2.5)
         failed = job("g1", "FAILED", error='Said: "no",\nthen half \ud800', errorCode="no_face")
-        journal.record_generations([(0, done), (1, failed)])
+        record(journal, [(0, done), (1, failed)])
         journal.record_downloads([(0, "/out/0.mp4")])
         yield journal
 
@@ -106,7 +106,7 @@ def test_own_columns_come_back(tmp_path: Path, journal: Journal) -> None:
     assert [tuple(row[name] for name in names) for row in rows] == [
         ("2", "completed", "mine", "=1+1", ""),
         ("4", "failed", "", "", "b"),
-        ("", "intended", "", "", ""),
+        ("", "submitting", "", "", ""),
     ]
 
 
@@ -137,7 +137,7 @@ def test_no_spreadsheet_computes_the_services_words(
     with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.record_intents([(0, request(0, request_id="=1", origin=Origin(2, {"=": said})))])
         job_of = job(f"{said or 'g'}", "FAILED", errorCode=said, outputUrl=said)
-        journal.record_generations([(0, job_of)])
+        record(journal, [(0, job_of)])
         journal.export_csv(tmp_path / "j.csv")
     with (tmp_path / "j.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
@@ -185,10 +185,10 @@ def test_where_it_cannot_be_written_is_told(
 
 def test_errors_have_their_columns(tmp_path: Path, journal: Journal) -> None:
     """Class and words of an error that is no job's are told, too."""
-    journal.record_errors([(2, LipsyncError("Something is wrong. Look."))])
+    record(journal, [(2, LipsyncError("Something is wrong. Look."))])
     target = tmp_path / "j.csv"
     journal.export_csv(target)
     with target.open(encoding="utf-8", newline="") as file:
         row = [*csv.DictReader(file)][2]
-    assert (row["state"], row["error_class"]) == ("refused", "LipsyncError")
+    assert (row["state"], row["error_class"]) == ("not_created", "LipsyncError")
     assert row["error_message"] == "Something is wrong. Look."

@@ -17,7 +17,7 @@ from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_file import SCHEMA_VERSION, refusal
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import JournalError
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 
 
 def run(path: Path, *statements: str) -> None:
@@ -273,8 +273,8 @@ def test_a_view_changes_nothing(tmp_path: Path) -> None:
     with Journal.open(path) as journal, JournalView.open(path) as view:
         assert view.length == 0
         journal.record_intents([(4, request(4))])
-        assert (view.length, view.counts()[JobState.INTENDED]) == (5, 1)
-        journal.record_generations([(4, job("g4"))])
-        assert (view.counts()[JobState.INTENDED], view.counts()[JobState.ACCEPTED]) == (0, 1)
+        assert (view.length, view.counts()[JobState.SUBMITTING]) == (5, 1)
+        record(journal, [(4, job("g4"))])
+        assert (view.counts()[JobState.SUBMITTING], view.counts()[JobState.ACCEPTED]) == (0, 1)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             view._connection.execute("DELETE FROM jobs")  # noqa: SLF001

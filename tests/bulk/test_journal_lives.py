@@ -19,7 +19,7 @@ from lipsync_async.errors import (
     JournalError,
     LipsyncError,
 )
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,10 +37,10 @@ EVENTS = st.one_of(
 )
 # What may follow on what, a row that stays as it is aside; `None` is no row.
 NEXT: Mapping[JobState | None, frozenset[JobState]] = {
-    None: frozenset({JobState.INTENDED}),
-    JobState.INTENDED: frozenset(JobState),
-    JobState.DOUBTFUL: frozenset({JobState.ACCEPTED, JobState.COMPLETED, JobState.FAILED}),
-    JobState.REFUSED: frozenset(JobState) - {JobState.DOUBTFUL},
+    None: frozenset({JobState.SUBMITTING}),
+    JobState.SUBMITTING: frozenset(JobState),
+    JobState.UNKNOWN: frozenset({JobState.ACCEPTED, JobState.COMPLETED, JobState.FAILED}),
+    JobState.NOT_CREATED: frozenset(JobState) - {JobState.UNKNOWN},
     JobState.ACCEPTED: frozenset({JobState.COMPLETED, JobState.FAILED}),
     JobState.COMPLETED: frozenset(),
     JobState.FAILED: frozenset(),
@@ -61,12 +61,12 @@ def happen(journal: Journal, verb: str, position: int, about: object) -> None:
             journal.record_intents([(position, request(int(str(about))))])
         elif verb in {"see", "see another"}:
             name = f"{verb} {position}"
-            journal.record_generations([(position, job(name, str(about)))])
+            record(journal, [(position, job(name, str(about)))])
         elif verb == "fail":
-            journal.record_errors([(position, failure(may_have_worked=bool(about)))])
+            record(journal, [(position, failure(may_have_worked=bool(about)))])
         elif verb == "fail for good":
             ended = job(f"see {position}", "FAILED")
-            journal.record_errors([(position, GenerationFailedError(ended))])
+            record(journal, [(position, GenerationFailedError(ended))])
         else:
             journal.record_downloads([(position, f"{position}.mp4")])
 
@@ -81,7 +81,7 @@ def check(before: JournalEntry | None, after: JournalEntry | None) -> None:
     if before is None:
         return
     if before.fingerprint != after.fingerprint or before.idempotency_key != after.idempotency_key:
-        assert before.state is JobState.REFUSED
+        assert before.state is JobState.NOT_CREATED
         assert before.fingerprint != after.fingerprint
     if before.state.has_job:
         assert before.generation_id == after.generation_id

@@ -26,7 +26,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened
 from tests.logic.answers import reply
 
@@ -245,12 +245,12 @@ def test_a_name_that_stands_elsewhere_is_ordered_by_nobody(quick_path: Path) -> 
 
 STATES: dict[str, Callable[[Journal], object]] = {
     "intended": lambda _: None,
-    "doubtful": lambda journal: journal.record_errors([(1, KeyboardInterrupt())]),
-    "refused": lambda journal: journal.record_errors([(1, REFUSED)]),
-    "accepted": lambda journal: journal.record_generations([(1, job("g1"))]),
-    "completed": lambda journal: journal.record_generations([(1, job("g1", "COMPLETED"))]),
-    "failed": lambda journal: journal.record_generations([(1, job("g1", "FAILED"))]),
-    "rejected": lambda journal: journal.record_generations([(1, job("g1", "REJECTED"))]),
+    "doubtful": lambda journal: record(journal, [(1, KeyboardInterrupt())]),
+    "refused": lambda journal: record(journal, [(1, REFUSED)]),
+    "accepted": lambda journal: record(journal, [(1, job("g1"))]),
+    "completed": lambda journal: record(journal, [(1, job("g1", "COMPLETED"))]),
+    "failed": lambda journal: record(journal, [(1, job("g1", "FAILED"))]),
+    "rejected": lambda journal: record(journal, [(1, job("g1", "REJECTED"))]),
 }
 
 
@@ -272,7 +272,7 @@ def test_a_corrected_row(quick_path: Path, state: str, place: int, kind: str) ->
             assert other != key
             after = journal.entry(place)
             assert after is not None
-            assert (after.tries, after.attempts, after.state) == (2, 1, JobState.INTENDED)
+            assert (after.tries, after.attempts, after.state) == (2, 1, JobState.SUBMITTING)
             assert (after.generation_id, after.error_class) == (None, None)
             assert journal.ordered().jobs == (2 if state == "refused" else 3)
         else:
@@ -321,7 +321,7 @@ def test_any_list_after_any_other(quick_path: Path, lists: list[list[str]], stre
                     assert (entry is not None) == (name in keys)
                     if entry is None:
                         (keys[name],) = journal.record_intents([(place, one)])
-                        journal.record_generations([(place, job(f"job of {name}"))])
+                        record(journal, [(place, job(f"job of {name}"))])
                     else:
                         assert (entry.position, entry.request_id) == (place, name)
                         assert entry.idempotency_key == keys[name]

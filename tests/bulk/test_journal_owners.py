@@ -116,7 +116,7 @@ async def test_a_sandbox_that_was_started_anew_is_another_account(quick_path: Pa
         assert await run(sandbox, journal) == 5
         assert await run(sandbox, journal) == 5
     async with Sandbox(seed=2, clock=VirtualClock(), render=False) as sandbox:
-        with pytest.raises(JournalError, match="A sandbox that was started anew"):
+        with pytest.raises(JournalError, match="A sandbox that was started again"):
             await run(sandbox, journal)
         assert len(sandbox.requests) == 0
 

@@ -16,7 +16,7 @@ from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._models.request import Audio, Video
 from lipsync_async.errors import InvalidRequestError, JournalError
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +130,7 @@ def facts(view: JournalView) -> list[tuple[object, ...]]:
 
 
 EXPECTED = [
-    (number, state, f"key-{number}", f"g{number}" if state in STATUSES else None, 1, None)
+    (number, JobState(state), f"key-{number}", f"g{number}" if state in STATUSES else None, 1, None)
     for number, state in enumerate(STATES)
 ]
 
@@ -157,10 +157,10 @@ def test_a_run_goes_on_with_it(tmp_path: Path, path: Path, how: str) -> None:
     with Journal.open(path) as journal:
         assert facts(journal) == EXPECTED
         found = journal.match(asked)
-        assert [entry and entry.state for entry in found] == [*STATES, None]
+        assert [entry and entry.state for entry in found] == [*map(JobState, STATES), None]
         keys = journal.record_intents([(number, asked[number]) for number in (0, 1, 2, 6)])
         assert keys[:3] == ["key-0", "key-1", "key-2"]
-        journal.record_generations([(0, job("g0")), (3, job("g3", "COMPLETED"))])
+        record(journal, [(0, job("g0")), (3, job("g3", "COMPLETED"))])
         assert (journal.ordered().jobs, journal.ordered().cost) == (7, 0.0)
         with pytest.raises(InvalidRequestError, match="keep the order"):
             journal.match([asked[4]])
@@ -172,7 +172,7 @@ def test_a_run_goes_on_with_it(tmp_path: Path, path: Path, how: str) -> None:
     with JournalView.open(path) as view:
         tried = view.entry(5)
         assert tried is not None
-        assert (tried.tries, tried.state) == (2, JobState.INTENDED)
+        assert (tried.tries, tried.state) == (2, JobState.SUBMITTING)
     sides = {item.name.partition("sqlite")[2] for item in tmp_path.iterdir()}
     assert sides == {"", ".lock"}
 
@@ -188,10 +188,10 @@ def test_names_are_given_to_rows_that_had_none(tmp_path: Path) -> None:
         for number in range(6)
     ]
     with Journal.open(path) as journal:
-        assert [each and each.state for each in journal.match(asked)] == [*STATES]
+        assert [each and each.state for each in journal.match(asked)] == [*map(JobState, STATES)]
     with Journal.open(path) as journal:
         found = journal.match(asked[::-1])
-        assert [each and each.state for each in found] == [*reversed(STATES)]
+        assert [each and each.state for each in found] == [*map(JobState, reversed(STATES))]
         assert [each and each.request_id for each in found] == [f"row {5 - n}" for n in range(6)]
 
 
@@ -207,7 +207,7 @@ def test_files_are_known_again(tmp_path: Path) -> None:
         connection.executemany(ROW, [row(number, document) for number in (0, 4)])
     asked = request(0, input=[Video(file=clip), Audio("https://h/a")])
     with Journal.open(path) as journal:
-        assert [each and each.state for each in journal.match([asked])] == ["intended"]
+        assert [each and each.state for each in journal.match([asked])] == ["submitting"]
         clip.write_bytes(b"take number two")
         assert [each and each.state for each in journal.match([asked], start=4)] == ["completed"]
         with pytest.raises(InvalidRequestError, match="has changed since"):

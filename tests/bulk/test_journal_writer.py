@@ -219,9 +219,9 @@ async def test_news_that_contradict_are_told_once(journal: Journal) -> None:
         (jobs[0], job("g0")),
         (jobs[2], LipsyncError("refused")),
     ]
-    with pytest.raises(JournalError, match="request 1 was never noted") as told:
+    with pytest.raises(JournalError, match="request 1 was never recorded") as told:
         await writer.record_updates(news)
-    assert ["request 2 was never noted" in note for note in told.value.__notes__] == [True]
+    assert ["request 2 was never recorded" in note for note in told.value.__notes__] == [True]
     assert [writer.has_unwritten] == [False]
     await writer.record_updates([])
     assert [each.generation_id for each in journal.entries()] == ["g0"]

@@ -29,10 +29,11 @@ from lipsync_async import (
     read_manifest,
 )
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.manifest import UnsayableError, cells_of, parse_manifest
+from lipsync_async._bulk.journal_export import NotExpressibleError, cells_of
+from lipsync_async._bulk.manifest import parse_manifest
 from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.validation import request_problems
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.bulk.test_manifest_fuzz import FOLDER
 from tests.foreign import FOREIGN
 from tests.logic.good_requests import GOOD_REQUESTS
@@ -42,7 +43,7 @@ def failed(path: Path, requests: list[GenerationRequest]) -> Journal:
     """Return a journal of requests that have failed."""
     journal = Journal.open(path)
     journal.record_intents([*enumerate(requests)])
-    journal.record_generations([(n, job(f"g{n}", "FAILED")) for n in range(len(requests))])
+    record(journal, [(n, job(f"g{n}", "FAILED")) for n in range(len(requests))])
     return journal
 
 
@@ -64,7 +65,7 @@ def test_every_request_is_read_as_it_was(fields: dict[str, Any]) -> None:
     body = json.loads(json.dumps(encode_request(GenerationRequest(**fields))))
     try:
         table = as_table(body)
-    except UnsayableError as error:
+    except NotExpressibleError as error:
         assert "write a file that ends in .jsonl" in str(error)  # noqa: PT017 - most can be said
         return
     (row,) = parse_manifest(table.encode(), suffix=".csv", folder=FOLDER)
@@ -171,7 +172,7 @@ def test_own_texts_come_back_from_json_lines(quick_path: Path, own: dict[str, st
 def test_two_of_a_kind_are_no_row() -> None:
     """Segments have several audios, which takes a line of JSON."""
     body = {"model": "x", "input": [{"type": "audio", "url": "a"}, {"type": "audio", "url": "b"}]}
-    with pytest.raises(UnsayableError, match="a table holds one audio a row"):
+    with pytest.raises(NotExpressibleError, match="a table holds one audio a row"):
         cells_of(body)
 
 
@@ -180,7 +181,7 @@ def test_states_are_chosen(quick_path: Path) -> None:
     with failed(quick_path / "j.sqlite", [request(0), request(1)]) as journal:
         journal.record_intents([(2, request(2))])
         assert journal.export_manifest(quick_path / "m.csv") == 2
-        assert journal.export_manifest(quick_path / "m.csv", states=[JobState.INTENDED]) == 1
+        assert journal.export_manifest(quick_path / "m.csv", states=[JobState.SUBMITTING]) == 1
         (row,) = read_manifest(quick_path / "m.csv")
         assert row.request == request(2)
         assert journal.export_manifest(quick_path / "m.csv", states=[JobState.ACCEPTED]) == 0
@@ -202,7 +203,7 @@ def test_what_is_no_state_is_refused(quick_path: Path) -> None:
     with failed(quick_path / "j.sqlite", [request(0)]) as journal:
         for state in NO_STATES:
             with pytest.raises(
-                JournalError, match=r"is no state of a request\. Give some of inten"
+                JournalError, match=r"is no state of a request\. Give some of submi"
             ):
                 journal.entries(state)
             with pytest.raises(JournalError, match=r"is no state of a request"):

@@ -130,7 +130,7 @@ async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> No
     assert [entry.idempotency_key for entry in after] == [entry.idempotency_key for entry in before]
     assert [entry.state.value for entry in after] == [
         *("completed", "completed", "failed", "failed"),
-        *("completed", "refused", "completed", "completed"),
+        *("completed", "not_created", "completed", "completed"),
     ]
     assert [entry.tries for entry in after] == [1, 1, 2, 2, 1, 1, 1, 1]
     assert after[0].place == "line 2 (first)"

@@ -84,7 +84,7 @@ async def test_a_bad_end_is_tried_anew(quick_path: Path, name: str) -> None:
         first = await run(client, journal)
         assert [each.is_success for each in first] == [True, False, True]
         before, made = entry(journal), sandbox.jobs.created
-        assert before.state in {JobState.FAILED, JobState.REFUSED}
+        assert before.state in {JobState.FAILED, JobState.NOT_CREATED}
         has_job = before.state is JobState.FAILED
         found = await run(client, journal, retry_failed=True)
         assert [each.is_success for each in found] == [True] * 3
@@ -159,9 +159,9 @@ async def test_what_is_doubtful_is_never_tried_anew(quick_path: Path, fault: Fau
         await hasty.generations.run_all(asked[:1], journal=journal)
         await hasty.generations.run_all(asked, journal=journal)
         before = entry(journal)
-        assert before.state is JobState.DOUBTFUL
+        assert before.state is JobState.UNKNOWN
         await hasty.generations.run_all(asked, journal=journal, retry_failed=True)
-        assert entry(journal).state is JobState.DOUBTFUL
+        assert entry(journal).state is JobState.UNKNOWN
         sandbox.faults.clear()
         await hasty.generations.run_all(asked, journal=journal, retry_failed=True)
         after = entry(journal)
@@ -211,7 +211,7 @@ async def test_an_interrupted_try_is_gone_on_with(
         if not is_accepted:
             sandbox.faults.add(Fault("hang", count=1, **CREATES))
         async with client.generations.run_many(requests(3), journal=journal, retry_failed=True):
-            state = JobState.ACCEPTED if is_accepted else JobState.INTENDED
+            state = JobState.ACCEPTED if is_accepted else JobState.SUBMITTING
             while entry(journal).state is not state:
                 await anyio.lowlevel.checkpoint()
         left = entry(journal)

@@ -154,7 +154,7 @@ async def test_a_key_that_stands_for_another_order(quick_path: Path) -> None:
         assert sandbox.requests.count("POST") == 1 + 3
         assert sandbox.jobs.created == 1
     with JournalView.open(journal) as view:
-        assert view.counts()[JobState.DOUBTFUL] == 1
+        assert view.counts()[JobState.UNKNOWN] == 1
 
 
 @pytest.mark.parametrize("status", [401, 402, 500])
@@ -280,7 +280,7 @@ async def test_an_old_copy_of_a_journal(
             ] * many
         sandbox.faults.clear()
         with JournalView.open(old) as view:
-            assert view.counts()[JobState.DOUBTFUL] == many
+            assert view.counts()[JobState.UNKNOWN] == many
         found = await client.generations.run_all(first, journal=old, retry_failed=True)
         assert [each.error for each in found] == [None] * many
         assert sandbox.jobs.created == many

@@ -17,7 +17,7 @@ from lipsync_async import (
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import main
 from lipsync_async.cli.run import count_running
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, record, request
 from tests.logic.answers import reply
 
 
@@ -32,9 +32,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         journal.record_intents([(number, request(number)) for number in range(30)])
         jobs = [(0, job("g0", "COMPLETED")), (1, job("g1", "PROCESSING"))]
         failed = [(n, job(f"g{n}", "FAILED", error=f"no face {n}")) for n in range(2, 25)]
-        journal.record_generations([*jobs, *failed])
+        record(journal, [*jobs, *failed])
         journal.record_downloads([(0, "out/0.mp4")])
-        journal.record_errors([(25, lost)])
+        record(journal, [(25, lost)])
     return path
 
 
@@ -44,12 +44,12 @@ def test_the_status_of_a_journal(journal: Path, capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().out.splitlines()
     assert lines[:7] == [
         "30 requests in j.sqlite:",
-        "  completed   1  done",
-        "  failed     23  ended without a result",
-        "  accepted    1  running at the service, as far as is known",
-        "  intended    4  about to be sent, or on the way",
-        "  doubtful    1  sent with unknown outcome; sent again by the next run, not paid twice",
-        "  saved       1  of the results are on this machine",
+        "  completed    1  done",
+        "  failed      23  ended without a result",
+        "  accepted     1  running at the service, as far as is known",
+        "  submitting   4  about to be sent, or on the way",
+        "  unknown      1  sent with unknown outcome; sent again by the next run, not paid twice",
+        "  saved        1  of the results are on this machine",
     ]
     assert lines[7].startswith("Last change: 2026-01-31 ")
     assert lines[8] == "What went wrong, by reason:"
@@ -102,10 +102,8 @@ def sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         journal.record_intents([*enumerate(requests)])
         ends = [job(f"g{n}", "FAILED", error="No face.") for n in range(2)]
         done = job("g2", "COMPLETED")
-        journal.record_generations([*enumerate([*ends, done])])
-        journal.record_errors(
-            [(3, PaymentRequiredError(response=reply(status=402), message="No."))]
-        )
+        record(journal, [*enumerate([*ends, done])])
+        record(journal, [(3, PaymentRequiredError(response=reply(status=402), message="No."))])
     return tmp_path / "takes.csv"
 
 
@@ -115,13 +113,13 @@ def test_what_went_wrong_is_told_by_lines(sheet: Path, capsys: pytest.CaptureFix
     *_, head, first, second = capsys.readouterr().out.splitlines()
     assert head == "What went wrong, by reason:"
     assert first == "  failed: 2 requests (line 3, line 5 (row-b)): FAILED: No face."
-    assert second.startswith("  refused: line 8 (row-d): ")
+    assert second.startswith("  not_created: line 8 (row-d): ")
 
     assert main(["journal", "j.sqlite", "--failed"]) == 0
     assert capsys.readouterr().out.splitlines()[:-3] == [
         "4 requests in j.sqlite:",
-        "  failed     2  ended without a result",
-        "  refused    1  not accepted; sent again by the next run",
+        "  failed      2  ended without a result",
+        "  not_created 1  not accepted; sent again by the next run",
     ]
 
 
@@ -167,7 +165,7 @@ def test_where_nothing_has_failed_nothing_is_written(
     ]
     with Journal.open("j.sqlite") as journal:
         journal.record_intents([(1, request(1))])
-        journal.record_generations([(1, job("g1", "FAILED"))])
+        record(journal, [(1, job("g1", "FAILED"))])
     assert main(["journal", "j.sqlite", "--failed", "--export", "x.csv"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("1 create of unknown outcome are not in it: ")
@@ -183,7 +181,7 @@ def test_what_a_table_cannot_say_is_told(
         media = [Video("https://h/v", ref_id="v"), Audio("https://h/a")]
         asked = [request(n, input=media) for n in range(12)]
         journal.record_intents([*enumerate(asked)])
-        journal.record_generations([(n, job(f"g{n}", "FAILED")) for n in range(12)])
+        record(journal, [(n, job(f"g{n}", "FAILED")) for n in range(12)])
     assert main(["journal", "j.sqlite", "--failed", "--export", "x.csv"]) == 2
     error = capsys.readouterr().err
     assert "x.csv was not written. position 0: a table has no column for refId; write" in error

@@ -48,7 +48,7 @@ from lipsync_async.cli.run import (
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.bulk import jobs
-from tests.bulk.jobs import job
+from tests.bulk.jobs import job, record
 from tests.bulk.runs import opened, requests
 from tests.logic.answers import reply
 
@@ -231,7 +231,7 @@ def test_a_journal_of_the_service_is_gone_on_with(
     with Journal.open(Path("j.sqlite")) as journal:
         journal.record_intents(list(enumerate(requests)))
         done = [job(f"g{n}", Status.COMPLETED, outputUrl=output_url) for n in range(3)]
-        journal.record_generations(list(enumerate(done)))
+        record(journal, list(enumerate(done)))
     monkeypatch.setenv("SYNC_API_KEY", "a-key")
     assert run() == 0
     assert "(3 of them in earlier runs)" in capsys.readouterr().out
@@ -644,8 +644,8 @@ def interrupted(tmp_path: Path) -> ManifestRun:
     rows[27] = attrs.evolve(rows[27], origin=None)
     with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.record_intents([*enumerate(rows)])
-        journal.record_generations([(n, job(f"g{n}", "PROCESSING")) for n in range(25)])
-        journal.record_generations([(0, job("g0", "COMPLETED"))])
+        record(journal, [(n, job(f"g{n}", "PROCESSING")) for n in range(25)])
+        record(journal, [(0, job("g0", "COMPLETED"))])
     return attrs.evolve(manifest_run_of(), journal=tmp_path / "j.sqlite")
 
 
