@@ -2,40 +2,279 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeAlias, overload
+
+import attrs
 
 from lipsync_async import _download
-from lipsync_async._async.campaigns import AsyncCampaigns
-from lipsync_async._async.lookups import AsyncLookups, job_problems
-from lipsync_async._async.orders import AsyncOrders, refuse, whole_order
-from lipsync_async._callsite import call_back, is_from_callback, notes_of, tell_left, under_way
-from lipsync_async._logic import validation
-from lipsync_async._logic.validation import target_problems
-from lipsync_async._logic.validators import flag
+from lipsync_async._bulk.results import Progress
+from lipsync_async._bulk.run_options import RunOptions
+from lipsync_async._callsite import (
+    HTTP_LOG,
+    call_back,
+    is_from_callback,
+    log,
+    notes_of,
+    tell_left,
+    under_way,
+)
+from lipsync_async._logic import endpoints, validation
+from lipsync_async._logic.validation import MOST_ON_A_PAGE, target_problems
+from lipsync_async._logic.validators import flag, survived, whole_number
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._polling import wait
-from lipsync_async.errors import LipsyncError
+from lipsync_async.errors import InvalidRequestError, LipsyncError
 
 if TYPE_CHECKING:
+    import builtins
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Iterable,
+        Sequence,
+    )
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
     from pathlib import Path
 
-    from lipsync_async._models.request import DubParams, Input, Options, Segment
+    from lipsync_async._asyncio_tools import LoopLocal
+    from lipsync_async._bulk.results import Outcome, OutcomeIterator
+    from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
+    from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
+    from lipsync_async._polling.poller import Poller
+    from lipsync_async._requester import Requester, RequestOptions
 
-    OnUpdate = Callable[[Generation], Awaitable[None] | None]
 
-# Two hours: the slowest model takes 55 minutes for 2 minutes of video (contract section 3.1).
+OnUpdate: TypeAlias = Callable[[Generation], Awaitable[None] | None]
+OnProgress: TypeAlias = Callable[[Progress], Awaitable[None] | None]
+
+# Two hours: the slowest model takes 55 minutes for 2 minutes of video. Source: "Models",
+# sync.so documentation.
 _WAIT_SECONDS = 7200.0
 _GOES_ON = "Generation {id} goes on; call wait_until_complete({id!r}) to wait for it again."
 _HAS_ENDED = "Generation {id} has ended; call get({id!r}) for what became of it."
 _NOT_SAVED = "The result of generation {id} was not saved; call download({id!r}, ...) again."
+# A cancelled call raises no error of ours, and the service may have accepted the request.
+_MAY_HAVE_WORKED = (
+    "A create request was cancelled in flight and may have succeeded. To find out without paying "
+    "twice, repeat it with idempotency_key={key!r}."
+)
+_REPEATED = "A listing has ended early: the service gave a page again that it had given before."
+# Lines from `validation.check_request` up to the user's own, for the warnings.
+_TO_THE_CALLER = 3
 
 
-class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
-    """Create, look up, wait for and fetch generations. Reached as `client.generations`."""
+class _RepeatDetector:
+    """Detector of pages that repeat themselves, as those of a service that ignores cursors.
+
+    With a limit pages go from new to old. So a listing ends with a page that repeats a cursor,
+    or a job of the first page or of the one before, or shows a newer job than the first page.
+    """
+
+    def __init__(self) -> None:
+        self._cursors: set[str] = set()
+        self._first: set[str] | None = None
+        self._before: set[str] = set()
+        self._newest: datetime | None = None
+
+    def repeats(self, page: GenerationPage) -> bool:
+        """Add a page; return whether it was there before."""
+        ids = {job.id for job in page}
+        newest = max((job.created_at for job in page if job.created_at), default=None)
+        if self._first is None:
+            self._first, self._newest = ids, newest
+        elif (
+            page.next_cursor in self._cursors
+            or not ids.isdisjoint(self._first | self._before)
+            or (newest is not None and self._newest is not None and newest > self._newest)
+        ):
+            log(HTTP_LOG, logging.WARNING, _REPEATED)
+            return True
+        self._before = ids
+        if page.next_cursor is not None:
+            self._cursors.add(page.next_cursor)
+        return False
+
+
+class AsyncGenerations:
+    """Generations: create, look up, wait for and download them. Reached as `client.generations`."""
+
+    def __init__(
+        self,
+        requester: Requester,
+        options: RequestOptions,
+        pollers: LoopLocal[Poller],
+    ) -> None:
+        self._requester = requester
+        self._options = options
+        self._pollers = pollers
+
+    @overload
+    async def create(
+        self,
+        request: GenerationRequest,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Generation: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: ModelName,
+        input: Sequence[Input],
+        options: Options | None = None,
+        segments: Sequence[Segment] | None = None,
+        webhook_url: str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        dub_params: DubParams | None = None,
+        idempotency_key: str | None = None,
+    ) -> Generation: ...
+
+    async def create(
+        self,
+        request: GenerationRequest | None = None,
+        *,
+        model: ModelName | None = None,
+        input: Sequence[Input] = (),  # noqa: A002 - the wire's name
+        options: Options | None = None,
+        segments: Sequence[Segment] | None = None,
+        webhook_url: str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        dub_params: DubParams | None = None,
+        idempotency_key: str | None = None,
+    ) -> Generation:
+        """Create a generation and return it as the service accepted it, usually PENDING.
+
+        Wire: `POST /v2/generate`, as JSON, or as a form when an input is a local file.
+
+        All tries carry the same Idempotency-Key, so that the job is never created, or paid for,
+        twice.
+
+        Args:
+            request: The whole request; or give its fields one by one.
+            model: See `GenerationRequest`, as for all fields down to `dub_params`.
+            input: The video or image, and the audio or text.
+            options: How the lips are made.
+            segments: Time ranges of the video with an audio each.
+            webhook_url: Gets a POST when the job has ended.
+            output_file_name: Base name of the result, without extension.
+            project_id: UUID of a project.
+            dub_params: Dub the video's own speech.
+            idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
+                your own, stored beforehand, to be able to repeat the call after a crash.
+
+        Returns:
+            The generation, its `idempotency_key` included.
+
+        Raises:
+            InvalidRequestError: The request is wrong; nothing was sent.
+            ResponseError: The service refused it; the class tells the status.
+            TransportError: No answer came, retries included; `.idempotency_key` is kept.
+            DecodeError: The answer cannot be read; `.idempotency_key` is kept.
+
+        Example:
+            `await client.generations.create(model="lipsync-2", input=[Video(v), Audio(a)])`
+
+        Source: "Create generation", sync.so API reference.
+        """
+        request = _one_request(
+            request,
+            GenerationRequest(
+                model="" if model is None else model,
+                input=input,
+                options=options,
+                segments=segments,
+                webhook_url=webhook_url,
+                output_file_name=output_file_name,
+                project_id=project_id,
+                dub_params=dub_params,
+            ),
+        )
+        return await self._submit(request, idempotency_key)
+
+    async def _submit(self, request: GenerationRequest, idempotency_key: str | None) -> Generation:
+        key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+        raise_if_invalid(validation.idempotency_key_problems(key))
+        key = str.__str__(key)
+        validation.check_request(request, stacklevel=_TO_THE_CALLER)
+        call = endpoints.create_generation(request, idempotency_key=key)
+        left = _MAY_HAVE_WORKED.format(key=key)
+        try:
+            with under_way(lambda: [left] if call.is_sent else []):
+                return await self._requester.execute(call, self._options)
+        except BaseException as error:
+            # An error of ours names the key by itself.
+            if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
+                tell_left(error, left)
+            raise
+
+    async def estimate(self, request: GenerationRequest) -> CostEstimate:
+        """Return what a request would cost; the service looks at its media for that.
+
+        Wire: `POST /v2/analyze/cost`
+
+        Args:
+            request: The request. Its inputs are urls or assets; for local files, see
+                `estimate_duration`.
+
+        Raises:
+            InvalidRequestError: The request is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Analyze cost", sync.so API reference.
+        """
+        validation.check_request(request, stacklevel=_TO_THE_CALLER - 1)
+        raise_if_invalid(validation.upload_problems(request))
+        return await self._requester.execute(endpoints.estimate_request(request), self._options)
+
+    async def estimate_duration(
+        self,
+        *,
+        model: ModelName,
+        duration: float,
+        fps: float | None = None,
+        reasoning_enabled: bool | None = None,
+    ) -> CostEstimate:
+        """Return what a result of a known length would cost.
+
+        Wire: `POST /v2/generations/estimate`
+
+        Args:
+            model: The model's name.
+            duration: Seconds of output, more than 0.
+            fps: Output frames a second; `None`: the service's 30.
+            reasoning_enabled: As in `Options`; it changes the price.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            UnprocessableError: The service has no price for it.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Estimate cost", sync.so API reference.
+        """
+        raise_if_invalid(validation.estimate_problems(model=model, duration=duration, fps=fps))
+        call = endpoints.estimate_duration(
+            model=model,
+            duration=duration,
+            fps=fps,
+            reasoning_enabled=reasoning_enabled,
+        )
+        return await self._requester.execute(call, self._options)
 
     async def wait_until_complete(
         self,
@@ -44,12 +283,12 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation:
-        """Wait for a job's good end and return it COMPLETED.
+        """Wait until a job has succeeded and return it, COMPLETED.
 
         Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
-        Stopping to wait, by timeout or cancellation, changes nothing about the job: it goes
-        on, stays paid for, and can be waited for again.
+        Stopping the wait, by timeout or cancellation, does not stop the job: it goes on, stays
+        paid for, and can be waited for again.
 
         Args:
             generation: The job, or its id.
@@ -61,16 +300,16 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
             InvalidRequestError: An argument is wrong; nothing was sent.
             GenerationFailedError: The job ended as FAILED.
             GenerationRejectedError: The job ended as REJECTED; it never ran.
-            WaitTimeoutError: The time is over; the job goes on.
-            LipsyncError: Looking failed for good; `.generation` is the job as last seen.
+            WaitTimeoutError: The time is up; the job goes on.
+            LipsyncError: Polling failed for good; `.generation` is the job as last seen.
 
-        Source: contract sections 2.6 and 3.2.
+        Source: "Get generation", sync.so API reference.
         """
-        refuse(validation.callback_problems(on_update))
+        raise_if_invalid(validation.callback_problems(on_update))
         async with self.updates(generation, timeout=timeout) as changes:
             last = wait.as_generation(generation)
             async for last in changes:
-                await _tell(on_update, last)
+                await _call_on_update(on_update, last)
         return wait.raise_unless_completed(last)
 
     @asynccontextmanager
@@ -80,7 +319,7 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         *,
         timeout: float | None = _WAIT_SECONDS,
     ) -> AsyncIterator[AsyncIterator[Generation]]:
-        """Iterate over a job's changes, until it has ended.
+        """Iterate over a job's changes until it has ended.
 
         Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
@@ -90,15 +329,15 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
-            WaitTimeoutError: The time is over; the job goes on.
-            LipsyncError: Looking failed for good; `.generation` is the job as last seen.
+            WaitTimeoutError: The time is up; the job goes on.
+            LipsyncError: Polling failed for good; `.generation` is the job as last seen.
 
         Example:
             `async with client.generations.updates(job.id) as changes: ...`
 
-        Source: contract sections 2.6 and 3.2.
+        Source: "Get generation", sync.so API reference.
         """
-        refuse([*job_problems(generation), *validation.timeout_problems(timeout)])
+        raise_if_invalid([*_job_problems(generation), *validation.timeout_problems(timeout)])
         last = wait.as_generation(generation)
         watched = wait.changes(
             self._requester, self._pollers.get(), self._options, last, timeout=timeout
@@ -113,17 +352,44 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         async with aclosing(remembered()) as changes:
             try:
                 yield changes
-            except GeneratorExit:  # an iteration around this one was left in good order
+            except GeneratorExit:  # an iteration around this one was left by `break`
                 raise
             except BaseException as error:
-                _tell_of(last, error)
+                _note_job(last, error)
                 raise
+
+    @overload
+    async def run(
+        self,
+        request: GenerationRequest,
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = _WAIT_SECONDS,
+        on_update: OnUpdate | None = None,
+    ) -> Generation: ...
+
+    @overload
+    async def run(
+        self,
+        *,
+        model: ModelName,
+        input: Sequence[Input],
+        options: Options | None = None,
+        segments: Sequence[Segment] | None = None,
+        webhook_url: str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        dub_params: DubParams | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = _WAIT_SECONDS,
+        on_update: OnUpdate | None = None,
+    ) -> Generation: ...
 
     async def run(
         self,
         request: GenerationRequest | None = None,
         *,
-        model: str | None = None,
+        model: ModelName | None = None,
         input: Sequence[Input] = (),  # noqa: A002 - the wire's name
         options: Options | None = None,
         segments: Sequence[Segment] | None = None,
@@ -135,12 +401,12 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation:
-        """Order a generation and wait for its good end: `create`, then `wait_until_complete`.
+        """Create a generation and wait until it is COMPLETED: `create`, then `wait_until_complete`.
 
         Wire: `POST /v2/generate`, then `GET /v2/generate/{id}`
 
         Args:
-            request: The whole order; or give its fields one by one.
+            request: The whole request; or give its fields one by one.
             model: See `GenerationRequest`, as for all fields down to `dub_params`.
             input: The video or image, and the audio or text.
             options: How the lips are made.
@@ -150,20 +416,20 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
             idempotency_key: As for `create`.
-            timeout: Seconds to wait after the order was accepted; `None`: no limit.
+            timeout: Seconds to wait after the request was accepted; `None`: no limit.
             on_update: Called, and awaited if need be, with the accepted job and each change.
 
         Raises:
-            InvalidRequestError: The order is wrong; nothing was sent.
+            InvalidRequestError: The request is wrong; nothing was sent.
             GenerationFailedError: The job ended as FAILED.
             GenerationRejectedError: The job ended as REJECTED; it never ran.
-            WaitTimeoutError: The time is over; the job goes on.
+            WaitTimeoutError: The time is up; the job goes on.
             LipsyncError: As for `create` and `wait_until_complete`; once the job exists,
                 `.generation` is the job as last seen.
 
-        Source: contract sections 0, 2.2, 2.6 and 4.4.
+        Source: "Create generation", sync.so API reference.
         """
-        order = whole_order(
+        request = _one_request(
             request,
             GenerationRequest(
                 model="" if model is None else model,
@@ -176,18 +442,20 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
                 dub_params=dub_params,
             ),
         )
-        refuse([*validation.timeout_problems(timeout), *validation.callback_problems(on_update)])
-        created = await self._place(order, idempotency_key)
+        raise_if_invalid(
+            [*validation.timeout_problems(timeout), *validation.callback_problems(on_update)]
+        )
+        created = await self._submit(request, idempotency_key)
         try:
             with under_way(lambda: [_GOES_ON.format(id=created.id)]):
-                await _tell(on_update, created)
+                await _call_on_update(on_update, created)
                 return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
         except LipsyncError as error:
             if error.generation is None:  # it is one of the user's own `on_update`
                 error.generation = created
             raise
         except BaseException as error:
-            _tell_of(created, error)
+            _note_job(created, error)
             raise
 
     async def download(
@@ -222,9 +490,11 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
             ResponseError: The media host failed (429, 5xx), retries included.
             TransportError: The connection failed for good, retries included.
 
-        Source: contract section 5.5.
+        Source: "Get generation", sync.so API reference.
         """
-        refuse([*job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)])
+        raise_if_invalid(
+            [*_job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)]
+        )
         job = wait.as_generation(generation)
         try:
             if not isinstance(generation, Generation):
@@ -232,12 +502,362 @@ class AsyncGenerations(AsyncOrders, AsyncLookups, AsyncCampaigns):
             place = _download.Place.of(to, overwrite=overwrite)
             return await _download.save(self._requester, self._options, job, place)
         except BaseException as error:
-            _tell_of(job, error, _NOT_SAVED)
+            _note_job(job, error, _NOT_SAVED)
             raise
 
+    async def get(self, generation: Generation | str, *, progress: bool = False) -> Generation:
+        """Return one generation as it is now.
 
-def _tell_of(job: Generation, error: BaseException, message: str | None = None) -> None:
-    """Say what becomes of a job, unless the exception that ends its call names it already."""
+        Wire: `GET /v2/generate/{id}`
+
+        Args:
+            generation: The job, or its id.
+            progress: Also ask for `progress_percent`.
+
+        Raises:
+            InvalidRequestError: The id cannot be one; nothing was sent.
+            NotFoundError: There is no such generation in the organization.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Get generation", sync.so API reference.
+        """
+        raise_if_invalid([*_job_problems(generation), *flag("progress", progress)])
+        call = endpoints.get_generation(_id_of(generation), progress=progress)
+        return await self._requester.execute(call, self._options)
+
+    async def list(
+        self,
+        *,
+        status: Sequence[StatusName] | None = None,
+        ids: Sequence[str] | None = None,
+        source: Sequence[str] | None = None,
+        project_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> GenerationPage:
+        """Return one page of generations; an id that does not exist is just absent.
+
+        Wire: `GET /v2/generations`
+
+        Args:
+            status: Only these statuses.
+            ids: Only these ids, at most 100.
+            source: Only those created with these `x-sync-source` labels.
+            project_id: Only those of this project.
+            limit: 1 to 100 a page, newest first; `None`: every match, in any order.
+            cursor: `next_cursor` of the page before, with the same `limit`.
+
+        Raises:
+            InvalidRequestError: A filter is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List generations", sync.so API reference.
+        """
+        raise_if_invalid(
+            validation.list_problems(
+                status=status,
+                ids=ids,
+                source=source,
+                project_id=project_id,
+                limit=limit,
+                cursor=cursor,
+            ),
+        )
+        call = endpoints.list_generations(
+            status=status,
+            ids=ids,
+            source=source,
+            project_id=project_id,
+            limit=limit,
+            cursor=cursor,
+        )
+        return await self._requester.execute(call, self._options)
+
+    async def iter(
+        self,
+        *,
+        status: Sequence[StatusName] | None = None,
+        source: Sequence[str] | None = None,
+        project_id: str | None = None,
+        page_size: int = 100,
+    ) -> AsyncGenerator[Generation, None]:
+        """Yield all matching generations, newest first, page after page.
+
+        Wire: `GET /v2/generations`, repeatedly
+
+        Pages that repeat themselves end it, with a warning in the log.
+
+        Args:
+            status: Only these statuses.
+            source: Only those created with these `x-sync-source` labels.
+            project_id: Only those of this project.
+            page_size: 1 to 100 a page.
+
+        Raises:
+            InvalidRequestError: A filter is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List generations", sync.so API reference.
+        """
+        raise_if_invalid(list(whole_number(1, MOST_ON_A_PAGE)("page_size", page_size)))
+        detector = _RepeatDetector()
+        page: GenerationPage | None = await self.list(
+            status=status,
+            source=source,
+            project_id=project_id,
+            limit=page_size,
+        )
+        while page is not None and page.items and not detector.repeats(page):
+            for generation in page.items[:-1]:
+                yield generation
+            last, following = page.items[-1], None
+            if page.next_cursor is not None:
+                # Fetched before the last item is yielded: deleting that item deletes the cursor.
+                following = await self.list(
+                    status=status,
+                    source=source,
+                    project_id=project_id,
+                    limit=page_size,
+                    cursor=page.next_cursor,
+                )
+            yield last
+            page = following
+
+    async def count(
+        self,
+        *,
+        status: Sequence[StatusName] | None = None,
+        source: Sequence[str] | None = None,
+    ) -> int:
+        """Return how many generations match.
+
+        Wire: `GET /v2/generations/count`
+
+        Args:
+            status: Only these statuses.
+            source: Only those created with these `x-sync-source` labels.
+
+        Raises:
+            InvalidRequestError: A filter is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Count generations", sync.so API reference.
+        """
+        raise_if_invalid(
+            validation.list_problems(
+                status=status,
+                ids=None,
+                source=source,
+                project_id=None,
+                limit=None,
+                cursor=None,
+            ),
+        )
+        call = endpoints.count_generations(status=status, source=source)
+        return await self._requester.execute(call, self._options)
+
+    async def delete(self, generation: Generation | str) -> None:
+        """Delete a generation that has ended. There is no cancel for one that runs.
+
+        Wire: `DELETE /v2/generations/{id}`
+
+        A try whose outcome is unknown is repeated; if the generation is gone then, the call has
+        succeeded.
+
+        Args:
+            generation: The job, or its id.
+
+        Raises:
+            InvalidRequestError: The id cannot be one; nothing was sent.
+            ConflictError: The job is still running.
+            NotFoundError: There was no such generation when the call began.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+
+        Source: "Delete generation", sync.so API reference.
+        """
+        raise_if_invalid(_job_problems(generation))
+        call = endpoints.delete_generation(_id_of(generation))
+        await self._requester.execute(call, self._options)
+
+    @asynccontextmanager
+    async def run_many(
+        self,
+        requests: AsyncIterable[GenerationRequest] | Iterable[GenerationRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        concurrent_downloads: int = 4,
+        ordered: bool = False,
+        stop_on_error: bool = False,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        duration: float | None = None,
+        on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
+        accept_new_key: bool = False,
+    ) -> AsyncIterator[AsyncIterator[Outcome]]:
+        """Run any number of requests at once, within the account's limits.
+
+        Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
+
+        Requests are read as slots become free: memory grows with the jobs that run, not with the
+        input. A wrong request or a failed job becomes an outcome with an error and does not stop
+        the others. If the block is left early, jobs that run go on at the service.
+
+        Args:
+            requests: The input, of any length; what it raises comes after all outcomes.
+            journal: SQLite file in which the run survives a crash. Run again with the same
+                input: nothing is created or downloaded twice. `None`: none is kept.
+            download_to: Folder for the results, named after request and job; no file is
+                replaced. It must exist, or its name must end with a slash or have no suffix.
+                `None`: results are not downloaded.
+            concurrent_downloads: Downloads at once, at least 1.
+            ordered: Give outcomes in the order of the input, not as they come.
+            stop_on_error: Submit nothing more after the first error that is not `resumed`, as
+                always after a wrong key, a lack of credit or a `SpendingLimitError`.
+            max_jobs: Jobs to create in this run; `None`: no limit.
+            max_cost: US dollars for them, as estimated, and for all that the journal holds of
+                earlier runs; refused before the first create if that cannot be known.
+            duration: Seconds of the longest result, to estimate by; `None`: the service
+                looks at each request's media.
+            on_progress: Called, and awaited if need be, with each outcome's `Progress`.
+            retry_failed: Create again, under a new key, what the journal holds as FAILED,
+                REJECTED or refused. What may have become a job is never created again.
+            match_query: Take a request for another one than in the journal if any part of
+                a media address differs. Otherwise a link may have been signed anew.
+            accept_new_key: The journal is of a run with another API key of the same account.
+
+        Raises:
+            InvalidRequestError: An argument is wrong, or the journal is about another input.
+            JournalError: The journal is in use or cannot be used.
+
+        Source: "Rate limits" and "Create generation", sync.so documentation.
+        """
+        options = RunOptions(
+            journal=journal,
+            download_to=download_to,
+            concurrent_downloads=concurrent_downloads,
+            ordered=ordered,
+            stop_on_error=stop_on_error,
+            max_jobs=max_jobs,
+            max_cost=max_cost,
+            duration=duration,
+            on_progress=on_progress,
+            retry_failed=retry_failed,
+            match_query=match_query,
+            accept_new_key=accept_new_key,
+        )
+        async with self._open_run(requests, options) as outcomes:
+            yield outcomes
+
+    async def run_all(
+        self,
+        requests: AsyncIterable[GenerationRequest] | Iterable[GenerationRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        concurrent_downloads: int = 4,
+        stop_on_error: bool = False,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        duration: float | None = None,
+        on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
+        accept_new_key: bool = False,
+    ) -> builtins.list[Outcome]:
+        """Run requests as `run_many` does, and return all outcomes in the input's order.
+
+        Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
+
+        Args:
+            requests: The input; if it raises, so does this call, once nothing runs any more.
+            journal: As for `run_many`.
+            download_to: As for `run_many`.
+            concurrent_downloads: As for `run_many`.
+            stop_on_error: Submit nothing more after the first error. Requests that were not
+                submitted have no outcome, so the list is then shorter than the input.
+            max_jobs: As for `run_many`.
+            max_cost: As for `run_many`.
+            duration: As for `run_many`.
+            on_progress: Called, and awaited if need be, with each outcome's `Progress`.
+            retry_failed: As for `run_many`.
+            match_query: As for `run_many`.
+            accept_new_key: As for `run_many`.
+
+        Raises:
+            InvalidRequestError: An argument is wrong, or the journal is about another input.
+            JournalError: The journal is in use or cannot be used.
+
+        Source: "Rate limits" and "Create generation", sync.so documentation.
+        """
+        options = RunOptions(
+            journal=journal,
+            download_to=download_to,
+            concurrent_downloads=concurrent_downloads,
+            stop_on_error=stop_on_error,
+            max_jobs=max_jobs,
+            max_cost=max_cost,
+            duration=duration,
+            on_progress=on_progress,
+            retry_failed=retry_failed,
+            match_query=match_query,
+            accept_new_key=accept_new_key,
+        )
+        async with self._open_run(requests, options) as outcomes:
+            # Unordered: a job that takes hours must not hold back those after it.
+            found = await outcomes.take_all()
+        return sorted(found, key=attrgetter("index"))
+
+    def _open_run(
+        self,
+        requests: AsyncIterable[GenerationRequest] | Iterable[GenerationRequest],
+        options: RunOptions,
+    ) -> AbstractAsyncContextManager[OutcomeIterator]:
+        raise_if_invalid(options.problems(requests))
+        # Imported here: only runs of many requests need SQLite.
+        from lipsync_async._bulk.runner import open_run  # noqa: PLC0415
+
+        return open_run(
+            requests,
+            options,
+            requester=self._requester,
+            settings=self._options,
+            poller=self._pollers.get(),
+        )
+
+
+def _one_request(request: GenerationRequest | None, fields: GenerationRequest) -> GenerationRequest:
+    """Return the request, given whole or by fields; both would mean that one is ignored."""
+    if request is None:
+        return fields
+    # Looked at one by one: what a caller gives may raise when it is compared.
+    given = (getattr(fields, name) for name in attrs.fields_dict(GenerationRequest))
+    if any(
+        not (value is None or (type(value) in {str, list, tuple} and not value)) for value in given
+    ):
+        raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
+    return request
+
+
+def raise_if_invalid(problems: Sequence[str]) -> None:
+    """Raise an error that names all problems, if there are any."""
+    if problems:
+        raise InvalidRequestError(problems)
+
+
+def _note_job(job: Generation, error: BaseException, message: str | None = None) -> None:
+    """Note what becomes of a job on the exception that ends its call, unless it names it."""
     named = error.generation if isinstance(error, LipsyncError) else None
     is_named = named is not None and named.id == job.id and not is_from_callback(error)
     if not is_named and not any(job.id in note for note in notes_of(error)):
@@ -245,6 +865,17 @@ def _tell_of(job: Generation, error: BaseException, message: str | None = None) 
         tell_left(error, message.format(id=job.id))
 
 
-async def _tell(on_update: OnUpdate | None, generation: Generation) -> None:
+async def _call_on_update(on_update: OnUpdate | None, generation: Generation) -> None:
     if on_update is not None:
         await call_back(on_update, generation)
+
+
+@survived("generation")
+def _job_problems(generation: object) -> list[str]:
+    """Return what is wrong with a job, or with its id."""
+    job = generation.id if isinstance(generation, Generation) else generation
+    return validation.generation_id_problems(job)
+
+
+def _id_of(generation: Generation | str) -> str:
+    return generation.id if isinstance(generation, Generation) else str.__str__(generation)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lipsync_async._async.resource import AsyncResource
 from lipsync_async._logic import endpoints
 
 if TYPE_CHECKING:
     from lipsync_async._models.response import ModelInfo
+    from lipsync_async._requester import Requester, RequestOptions
 
 
-class AsyncModels(AsyncResource):
-    """Look up the models that the account may use. Reached as `client.models`."""
+class AsyncModels:
+    """Models that the account may use. Reached as `client.models`."""
+
+    def __init__(self, requester: Requester, options: RequestOptions) -> None:
+        self._requester = requester
+        self._options = options
 
     async def list(self) -> list[ModelInfo]:
         """Return the models; deprecated ones are left out by the service.
@@ -24,6 +28,6 @@ class AsyncModels(AsyncResource):
             TransportError: No answer came, retries included.
             DecodeError: The answer cannot be read.
 
-        Source: contract sections 2.1 and 3.1.
+        Source: "List models", sync.so API reference.
         """
         return await self._requester.execute(endpoints.list_models(), self._options)

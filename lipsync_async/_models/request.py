@@ -1,42 +1,99 @@
-"""What a user asks for: a generation request and its parts, as frozen values.
+"""Generation requests and their parts, as frozen values.
 
 Nothing is checked here, so that one error can later name every problem at once (see
 `_logic/validation.py`). The names are Python's; the wire's mixed camelCase and
 snake_case live in `_logic/codec.py`.
 """
+# ruff: noqa: PYI051 - beside `str`, the literals are what an editor offers
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from os import PathLike
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from lipsync_async._models.text import at_home
 
+if TYPE_CHECKING:
+    ModelName: TypeAlias = (
+        Literal["sync-3", "lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta", "react-1"] | str
+    )
+    SyncModeName: TypeAlias = Literal["bounce", "loop", "cut_off", "silence", "remap"] | str
+    ModelModeName: TypeAlias = Literal["lips", "face", "head"] | str
+    EmotionName: TypeAlias = (
+        Literal["happy", "sad", "angry", "disgusted", "surprised", "neutral"] | str
+    )
+else:  # what the codec reads
+    ModelName = SyncModeName = ModelModeName = EmotionName = str
 
-def _tuple(value: Any) -> Any:
-    """Freeze a list; leave everything else for validation to judge, also a list that raises."""
-    with suppress(Exception):
-        return tuple(value) if issubclass(type(value), list) else value
-    return value
+
+def _freeze(value: object, *names: str) -> None:
+    """Replace lists in fields by tuples; leave all else for validation, also a list that raises.
+
+    No converters: a type checker would take their parameter's type for the field's.
+    """
+    for name in names:
+        found = getattr(value, name)
+        with suppress(Exception):
+            if issubclass(type(found), list):
+                object.__setattr__(value, name, tuple(found))
 
 
-def _list(value: Any) -> Any:
-    """Copy a list or tuple, so that it can be changed; leave everything else for validation."""
-    with suppress(Exception):
-        return [*value] if issubclass(type(value), list | tuple) else value
-    return value
+class Serializable:
+    """Base of the values that can be written as plain values and as JSON."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by their names, as dicts, lists, texts, numbers and `None`.
+
+        Dates are in ISO 8601. Bytes are described, not copied. `raw` is left out.
+        """
+        fields: dict[str, Any] = _plain(self)
+        return fields
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return `to_dict()` as JSON.
+
+        Args:
+            indent: Spaces for each level; `None`: all on one line.
+
+        """
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in attrs.fields(type(value))
+            if field.name != "raw" or field.eq  # an unknown input has nothing else
+        }
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {str(name): _plain(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case BaseException():
+            return {"type": type(value).__name__, "message": str(value)}
+    if isinstance(value, bytes):
+        value = f"<{len(value)} bytes>"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _at_home(
     file: str | PathLike[str] | bytes | None,
 ) -> str | PathLike[str] | bytes | None:
-    """Put the home folder in the place of `~`; leave what is not known for validation to judge."""
-    with suppress(Exception):  # of a foreign class: for validation to judge
+    """Replace `~` by the home folder; leave anything unknown for validation."""
+    with suppress(Exception):  # raised by a class of the user's
         if isinstance(file, str):
             return at_home(file) or str.__str__(file)
         if isinstance(file, PurePath) and str(file).startswith("~"):
@@ -47,7 +104,7 @@ def _at_home(
 
 @attrs.frozen(slots=True)
 class Video:
-    """Name the video whose lips are to be moved.
+    """Video whose lips are moved.
 
     Args:
         url: Public `http(s)` URL; it is fetched when the job runs, so a link that
@@ -59,7 +116,7 @@ class Video:
         segments_secs: Deprecated by the service: `[[start, end], …]` in seconds.
         segments_frames: Deprecated by the service: `[[start, end], …]` in frames.
 
-    Source: contract section 2.3.
+    Source: "Create generation", sync.so API reference.
     """
 
     url: str | None = None
@@ -74,7 +131,7 @@ class Video:
 
 @attrs.frozen(slots=True)
 class Image:
-    """Name a still picture to bring to life; model `sync-3` only.
+    """Still picture to animate; model `sync-3` only.
 
     Args:
         url: Public `http(s)` URL of a JPEG, PNG or WebP.
@@ -82,7 +139,7 @@ class Image:
         file: A local file (path or bytes), instead of `url`; at most 5 GiB.
         ref_id: Name by which other parts of the request refer to this input.
 
-    Source: contract section 2.3.
+    Source: "Create generation", sync.so API reference.
     """
 
     url: str | None = None
@@ -95,7 +152,7 @@ class Image:
 
 @attrs.frozen(slots=True)
 class Audio:
-    """Name the recorded speech.
+    """Recorded speech.
 
     Args:
         url: Public `http(s)` URL.
@@ -103,7 +160,7 @@ class Audio:
         file: A local file (path or bytes), instead of `url`; at most 5 GiB.
         ref_id: Name by which segments refer to this input; required with segments.
 
-    Source: contract section 2.3.
+    Source: "Create generation", sync.so API reference.
     """
 
     url: str | None = None
@@ -116,7 +173,7 @@ class Audio:
 
 @attrs.frozen(slots=True, kw_only=True)
 class ElevenLabs:
-    """Choose an ElevenLabs voice and what it says.
+    """ElevenLabs voice, with the text that it speaks.
 
     Args:
         voice_id: ElevenLabs voice id, or the id of a voice cloned at sync.so.
@@ -124,7 +181,7 @@ class ElevenLabs:
         stability: 0 to 1; `None`: the service's default, 0.5.
         similarity_boost: 0 to 1; `None`: the service's default, 0.75.
 
-    Source: contract sections 2.3, 5.4 and 9.
+    Source: "Create generation", sync.so API reference.
     """
 
     voice_id: str
@@ -135,13 +192,13 @@ class ElevenLabs:
 
 @attrs.frozen(slots=True)
 class Text:
-    """Ask for speech made from text. Each run is a different take.
+    """Speech made from text. Each run gives another take.
 
     Args:
         provider: The voice and the script.
         ref_id: Name by which segments refer to this input; required with segments.
 
-    Source: contract sections 2.3 and 9.
+    Source: "Create generation", sync.so API reference.
     """
 
     provider: ElevenLabs
@@ -150,7 +207,7 @@ class Text:
 
 @attrs.frozen(slots=True)
 class UnknownInput:
-    """Hold an input of a type that this release does not know, as the service sent it.
+    """Input of a type that this release does not know, as the service sent it.
 
     Attributes:
         type: The wire's `type`, or `None` where it had none.
@@ -168,7 +225,7 @@ AnyInput = Video | Image | Audio | Text | UnknownInput
 
 @attrs.frozen(slots=True, kw_only=True)
 class ActiveSpeaker:
-    """Choose whose lips move, in exactly one of three ways.
+    """Choice of the speaker whose lips move, in exactly one of three ways.
 
     Args:
         auto_detect: Let the service find the speaker; videos only.
@@ -178,23 +235,23 @@ class ActiveSpeaker:
         bounding_boxes_url: URL of a JSON file with a `bounding_boxes` list.
         v3: Use version 3 of the detector.
 
-    Source: contract section 8.
+    Source: "Speaker selection", sync.so documentation.
     """
 
     auto_detect: bool | None = None
     frame_number: int | None = None
-    coordinates: Sequence[int] | None = attrs.field(default=None, converter=_tuple)
-    bounding_boxes: Sequence[Sequence[float] | None] | None = attrs.field(
-        default=None,
-        converter=_tuple,
-    )
+    coordinates: Sequence[int] | None = None
+    bounding_boxes: Sequence[Sequence[float] | None] | None = None
     bounding_boxes_url: str | None = None
     v3: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _freeze(self, "coordinates", "bounding_boxes")
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Options:
-    """Set how the lips are made. `None` leaves a choice to the service.
+    """Options of a generation. `None` leaves a choice to the service.
 
     The service silently ignores an option that the model does not support; this client
     warns (`IgnoredOptionWarning`).
@@ -205,17 +262,17 @@ class Options:
         temperature: 0 to 1, expressiveness; the service's default is 0.5.
         model_mode: `lips`, `face` or `head`; `react-1` only.
         prompt: One emotion, see `Emotion`; `react-1` only.
-        occlusion_detection_enabled: Mind things in front of the face; slower.
+        occlusion_detection_enabled: Handle objects in front of the face; slower.
         active_speaker_detection: Whose lips move.
         reasoning_enabled: `lipsync-2-pro` only; changes the price.
 
-    Source: contract section 2.4.
+    Source: "Create generation", sync.so API reference.
     """
 
-    sync_mode: str | None = None
+    sync_mode: SyncModeName | None = None
     temperature: float | None = None
-    model_mode: str | None = None
-    prompt: str | None = None
+    model_mode: ModelModeName | None = None
+    prompt: EmotionName | None = None
     occlusion_detection_enabled: bool | None = None
     active_speaker_detection: ActiveSpeaker | None = None
     reasoning_enabled: bool | None = None
@@ -223,14 +280,14 @@ class Options:
 
 @attrs.frozen(slots=True)
 class SegmentAudio:
-    """Choose the audio of a segment, and optionally which part of it.
+    """Audio of a segment, and optionally which part of it.
 
     Args:
         ref_id: The `ref_id` of an audio or text input.
         start_time: Seconds into that audio; give both times or neither.
         end_time: Seconds into that audio.
 
-    Source: contract section 6.
+    Source: "Segments", sync.so documentation.
     """
 
     ref_id: str
@@ -240,7 +297,7 @@ class SegmentAudio:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Segment:
-    """Give one time range of the video an audio of its own.
+    """Time range of the video, with an audio of its own.
 
     Args:
         start_time: Seconds into the video, at least 0.
@@ -248,7 +305,7 @@ class Segment:
         audio_input: Which audio is heard there.
         options_override: Options for this range only.
 
-    Source: contract section 6.
+    Source: "Segments", sync.so documentation.
     """
 
     start_time: float
@@ -259,14 +316,14 @@ class Segment:
 
 @attrs.frozen(slots=True, kw_only=True)
 class DubParams:
-    """Ask for the video's own speech in another language, instead of an audio input.
+    """Dubbing of the video's own speech into another language, instead of an audio input.
 
     Args:
         target_lang: Language code to dub into.
         source_lang: Language code spoken in the video; `None`: the service's `auto`.
         provider_name: Only `elevenlabs` exists.
 
-    Source: contract section 2.2.
+    Source: "Create generation", sync.so API reference.
     """
 
     target_lang: str
@@ -276,10 +333,9 @@ class DubParams:
 
 @attrs.frozen(slots=True)
 class Origin:
-    """Say where a request comes from, in its author's own words; nothing of it is sent.
+    """Where a request comes from; nothing of it is sent.
 
-    A journal keeps it, names requests by their lines, and gives the rest back when it is
-    exported.
+    A journal stores it, names requests by their lines, and exports the rest.
 
     Args:
         line: The line of the manifest that it was read from, from 1; `None`: of none.
@@ -292,8 +348,8 @@ class Origin:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class GenerationRequest:
-    """Describe one generation to create.
+class GenerationRequest(Serializable):
+    """Request to create one generation.
 
     Args:
         model: See `Model`; any other name is sent with a warning.
@@ -309,19 +365,25 @@ class GenerationRequest:
         dub_params: Dub the video's own speech.
         request_id: A name of your own for this request, never sent: 1 to 255 characters,
             unique in a run. A journal knows the request by it wherever it stands.
-        origin: Where it comes from, never sent, and no part of what it is.
+        origin: Where it comes from; never sent, and ignored when requests are compared.
 
-    Source: contract sections 0 and 2.2.
+    Source: "Create generation", sync.so API reference.
     """
 
-    model: str
-    # A list of its own, as it is written; out of the hash, because lists have none.
-    input: Sequence[Input] = attrs.field(converter=_list, hash=False)
+    model: ModelName
+    # A list of its own, which can be changed; out of the hash, because lists have none.
+    input: Sequence[Input] = attrs.field(hash=False)
     options: Options | None = None
-    segments: Sequence[Segment] | None = attrs.field(default=None, converter=_tuple)
+    segments: Sequence[Segment] | None = None
     webhook_url: str | None = None
     output_file_name: str | None = None
     project_id: str | None = None
     dub_params: DubParams | None = None
     request_id: str | None = None
     origin: Origin | None = attrs.field(default=None, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        _freeze(self, "segments")
+        with suppress(Exception):
+            if issubclass(type(self.input), list | tuple):
+                object.__setattr__(self, "input", [*self.input])

@@ -1,45 +1,51 @@
-"""What the service answers, as plain mutable values that are cheap to create."""
+"""Objects of the service's answers, as mutable values that are cheap to create."""
+# ruff: noqa: PYI051 - beside `str`, the literals are what an editor offers
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from lipsync_async._enums import Status
-from lipsync_async._models.request import AnyInput, DubParams, Options, Segment
+from lipsync_async._models.request import AnyInput, DubParams, Options, Segment, Serializable
+
+if TYPE_CHECKING:
+    StatusName: TypeAlias = (
+        Literal["PENDING", "PROCESSING", "COMPLETED", "FAILED", "REJECTED"] | str
+    )
 
 
 @attrs.define(slots=True, kw_only=True)
-class Generation:
-    """Hold one generation as the service last described it.
+class Generation(Serializable):
+    """Generation as the service last described it.
 
     Attributes:
-        id: The job's id; keep it, it is what was paid for.
-        status: Where the job is in its life.
+        id: The job's id. Keep it: the job is paid for.
+        status: The job's status.
         created_at: When it was created (UTC).
         model: The model's name.
         input: The inputs; unknown types come as `UnknownInput`.
         options: The options.
         segments: The segments.
-        webhook_url: Where the end is announced.
+        webhook_url: What gets a POST when the job has ended.
         output_file_name: Base name of the result.
         project_id: The project it belongs to.
-        dub_params: The dubbing order.
+        dub_params: The dubbing.
         output_url: Where the result is, once COMPLETED; it expires, do not store it.
         output_media_url: The same under the service's newer name.
         segment_output_url: Where the result of the segments alone is.
         output_duration: The result's length in seconds.
-        error: Why it failed, in words.
+        error: Why it failed, as a text.
         error_code: Why it failed, as a code of the service's catalogue.
         synthesized_audio_url: The speech made from a text input.
         progress_percent: 0 to 100; only when asked for.
         idempotency_key: The key that this create was sent with; `None` on other calls.
         raw: The whole object as received, unknown fields included.
 
-    Source: contract section 2.7.
+    Source: "Get generation", sync.so API reference.
     """
 
     id: str
@@ -76,8 +82,8 @@ class Generation:
 
 
 @attrs.define(slots=True)
-class GenerationPage:
-    """Hold one page of a listing; iterate, index and `len` work on its items.
+class GenerationPage(Serializable):
+    """Page of a listing; iteration, index and `len` work on its items.
 
     Attributes:
         items: The generations, newest first when `limit` was given.
@@ -102,8 +108,8 @@ class GenerationPage:
 
 
 @attrs.define(slots=True, kw_only=True)
-class CostEstimate:
-    """Hold what a generation would cost.
+class CostEstimate(Serializable):
+    """Price of a generation.
 
     Attributes:
         frame_count: Output frames that would be billed.
@@ -111,7 +117,7 @@ class CostEstimate:
         credits: Price in credits, on plans that have them.
         raw: The whole object as received.
 
-    Source: contract section 2.9.
+    Source: "Estimate cost", sync.so API reference.
     """
 
     frame_count: int
@@ -121,8 +127,8 @@ class CostEstimate:
 
 
 @attrs.define(slots=True, kw_only=True)
-class ModelInfo:
-    """Describe a model that the account may use.
+class ModelInfo(Serializable):
+    """Model that the account may use.
 
     Attributes:
         id: What to pass as `model`.
@@ -133,7 +139,7 @@ class ModelInfo:
         deprecated_at: When it was deprecated, as the service wrote it.
         raw: The whole object as received.
 
-    Source: contract section 3.1.
+    Source: "List models", sync.so API reference.
     """
 
     id: str

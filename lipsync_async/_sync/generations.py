@@ -6,31 +6,182 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from lipsync_async._async.generations import _WAIT_SECONDS
-from lipsync_async._portal.portal import call_in_caller
-from lipsync_async._sync.campaigns import Campaigns
-from lipsync_async._sync.lookups import Lookups
-from lipsync_async._sync.orders import Orders
+from lipsync_async._portal.blocking_iterator import iterate_in_caller
+from lipsync_async._portal.portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
+    import builtins
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from lipsync_async._async.generations import AsyncGenerations
-    from lipsync_async._models.request import DubParams, GenerationRequest, Input, Options, Segment
-    from lipsync_async._models.response import Generation
+    from lipsync_async._bulk.results import Outcome, Progress
+    from lipsync_async._models.request import (
+        DubParams,
+        GenerationRequest,
+        Input,
+        ModelName,
+        Options,
+        Segment,
+    )
+    from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, StatusName
 
     OnUpdate = Callable[[Generation], None]
+    OnProgress = Callable[[Progress], None]
 
 
-class Generations(Orders, Lookups, Campaigns):
-    """Create, look up, wait for and fetch generations. Reached as `client.generations`."""
+class Generations(SyncWrapper):
+    """Generations: create, look up, wait for and download them. Reached as `client.generations`."""
 
     _source: AsyncGenerations
+
+    @overload
+    def create(
+        self,
+        request: GenerationRequest,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Generation: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        model: ModelName,
+        input: Sequence[Input],
+        options: Options | None = None,
+        segments: Sequence[Segment] | None = None,
+        webhook_url: str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        dub_params: DubParams | None = None,
+        idempotency_key: str | None = None,
+    ) -> Generation: ...
+
+    def create(
+        self,
+        request: GenerationRequest | None = None,
+        *,
+        model: ModelName | None = None,
+        input: Sequence[Input] = (),  # noqa: A002 - the wire's name
+        options: Options | None = None,
+        segments: Sequence[Segment] | None = None,
+        webhook_url: str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        dub_params: DubParams | None = None,
+        idempotency_key: str | None = None,
+    ) -> Generation:
+        """Create a generation and return it as the service accepted it, usually PENDING.
+
+        Wire: `POST /v2/generate`, as JSON, or as a form when an input is a local file.
+
+        All tries carry the same Idempotency-Key, so that the job is never created, or paid for,
+        twice.
+
+        Args:
+            request: The whole request; or give its fields one by one.
+            model: See `GenerationRequest`, as for all fields down to `dub_params`.
+            input: The video or image, and the audio or text.
+            options: How the lips are made.
+            segments: Time ranges of the video with an audio each.
+            webhook_url: Gets a POST when the job has ended.
+            output_file_name: Base name of the result, without extension.
+            project_id: UUID of a project.
+            dub_params: Dub the video's own speech.
+            idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
+                your own, stored beforehand, to be able to repeat the call after a crash.
+
+        Returns:
+            The generation, its `idempotency_key` included.
+
+        Raises:
+            InvalidRequestError: The request is wrong; nothing was sent.
+            ResponseError: The service refused it; the class tells the status.
+            TransportError: No answer came, retries included; `.idempotency_key` is kept.
+            DecodeError: The answer cannot be read; `.idempotency_key` is kept.
+
+        Example:
+            `client.generations.create(model="lipsync-2", input=[Video(v), Audio(a)])`
+
+        Source: "Create generation", sync.so API reference.
+        """
+        return self._portal.call(
+            partial(
+                self._source.create,
+                request,
+                model=model,
+                input=input,
+                options=options,
+                segments=segments,
+                webhook_url=webhook_url,
+                output_file_name=output_file_name,
+                project_id=project_id,
+                dub_params=dub_params,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def estimate(self, request: GenerationRequest) -> CostEstimate:
+        """Return what a request would cost; the service looks at its media for that.
+
+        Wire: `POST /v2/analyze/cost`
+
+        Args:
+            request: The request. Its inputs are urls or assets; for local files, see
+                `estimate_duration`.
+
+        Raises:
+            InvalidRequestError: The request is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Analyze cost", sync.so API reference.
+        """
+        return self._portal.call(partial(self._source.estimate, request))
+
+    def estimate_duration(
+        self,
+        *,
+        model: ModelName,
+        duration: float,
+        fps: float | None = None,
+        reasoning_enabled: bool | None = None,
+    ) -> CostEstimate:
+        """Return what a result of a known length would cost.
+
+        Wire: `POST /v2/generations/estimate`
+
+        Args:
+            model: The model's name.
+            duration: Seconds of output, more than 0.
+            fps: Output frames a second; `None`: the service's 30.
+            reasoning_enabled: As in `Options`; it changes the price.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            UnprocessableError: The service has no price for it.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Estimate cost", sync.so API reference.
+        """
+        return self._portal.call(
+            partial(
+                self._source.estimate_duration,
+                model=model,
+                duration=duration,
+                fps=fps,
+                reasoning_enabled=reasoning_enabled,
+            ),
+        )
 
     def wait_until_complete(
         self,
@@ -39,12 +190,12 @@ class Generations(Orders, Lookups, Campaigns):
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation:
-        """Wait for a job's good end and return it COMPLETED.
+        """Wait until a job has succeeded and return it, COMPLETED.
 
         Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
-        Stopping to wait, by timeout or Ctrl-C, changes nothing about the job: it goes
-        on, stays paid for, and can be waited for again.
+        Stopping the wait, by timeout or Ctrl-C, does not stop the job: it goes on, stays
+        paid for, and can be waited for again.
 
         Args:
             generation: The job, or its id.
@@ -56,10 +207,10 @@ class Generations(Orders, Lookups, Campaigns):
             InvalidRequestError: An argument is wrong; nothing was sent.
             GenerationFailedError: The job ended as FAILED.
             GenerationRejectedError: The job ended as REJECTED; it never ran.
-            WaitTimeoutError: The time is over; the job goes on.
-            LipsyncError: Looking failed for good; `.generation` is the job as last seen.
+            WaitTimeoutError: The time is up; the job goes on.
+            LipsyncError: Polling failed for good; `.generation` is the job as last seen.
 
-        Source: contract sections 2.6 and 3.2.
+        Source: "Get generation", sync.so API reference.
         """
         return self._portal.call(
             partial(
@@ -76,7 +227,7 @@ class Generations(Orders, Lookups, Campaigns):
         *,
         timeout: float | None = _WAIT_SECONDS,
     ) -> AbstractContextManager[Iterator[Generation]]:
-        """Iterate over a job's changes, until it has ended.
+        """Iterate over a job's changes until it has ended.
 
         Wire: `GET /v2/generate/{id}` with `wait`; `GET /v2/generations?ids=` for many at once
 
@@ -86,21 +237,48 @@ class Generations(Orders, Lookups, Campaigns):
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
-            WaitTimeoutError: The time is over; the job goes on.
-            LipsyncError: Looking failed for good; `.generation` is the job as last seen.
+            WaitTimeoutError: The time is up; the job goes on.
+            LipsyncError: Polling failed for good; `.generation` is the job as last seen.
 
         Example:
             `with client.generations.updates(job.id) as changes: ...`
 
-        Source: contract sections 2.6 and 3.2.
+        Source: "Get generation", sync.so API reference.
         """
         return self._portal.open(self._source.updates(generation, timeout=timeout))
+
+    @overload
+    def run(
+        self,
+        request: GenerationRequest,
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = _WAIT_SECONDS,
+        on_update: OnUpdate | None = None,
+    ) -> Generation: ...
+
+    @overload
+    def run(
+        self,
+        *,
+        model: ModelName,
+        input: Sequence[Input],
+        options: Options | None = None,
+        segments: Sequence[Segment] | None = None,
+        webhook_url: str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        dub_params: DubParams | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = _WAIT_SECONDS,
+        on_update: OnUpdate | None = None,
+    ) -> Generation: ...
 
     def run(
         self,
         request: GenerationRequest | None = None,
         *,
-        model: str | None = None,
+        model: ModelName | None = None,
         input: Sequence[Input] = (),  # noqa: A002 - the wire's name
         options: Options | None = None,
         segments: Sequence[Segment] | None = None,
@@ -112,12 +290,12 @@ class Generations(Orders, Lookups, Campaigns):
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation:
-        """Order a generation and wait for its good end: `create`, then `wait_until_complete`.
+        """Create a generation and wait until it is COMPLETED: `create`, then `wait_until_complete`.
 
         Wire: `POST /v2/generate`, then `GET /v2/generate/{id}`
 
         Args:
-            request: The whole order; or give its fields one by one.
+            request: The whole request; or give its fields one by one.
             model: See `GenerationRequest`, as for all fields down to `dub_params`.
             input: The video or image, and the audio or text.
             options: How the lips are made.
@@ -127,18 +305,18 @@ class Generations(Orders, Lookups, Campaigns):
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
             idempotency_key: As for `create`.
-            timeout: Seconds to wait after the order was accepted; `None`: no limit.
+            timeout: Seconds to wait after the request was accepted; `None`: no limit.
             on_update: Called, in the thread that waits, with the accepted job and each change.
 
         Raises:
-            InvalidRequestError: The order is wrong; nothing was sent.
+            InvalidRequestError: The request is wrong; nothing was sent.
             GenerationFailedError: The job ended as FAILED.
             GenerationRejectedError: The job ended as REJECTED; it never ran.
-            WaitTimeoutError: The time is over; the job goes on.
+            WaitTimeoutError: The time is up; the job goes on.
             LipsyncError: As for `create` and `wait_until_complete`; once the job exists,
                 `.generation` is the job as last seen.
 
-        Source: contract sections 0, 2.2, 2.6 and 4.4.
+        Source: "Create generation", sync.so API reference.
         """
         return self._portal.call(
             partial(
@@ -190,8 +368,284 @@ class Generations(Orders, Lookups, Campaigns):
             ResponseError: The media host failed (429, 5xx), retries included.
             TransportError: The connection failed for good, retries included.
 
-        Source: contract section 5.5.
+        Source: "Get generation", sync.so API reference.
         """
         return self._portal.call(
             partial(self._source.download, generation, to, overwrite=overwrite),
+        )
+
+    def get(self, generation: Generation | str, *, progress: bool = False) -> Generation:
+        """Return one generation as it is now.
+
+        Wire: `GET /v2/generate/{id}`
+
+        Args:
+            generation: The job, or its id.
+            progress: Also ask for `progress_percent`.
+
+        Raises:
+            InvalidRequestError: The id cannot be one; nothing was sent.
+            NotFoundError: There is no such generation in the organization.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Get generation", sync.so API reference.
+        """
+        return self._portal.call(partial(self._source.get, generation, progress=progress))
+
+    def list(
+        self,
+        *,
+        status: Sequence[StatusName] | None = None,
+        ids: Sequence[str] | None = None,
+        source: Sequence[str] | None = None,
+        project_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> GenerationPage:
+        """Return one page of generations; an id that does not exist is just absent.
+
+        Wire: `GET /v2/generations`
+
+        Args:
+            status: Only these statuses.
+            ids: Only these ids, at most 100.
+            source: Only those created with these `x-sync-source` labels.
+            project_id: Only those of this project.
+            limit: 1 to 100 a page, newest first; `None`: every match, in any order.
+            cursor: `next_cursor` of the page before, with the same `limit`.
+
+        Raises:
+            InvalidRequestError: A filter is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List generations", sync.so API reference.
+        """
+        return self._portal.call(
+            partial(
+                self._source.list,
+                status=status,
+                ids=ids,
+                source=source,
+                project_id=project_id,
+                limit=limit,
+                cursor=cursor,
+            ),
+        )
+
+    def iter(
+        self,
+        *,
+        status: Sequence[StatusName] | None = None,
+        source: Sequence[str] | None = None,
+        project_id: str | None = None,
+        page_size: int = 100,
+    ) -> Generator[Generation, None, None]:
+        """Yield all matching generations, newest first, page after page.
+
+        Wire: `GET /v2/generations`, repeatedly
+
+        Pages that repeat themselves end it, with a warning in the log.
+
+        Args:
+            status: Only these statuses.
+            source: Only those created with these `x-sync-source` labels.
+            project_id: Only those of this project.
+            page_size: 1 to 100 a page.
+
+        Raises:
+            InvalidRequestError: A filter is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List generations", sync.so API reference.
+        """
+        return self._portal.iterate(
+            self._source.iter(
+                status=status,
+                source=source,
+                project_id=project_id,
+                page_size=page_size,
+            ),
+        )
+
+    def count(
+        self,
+        *,
+        status: Sequence[StatusName] | None = None,
+        source: Sequence[str] | None = None,
+    ) -> int:
+        """Return how many generations match.
+
+        Wire: `GET /v2/generations/count`
+
+        Args:
+            status: Only these statuses.
+            source: Only those created with these `x-sync-source` labels.
+
+        Raises:
+            InvalidRequestError: A filter is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Count generations", sync.so API reference.
+        """
+        return self._portal.call(partial(self._source.count, status=status, source=source))
+
+    def delete(self, generation: Generation | str) -> None:
+        """Delete a generation that has ended. There is no cancel for one that runs.
+
+        Wire: `DELETE /v2/generations/{id}`
+
+        A try whose outcome is unknown is repeated; if the generation is gone then, the call has
+        succeeded.
+
+        Args:
+            generation: The job, or its id.
+
+        Raises:
+            InvalidRequestError: The id cannot be one; nothing was sent.
+            ConflictError: The job is still running.
+            NotFoundError: There was no such generation when the call began.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+
+        Source: "Delete generation", sync.so API reference.
+        """
+        self._portal.call(partial(self._source.delete, generation))
+
+    def run_many(
+        self,
+        requests: Iterable[GenerationRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        concurrent_downloads: int = 4,
+        ordered: bool = False,
+        stop_on_error: bool = False,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        duration: float | None = None,
+        on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
+        accept_new_key: bool = False,
+    ) -> AbstractContextManager[Iterator[Outcome]]:
+        """Run any number of requests at once, within the account's limits.
+
+        Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
+
+        Requests are read as slots become free: memory grows with the jobs that run, not with the
+        input. A wrong request or a failed job becomes an outcome with an error and does not stop
+        the others. If the block is left early, jobs that run go on at the service.
+
+        Args:
+            requests: The input, of any length; what it raises comes after all outcomes.
+            journal: SQLite file in which the run survives a crash. Run again with the same
+                input: nothing is created or downloaded twice. `None`: none is kept.
+            download_to: Folder for the results, named after request and job; no file is
+                replaced. It must exist, or its name must end with a slash or have no suffix.
+                `None`: results are not downloaded.
+            concurrent_downloads: Downloads at once, at least 1.
+            ordered: Give outcomes in the order of the input, not as they come.
+            stop_on_error: Submit nothing more after the first error that is not `resumed`, as
+                always after a wrong key, a lack of credit or a `SpendingLimitError`.
+            max_jobs: Jobs to create in this run; `None`: no limit.
+            max_cost: US dollars for them, as estimated, and for all that the journal holds of
+                earlier runs; refused before the first create if that cannot be known.
+            duration: Seconds of the longest result, to estimate by; `None`: the service
+                looks at each request's media.
+            on_progress: Called, in the thread that waits, with each outcome's `Progress`.
+            retry_failed: Create again, under a new key, what the journal holds as FAILED,
+                REJECTED or refused. What may have become a job is never created again.
+            match_query: Take a request for another one than in the journal if any part of
+                a media address differs. Otherwise a link may have been signed anew.
+            accept_new_key: The journal is of a run with another API key of the same account.
+
+        Raises:
+            InvalidRequestError: An argument is wrong, or the journal is about another input.
+            JournalError: The journal is in use or cannot be used.
+
+        Source: "Rate limits" and "Create generation", sync.so documentation.
+        """
+        return self._portal.open(
+            self._source.run_many(
+                iterate_in_caller(requests),
+                journal=journal,
+                download_to=download_to,
+                concurrent_downloads=concurrent_downloads,
+                ordered=ordered,
+                stop_on_error=stop_on_error,
+                max_jobs=max_jobs,
+                max_cost=max_cost,
+                duration=duration,
+                on_progress=call_in_caller("on_progress", on_progress),
+                retry_failed=retry_failed,
+                match_query=match_query,
+                accept_new_key=accept_new_key,
+            ),
+        )
+
+    def run_all(
+        self,
+        requests: Iterable[GenerationRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        concurrent_downloads: int = 4,
+        stop_on_error: bool = False,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        duration: float | None = None,
+        on_progress: OnProgress | None = None,
+        retry_failed: bool = False,
+        match_query: bool = False,
+        accept_new_key: bool = False,
+    ) -> builtins.list[Outcome]:
+        """Run requests as `run_many` does, and return all outcomes in the input's order.
+
+        Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
+
+        Args:
+            requests: The input; if it raises, so does this call, once nothing runs any more.
+            journal: As for `run_many`.
+            download_to: As for `run_many`.
+            concurrent_downloads: As for `run_many`.
+            stop_on_error: Submit nothing more after the first error. Requests that were not
+                submitted have no outcome, so the list is then shorter than the input.
+            max_jobs: As for `run_many`.
+            max_cost: As for `run_many`.
+            duration: As for `run_many`.
+            on_progress: Called, in the thread that waits, with each outcome's `Progress`.
+            retry_failed: As for `run_many`.
+            match_query: As for `run_many`.
+            accept_new_key: As for `run_many`.
+
+        Raises:
+            InvalidRequestError: An argument is wrong, or the journal is about another input.
+            JournalError: The journal is in use or cannot be used.
+
+        Source: "Rate limits" and "Create generation", sync.so documentation.
+        """
+        return self._portal.call(
+            partial(
+                self._source.run_all,
+                iterate_in_caller(requests),
+                journal=journal,
+                download_to=download_to,
+                concurrent_downloads=concurrent_downloads,
+                stop_on_error=stop_on_error,
+                max_jobs=max_jobs,
+                max_cost=max_cost,
+                duration=duration,
+                on_progress=call_in_caller("on_progress", on_progress),
+                retry_failed=retry_failed,
+                match_query=match_query,
+                accept_new_key=accept_new_key,
+            ),
         )

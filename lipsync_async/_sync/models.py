@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Models(SyncWrapper):
-    """Look up the models that the account may use. Reached as `client.models`."""
+    """Models that the account may use. Reached as `client.models`."""
 
     _source: AsyncModels
 
@@ -29,6 +29,6 @@ class Models(SyncWrapper):
             TransportError: No answer came, retries included.
             DecodeError: The answer cannot be read.
 
-        Source: contract sections 2.1 and 3.1.
+        Source: "List models", sync.so API reference.
         """
         return self._portal.call(self._source.list)

@@ -99,7 +99,9 @@ async def test_request_and_fields_at_once(client_and_sandbox: Pair) -> None:
     """An order is given whole or by fields, not both: one would be ignored."""
     client, sandbox = client_and_sandbox
     with pytest.raises(InvalidRequestError, match="request: give a GenerationRequest or its"):
-        await client.generations.create(GenerationRequest(**ORDER), output_file_name="take-2")
+        await client.generations.create(  # type: ignore[call-overload]
+            GenerationRequest(**ORDER), output_file_name="take-2"
+        )
     assert len(sandbox.requests) == 0
 
 
@@ -357,7 +359,7 @@ async def test_what_cannot_be_called_costs_nothing(client_and_sandbox: Pair) -> 
     """An `on_update` that is no function is refused before anything is ordered."""
     client, sandbox = client_and_sandbox
     with pytest.raises(InvalidRequestError, match="on_update: must be callable"):
-        await client.generations.run(**ORDER, on_update=5)  # type: ignore[arg-type]
+        await client.generations.run(**ORDER, on_update=5)  # type: ignore[call-overload]
     with pytest.raises(InvalidRequestError, match="on_update: must be callable"):
         await client.generations.wait_until_complete("job-1", on_update=5)  # type: ignore[arg-type]
     assert len(sandbox.requests) == 0

@@ -32,7 +32,7 @@ async def test_bad_request(fields: dict[str, Any], path: str, fragment: str) -> 
 
 
 _BAD_CALLS: dict[str, tuple[str, Verb]] = {
-    "run": ("input: ", lambda c: c.generations.run(model="lipsync-2")),
+    "run": ("input: ", lambda c: c.generations.run(model="lipsync-2", input=[])),
     "get": ("generation_id: ", lambda c: c.generations.get("")),
     "get-dots": ("generation_id: ", lambda c: c.generations.get("..")),
     "delete": ("generation_id: ", lambda c: c.generations.delete(" ")),

@@ -512,7 +512,7 @@ def test_an_echo_is_what_was_asked_for(request: GenerationRequest) -> None:
     generation = decode(Generation, job(**on_the_wire(request)))
     echoed = GenerationRequest(
         model=generation.model or "",
-        input=generation.input,
+        input=generation.input,  # type: ignore[arg-type]  # none is unknown
         options=generation.options,
         segments=generation.segments,
         webhook_url=generation.webhook_url,

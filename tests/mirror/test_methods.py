@@ -185,7 +185,7 @@ def test_calls_may_fill_the_line(length: int, lines: int) -> None:
 
 def test_callbacks_run_at_the_caller() -> None:
     """What is callable, under whatever name for its type, is called where the caller waits."""
-    head = "if TYPE_CHECKING:\n    Inner = Callable[[int], None]\n    Outer = Inner | None\n"
+    head = "Inner: TypeAlias = Callable[[int], None]\nOuter: TypeAlias = Inner | None\n"
     method = """
     async def f(
         self,
@@ -335,3 +335,15 @@ def test_every_signature_survives(signature: str) -> None:
     passed += [f"{argument.arg}={argument.arg}" for argument in source.args.kwonlyargs]
     made = f"partial({', '.join(passed)})" if len(passed) > 1 else passed[0]
     assert ast.unparse(twin.body[0]) == f"return self._portal.call({made})"
+
+
+def test_overloads_have_twins() -> None:
+    """Each overload is translated, and none has a body."""
+    method = """
+    @overload
+    async def f(self, row: int) -> AsyncIterator[int]: ...
+    """
+    types = {"AsyncIterator": "Iterator[{}]"}
+    assert method_twin(method, types=types) == (
+        "@overload\ndef f(self, row: int) -> Iterator[int]: ...\n"
+    )

@@ -39,11 +39,11 @@ from tests.mirror.small_twins import method_twin, twin
 )
 def test_methods_without_a_rule_are_refused(method: str, problem: str) -> None:
     """The error names the line and what is odd about it."""
-    head = "if TYPE_CHECKING:\n    OnIt = Callable[[], int]"
+    head = "OnIt: TypeAlias = Callable[[], int]"
     renames = {"methods": {"aclose": ("close", "pass")}, "types": {"AsyncIterator": "Iterator[{}]"}}
     with pytest.raises(RefusedError) as caught:
         method_twin(method, head, **renames)
-    line = 5 + method.partition("def ")[0].count("\n")
+    line = 4 + method.partition("def ")[0].count("\n")
     assert str(caught.value) == f"line {line}: {problem}"
 
 

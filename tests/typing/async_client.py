@@ -103,7 +103,10 @@ async def settle() -> None:
 
 async def misuse(client: AsyncClient) -> None:
     """Make mistakes that a type checker must find: an unused `ignore` is an error."""
-    await client.generations.create("lipsync-2")  # type: ignore[arg-type]
+    await client.generations.create("lipsync-2")  # type: ignore[call-overload]
+    await client.generations.create()  # type: ignore[call-overload]
+    await client.generations.create(model="sync-3")  # type: ignore[call-overload]
+    await client.generations.run(model="sync-3", input=42)  # type: ignore[call-overload]
     await client.generations.get(7)  # type: ignore[arg-type]
     await client.generations.list(["COMPLETED"])  # type: ignore[call-arg]
     client.generations.wait()  # type: ignore[attr-defined]

@@ -149,7 +149,9 @@ def hurry(studio: Studio) -> Studio:
 
 def misuse(client: Client) -> None:
     """Make mistakes that a type checker must find: an unused `ignore` is an error."""
-    client.generations.create("lipsync-2")  # type: ignore[arg-type]
+    client.generations.create("lipsync-2")  # type: ignore[call-overload]
+    client.generations.create()  # type: ignore[call-overload]
+    client.generations.run(model="sync-3", input=42)  # type: ignore[call-overload]
     client.generations.get(7)  # type: ignore[arg-type]
     client.generations.list(["COMPLETED"])  # type: ignore[call-arg]
     client.generations.wait()  # type: ignore[attr-defined]
@@ -158,7 +160,8 @@ def misuse(client: Client) -> None:
     next(client.generations.updates("id"))  # type: ignore[call-overload]
     client.generations.run_all([], on_progress=tell_later)  # type: ignore[arg-type]
     client.generations.run_many(["lipsync-2"])  # type: ignore[list-item]
-    client.generations.run(on_update=tell_later)  # type: ignore[arg-type]
+    request = GenerationRequest(model="sync-3", input=[])
+    client.generations.run(request, on_update=tell_later)  # type: ignore[arg-type]
     client.generations.wait_until_complete("id", on_update=tell_later)  # type: ignore[arg-type]
 
 

@@ -103,6 +103,9 @@ def receive(body: bytes, header: str | None) -> str | None:
 # unused, and both checkers call that an error.
 Options("bounce")  # type: ignore[call-arg]
 GenerationRequest(model="lipsync-2")  # type: ignore[call-arg]
+GenerationRequest(model="lipsync-2", input=42)  # type: ignore[arg-type]
+GenerationRequest(model="lipsync-2", input=["v.mp4"])  # type: ignore[list-item]
+ActiveSpeaker(coordinates=["left"])  # type: ignore[list-item]
 plain.model = "sync-3"  # type: ignore[misc]
 
 

@@ -57,6 +57,9 @@ class MethodWriter:
         if name.startswith("_"):
             return None
         manager = _is_manager(method)
+        if [ast.unparse(each) for each in method.decorator_list] == ["overload"]:
+            signature = self._assembled(method, name, method.returns, "")
+            return f"{INDENT}@overload\n{signature.rstrip()} ..."
         if method.decorator_list and not manager:
             raise RefusedError(f"line {method.lineno}: {name} has a decorator that no rule covers")
         if isinstance(method, ast.FunctionDef):

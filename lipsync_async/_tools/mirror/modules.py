@@ -25,6 +25,7 @@ _TWINS = {
     "AbstractContextManager": "contextlib",
     "Generator": "collections.abc",
     "Iterator": "collections.abc",
+    "SyncWrapper": f"{_PACKAGE}._portal.portal",
     "wrapped": f"{_PACKAGE}._portal.portal",
     "Portal": f"{_PACKAGE}._portal.portal",
     "partial": "functools",
@@ -159,16 +160,13 @@ class _ModuleWriter:
 
 
 def _aliases(tree: ast.Module) -> dict[str, ast.expr]:
-    """Return the names for types that a module defines for its type checkers."""
-    return {
-        target.id: node.value
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in block.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    """Return the names for types that a module defines: `Name: TypeAlias = ...`."""
+    aliases: dict[str, ast.expr] = {}
+    for node in tree.body:
+        match node:
+            case ast.AnnAssign(ast.Name(name), ast.Name("TypeAlias"), ast.expr() as meaning):
+                aliases[name] = meaning
+    return aliases
 
 
 def _resources(node: ast.ClassDef, twins: Mapping[str, str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ class Tables:
 
 
 TABLES = Tables(
-    classes={"AsyncResource": ("SyncWrapper", "lipsync_async._portal.portal")},
+    classes={},
     methods={
         "aclose": ("close", "self._portal.close(self._source.aclose)"),
         "__aenter__": ("__enter__", "return self"),
