@@ -47,8 +47,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from operator import itemgetter
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -74,90 +74,27 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
+_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
+_TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+# Byte order marks, those first that begin like another one.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# How files of spreadsheets begin, whatever they are called.
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+_SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
+_SAVE_SHEET = "save the sheet as 'CSV UTF-8'"
 
-NO_EXTRA: Mapping[str, str] = MappingProxyType({})
+# Lines of a batch.
+_BATCH_FIELDS = ("request_id", "endpoint", "payload")
+_BATCH_MARKS = frozenset({"endpoint", "payload"})
+_ENDPOINT = "/v2/generate"
 
-
-@attrs.frozen(slots=True)
-class ManifestRow:
-    """Hold one request of a manifest.
-
-    Attributes:
-        line: The line that it begins in, from 1.
-        request: The request.
-        request_id: The name that the manifest gives it, as in `request`; `None`: none.
-        extra: The cells of columns of your own, by their names; of JSON lines, the texts in
-            `extra`.
-
-    """
-
-    line: int
-    request: GenerationRequest
-    request_id: str | None = None
-    extra: Mapping[str, str] = attrs.field(factory=dict)
-
-
-@attrs.define(slots=True)
-class Contents:
-    """Collect what a manifest holds, and what is wrong with it.
-
-    Attributes:
-        rows: The requests.
-        flaws: What is wrong, each with its line.
-
-    """
-
-    rows: list[ManifestRow] = attrs.field(factory=list)
-    flaws: list[tuple[int, Flaw]] = attrs.field(factory=list)
-
-    def blame(self, line: int, words: str, path: str = "") -> None:
-        """Note what is wrong with a line."""
-        self.flaws.append((line, Flaw(path, words)))
-
-    def take(
-        self,
-        line: int,
-        body: object,
-        *,
-        folder: Path,
-        place_of: Callable[[str], str],
-        request_id: str | None = None,
-        extra: Mapping[str, str] = NO_EXTRA,
-    ) -> None:
-        """Read a generate body and keep its request, and what is wrong with it.
-
-        Args:
-            line: Where it begins.
-            body: Decoded JSON, or what stands for it.
-            folder: What the paths of local files are relative to.
-            place_of: Names a path in the body as the manifest's author does.
-            request_id: The name that the line gives it.
-            extra: Cells of columns of the author's own.
-
-        """
-        request, flaws = read_body(body, folder=folder, request_id=request_id)
-        for flaw in flaws:
-            self.blame(line, flaw.words, place_of(flaw.path))
-        if request is not None:
-            request = attrs.evolve(request, origin=Origin(line, extra))
-            self.rows.append(ManifestRow(line, request, request_id, extra))
-
-    def decode(self, line: int, data: bytes) -> str | None:
-        """Return a line's text, or note that it has none."""
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = data[error.start : error.start + 1]
-            old = byte.decode("cp1252", "ignore")
-            means = f", {old!r} in Windows-1252" if old.isprintable() and old else ""
-            self.blame(
-                line,
-                f"is not UTF-8 (byte {byte[0]:#04x}{means}); save the file as UTF-8, which "
-                "spreadsheets call 'CSV UTF-8'",
-            )
-            return None
-
-
+# Parts of a body that are objects.
 _PARTS: dict[tuple[type, str], type] = {
     (GenerationRequest, "options"): Options,
     (GenerationRequest, "dub_params"): DubParams,
@@ -166,250 +103,13 @@ _PARTS: dict[tuple[type, str], type] = {
     (Segment, "options_override"): Options,
     (Text, "provider"): ElevenLabs,
 }
-# Fields that are beside a body, and not in it.
-_BESIDE = frozenset({"request_id", "origin"})
+# Fields that are not in a body.
+_OUTSIDE = frozenset({"request_id", "origin"})
 _KINDS = (*_PARTS.values(), *INPUT_TYPES.values(), GenerationRequest, Segment)
 _WIRE_NAME_OF = {name: wire for kind in _KINDS for name, wire in WIRE_NAMES[kind].items()}
-_TYPES = ", ".join(INPUT_TYPES)
 _PLAIN_NAME = re.compile(r"\w{1,40}", re.ASCII)
 
-
-@attrs.frozen(slots=True)
-class Flaw:
-    """Hold what is wrong with one part of a body.
-
-    Args:
-        path: Where it is, in the wire's names; empty for the whole body.
-        words: What is wrong.
-
-    """
-
-    path: str
-    words: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.words}" if self.path else self.words
-
-
-def read_body(
-    body: object, *, folder: Path, request_id: str | None = None
-) -> tuple[GenerationRequest | None, list[Flaw]]:
-    """Return the request that a decoded body means, and everything that is wrong with it.
-
-    Args:
-        body: Decoded JSON, whatever it may be.
-        folder: What the paths of local files are relative to.
-        request_id: The name that stands beside the body.
-
-    Returns:
-        The request, or `None` if there is none to be seen, and the flaws.
-
-    """
-    reading = _Reading(folder)
-    request = reading.part(GenerationRequest, "", body)
-    if not isinstance(request, GenerationRequest):
-        return None, reading.flaws
-    request = attrs.evolve(request, request_id=request_id)
-    problems = [problem.partition(": ") for problem in request_problems(request)]
-    flaws = [Flaw(_with_wire_names(path), words) for path, _, words in problems]
-    return request, [*reading.flaws, *(flaw for flaw in flaws if flaw.path not in reading.judged)]
-
-
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Say that a name is unknown, and which one may be meant."""
-    (meant,) = get_close_matches(name, [*known], n=1) or (None,)
-    return "is unknown" if meant is None else f"is unknown; did you mean {meant}?"
-
-
-def below(path: str, name: str) -> str:
-    """Return the path of a field, quoting a name that is none."""
-    told = name if _PLAIN_NAME.fullmatch(name) else shown(name)
-    return f"{path}.{told}" if path else told
-
-
-def _with_wire_names(path: str) -> str:
-    return re.sub(r"\w+", lambda name: _WIRE_NAME_OF.get(name[0], name[0]), path)
-
-
-class _Reading:
-    """Collect the flaws of one body while it is read.
-
-    What cannot be read stays as it is, so that the rest can be judged; validation's word
-    about such a place is not needed any more.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.flaws: list[Flaw] = []
-        self.judged: set[str] = set()
-        self._folder = folder
-
-    def part(self, kind: type, path: str, data: object) -> Any:
-        """Read an object of the wire; unknown and missing fields are flaws."""
-        if not isinstance(data, dict):
-            self._judge(path, _must_be("an object", data))
-            return data
-        fields = attrs.fields_dict(kind)
-        names = {
-            WIRE_NAMES[kind].get(field, field): field for field in fields if field not in _BESIDE
-        }
-        self._judge_names(path, data, names, MARKS.get(kind, {}))
-        values: dict[str, Any] = {}
-        for name, field in names.items():
-            if data.get(name) is not None:
-                values[field] = self._value(kind, field, below(path, name), data[name])
-            elif fields[field].default is attrs.NOTHING:
-                values[field] = None
-                self._judge(below(path, name), "is missing")
-        return kind(**values)
-
-    def _judge_names(
-        self,
-        path: str,
-        data: dict[str, Any],
-        names: dict[str, str],
-        marks: dict[str, str],
-    ) -> None:
-        for name in data:
-            if name not in names and name not in marks:
-                self.flaws.append(Flaw(below(path, name), unknown(name, names)))
-        for name, right in marks.items():
-            if data.get(name, right) != right:
-                self.flaws.append(Flaw(below(path, name), _must_be(repr(right), data[name])))
-
-    def _value(self, kind: type, field: str, path: str, value: Any) -> Any:
-        """Read one field; what is no part and no list is for validation to judge."""
-        if (kind, field) in _PARTS:
-            return self.part(_PARTS[kind, field], path, value)
-        if field == "file" and isinstance(value, str):
-            found = at_home(value)
-            return Path(value) if found is None else self._folder / found
-        if kind is GenerationRequest and isinstance(value, list):
-            return [self._item(field, f"{path}[{index}]", item) for index, item in enumerate(value)]
-        return value
-
-    def _item(self, field: str, path: str, item: object) -> Any:
-        """Read a segment, or an input by its type."""
-        if field == "segments" or not isinstance(item, dict):
-            return self.part(Segment, path, item)
-        name = item.get("type")
-        if not isinstance(name, str) or name not in INPUT_TYPES:
-            self.flaws.append(Flaw(f"{path}.type", _must_be(f"one of {_TYPES}", name)))
-            self.judged.add(path)
-            return item
-        return self.part(INPUT_TYPES[name], path, item)
-
-    def _judge(self, path: str, words: str) -> None:
-        self.judged.add(path)
-        self.flaws.append(Flaw(path, words))
-
-
-def _must_be(right: str, value: object) -> str:
-    return f"must be {right}, not {shown(value)}"
-
-
-_BATCH_NAMES = ("request_id", "endpoint", "payload")
-_MARKS_OF_A_BATCH = frozenset({"endpoint", "payload"})
-_ENDPOINT = "/v2/generate"
-
-
-def read_lines(data: bytes, *, folder: Path) -> Contents:
-    """Read a manifest; blank lines are passed over.
-
-    Args:
-        data: The file's text in UTF-8, without a byte order mark.
-        folder: What the paths of local files are relative to.
-
-    """
-    contents = Contents()
-    # Of bytes, lines end in CR, LF or both, and in no other character of Unicode.
-    for number, line in enumerate(data.splitlines(), start=1):
-        if line.strip():
-            _read_line(contents, number, line, folder)
-    return contents
-
-
-def _read_line(contents: Contents, number: int, line: bytes, folder: Path) -> None:
-    text = contents.decode(number, line)
-    if text is None:
-        return
-    try:
-        decoded = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        contents.blame(number, f"is no JSON ({error.msg} at character {error.colno})")
-    except ValueError as error:  # a name given twice; a number that Python will not read
-        contents.blame(number, f"is no JSON ({error})")
-    except RecursionError:
-        contents.blame(number, "is no JSON that can be read (it is nested too deeply)")
-    else:
-        _read_object(contents, number, decoded, folder)
-
-
-def _read_object(contents: Contents, number: int, decoded: object, folder: Path) -> None:
-    if not isinstance(decoded, dict) or decoded.keys().isdisjoint(_MARKS_OF_A_BATCH):
-        known = decoded if isinstance(decoded, dict) else {}
-        name, extra = known.pop("request_id", None), known.pop("extra", None)
-        contents.take(
-            number,
-            decoded,
-            folder=folder,
-            place_of=str,
-            request_id=name,
-            extra=_texts(contents, number, extra),
-        )
-        return
-    contents.take(
-        number,
-        decoded.get("payload"),
-        folder=folder,
-        place_of=_place_in_batch,
-        request_id=_read_envelope(contents, number, decoded),
-    )
-
-
-def _texts(contents: Contents, number: int, extra: object) -> Mapping[str, str]:
-    """Return the author's own texts; what is no text is blamed."""
-    if extra is None:
-        return NO_EXTRA
-    if isinstance(extra, dict) and all(isinstance(text, str) for text in extra.values()):
-        return extra
-    contents.blame(number, f"must be an object of texts, not {shown(extra)}", "extra")
-    return NO_EXTRA
-
-
-def _place_in_batch(path: str) -> str:
-    if path == "request_id":
-        return path
-    return f"payload.{path}" if path else "payload"
-
-
-def _read_envelope(contents: Contents, number: int, decoded: dict[str, Any]) -> str | None:
-    """Check what a batch's line has around its body (contract section 13, rule 15)."""
-    for name in decoded:
-        if name not in _BATCH_NAMES:
-            contents.blame(number, unknown(name, _BATCH_NAMES), below("", name))
-    request_id, endpoint = decoded.get("request_id"), decoded.get("endpoint")
-    if endpoint != _ENDPOINT:
-        contents.blame(number, f"must be {_ENDPOINT!r}, not {shown(endpoint)}", "endpoint")
-    if isinstance(request_id, str) and request_id.strip():
-        return request_id
-    contents.blame(number, f"must be text, not {shown(request_id)}", "request_id")
-    return None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; of a name that is given twice, nobody knows which is meant."""
-    built = dict(pairs)
-    if len(built) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} is given twice")
-    return built
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
+# Tables.
 _SEPARATORS = ",;\t|"
 # The line that tells a spreadsheet which separator comes; it writes others behind it.
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=([,;\t|])"?[,;\t| ]*', re.IGNORECASE)
@@ -458,7 +158,7 @@ def _verbatim(cell: str) -> Any:
 
 
 def _number(cell: str) -> Any:
-    """Return a number; what is none is left for validation to quote."""
+    """Return a number; anything else is left for validation to quote."""
     plain = bare(cell)
     return float(plain.replace(",", ".")) if _NUMBER.fullmatch(plain) else plain
 
@@ -473,13 +173,13 @@ def _folded(text: str) -> str:
 
 
 def _squeezed(name: str) -> str:
-    """Return what counts of a column's name."""
+    """Return a column's name without case, blanks and signs."""
     return re.sub(r"[\W_]+", "", _folded(bare(name)))
 
 
 @attrs.frozen(slots=True)
 class _Column:
-    """Say where a column's cells go: into which part of the body, under which name."""
+    """Where a column's cells go: into which part of the body, under which name."""
 
     part: str
     name: str
@@ -513,8 +213,8 @@ COLUMNS: Mapping[str, _Column] = {
     "request_id": _Column("body", "request_id"),
 }
 _KNOWN = {_squeezed(name): name for name in COLUMNS}
-# Where the parts are that have a fixed place in a body.
-_PLACES = {
+# Paths of the parts that have a fixed place in a body.
+_PREFIXES = {
     "body": "",
     "options": "options.",
     "speaker": "options.active_speaker_detection.",
@@ -522,188 +222,23 @@ _PLACES = {
 }
 
 
-def read_table(data: bytes, *, folder: Path) -> Contents:
-    """Read a manifest; rows of empty cells are passed over.
+@attrs.frozen(slots=True)
+class ManifestRow:
+    """One request of a manifest.
 
-    Args:
-        data: The file's text in UTF-8, without a byte order mark.
-        folder: What the paths of local files are relative to.
+    Attributes:
+        line: The line that it begins in, from 1.
+        request: The request.
+        request_id: The name that the manifest gives it, as in `request`; `None`: none.
+        extra: The cells of columns of your own, by their names; of JSON lines, the texts in
+            `extra`.
 
     """
-    contents = Contents()
-    lines = data.splitlines(keepends=True)  # of bytes: CR, LF or both, and nothing else
-    texts = [contents.decode(number, line) for number, line in enumerate(lines, 1)]
-    readable = [text for text in texts if text is not None]
-    if len(readable) < len(texts):
-        return contents
-    rows = _rows(contents, readable)
-    line, cells = next(rows, (1, []))
-    header = _read_header(contents, line, cells)
-    if not contents.flaws:
-        for line, cells in rows:
-            _read_row(contents, line, header, cells, folder)
-    return contents
 
-
-def _rows(contents: Contents, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not blank, each with the line that it begins in."""
-    first = next((index for index, line in enumerate(lines) if bare(line)), 0)
-    told = _SEPARATOR_LINE.fullmatch(lines[first].rstrip("\r\n")) if lines else None
-    begin = first if told is None else first + 1
-    separator = _separator(lines[begin:]) if told is None else told[1]
-    table = csv.reader(lines[begin:], delimiter=separator, strict=True)
-    while True:
-        line = begin + table.line_num + 1
-        try:
-            cells = next(table, None)
-        except csv.Error as error:
-            contents.blame(line, f"is no CSV ({error}); what follows was not looked at")
-            return
-        if cells is None:
-            return
-        if any(bare(cell) for cell in cells):
-            yield line, cells
-
-
-def _separator(lines: list[str]) -> str:
-    """Return the separator by which most of the header's names are known ones."""
-    counts = {mark: "".join(lines[:1]).count(mark) for mark in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda mark: (_known_names(lines, mark), counts[mark]))
-
-
-def _known_names(lines: list[str], separator: str) -> int:
-    try:
-        header = next(csv.reader(lines, delimiter=separator, strict=True), [])
-    except csv.Error:
-        return 0
-    return len({_squeezed(name) for name in header} & _KNOWN.keys())
-
-
-def _read_header(contents: Contents, line: int, cells: list[str]) -> list[str]:
-    """Return the columns' names: those of `COLUMNS`, the author's own, and empty ones."""
-    names: list[str] = []
-    for cell in cells:
-        own = bare(cell)
-        name = _KNOWN.get(_squeezed(own), own)
-        meant = None if name in COLUMNS else _meant(own)
-        if name in names and name:
-            contents.blame(line, f"column {shown(own)} is there twice")
-        elif meant is not None:
-            contents.blame(
-                line,
-                f"column {shown(own)} is unknown; did you mean {meant}? "
-                "A column of your own needs a name that is less like it",
-            )
-        names.append(name)
-    if names and "model" not in names:
-        contents.blame(line, "column 'model' is missing; the first line names the columns")
-    return names
-
-
-def _meant(name: str) -> str | None:
-    """Return the column that a name most likely means, if it is most likely a slip."""
-    squeezed = _squeezed(name)
-    for known, column in _KNOWN.items():
-        is_beginning = len(squeezed) >= _LONG_BEGINNING and known.startswith(squeezed)
-        if is_beginning or sorted(known) == sorted(squeezed):
-            return column
-    (like,) = get_close_matches(squeezed, [*_KNOWN], n=1, cutoff=_LIKENESS) or (None,)
-    return _SHORT_NAMES.get(squeezed) if like is None else _KNOWN[like]
-
-
-def _read_row(
-    contents: Contents,
-    line: int,
-    header: list[str],
-    cells: list[str],
-    folder: Path,
-) -> None:
-    given: dict[str, str] = {}
-    extra: dict[str, str] = {}
-    for index, cell in enumerate(cells):
-        name = header[index] if index < len(header) else ""
-        if name in COLUMNS and bare(cell):
-            given[name] = cell
-        elif name not in COLUMNS and name:
-            extra[name] = cell
-        elif not name and bare(cell):
-            contents.blame(line, f"{shown(bare(cell))} is in a column without a name")
-    flaws = {name: words for name, cell in given.items() if (words := _flaw(name, cell))}
-    request_id = bare(given.pop("request_id", "")) or None
-    body, places = _body(
-        {name: given[name] for name in given if name not in flaws or name == "model"}
-    )
-    columns = {
-        f"{places[column.part]}{column.name}": name
-        for name, column in COLUMNS.items()
-        if column.part in places
-    }
-    contents.take(
-        line,
-        body,
-        folder=folder,
-        place_of=lambda path: columns.get(path, path),
-        request_id=request_id,
-        extra=extra,
-    )
-    for name, words in flaws.items():
-        contents.blame(line, words, name)
-
-
-def _flaw(name: str, cell: str) -> str | None:
-    """Return why a cell cannot be meant as it is, where its field's own rule would not say it."""
-    plain = bare(cell)
-    if _BROKEN_CELL.fullmatch(plain):
-        return f"holds {shown(plain)}, which a spreadsheet writes for a formula that has failed"
-    if COLUMNS[name].read is _flag and _flag(cell) == plain:
-        return f"must be true or false, not {shown(plain)}; 1 and 0 survive every spreadsheet"
-    if name == "model" and plain.startswith("#"):
-        return f"must be a model, not {shown(plain)}; a table has no comments"
-    return None
-
-
-def _body(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the body that a row's cells make, and the path of each part in it."""
-    parts: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, cell in given.items():
-        column = COLUMNS[name]
-        parts[column.part][column.name] = column.read(cell)
-    places = dict(_PLACES)
-    inputs: list[dict[str, Any]] = []
-    for kind in ("video", "image", "audio"):
-        if kind in parts:
-            places[kind] = f"input[{len(inputs)}]."
-            inputs.append({"type": kind, **parts[kind]})
-    if "provider" in parts:
-        places["provider"] = f"input[{len(inputs)}].provider."
-        inputs.append({"type": "text", "provider": parts["provider"]})
-    if "speaker" in parts:
-        parts["options"]["active_speaker_detection"] = parts["speaker"]
-    body: dict[str, Any] = {**parts["body"], "input": inputs}
-    for name in ("options", "dubParams"):
-        if name in parts:
-            body[name] = parts[name]
-    return body, places
-
-
-_READERS = {
-    ".jsonl": read_lines,
-    ".ndjson": read_lines,
-    ".csv": read_table,
-    ".tsv": read_table,
-}
-# Byte order marks, those first that begin like another one.
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-# How files of spreadsheets begin, whatever they are called.
-_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
-_SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
-_SAVE_IT = "save the sheet as 'CSV UTF-8'"
+    line: int
+    request: GenerationRequest
+    request_id: str | None = None
+    extra: Mapping[str, str] = attrs.field(factory=dict)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
@@ -747,8 +282,8 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
     try:
         data = file.read_bytes()
     except OSError as error:
-        told = ignored(f"{file}")
-        hint = "" if told is None else f"; its name holds {told}"
+        invisible = ignored(f"{file}")
+        hint = "" if invisible is None else f"; its name holds {invisible}"
         problem = f"manifest: cannot be read ({error.strerror}): {shown(f'{file}')}{hint}"
         raise InvalidRequestError([problem]) from error
     return parse_manifest(data, suffix=file.suffix, folder=file.parent.absolute())
@@ -766,20 +301,25 @@ def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRo
         InvalidRequestError: As of `read_manifest`.
 
     """
-    read = _READERS.get(suffix.lower())
-    if read is None:
-        names = ", ".join(_READERS)
-        advice = f"; {_SAVE_IT}" if suffix.lower() in _SPREADSHEET_SUFFIXES else ""
-        problem = f"manifest: must end in {names}, not {shown(suffix)}{advice}"
+    given, suffix = suffix, suffix.lower()
+    if suffix not in _SUFFIXES:
+        names = ", ".join(_SUFFIXES)
+        advice = f"; {_SAVE_SHEET}" if suffix in _SPREADSHEET_SUFFIXES else ""
+        problem = f"manifest: must end in {names}, not {shown(given)}{advice}"
         raise InvalidRequestError([problem])
-    contents = read(_in_utf_8(data), folder=folder)
-    _judge_names(contents)
-    if contents.flaws:
-        flaws = sorted(contents.flaws, key=lambda flaw: flaw[0])
-        raise InvalidRequestError([f"line {line}: {flaw}" for line, flaw in flaws])
-    if not contents.rows:
+    reader = ManifestReader(folder)
+    data = _in_utf_8(data)
+    if suffix in _TABLE_SUFFIXES:
+        reader.read_table(data)
+    else:
+        reader.read_lines(data)
+    reader.check_names()
+    if reader.problems:
+        problems = sorted(reader.problems, key=itemgetter(0))
+        raise InvalidRequestError([f"line {line}: {problem}" for line, problem in problems])
+    if not reader.rows:
         raise InvalidRequestError(["manifest: holds no request"])
-    return contents.rows
+    return reader.rows
 
 
 def _in_utf_8(data: bytes) -> bytes:
@@ -790,8 +330,10 @@ def _in_utf_8(data: bytes) -> bytes:
 
     """
     if data.startswith(_SPREADSHEETS):
-        raise InvalidRequestError([f"manifest: is no text but a spreadsheet's file; {_SAVE_IT}"])
-    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
+        raise InvalidRequestError([f"manifest: is no text but a spreadsheet's file; {_SAVE_SHEET}"])
+    encoding = next(
+        (name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8-sig"
+    )
     if encoding != "utf-8-sig":
         try:
             return data.decode(encoding).encode()
@@ -804,22 +346,423 @@ def _in_utf_8(data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _judge_names(contents: Contents) -> None:
-    """Refuse rows that share a name: most likely one was copied, and its rest forgotten.
+@attrs.define(slots=True)
+class ManifestReader:
+    """Collects what a manifest holds, and what is wrong with it.
 
-    Names of results count without case, for files of other systems do.
+    Attributes:
+        folder: What the paths of local files are relative to.
+        rows: The requests.
+        problems: What is wrong, each with its line.
+
     """
-    outputs: dict[str, int] = {}
-    ids: dict[str, int] = {}
-    for row in contents.rows:
-        name = row.request.output_file_name
-        if isinstance(name, str):
-            first = outputs.setdefault(name.casefold(), row.line)
+
+    folder: Path
+    rows: list[ManifestRow] = attrs.field(factory=list)
+    problems: list[tuple[int, str]] = attrs.field(factory=list)
+
+    def add_problem(self, line: int, words: str, path: str = "") -> None:
+        self.problems.append((line, f"{path}: {words}" if path else words))
+
+    def add_row(
+        self,
+        line: int,
+        body: object,
+        *,
+        path_of: Callable[[str], str],
+        request_id: str | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """Read a generate body and keep its request, and what is wrong with it.
+
+        Args:
+            line: Where it begins.
+            body: Decoded JSON, or what stands for it.
+            path_of: Returns a path in the body as the manifest's author calls it.
+            request_id: The name that the line gives it.
+            extra: Cells of columns of the author's own.
+
+        """
+        request, problems = read_body(body, folder=self.folder, request_id=request_id)
+        for path, words in problems:
+            self.add_problem(line, words, path_of(path))
+        if request is not None:
+            extra = {} if extra is None else extra
+            request = attrs.evolve(request, origin=Origin(line, extra))
+            self.rows.append(ManifestRow(line, request, request_id, extra))
+
+    def check_names(self) -> None:
+        """Check that rows have different names: most likely one was copied and not completed.
+
+        Names of results count without case, for files of other systems do.
+        """
+        outputs: dict[str, int] = {}
+        ids: dict[str, int] = {}
+        for row in self.rows:
+            name = row.request.output_file_name
+            if isinstance(name, str):
+                first = outputs.setdefault(name.casefold(), row.line)
+                if first != row.line:
+                    words = (
+                        f"names its output {shown(name)} as line {first} does; give each its own"
+                    )
+                    self.add_problem(row.line, words)
+            if not isinstance(row.request_id, str):  # none, or no name at all
+                continue
+            first = ids.setdefault(row.request_id, row.line)
             if first != row.line:
-                words = f"names its output {shown(name)} as line {first} does; give each its own"
-                contents.blame(row.line, words)
-        if not isinstance(row.request_id, str):  # none, or no name at all
-            continue
-        if ids.setdefault(row.request_id, row.line) != row.line:
-            words = f"must differ from that of line {ids[row.request_id]}"
-            contents.blame(row.line, words, "request_id")
+                self.add_problem(row.line, f"must differ from that of line {first}", "request_id")
+
+    def decode(self, line: int, data: bytes) -> str | None:
+        """Return a line's text, or add the problem that it has none."""
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = data[error.start : error.start + 1]
+            old = byte.decode("cp1252", "ignore")
+            means = f", {old!r} in Windows-1252" if old.isprintable() and old else ""
+            self.add_problem(
+                line,
+                f"is not UTF-8 (byte {byte[0]:#04x}{means}); save the file as UTF-8, which "
+                "spreadsheets call 'CSV UTF-8'",
+            )
+            return None
+
+    # JSON lines
+
+    def read_lines(self, data: bytes) -> None:
+        """Read JSON lines; blank lines are skipped."""
+        # Of bytes, lines end in CR, LF or both, and in no other character of Unicode.
+        for number, line in enumerate(data.splitlines(), start=1):
+            text = self.decode(number, line) if line.strip() else None
+            if text is None:
+                continue
+            try:
+                decoded = json.loads(
+                    text, object_pairs_hook=_distinct, parse_constant=_refuse_constant
+                )
+            except json.JSONDecodeError as error:
+                self.add_problem(number, f"is no JSON ({error.msg} at character {error.colno})")
+            except ValueError as error:  # a name given twice; a number that Python will not read
+                self.add_problem(number, f"is no JSON ({error})")
+            except RecursionError:
+                self.add_problem(number, "is no JSON that can be read (it is nested too deeply)")
+            else:
+                self._read_object(number, decoded)
+
+    def _read_object(self, number: int, decoded: object) -> None:
+        if isinstance(decoded, dict) and not decoded.keys().isdisjoint(_BATCH_MARKS):
+            self.add_row(
+                number,
+                decoded.get("payload"),
+                path_of=_path_in_batch,
+                request_id=self._read_envelope(number, decoded),
+            )
+            return
+        known = decoded if isinstance(decoded, dict) else {}
+        name, extra = known.pop("request_id", None), known.pop("extra", None)
+        is_right = isinstance(extra, dict) and all(isinstance(each, str) for each in extra.values())
+        if extra is not None and not is_right:
+            words = f"must be an object of texts, not {shown(extra)}"
+            self.add_problem(number, words, "extra")
+            extra = None
+        self.add_row(number, decoded, path_of=str, request_id=name, extra=extra)
+
+    def _read_envelope(self, number: int, decoded: dict[str, Any]) -> str | None:
+        """Check what a batch's line has around its body, and return its name."""
+        for name in decoded:
+            if name not in _BATCH_FIELDS:
+                self.add_problem(number, _unknown(name, _BATCH_FIELDS), _below("", name))
+        request_id, endpoint = decoded.get("request_id"), decoded.get("endpoint")
+        if endpoint != _ENDPOINT:
+            self.add_problem(number, _must_be(repr(_ENDPOINT), endpoint), "endpoint")
+        if isinstance(request_id, str) and request_id.strip():
+            return request_id
+        self.add_problem(number, _must_be("text", request_id), "request_id")
+        return None
+
+    # Tables
+
+    def read_table(self, data: bytes) -> None:
+        """Read a table; rows of empty cells are skipped."""
+        lines = data.splitlines(keepends=True)  # of bytes: CR, LF or both, and nothing else
+        texts = [self.decode(number, line) for number, line in enumerate(lines, 1)]
+        readable = [text for text in texts if text is not None]
+        if len(readable) < len(texts):
+            return
+        rows = self._table_rows(readable)
+        line, cells = next(rows, (1, []))
+        header = self._read_header(line, cells)
+        if not self.problems:
+            for line, cells in rows:
+                self._read_row(line, header, cells)
+
+    def _table_rows(self, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+        """Yield the rows that are not blank, each with the line that it begins in."""
+        first = next((index for index, line in enumerate(lines) if bare(line)), 0)
+        named = _SEPARATOR_LINE.fullmatch(lines[first].rstrip("\r\n")) if lines else None
+        begin = first if named is None else first + 1
+        separator = _separator(lines[begin:]) if named is None else named[1]
+        table = csv.reader(lines[begin:], delimiter=separator, strict=True)
+        while True:
+            line = begin + table.line_num + 1
+            try:
+                cells = next(table, None)
+            except csv.Error as error:
+                self.add_problem(line, f"is no CSV ({error}); what follows was not looked at")
+                return
+            if cells is None:
+                return
+            if any(bare(cell) for cell in cells):
+                yield line, cells
+
+    def _read_header(self, line: int, cells: list[str]) -> list[str]:
+        """Return the columns' names: those of `COLUMNS`, the author's own, and empty ones."""
+        names: list[str] = []
+        for cell in cells:
+            own = bare(cell)
+            name = _KNOWN.get(_squeezed(own), own)
+            meant = None if name in COLUMNS else _meant(own)
+            if name in names and name:
+                self.add_problem(line, f"column {shown(own)} is there twice")
+            elif meant is not None:
+                self.add_problem(
+                    line,
+                    f"column {shown(own)} is unknown; did you mean {meant}? "
+                    "A column of your own needs a name that is less like it",
+                )
+            names.append(name)
+        if names and "model" not in names:
+            self.add_problem(line, "column 'model' is missing; the first line names the columns")
+        return names
+
+    def _read_row(self, line: int, header: list[str], cells: list[str]) -> None:
+        given: dict[str, str] = {}
+        extra: dict[str, str] = {}
+        for index, cell in enumerate(cells):
+            name = header[index] if index < len(header) else ""
+            if name in COLUMNS and bare(cell):
+                given[name] = cell
+            elif name not in COLUMNS and name:
+                extra[name] = cell
+            elif not name and bare(cell):
+                self.add_problem(line, f"{shown(bare(cell))} is in a column without a name")
+        problems = {name: words for name, cell in given.items() if (words := _wrong(name, cell))}
+        request_id = bare(given.pop("request_id", "")) or None
+        body, prefixes = _body(
+            {name: given[name] for name in given if name not in problems or name == "model"}
+        )
+        columns = {
+            f"{prefixes[column.part]}{column.name}": name
+            for name, column in COLUMNS.items()
+            if column.part in prefixes
+        }
+        self.add_row(
+            line,
+            body,
+            path_of=lambda path: columns.get(path, path),
+            request_id=request_id,
+            extra=extra,
+        )
+        for name, words in problems.items():
+            self.add_problem(line, words, name)
+
+
+def _path_in_batch(path: str) -> str:
+    if path == "request_id":
+        return path
+    return f"payload.{path}" if path else "payload"
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; of a name that is given twice, it is not known which one is meant."""
+    built = dict(pairs)
+    if len(built) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(twice)} is given twice")
+    return built
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _separator(lines: list[str]) -> str:
+    """Return the separator by which most of the header's names are known ones."""
+    counts = {mark: "".join(lines[:1]).count(mark) for mark in _SEPARATORS}
+    return max(_SEPARATORS, key=lambda mark: (_known_names(lines, mark), counts[mark]))
+
+
+def _known_names(lines: list[str], separator: str) -> int:
+    try:
+        header = next(csv.reader(lines, delimiter=separator, strict=True), [])
+    except csv.Error:
+        return 0
+    return len({_squeezed(name) for name in header} & _KNOWN.keys())
+
+
+def _meant(name: str) -> str | None:
+    """Return the column that a name most likely means, if it is most likely a slip."""
+    squeezed = _squeezed(name)
+    for known, column in _KNOWN.items():
+        is_beginning = len(squeezed) >= _LONG_BEGINNING and known.startswith(squeezed)
+        if is_beginning or sorted(known) == sorted(squeezed):
+            return column
+    (like,) = get_close_matches(squeezed, [*_KNOWN], n=1, cutoff=_LIKENESS) or (None,)
+    return _SHORT_NAMES.get(squeezed) if like is None else _KNOWN[like]
+
+
+def _wrong(name: str, cell: str) -> str | None:
+    """Return why a cell cannot be meant as it is, where its field's own rule would not say it."""
+    plain = bare(cell)
+    if _BROKEN_CELL.fullmatch(plain):
+        return f"holds {shown(plain)}, which a spreadsheet writes for a formula that has failed"
+    if COLUMNS[name].read is _flag and _flag(cell) == plain:
+        return f"must be true or false, not {shown(plain)}; 1 and 0 survive every spreadsheet"
+    if name == "model" and plain.startswith("#"):
+        return f"must be a model, not {shown(plain)}; a table has no comments"
+    return None
+
+
+def _body(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the body that a row's cells make, and the path of each part in it."""
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, cell in given.items():
+        column = COLUMNS[name]
+        parts[column.part][column.name] = column.read(cell)
+    prefixes = dict(_PREFIXES)
+    inputs: list[dict[str, Any]] = []
+    for kind in ("video", "image", "audio"):
+        if kind in parts:
+            prefixes[kind] = f"input[{len(inputs)}]."
+            inputs.append({"type": kind, **parts[kind]})
+    if "provider" in parts:
+        prefixes["provider"] = f"input[{len(inputs)}].provider."
+        inputs.append({"type": "text", "provider": parts["provider"]})
+    if "speaker" in parts:
+        parts["options"]["active_speaker_detection"] = parts["speaker"]
+    body: dict[str, Any] = {**parts["body"], "input": inputs}
+    for name in ("options", "dubParams"):
+        if name in parts:
+            body[name] = parts[name]
+    return body, prefixes
+
+
+def read_body(
+    body: object, *, folder: Path, request_id: str | None = None
+) -> tuple[GenerationRequest | None, list[tuple[str, str]]]:
+    """Return the request that a decoded body means, and everything that is wrong with it.
+
+    The codec reads the service's answers and ignores what it does not know. This reads the
+    user's words, where an unknown field is most likely a known one, misspelt, and where all
+    problems are told at once: what cannot be read stays as it is, so that validation judges
+    the rest. Names are the wire's; `file`, which is no field of the wire, names a local file.
+
+    Args:
+        body: Decoded JSON, whatever it may be.
+        folder: What the paths of local files are relative to.
+        request_id: The name that stands beside the body.
+
+    Returns:
+        The request, or `None` if there is none to be seen, and the problems: path (in the
+        wire's names; empty for the whole body) and words.
+
+    """
+    reader = _BodyReader(folder)
+    request = reader.read(GenerationRequest, "", body)
+    if not isinstance(request, GenerationRequest):
+        return None, reader.problems
+    request = attrs.evolve(request, request_id=request_id)
+    for problem in request_problems(request):
+        path, _, words = problem.partition(": ")
+        path = re.sub(r"\w+", lambda name: _WIRE_NAME_OF.get(name[0], name[0]), path)
+        if path not in reader.judged:
+            reader.problems.append((path, words))
+    return request, reader.problems
+
+
+class _BodyReader:
+    """Reads one body and collects its problems.
+
+    Attributes:
+        problems: Paths, and what is wrong there.
+        judged: Paths of which validation need not say more.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.problems: list[tuple[str, str]] = []
+        self.judged: set[str] = set()
+        self._folder = folder
+
+    def read(self, kind: type, path: str, data: object) -> Any:
+        """Read an object of the wire; unknown and missing fields are problems."""
+        if not isinstance(data, dict):
+            self._judge(path, _must_be("an object", data))
+            return data
+        fields = attrs.fields_dict(kind)
+        names = {
+            WIRE_NAMES[kind].get(field, field): field for field in fields if field not in _OUTSIDE
+        }
+        self._check_names(path, data, names, MARKS.get(kind, {}))
+        values: dict[str, Any] = {}
+        for name, field in names.items():
+            if data.get(name) is not None:
+                values[field] = self._value(kind, field, _below(path, name), data[name])
+            elif fields[field].default is attrs.NOTHING:
+                values[field] = None
+                self._judge(_below(path, name), "is missing")
+        return kind(**values)
+
+    def _check_names(
+        self, path: str, data: dict[str, Any], names: Iterable[str], marks: Mapping[str, str]
+    ) -> None:
+        for name in data:
+            if name not in names and name not in marks:
+                self.problems.append((_below(path, name), _unknown(name, names)))
+        for name, right in marks.items():
+            if data.get(name, right) != right:
+                self.problems.append((_below(path, name), _must_be(repr(right), data[name])))
+
+    def _value(self, kind: type, field: str, path: str, value: Any) -> Any:
+        """Read one field; what is no object and no list is for validation to judge."""
+        if (kind, field) in _PARTS:
+            return self.read(_PARTS[kind, field], path, value)
+        if field == "file" and isinstance(value, str):
+            found = at_home(value)
+            return Path(value) if found is None else self._folder / found
+        if kind is GenerationRequest and isinstance(value, list):
+            return [self._item(field, f"{path}[{index}]", item) for index, item in enumerate(value)]
+        return value
+
+    def _item(self, field: str, path: str, item: object) -> Any:
+        """Read a segment, or an input by its type."""
+        if field == "segments" or not isinstance(item, dict):
+            return self.read(Segment, path, item)
+        name = item.get("type")
+        if isinstance(name, str) and name in INPUT_TYPES:
+            return self.read(INPUT_TYPES[name], path, item)
+        self.problems.append((f"{path}.type", _must_be(f"one of {', '.join(INPUT_TYPES)}", name)))
+        self.judged.add(path)
+        return item
+
+    def _judge(self, path: str, words: str) -> None:
+        self.judged.add(path)
+        self.problems.append((path, words))
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    """Return that a name is unknown, and which one may be meant."""
+    (meant,) = get_close_matches(name, [*known], n=1) or (None,)
+    return "is unknown" if meant is None else f"is unknown; did you mean {meant}?"
+
+
+def _below(path: str, name: str) -> str:
+    """Return the path of a field, quoting a name that is none."""
+    step = name if _PLAIN_NAME.fullmatch(name) else shown(name)
+    return f"{path}.{step}" if path else step
+
+
+def _must_be(right: str, value: object) -> str:
+    return f"must be {right}, not {shown(value)}"
