@@ -171,7 +171,7 @@ def fix(session: nox.Session) -> None:
 @nox.session
 def regenerate(session: nox.Session) -> None:
     """Bring every generated file up to date."""
-    install(session)
+    install(session, "lint")
     generate(session)
 
 

@@ -1,13 +1,13 @@
-# Generated from lipsync_async/_async/client.py by lipsync_async/_tools/mirror.
+# Generated from lipsync_async/_async/client.py by lipsync_async/_tools/mirror.py.
 # Change that file, not this one, and run `nox -s regenerate`.
 
 """The blocking client: where the account's settings and resources come together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from lipsync_async._async.client import _UNSET, AsyncClient
+from lipsync_async._async.client import _UNSET, AsyncClient, _Unset
 from lipsync_async._logic.secrecy import hidden
 from lipsync_async._portal.portal import Portal, SyncWrapper, call_in_caller, wrapped
 from lipsync_async._sync.generations import Generations
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from ssl import SSLContext
     from types import TracebackType
-    from typing import Self
 
-    from lipsync_async._async.client import _Unset
     from lipsync_async._models.http import Response
     from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
     from lipsync_async._transport.protocol import Session, Transport
@@ -155,7 +153,6 @@ class Client(SyncWrapper):
 
         Example:
             `client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))`
-
         """
         return wrapped(
             type(self),

@@ -1,4 +1,4 @@
-# Generated from lipsync_async/_async/generations.py by lipsync_async/_tools/mirror.
+# Generated from lipsync_async/_async/generations.py by lipsync_async/_tools/mirror.py.
 # Change that file, not this one, and run `nox -s regenerate`.
 
 """Everything about generations: `client.generations`."""
@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
-from lipsync_async._async.generations import _WAIT_SECONDS
+from lipsync_async._async.generations import _WAIT_SECONDS, AsyncGenerations
 from lipsync_async._portal.blocking_iterator import iterate_in_caller
 from lipsync_async._portal.portal import SyncWrapper, call_in_caller
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from lipsync_async._async.generations import AsyncGenerations
     from lipsync_async._bulk.results import Outcome, Progress
     from lipsync_async._models.request import (
         DubParams,
@@ -42,10 +41,7 @@ class Generations(SyncWrapper):
 
     @overload
     def create(
-        self,
-        request: GenerationRequest,
-        *,
-        idempotency_key: str | None = None,
+        self, request: GenerationRequest, *, idempotency_key: str | None = None
     ) -> Generation: ...
 
     @overload
@@ -68,7 +64,7 @@ class Generations(SyncWrapper):
         request: GenerationRequest | None = None,
         *,
         model: ModelName | None = None,
-        input: Sequence[Input] = (),  # noqa: A002 - the wire's name
+        input: Sequence[Input] = (),
         options: Options | None = None,
         segments: Sequence[Segment] | None = None,
         webhook_url: str | None = None,
@@ -124,7 +120,7 @@ class Generations(SyncWrapper):
                 project_id=project_id,
                 dub_params=dub_params,
                 idempotency_key=idempotency_key,
-            ),
+            )
         )
 
     def estimate(self, request: GenerationRequest) -> CostEstimate:
@@ -180,7 +176,7 @@ class Generations(SyncWrapper):
                 duration=duration,
                 fps=fps,
                 reasoning_enabled=reasoning_enabled,
-            ),
+            )
         )
 
     def wait_until_complete(
@@ -218,14 +214,11 @@ class Generations(SyncWrapper):
                 generation,
                 timeout=timeout,
                 on_update=call_in_caller("on_update", on_update),
-            ),
+            )
         )
 
     def updates(
-        self,
-        generation: Generation | str,
-        *,
-        timeout: float | None = _WAIT_SECONDS,
+        self, generation: Generation | str, *, timeout: float | None = _WAIT_SECONDS
     ) -> AbstractContextManager[Iterator[Generation]]:
         """Iterate over a job's changes until it has ended.
 
@@ -279,7 +272,7 @@ class Generations(SyncWrapper):
         request: GenerationRequest | None = None,
         *,
         model: ModelName | None = None,
-        input: Sequence[Input] = (),  # noqa: A002 - the wire's name
+        input: Sequence[Input] = (),
         options: Options | None = None,
         segments: Sequence[Segment] | None = None,
         webhook_url: str | None = None,
@@ -333,15 +326,11 @@ class Generations(SyncWrapper):
                 idempotency_key=idempotency_key,
                 timeout=timeout,
                 on_update=call_in_caller("on_update", on_update),
-            ),
+            )
         )
 
     def download(
-        self,
-        generation: Generation | str,
-        to: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
+        self, generation: Generation | str, to: str | os.PathLike[str], *, overwrite: bool = False
     ) -> Path:
         """Save a COMPLETED generation's result and return the file's path.
 
@@ -371,7 +360,7 @@ class Generations(SyncWrapper):
         Source: "Get generation", sync.so API reference.
         """
         return self._portal.call(
-            partial(self._source.download, generation, to, overwrite=overwrite),
+            partial(self._source.download, generation, to, overwrite=overwrite)
         )
 
     def get(self, generation: Generation | str, *, progress: bool = False) -> Generation:
@@ -433,7 +422,7 @@ class Generations(SyncWrapper):
                 project_id=project_id,
                 limit=limit,
                 cursor=cursor,
-            ),
+            )
         )
 
     def iter(
@@ -466,18 +455,12 @@ class Generations(SyncWrapper):
         """
         return self._portal.iterate(
             self._source.iter(
-                status=status,
-                source=source,
-                project_id=project_id,
-                page_size=page_size,
-            ),
+                status=status, source=source, project_id=project_id, page_size=page_size
+            )
         )
 
     def count(
-        self,
-        *,
-        status: Sequence[StatusName] | None = None,
-        source: Sequence[str] | None = None,
+        self, *, status: Sequence[StatusName] | None = None, source: Sequence[str] | None = None
     ) -> int:
         """Return how many generations match.
 
@@ -588,7 +571,7 @@ class Generations(SyncWrapper):
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,
-            ),
+            )
         )
 
     def run_all(
@@ -647,5 +630,5 @@ class Generations(SyncWrapper):
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,
-            ),
+            )
         )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lipsync_async._tools.generated import run
+from lipsync_async._tools import write_or_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,10 +227,5 @@ def _type_text(annotation: Any) -> str:
     return _MODULE_PREFIX.sub("", text)
 
 
-def content(current: str) -> str:  # noqa: ARG001 - every generator has this shape
-    """Return what the list should say now."""
-    return "\n".join(lines())
-
-
 if __name__ == "__main__":
-    raise SystemExit(run(TARGET, content))
+    sys.exit(write_or_check({TARGET: "\n".join(lines())}))

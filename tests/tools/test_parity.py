@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from lipsync_async import AsyncClient, Client, _async, _sync
-from lipsync_async._portal.portal import SyncWrapper
 
 NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 ANNOTATIONS = {
@@ -58,14 +57,11 @@ def resources(kind: type) -> dict[str, type]:
 
 
 def pairs(source: type, mirror: type) -> Iterator[tuple[type, type]]:
-    """Yield a class with its twin, then those of its resources and parents."""
+    """Yield a class with its twin, then those of its resources."""
     yield source, mirror
     twins = resources(mirror)
     for name, kind in resources(source).items():
         yield from pairs(kind, twins[name])
-    for parent, twin in zip(source.__bases__, mirror.__bases__, strict=True):
-        if twin is not SyncWrapper:
-            yield from pairs(parent, twin)
 
 
 PAIRS = list(pairs(AsyncClient, Client))
