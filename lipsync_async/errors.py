@@ -15,14 +15,14 @@
     │   └── ConcurrencyLimitError 429 too many generations at once
     ├── DecodeError                   an answer that cannot be read
     ├── DownloadError                 the media did not arrive whole
-    ├── JournalError                  a fleet's journal cannot be used
-    ├── SpendingLimitError            a fleet's own limit does not allow the order
+    ├── JournalError                  the journal of a run cannot be used
+    ├── SpendingLimitError            `max_jobs` or `max_cost` is reached
     ├── UnexpectedError               something else was raised; `.__cause__` is what
     └── GenerationError               the job itself
         ├── GenerationFailedError, GenerationRejectedError
         └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
 
-Messages end with the next step, and hold nothing that moves a terminal. Every error pickles,
+Messages end with the next step, and hold no control characters. Every error pickles,
 and none holds the API key.
 """
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from lipsync_async._models.response import Generation
 
 
-# Codes after which the same order may be placed again, from the catalogue's groups R and
-# W (contract section 4.3); the two prefixes classify codes that are still unknown.
+# Codes after which the same create may be sent again ("Error codes", sync.so API reference);
+# the two prefixes classify codes that are still unknown.
 _RETRYABLE_CODES = frozenset(
     {
         "concurrency_limit_reached",
@@ -60,10 +60,8 @@ _RETRYABLE_CODES = frozenset(
     },
 )
 _RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
-# Codes of an idempotent create that is still being settled (contract section 4.4).
+# In codes of a create whose key is known and whose outcome is not ("Idempotency", same place).
 _UNSETTLED_WORDS = ("UNKNOWN", "PROGRESS")
-
-
 # Below the errors, only these say for certain that nothing was done: the request is to be sent
 # elsewhere. "See other" (303) is said after the work.
 _FIRST_ERROR_STATUS = 400
@@ -76,10 +74,7 @@ def is_no_answer(status: int) -> bool:
 
 
 def is_unsettled_code(code: str | None) -> bool:
-    """Tell whether a create's outcome is still open, so that its own key must be kept.
-
-    Source: contract section 4.4.
-    """
+    """Tell whether a create's outcome is still open, so that its own key must be kept."""
     return (
         code is not None
         and code.startswith("IDEMPOTENCY_")
@@ -88,38 +83,34 @@ def is_unsettled_code(code: str | None) -> bool:
 
 
 def is_reused_key_code(code: str | None) -> bool:
-    """Tell whether a create was refused because its key has another body already.
+    """Tell whether a create was refused because its key was used with another body.
 
-    Source: contract sections 4.4 and 14 (a): the service's own word for it is not known.
+    The service documents no code for that.
     """
     return code is not None and code.startswith("IDEMPOTENCY_") and not is_unsettled_code(code)
 
 
 def is_retryable_code(code: str | None) -> bool:
-    """Tell whether trying again unchanged may help after this error code.
-
-    Source: contract section 4.3.
-    """
+    """Tell whether trying again unchanged may help after this error code."""
     return code is not None and (
         code in _RETRYABLE_CODES or code.startswith(_RETRYABLE_PREFIXES) or is_unsettled_code(code)
     )
 
 
 _REQUEST_TIMEOUT = 408
-MOST_TOLD = 100  # problems; a table of many rows may have one in each
-_LONGEST_URL = 200
-_LONGEST_MESSAGE = 200
+MAX_PROBLEMS = 100  # a table of many rows may have one in each
+_MAX_URL = 200  # characters; the hundred ids of a list help no reader
+_MAX_MESSAGE = 200
 # Of each text of a job that may be of any length; the job itself has all of it.
-_LONGEST_FACT = 1000
+_MAX_TEXT = 1000
 
 
-def _short(url: str) -> str:
-    """Return a URL for a message: a list's hundred ids say nothing in it."""
-    return _cut(url, _LONGEST_URL)
-
-
-def _cut(text: str, most: int = _LONGEST_FACT) -> str:
+def _cut(text: str, most: int = _MAX_TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _restore(
@@ -132,32 +123,29 @@ def _restore(
 
 
 class LipsyncError(Exception):
-    """Stand at the root of this package's errors.
+    """Base class of all errors raised by this package.
 
     Attributes:
+        is_retryable: Whether the same call may succeed later, unchanged.
         idempotency_key: On a failed create: the key it was sent with. Creating again
             with it never pays twice. `None` on every other call.
-        may_have_worked: Whether the call may have had its effect all the same: some try's
-            outcome is unknown, or its answer was a success that cannot be read.
+        may_have_worked: Whether the call may have had its effect nevertheless: the outcome
+            of some try is unknown, or its answer was a success that cannot be read.
         generation: The job that the failed call was about, as last seen, where there is
             one. `None` otherwise.
         generation_ids: Where the error has ended a run of many requests: ids of the
-            generations that were ordered and whose outcomes were not handed over.
-        idempotency_keys: The same for orders that may have been accepted and whose ids are
+            generations that were created and whose outcomes were not delivered.
+        idempotency_keys: The same for creates that may have been accepted and whose ids are
             not known: their Idempotency-Keys, by the index of the request.
 
     """
 
+    is_retryable: bool = False
     idempotency_key: str | None = None
     may_have_worked: bool = False
     generation: Generation | None = None
     generation_ids: tuple[str, ...] = ()
     idempotency_keys: Mapping[int, str] = MappingProxyType({})
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by state, so that keyword-only constructors do not matter."""
@@ -182,10 +170,10 @@ class ConfigurationError(LipsyncError):
     """Raised when the client cannot be built, or cannot run where it is used."""
 
 
-def told_of(problems: Sequence[str]) -> list[str]:
+def first_problems(problems: Sequence[str]) -> list[str]:
     """Return the problems that a person reads: of very many the first, and how many follow."""
-    more = len(problems) - MOST_TOLD
-    return [*problems[:MOST_TOLD], f"... and {more:,} more"] if more > 0 else [*problems]
+    more = len(problems) - MAX_PROBLEMS
+    return [*problems[:MAX_PROBLEMS], f"... and {more:,} more"] if more > 0 else [*problems]
 
 
 class InvalidRequestError(LipsyncError, ValueError):
@@ -200,7 +188,7 @@ class InvalidRequestError(LipsyncError, ValueError):
         """Join the problems, one a line; of very many the first."""
         self.problems: tuple[str, ...] = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
-        lines = "".join(f"\n  {problem}" for problem in told_of(self.problems))
+        lines = "".join(f"\n  {problem}" for problem in first_problems(self.problems))
         super().__init__(f"Nothing was sent; correct {count} and call again:{lines}")
 
 
@@ -213,16 +201,13 @@ class TransportError(LipsyncError):
 
     """
 
+    is_retryable = True
+
     def __init__(self, message: str, *, method: str, url: str) -> None:
         """Name the request that went unanswered."""
         self.method = method
         self.url = url
-        super().__init__(f"{method} {_short(url)}: {message}")
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return True
+        super().__init__(f"{method} {_cut(url, _MAX_URL)}: {message}")
 
 
 class ConnectError(TransportError):
@@ -235,14 +220,10 @@ class ConnectError(TransportError):
     """
 
     def __init__(self, message: str, *, method: str, url: str, is_lasting: bool = False) -> None:
-        """Note whether trying again is of any use."""
+        """Set whether trying again may help."""
         self.is_lasting = is_lasting
+        self.is_retryable = not is_lasting
         super().__init__(message, method=method, url=url)
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return not self.is_lasting
 
 
 class ConnectionLostError(TransportError):
@@ -293,20 +274,15 @@ class ResponseError(LipsyncError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.body = body
+        if self.status == _REQUEST_TIMEOUT or is_no_answer(self.status) or is_retryable_code(code):
+            self.is_retryable = True
         named = f"{self.status} {code}" if code else str(self.status)
         where = f" (field {field})" if field else ""
         quoted = f" [request id {_cut(request_id)}]" if request_id else ""
-        ended = message if message.endswith((".", "!", "?")) else f"{message}."
         super().__init__(
-            f"{response.method} {_short(response.url)} answered {named}{where}{quoted}: "
-            f"{ended} {suggestion or self.next_step}",
+            f"{response.method} {_cut(response.url, _MAX_URL)} answered {named}{where}{quoted}: "
+            f"{_sentence(message)} {suggestion or self.next_step}",
         )
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged (contract section 4.2)."""
-        is_unclear = self.status == _REQUEST_TIMEOUT or is_no_answer(self.status)
-        return is_unclear or is_retryable_code(self.code)
 
 
 class BadRequestError(ResponseError):
@@ -360,12 +336,8 @@ class UnprocessableError(ResponseError):
 class RateLimitError(ResponseError):
     """Raised for 429: too many requests in a minute."""
 
+    is_retryable = True
     next_step = "Wait for .retry_after seconds, then call again."
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return True
 
 
 class ConcurrencyLimitError(ResponseError):
@@ -377,6 +349,7 @@ class ConcurrencyLimitError(ResponseError):
 
     """
 
+    is_retryable = True
     next_step = "Wait for a running generation to end, then call again."
 
     def __init__(
@@ -391,21 +364,12 @@ class ConcurrencyLimitError(ResponseError):
         self.active_generations = active_generations
         super().__init__(**facts)
 
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return True
-
 
 class ServerError(ResponseError):
     """Raised for 5xx: the service or something before it failed."""
 
+    is_retryable = True
     next_step = "Call again later."
-
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return True
 
 
 STATUS_ERRORS: Mapping[int, type[ResponseError]] = {
@@ -443,28 +407,22 @@ class DecodeError(LipsyncError):
         self.paths: tuple[str, ...] = tuple(paths)
         self.request_id = request_id
         self.response = response
+        # It was cut off or replaced on its way; a wrong shape stays wrong.
+        self.is_retryable = not self.paths
         quoted = f" [request id {_cut(request_id)}]" if request_id else ""
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
-            f"{response.method} {_short(response.url)} answered {response.status}{quoted}, "
+            f"{response.method} {_cut(response.url, _MAX_URL)} answered {response.status}{quoted}, "
             f"but {reason}; it begins {response.body[:80]!r}.{listed} Compare .response with "
             "the service's documentation, and check that nothing between you and it rewrites "
             "answers.",
         )
 
-    @property
-    def is_retryable(self) -> bool:
-        """Whether it was cut off or replaced on its way; a wrong shape stays wrong."""
-        return not self.paths
-
 
 class DownloadError(LipsyncError):
-    """Raised when the media did not arrive whole, or has no safe place to go."""
+    """Raised when the media did not arrive whole, or cannot be stored safely."""
 
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return True
+    is_retryable = True
 
 
 class JournalError(LipsyncError):
@@ -472,7 +430,7 @@ class JournalError(LipsyncError):
 
 
 class SpendingLimitError(LipsyncError):
-    """Raised when `max_jobs` or `max_cost` does not allow an order; it was not sent."""
+    """Raised when `max_jobs` or `max_cost` does not allow a create; it was not sent."""
 
 
 class UnexpectedError(LipsyncError):
@@ -495,8 +453,8 @@ def in_words(error: BaseException) -> str:
         message = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - it is foreign
         message = ""
-    if len(message) > _LONGEST_MESSAGE:
-        message = f"{message[:_LONGEST_MESSAGE]}..."
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[:_MAX_MESSAGE]}..."
     message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
@@ -522,69 +480,69 @@ class GenerationFailedError(GenerationError):
 
     Attributes:
         code: The service's error code, where it gave one.
+        is_retryable: Whether a *new*, newly paid create of the same request may succeed.
 
     """
 
     def __init__(self, generation: Generation) -> None:
         """Say why, and whether a new create could help."""
-        self.code: str | None = generation.error_code
-        reason = _cut(generation.error or "the service gave no reason")
-        coded = f" ({_cut(self.code)})" if self.code else ""
+        self.code, coded, reason = _reason(generation)
+        self.is_retryable = is_retryable_code(self.code)
         advice = (
-            "A new create with a new idempotency key may succeed (and is billed anew)."
-            if is_retryable_code(self.code)
-            else "Correct what the reason names, then create anew."
+            "A new create with a new idempotency key may succeed (and is billed again)."
+            if self.is_retryable
+            else "Correct what the reason names, then create again."
         )
-        ended = reason if reason.endswith(".") else f"{reason}."
         super().__init__(
-            f"generation {generation.id} ended as {_cut(generation.status)}{coded}: {ended} "
+            f"generation {generation.id} ended as {_cut(generation.status)}{coded}: {reason} "
             f"{advice}",
             generation=generation,
         )
 
-    @property
-    def is_retryable(self) -> bool:
-        """Whether a *new*, newly paid create of the same request may succeed."""
-        return is_retryable_code(self.code)
-
 
 class GenerationRejectedError(GenerationError):
-    """Raised when the job ended as REJECTED: it never ran (moderation or plan)."""
+    """Raised when the job ended as REJECTED: it never ran (moderation or plan).
+
+    Attributes:
+        code: The service's error code, where it gave one.
+
+    """
 
     def __init__(self, generation: Generation) -> None:
         """Say why, as far as the service told."""
-        self.code: str | None = generation.error_code
-        reason = _cut(generation.error or "the service gave no reason")
-        coded = f" ({_cut(self.code)})" if self.code else ""
-        ended = reason if reason.endswith(".") else f"{reason}."
+        self.code, coded, reason = _reason(generation)
         super().__init__(
-            f"generation {generation.id} was rejected{coded} and never ran: {ended} "
-            "Check its content and your plan before creating it anew.",
+            f"generation {generation.id} was rejected{coded} and never ran: {reason} "
+            "Check its content and your plan before creating it again.",
             generation=generation,
         )
+
+
+def _reason(generation: Generation) -> tuple[str | None, str, str]:
+    """Return a job's error code, the code for a message, and the reason as a sentence."""
+    code = generation.error_code
+    reason = _cut(generation.error or "the service gave no reason")
+    return code, f" ({_cut(code)})" if code else "", reason.removesuffix(".") + "."
 
 
 class WaitTimeoutError(GenerationError, TimeoutError):
     """Raised when waiting took too long. The job goes on, and is still paid for."""
 
+    is_retryable = True
+
     def __init__(self, generation: Generation, *, timeout: float) -> None:
         """Say how to go on waiting."""
         super().__init__(
             f"generation {generation.id} is still {_cut(generation.status)} after {timeout:g} s; "
-            "it goes on without you. Call "
+            "it goes on. Call "
             f"wait_until_complete({generation.id!r}) to go on waiting.",
             generation=generation,
         )
 
-    @property
-    def is_retryable(self) -> bool:
-        """Whether the same call may succeed later, unchanged."""
-        return True
-
 
 class LipsyncWarning(UserWarning):
-    """Stand at the root of this package's warnings."""
+    """Base class of all warnings of this package."""
 
 
 class IgnoredOptionWarning(LipsyncWarning):
-    """Warn that the service will silently ignore or discourage part of a request."""
+    """Category for parts of a request that the service silently ignores or discourages."""

@@ -7,15 +7,15 @@
     event = parse(body)
 
 Pass the raw bytes of the request: a body that was decoded and encoded again may differ
-from the one that was signed. Take an event for a hint: the service promises neither
+from the one that was signed. Take an event as a hint: the service guarantees neither
 order, nor a single delivery, nor any delivery at all. So tell events apart by `id`, and
-keep looking at jobs whose event does not come.
+poll jobs whose event does not come.
 
-Anybody can send a request to a webhook's address. What costs nothing is checked first: the
+Anyone can send a request to a webhook's address, so the cheap checks come first: the
 header's form, then its time. Then each secret takes one digest of the body, however many
 signatures the header holds.
 
-Source: contract section 10.
+Source: "Webhooks", sync.so API guides.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ SIGNATURE_HEADER = "Sync-Signature"
 # The vendor documents no tolerance; this is what signature schemes of this form use.
 DEFAULT_TOLERANCE = 300.0
 
-_LONGEST_TIME = 12  # digits; enough for 30,000 years, and no giant number is ever parsed
+_MAX_TIME_DIGITS = 12  # digits; enough for 30,000 years, and no giant number is ever parsed
 
 # The service sends one signature, and two at most while a secret is exchanged.
-_MOST_PARTS = 16
-_LONGEST_HEADER = 2048
+_MAX_PARTS = 16
+_MAX_HEADER = 2048
 
-# How secrets are shown where they are not to be read (contract section 2.16).
+# How secrets are shown where they are not to be read.
 _MASKED = re.compile(r"[*\u2022\u25cf]{3}|\u2026|\.{3}")
 
 _BRIEF = reprlib.Repr()
@@ -90,24 +90,24 @@ class WebhookPayloadError(LipsyncError):
 
 @attrs.define(slots=True, kw_only=True)
 class WebhookEvent:
-    """Hold what a webhook says about a generation, or about a batch.
+    """What a webhook says about a generation, or about a batch.
 
     Attributes:
         id: The generation's or the batch's id; the same event may come twice.
-        status: Where it is in its life; an unknown status keeps its text.
+        status: Its status; an unknown one keeps its text.
         model: The model's name.
         created_at: When it was created (UTC).
         output_url: Where the result is; it expires, do not store it.
         segment_output_url: Where the result of the segments alone is.
         output_duration: The result's length in seconds.
         error: Why it failed, in words.
-        error_code: Why it failed, as a code; often missing, then ask for the generation.
+        error_code: Why it failed, as a code; often missing, then get the generation.
         webhook_url: The URL that this was sent to.
         input: The inputs, as sent.
         options: The options, as sent.
         raw: The whole object as received, unknown fields included.
 
-    Source: contract sections 7 and 10.
+    Source: "Webhooks", sync.so API guides; "Batch", sync.so API reference.
     """
 
     id: str
@@ -138,7 +138,7 @@ def sign(body: bytes | bytearray | memoryview | str, secret: str | bytes, at: fl
             time.
         WebhookPayloadError: The body is neither bytes nor text.
 
-    Source: contract section 10.
+    Source: "Webhooks", sync.so API guides.
     """
     try:
         return _signed(body, secret, at)
@@ -151,7 +151,7 @@ def sign(body: bytes | bytearray | memoryview | str, secret: str | bytes, at: fl
 
 
 def _signed(body: object, secret: object, at: object) -> str:
-    """Sign a body, in frames of which a traceback shows none."""
+    """Sign a body; tracebacks of errors do not show the frames, which hold the secret."""
     data, moment = _raw(body), str(_time(at))
     if data is None:
         raise WebhookPayloadError([f"body: {_not_raw(body)}"])
@@ -190,7 +190,7 @@ def verify(
         ConfigurationError: There is no secret, one is empty or masked, or another
             argument of yours is wrong.
 
-    Source: contract section 10.
+    Source: "Webhooks", sync.so API guides.
     """
     try:
         _verify(body, header, secret, tolerance, now, lenient_json=lenient_json)
@@ -216,7 +216,7 @@ def _verify(
     *,
     lenient_json: bool,
 ) -> None:
-    """Verify a body, in frames of which a traceback shows none."""
+    """Verify a body; tracebacks of errors do not show the frames, which hold the secret."""
     secrets = _secrets(secret)
     limit = None if tolerance is None else _seconds("tolerance", tolerance)
     today = time.time() if now is None else _seconds("now", now)
@@ -253,7 +253,7 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
     Raises:
         WebhookPayloadError: It is no JSON object, or a known field has a wrong type.
 
-    Source: contract sections 7 and 10.
+    Source: "Webhooks", sync.so API guides; "Batch", sync.so API reference.
     """
     data = body if isinstance(body, dict) else _decoded(body)
     if not isinstance(data, dict):
@@ -288,7 +288,7 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
 
 @attrs.define(slots=True)
 class _Reader:
-    """Read fields of known types, and note every one that has another."""
+    """Reads fields of known types, and collects those that have another."""
 
     data: Mapping[str, Any]
     problems: list[str] = attrs.field(factory=list)
@@ -407,7 +407,7 @@ _NONE_GIVEN = (
 
 
 def _advice_about(secrets: Sequence[bytes]) -> str:
-    """Name the slip of copying that no eye sees."""
+    """Return a hint if a secret was copied with a blank, which is easily overlooked."""
     has_blanks = any(
         secret.decode(errors="replace").strip().encode() != secret for secret in secrets
     )
@@ -417,7 +417,7 @@ def _advice_about(secrets: Sequence[bytes]) -> str:
 def _time(at: object) -> int:
     """Return a moment that `verify` reads, in whole seconds."""
     seconds = _seconds("at", at)
-    if not 0 <= seconds < 10**_LONGEST_TIME:
+    if not 0 <= seconds < 10**_MAX_TIME_DIGITS:
         raise ConfigurationError(f"at must be a time in seconds since 1970, not {_shown(at)}.")
     return int(seconds)
 
@@ -486,13 +486,13 @@ def _read_header(header: str | None) -> tuple[str, list[bytes]]:
             f"it has no {SIGNATURE_HEADER} header",
             "Answer 400; check that nothing between the service and you drops headers.",
         )
-    if len(header) > _LONGEST_HEADER or header.count(",") >= _MOST_PARTS:
+    if len(header) > _MAX_HEADER or header.count(",") >= _MAX_PARTS:
         raise _not_of_the_form("is longer than any that the service sends")
     pairs = [part.strip().partition("=") for part in header.split(",")]
     times = [value for name, _, value in pairs if name == "t"]
     signatures = [value.encode(errors="replace") for name, _, value in pairs if name == "v1"]
     is_time = len(times) == 1 and times[0].isascii() and times[0].isdigit()
-    if not is_time or len(times[0]) > _LONGEST_TIME or not signatures:
+    if not is_time or len(times[0]) > _MAX_TIME_DIGITS or not signatures:
         raise _not_of_the_form("is not of the form t=<seconds>,v1=<hex>")
     return times[0], signatures
 

@@ -396,12 +396,12 @@ def test_a_failed_job_says_why() -> None:
     """Reason, code and what to do about it."""
     assert str(GenerationFailedError(FAILED)) == (
         "generation g1 ended as FAILED (no_face): No face found. "
-        "Correct what the reason names, then create anew."
+        "Correct what the reason names, then create again."
     )
     passing = Generation(id="g1", status=Status.TIMED_OUT, error_code="controller_timeout")
     assert str(GenerationFailedError(passing)) == (
         "generation g1 ended as TIMED_OUT (controller_timeout): the service gave no reason. "
-        "A new create with a new idempotency key may succeed (and is billed anew)."
+        "A new create with a new idempotency key may succeed (and is billed again)."
     )
 
 
@@ -440,7 +440,7 @@ def test_long_words_make_no_long_message(name: str) -> None:
 def test_a_timeout_says_how_to_go_on() -> None:
     """Waiting can be resumed with what the message shows."""
     assert str(WaitTimeoutError(JOB, timeout=7200.0)) == (
-        "generation g1 is still PROCESSING after 7200 s; it goes on without you. "
+        "generation g1 is still PROCESSING after 7200 s; it goes on. "
         "Call wait_until_complete('g1') to go on waiting."
     )
 

@@ -23,7 +23,7 @@ from lipsync_async.errors import (
     JournalError,
     PaymentRequiredError,
     SpendingLimitError,
-    told_of,
+    first_problems,
 )
 
 if TYPE_CHECKING:
@@ -234,7 +234,9 @@ def error_lines(error: BaseException, name_of: Callable[[int], str] | None = Non
         name_of: Names a place in the input as its author does.
 
     """
-    lines = told_of(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
+    lines = (
+        first_problems(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
+    )
     return [with_places(" ".join(line.split()), name_of) for line in lines]
 
 
