@@ -17,6 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import attrs
 
 from lipsync_async._clock import Timer
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Cancellable(Protocol):
-    """Stand for a callback that is due later."""
+    """A callback that is due later."""
 
     def cancel(self) -> None:
         """Make sure that the callback never runs; harmless afterwards."""
@@ -34,7 +35,7 @@ class Cancellable(Protocol):
 
 
 class Clock(Protocol):
-    """Tell the sandbox's time and wake it up; `VirtualClock` is one."""
+    """The sandbox's time; `VirtualClock` is one, too."""
 
     def now(self) -> float:
         """Return seconds since some fixed moment."""
@@ -58,7 +59,7 @@ class Clock(Protocol):
 
 
 class RealClock:
-    """Follow the computer's clock, `speed` times as fast.
+    """The computer's clock, `speed` times as fast.
 
     It keeps its own timers instead of the event loop's, so that `advance` can run them
     early.
@@ -76,7 +77,7 @@ class RealClock:
         self._origin = time.monotonic()
         self._skipped = 0.0
         self._timers: list[Timer] = []
-        self._orders = count()
+        self._ties = count()
         self._alarm: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
@@ -94,7 +95,7 @@ class RealClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` in the event loop when `seconds` have passed."""
-        timer = Timer(self.now() + seconds, next(self._orders), callback)
+        timer = Timer(self.now() + seconds, next(self._ties), callback)
         heappush(self._timers, timer)
         if self._timers[0] is timer:  # most timers are due after others: the alarm stays
             self._set_alarm()
@@ -133,11 +134,13 @@ class RealClock:
             self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._ring)
 
 
+@attrs.frozen(slots=True)
 class Calendar:
-    """Turn a clock's seconds into dates, those of a client's calendar.
+    """A clock's seconds as dates, those of a client's calendar.
 
-    Whoever reads a date compares it with a calendar that runs at its usual speed: a fast
-    clock's own dates would soon lie in the future, where no webhook's signature is good.
+    A client compares a date with a calendar that runs at its usual speed: a fast clock's own
+    dates would soon lie in the future, where no webhook's signature is good. So do those of a
+    real clock that was moved on by hand, for receivers outside.
 
     Args:
         clock: The sandbox's clock.
@@ -146,11 +149,9 @@ class Calendar:
 
     """
 
-    def __init__(self, clock: Clock, epoch: float, speed: float = 1.0) -> None:
-        """Hold on to all of it."""
-        self._clock = clock
-        self._epoch = epoch
-        self._speed = speed
+    _clock: Clock
+    _epoch: float
+    _speed: float = 1.0
 
     def unix(self) -> float:
         """Return the present moment as Unix time."""

@@ -12,12 +12,13 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from http.client import responses
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from lipsync_async.sandbox.server.api_errors import concurrency_limit_body, rate_limit_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _read_only(value: Any) -> Any:
 
 @attrs.frozen(slots=True)
 class Fault:
-    """Describe one thing that goes wrong. `ValueError` lists everything wrong with it.
+    """One thing that goes wrong. `ValueError` lists everything wrong with it.
 
     Args:
         kind: What happens; see `KINDS`.
@@ -272,9 +273,6 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 _UNCHANGED = Fault("hang")
 
 
-_OUTCOME_UNKNOWN_CODE = "IDEMPOTENCY_OUTCOME_UNKNOWN"  # contract section 4.4
-
-
 def rate_limited(
     retry_after: float | None = None,
     *,
@@ -290,19 +288,14 @@ def rate_limited(
         path: Strike only this path or glob; `None`: any.
         count: How often to strike at most; `None`: always.
 
-    Source: contract section 4.1.
+    Source: "Rate limits", sync.so guides.
     """
     return Fault(
         "status",
         method=method,
         path=path,
         status=429,
-        body={
-            "statusCode": 429,
-            "errorCode": "rate_limit_exceeded",
-            "message": "Rate limit exceeded. Please try again later.",
-            "error": "Too Many Requests",
-        },
+        body=rate_limit_body(),
         headers={} if retry_after is None else {"Retry-After": f"{retry_after:g}"},
         count=count,
     )
@@ -325,58 +318,22 @@ def concurrency_limited(
         path: Strike only POSTs to this path or glob; `None`: any.
         count: How often to strike at most; `None`: always.
 
-    Source: contract sections 4.1 and 5.2.
+    Source: "Rate limits", sync.so guides.
     """
-    generations = "1 generation" if limit == 1 else f"{limit} generations"
-    advice = {} if retry_after_seconds is None else {"retryAfterSeconds": retry_after_seconds}
+    running = limit if active is None else active
     return Fault(
         "status",
         method="POST",
         path=path,
         status=429,
-        body={
-            "statusCode": 429,
-            "errorCode": "concurrency_limit_reached",
-            "message": f"Concurrency limit reached: {generations} may run at once.",
-            "activeGenerations": limit if active is None else active,
-            "concurrencyLimit": limit,
-            **advice,
-            "upgradeUrl": "https://sync.so/pricing",
-        },
+        body=concurrency_limit_body(limit, running, retry_after_seconds),
         count=count,
     )
 
 
-def error_answer(fault: Fault) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of the answer that a fault gives.
-
-    Made for `status` and `outcome_unknown`, which answer instead of the service.
-    """
-    unknown = fault.kind == "outcome_unknown"
-    status = fault.status or (503 if unknown else 500)
-    code = fault.code or (_OUTCOME_UNKNOWN_CODE if unknown else None)
-    phrase = responses.get(status, "Error")
-    if isinstance(fault.body, str):
-        body, content_type = fault.body, _type_of_text(fault.body)
-    else:
-        usual = {"statusCode": status, "message": fault.message or phrase, "error": phrase}
-        coded = usual if code is None else {**usual, "errorCode": code}
-        body = json.dumps(coded if fault.body is None else fault.body, ensure_ascii=False)
-        content_type = "application/json; charset=utf-8"
-    headers = {"Content-Type": content_type, **fault.headers}
-    if any(name.lower() == "content-type" for name in fault.headers):
-        headers = dict(fault.headers)
-    return status, headers, body.encode()
-
-
-def _type_of_text(text: str) -> str:
-    kind = "html" if text.lstrip().startswith("<") else "plain"
-    return f"text/{kind}; charset=utf-8"
-
-
 @attrs.define(slots=True)
 class _Armed:
-    """Count the requests that one registered fault has seen."""
+    """A fault with the requests that it has seen."""
 
     fault: Fault
     chance: Random
@@ -402,7 +359,7 @@ class _Armed:
 
 
 class Faults:
-    """Keep the faults of one sandbox and tell which strike a request.
+    """The faults of one sandbox, and which of them strike a request.
 
     Args:
         seed: Decides the strikes of faults with a probability.

@@ -1,92 +1,26 @@
-"""The sandbox's files: its folder on disk, hosted files, and signed URLs."""
+"""The sandbox's files: its folder on disk, who owns what in it, hosted files, signed URLs."""
 
 from __future__ import annotations
 
 import hmac
 import mimetypes
+import os
+import shutil
+import sys
+import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory, gettempdir
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
+from lipsync_async.sandbox.clock import Clock
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from lipsync_async.sandbox.clock import Clock
-    from lipsync_async.sandbox.server.messages import StoredFile
-
-
-_ANY_TYPE = "application/octet-stream"
-
-
-@attrs.frozen(slots=True)
-class HostedFile:
-    """Hold one file and its media type."""
-
-    path: Path
-    content_type: str
-
-    def facts(self) -> tuple[int, str]:
-        """Return its present length and validator."""
-        facts = self.path.stat()
-        return facts.st_size, f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
-
-
-class HostedFiles:
-    """Give local files an address.
-
-    Args:
-        links: Knows where the sandbox is.
-
-    """
-
-    def __init__(self, links: Links) -> None:
-        """Start without files."""
-        self._links = links
-        self._files: dict[str, HostedFile] = {}
-
-    def host(self, path: Path, *, name: str | None = None) -> str:
-        """Serve a file that stays where it is, and return its URL.
-
-        Args:
-            path: The file.
-            name: What to call it; `None`: as it is called, with a number if that is taken.
-
-        """
-        name, count = name or path.name, 1
-        while name in self._files and self._files[name].path != path:
-            count += 1
-            name = f"{path.stem}-{count}{path.suffix}"
-        self._files[name] = HostedFile(path, mimetypes.guess_type(name)[0] or _ANY_TYPE)
-        return self._links.file(name)
-
-    def adopt(self, file: StoredFile, name: str) -> str:
-        """Serve a file that came with a request, and return its URL."""
-        guessed = mimetypes.guess_type(name)[0] or _ANY_TYPE
-        content_type = guessed if file.content_type == _ANY_TYPE else file.content_type
-        self._files[name] = HostedFile(file.path, content_type)
-        return self._links.file(name)
-
-    def get(self, name: str) -> HostedFile | None:
-        """Return a hosted file, or `None` where there is none (any more)."""
-        file = self._files.get(name)
-        return file if file is not None and file.path.is_file() else None
-
-    def asset(self, asset_id: str) -> HostedFile | None:
-        """Return the uploaded file that became an asset."""
-        names = [name for name in self._files if PurePosixPath(name).stem == asset_id]
-        return self.get(names[0]) if names else None
-
-    def is_own(self, url: str) -> bool:
-        """Return whether a URL is one of this host's, whether or not the file exists."""
-        return url.startswith(f"{self._links.base_url}{FILES_PATH}")
-
-    def at(self, url: str) -> HostedFile | None:
-        """Return the file behind a URL of this host."""
-        return self.get(unquote(PurePosixPath(urlsplit(url).path).name))
 
 
 MEDIA_PATH = "/__sandbox/media/"
@@ -98,27 +32,128 @@ IN_GENERATION = "generation"
 IN_DOWNLOAD = "download"
 IN_REDIRECT = "redirect"
 
+_ANY_TYPE = "application/octet-stream"
+_PREFIX = "lipsync-sandbox-"
+_YOUNG_SECONDS = 60.0  # its sandbox may be about to lock it
 
-class Links:
-    """Mint addresses and judge those that come back.
 
-    Args:
+class Folder:
+    """The sandbox's folder on disk: made when first needed, gone when the sandbox is."""
+
+    def __init__(self) -> None:
+        self._directory: TemporaryDirectory[str] | None = None
+        self._lock: int | None = None
+        self._numbers = count(1)
+
+    def new_path(self, suffix: str = "") -> Path:
+        """Return a path at which there is no file yet."""
+        if self._directory is None:
+            sweep(Path(gettempdir()))
+            self._directory = TemporaryDirectory(prefix=_PREFIX)
+            self._lock = _lock(Path(self._directory.name))
+        return Path(self._directory.name) / f"{next(self._numbers)}{suffix}"
+
+    def close(self) -> None:
+        """Remove everything."""
+        if self._directory is not None:
+            self._directory.cleanup()
+            self._directory = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def sweep(parent: Path, now: float | None = None) -> None:
+    """Remove the folders of sandboxes that were killed.
+
+    A sandbox holds a lock on its folder for as long as its process lives. A process id would
+    say less: another container that shares the folder counts its own.
+    """
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, or gone meanwhile
+            age = (time.time() if now is None else now) - folder.stat().st_mtime
+            lock = _lock(folder) if age > _YOUNG_SECONDS else None
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until the descriptor is closed; `None`: another process holds the lock."""
+    if sys.platform == "win32":  # pragma: no cover - folders have no locks there
+        return None
+    import fcntl  # noqa: PLC0415 - Windows has none
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@attrs.define(slots=True)
+class OwnedFiles:
+    """The files of one owner, such as a request or a job: they are deleted together."""
+
+    folder: Folder = attrs.field(factory=Folder)
+    _paths: list[Path] = attrs.field(factory=list)
+
+    def new_path(self, suffix: str = "") -> Path:
+        """Return a path at which there is no file yet; what will be there is owned."""
+        path = self.folder.new_path(suffix)
+        self._paths.append(path)
+        return path
+
+    def hand_over(self, path: Path) -> Path:
+        """Own a file no longer."""
+        self._paths.remove(path)
+        return path
+
+    def take_over(self, path: Path) -> None:
+        """Own a file from now on."""
+        self._paths.append(path)
+
+    def delete(self) -> None:
+        """Delete everything that is owned."""
+        while self._paths:
+            self._paths.pop().unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.delete()
+
+
+@attrs.define(slots=True)
+class SignedUrls:
+    """The addresses of the sandbox's media: minted, and judged when they come back.
+
+    Attributes:
         base_url: Where the sandbox is.
-        secret: Signs the media links.
-        clock: Lets links expire.
-        lifetime: Seconds that a media link works; `None`: for ever.
+        media_base_url: Where its outputs are: the same service under another origin, as the
+            real service's outputs are on another host, to which no API key may be sent.
 
     """
 
-    def __init__(self, base_url: str, secret: str, clock: Clock, lifetime: float | None) -> None:
-        """Hold on to all of it."""
+    base_url: str
+    _secret: bytes
+    _clock: Clock
+    _lifetime: float | None
+    media_base_url: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.serve_at(self.base_url)
+
+    def serve_at(self, base_url: str, *, has_other_host: bool = True) -> None:
+        """Learn where the sandbox is, and whether it has another name for its outputs."""
         self.base_url = base_url
-        self._secret = secret.encode()
-        self._clock = clock
-        self._lifetime = lifetime
+        self.media_base_url = on_other_host(base_url) if has_other_host else base_url
 
     @property
-    def never_expire(self) -> bool:
+    def are_permanent(self) -> bool:
         """Whether a link, once minted, may be handed out again."""
         return self._lifetime is None
 
@@ -129,15 +164,11 @@ class Links:
         signature = self._sign(job_id, facts)
         # Digits, hex and plain words: nothing that a query would have to escape.
         query = f"expires={expires}&version={version}&via={via}&signature={signature}"
-        return f"{self.base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
+        return f"{self.media_base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
 
-    def elsewhere(self, job_id: str, *, version: int) -> str:
-        """Return a link to the same output under another host name of this machine."""
-        link = self.media(job_id, version=version, via=IN_REDIRECT)
-        parts = urlsplit(link)
-        other = "127.0.0.1" if parts.hostname == "localhost" else "localhost"
-        port = "" if parts.port is None else f":{parts.port}"
-        return parts._replace(netloc=other + port).geturl()
+    def redirected(self, job_id: str, *, version: int) -> str:
+        """Return a link to the same output under another host name."""
+        return on_other_host(self.media(job_id, version=version, via=IN_REDIRECT))
 
     def is_good(self, job_id: str, facts: Mapping[str, str]) -> bool:
         """Return whether a link was minted here and has not expired."""
@@ -149,29 +180,90 @@ class Links:
 
     def file(self, name: str) -> str:
         """Return the address of a hosted file."""
-        return f"{self.base_url}{FILES_PATH}{quote(name)}"
+        return f"{self.base_url}{FILES_PATH}{quote(name, safe='')}"
 
     def _sign(self, job_id: str, facts: Mapping[str, str]) -> str:
         signed = [job_id, *(facts.get(name, "") for name in ("expires", "version", "via"))]
         return hmac.digest(self._secret, "\n".join(signed).encode(), "sha256").hex()[:32]
 
 
-class Folder:
-    """Hand out paths for files that nobody else knows."""
+_OTHER_NAMES = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
 
-    def __init__(self) -> None:
-        """Make nothing yet."""
-        self._directory: TemporaryDirectory[str] | None = None
-        self._numbers = count(1)
 
-    def new_path(self, suffix: str = "") -> Path:
-        """Return a path at which there is no file yet."""
-        if self._directory is None:
-            self._directory = TemporaryDirectory(prefix="lipsync-sandbox-")
-        return Path(self._directory.name) / f"{next(self._numbers)}{suffix}"
+def on_other_host(url: str) -> str:
+    """Return a URL under this machine's other loopback name; other hosts have none."""
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    return parts._replace(netloc=parts.netloc.replace(name, _OTHER_NAMES.get(name, name))).geturl()
 
-    def close(self) -> None:
-        """Remove everything."""
-        if self._directory is not None:
-            self._directory.cleanup()
-            self._directory = None
+
+@attrs.frozen(slots=True)
+class HostedFile:
+    """One file with its media type; `is_owned` says that it is the sandbox's to delete."""
+
+    path: Path
+    content_type: str
+    is_owned: bool = False
+
+    def facts(self) -> tuple[int, str]:
+        """Return its present length and validator."""
+        facts = self.path.stat()
+        return facts.st_size, f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+
+
+@attrs.define(slots=True)
+class HostedFiles:
+    """Local files with an address, so that they can be inputs."""
+
+    _urls: SignedUrls
+    _files: dict[str, HostedFile] = attrs.field(factory=dict)
+    _names_by_asset: dict[str, str] = attrs.field(factory=dict)
+
+    def host(self, path: Path, *, name: str | None = None) -> str:
+        """Serve a file that stays where it is, and return its URL.
+
+        Args:
+            path: The file.
+            name: What to call it; `None`: as it is called, with a number if that is taken.
+
+        """
+        name, number = name or path.name, 1
+        while name in self._files and self._files[name].path != path:
+            number += 1
+            name = f"{path.stem}-{number}{path.suffix}"
+        self._files[name] = HostedFile(path, mimetypes.guess_type(name)[0] or _ANY_TYPE)
+        return self._urls.file(name)
+
+    def adopt(
+        self, path: Path, name: str, content_type: str, *, asset_id: str | None = None
+    ) -> str:
+        """Serve a file that came with a request, and return its URL.
+
+        It replaces an older one of that name.
+        """
+        if content_type == _ANY_TYPE:
+            content_type = mimetypes.guess_type(name)[0] or _ANY_TYPE
+        older = self._files.get(name)
+        if older is not None and older.is_owned:
+            older.path.unlink(missing_ok=True)
+        self._files[name] = HostedFile(path, content_type, is_owned=True)
+        if asset_id is not None:
+            self._names_by_asset[asset_id] = name
+        return self._urls.file(name)
+
+    def get(self, name: str) -> HostedFile | None:
+        """Return a hosted file, or `None` where there is none (any more)."""
+        file = self._files.get(name)
+        return file if file is not None and file.path.is_file() else None
+
+    def asset(self, asset_id: str) -> HostedFile | None:
+        """Return the uploaded file that became an asset."""
+        return self.get(self._names_by_asset.get(asset_id, ""))
+
+    def is_own(self, url: str) -> bool:
+        """Return whether a URL is one of this host's, whether or not the file exists."""
+        return url.startswith(f"{self._urls.base_url}{FILES_PATH}")
+
+    def at(self, url: str) -> HostedFile | None:
+        """Return the file behind a URL of this host."""
+        return self.get(unquote(PurePosixPath(urlsplit(url).path).name))

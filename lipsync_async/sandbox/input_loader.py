@@ -14,7 +14,7 @@ from lipsync_async.sandbox.files import Folder, HostedFiles
 from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from lipsync_async.sandbox.media.speech import speak
-from lipsync_async.sandbox.outbound_http import FetchError, Outside
+from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -70,13 +70,13 @@ class InputLoader:
     Args:
         files: Hosts some of them.
         folder: Holds the others while they are needed.
-        outside: Fetches them.
+        outbound: Fetches them.
 
     """
 
     _files: HostedFiles
     _folder: Folder
-    _outside: Outside
+    _outbound: OutboundHttp
     _fetching: anyio.CapacityLimiter = attrs.field(
         init=False, factory=lambda: anyio.CapacityLimiter(_FETCHES_AT_ONCE)
     )
@@ -99,7 +99,7 @@ class InputLoader:
             path = self._own(item)
             if path is not None:
                 await _probe(path, item["type"])
-            elif (reason := self._outside.refusal(item["url"])) is not None:
+            elif (reason := self._outbound.refusal(item["url"])) is not None:
                 raise _inaccessible(item["type"], f"{item['url']}: {reason}")
 
     @asynccontextmanager
@@ -143,7 +143,7 @@ class InputLoader:
         temporary.append(path)
         try:
             async with self._fetching:
-                await self._outside.fetch(item["url"], path)
+                await self._outbound.fetch(item["url"], path)
         except FetchError as error:
             raise _inaccessible(item["type"], error.reason) from None
         return path

@@ -1,11 +1,15 @@
-"""How a job moves along: at once, by looks, by time, by hand, or as it really renders."""
+"""How a job moves along: at once, by polls, by time, by hand, or as it really renders."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
+
+from lipsync_async.sandbox.faults import Fault
 
 if TYPE_CHECKING:
     from random import Random
@@ -16,7 +20,7 @@ _PENDING_SHARE = 0.2
 # Nine digits are thirty years; longer numbers are slips, or beyond what a float can hold.
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _SPELLING = re.compile(
-    rf"(?:(?P<bare>immediate|manual|real)|polls\((?P<looks>{_NUMBER})\)"
+    rf"(?:(?P<bare>immediate|manual|real)|polls\((?P<polls>{_NUMBER})\)"
     rf"|time\((?P<seconds>{_NUMBER})(?:-(?P<longest>{_NUMBER}))?\))",
 )
 _ADVICE = "use immediate, polls(n), time(s), time(a-b), manual or real."
@@ -24,14 +28,14 @@ _ADVICE = "use immediate, polls(n), time(s), time(a-b), manual or real."
 
 @attrs.frozen(slots=True)
 class Progression:
-    """Say when a job takes its steps.
+    """When a job takes its steps.
 
     It names the earliest moments: where the sandbox renders, COMPLETED also waits for
     the file.
 
     Attributes:
         kind: `immediate`, `polls`, `time`, `manual` or `real`.
-        amount: Looks for `polls`, seconds for `time`.
+        amount: Polls for `polls`, seconds for `time`.
         longest: Seconds for `time` where each job draws its own, from `amount` up to
             these; `None`: all take `amount`.
 
@@ -43,14 +47,14 @@ class Progression:
 
     @classmethod
     def immediate(cls) -> Progression:
-        """Complete at once: the create says PENDING, the first look COMPLETED."""
+        """Complete at once: the create says PENDING, the first poll COMPLETED."""
         return cls("immediate")
 
     @classmethod
     def polls(cls, looks: int) -> Progression:
-        """Complete at the n-th look; every look by GET or list is a step."""
+        """Complete at the n-th poll; every GET or list that shows the job is one."""
         if looks < 1:
-            raise ValueError("polls(n) needs at least 1 look.")
+            raise ValueError("polls(n) needs at least 1 poll.")
         return cls("polls", looks)
 
     @classmethod
@@ -68,7 +72,7 @@ class Progression:
 
     @classmethod
     def manual(cls) -> Progression:
-        """Move only when somebody moves it."""
+        """Move only by hand: `sandbox.jobs.move`, or the control of that name."""
         return cls("manual")
 
     @classmethod
@@ -89,8 +93,10 @@ class Progression:
             raise ValueError(f"{text!r} is no progression; {_ADVICE}")
         if found["bare"]:
             return cls(found["bare"])
-        if found["looks"]:
-            return cls.polls(int(float(found["looks"])))
+        if found["polls"]:
+            if "." in found["polls"]:
+                raise ValueError(f"{text!r}: polls(n) takes a whole number.")
+            return cls.polls(int(found["polls"]))
         longest = found["longest"]
         return cls.time(float(found["seconds"]), None if longest is None else float(longest))
 
@@ -116,9 +122,67 @@ class Progression:
         return self.amount * _PENDING_SHARE
 
     def begins_at_look(self, looks: int) -> bool:
-        """Return whether a job that was looked at so often is PROCESSING."""
+        """Return whether a job that was polled so often is PROCESSING."""
         return looks >= self.amount // 2
 
     def ends_at_look(self, looks: int) -> bool:
-        """Return whether a job that was looked at so often has ended."""
+        """Return whether a job that was polled so often has ended."""
         return looks >= self.amount
+
+
+class IllegalMoveError(ValueError):
+    """Raised when a job is asked to do what no job does."""
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Lifecycle:
+    """The life of one job of any kind.
+
+    Attributes:
+        id: Its UUID.
+        born: When it was made, in seconds of the sandbox's clock.
+        progression: How it moves along.
+        transitions: Where each status may lead; a status that leads nowhere is an end.
+        status: Where it is.
+        faults: What goes wrong with it, by kind.
+        history: Every status it had, with the clock's time.
+        polls: How often a poll moved it along.
+        is_due: Whether it ends as soon as its result exists.
+        waiters: Set when it has ended.
+
+    """
+
+    id: str
+    born: float
+    progression: Progression
+    transitions: Mapping[Any, frozenset[Any]] = attrs.field(repr=False)
+    status: Any
+    faults: Mapping[str, Fault] = attrs.field(factory=dict)
+    history: list[tuple[float, Any]] = attrs.field(factory=list, repr=False)
+    polls: int = 0
+    is_due: bool = False
+    waiters: list[anyio.Event] = attrs.field(factory=list, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.history.append((self.born, self.status))
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the job is in its last status."""
+        return not self.transitions[self.status]
+
+    def enter(self, status: Any, now: float) -> None:
+        """Take a step of the table of transitions, and wake those who wait for an end.
+
+        Raises:
+            IllegalMoveError: The table has no such step.
+
+        """
+        if status not in self.transitions[self.status]:
+            raise IllegalMoveError(f"a job that is {self.status} does not become {status}.")
+        self.status = status
+        self.history.append((now, status))
+        if self.is_ended:
+            for waiter in self.waiters:
+                waiter.set()
+            self.waiters.clear()

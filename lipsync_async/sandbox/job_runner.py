@@ -1,40 +1,34 @@
-"""Moves jobs along, step by step, as their progression and their faults have it."""
+"""Moves generations along, step by step, as their progression and their faults have it."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+import attrs
+
 from lipsync_async._enums import Status
+from lipsync_async.sandbox.clock import Clock
+from lipsync_async.sandbox.jobs import JobTable
+from lipsync_async.sandbox.renderer import Renderer
 
 if TYPE_CHECKING:
-    from lipsync_async.sandbox.clock import Clock
-    from lipsync_async.sandbox.jobs import Job, JobTable, Result
-    from lipsync_async.sandbox.renderer import Renderer
-
+    from lipsync_async.sandbox.jobs import Job, Result
 
 _USUAL_CODE = "generation_pipeline_failed"
-_USUAL_ERROR = "An unknown error occurred."  # contract section 4.3, what users mostly see
+_USUAL_ERROR = "An unknown error occurred."  # what users of the service mostly see
 
 
-class Runner:
-    """Take each job through its life.
+@attrs.frozen(slots=True)
+class JobRunner:
+    """Takes each job through its life."""
 
-    Args:
-        jobs: The table in which jobs move.
-        clock: Wakes timed jobs.
-        renderer: Makes the media.
-
-    """
-
-    def __init__(self, jobs: JobTable, clock: Clock, renderer: Renderer) -> None:
-        """Hold on to all of it."""
-        self._jobs = jobs
-        self._clock = clock
-        self._renderer = renderer
+    _jobs: JobTable
+    _clock: Clock
+    _renderer: Renderer
 
     def start(self, job: Job) -> None:
-        """Set a job going; one without time to take ends here and now."""
+        """Set a job going; one that takes no time ends here and now."""
         self._renderer.start(job, self._produced, self._failed)
         if job.progression.is_instant:
             self._begin(job)
@@ -43,24 +37,22 @@ class Runner:
             self._clock.call_later(job.progression.pending_seconds, partial(self._begin, job))
             self._clock.call_later(job.progression.amount, partial(self._end, job))
 
-    def look(self, job: Job) -> None:
-        """Count a look, which is a step for jobs that move by looks."""
+    def count_poll(self, job: Job) -> None:
+        """Count a poll, which is a step for jobs that move by polls."""
         if job.progression.kind != "polls" or job.is_ended:
             return
-        job.looks += 1
-        if job.progression.begins_at_look(job.looks):
+        job.polls += 1
+        if job.progression.begins_at_look(job.polls):
             self._begin(job)
-        if job.progression.ends_at_look(job.looks):
+        if job.progression.ends_at_look(job.polls):
             self._end(job)
 
     def _produced(self, job: Job, result: Result) -> None:
-        """Take in a job's media."""
         job.result = result
         if job.is_due:
             self._end(job)
 
     def _failed(self, job: Job, code: str, message: str) -> None:
-        """Take in that a job's media cannot be made."""
         job.failure = (code, message)
         if job.is_due:
             self._end(job)

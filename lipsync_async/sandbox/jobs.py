@@ -1,32 +1,28 @@
-"""Every generation of the sandbox, and the only door through which one changes status."""
+"""Every generation of the sandbox, and the only way in which one changes status."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anyio
 import attrs
 
 from lipsync_async._enums import TRANSITIONS, Status
-from lipsync_async.sandbox.faults import Fault
-from lipsync_async.sandbox.job_progress import Progression
+from lipsync_async.sandbox.clock import Clock
+from lipsync_async.sandbox.files import OwnedFiles
+from lipsync_async.sandbox.job_progress import IllegalMoveError, Lifecycle
+from lipsync_async.sandbox.table import Table
 
-if TYPE_CHECKING:
-    from lipsync_async.sandbox.clock import Clock
-
-_ACTIVE = (Status.PENDING, Status.PROCESSING)  # what takes a slot, contract section 5.2
-
-
-class IllegalMoveError(ValueError):
-    """Raised when a job is asked to do what no job does."""
+_ACTIVE = (Status.PENDING, Status.PROCESSING)  # what takes a slot
 
 
 @attrs.frozen(slots=True)
 class Result:
-    """Hold the media that a job made.
+    """The media that a job made.
 
     Attributes:
         source: Its bytes, or the file that holds them.
@@ -42,24 +38,16 @@ class Result:
     duration: float
 
 
-@attrs.define(slots=True, eq=False)
-class Job:
-    """Hold one generation.
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Job(Lifecycle):
+    """One generation.
 
     Attributes:
-        id: Its UUID.
         number: Its place among all that were ever created, from 1.
         created_at: When, as the service writes it.
-        born: When, in seconds of the sandbox's clock.
-        order: The create body's fields, echoed in every answer.
-        progression: How it moves along.
+        body: The create body's fields, echoed in every answer.
         source: What the create's `x-sync-source` header said.
-        faults: What goes wrong with it, by kind.
-        status: Where it is.
-        history: Every status it had, with the clock's time.
-        looks: How often a look moved it along.
         percent: How far its rendering is, 0 to 100.
-        is_due: Whether it ends as soon as its media exist.
         result: Its media, once they exist.
         failure: Code and words of what went wrong with making them.
         error: Why it failed, for people.
@@ -67,22 +55,18 @@ class Job:
         speech_url: Where the speech made of a text input is.
         link_version: Counts the output URLs that were let expire by a fault.
         has_broken_off: Whether a truncated output was served already.
+        encoded: Its JSON, until it changes.
+        files: What is deleted with it: its output, and the speech that was made for it.
 
     """
 
-    id: str
     number: int
     created_at: str
-    born: float
-    order: Mapping[str, Any] = attrs.field(repr=False)
-    progression: Progression
-    source: str | None = None
-    faults: Mapping[str, Fault] = attrs.field(factory=dict)
+    body: Mapping[str, Any] = attrs.field(repr=False)
+    transitions: Mapping[Status, frozenset[Status]] = attrs.field(default=TRANSITIONS, repr=False)
     status: Status = Status.PENDING
-    history: list[tuple[float, Status]] = attrs.field(factory=list, repr=False)
-    looks: int = 0
+    source: str | None = None
     percent: float = 0.0
-    is_due: bool = False
     result: Result | None = None
     failure: tuple[str, str] | None = None
     error: str | None = None
@@ -91,17 +75,12 @@ class Job:
     link_version: int = 0
     has_broken_off: bool = False
     encoded: bytes | None = attrs.field(default=None, repr=False)
-    waiters: list[anyio.Event] = attrs.field(factory=list, repr=False)
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the job is in its last status."""
-        return not TRANSITIONS[self.status]
+    files: OwnedFiles = attrs.field(factory=OwnedFiles, repr=False)
 
 
 @attrs.frozen(slots=True)
 class ListFilter:
-    """Hold what a list request asks for; an empty tuple filters nothing."""
+    """What a list request asks for; an empty tuple filters nothing."""
 
     statuses: tuple[Status, ...] = ()
     ids: tuple[str, ...] = ()
@@ -110,78 +89,70 @@ class ListFilter:
     limit: int | None = None
     cursor: str | None = None
 
+    def fits(self, job: Job) -> bool:
+        """Return whether a job is among what is asked for, ids and pages aside."""
+        return (
+            (not self.statuses or job.status in self.statuses)
+            and (not self.sources or job.source in self.sources)
+            and (self.project_id is None or job.body.get("projectId") == self.project_id)
+        )
+
 
 @attrs.frozen(slots=True)
 class CountFilter:
-    """Hold what a count request asks for; an empty tuple filters nothing."""
+    """What a count request asks for; an empty tuple filters nothing."""
 
     statuses: tuple[Status, ...] = ()
     sources: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
 
-class JobTable:
-    """Keep all jobs; found by id and by status without a search.
+def _ignore_end(_job: Job) -> None:
+    """Do nothing at an end; the sandbox puts its webhooks in place of this."""
+
+
+@attrs.define(slots=True, eq=False, repr=False)
+class JobTable(Table[Job]):
+    """All jobs; found by id and by status without a search.
 
     Args:
         clock: Dates the moves.
 
     """
 
-    def __init__(self, clock: Clock) -> None:
-        """Start empty."""
-        self._clock = clock
-        self._jobs: dict[str, Job] = {}
-        self._by_status: dict[Status, dict[str, Job]] = {status: {} for status in TRANSITIONS}
-        self._created = 0
-        self.on_end: Callable[[Job], object] = _nobody_minds
-
-    def __iter__(self) -> Iterator[Job]:
-        """Yield the jobs, oldest first."""
-        return iter(list(self._jobs.values()))
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def __getitem__(self, job_id: str) -> Job:
-        return self._jobs[job_id]
-
-    def __contains__(self, job_id: object) -> bool:
-        return job_id in self._jobs
+    _clock: Clock
+    _not_found: str = attrs.field(default="generation_not_found", init=False)
+    _noun: str = attrs.field(default="Generation", init=False)
+    _by_status: dict[Status, dict[str, Job]] = attrs.field(
+        factory=lambda: {status: {} for status in TRANSITIONS}, init=False
+    )
+    on_end: Callable[[Job], object] = attrs.field(default=_ignore_end, init=False)
+    run_in_loop: Callable[[Callable[[], Job]], Job] | None = attrs.field(default=None, init=False)
 
     def __repr__(self) -> str:
         counts = {str(status): len(jobs) for status, jobs in self._by_status.items() if jobs}
         return f"<JobTable {counts}>"
 
     @property
-    def created(self) -> int:
-        """Number of generations that were ever created, also those deleted since."""
-        return self._created
-
-    @property
     def active(self) -> int:
         """Number of generations that take a slot now."""
         return sum(len(self._by_status[status]) for status in _ACTIVE)
 
-    def get(self, job_id: str) -> Job | None:
-        """Return a job, or `None` where no job has the id."""
-        return self._jobs.get(job_id)
-
     def count(self, status: str | None = None) -> int:
         """Return how many jobs there are, in all or in one status."""
-        return len(self._jobs) if status is None else len(self._by_status[Status(status)])
+        return len(self) if status is None else len(self._by_status[Status(status)])
 
-    def add(self, job: Job) -> None:
-        """Take in a new job."""
-        self._created += 1
-        self._jobs[job.id] = job
+    def add(self, job: Job) -> Job:
+        """Add a new job, and return it."""
         self._by_status[job.status][job.id] = job
-        job.history.append((self._clock.now(), job.status))
+        return super().add(job)
 
-    def delete(self, job_id: str) -> None:
-        """Forget a job."""
-        job = self._jobs.pop(job_id)
+    def delete(self, job_id: str) -> Job:
+        """Remove a job with its files, and return it."""
+        job = super().delete(job_id)
         del self._by_status[job.status][job_id]
+        job.files.delete()
+        return job
 
     def move(
         self,
@@ -204,30 +175,33 @@ class JobTable:
             IllegalMoveError: The table has no such step, or the media do not exist yet.
 
         """
-        job, target = self._jobs[job_id], Status(status)
-        if target not in TRANSITIONS[job.status]:
-            raise IllegalMoveError(f"a job that is {job.status} does not become {target}.")
-        if target is Status.COMPLETED and job.result is None:
+        work = partial(self._move, self[job_id], Status(status), error, error_code)
+        # In blocking code this is another thread than the one in which the jobs live.
+        return work() if self.run_in_loop is None or _is_in_loop() else self.run_in_loop(work)
+
+    def _move(self, job: Job, target: Status, error: str | None, error_code: str | None) -> Job:
+        before = job.status
+        if target is Status.COMPLETED and before is Status.PROCESSING and job.result is None:
             raise IllegalMoveError("its media do not exist yet.")
-        del self._by_status[job.status][job_id]
-        job.status, job.encoded = target, None
-        job.error, job.error_code = error, error_code
-        self._by_status[target][job_id] = job
-        job.history.append((self._clock.now(), target))
+        # A task that is woken by the end finds the job as it is then.
+        job.enter(target, self._clock.now())
+        del self._by_status[before][job.id]
+        self._by_status[target][job.id] = job
+        job.error, job.error_code, job.encoded = error, error_code, None
         if job.is_ended:
-            self._tell(job)
+            self.on_end(job)
         return job
 
     def select(self, wanted: ListFilter) -> list[Job]:
         """Return the jobs that a list asks for: with `limit` newest first, else as made.
 
-        Source: contract section 2.8.
+        Source: "List generations", sync.so API reference.
         """
         if wanted.limit is None:
-            return [job for job in self._candidates(wanted) if _fits(job, wanted)]
-        before = self._jobs[wanted.cursor].number if wanted.cursor else self._created + 1
+            return [job for job in self._candidates(wanted) if wanted.fits(job)]
+        before = self[wanted.cursor].number if wanted.cursor else self.created + 1
         older = (
-            job for job in self._newest_first(wanted) if job.number < before and _fits(job, wanted)
+            job for job in self._newest_first(wanted) if job.number < before and wanted.fits(job)
         )
         return list(islice(older, wanted.limit))
 
@@ -242,36 +216,22 @@ class JobTable:
 
     def _newest_first(self, wanted: ListFilter) -> Iterable[Job]:
         if not wanted.ids and not wanted.statuses:
-            return reversed(self._jobs.values())  # kept in the order of their numbers
-        return sorted(self._candidates(wanted), key=_number, reverse=True)
+            return reversed(self._rows.values())  # kept in the order of their numbers
+        return sorted(self._candidates(wanted), key=lambda job: job.number, reverse=True)
 
     def _candidates(self, wanted: ListFilter) -> list[Job]:
         """Narrow by the filter that an index serves best."""
         if wanted.ids:
             asked = dict.fromkeys(wanted.ids)
-            return [job for job_id in asked if (job := self._jobs.get(job_id)) is not None]
+            return [job for job_id in asked if (job := self.get(job_id)) is not None]
         if wanted.statuses:
             return [job for status in wanted.statuses for job in self._by_status[status].values()]
-        return list(self._jobs.values())
-
-    def _tell(self, job: Job) -> None:
-        for waiter in job.waiters:
-            waiter.set()
-        job.waiters.clear()
-        self.on_end(job)
+        return list(self)
 
 
-def _nobody_minds(_job: Job) -> None:
-    """Stand in until somebody wants to know of ends."""
-
-
-def _number(job: Job) -> int:
-    return job.number
-
-
-def _fits(job: Job, wanted: ListFilter) -> bool:
-    return (
-        (not wanted.statuses or job.status in wanted.statuses)
-        and (not wanted.sources or job.source in wanted.sources)
-        and (wanted.project_id is None or job.order.get("projectId") == wanted.project_id)
-    )
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -21,9 +21,9 @@ from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
 from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
 from lipsync_async.sandbox.media.timeline import output_seconds
-from lipsync_async.sandbox.outbound_http import Outside
+from lipsync_async.sandbox.outbound_http import OutboundHttp
 from lipsync_async.sandbox.renderer import cannot_render
-from lipsync_async.sandbox.server.api_errors import coded
+from lipsync_async.sandbox.server.api_errors import error as api_error
 from lipsync_async.sandbox.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class MediaRenderer:
     Args:
         files: Hosts inputs, and the speech that is made of texts.
         folder: Where outputs go.
-        outside: Fetches inputs.
+        outbound: Fetches inputs.
         tasks: Runs the work.
         clock: Virtual time stands still while something renders.
         engines: What does the work, for people; `open` asks what really does.
@@ -55,7 +55,7 @@ class MediaRenderer:
 
     _files: HostedFiles
     _folder: Folder
-    _outside: Outside
+    _outbound: OutboundHttp
     _tasks: Tasks
     _clock: Clock
     _engines: dict[str, str]
@@ -67,7 +67,7 @@ class MediaRenderer:
 
     @_loader.default
     def _new_loader(self) -> InputLoader:
-        return InputLoader(self._files, self._folder, self._outside)
+        return InputLoader(self._files, self._folder, self._outbound)
 
     async def open(self) -> None:
         """Ask the engines one small question each.
@@ -87,7 +87,7 @@ class MediaRenderer:
         try:
             await self._loader.check(order)
         except MediaError as error:
-            raise coded(422, error.code, error.message) from None
+            raise api_error(error.code, error.message, is_input=True) from None
 
     async def seconds(self, order: dict[str, Any]) -> float:
         """Return how long the output will play; fetches and probes the media."""
@@ -100,7 +100,7 @@ class MediaRenderer:
                 is_image = inputs.info.kind == "image"
                 return output_seconds(_mode(order.get("options")), visual, heard, is_image=is_image)
         except MediaError as error:
-            raise coded(422, error.code, error.message) from None
+            raise api_error(error.code, error.message, is_input=True) from None
 
     def start(self, job: Job, produced: Produced, failed: Failed) -> None:
         """Begin to render a job."""
@@ -133,16 +133,17 @@ class MediaRenderer:
             produced(job, result)
 
     async def _render(self, job: Job) -> Result:
-        async with self._loader.load(job.order) as inputs:
+        async with self._loader.load(job.body) as inputs:
             spoken = next((track for track in inputs.tracks if track.is_spoken), None)
             if spoken is not None:
                 # Stays, so that the take can be fetched and used again.
                 inputs.temporary.remove(spoken.path)
+                job.files.take_over(spoken.path)
                 job.speech_url = self._files.host(spoken.path, name=f"{job.id}.wav")
                 job.encoded = None
             work = partial(
                 _make,
-                _render_job(job.order, inputs, self._folder.new_path(".mp4")),
+                _render_job(job.body, inputs, job.files.new_path(".mp4")),
                 on_progress=partial(setattr, job, "percent"),
                 is_cancelled=lambda: self._is_closed or job.is_ended,
             )

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_logger = logging.getLogger("lipsync_async.sandbox")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _CHUNK_BYTES = 262_144  # each chunk is one hop to a writing thread
+_DELIVERY_SECONDS = 10.0  # a receiver is to answer fast
 
 
 class FetchError(Exception):
@@ -67,7 +69,7 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
         return "it names no host"
     if parsed.raw_user is not None or parsed.raw_password is not None:
         return "it holds a user name or a password"
-    if _is_loopback(parsed.raw_host) or _is_allowed(parsed.raw_host, allowed_hosts):
+    if is_loopback(parsed.raw_host) or _is_allowed(parsed.raw_host, allowed_hosts):
         return None
     return f"host {parsed.raw_host!r} is neither loopback nor allowed"
 
@@ -76,8 +78,11 @@ def _is_allowed(host: str, allowed_hosts: frozenset[str]) -> bool:
     return host.lower() in {allowed.lower() for allowed in allowed_hosts}
 
 
-def _is_loopback(host: str) -> bool:
-    """Judge by the canonical spelling only; 127.1 or ::ffff:127.0.0.1 are refused."""
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, by its canonical spelling only.
+
+    127.1 or ::ffff:127.0.0.1 are refused.
+    """
     if host == "localhost":
         return True
     try:
@@ -89,115 +94,9 @@ def _is_loopback(host: str) -> bool:
     return address == IPv6Address("::1")
 
 
-async def fetch(
-    url: str,
-    target: Path,
-    *,
-    session: aiohttp.ClientSession,
-    allowed_hosts: frozenset[str],
-    max_bytes: int,
-    timeout: float,
-) -> None:
-    """Write what a URL holds to a file; no file is left where that fails.
-
-    Args:
-        url: The absolute URL.
-        target: The file to write; its folder exists.
-        session: Sends the requests.
-        allowed_hosts: Hosts that may be asked besides loopback ones.
-        max_bytes: Most bytes to accept.
-        timeout: Most seconds that everything together may take.
-
-    Raises:
-        FetchError: It may not be fetched, or could not be.
-
-    """
-    try:
-        with _no_remains(target), anyio.fail_after(timeout):
-            await _fetch(url, target, session, allowed_hosts, max_bytes)
-    except TimeoutError:
-        raise FetchError(f"{url} was not there within {timeout:g} s") from None
-    except (aiohttp.ClientError, OSError) as error:
-        reason = str(error) or type(error).__name__
-        raise FetchError(f"{url} cannot be fetched: {reason}") from error
-
-
-@contextmanager
-def _no_remains(target: Path) -> Iterator[None]:
-    """Remove the file where the block fails or is cancelled."""
-    try:
-        yield
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-
-
-async def _fetch(
-    url: str,
-    target: Path,
-    session: aiohttp.ClientSession,
-    allowed_hosts: frozenset[str],
-    max_bytes: int,
-) -> None:
-    """Follow redirects by hand, so that every hop passes the same gate."""
-    for _ in range(_MOST_REDIRECTS + 1):
-        reason = refusal(url, allowed_hosts)
-        if reason is not None:
-            raise FetchError(f"{url} may not be fetched: {reason}")
-        async with session.get(
-            URL(url),
-            allow_redirects=False,
-            headers={"Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None),
-        ) as answer:
-            if answer.status not in _REDIRECTS:
-                await _store(answer, target, max_bytes)
-                return
-            url = _next_hop(answer)
-    raise FetchError(f"{url} is more than {_MOST_REDIRECTS} redirects away")
-
-
-def _next_hop(answer: aiohttp.ClientResponse) -> str:
-    location = answer.headers.get("Location")
-    if location is None:
-        raise FetchError(f"{answer.url} redirects to nowhere")
-    try:
-        return str(answer.url.join(URL(location)))
-    except ValueError as error:
-        raise FetchError(f"{answer.url} redirects to what is no URL ({error})") from None
-
-
-async def _store(answer: aiohttp.ClientResponse, target: Path, max_bytes: int) -> None:
-    if answer.status != HTTPStatus.OK:
-        raise FetchError(f"{answer.url} answered {answer.status}")
-    if (answer.content_length or 0) > max_bytes:
-        raise FetchError(f"{answer.url} is larger than {max_bytes} bytes")
-    size = 0
-    with _opened(target) as file:
-        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
-            size += len(chunk)
-            # Counted as it comes, for a length may be missing or a lie.
-            if size > max_bytes:
-                raise FetchError(f"{answer.url} is larger than {max_bytes} bytes")
-            await anyio.to_thread.run_sync(file.write, chunk)
-
-
-@contextmanager
-def _opened(target: Path) -> Iterator[BinaryIO]:
-    """Open a file that is closed in any case; AnyIO's own stay open when they are cancelled."""
-    with target.open("wb") as file:
-        yield file
-
-
-_logger = logging.getLogger("lipsync_async.sandbox")
-
-_FETCH_SECONDS = 60.0
-_DELIVERY_SECONDS = 10.0  # a receiver is to answer fast, contract section 10
-
-
 @attrs.frozen(slots=True)
 class Delivery:
-    """Hold one POST to make.
+    """One POST to make.
 
     Attributes:
         url: Where to.
@@ -213,43 +112,45 @@ class Delivery:
     delay: float = 0.0
 
 
-class Outside:
-    """Hold one session for all that leaves the sandbox, made when first needed.
+@attrs.define(slots=True)
+class OutboundHttp:
+    """The sandbox's HTTP client; its session is made when first needed.
 
     Args:
         allowed_hosts: Hosts besides loopback that may be asked.
         max_bytes: Most bytes of one fetched file.
+        seconds: Most seconds that one fetch may take, redirects included.
 
     """
 
-    def __init__(self, allowed_hosts: frozenset[str], max_bytes: int) -> None:
-        """Open nothing yet."""
-        self._allowed_hosts = allowed_hosts
-        self._max_bytes = max_bytes
-        self._session: aiohttp.ClientSession | None = None
+    _allowed_hosts: frozenset[str]
+    _max_bytes: int
+    _seconds: float = 60.0
+    _session: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
 
     def refusal(self, url: str) -> str | None:
         """Return why a URL may not be asked; `None`: it may."""
         return refusal(url, self._allowed_hosts)
 
     async def fetch(self, url: str, target: Path) -> None:
-        """Write what a URL holds to a file.
+        """Write what a URL holds to a file; no file is left where that fails.
 
         Raises:
             FetchError: It may not be fetched, or could not be.
+            OSError: The file cannot be written.
 
         """
-        await fetch(
-            url,
-            target,
-            session=self._open(),
-            allowed_hosts=self._allowed_hosts,
-            max_bytes=self._max_bytes,
-            timeout=_FETCH_SECONDS,
-        )
+        try:
+            with anyio.fail_after(self._seconds):
+                await self._fetch(url, target)
+        except TimeoutError:
+            raise FetchError(f"{url} was not there within {self._seconds:g} s") from None
+        except (aiohttp.ClientError, ConnectionError) as error:
+            reason = str(error) or type(error).__name__
+            raise FetchError(f"{url} cannot be fetched: {reason}") from error
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Make one POST, once: no retries are documented (contract section 10)."""
+        """Make one POST, once: no retries are documented."""
         reason = self.refusal(delivery.url)
         if reason is None:
             reason = await self._post(delivery)
@@ -281,3 +182,60 @@ class Outside:
                 return None if answer.ok else f"it was answered {answer.status}"
         except (aiohttp.ClientError, OSError) as error:
             return str(error) or type(error).__name__
+
+    async def _fetch(self, url: str, target: Path) -> None:
+        """Follow redirects by hand, so that every hop passes the same gate."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            reason = self.refusal(url)
+            if reason is not None:
+                raise FetchError(f"{url} may not be fetched: {reason}")
+            async with self._open().get(
+                URL(url),
+                allow_redirects=False,
+                headers={"Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as answer:
+                if answer.status not in _REDIRECTS:
+                    await self._store(answer, target)
+                    return
+                url = _next_hop(answer)
+        raise FetchError(f"{url} is more than {_MOST_REDIRECTS} redirects away")
+
+    async def _store(self, answer: aiohttp.ClientResponse, target: Path) -> None:
+        if answer.status != HTTPStatus.OK:
+            raise FetchError(f"{answer.url} answered {answer.status}")
+        too_large = FetchError(f"{answer.url} is larger than {self._max_bytes} bytes")
+        if (answer.content_length or 0) > self._max_bytes:
+            raise too_large
+        size = 0
+        with _new_file(target) as file:
+            async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+                size += len(chunk)
+                # Counted as it comes, for a length may be missing or a lie.
+                if size > self._max_bytes:
+                    raise too_large
+                await anyio.to_thread.run_sync(file.write, chunk)
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a file to write, that is removed where the block fails or is cancelled.
+
+    It is not AnyIO's own file, which stays open when it is cancelled.
+    """
+    try:
+        with target.open("wb") as file:
+            yield file
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _next_hop(answer: aiohttp.ClientResponse) -> str:
+    location = answer.headers.get("Location")
+    if location is None:
+        raise FetchError(f"{answer.url} redirects to nowhere")
+    try:
+        return str(answer.url.join(URL(location)))
+    except ValueError as error:
+        raise FetchError(f"{answer.url} redirects to what is no URL ({error})") from None

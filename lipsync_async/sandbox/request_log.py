@@ -32,7 +32,7 @@ _NOTHING = object()
 
 @attrs.define(slots=True)
 class Entry:
-    """Hold one request as it arrived.
+    """One request as it arrived.
 
     Attributes:
         number: Its place since the log was cleared, from 1.
@@ -52,9 +52,9 @@ class Entry:
     path: str
     query: list[tuple[str, str]]
     headers: dict[str, str]
-    body: bytes = attrs.field(repr=False)
-    body_size: int
     time: float
+    body: bytes = attrs.field(default=b"", repr=False)
+    body_size: int = 0
     status: int | None = None
 
     @property
@@ -91,7 +91,7 @@ class Entry:
 
 @attrs.frozen(slots=True)
 class _Wanted:
-    """Hold what a search looks for; `None` is content with anything."""
+    """What a search looks for; `None` fits anything."""
 
     method: str | None
     path: str | None
@@ -186,15 +186,21 @@ class RequestLog:
             path=path,
             query=list(query),
             headers=_masked(headers or {}),
-            body=body[:_KEPT_BODY_BYTES],
-            body_size=len(body),
             time=time,
         )
         self._entries.append(entry)
         self._kept_bytes += _weight(entry)
+        self.keep_body(entry, body)
+        return entry
+
+    def keep_body(self, entry: Entry, body: bytes) -> None:
+        """Add the body of a request, which is read after its arrival is logged."""
+        entry.body, entry.body_size = body[:_KEPT_BODY_BYTES], len(body)
+        # A log that was cleared, or has forgotten the entry, keeps nothing of it.
+        if self._entries and self._entries[0].number <= entry.number <= self._recorded:
+            self._kept_bytes += len(entry.body)
         while len(self._entries) > self._max_entries or self._kept_bytes > self._max_bytes:
             self._kept_bytes -= _weight(self._entries.popleft())
-        return entry
 
     def clear(self) -> None:
         """Forget every request and number the next one 1."""

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+import anyio
 import attrs
+from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.errors import ConfigurationError
-from lipsync_async.sandbox.api.generations import tell_of_end
+from lipsync_async.sandbox.api import RESOURCES
+from lipsync_async.sandbox.api.generations import send_webhook
 from lipsync_async.sandbox.clock import Calendar, RealClock
 from lipsync_async.sandbox.faults import Faults
-from lipsync_async.sandbox.files import Folder, HostedFiles, Links
+from lipsync_async.sandbox.files import INBOX_PATH, Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.job_progress import Progression
-from lipsync_async.sandbox.job_runner import Runner
+from lipsync_async.sandbox.job_runner import JobRunner
 from lipsync_async.sandbox.jobs import JobTable
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
-from lipsync_async.sandbox.outbound_http import Outside
+from lipsync_async.sandbox.outbound_http import OutboundHttp
 from lipsync_async.sandbox.renderer import PlaceholderRenderer, Renderer, cannot_render
 from lipsync_async.sandbox.request_log import RequestLog
-from lipsync_async.sandbox.server.body_reading import Uploads
-from lipsync_async.sandbox.server.http_server import Server
-from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryDoor
-from lipsync_async.sandbox.server.routing import Service
-from lipsync_async.sandbox.settings import (
-    LIVE_KEY_PREFIX,
-    Allowance,
-    MinuteWindow,
-    Settings,
-    allowance,
-)
+from lipsync_async.sandbox.server.http_server import HttpServer
+from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryServer
+from lipsync_async.sandbox.server.pipeline import Pipeline
+from lipsync_async.sandbox.server.routing import Router
+from lipsync_async.sandbox.settings import Allowance, Settings, allowance, texts
 from lipsync_async.sandbox.state import State
 from lipsync_async.sandbox.tasks import Tasks
-from lipsync_async.sandbox.webhooks import Inbox, Notifier
+from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
     from types import TracebackType
 
@@ -55,7 +53,8 @@ class Sandbox:
 
     `async with Sandbox() as sandbox:` serves on a free port. With a `VirtualClock` no
     socket is opened: `transport()` reaches the same service in memory, where hours of
-    jobs take milliseconds.
+    jobs take milliseconds. In blocking code `with Sandbox() as sandbox:` serves from a thread.
+    A sandbox is entered once.
 
     Args:
         seed: Decides ids, keys, chances and bytes.
@@ -116,37 +115,39 @@ class Sandbox:
     ) -> None:
         """Set everything up; nothing is opened before the sandbox is entered."""
         chance = Random(seed)
+        # Drawn whether or not it is used: one seed gives the same ids with any key.
+        minted_key = f"sandbox-{chance.getrandbits(128):032x}"
         found = engines()
         settings = Settings(
             seed=seed,
-            api_key=_checked_key(api_key or f"sandbox-{chance.getrandbits(128):032x}"),
+            api_key=api_key or minted_key,
             webhook_secret=f"whsec_{chance.getrandbits(256):064x}",
             progression=Progression.of(progression),
             allowance=_merged(plan, concurrency, creates_per_minute, requests_per_minute),
             speed=1.0 if clock else speed,
             renders=render and found["video"].startswith("pyav"),
-            allowed_hosts=_texts("allowed_hosts", allowed_hosts),
+            allowed_hosts=texts("allowed_hosts", allowed_hosts),
             link_lifetime=link_lifetime,
             placeholder_size=placeholder_size,
             max_file_bytes=max_file_bytes,
             plan_file_bytes=plan_file_bytes,
             retry_after_seconds=retry_after_seconds,
-            projects=_texts("projects", projects),
+            projects=texts("projects", projects),
         )
         self._host, self._port = host, port
         self._virtual_clock = clock
         self._real_clock = RealClock(speed)
-        self._folder, self._tasks = Folder(), Tasks()
-        self._outside = Outside(settings.allowed_hosts, settings.max_file_bytes)
+        self._tasks = Tasks()
+        self._outbound = OutboundHttp(settings.allowed_hosts, settings.max_file_bytes)
         self._state = self._build(settings, chance, found)
-        self._service = Service(self._state)
-        self._uploads = Uploads(self._folder, settings.max_file_bytes)
-        self._server: Server | None = None
+        self._pipeline = Pipeline(self._state, Router(RESOURCES))
+        self._leaving: AsyncExitStack | None = None
+        self._leaving_thread = ExitStack()
 
     @property
     def url(self) -> str:
         """Base URL of the service; known once the sandbox is entered."""
-        return self._state.links.base_url
+        return self._state.urls.base_url
 
     @property
     def api_key(self) -> str:
@@ -202,20 +203,40 @@ class Sandbox:
         """
         if self._virtual_clock is None:
             raise ValueError("this sandbox is on a socket; use Sandbox(clock=VirtualClock()).")
-        return MemoryDoor(self._service, self._uploads, self._virtual_clock).transport()
+        return MemoryServer(self._pipeline, self._virtual_clock).transport()
 
     async def __aenter__(self) -> Self:
         """Listen, unless the clock is virtual.
 
         Raises:
             OSError: The port cannot be had.
-            ConfigurationError: It shall render, and what that needs does not work.
+            ConfigurationError: It shall render, and what that needs does not work; or the
+                sandbox was entered before.
 
         """
-        await self._state.renderer.open()
-        if self._virtual_clock is None:
-            self._server = Server(self._service, self._uploads, self._real_clock)
-            self._state.links.base_url = await self._server.start(self._host, self._port)
+        if self._leaving is not None:
+            message = (
+                "A sandbox is entered once: its jobs and its clock have ended. Make a new one."
+            )
+            raise ConfigurationError(message)
+        self._leaving = AsyncExitStack()
+        # In the order in which they are undone, last first.
+        self._leaving.callback(self._state.folder.close)
+        self._leaving.push_async_callback(self._outbound.aclose)
+        self._leaving.push_async_callback(self._tasks.aclose)
+        self._leaving.callback(self._real_clock.close)
+        self._leaving.callback(self._state.renderer.close)
+        try:
+            await self._state.renderer.open()
+            if self._virtual_clock is None:
+                server = HttpServer(self._pipeline, self._real_clock)
+                self._leaving.push_async_callback(server.aclose)
+                url = await server.start(self._host, self._port)
+                # In a container one name is all that reaches it.
+                self._state.urls.serve_at(url, has_other_host=not server.is_anywhere)
+        except BaseException:
+            await self._leave()
+            raise
         return self
 
     async def __aexit__(
@@ -225,13 +246,36 @@ class Sandbox:
         traceback: TracebackType | None,
     ) -> None:
         """End every request and every job; leave no task, socket or file behind."""
-        if self._server is not None:
-            await self._server.aclose()
-        self._state.renderer.close()
-        self._real_clock.close()
-        await self._tasks.aclose()
-        await self._outside.aclose()
-        self._folder.close()
+        await self._leave()
+
+    async def _leave(self) -> None:
+        """Close everything, also where the caller is cancelled: nothing here waits for long."""
+        if self._leaving is not None:
+            with anyio.CancelScope(shield=True):
+                await self._leaving.aclose()
+
+    def __enter__(self) -> Self:
+        """Serve from a thread, for blocking code.
+
+        Raises:
+            As for `async with`.
+
+        """
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self))
+            self.jobs.run_in_loop = portal.call
+            self._leaving_thread = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the thread, and with it every request and every job."""
+        self._leaving_thread.close()
 
     def __repr__(self) -> str:
         where = self.url if self._virtual_clock is None else "in memory"
@@ -241,42 +285,46 @@ class Sandbox:
         clock = self._virtual_clock or self._real_clock
         epoch = _VIRTUAL_EPOCH if self._virtual_clock else time.time()
         calendar = Calendar(clock, epoch, settings.speed)
-        base_url = MEMORY_URL if self._virtual_clock else ""
-        links = Links(base_url, settings.webhook_secret, clock, settings.link_lifetime)
-        files, jobs = HostedFiles(links), JobTable(clock)
-        renderer = self._renderer(settings, files, found)
+        urls = SignedUrls(
+            MEMORY_URL if self._virtual_clock else "",
+            settings.webhook_secret.encode(),
+            clock,
+            settings.link_lifetime,
+        )
+        folder, jobs, files = Folder(), JobTable(clock), HostedFiles(urls)
         inbox = Inbox(settings.webhook_secret)
-        notifier = Notifier(
+        sender = WebhookSender(
             secret=settings.webhook_secret,
             clock=clock,
             calendar=calendar,
             speed=settings.speed,
-            links=links,
-            outside=self._outside,
             inbox=inbox,
+            outbound=self._outbound,
             tasks=self._tasks,
+            inbox_url=lambda: f"{urls.base_url}{INBOX_PATH}",
         )
-        jobs.on_end = partial(tell_of_end, links, notifier)
+        jobs.on_end = partial(send_webhook, urls, sender)
+        renderer = self._renderer(settings, files, folder, found)
         return State(
             settings=settings,
-            folder=self._folder,
+            folder=folder,
             clock=clock,
             calendar=calendar,
             chance=chance,
             durations=Random(f"{settings.seed}/durations"),
             jobs=jobs,
-            runner=Runner(jobs, clock, renderer),
+            runner=JobRunner(jobs, clock, renderer),
             renderer=renderer,
-            links=links,
+            urls=urls,
             files=files,
             faults=Faults(settings.seed),
             requests=RequestLog(),
             inbox=inbox,
-            creates=MinuteWindow(settings.allowance.creates_per_minute),
-            others=MinuteWindow(settings.allowance.requests_per_minute),
         )
 
-    def _renderer(self, settings: Settings, files: HostedFiles, found: dict[str, str]) -> Renderer:
+    def _renderer(
+        self, settings: Settings, files: HostedFiles, folder: Folder, found: dict[str, str]
+    ) -> Renderer:
         if not settings.renders:
             return PlaceholderRenderer(settings.placeholder_size, found)
         try:
@@ -287,21 +335,12 @@ class Sandbox:
             raise ConfigurationError(cannot_render(reason)) from error
         return MediaRenderer(
             files=files,
-            folder=self._folder,
-            outside=self._outside,
+            folder=folder,
+            outbound=self._outbound,
             tasks=self._tasks,
             clock=self._virtual_clock or self._real_clock,
             engines=found,
         )
-
-
-def _checked_key(api_key: str) -> str:
-    if api_key.startswith(LIVE_KEY_PREFIX):
-        raise ValueError(
-            "this api_key looks like one of the real service; leave it out and use the "
-            "sandbox's own.",
-        )
-    return api_key
 
 
 def _merged(
@@ -318,12 +357,3 @@ def _merged(
     }
     told = {name: limit for name, limit in by_hand.items() if limit is not None}
     return attrs.evolve(allowance(plan), **told)
-
-
-def _texts(name: str, given: object) -> frozenset[str]:
-    """Return a collection of texts; a text alone would be read as its letters, in silence."""
-    is_collection = isinstance(given, Iterable) and not isinstance(given, str)
-    items: list[Any] = [*given] if is_collection else [None]  # type: ignore[misc]
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError(f"{name} must be a list of texts, even for a single one.")
-    return frozenset(items)

@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
 from lipsync_async.sandbox.job_progress import Progression
 
 _GIB = 1024**3
-# Tokens of the real service begin like this; one here is somebody's mistake.
+# Tokens of the real service begin like this; one here is a mistake.
 LIVE_KEY_PREFIX = "sk-"
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Settings:
-    """Hold everything that a sandbox is told at its start.
-
-    Attributes:
-        seed: Decides ids, keys and chances.
-        api_key: The only key that is let in.
-        webhook_secret: Signs webhooks.
-        progression: How jobs move along unless their create says otherwise.
-        allowance: The account's limits.
-        speed: Sandbox seconds in a real second.
-        renders: Whether real media are made.
-        allowed_hosts: Hosts besides loopback from which media are fetched.
-        link_lifetime: Sandbox seconds that an output URL works; `None`: for ever.
-        placeholder_size: Bytes of the output where nothing is rendered.
-        max_file_bytes: Most bytes of one uploaded or fetched file (contract section 2.5).
-        plan_file_bytes: Most bytes of one uploaded file on this plan; `None`: no limit.
-        retry_after_seconds: Sandbox seconds that a create over the concurrency limit is
-            advised to wait.
-        projects: Ids of the organization's projects.
-
-    """
-
-    seed: int
-    api_key: str = attrs.field(repr=False)
-    webhook_secret: str = attrs.field(repr=False)
-    progression: Progression
-    allowance: Allowance
-    speed: float = 1.0
-    renders: bool = False
-    allowed_hosts: frozenset[str] = frozenset()
-    link_lifetime: float | None = None
-    placeholder_size: int = 1024
-    max_file_bytes: int = 5 * _GIB
-    plan_file_bytes: int | None = None
-    retry_after_seconds: float = 30.0
-    projects: frozenset[str] = frozenset()
-
-
 _DIGITS = 10  # of the jobs at once that a plan may have
-WINDOW_SECONDS = 60.0  # contract section 5.1
-CREATES_PER_MINUTE = 60  # contract section 5.1, the lowest documented number
-REQUESTS_PER_MINUTE = 600  # contract section 5.1
 
-# Contract section 5.2; `None`: by agreement.
+# Generations at once; `None`: by agreement. Source: "Rate limits", sync.so guides.
 PLANS: dict[str, int | None] = {
     "free": 1,
     "hobbyist": 1,
@@ -69,12 +27,52 @@ PLANS: dict[str, int | None] = {
 
 
 @attrs.frozen(slots=True)
+class RateClass:
+    """Requests that share one limit on an account with a plan."""
+
+    name: str
+    limit: int
+    seconds: float = 60.0
+
+
+# The lowest numbers that are documented. Source: "Rate limits", sync.so guides.
+CREATES = RateClass("creates", 60)
+OTHERS = RateClass("others", 600)
+
+
+@attrs.define(slots=True)
+class RateWindow:
+    """The requests that were admitted of late; `None` as the limit admits all."""
+
+    _limit: int | None
+    _seconds: float = 60.0
+    _admitted: deque[float] = attrs.field(factory=deque)
+
+    def admit(self, now: float) -> bool:
+        """Return whether a request at `now` passes; only those that pass count."""
+        if self._limit is None:
+            return True
+        while self._admitted and self._admitted[0] <= now - self._seconds:
+            self._admitted.popleft()
+        if len(self._admitted) >= self._limit:
+            return False
+        self._admitted.append(now)
+        return True
+
+
+@attrs.frozen(slots=True)
 class Allowance:
-    """Hold an account's limits; `None` means that there is none."""
+    """An account's limits; `None` means that there is none."""
 
     concurrency: int | None = None
     creates_per_minute: int | None = None
     requests_per_minute: int | None = None
+
+    def window(self, rate: RateClass) -> RateWindow:
+        """Return the empty window of a rate class."""
+        others = None if self.requests_per_minute is None else rate.limit
+        limits = {CREATES: self.creates_per_minute, OTHERS: self.requests_per_minute}
+        return RateWindow(limits.get(rate, others), rate.seconds)
 
 
 def allowance(plan: str | None) -> Allowance:
@@ -96,29 +94,54 @@ def allowance(plan: str | None) -> Allowance:
         known = ", ".join(PLANS)
         raise ValueError(f"there is no plan {plan!r}; use {known} or enterprise:N.")
     concurrency = int(agreed) if agreed else PLANS[name]
-    return Allowance(concurrency, CREATES_PER_MINUTE, REQUESTS_PER_MINUTE)
+    return Allowance(concurrency, CREATES.limit, OTHERS.limit)
 
 
-class MinuteWindow:
-    """Admit a number of requests in any sixty seconds.
+def _refuse_live_key(_: object, __: object, api_key: str) -> None:
+    if api_key.startswith(LIVE_KEY_PREFIX):
+        raise ValueError(
+            "this api_key looks like one of the real service; leave it out and use the "
+            "sandbox's own.",
+        )
 
-    Args:
-        limit: Requests admitted in a window; `None`: all.
+
+def texts(name: str, given: object) -> frozenset[str]:
+    """Return a collection of texts; a text alone would be read as its letters, in silence.
+
+    Raises:
+        ValueError: It is no collection of texts.
+
+    """
+    is_collection = isinstance(given, Iterable) and not isinstance(given, str)
+    items: list[Any] = [*given] if is_collection else [None]  # type: ignore[misc]
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{name} must be a list of texts, even for a single one.")
+    return frozenset(items)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Settings:
+    """Everything that a sandbox is told at its start; see `Sandbox` for the words.
+
+    Attributes:
+        api_key: The only key that is let in.
+        webhook_secret: Signs webhooks.
+        allowance: The account's limits.
+        renders: Whether real media are made.
 
     """
 
-    def __init__(self, limit: int | None) -> None:
-        """Start with an empty window."""
-        self._limit = limit
-        self._admitted: deque[float] = deque()
-
-    def admit(self, now: float) -> bool:
-        """Return whether a request at `now` passes; only those that pass count."""
-        if self._limit is None:
-            return True
-        while self._admitted and self._admitted[0] <= now - WINDOW_SECONDS:
-            self._admitted.popleft()
-        if len(self._admitted) >= self._limit:
-            return False
-        self._admitted.append(now)
-        return True
+    seed: int
+    api_key: str = attrs.field(repr=False, validator=_refuse_live_key)
+    webhook_secret: str = attrs.field(repr=False)
+    progression: Progression
+    allowance: Allowance
+    speed: float = 1.0
+    renders: bool = False
+    allowed_hosts: frozenset[str] = frozenset()
+    link_lifetime: float | None = None
+    placeholder_size: int = 1024
+    max_file_bytes: int = 5 * _GIB
+    plan_file_bytes: int | None = None
+    retry_after_seconds: float = 30.0
+    projects: frozenset[str] = frozenset()

@@ -1,34 +1,34 @@
-"""What one sandbox holds while it runs; the endpoints work on it."""
+"""What one sandbox holds while it runs; the handlers work on it."""
 
 from __future__ import annotations
 
 from random import Random
 from uuid import UUID
 
-import anyio
 import attrs
 
 from lipsync_async.sandbox.clock import Calendar, Clock
 from lipsync_async.sandbox.faults import Faults
-from lipsync_async.sandbox.files import Folder, HostedFiles, Links
-from lipsync_async.sandbox.idempotency import IdempotencyBook
-from lipsync_async.sandbox.job_runner import Runner
-from lipsync_async.sandbox.jobs import Job, JobTable
+from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
+from lipsync_async.sandbox.job_runner import JobRunner
+from lipsync_async.sandbox.jobs import JobTable
 from lipsync_async.sandbox.renderer import Renderer
 from lipsync_async.sandbox.request_log import RequestLog
-from lipsync_async.sandbox.settings import MinuteWindow, Settings
+from lipsync_async.sandbox.server.idempotency import IdempotencyKeys
+from lipsync_async.sandbox.settings import RateClass, RateWindow, Settings
 from lipsync_async.sandbox.webhooks import Inbox
 
 
 @attrs.define(slots=True, kw_only=True)
 class State:
-    """Hold the parts of one sandbox.
+    """The parts of one sandbox.
 
     Attributes:
         folder: Where uploads and results are; gone when the sandbox is.
         durations: Draws how long jobs take, apart from `chance`, so that one seed gives the
             same ids however jobs move along.
-        key_is_free: Wakes requests that wait for another one with their idempotency key.
+        rates: What each class of requests has used of its limit.
+        idempotency: What each idempotency key stands for.
 
     """
 
@@ -39,22 +39,23 @@ class State:
     chance: Random
     durations: Random
     jobs: JobTable
-    runner: Runner
+    runner: JobRunner
     renderer: Renderer
-    links: Links
+    urls: SignedUrls
     files: HostedFiles
     faults: Faults
     requests: RequestLog
     inbox: Inbox
-    creates: MinuteWindow
-    others: MinuteWindow
-    keys: IdempotencyBook = attrs.field(factory=IdempotencyBook)
-    key_is_free: dict[str, anyio.Event] = attrs.field(factory=dict)
+    rates: dict[RateClass, RateWindow] = attrs.field(factory=dict)
+    idempotency: IdempotencyKeys = attrs.field(factory=IdempotencyKeys)
 
     def new_id(self) -> str:
         """Return the seed's next UUID."""
         return str(UUID(int=self.chance.getrandbits(128), version=4))
 
-    def find(self, job_id: str) -> Job | None:
-        """Return a job by its id in any case."""
-        return self.jobs.get(job_id) or self.jobs.get(job_id.lower())
+    def admits(self, rate: RateClass) -> bool:
+        """Count a request, and return whether its rate class has room for it."""
+        window = self.rates.get(rate)
+        if window is None:
+            window = self.rates[rate] = self.settings.allowance.window(rate)
+        return window.admit(self.clock.now())

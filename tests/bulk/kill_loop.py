@@ -294,10 +294,10 @@ class Loop:
 
     def _ordered(self) -> dict[str, str]:
         """Return which job each request has become, as the service knows."""
-        return {job.id: job.order["outputFileName"] for job in self.sandbox.jobs}
+        return {job.id: job.body["outputFileName"] for job in self.sandbox.jobs}
 
     def _file(self, name: str) -> Path:
-        return self.results / f"{self.sandbox.jobs[name].order['outputFileName']}-{name}.mp4"
+        return self.results / f"{self.sandbox.jobs[name].body['outputFileName']}-{name}.mp4"
 
     async def until(self, process: Fork, is_time: Callable[[], bool]) -> None:
         """Wait until it is time, or the process has ended."""

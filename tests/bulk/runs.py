@@ -45,7 +45,7 @@ def names(outcomes: Iterable[Outcome]) -> list[str | None]:
 
 def made(sandbox: Sandbox) -> Counter[str]:
     """Return how many jobs were made of each name."""
-    return Counter(str(job.order.get("outputFileName")) for job in sandbox.jobs)
+    return Counter(str(job.body.get("outputFileName")) for job in sandbox.jobs)
 
 
 def refusals(sandbox: Sandbox) -> int:

@@ -44,7 +44,7 @@ def recorded(journal: Path) -> set[str]:
 
 def ordered(sandbox: Sandbox) -> list[str]:
     """Return the names of all that was ever ordered."""
-    return sorted(job.order["outputFileName"] for job in sandbox.jobs)
+    return sorted(job.body["outputFileName"] for job in sandbox.jobs)
 
 
 @pytest.mark.parametrize("room", [25_000, 40_000, 60_000, 80_000])

@@ -301,8 +301,8 @@ def handed_over(outcomes: list[Outcome]) -> str:
 
 def lost(at: Scene, told: str) -> list[str]:
     """Return the jobs that are named nowhere, neither by their ids nor by their keys."""
-    records = at.sandbox._state.keys._records  # noqa: SLF001
-    keys = {record.generation_id: key for key, record in records.items()}
+    records = at.sandbox._state.idempotency._records  # noqa: SLF001
+    keys = {record.created: key for key, record in records.items()}
     return [job for job in at.made if job not in told and str(keys.get(job)) not in told]
 
 
@@ -454,8 +454,8 @@ async def test_an_error_of_ours_holds_ids_and_keys(quick_path: Path, has_journal
         assert len(error.generation_ids) == 2
         assert set(error.generation_ids) < set(ids)
         assert list(error.idempotency_keys) == [2, 3]
-        records = sandbox._state.keys._records  # noqa: SLF001
-        keys = [records[key].generation_id for key in error.idempotency_keys.values()]
+        records = sandbox._state.idempotency._records  # noqa: SLF001
+        keys = [records[key].created for key in error.idempotency_keys.values()]
         assert {*keys, *error.generation_ids} == {*ids}
     notes = "".join(notes_of(caught.value))
     assert (str(journal) in notes) is has_journal
@@ -500,7 +500,7 @@ async def test_an_order_that_waits_for_a_slot_after_an_unknown_try(quick_path: P
             assert found[0].error is not None
             assert found[0].error.may_have_worked
             key = str(found[0].error.idempotency_key)
-            assert sandbox._state.keys.generation_id(key) is not None  # noqa: SLF001
+            assert sandbox._state.idempotency.created(key) is not None  # noqa: SLF001
             assert f"idempotency_key={key!r}" in str(found[0].error)
 
 
@@ -546,8 +546,8 @@ async def test_a_cancelled_verb_names_its_job(
         assert notes_of(caught.value) == [line]
         if verb in {"run", "create"}:
             known = [made.id for made in sandbox.jobs if made.id != job.id]
-        records = sandbox._state.keys._records  # noqa: SLF001
-        known += [key for key, record in records.items() if record.generation_id in known]
+        records = sandbox._state.idempotency._records  # noqa: SLF001
+        known += [key for key, record in records.items() if record.created in known]
         assert any(name in line for name in known)
 
 

@@ -59,7 +59,7 @@ def stored(journal: Path, position: int = 0) -> str:
 
 def sent(sandbox: Sandbox) -> list[str]:
     """Return the videos' links that jobs were made of."""
-    return [str(job.order["input"][0]["url"]) for job in sandbox.jobs]
+    return [str(job.body["input"][0]["url"]) for job in sandbox.jobs]
 
 
 @pytest.mark.parametrize("store", SIGNED_ANEW)

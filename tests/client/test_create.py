@@ -14,6 +14,7 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     AuthenticationError,
+    ConflictError,
     ConnectError,
     DecodeError,
     Generation,
@@ -26,7 +27,6 @@ from lipsync_async import (
     RetryPolicy,
     ServerError,
     Status,
-    UnprocessableError,
     Video,
 )
 from lipsync_async._clock import VirtualClock
@@ -131,7 +131,7 @@ async def test_key_of_another_order(client_and_sandbox: Pair) -> None:
     """A key that stood for another order is refused, and the error keeps it."""
     client, _ = client_and_sandbox
     await order(client, idempotency_key="used")
-    with pytest.raises(UnprocessableError) as caught:
+    with pytest.raises(ConflictError) as caught:
         await order(client, idempotency_key="used", output_file_name="other")
     assert (caught.value.code, caught.value.idempotency_key) == ("IDEMPOTENCY_KEY_REUSED", "used")
 

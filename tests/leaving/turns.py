@@ -109,8 +109,8 @@ class World:
 
     def keys(self) -> dict[str, str]:
         """Return the keys that jobs were made of, by the jobs' ids."""
-        book = self.sandbox._state.keys._records  # noqa: SLF001
-        return {str(record.generation_id): key for key, record in book.items()}
+        book = self.sandbox._state.idempotency._records  # noqa: SLF001
+        return {str(record.created): key for key, record in book.items()}
 
     def told(self) -> str:
         """Return all that the caller has been told."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._logic.rate_limiter import GUARD, WINDOW, Reservation, SlidingWindowLimiter
-from lipsync_async.sandbox.settings import MinuteWindow
+from lipsync_async.sandbox.settings import RateWindow
 
 ROUNDING = 1e-5  # a few steps of the coarsest clock
 SPAN = WINDOW * (1 + GUARD)
@@ -107,7 +107,7 @@ class Traffic:
 
 def refusals(arrivals: list[float], limit: int) -> int:
     """Count what the service refuses."""
-    window = MinuteWindow(limit)
+    window = RateWindow(limit)
     return sum(not window.admit(arrival) for arrival in arrivals)
 
 
@@ -303,7 +303,7 @@ class Key:
         self.budget = budget
         self.passed: list[float] = []
         self.on_429: list[float] = []
-        self._window = MinuteWindow(allowed)
+        self._window = RateWindow(allowed)
         self._retry_after = retry_after
 
     def busy(self, start: float, end: float, way: float = 0.0) -> None:

@@ -204,7 +204,7 @@ async def test_calls_that_are_left_in_daemon_threads(fault: Fault | None) -> Non
         known = {
             key: key in errors
             or (
-                (job := sandbox._state.keys.generation_id(key)) is not None  # noqa: SLF001
+                (job := sandbox._state.idempotency.created(key)) is not None  # noqa: SLF001
                 and job in printed + errors
             )
             for key in keys_sent(sandbox)

@@ -88,14 +88,15 @@ async def shown(door: Door, job_id: str) -> dict[str, Any]:
 
 
 def _prepared(
-    sandbox: Sandbox, path: str, body: Any, headers: Mapping[str, str] | None
+    sandbox: Sandbox, method: str, path: str, body: Any, headers: Mapping[str, str] | None
 ) -> tuple[str, dict[str, str], bytes | None]:
     url = path if path.startswith("http") else sandbox.url + path
     sent = {"x-api-key": sandbox.api_key, **(headers or {})}
     sent = {name: value for name, value in sent.items() if value}
-    if body is None or isinstance(body, bytes):
+    if body is None or method == "PUT":
         return url, sent, body
-    return url, {"content-type": "application/json", **sent}, json.dumps(body).encode()
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return url, {"content-type": "application/json", **sent}, data
 
 
 @attrs.define
@@ -115,7 +116,7 @@ class SocketDoor:
         form: tuple[TextPart | FilePart, ...] = (),
     ) -> Answer:
         """Return the answer."""
-        url, sent, data = _prepared(self.sandbox, path, body, headers)
+        url, sent, data = _prepared(self.sandbox, method, path, body, headers)
         if form:
             data = _form_body(form)
             sent["content-type"] = f"multipart/form-data; boundary={_BOUNDARY}"
@@ -172,7 +173,7 @@ class MemoryDoor:
         form: tuple[TextPart | FilePart, ...] = (),
     ) -> Answer:
         """Return the answer."""
-        url, sent, data = _prepared(self.sandbox, path, body, headers)
+        url, sent, data = _prepared(self.sandbox, method, path, body, headers)
         request = Request(method, url, sent, data, form)
         try:
             answer = await self.transport.send(request, timeout=None)

@@ -45,7 +45,7 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str, 
 def asked(url: str, key: str, body: Any = None) -> Any:
     """Ask with the standard library, as a script would."""
     data = None if body is None else json.dumps(body).encode()
-    request = Request(url, data, {"x-api-key": key})  # noqa: S310 - the sandbox's own address
+    request = Request(url, data, {"x-api-key": key, "Content-Type": "application/json"})  # noqa: S310 - the sandbox's own address
     with urlopen(request) as answer:  # noqa: S310 - see above
         return json.load(answer)
 

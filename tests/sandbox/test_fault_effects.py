@@ -1,6 +1,7 @@
 """Faults that strike one request, seen from outside."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeoutError
-from lipsync_async.sandbox import Fault, Sandbox, rate_limited
+from lipsync_async.sandbox import Fault, Sandbox, concurrency_limited, rate_limited
+from lipsync_async.sandbox.fault_effects import before_handler
+from lipsync_async.sandbox.server.messages import Response
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import ConnectionCutError, Door, created, order, shown, socket_door, until
 
@@ -224,3 +227,112 @@ async def test_the_fields_of_a_generation_come_back(door: Door) -> None:
     door.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
     await door.send("GET", f"/v2/generate/{job_id}")
     assert (await shown(door, job_id))["status"] == "PENDING"
+
+
+async def instead(fault: Fault) -> Response:
+    """Return what a fault answers instead of the service."""
+    found = await before_handler([fault], VirtualClock())
+    assert found is not None
+    return found
+
+
+async def test_rate_limited_has_the_services_body() -> None:
+    """The rate limit answers to the letter, with Retry-After only when asked."""
+    fault = rate_limited(1.5, method="GET", path="/v2/*", count=None)
+    found = await instead(fault)
+    assert (fault.method, fault.path, fault.count) == ("GET", "/v2/*", None)
+    assert (found.status, found.headers["Retry-After"]) == (429, "1.5")
+    assert json.loads(found.whole) == {
+        "statusCode": 429,
+        "errorCode": "rate_limit_exceeded",
+        "message": "Rate limit exceeded. Please try again later.",
+        "error": "Too Many Requests",
+    }
+    assert "Retry-After" not in (await instead(rate_limited())).headers
+
+
+async def test_concurrency_limited_has_the_services_body() -> None:
+    """The concurrency limit tells limit, use, advice and where to upgrade."""
+    fault = concurrency_limited(3)
+    found = await instead(fault)
+    told = json.loads(found.whole)
+    assert (fault.method, fault.path, found.status) == ("POST", "/v2/generate", 429)
+    assert told == {
+        "statusCode": 429,
+        "errorCode": "concurrency_limit_reached",
+        "message": "Your plan runs 3 generations at once, and 3 are running.",
+        "activeGenerations": 3,
+        "concurrencyLimit": 3,
+        "retryAfterSeconds": 30,
+        "upgradeUrl": told["upgradeUrl"],
+    }
+    quiet = json.loads((await instead(concurrency_limited(1, 1, None))).whole)
+    assert quiet["message"] == "Your plan runs 1 generation at once, and 1 is running."
+    assert "retryAfterSeconds" not in quiet
+
+
+async def test_a_fault_and_the_limit_itself_say_the_same(open_door: OpenDoor) -> None:
+    """Both 429 bodies have one wording each, wherever they come from."""
+    async with open_door(progression="manual", concurrency=1, requests_per_minute=1) as door:
+        await created(door)
+        answers = [await door.send("POST", "/v2/generate", order())]
+        answers += [await door.send("GET", "/v2/models") for _ in range(2)]
+    limit, rate = (
+        (await instead(concurrency_limited(1, 1))).whole,
+        (await instead(rate_limited())).whole,
+    )
+    assert [answers[0].json, answers[2].json] == [json.loads(limit), json.loads(rate)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "content_type", "body"),
+    [
+        (
+            Fault("status", status=503),
+            503,
+            "application/json; charset=utf-8",
+            '{"statusCode":503,"message":"Service Unavailable","error":"Service Unavailable"}',
+        ),
+        (
+            Fault("status", status=599, code="of_my_own", message="Ü"),
+            599,
+            "application/json; charset=utf-8",
+            '{"statusCode":599,"message":"Ü","error":"Error","errorCode":"of_my_own"}',
+        ),
+        (
+            Fault("status", status=502, body="<html>Bad gateway</html>"),
+            502,
+            "text/html; charset=utf-8",
+            "<html>Bad gateway</html>",
+        ),
+        (Fault("status", status=500, body="oops"), 500, "text/plain; charset=utf-8", "oops"),
+        (
+            Fault("status", status=400, body={"message": ["a", "b"]}),
+            400,
+            "application/json; charset=utf-8",
+            '{"message":["a","b"]}',
+        ),
+        (
+            Fault("status", status=503, code="controller_timeout", message="?"),
+            503,
+            "application/json; charset=utf-8",
+            (
+                '{"statusCode":503,"message":"?","error":"Service Unavailable",'
+                '"errorCode":"controller_timeout",'
+                '"suggestion":"Send the same request again after a pause."}'
+            ),
+        ),
+        (Fault("status", status=500, body=""), 500, "text/plain; charset=utf-8", ""),
+        (
+            Fault("status", status=500, headers={"content-type": "image/png"}),
+            500,
+            "image/png",
+            '{"statusCode":500,"message":"Internal Server Error","error":"Internal Server Error"}',
+        ),
+    ],
+)
+async def test_error_answers(fault: Fault, status: int, content_type: str, body: str) -> None:
+    """An error fault becomes a whole answer; a content type of its own wins."""
+    found = await instead(fault)
+    assert (found.status, found.content_type, dict(found.headers)) == (status, content_type, {})
+    assert found.whole == body.encode()

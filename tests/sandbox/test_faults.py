@@ -1,5 +1,4 @@
 import json
-from http import HTTPStatus
 
 import pytest
 from hypothesis import given, strategies as st
@@ -11,11 +10,8 @@ from lipsync_async.sandbox.faults import (
     WEBHOOK_KINDS,
     Fault,
     Faults,
-    concurrency_limited,
-    error_answer,
     fault_from_json,
     fault_to_json,
-    rate_limited,
 )
 
 
@@ -257,97 +253,3 @@ def test_a_bad_header_lists_its_problems(header: str, problems: list[str]) -> No
     with pytest.raises(ValueError, match="this fault cannot be used") as caught:
         Faults(1).strike("GET", "/a", header=header)
     assert [problem for problem in problems if problem not in str(caught.value)] == []
-
-
-def test_rate_limited_has_the_services_body() -> None:
-    """The rate limit answers to the letter, with Retry-After only when asked."""
-    fault = rate_limited(1.5, method="GET", path="/v2/*", count=None)
-    status, headers, body = error_answer(fault)
-    assert (fault.method, fault.path, fault.count) == ("GET", "/v2/*", None)
-    assert (status, headers["Retry-After"]) == (HTTPStatus.TOO_MANY_REQUESTS, "1.5")
-    assert json.loads(body) == {
-        "statusCode": 429,
-        "errorCode": "rate_limit_exceeded",
-        "message": "Rate limit exceeded. Please try again later.",
-        "error": "Too Many Requests",
-    }
-    assert "Retry-After" not in error_answer(rate_limited())[1]
-
-
-def test_concurrency_limited_has_the_services_body() -> None:
-    """The concurrency limit tells limit, use, advice and where to upgrade."""
-    fault = concurrency_limited(3)
-    status, _, body = error_answer(fault)
-    told = json.loads(body)
-    assert (fault.method, fault.path, status) == ("POST", "/v2/generate", 429)
-    assert told == {
-        "statusCode": 429,
-        "errorCode": "concurrency_limit_reached",
-        "message": told["message"],
-        "activeGenerations": 3,
-        "concurrencyLimit": 3,
-        "retryAfterSeconds": 30,
-        "upgradeUrl": told["upgradeUrl"],
-    }
-    quiet = json.loads(error_answer(concurrency_limited(3, 2, None))[2])
-    alone = json.loads(error_answer(concurrency_limited(1))[2])
-    assert [said["message"].rpartition(": ")[2] for said in (told, alone)] == [
-        "3 generations may run at once.",
-        "1 generation may run at once.",
-    ]
-    assert ("retryAfterSeconds" in quiet, quiet["activeGenerations"]) == (False, 2)
-
-
-@pytest.mark.parametrize(
-    ("fault", "status", "content_type", "body"),
-    [
-        (
-            Fault("status", status=503),
-            503,
-            "application/json; charset=utf-8",
-            '{"statusCode": 503, "message": "Service Unavailable", "error": "Service Unavailable"}',
-        ),
-        (
-            Fault("status", status=599, code="internal_error", message="Ü"),
-            599,
-            "application/json; charset=utf-8",
-            '{"statusCode": 599, "message": "Ü", "error": "Error", "errorCode": "internal_error"}',
-        ),
-        (
-            Fault("status", status=502, body="<html>Bad gateway</html>"),
-            502,
-            "text/html; charset=utf-8",
-            "<html>Bad gateway</html>",
-        ),
-        (Fault("status", status=500, body="oops"), 500, "text/plain; charset=utf-8", "oops"),
-        (
-            Fault("status", status=400, body={"message": ["a", "b"]}),
-            400,
-            "application/json; charset=utf-8",
-            '{"message": ["a", "b"]}',
-        ),
-        (
-            Fault("outcome_unknown", message="?"),
-            503,
-            "application/json; charset=utf-8",
-            json.dumps(
-                {
-                    "statusCode": 503,
-                    "message": "?",
-                    "error": "Service Unavailable",
-                    "errorCode": "IDEMPOTENCY_OUTCOME_UNKNOWN",
-                }
-            ),
-        ),
-        (Fault("hang", body=""), 500, "text/plain; charset=utf-8", ""),
-    ],
-)
-def test_error_answers(fault: Fault, status: int, content_type: str, body: str) -> None:
-    """An error fault becomes a whole answer: status, content type and body."""
-    assert error_answer(fault) == (status, {"Content-Type": content_type}, body.encode())
-
-
-def test_a_fault_may_lie_about_its_content_type() -> None:
-    """The fault's own headers win, in whatever case they are written."""
-    fault = Fault("status", status=500, headers={"content-type": "image/png"})
-    assert error_answer(fault)[1] == {"content-type": "image/png"}

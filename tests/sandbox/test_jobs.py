@@ -38,7 +38,10 @@ async def a_life(
     """Live through steps; return what was seen, and what the job's history says."""
     clock = VirtualClock()
     async with Sandbox(clock=clock, render=False, progression=progression) as sandbox:
-        transport, key = sandbox.transport(), {"x-api-key": sandbox.api_key}
+        transport, key = (
+            sandbox.transport(),
+            {"x-api-key": sandbox.api_key, "content-type": "application/json"},
+        )
         if fate is not None:
             sandbox.faults.add(Fault(fate))
         url = f"{sandbox.url}/v2/generate"

@@ -18,13 +18,13 @@ from PIL import Image
 from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Progression, Sandbox
-from lipsync_async.sandbox.files import Folder, HostedFiles, Links
+from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.jobs import Job
 from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, tone
 from lipsync_async.sandbox.media.engines import engines
 from lipsync_async.sandbox.media.open_media import probe
 from lipsync_async.sandbox.media_renderer import MediaRenderer
-from lipsync_async.sandbox.outbound_http import Outside
+from lipsync_async.sandbox.outbound_http import OutboundHttp
 from lipsync_async.sandbox.tasks import Tasks
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import Door, MemoryDoor, created, order, shown, socket_door, until
@@ -291,17 +291,19 @@ async def test_a_bug_fails_the_job_and_is_logged(caplog: pytest.LogCaptureFixtur
             raise RuntimeError("spring")
 
     clock, tasks = BrokenClock(), Tasks()
-    files = HostedFiles(Links("", "secret", clock, None))
+    files = HostedFiles(SignedUrls("", b"secret", clock, None))
     renderer = MediaRenderer(
         files=files,
         folder=Folder(),
-        outside=Outside(frozenset(), 1),
+        outbound=OutboundHttp(frozenset(), 1),
         tasks=tasks,
         clock=clock,
         engines={},
     )
     failures: list[tuple[str, str]] = []
-    job = Job("id", 1, "now", 0.0, {}, Progression.real())
+    job = Job(
+        id="id", number=1, created_at="now", born=0.0, body={}, progression=Progression.real()
+    )
     renderer.start(job, print, lambda _, code, words: failures.append((code, words)))
     await until(lambda: failures)
     assert failures == [("generation_unknown_error", "An unknown error occurred.")]
@@ -368,7 +370,7 @@ async def test_nothing_is_left_when_jobs_still_render(shelf: Path) -> None:
         items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "long.wav")]
         for _ in range(4):
             await created(door, input=items)
-        folder = door.sandbox._folder.new_path().parent  # noqa: SLF001 - what is to be gone
+        folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - what is to be gone
     assert not folder.exists()
 
 
@@ -400,7 +402,7 @@ async def test_a_seed_gives_the_same_bytes(shelf: Path, tmp_path: Path) -> None:
 def kept(door: Door) -> list[str]:
     """Return the suffixes of the files that a sandbox holds."""
     # There is no other sign of what lies on the disk.
-    folder = door.sandbox._folder.new_path().parent  # noqa: SLF001
+    folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001
     return sorted(path.suffix for path in folder.iterdir())
 
 
@@ -497,7 +499,7 @@ async def test_a_full_disk_has_a_code_of_its_own(
 ) -> None:
     """The caller's media are not the cause."""
     async with socket_door(render=True) as door:
-        path = door.sandbox._folder.new_path()  # noqa: SLF001 - where the output will be
+        path = door.sandbox._state.folder.new_path()  # noqa: SLF001 - where the output will be
         path.with_name(f"{int(path.name) + 1}.mp4.part").symlink_to("/dev/full")
         items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
         found = await ended(door, await created(door, input=items))

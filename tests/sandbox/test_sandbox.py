@@ -14,7 +14,7 @@ from lipsync_async._models.http import Request
 from lipsync_async.sandbox import Progression, Sandbox
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
-from lipsync_async.sandbox.files import FILES_PATH, Links
+from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
 from lipsync_async.sandbox.server.http_server import base_url
 from tests.sandbox.doors import Door, created, shown, socket_door, until
 
@@ -174,7 +174,7 @@ async def test_ten_thousand_jobs_share_one_output() -> None:
             request = Request(
                 "POST",
                 f"{sandbox.url}/v2/generate",
-                {"x-api-key": sandbox.api_key},
+                {"x-api-key": sandbox.api_key, "content-type": "application/json"},
                 b'{"model":"lipsync-2","input":[{"type":"video","assetId":"v"},'
                 b'{"type":"audio","assetId":"a"}]}',
             )
@@ -247,9 +247,9 @@ async def test_a_fast_sandbox_finishes_hours_at_once() -> None:
 def test_the_url_reaches_the_host(host: str, url: str) -> None:
     """An address that means all of them is no place to go; one with colons needs brackets."""
     assert base_url(host, 80) == url
-    link = Links(url, "secret", RealClock(), None).elsewhere("a", version=0)
+    link = SignedUrls(url, b"secret", RealClock(), None).redirected("a", version=0)
     assert urlsplit(link).port == 80
-    assert urlsplit(link).hostname == ("127.0.0.1" if host == "localhost" else "localhost")
+    assert urlsplit(link).hostname == urlsplit(url).hostname
 
 
 def _without_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,8 +323,8 @@ async def test_a_repeated_key_header_is_malformed() -> None:
         )
         writer.write(
             b"POST /v2/generate HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\r\n"
-            b"Idempotency-Key: a\r\nContent-Length: 2\r\nConnection: close\r\n"
-            + f"x-api-key: {door.sandbox.api_key}\r\n\r\n{{}}".encode()
+            b"Idempotency-Key: a\r\nContent-Length: 2\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\n" + f"x-api-key: {door.sandbox.api_key}\r\n\r\n{{}}".encode()
         )
         answer = await reader.read()
         writer.close()
@@ -337,7 +337,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing() -> None:
     async with socket_door() as door:
         await _broken_upload(door)
         assert (await door.send("GET", "/__sandbox/files/a.wav")).status == 404
-        folder = door.sandbox._folder.new_path().parent  # noqa: SLF001 - to see what is left
+        folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see what is left
         await until(lambda: not list(folder.iterdir()))
 
 
@@ -347,7 +347,7 @@ async def _broken_upload(door: Door) -> None:
         b"PUT /__sandbox/files/a.wav HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf"
     )
     await writer.drain()
-    folder = door.sandbox._folder.new_path().parent  # noqa: SLF001 - to see that it began
+    folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see that it began
     await until(lambda: list(folder.iterdir()))
     writer.close()
     await writer.wait_closed()

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lipsync_async.sandbox.faults import Fault
-from lipsync_async.sandbox.webhooks import Inbox, deliveries, encode, payload
+from lipsync_async.sandbox.webhooks import Inbox, deliveries, payload
 from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
 
 SECRET = "whsec_test"
@@ -27,6 +27,7 @@ POLLED: dict[str, Any] = {
     "progress_percent": 50,
 }
 EVENT = payload(POLLED)
+URL = POLLED["webhookUrl"]
 
 
 def problem(body: bytes, headers: Any, now: float) -> str | None:
@@ -60,9 +61,9 @@ def test_payload_of_a_success_has_no_error_code() -> None:
 
 def test_a_delivery_is_signed_json_that_the_client_reads() -> None:
     """Without faults one POST leaves at once, and the public verifier accepts it."""
-    (delivery,) = deliveries(EVENT, secret=SECRET, now=NOW)
+    (delivery,) = deliveries(URL, EVENT, secret=SECRET, now=NOW)
     assert (delivery.url, delivery.delay) == ("http://127.0.0.1:9/hook", 0)
-    assert delivery.body == encode(EVENT)
+    assert json.loads(delivery.body) == EVENT
     assert "Grüße".encode() in delivery.body
     assert delivery.headers["Content-Type"] == "application/json"
     assert problem(delivery.body, delivery.headers, NOW) is None
@@ -85,7 +86,7 @@ def test_a_delivery_is_signed_json_that_the_client_reads() -> None:
 )
 def test_faults_decide_when_and_how_often(faults: list[Fault], delays: list[float]) -> None:
     """Delays add up, and every delivery is fresh when it leaves."""
-    plan = deliveries(EVENT, faults, secret=SECRET, now=NOW)
+    plan = deliveries(URL, EVENT, faults, secret=SECRET, now=NOW)
     assert [delivery.delay for delivery in plan] == delays
     problems = [problem(each.body, each.headers, NOW + each.delay) for each in plan]
     assert problems == [None] * len(delays)
@@ -107,14 +108,14 @@ def test_faults_decide_when_and_how_often(faults: list[Fault], delays: list[floa
 )
 def test_faults_decide_what_is_signed(fault: Fault, reason: str) -> None:
     """A bad signature and a stale time are refused by the public verifier."""
-    (delivery,) = deliveries(EVENT, [fault], secret=SECRET, now=NOW)
+    (delivery,) = deliveries(URL, EVENT, [fault], secret=SECRET, now=NOW)
     assert problem(delivery.body, delivery.headers, NOW) == reason
 
 
 def test_inbox_shows_what_came_and_whether_to_trust_it() -> None:
     """The inbox lists bodies, headers and the worth of each signature."""
     inbox = Inbox(SECRET)
-    (good,) = deliveries(EVENT, secret=SECRET, now=NOW)
+    (good,) = deliveries(URL, EVENT, secret=SECRET, now=NOW)
     received = inbox.add(good.body, good.headers, now=NOW)
     inbox.add(b"\xff no JSON", {"X-Other": "1"}, now=NOW + 1)
     listed = json.loads(json.dumps(inbox.to_json()))

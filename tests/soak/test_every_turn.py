@@ -229,9 +229,9 @@ async def test_blocking_calls_that_are_interrupted(call: str, tmp_path: Path) ->
                 program.interrupt()
                 _, printed, errors = await program.end()
             told = printed + errors + (journal.read_bytes().hex() if journal.exists() else "")
-            for key, record in sandbox._state.keys._records.items():  # noqa: SLF001
+            for key, record in sandbox._state.idempotency._records.items():  # noqa: SLF001
                 made += 1
-                names = [key, str(record.generation_id)]
+                names = [key, str(record.created)]
                 names += [name.encode().hex() for name in names]
                 lost += [] if any(name in told for name in names) else [f"{number} {names}"]
     assert (made > 20, lost) == (True, [])

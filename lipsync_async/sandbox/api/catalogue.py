@@ -6,13 +6,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async.sandbox.server.api_errors import error_catalogue
-from lipsync_async.sandbox.server.messages import answer
+from lipsync_async.sandbox.server.routing import Access, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lipsync_async.sandbox.server.messages import Incoming, Outgoing
+    from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
+
+
+_MASKED = "whsec_********"  # signs nothing
 
 
 def _model(name: str, kind: str, version: str, description: str) -> dict[str, Any]:
@@ -33,7 +36,7 @@ MODELS: tuple[Mapping[str, Any], ...] = (
     _model("react-1", "react", "1.0.0", "Takes short videos; directs the expression."),
 )
 
-# Accepted though not listed: names seen in older code (contract section 3.1).
+# Accepted though not listed: names seen in older code.
 LEGACY_MODELS = frozenset(
     {
         "appearence-1",
@@ -45,7 +48,7 @@ LEGACY_MODELS = frozenset(
     },
 )
 
-# Price of one second at 25 frames, in US dollars (contract section 2.9, the lower ends).
+# Price of one second at 25 frames, in US dollars, the lower ends.
 PRICES_PER_SECOND: Mapping[str, float] = MappingProxyType(
     {
         "sync-3": 0.107,
@@ -57,16 +60,25 @@ PRICES_PER_SECOND: Mapping[str, float] = MappingProxyType(
 )
 
 
-async def models(_: State, __: Incoming, ___: str) -> Outgoing:
-    """Answer `GET /v2/models`."""
-    return answer([dict(model) for model in MODELS])
+models = Resource("/v2/models")
+errors = Resource("/v2/errors", Access.PUBLIC)
+organization = Resource("/v2/organizations")
 
 
-async def errors(_: State, __: Incoming, ___: str) -> Outgoing:
-    """Answer `GET /v2/errors`, which needs no key."""
-    return answer(error_catalogue())
+@models.get()
+def list_models(_: State, __: Request) -> Any:
+    """Answer with every model."""
+    return [dict(model) for model in MODELS]
 
 
-async def webhook_secret(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `GET /v2/organizations/webhook/secret`."""
-    return answer({"secret": state.settings.webhook_secret})
+@errors.get()
+def list_errors(_: State, __: Request) -> Any:
+    """Answer with every error code; no key is needed."""
+    return error_catalogue()
+
+
+@organization.get("/webhook/secret")
+def webhook_secret(state: State, request: Request) -> Any:
+    """Answer with the signing secret, or with a masked one that signs nothing."""
+    is_masked = dict(request.query).get("masked") == "true"
+    return {"secret": _MASKED if is_masked else state.settings.webhook_secret}

@@ -2,120 +2,125 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lipsync_async._enums import Status
-from lipsync_async.sandbox.api.create_body import is_time
-from lipsync_async.sandbox.api.generations import existing, generation
+from lipsync_async.sandbox.api.generations import generation_json, job_or_404
 from lipsync_async.sandbox.faults import fault_from_json, fault_to_json
-from lipsync_async.sandbox.jobs import IllegalMoveError
-from lipsync_async.sandbox.server.api_errors import bad_request, coded
-from lipsync_async.sandbox.server.body_reading import json_of
-from lipsync_async.sandbox.server.messages import Outgoing, answer
+from lipsync_async.sandbox.job_progress import IllegalMoveError
+from lipsync_async.sandbox.server.api_errors import bad_request, error
+from lipsync_async.sandbox.server.body_reading import JSON_BODY, RAW
+from lipsync_async.sandbox.server.routing import Access, Resource
+from lipsync_async.sandbox.server.shapes import is_time
 
 if TYPE_CHECKING:
-    from lipsync_async.sandbox.server.messages import Incoming
+    from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
-
 
 # Python's dates end with the next year, and a clock that is there never comes back.
 _LAST_DATE = 253_370_764_800.0  # 9999-01-01T00:00:00Z
 
+controls = Resource("/__sandbox", Access.CONTROL)
 
-async def health(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `GET /__sandbox/health`: what does the work, and how much there is."""
+
+@controls.get("/health")
+def health(state: State, _: Request) -> Any:
+    """Tell what does the work, and how much there is."""
     jobs = {str(status): state.jobs.count(status) for status in Status}
-    return answer(
-        {
-            "status": "ok",
-            "renders": state.settings.renders,
-            "engines": state.renderer.engines(),
-            "jobs": {status: number for status, number in jobs.items() if number},
-            "created": state.jobs.created,
-            "now": state.clock.now(),
-        },
-    )
+    return {
+        "status": "ok",
+        "renders": state.settings.renders,
+        "engines": state.renderer.engines(),
+        "jobs": {status: number for status, number in jobs.items() if number},
+        "created": state.jobs.created,
+        "now": state.clock.now(),
+    }
 
 
-async def list_faults(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `GET /__sandbox/faults`: what is armed, and how often it struck."""
-    return answer(state.faults.to_json())
+@controls.get("/faults")
+def list_faults(state: State, _: Request) -> Any:
+    """Tell what is armed, and how often it struck."""
+    return state.faults.to_json()
 
 
-async def add_faults(state: State, incoming: Incoming, _: str) -> Outgoing:
-    """Answer `POST /__sandbox/faults`: arm one fault or a list of them."""
-    data = json_of(incoming)
+@controls.post("/faults", body=JSON_BODY, status=201)
+def add_faults(state: State, request: Request) -> Any:
+    """Arm one fault or a list of them."""
+    data = request.data
     try:
         faults = [fault_from_json(item) for item in (data if isinstance(data, list) else [data])]
-    except ValueError as error:
-        raise bad_request(str(error)) from None
-    return answer([fault_to_json(state.faults.add(fault)) for fault in faults], 201)
+    except ValueError as problem:
+        raise bad_request(str(problem)) from None
+    return [fault_to_json(state.faults.add(fault)) for fault in faults]
 
 
-async def clear_faults(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `DELETE /__sandbox/faults`."""
+@controls.delete("/faults")
+def clear_faults(state: State, _: Request) -> Any:
+    """Forget every fault."""
     state.faults.clear()
-    return answer([])
+    return []
 
 
-async def list_requests(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `GET /__sandbox/requests`: the log, oldest first."""
-    return answer(state.requests.to_json())
+@controls.get("/requests")
+def list_requests(state: State, _: Request) -> Any:
+    """Show the log, oldest first."""
+    return state.requests.to_json()
 
 
-async def clear_requests(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `DELETE /__sandbox/requests`."""
+@controls.delete("/requests")
+def clear_requests(state: State, _: Request) -> Any:
+    """Forget every request."""
     state.requests.clear()
-    return answer([])
+    return []
 
 
-async def list_inbox(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `GET /__sandbox/inbox`: the webhooks that arrived, oldest first."""
-    return answer(state.inbox.to_json())
+@controls.get("/inbox")
+def list_inbox(state: State, _: Request) -> Any:
+    """Show the webhooks that arrived, oldest first."""
+    return state.inbox.to_json()
 
 
-async def receive(state: State, incoming: Incoming, _: str) -> Outgoing:
-    """Answer `POST /__sandbox/inbox`: take in a webhook, whoever sent it."""
-    received = state.inbox.add(incoming.body, incoming.headers, now=state.calendar.unix())
-    return answer(received.to_json(), 201)
+@controls.post("/inbox", body=RAW, status=201)
+def receive(state: State, request: Request) -> Any:
+    """Take a webhook."""
+    return state.inbox.add(request.body, request.headers, now=state.calendar.unix()).to_json()
 
 
-async def clear_inbox(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `DELETE /__sandbox/inbox`."""
+@controls.delete("/inbox")
+def clear_inbox(state: State, _: Request) -> Any:
+    """Forget every webhook."""
     state.inbox.clear()
-    return answer([])
+    return []
 
 
-async def move(state: State, incoming: Incoming, job_id: str) -> Outgoing:
-    """Answer `POST /__sandbox/jobs/{id}`: move a job along the table of transitions."""
-    job, data = existing(state, job_id), json_of(incoming)
+@controls.post("/jobs/{id}", body=JSON_BODY)
+def move(state: State, request: Request) -> Any:
+    """Move a job along the table of transitions."""
+    job, data = job_or_404(state, request.params["id"]), request.data
     status = data.get("status") if isinstance(data, dict) else None
     if not isinstance(status, str) or status not in list(Status):
         raise bad_request('Send {"status": …} with a status that jobs have.')
     try:
-        state.jobs.move(
-            job.id,
-            status,
-            error=data.get("error"),
-            error_code=data.get("errorCode"),
-        )
-    except IllegalMoveError as error:
-        raise coded(409, "generation_conflict", str(error)) from None
-    return answer(generation(job, state.links))
+        state.jobs.move(job.id, status, error=data.get("error"), error_code=data.get("errorCode"))
+    except IllegalMoveError as problem:
+        raise error("generation_conflict", str(problem)) from None
+    return generation_json(job, state.urls)
 
 
-async def clock(state: State, _: Incoming, __: str) -> Outgoing:
-    """Answer `GET /__sandbox/clock`."""
-    return answer({"now": state.clock.now(), "date": state.calendar.timestamp()})
+@controls.get("/clock")
+def clock(state: State, _: Request) -> Any:
+    """Tell the time."""
+    return {"now": state.clock.now(), "date": state.calendar.timestamp()}
 
 
-async def advance(state: State, incoming: Incoming, _: str) -> Outgoing:
-    """Answer `POST /__sandbox/clock`: let `{"advance": seconds}` pass at once."""
-    data = json_of(incoming)
+@controls.post("/clock", body=JSON_BODY)
+def advance(state: State, request: Request) -> Any:
+    """Let `{"advance": seconds}` pass at once."""
+    data = request.data
     seconds = data.get("advance") if isinstance(data, dict) else None
     if not is_time(seconds):
         raise bad_request('Send {"advance": seconds}, at least 0.')
     if state.calendar.unix() + seconds / state.settings.speed > _LAST_DATE:
         raise bad_request("advance must not lead beyond the year 9998.")
     state.clock.advance(seconds)
-    return answer({"now": state.clock.now(), "date": state.calendar.timestamp()})
+    return {"now": state.clock.now(), "date": state.calendar.timestamp()}

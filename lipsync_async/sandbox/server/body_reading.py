@@ -1,39 +1,91 @@
-"""Reads the bodies of requests: JSON, forms and files, within their limits."""
+"""Reads the body of a request, as far as its route asks for it, within the limits.
+
+Source: "Create generation", sync.so API reference (multipart form).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from lipsync_async.sandbox.server.api_errors import bad_request, too_large
 from lipsync_async.sandbox.server.messages import Form, StoredFile, dump
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
-    from lipsync_async.sandbox.files import Folder
-    from lipsync_async.sandbox.server.messages import Incoming
+    from lipsync_async.sandbox.server.messages import BodySource, Part, Request
 
-
+MOST_FIELDS = 32
+MOST_PARTS = 35
+MOST_TEXT_BYTES = 1024 * 1024
+_MOST_BODY_BYTES = 16 * 1024 * 1024  # of JSON; a long list of bounding boxes is the largest
 _MOST_DIGITS = 308  # every integer of so many is a finite double
 
 
-def json_of(incoming: Incoming) -> Any:
-    """Return the decoded body.
+@attrs.frozen(slots=True)
+class BodyPolicy:
+    """What body a route takes.
 
-    Raises:
-        Refusal: It is no JSON.
+    Attributes:
+        is_json: JSON, decoded.
+        file_fields: A multipart form with these file fields; empty: none.
+        is_file: Any bytes, stored as a file.
 
     """
+
+    is_json: bool = False
+    file_fields: frozenset[str] = frozenset()
+    is_file: bool = False
+
+
+RAW = BodyPolicy()
+JSON_BODY = BodyPolicy(is_json=True)
+FILE = BodyPolicy(is_file=True)
+
+
+def json_or_form(*file_fields: str) -> BodyPolicy:
+    """Return the policy of JSON, or of a form with these file fields."""
+    return BodyPolicy(is_json=True, file_fields=frozenset(file_fields))
+
+
+async def read_body(request: Request, policy: BodyPolicy, max_file_bytes: int) -> None:
+    """Read what a request brings, and put it where the policy says.
+
+    Raises:
+        ApiError: It is over a limit, or not what the route takes.
+
+    """
+    source = request.source
+    if source is not None and source.is_form and policy.file_fields:
+        request.form = await _read_form(source, request, policy.file_fields, max_file_bytes)
+    elif source is not None and policy.is_file:
+        name = request.path.rpartition("/")[2]
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        request.upload = await _store(source.chunks(), request, name, content_type, max_file_bytes)
+    elif source is not None:
+        request.body = request.rename(await _read_bytes(source.chunks()))
+    if policy.is_json and request.form is None:
+        request.data = _json(request)
+
+
+def _json(request: Request) -> Any:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise bad_request(
+            f"Send the body as application/json, not as {content_type or 'a body without a type'}."
+        )
     try:
-        return parsed(incoming.body)
-    except (ValueError, RecursionError) as error:
-        raise bad_request(f"The body is not valid JSON: {error}") from None
+        return parse_json(request.body)
+    except (ValueError, RecursionError) as problem:
+        raise bad_request(f"The body is not valid JSON: {problem}") from None
 
 
-def parsed(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """Return decoded JSON, as strictly as services read it.
 
     Raises:
@@ -41,8 +93,10 @@ def parsed(text: str | bytes) -> Any:
         RecursionError: It is nested beyond all sense.
 
     """
-    value = _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
-    dump(value)  # half a surrogate pair can be read, but never be written again
+    decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
+    value = _DECODER.decode(decoded)
+    if "\\ud" in decoded.lower():
+        dump(value)  # half a surrogate pair can be read, but never be written again
     return value
 
 
@@ -72,137 +126,70 @@ _DECODER = json.JSONDecoder(
 )
 
 
-MOST_FILES = 3
-MOST_FIELDS = 32
-MOST_PARTS = 35
-MOST_TEXT_BYTES = 1024 * 1024
-_FILE_FIELDS = frozenset({"video", "image", "audio"})
+async def _read_bytes(chunks: AsyncIterator[bytes]) -> bytes:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > _MOST_BODY_BYTES:
+            raise too_large(f"The body is larger than {_MOST_BODY_BYTES} bytes.")
+    return bytes(body)
 
 
-class Sink:
-    """Write one file as its bytes come.
-
-    Args:
-        path: Where to.
-        name: The sender's name for it.
-        content_type: The sender's type for it.
-        max_bytes: Most bytes to take.
-
-    """
-
-    def __init__(self, path: Path, name: str, content_type: str, max_bytes: int) -> None:
-        """Open the file."""
-        self._path = path
-        self._name = name
-        self._content_type = content_type
-        self._max_bytes = max_bytes
-        self._size = 0
-        self._digest = hashlib.sha256()
-        self._file: BinaryIO = path.open("wb")
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            Refusal: The file is over the limit.
-
-        """
-        self._size += len(chunk)
-        if self._size > self._max_bytes:
-            self.abandon()
-            raise too_large(f"{self._name} is larger than {self._max_bytes} bytes.")
-        self._digest.update(chunk)
-        self._file.write(chunk)
-
-    def finish(self) -> StoredFile:
-        """Return the file that was written."""
-        self._file.close()
-        digest = self._digest.hexdigest()
-        return StoredFile(self._path, self._name, self._content_type, self._size, digest)
-
-    def abandon(self) -> None:
-        """Remove the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+async def _store(
+    chunks: AsyncIterator[bytes], request: Request, name: str, content_type: str, max_bytes: int
+) -> StoredFile:
+    """Write a file as its bytes come; it belongs to the request, which deletes it at its end."""
+    path, size, digest = request.files.new_path(), 0, hashlib.sha256()
+    with path.open("wb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large(f"{name} is larger than {max_bytes} bytes.")
+            digest.update(chunk)
+            file.write(chunk)
+    return StoredFile(path, name, content_type, size, digest.hexdigest())
 
 
-class Uploads:
-    """Open sinks for files.
+async def _read_form(
+    source: BodySource, request: Request, file_fields: frozenset[str], max_bytes: int
+) -> Form:
+    texts: dict[str, list[str]] = {}
+    files: dict[str, StoredFile] = {}
+    number = 0
+    try:
+        async for part in source.parts():
+            number += 1
+            if part.name is None:
+                raise bad_request("A part of the form has no name.")
+            if part.filename is None:
+                text = await _text(part.name, part, request)
+                texts.setdefault(part.name, []).append(text)
+            else:
+                _check_field(part.name, files, file_fields)
+                files[part.name] = await _store(
+                    part.chunks, request, part.filename, part.content_type, max_bytes
+                )
+            if number - len(files) > MOST_FIELDS or number > MOST_PARTS:
+                raise too_large(f"The form has more than {MOST_FIELDS} fields.")
+    except ValueError as problem:
+        raise bad_request(f"The body is not a valid form: {problem}") from None
+    return Form(texts, files)
 
-    Args:
-        folder: Where files go.
-        max_bytes: Most bytes of one file.
 
-    """
-
-    def __init__(self, folder: Folder, max_bytes: int) -> None:
-        """Hold on to both."""
-        self._folder = folder
-        self._max_bytes = max_bytes
-
-    def sink(self, name: str, content_type: str) -> Sink:
-        """Return where to write a file."""
-        return Sink(self._folder.new_path(), name, content_type, self._max_bytes)
-
-
-class FormBuilder:
-    """Put a form together part by part.
-
-    Args:
-        uploads: Takes the files.
-
-    """
-
-    def __init__(self, uploads: Uploads) -> None:
-        """Start without parts."""
-        self._uploads = uploads
-        self._texts: dict[str, str] = {}
-        self._files: dict[str, StoredFile] = {}
-        self._fields_seen = 0
-
-    def text(self, name: str, value: bytes) -> None:
-        """Take a text field.
-
-        Raises:
-            Refusal: It is over a limit, or no text.
-
-        """
-        self._fields_seen += 1
+async def _text(name: str, part: Part, request: Request) -> str:
+    value = bytearray()
+    async for chunk in part.chunks:
+        value += chunk
         if len(value) > MOST_TEXT_BYTES:
             raise too_large(f"Field {name} is larger than {MOST_TEXT_BYTES} bytes.")
-        if self._fields_seen > MOST_FIELDS or self._parts_seen > MOST_PARTS:
-            raise too_large(f"The form has more than {MOST_FIELDS} fields.")
-        try:
-            self._texts[name] = value.decode()
-        except UnicodeDecodeError:
-            raise bad_request(f"Field {name} is not UTF-8 text.") from None
+    try:
+        return request.rename(bytes(value)).decode()
+    except UnicodeDecodeError:
+        raise bad_request(f"Field {name} is not UTF-8 text.") from None
 
-    def file(self, name: str, filename: str, content_type: str) -> Sink:
-        """Return where to write a file field; hand its result to `add`.
 
-        Raises:
-            Refusal: There is no such file field, it was sent twice, or it is one too many.
-
-        """
-        if name not in _FILE_FIELDS:
-            raise bad_request(f"Unexpected file field {name!r}.")
-        if name in self._files:
-            raise bad_request(f"Send one file as {name!r}, not several.")
-        return self._uploads.sink(filename, content_type)
-
-    def add(self, name: str, file: StoredFile) -> None:
-        """Take a file that was written."""
-        self._files[name] = file
-
-    def abandon(self) -> None:
-        """Remove the files of a form that was refused."""
-        for file in self._files.values():
-            file.path.unlink(missing_ok=True)
-
-    def build(self) -> Form:
-        """Return the whole form."""
-        return Form(self._texts, self._files)
-
-    @property
-    def _parts_seen(self) -> int:
-        return self._fields_seen + len(self._files)
+def _check_field(name: str, files: dict[str, StoredFile], file_fields: frozenset[str]) -> None:
+    if name not in file_fields:
+        raise bad_request(f"Unexpected file field {name!r}.")
+    if name in files:
+        raise bad_request(f"Send one file as {name!r}, not several.")

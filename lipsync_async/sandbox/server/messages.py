@@ -1,20 +1,20 @@
-"""Requests and answers as plain values, the same behind a socket and in memory."""
+"""Requests and responses as plain values, the same behind a socket and in memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
 from lipsync_async.sandbox.faults import Fault
+from lipsync_async.sandbox.files import OwnedFiles
 
 JSON = "application/json; charset=utf-8"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # made once, used often
 
@@ -26,7 +26,7 @@ def dump(value: Any) -> bytes:
 
 @attrs.frozen(slots=True)
 class StoredFile:
-    """Hold what is known of a file that a request brought along.
+    """A file that a request brought along.
 
     Attributes:
         path: Where its bytes are now.
@@ -46,25 +46,81 @@ class StoredFile:
 
 @attrs.frozen(slots=True)
 class Form:
-    """Hold a multipart form: text fields and files by name."""
+    """A multipart form: the texts of each field in their order, and files by name."""
 
-    texts: Mapping[str, str]
+    texts: Mapping[str, Sequence[str]]
     files: Mapping[str, StoredFile]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the request log keeps: the texts, and the files' facts."""
+        texts = {
+            name: found[0] if len(found) == 1 else [*found] for name, found in self.texts.items()
+        }
+        files = {
+            name: {"filename": file.name, "size": file.size, "sha256": file.digest}
+            for name, file in self.files.items()
+        }
+        return {**texts, **files}
+
+
+@attrs.frozen(slots=True)
+class Part:
+    """One part of a multipart body that is still to be read; a file has a file name."""
+
+    name: str | None
+    filename: str | None
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class BodySource(Protocol):
+    """A request's body before it is read."""
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is multipart."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the raw bytes as they come."""
+        ...
+
+    def parts(self) -> AsyncIterator[Part]:
+        """Yield the parts of a multipart body; each is read before the next.
+
+        Raises:
+            ValueError: The body is no multipart body.
+
+        """
+        ...
+
+
+def _unchanged(body: bytes) -> bytes:
+    return body
 
 
 @attrs.define(slots=True)
-class Incoming:
-    """Hold one request.
+class Request:
+    """One request.
+
+    The server fills in what comes before `params`; the rest is filled in on the way to the
+    handler, as far as the route asks for it.
 
     Attributes:
         method: Upper-case method.
         path: Path as it was sent, percent-encoded.
         query: Decoded pairs in their order.
         headers: Found by lower-case name; a repeated field is joined by commas.
+        source: The body before it is read; `None`: there is none.
+        rename: Turns the address by which the client reaches the sandbox into its own.
+        params: The named pieces of the path, decoded.
         body: Raw bytes, unless the request brought a form or a file.
+        data: The decoded JSON body.
         form: The parts of a multipart body.
-        upload: The body of a `PUT`, already on disk.
+        upload: A body that is one file, already on disk.
         faults: What strikes this request.
+        files: The files that it brought; deleted at its end unless they are handed over.
+        id: What `x-request-id` tells of it.
 
     """
 
@@ -72,15 +128,21 @@ class Incoming:
     path: str
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
+    source: BodySource | None = attrs.field(default=None, repr=False)
+    rename: Callable[[bytes], bytes] = attrs.field(default=_unchanged, repr=False)
+    params: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=False)
+    data: Any = attrs.field(default=None, repr=False)
     form: Form | None = None
     upload: StoredFile | None = None
     faults: tuple[Fault, ...] = ()
+    files: OwnedFiles = attrs.field(init=False, repr=False)
+    id: str = ""
 
 
 @attrs.frozen(slots=True)
 class FileSlice:
-    """Name the bytes of a file that an answer's body consists of."""
+    """The bytes of a file that a response's body consists of."""
 
     path: Path
     start: int
@@ -88,8 +150,8 @@ class FileSlice:
 
 
 @attrs.define(slots=True)
-class Outgoing:
-    """Hold one answer.
+class Response:
+    """One response.
 
     Attributes:
         status: HTTP status code.
@@ -98,6 +160,7 @@ class Outgoing:
         headers: Further header fields.
         breaks_off: Promise the whole body, send half of it, and hang up.
         seconds: Spread the body over this long.
+        created: Id of what the request created; idempotency keys remember it.
 
     """
 
@@ -107,6 +170,7 @@ class Outgoing:
     headers: Mapping[str, str] = NO_HEADERS
     breaks_off: bool = False
     seconds: float = 0.0
+    created: str | None = None
 
     @property
     def whole(self) -> bytes:
@@ -125,13 +189,15 @@ class Outgoing:
         return self.body.stop - self.body.start
 
 
-def answer(value: Any, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Outgoing:
-    """Return an answer whose body is JSON."""
-    return Outgoing(status, dump(value), JSON, headers)
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
+) -> Response:
+    """Return a response whose body is JSON."""
+    return Response(status, dump(value), JSON, headers)
 
 
-class Cut(Exception):  # noqa: N818 - nothing went wrong: the connection is to be cut on purpose
-    """Ask the door to cut the connection instead of answering.
+class DropConnection(Exception):  # noqa: N818 - nothing went wrong: it is dropped on purpose
+    """Ask the server to drop the connection instead of answering.
 
     Attributes:
         was_handled: Whether the request had taken effect before.
@@ -139,6 +205,6 @@ class Cut(Exception):  # noqa: N818 - nothing went wrong: the connection is to b
     """
 
     def __init__(self, *, was_handled: bool) -> None:
-        """Remember which side of the work the cut is on."""
+        """Remember which side of the handler the drop is on."""
         self.was_handled = was_handled
-        super().__init__("the connection is to be cut")
+        super().__init__("the connection is to be dropped")

@@ -1,197 +1,135 @@
-"""Which path is answered by what, and the way of each request to its answer."""
+"""Routes as data: which path is answered by what, who may ask, and what it may bring."""
 
 from __future__ import annotations
 
 from enum import Enum
-from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import attrs
 
-from lipsync_async.sandbox.api import catalogue, controls, costs, generations, hosting
-from lipsync_async.sandbox.api.create import create, summary
-from lipsync_async.sandbox.fault_effects import spoil_after, spoil_before
-from lipsync_async.sandbox.files import FILES_PATH, INBOX_PATH, MEDIA_PATH
-from lipsync_async.sandbox.server.api_errors import (
-    Refusal,
-    bad_request,
-    live_key,
-    no_key,
-    no_route,
-    rate_limited,
-    wrong_key,
-)
-from lipsync_async.sandbox.server.messages import Outgoing, answer, dump
-from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX
+from lipsync_async.sandbox.server.api_errors import plain_error
+from lipsync_async.sandbox.server.body_reading import BodyPolicy
+from lipsync_async.sandbox.settings import OTHERS, RateClass
 
 if TYPE_CHECKING:
-    from lipsync_async.sandbox.server.messages import Incoming
+    from collections.abc import Callable, Iterable, Mapping
+
+    from lipsync_async.sandbox.server.messages import Request, Response
     from lipsync_async.sandbox.state import State
 
+    # May be async. What is no `Response` becomes one, as JSON with the route's status.
+    Handler = Callable[[State, Request], Any]
+    Replay = Callable[[State, str], Response]
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from lipsync_async.sandbox.server.messages import Incoming, Outgoing
-    from lipsync_async.sandbox.state import State
-
-    Handler = Callable[[State, Incoming, str], Awaitable[Outgoing]]
+CONTROLS_PATH = "/__sandbox/"
 
 
 class Access(Enum):
-    """Say what a path asks of its callers."""
+    """What a route asks of its callers."""
 
-    CREATE = "a key, within the limit of creates"
-    KEYED = "a key, within the limit of all other requests"
+    KEY = "an API key"
     PUBLIC = "nothing"
-    ADMIN = "nothing; and neither faults nor the request log know of it"
-
-
-# `*` stands for one piece of the path, which the handler gets as its last argument.
-_ROUTES: dict[tuple[str, str], tuple[Handler, Access]] = {
-    ("POST", "/v2/generate"): (create, Access.CREATE),
-    ("GET", "/v2/generate/*"): (generations.get, Access.KEYED),
-    ("GET", "/v2/generations"): (generations.list_all, Access.KEYED),
-    ("GET", "/v2/generations/count"): (generations.count, Access.KEYED),
-    ("GET", "/v2/generations/*"): (generations.get_by_scope, Access.KEYED),
-    ("DELETE", "/v2/generations/*"): (generations.delete, Access.KEYED),
-    ("GET", "/v2/generations/*/download"): (generations.download, Access.KEYED),
-    ("POST", "/v2/analyze/cost"): (costs.analyze, Access.KEYED),
-    ("POST", "/v2/generations/estimate"): (costs.estimate, Access.KEYED),
-    ("POST", "/v2/generate/estimate-cost"): (costs.estimate, Access.KEYED),
-    ("GET", "/v2/models"): (catalogue.models, Access.KEYED),
-    ("GET", "/v2/errors"): (catalogue.errors, Access.PUBLIC),
-    ("GET", "/v2/organizations/webhook/secret"): (catalogue.webhook_secret, Access.KEYED),
-    ("GET", f"{MEDIA_PATH}*"): (hosting.result, Access.PUBLIC),
-    ("GET", f"{FILES_PATH}*"): (hosting.hosted, Access.PUBLIC),
-    ("PUT", f"{FILES_PATH}*"): (hosting.host, Access.ADMIN),
-    ("GET", "/__sandbox/health"): (controls.health, Access.ADMIN),
-    ("GET", "/__sandbox/faults"): (controls.list_faults, Access.ADMIN),
-    ("POST", "/__sandbox/faults"): (controls.add_faults, Access.ADMIN),
-    ("DELETE", "/__sandbox/faults"): (controls.clear_faults, Access.ADMIN),
-    ("GET", "/__sandbox/requests"): (controls.list_requests, Access.ADMIN),
-    ("DELETE", "/__sandbox/requests"): (controls.clear_requests, Access.ADMIN),
-    ("GET", INBOX_PATH): (controls.list_inbox, Access.ADMIN),
-    ("POST", INBOX_PATH): (controls.receive, Access.ADMIN),
-    ("DELETE", INBOX_PATH): (controls.clear_inbox, Access.ADMIN),
-    ("POST", "/__sandbox/jobs/*"): (controls.move, Access.ADMIN),
-    ("GET", "/__sandbox/clock"): (controls.clock, Access.ADMIN),
-    ("POST", "/__sandbox/clock"): (controls.advance, Access.ADMIN),
-}
+    CONTROL = "nothing, but no web page may ask; neither faults nor the request log know of it"
 
 
 @attrs.frozen(slots=True)
 class Route:
-    """Hold what answers one request."""
+    """What answers one kind of request.
 
+    Attributes:
+        method: Its method.
+        path: Its path; `{name}` stands for one piece, which the handler finds in `params`.
+        handler: Answers it.
+        access: What it asks of its callers.
+        rate: The limit that it counts for.
+        body: What it may bring; `None`: a body is not read.
+        status: Status of a value that the handler returns.
+        replay: Shows what a request created once more, to another one with the same
+            `Idempotency-Key`; `None`: the header means nothing.
+
+    """
+
+    method: str
+    path: str
     handler: Handler
-    access: Access
-    argument: str = ""
+    access: Access = Access.KEY
+    rate: RateClass = OTHERS
+    body: BodyPolicy | None = None
+    status: int = 200
+    replay: Replay | None = None
 
 
-async def _nowhere(_: State, incoming: Incoming, __: str) -> Outgoing:
-    raise no_route(incoming.method, incoming.path)
+@attrs.frozen(slots=True)
+class Resource:
+    """The routes below one path; its methods are decorators of handlers."""
+
+    prefix: str
+    access: Access = Access.KEY
+    routes: list[Route] = attrs.field(factory=list)
+
+    def get(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
+        """Answer `GET` and `HEAD`."""
+        return self._route("GET", path, options)
+
+    def post(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
+        """Answer `POST`."""
+        return self._route("POST", path, options)
+
+    def put(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
+        """Answer `PUT`."""
+        return self._route("PUT", path, options)
+
+    def delete(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
+        """Answer `DELETE`."""
+        return self._route("DELETE", path, options)
+
+    def _route(
+        self, method: str, path: str, options: Mapping[str, Any]
+    ) -> Callable[[Handler], Handler]:
+        def add(handler: Handler) -> Handler:
+            full = {"access": self.access, **options}
+            self.routes.append(Route(method, self.prefix + path, handler, **full))
+            return handler
+
+        return add
 
 
-def route(method: str, path: str) -> Route:
-    """Return what answers a request; a path that does not exist is answered 404.
-
-    A few lookups in one dict: the path itself, with its last piece as `*`, or with the
-    piece before the last as `*`.
-    """
-    found = _ROUTES.get((method, path))
-    if found is not None:
-        return Route(*found)
-    parent, _, last = path.rpartition("/")
-    found = _ROUTES.get((method, f"{parent}/*"))
-    if found is not None and last:
-        return Route(*found, unquote(last))
-    grandparent, _, middle = parent.rpartition("/")
-    found = _ROUTES.get((method, f"{grandparent}/*/{last}"))
-    if found is not None and middle:
-        return Route(*found, unquote(middle))
-    access = Access.ADMIN if path.startswith("/__sandbox/") else Access.KEYED
-    return Route(_nowhere, access)
+def _no_route(_: State, request: Request) -> Response:
+    raise plain_error(404, f"Cannot {request.method} {request.path}")
 
 
-class Service:
-    """Answer requests, whichever door they came through.
-
-    Args:
-        state: What the sandbox holds.
-
-    """
-
-    def __init__(self, state: State) -> None:
-        """Start counting requests."""
-        self._state = state
-        self._numbers = count(1)
-
-    async def handle(self, incoming: Incoming) -> Outgoing:
-        """Return the answer to one request.
-
-        Raises:
-            Cut: A fault wants the connection cut instead.
-
-        """
-        found = route(incoming.method, incoming.path)
-        if found.access is Access.ADMIN:
-            return await self._answered(incoming, found)
-        body = incoming.body if incoming.form is None else dump(summary(incoming.form))
-        entry = self._state.requests.record(
-            incoming.method,
-            incoming.path,
-            query=incoming.query,
-            headers=incoming.headers,
-            body=body,
-            time=self._state.clock.now(),
-        )
-        outgoing = await self._spoiled(incoming, found)
-        outgoing.headers = {"x-request-id": f"sandbox-{next(self._numbers)}", **outgoing.headers}
-        entry.status = outgoing.status
-        return outgoing
-
-    async def _spoiled(self, incoming: Incoming, found: Route) -> Outgoing:
-        """Let the faults that strike this request do their work around the answer."""
-        header = incoming.headers.get("x-sandbox-fault")
-        if header is None and not len(self._state.faults):
-            return await self._answered(incoming, found)
-        try:
-            struck = self._state.faults.strike(incoming.method, incoming.path, header=header)
-        except ValueError as error:
-            return refused(bad_request(f"x-sandbox-fault: {error}"))
-        incoming.faults = struck
-        outgoing = await spoil_before(struck, self._state.clock)
-        if outgoing is None:
-            outgoing = await self._answered(incoming, found)
-        return await spoil_after(struck, outgoing, self._state.clock)
-
-    async def _answered(self, incoming: Incoming, found: Route) -> Outgoing:
-        try:
-            self._let_in(incoming, found.access)
-            return await found.handler(self._state, incoming, found.argument)
-        except Refusal as refusal:
-            return refused(refusal)
-
-    def _let_in(self, incoming: Incoming, access: Access) -> None:
-        """Check the key, then the limits of the minute (contract sections 1 and 5.1)."""
-        if access in {Access.PUBLIC, Access.ADMIN}:
-            return
-        key = incoming.headers.get("x-api-key")
-        if key != self._state.settings.api_key:
-            raise _stranger(key)
-        window = self._state.creates if access is Access.CREATE else self._state.others
-        if not window.admit(self._state.clock.now()):
-            raise rate_limited()
+_UNKNOWN = Route("", "", _no_route)
+_UNKNOWN_CONTROL = Route("", "", _no_route, Access.CONTROL)
 
 
-def _stranger(key: str | None) -> Refusal:
-    if key is None:
-        return no_key()
-    return live_key() if key.startswith(LIVE_KEY_PREFIX) else wrong_key()
+class Router:
+    """Finds the route of a request; a path without named pieces comes before one with them."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._routes: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
+        for route in (route for resource in resources for route in resource.routes):
+            pieces = route.path.split("/")
+            self._routes.setdefault((route.method, len(pieces)), []).append((pieces, route))
+        for found in self._routes.values():
+            found.sort(key=lambda each: each[1].path.count("{"))
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Return the route with its named pieces; one that answers 404 where there is none."""
+        asked = path.split("/")
+        wanted = "GET" if method == "HEAD" else method
+        for pieces, route in self._routes.get((wanted, len(asked)), ()):
+            params = _params(pieces, asked)
+            if params is not None:
+                return route, params
+        return _UNKNOWN_CONTROL if path.startswith(CONTROLS_PATH) else _UNKNOWN, {}
 
 
-def refused(refusal: Refusal) -> Outgoing:
-    """Return a refusal as the answer that it stands for."""
-    return answer(refusal.body, refusal.status)
+def _params(pieces: list[str], asked: list[str]) -> dict[str, str] | None:
+    params = {}
+    for piece, found in zip(pieces, asked, strict=True):
+        if piece.startswith("{") and found:
+            params[piece[1:-1]] = unquote(found)
+        elif piece != found:
+            return None
+    return params

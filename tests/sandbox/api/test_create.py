@@ -134,7 +134,7 @@ class TestIdempotency:
         answer = await door.send(
             "POST", "/v2/generate", order(model="sync-3"), headers={"idempotency-key": KEY}
         )
-        assert (answer.status, answer.json["errorCode"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+        assert (answer.status, answer.json["errorCode"]) == (409, "IDEMPOTENCY_KEY_REUSED")
 
     @pytest.mark.parametrize("key", ["a b", "x" * 129, "a,b", "é"])
     async def test_a_malformed_key_is_refused(self, door: Door, key: str) -> None:
@@ -170,7 +170,7 @@ class TestIdempotency:
             )
             for video in (b"one", b"one", b"two")
         ]
-        assert [answer.status for answer in answers] == [201, 201, 422]
+        assert [answer.status for answer in answers] == [201, 201, 409]
         assert answers[0].json["id"] == answers[1].json["id"]
 
 

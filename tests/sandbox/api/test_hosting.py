@@ -6,8 +6,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, strategies as st
 
 from lipsync_async.sandbox import Fault, Sandbox
+from lipsync_async.sandbox.api.hosting import served
+from lipsync_async.sandbox.server.messages import Request
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import Answer, ConnectionCutError, Door, created, shown
 
@@ -205,3 +208,40 @@ class TestHostedFiles:
         """A wrong path is found at once."""
         with pytest.raises(FileNotFoundError):
             Sandbox().host_file(tmp_path / "nothing.mp4")
+
+
+def ranged(asked: str | None, if_range: str | None = None, size: int = 10) -> tuple[int, bytes]:
+    """Return status and body of a file of so many bytes, from which a range is asked."""
+    named = {"range": asked, "if-range": if_range}
+    headers = {name: value for name, value in named.items() if value is not None}
+    request = Request("GET", "/", headers=headers)
+    found = served(request, bytes(range(size)), size, '"e"', "video/mp4")
+    return found.status, found.whole
+
+
+@given(size=st.integers(1, 50), first=st.integers(0, 60), last=st.integers(0, 60))
+def test_a_range_is_the_part_that_python_would_slice(size: int, first: int, last: int) -> None:
+    """Both ends of an HTTP range count; one that begins behind the end is 416."""
+    whole = bytes(range(size))
+    part = (206, whole[first : last + 1]) if last >= first else (200, whole)
+    assert ranged(f"bytes={first}-{last}", size=size) == ((416, b"") if first >= size else part)
+
+
+@pytest.mark.parametrize(
+    ("asked", "if_range", "expected"),
+    [
+        (None, None, (0, 10)),
+        ("bytes=-", None, (0, 10)),
+        ("bytes=0-1,3-4", None, (0, 10)),
+        ("items=0-1", None, (0, 10)),
+        ("bytes=2-", '"other"', (0, 10)),
+        ("bytes=2-", '"e"', (2, 10)),
+        ("bytes=-3", None, (7, 10)),
+        ("bytes=-30", None, (0, 10)),
+        (f"bytes={'9' * 5000}-", None, (0, 10)),
+        (f"bytes=0-{'9' * 5000}", None, (0, 10)),
+    ],
+)
+def test_ranges(asked: str | None, if_range: str | None, expected: tuple[int, int]) -> None:
+    """What cannot be served as one part is served whole (RFC 9110, section 14.2)."""
+    assert ranged(asked, if_range)[1] == bytes(range(*expected))

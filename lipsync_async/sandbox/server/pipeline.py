@@ -1,0 +1,185 @@
+"""The way of one request to its answer.
+
+Route, log entry, key, rate limit, faults, body, handler, response. What a request may cost
+comes after what it must show: without a route or a key its body is not read, and every file
+that it brought is deleted at its end unless a handler has taken it over.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from inspect import isawaitable
+from itertools import count
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import attrs
+
+from lipsync_async.sandbox.fault_effects import after_handler, before_handler
+from lipsync_async.sandbox.files import OwnedFiles
+from lipsync_async.sandbox.server.api_errors import (
+    ApiError,
+    bad_request,
+    error,
+    no_key,
+    plain_error,
+    rate_limit_body,
+    wrong_key,
+)
+from lipsync_async.sandbox.server.body_reading import read_body
+from lipsync_async.sandbox.server.idempotency import checked_key, fingerprint
+from lipsync_async.sandbox.server.messages import Response, dump, json_response
+from lipsync_async.sandbox.server.routing import Access, Route, Router
+from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX
+from lipsync_async.sandbox.state import State
+
+if TYPE_CHECKING:
+    from lipsync_async.sandbox.faults import Fault
+    from lipsync_async.sandbox.request_log import Entry
+    from lipsync_async.sandbox.server.messages import Request
+
+_logger = logging.getLogger("lipsync_async.sandbox")
+
+_LIVE_KEY = (
+    ": this is a sandbox and the key looks like one of the real service. Use the key that the "
+    "sandbox printed."
+)
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@attrs.define(slots=True)
+class Pipeline:
+    """Answers requests, whichever server they came through."""
+
+    _state: State
+    _router: Router
+    _numbers: count[int] = attrs.field(factory=lambda: count(1))
+
+    async def handle(self, request: Request) -> Response:
+        """Return the response to one request.
+
+        Raises:
+            DropConnection: A fault wants the connection dropped instead.
+
+        """
+        state = self._state
+        route, request.params = self._router.find(request.method, request.path)
+        with OwnedFiles(state.folder) as request.files:
+            if route.access is Access.CONTROL:
+                return await self._respond(route, request, None)
+            entry = state.requests.record(
+                request.method,
+                request.path,
+                query=request.query,
+                headers=request.headers,
+                time=state.clock.now(),
+            )
+            request.id = f"sandbox-{next(self._numbers)}"
+            response = await self._respond(route, request, entry)
+            response.headers = {"x-request-id": request.id, **response.headers}
+            entry.status = response.status
+            return response
+
+    async def _respond(self, route: Route, request: Request, entry: Entry | None) -> Response:
+        state = self._state
+        try:
+            _admit(state, route, request)
+            if entry is not None:
+                request.faults = _strike(state, request)
+        except ApiError as refusal:
+            return error_response(refusal)
+        refused = await self._read(route, request)
+        if entry is not None:
+            body = request.body if request.form is None else dump(request.form.summary())
+            state.requests.keep_body(entry, body)
+        response = await before_handler(request.faults, state.clock)
+        if response is None:
+            response = refused or await self._call(route, request)
+        return await after_handler(request.faults, response, state.clock)
+
+    async def _read(self, route: Route, request: Request) -> Response | None:
+        if route.body is None:
+            return None
+        try:
+            await read_body(request, route.body, self._state.settings.max_file_bytes)
+        except ApiError as refusal:
+            return error_response(refusal)
+        except OSError as problem:
+            return _unforeseen(problem, request)
+        return None
+
+    async def _call(self, route: Route, request: Request) -> Response:
+        try:
+            if route.replay is None or "idempotency-key" not in request.headers:
+                return await self._handled(route, request)
+            return await self._once(route, request)
+        except ApiError as refusal:
+            return error_response(refusal)
+        except Exception as problem:  # noqa: BLE001 - a bug must not look like a lost connection
+            return _unforeseen(problem, request)
+
+    async def _once(self, route: Route, request: Request) -> Response:
+        """Let the first of the requests with one key create, and show the others its result."""
+        keys = self._state.idempotency
+        key = checked_key(request.headers["idempotency-key"])
+        created = await keys.claim(key, fingerprint(request))
+        if created is not None:
+            return route.replay(self._state, created)  # type: ignore[misc]
+        try:
+            response = await self._handled(route, request)
+            created = response.created
+        finally:
+            keys.release(key, created)
+        return response
+
+    async def _handled(self, route: Route, request: Request) -> Response:
+        result = route.handler(self._state, request)
+        if isawaitable(result):
+            result = await result
+        return result if isinstance(result, Response) else json_response(result, route.status)
+
+
+def _admit(state: State, route: Route, request: Request) -> None:
+    """Ask for what the route asks for: a key, and room in its limit."""
+    if route.access is Access.CONTROL:
+        _check_origin(request)
+    if route.access is not Access.KEY:
+        return
+    key, own = request.headers.get("x-api-key"), state.settings.api_key
+    if key is None:
+        raise no_key()
+    if key != own:
+        raise wrong_key(_LIVE_KEY if key.startswith(LIVE_KEY_PREFIX) else "")
+    if not state.admits(route.rate):
+        raise ApiError(429, rate_limit_body())
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse web pages of others: a browser would let them control the sandbox without asking."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise plain_error(403, "The sandbox's controls are not for web pages of other origins.")
+
+
+def _strike(state: State, request: Request) -> tuple[Fault, ...]:
+    header = request.headers.get("x-sandbox-fault")
+    if header is None and not len(state.faults):
+        return ()
+    try:
+        return state.faults.strike(request.method, request.path, header=header)
+    except ValueError as problem:
+        raise bad_request(f"x-sandbox-fault: {problem}") from None
+
+
+def error_response(refusal: ApiError) -> Response:
+    """Return the response that an error stands for."""
+    return json_response(refusal.body, refusal.status)
+
+
+def _unforeseen(problem: Exception, request: Request) -> Response:
+    if isinstance(problem, OSError) and problem.errno in _NO_SPACE:
+        message = "The sandbox's disk is full."
+        return error_response(error("generation_infra_storage_error", message))
+    _logger.error("a request went wrong", exc_info=problem)
+    return error_response(error("internal_error", "Internal server error", requestId=request.id))

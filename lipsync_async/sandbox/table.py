@@ -1,0 +1,100 @@
+"""Rows of one kind by their id, as the resources of the API keep them."""
+
+from __future__ import annotations
+
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import attrs
+
+from lipsync_async.sandbox.server.api_errors import error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Row(Protocol):
+    """What a table keeps."""
+
+    @property
+    def id(self) -> str:
+        """Its id, in lower case."""
+        ...
+
+
+T = TypeVar("T", bound=Row)
+
+
+@attrs.define(slots=True, eq=False, repr=False)
+class Table(Generic[T]):
+    """Rows in the order in which they were added.
+
+    Args:
+        not_found: Code of the error for an id that no row has.
+        noun: What a row is called in that error.
+
+    """
+
+    _not_found: str
+    _noun: str
+    _rows: dict[str, T] = attrs.field(factory=dict, init=False)
+    _created: int = attrs.field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the rows, oldest first."""
+        return iter(list(self._rows.values()))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row_id: str) -> T:
+        return self._rows[row_id]
+
+    def __contains__(self, row_id: object) -> bool:
+        return row_id in self._rows
+
+    @property
+    def created(self) -> int:
+        """Number of rows that were ever added, also those deleted since."""
+        return self._created
+
+    def get(self, row_id: str) -> T | None:
+        """Return a row, or `None` where no row has the id."""
+        return self._rows.get(row_id)
+
+    def find(self, row_id: str) -> T:
+        """Return a row by its id in any case.
+
+        Raises:
+            ApiError: No row has the id.
+
+        """
+        row = self._rows.get(row_id.lower())
+        if row is None:
+            raise error(self._not_found, f"{self._noun} {row_id} was not found.")
+        return row
+
+    def add(self, row: T) -> T:
+        """Add a new row, and return it."""
+        self._created += 1
+        self._rows[row.id] = row
+        return row
+
+    def delete(self, row_id: str) -> T:
+        """Remove a row, and return it."""
+        return self._rows.pop(row_id)
+
+    def page(self, limit: int, cursor: str | None = None) -> tuple[list[T], str | None]:
+        """Return the newest rows older than the cursor, and the cursor of the next page.
+
+        Raises:
+            ApiError: The cursor is the id of no row.
+
+        """
+        newest_first = reversed(self._rows.values())
+        if cursor is not None:
+            last = self.find(cursor)
+            older = takewhile(lambda row: row is not last, self._rows.values())
+            newest_first = reversed([*older])
+        rows = [*islice(newest_first, limit + 1)]
+        return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
