@@ -1,10 +1,10 @@
-"""What the requests of one account have in common: its limits, and who waits for them.
+"""What the requests of one account share: its rate limits, its slots, and their queues.
 
-All clients of a process that use the same key at the same address share its budgets and its
-slots, in any number of threads and event loops, for as long as the process lives. Clients
+All clients of a process that use the same key at the same address share its rate limits and
+its slots, in any number of threads and event loops, for as long as the process lives. Clients
 with other `Limits` share them as well: the lowest limit of those that ask just then counts
-for all. In a forked child they begin anew: the processes of an account do not know of each
-other, and are to be given a share of the limits each.
+for all. A forked child starts anew: the processes of an account do not know of each other, and
+each should be given a share of the limits.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
 import attrs
 
 from lipsync_async._asyncio_tools import LoopLocal
-from lipsync_async._callsite import RETRY_LOG, is_from_callback, log
+from lipsync_async._callsite import RETRY_LOG, log
 from lipsync_async._logic.concurrency import LONGEST_JOB, ConcurrencyLimiter
 from lipsync_async._logic.config import service_at
 from lipsync_async._logic.rate_limiter import SlidingWindowLimiter
 from lipsync_async._threads import new_lock
-from lipsync_async.errors import LipsyncError, RateLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -42,131 +41,99 @@ if TYPE_CHECKING:
     from lipsync_async._transport.protocol import Transport
     from lipsync_async.errors import ConcurrencyLimitError
 
-
 T = TypeVar("T")
 
-# Who waits for longer says so.
+# A longer wait is logged.
 _SILENT_SECONDS = 1.0
-_LONGEST_NAP = 3600.0
+_LONGEST_SLEEP = 3600.0
 # An account of which nothing was used for so long, and that no client holds, is forgotten:
-# by then its budgets have forgotten all that they had learnt.
-_REST = 1200.0
+# by then its limiters have forgotten all that they had learnt.
+_IDLE_SECONDS = 1200.0
 _FEW_ACCOUNTS = 64
 
 
-class _Guarded:
-    """Let several threads use one thing, one at a time.
+class Synchronized(Generic[T]):
+    """Value that several threads use, one at a time: `with synchronized as value: ...`.
 
-    A finalizer may want to use it as well, in the midst of a use by its own thread. So what
-    gives something back never waits: it is done later, by whichever thread is at it.
+    A finalizer may want to use it as well, in the middle of a use by its own thread. So what
+    gives something back never waits for the lock: `soon` leaves it to the thread that holds it.
+
+    Args:
+        value: The value.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value: T) -> None:
+        self._value = value
         self._lock = new_lock()
-        self._later: deque[Callable[[], object]] = deque()
+        self._actions: deque[Callable[[T], object]] = deque()
 
-    def __enter__(self) -> None:
-        """Begin a use."""
+    def __enter__(self) -> T:
+        """Take the lock."""
         self._lock.acquire()
+        return self._value
 
     def __exit__(self, *_: object) -> None:
-        """End a use, and do what has come up meanwhile."""
+        """Release the lock, and do what has come up meanwhile."""
         self._lock.release()
-        if self._later:
+        if self._actions:
             self._catch_up()
 
-    def _do(self, action: Callable[[], object]) -> None:
-        self._later.append(action)
+    def soon(self, action: Callable[[T], object]) -> None:
+        """Do something with the value as soon as no thread uses it; never wait."""
+        self._actions.append(action)
         self._catch_up()
 
     def _catch_up(self) -> None:
-        while self._later and self._lock.acquire(blocking=False):
+        while self._actions and self._lock.acquire(blocking=False):
             try:
-                while self._later:
-                    self._later.popleft()()
+                while self._actions:
+                    self._actions.popleft()(self._value)
             finally:
                 self._lock.release()
 
 
-class SharedRateLimiter(_Guarded):
-    """Let several threads draw on one budget."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._budget = SlidingWindowLimiter()
-
-    def reserve(self, now: float, limit: int) -> Reservation:
-        """Take the next place, as a client's limit of requests a minute allows."""
-        with self:
-            return self._budget.reserve(now, limit)
-
-    def delay(self, place: Reservation, now: float) -> float:
-        """Return the seconds until the place comes."""
-        with self:
-            return self._budget.delay(place, now)
-
-    def cancel(self, place: Reservation) -> None:
-        """Do without a place from which nothing was sent."""
-        self._do(partial(self._budget.cancel, place))
-
-    def on_429(
-        self, place: Reservation, now: float, retry_after: float | None, patience: float | None
-    ) -> float:
-        """Learn from a refusal that the budget did not expect; return the pause's seconds."""
-        with self:
-            return self._budget.on_429(place, now, retry_after, patience)
-
-    def is_idle(self, now: float) -> bool:
-        """Tell whether nothing was sent for a long time."""
-        with self:
-            return self._budget.is_idle(now, _REST)
-
-
 @attrs.define(slots=True)
-class _Waiting:
-    """Hold who is to be told when a slot may be free."""
+class _Waiter:
+    """Callback to be called when a slot may be free: its loop, and how often it is registered."""
 
     loop: asyncio.AbstractEventLoop
     most: int | None
     count: int = 0
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop; `None`: there is none of asyncio's, as the transport will say."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+# `None`: there is no loop of asyncio's, as the transport will say.
+_running_loop = asyncio._get_running_loop  # noqa: SLF001 - the public way raises
 
 
-class SlotPool(_Guarded):
-    """Let the creates, runs and waits of several event loops share an account's slots."""
+class SlotPool:
+    """An account's slots, shared by the creates, runs and waits of several event loops."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._slots = ConcurrencyLimiter()
-        self._waiting: dict[Callable[[], None], _Waiting] = {}
-        # Slots of creates under way, and slots that are held, with the loop that will give each
+        self._limiter = ConcurrencyLimiter()
+        self._guard = Synchronized(self._limiter)
+        self._waiters: dict[Callable[[], None], _Waiter] = {}
+        # Slots of creates in flight and slots that are held, with the loop that will give each
         # back, unless it is closed before; and the same of slots that are held twice.
-        self._hands: dict[Slot, asyncio.AbstractEventLoop | None] = {}
-        self._more_hands: list[tuple[Slot, asyncio.AbstractEventLoop | None]] = []
+        self._owners: dict[Slot, asyncio.AbstractEventLoop | None] = {}
+        self._more_owners: list[tuple[Slot, asyncio.AbstractEventLoop | None]] = []
         self._loops: set[asyncio.AbstractEventLoop] = set()
         self._accepted_at = -inf
 
     @property
     def used(self) -> int:
-        """Own creates under way and own jobs running."""
-        return self._slots.used
+        """Own creates in flight and own jobs running."""
+        return self._limiter.used
 
     @property
     def has_held(self) -> bool:
-        """Whether any run or wait looks after a job."""
-        return len(self._hands) > self._slots.starting
+        """Whether any run or wait watches a job."""
+        return len(self._owners) > self._limiter.starting
 
     @property
     def limit(self) -> int | None:
         """Generations that may run at once, as the service has told; `None`: not known."""
-        return self._slots.limit
+        return self._limiter.limit
 
     def take(
         self,
@@ -177,60 +144,60 @@ class SlotPool(_Guarded):
         wake: Callable[[], None] | None = None,
         is_eager: bool = False,
     ) -> Slot | None:
-        """Take a slot for a create, if it may be sent now; see `Slots.take`.
+        """Take a slot for a create, if it may be sent now; see `ConcurrencyLimiter.take`.
 
-        With the `wake` of one that waits, that is told of the next free slot after all others.
+        The owner of a registered `wake` is then told of the next free slot after all others.
         """
-        with self:
+        with self._guard as limiter:
             strictest = self._strictest(most)
-            slot = self._slots.take(now, strictest, key, is_eager=is_eager)
+            slot = limiter.take(now, strictest, key, is_eager=is_eager)
             if slot is None and self._drop_closed():
-                slot = self._slots.take(now, strictest, key, is_eager=is_eager)
+                slot = limiter.take(now, strictest, key, is_eager=is_eager)
             if slot is not None:
                 self._add_owner(slot)
-                if wake is not None and wake in self._waiting:
-                    self._waiting[wake] = self._waiting.pop(wake)
+                if wake is not None and wake in self._waiters:
+                    self._waiters[wake] = self._waiters.pop(wake)
         return slot
 
     def take_anyhow(self, most: int | None, key: str | None = None) -> Slot:
-        """Take a slot for a create that is sent, or whose job runs, in any case."""
-        with self:
-            slot = self._slots.started(self._strictest(most), key)
+        """Take a slot for a create that is sent in any case."""
+        with self._guard as limiter:
+            slot = limiter.started(self._strictest(most), key)
             self._add_owner(slot)
         return slot
 
     def next_try(self, now: float, most: int | None) -> float | None:
-        """Return when a slot may be free, or a suspect is to be looked at; see `Slots`."""
-        with self:
-            return self._slots.next_try(now, self._strictest(most))
+        """Return when a slot may be free, or a job is to be looked at; see `ConcurrencyLimiter`."""
+        with self._guard as limiter:
+            return limiter.next_try(now, self._strictest(most))
 
     def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
-        """Note that a create has become a job; return the slot that the job has.
+        """Record that a create has become a job; return the slot that the job has.
 
         Args:
             slot: The create's.
             job: The job.
             now: The time.
-            is_held: Whether the caller looks after it, and will `release` the slot.
+            is_held: Whether the caller watches it, and will `release` the slot.
 
         """
-        with self:
-            own = self._slots.accepted(slot, job.id, now)
+        with self._guard as limiter:
+            own = limiter.accepted(slot, job.id, now)
             self._remove_owner(slot)
             if is_held:
-                self._slots.held(own)
+                limiter.held(own)
                 self._add_owner(own)
             if job.is_terminal:
-                self._slots.saw(job.id, now, is_over=True)
+                limiter.saw(job.id, now, is_over=True)
             self._accepted_at = now
         self._notify()
         return own
 
     def occupied(self, job: str, most: int | None, now: float) -> Slot:
         """Take a slot for a job that runs already, and hold it; `release` it in the end."""
-        with self:
-            slot = self._slots.accepted(self._slots.started(self._strictest(most)), job, now)
-            self._slots.held(slot)
+        with self._guard as limiter:
+            slot = limiter.accepted(limiter.started(self._strictest(most)), job, now)
+            limiter.held(slot)
             self._add_owner(slot)
         return slot
 
@@ -243,10 +210,10 @@ class SlotPool(_Guarded):
         most: int | None,
         patience: float | None,
     ) -> None:
-        """Learn from `concurrency_limit_reached`; see `Slots.refused`."""
-        with self:
+        """Learn from `concurrency_limit_reached`; see `ConcurrencyLimiter.refused`."""
+        with self._guard as limiter:
             self._remove_owner(slot)
-            self._slots.refused(
+            limiter.refused(
                 slot,
                 now,
                 limit=error.concurrency_limit,
@@ -258,53 +225,48 @@ class SlotPool(_Guarded):
         self._notify()
 
     def ended(self, slot: Slot) -> None:
-        """Give back the slot of a create that came to nothing."""
-
-        def end() -> None:
-            self._remove_owner(slot)
-            self._slots.ended(slot)
-
-        self._do(end)
-        self._notify()
+        """Give back the slot of a create from which no job came."""
+        self._give_back(slot, ConcurrencyLimiter.ended)
 
     def hold(self, job: str) -> Slot | None:
-        """Look after a job from now on, if it has a slot here; `release` it in the end."""
-        if not self._slots.is_tracking:
+        """Watch a job from now on, if it has a slot here; `release` it in the end."""
+        if not self._limiter.is_tracking:
             return None
-        with self:
-            slot = self._slots.slot_of(job)
+        with self._guard as limiter:
+            slot = limiter.slot_of(job)
             if slot is not None:
-                self._slots.held(slot)
+                limiter.held(slot)
                 self._add_owner(slot)
         return slot
 
     def release(self, slot: Slot | None) -> None:
-        """Look after a slot's job no more: it is free if its job was seen to end."""
-        if slot is None:
-            return
+        """Watch a slot's job no more: the slot is free if the job was seen to end."""
+        if slot is not None:
+            self._give_back(slot, ConcurrencyLimiter.released)
 
-        def release() -> None:
+    def _give_back(self, slot: Slot, action: Callable[[ConcurrencyLimiter, Slot], object]) -> None:
+        def give_back(limiter: ConcurrencyLimiter) -> None:
             self._remove_owner(slot)
-            self._slots.released(slot)
+            action(limiter, slot)
 
-        self._do(release)
+        self._guard.soon(give_back)
         self._notify()
 
     def saw(self, shown: Iterable[tuple[str, bool]], now: float) -> None:
-        """Note what an answer has shown: ids, and whether the job is over."""
-        if not self._slots.is_tracking:
+        """Record what an answer has shown: ids, and whether the job is over."""
+        if not self._limiter.is_tracking:
             return
         freed = False
-        with self:
+        with self._guard as limiter:
             for job, is_over in shown:
-                freed |= self._slots.saw(job, now, is_over=is_over)
+                freed |= limiter.saw(job, now, is_over=is_over)
         if freed:
             self._notify()
 
     def suspects(self, now: float) -> list[str]:
-        """Return jobs to be looked at, because a slot is wanted; see `Slots.suspects`."""
-        with self:
-            return self._slots.suspects(now)
+        """Return jobs to be looked at, because a slot is wanted; see `ConcurrencyLimiter`."""
+        with self._guard as limiter:
+            return limiter.suspects(now)
 
     def patience_ends(self, since: float, slot_timeout: float | None) -> float:
         """Return when a create has waited for too long for a slot.
@@ -337,126 +299,123 @@ class SlotPool(_Guarded):
 
         Args:
             wake: The function. It may be registered several times, and is called once.
-            most: Generations that the one who waits allows at once. Meanwhile it counts for
+            most: Generations that the waiting create allows at once. Meanwhile it counts for
                 all, or those who allow more would never leave it a slot.
 
         """
-        waiting = self._waiting.get(wake)
-        if waiting is None:
-            waiting = self._waiting[wake] = _Waiting(asyncio.get_running_loop(), most)
-        waiting.count += 1
+        waiter = self._waiters.get(wake)
+        if waiter is None:
+            waiter = self._waiters[wake] = _Waiter(asyncio.get_running_loop(), most)
+        waiter.count += 1
         try:
             yield
         finally:
-            waiting.count -= 1
-            if not waiting.count:
-                self._waiting.pop(wake, None)
+            waiter.count -= 1
+            if not waiter.count:
+                self._waiters.pop(wake, None)
                 if most is not None:  # it counts no more
                     self._notify()
 
     def _notify(self) -> None:
-        """Tell all who wait, each in its own loop: a slot may be free, or known better."""
-        if not self._waiting:
+        """Wake all who wait, each in its own loop: a slot may be free, or known better."""
+        if not self._waiters:
             return
         here = _running_loop()
-        for wake, waiting in [*self._waiting.items()]:
+        for wake, waiter in [*self._waiters.items()]:
             try:
-                if waiting.loop is here:
-                    waiting.loop.call_soon(wake)
+                if waiter.loop is here:
+                    waiter.loop.call_soon(wake)
                 else:
-                    waiting.loop.call_soon_threadsafe(wake)
+                    waiter.loop.call_soon_threadsafe(wake)
             except RuntimeError:  # that loop is closed, with all who waited there
-                self._waiting.pop(wake, None)
+                self._waiters.pop(wake, None)
 
     def _strictest(self, most: int | None) -> int | None:
-        if not self._waiting:
+        if not self._waiters:
             return most
-        limits = [each.most for each in [*self._waiting.values()] if each.most is not None]
+        limits = [each.most for each in [*self._waiters.values()] if each.most is not None]
         return min(limits if most is None else [*limits, most], default=None)
 
     def _add_owner(self, slot: Slot) -> None:
-        """Note that the running loop will give a slot back."""
+        """Record that the running loop will give a slot back."""
         loop = _running_loop()
         if loop is not None and loop not in self._loops:
             self._drop_closed()
             self._loops.add(loop)
-        if slot in self._hands:
-            self._more_hands.append((slot, loop))
+        if slot in self._owners:
+            self._more_owners.append((slot, loop))
         else:
-            self._hands[slot] = loop
+            self._owners[slot] = loop
 
     def _remove_owner(self, slot: Slot) -> None:
-        for hand in self._more_hands:
-            if hand[0] is slot:
-                self._more_hands.remove(hand)
+        for owner in self._more_owners:
+            if owner[0] is slot:
+                self._more_owners.remove(owner)
                 return
-        self._hands.pop(slot, None)
+        self._owners.pop(slot, None)
 
     def _drop_closed(self) -> bool:
-        """Give back what loops have left behind that were closed without their tasks' ends."""
+        """Give back what loops have left behind that were closed before their tasks ended."""
         closed = {loop for loop in self._loops if loop.is_closed()}
         if not closed:
             return False
-        hands = [*self._hands.items(), *self._more_hands]
-        self._hands, self._more_hands, self._loops = {}, [], self._loops - closed
-        for slot, loop in hands:
+        owners = [*self._owners.items(), *self._more_owners]
+        self._owners, self._more_owners, self._loops = {}, [], self._loops - closed
+        for slot, loop in owners:
             if loop in closed:
-                self._slots.released(slot)
-            elif slot in self._hands:
-                self._more_hands.append((slot, loop))
+                self._limiter.released(slot)
+            elif slot in self._owners:
+                self._more_owners.append((slot, loop))
             else:
-                self._hands[slot] = loop
+                self._owners[slot] = loop
         return True
 
 
 class AccountLimits:
-    """Hold what the clients of an account share: two budgets, and the slots."""
+    """What the clients of an account share: two rate limiters, and the slots."""
 
     def __init__(self) -> None:
-        self.creates: SharedRateLimiter = SharedRateLimiter()
-        self.requests: SharedRateLimiter = SharedRateLimiter()
+        self.creates: Synchronized[SlidingWindowLimiter] = Synchronized(SlidingWindowLimiter())
+        self.requests: Synchronized[SlidingWindowLimiter] = Synchronized(SlidingWindowLimiter())
         self.slots: SlotPool = SlotPool()
 
     def is_idle(self, now: float) -> bool:
-        """Tell whether a new account would do as well."""
-        is_quiet = self.creates.is_idle(now) and self.requests.is_idle(now)
+        """Tell whether a new object would do as well."""
+        with self.creates as creates, self.requests as requests:
+            is_quiet = creates.is_idle(now, _IDLE_SECONDS) and requests.is_idle(now, _IDLE_SECONDS)
         return is_quiet and not self.slots.used
 
 
 class _Registry:
-    """Find the account of a client among those that this process uses, or has used."""
+    """Limits of the accounts that this process uses, or has used."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.reset()
         register = getattr(os, "register_at_fork", dict)  # not every platform forks
-        register(after_in_child=self.forget)
+        register(after_in_child=self.reset)
 
-    def forget(self) -> None:
-        """Begin anew: at first, and in a forked child, where the lock may never be released."""
+    def reset(self) -> None:
+        """Start anew: at first, and in a forked child, where the lock may never be released."""
         self._lock = new_lock()
         self._kept: dict[tuple[object, ...], AccountLimits] = {}
         self._most = _FEW_ACCOUNTS
-        # Those that were at rest, but that a client still holds.
+        # Those that were idle, but that a client still holds.
         self._held: WeakValueDictionary[tuple[object, ...], AccountLimits] = WeakValueDictionary()
 
     def find(self, config: Config) -> AccountLimits:
-        """Return the account, a new one if it was not used before."""
+        """Return the account's limits, new ones if it was not used before."""
         key = sha256(config.api_key.reveal().encode()).digest()
         name = (service_at(config.base_url), key)
         with self._lock:
             account = self._kept.get(name) or self._held.get(name) or AccountLimits()
             self._kept[name] = self._held[name] = account
             if len(self._kept) > self._most:
-                self._let_rest(time.monotonic())
+                # Keep only what is of use, now and then: a process may use thousands of keys.
+                now = time.monotonic()
+                self._kept = {n: each for n, each in self._kept.items() if not each.is_idle(now)}
+                self._kept.update(self._held)  # what a client holds may be used yet
+                self._most = 2 * len(self._kept) + _FEW_ACCOUNTS
             return account
-
-    def _let_rest(self, now: float) -> None:
-        """Keep only what is of use, now and then: a process may use thousands of keys."""
-        self._kept = {
-            name: account for name, account in self._kept.items() if not account.is_idle(now)
-        }
-        self._kept.update(self._held)  # what a client holds may be used yet
-        self._most = 2 * len(self._kept) + _FEW_ACCOUNTS
 
 
 _REGISTRY = _Registry()
@@ -469,12 +428,12 @@ def limits_for(config: Config) -> AccountLimits:
 
 @attrs.define(slots=True, eq=False)
 class _Place:
-    """Hold one who stands in a line.
+    """Place of one task in a queue.
 
     Attributes:
         since: Since when.
-        deadline: Transport time after which it does not want to stand there any more.
-        called: Is set when it should look whether its turn has come.
+        deadline: Transport time after which the task does not wait any more.
+        called: Is set when the task should look whether its turn has come.
 
     """
 
@@ -484,9 +443,9 @@ class _Place:
 
 
 class WaitQueue:
-    """Let the requests of one client and one loop through one by one, in their order.
+    """First-in-first-out queue of the requests of one client and one loop.
 
-    Only the first asks and sleeps; it also wakes those whose time is over, and says so when
+    Only the first asks and sleeps; it also wakes those whose time is over, and logs when
     some have waited for long.
 
     Args:
@@ -501,8 +460,8 @@ class WaitQueue:
         self._places: OrderedDict[_Place, None] = OrderedDict()
         self._silent: dict[_Place, None] = {}
         self._limited: dict[_Place, None] = {}
-        self._nap: anyio.CancelScope | None = None
-        self._nap_ends = -inf
+        self._sleep_scope: anyio.CancelScope | None = None
+        self._sleep_ends = -inf
 
     @property
     def is_empty(self) -> bool:
@@ -522,7 +481,7 @@ class WaitQueue:
         Args:
             attempt: Is given the time, and returns what is wanted, or `None` and the seconds
                 until it may be there.
-            deadline: Transport time until which it is waited; `None`: no limit.
+            deadline: Transport time until which to wait; `None`: no limit.
             before: Is done by the first before it sleeps; returns whether it has waited for
                 anything, so that the first asks again.
             goes_first: Whether to stand before all others.
@@ -545,15 +504,15 @@ class WaitQueue:
                 if got is not None:
                     return got
                 if before is None or not await before():
-                    await self._rest(seconds)
+                    await self._sleep(seconds)
             return None
         finally:
             self._leave(place)
 
     def wake(self) -> None:
         """Let the first ask again: something has changed."""
-        if self._nap is not None:
-            self._nap.cancel()
+        if self._sleep_scope is not None:
+            self._sleep_scope.cancel()
 
     def _join(self, place: _Place, *, goes_first: bool) -> None:
         self._places[place] = self._silent[place] = None
@@ -561,7 +520,7 @@ class WaitQueue:
             self._limited[place] = None
         if goes_first:
             self._places.move_to_end(place, last=False)
-        if goes_first or min(place.since + _SILENT_SECONDS, place.deadline) < self._nap_ends:
+        if goes_first or min(place.since + _SILENT_SECONDS, place.deadline) < self._sleep_ends:
             self.wake()
 
     def _leave(self, place: _Place) -> None:
@@ -572,21 +531,21 @@ class WaitQueue:
             first.called.set()
             break
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleep for so long, or until woken, or until there is something to say."""
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep for so long, or until woken, or until there is something to log."""
         now = self._transport.now()
-        moment = min([self._said(now), *(place.deadline for place in self._limited)])
-        self._nap_ends = min(now + seconds, moment)
-        with anyio.CancelScope() as self._nap:
+        moment = min([self._log_long_waits(now), *(place.deadline for place in self._limited)])
+        self._sleep_ends = min(now + seconds, moment)
+        with anyio.CancelScope() as self._sleep_scope:
             # Never for ever: a transport that is closed ends what sleeps there.
-            await self._transport.sleep(min(seconds, moment - now, _LONGEST_NAP))
-        self._nap = None
+            await self._transport.sleep(min(seconds, moment - now, _LONGEST_SLEEP))
+        self._sleep_scope = None
         for place in self._limited:
             if place.deadline <= self._transport.now():
                 place.called.set()
 
-    def _said(self, now: float) -> float:
-        """Say how many have waited for long; return when there will be more to say."""
+    def _log_long_waits(self, now: float) -> float:
+        """Log how many have waited for long; return when there will be more to log."""
         overdue = []
         due = inf
         for place in self._silent:
@@ -603,13 +562,13 @@ class WaitQueue:
 
 
 class Throttle:
-    """Let the requests of one client pass one by one, as a budget allows.
+    """Rate limit of one client for one class of requests.
 
-    Only the first in line holds a place of the budget, so that the line moves up when
-    another leaves it.
+    Only the first in the queue holds a reservation, so that the queue moves up when a request
+    leaves it.
 
     Args:
-        budget: The budget.
+        limiter: The account's limiter.
         limit: Requests a minute that the client allows; `None`: any number, and none waits.
         name: What the requests are called.
         setting: The limit's name.
@@ -619,74 +578,74 @@ class Throttle:
 
     def __init__(
         self,
-        budget: SharedRateLimiter,
+        limiter: Synchronized[SlidingWindowLimiter],
         limit: int | None,
         transport: Transport,
         *,
         name: str,
         setting: str,
     ) -> None:
-        self._budget = budget
+        self._limiter = limiter
         self._limit = limit
         self._transport = transport
         self._name = name
         self._setting = f"Limits.{setting}={limit}"
-        self._lines = LoopLocal(partial(WaitQueue, transport, self._words))
+        self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
 
     async def acquire(self, deadline: float | None) -> tuple[Reservation | None, float]:
         """Wait until a request may be sent.
 
         Args:
-            deadline: Transport time after which it is not waited any more.
+            deadline: Transport time after which it does not wait any more.
 
         Returns:
-            The place that it is sent from (`None`: there is no time left for one, or no limit),
-            and the seconds that this took.
+            The reservation that it is sent from (`None`: there is no time left for one, or no
+            limit), and the seconds that this took.
 
         """
         limit = self._limit
         if limit is None:
             return None, 0.0
-        place: Reservation | None = None
+        reservation: Reservation | None = None
         got: Reservation | None = None
 
         def attempt(now: float) -> tuple[Reservation | None, float]:
-            nonlocal place
-            place = self._budget.reserve(now, limit) if place is None else place
-            seconds = self._budget.delay(place, now)
-            return (place, 0.0) if seconds <= 0 else (None, seconds)
+            nonlocal reservation
+            with self._limiter as limiter:
+                if reservation is None:
+                    reservation = limiter.reserve(now, limit)
+                seconds = limiter.delay(reservation, now)
+            return (reservation, 0.0) if seconds <= 0 else (None, seconds)
 
         began = self._transport.now()
         try:
-            got = await self._lines.get().wait_for(attempt, deadline=deadline)
+            got = await self._queues.get().wait_for(attempt, deadline=deadline)
         finally:
-            if got is None and place is not None:
-                self._budget.cancel(place)
+            if got is None and reservation is not None:
+                left = reservation
+                self._limiter.soon(lambda limiter: limiter.cancel(left))
         return got, self._transport.now() - began
 
-    @contextmanager
-    def report_refusals(self, place: Reservation, patience: float | None) -> Iterator[None]:
-        """Tell the budget if what is sent from a place is refused for its sake.
+    def report_refusal(
+        self, reservation: Reservation, told: float | None, patience: float | None
+    ) -> None:
+        """Tell the limiter that what was sent from a reservation was refused for the rate.
 
         Args:
-            place: The place.
-            patience: Seconds after which what is sent gives up; `None`: never.
+            reservation: The reservation.
+            told: Seconds that the service asked to wait; `None`: it named none.
+            patience: Seconds after which the request gives up; `None`: never.
 
         """
-        try:
-            yield
-        except RateLimitError as error:
-            if not is_from_callback(error):
-                told = error.retry_after
-                seconds = self._budget.on_429(place, self._transport.now(), told, patience)
-                asked = "" if told is None else f" (it asked for {told:g} s)"
-                log(
-                    RETRY_LOG,
-                    logging.INFO,
-                    f"the service refuses more {self._name}s, so none is sent for "
-                    f"{seconds:.1f} s{asked}; see {self._setting}.",
-                )
-            raise
+        with self._limiter as limiter:
+            seconds = limiter.on_429(reservation, self._transport.now(), told, patience)
+        asked = "" if told is None else f" (it asked for {told:g} s)"
+        log(
+            RETRY_LOG,
+            logging.INFO,
+            f"the service refuses more {self._name}s, so none is sent for "
+            f"{seconds:.1f} s{asked}; see {self._setting}.",
+        )
 
     def _words(self, count: int) -> str:
         return (
@@ -696,7 +655,7 @@ class Throttle:
 
 
 class SlotQueue:
-    """Let the creates of one client pass when there is a slot for each.
+    """Queue of one client's creates for the account's slots.
 
     Args:
         slots: The account's slots.
@@ -709,7 +668,7 @@ class SlotQueue:
         self._slots = slots
         self._most = most
         self._transport = transport
-        self._lines = LoopLocal(partial(WaitQueue, transport, self._words))
+        self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
 
     async def acquire(
         self,
@@ -725,19 +684,15 @@ class SlotQueue:
         Args:
             key: The create's Idempotency-Key.
             since: When it began to wait.
-            slot_timeout: See `SharedSlots.patience_ends`.
-            before: Looks at suspects before it is waited; returns whether it has.
+            slot_timeout: See `SlotPool.patience_ends`.
+            before: Looks at jobs that may have ended, before it waits; returns whether it has.
             goes_first: Whether it has waited before.
 
         """
-        line = self._lines.get()
-        if line.is_empty:
-            slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
-            if slot is not None:
-                return slot
+        queue = self._queues.get()
 
         def attempt(now: float) -> tuple[Slot | None, float]:
-            slot = self._slots.take(now, self._most, key, wake=line.wake, is_eager=True)
+            slot = self._slots.take(now, self._most, key, wake=queue.wake, is_eager=True)
             if slot is not None:
                 return slot, 0.0
             ends = self._slots.patience_ends(since, slot_timeout)
@@ -746,8 +701,12 @@ class SlotQueue:
             moment = self._slots.next_try(now, self._most)
             return None, min(ends, inf if moment is None else moment) - now
 
-        with self._slots.on_change(line.wake, self._most):
-            slot = await line.wait_for(attempt, before=before, goes_first=goes_first)
+        if queue.is_empty:
+            slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
+            if slot is not None:
+                return slot
+        with self._slots.on_change(queue.wake, self._most):
+            slot = await queue.wait_for(attempt, before=before, goes_first=goes_first)
         assert slot is not None  # noqa: S101 - without a deadline it is never too late
         return slot
 
@@ -758,54 +717,3 @@ class SlotQueue:
 
 def _counted(count: int, name: str) -> str:
     return f"1 {name} has waited" if count == 1 else f"{count} {name}s have waited"
-
-
-class Turn:
-    """Hold a call's place in the line of those that the account's pace holds up.
-
-    Hundreds of creates that are each tried again in their own time would use up the
-    requests of every minute. So one asks at a time, and the others wait behind it.
-
-    Attributes:
-        waited: Seconds that the call has waited for limits, which uses up no patience.
-        uncertain: The last error after which the call may have worked.
-        named: The job that an answer has named as the call's own.
-
-    """
-
-    def __init__(self, line: anyio.Lock | None, transport: Transport) -> None:
-        self.waited: float = 0.0
-        self.uncertain: LipsyncError | None = None
-        self.named: Generation | None = None
-        self._line = line
-        self._transport = transport
-        self._is_mine = False
-
-    async def wait_behind_others(self) -> None:
-        """Join the line if there is one already."""
-        if self._line is not None and self._line.locked():
-            await self.take()
-
-    async def take(self) -> float:
-        """Wait for the turn, if it has not come yet; return the seconds that this took."""
-        if self._line is None or self._is_mine:
-            return 0.0
-        joined = self._transport.now()
-        if self._line.locked():
-            log(
-                RETRY_LOG,
-                logging.INFO,
-                "a create waits behind another that the service has refused for the pace; see "
-                "Limits.creates_per_minute.",
-            )
-        await self._line.acquire()
-        self._is_mine = True
-        waited = self._transport.now() - joined
-        self.waited += waited
-        return waited
-
-    def give_back(self) -> None:
-        """Let the next one have its turn."""
-        if self._line is not None and self._is_mine:
-            self._is_mine = False
-            self._line.release()

@@ -1,4 +1,4 @@
-"""One call end to end: send, judge, wait, try again, and raise or return.
+"""One request end to end: limits, send, classify, retry, and raise or return.
 
 This is the only place that decides whether something is sent twice. The rules for it are
 in `_logic/retry.py`; here they meet the transport and its clock.
@@ -9,28 +9,31 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import attrs
 from anyio import Lock
 
 from lipsync_async._asyncio_tools import LoopLocal
-from lipsync_async._callsite import RETRY_LOG, call_back, is_from_callback, log
+from lipsync_async._callsite import HTTP_LOG, RETRY_LOG, call_back, is_from_callback, log
 from lipsync_async._logic import polling, responses, retry
 from lipsync_async._logic.config import origin, service_at
 from lipsync_async._logic.retry import LONGEST_TOLD
 from lipsync_async._logic.secrecy import Headers, Mask
-from lipsync_async._models.http import FilePart, Request, Response
+from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
 from lipsync_async._models.policies import PollPolicy, RetryPolicy
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import SlotQueue, Throttle, Turn
+from lipsync_async._rate_limits import SlotQueue, Throttle
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConnectError,
     LipsyncError,
     NotFoundError,
+    RateLimitError,
     RequestTimeoutError,
     ResponseError,
     UnexpectedError,
@@ -45,26 +48,29 @@ if TYPE_CHECKING:
     from lipsync_async._rate_limits import AccountLimits, SlotPool
     from lipsync_async._transport.protocol import Transport
 
-
 T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
-# A look at suspects holds up those who wait for a slot, so it is short.
+# A look at jobs that hold slots delays those who wait for a slot, so it is short.
 _SECONDS_FOR_SUSPECTS = 10.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
+# Queries are not logged: those of links are signatures.
+_QUERY = re.compile(r"(?<=\w)\?[^\s:]*")
 
 
 @attrs.frozen(slots=True)
 class RequestOptions:
-    """Hold what a view of a client may set differently.
+    """What a view of a client may set differently.
 
     Attributes:
         timeout: Seconds for one try of one request; `None`: no limit.
         retry: How failed requests are tried again.
-        poll: How waiting looks after a job.
+        poll: How waiting looks at a job.
+        on_response: Is called with every answer, whatever its status; awaited if need be.
         most_told: Seconds of a pause that the service may ask for.
-        on_response: Is shown every answer, whatever its status; awaited if need be.
+        headers: Header fields of one call's own; those that the client needs come after them.
+        query: Query parameters of one call's own.
 
     """
 
@@ -73,10 +79,36 @@ class RequestOptions:
     poll: PollPolicy
     on_response: Callable[[Response], object] | None = None
     most_told: float = LONGEST_TOLD
+    headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
+    query: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
+
+
+@attrs.define(slots=True)
+class Progress:
+    """What is known of a call after some of its tries.
+
+    Attributes:
+        turn: Lock of the creates that were refused for the rate; `None`: it is no create.
+            Hundreds of creates that are each tried again in their own time would use up the
+            requests of every minute. So one asks at a time, and the others queue behind it.
+        has_turn: Whether the call holds the lock.
+        attempts: Tries so far.
+        waited: Seconds that it has waited for limits, which use up no patience.
+        uncertain: The last error after which it may have worked.
+        named: The job that an answer has named as the call's own.
+
+    """
+
+    turn: Lock | None = None
+    has_turn: bool = False
+    attempts: int = 0
+    waited: float = 0.0
+    uncertain: LipsyncError | None = None
+    named: Generation | None = None
 
 
 class Requester:
-    """Perform calls over one transport, for one account.
+    """Performs calls over one transport, for one account.
 
     Args:
         transport: Carries the requests and owns the time.
@@ -99,19 +131,16 @@ class Requester:
         self._reset_after_fork()
         self.base_url: str = config.base_url
         self._origin = origin(config.base_url)
-        self._open_headers = {
-            "accept": "application/json",
-            "user-agent": config.user_agent,
-        }
-        self._key = config.api_key
+        self._open_headers = {"accept": "application/json", "user-agent": config.user_agent}
         self._more_headers = config.headers
+        self._key = config.api_key
         self.mask: Mask = Mask(config.api_key)
 
     def _reset_after_fork(self) -> None:
-        """Forget what was under way: at first, and in a forked child, where nothing is."""
-        self._process = os.getpid()
+        """Forget what was in flight: at first, and in a forked child, where nothing is."""
+        self._pid = os.getpid()
         self.in_flight: int = 0
-        self._line = LoopLocal(Lock)
+        self._turns = LoopLocal(Lock)
         self._account = account = self._find_account()
         limits = self.limits
         self._creates = Throttle(
@@ -128,12 +157,12 @@ class Requester:
             name="request",
             setting="requests_per_minute",
         )
-        self._slot_gate = SlotQueue(account.slots, limits.concurrent_generations, self.transport)
+        self._slots = SlotQueue(account.slots, limits.concurrent_generations, self.transport)
 
     @property
     def account(self) -> AccountLimits:
         """What the account's clients share, in this process."""
-        if os.getpid() != self._process:  # pragma: no cover - forked children are not traced
+        if os.getpid() != self._pid:  # pragma: no cover - forked children are not traced
             self._reset_after_fork()
         return self._account
 
@@ -149,7 +178,7 @@ class Requester:
     async def execute(
         self,
         call: Call[T],
-        settings: RequestOptions,
+        options: RequestOptions,
         *,
         deadline: float | None = None,
         has_slot: bool = False,
@@ -158,7 +187,7 @@ class Requester:
 
         Args:
             call: What to send and how to read it.
-            settings: Timeout and retry policy.
+            options: Timeout and retry policy.
             deadline: Transport time after which nothing is sent or awaited any more.
             has_slot: Whether the caller has taken a slot for a create, and waits for another
                 when it is refused.
@@ -167,21 +196,32 @@ class Requester:
             LipsyncError: The last try's error, with the create's idempotency key on it.
 
         """
-        slots = self.account.slots
+        if os.getpid() != self._pid:  # pragma: no cover - forked children are not traced
+            self._reset_after_fork()
+        slots = self._account.slots
         self.in_flight += 1
         is_create = call.idempotency_key is not None
-        turn = Turn(self._line.get() if is_create else None, self.transport)
+        progress = Progress(self._turns.get() if is_create else None)
+        send = partial(
+            self.retry,
+            partial(self._try_once, call, options, deadline, progress),
+            options.retry,
+            is_repeatable=call.is_repeatable,
+            deadline=deadline,
+            progress=progress,
+            most_told=options.most_told,
+        )
         try:
             if call.idempotency_key is None or has_slot:
-                return await self._performed(call, settings, turn, deadline)
-            return await self._create(call, call.idempotency_key, settings, turn, slots)
+                return await send()
+            return await self._create(send, call.idempotency_key, options, slots)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
             error.idempotency_key = call.idempotency_key
             # It may come from a pause after a try that may have worked, when the client is closed.
-            error.may_have_worked = error.may_have_worked or turn.uncertain is not None
-            error.generation = error.generation or turn.named
+            error.may_have_worked = error.may_have_worked or progress.uncertain is not None
+            error.generation = error.generation or progress.named
             raise
         except Exception as error:
             if is_from_callback(error):
@@ -193,63 +233,28 @@ class Requester:
         finally:
             self.in_flight -= 1
 
-    async def look_at_suspects(self, settings: RequestOptions) -> bool:
-        """Look at jobs that may have ended unseen, because a slot is wanted.
-
-        Returns:
-            Whether there was anything to look at just now.
-
-        """
-        now = self.transport.now()
-        slots = self.account.slots
-        ids = slots.suspects(now)
-        if not ids:
-            return False
-        once = attrs.evolve(settings, retry=attrs.evolve(settings.retry, attempts=1))
-        try:
-            gone = await self._missing(ids, once, now + _SECONDS_FOR_SUSPECTS)
-        except LipsyncError as error:
-            if is_from_callback(error):
-                raise
-            log(RETRY_LOG, logging.INFO, f"jobs that hold slots could not be looked at: {error}")
-        else:
-            slots.saw([(job, True) for job in gone], self.transport.now())
-        return True
-
-    async def _missing(
-        self, ids: list[str], settings: RequestOptions, deadline: float
-    ) -> list[str]:
-        """Look at jobs, or at the first where lists are refused; return what is not there."""
-        try:
-            shown = await self.execute(polling.poll_jobs(ids), settings, deadline=deadline)
-        except LipsyncError as error:
-            if is_from_callback(error):
-                raise
-            if len(ids) > 1 and polling.is_refusal(error):
-                return await self._missing(ids[:1], settings, deadline)
-            if isinstance(error, NotFoundError):
-                return ids
-            raise
-        return [job for job in ids if shown.status_of(job) is None]
-
     async def _create(
-        self, call: Call[T], key: str, settings: RequestOptions, turn: Turn, slots: SlotPool
+        self,
+        send: Callable[[], Awaitable[T]],
+        key: str,
+        options: RequestOptions,
+        slots: SlotPool,
     ) -> T:
-        """Perform a create when the account has a slot for it, which then is the job's."""
+        """Send a create when the account has a slot for it, which then is the job's."""
         since = self.transport.now()
-        slot_timeout = settings.retry.slot_timeout
+        slot_timeout = options.retry.slot_timeout
         was_refused = False
         while True:
-            slot = await self._slot_gate.acquire(
+            slot = await self._slots.acquire(
                 key,
                 since,
                 slot_timeout,
-                before=partial(self.look_at_suspects, settings),
+                before=partial(self.look_at_suspects, options),
                 goes_first=was_refused,
             )
             job: Generation | None = None
             try:
-                made = await self._performed(call, settings, turn, None)
+                made = await send()
             except LipsyncError as error:
                 if not isinstance(error, ConcurrencyLimitError) or is_from_callback(error):
                     job = None if is_from_callback(error) else error.generation
@@ -270,17 +275,42 @@ class Requester:
                 else:
                     slots.accepted(slot, job, self.transport.now())
 
-    async def _performed(
-        self, call: Call[T], settings: RequestOptions, turn: Turn, deadline: float | None
-    ) -> T:
-        return await self.retry(
-            lambda: self._tried(call, settings, deadline, turn),
-            settings.retry,
-            is_repeatable=call.is_repeatable,
-            deadline=deadline,
-            turn=turn,
-            most_told=settings.most_told,
-        )
+    async def look_at_suspects(self, options: RequestOptions) -> bool:
+        """Look at jobs that may have ended unseen, because a slot is wanted.
+
+        Returns:
+            Whether there was anything to look at just now.
+
+        """
+        now = self.transport.now()
+        slots = self.account.slots
+        ids = slots.suspects(now)
+        if not ids:
+            return False
+        once = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
+        try:
+            gone = await self._missing(ids, once, now + _SECONDS_FOR_SUSPECTS)
+        except LipsyncError as error:
+            if is_from_callback(error):
+                raise
+            log(RETRY_LOG, logging.INFO, f"jobs that hold slots could not be looked at: {error}")
+        else:
+            slots.saw([(job, True) for job in gone], self.transport.now())
+        return True
+
+    async def _missing(self, ids: list[str], options: RequestOptions, deadline: float) -> list[str]:
+        """Look at jobs, or at the first where lists are refused; return what is not there."""
+        try:
+            shown = await self.execute(polling.poll_jobs(ids), options, deadline=deadline)
+        except LipsyncError as error:
+            if is_from_callback(error):
+                raise
+            if len(ids) > 1 and polling.is_refusal(error):
+                return await self._missing(ids[:1], options, deadline)
+            if isinstance(error, NotFoundError):
+                return ids
+            raise
+        return [job for job in ids if shown.status_of(job) is None]
 
     async def retry(
         self,
@@ -289,18 +319,17 @@ class Requester:
         *,
         is_repeatable: bool,
         deadline: float | None = None,
-        turn: Turn | None = None,
+        progress: Progress | None = None,
         most_told: float = LONGEST_TOLD,
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
 
         Args:
             attempt: Makes one.
-            policy: How patient to be.
+            policy: How often and for how long to try.
             is_repeatable: Whether a second arrival of the same call does no harm.
             deadline: Transport time after which nothing is awaited any more.
-            turn: What is known of the call, and its place in the line of those that were
-                refused for the account's pace; waiting there uses up no patience.
+            progress: What is known of the call. Waiting for its turn uses up no patience.
             most_told: Seconds of a pause that the service may ask for.
 
         Raises:
@@ -308,84 +337,108 @@ class Requester:
                 where the last only says that it was not delivered.
 
         """
-        turn = turn or Turn(None, self.transport)
-        began = self.transport.now() - turn.waited
-        steps: Generator[float, retry.Failure, None] | None = None
+        progress = progress or Progress()
+        began = self.transport.now() - progress.waited
+        delays: Generator[float, retry.Failure, None] | None = None
         try:
-            await turn.wait_behind_others()
+            if progress.turn is not None and progress.turn.locked():
+                await self._take_turn(progress)
             while True:
                 try:
                     return await attempt()
                 except LipsyncError as error:
-                    if retry.may_have_worked(error):
-                        turn.uncertain = error
-                    error.may_have_worked = turn.uncertain is not None
-                    error.generation = turn.named = error.generation or turn.named
-                    if steps is None:
-                        steps = retry.backoff_delays(policy, is_repeatable=is_repeatable)
-                        next(steps)
+                    _note(progress, error)
+                    if delays is None:
+                        delays = retry.backoff_delays(policy, is_repeatable=is_repeatable)
+                        next(delays)
                     now = self.transport.now()
-                    elapsed = now - began - turn.waited
+                    elapsed = now - began - progress.waited
                     failure = retry.failure_of(error, elapsed=elapsed, most_told=most_told)
-                    pause = _next_pause(steps, failure)
+                    pause = _next_delay(delays, failure)
                     if pause is None or (deadline is not None and now >= deadline):
-                        if turn.uncertain is not None and isinstance(error, ConnectError):
-                            # "Never delivered" must not hide a try that may have worked.
-                            raise turn.uncertain from error
-                        raise
-                    log(RETRY_LOG, logging.INFO, f"trying again in {pause:.1f} s: {error}")
+                        _raise_the_worse(progress.uncertain, error)
+                    told = _QUERY.sub("", str(error))
+                    log(RETRY_LOG, logging.INFO, f"trying again in {pause:.1f} s: {told}")
                 if failure.kind is retry.FailureKind.RATE_LIMITED:
-                    pause -= await turn.take()
+                    pause -= await self._take_turn(progress)
                 await self._sleep(pause, deadline)
         finally:
-            turn.give_back()
+            if progress.turn is not None and progress.has_turn:
+                progress.has_turn = False
+                progress.turn.release()
 
-    async def _tried(
+    async def _sleep(self, seconds: float, deadline: float | None) -> None:
+        if deadline is not None:
+            seconds = min(seconds, deadline - self.transport.now())
+        await self.transport.sleep(max(seconds, 0.0))
+
+    async def _take_turn(self, progress: Progress) -> float:
+        """Queue behind the creates that were refused for the rate; return the seconds it took."""
+        if progress.turn is None or progress.has_turn:
+            return 0.0
+        joined = self.transport.now()
+        if progress.turn.locked():
+            log(
+                RETRY_LOG,
+                logging.INFO,
+                "a create waits behind another that the service has refused for the rate; see "
+                "Limits.creates_per_minute.",
+            )
+        await progress.turn.acquire()
+        progress.has_turn = True
+        waited = self.transport.now() - joined
+        progress.waited += waited
+        return waited
+
+    async def _try_once(
         self,
         call: Call[T],
-        settings: RequestOptions,
+        options: RequestOptions,
         deadline: float | None,
-        turn: Turn,
+        progress: Progress,
     ) -> T:
-        """Make an attempt; where it ends unknown but names the job, the job itself will tell."""
+        """Make an attempt when the account's rate limit allows it."""
+        throttle = self._requests if call.idempotency_key is None else self._creates
+        reservation, waited = await throttle.acquire(deadline)
+        progress.waited += waited
+        progress.attempts += 1
+        call.is_sent = True
         try:
-            return await self._send_when_allowed(call, settings, deadline, turn)
+            return await self._send_once(call, options, deadline, progress.attempts)
         except ResponseError as error:
+            # Without a reservation there is no limit; or no time left, as the error says.
+            is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
+            if reservation is not None and is_limit:
+                patience = options.retry.give_up_after
+                throttle.report_refusal(reservation, error.retry_after, patience)
             if call.look is None or error.generation is None:
                 raise
+            # The outcome is unknown, but the answer names the job: the job itself will tell.
+            look = call.look(error.generation)
             try:
-                look = call.look(error.generation)
-                return await self._send_when_allowed(look, settings, deadline, turn)
+                return await self._try_once(look, options, deadline, progress)
             except LipsyncError:
                 raise error from None
 
-    async def _send_when_allowed(
-        self,
-        call: Call[T],
-        settings: RequestOptions,
-        deadline: float | None,
-        turn: Turn,
-    ) -> T:
-        """Make an attempt when the account's budget has room for it."""
-        gate = self._requests if call.idempotency_key is None else self._creates
-        place, waited = await gate.acquire(deadline)
-        turn.waited += waited
-        call.is_sent = True
-        if place is None:  # there is no limit; or no time left, as the attempt will say
-            return await self._send_once(call, settings, deadline)
-        with gate.report_refusals(place, settings.retry.give_up_after):
-            return await self._send_once(call, settings, deadline)
-
     async def _send_once(
-        self, call: Call[T], settings: RequestOptions, deadline: float | None
+        self, call: Call[T], options: RequestOptions, deadline: float | None, attempt: int
     ) -> T:
         """Send a call once, following a GET's redirects, and read the answer."""
-        request = self._request(call)
+        url = self.base_url + call.path
+        if options.query:
+            url += f"{'&' if '?' in call.path else '?'}{urlencode(options.query)}"
+        headers = Headers(  # no traceback shows what is in them
+            {
+                **self._more_headers,
+                **options.headers,
+                **self._open_headers,
+                **call.headers,
+                "x-api-key": self._key.reveal(),
+            }
+        )
+        request = Request(call.method, url, headers, call.body, call.form)
         for _ in range(_MOST_REDIRECTS + 1):
-            timeout = self._seconds_for(request, settings, deadline)
-            response = await self._answer(request, timeout, deadline)
-            if settings.on_response is not None:
-                await call_back(settings.on_response, response)
+            response = await self._send(request, options, deadline, attempt)
             if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class of HTTP
                 if response.is_cut:
                     raise responses.too_long(response)
@@ -393,90 +446,84 @@ class Requester:
                 if call.shows is not None:
                     self._account.slots.saw(call.shows(found), self.transport.now())
                 return found
-            target = _followed(response)
-            if target is None:
+            target = responses.redirect_target(response.url, response.status, response.headers)
+            if target is None or response.method != "GET":  # a paid create never follows
                 break
-            request = self._redirected(request, target)
+            request = attrs.evolve(request, url=target)
+            if origin(target) != self._origin:  # another server does not get the API key
+                request.headers = self._open_headers
         raise responses.error_for(response)
 
-    def _request(self, call: Call[Any]) -> Request:
-        """Put the key to a call, where no traceback shows it."""
-        fields = Headers(
-            {
-                **self._more_headers,
-                **self._open_headers,
-                **call.headers,
-                "x-api-key": self._key.reveal(),
-            },
-        )
-        return Request(call.method, self.base_url + call.path, fields, call.body, call.form)
-
-    async def _answer(
-        self,
-        request: Request,
-        timeout: float | None,
-        deadline: float | None,
+    async def _send(
+        self, request: Request, options: RequestOptions, deadline: float | None, attempt: int
     ) -> Response:
-        """Send a request and return the answer, in which the key is not quoted any more."""
+        """Send a request and return the answer, in which the key is not quoted any more.
+
+        Raises:
+            RequestTimeoutError: There is no time left for it.
+
+        """
+        timeout = options.timeout
+        if request.form and timeout is not None:
+            timeout += _upload_seconds(request)
+        began = self.transport.now()
+        if deadline is not None and deadline <= began:
+            message = "there was no time left to send it."
+            raise RequestTimeoutError(message, method=request.method, url=request.url)
         try:
             response = await self.transport.send(request, timeout=timeout, deadline=deadline)
         except LipsyncError as error:
             self.mask.error(error)
+            self._log_try(request, type(error).__name__, began, attempt)
             raise
-        return self.mask.response(response)
+        response = self.mask.response(response)
+        if HTTP_LOG.isEnabledFor(logging.DEBUG):
+            request_id = responses.request_id(response)
+            named = "" if request_id is None else f", request id {request_id}"
+            self._log_try(request, f"{response.status}{named}", began, attempt)
+        if options.on_response is not None:
+            await call_back(options.on_response, response)
+        return response
 
-    def _seconds_for(
-        self,
-        request: Request,
-        settings: RequestOptions,
-        deadline: float | None,
-    ) -> float | None:
-        """Return how long a try may take, apart from the deadline.
-
-        Raises:
-            RequestTimeoutError: There is no time left for one.
-
-        """
-        timeout = settings.timeout
-        if request.form and timeout is not None:
-            timeout += _upload_seconds(request)
-        if deadline is not None and deadline - self.transport.now() <= 0:
-            message = "there was no time left to send it."
-            raise RequestTimeoutError(message, method=request.method, url=request.url)
-        return timeout
-
-    async def _sleep(self, seconds: float, deadline: float | None) -> None:
-        if deadline is not None:
-            seconds = min(seconds, deadline - self.transport.now())
-        await self.transport.sleep(max(seconds, 0.0))
-
-    def _redirected(self, request: Request, url: str) -> Request:
-        """Follow to the place named, without the API key if that is another server."""
-        if origin(url) != self._origin:
-            return attrs.evolve(request, url=url, headers=self._open_headers)
-        return attrs.evolve(request, url=url)
+    def _log_try(self, request: Request, outcome: str, began: float, attempt: int) -> None:
+        """Log one try, without what may be secret: query, headers and body."""
+        seconds = self.transport.now() - began
+        parts = urlsplit(request.url)
+        place = parts.path if origin(request.url) == self._origin else f"{parts.hostname}"
+        log(
+            HTTP_LOG,
+            logging.DEBUG,
+            f"{request.method} {place}: {outcome} ({seconds:.3f} s, attempt {attempt})",
+        )
 
 
-def _next_pause(
-    steps: Generator[float, retry.Failure, None],
-    failure: retry.Failure,
+def _note(progress: Progress, error: LipsyncError) -> None:
+    """Keep what a failed try tells of the call, and tell it with the error."""
+    if retry.may_have_worked(error):
+        progress.uncertain = error
+    error.may_have_worked = progress.uncertain is not None
+    error.generation = progress.named = error.generation or progress.named
+
+
+def _raise_the_worse(uncertain: LipsyncError | None, error: LipsyncError) -> NoReturn:
+    """Raise a call's last error; "never delivered" must not hide a try that may have worked."""
+    if uncertain is not None and isinstance(error, ConnectError):
+        raise uncertain from error
+    raise error
+
+
+def _next_delay(
+    delays: Generator[float, retry.Failure, None], failure: retry.Failure
 ) -> float | None:
     """Return the seconds to wait before the next try, or `None` to give up."""
     try:
-        return steps.send(failure)
+        return delays.send(failure)
     except StopIteration:
         return None
 
 
-def _followed(response: Response) -> str | None:
-    """Return where an answer points; only a GET follows, a paid create never."""
-    if response.method != "GET":
-        return None
-    return responses.redirect_target(response.url, response.status, response.headers)
-
-
 def _upload_seconds(request: Request) -> float:
-    """Return how much longer a try may take for its files' sake.
+    """Return how much longer a try may take because of its files.
 
     Raises:
         ConnectError: A file is gone since the call began.

@@ -223,7 +223,8 @@ class ConcurrencyLimiter:
         if job:
             self._by_job[job] = slot
             self._let_loose(slot)
-            self._forget_old(now)
+            if len(self._loose) > self._most_loose:
+                self._forget_old(now)
         return slot
 
     def refused(
@@ -366,12 +367,11 @@ class ConcurrencyLimiter:
         self._loose.move_to_end(slot.job, last=False)
 
     def _forget_old(self, now: float) -> None:
-        """Drop jobs that were not looked at for longer than any job takes, now and then."""
-        if len(self._loose) > self._most_loose:
-            for slot in [*self._loose.values()]:
-                if max(slot.since, slot.seen) < now - LONGEST_JOB:
-                    self.ended(slot)
-            self._most_loose = 2 * len(self._loose) + _FEW_LOOSE
+        """Drop jobs that were not looked at for longer than any job takes."""
+        for slot in [*self._loose.values()]:
+            if max(slot.since, slot.seen) < now - LONGEST_JOB:
+                self.ended(slot)
+        self._most_loose = 2 * len(self._loose) + _FEW_LOOSE
 
     def _pause(self, told: float | None, most: int | None) -> float:
         told = _PAUSE if told is None else min(told, _LONGEST_PAUSE)

@@ -301,7 +301,7 @@ def refuse_another(asked: str, shown: str, response: Response) -> None:
         DecodeError: It is about another.
 
     """
-    if shown.casefold() != asked.casefold():
+    if shown != asked and shown.casefold() != asked.casefold():
         raise DecodeError(
             f"it is about generation {_text(shown)!r}, not {asked!r}",
             response=response,

@@ -48,18 +48,16 @@ class Secret:
         raise TypeError(message)
 
 
+@attrs.frozen(slots=True, eq=False, repr=False)
 class Headers(Mapping[str, str]):
-    """Hold header fields of which the names alone are shown.
+    """Header fields of which the names alone are shown.
 
     Args:
         fields: All fields.
 
     """
 
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        self._fields = fields
+    _fields: Mapping[str, str]
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name]

@@ -90,10 +90,11 @@ def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
         InvalidRequestError: It has problems; the error lists all of them.
 
     """
-    problems = request_problems(request)
+    problems = form_problems(request) + file_problems(request)
     if problems:
         raise InvalidRequestError(problems)
-    warn_of_ignored(request, stacklevel=stacklevel + 1)
+    for warning in request_warnings(request):
+        warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
 def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
@@ -145,21 +146,6 @@ def file_problems(request: object) -> list[str]:
         if file is not None and _is_path(file) and at_home(os.fspath(file)) is not None:
             problems += _file_problems(f"input[{position}].file", file)
     return problems
-
-
-@survived("request")
-def request_warnings(request: object) -> list[str]:
-    """Return what the service will silently ignore or discourages, as `path: what`.
-
-    Args:
-        request: The request, or anything else.
-
-    Returns:
-        Options that the model does not use, `sync_mode` with an image, a model that
-        this release does not know, deprecated fields.
-
-    """
-    return list(_ignored_parts(request)) if isinstance(request, GenerationRequest) else []
 
 
 # --- arguments of the other calls ---------------------------------------------------------------
@@ -609,7 +595,8 @@ def _combination_problems(request: GenerationRequest) -> Iterator[str]:
         images += isinstance(item, Image)
         files += isinstance(item, Video | Image | Audio) and item.file is not None
     # What is no input may be meant for either; it has a problem of its own.
-    if is_list(request.input) and visuals + voices == len(inputs):
+    is_sound = visuals == voices == 1 and request.dub_params is None
+    if not is_sound and is_list(request.input) and visuals + voices == len(inputs):
         yield from _count_problems(request, visuals, voices)
     if files > 1:
         yield from _form_part_problems(inputs)
@@ -729,42 +716,59 @@ BUILT_IN = frozenset(
 _KNOWN_MODELS = frozenset(model.value for model in Model)
 
 
-def _ignored_parts(request: GenerationRequest) -> Iterator[str]:
+@survived("request")
+def request_warnings(request: object) -> list[str]:
+    """Return what the service will silently ignore or discourages, as `path: what`.
+
+    Args:
+        request: The request, or anything else.
+
+    Returns:
+        Options that the model does not use, `sync_mode` with an image, a model that
+        this release does not know, deprecated fields.
+
+    """
+    warnings: list[str] = []
+    if not isinstance(request, GenerationRequest):
+        return warnings
     model: object = request.model
     options, inputs = request.options, items_of(request.input)
     if isinstance(model, str) and model not in _KNOWN_MODELS:
         known = ", ".join(member.value for member in Model)
-        yield f"model: {shown(model)} is unknown to this release, which knows {known}"
-    elif isinstance(model, str) and (options is not None or request.segments is not None):
-        yield from _ignored_options(request)
-    has_sync_mode = isinstance(options, Options) and options.sync_mode is not None
-    for item in inputs:
-        if has_sync_mode and isinstance(item, Image):
-            yield "options.sync_mode: ignored with an image; the result is as long as the audio"
-            break
+        warnings.append(f"model: {shown(model)} is unknown to this release, which knows {known}")
+    if options is not None or request.segments is not None:
+        warnings += _ignored_options(request)
     for index, item in enumerate(inputs):
-        for field in ("segments_secs", "segments_frames") if isinstance(item, Video) else ():
-            if getattr(item, field) is not None:
-                path = f"input[{index}].{field}"
-                yield f"{path}: deprecated by the service; use the request's segments"
+        if isinstance(item, Video):
+            warnings += [
+                f"input[{index}].{field}: deprecated by the service; use the request's segments"
+                for field in _DEPRECATED_FIELDS
+                if getattr(item, field) is not None
+            ]
+    return warnings
 
 
 def _ignored_options(request: GenerationRequest) -> Iterator[str]:
-    places = [("options", request.options)]
+    yield from _ignored_by_model("options", request.options, request.model)
     for index, segment in enumerate(items_of(request.segments)):
         if isinstance(segment, Segment):
-            places.append((f"segments[{index}].options_override", segment.options_override))
-    for path, options in places:
-        for option, models in SUPPORTING_MODELS.items():
-            if not isinstance(options, Options) or getattr(options, option) is None:
-                continue
-            if (request.model, option) in BUILT_IN:
-                yield (
-                    f"{path}.{option}: ignored by {request.model}, which always does this by itself"
-                )
-            elif request.model not in models:
-                only = ", ".join(models)
-                yield f"{path}.{option}: ignored by {request.model}; only {only} heed it"
+            path = f"segments[{index}].options_override"
+            yield from _ignored_by_model(path, segment.options_override, request.model)
+    is_still = any(isinstance(item, Image) for item in items_of(request.input))
+    if is_still and isinstance(request.options, Options) and request.options.sync_mode is not None:
+        yield "options.sync_mode: ignored with an image; the result is as long as the audio"
+
+
+def _ignored_by_model(path: str, options: object, model: object) -> Iterator[str]:
+    if not isinstance(options, Options) or not isinstance(model, str) or model not in _KNOWN_MODELS:
+        return
+    for option, models in SUPPORTING_MODELS.items():
+        if getattr(options, option) is None or model in models:
+            continue
+        if (model, option) in BUILT_IN:
+            yield f"{path}.{option}: ignored by {model}, which always does this by itself"
+        else:
+            yield f"{path}.{option}: ignored by {model}; only {', '.join(models)} heed it"
 
 
 # --- a request ----------------------------------------------------------------------------------

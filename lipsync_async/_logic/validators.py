@@ -274,11 +274,12 @@ def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator
     """Check the attributes of `value` that the table names."""
     for attribute, check in checks.items():
         item = getattr(value, attribute)
-        # Most fields are left out.
-        if item is not None or type(check) is not OrNone:
-            if type(item) not in _EXACT:
-                item = exact(item)
-            yield from check(f"{path}.{attribute}" if path else attribute, item)
+        if item is None and isinstance(check, OrNone):  # most fields are left out
+            continue
+        if type(item) not in _EXACT:
+            item = exact(item)
+        ask = check.check if isinstance(check, OrNone) else check
+        yield from ask(f"{path}.{attribute}" if path else attribute, item)
 
 
 def instance_of(kind: type, checks: Mapping[str, Check]) -> Check:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
-from lipsync_async._enums import Status
+from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._models.request import AnyInput, DubParams, Options, Segment, Serializable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Generation(Serializable):
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended, well or badly."""
-        return self.status.is_terminal
+        return self.status in TERMINAL
 
     @property
     def is_completed(self) -> bool:

@@ -50,14 +50,10 @@ class MemoryTransport:
         handle: Callable[[Request], Awaitable[Response]],
         clock: VirtualClock,
     ) -> None:
-        """Hold on to both."""
         self._handle = handle
         self._clock = clock
+        self.now: Callable[[], float] = clock.now
         self._calls = OpenCalls()
-
-    def now(self) -> float:
-        """Return the virtual time in seconds."""
-        return self._clock.now()
 
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task for virtual seconds.
@@ -90,9 +86,10 @@ class MemoryTransport:
         """
         with self._calls.under_way() as call:
             call.is_sent = True
-            timeout = seconds_within(timeout, deadline, self.now())
+            if deadline is not None:
+                timeout = seconds_within(timeout, deadline, self.now())
             answer = await self._answer(request, timeout)
-        if len(answer.body) > most_bytes(answer.status):
+        if len(answer.body) > CUT_BYTES and len(answer.body) > most_bytes(answer.status):
             return attrs.evolve(answer, body=answer.body[:CUT_BYTES], is_cut=True)
         return answer
 

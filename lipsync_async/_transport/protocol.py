@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
+import attrs
 
 from lipsync_async.errors import ConfigurationError, RequestTimeoutError
 
@@ -154,15 +155,14 @@ class Transport(Protocol):
         ...
 
 
+@attrs.define(slots=True, eq=False)
 class OpenCall:
-    """Run a block as a call that ends when the transport is closed.
+    """Block that runs as a call, which ends when the transport is closed.
 
-    This is done for each request, so it is no generator, which would take longer.
-
-    Args:
-        calls: Where it is noted while it is under way.
+    It is made for each request, so it is no generator, which would take longer.
 
     Attributes:
+        calls: Where it is kept while it is in flight.
         scope: What ends it.
         loop: The event loop that it runs in.
         process: The process that it runs in.
@@ -170,19 +170,16 @@ class OpenCall:
 
     """
 
-    __slots__ = ("_calls", "is_sent", "loop", "process", "scope")
-
-    def __init__(self, calls: set[OpenCall]) -> None:
-        self.scope = anyio.CancelScope()
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.process: int = os.getpid()
-        self.is_sent: bool = False
-        self._calls = calls
+    calls: set[OpenCall]
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+    loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+    process: int = attrs.field(factory=os.getpid)
+    is_sent: bool = False
 
     def __enter__(self) -> Self:
         """Begin the call."""
         self.scope.__enter__()
-        self._calls.add(self)
+        self.calls.add(self)
         return self
 
     def __exit__(
@@ -197,14 +194,14 @@ class OpenCall:
             ConfigurationError: The transport was closed meanwhile.
 
         """
-        self._calls.discard(self)
+        self.calls.discard(self)
         self.scope.__exit__(kind, error, traceback)
         if self.scope.cancelled_caught:
             raise closed_meanwhile(self) from None
 
 
 class OpenCalls:
-    """End everything that is under way when the transport is closed.
+    """Calls in flight, which end when the transport is closed.
 
     A closed connection alone does not do it: aiohttp forgets the timer and the reader of a
     connection that is closed under them, and whoever reads a body then waits for ever.
@@ -231,7 +228,8 @@ class OpenCalls:
             ConfigurationError: The transport is closed.
 
         """
-        self.refuse_if_closed()
+        if self.is_closed:
+            self.refuse_if_closed()
         return OpenCall(self._calls)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ async def begun(sandbox: Sandbox, many: int) -> None:
 def held(client: AsyncClient) -> list[object]:
     """Return what a client still holds of its runs."""
     slots = client._requester.account.slots  # noqa: SLF001
-    return [*remains(poller_of(client)), *slots._waiting, *slots._hands]  # noqa: SLF001
+    return [*remains(poller_of(client)), *slots._waiters, *slots._owners]  # noqa: SLF001
 
 
 ENDS: list[type[BaseException]] = [

@@ -1,10 +1,13 @@
 """One call end to end: what is sent where, which answers are which errors, and when to stop."""
 
 import json
+import logging
 import pickle
+import re
 from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 
 from lipsync_async import (
@@ -28,6 +31,7 @@ from lipsync_async import (
     UnprocessableError,
 )
 from lipsync_async._clock import VirtualClock
+from lipsync_async._logic import endpoints
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.client.connections import cancel_when, completed, opened, order
@@ -37,6 +41,7 @@ pytestmark = pytest.mark.anyio
 
 ONCE = RetryPolicy(attempts=1)
 Pair = tuple[AsyncClient, Sandbox]
+OTHER_ID = "0e984725-c51c-4bf4-9960-e1c80e27aba0"
 JOB = b'{"id": "job-1", "status": "PENDING"}'
 
 
@@ -275,3 +280,65 @@ async def test_cancelled_look_logs_nothing(caplog: pytest.LogCaptureFixture) -> 
             await cancel_when(lambda: len(sandbox.requests) > 0, client.models.list)
         assert repr(client) == "<AsyncClient base_url='http://localhost' in_flight=0>"
     assert caplog.text == ""
+
+
+async def test_each_try_is_one_debug_line(caplog: pytest.LogCaptureFixture) -> None:
+    """It names method, path, status, seconds, attempt and request id; no key, query or body."""
+    caplog.set_level(logging.DEBUG, "lipsync_async")
+    async with opened("memory", clock=VirtualClock()) as (client, sandbox):
+        job = await order(client)
+        sandbox.faults.add(Fault("status", method="GET", status=503))
+        sandbox.faults.add(Fault("latency", method="GET", seconds=1.5))
+        await client.generations.list(ids=[job.id, OTHER_ID])
+        sandbox.faults.add(Fault("reset_before", method="GET"))
+        await client.generations.get(job)
+        lines = [each for each in caplog.records if each.name == "lipsync_async.http"]
+        told = " ".join(each.getMessage() for each in caplog.records)
+    path = f"/v2/generate/{job.id}"
+    assert [re.sub(r"(?<=sandbox-)\d+", "N", each.getMessage()) for each in lines] == [
+        "POST /v2/generate: 201, request id sandbox-N (0.000 s, attempt 1)",
+        "GET /v2/generations: 503, request id sandbox-N (1.500 s, attempt 1)",
+        "GET /v2/generations: 200, request id sandbox-N (0.000 s, attempt 2)",
+        f"GET {path}: ConnectError (0.000 s, attempt 1)",
+        f"GET {path}: 200, request id sandbox-N (0.000 s, attempt 2)",
+    ]
+    assert {each.levelname for each in lines} == {"DEBUG"}
+    assert {each.funcName for each in lines} == {"_log_try"}
+    retries = [each for each in caplog.records if each.name == "lipsync_async.retry"]
+    assert [each.levelname for each in retries] == ["INFO", "INFO"]
+    for secret in (sandbox.api_key, OTHER_ID, "media.example", "ids="):
+        assert secret not in told
+
+
+async def test_a_redirect_to_another_server_is_logged_by_its_host(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A link elsewhere may be signed in its path, too."""
+    caplog.set_level(logging.DEBUG, "lipsync_async.http")
+    async with hosting(Answer(JOB)) as other:
+        target = f"{other.url}/signed?signature=secret"
+        async with hosting(pointing(target)) as host, AsyncClient("key", base_url=host.url) as own:
+            await own.generations.get("job-1")
+    first, second = caplog.messages
+    assert first.startswith("GET /v2/generate/job-1: 302 ")
+    assert second.startswith("GET 127.0.0.1: 200 ")
+
+
+async def test_headers_and_query_of_one_call(async_client_and_sandbox: Pair) -> None:
+    """A call may add header fields and query parameters, but replaces none that is needed."""
+    client, sandbox = async_client_and_sandbox
+    job = await order(client)
+    options = attrs.evolve(
+        client.generations._options,  # noqa: SLF001 - the public verb is above it
+        headers={"x-sync-source": "mine", "x-api-key": "another", "user-agent": "another"},
+        query={"trace": "a b", "limit": "1"},
+    )
+    execute = client._requester.execute  # noqa: SLF001
+    await execute(endpoints.get_generation(job.id), options)
+    await execute(endpoints.list_generations(ids=[job.id]), options)
+    one, listed = sandbox.requests.find("GET")
+    assert one.query == [("trace", "a b"), ("limit", "1")]
+    assert listed.query == [("ids", job.id), ("trace", "a b"), ("limit", "1")]
+    assert one.headers["x-sync-source"] == "mine"
+    assert one.headers["user-agent"] != "another"
+    assert "another" not in repr(options)

@@ -19,8 +19,9 @@ from lipsync_async._clock import VirtualClock
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
+from lipsync_async._logic.rate_limiter import SlidingWindowLimiter
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import AccountLimits, SharedRateLimiter, SlotPool, limits_for
+from lipsync_async._rate_limits import AccountLimits, SlotPool, Synchronized, limits_for
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import made, opened, refusals, requests, slots
@@ -92,7 +93,8 @@ def test_accounts_outlive_their_clients() -> None:
 def test_thousands_of_accounts_are_not_kept() -> None:
     """What is at rest and that no client holds is forgotten; what is used is not."""
     used = account_of("used", "https://api.example")
-    used.creates.reserve(time.monotonic(), 60)
+    with used.creates as creates:
+        creates.reserve(time.monotonic(), 60)
     held = account_of("held", "https://api.example")
     first = id(used)
     del used
@@ -107,7 +109,8 @@ def test_what_is_used_after_others_were_forgotten_is_kept() -> None:
     """Whenever the accounts at rest are forgotten, one that a client holds may be used yet."""
     for number in range(300):  # any of them may be the one that has the others forgotten
         account = account_of(f"late-{number}", "https://api.example")
-        account.creates.reserve(time.monotonic(), 60)
+        with account.creates as creates:
+            creates.reserve(time.monotonic(), 60)
         first = id(account)
         del account
         gc.collect(0)
@@ -208,15 +211,15 @@ async def test_who_has_no_limit_neither_waits_nor_counts() -> None:
         assert clock.now() == 0.0
 
 
-def test_threads_share_a_budget() -> None:
-    """Places that many threads take at once are those of one: none twice, none too early."""
-    budget = SharedRateLimiter()
+def test_threads_share_a_limiter() -> None:
+    """Times that many threads take at once are those of one: none twice, none too early."""
+    shared = Synchronized(SlidingWindowLimiter())
     times: list[float] = []
 
     def reserve() -> None:
         for _ in range(200):
-            place = budget.reserve(0.0, 60)
-            times.append(budget.delay(place, 0.0))
+            with shared as limiter:
+                times.append(limiter.delay(limiter.reserve(0.0, 60), 0.0))
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(reserve) for _ in range(8)]:
@@ -228,12 +231,13 @@ def test_threads_share_a_budget() -> None:
 
 def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
     """A finalizer that runs while its own thread holds the lock does not wait for it."""
-    budget = SharedRateLimiter()
-    place = budget.reserve(0.0, 1)
-    with budget:
-        budget.cancel(place)
-    assert budget.is_idle(0.0)
-    assert budget.delay(budget.reserve(0.0, 1), 0.0) == 0.0
+    shared = Synchronized(SlidingWindowLimiter())
+    with shared as limiter:
+        reservation = limiter.reserve(0.0, 1)
+        shared.soon(lambda limiter: limiter.cancel(reservation))
+        assert not limiter.is_idle(0.0, 60.0)
+    assert limiter.is_idle(0.0, 60.0)
+    assert limiter.delay(limiter.reserve(0.0, 1), 0.0) == 0.0
 
 
 # --- slots ----------------------------------------------------------------------------------
