@@ -65,13 +65,13 @@ AUDIOS = [
 ]
 SEGMENTS = [
     (
-        Segment(start_time=3.0, end_time=9.0, audio_input=SegmentAudio("line")),
+        Segment(start_time=0.4, end_time=9.0, audio_input=SegmentAudio("line")),
         "generation_input_segments_invalid",
     ),
     (
         Segment(
-            start_time=1.0,
-            end_time=2.0,
+            start_time=0.2,
+            end_time=0.6,
             audio_input=SegmentAudio("line", start_time=5.0, end_time=6.0),
         ),
         "generation_input_trim_invalid",
@@ -93,7 +93,7 @@ async def test_a_bad_video_is_refused_at_once(
     """What the service can look at itself costs no job; the error names the reason."""
     with pytest.raises(UnprocessableError) as caught:
         await client.generations.create(
-            model="lipsync-2", input=[Video(file=damage(tmp_path)), Audio(file=speech(1.74))]
+            model="lipsync-2", input=[Video(file=damage(tmp_path)), Audio(file=speech(0.4))]
         )
     assert caught.value.code == code
     assert await client.generations.count() == 0
@@ -106,7 +106,7 @@ async def test_a_bad_audio_is_refused_at_once(
     """A file without sound is no audio, whatever else it holds."""
     with pytest.raises(UnprocessableError) as caught:
         await client.generations.create(
-            model="lipsync-2", input=[Video(file=head(4.0)), Audio(file=damage(tmp_path))]
+            model="lipsync-2", input=[Video(file=head(0.8)), Audio(file=damage(tmp_path))]
         )
     assert caught.value.code == code
 
@@ -115,7 +115,7 @@ async def test_a_video_is_no_picture(client: AsyncClient, head: Make, speech: Ma
     """The slot decides what a file has to be."""
     with pytest.raises(UnprocessableError) as caught:
         await client.generations.create(
-            model="sync-3", input=[Image(file=head(4.0)), Audio(file=speech(1.74))]
+            model="sync-3", input=[Image(file=head(0.8)), Audio(file=speech(0.4))]
         )
     assert caught.value.code == "generation_input_validation_failed"
 
@@ -124,7 +124,7 @@ async def test_what_is_gone_or_out_of_bounds_is_refused_at_once(
     client: AsyncClient, sandbox: Sandbox, head: Make, speech: Make
 ) -> None:
     """No job is made for a file that the service does not have, or must not fetch."""
-    video, audio = sandbox.host_file(head(4.0)), sandbox.host_file(speech(1.74))
+    video, audio = sandbox.host_file(head(0.8)), sandbox.host_file(speech(0.4))
     orders: list[tuple[list[Video | Audio], str]] = [
         ([Video(f"{video}.gone"), Audio(audio)], "generation_input_video_inaccessible"),
         ([Video(video), Audio(f"{audio}.gone")], "generation_input_audio_inaccessible"),
@@ -150,9 +150,7 @@ async def test_a_bad_video_elsewhere_fails_its_job(
     """What has to be fetched is looked at when the job runs, which then fails with the code."""
     bad = elsewhere.host_file(damage(tmp_path))
     with pytest.raises(GenerationFailedError) as caught:
-        await client.generations.run(
-            model="lipsync-2", input=[Video(bad), Audio(file=speech(1.74))]
-        )
+        await client.generations.run(model="lipsync-2", input=[Video(bad), Audio(file=speech(0.4))])
     assert caught.value.code == code
     assert caught.value.generation.output_url is None
 
@@ -164,7 +162,7 @@ async def test_an_absent_video_elsewhere_fails_its_job(
     with pytest.raises(GenerationFailedError) as caught:
         await client.generations.run(
             model="lipsync-2",
-            input=[Video(f"{elsewhere.url}/gone.mp4"), Audio(file=speech(1.74))],
+            input=[Video(f"{elsewhere.url}/gone.mp4"), Audio(file=speech(0.4))],
         )
     assert caught.value.code == "generation_input_video_inaccessible"
     assert caught.value.is_retryable is False
@@ -179,8 +177,8 @@ async def test_segments_that_do_not_fit_fail_their_job(
         await client.generations.run(
             model="lipsync-2",
             input=[
-                Video(sandbox.host_file(head(4.0))),
-                Audio(sandbox.host_file(speech(1.74)), ref_id="line"),
+                Video(sandbox.host_file(head(0.8))),
+                Audio(sandbox.host_file(speech(0.4)), ref_id="line"),
             ],
             segments=[segment],
         )
@@ -194,7 +192,7 @@ async def test_an_estimate_looks_at_the_media(
     audio = Audio(sandbox.host_file(speech(8.64)))
     good = GenerationRequest(
         model="lipsync-2",
-        input=[Video(elsewhere.host_file(head(4.0))), audio],
+        input=[Video(elsewhere.host_file(head(0.8))), audio],
         options=Options(sync_mode="loop"),
     )
     bad = GenerationRequest(model="lipsync-2", input=[Video(f"{elsewhere.url}/gone.mp4"), audio])

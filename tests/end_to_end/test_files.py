@@ -15,12 +15,12 @@ async def test_local_files_travel_with_the_order(
     client: AsyncClient, sandbox: Sandbox, head: Make, speech: Make, tmp_path: Path
 ) -> None:
     """A path and bytes arrive unharmed and become the video that comes back."""
-    video, audio = head(4.0), speech(1.74).read_bytes()
+    video, audio = head(0.8), speech(0.4).read_bytes()
     generation = await client.generations.run(
         model="lipsync-2", input=[Video(file=video), Audio(file=audio)]
     )
     result = Result.read(await client.generations.download(generation, tmp_path / "out.mp4"))
-    assert result.seconds == pytest.approx(1.74, abs=FRAME)
+    assert result.seconds == pytest.approx(0.4, abs=FRAME)
     assert generation.output_duration == result.seconds
     (order,) = sandbox.requests.find("POST", "/v2/generate")
     assert order.headers["content-type"].startswith("multipart/form-data")
@@ -34,10 +34,10 @@ async def test_a_local_file_goes_with_a_url(
     """One input may be a local file while the other is a URL."""
     generation = await client.generations.run(
         model="sync-3",
-        input=[Image(file=str(portrait)), Audio(sandbox.host_file(speech(1.74)))],
+        input=[Image(file=str(portrait)), Audio(sandbox.host_file(speech(0.4)))],
     )
     result = Result.read(await client.generations.download(generation, tmp_path / "out.mp4"))
-    assert result.seconds == pytest.approx(1.74, abs=FRAME)
+    assert result.seconds == pytest.approx(0.4, abs=FRAME)
 
 
 async def test_a_local_video_can_have_segments(
@@ -46,11 +46,11 @@ async def test_a_local_video_can_have_segments(
     """Segments travel in the same form as the file that they cut."""
     generation = await client.generations.run(
         model="lipsync-2",
-        input=[Video(file=head(4.0)), Audio(sandbox.host_file(speech(1.74)), ref_id="line")],
-        segments=[Segment(start_time=1.0, end_time=2.0, audio_input=SegmentAudio("line"))],
+        input=[Video(file=head(0.8)), Audio(sandbox.host_file(speech(0.4)), ref_id="line")],
+        segments=[Segment(start_time=0.2, end_time=0.6, audio_input=SegmentAudio("line"))],
     )
     result = Result.read(await client.generations.download(generation, tmp_path / "out.mp4"))
-    assert result.seconds == pytest.approx(4.0, abs=FRAME)
+    assert result.seconds == pytest.approx(0.8, abs=FRAME)
 
 
 async def test_an_uploaded_file_can_be_used_again(
@@ -58,7 +58,7 @@ async def test_an_uploaded_file_can_be_used_again(
 ) -> None:
     """The inputs that the service echoes are good for another order, by URL or by asset."""
     first = await client.generations.run(
-        model="lipsync-2", input=[Video(file=head(4.0)), Audio(file=speech(1.74))]
+        model="lipsync-2", input=[Video(file=head(0.8)), Audio(file=speech(0.4))]
     )
     video = next(item for item in first.input if isinstance(item, Video))
     audio = next(item for item in first.input if isinstance(item, Audio))

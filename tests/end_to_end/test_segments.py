@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import attrs
 import numpy as np
 import pytest
 
@@ -8,7 +7,6 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     ElevenLabs,
-    Generation,
     Options,
     Segment,
     SegmentAudio,
@@ -44,18 +42,10 @@ STRETCHES = [
 ]
 
 
-@attrs.frozen
-class Take:
-    """Hold one finished journey: what the service said, and the file."""
-
-    generation: Generation
-    path: Path
-    sound: Floats
-
-
-@pytest.fixture
-async def take(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> Take:
-    """Dub three stretches of a humming video: two recorded ones and a spoken one."""
+async def test_each_stretch_has_its_own_sound_and_pictures(
+    client: AsyncClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Two recorded lines and a spoken one stand in a humming video, whose length stays."""
     video = Clip(int(SECONDS * 25), hertz=OWN).write(tmp_path / "video.mp4")
     first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
     second = tmp_path / "second.wav"
@@ -87,39 +77,26 @@ async def take(client: AsyncClient, sandbox: Sandbox, tmp_path: Path) -> Take:
         ],
     )
     path = await client.generations.download(generation, tmp_path / "out.mp4")
-    return Take(generation, path, heard(path))
-
-
-async def test_segments_keep_the_length(take: Take) -> None:
-    """Whatever the segments do inside, the output is as long as the video."""
-    result = Result.read(take.path)
+    result, sound = Result.read(path), heard(path)
     assert result.seconds == pytest.approx(SECONDS, abs=FRAME)
-    assert take.generation.output_duration == result.seconds
-    assert result.codecs == ("h264", "aac")
-    assert result.starts == (0, 0)
+    assert generation.output_duration == result.seconds
+    assert (result.codecs, result.starts) == (("h264", "aac"), (0, 0))
 
-
-async def test_each_sound_is_in_its_place(take: Take) -> None:
-    """Inside a segment its own, cropped sound is heard alone; outside the video's own."""
-    found = [_tones(take.sound, start, end) for start, end, _ in STRETCHES]
+    # Inside a segment its own, cropped sound is heard alone; outside the video's own.
+    found = [_tones(sound, start, end) for start, end, _ in STRETCHES]
     assert found == [[] if hertz is None else [hertz] for _, _, hertz in STRETCHES]
-    assert loudness(take.sound, 1.6 + EDGE, 2.0 - EDGE) < QUIET
+    assert loudness(sound, 1.6 + EDGE, 2.0 - EDGE) < QUIET
 
-
-async def test_a_spoken_segment_says_its_line(take: Take, tmp_path: Path) -> None:
-    """The speech that can be fetched is what is heard in its segment, from its beginning."""
-    assert take.generation.synthesized_audio_url is not None
-    line = await fetch(take.generation.synthesized_audio_url, tmp_path / "line.wav")
+    # The speech that can be fetched is what is heard in its segment, from its beginning.
+    assert generation.synthesized_audio_url is not None
+    line = await fetch(generation.synthesized_audio_url, tmp_path / "line.wav")
     spoken = heard(line)[: round((5.2 - 4.4) * 48_000)]
-    segment = take.sound[round(4.4 * 48_000) :][: len(spoken)]
+    segment = sound[round(4.4 * 48_000) :][: len(spoken)]
     assert np.corrcoef(spoken, segment)[0, 1] > LIKENESS
 
-
-async def test_a_segment_has_its_own_mode(take: Take) -> None:
-    """Only the first segment is remapped, in its own window; all other pictures stay."""
+    # Only the first segment is remapped, in its own window; all other pictures stay.
     hurried = [15 + number * 35 // 25 for number in range(25)]
-    expected = [*range(15), *hurried, *[49] * 10, *range(50, 150)]
-    assert shown_numbers(take.path) == expected
+    assert shown_numbers(path) == [*range(15), *hurried, *[49] * 10, *range(50, 150)]
 
 
 def _tones(sound: Floats, start: float, end: float) -> list[int]:

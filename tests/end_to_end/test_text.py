@@ -18,7 +18,7 @@ async def test_text_is_spoken(
 ) -> None:
     """The speech can be fetched without a key, and the output lasts as long as it."""
     generation = await client.generations.run(
-        model="lipsync-2", input=[Video(sandbox.host_file(head(4.0))), LINE]
+        model="lipsync-2", input=[Video(sandbox.host_file(head(0.8))), LINE]
     )
     result = Result.read(await client.generations.download(generation, tmp_path / "out.mp4"))
     assert generation.synthesized_audio_url is not None
@@ -37,7 +37,7 @@ async def test_a_take_can_be_used_again(
     )
     second = await client.generations.run(
         model="lipsync-2",
-        input=[Video(sandbox.host_file(head(4.0))), Audio(first.synthesized_audio_url)],
+        input=[Video(sandbox.host_file(head(0.8))), Audio(first.synthesized_audio_url)],
     )
     assert second.output_duration == pytest.approx(first.output_duration, abs=FRAME)
     assert second.synthesized_audio_url is None

@@ -73,8 +73,8 @@ async def test_the_inbox_gets_a_signed_webhook(
     """A delivery to the sandbox's inbox verifies, and says what the generation says."""
     generation = await run(
         client,
-        sandbox.host_file(head(4.0)),
-        sandbox.host_file(speech(1.74)),
+        sandbox.host_file(head(0.8)),
+        sandbox.host_file(speech(0.4)),
         f"{sandbox.url}/__sandbox/inbox",
     )
     (received,) = sandbox.inbox
@@ -86,7 +86,7 @@ async def test_the_inbox_gets_a_signed_webhook(
     assert event.output_duration == generation.output_duration
     assert event.output_url is not None
     result = Result.read(await fetch(event.output_url, tmp_path / "out.mp4"))
-    assert result.seconds == pytest.approx(1.74, abs=FRAME)
+    assert result.seconds == pytest.approx(0.4, abs=FRAME)
 
 
 async def test_a_receiver_gets_the_bytes_that_were_signed(
@@ -95,7 +95,7 @@ async def test_a_receiver_gets_the_bytes_that_were_signed(
     """What arrives over HTTP verifies byte for byte, and no longer once it is changed."""
     line = Text(ElevenLabs(voice_id="anybody", script="Grüße, ça va, 你好!"))
     generation = await client.generations.run(
-        model="lipsync-2", input=[Video(sandbox.host_file(head(4.0))), line], webhook_url=hook
+        model="lipsync-2", input=[Video(sandbox.host_file(head(0.8))), line], webhook_url=hook
     )
     with anyio.fail_after(PATIENCE):
         await receiver.has_one.wait()
@@ -114,7 +114,7 @@ async def test_a_failure_is_told_with_its_code(
     client: AsyncClient, sandbox: Sandbox, speech: Make, receiver: Receiver, hook: str
 ) -> None:
     """The webhook of a failed job has the code that the error has."""
-    audio = sandbox.host_file(speech(1.74))
+    audio = sandbox.host_file(speech(0.4))
     with pytest.raises(GenerationFailedError) as caught:
         await run(client, hook.replace("/hook", "/gone.mp4"), audio, hook)
     with anyio.fail_after(PATIENCE):

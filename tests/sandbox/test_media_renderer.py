@@ -1,6 +1,7 @@
 """Jobs that really render: from URLs to a playable file, or to the documented failure."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -281,14 +282,25 @@ class TestFailures:
         )
 
 
-async def test_a_bug_fails_the_job_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever goes wrong, here with the clock, the job ends."""
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        (RuntimeError("spring"), "generation_unknown_error"),
+        (OSError(errno.ENOSPC, "spring"), "generation_infra_storage_error"),
+        (OSError(errno.EACCES, "spring"), "generation_unknown_error"),
+    ],
+    ids=repr,
+)
+async def test_a_bug_fails_the_job_and_is_logged(
+    caplog: pytest.LogCaptureFixture, trouble: Exception, code: str
+) -> None:
+    """Whatever goes wrong, here with the clock, the job ends; a full disk has its own code."""
 
     class BrokenClock(VirtualClock):
         """Break where the render begins."""
 
         def hold(self) -> Any:
-            raise RuntimeError("spring")
+            raise trouble
 
     clock, tasks = BrokenClock(), Tasks()
     files = HostedFiles(SignedUrls("", b"secret", clock, None))
@@ -306,7 +318,7 @@ async def test_a_bug_fails_the_job_and_is_logged(caplog: pytest.LogCaptureFixtur
     )
     renderer.start(job, print, lambda _, code, words: failures.append((code, words)))
     await until(lambda: failures)
-    assert failures == [("generation_unknown_error", "An unknown error occurred.")]
+    assert [found for found, _ in failures] == [code]
     assert "spring" in caplog.text
 
 
@@ -491,17 +503,3 @@ async def test_speech_is_made_two_at_a_time(shelf: Path) -> None:
             await checkpoint()
     assert [str(job.status) for job in jobs] == ["COMPLETED"] * 6
     assert 1 <= most <= 2
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
-async def test_a_full_disk_has_a_code_of_its_own(
-    shelf: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The caller's media are not the cause."""
-    async with socket_door(render=True) as door:
-        path = door.sandbox._state.folder.new_path()  # noqa: SLF001 - where the output will be
-        path.with_name(f"{int(path.name) + 1}.mp4.part").symlink_to("/dev/full")
-        items = [media(door, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
-        found = await ended(door, await created(door, input=items))
-    assert found["errorCode"] == "generation_infra_storage_error"
-    assert "No space left" in caplog.text

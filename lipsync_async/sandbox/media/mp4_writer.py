@@ -7,10 +7,12 @@ is fixed and no date is written.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
+from av.error import FFmpegError
 
 from lipsync_async.sandbox.media.open_media import THREADS
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, sample_position
@@ -69,10 +71,15 @@ class Mp4Writer:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Finish the file; after an error only let go of it."""
-        if error is None:
-            self._container.mux(self._video.encode(None))
-            self._container.mux(self._audio.encode(None))
-        self._container.close()
+        try:
+            if error is None:
+                self._container.mux(self._video.encode(None))
+                self._container.mux(self._audio.encode(None))
+            self._container.close()
+        finally:
+            # On a full disk the first try may fail before it has closed the file.
+            with suppress(FFmpegError):
+                self._container.close()
 
     def next_samples(self) -> tuple[int, int]:
         """Return first and end position of the samples that belong to the next frame."""
