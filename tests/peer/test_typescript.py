@@ -19,7 +19,6 @@ from lipsync_async.sandbox import Fault, Sandbox
 # `nox -s peer` installs the client there.
 MODULES = os.environ.get("PEER_NODE_MODULES")
 NOBODY = "00000000-0000-4000-8000-000000000000"
-PENDING = pytest.mark.xfail(reason="the sandbox is still to learn this client's own spellings")
 STAY = {"headers": {"x-sandbox-progression": "manual"}}
 
 pytestmark = pytest.mark.skipif(
@@ -121,7 +120,6 @@ def test_local_files_are_uploaded(peer: Peer, video: Path, audio: Path, form: st
     assert peer.finished(created)["status"] == "COMPLETED"
 
 
-@PENDING
 def test_a_file_goes_with_a_url(peer: Peer, body: dict[str, Any], video: Path) -> None:
     """Each input is a field of its own, and options are one text."""
     request = {**body, "input": body["input"][1:], "options": {"sync_mode": "cut_off"}}
@@ -129,14 +127,12 @@ def test_a_file_goes_with_a_url(peer: Peer, body: dict[str, Any], video: Path) -
     assert peer.finished(created)["outputDuration"] == pytest.approx(2.0, abs=0.04)
 
 
-@PENDING
 def test_two_urls_go_in_a_form(peer: Peer, body: dict[str, Any]) -> None:
     """The field `input` comes twice, an item each."""
     created = peer.call("createWithFiles", {"request": body})
     assert created["input"] == body["input"]
 
 
-@PENDING
 def test_lists_are_filtered(peer: Peer, body: dict[str, Any]) -> None:
     """Statuses and ids are the text of a JSON array."""
     jobs = [peer.call("create", body, options=STAY)["id"] for _ in range(2)]
