@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_async._enums import __version__ as __version__
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
     from lipsync_async._async.client import (
         AsyncClient as AsyncClient,
+    )
+    from lipsync_async._async.generations import (
+        OnProgress as OnProgress,
+        OnUpdate as OnUpdate,
     )
     from lipsync_async._bulk.journal_entry import (
         JobState as JobState,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
         SyncMode as SyncMode,
     )
     from lipsync_async._models.http import (
+        Request as Request,
         Response as Response,
     )
     from lipsync_async._models.policies import (
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
         ElevenLabs as ElevenLabs,
         GenerationRequest as GenerationRequest,
         Image as Image,
+        Input as Input,
         Options as Options,
         Origin as Origin,
         Segment as Segment,
@@ -70,6 +76,16 @@ if TYPE_CHECKING:
     )
     from lipsync_async._sync.client import (
         Client as Client,
+    )
+    from lipsync_async._transport.aiohttp import (
+        AiohttpTransport as AiohttpTransport,
+    )
+    from lipsync_async._transport.memory import (
+        MemoryTransport as MemoryTransport,
+    )
+    from lipsync_async._transport.protocol import (
+        Stream as Stream,
+        Transport as Transport,
     )
     from lipsync_async.errors import (
         AuthenticationError as AuthenticationError,
@@ -104,145 +120,44 @@ if TYPE_CHECKING:
         WaitTimeoutError as WaitTimeoutError,
     )
 
+# The public names by the modules that hold them.
 _HOMES = {
-    "AsyncClient": "_async.client",
-    "JobState": "_bulk.journal_entry",
-    "JournalEntry": "_bulk.journal_entry",
-    "JournalView": "_bulk.journal_reader",
-    "read_manifest": "_bulk.manifest",
-    "ManifestRow": "_bulk.manifest",
-    "FailureGroup": "_bulk.results",
-    "Outcome": "_bulk.results",
-    "Progress": "_bulk.results",
-    "group_failures": "_bulk.results",
-    "Client": "_sync.client",
-    "ActiveSpeaker": "_models.request",
-    "Audio": "_models.request",
-    "DubParams": "_models.request",
-    "ElevenLabs": "_models.request",
-    "GenerationRequest": "_models.request",
-    "Image": "_models.request",
-    "Options": "_models.request",
-    "Origin": "_models.request",
-    "Segment": "_models.request",
-    "SegmentAudio": "_models.request",
-    "Text": "_models.request",
-    "UnknownInput": "_models.request",
-    "Video": "_models.request",
-    "Response": "_models.http",
-    "CostEstimate": "_models.response",
-    "Generation": "_models.response",
-    "GenerationPage": "_models.response",
-    "ModelInfo": "_models.response",
-    "Limits": "_models.policies",
-    "PollPolicy": "_models.policies",
-    "RetryPolicy": "_models.policies",
-    "Emotion": "_enums",
-    "Model": "_enums",
-    "ModelMode": "_enums",
-    "Status": "_enums",
-    "SyncMode": "_enums",
-    "AuthenticationError": "errors",
-    "BadRequestError": "errors",
-    "ConcurrencyLimitError": "errors",
-    "ConfigurationError": "errors",
-    "ConflictError": "errors",
-    "ConnectError": "errors",
-    "ConnectionLostError": "errors",
-    "DecodeError": "errors",
-    "DownloadError": "errors",
-    "GenerationError": "errors",
-    "GenerationFailedError": "errors",
-    "GenerationRejectedError": "errors",
-    "IgnoredOptionWarning": "errors",
-    "InvalidRequestError": "errors",
-    "JournalError": "errors",
-    "LipsyncError": "errors",
-    "LipsyncWarning": "errors",
-    "NotFoundError": "errors",
-    "PayloadTooLargeError": "errors",
-    "PaymentRequiredError": "errors",
-    "PermissionDeniedError": "errors",
-    "RateLimitError": "errors",
-    "RequestTimeoutError": "errors",
-    "ResponseError": "errors",
-    "ServerError": "errors",
-    "SpendingLimitError": "errors",
-    "TransportError": "errors",
-    "UnexpectedError": "errors",
-    "UnprocessableError": "errors",
-    "WaitTimeoutError": "errors",
+    name: module
+    for module, names in {
+        "_async.client": "AsyncClient",
+        "_async.generations": "OnProgress OnUpdate",
+        "_bulk.journal_entry": "JobState JournalEntry",
+        "_bulk.journal_reader": "JournalView",
+        "_bulk.manifest": "ManifestRow read_manifest",
+        "_bulk.results": "FailureGroup Outcome Progress group_failures",
+        "_enums": "Emotion Model ModelMode Status SyncMode",
+        "_models.http": "Request Response",
+        "_models.policies": "Limits PollPolicy RetryPolicy",
+        "_models.request": """
+            ActiveSpeaker Audio DubParams ElevenLabs GenerationRequest Image Input Options
+            Origin Segment SegmentAudio Text UnknownInput Video
+        """,
+        "_models.response": "CostEstimate Generation GenerationPage ModelInfo",
+        "_sync.client": "Client",
+        "_transport.aiohttp": "AiohttpTransport",
+        "_transport.memory": "MemoryTransport",
+        "_transport.protocol": "Stream Transport",
+        "errors": """
+            AuthenticationError BadRequestError ConcurrencyLimitError ConfigurationError
+            ConflictError ConnectError ConnectionLostError DecodeError DownloadError
+            GenerationError GenerationFailedError GenerationRejectedError
+            IgnoredOptionWarning InvalidRequestError JournalError LipsyncError
+            LipsyncWarning NotFoundError PayloadTooLargeError PaymentRequiredError
+            PermissionDeniedError RateLimitError RequestTimeoutError ResponseError
+            ServerError SpendingLimitError TransportError UnexpectedError UnprocessableError
+            WaitTimeoutError
+        """,
+    }.items()
+    for name in names.split()
 }
 
-__all__ = [
-    "ActiveSpeaker",
-    "AsyncClient",
-    "Audio",
-    "AuthenticationError",
-    "BadRequestError",
-    "Client",
-    "ConcurrencyLimitError",
-    "ConfigurationError",
-    "ConflictError",
-    "ConnectError",
-    "ConnectionLostError",
-    "CostEstimate",
-    "DecodeError",
-    "DownloadError",
-    "DubParams",
-    "ElevenLabs",
-    "Emotion",
-    "FailureGroup",
-    "Generation",
-    "GenerationError",
-    "GenerationFailedError",
-    "GenerationPage",
-    "GenerationRejectedError",
-    "GenerationRequest",
-    "IgnoredOptionWarning",
-    "Image",
-    "InvalidRequestError",
-    "JobState",
-    "JournalEntry",
-    "JournalError",
-    "JournalView",
-    "Limits",
-    "LipsyncError",
-    "LipsyncWarning",
-    "ManifestRow",
-    "Model",
-    "ModelInfo",
-    "ModelMode",
-    "NotFoundError",
-    "Options",
-    "Origin",
-    "Outcome",
-    "PayloadTooLargeError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "PollPolicy",
-    "Progress",
-    "RateLimitError",
-    "RequestTimeoutError",
-    "Response",
-    "ResponseError",
-    "RetryPolicy",
-    "Segment",
-    "SegmentAudio",
-    "ServerError",
-    "SpendingLimitError",
-    "Status",
-    "SyncMode",
-    "Text",
-    "TransportError",
-    "UnexpectedError",
-    "UnknownInput",
-    "UnprocessableError",
-    "Video",
-    "WaitTimeoutError",
-    "group_failures",
-    "read_manifest",
-]
+if not TYPE_CHECKING:
+    __all__ = sorted(_HOMES)  # noqa: PLE0605 - type checkers take the imports above
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The async client: where the account's settings and resources come together."""
+"""The async client: settings, and the resources of the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class _Unset(Enum):
-    """Mark an argument that was not given, where `None` has a meaning."""
+    """Marker of an argument that was left out, where `None` has a meaning."""
 
     UNSET = auto()
 
@@ -38,7 +38,7 @@ _UNSET = _Unset.UNSET
 
 
 class AsyncClient:
-    """Speak to the sync.so API from asyncio code.
+    """Client of the sync.so API for asyncio code.
 
     Use it as `async with AsyncClient() as client`, or call `aclose` in the end. One client
     serves any number of tasks of one event loop at once. It may be built anywhere, and
@@ -52,13 +52,13 @@ class AsyncClient:
         timeout: Seconds for one try of one request (uploads get a second more for each
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
-        poll: How waiting looks after a job.
+        poll: How waiting polls for a job.
         limits: How many requests may be sent in a minute, and how many jobs run at once;
             `None`: as every plan allows, 60 creates and 600 others, and as many jobs as the
             service turns out to run. All clients of a process that use the same key and
             address share them.
         on_response: Called, and awaited if need be, with each raw answer (status,
-            headers, body), retries and looks included. Where an answer quotes the API key,
+            headers, body), retries and polls included. Where an answer quotes the API key,
             `***` stands there instead.
         proxy: Address of an http(s) proxy for all requests, downloads and uploads, this
             machine's included, such as `http://user:password@proxy.example:3128`; an empty
@@ -66,8 +66,8 @@ class AsyncClient:
             say now, which never count for this machine. `.netrc` is not read.
         ssl_context: How servers and proxies are trusted, and a client certificate;
             `None`: by the usual authorities, or those of `SSL_CERT_FILE`.
-        headers: Further header fields of each request to the service, such as a gateway
-            wants; never sent to media hosts, nor to another server by a redirect.
+        headers: Further header fields of each request to the service, for a gateway, say;
+            never sent to media hosts, nor to another server by a redirect.
         user_agent: What to put behind the client's own name, such as `my-program/1.0`.
         max_connections: Requests under way at once, from 1; up to 20 downloads come on top;
             `None`: 100.
@@ -82,7 +82,7 @@ class AsyncClient:
     Example:
         `async with AsyncClient() as client: await client.generations.get(job_id)`
 
-    Source: contract section 1.
+    Source: "Authentication", sync.so API reference.
     """
 
     generations: AsyncGenerations
@@ -131,11 +131,11 @@ class AsyncClient:
         problems += _problems_of(settings)
         if transport is None:
             problems += config.connection_problems(ssl_context, max_connections)
-            # Here and not above: aiohttp takes 200 ms to import.
+            # Imported here: aiohttp takes 200 ms to import.
             from lipsync_async._transport import aiohttp  # noqa: PLC0415
 
             problems += aiohttp.session_problems(session)
-            _refuse(problems)
+            _raise_if_invalid(problems)
             transport = aiohttp.AiohttpTransport(
                 connections=max_connections,
                 proxies=settled.proxies,
@@ -155,14 +155,14 @@ class AsyncClient:
                 for name, value in useless.items()
                 if value is not None
             ]
-            _refuse(problems)
-            # It may have a clock of its own, by which no other client's requests are counted.
+            _raise_if_invalid(problems)
+            # It may have its own clock, so its requests cannot be counted with other clients'.
             account = AccountLimits
         requester = Requester(transport, settled, account, limits)
         pollers = LoopLocal(partial(Poller, requester, limits.requests_per_minute))
-        self._equip(requester, settings, pollers)
+        self._configure(requester, settings, pollers)
 
-    def _equip(
+    def _configure(
         self,
         requester: Requester,
         settings: RequestOptions,
@@ -180,20 +180,20 @@ class AsyncClient:
         timeout: float | _Unset | None = _UNSET,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
-        on_response: Callable[[Response], object] | None = None,
+        on_response: Callable[[Response], object] | _Unset | None = _UNSET,
     ) -> Self:
         """Return a view of this client with other settings.
 
-        The view shares connections, account and poller with this client; closing one
-        closes both. When many wait at once, a look serves all, and goes by the settings of
-        whichever of them makes it.
+        The view shares connections, account and poller with this client; closing one closes
+        both. When many wait at once, one poll serves all of them, with the settings of the
+        task that makes it.
 
         Args:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
             retry: How failed requests are tried again; `None`: as here.
-            poll: How waiting looks after a job; `None`: as here.
-            on_response: Called, and awaited if need be, with each raw answer; `None`: as
-                here.
+            poll: How waiting polls for a job; `None`: as here.
+            on_response: Called, and awaited if need be, with each raw answer; `None`: nothing
+                is called. Left out: as here.
 
         Raises:
             ConfigurationError: An argument cannot be used.
@@ -207,15 +207,15 @@ class AsyncClient:
             timeout=current.timeout if timeout is _UNSET else timeout,
             retry=current.retry if retry is None else retry,
             poll=current.poll if poll is None else poll,
-            on_response=current.on_response if on_response is None else on_response,
+            on_response=current.on_response if on_response is _UNSET else on_response,
         )
-        _refuse(_problems_of(settings))
+        _raise_if_invalid(_problems_of(settings))
         view = object.__new__(type(self))
-        view._equip(self._requester, settings, self._pollers)
+        view._configure(self._requester, settings, self._pollers)
         return view
 
     async def aclose(self) -> None:
-        """Close all connections; closing twice is fine. The client cannot be used again."""
+        """Close all connections. Idempotent; the client cannot be used again."""
         await self._requester.transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -238,7 +238,7 @@ class AsyncClient:
 
 
 def _problems_of(settings: RequestOptions) -> list[str]:
-    """Return what is wrong with what a view can set."""
+    """Return what is wrong with the settings of a view."""
     policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
     return [
         *validation.timeout_problems(settings.timeout),
@@ -246,13 +246,8 @@ def _problems_of(settings: RequestOptions) -> list[str]:
     ]
 
 
-def _refuse(problems: list[str]) -> None:
-    """Name all problems at once.
-
-    Raises:
-        ConfigurationError: There is one.
-
-    """
+def _raise_if_invalid(problems: list[str]) -> None:
+    """Raise an error that names all problems, if there are any."""
     sentences = [problem if problem.endswith(".") else f"{problem}." for problem in problems]
     if len(sentences) > 1:
         lines = "".join(f"\n  {sentence}" for sentence in sentences)

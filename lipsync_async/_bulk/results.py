@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import attrs
 
@@ -17,7 +17,7 @@ from lipsync_async._enums import Status
 from lipsync_async._logic.concurrency import Slot
 from lipsync_async._logic.endpoints import Call
 from lipsync_async._logic.validators import exact
-from lipsync_async._models.request import GenerationRequest
+from lipsync_async._models.request import GenerationRequest, Serializable
 from lipsync_async._models.response import Generation
 from lipsync_async._models.text import on_one_line
 from lipsync_async._polling.poller import Subscription
@@ -48,7 +48,7 @@ _MAX_WAITING = 1000
 
 
 @attrs.define(slots=True, kw_only=True)
-class Outcome:
+class Outcome(Serializable):
     """What came of one request.
 
     Attributes:
@@ -73,6 +73,17 @@ class Outcome:
     def is_success(self) -> bool:
         """Whether all went well."""
         return self.error is None
+
+    def unwrap(self) -> Generation:
+        """Return the COMPLETED generation, or raise the error.
+
+        Raises:
+            LipsyncError: Why there is no result.
+
+        """
+        if self.error is not None:
+            raise self.error
+        return cast("Generation", self.generation)
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import weakref
 from contextlib import aclosing, suppress
 from inspect import iscoroutinefunction
 from queue import Empty
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from lipsync_async._callsite import CallSite
 from lipsync_async._portal.blocking_call import BlockingCall, current_call, shorten
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
+OtherT = TypeVar("OtherT")
 
 
 class Portal:
@@ -140,21 +141,33 @@ def wrapped(kind: type[SyncWrapperT], portal: Portal, source: Any) -> SyncWrappe
     return wrapper
 
 
+@overload
+def call_in_caller(
+    name: str, function: Callable[..., ResultT]
+) -> Callable[..., Awaitable[ResultT]]: ...
+
+
+@overload
+def call_in_caller(
+    name: str, function: Callable[..., ResultT] | OtherT
+) -> Callable[..., Awaitable[ResultT]] | OtherT: ...
+
+
 def call_in_caller(
     name: str,
-    function: Callable[..., ResultT] | None,
-) -> Callable[..., Awaitable[ResultT]] | None:
+    function: Callable[..., ResultT] | OtherT,
+) -> Callable[..., Awaitable[ResultT]] | OtherT:
     """Let async code call a function in the thread that waits for it.
 
     Args:
         name: The parameter's name, for the error.
-        function: The function; `None`, and what is no function, is returned as it is.
+        function: The function; anything else is returned as it is, for the async code to judge.
 
     Raises:
         ConfigurationError: It is a coroutine function, which would not be awaited.
 
     """
-    if function is None or not callable(function):  # the async code refuses what is neither
+    if not callable(function):
         return function
     if iscoroutinefunction(function):
         raise ConfigurationError(

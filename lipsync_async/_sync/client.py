@@ -1,7 +1,7 @@
 # Generated from lipsync_async/_async/client.py by lipsync_async/_tools/mirror.py.
 # Change that file, not this one, and run `nox -s regenerate`.
 
-"""The blocking client: where the account's settings and resources come together."""
+"""The blocking client: settings, and the resources of the service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Client(SyncWrapper):
-    """Speak to the sync.so API from code that cannot await.
+    """Client of the sync.so API for code that cannot await.
 
     Use it as `with Client() as client`, or call `close` in the end. One client
     serves any number of threads at once; its methods suit `executor.submit`. Each runs
@@ -43,13 +43,13 @@ class Client(SyncWrapper):
         timeout: Seconds for one try of one request (uploads get a second more for each
             125,000 bytes of file); `None`: no limit.
         retry: How failed requests are tried again.
-        poll: How waiting looks after a job.
+        poll: How waiting polls for a job.
         limits: How many requests may be sent in a minute, and how many jobs run at once;
             `None`: as every plan allows, 60 creates and 600 others, and as many jobs as the
             service turns out to run. All clients of a process that use the same key and
             address share them.
         on_response: Called, in the thread that waits, with each raw answer (status,
-            headers, body), retries and looks included. Where an answer quotes the API key,
+            headers, body), retries and polls included. Where an answer quotes the API key,
             `***` stands there instead.
         proxy: Address of an http(s) proxy for all requests, downloads and uploads, this
             machine's included, such as `http://user:password@proxy.example:3128`; an empty
@@ -57,8 +57,8 @@ class Client(SyncWrapper):
             say now, which never count for this machine. `.netrc` is not read.
         ssl_context: How servers and proxies are trusted, and a client certificate;
             `None`: by the usual authorities, or those of `SSL_CERT_FILE`.
-        headers: Further header fields of each request to the service, such as a gateway
-            wants; never sent to media hosts, nor to another server by a redirect.
+        headers: Further header fields of each request to the service, for a gateway, say;
+            never sent to media hosts, nor to another server by a redirect.
         user_agent: What to put behind the client's own name, such as `my-program/1.0`.
         max_connections: Requests under way at once, from 1; up to 20 downloads come on top;
             `None`: 100.
@@ -73,7 +73,7 @@ class Client(SyncWrapper):
     Example:
         `with Client() as client: client.generations.get(job_id)`
 
-    Source: contract section 1.
+    Source: "Authentication", sync.so API reference.
     """
 
     generations: Generations
@@ -133,20 +133,20 @@ class Client(SyncWrapper):
         timeout: float | _Unset | None = _UNSET,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
-        on_response: Callable[[Response], object] | None = None,
+        on_response: Callable[[Response], object] | _Unset | None = _UNSET,
     ) -> Self:
         """Return a view of this client with other settings.
 
-        The view shares connections, account and poller with this client; closing one
-        closes both. When many wait at once, a look serves all, and goes by the settings of
-        whichever of them makes it.
+        The view shares connections, account and poller with this client; closing one closes
+        both. When many wait at once, one poll serves all of them, with the settings of the
+        task that makes it.
 
         Args:
             timeout: Seconds for one try of one request; `None`: no limit. Left out: as here.
             retry: How failed requests are tried again; `None`: as here.
-            poll: How waiting looks after a job; `None`: as here.
-            on_response: Called, in the thread that waits, with each raw answer; `None`: as
-                here.
+            poll: How waiting polls for a job; `None`: as here.
+            on_response: Called, in the thread that waits, with each raw answer; `None`: nothing
+                is called. Left out: as here.
 
         Raises:
             ConfigurationError: An argument cannot be used.
@@ -166,7 +166,7 @@ class Client(SyncWrapper):
         )
 
     def close(self) -> None:
-        """Close all connections; closing twice is fine. The client cannot be used again.
+        """Close all connections. Idempotent; the client cannot be used again.
 
         Calls that are under way in other threads end with `ConfigurationError`.
         """

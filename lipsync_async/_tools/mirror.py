@@ -47,7 +47,7 @@ TYPES = {
 WORDS = {
     "The verbs, async": "The verbs, blocking",
     "The async client": "The blocking client",
-    "from asyncio code": "from code that cannot await",
+    "for asyncio code": "for code that cannot await",
     "call `aclose` in the end": "call `close` in the end",
     "serves any number of tasks of one event loop at once. It may be built anywhere, and\n"
     "used by several `asyncio.run` calls in a row.": (
@@ -59,8 +59,8 @@ WORDS = {
         "`KeyboardInterrupt`; a second Ctrl-C does not wait. Callbacks are called in the\n"
         "thread that waits."
     ),
-    "The client cannot be used again.": (
-        "The client cannot be used again.\n"
+    "the client cannot be used again.": (
+        "the client cannot be used again.\n"
         "\n"
         "Calls that are under way in other threads end with `ConfigurationError`."
     ),

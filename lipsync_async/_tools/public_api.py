@@ -110,21 +110,27 @@ def _described(name: str, value: object, listed: set[object]) -> Iterator[str]:
         listed.add(value)
         yield from [f"class {name} (see above)"] if already else _class_lines(name, value)
         for resource in resources(value).values():
-            yield from _described(resource.__name__, resource, listed)
+            listed.add(resource)
+            # Users reach it by an attribute, and do not construct it.
+            yield from _class_lines(resource.__name__, resource, is_constructed=False)
     elif inspect.isfunction(value):
         yield from _function_lines(name, value)
-    elif isinstance(value, types.UnionType):
+    elif isinstance(value, types.UnionType | types.GenericAlias):
         yield f"alias {name} = {_type_text(value)}"
     else:
         yield f"constant {name}: {type(value).__name__}"
 
 
-def _class_lines(name: str, kind: type) -> Iterator[str]:
-    parents = ", ".join(parent.__name__ for parent in kind.__bases__ if parent is not object)
+def _class_lines(name: str, kind: type, *, is_constructed: bool = True) -> Iterator[str]:
+    parents = ", ".join(
+        parent.__name__
+        for parent in kind.__bases__
+        if parent is not object and not _is_private(parent)
+    )
     yield f"class {name}{f' is {parents}' if parents else ''}"
     if issubclass(kind, enum.Enum):
         yield from (f"    {member.name} = {member.value!r}" for member in kind)
-    elif "__init__" in _members(kind):
+    elif is_constructed and "__init__" in _members(kind):
         yield f"    {_signature(kind)}"
     yield from (f"    attribute {field}" for field in sorted(section(kind.__doc__, "Attributes")))
     for attribute, resource in sorted(resources(kind).items()):
@@ -138,11 +144,15 @@ def _members(kind: type) -> dict[str, Any]:
     """Return what a class defines or takes over from parents that are not public themselves."""
     members: dict[str, Any] = {}
     for parent in reversed(kind.__mro__):
-        is_private = parent.__name__.startswith("_") or "._" in parent.__module__
-        is_ours = parent.__module__.startswith(_PACKAGE)
-        if parent is kind or (is_ours and is_private):
+        if parent is kind or _is_private(parent):
             members |= vars(parent)
     return members
+
+
+def _is_private(parent: type) -> bool:
+    """Return whether a base class is ours and not public itself, though its members are."""
+    is_hidden = parent.__name__.startswith("_") or "._" in parent.__module__
+    return is_hidden and parent.__module__.startswith(_PACKAGE)
 
 
 def _member_lines(name: str, member: Any) -> Iterator[str]:

@@ -203,6 +203,8 @@ async def test_views(client_and_sandbox: Pair) -> None:
     assert [each.status for each in seen] == [500]
     assert (await completed(hasty.with_options(timeout=None))).is_completed
     assert [each.status for each in seen] == [500, 201, 200, 200]
+    await hasty.with_options(on_response=None).models.list()
+    assert len(seen) == 4
     assert repr(hasty) == repr(client)
     with pytest.raises(ConfigurationError, match="timeout: must be"):
         client.with_options(timeout=-1.0)

@@ -26,8 +26,8 @@ ANNOTATIONS = {
 # In docstrings, besides `await`, `async with` and the client's name.
 SENTENCES = {
     "The verbs, async: one": "The verbs, blocking: one",
-    "The async client: where": "The blocking client: where",
-    "API from asyncio code.": "API from code that cannot await.",
+    "The async client: settings": "The blocking client: settings",
+    "API for asyncio code.": "API for code that cannot await.",
     "or call `aclose` in the end.": "or call `close` in the end.",
     "serves any number of tasks of one event loop at once. It may be built anywhere, and\n"
     "used by several `asyncio.run` calls in a row.\n": (
@@ -39,8 +39,8 @@ SENTENCES = {
         "thread that waits.\n"
     ),
     "Called, and awaited if need be, with": "Called, in the thread that waits, with",
-    "The client cannot be used again.": (
-        "The client cannot be used again.\n\n"
+    "the client cannot be used again.": (
+        "the client cannot be used again.\n\n"
         "Calls that are under way in other threads end with `ConfigurationError`."
     ),
     "by timeout or cancellation,": "by timeout or Ctrl-C,",

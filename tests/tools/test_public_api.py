@@ -110,7 +110,7 @@ class Colour is StrEnum
     RED = 'red'
 constant LIMIT: int
 alias Number = int | float
-class Shown is _Hidden
+class Shown
     (name: str, *, hook: Callable[[], Any] | None = None) -> None
     attribute depth
     attribute verbs: Verbs
