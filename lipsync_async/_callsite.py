@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lipsync_async._models.text import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
 
@@ -206,23 +206,26 @@ def tell_left(
 _UNDER_WAY: dict[object, Callable[[], list[str]]] = {}
 
 
-@contextmanager
-def under_way(left: Callable[[], list[str]]) -> Iterator[None]:
-    """Have the program's end tell what a block leaves behind, if the block has not ended by then.
+class under_way:  # noqa: N801 - it is used like a function
+    """Block whose end is told by the program's end, if it does not come before.
 
     A loop may be closed, or its thread be left, in the middle of a call. Then nothing of the
-    call runs any more, for anyio holds on to such tasks.
+    call runs any more, for anyio holds on to such tasks. This is no generator: where an async
+    generator is dropped, the garbage collector would close it, and nothing would be told.
 
     Args:
-        left: Returns what is told, as for `tell_left`; it is called in any thread.
+        left: Returns what the block leaves behind, as for `tell_left`; it is called in any thread.
 
     """
-    call = object()
-    _UNDER_WAY[call] = left
-    try:
-        yield
-    finally:
-        _UNDER_WAY.pop(call, None)
+
+    def __init__(self, left: Callable[[], list[str]]) -> None:
+        self._left = left
+
+    def __enter__(self) -> None:
+        _UNDER_WAY[self] = self._left
+
+    def __exit__(self, *_: object) -> None:
+        _UNDER_WAY.pop(self, None)
 
 
 def tell_under_way() -> None:

@@ -130,7 +130,7 @@ async def open_run(
                         run.tracker,
                         run.open_requests,
                         options.on_progress,
-                        run.changed.set,
+                        run.room.set,
                     )
                 finally:
                     run.outcomes.close()  # a later `anext` must not wait for ever
@@ -245,7 +245,7 @@ class BulkRunner:
         outcomes: The outcomes that were not taken.
         open_requests: The requests whose outcome was not taken.
         tracker: Counts all.
-        changed: Is set when a job has an update, and when there may be room for more requests.
+        room: Is set when there may be room for more requests.
 
     """
 
@@ -261,7 +261,8 @@ class BulkRunner:
         self.outcomes: OutcomeQueue = OutcomeQueue(is_ordered=options.ordered)
         self.open_requests: OpenRequests = OpenRequests()
         self.tracker: ProgressTracker = ProgressTracker(requester.transport.now)
-        self.changed: Signal = Signal()
+        self.room: Signal = Signal()
+        self._updated = Signal()
         self._options = options
         self._settings = settings
         self._now = requester.transport.now
@@ -276,7 +277,7 @@ class BulkRunner:
             accept=self._accept,
             fail=self._update,
             drop=self._drop,
-            notify=self.changed.set,
+            notify=self.room.set,
         )
         folder, at_once = options.folder, options.concurrent_downloads
         self._downloader = (
@@ -352,19 +353,19 @@ class BulkRunner:
                 mark_as_callers(failure)
             self._stop_submitting(failure)  # it is raised when all that runs has ended
         self.tracker.has_read_all = True
-        self.changed.set()
+        self._updated.set()
 
     async def _start_all(self, requests: Requests, tasks: TaskGroup) -> None:
         async with aclosing(read_requests(requests, self._journal)) as items:
             async for item in items:
                 while not self._has_room:
-                    await self.changed.wait()
+                    await self.room.wait()
                 # An input need not wait for anything, and it may be endless.
                 await checkpoint_if_cancelled()
                 if self.tracker.ended_by is None or self._was_created(item):
                     await self._start(item, tasks)
                 while self._submitter.is_busy:
-                    await self.changed.wait()
+                    await self.room.wait()
 
     @property
     def _has_room(self) -> bool:
@@ -426,7 +427,7 @@ class BulkRunner:
         """Forget a request that was not sent, because the run was stopped."""
         self.open_requests.remove(job.index)
         self.tracker.started -= 1
-        self.changed.set()
+        self._updated.set()
 
     def _watch(self, job: Job, generation: Generation) -> None:
         job.id, job.status = generation.id, str(generation.status)
@@ -460,7 +461,7 @@ class BulkRunner:
     def _update(self, job: Job, update: JobUpdate) -> None:
         """Take an update of a job, to be recorded and handled soon."""
         self._updates.append((job, update))
-        self.changed.set()
+        self._updated.set()
 
     # --- The outcomes ---
 
@@ -468,7 +469,7 @@ class BulkRunner:
         """Record and handle updates until all requests have their outcomes."""
         while not self._is_done:
             if not self._updates:
-                await self.changed.wait()
+                await self._updated.wait()
                 continue
             for job, update in await self._recorded_updates():
                 try:
@@ -544,7 +545,8 @@ class BulkRunner:
             failure = as_ours(error, job)
             await self._record([(job, failure)])
         self._emit(job, generation=completed, error=failure, path=path, resumed=resumed)
-        self.changed.set()
+        self.room.set()
+        self._updated.set()
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Make what was raised for one request its outcome."""

@@ -6,8 +6,7 @@ few are read ahead, because it answers for a hundred as fast as for one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -67,46 +66,53 @@ async def read_requests(
         InvalidRequestError: The journal is about another input.
 
     """
-    is_ready = journal.keeps_records and not isinstance(requests, AsyncIterable)
-    start = 0
     ids = dict[str, int]()
-    async with aclosing(_chunks(requests, _READ_AHEAD if is_ready else 1)) as chunks:
-        async for chunk in chunks:
-            checked = [
-                SourceItem(
-                    index, request, form_problems(request) or _shared_id(index, request, ids)
-                )
-                for index, request in enumerate(chunk, start)
-            ]
-            # A request that cannot be sent is in no journal.
-            found: list[SourceItem] = []
-            for has_problems, group in groupby(checked, key=lambda item: bool(item.problems)):
-                together = [*group]
-                found += together if has_problems else await _matched(together, journal)
-            for item in found:
+    start = 0
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            for item in await _checked([request], start, ids, journal):
+                yield item
+            start += 1
+    else:
+        for chunk in _chunks(requests, _READ_AHEAD if journal.keeps_records else 1):
+            for item in await _checked(chunk, start, ids, journal):
                 yield item
             start += len(chunk)
 
 
-async def _chunks(requests: Requests, size: int) -> AsyncGenerator[list[GenerationRequest], None]:
+def _chunks(
+    requests: Iterable[GenerationRequest], size: int
+) -> Generator[list[GenerationRequest], None, None]:
     """Yield the input piece by piece; what it raises comes after all that it gave."""
     chunk: list[GenerationRequest] = []
     failure: Exception | None = None
     try:
-        if isinstance(requests, AsyncIterable):
-            async for request in requests:
-                yield [request]
-        else:
-            for request in requests:
-                chunk.append(request)
-                if len(chunk) >= size:
-                    yield chunk
-                    chunk = []
+        for request in requests:
+            chunk.append(request)
+            if len(chunk) >= size:
+                yield chunk
+                chunk = []
     except Exception as error:  # noqa: BLE001 - it is raised below
         failure = error
-    yield chunk
+    if chunk:
+        yield chunk
     if failure is not None:
         raise failure
+
+
+async def _checked(
+    chunk: list[GenerationRequest], start: int, ids: dict[str, int], journal: RunJournal
+) -> list[SourceItem]:
+    """Check requests, and look the valid ones up in the journal; it has no others."""
+    items = [
+        SourceItem(index, each, form_problems(each) or _shared_id(index, each, ids))
+        for index, each in enumerate(chunk, start)
+    ]
+    found: list[SourceItem] = []
+    for has_problems, group in groupby(items, key=lambda item: bool(item.problems)):
+        together = [*group]
+        found += together if has_problems else await _matched(together, journal)
+    return found
 
 
 def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> list[str]:

@@ -5,6 +5,7 @@ A create that finds no slot waits, before all that come later.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from math import ceil, inf
@@ -103,6 +104,7 @@ class Submitter:
             self._max_creates = min(_MAX_CREATES, max(2, ceil(per_minute / 60 * _LONGEST_ANSWER)))
         self._queue: deque[Job] = deque()
         self._creates = 0
+        self._idle: list[asyncio.Future[tuple[Job, Slot]]] = []
         self.is_closed: bool = False
         # Since when no job of this process has held a slot, so that others have them all.
         self._no_own_slot_since: float | None = None
@@ -120,16 +122,14 @@ class Submitter:
     def submit(self, job: Job, tasks: TaskGroup) -> None:
         """Send a create when all before it are under way and there is a slot."""
         self._queue.append(job)
-        if (first := self._next()) is not None:
-            tasks.start_soon(self._work, *first)
+        self._start_creates(tasks)
         self.wake_up()
 
     async def run(self, tasks: TaskGroup) -> None:
         """Send what waits, each when there is a slot; until cancelled."""
         with self._slots.on_change(self.wake_up, self._max_slots):
             while True:
-                while (first := self._next()) is not None:
-                    tasks.start_soon(self._work, *first)
+                self._start_creates(tasks)
                 if not (
                     self._lacks_slot and await self._requester.look_at_suspects(self._settings)
                 ):
@@ -216,12 +216,32 @@ class Submitter:
         self._notify()
         return job, slot
 
+    def _start_creates(self, tasks: TaskGroup) -> None:
+        """Send what may be sent: in a task that has nothing to do, or else in a new one."""
+        while (next_one := self._next()) is not None:
+            if self._idle:
+                self._idle.pop().set_result(next_one)
+            else:
+                tasks.start_soon(self._work, *next_one)
+
     async def _work(self, job: Job, slot: Slot) -> None:
-        """Send a create, and then what waits: a task for each would cost a tenth more CPU."""
-        following: tuple[Job, Slot] | None = (job, slot)
-        while following is not None:
-            await self._create(*following)
-            following = self._next()
+        """Send creates, until cancelled: a task for each would cost a tenth more CPU."""
+        while True:
+            await self._create(job, slot)
+            job, slot = self._next() or await self._next_later()
+
+    async def _next_later(self) -> tuple[Job, Slot]:
+        """Wait for a create to send."""
+        coming: asyncio.Future[tuple[Job, Slot]] = asyncio.get_running_loop().create_future()
+        self._idle.append(coming)
+        try:
+            return await coming
+        except BaseException:
+            if coming in self._idle:
+                self._idle.remove(coming)
+            elif not coming.cancelled():  # pragma: no branch
+                self.release(coming.result()[0])  # cancelled in the very moment it came
+            raise
 
     async def _create(self, job: Job, slot: Slot) -> None:
         """Send a create, or put it back into the queue; whatever is raised for it is passed on."""

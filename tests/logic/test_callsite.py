@@ -1,9 +1,11 @@
 """What the caller is told: where a log line goes, and what is noted on an exception."""
 
+import asyncio
+import gc
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -293,6 +295,29 @@ def test_what_is_left_under_way(caplog: pytest.LogCaptureFixture) -> None:
     tell_under_way()
     assert caplog.messages == ["a key", "an id"]
     still_open.__exit__(None, None, None)
+
+
+def test_what_a_dropped_generator_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    """An async generator that is dropped with its loop is never closed: that is told, too."""
+    tell_under_way()
+    caplog.clear()
+
+    async def generate() -> AsyncIterator[None]:
+        with under_way(lambda: ["a key"]):
+            yield
+
+    async def start() -> AsyncIterator[None]:
+        generator = generate()
+        await anext(generator)  # in the loop, which thereby learns of the generator
+        return generator
+
+    loop = asyncio.new_event_loop()
+    started = [loop.run_until_complete(start())]
+    loop.close()
+    started.clear()
+    gc.collect()
+    tell_under_way()
+    assert caplog.messages == ["a key"]
 
 
 @pytest.mark.parametrize("error", [error for error, _ in ERRORS if isinstance(error, Exception)])
