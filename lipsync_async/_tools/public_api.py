@@ -34,9 +34,8 @@ MODULES = (
     "lipsync_async.sandbox",
 )
 
-_PACKAGE = "lipsync_async"
 _SPECIAL = frozenset(
-    {
+    [
         "__aenter__",
         "__aexit__",
         "__aiter__",
@@ -49,10 +48,10 @@ _SPECIAL = frozenset(
         "__iter__",
         "__len__",
         "__next__",
-    },
+    ]
 )
 _MODULE_PREFIX = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # it differs from run to run
 _SECTION = re.compile(r"^(?P<name>[A-Z]\w+):$(?P<body>(?:\n(?: .*)?)*)", re.MULTILINE)
 _ENTRY = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*):", re.MULTILINE)
 
@@ -64,8 +63,7 @@ def lines(modules: tuple[str, ...] = MODULES) -> Iterator[str]:
         module = import_module(module_name)
         yield f"module {module_name}"
         for name in public_names(module):
-            value = getattr(module, name)
-            yield from _described(name, value, listed)
+            yield from _described(name, getattr(module, name), listed)
         yield ""
 
 
@@ -104,15 +102,17 @@ def resources(kind: type) -> dict[str, type]:
     }
 
 
-def _described(name: str, value: object, listed: set[object]) -> Iterator[str]:
+def _described(
+    name: str, value: object, listed: set[object], *, is_resource: bool = False
+) -> Iterator[str]:
     if inspect.isclass(value):
-        already = value in listed
-        listed.add(value)
-        yield from [f"class {name} (see above)"] if already else _class_lines(name, value)
+        if value in listed:
+            yield f"class {name} (see above)"
+        else:
+            listed.add(value)
+            yield from _class_lines(name, value, is_resource=is_resource)
         for resource in resources(value).values():
-            listed.add(resource)
-            # Users reach it by an attribute, and do not construct it.
-            yield from _class_lines(resource.__name__, resource, is_constructed=False)
+            yield from _described(resource.__name__, resource, listed, is_resource=True)
     elif inspect.isfunction(value):
         yield from _function_lines(name, value)
     elif isinstance(value, types.UnionType | types.GenericAlias):
@@ -121,69 +121,53 @@ def _described(name: str, value: object, listed: set[object]) -> Iterator[str]:
         yield f"constant {name}: {type(value).__name__}"
 
 
-def _class_lines(name: str, kind: type, *, is_constructed: bool = True) -> Iterator[str]:
-    parents = ", ".join(
-        parent.__name__
-        for parent in kind.__bases__
-        if parent is not object and not _is_private(parent)
-    )
-    yield f"class {name}{f' is {parents}' if parents else ''}"
+def _class_lines(name: str, kind: type, *, is_resource: bool) -> Iterator[str]:
+    members = _members(kind)
+    parents = [parent.__name__ for parent in kind.__bases__ if not _is_private(parent)]
+    yield f"class {name}{' is ' if parents else ''}{', '.join(parents)}"
     if issubclass(kind, enum.Enum):
         yield from (f"    {member.name} = {member.value!r}" for member in kind)
-    elif is_constructed and "__init__" in _members(kind):
+    elif "__init__" in members and not is_resource:  # users build no resources
         yield f"    {_signature(kind)}"
     yield from (f"    attribute {field}" for field in sorted(section(kind.__doc__, "Attributes")))
     for attribute, resource in sorted(resources(kind).items()):
         yield f"    attribute {attribute}: {resource.__name__}"
-    for member_name, member in sorted(_members(kind).items()):
+    for member_name, member in sorted(members.items()):
         if member_name in _SPECIAL or not member_name.startswith("_"):
             yield from (f"    {line}" for line in _member_lines(member_name, member))
 
 
+def _is_private(kind: type) -> bool:
+    return kind is object or kind.__name__.startswith("_") or "._" in kind.__module__
+
+
 def _members(kind: type) -> dict[str, Any]:
-    """Return what a class defines or takes over from parents that are not public themselves."""
+    """Return what a class defines or inherits from private classes of this package."""
     members: dict[str, Any] = {}
     for parent in reversed(kind.__mro__):
-        if parent is kind or _is_private(parent):
+        if parent is kind or (_is_private(parent) and parent.__module__.startswith(MODULES[0])):
             members |= vars(parent)
     return members
 
 
-def _is_private(parent: type) -> bool:
-    """Return whether a base class is ours and not public itself, though its members are."""
-    is_hidden = parent.__name__.startswith("_") or "._" in parent.__module__
-    return is_hidden and parent.__module__.startswith(_PACKAGE)
-
-
 def _member_lines(name: str, member: Any) -> Iterator[str]:
-    if isinstance(member, property):
-        yield from _property_lines(name, member.fget)
-    elif isinstance(member, cached_property):
-        yield from _property_lines(name, member.func)
+    if isinstance(member, property | cached_property):
+        getter = member.fget if isinstance(member, property) else member.func
+        if getter is not None:
+            yield f"property {name}{_signature(getter).removeprefix('()')}"
+            yield from _raised(getter)
     elif isinstance(member, staticmethod | classmethod):
         yield from _function_lines(name, member.__func__)
     elif inspect.isfunction(member):
         yield from _function_lines(name, member)
 
 
-def _property_lines(name: str, getter: Callable[..., object] | None) -> Iterator[str]:
-    if getter is not None:
-        yield f"property {name}{_signature(getter).removeprefix('()')}"
-        yield from _raised(getter)
-
-
 def _function_lines(name: str, function: Callable[..., object]) -> Iterator[str]:
-    yield f"{_keyword(function)} {name}{_signature(function)}"
-    yield from _raised(function)
-
-
-def _keyword(function: Callable[..., object]) -> str:
-    """Tell a coroutine function and a context manager from other functions."""
-    if inspect.iscoroutinefunction(function):
-        return "async def"
     # The decorators of contextlib leave a wrapper that lives there.
     is_manager = getattr(function, "__globals__", None) is vars(contextlib)
-    return "with" if is_manager else "def"
+    keyword = "async def" if inspect.iscoroutinefunction(function) else "def"
+    yield f"{'with' if is_manager else keyword} {name}{_signature(function)}"
+    yield from _raised(function)
 
 
 def _raised(function: Callable[..., object]) -> Iterator[str]:
@@ -193,7 +177,7 @@ def _raised(function: Callable[..., object]) -> Iterator[str]:
 
 
 class _Verbatim:
-    """Show as a given text wherever a repr is asked for."""
+    """Value whose repr is a given text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -206,27 +190,18 @@ def _signature(function: Callable[..., object]) -> str:
     signature = inspect.signature(function)
     parameters = [
         parameter.replace(
-            annotation=_annotation(parameter.annotation),
-            default=_default(parameter.default),
+            annotation=_verbatim(parameter.annotation, _type_text),
+            default=_verbatim(parameter.default, lambda value: _ADDRESS.sub("", repr(value))),
         )
         for parameter in signature.parameters.values()
         if parameter.name not in {"self", "cls"}
     ]
-    returned = _annotation(signature.return_annotation)
+    returned = _verbatim(signature.return_annotation, _type_text)
     return str(signature.replace(parameters=parameters, return_annotation=returned))
 
 
-def _annotation(annotation: Any) -> Any:
-    if annotation is inspect.Parameter.empty:
-        return annotation
-    return _Verbatim(_type_text(annotation))
-
-
-def _default(value: Any) -> Any:
-    """Hide memory addresses, which differ from run to run."""
-    if value is inspect.Parameter.empty:
-        return value
-    return _Verbatim(_ADDRESS.sub("", repr(value)))
+def _verbatim(value: Any, text_of: Callable[[Any], str]) -> Any:
+    return value if value is inspect.Parameter.empty else _Verbatim(text_of(value))
 
 
 def _type_text(annotation: Any) -> str:
