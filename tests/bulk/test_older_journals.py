@@ -98,10 +98,8 @@ async def serving(
 
 @pytest.mark.parametrize("signature", ["first", "second"])
 async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> None:
-    """Whatever state a job was left in, none is made anew, and its outcome is its own.
-
-    Journal and results were moved meanwhile; links may be signed anew.
-    """
+    """Whatever state a job was left in, none is made anew, and its outcome is its own."""
+    # Journal and results were moved meanwhile; links may be signed anew.
     folder = tmp_path / "elsewhere"
     shutil.copytree(JOURNALS, folder)
     journal = folder / "every_state.sqlite"

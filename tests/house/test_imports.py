@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +52,11 @@ def test_the_contracts_of_pyproject_are_kept() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (completed.returncode, completed.stderr) == (0, ""), completed.stdout
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    """Neither inside functions nor for types, but for the sandbox's own command."""
+    graph = grimp.build_graph("lipsync_async", cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    imports["lipsync_async.sandbox.__main__"].discard("lipsync_async.cli.main")
+    TopologicalSorter(imports).prepare()  # it raises a CycleError that names the circle
