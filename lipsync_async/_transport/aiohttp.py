@@ -361,6 +361,11 @@ class AiohttpTransport:
     ) -> Response:
         """Send one request, once, and return the whole answer.
 
+        Args:
+            request: What to send.
+            timeout: As for `Transport.send`.
+            deadline: As for `Transport.send`.
+
         Raises:
             ConnectError: The request was never delivered.
             ConnectionLostError: The connection broke after sending had begun.

@@ -78,6 +78,11 @@ class MemoryTransport:
     ) -> Response:
         """Let the function answer, within virtual seconds.
 
+        Args:
+            request: What to send.
+            timeout: As for `Transport.send`.
+            deadline: As for `Transport.send`.
+
         Raises:
             TransportError: Whatever the function raised.
             RequestTimeoutError: It took longer than `timeout`.
