@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # mistake, such as milliseconds or a wrong date, and is not believed.
 _LONGEST_TOLD = 60.0
 # The last look is made this many seconds before the time is over, so that it can be answered.
-LAST_LOOK = 1.0
+LAST_POLL = 1.0
 # The service refuses to hold a request open for less (contract section 2.6).
 _SHORTEST_HOLD = 1.0
 # A look that lasted for less of the time asked for, and does not say that it was held, was
@@ -109,8 +109,8 @@ def poll_schedule(
         told = _believed(seen.retry_after)
         pause = max(pause, told)
         remaining = None if timeout is None else timeout - seen.elapsed - pause
-        if remaining is not None and remaining <= LAST_LOOK:
-            spare = pause + remaining - LAST_LOOK
+        if remaining is not None and remaining <= LAST_POLL:
+            spare = pause + remaining - LAST_POLL
             if spare > told:
                 yield NextPoll(spare, None)
             return
@@ -130,7 +130,7 @@ def _jittered(interval: float) -> float:
 def _clipped_hold(hold: float | None, remaining: float | None) -> float | None:
     if hold is None or remaining is None:
         return hold
-    clipped = min(hold, remaining - LAST_LOOK)
+    clipped = min(hold, remaining - LAST_POLL)
     return clipped if clipped >= _SHORTEST_HOLD else None
 
 

@@ -1,9 +1,9 @@
-"""One of those who wait works for all; nobody is hired for it.
+"""Leader/followers: one of the waiting tasks polls for all; there is no background task.
 
-There is no background task that could be left over, crash unseen or outlive its client.
-The first task that waits leads: it does the work that all wait for. When its own wait is
-over, or it is cancelled, the lead goes to the one who came last, since that one will
-probably stay longest and the lead changes hands least often.
+So nothing can be left over, crash unseen or outlive its client. The first task that waits
+leads: it does the work that all wait for. When its own wait is over, or it is cancelled, the
+newest follower becomes the leader, because it will probably stay longest, and the lead
+changes least often.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @attrs.define(slots=True, eq=False)
 class Waiter:
-    """Stand for one task that waits.
+    """One task that waits.
 
     Args:
-        is_over: Tells whether it has nothing to wait for any more.
+        is_over: Whether it has nothing to wait for any more.
 
     """
 
@@ -37,56 +37,50 @@ class Waiter:
 
 
 class LeaderFollower:
-    """Choose the one that works."""
+    """Choice of the one waiting task that works for all."""
 
     def __init__(self) -> None:
-        """Start without anybody."""
         self._leader: Waiter | None = None
         self._followers: dict[Waiter, anyio.Event] = {}
 
-    async def wait_or_lead(self, attendant: Waiter, work: Callable[[], Awaitable[None]]) -> None:
-        """Wait until the attendant's wait is over, and work meanwhile if it is its turn.
+    async def wait_or_lead(self, waiter: Waiter, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait until the waiter's wait is over, and work meanwhile while it leads.
 
         Args:
-            attendant: The task's own; `wake` it when something has happened to it.
-            work: Works for all until it is cancelled. What it raises is the attendant's.
+            waiter: The task's own; `wake` it when something has happened to it.
+            work: Works for all until it is cancelled. What it raises is the waiter's.
 
         """
-        while not attendant.is_over():
+        while not waiter.is_over():
             if self._leader is None:
-                await self._lead(attendant, work)
+                await self._lead(waiter, work)
             else:
-                await self._follow(attendant)
+                await self._follow(waiter)
 
-    def wake_all(self) -> None:
-        """Let everybody go whose wait is over."""
-        for attendant in [*self._followers, *filter(None, [self._leader])]:
-            attendant.wake()
-
-    async def _lead(self, attendant: Waiter, work: Callable[[], Awaitable[None]]) -> None:
-        self._leader = attendant
+    async def _lead(self, waiter: Waiter, work: Callable[[], Awaitable[None]]) -> None:
+        self._leader = waiter
         try:
             with anyio.CancelScope() as scope:
-                attendant.wake_up = scope.cancel
+                waiter.wake_up = scope.cancel
                 await work()
         finally:
-            attendant.wake_up = self._leader = None
+            waiter.wake_up = self._leader = None
             self._elect()
 
-    async def _follow(self, attendant: Waiter) -> None:
-        called = self._followers[attendant] = anyio.Event()
-        attendant.wake_up = called.set
+    async def _follow(self, waiter: Waiter) -> None:
+        called = self._followers[waiter] = anyio.Event()
+        waiter.wake_up = called.set
         try:
             await called.wait()
         finally:
-            attendant.wake_up = None
-            del self._followers[attendant]
-            # Who was called to lead may leave instead: cancelled, or not in need any more.
+            waiter.wake_up = None
+            del self._followers[waiter]
+            # A follower that was called to lead may leave instead: cancelled, or done.
             if self._leader is None:
                 self._elect()
 
     def _elect(self) -> None:
-        """Call the one who came last; it leads, or calls another when it leaves."""
+        """Call the newest follower; it leads, or calls another when it leaves."""
         for called in reversed(self._followers.values()):
             called.set()
             return

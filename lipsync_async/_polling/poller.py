@@ -1,19 +1,20 @@
-"""One poller for all who wait: N jobs cost one request a tick, not N.
+"""Shared poller: one list request shows up to a hundred jobs, for all tasks that wait.
 
-Whoever watches a job joins with a callback and gets the job when its status has changed.
-What keeps the looks coming is a task that attends; one of those leads (see `shift.py`),
-asks the conveyor for the next look and makes it. A look is made for all, by the settings
-of the view that leads just then: its timeout, its patience with failures, its interval,
-and its `on_response` sees the answer.
+A subscriber passes a callback and gets the job when its status has changed. The polls are
+made by a waiting task: one of those in `run_until` leads (see `leader.py`), asks the
+scheduler for the next batch and polls it. It polls for all, by the options of the view that
+leads just then: its timeout, its retry policy, its interval, and its `on_response` sees the
+answer.
 
-What goes wrong stays where it belongs. A job that a list does not show, or shows in a
-wrong shape, is asked for by itself, and so are all when the service takes no list at all.
-An error at a job's own look is told to those who watch it, an error of a list when the
-retry policy has given up to those in the list, and a dead key to everybody.
+An error concerns as few as possible. A job that a list does not show, or shows in a wrong
+shape, is asked for by itself, and so are all when the service accepts no list at all. An
+error at a job's own poll goes to its subscribers, an error of a list, when the retry policy
+has given up, to those in the list, and a dead key to all.
 """
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left, insort
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ import anyio
 import attrs
 
 from lipsync_async._asyncio_tools import unexpected_cancellation
+from lipsync_async._callsite import POLL_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic import polling
 from lipsync_async._logic.poll_scheduler import PollScheduler
@@ -43,31 +45,29 @@ if TYPE_CHECKING:
 
     Notify = Callable[[str, Generation | LipsyncError], None]
 
-# While no more than these wait, each looks for itself by long poll: that finds the end at
-# once, for 6 requests a minute each, where looks for all would make 120.
+# A wait that starts while no more than these wait uses the long poll: that finds the end at
+# once, for 6 requests a minute each, where the shared polls make 120.
 MAX_SOLO_WAITS = 4
-# Looks under way at once: answers may take 2 s before that slows the looks down. The
-# transport has 100 connections, and creates need some.
-_MOST_LOOKS = 20
-# While waiting, `RetryPolicy.give_up_after` alone ends the retries of a look: a night's
-# wait must outlast an outage that a single call need not.
-_TRIES_OF_A_LOOK = 1_000_000
-
-
+# Polls in flight: answers may take 2 s before that slows them down. The transport has 100
+# connections, and creates need some.
+_MOST_POLLS = 20
+# While waiting, `RetryPolicy.give_up_after` alone ends the retries of a poll: a night's wait
+# must outlast an outage that a single call need not.
+_TRIES_OF_A_POLL = 1_000_000
 # And it asks again after a minute at the latest, whatever pause a refusal names: a day must
 # not end the waits for all jobs at once.
 _LONGEST_TOLD = 60.0
 
 
-def retry_until_timeout(settings: RequestOptions) -> RequestOptions:
-    """Give a look all the tries that its patience allows."""
-    policy = attrs.evolve(settings.retry, attempts=_TRIES_OF_A_LOOK)
-    return attrs.evolve(settings, retry=policy, most_told=_LONGEST_TOLD)
+def retry_until_timeout(options: RequestOptions) -> RequestOptions:
+    """Give a poll all the tries that `give_up_after` allows."""
+    policy = attrs.evolve(options.retry, attempts=_TRIES_OF_A_POLL)
+    return attrs.evolve(options, retry=policy, most_told=_LONGEST_TOLD)
 
 
 @attrs.define(slots=True, eq=False)
 class Subscription:
-    """Hold who watches a job, and its status as last seen."""
+    """Interest of one subscriber in one job, with the status as last seen."""
 
     job: str
     callback: Notify
@@ -76,139 +76,130 @@ class Subscription:
 
 
 class Poller:
-    """Look at jobs for all who watch them, in one event loop.
+    """Poller of the jobs of all subscribers in one event loop.
 
     Args:
-        requester: What performs the looks.
-        requests_per_minute: Looks that the account allows; `None`: any number.
+        requester: Performs the polls.
+        requests_per_minute: Polls that the account allows; `None`: any number.
 
     """
 
     def __init__(self, requester: Requester, requests_per_minute: int | None) -> None:
-        """Start with nobody and nothing to look at."""
         self._requester = requester
         self._transport = requester.transport
         self._scheduler = PollScheduler.within(requests_per_minute)  # the leader sets the interval
         self._subscriptions: dict[str, tuple[Subscription, ...]] = {}
-        self._waits = 0
         self._leader = LeaderFollower()
-        # When an attendant's time is over, soonest first; the number settles ties.
+        # When a waiter's time is over, soonest first; the number settles ties. The leader wakes
+        # followers, for time belongs to the transport and may be virtual.
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
         self._polls = 0
         self._sleep_scope = anyio.CancelScope()
         self._sleep_ends = -inf
+        # Waits in flight, whether or not they share polls.
+        self.waits: int = 0
 
     @property
     def shares_polls(self) -> bool:
-        """Whether there are so many waits, or jobs joined, that one look should serve all."""
-        return self._waits > MAX_SOLO_WAITS or len(self._subscriptions) > MAX_SOLO_WAITS
-
-    def add_waiter(self) -> None:
-        """Count a wait, whether or not it joins."""
-        self._waits += 1
-
-    def remove_waiter(self) -> None:
-        """Count a wait no more."""
-        self._waits -= 1
-        self._release_if_quiet()
+        """Whether there are so many waits, or subscribed jobs, that one poll should serve all."""
+        return self.waits > MAX_SOLO_WAITS or len(self._subscriptions) > MAX_SOLO_WAITS
 
     def subscribe(
-        self, job: str, notify: Notify, *, status: str = "", hears_all: bool = True
+        self, job: str, callback: Notify, *, status: str = "", hears_all: bool = True
     ) -> Subscription:
-        """Watch a job: from now on it is looked at while somebody attends.
+        """Watch a job: from now on it is polled while any task is in `run_until`.
 
         Args:
             job: Its id.
-            notify: Called with the id and the job whenever its status has changed, or
-                with an error when a look has failed for good. That error is shared: copy
-                it before raising. A job is looked at again after an error until its
-                watcher leaves, and no more after its end. It must not raise and not wait.
-            status: The status as last seen; it is no news.
-            hears_all: Whether to tell of each change, not only of the end.
+            callback: Called with the id and the job whenever its status has changed, or
+                with an error when a poll has failed for good. That error is shared: copy
+                it before raising. A job is polled again after an error until it has no
+                subscriber, and no more after its end. It must not raise and not wait.
+            status: The status as last seen; it is no change.
+            hears_all: Whether to call for each change, not only for the end.
 
         """
-        watcher = Subscription(job, notify, status, hears_all)
-        self._subscriptions[job] = (*self._subscriptions.get(job, ()), watcher)
+        subscription = Subscription(job, callback, status, hears_all)
+        self._subscriptions[job] = (*self._subscriptions.get(job, ()), subscription)
         self._scheduler.join(job, self._transport.now())
         self._wake_early()
-        return watcher
+        return subscription
 
-    def unsubscribe(self, watcher: Subscription) -> None:
-        """Watch a job no more; leaving twice, or after the job's end, is fine."""
-        present = self._subscriptions.get(watcher.job, ())
-        rest = tuple(each for each in present if each is not watcher)
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Watch a job no more; doing so twice, or after the job's end, is fine."""
+        present = self._subscriptions.get(subscription.job, ())
+        rest = tuple(each for each in present if each is not subscription)
         if rest:
-            self._subscriptions[watcher.job] = rest
+            self._subscriptions[subscription.job] = rest
         else:
-            self._drop(watcher.job)
+            self._drop(subscription.job)
 
     async def run_until(
         self,
-        attendant: Waiter,
-        settings: RequestOptions,
+        waiter: Waiter,
+        options: RequestOptions,
         *,
         deadline: float = inf,
     ) -> None:
-        """Keep the looks coming, together with all others, until the attendant's wait is over.
+        """Keep the polls coming, together with all others, until the waiter's wait is over.
 
         Args:
-            attendant: The task's own; its `wake` is for the task's callbacks.
-            settings: How looks are made while this task leads.
-            deadline: Transport time at which to wake the attendant.
+            waiter: The task's own; its `wake` is for the task's callbacks.
+            options: How polls are made while this task leads.
+            deadline: Transport time at which to wake the waiter.
 
         """
-        alarm = (deadline, next(self._numbers), attendant)
-        insort(self._deadlines, alarm)
+        entry = (deadline, next(self._numbers), waiter)
+        insort(self._deadlines, entry)
         self._wake_early()
         try:
-            await self._leader.wait_or_lead(attendant, partial(self._lead, settings))
+            await self._leader.wait_or_lead(waiter, partial(self._lead, options))
         finally:
-            place = bisect_left(self._deadlines, alarm)
-            if self._deadlines[place : place + 1] == [alarm]:  # it may have rung
+            place = bisect_left(self._deadlines, entry)
+            if self._deadlines[place : place + 1] == [entry]:  # it may have fired
                 del self._deadlines[place]
 
-    async def _lead(self, settings: RequestOptions) -> None:
-        """Make looks until cancelled.
+    async def _lead(self, options: RequestOptions) -> None:
+        """Make polls until cancelled.
 
         Raises:
             ConfigurationError: The client was closed.
             Exception: What the view's `on_response` has raised.
 
         """
-        self._scheduler.interval = settings.poll.shared_interval
-        settings = retry_until_timeout(settings)
-        with _out_of_tasks() as mishaps:
+        self._scheduler.interval = options.poll.shared_interval
+        options = retry_until_timeout(options)
+        with _first_failure() as failures:
             async with anyio.create_task_group() as tasks:
 
-                def stop(mishap: Exception) -> None:
-                    mishaps.append(mishap)
+                def stop(failure: Exception) -> None:
+                    failures.append(failure)
                     tasks.cancel_scope.cancel()
 
                 try:
-                    await self._keep_looking(tasks, partial(self._look, settings, stop))
+                    await self._keep_polling(tasks, partial(self._poll, options, stop))
                 except LipsyncError as error:  # the client was closed
                     stop(error)
 
-    async def _keep_looking(
-        self, tasks: TaskGroup, make: Callable[[PollBatch], Coroutine[Any, Any, None]]
+    async def _keep_polling(
+        self, tasks: TaskGroup, poll: Callable[[PollBatch], Coroutine[Any, Any, None]]
     ) -> None:
         while True:
-            self._fire_deadlines()
-            look = self._next_look()
-            if look is None:
-                await self._rest()
+            now = self._transport.now()
+            while self._deadlines and self._deadlines[0][0] <= now:
+                self._deadlines.pop(0)[2].wake()
+            batch = None
+            if self._polls < _MOST_POLLS:
+                batch = self._scheduler.next_batch(self._transport.now())
+            if batch is None:
+                await self._sleep()
             else:
                 self._polls += 1
-                tasks.start_soon(make, look)
+                tasks.start_soon(poll, batch)
 
-    def _next_look(self) -> PollBatch | None:
-        if self._polls >= _MOST_LOOKS:
-            return None
-        return self._scheduler.next_batch(self._transport.now())
-
-    async def _rest(self) -> None:
-        """Do nothing until a look or an alarm is due."""
+    async def _sleep(self) -> None:
+        """Sleep until a poll or a deadline is due."""
         with anyio.CancelScope() as self._sleep_scope:
             try:
                 self._sleep_ends = self._next_moment()
@@ -219,103 +210,91 @@ class Poller:
                 self._sleep_ends = -inf
 
     def _wake_early(self) -> None:
-        """Wake the leader if something is due sooner than it thinks."""
+        """Wake the leader if something is due sooner than it believes."""
         if self._next_moment() < self._sleep_ends:
             self._sleep_ends = -inf
             self._sleep_scope.cancel()
 
     def _next_moment(self) -> float:
-        look = self._scheduler.next_time() if self._polls < _MOST_LOOKS else None
-        alarm = self._deadlines[0][0] if self._deadlines else inf
-        return alarm if look is None else min(look, alarm)
+        poll = self._scheduler.next_time() if self._polls < _MOST_POLLS else None
+        deadline = self._deadlines[0][0] if self._deadlines else inf
+        return deadline if poll is None else min(poll, deadline)
 
-    def _fire_deadlines(self) -> None:
-        now = self._transport.now()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            self._deadlines.pop(0)[2].wake()
-
-    async def _look(
+    async def _poll(
         self,
-        settings: RequestOptions,
+        options: RequestOptions,
         stop: Callable[[Exception], None],
-        look: PollBatch,
+        batch: PollBatch,
     ) -> None:
-        """Make a look and tell what it has shown."""
+        """Make a poll and dispatch what it has shown."""
         try:
-            shown = await self._requester.execute(polling.poll_jobs(look.ids), settings)
+            shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
         except LipsyncError as error:
-            self._fail(look, error)
+            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
-            self._scheduler.on_failure(look)
+            self._scheduler.on_failure(batch)
             stop(error)
         except BaseException as error:
-            self._scheduler.on_failure(look)
-            mishap = unexpected_cancellation(error, "on_response")
-            if mishap is None:
+            self._scheduler.on_failure(batch)
+            failure = unexpected_cancellation(error, "on_response")
+            if failure is None:
                 raise
-            stop(mishap)
+            stop(failure)
         else:
-            self._scheduler.on_answer(look, {job for job in look.ids if self._dispatch(job, shown)})
+            found = {job for job in batch.ids if self._dispatch(job, shown)}
+            self._scheduler.on_answer(batch, found)
         finally:
             self._polls -= 1
             self._wake_early()
 
     def _dispatch(self, job: str, shown: PollResults) -> bool:
-        """Tell those who watch a job what is new to them; return whether it was shown."""
+        """Tell a job's subscribers what is new to them; return whether it was shown."""
         status = shown.status_of(job)
         if status is None:
             return False
-        for watcher in self._subscriptions.get(job, ()):
-            if watcher.status != status:
-                return self._dispatch_news(job, status, shown)
-        return True
-
-    def _dispatch_news(self, job: str, status: str, shown: PollResults) -> bool:
+        behind = [each for each in self._subscriptions.get(job, ()) if each.status != status]
+        if not behind:
+            return True
         is_end = Status(status).is_terminal
-        behind = [each for each in self._subscriptions[job] if each.status != status]
         try:
             # Each gets an object of its own: generations can be changed.
             news = [(each, shown.generation(job)) for each in behind if is_end or each.hears_all]
-        except DecodeError:  # the job's own look will tell
+        except DecodeError:  # the job's own poll will tell
             return False
+        log(POLL_LOG, logging.DEBUG, f"generation {job} is {status}")
         if is_end:
             self._drop(job)
-        for watcher in behind:
-            watcher.status = status
-        for watcher, generation in news:
-            watcher.callback(job, generation)
+        for subscription in behind:
+            subscription.status = status
+        for subscription, generation in news:
+            subscription.callback(job, generation)
         return True
 
-    def _fail(self, look: PollBatch, error: LipsyncError) -> None:
+    def _fail(self, batch: PollBatch, error: LipsyncError) -> None:
         """Tell those whom an error concerns, or ask in another way."""
-        jobs: Iterable[str] = look.ids
+        jobs: Iterable[str] = batch.ids
         if isinstance(error, AuthenticationError):
-            self._scheduler.on_failure(look)
+            self._scheduler.on_failure(batch)
             jobs = list(self._subscriptions)
-        elif not look.is_list:
-            self._scheduler.on_answer(look, ())
+        elif not batch.is_list:
+            self._scheduler.on_answer(batch, ())
         elif polling.is_refusal(error):
-            self._scheduler.on_refusal(look)
+            self._scheduler.on_refusal(batch)
             jobs = ()
         else:
-            self._scheduler.on_failure(look)
+            self._scheduler.on_failure(batch)
         for job in jobs:
-            for watcher in self._subscriptions.get(job, ()):
-                watcher.callback(job, error)
+            for subscription in self._subscriptions.get(job, ()):
+                subscription.callback(job, error)
 
     def _drop(self, job: str) -> None:
         self._subscriptions.pop(job, None)
         self._scheduler.leave(job)
-        self._release_if_quiet()
-
-    def _release_if_quiet(self) -> None:
-        if not self.shares_polls:
-            self._leader.wake_all()
 
 
 @contextmanager
-def _out_of_tasks() -> Iterator[list[Exception]]:
+def _first_failure() -> Iterator[list[Exception]]:
     """Raise what has stopped a task group as it is, without a group around it."""
-    mishaps: list[Exception] = []
-    yield mishaps
-    raise mishaps[0]
+    failures: list[Exception] = []
+    yield failures
+    raise failures[0]

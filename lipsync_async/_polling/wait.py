@@ -1,13 +1,15 @@
 """Waiting for a job's end: the polling rules meet the requester and its clock.
 
-Few waits look at their jobs one by one, by long poll. Many are served by one poller.
+A wait chooses once how it polls. While few wait it uses the long poll, which finds the end at
+once. While many wait it shares the polls of all (see `poller.py`).
 
-Waiting is read-only. Whoever stops waiting, by timeout or cancellation, changes nothing
-about the job: the service has no cancel, and the job stays paid for.
+Waiting is read-only. A wait that stops, by timeout or cancellation, changes nothing about the
+job: the service has no cancel, and the job stays paid for.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from copy import copy
 from math import inf
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
+from lipsync_async._callsite import POLL_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints, polling
 from lipsync_async._models.response import Generation
@@ -34,13 +37,12 @@ from lipsync_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from lipsync_async._polling.poller import Poller, Subscription
+    from lipsync_async._polling.poller import Poller
     from lipsync_async._requester import Requester, RequestOptions
 
-
-# How a service that does not know a look's parameters, or their values, refuses them.
+# How a service that does not know a poll's parameters, or their values, refuses them.
 _REFUSALS = (BadRequestError, UnprocessableError)
-# What is said of a job that no look has shown yet.
+# Status of a job that no poll has shown yet.
 _UNSEEN = Status("UNKNOWN")
 
 
@@ -52,7 +54,7 @@ def as_generation(job: Generation | str) -> Generation:
 async def changes(
     requester: Requester,
     poller: Poller,
-    settings: RequestOptions,
+    options: RequestOptions,
     last: Generation,
     *,
     timeout: float | None,
@@ -60,31 +62,41 @@ async def changes(
     """Yield the job each time its status or progress has changed; end with its life.
 
     Args:
-        requester: What performs the looks.
-        poller: What performs them for many.
-        settings: How often to look and how to try again.
+        requester: Performs the polls.
+        poller: Shares them among many waits.
+        options: How often to poll and how to try again.
         last: The job as last seen.
         timeout: Seconds after which to stop; `None`: no limit.
 
     Raises:
         WaitTimeoutError: The time is over and the job is not.
-        LipsyncError: A look failed for good; `.generation` is the job as last seen.
+        LipsyncError: A poll failed for good; `.generation` is the job as last seen.
 
     """
     if last.is_terminal:
         return
-    wait = _Wait(requester, poller, settings, last, timeout)
+    wait = _JobWait(requester, poller, options, last, timeout)
     slots = requester.account.slots
     slot = slots.hold(last.id)
-    poller.add_waiter()
+    poller.waits += 1
+    subscription = None
     try:
+        await wait.sleep(0.0)  # those that start together are counted first
+        # Lists show no progress. And a wait with hardly any time makes one poll of its own.
+        is_solo = options.poll.progress or wait.remaining <= polling.LAST_POLL
+        if is_solo or not poller.shares_polls:
+            next_change = wait.poll_alone
+        else:
+            next_change = wait.share_polls
+            subscription = poller.subscribe(last.id, wait.on_update, status=last.status)
         while not wait.last.is_terminal:
-            if await wait.has_changed():
+            if await next_change():
                 yield wait.last
     finally:
         slots.release(slot)
-        wait.leave_others()
-        poller.remove_waiter()
+        if subscription is not None:
+            poller.unsubscribe(subscription)
+        poller.waits -= 1
 
 
 def raise_unless_completed(generation: Generation) -> Generation:
@@ -110,166 +122,141 @@ def error_of(generation: Generation) -> GenerationError | None:
     return GenerationFailedError(generation)
 
 
-class _Wait:
-    """Look after one job, by itself or with all others, and remember what was seen."""
+class _JobWait:
+    """One wait for one job, with what it has seen."""
 
     def __init__(
         self,
         requester: Requester,
         poller: Poller,
-        settings: RequestOptions,
+        options: RequestOptions,
         last: Generation,
         timeout: float | None,
     ) -> None:
         self.last = last
         self._is_found = False
         self._requester = requester
-        self._settings = settings
+        self._transport = requester.transport
+        self._options = options
         self._timeout = inf if timeout is None else timeout
         self._started = requester.transport.now()
         self._deadline = self._started + self._timeout
-        # While alone: the rules' own steps, since when, and what the last one has shown.
-        self._steps: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
-        self._alone_since = self._started
+        # Alone: the schedule, what the last poll has shown, and whether the service has refused
+        # the parameters of the long poll, or of the progress.
+        self._schedule: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
         self._seen: polling.LastPoll | None = None
-        # Whether the service has refused the parameters of the long poll, or of the progress.
         self._is_plain = False
-        # While with others.
+        # Among many.
         self._poller = poller
-        self._watcher: Subscription | None = None
-        self._attendant = Waiter(self._is_woken)
-        self._news: deque[Generation | LipsyncError] = deque()
+        self._waiter = Waiter(lambda: bool(self._updates) or self._is_late)
+        self._updates: deque[Generation | LipsyncError] = deque()
 
-    async def has_changed(self) -> bool:
-        """Wait for what comes next; tell whether it has changed the job."""
-        if self._news or self._is_for_all():
-            return await self._look_with_others()
-        self.leave_others()
-        return await self._look_alone()
-
-    def leave_others(self) -> None:
-        """Take the job from the poller, if it is there."""
-        if self._watcher is not None:
-            self._poller.unsubscribe(self._watcher)
-            self._watcher = None
-
-    def _is_for_all(self) -> bool:
-        """Tell whether one look should serve this wait and others.
-
-        Lists show no progress. And who has hardly any time takes the one look of its own.
-        """
-        if self._settings.poll.progress or not self._poller.shares_polls:
-            return False
-        return self._watcher is not None or self._remaining > polling.LAST_LOOK
-
-    async def _look_with_others(self) -> bool:
-        if self._watcher is None:
-            self._steps = None
-            self._watcher = self._poller.subscribe(
-                self.last.id, self._hear, status=self.last.status
-            )
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; an error names the job."""
         try:
-            await self._poller.run_until(self._attendant, self._settings, deadline=self._deadline)
+            await self._transport.sleep(seconds)
         except LipsyncError as error:  # the client was closed
             self._fail(error)
-        if self._news:
-            news = self._news.popleft()
-            if isinstance(news, LipsyncError):
-                own = copy(news)  # each waiter's own, for it names the job
-                own.__cause__ = news.__cause__
-                self._fail(own)
-            return self._remember(news)
-        if self._is_late:
+
+    async def share_polls(self) -> bool:
+        """Wait for an update from the poller; tell whether it has changed the job."""
+        try:
+            await self._poller.run_until(self._waiter, self._options, deadline=self._deadline)
+        except LipsyncError as error:  # the client was closed
+            self._fail(error)
+        if not self._updates:
             raise WaitTimeoutError(self.last, timeout=self._timeout)
-        return False
+        update = self._updates.popleft()
+        if isinstance(update, LipsyncError):
+            own = copy(update)  # each wait's own, for it names the job
+            own.__cause__ = update.__cause__
+            self._fail(own)
+        return self._record(update)
 
-    def _is_woken(self) -> bool:
-        return bool(self._news) or self._is_late or not self._poller.shares_polls
+    def on_update(self, _: str, update: Generation | LipsyncError) -> None:
+        """Take what the poller dispatches."""
+        if isinstance(update, Generation) or not self._is_within_grace(update):
+            self._updates.append(update)
+            self._waiter.wake()
 
-    def _hear(self, _: str, news: Generation | LipsyncError) -> None:
-        """Take in what the poller tells."""
-        if isinstance(news, Generation) or not self._is_forgiven(news):
-            self._news.append(news)
-            self._attendant.wake()
-
-    async def _look_alone(self) -> bool:
-        """Look once, with retries, after the pause that the rules want."""
+    async def poll_alone(self) -> bool:
+        """Poll once, with retries, after the schedule's pause; tell whether the job changed."""
         step = self._next_step()
-        transport = self._requester.transport
-        if step is None:
-            await self._sit_out()
-        try:
-            await transport.sleep(step.pause)
-        except LipsyncError as error:  # the client was closed
-            self._fail(error)
-        if self._is_for_all():  # many have come meanwhile
-            return False
-        before = transport.now()
-        sight = await self._sight(step.hold)
-        has_changed = self._remember(sight.generation)
-        now = transport.now()
+        if step is None:  # no poll is worth making before the time is over
+            await self.sleep(self.remaining)
+            raise WaitTimeoutError(self.last, timeout=self._timeout)
+        if step.pause:
+            await self.sleep(step.pause)
+        before = self._transport.now()
+        result = await self._poll_once(step.hold)
+        has_changed = self._record(result.generation)
+        if has_changed:
+            log(POLL_LOG, logging.DEBUG, f"generation {self.last.id} is {self.last.status}")
+        now = self._transport.now()
         self._seen = polling.LastPoll(
             status=self.last.status,
-            elapsed=now - self._alone_since,
+            elapsed=now - self._started,
             took=now - before,
-            is_held=sight.is_held,
+            is_held=result.is_held,
             is_plain=self._is_plain,
-            retry_after=sight.retry_after,
+            retry_after=result.retry_after,
         )
         return has_changed
 
     def _next_step(self) -> polling.NextPoll | None:
-        """Return how to look next; `None`: no look is worth making before the time is over."""
-        if self._steps is None or self._seen is None:
-            self._alone_since = self._requester.transport.now()
-            timeout = _limit(self._remaining)
-            self._steps = polling.poll_schedule(self._settings.poll, timeout=timeout)
-            return next(self._steps)
+        if self._schedule is None or self._seen is None:
+            timeout = _limit(self.remaining)
+            self._schedule = polling.poll_schedule(self._options.poll, timeout=timeout)
+            return next(self._schedule)
         try:
-            return self._steps.send(self._seen)
+            return self._schedule.send(self._seen)
         except StopIteration:
             return None
 
-    async def _sight(self, hold: float | None) -> endpoints.LongPollResult:
+    async def _poll_once(self, hold: float | None) -> endpoints.LongPollResult:
         """Ask the service, in the plainest way if need be; every failure names the job."""
         hold = None if self._is_plain else hold
-        progress = self._settings.poll.progress and not self._is_plain
+        progress = self._options.poll.progress and not self._is_plain
         call = endpoints.poll_generation(self.last.id, hold=hold, progress=progress)
-        settings = _with_time_for(hold, retry_until_timeout(self._settings))
+        options = retry_until_timeout(self._options)
+        if hold is not None and options.timeout is not None:
+            options = attrs.evolve(options, timeout=options.timeout + hold)
         try:
-            return await self._requester.execute(call, settings, deadline=_limit(self._deadline))
+            return await self._requester.execute(call, options, deadline=_limit(self._deadline))
         except LipsyncError as error:
-            if self._is_forgiven(error):
+            if self._is_within_grace(error):
                 return endpoints.LongPollResult(self.last, is_held=True)
             if isinstance(error, _REFUSALS) and (progress or hold is not None):
                 self._is_plain = True
-                return await self._sight(None)
+                return await self._poll_once(None)
             self._fail(error)
 
-    def _remember(self, generation: Generation) -> bool:
-        """Keep what was seen; return whether it is new."""
-        self._is_found |= generation is not self.last
-        if _marks(generation) == _marks(self.last):
+    def _record(self, generation: Generation) -> bool:
+        """Keep what was seen; return whether its status or progress is new."""
+        last = self.last
+        self._is_found |= generation is not last
+        if (generation.status, generation.progress_percent) == (last.status, last.progress_percent):
             return False
-        generation.idempotency_key = self.last.idempotency_key
+        generation.idempotency_key = last.idempotency_key
         self.last = generation
         return True
 
-    def _is_forgiven(self, error: LipsyncError) -> bool:
+    def _is_within_grace(self, error: LipsyncError) -> bool:
         """Tell whether "no such generation" may only mean that its create is too fresh."""
         return (
             isinstance(error, NotFoundError)
             and not self._is_found
-            and self._requester.transport.now() - self._started < self._settings.poll.missing_grace
+            and self._transport.now() - self._started < self._options.poll.missing_grace
         )
 
     @property
-    def _remaining(self) -> float:
-        return self._deadline - self._requester.transport.now()
+    def remaining(self) -> float:
+        """Seconds until the time is over."""
+        return self._deadline - self._transport.now()
 
     @property
     def _is_late(self) -> bool:
-        return self._requester.transport.now() >= self._deadline
+        return self._transport.now() >= self._deadline
 
     def _fail(self, error: LipsyncError) -> NoReturn:
         """Raise an error, as what it means for this wait."""
@@ -278,25 +265,6 @@ class _Wait:
         error.generation = self.last
         raise error
 
-    async def _sit_out(self) -> NoReturn:
-        """Wait for the end of the time, then say so."""
-        try:
-            await self._requester.transport.sleep(self._remaining)
-        except LipsyncError as error:  # pragma: no cover - closed in the last second
-            self._fail(error)
-        raise WaitTimeoutError(self.last, timeout=self._timeout)
-
 
 def _limit(seconds: float) -> float | None:
     return None if seconds == inf else seconds
-
-
-def _with_time_for(hold: float | None, settings: RequestOptions) -> RequestOptions:
-    """Give a look the time to be held open."""
-    timeout = None if settings.timeout is None else settings.timeout + (hold or 0.0)
-    return attrs.evolve(settings, timeout=timeout)
-
-
-def _marks(generation: Generation) -> tuple[Status, float | None]:
-    """Return what counts as a change."""
-    return generation.status, generation.progress_percent

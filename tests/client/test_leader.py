@@ -93,7 +93,6 @@ async def test_the_newest_is_next() -> None:
         await settle()
         led += crew.leading
         crew.end(1)
-        crew.shift.wake_all()
         await settle()
         led += crew.leading
         assert led == [0, 3, 3]

@@ -87,7 +87,7 @@ async def test_jobs_join_while_others_are_looked_at() -> None:
 
 
 async def test_waits_go_on_without_the_scheduler() -> None:
-    """When a scheduler stops, its jobs leave and the waits look for themselves."""
+    """When a scheduler stops, its jobs leave and the waits share polls among themselves."""
     service = Planned(40)
     async with service.client() as client, anyio.create_task_group() as tasks:
         scheduler = Scheduler(client)
@@ -101,7 +101,7 @@ async def test_waits_go_on_without_the_scheduler() -> None:
                 scheduler.poller.unsubscribe(watcher)
                 scheduler.poller.unsubscribe(watcher)
         await service.clock.sleep(15.0)
-        assert {len(ids) for ids in service.looks[-6:]} == {1}
+        assert {len(ids) for ids in service.looks[-6:]} == {3}
         service.end_all(0.0)
     assert len(completed_of(waits.outcomes)) == 3
     assert remains(scheduler.poller) == []

@@ -130,8 +130,8 @@ async def test_few_look_for_themselves(minute: Campaign) -> None:
     assert minute.looks <= 4 * 8
 
 
-async def test_few_become_many_and_few_again(endless: Campaign) -> None:
-    """Who looks alone joins the others when many have come, and is alone again after them."""
+async def test_a_wait_chooses_once(endless: Campaign) -> None:
+    """The first waits keep to the long poll, later ones share lists, each to its end."""
     jobs = await endless.order(10)
     async with anyio.create_task_group() as tasks:
         waits = Waits(endless.client, tasks)
@@ -140,18 +140,20 @@ async def test_few_become_many_and_few_again(endless: Campaign) -> None:
         assert (endless.lists, endless.looks) == (0, 4)
         waits.start(*jobs[2:])
         await endless.clock.sleep(15.0)
-        assert endless.looks == 4
+        assert endless.looks == 6
         assert endless.lists == pytest.approx(15 / INTERVAL, abs=2)
-        assert asked_last(endless) == ids_of(jobs)
+        assert asked_last(endless) == ids_of(jobs[2:])
         for job in jobs[:7]:
             endless.complete(job)
         await endless.clock.sleep(1.0)
         assert completed_of(waits.outcomes) == ids_of(jobs[:7])
+        assert asked_last(endless) == ids_of(jobs[7:])
+        for job in jobs[7:]:
+            endless.complete(job)
+        await endless.clock.sleep(1.0)
         lists = endless.lists
         await endless.clock.sleep(15.0)
         assert endless.lists == lists
-        for job in jobs[7:]:
-            endless.complete(job)
     assert completed_of(waits.outcomes) == ids_of(jobs)
 
 
@@ -435,9 +437,8 @@ async def test_a_failing_on_response_fails_its_own_view(endless: Campaign) -> No
     odd = endless.client.with_options(on_response=refuse)
     async with anyio.create_task_group() as tasks:
         waits = Waits(endless.client, tasks)
-        waits.start(*jobs[1:5])
-        tasks.start_soon(wait_and_fail, jobs[0])  # the fifth makes it a crowd, and leads
-        waits.start(*jobs[5:])
+        tasks.start_soon(wait_and_fail, jobs[0])  # the first leads
+        waits.start(*jobs[1:])
         await endless.clock.sleep(5.0)
         assert refusals == [jobs[0].id]
         for job in jobs[1:]:

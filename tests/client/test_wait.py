@@ -1,5 +1,7 @@
 """Waiting for a job: every end, every change, and leaving early."""
 
+import logging
+from collections import Counter
 from functools import partial
 
 import anyio
@@ -16,9 +18,11 @@ from lipsync_async import (
     PollPolicy,
     Status,
 )
+from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, Door, completed, opened, order
+from tests.client.waiters import wait_for_all
 
 pytestmark = pytest.mark.anyio
 
@@ -232,3 +236,15 @@ async def test_wrong_timeout(client_and_sandbox: Pair, timeout: float) -> None:
     with pytest.raises(InvalidRequestError, match="timeout: "):
         await client.generations.wait_until_complete("some-id", timeout=timeout)
     assert len(sandbox.requests) == 0
+
+
+async def test_changes_are_debug_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """Each change of a job is one line of `lipsync_async.poll`, however it was seen."""
+    caplog.set_level(logging.DEBUG, "lipsync_async.poll")
+    async with opened("memory", clock=VirtualClock(), progression="time(60)") as (client, _):
+        jobs = [await order(client) for _ in range(6)]
+        await client.generations.wait_until_complete(jobs[0])
+        await wait_for_all(client, [await order(client) for _ in range(6)])
+    lines = Counter(each.getMessage().split()[-1] for each in caplog.records)
+    assert lines == {"PROCESSING": 7, "COMPLETED": 7}
+    assert caplog.messages[0] == f"generation {jobs[0].id} is PROCESSING"

@@ -93,7 +93,7 @@ def remains(poller: Poller) -> list[object]:
         poller._subscriptions,  # noqa: SLF001
         poller._deadlines,  # noqa: SLF001
         poller._scheduler,  # noqa: SLF001
-        poller._waits,  # noqa: SLF001
+        poller.waits,
         poller._polls,  # noqa: SLF001
         shift._followers,  # noqa: SLF001
         shift._leader,  # noqa: SLF001

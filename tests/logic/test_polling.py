@@ -13,7 +13,7 @@ from lipsync_async._logic.polling import LastPoll, NextPoll, poll_schedule
 from lipsync_async._models.policies import PollPolicy
 
 # The last look is made a second before the time is over, so that it can be answered.
-LAST_LOOK = 1.0
+LAST_POLL = 1.0
 ROUNDING = 1e-6
 
 
@@ -147,7 +147,7 @@ def held_for(look: NextPoll, life: Life, service: Service, elapsed: float) -> fl
 
 def is_last(made: Made, timeout: float | None) -> bool:
     """Tell whether it is the look that is made just before the time is over."""
-    return timeout is not None and abs(made.start + LAST_LOOK - timeout) < ROUNDING
+    return timeout is not None and abs(made.start + LAST_POLL - timeout) < ROUNDING
 
 
 @given(POLICIES, lives(is_finite=False) | lives(is_finite=True), SERVICES, TIMEOUTS, STARTS)
@@ -160,11 +160,11 @@ def test_waiting_keeps_to_its_time(
 ) -> None:
     """No look is planned or held beyond the time; only `Retry-After` can forbid the last."""
     made, ended = wait(policy, life, service, timeout, started)
-    latest = max(timeout - LAST_LOOK, 0.0) + ROUNDING
+    latest = max(timeout - LAST_POLL, 0.0) + ROUNDING
     assert made[0].start == 0.0
     assert all(one.start <= latest for one in made)
     assert all(one.start + (one.look.hold or 0.0) <= latest for one in made)
-    spared = LAST_LOOK + (service.retry_after or 0.0) + ROUNDING
+    spared = LAST_POLL + (service.retry_after or 0.0) + ROUNDING
     assert life.status(ended).is_terminal or ended >= timeout - spared
 
 
