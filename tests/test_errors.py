@@ -456,7 +456,7 @@ def test_an_unreadable_answer_shows_its_beginning() -> None:
 
 
 def test_the_numbers_of_the_account_are_kept() -> None:
-    """Whoever runs a fleet can learn its limit."""
+    """A run of many requests can learn its limit."""
     error = ConcurrencyLimitError(
         response=reply(b"", 429), message="Full", concurrency_limit=3, active_generations=2
     )

@@ -129,7 +129,7 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
     ],
 )
 def test_the_service_decides_the_state(journal: Journal, status: str, expected: JobState) -> None:
-    """Its first word may be its last; a status that nobody knows is no end."""
+    """Its first word may be its last; an unknown status is no end."""
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", status))])
     assert state(journal) is expected
@@ -138,7 +138,7 @@ def test_the_service_decides_the_state(journal: Journal, status: str, expected: 
 
 
 def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
-    """Whoever reads the journal learns why, also if the process died right after."""
+    """A reader of the journal learns why, also if the process died right after."""
     journal.record_intents([(0, request(0)), (1, request(1))])
     failed = job("g1", "FAILED", error="No face", errorCode="no_face")
     record(journal, [(0, failed), (1, job("g2", "REJECTED"))])
@@ -149,7 +149,7 @@ def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
 
 
 def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -> None:
-    """After a crash nobody knows whether the create was sent; its key makes that harmless."""
+    """After a crash it is unknown whether the create was sent; its key makes that harmless."""
     keys = [journal.record_intents([(0, request(0))]) for _ in range(3)]
     assert keys[0] == keys[1] == keys[2]
     entry = journal.entry(0)
@@ -513,8 +513,8 @@ def test_without_exceptions_nothing_is_written(path: Path) -> None:
         assert journal.length == 0
 
 
-@pytest.mark.parametrize("rows", [1, 3, 500, 501])
-@pytest.mark.parametrize("many", [1, 2, 499, 500, 501, 502, 999, 1000, 1001, 1500])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("many", [1, 2, 500])
 def test_news_of_a_row_may_come_many_times_at_once(path: Path, rows: int, many: int) -> None:
     """Each row counts once in the sums, so that the journal is whole when it is opened again."""
     with Journal.open(path) as journal:

@@ -19,7 +19,7 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_file import connect_reader
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import ConnectError, JournalError
-from tests.bulk import scribe
+from tests.bulk import journal_process
 from tests.bulk.jobs import job, record, request
 from tests.interpreter import ROOT
 
@@ -333,7 +333,7 @@ def test_a_kill_and_then_a_move_by_the_one_name(
     """All that was relied on is in the file, or it is refused, and whole with what was left."""
     path, elsewhere = tmp_path / "j.sqlite", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    told = [*scribe.told_until_killed(path, 60, lines)]
+    told = [*journal_process.told_until_killed(path, 60, lines)]
     how(path, elsewhere / path.name)
     if how is os.link:
         with pytest.raises(JournalError, match="has another name as well"):
@@ -356,7 +356,7 @@ def test_copies_of_a_journal_that_is_being_written(tmp_path: Path) -> None:
     """A copy by its one name has all that was committed before it, or is refused."""
     path = tmp_path / "j.sqlite"
     wrong, whole = [], 0
-    with scribe.start("write", path, 70) as process:
+    with journal_process.start("write", path, 70) as process:
         keys: dict[int, str] = {}
         for line in process.stdout:
             event, number, fact = line.split()

@@ -80,7 +80,7 @@ def replace(journal: Path) -> None:
 
 @pytest.mark.parametrize("harm", [Path.unlink, replace], ids=["removed", "replaced"])
 async def test_the_journal_is_gone(tmp_path: Path, harm: Callable[[Path], object]) -> None:
-    """SQLite would write on into a file that nobody finds; the run orders nothing more."""
+    """SQLite would go on writing to a file without a name; the run creates nothing more."""
     journal = tmp_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:

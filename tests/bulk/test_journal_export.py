@@ -147,7 +147,7 @@ def test_no_spreadsheet_computes_the_services_words(
 
 
 def test_a_view_exports_while_the_owner_writes(tmp_path: Path, journal: Journal) -> None:
-    """The status of a running fleet can be taken away at any time, over what was there."""
+    """The status of a run can be exported at any time, over what was there."""
     target = tmp_path / "j.csv"
     target.write_text("of yesterday", encoding="utf-8")
     with JournalView.open(journal.path) as view:

@@ -166,7 +166,7 @@ def test_an_owner_that_has_not_said_who_it_is(tmp_path: Path) -> None:
 
 
 def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:
-    """Whoever closes a journal frees it, though a child forked meanwhile has the handle, too."""
+    """Closing a journal frees it, though a child forked meanwhile has the handle, too."""
     journal = Journal.open(tmp_path / "j.sqlite")
     inherited = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
     journal.close()
@@ -188,7 +188,7 @@ def test_a_forked_worker_frees_no_lock(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path: Path) -> None:
-    """Nobody is suspected of owning what cannot be owned."""
+    """What cannot be owned is not said to have an owner."""
     error = OSError(errno.ENOLCK, "No locks available")
     words = refusal(tmp_path / "j.sqlite", error, "another process")
     assert words.endswith("No locks available). Give a path on a local disk.")

@@ -8,7 +8,7 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import JournalError
-from tests.bulk import scribe
+from tests.bulk import journal_process
 from tests.bulk.jobs import request
 
 pytestmark = pytest.mark.usefixtures("interpreter")
@@ -17,7 +17,7 @@ COUNT = 60
 
 
 def known(journal: JournalView) -> set[tuple[str, int, str]]:
-    """Return all that a journal holds, as the scribe would have told it."""
+    """Return all that a journal holds, as its process would have told it."""
     told: set[tuple[str, int, str]] = set()
     for entry in journal.entries():
         told.add(("key", entry.position, entry.idempotency_key))
@@ -37,10 +37,10 @@ def test_a_kill_loses_nothing_that_was_relied_on(tmp_path: Path, kills: tuple[in
     Journal.open(path).close()  # a process killed before it had begun leaves nothing to read
     told: set[tuple[str, int, str]] = set()
     for lines in kills:
-        told |= {*scribe.told_until_killed(path, COUNT, lines)}
+        told |= {*journal_process.told_until_killed(path, COUNT, lines)}
         with JournalView.open(path) as journal:
             assert told - known(journal) == set()
-    scribe.write(str(path), COUNT)
+    journal_process.write(str(path), COUNT)
     with JournalView.open(path) as journal:
         whole = known(journal)
         assert journal.counts()[JobState.COMPLETED] == COUNT
@@ -51,7 +51,7 @@ def test_a_kill_loses_nothing_that_was_relied_on(tmp_path: Path, kills: tuple[in
 def test_a_process_that_is_left_alone_says_everything(tmp_path: Path) -> None:
     """What the kills are measured by: every record is told once."""
     path = tmp_path / "j.sqlite"
-    with scribe.start("write", path, 3) as process:
+    with journal_process.start("write", path, 3) as process:
         lines = process.stdout.readlines()
     assert len(lines) == 4 * 3
     with JournalView.open(path) as journal:
@@ -62,7 +62,7 @@ def test_a_process_that_is_left_alone_says_everything(tmp_path: Path) -> None:
 def test_a_second_owner_is_refused_at_once(tmp_path: Path, is_killed: bool) -> None:  # noqa: FBT001
     """While a process owns the journal no other can, but all can read; its end frees it."""
     path = tmp_path / "j.sqlite"
-    with scribe.start("hold", path) as process:
+    with journal_process.start("hold", path) as process:
         key = process.stdout.readline().split()[2]
         with pytest.raises(JournalError, match=f"in use by process {process.pid}. Wait"):
             Journal.open(path, patience=0)

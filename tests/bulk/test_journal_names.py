@@ -234,7 +234,7 @@ async def test_results_that_are_lost_are_fetched_again(quick_path: Path) -> None
         assert sandbox.jobs.created == 5
 
 
-def test_a_name_that_stands_elsewhere_is_ordered_by_nobody(quick_path: Path) -> None:
+def test_a_name_that_stands_elsewhere_is_not_created(quick_path: Path) -> None:
     """Without a look before, an intent of a request that has a row elsewhere stores nothing."""
     with Journal.open(quick_path / "j.sqlite") as journal:
         journal.record_intents([(0, row("a"))])

@@ -128,7 +128,7 @@ OLD = {"cp1252": "ü", "latin-1": "é", "cp1250": "ł", "cp1251": "Ж", "shift_j
 def test_old_encodings_are_refused_with_their_lines(
     tmp_path: Path, encoding: str, letter: str
 ) -> None:
-    """Which of them it is nobody knows for sure, and a wrong guess is spoken and paid for."""
+    """It cannot be known which of them it is, and a wrong guess is spoken and paid for."""
     data = TABLE.format(letter).encode(encoding)
     byte = letter.encode(encoding)[0]
     (problem,) = problems(data, tmp_path, ".csv")
@@ -186,7 +186,7 @@ def test_a_manifest_beside_a_tilde_is_not_at_home(
 
 
 def test_a_name_that_looks_right_and_is_not_is_made_visible(tmp_path: Path) -> None:
-    """Of a file that is not there, the character that nobody sees is named."""
+    """Of a file that is not there, the invisible character is named."""
     with pytest.raises(InvalidRequestError) as caught:
         read_manifest(f"{tmp_path}/takes\u200b.csv")
     (problem,) = caught.value.problems

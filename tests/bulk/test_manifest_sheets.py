@@ -126,7 +126,7 @@ def test_numbers_of_truth(cell: str, value: bool) -> None:  # noqa: FBT001 - a f
 
 @pytest.mark.parametrize("cell", ["maybe", "2", "-1", "x", "on", "✓", "1.5", "truefalse", "真"])
 def test_other_words_are_told_what_survives(cell: str) -> None:
-    """Nobody has to guess which word a spreadsheet leaves alone."""
+    """The words that every spreadsheet leaves alone are named."""
     assert problems(f"{HEAD}\nlipsync-2,{V},{A},,{cell}\n", FOLDER, ".csv") == [
         (
             f"line 2: occlusion_detection_enabled: must be true or false, not {cell!r}; 1 and 0 "
@@ -141,7 +141,7 @@ BROKEN = "#N/A #NAME? #REF! #VALUE! #DIV/0! #NULL! #NUM! #NV #BEZUG! #WERT! #NOM
 @pytest.mark.parametrize("column", ["script", "model", "output_file_name", "voice_id"])
 @pytest.mark.parametrize("cell", BROKEN.split())
 def test_a_failed_formula_is_not_spoken(column: str, cell: str) -> None:
-    """What a spreadsheet writes for it is in nobody's script."""
+    """What a spreadsheet writes for it is in no script."""
     cells = {
         "model": "x",
         "image_url": V,

@@ -31,7 +31,7 @@ SPOKEN = GenerationRequest(
     model="sync-3",
     input=[
         Image(asset_id="face"),
-        Text(ElevenLabs(voice_id="v", script=" He said:\n“Well, well.” ", stability=0.0)),
+        Text(ElevenLabs(voice_id="v", script=" They said:\n“Well, well.” ", stability=0.0)),
     ],
 )
 OPTIONS = (
@@ -48,7 +48,7 @@ TABLES: dict[str, tuple[str, GenerationRequest]] = {
         ),
     ),
     "speech": (
-        f'{SPEECH}\r\n"sync-3", face ,v," He said:\n“Well, well.” ",0,,\r\n',
+        f'{SPEECH}\r\n"sync-3", face ,v," They said:\n“Well, well.” ",0,,\r\n',
         SPOKEN,
     ),
     "options": (
@@ -128,7 +128,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 def test_columns_without_a_name_may_stand_empty(tmp_path: Path) -> None:
-    """Spreadsheets leave stray separators; a cell there would be lost, so it is told."""
+    """Spreadsheets leave extra separators; a cell there would be lost, so it is told."""
     table = f"{HEADER},\n{ROW},a,\n{ROW},b, note\n{ROW},c,,,,far\u200b\n"
     assert problems(table, tmp_path, ".csv") == [
         "line 3: 'note' is in a column without a name",
@@ -238,7 +238,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
 
 @pytest.mark.parametrize(("table", "expected"), BAD.values(), ids=BAD)
 def test_each_flaw_is_told_with_its_place(tmp_path: Path, table: str, expected: list[str]) -> None:
-    """Every flaw has its line and, where one cell is to blame, its column."""
+    """Every problem has its line and, where one cell causes it, its column."""
     assert problems(table, tmp_path, ".csv") == expected
 
 

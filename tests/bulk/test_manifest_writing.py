@@ -124,7 +124,7 @@ def test_what_a_table_says_is_what_was_asked(asked: GenerationRequest) -> None:
 
 
 def test_bytes_are_not_in_a_journal(quick_path: Path) -> None:
-    """Whoever gave them has them; the journal has their digest."""
+    """The user has them; the journal has their digest only."""
     asked = GenerationRequest(model="x", input=[Video(file=b"video"), Audio("https://h/a")])
     with failed(quick_path / "j.sqlite", [asked]) as journal:
         for name in ("m.csv", "m.jsonl"):

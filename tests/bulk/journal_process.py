@@ -78,7 +78,7 @@ def tell(event: str, number: int, fact: str) -> None:
 def start(verb: str, journal: Path, *count: int) -> BlockingFork:
     """Start one of the above as a process of its own."""
     words = ", ".join(map(repr, (str(journal), *count)))
-    return BlockingFork(f"from tests.bulk.scribe import {verb}\n{verb}({words})")
+    return BlockingFork(f"from tests.bulk.journal_process import {verb}\n{verb}({words})")
 
 
 def told_until_killed(journal: Path, count: int, lines: int) -> Iterator[tuple[str, int, str]]:
