@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import uuid
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lipsync_async._async.generations import AsyncGenerations
+import attrs
+
+from lipsync_async._async.generations import AsyncGenerations, raise_if_invalid, send
 from lipsync_async._async.models import AsyncModels
 from lipsync_async._asyncio_tools import LoopLocal
-from lipsync_async._logic import config, validation
-from lipsync_async._logic.secrecy import hidden
+from lipsync_async._logic import config, endpoints, validation
+from lipsync_async._logic.secrecy import Headers, hidden
 from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
 from lipsync_async._polling.poller import Poller
 from lipsync_async._rate_limits import AccountLimits, limits_for
@@ -111,7 +114,7 @@ class AsyncClient:
         proxy = hidden(proxy)
         headers = hidden(headers)
         limits = Limits() if limits is None else limits
-        settings = RequestOptions(
+        options = RequestOptions(
             timeout,
             RetryPolicy() if retry is None else retry,
             PollPolicy() if poll is None else poll,
@@ -128,7 +131,7 @@ class AsyncClient:
         )
         account: Callable[[], AccountLimits] = partial(limits_for, settled)
         problems += config.setting_problems({"limits": (limits, Limits)}, None)
-        problems += _problems_of(settings)
+        problems += _problems_of(options)
         if transport is None:
             problems += config.connection_problems(ssl_context, max_connections)
             # Imported here: aiohttp takes 200 ms to import.
@@ -160,19 +163,19 @@ class AsyncClient:
             account = AccountLimits
         requester = Requester(transport, settled, account, limits)
         pollers = LoopLocal(partial(Poller, requester, limits.requests_per_minute))
-        self._configure(requester, settings, pollers)
+        self._configure(requester, options, pollers)
 
     def _configure(
         self,
         requester: Requester,
-        settings: RequestOptions,
+        options: RequestOptions,
         pollers: LoopLocal[Poller],
     ) -> None:
         self._requester = requester
         self._pollers = pollers
-        self._settings = settings
-        self.generations = AsyncGenerations(requester, settings, pollers)
-        self.models = AsyncModels(requester, settings)
+        self._options = options
+        self.generations = AsyncGenerations(requester, options, pollers)
+        self.models = AsyncModels(requester, options)
 
     def with_options(
         self,
@@ -181,6 +184,8 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
         on_response: Callable[[Response], object] | _Unset | None = _UNSET,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, str] | None = None,
     ) -> Self:
         """Return a view of this client with other settings.
 
@@ -194,6 +199,8 @@ class AsyncClient:
             poll: How waiting polls for a job; `None`: as here.
             on_response: Called, and awaited if need be, with each raw answer; `None`: nothing
                 is called. Left out: as here.
+            extra_headers: Further header fields of the view's requests; `None`: as here.
+            extra_query: Further query parameters of the view's requests; `None`: as here.
 
         Raises:
             ConfigurationError: An argument cannot be used.
@@ -202,17 +209,76 @@ class AsyncClient:
             `client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))`
 
         """
-        current = self._settings
-        settings = RequestOptions(
+        extra_headers = hidden(extra_headers)
+        current = self._options
+        options = RequestOptions(
             timeout=current.timeout if timeout is _UNSET else timeout,
             retry=current.retry if retry is None else retry,
             poll=current.poll if poll is None else poll,
             on_response=current.on_response if on_response is _UNSET else on_response,
+            headers=current.headers,
+            query=current.query if extra_query is None else extra_query,
         )
-        _raise_if_invalid(_problems_of(settings))
+        extra_problems = config.extra_problems(extra_headers, extra_query)
+        _raise_if_invalid([*_problems_of(options), *extra_problems])
+        if extra_headers is not None:
+            fields = {name.lower(): value for name, value in extra_headers.items()}
+            options = attrs.evolve(options, headers=Headers(fields))
         view = object.__new__(type(self))
-        view._configure(self._requester, settings, self._pollers)
+        view._configure(self._requester, options, self._pollers)
         return view
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | None = None,
+        idempotency_key: str | None = None,
+    ) -> Response:
+        """Send a request that no verb covers, and return its answer: status, headers, bytes.
+
+        The API key, limits, retries and errors are those of all verbs. If the outcome of a try
+        is unknown, GET, HEAD and PUT are repeated; others only with `idempotency_key`. A create
+        (`POST /v2/generate`) always carries a key; prefer `generations.create`.
+
+        Args:
+            method: GET, HEAD, POST, PUT, PATCH or DELETE.
+            path: From the host on, percent-encoded, such as `/v2/assets?limit=10`.
+            query: Parameters to add to the path.
+            headers: Further header fields, such as `content-type`.
+            json: What to send as JSON; or give `body`.
+            body: The bytes to send.
+            idempotency_key: 1 to 128 of `A-Za-z0-9._~-`, sent as `Idempotency-Key`. Pass one
+                only where the service says that it knows it.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            ResponseError: The service refused; the class tells the status.
+            TransportError: No answer came, retries included.
+
+        Example:
+            `answer = await client.request("GET", "/v2/assets", query={"limit": "10"})`
+
+        Source: "Introduction", sync.so API reference.
+        """
+        headers = hidden(headers)
+        is_create = method == "POST" and path.partition("?")[0] == "/v2/generate"
+        key = str(uuid.uuid4()) if is_create and idempotency_key is None else idempotency_key
+        raise_if_invalid(
+            [
+                *endpoints.raw_problems(method, path, json, body, key),
+                *config.extra_problems(headers, query, allowed={"accept", "content-type"}),
+            ]
+        )
+        call = endpoints.raw_request(
+            method, path, headers=headers or {}, json=json, body=body, idempotency_key=key
+        )
+        options = attrs.evolve(self._options, query={**self._options.query, **(query or {})})
+        return await send(self._requester, call, options, has_slot=not is_create)
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent; the client cannot be used again."""
@@ -237,12 +303,12 @@ class AsyncClient:
         return f"<{name} base_url={requester.base_url!r} in_flight={requester.in_flight}>"
 
 
-def _problems_of(settings: RequestOptions) -> list[str]:
+def _problems_of(options: RequestOptions) -> list[str]:
     """Return what is wrong with the settings of a view."""
-    policies = {"retry": (settings.retry, RetryPolicy), "poll": (settings.poll, PollPolicy)}
+    policies = {"retry": (options.retry, RetryPolicy), "poll": (options.poll, PollPolicy)}
     return [
-        *validation.timeout_problems(settings.timeout),
-        *config.setting_problems(policies, settings.on_response),
+        *validation.timeout_problems(options.timeout),
+        *config.setting_problems(policies, options.on_response),
     ]
 
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 import attrs
 
@@ -47,11 +47,14 @@ if TYPE_CHECKING:
 
     from lipsync_async._asyncio_tools import LoopLocal
     from lipsync_async._bulk.results import Outcome, OutcomeIterator
+    from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
     from lipsync_async._polling.poller import Poller
     from lipsync_async._requester import Requester, RequestOptions
 
+
+T = TypeVar("T")
 
 OnUpdate: TypeAlias = Callable[[Generation], Awaitable[None] | None]
 OnProgress: TypeAlias = Callable[[Progress], Awaitable[None] | None]
@@ -65,7 +68,7 @@ _NOT_SAVED = "The result of generation {id} was not saved; call download({id!r},
 # A cancelled call raises no error of ours, and the service may have accepted the request.
 _MAY_HAVE_WORKED = (
     "A create request was cancelled in flight and may have succeeded. To find out without paying "
-    "twice, repeat it with idempotency_key={key!r}."
+    "twice, repeat it with idempotency_key={!r}."
 )
 _REPEATED = "A listing has ended early: the service gave a page again that it had given before."
 # Lines from `validation.check_request` up to the user's own, for the warnings.
@@ -209,15 +212,7 @@ class AsyncGenerations:
         key = str.__str__(key)
         validation.check_request(request, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(request, idempotency_key=key)
-        left = _MAY_HAVE_WORKED.format(key=key)
-        try:
-            with under_way(lambda: [left] if call.is_sent else []):
-                return await self._requester.execute(call, self._options)
-        except BaseException as error:
-            # An error of ours names the key by itself.
-            if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
-                tell_left(error, left)
-            raise
+        return await send(self._requester, call, self._options)
 
     async def estimate(self, request: GenerationRequest) -> CostEstimate:
         """Return what a request would cost; the service looks at its media for that.
@@ -848,6 +843,21 @@ def _one_request(request: GenerationRequest | None, fields: GenerationRequest) -
     ):
         raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
     return request
+
+
+async def send(
+    requester: Requester, call: Call[T], options: RequestOptions, *, has_slot: bool = False
+) -> T:
+    """Send a call, and name its key if it is left in flight: it may have created a job."""
+    left = [] if call.idempotency_key is None else [_MAY_HAVE_WORKED.format(call.idempotency_key)]
+    try:
+        with under_way(lambda: left if call.is_sent else []):
+            return await requester.execute(call, options, has_slot=has_slot)
+    except BaseException as error:
+        # An error of ours names the key by itself.
+        if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
+            tell_left(error, *left)
+        raise
 
 
 def raise_if_invalid(problems: Sequence[str]) -> None:

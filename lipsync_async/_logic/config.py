@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -528,7 +528,29 @@ def _way_problems(config: Config) -> Iterator[str]:
         )
 
 
-def _header_problems(headers: object) -> Iterator[str]:
+@survived("request")
+def extra_problems(headers: object, query: object, *, allowed: Container[str] = ()) -> list[str]:
+    """Return what is wrong with header fields and query parameters of single calls.
+
+    Args:
+        headers: The fields, or `None`.
+        query: The parameters, or `None`.
+        allowed: Fields, in small letters, that a call may set though the client does.
+
+    """
+    problems = list(_header_problems(headers, allowed))
+    if query is not None and not isinstance(query, Mapping):
+        problems.append(f"query must be a mapping of names to values, not {kind_of(query)}")
+    elif query is not None:
+        problems += [
+            f"query: {shown(name)} must be text, and its value as well"
+            for name, value in query.items()
+            if not (isinstance(name, str) and isinstance(value, str))
+        ]
+    return problems
+
+
+def _header_problems(headers: object, allowed: Container[str] = ()) -> Iterator[str]:
     if headers is None:
         return
     if not isinstance(headers, Mapping):
@@ -536,7 +558,7 @@ def _header_problems(headers: object) -> Iterator[str]:
         return
     seen: set[str] = set()
     for name, value in headers.items():
-        wrong = _wrong_name(name) or _wrong_value(value)
+        wrong = _wrong_name(name, allowed) or _wrong_value(value)
         if wrong is None and name.lower() in seen:
             wrong = "is there twice"
         if wrong is not None:
@@ -544,10 +566,10 @@ def _header_problems(headers: object) -> Iterator[str]:
         seen.update([name.lower()] if isinstance(name, str) else [])
 
 
-def _wrong_name(name: object) -> str | None:
+def _wrong_name(name: object, allowed: Container[str]) -> str | None:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         return "is no name of a header field"
-    if name.lower() in _OWN_FIELDS:
+    if name.lower() in _OWN_FIELDS and name.lower() not in allowed:
         return "is set by the client itself, or by HTTP; leave it out"
     if name.lower() == "user-agent":
         return "would take the place of the client's own name; pass user_agent="

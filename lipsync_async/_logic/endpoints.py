@@ -20,7 +20,7 @@ import attrs
 
 from lipsync_async._logic import codec, responses
 from lipsync_async._logic.media_types import Kind, head_of, upload_name_and_type
-from lipsync_async._logic.validation import generation_id_problems
+from lipsync_async._logic.validation import generation_id_problems, idempotency_key_problems
 from lipsync_async._logic.validators import exact
 from lipsync_async._models.http import NO_HEADERS, FilePart, Response, TextPart, stamp_of
 from lipsync_async._models.request import Audio, Image, Video
@@ -41,6 +41,10 @@ _FORM_SLOTS: tuple[tuple[Kind, type[Video | Image | Audio]], ...] = (
     ("image", Image),
     ("audio", Audio),
 )
+
+
+_RAW_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_RAW_PATH = re.compile(r"/[!-\"$-~]*")
 
 
 @attrs.define(slots=True)
@@ -396,6 +400,55 @@ def _escaped(generation_id: str) -> str:
     if generation_id.isascii() and generation_id.replace("-", "").isalnum():
         return generation_id  # as all are that the service gives out; `quote` takes 1 µs
     return quote(generation_id, safe="").replace(".", "%2E")
+
+
+def raw_request(
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    json: object,
+    body: bytes | None,
+    idempotency_key: str | None,
+) -> Call[Response]:
+    """Describe a request that has no function of its own here; its answer is not read.
+
+    Raises:
+        InvalidRequestError: `json` cannot be written.
+
+    """
+    fields = {name.lower(): str.__str__(value) for name, value in headers.items()}
+    if json is not None:
+        fields, body = _JSON | fields, _written(codec.dumps, json)
+    if idempotency_key is not None:
+        fields["idempotency-key"] = idempotency_key
+    return Call(
+        method,
+        path,
+        lambda response: response,
+        is_repeatable=method in {"GET", "HEAD", "PUT"} or idempotency_key is not None,
+        headers=fields,
+        body=body,
+        idempotency_key=idempotency_key,
+    )
+
+
+def raw_problems(
+    method: object, path: object, json: object, body: object, idempotency_key: object
+) -> list[str]:
+    """Return what is wrong with the arguments of a request that is sent as it is."""
+    problems = []
+    if method not in _RAW_METHODS:
+        problems.append(f"method: must be one of {', '.join(_RAW_METHODS)}")
+    if not isinstance(path, str) or not _RAW_PATH.fullmatch(path):
+        problems.append("path: must begin with '/', in percent-encoded ASCII without '#'")
+    if body is not None and not isinstance(body, bytes):
+        problems.append("body: must be bytes")
+    if json is not None and body is not None:
+        problems.append("body: give json or body, not both")
+    if idempotency_key is not None:
+        problems += idempotency_key_problems(idempotency_key)
+    return problems
 
 
 def _query(**parameters: Iterable[str] | str | int | None) -> str:

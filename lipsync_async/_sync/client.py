@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from lipsync_async._async.client import _UNSET, AsyncClient, _Unset
@@ -134,6 +135,8 @@ class Client(SyncWrapper):
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
         on_response: Callable[[Response], object] | _Unset | None = _UNSET,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, str] | None = None,
     ) -> Self:
         """Return a view of this client with other settings.
 
@@ -147,6 +150,8 @@ class Client(SyncWrapper):
             poll: How waiting polls for a job; `None`: as here.
             on_response: Called, in the thread that waits, with each raw answer; `None`: nothing
                 is called. Left out: as here.
+            extra_headers: Further header fields of the view's requests; `None`: as here.
+            extra_query: Further query parameters of the view's requests; `None`: as here.
 
         Raises:
             ConfigurationError: An argument cannot be used.
@@ -162,7 +167,59 @@ class Client(SyncWrapper):
                 retry=retry,
                 poll=poll,
                 on_response=call_in_caller("on_response", on_response),
+                extra_headers=extra_headers,
+                extra_query=extra_query,
             ),
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | None = None,
+        idempotency_key: str | None = None,
+    ) -> Response:
+        """Send a request that no verb covers, and return its answer: status, headers, bytes.
+
+        The API key, limits, retries and errors are those of all verbs. If the outcome of a try
+        is unknown, GET, HEAD and PUT are repeated; others only with `idempotency_key`. A create
+        (`POST /v2/generate`) always carries a key; prefer `generations.create`.
+
+        Args:
+            method: GET, HEAD, POST, PUT, PATCH or DELETE.
+            path: From the host on, percent-encoded, such as `/v2/assets?limit=10`.
+            query: Parameters to add to the path.
+            headers: Further header fields, such as `content-type`.
+            json: What to send as JSON; or give `body`.
+            body: The bytes to send.
+            idempotency_key: 1 to 128 of `A-Za-z0-9._~-`, sent as `Idempotency-Key`. Pass one
+                only where the service says that it knows it.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            ResponseError: The service refused; the class tells the status.
+            TransportError: No answer came, retries included.
+
+        Example:
+            `answer = client.request("GET", "/v2/assets", query={"limit": "10"})`
+
+        Source: "Introduction", sync.so API reference.
+        """
+        return self._portal.call(
+            partial(
+                self._source.request,
+                method,
+                path,
+                query=query,
+                headers=headers,
+                json=json,
+                body=body,
+                idempotency_key=idempotency_key,
+            )
         )
 
     def close(self) -> None:

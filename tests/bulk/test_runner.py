@@ -21,7 +21,7 @@ def runner_of(client: AsyncClient) -> BulkRunner:
     """Return a runner that was not started."""
     return BulkRunner(
         client._requester,  # noqa: SLF001
-        client._settings,  # noqa: SLF001
+        client._options,  # noqa: SLF001
         RunOptions(),
         poller=poller_of(client),
         journal=NullJournal(),
@@ -44,7 +44,7 @@ async def test_a_job_is_watched_while_it_runs() -> None:
         running.subscription.callback("job-0", missing)
         assert updates == []
         assert remains(poller_of(client)) != []
-        await service.clock.sleep(client._settings.poll.missing_grace)  # noqa: SLF001
+        await service.clock.sleep(client._options.poll.missing_grace)  # noqa: SLF001
         running.subscription.callback("job-0", missing)
         assert updates == [(running, missing)]
         for each in (running, ended, Job(2, request(2))):
@@ -65,7 +65,7 @@ async def test_an_error_is_reported_once() -> None:
         for number, each in enumerate(jobs):
             runner._watch(each, job(f"job-{number}"))  # noqa: SLF001
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(poller.run_until, Waiter(lambda: False), client._settings)  # noqa: SLF001
+            tasks.start_soon(poller.run_until, Waiter(lambda: False), client._options)  # noqa: SLF001
             await service.clock.sleep(60.0)
             tasks.cancel_scope.cancel()
     assert [each for each, _ in runner._updates] == jobs  # noqa: SLF001

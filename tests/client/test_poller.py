@@ -26,7 +26,7 @@ class Scheduler:
         self.poller = poller_of(client)
         self.told: list[tuple[str, str]] = []
         self.errors: list[LipsyncError] = []
-        self._settings = client._settings  # noqa: SLF001
+        self._options = client._options  # noqa: SLF001
         self._attendant = Waiter(lambda: False)
 
     def hear(self, job: str, news: News) -> None:
@@ -40,7 +40,7 @@ class Scheduler:
     async def leading(self) -> AsyncIterator[None]:
         """Keep the looks coming, in a task of its own."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.poller.run_until, self._attendant, self._settings)
+            tasks.start_soon(self.poller.run_until, self._attendant, self._options)
             yield
             tasks.cancel_scope.cancel()
 
