@@ -197,7 +197,7 @@ class RequestLog:
         """Add the body of a request, which is read after its arrival is logged."""
         entry.body, entry.body_size = body[:_KEPT_BODY_BYTES], len(body)
         # A log that was cleared, or has forgotten the entry, keeps nothing of it.
-        if self._entries and self._entries[0].number <= entry.number <= self._recorded:
+        if any(kept is entry for kept in reversed(self._entries)):
             self._kept_bytes += len(entry.body)
         while len(self._entries) > self._max_entries or self._kept_bytes > self._max_bytes:
             self._kept_bytes -= _weight(self._entries.popleft())

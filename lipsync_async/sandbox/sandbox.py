@@ -141,7 +141,8 @@ class Sandbox:
         self._outbound = OutboundHttp(settings.allowed_hosts, settings.max_file_bytes)
         self._state = self._build(settings, chance, found)
         self._pipeline = Pipeline(self._state, Router(RESOURCES))
-        self._leaving: AsyncExitStack | None = None
+        self._was_entered = False
+        self._leaving = AsyncExitStack()
         self._leaving_thread = ExitStack()
 
     @property
@@ -214,12 +215,12 @@ class Sandbox:
                 sandbox was entered before.
 
         """
-        if self._leaving is not None:
+        if self._was_entered:
             message = (
                 "A sandbox is entered once: its jobs and its clock have ended. Make a new one."
             )
             raise ConfigurationError(message)
-        self._leaving = AsyncExitStack()
+        self._was_entered = True
         # In the order in which they are undone, last first.
         self._leaving.callback(self._state.folder.close)
         self._leaving.push_async_callback(self._outbound.aclose)
@@ -250,9 +251,8 @@ class Sandbox:
 
     async def _leave(self) -> None:
         """Close everything, also where the caller is cancelled: nothing here waits for long."""
-        if self._leaving is not None:
-            with anyio.CancelScope(shield=True):
-                await self._leaving.aclose()
+        with anyio.CancelScope(shield=True):
+            await self._leaving.aclose()
 
     def __enter__(self) -> Self:
         """Serve from a thread, for blocking code.

@@ -110,12 +110,16 @@ async def test_a_truncated_body_is_noticed(door: Door) -> None:
     assert (await door.send("GET", "/v2/models")).status == 200
 
 
-async def test_a_slow_body_comes_whole(door: Door) -> None:
-    """The body takes its time by the sandbox's clock."""
-    expected = await door.send("GET", "/v2/models")
+@pytest.mark.parametrize("path", ["/v2/models", "/__sandbox/files/clip.bin"])
+async def test_a_slow_body_comes_whole(door: Door, path: str) -> None:
+    """The body takes its time by the sandbox's clock, also that of a file."""
+    await door.send("PUT", "/__sandbox/files/clip.bin", b"x" * 100)
+    expected = await door.send("GET", path)
     door.sandbox.faults.add(Fault("slow_body", seconds=SLOW))
-    answer = await door.send("GET", "/v2/models")
-    assert answer.body == expected.body
+    began = (await door.send("GET", "/__sandbox/clock")).json["now"]
+    answer = await door.send("GET", path)
+    ended = (await door.send("GET", "/__sandbox/clock")).json["now"]
+    assert (answer.body, ended - began >= SLOW) == (expected.body, True)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,16 @@ def test_clear_starts_anew(log: RequestLog) -> None:
     assert log.record("GET", "/").number == 1
 
 
+def test_a_body_may_come_after_its_entry_is_forgotten() -> None:
+    """It is read later, when the log may have been cleared; it counts for no other entry."""
+    log = RequestLog(max_bytes=10)
+    early = log.record("POST", "/early")
+    log.clear()
+    log.keep_body(early, b"x" * 100)
+    log.record("POST", "/late", body=b"y" * 10)
+    assert [(entry.path, entry.body_size) for entry in log] == [("/late", 10)]
+
+
 def test_json_form_is_plain_data(log: RequestLog) -> None:
     """The admin door shows each entry whole; bodies decoded where they are JSON."""
     log.record("POST", "/text", body=b"plain \xff")

@@ -3,20 +3,28 @@
 import asyncio
 import importlib.util
 import json
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
+from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox import Progression, Sandbox
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
-from lipsync_async.sandbox.server.http_server import base_url
-from tests.sandbox.doors import Door, created, shown, socket_door, until
+from lipsync_async.sandbox.server.http_server import HttpServer, base_url
+from tests.sandbox.doors import Door, created, order, shown, socket_door, until
 
 pytestmark = pytest.mark.anyio
 
@@ -297,6 +305,11 @@ BROKEN_FORMS = [
     ("multipart/form-data", b"x"),
     ("multipart/form-data; boundary=b", b"nonsense"),
     ("multipart/form-data; boundary=b", _HEAD + b"\r\n\r\nx\r\n--b--\r\n"),
+    ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"x" * 9000 + b"\r\n\r\nx\r\n--b--\r\n"),
+    (
+        "multipart/form-data; boundary=b",
+        b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c--\r\n--b--\r\n",
+    ),
     ("multipart/form-data; boundary=b", _HEAD + b'; name="model"\r\n\r\n\xff\r\n--b--\r\n'),
     (
         "multipart/form-data; boundary=b",
@@ -351,3 +364,121 @@ async def _broken_upload(door: Door) -> None:
     await until(lambda: list(folder.iterdir()))
     writer.close()
     await writer.wait_closed()
+
+
+async def test_leaving_under_a_cancellation_leaves_nothing() -> None:
+    """A test's timeout, or Ctrl-C within a task group, cancels the exit as well."""
+    ended = anyio.Event()
+
+    async def last_words() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    with anyio.CancelScope() as scope:
+        async with Sandbox(render=False) as sandbox:
+            path = sandbox._state.folder.new_path()  # noqa: SLF001 - what is to be gone
+            path.write_bytes(b"x")
+            sandbox._tasks.start(last_words())  # noqa: SLF001 - as a render would
+            await checkpoint()
+            scope.cancel()
+    assert (ended.is_set(), path.parent.exists()) == (True, False)
+    with pytest.raises(OSError, match="attempts failed"):
+        await anyio.connect_tcp("127.0.0.1", urlsplit(sandbox.url).port or 0)
+
+
+async def test_a_sandbox_is_entered_once() -> None:
+    """Its clock has stopped: jobs of a second life would never end."""
+    sandbox = Sandbox(render=False)
+    for _ in range(2):
+        async with sandbox if sandbox.url == "" else no_entry(sandbox):
+            pass
+
+
+@asynccontextmanager
+async def no_entry(sandbox: Sandbox) -> AsyncIterator[None]:
+    """Try to enter."""
+    with pytest.raises(ConfigurationError, match="entered once"):
+        await sandbox.__aenter__()
+    yield
+
+
+def test_blocking_code_has_a_sandbox_too() -> None:
+    """It serves from a thread, and jobs can be moved from outside of it."""
+    with Sandbox(render=False, progression="manual") as sandbox:
+        headers = {"x-api-key": sandbox.api_key, "Content-Type": "application/json"}
+
+        def asked(path: str, body: Any = None) -> Any:
+            data = None if body is None else json.dumps(body).encode()
+            request = urllib.request.Request(f"{sandbox.url}{path}", data, headers)  # noqa: S310
+            with urllib.request.urlopen(request) as answer:  # noqa: S310
+                return json.load(answer)
+
+        job_id = asked("/v2/generate", order())["id"]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(asked, f"/v2/generate/{job_id}?wait=true&timeout=10")
+            while not sandbox.jobs[job_id].waiters:
+                time.sleep(0)
+            sandbox.jobs.move(job_id, "FAILED")
+            assert waiting.result()["status"] == "FAILED"
+        headers["x-sandbox-progression"] = "immediate"  # moved by the sandbox's own thread
+        asked("/v2/generate", order())
+        assert sandbox.jobs.count("COMPLETED") == 1
+    with pytest.raises(OSError, match="refused"), urllib.request.urlopen(sandbox.url):  # noqa: S310
+        pass  # pragma: no cover
+
+
+def test_a_blocking_sandbox_tells_of_a_port_that_is_taken() -> None:
+    """And its thread ends."""
+    with Sandbox(render=False) as sandbox:
+        port = urlsplit(sandbox.url).port or 0
+        with pytest.raises(OSError, match=str(port)), Sandbox(port=port, render=False):
+            pass  # pragma: no cover
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v2/generate HTTP/1.1\r\nHost"])
+async def test_a_connection_without_a_request_is_closed(sent: bytes) -> None:
+    """Thousands of them would hold as many sockets for ever."""
+    async with socket_server(read_seconds=0.01) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_silent_connection_does_not_outlive_the_server() -> None:
+    """Neither does its timer."""
+    async with socket_server(read_seconds=60) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answered = await _asked(f"http://127.0.0.1:{port}", "GET", "/v2/errors")
+    assert (answered[0], await reader.read()) == (200, b"")
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "head", ["Content-Type: application/json", "Content-Type: multipart/form-data; boundary=b"]
+)
+async def test_a_body_that_does_not_go_on_is_408(head: str) -> None:
+    """A client that falls silent does not hold its request for ever."""
+    async with socket_server(read_seconds=0.01) as (port, key):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        lines = ["POST /v2/generate HTTP/1.1", "Host: x", f"x-api-key: {key}", head]
+        writer.write("\r\n".join([*lines, "Content-Length: 99", "", "--b"]).encode())
+        assert await reader.readuntil(b" 408 ") == b"HTTP/1.1 408 "
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def socket_server(read_seconds: float) -> AsyncIterator[tuple[int, str]]:
+    """Serve with a patience of one's own; yield port and key."""
+    async with Sandbox(clock=VirtualClock(), render=False) as sandbox:
+        server = HttpServer(sandbox._pipeline, RealClock(), read_seconds)  # noqa: SLF001
+        url = await server.start("127.0.0.1", 0)
+        try:
+            yield urlsplit(url).port or 0, sandbox.api_key
+        finally:
+            await server.aclose()

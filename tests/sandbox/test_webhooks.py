@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lipsync_async.sandbox.faults import Fault
-from lipsync_async.sandbox.webhooks import Inbox, deliveries, payload
+from lipsync_async.sandbox.webhooks import Inbox, deliveries, payload, sign, signature_problem
 from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
 
 SECRET = "whsec_test"
@@ -151,3 +151,17 @@ def test_inbox_is_bounded_and_clears() -> None:
     inbox.clear()
     assert len(inbox) == 0
     assert inbox.add(b"{}", {}, now=NOW).number == 1
+
+
+def test_the_signature_has_the_documented_recipe() -> None:
+    """One vector, written down outside of signer and verifier, binds the sandbox's own code."""
+    body = b'{"id":"a","status":"COMPLETED"}'
+    digest = "28454e2209584e8e1ab9f8dab0b0fda7533493145143ccbce13a1d02199a5e87"
+    header = f"t=1700000000,v1={digest}"
+    assert sign(body, SECRET, 1_700_000_000) == header
+    assert signature_problem(body, header, SECRET, 1_700_000_300.0) is None
+    assert signature_problem(body, "v1=x", SECRET, NOW) == "its header is malformed"
+    assert signature_problem(body, header, SECRET, 1_700_000_301.0) == "it was signed 301 s ago"
+    assert signature_problem(body + b" ", header, SECRET, 1_700_000_000.0) == (
+        "its signature does not match its body"
+    )

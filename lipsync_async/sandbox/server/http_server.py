@@ -75,8 +75,7 @@ class HttpServer:
 
     async def aclose(self) -> None:
         """Stop listening, and end every request that still runs."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await cast("web.ServerRunner", self._runner).cleanup()
 
     async def _handle(self, received: web.BaseRequest) -> web.StreamResponse:
         cast("_Server", self._server).spoke(received.protocol)

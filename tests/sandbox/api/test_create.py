@@ -1,12 +1,16 @@
 """`POST /v2/generate`, as JSON and as a form."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
+from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, TextPart
-from lipsync_async.sandbox import Fault
+from lipsync_async.sandbox import Fault, Sandbox
+from lipsync_async.sandbox.api.create import create_generation
+from lipsync_async.sandbox.server.api_errors import ApiError
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import AUDIO, VIDEO, Door, created, order, shown
 
@@ -101,9 +105,10 @@ async def test_the_progression_header_overrules_the_sandbox(door: Door) -> None:
     assert statuses == ["COMPLETED", "PENDING"]
 
 
-async def test_an_unknown_progression_is_refused(door: Door) -> None:
-    """A progression that nobody knows is 400, and no job is made."""
-    headers = {"x-sandbox-progression": "sometimes"}
+@pytest.mark.parametrize("progression", ["sometimes", "polls(2.7)"])
+async def test_an_unknown_progression_is_refused(door: Door, progression: str) -> None:
+    """A progression that the sandbox does not know is 400, and no job is made."""
+    headers = {"x-sandbox-progression": progression}
     answer = await door.send("POST", "/v2/generate", order(), headers=headers)
     assert (answer.status, len(door.sandbox.jobs)) == (400, 0)
 
@@ -316,3 +321,33 @@ async def test_an_unknown_outcome_can_be_repeated_safely(door: Door) -> None:
     job_id = await created(door, headers)
     assert answer.json["generationId"] == job_id
     assert (door.sandbox.jobs.created, job_id in door.sandbox.jobs) == (1, True)
+
+
+async def test_one_form_field_for_each_input_is_a_list(door: Door) -> None:
+    """As the service's TypeScript client sends them, each a JSON object."""
+    form = (
+        TextPart("model", "lipsync-2"),
+        TextPart("input", json.dumps(VIDEO)),
+        TextPart("input", json.dumps(AUDIO)),
+    )
+    answer = await door.send("POST", "/v2/generate", form=form)
+    assert (answer.status, answer.json["input"]) == (201, [VIDEO, AUDIO])
+
+
+async def test_a_key_minted_or_chosen_gives_the_same_ids(open_door: OpenDoor) -> None:
+    """What the seed decides does not depend on other settings."""
+    ids = []
+    for settings in ({}, {"api_key": "mine"}):
+        async with open_door(seed=7, **settings) as door:
+            ids.append(await created(door))
+    assert ids[0] == ids[1]
+
+
+async def test_a_create_takes_no_http_request() -> None:
+    """`create_generation` makes a job from a body alone, as a batch needs it."""
+    async with Sandbox(clock=VirtualClock(), render=False, progression="manual") as sandbox:
+        state = sandbox._state  # noqa: SLF001 - what handlers are given
+        job = await create_generation(state, order(), source="batch")
+        assert (sandbox.jobs[job.id].source, job.status) == ("batch", "PENDING")
+        with pytest.raises(ApiError):
+            await create_generation(state, order(model="x"))

@@ -9,7 +9,7 @@ from yarl import URL
 from lipsync_async._enums import Status
 from lipsync_async.sandbox import Fault
 from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import Door, created, order, shown, until
+from tests.sandbox.doors import AUDIO, VIDEO, Door, created, order, shown, until
 
 pytestmark = pytest.mark.anyio
 
@@ -150,9 +150,11 @@ class TestLists:
         answer = await door.send("GET", "/v2/generations")
         assert [item["id"] for item in answer.json] == ids
 
-    @pytest.mark.parametrize("spelling", ["ids={0},{1}", "ids={0}&ids={1}", "ids={0},{1},{0}"])
-    async def test_ids_come_in_both_forms(self, door: Door, spelling: str) -> None:
-        """Commas and repeated keys mean the same; unknown ids are left out."""
+    @pytest.mark.parametrize(
+        "spelling", ["ids={0},{1}", "ids={0}&ids={1}", "ids={0},{1},{0}", 'ids=["{0}","{1}"]']
+    )
+    async def test_ids_come_in_each_form(self, door: Door, spelling: str) -> None:
+        """Commas, repeated keys and JSON mean the same; unknown ids are left out."""
         ids = [await created(door) for _ in range(3)]
         query = spelling.format(ids[2], ids[0]) + f"&ids={UNKNOWN}"
         answer = await door.send("GET", f"/v2/generations?{query}")
@@ -163,10 +165,11 @@ class TestLists:
         [
             "status=PENDING,PROCESSING",
             "status=PENDING&status=PROCESSING",
+            'status=["PENDING","PROCESSING"]',
             "status=PENDING,PROCESSING,PENDING&status=PROCESSING",
         ],
     )
-    async def test_statuses_come_in_both_forms(self, door: Door, spelling: str) -> None:
+    async def test_statuses_come_in_each_form(self, door: Door, spelling: str) -> None:
         """Each status that is named is shown, and no other."""
         ids = [await created(door) for _ in range(3)]
         door.sandbox.jobs.move(ids[1], "PROCESSING")
@@ -197,6 +200,8 @@ class TestLists:
             pages.append([item["id"] for item in answer.json])
             cursor = f"&cursor={pages[-1][-1]}"
         assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
+        answer = await door.send("GET", "/v2/generations?limit=1&status=PENDING")
+        assert [item["id"] for item in answer.json] == ids[4:]
 
     @pytest.mark.parametrize(
         "query",
@@ -208,6 +213,7 @@ class TestLists:
             f"cursor={UNKNOWN}",
             f"limit=2&cursor={UNKNOWN}",
             "ids=nonsense",
+            "status=[",
         ],
     )
     async def test_malformed_filters_are_400(self, door: Door, query: str) -> None:
@@ -259,7 +265,7 @@ async def test_an_ended_generation_can_be_deleted(door: Door) -> None:
     job_id = await created(door, {"x-sandbox-progression": "immediate"})
     answer = await door.send("DELETE", f"/v2/generations/{job_id}")
     again = await door.send("GET", f"/v2/generate/{job_id}")
-    assert (answer.status, answer.json["id"], again.status) == (200, job_id, 404)
+    assert (answer.status, answer.json, again.status) == (200, {"id": job_id}, 404)
     assert (len(door.sandbox.jobs), door.sandbox.jobs.created) == (0, 1)
 
 
@@ -312,3 +318,39 @@ async def test_timed_jobs_follow_the_clock(open_door: OpenDoor) -> None:
 async def test_ids_are_uuids_of_version_4(door: Door) -> None:
     """Ids look like the service's."""
     assert UUID((await door.send("POST", "/v2/generate", order())).json["id"]).version == 4
+
+
+async def test_a_job_that_a_list_moves_on_is_shown_where_it_fits(open_door: OpenDoor) -> None:
+    """A list of PENDING jobs shows none that its own poll has completed."""
+    async with open_door(progression="polls(1)") as door:
+        await created(door)
+        answers = [await door.send("GET", f"/v2/generations?status={each}") for each in STATUSES]
+    assert [len(answer.json) for answer in answers] == [0, 1]
+
+
+STATUSES = ("PENDING", "COMPLETED")
+
+
+async def test_ids_count_in_any_case(door: Door) -> None:
+    """In lists and as cursors, as in paths."""
+    ids = [(await created(door)).upper() for _ in range(2)]
+    found = await door.send("GET", f"/v2/generations?ids={','.join(ids)}")
+    page = await door.send("GET", f"/v2/generations?limit=1&cursor={ids[1]}")
+    assert [len(found.json), page.json[0]["id"].upper()] == [2, ids[0]]
+
+
+async def test_segments_have_an_output_url_of_their_own(door: Door) -> None:
+    """`segmentOutputUrl` comes with COMPLETED, where there are segments."""
+    inputs = [VIDEO, {**AUDIO, "refId": "a"}]
+    segments = [{"startTime": 0, "endTime": 1, "audioInput": {"refId": "a"}}]
+    headers = {"x-sandbox-progression": "immediate"}
+    job_id = await created(door, headers, input=inputs, segments=segments)
+    found = await shown(door, job_id)
+    assert found["segmentOutputUrl"] == found["outputUrl"]
+    assert "segmentOutputUrl" not in await shown(door, await created(door, headers))
+
+
+async def test_a_webhook_secret_may_be_masked(door: Door) -> None:
+    """A masked one signs nothing, and no verifier takes it."""
+    answer = await door.send("GET", "/v2/organizations/webhook/secret?masked=true")
+    assert answer.json == {"secret": "whsec_********"}

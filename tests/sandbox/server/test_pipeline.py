@@ -1,0 +1,287 @@
+"""The way of a request: keys, limits, bodies, and what is left of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lipsync_async._models.http import FilePart, TextPart
+from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.files import Folder
+from tests.sandbox.conftest import OpenDoor
+from tests.sandbox.doors import AUDIO, Door, created, order, shown, socket_door
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("path", ["/v2/models", "/v2/generations", "/v2/nowhere"])
+async def test_no_key_and_a_wrong_key_have_two_bodies(door: Door, path: str) -> None:
+    """The two 401 answers are documented to differ."""
+    missing = await door.send("GET", path, headers={"x-api-key": ""})
+    wrong = await door.send("GET", path, headers={"x-api-key": "sandbox-other"})
+    assert (missing.status, missing.json) == (
+        401,
+        {
+            "message": "Either Cookie or x-api-key header must be provided",
+            "error": "Unauthorized",
+            "statusCode": 401,
+        },
+    )
+    assert (wrong.status, wrong.json) == (401, {"message": "Unauthorized", "statusCode": 401})
+
+
+async def test_a_key_that_looks_live_is_told_where_it_is(door: Door) -> None:
+    """Somebody's real key gets a 401 that says so."""
+    answer = await door.send("GET", "/v2/models", headers={"x-api-key": "sk-abc"})
+    assert (answer.status, "sandbox" in answer.json["message"]) == (401, True)
+
+
+def test_a_sandbox_does_not_take_a_live_key() -> None:
+    """A key that looks live is refused at the start, and not repeated."""
+    with pytest.raises(ValueError, match="looks like one of the real service") as caught:
+        Sandbox(api_key="sk-abc")
+    assert "sk-abc" not in str(caught.value)
+
+
+async def test_a_path_that_does_not_exist_is_404(door: Door) -> None:
+    """The body names method and path."""
+    answer = await door.send("PUT", "/v2/models", b"x")
+    assert (answer.status, answer.json["message"]) == (404, "Cannot PUT /v2/models")
+
+
+@pytest.mark.parametrize("path", ["/v2/errors", "/__sandbox/health", "/__sandbox/requests"])
+async def test_public_paths_need_no_key(door: Door, path: str) -> None:
+    """The catalogue of errors and the controls are open."""
+    assert (await door.send("GET", path, headers={"x-api-key": ""})).status == 200
+
+
+class TestMinutes:
+    """Requests in any sixty seconds, for creates and for all others."""
+
+    async def test_creates_have_a_limit_of_their_own(self, open_door: OpenDoor) -> None:
+        """Over it a create is 429 with the documented body, other requests are not."""
+        async with open_door(creates_per_minute=2) as door:
+            ids = [await created(door) for _ in range(2)]
+            answer = await door.send("POST", "/v2/generate", order())
+            await shown(door, ids[0])
+        assert (answer.status, answer.json) == (
+            429,
+            {
+                "statusCode": 429,
+                "errorCode": "rate_limit_exceeded",
+                "message": "Rate limit exceeded. Please try again later.",
+                "error": "Too Many Requests",
+            },
+        )
+
+    async def test_the_window_slides(self, open_door: OpenDoor) -> None:
+        """A minute after the first request there is room for another."""
+        async with open_door(requests_per_minute=1) as door:
+            statuses = []
+            for seconds in (0.0, 0.0, 60.0):
+                await door.sleep(seconds)
+                statuses.append((await door.send("GET", "/v2/models")).status)
+        assert statuses == [200, 429, 200]
+
+    async def test_the_plan_brings_the_documented_numbers(self, open_door: OpenDoor) -> None:
+        """60 creates and 600 others."""
+        async with open_door(plan="scale", progression="immediate") as door:
+            creates = [(await door.send("POST", "/v2/generate", order())).status for _ in range(61)]
+            others = [(await door.send("GET", "/v2/models")).status for _ in range(601)]
+        assert (creates.index(429), others.index(429)) == (60, 600)
+
+
+class TestSlots:
+    """Generations at once."""
+
+    @pytest.mark.parametrize(
+        ("plan", "limit"),
+        [("free", 1), ("hobbyist", 1), ("creator", 3), ("growth", 6), ("enterprise:4", 4)],
+    )
+    async def test_a_create_over_the_plan_is_refused(
+        self, open_door: OpenDoor, plan: str, limit: int
+    ) -> None:
+        """The 429 tells the account's numbers; nothing is queued."""
+        async with open_door(plan=plan, progression="manual", retry_after_seconds=5) as door:
+            for _ in range(limit):
+                await created(door)
+            answer = await door.send("POST", "/v2/generate", order())
+            found = answer.json
+            assert (answer.status, door.sandbox.jobs.created) == (429, limit)
+        noun = "generation" if limit == 1 else "generations"
+        assert found.pop("message").startswith(f"Your plan runs {limit} {noun} at once, ")
+        assert found.pop("upgradeUrl")
+        assert found == {
+            "statusCode": 429,
+            "errorCode": "concurrency_limit_reached",
+            "activeGenerations": limit,
+            "concurrencyLimit": limit,
+            "retryAfterSeconds": 5,
+        }
+
+    async def test_an_ended_generation_frees_its_slot(self, open_door: OpenDoor) -> None:
+        """PENDING and PROCESSING take a slot, the rest does not."""
+        async with open_door(concurrency=1, progression="manual") as door:
+            job_id = await created(door)
+            door.sandbox.jobs.move(job_id, "PROCESSING")
+            taken = await door.send("POST", "/v2/generate", order())
+            door.sandbox.jobs.move(job_id, "FAILED")
+            await created(door)
+        assert taken.status == 429
+
+    async def test_a_replay_needs_no_slot(self, open_door: OpenDoor) -> None:
+        """The same key and body answer even when all slots are taken."""
+        async with open_door(concurrency=1, progression="manual") as door:
+            ids = [await created(door, {"idempotency-key": "k"}) for _ in range(2)]
+        assert ids[0] == ids[1]
+
+    def test_unknown_plans_are_refused(self) -> None:
+        """A plan that nobody sells is an error that names those that are."""
+        for plan in ("platinum", "scale:3", "enterprise:many"):
+            with pytest.raises(ValueError, match="there is no plan"):
+                Sandbox(plan=plan)
+
+
+CLIP = FilePart("video", "take.mp4", "video/mp4", b"x" * 1000)
+FORM = (
+    TextPart("model", "lipsync-2"),
+    TextPart("input", json.dumps([AUDIO])),
+    CLIP,
+)
+KEYLESS = {"x-api-key": ""}
+FAULT = {"x-sandbox-fault": '{"kind": "status", "status": 500}'}
+
+
+async def left_by(door: Door, *requests: tuple[Any, ...]) -> tuple[int, int]:
+    """Send requests; return the last status, and how many files are left on the disk."""
+    status = 0
+    for method, path, body, form, headers in requests:
+        answer = await door.send(method, path, body, form=form, headers=headers)
+        status = answer.status
+    # Nobody reads on what was refused: the server is about to hang up.
+    folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - the disk is the promise
+    return status, len([*folder.iterdir()])
+
+
+def sent(path: str = "/v2/generate", **given: Any) -> tuple[Any, ...]:
+    """Return one request that brings a file."""
+    told = {"method": "POST", "body": None, "form": FORM, "headers": None, **given}
+    return told["method"], path, told["body"], told["form"], told["headers"]
+
+
+KEYED = {"idempotency-key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("requests", "status", "left"),
+    [
+        ([sent(headers=KEYLESS)], 401, 0),
+        ([sent("/v2/x", method="PUT", body=b"x", form=(), headers=KEYLESS)], 401, 0),
+        ([sent("/v2/x")], 404, 0),
+        ([sent("/__sandbox/files/a", method="PUT", body=b"x", form=())] * 2, 201, 1),
+        ([sent(headers=KEYED)] * 3, 201, 1),
+        ([sent(headers=KEYED), sent(form=(*FORM, TextPart("x", "y")), headers=KEYED)], 409, 1),
+        ([sent(headers=FAULT)], 500, 0),
+        ([sent(form=(*FORM, TextPart("options", "{")))], 400, 0),
+        ([sent(headers={"x-sandbox-progression": "soon"})], 400, 0),
+        ([sent("/v2/analyze/cost")], 400, 0),
+        ([sent(form=FORM[1:])], 400, 0),
+        ([sent()], 201, 1),
+    ],
+)
+async def test_only_what_was_taken_over_stays(
+    door: Door, requests: list[tuple[Any, ...]], status: int, left: int
+) -> None:
+    """However a request ends, the files that it brought are gone, or belong to what it made."""
+    assert await left_by(door, *requests) == (status, left)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(b"{", "multipart/form-data; boundary=b"), (b"x" * 17_000_000, "application/json")],
+)
+async def test_without_a_key_no_body_is_read(body: bytes, content_type: str) -> None:
+    """Such a request is 401 whatever it brings, and is logged as any other."""
+    async with socket_door() as door:
+        headers = {"content-type": content_type, **KEYLESS}
+        answer = await door.send("POST", "/v2/generate", body, headers=headers)
+        assert (answer.status, "x-request-id" in answer.headers) == (401, True)
+        (entry,) = door.sandbox.requests
+        assert (entry.status, entry.body_size) == (401, 0)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+async def test_json_needs_its_content_type(door: Door, content_type: str) -> None:
+    """A client that forgets the header fails here, too, and not only in the service."""
+    answer = await door.send(
+        "POST", "/v2/generate", order(), headers={"content-type": content_type}
+    )
+    assert (answer.status, content_type in answer.json["message"]) == (400, True)
+
+
+async def test_head_is_get_without_a_body(door: Door) -> None:
+    """Of the API, and of an output, whose length is told."""
+    assert (await door.send("HEAD", "/v2/models")).status == 200
+    job_id = await created(door, {"x-sandbox-progression": "immediate"})
+    url = (await shown(door, job_id))["outputUrl"]
+    answer = await door.send("HEAD", url)
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "1024")
+    await door.send("PUT", "/__sandbox/files/a.bin", b"abc")
+    answer = await door.send("HEAD", "/__sandbox/files/a.bin")
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "3")
+
+
+async def test_what_goes_wrong_in_the_sandbox_is_a_500_with_an_id(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug does not look like a lost connection; the log has its traceback."""
+
+    def broken(_job: Any) -> None:
+        raise RuntimeError("spring")
+
+    door.sandbox.jobs.on_end = broken
+    headers = {"x-sandbox-progression": "immediate"}
+    answer = await door.send("POST", "/v2/generate", order(), headers=headers)
+    assert (answer.status, answer.json["errorCode"]) == (500, "internal_error")
+    assert answer.json["requestId"] == answer.headers["x-request-id"]
+    assert "spring" in caplog.text
+
+
+class FullFolder(Folder):
+    """A folder on a disk that is full."""
+
+    def new_path(self, suffix: str = "") -> Path:
+        """Return the path of a link to the device that is always full."""
+        path = super().new_path(suffix)
+        path.symlink_to("/dev/full")
+        return path
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+async def test_a_full_disk_has_a_code_of_its_own(door: Door) -> None:
+    """It is the service's own trouble, not a fault of the file."""
+    door.sandbox._state.folder = folder = FullFolder()  # noqa: SLF001 - no disk is filled up
+    try:
+        answer = await door.send("POST", "/v2/generate", form=FORM)
+    finally:
+        folder.close()
+    assert (answer.status, answer.json["errorCode"]) == (500, "generation_infra_storage_error")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"content-type": "text/plain"}, 400),
+        ({"origin": "http://own.test", "host": "own.test"}, 201),
+        ({}, 201),
+    ],
+)
+async def test_no_web_page_of_others_controls_the_sandbox(
+    door: Door, headers: dict[str, str], status: int
+) -> None:
+    """A browser sends such requests without asking anybody."""
+    answer = await door.send("POST", "/__sandbox/faults", {"kind": "hang"}, headers=headers)
+    assert (answer.status, len(door.sandbox.faults)) == (status, int(status == 201))
