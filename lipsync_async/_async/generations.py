@@ -700,7 +700,7 @@ class AsyncGenerations:
         retry_failed: bool = False,
         match_query: bool = False,
         accept_new_key: bool = False,
-    ) -> AsyncIterator[AsyncIterator[Outcome]]:
+    ) -> AsyncIterator[OutcomeIterator]:
         """Run any number of requests at once, within the account's limits.
 
         Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time

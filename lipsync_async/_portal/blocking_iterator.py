@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sized
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from lipsync_async._bulk.results import Outcome
 from lipsync_async._portal.blocking_call import (
     BlockingCall,
     CallState,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from lipsync_async._bulk.results import OutcomeIterator, Progress
     from lipsync_async._callsite import CallSite
     from lipsync_async._portal.loop_thread import LoopThread
 
@@ -40,7 +42,7 @@ _NEXT, _STOP = object(), object()
 _END = object()
 
 
-class BlockingIterator(AbstractContextManager["Iterator[T]"], Generic[T]):
+class BlockingIterator(Generic[T]):
     """Async context manager that is kept entered, and whose items are taken one by one.
 
     Args:
@@ -65,12 +67,16 @@ class BlockingIterator(AbstractContextManager["Iterator[T]"], Generic[T]):
         self._is_left = False
         self._call = BlockingCall(thread, partial(_serve, manager, self._demands), call_site)
 
-    def __enter__(self) -> Iterator[T]:
+    def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    def _enter(self) -> Any:
+        """Enter the async context manager, and return what it yields."""
         if self._is_entered:
             raise ConfigurationError("This block was entered before. Ask for a new one.")
         self._is_entered = True
-        self._outcome(self._call.start())
-        return self
+        return self._outcome(self._call.start())
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -169,13 +175,34 @@ class BlockingIterator(AbstractContextManager["Iterator[T]"], Generic[T]):
             del answer  # it may hold its error, whose traceback holds this frame
 
 
+class BlockingOutcomes(BlockingIterator[Outcome]):
+    """Iterator over a run's outcomes for a blocking caller."""
+
+    _outcomes: OutcomeIterator | None = None
+
+    def __enter__(self) -> Self:
+        self._outcomes = self._enter()
+        return self
+
+    def progress(self) -> Progress:
+        """Return how far the run is: outcomes are counted when they are taken.
+
+        Raises:
+            ConfigurationError: The block was not entered.
+
+        """
+        if self._outcomes is None:
+            raise ConfigurationError("Enter it first: `with ... as outcomes:`, then ask.")
+        return self._outcomes.progress()
+
+
 async def _serve(
     manager: AbstractAsyncContextManager[AsyncIterator[Any]],
     demands: asyncio.Queue[object],
 ) -> None:
     send = current_call().send
     async with manager as items:
-        send(StepResult())
+        send(StepResult(items))
         while (demand := await demands.get()) is not _STOP:
             if isinstance(demand, BaseException):
                 raise demand

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from lipsync_async._callsite import CallSite
 from lipsync_async._portal.blocking_call import BlockingCall, current_call, shorten
-from lipsync_async._portal.blocking_iterator import BlockingIterator, iterate
+from lipsync_async._portal.blocking_iterator import BlockingIterator, BlockingOutcomes, iterate
 from lipsync_async._portal.loop_thread import SHUTDOWN_TIMEOUT, LoopThread
 from lipsync_async._threads import Mailbox, has_greenlets
 from lipsync_async.errors import ConfigurationError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         Iterator,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+    from lipsync_async._bulk.results import OutcomeIterator
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
@@ -79,6 +81,10 @@ class Portal:
     ) -> AbstractContextManager[Iterator[T]]:
         """Return a blocking context manager over the items of an async one."""
         return BlockingIterator(self, self._thread(), manager, _user_call_site())
+
+    def open_run(self, manager: AbstractAsyncContextManager[OutcomeIterator]) -> BlockingOutcomes:
+        """Return a blocking context manager over the outcomes of a run."""
+        return BlockingOutcomes(self, self._thread(), manager, _user_call_site())
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Return a blocking generator over an async one; leaving it closes both."""

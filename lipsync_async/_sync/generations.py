@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from lipsync_async._async.generations import _WAIT_SECONDS, AsyncGenerations
-from lipsync_async._portal.blocking_iterator import iterate_in_caller
+from lipsync_async._portal.blocking_iterator import BlockingOutcomes, iterate_in_caller
 from lipsync_async._portal.portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
@@ -518,7 +518,7 @@ class Generations(SyncWrapper):
         retry_failed: bool = False,
         match_query: bool = False,
         accept_new_key: bool = False,
-    ) -> AbstractContextManager[Iterator[Outcome]]:
+    ) -> AbstractContextManager[BlockingOutcomes]:
         """Run any number of requests at once, within the account's limits.
 
         Wire: `POST /v2/generate`, then `GET /v2/generations` for a hundred jobs at a time
@@ -556,7 +556,7 @@ class Generations(SyncWrapper):
 
         Source: "Rate limits" and "Create generation", sync.so documentation.
         """
-        return self._portal.open(
+        return self._portal.open_run(
             self._source.run_many(
                 iterate_in_caller(requests),
                 journal=journal,

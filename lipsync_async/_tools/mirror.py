@@ -42,6 +42,7 @@ TYPES = {
     "AsyncIterable": "Iterable[{}]",
     "AsyncIterator": "Iterator[{}]",
     "Awaitable": "{}",
+    "OutcomeIterator": "BlockingOutcomes",
 }
 # Parts of docstrings, in the order in which they are replaced.
 WORDS = {
@@ -76,7 +77,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
-from lipsync_async._portal.blocking_iterator import iterate_in_caller
+from lipsync_async._portal.blocking_iterator import BlockingOutcomes, iterate_in_caller
 from lipsync_async._portal.portal import Portal, SyncWrapper, call_in_caller, wrapped
 """
 _HEADER = """\
@@ -268,10 +269,11 @@ class _Module:
             case ["overload"]:
                 return "@overload\n" + self._function(method, name, returns, "...")
             case ["asynccontextmanager"]:
-                given = re.fullmatch(r"Iterator\[(Iterator\[.*\])\]", returns)
+                given = re.fullmatch(r"Iterator\[(Iterator\[.*\]|BlockingOutcomes)\]", returns)
                 if given is None:
                     raise RefusedError(method, f"{name} gives out no async iterator")
-                body = f"return self._portal.open({self._call(f'self._source.{name}', method)})"
+                way = "open_run" if given[1] == "BlockingOutcomes" else "open"
+                body = f"return self._portal.{way}({self._call(f'self._source.{name}', method)})"
                 return self._function(method, name, f"AbstractContextManager[{given[1]}]", body)
         raise RefusedError(method, f"{name} has a decorator that no rule covers")
 
@@ -364,6 +366,9 @@ class _Types(ast.NodeTransformer):
                 parts = [ast.unparse(self.visit(part)) for part in _alternatives(node)]
                 parts = [*map(ast.unparse, _alternatives(_parsed(" | ".join(parts))))]
                 return _parsed(" | ".join(dict.fromkeys(parts)))
+            case ast.Name(name) if name in self._tables.types:
+                self._tables.used.add(name)
+                return ast.Name(self._tables.types[name])
             case ast.Name(name) if name in self._classes:
                 return ast.Name(self._classes[name])
             case ast.Name() | ast.Attribute() | ast.Constant() if _ASYNC.search(ast.unparse(node)):

@@ -25,6 +25,7 @@ from lipsync_async import (
     RetryPolicy,
     SpendingLimitError,
 )
+from lipsync_async._portal.blocking_iterator import BlockingOutcomes
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, names, requests
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.anyio
 T = TypeVar("T")
 
 
-class Desk:
+class ClientThread:
     """Run blocking code in a thread of its own, with a client of the sandbox."""
 
     def __init__(self, sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:
@@ -69,16 +70,16 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened(**settings: Any) -> AsyncIterator[Desk]:
+async def opened(**settings: Any) -> AsyncIterator[ClientThread]:
     """Run a sandbox, and a thread for those who cannot await."""
     usual: dict[str, Any] = {"render": False, "progression": "polls(2)"}
     async with Sandbox(**usual | settings) as sandbox:
         with ThreadPoolExecutor(1) as pool:
-            yield Desk(sandbox, pool)
+            yield ClientThread(sandbox, pool)
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def thread() -> AsyncIterator[ClientThread]:
     """Run the usual sandbox."""
     async with opened() as running:
         yield running
@@ -109,34 +110,34 @@ class Bound:
         self.strangers |= {threading.get_ident()} - {self.owner}
 
 
-async def test_run_all(desk: Desk) -> None:
+async def test_run_all(thread: ClientThread) -> None:
     """A list in the order of the input, errors in their places."""
-    desk.sandbox.faults.add(Fault("fail_job", skip=3))
+    thread.sandbox.faults.add(Fault("fail_job", skip=3))
 
     def work(client: Client) -> list[Outcome]:
         return client.generations.run_all([*requests(12), GenerationRequest(model="", input=())])
 
-    found = await desk.do(work)
+    found = await thread.do(work)
     assert names(found[:12]) == [f"take-{number}" for number in range(12)]
     errors = [type(each.error) for each in found if not each.is_success]
     assert errors == [GenerationFailedError, InvalidRequestError]
-    assert set(made(desk.sandbox).values()) == {1}
+    assert set(made(thread.sandbox).values()) == {1}
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_run_many(desk: Desk, ordered: bool) -> None:  # noqa: FBT001
+async def test_run_many(thread: ClientThread, ordered: bool) -> None:  # noqa: FBT001
     """An iterator inside a `with` block; ordered if that was asked for."""
 
     def work(client: Client) -> list[int]:
         with client.generations.run_many(requests(20), ordered=ordered) as outcomes:
             return [each.index for each in outcomes]
 
-    found = await desk.do(work)
+    found = await thread.do(work)
     assert sorted(found) == list(range(20))
     assert not ordered or found == sorted(found)
 
 
-async def test_callbacks_run_in_the_caller_s_thread(desk: Desk) -> None:
+async def test_callbacks_run_in_the_caller_s_thread(thread: ClientThread) -> None:
     """Progress is told where the outcomes are asked for, once for each."""
 
     def work(client: Client) -> list[tuple[int, bool]]:
@@ -149,10 +150,10 @@ async def test_callbacks_run_in_the_caller_s_thread(desk: Desk) -> None:
         client.generations.run_all(requests(6), on_progress=note)
         return told
 
-    assert await desk.do(work) == [(done, True) for done in range(1, 7)]
+    assert await thread.do(work) == [(done, True) for done in range(1, 7)]
 
 
-async def test_a_run_goes_on_while_nobody_waits(desk: Desk) -> None:
+async def test_a_run_goes_on_while_nobody_waits(thread: ClientThread) -> None:
     """Answers are shown elsewhere while the caller works on an outcome; nothing stands still."""
 
     def work(client: Client) -> list[bool]:
@@ -160,7 +161,7 @@ async def test_a_run_goes_on_while_nobody_waits(desk: Desk) -> None:
 
         def see(_: object) -> None:
             threads.add(threading.get_ident())
-            if desk.sandbox.jobs.count("COMPLETED") == 12:
+            if thread.sandbox.jobs.count("COMPLETED") == 12:
                 over.set()
 
         seeing = client.with_options(on_response=see)
@@ -170,10 +171,10 @@ async def test_a_run_goes_on_while_nobody_waits(desk: Desk) -> None:
             assert threads - {mine}
             return [each.is_success for each in [first, *outcomes]]
 
-    assert await desk.do(work) == [True] * 12
+    assert await thread.do(work) == [True] * 12
 
 
-async def test_a_callback_that_raises(desk: Desk) -> None:
+async def test_a_callback_that_raises(thread: ClientThread) -> None:
     """Its error comes out of the call."""
 
     def refuse(_: Progress) -> None:
@@ -188,10 +189,10 @@ async def test_a_callback_that_raises(desk: Desk) -> None:
         ):
             next(outcomes)
 
-    await desk.do(work)
+    await thread.do(work)
 
 
-async def test_a_coroutine_function_is_no_callback(desk: Desk) -> None:
+async def test_a_coroutine_function_is_no_callback(thread: ClientThread) -> None:
     """Nobody would await it, so it is refused before anything is sent."""
 
     async def note(_: Progress) -> None:
@@ -201,12 +202,12 @@ async def test_a_coroutine_function_is_no_callback(desk: Desk) -> None:
         with pytest.raises(ConfigurationError, match="on_progress is a coroutine function"):
             client.generations.run_all(requests(1), on_progress=note)  # type: ignore[arg-type]
 
-    await desk.do(work)
-    assert desk.sandbox.jobs.created == 0
+    await thread.do(work)
+    assert thread.sandbox.jobs.created == 0
 
 
 @pytest.mark.parametrize("many", [0, 1, 40])
-async def test_a_generator_is_drawn_in_the_caller_s_thread(desk: Desk, many: int) -> None:
+async def test_a_generator_is_drawn_in_the_caller_s_thread(thread: ClientThread, many: int) -> None:
     """From its first row to its clean-up, whichever verb draws it."""
 
     def work(client: Client) -> list[Bound]:
@@ -216,12 +217,14 @@ async def test_a_generator_is_drawn_in_the_caller_s_thread(desk: Desk, many: int
             assert len([*outcomes]) == many
         return [all_at_once, one_by_one]
 
-    for bound in await desk.do(work):
+    for bound in await thread.do(work):
         assert (bound.drawn, bound.is_closed, bound.strangers) == (many, True, set())
 
 
 @pytest.mark.parametrize("ending", ["break", "an exception", "nothing taken", "another thread"])
-async def test_a_generator_that_is_left_is_closed_by_the_caller(desk: Desk, ending: str) -> None:
+async def test_a_generator_that_is_left_is_closed_by_the_caller(
+    thread: ClientThread, ending: str
+) -> None:
     """However the block is left, nothing more is drawn and the clean-up runs at home."""
 
     def take(client: Client, bound: Bound) -> int:
@@ -242,13 +245,13 @@ async def test_a_generator_that_is_left_is_closed_by_the_caller(desk: Desk, endi
             error.__traceback__ = None
         return drawn, bound
 
-    drawn, bound = await desk.do(work)
+    drawn, bound = await thread.do(work)
     assert bound.strangers == set()
     assert bound.is_closed is (drawn > 0)
     assert bound.drawn == drawn < 1000
 
 
-async def test_a_failing_run_closes_its_generator_too(desk: Desk) -> None:
+async def test_a_failing_run_closes_its_generator_too(thread: ClientThread) -> None:
     """A call that ends early leaves nothing of its input to another thread."""
 
     def refuse(_: Progress) -> None:
@@ -265,12 +268,12 @@ async def test_a_failing_run_closes_its_generator_too(desk: Desk) -> None:
         gc.collect()  # the error's traceback holds the call, and that its input
         return [stopped, broken]
 
-    for bound in await desk.do(work):
+    for bound in await thread.do(work):
         assert (bound.strangers, bound.is_closed) == (set(), True)
         assert bound.drawn < 100
 
 
-async def test_rows_of_a_database(desk: Desk, quick_path: Path) -> None:
+async def test_rows_of_a_database(thread: ClientThread, quick_path: Path) -> None:
     """A cursor belongs to the thread that opened it, and so do a generator's own connections."""
     database = quick_path / "rows.sqlite"
 
@@ -294,12 +297,12 @@ async def test_rows_of_a_database(desk: Desk, quick_path: Path) -> None:
             first = [next(outcomes), next(outcomes)]
         return names(found), names(first)
 
-    found, first = await desk.do(work)
+    found, first = await thread.do(work)
     assert found == [f"r{number}" for number in range(9)]
     assert first == ["r0", "r1"]
 
 
-async def test_a_generator_may_use_the_client(desk: Desk) -> None:
+async def test_a_generator_may_use_the_client(thread: ClientThread) -> None:
     """The caller's thread is free for it while it waits."""
 
     def work(client: Client) -> int:
@@ -313,11 +316,11 @@ async def test_a_generator_may_use_the_client(desk: Desk) -> None:
         with client.generations.run_many(rows()) as outcomes:
             return len(found) + len([*outcomes])
 
-    assert await desk.do(work) == 10
-    assert desk.sandbox.jobs.created == 20
+    assert await thread.do(work) == 10
+    assert thread.sandbox.jobs.created == 20
 
 
-async def test_a_generator_that_raises(desk: Desk) -> None:
+async def test_a_generator_that_raises(thread: ClientThread) -> None:
     """Its error comes last, after an outcome for each request that it gave."""
 
     def broken() -> Iterator[GenerationRequest]:
@@ -334,10 +337,10 @@ async def test_a_generator_that_raises(desk: Desk) -> None:
                 found.append(each)  # noqa: PERF402 - it raises in the end
         return len(found)
 
-    assert await desk.do(work) == 5
+    assert await thread.do(work) == 5
 
 
-async def test_a_generator_that_raises_the_end_of_another_iteration(desk: Desk) -> None:
+async def test_a_generator_that_raises_the_end_of_another_iteration(thread: ClientThread) -> None:
     """Its rows would be taken for all there are."""
 
     def broken() -> Iterator[GenerationRequest]:
@@ -348,10 +351,10 @@ async def test_a_generator_that_raises_the_end_of_another_iteration(desk: Desk) 
         with pytest.raises(RuntimeError, match="the input raised StopAsyncIteration"):
             client.generations.run_all(broken())
 
-    await desk.do(work)
+    await thread.do(work)
 
 
-async def test_an_iterator_outlives_the_run(desk: Desk) -> None:
+async def test_an_iterator_outlives_the_run(thread: ClientThread) -> None:
     """What the caller holds himself is not closed, and goes on where the run has left it."""
 
     def work(client: Client) -> tuple[int, list[str | None]]:
@@ -359,7 +362,7 @@ async def test_an_iterator_outlives_the_run(desk: Desk) -> None:
         found = client.generations.run_all(rows, max_jobs=1)
         return len(found), [request.output_file_name for request in rows]
 
-    taken, rest = await desk.do(work, limit=1)
+    taken, rest = await thread.do(work, limit=1)
     assert taken >= 2
     assert rest == [f"take-{number}" for number in range(8 - len(rest), 8)]
     assert 4 <= len(rest) <= 6
@@ -379,7 +382,7 @@ class Rows:
 
 
 @pytest.mark.parametrize("kind", [Rows, lambda many: [*requests(many)], requests])
-async def test_the_length_of_the_input(desk: Desk, kind: Callable[[int], Any]) -> None:
+async def test_the_length_of_the_input(thread: ClientThread, kind: Callable[[int], Any]) -> None:
     """A total is known from the start where the input has a length, as for the async client."""
 
     def work(client: Client) -> list[Progress]:
@@ -387,13 +390,13 @@ async def test_the_length_of_the_input(desk: Desk, kind: Callable[[int], Any]) -
         client.generations.run_all(kind(5), on_progress=told.append)
         return told
 
-    told = await desk.do(work, limit=1)
+    told = await thread.do(work, limit=1)
     assert told[0].total == (None if kind is requests else 5)
     assert told[-1].total == 5
 
 
 @pytest.mark.parametrize("wrong", ["rows", b"rows", {"model": "sync-3"}, 3, None])
-async def test_what_is_no_input(desk: Desk, wrong: Any) -> None:
+async def test_what_is_no_input(thread: ClientThread, wrong: Any) -> None:
     """It is refused as by the async client, before anything is sent."""
 
     def work(client: Client) -> None:
@@ -402,17 +405,17 @@ async def test_what_is_no_input(desk: Desk, wrong: Any) -> None:
         with pytest.raises(InvalidRequestError, match="requests: must be an iterable"):
             client.generations.run_many(wrong).__enter__()
 
-    await desk.do(work)
-    assert len(desk.sandbox.requests) == 0
+    await thread.do(work)
+    assert len(thread.sandbox.requests) == 0
 
 
-async def test_views_have_it_too(desk: Desk) -> None:
+async def test_views_have_it_too(thread: ClientThread) -> None:
     """A view runs many on the same slots, with its own settings."""
 
     def work(client: Client) -> list[Outcome]:
         return client.with_options(timeout=5.0).generations.run_all(requests(5))
 
-    assert len(await desk.do(work)) == 5
+    assert len(await thread.do(work)) == 5
 
 
 async def test_a_block_is_left_while_jobs_run() -> None:
@@ -424,9 +427,9 @@ async def test_a_block_is_left_while_jobs_run() -> None:
         with pytest.raises(LookupError), client.generations.run_many(requests(50)):
             raise LookupError
 
-    async with opened(progression="manual") as desk:
-        await desk.do(work)
-        assert desk.sandbox.jobs.created <= 8
+    async with opened(progression="manual") as thread:
+        await thread.do(work)
+        assert thread.sandbox.jobs.created <= 8
 
 
 def test_nothing_is_done_before_the_block() -> None:
@@ -435,3 +438,22 @@ def test_nothing_is_done_before_the_block() -> None:
     with Client("key", base_url="http://127.0.0.1:1") as client:
         client.generations.run_many(bound.rows())
     assert bound.drawn == 0
+
+
+async def test_progress_without_a_callback() -> None:
+    """Blocking code may ask for it, also after the block, but not before."""
+
+    def run(client: Client) -> tuple[Progress, Progress]:
+        opening = client.generations.run_many(requests(3))
+        assert isinstance(opening, BlockingOutcomes)
+        with pytest.raises(ConfigurationError, match="Enter it first"):
+            opening.progress()
+        with opening as outcomes:
+            next(outcomes)
+            first = outcomes.progress()
+            assert len([*outcomes]) == 2
+        return first, outcomes.progress()
+
+    async with opened() as thread:
+        first, last = await thread.do(run)
+    assert (first.done, last.done, last.total, last.running) == (1, 3, 3, 0)

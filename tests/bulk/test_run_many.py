@@ -351,3 +351,21 @@ async def test_what_an_earlier_run_has_ended_is_resumed(
         assert (first.resumed, again.resumed) == (False, True)
         assert (again.path is not None, again.is_success) == (is_saved, is_saved)
         assert sandbox.jobs.created == 1
+
+
+async def test_progress_at_any_time() -> None:
+    """It is known without a callback: jobs that run, outcomes taken, and the end."""
+    async with opened() as (client, sandbox, clock):
+        async with client.generations.run_many(requests(3)) as outcomes:
+            assert outcomes.progress() == Progress(
+                total=None, running=0, succeeded=0, failed=0, elapsed=0.0, rate=0.0, eta=None
+            )
+            while sandbox.jobs.created < 3:
+                await clock.sleep(0.1)
+            await clock.sleep(0.1)
+            assert (outcomes.progress().running, outcomes.progress().total) == (3, 3)
+            found = [outcome async for outcome in outcomes]
+            shown = outcomes.progress()
+        assert len(found) == 3
+        assert (shown.running, shown.total, shown.succeeded, shown.eta) == (0, 3, 3, 0.0)
+        assert shown.elapsed >= 10

@@ -20,7 +20,7 @@ NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 ANNOTATIONS = {
     "AsyncGenerator[Generation, None]": "Generator[Generation, None, None]",
     "AsyncIterator[AsyncIterator[Generation]]": "AbstractContextManager[Iterator[Generation]]",
-    "AsyncIterator[AsyncIterator[Outcome]]": "AbstractContextManager[Iterator[Outcome]]",
+    "AsyncIterator[OutcomeIterator]": "AbstractContextManager[BlockingOutcomes]",
     "AsyncIterable[GenerationRequest] | Iterable[GenerationRequest]": "Iterable[GenerationRequest]",
 }
 # In docstrings, besides `await`, `async with` and the client's name.

@@ -63,7 +63,9 @@ async def run_many(client: AsyncClient, requests: list[GenerationRequest]) -> li
         assert_type(progress.eta, float | None)
 
     async with client.generations.run_many(later(), journal="j", on_progress=show) as outcomes:
-        assert_type(outcomes, AsyncIterator[Outcome])
+        iterator: AsyncIterator[Outcome] = outcomes
+        assert iterator is outcomes
+        assert_type(outcomes.progress(), Progress)
         async for outcome in outcomes:
             assert_type(outcome.generation, Generation | None)
             assert_type(outcome.error, LipsyncError | None)

@@ -18,6 +18,7 @@ from lipsync_async import (
     Options,
     Outcome,
     PollPolicy,
+    Progress,
     Response,
     RetryPolicy,
     Video,
@@ -76,9 +77,10 @@ def watch(client: Client, generation_id: str) -> None:
 def run_many(client: Client, requests: Iterator[GenerationRequest]) -> list[Outcome]:
     """Run many jobs."""
     opened = client.generations.run_many(requests, journal=Path("j"), on_progress=print)
-    assert_type(opened, AbstractContextManager[Iterator[Outcome]])
+    manager: AbstractContextManager[Iterator[Outcome]] = opened
+    assert manager is opened
     with opened as outcomes:
-        assert_type(outcomes, Iterator[Outcome])
+        assert_type(outcomes.progress(), Progress)
         for outcome in outcomes:
             assert_type(outcome.index, int)
     return assert_type(client.generations.run_all(requests, max_cost=2.5), list[Outcome])
