@@ -84,7 +84,7 @@ class InputLoader:
         init=False, factory=lambda: anyio.CapacityLimiter(_SPEECHES_AT_ONCE)
     )
 
-    async def check(self, order: Mapping[str, Any]) -> None:
+    async def check(self, body: Mapping[str, Any]) -> None:
         """Look at what can be looked at before a job is accepted: own files, and rules.
 
         What is hosted elsewhere is fetched by the job, as the service does it.
@@ -93,7 +93,7 @@ class InputLoader:
             MediaError: An input cannot be had or used.
 
         """
-        for item in order["input"]:
+        for item in body["input"]:
             if item["type"] == "text":
                 continue
             path = self._own(item)
@@ -103,7 +103,7 @@ class InputLoader:
                 raise _inaccessible(item["type"], f"{item['url']}: {reason}")
 
     @asynccontextmanager
-    async def load(self, order: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
+    async def load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
         """Bring every input of a create body onto the disk, for as long as the block runs.
 
         Raises:
@@ -112,10 +112,10 @@ class InputLoader:
         """
         temporary: list[Path] = []
         try:
-            visual = next(item for item in order["input"] if item["type"] in _VISUAL)
+            visual = next(item for item in body["input"] if item["type"] in _VISUAL)
             path = await self._path(visual, temporary)
             info = await _probe(path, visual["type"])
-            audios = [item for item in order["input"] if item["type"] not in _VISUAL]
+            audios = [item for item in body["input"] if item["type"] not in _VISUAL]
             tracks = [await self._track(item, temporary) for item in audios]
             yield LoadedInputs(path, info, tuple(tracks), temporary)
         finally:

@@ -82,23 +82,23 @@ class MediaRenderer:
         except EngineError as error:
             raise ConfigurationError(cannot_render(str(error))) from error
 
-    async def check(self, order: dict[str, Any]) -> None:
+    async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""
         try:
-            await self._loader.check(order)
+            await self._loader.check(body)
         except MediaError as error:
             raise api_error(error.code, error.message, is_input=True) from None
 
-    async def seconds(self, order: dict[str, Any]) -> float:
+    async def seconds(self, body: dict[str, Any]) -> float:
         """Return how long the output will play; fetches and probes the media."""
         try:
-            async with self._loader.load(order) as inputs:
+            async with self._loader.load(body) as inputs:
                 visual = inputs.info.duration or 0.0
-                if order.get("segments") or not inputs.tracks:
+                if body.get("segments") or not inputs.tracks:
                     return visual
                 heard = inputs.tracks[0].seconds
                 is_image = inputs.info.kind == "image"
-                return output_seconds(_mode(order.get("options")), visual, heard, is_image=is_image)
+                return output_seconds(_mode(body.get("options")), visual, heard, is_image=is_image)
         except MediaError as error:
             raise api_error(error.code, error.message, is_input=True) from None
 
@@ -163,10 +163,10 @@ def _make(
         return Result(rendered.path, file.tell(), etag, rendered.duration)
 
 
-def _render_job(order: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> RenderJob:
-    segments = order.get("segments") or []
+def _render_job(body: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> RenderJob:
+    segments = body.get("segments") or []
     tracks = {track.ref_id: track for track in inputs.tracks}
-    mode = _mode(order.get("options"))
+    mode = _mode(body.get("options"))
     return RenderJob(
         visual=inputs.visual,
         is_image=inputs.info.kind == "image",

@@ -34,30 +34,15 @@ class Renderer(Protocol):
     """Maker of the media of jobs."""
 
     async def open(self) -> None:
-        """See whether everything works, before anything is asked for.
-
-        Raises:
-            ConfigurationError: It does not.
-
-        """
+        """See whether everything works, or raise `ConfigurationError`."""
         ...
 
-    async def check(self, order: dict[str, Any]) -> None:
-        """Pass a create body whose media can be had, as far as can be told at once.
-
-        Raises:
-            Refusal: The media cannot be had.
-
-        """
+    async def check(self, body: dict[str, Any]) -> None:
+        """Pass a create body, or raise `ApiError` where its media are visibly not there."""
         ...
 
-    async def seconds(self, order: dict[str, Any]) -> float:
-        """Return how long the output of a create body that passed `check` will play.
-
-        Raises:
-            Refusal: The media cannot be had.
-
-        """
+    async def seconds(self, body: dict[str, Any]) -> float:
+        """Return how long the output will play, or raise `ApiError` as `check` does."""
         ...
 
     def start(self, job: Job, produced: Produced, failed: Failed) -> None:
@@ -94,10 +79,10 @@ class PlaceholderRenderer:
     async def open(self) -> None:
         """Need nothing."""
 
-    async def check(self, order: dict[str, Any]) -> None:
+    async def check(self, body: dict[str, Any]) -> None:
         """Pass everything: no media are looked at."""
 
-    async def seconds(self, order: dict[str, Any]) -> float:  # noqa: ARG002 - see `Renderer`
+    async def seconds(self, body: dict[str, Any]) -> float:  # noqa: ARG002 - see `Renderer`
         """Return the placeholder's length."""
         return PLACEHOLDER_SECONDS
 

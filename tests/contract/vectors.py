@@ -44,8 +44,9 @@ def differences(expected: Any, actual: Any, varies: frozenset[str] = frozenset()
         varies: Names of fields whose value may be any of the same type.
 
     """
+    found: list[str]
     if isinstance(expected, dict):
-        found: list[str] = []
+        found = []
         for name, value in expected.items():
             if name == "@":
                 found += _unequal(value, type(actual).__name__)
@@ -57,10 +58,9 @@ def differences(expected: Any, actual: Any, varies: frozenset[str] = frozenset()
         return found
     if isinstance(expected, list) and not isinstance(actual, str):
         members = list(actual)
-        if len(members) != len(expected):
-            return [f"length: {len(expected)} expected, {len(members)} found: {members}"]
-        pairs = enumerate(zip(expected, members, strict=True))
-        return [f"{n}.{problem}" for n, pair in pairs for problem in differences(*pair, varies)]
+        pairs = enumerate(zip(expected, members, strict=False))
+        found = [f"{n}.{problem}" for n, pair in pairs for problem in differences(*pair, varies)]
+        return found + _unequal(len(expected), len(members))
     return _unequal(expected, actual.isoformat() if isinstance(actual, datetime) else actual)
 
 

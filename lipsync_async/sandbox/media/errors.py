@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Source of every code: contract section 4.3.
+# Source: "Error handling", sync.so API reference.
 VIDEO_INVALID = "generation_input_video_invalid"
 AUDIO_INVALID = "generation_input_audio_invalid"
 SEGMENTS_INVALID = "generation_input_segments_invalid"
@@ -15,16 +15,10 @@ VALIDATION_FAILED = "generation_input_validation_failed"
 
 
 class MediaError(Exception):
-    """Report media that the service would refuse.
-
-    Args:
-        code: The service's error code, such as `generation_input_video_invalid`.
-        message: What is wrong, for people.
-
-    """
+    """Raised for media that the service would refuse: its error code, and words for people."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Keep both; `args` holds them too, so that the error pickles."""
+        # `args` holds both, so that the error pickles.
         super().__init__(code, message)
         self.code = code
         self.message = message
@@ -34,7 +28,7 @@ class MediaError(Exception):
 
 
 class RenderCancelledError(Exception):
-    """Report that a render stopped because it was asked to; nothing is left on disk."""
+    """Raised when a render stopped because it was asked to; nothing is left on disk."""
 
 
 class EngineError(Exception):

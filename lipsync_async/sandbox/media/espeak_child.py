@@ -19,10 +19,7 @@ _UTF_8 = 1
 _OK = 0
 
 _Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int,
-    ctypes.POINTER(ctypes.c_short),
-    ctypes.c_int,
-    ctypes.c_void_p,
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
 _BYTES_PER_SAMPLE = 2
 
@@ -62,16 +59,13 @@ def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, byt
     return rate, bytes(spoken)
 
 
-def main(arguments: list[str], text: str) -> None:
-    """Write the WAV that `arguments` (library, data, voice, output) ask for."""
-    library, data, voice, output = arguments
-    rate, samples = synthesize(library, data, voice, text)
+if __name__ == "__main__":
+    library_path, data_path, voice_name, output = sys.argv[1:]
+    hertz, samples = synthesize(
+        library_path, data_path, voice_name, sys.stdin.buffer.read().decode()
+    )
     with wave.open(output, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(_BYTES_PER_SAMPLE)
-        file.setframerate(rate)
+        file.setframerate(hertz)
         file.writeframes(samples)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:], sys.stdin.buffer.read().decode())

@@ -35,7 +35,7 @@ TONES = "tones"
 _LOADER = "espeakng_loader"
 # Variants that are easy to understand; the others imitate robots, whispers and croaks.
 VARIANTS = ("f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m7", "Andy", "Annie", "Gene")
-# The longest script (5,000 characters, contract section 5.4) takes under a second.
+# The longest script, 5,000 characters, takes under a second.
 _CHILD_SECONDS = 60.0
 # A script of nothing but punctuation says nothing; the output still needs a length.
 _LEAST_SECONDS = 0.2
@@ -58,13 +58,20 @@ def speech_trouble() -> str | None:
         return None
     try:
         with TemporaryDirectory(prefix="lipsync-speech-") as folder:
-            _run_espeak("a", f"en-us+{VARIANTS[0]}", Path(folder) / "a.wav")
+            _run_espeak("a", f"en-us+{VARIANTS[0]}", Path(folder) / "a.wav", _CHILD_SECONDS)
     except Exception as error:  # noqa: BLE001 - a package that is broken may raise anything
         return f"espeak-ng does not work ({in_words(error)})"
     return None
 
 
-def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None) -> float:
+def speak(
+    script: str,
+    voice_id: str,
+    output: Path,
+    *,
+    engine: str | None = None,
+    timeout: float = _CHILD_SECONDS,
+) -> float:
     """Speak a script into a WAV file and return its length in seconds.
 
     Args:
@@ -72,28 +79,23 @@ def speak(script: str, voice_id: str, output: Path, *, engine: str | None = None
         voice_id: Any voice id; each has its own sound.
         output: The WAV to write: 16 bit, mono.
         engine: `espeak-ng` or `tones`; `None` means the best that works.
+        timeout: Seconds after which the process that speaks is ended.
 
     Raises:
         MediaError: The speech engine failed.
 
     """
     digest = sha256(voice_id.encode()).digest()
-    if (engine or _working_engine()) == TONES:
+    if (engine or (TONES if speech_trouble() else speech_engine())) == TONES:
         return write_wav(output, hum(script, digest[0]), RATE)
-    _run_espeak(script, f"en-us+{VARIANTS[digest[0] % len(VARIANTS)]}", output)
+    _run_espeak(script, f"en-us+{VARIANTS[digest[0] % len(VARIANTS)]}", output, timeout)
     samples, rate = read_wav(output)
     if len(samples) < _LEAST_SECONDS * rate:
-        samples = silence(_LEAST_SECONDS, rate)
-        return write_wav(output, samples, rate)
+        return write_wav(output, silence(_LEAST_SECONDS, rate), rate)
     return len(samples) / rate
 
 
-def _working_engine() -> str:
-    return TONES if speech_trouble() else speech_engine()
-
-
-def _run_espeak(script: str, voice: str, output: Path) -> None:
-    """Let a child process speak."""
+def _run_espeak(script: str, voice: str, output: Path, timeout: float) -> None:
     loader = import_module(_LOADER)
     data = Path(loader.get_data_path())
     command = [
@@ -108,7 +110,7 @@ def _run_espeak(script: str, voice: str, output: Path) -> None:
             input=script.encode(),
             capture_output=True,
             check=True,
-            timeout=_CHILD_SECONDS,
+            timeout=timeout,
         )
     except subprocess.SubprocessError as error:
         detail = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
@@ -162,13 +164,10 @@ def silence(seconds: float, rate: int) -> Mono:
 def _part(match: re.Match[str], base: float) -> Wave:
     """Return the sound of a syllable, a digit, a pause or a gap."""
     text = match.group().lower()
-    if match.lastgroup == "pause":
-        return np.zeros(round(_PAUSE_SECONDS[text] * RATE))
-    if match.lastgroup == "gap":
-        return np.zeros(round(_WORD_GAP_SECONDS * RATE))
-    if match.lastgroup == "other":
-        return _syllable(base * 2 ** (int(text) / 12))
-    return _syllable(base * 2 ** (_SEMITONES[text[0]] / 12))
+    if match.lastgroup in {"pause", "gap"}:
+        return np.zeros(round(_PAUSE_SECONDS.get(text, _WORD_GAP_SECONDS) * RATE))
+    semitones = int(text) if match.lastgroup == "other" else _SEMITONES[text[0]]
+    return _syllable(base * 2 ** (semitones / 12))
 
 
 def _syllable(hertz: float) -> Wave:

@@ -4,7 +4,7 @@ Everything here is pure: no codec, no file, no clock. V is the video's length an
 audio's. `bounce`, `loop` and `remap` last A; `cut_off` lasts min(V, A); `silence` lasts
 max(V, A). Lengths are rounded to the frame grid, and an output has at least one frame.
 
-Source: contract sections 3.3 and 6.
+Source: "Sync mode" and "Segments", sync.so developer guides.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from lipsync_async.sandbox.media.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from fractions import Fraction
 
-# The audio rate of every output. Faster audio is brought down to it (contract section
-# 5.3); slower audio is brought up, so that sounds of any origin fit into one stream.
+# The audio rate of every output. Faster audio is brought down to it, as the service does;
+# slower audio is brought up, so that sounds of any origin fit into one stream.
 SAMPLE_RATE = 48_000
 
 
@@ -79,11 +78,22 @@ def index_map(mode: str, frames: int, fps: Fraction, audio_seconds: float) -> li
         MediaError: The mode is not one of the five.
 
     """
-    rule = _RULES.get(mode)
-    if rule is None:
-        known = ", ".join(_RULES)
-        raise MediaError(VALIDATION_FAILED, f"sync_mode {mode!r} is not one of {known}.")
-    return rule(frames, frame_count(audio_seconds, fps))
+    wanted = frame_count(audio_seconds, fps)
+    match mode:
+        case SyncMode.BOUNCE:
+            # No frame is shown twice at a turning point.
+            period = max(1, 2 * frames - 2)
+            return [min(index % period, period - index % period) for index in range(wanted)]
+        case SyncMode.LOOP:
+            return [index % frames for index in range(wanted)]
+        case SyncMode.CUT_OFF:
+            return list(range(min(frames, wanted)))
+        case SyncMode.SILENCE:
+            return [min(index, frames - 1) for index in range(max(frames, wanted))]
+        case SyncMode.REMAP:
+            return [index * frames // wanted for index in range(wanted)]
+    known = ", ".join(SyncMode)
+    raise MediaError(VALIDATION_FAILED, f"sync_mode {mode!r} is not one of {known}.")
 
 
 def frame_count(seconds: float, fps: Fraction) -> int:
@@ -150,11 +160,7 @@ def plan_segments(frames: int, fps: Fraction, windows: Sequence[Window]) -> list
     return spans
 
 
-def _grid(
-    frames: int,
-    fps: Fraction,
-    windows: Sequence[Window],
-) -> list[tuple[int, int, int]]:
+def _grid(frames: int, fps: Fraction, windows: Sequence[Window]) -> list[tuple[int, int, int]]:
     """Return first frame, end frame and number of every window that has any effect."""
     cells: list[tuple[int, int, int]] = []
     # People round to the video's stated length; one frame too far is not a mistake.
@@ -178,38 +184,3 @@ def _window_frames(window: Window, first: int, last: int, fps: Fraction) -> list
     mapped = index_map(window.sync_mode, length, fps, window.audio_seconds)[:length]
     following = range(mapped[-1] + 1, mapped[-1] + 1 + length - len(mapped))
     return [first + min(index, length - 1) for index in (*mapped, *following)]
-
-
-def _bounce(frames: int, audio_frames: int) -> list[int]:
-    """Play forwards and backwards; no frame is shown twice at a turning point."""
-    period = max(1, 2 * frames - 2)
-    return [min(index % period, period - index % period) for index in range(audio_frames)]
-
-
-def _loop(frames: int, audio_frames: int) -> list[int]:
-    """Start again after the last frame."""
-    return [index % frames for index in range(audio_frames)]
-
-
-def _cut_off(frames: int, audio_frames: int) -> list[int]:
-    """End with whichever ends first."""
-    return list(range(min(frames, audio_frames)))
-
-
-def _silence(frames: int, audio_frames: int) -> list[int]:
-    """Show every frame, then hold the last one for as long as somebody speaks."""
-    return [min(index, frames - 1) for index in range(max(frames, audio_frames))]
-
-
-def _remap(frames: int, audio_frames: int) -> list[int]:
-    """Spread the frames evenly over the audio."""
-    return [index * frames // audio_frames for index in range(audio_frames)]
-
-
-_RULES: dict[str, Callable[[int, int], list[int]]] = {
-    SyncMode.BOUNCE: _bounce,
-    SyncMode.LOOP: _loop,
-    SyncMode.CUT_OFF: _cut_off,
-    SyncMode.SILENCE: _silence,
-    SyncMode.REMAP: _remap,
-}

@@ -16,9 +16,8 @@ from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
 from math import floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import attrs
 import av
 import av.filter
 from av.video.frame import PictureType
@@ -50,8 +49,17 @@ _BYTES_PER_PIXEL = Fraction(3, 2)
 _MAX_RATE = Fraction(120)
 
 
-@attrs.frozen(slots=True)
-class _Stamp:
+# Counter-clockwise display rotation of a frame, and the filters that apply it.
+_TURNS: dict[int, tuple[tuple[str, str], ...]] = {
+    90: (("transpose", "cclock"),),
+    -90: (("transpose", "clock"),),
+    180: (("hflip", ""), ("vflip", "")),
+    -180: (("hflip", ""), ("vflip", "")),
+}
+_QUARTER_TURNS = (90, -90)
+
+
+class _Stamp(NamedTuple):
     """When one frame is shown, and where a decoder can start to reach it."""
 
     shown: int
@@ -72,11 +80,7 @@ class FrameReader:
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        code: str = VIDEO_INVALID,
-        cache_bytes: int = CACHE_BYTES,
+        self, path: Path, *, code: str = VIDEO_INVALID, cache_bytes: int = CACHE_BYTES
     ) -> None:
         """Open the file and index it; decoding waits for the first frame."""
         self._path = path
@@ -200,18 +204,6 @@ def _index(container: InputContainer, stream: VideoStream) -> list[_Stamp]:
     return stamps or [_Stamp(0, 0)]
 
 
-# Counter-clockwise display rotation of a frame, and the filters that apply it.
-_TURNS: dict[int, tuple[tuple[str, str], ...]] = {
-    90: (("transpose", "cclock"),),
-    -90: (("transpose", "clock"),),
-    180: (("hflip", ""), ("vflip", "")),
-    -180: (("hflip", ""), ("vflip", "")),
-}
-_QUARTER_TURNS = (90, -90)
-
-_Geometry = tuple[int, int, str, int]
-
-
 class FrameNormalizer:
     """Normalizer of one video's frames: upright, even, `yuv420p`, all of the first one's size.
 
@@ -227,7 +219,7 @@ class FrameNormalizer:
         """Start without a size; the first frame decides it."""
         self._time_base = time_base
         self._size: tuple[int, int] | None = None
-        self._geometry: _Geometry | None = None
+        self._geometry: tuple[int, int, str, int] | None = None
         self._graph = av.filter.Graph()
 
     def normalize(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -242,34 +234,28 @@ class FrameNormalizer:
         shaped.pict_type = PictureType.NONE
         return shaped
 
-    def _build(self, geometry: _Geometry) -> av.filter.Graph:
+    def _build(self, geometry: tuple[int, int, str, int]) -> av.filter.Graph:
         """Return the filters for frames of one geometry."""
         width, height, pixel_format, rotation = geometry
         upright = (height, width) if rotation in _QUARTER_TURNS else (width, height)
-        if self._size is None:
-            self._size = even(upright[0]), even(upright[1])
-        target_width, target_height = self._size
+        kept = [min(length, even(length)) for length in upright]
+        target = self._size = self._size or (even(upright[0]), even(upright[1]))
         graph = av.filter.Graph()
-        steps = [
-            graph.add_buffer(
-                width=width,
-                height=height,
-                format=av.VideoFormat(pixel_format),
-                time_base=self._time_base,
-            ),
-        ]
+        source = graph.add_buffer(
+            width=width,
+            height=height,
+            format=av.VideoFormat(pixel_format),
+            time_base=self._time_base,
+        )
         wanted = (
             *_TURNS.get(rotation, ()),
-            (
-                "crop",
-                f"{min(upright[0], even(upright[0]))}:{min(upright[1], even(upright[1]))}:0:0",
-            ),
-            ("scale", f"{target_width}:{target_height}"),
+            ("crop", f"{kept[0]}:{kept[1]}:0:0"),
+            ("scale", f"{target[0]}:{target[1]}"),
             ("format", "yuv420p"),
             ("buffersink", ""),
         )
-        steps.extend(graph.add(name, arguments or None) for name, arguments in wanted)
-        graph.link_nodes(*steps).configure()
+        steps = [graph.add(name, arguments or None) for name, arguments in wanted]
+        graph.link_nodes(source, *steps).configure()
         return graph
 
 
