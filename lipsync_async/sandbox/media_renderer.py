@@ -151,10 +151,7 @@ class MediaRenderer:
 
 
 def _make(
-    job: RenderJob,
-    *,
-    on_progress: Callable[[float], object],
-    is_cancelled: Callable[[], bool],
+    job: RenderJob, *, on_progress: Callable[[float], object], is_cancelled: Callable[[], bool]
 ) -> Result:
     """Render in a worker thread, and learn what a media host must know of the file."""
     rendered = render(job, on_progress=on_progress, is_cancelled=is_cancelled)

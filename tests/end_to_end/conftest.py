@@ -30,7 +30,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep the inputs that tests share; nobody writes to them."""
+    """Keep the inputs that tests share and only read."""
     return tmp_path_factory.mktemp("actors")
 
 

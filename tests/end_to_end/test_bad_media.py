@@ -59,10 +59,7 @@ VIDEOS = [
     (live, "generation_media_metadata_missing"),
     (wide, "generation_input_resolution_unsupported"),
 ]
-AUDIOS = [
-    (noise, "generation_input_audio_invalid"),
-    (mute, "generation_input_audio_invalid"),
-]
+AUDIOS = [(noise, "generation_input_audio_invalid"), (mute, "generation_input_audio_invalid")]
 SEGMENTS = [
     (
         Segment(start_time=0.4, end_time=9.0, audio_input=SegmentAudio("line")),
@@ -129,7 +126,7 @@ async def test_what_is_gone_or_out_of_bounds_is_refused_at_once(
         ([Video(f"{video}.gone"), Audio(audio)], "generation_input_video_inaccessible"),
         ([Video(video), Audio(f"{audio}.gone")], "generation_input_audio_inaccessible"),
         ([Video("http://10.0.0.1/a.mp4"), Audio(audio)], "generation_input_video_inaccessible"),
-        ([Video(asset_id="nobody"), Audio(audio)], "asset_not_found"),
+        ([Video(asset_id="unknown"), Audio(audio)], "asset_not_found"),
     ]
     for items, code in orders:
         with pytest.raises(UnprocessableError) as caught:
@@ -161,8 +158,7 @@ async def test_an_absent_video_elsewhere_fails_its_job(
     """A link that is dead when the job runs is the classic failure."""
     with pytest.raises(GenerationFailedError) as caught:
         await client.generations.run(
-            model="lipsync-2",
-            input=[Video(f"{elsewhere.url}/gone.mp4"), Audio(file=speech(0.4))],
+            model="lipsync-2", input=[Video(f"{elsewhere.url}/gone.mp4"), Audio(file=speech(0.4))]
         )
     assert caught.value.code == "generation_input_video_inaccessible"
     assert caught.value.is_retryable is False

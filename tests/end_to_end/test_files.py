@@ -33,8 +33,7 @@ async def test_a_local_file_goes_with_a_url(
 ) -> None:
     """One input may be a local file while the other is a URL."""
     generation = await client.generations.run(
-        model="sync-3",
-        input=[Image(file=str(portrait)), Audio(sandbox.host_file(speech(0.4)))],
+        model="sync-3", input=[Image(file=str(portrait)), Audio(sandbox.host_file(speech(0.4)))]
     )
     result = Result.read(await client.generations.download(generation, tmp_path / "out.mp4"))
     assert result.seconds == pytest.approx(0.4, abs=FRAME)

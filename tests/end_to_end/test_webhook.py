@@ -17,12 +17,7 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.webhooks import (
-    SIGNATURE_HEADER,
-    WebhookVerificationError,
-    parse,
-    verify,
-)
+from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
 from tests.end_to_end.conftest import Make
 from tests.end_to_end.results import FRAME, Result, fetch
 

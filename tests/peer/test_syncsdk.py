@@ -39,7 +39,7 @@ Peer = Sync | AsyncSync
 Answer = TypeVar("Answer")
 
 FRAME = 1 / 25
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 # Ends as soon as the job does; the client itself has no verb for waiting.
 WAIT = RequestOptions(additional_query_parameters={"wait": "true", "timeout": "10"})
 STAY = RequestOptions(additional_headers={"x-sandbox-progression": "manual"})
@@ -156,7 +156,7 @@ async def test_generations_are_listed(
     waiting = await done(peer.generations.list(status=["PENDING", "PROCESSING"]))
     assert {item.id for item in waiting} == {first.id, second.id}
     assert await done(peer.generations.list(status=["COMPLETED", "FAILED", "REJECTED"])) == []
-    found = await done(peer.generations.list(ids=[second.id, NOBODY]))
+    found = await done(peer.generations.list(ids=[second.id, UNKNOWN]))
     assert [item.id for item in found] == [second.id]
     both = await done(peer.generations.list(ids=[first.id, second.id], status=["PENDING"]))
     assert {item.id for item in both} == {first.id, second.id}
@@ -211,11 +211,11 @@ async def test_a_wrong_key_is_a_401(peer: Peer, sandbox: Sandbox) -> None:
 
 
 async def test_an_unknown_id_is_a_404(peer: Peer) -> None:
-    """An id that nobody has raises the client's own error."""
+    """An unknown id raises the client's own error."""
     with pytest.raises(NotFoundError) as caught:
-        await done(peer.generations.get(NOBODY))
+        await done(peer.generations.get(UNKNOWN))
     assert caught.value.body.status_code == 404
-    assert NOBODY in caught.value.body.message
+    assert UNKNOWN in caught.value.body.message
 
 
 async def test_a_malformed_order_is_a_400(peer: Peer, media: list[Video | Audio | Tts]) -> None:

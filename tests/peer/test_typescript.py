@@ -18,7 +18,7 @@ from lipsync_async.sandbox import Fault, Sandbox
 
 # `nox -s peer` installs the client there.
 MODULES = os.environ.get("PEER_NODE_MODULES")
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 STAY = {"headers": {"x-sandbox-progression": "manual"}}
 
 pytestmark = pytest.mark.skipif(
@@ -106,10 +106,7 @@ def test_a_job_by_urls_ends_with_an_output(peer: Peer, body: dict[str, Any]) -> 
     created = peer.call("create", {**body, "options": {"sync_mode": "cut_off"}})
     assert (created["status"], created["options"]) == ("PENDING", {"sync_mode": "cut_off"})
     ended = peer.finished(created)
-    assert (ended["status"], ended["outputDuration"]) == (
-        "COMPLETED",
-        pytest.approx(2.0, abs=0.04),
-    )
+    assert (ended["status"], ended["outputDuration"]) == ("COMPLETED", pytest.approx(2.0, abs=0.04))
 
 
 @pytest.mark.parametrize("form", ["stream", "blob"])
@@ -141,8 +138,8 @@ def test_lists_are_filtered(peer: Peer, body: dict[str, Any]) -> None:
         ({}, jobs),
         ({"status": ["PENDING", "FAILED"]}, jobs[:1]),
         ({"status": ["PENDING", "PROCESSING"]}, jobs),
-        ({"ids": [jobs[1], NOBODY]}, jobs[1:]),
-        ({"ids": [NOBODY]}, []),
+        ({"ids": [jobs[1], UNKNOWN]}, jobs[1:]),
+        ({"ids": [UNKNOWN]}, []),
     ]
     found = [[item["id"] for item in peer.call("list", wanted)] for wanted, _ in filters]
     assert found == [expected for _, expected in filters]
@@ -187,7 +184,7 @@ def test_errors_have_their_classes(peer: Peer, body: dict[str, Any]) -> None:
     calls: list[tuple[str, Any, dict[str, Any]]] = [
         ("create", body, {"key": "wrong"}),
         ("create", {**body, "input": body["input"][:1]}, {}),
-        ("get", NOBODY, {}),
+        ("get", UNKNOWN, {}),
         ("models", None, {}),
         ("get", "no-id", {}),
     ]

@@ -32,10 +32,7 @@ from tests.sandbox.doors import Door, MemoryDoor, created, order, shown, socket_
 
 pytestmark = pytest.mark.anyio
 
-TEXT = {
-    "type": "text",
-    "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."},
-}
+TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."}}
 DUB = {"providerName": "elevenlabs", "targetLang": "de"}
 
 
@@ -117,10 +114,7 @@ async def test_an_image_comes_to_life(door: Door, shelf: Path) -> None:
     """An image is shown for as long as the audio."""
     items = [media(door, shelf, "image", "face.png"), media(door, shelf, "audio", "short.wav")]
     found = await ended(door, await created(door, model="sync-3", input=items))
-    assert (found["status"], found["outputDuration"]) == (
-        "COMPLETED",
-        pytest.approx(0.2, abs=0.03),
-    )
+    assert (found["status"], found["outputDuration"]) == ("COMPLETED", pytest.approx(0.2, abs=0.03))
 
 
 async def test_segments_keep_the_length_of_the_video(door: Door, shelf: Path) -> None:
@@ -141,10 +135,7 @@ async def test_segments_keep_the_length_of_the_video(door: Door, shelf: Path) ->
         },
     ]
     found = await ended(door, await created(door, input=items, segments=segments))
-    assert (found["status"], found["outputDuration"]) == (
-        "COMPLETED",
-        pytest.approx(0.4, abs=0.03),
-    )
+    assert (found["status"], found["outputDuration"]) == ("COMPLETED", pytest.approx(0.4, abs=0.03))
 
 
 async def test_dubbing_keeps_the_length_of_the_video(door: Door, shelf: Path) -> None:

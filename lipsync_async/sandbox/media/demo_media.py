@@ -73,11 +73,7 @@ def draw_portrait(path: Path, *, width: int = 640, height: int = 480, seed: int 
 
 
 def speak_line(
-    path: Path,
-    *,
-    seconds: float | None = None,
-    text: str = _GREETING,
-    voice: str = "sandbox",
+    path: Path, *, seconds: float | None = None, text: str = _GREETING, voice: str = "sandbox"
 ) -> Path:
     """Write a WAV of a spoken line.
 

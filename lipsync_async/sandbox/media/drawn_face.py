@@ -165,11 +165,7 @@ class _Pen:
         self._draw.ellipse(lock, fill=self._palette.hair)
 
     def _box_of(
-        self,
-        middle: _Point,
-        radius: _Point,
-        *,
-        depth: float = 1.0,
+        self, middle: _Point, radius: _Point, *, depth: float = 1.0
     ) -> tuple[float, float, float, float]:
         """Return the pixels of a box; what is nearer (`depth`) follows the head further."""
         x = self._middle[0] + (middle[0] + self._sway[0] * depth) * self._unit

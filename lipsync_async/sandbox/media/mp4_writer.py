@@ -50,12 +50,7 @@ class Mp4Writer:
         self._rate = rate
         self.frames: int = 0
         # The index goes to the front, so that players can begin before the download ends.
-        self._container = av.open(
-            str(path),
-            "w",
-            format="mp4",
-            options={"movflags": "+faststart"},
-        )
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["comment"] = comment
         self._video = self._container.add_stream("libx264", rate=rate, options=_VIDEO_OPTIONS)
         self._video.width = width

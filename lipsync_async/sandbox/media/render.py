@@ -24,13 +24,7 @@ from lipsync_async.sandbox.media.errors import (
 )
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media
-from lipsync_async.sandbox.media.timeline import (
-    Span,
-    Window,
-    frame_count,
-    index_map,
-    plan_segments,
-)
+from lipsync_async.sandbox.media.timeline import Span, Window, frame_count, index_map, plan_segments
 from lipsync_async.sandbox.media.video_reader import FrameReader
 
 if TYPE_CHECKING:

@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._enums import SyncMode
-from lipsync_async.sandbox.media.errors import (
-    SEGMENTS_INVALID,
-    VALIDATION_FAILED,
-    MediaError,
-)
+from lipsync_async.sandbox.media.errors import SEGMENTS_INVALID, VALIDATION_FAILED, MediaError
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -107,11 +103,7 @@ def sample_position(frame: int, fps: Fraction) -> int:
 
 
 def output_seconds(
-    mode: str,
-    video_seconds: float,
-    audio_seconds: float,
-    *,
-    is_image: bool = False,
+    mode: str, video_seconds: float, audio_seconds: float, *, is_image: bool = False
 ) -> float:
     """Return how long the output will be, before it is rounded to the frame grid.
 

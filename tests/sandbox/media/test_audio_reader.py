@@ -14,10 +14,7 @@ RATE = 48_000
 
 
 def _left(
-    path: Path,
-    *stretches: tuple[int, int],
-    lead: float = 0.0,
-    seconds: float | None = None,
+    path: Path, *stretches: tuple[int, int], lead: float = 0.0, seconds: float | None = None
 ) -> list[Floats]:
     """Return the left channel of some stretches."""
     with SampleReader(path, lead=lead, seconds=seconds) as sound:

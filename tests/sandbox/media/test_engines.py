@@ -23,11 +23,7 @@ REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 
 def test_the_engines_are_named_with_their_version() -> None:
     """With the extra, video and speech are real; lips are not moved."""
-    assert engines() == {
-        "video": f"pyav {av.__version__}",
-        "speech": "espeak-ng",
-        "lips": "none",
-    }
+    assert engines() == {"video": f"pyav {av.__version__}", "speech": "espeak-ng", "lips": "none"}
 
 
 def test_without_speech_the_tones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,8 +34,7 @@ def test_without_speech_the_tones_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("module", ["av", "numpy", "PIL"])
 def test_without_the_extra_the_command_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-    module: str,
+    monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     """One line says how to get what is missing."""
     monkeypatch.setitem(sys.modules, module, None)

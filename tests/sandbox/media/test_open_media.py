@@ -81,9 +81,7 @@ def test_audio_has_a_length_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", CODES)
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>" * 50])
 def test_a_file_that_is_no_media_has_the_code_of_its_slot(
-    tmp_path: Path,
-    kind: str,
-    content: bytes,
+    tmp_path: Path, kind: str, content: bytes
 ) -> None:
     """Empty files and error pages are the usual damage."""
     path = tmp_path / "damaged.mp4"
@@ -114,7 +112,7 @@ def test_a_file_of_another_kind_has_the_code_of_its_slot(tmp_path: Path) -> None
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
-    """Music files bring a picture along that nobody wants to see speak."""
+    """Music files bring a picture along, which is not to speak."""
     song, cover = tmp_path / "song.mp3", _picture(tmp_path / "cover.jpg")
     sound = tone(tmp_path / "in.wav", seconds=0.5, hertz=440)
     with (
@@ -235,9 +233,7 @@ def test_a_file_that_is_gone_has_the_code_of_its_slot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(4098, 16), (16, 4098), (2162, 2162), (5000, 5000)])
 def test_more_pixels_than_the_service_takes_are_refused(
-    tmp_path: Path,
-    width: int,
-    height: int,
+    tmp_path: Path, width: int, height: int
 ) -> None:
     """4096x2160 is the largest picture, lying or standing."""
     with pytest.raises(MediaError, match=r"huge\.png is larger than 4096x2160") as caught:

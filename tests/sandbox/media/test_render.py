@@ -9,9 +9,9 @@ import av
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.demo_media import speak_line, tone
 from lipsync_async.sandbox.media.errors import MediaError, RenderCancelledError
-from lipsync_async.sandbox.media.render import Rendered, RenderJob, render
+from lipsync_async.sandbox.media.render import Rendered, RenderJob, RenderSegment, render
 from tests.sandbox.media.clips import (
     Clip,
     heard,
@@ -37,24 +37,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _film(
-    video: Path,
-    audio: Path | None,
-    folder: Path,
-    *,
-    sync_mode: str = "bounce",
-) -> RenderJob:
+def _film(video: Path, audio: Path | None, folder: Path, *, sync_mode: str = "bounce") -> RenderJob:
     """Order an output of a video."""
     output = folder / "out.mp4"
     return RenderJob(video, is_image=False, audio=audio, output=output, sync_mode=sync_mode)
 
 
 def _still(
-    picture: Path,
-    audio: Path | None,
-    folder: Path,
-    *,
-    sync_mode: str = "bounce",
+    picture: Path, audio: Path | None, folder: Path, *, sync_mode: str = "bounce"
 ) -> RenderJob:
     """Order an output of a picture."""
     return attrs.evolve(_film(picture, audio, folder, sync_mode=sync_mode), is_image=True)
@@ -115,11 +105,7 @@ def _expect_well_formed(rendered: Rendered, seconds: float) -> None:
     ],
 )
 def test_the_documented_examples_render_as_documented(
-    tmp_path: Path,
-    clips: Path,
-    mode: str,
-    lengths: tuple[str, str],
-    seconds: float,
+    tmp_path: Path, clips: Path, mode: str, lengths: tuple[str, str], seconds: float
 ) -> None:
     """Both worked examples of the service come out right in every mode."""
     video, audio = lengths
@@ -145,9 +131,7 @@ def test_the_documented_examples_render_as_documented(
     ],
 )
 def test_the_file_shows_exactly_the_planned_frames(
-    tmp_path: Path,
-    mode: str,
-    expected: list[int],
+    tmp_path: Path, mode: str, expected: list[int]
 ) -> None:
     """What a viewer sees is the plan, picture by picture."""
     video = Clip(6).write(tmp_path / "in.mp4")
@@ -244,10 +228,7 @@ def test_progress_is_not_repeated_for_long_renders(tmp_path: Path) -> None:
     """More frames than percents do not mean more calls."""
     video = Clip(250, size=_SMALL).write(tmp_path / "in.mp4")
     seen: list[float] = []
-    render(
-        _film(video, None, tmp_path),
-        on_progress=seen.append,
-    )
+    render(_film(video, None, tmp_path), on_progress=seen.append)
     assert seen == [float(percent) for percent in range(101)]
 
 
@@ -256,10 +237,7 @@ def test_a_cancelled_render_leaves_nothing_behind(tmp_path: Path) -> None:
     video = Clip(30).write(tmp_path / "in.mp4")
     answers = iter([False] * 10 + [True])
     with pytest.raises(RenderCancelledError, match="at frame 10 of 30"):
-        render(
-            _film(video, None, tmp_path),
-            is_cancelled=lambda: next(answers),
-        )
+        render(_film(video, None, tmp_path), is_cancelled=lambda: next(answers))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
@@ -284,16 +262,9 @@ def test_a_picture_without_audio_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [
-        ("video", "generation_input_video_invalid"),
-        ("image", "generation_input_validation_failed"),
-    ],
+    [("video", "generation_input_video_invalid"), ("image", "generation_input_validation_failed")],
 )
-def test_a_damaged_visual_has_the_code_of_its_kind(
-    tmp_path: Path,
-    kind: str,
-    code: str,
-) -> None:
+def test_a_damaged_visual_has_the_code_of_its_kind(tmp_path: Path, kind: str, code: str) -> None:
     """The service names a bad video and a bad picture differently."""
     visual = tmp_path / "visual.bin"
     visual.write_bytes(b"<html>Not found</html>" * 50)
@@ -338,12 +309,122 @@ def test_memory_does_not_grow_with_the_output(tmp_path: Path) -> None:
         if percent in {20, 50, 90}:
             counts.add(sum(issubclass(type(each), av.VideoFrame) for each in gc.get_objects()))
 
-    rendered = render(
-        _film(video, audio, tmp_path, sync_mode="loop"),
-        on_progress=count_frames,
-    )
+    rendered = render(_film(video, audio, tmp_path, sync_mode="loop"), on_progress=count_frames)
     assert rendered.frames == 75
     assert len(counts) == 1
     with av.open(str(rendered.path)) as container:
         last = list(container.decode(video=0))[-1]
     assert number_of(last) == 74 % 4
+
+
+OWN, FIRST, SECOND = 300, 700, 1100
+
+
+def _order(
+    folder: Path, *segments: RenderSegment, visual: str = "in.mp4", is_image: bool = False
+) -> RenderJob:
+    """Order an output with segments."""
+    return RenderJob(
+        folder / visual, is_image=is_image, audio=None, output=folder / "out.mp4", segments=segments
+    )
+
+
+def test_each_sound_is_heard_in_its_own_window_only(tmp_path: Path) -> None:
+    """Two tones and a spoken line replace the video's own tone where they belong."""
+    Clip(150, hertz=OWN).write(tmp_path / "in.mp4")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    second = tone(tmp_path / "second.wav", seconds=5.0, hertz=SECOND, rate=22_050)
+    line = speak_line(tmp_path / "line.wav", seconds=0.8, text="Here I am.")
+    rendered = render(
+        _order(
+            tmp_path,
+            RenderSegment(4.0, 5.0, line, sync_mode="cut_off"),
+            RenderSegment(1.0, 2.0, first),
+            RenderSegment(2.0, 3.0, second, crop=(1.0, 1.5), sync_mode="remap"),
+        )
+    )
+    assert rendered.duration == pytest.approx(6.0, abs=0.04)
+    sound = heard(rendered.path)
+    pitches = (OWN, FIRST, SECOND)
+    tones = {
+        (0.05, 0.95): OWN,
+        (1.05, 1.95): FIRST,
+        (2.05, 2.45): SECOND,
+        (3.05, 3.95): OWN,
+        (5.05, 5.95): OWN,
+    }
+    for (start, end), pitch in tones.items():
+        audible = [hertz for hertz in pitches if strength(sound, start, end, hertz) > 0.02]
+        assert audible == [pitch], f"between {start} s and {end} s"
+    assert loudness(sound, 2.55, 2.95) < 0.001
+    assert loudness(sound, 4.05, 4.75) > 0.01
+    assert loudness(sound, 4.85, 4.98) < 0.001
+    assert strength(sound, 4.05, 4.75, OWN) < 0.02
+
+
+def test_the_picture_outside_the_windows_is_the_video_itself(tmp_path: Path) -> None:
+    """Inside, the window's mode decides; outside, frame n is frame n."""
+    Clip(20).write(tmp_path / "in.mp4")
+    short = tone(tmp_path / "short.wav", seconds=2 / 25, hertz=FIRST)
+    rendered = render(
+        _order(
+            tmp_path,
+            RenderSegment(4 / 25, 10 / 25, short, sync_mode="remap"),
+            RenderSegment(12 / 25, 16 / 25, short, sync_mode="silence"),
+        )
+    )
+    assert shown_numbers(rendered.path) == [0, 1, 2, 3, 4, 7, 8, 9, 9, 9, *range(10, 20)]
+
+
+def test_a_mute_video_is_silent_outside_its_segments(tmp_path: Path) -> None:
+    """Nothing is invented where the video has no sound."""
+    Clip(50).write(tmp_path / "in.mp4")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    sound = heard(render(_order(tmp_path, RenderSegment(1.0, 2.0, first))).path)
+    assert loudness(sound, 0.0, 0.95) < 0.001
+    assert strength(sound, 1.05, 1.95, FIRST) > 0.3
+
+
+def test_segments_without_length_change_nothing(tmp_path: Path) -> None:
+    """A zero-length window, and a zero-length crop in a window, are both fine."""
+    Clip(10, hertz=OWN).write(tmp_path / "in.mp4")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    rendered = render(
+        _order(
+            tmp_path,
+            RenderSegment(0.2, 0.2, first),
+            RenderSegment(0.24, 0.32, first, crop=(0.5, 0.5)),
+        )
+    )
+    assert shown_numbers(rendered.path) == list(range(10))
+
+
+def test_a_segment_beyond_the_video_is_refused(tmp_path: Path) -> None:
+    """The service's code says that the segments are wrong."""
+    Clip(10).write(tmp_path / "in.mp4")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    with pytest.raises(MediaError, match=r"segments\[0\]") as caught:
+        render(_order(tmp_path, RenderSegment(0.0, 1.0, first)))
+    assert caught.value.code == "generation_input_segments_invalid"
+
+
+@pytest.mark.parametrize("crop", [(1.5, 2.0), (0.5, 0.2), (-0.5, 0.5)])
+def test_a_crop_that_does_not_fit_its_audio_is_refused(
+    tmp_path: Path, crop: tuple[float, float]
+) -> None:
+    """A crop must run forwards and begin inside the audio."""
+    Clip(10).write(tmp_path / "in.mp4")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    with pytest.raises(MediaError, match=r"does not fit 1\.00 s") as caught:
+        render(_order(tmp_path, RenderSegment(0.0, 0.2, first, crop=crop)))
+    assert caught.value.code == "generation_input_trim_invalid"
+
+
+def test_segments_of_a_picture_are_refused(tmp_path: Path) -> None:
+    """Segments are places in a video."""
+    Image.new("RGB", (16, 16)).save(tmp_path / "face.png")
+    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
+    segment = RenderSegment(0.0, 0.2, first)
+    with pytest.raises(MediaError, match="video inputs only") as caught:
+        render(_order(tmp_path, segment, visual="face.png", is_image=True))
+    assert caught.value.code == "generation_input_segments_invalid"

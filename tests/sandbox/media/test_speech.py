@@ -45,11 +45,9 @@ def test_the_same_words_give_the_same_bytes(tmp_path: Path, engine: str) -> None
 @BOTH
 @pytest.mark.parametrize("script", ["…", "", "-- --"])
 def test_a_script_without_words_still_has_a_length(
-    tmp_path: Path,
-    engine: str,
-    script: str,
+    tmp_path: Path, engine: str, script: str
 ) -> None:
-    """Nobody renders an output of no frames."""
+    """An output has at least one frame."""
     assert speak(script, "voice", tmp_path / "line.wav", engine=engine) >= 0.15
 
 
@@ -67,10 +65,7 @@ def test_all_voices_exist(variant: str) -> None:
     assert len(samples) / 2 / rate > 0.2
 
 
-def test_the_best_engine_present_is_used(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_best_engine_present_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the speech package the tones take over by themselves."""
     best, hummed = tmp_path / "best.wav", tmp_path / "hummed.wav"
     assert speech_engine() == "espeak-ng"
@@ -82,8 +77,7 @@ def test_the_best_engine_present_is_used(
 
 
 def test_an_engine_that_fails_is_the_pipelines_failure(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last line that the child printed is told."""
     broken = SimpleNamespace(
@@ -104,10 +98,7 @@ def test_an_engine_that_hangs_is_ended(tmp_path: Path) -> None:
     assert caught.value.code == "generation_pipeline_failed"
 
 
-def test_the_child_writes_what_it_is_told(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_child_writes_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script takes its text from the pipe and its paths as arguments."""
     path = tmp_path / "line.wav"
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
@@ -139,9 +130,6 @@ def test_asking_for_engines_loads_none() -> None:
         "print(sorted({'av', 'numpy', 'PIL'} & set(sys.modules)))"
     )
     answer = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"

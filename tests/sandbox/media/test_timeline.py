@@ -18,7 +18,7 @@ MODES = ("bounce", "loop", "cut_off", "silence", "remap")
 FPS = Fraction(25)
 
 rates = st.sampled_from(
-    [Fraction(25), Fraction(24), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(60)],
+    [Fraction(25), Fraction(24), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(60)]
 )
 frame_numbers = st.integers(1, 400)
 seconds = st.floats(0, 30)
@@ -40,10 +40,7 @@ seconds = st.floats(0, 30)
     ],
 )
 def test_the_documented_examples_last_as_documented(
-    mode: str,
-    video: float,
-    audio: float,
-    expected: float,
+    mode: str, video: float, audio: float, expected: float
 ) -> None:
     """The service's two worked examples have the documented lengths in every mode."""
     assert output_seconds(mode, video, audio) == expected
@@ -73,9 +70,7 @@ def test_an_image_lasts_as_long_as_the_audio(mode: str) -> None:
     ],
 )
 def test_each_mode_orders_the_frames_in_its_own_way(
-    mode: str,
-    audio_frames: int,
-    expected: list[int],
+    mode: str, audio_frames: int, expected: list[int]
 ) -> None:
     """Four frames are fitted to longer and to shorter audio as each mode says."""
     assert index_map(mode, 4, FPS, audio_frames / 25) == expected
@@ -93,10 +88,7 @@ def test_small_cases_are_right_without_exception() -> None:
 
 @given(st.sampled_from(MODES), frame_numbers, rates, seconds)
 def test_every_output_frame_exists_in_the_source(
-    mode: str,
-    frames: int,
-    fps: Fraction,
-    audio: float,
+    mode: str, frames: int, fps: Fraction, audio: float
 ) -> None:
     """No mode ever asks for a frame that the video does not have, or for no frame."""
     mapped = index_map(mode, frames, fps, audio)
@@ -106,9 +98,7 @@ def test_every_output_frame_exists_in_the_source(
 
 @given(frame_numbers, rates, seconds)
 def test_bounce_moves_by_one_frame_and_is_its_own_mirror(
-    frames: int,
-    fps: Fraction,
-    audio: float,
+    frames: int, fps: Fraction, audio: float
 ) -> None:
     """Bounce never jumps, never rests at a turning point, and returns as it went."""
     mapped = index_map("bounce", frames, fps, audio)
@@ -121,9 +111,7 @@ def test_bounce_moves_by_one_frame_and_is_its_own_mirror(
 
 @given(frame_numbers, rates, seconds)
 def test_remap_only_goes_forwards_and_spreads_evenly(
-    frames: int,
-    fps: Fraction,
-    audio: float,
+    frames: int, fps: Fraction, audio: float
 ) -> None:
     """Remap is monotonic, and neighbouring steps differ by one frame at most."""
     mapped = index_map("remap", frames, fps, audio)
@@ -135,9 +123,7 @@ def test_remap_only_goes_forwards_and_spreads_evenly(
 
 @given(frame_numbers, rates, seconds)
 def test_silence_shows_every_frame_and_then_holds_the_last(
-    frames: int,
-    fps: Fraction,
-    audio: float,
+    frames: int, fps: Fraction, audio: float
 ) -> None:
     """Silence never cuts the video."""
     mapped = index_map("silence", frames, fps, audio)
@@ -182,9 +168,7 @@ def test_frames_outside_segments_keep_their_place() -> None:
     ],
 )
 def test_a_window_keeps_its_length_in_every_mode(
-    mode: str,
-    audio: float,
-    expected: list[int],
+    mode: str, audio: float, expected: list[int]
 ) -> None:
     """Shorter audio lets the picture go on; longer audio is cut."""
     spans = plan_segments(7, FPS, [Window(0.08, 0.28, audio, mode)])
@@ -199,11 +183,7 @@ def test_a_window_keeps_its_length_in_every_mode(
     mode=st.sampled_from(MODES),
 )
 def test_segments_never_change_the_length(
-    frames: int,
-    fps: Fraction,
-    cuts: list[float],
-    audio: float,
-    mode: str,
+    frames: int, fps: Fraction, cuts: list[float], audio: float, mode: str
 ) -> None:
     """Whatever the windows are, the output is as long as the video, frame for frame."""
     moments = sorted(cut * float(frames / fps) for cut in cuts)
@@ -228,10 +208,7 @@ def test_a_window_without_length_has_no_effect() -> None:
     assert [(list(span.frames), span.window) for span in spans] == [([0, 1, 2, 3], 0)]
 
 
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [(0.0, 0.5), (0.3, 0.2), (-0.1, 0.2), (5.0, 5.0)],
-)
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.3, 0.2), (-0.1, 0.2), (5.0, 5.0)])
 def test_a_window_that_does_not_fit_the_video_is_refused(start: float, end: float) -> None:
     """A window must run forwards and inside the video; the message says which and why."""
     with pytest.raises(MediaError, match=r"segments\[0\].*the video lasts 0\.40 s") as caught:

@@ -26,11 +26,7 @@ _REORDERED = {"preset": "veryfast", "threads": "1", "g": "12", "bf": "3", "sc_th
     ],
 )
 def test_any_frame_can_be_read_in_any_order_from_little_memory(
-    tmp_path: Path,
-    name: str,
-    codec: str,
-    options: dict[str, str],
-    pixel_format: str,
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], pixel_format: str
 ) -> None:
     """Forwards, backwards and in leaps: with seven frames held, each number is right."""
     clip = Clip(60, codec=codec, options=options, pixel_format=pixel_format)
@@ -124,8 +120,7 @@ def _blank_packets(path: Path, first: int, last: int) -> None:
 
 @pytest.mark.parametrize("cache_frames", [4, 100])
 def test_frames_that_do_not_decode_are_covered_by_a_neighbour(
-    tmp_path: Path,
-    cache_frames: int,
+    tmp_path: Path, cache_frames: int
 ) -> None:
     """A damaged stretch leaves no hole and costs no frame behind it."""
     clip = Clip(40, codec="mpeg2video", options={"g": "1"})
