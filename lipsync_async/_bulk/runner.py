@@ -433,7 +433,7 @@ class BulkRunner:
         job.id, job.status = generation.id, str(generation.status)
         # A 404 is ignored for a while (replication lag), of a job that an earlier run has left,
         # too: that may have been just before.
-        job.fresh_until = self._now() + self._settings.poll.missing_grace
+        job.fresh_until = self._now() + self._settings.poll.not_found_grace
         self._jobs[job] = None
         self.tracker.running += 1
         if not generation.is_terminal:

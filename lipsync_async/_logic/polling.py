@@ -92,9 +92,9 @@ def poll_schedule(
 
     """
     growing = backoff.expo(
-        base=policy.growth,
-        factor=policy.first_interval,
-        max_value=policy.longest_interval,
+        base=policy.backoff_factor,
+        factor=policy.initial_interval,
+        max_value=policy.max_interval,
     )
     next(growing)  # backoff's generators are primed by one step
     hold = None if policy.progress else policy.long_poll
@@ -104,7 +104,7 @@ def poll_schedule(
         is_early = look.hold is not None and seen.took < look.hold * _HELD_SHARE
         if seen.is_plain or (is_early and not seen.is_held):
             hold = None
-        is_quick = seen.took < policy.first_interval
+        is_quick = seen.took < policy.initial_interval
         pause = _jittered(next(growing)) if hold is None or look.hold is None or is_quick else 0.0
         told = _believed(seen.retry_after)
         pause = max(pause, told)

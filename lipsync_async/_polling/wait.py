@@ -246,7 +246,7 @@ class _JobWait:
         return (
             isinstance(error, NotFoundError)
             and not self._is_found
-            and self._transport.now() - self._started < self._options.poll.missing_grace
+            and self._transport.now() - self._started < self._options.poll.not_found_grace
         )
 
     @property

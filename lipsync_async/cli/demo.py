@@ -36,7 +36,7 @@ _LINE = (
     "Now my video is stretched to fit them."
 )
 # The sandbox renders in a second or two; a real job takes minutes, and wants the default.
-_POLL = PollPolicy(first_interval=0.1, growth=1.0, progress=True)
+_POLL = PollPolicy(initial_interval=0.1, backoff_factor=1.0, progress=True)
 
 
 async def run_demo(output: Path) -> None:

@@ -79,7 +79,7 @@ async def campaign(url: str, key: str, *words: str) -> None:
         base_url=url,
         retry=RetryPolicy(attempts=20, first_pause=0.001, longest_pause=0.002),
         poll=PollPolicy(
-            first_interval=0.01, longest_interval=0.02, long_poll=None, shared_interval=0.01
+            initial_interval=0.01, max_interval=0.02, long_poll=None, shared_interval=0.01
         ),
         limits=Limits(
             creates_per_minute=None, requests_per_minute=None, concurrent_generations=SLOTS

@@ -58,8 +58,8 @@ class ClientThread:
             base_url=self.sandbox.url,
             retry=RetryPolicy(first_pause=0.001, longest_pause=0.002),
             poll=PollPolicy(
-                first_interval=0.001,
-                longest_interval=0.002,
+                initial_interval=0.001,
+                max_interval=0.002,
                 long_poll=None,
                 shared_interval=0.001,
             ),

@@ -44,7 +44,7 @@ async def test_a_job_is_watched_while_it_runs() -> None:
         running.subscription.callback("job-0", missing)
         assert updates == []
         assert remains(poller_of(client)) != []
-        await service.clock.sleep(client._options.poll.missing_grace)  # noqa: SLF001
+        await service.clock.sleep(client._options.poll.not_found_grace)  # noqa: SLF001
         running.subscription.callback("job-0", missing)
         assert updates == [(running, missing)]
         for each in (running, ended, Job(2, request(2))):

@@ -35,8 +35,8 @@ UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
 _QUICK: dict[str, Any] = {
     "retry": RetryPolicy(first_pause=0.001, longest_pause=0.002),
     "poll": PollPolicy(
-        first_interval=0.001,
-        longest_interval=0.002,
+        initial_interval=0.001,
+        max_interval=0.002,
         long_poll=None,
         shared_interval=0.001,
     ),

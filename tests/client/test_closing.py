@@ -162,7 +162,7 @@ def _shown(status: int, /, **fields: Any) -> Response:
 _SEEN: dict[str, Any] = {"id": "job-1", "status": "PROCESSING"}
 _FULL = {"errorCode": "concurrency_limit_reached", "concurrencyLimit": 1}
 _PATIENT = RetryPolicy(first_pause=1_000.0, longest_pause=1_000.0, give_up_after=None)
-_RARELY = PollPolicy(long_poll=None, first_interval=1_000.0, longest_interval=1_000.0)
+_RARELY = PollPolicy(long_poll=None, initial_interval=1_000.0, max_interval=1_000.0)
 _FEW = Limits(creates_per_minute=1, requests_per_minute=1)
 
 # What a client waits for, how the service answers, the client's settings, and its calls.

@@ -90,7 +90,7 @@ def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) 
 
 def _settings(trouble: Trouble, *, pause: float, gives_up_after: float) -> dict[str, Any]:
     retry = RetryPolicy(first_pause=pause, longest_pause=2 * pause, give_up_after=gives_up_after)
-    poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
+    poll = PollPolicy(initial_interval=0.001, max_interval=0.002, long_poll=None)
     return {"timeout": trouble.timeout, "retry": retry, "poll": poll}
 
 

@@ -193,7 +193,7 @@ async def test_views(client_and_sandbox: Pair) -> None:
     seen: list[Response] = []
     hasty = client.with_options(
         retry=RetryPolicy(attempts=1),
-        poll=PollPolicy(long_poll=None, first_interval=0.001),
+        poll=PollPolicy(long_poll=None, initial_interval=0.001),
         on_response=seen.append,
     )
     sandbox.faults.add(Fault("status", status=500, count=2))

@@ -243,7 +243,7 @@ def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
 # --- slots ----------------------------------------------------------------------------------
 
 QUICK = PollPolicy(
-    first_interval=0.001, longest_interval=0.002, long_poll=None, shared_interval=0.001
+    initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
 )
 
 

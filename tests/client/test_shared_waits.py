@@ -229,7 +229,7 @@ async def test_many_wait_for_one_job(minute: Campaign) -> None:
 async def test_progress_is_looked_for_alone(minute: Campaign) -> None:
     """Lists show no progress, so whoever wants it looks for itself, however many wait."""
     jobs = await minute.order(11)
-    curious = minute.client.with_options(poll=PollPolicy(progress=True, longest_interval=2.0))
+    curious = minute.client.with_options(poll=PollPolicy(progress=True, max_interval=2.0))
     seen: list[float | None] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait_for_all, minute.client, jobs[1:])

@@ -191,7 +191,7 @@ async def test_updates_end_with_the_job(client_and_sandbox: Pair) -> None:
 async def test_progress(door: Door) -> None:
     """With `progress`, every step of the rendering is an update, without the long poll."""
     async with opened(door, progression="polls(4)") as (client, sandbox):
-        poll = PollPolicy(progress=True, first_interval=0.001, longest_interval=0.002)
+        poll = PollPolicy(progress=True, initial_interval=0.001, max_interval=0.002)
         seen: list[float | None] = []
         note = partial(_note_progress, seen)
         patient = client.with_options(poll=poll)

@@ -91,7 +91,7 @@ async def test_any_limit_is_kept(endless: Hours, timeout: float) -> None:
 async def test_no_limit() -> None:
     """With `None` a wait lasts as long as the job."""
     clock = VirtualClock()
-    rarely = PollPolicy(long_poll=None, longest_interval=600.0)
+    rarely = PollPolicy(long_poll=None, max_interval=600.0)
     async with opened("memory", clock=clock, progression="time(100000)") as (client, _):
         done = await client.with_options(poll=rarely).generations.run(**ORDER, timeout=None)
     assert done.is_completed
@@ -159,7 +159,7 @@ async def test_grace_ends(hours: Hours) -> None:
 
 async def test_grace_can_be_none(hours: Hours) -> None:
     """Without grace the first "no such generation" is the answer."""
-    strict = hours.client.with_options(poll=PollPolicy(missing_grace=0))
+    strict = hours.client.with_options(poll=PollPolicy(not_found_grace=0))
     with pytest.raises(NotFoundError):
         await strict.generations.wait_until_complete("00000000-0000-4000-8000-000000000000")
     assert hours.clock.now() == 0.0

@@ -11,7 +11,7 @@ from tests.end_to_end.conftest import Make
 pytestmark = pytest.mark.anyio
 
 # Rendering what is ordered here takes a hundred times as long.
-POLL = PollPolicy(progress=True, first_interval=0.005, longest_interval=0.005)
+POLL = PollPolicy(progress=True, initial_interval=0.005, max_interval=0.005)
 
 
 async def test_progress_rises_to_the_end(

@@ -88,9 +88,9 @@ def lives(draw: st.DrawFn, *, is_finite: bool) -> Life:
 
 POLICIES = st.builds(
     PollPolicy,
-    first_interval=st.floats(0.5, 20),
-    growth=st.floats(1, 4),
-    longest_interval=st.floats(0.5, 30),
+    initial_interval=st.floats(0.5, 20),
+    backoff_factor=st.floats(1, 4),
+    max_interval=st.floats(0.5, 30),
     long_poll=st.none() | st.floats(1, 10),
     progress=st.booleans(),
 )
@@ -191,7 +191,7 @@ def test_waiting_is_never_a_busy_loop(
 ) -> None:
     """Whatever the service does or claims, looks keep their distance."""
     made, _ = wait(policy, life, service, timeout, started)
-    distance = min(policy.first_interval, policy.longest_interval) / 2
+    distance = min(policy.initial_interval, policy.max_interval) / 2
     spaced = [one for one in made if not is_last(one, timeout)]
     assert all(two.start - one.start >= distance - ROUNDING for one, two in pairwise(spaced))
     assert len(made) <= timeout / distance + 3
@@ -204,7 +204,7 @@ def test_pauses_are_those_of_the_policy(
     """The service's wish is a floor, the longest interval a ceiling for the rest."""
     made, _ = wait(policy, life, service, timeout)
     asked = service.retry_after or 0.0
-    ceiling = max(policy.longest_interval, asked)
+    ceiling = max(policy.max_interval, asked)
     assert all(one.look.pause <= ceiling + ROUNDING for one in made)
     assert all(one.look.pause >= asked for one in made[1:] if not is_last(one, timeout))
 
@@ -250,7 +250,7 @@ def test_there_is_always_a_first_look(life: Life, timeout: float) -> None:
 
 def test_pauses_grow_to_the_longest() -> None:
     """Each pause is drawn from the upper half of a value that grows and then stays."""
-    policy = PollPolicy(first_interval=1, growth=2, longest_interval=5, long_poll=None)
+    policy = PollPolicy(initial_interval=1, backoff_factor=2, max_interval=5, long_poll=None)
     life = Life([Status.PENDING], [])
     service = Service(honours=False, tells=False, latencies=[0.0], retry_after=None)
     made, _ = wait(policy, life, service, 60.0)
@@ -271,7 +271,7 @@ def test_one_look_is_enough_for_a_job_that_has_ended(status: Status) -> None:
 
 def test_rounding_never_traps_a_wait() -> None:
     """On a clock with coarse steps, the rest of the time may be too little to pass."""
-    policy = PollPolicy(first_interval=1, longest_interval=1, growth=1, long_poll=None)
+    policy = PollPolicy(initial_interval=1, max_interval=1, backoff_factor=1, long_poll=None)
     service = Service(honours=False, tells=False, latencies=[0.0], retry_after=None)
     life = Life([Status.PENDING], [])
     made, _ = wait(policy, life, service, timeout=3.000_000_1, started=2.0**33)

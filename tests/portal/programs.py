@@ -30,7 +30,7 @@ ORDER = {"model": "lipsync-2", "input": INPUTS}
 
 
 def connect(**settings):
-    poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
+    poll = PollPolicy(initial_interval=0.001, max_interval=0.002, long_poll=None)
     limits = Limits(creates_per_minute=None, requests_per_minute=None)
     settings = {"poll": poll, "limits": limits} | settings
     return Client("URL_KEY", base_url="URL", **settings)

@@ -172,7 +172,7 @@ async def test_async_client_in_a_forked_child(sandbox: Sandbox) -> None:
             await client.aclose()
 
         import asyncio
-        poll = PollPolicy(first_interval=0.001, long_poll=None)
+        poll = PollPolicy(initial_interval=0.001, long_poll=None)
         client = AsyncClient("KEY", base_url="URL", poll=poll)
         asyncio.run(main())
     """.replace("KEY", sandbox.api_key)

@@ -44,8 +44,8 @@ CHECKS = """
 import asyncio, gc, signal
 
 logging.getLogger("lipsync_async").setLevel("ERROR")
-PATIENT = {"poll": PollPolicy(first_interval=60.0, long_poll=None)}
-QUICK = {"poll": PollPolicy(first_interval=0.001, long_poll=None, shared_interval=0.01)}
+PATIENT = {"poll": PollPolicy(initial_interval=60.0, long_poll=None)}
+QUICK = {"poll": PollPolicy(initial_interval=0.001, long_poll=None, shared_interval=0.01)}
 kept = connect(**QUICK)
 kept.models.list()
 LATE_PATCH

@@ -82,7 +82,7 @@ LEFT = {
             sys.exit(0)
     """,
     "a call under way in a daemon thread": """
-        client = connect(poll=PollPolicy(first_interval=60.0, long_poll=None))
+        client = connect(poll=PollPolicy(initial_interval=60.0, long_poll=None))
         job = client.generations.create(**ORDER)
         is_called = threading.Event()
         waiting = threading.Thread(
@@ -114,7 +114,7 @@ async def test_a_dropped_client_ends_its_thread(sandbox: Sandbox) -> None:
 async def test_closed_from_another_thread(sandbox: Sandbox) -> None:
     """Who waits while another thread closes the client gets one clear error, with its key."""
     body = """
-        client = connect(poll=PollPolicy(first_interval=60.0, long_poll=None))
+        client = connect(poll=PollPolicy(initial_interval=60.0, long_poll=None))
         seen = threading.Event()
 
         def note(job):

@@ -62,7 +62,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[Client]:
     """Connect a quick blocking client."""
-    poll = PollPolicy(first_interval=0.001, longest_interval=0.002, long_poll=None)
+    poll = PollPolicy(initial_interval=0.001, max_interval=0.002, long_poll=None)
     with Client(sandbox.api_key, base_url=sandbox.url, poll=poll) as opened:
         yield opened
 
@@ -409,7 +409,7 @@ def test_tracebacks_are_short(
 ) -> None:
     """Between the user's line and the line that raised are at most four frames."""
     sandbox.faults.add(Fault("fail_job"))
-    patient = client.with_options(poll=PollPolicy(missing_grace=0, long_poll=None))
+    patient = client.with_options(poll=PollPolicy(not_found_grace=0, long_poll=None))
     with pytest.raises(expected) as caught:
         fail(patient)
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
