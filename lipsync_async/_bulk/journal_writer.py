@@ -69,13 +69,7 @@ class NullJournal:
 
 
 class JournalWriter:
-    """Writer of a run's journal, in a thread.
-
-    Args:
-        journal: The journal.
-        hold: Keeps a clock that jumps from jumping while the thread is at work.
-
-    """
+    """Writer of a run's journal, in a thread."""
 
     keeps_records = True
 
@@ -98,49 +92,22 @@ class JournalWriter:
     async def match(
         self, requests: Sequence[GenerationRequest], start: int
     ) -> Sequence[JournalEntry | None]:
-        """Return what an earlier run has left of requests that follow each other in the input.
-
-        Raises:
-            InvalidRequestError: The journal is about another input.
-            JournalError: The journal cannot be used.
-
-        """
+        """Return what an earlier run has left of requests that follow each other in the input."""
         return await self._thread.run(lambda: self._journal.match(requests, start=start))
 
     async def ordered(self) -> Ordered | None:
-        """Return what was ordered with the journal so far.
-
-        Raises:
-            JournalError: The journal cannot be read.
-
-        """
+        """Return what was ordered with the journal so far."""
         return await self._thread.run(self._journal.ordered)
 
     async def record_intent(
         self, index: int, request: GenerationRequest, cost: float | None = None
     ) -> str:
-        """Record that a create is about to be sent; return the key to send it under.
-
-        Args:
-            index: The request's position in the input.
-            request: The request.
-            cost: US dollars that it is to cost; `None`: that was not asked.
-
-        Raises:
-            InvalidRequestError: The journal holds another request there.
-            JournalError: The journal cannot be written. Nothing may be sent.
-
-        """
+        """Record that a create is about to be sent; return the key to send it under."""
         key: str = await self._intents.add((index, request, cost))
         return key
 
     async def record_download(self, index: int, path: Path) -> None:
-        """Record where a result is.
-
-        Raises:
-            JournalError: The journal cannot be written.
-
-        """
+        """Record where a result is."""
         await self._downloads.add((index, path))
 
     async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
@@ -148,10 +115,6 @@ class JournalWriter:
 
         What cannot be written is kept, and written with what comes next: a disk that is full
         may have room again.
-
-        Raises:
-            JournalError: The journal cannot be written, or the updates contradict it.
-
         """
         # A request that failed before its intent was recorded is not in the journal.
         self._unwritten += [
@@ -181,10 +144,6 @@ class JournalThread:
 
     It is none of the threads that all work of a loop shares, since a journal must not wait for
     forty slow downloads.
-
-    Args:
-        hold: Keeps a clock that jumps from jumping meanwhile.
-
     """
 
     def __init__(self, hold: Callable[[], AbstractContextManager[None]]) -> None:

@@ -24,15 +24,7 @@ _MAX_WAITING = 1000
 
 
 class ResultDownloader:
-    """Downloader of results into a folder.
-
-    Args:
-        requester: Performs the downloads.
-        settings: Timeout and retries.
-        folder: The folder; it is made if it is not there.
-        at_once: Results that are downloaded at the same time.
-
-    """
+    """Downloader of results into a folder."""
 
     def __init__(
         self, requester: Requester, settings: RequestOptions, folder: Path, *, at_once: int

@@ -361,12 +361,7 @@ class Signal:
 
 
 class OutcomeQueue:
-    """Outcomes that wait to be taken.
-
-    Args:
-        is_ordered: Whether they are given out in the order of the input.
-
-    """
+    """Outcomes that wait to be taken."""
 
     def __init__(self, *, is_ordered: bool) -> None:
         self._is_ordered = is_ordered
@@ -405,12 +400,7 @@ class OutcomeQueue:
         self._changed.set()
 
     async def get(self) -> Outcome | None:
-        """Wait for an outcome; `None`: there are no more.
-
-        Raises:
-            Exception: What ended the run.
-
-        """
+        """Wait for an outcome; `None`: there are no more."""
         while not self._ready:
             if self._is_closed:
                 if self._error is not None:
@@ -556,10 +546,6 @@ def reason_of(error: BaseException) -> str:
 
     Messages of errors name ids, keys and addresses, which differ for each request. A reason
     leaves them out, so that a thousand failures can be counted in a few lines.
-
-    Args:
-        error: What the request ended with.
-
     """
     text = on_one_line(_words(error))
     return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 3]}..."
@@ -610,10 +596,6 @@ class RefusalCounter:
 
     A filter's page, a log-in page, a path that is not there or a certificate that is not
     trusted meets every request, and thousands would be spent on it.
-
-    Args:
-        limit: How many are enough.
-
     """
 
     def __init__(self, limit: int = MAX_SAME_REFUSALS) -> None:
@@ -630,11 +612,6 @@ class RefusalCounter:
 
         A server that is down and a broken line are no refusals, and count for nothing. A word
         of the service about one request shows that the service is there: the count restarts.
-
-        Args:
-            error: What a request ended with.
-            may_be_of_one: Whether requests differ in what was refused.
-
         """
         if not _is_refusal(error):
             return False

@@ -232,22 +232,7 @@ def _tell_left(run: BulkRunner, error: BaseException | None) -> None:
 
 
 class BulkRunner:
-    """Runner of many requests.
-
-    Args:
-        requester: Performs the calls.
-        settings: Timeouts, retries, and how often to poll.
-        options: The run's options.
-        poller: Polls the jobs.
-        journal: The run's journal.
-
-    Attributes:
-        outcomes: The outcomes that were not taken.
-        open_requests: The requests whose outcome was not taken.
-        tracker: Counts all.
-        room: Is set when there may be room for more requests.
-
-    """
+    """Runner of many requests."""
 
     def __init__(
         self,
@@ -301,12 +286,7 @@ class BulkRunner:
         return None if is_lost else self._options.journal_path
 
     async def run(self, requests: Requests) -> None:
-        """Run all requests; return when each has its outcome.
-
-        Raises:
-            Exception: What the input has raised, or the journal, when nothing runs any more.
-
-        """
+        """Run all requests; return when each has its outcome."""
         tracker = self.tracker
         tracker.length = len(requests) if isinstance(requests, Sized) else None
         log(BULK_LOG, logging.INFO, f"run_many begins: {self._guard.limits()}")

@@ -55,17 +55,7 @@ class SourceItem:
 async def read_requests(
     requests: Requests, journal: RunJournal
 ) -> AsyncGenerator[SourceItem, None]:
-    """Yield each request of the input.
-
-    Args:
-        requests: The input. One that has to be awaited is read one by one, for each item may
-            take any time.
-        journal: The run's journal.
-
-    Raises:
-        InvalidRequestError: The journal is about another input.
-
-    """
+    """Yield each request of the input."""
     ids = dict[str, int]()
     start = 0
     if isinstance(requests, AsyncIterable):

@@ -57,22 +57,7 @@ _LONGEST_ANSWER = 4.0
 
 
 class Submitter:
-    """Sender of a run's creates.
-
-    Args:
-        requester: Performs the creates, and knows the account's slots.
-        settings: Timeout and retries of a create.
-        guard: What may be spent.
-        journal: The run's journal.
-        accept: Called with a job that was accepted.
-        fail: Called with why, as far as is known, no job was created; `release` the job soon.
-        drop: Called with a job that was not sent, because the run was stopped.
-        notify: Called when a create has left the queue.
-
-    Attributes:
-        is_closed: Whether no new requests are sent any more.
-
-    """
+    """Sender of a run's creates."""
 
     def __init__(
         self,
@@ -423,13 +408,7 @@ class SpendingLimit:
         self.cost += cost
 
     def order(self, cost: float, *, is_counted: bool = False) -> str | None:
-        """Count a job that is about to be ordered; return why it may not be, if so.
-
-        Args:
-            cost: Its price in US dollars; 0 where prices do not matter.
-            is_counted: Whether its price was counted before: an earlier run may have ordered it.
-
-        """
+        """Count a job that is about to be ordered; return why it may not be, if so."""
         if self.why_over is not None and not (is_counted and self.is_money_gone):
             return self.why_over
         problem = self._problem(None if is_counted else cost)
@@ -469,16 +448,7 @@ class SpendingLimit:
 
 
 class CostGuard:
-    """Check of each new job against the limits of a run; asks for its price where that matters.
-
-    Args:
-        requester: Performs the estimates.
-        settings: Timeout and retries of the estimates.
-        options: The limits, and the seconds of output, if they are known: otherwise the service
-            is asked about each request, and examines its media for that.
-        journal: Knows what earlier runs have ordered.
-
-    """
+    """Check of each new job against the limits of a run; asks for its price where that matters."""
 
     def __init__(
         self,
@@ -504,16 +474,7 @@ class CostGuard:
         self._is_closed = True
 
     async def reserve(self, job: Job) -> bool:
-        """Let a job be ordered, and reserve its price.
-
-        Returns:
-            Whether it may be; false: the run was stopped.
-
-        Raises:
-            SpendingLimitError: A limit does not allow it, or prices cannot be found out.
-            LipsyncError: Its own price cannot be found out.
-
-        """
+        """Let a job be ordered, and reserve its price."""
         spending = self._spending
         if spending.max_cost is not None:
             # One after the other, since the money is used up in the order of the input.

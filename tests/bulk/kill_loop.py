@@ -1,6 +1,6 @@
 """Kill a client again and again in the middle of `run_many`, then look at what has come of it.
 
-`campaign` runs in the process to be killed. The sandbox lives in the process that kills.
+`run_killed` runs in the process to be killed. The sandbox lives in the process that kills.
 Links are signed anew for each life. Between lives, the folder with journal and results is
 moved, or the journal alone, by its one name. In some lives the disk is full for a while.
 """
@@ -71,7 +71,7 @@ def requests(count: int, video: str, audio: str, life: str) -> list[GenerationRe
     ]
 
 
-async def campaign(url: str, key: str, *words: str) -> None:
+async def run_killed(url: str, key: str, *words: str) -> None:
     """Run all requests with patience for every reset, and say how many went well."""
     journal, folder, count, video, audio, life, full_at = words
     client = AsyncClient(
@@ -176,8 +176,8 @@ class Loop:
         told = [str(word) for word in (*words, *self.media, self.lives, full_at)]
         process = await Fork.start(
             "import asyncio\n"
-            "from tests.bulk.kill_loop import campaign\n"
-            f"asyncio.run(campaign(*{told!r}), debug=False)"
+            "from tests.bulk.kill_loop import run_killed\n"
+            f"asyncio.run(run_killed(*{told!r}), debug=False)"
         )
         try:
             yield process

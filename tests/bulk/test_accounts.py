@@ -123,7 +123,7 @@ ACCOUNTS = st.builds(
     seed=st.integers(0, 1000),
 ).map(lambda account: attrs.evolve(account, many=min(account.many, account.bearable)))
 FEW = settings(
-    max_examples=settings().max_examples // 6,  # each is a campaign
+    max_examples=settings().max_examples // 6,  # each is a whole run
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -244,7 +244,7 @@ def test_every_request_has_one_outcome_and_one_job(account: Account) -> None:
 @example(attrs.evolve(WHOLE, slots=1, seconds=60.0, many=10))
 @given(ACCOUNTS)
 def test_known_limits_are_kept(account: Account) -> None:
-    """Who knows his limits is never refused for his own sake, and loses hardly any time."""
+    """With known limits no create is refused for others of its own, and hardly any time is lost."""
     account = attrs.evolve(account, knows_slots=True, faults=())
 
     async def story(client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:

@@ -153,7 +153,7 @@ async def test_callbacks_run_in_the_caller_s_thread(thread: ClientThread) -> Non
     assert await thread.do(work) == [(done, True) for done in range(1, 7)]
 
 
-async def test_a_run_goes_on_while_nobody_waits(thread: ClientThread) -> None:
+async def test_a_run_goes_on_that_is_not_waited_for(thread: ClientThread) -> None:
     """Answers are shown elsewhere while the caller works on an outcome; nothing stands still."""
 
     def work(client: Client) -> list[bool]:
@@ -193,7 +193,7 @@ async def test_a_callback_that_raises(thread: ClientThread) -> None:
 
 
 async def test_a_coroutine_function_is_no_callback(thread: ClientThread) -> None:
-    """Nobody would await it, so it is refused before anything is sent."""
+    """It would never be awaited, so it is refused before anything is sent."""
 
     async def note(_: Progress) -> None:
         pass  # pragma: no cover - it is never called

@@ -60,7 +60,7 @@ class Odd(Exception):  # noqa: N818 - as foreign as can be
         return False
 
 
-def mishaps() -> list[Exception]:
+def failures() -> list[Exception]:
     """Return one exception of each kind, all new."""
     return [
         ValueError("Exceeds the limit (4300 digits) for integer string conversion"),
@@ -96,7 +96,7 @@ def mishaps() -> list[Exception]:
     ]
 
 
-KINDS = [type(mishap).__name__ for mishap in mishaps()]
+KINDS = [type(failure).__name__ for failure in failures()]
 MANY = len(KINDS)
 
 
@@ -139,9 +139,9 @@ class Spoilt:
         await self._inner.aclose()
 
 
-def _raise(mishap: BaseException | None) -> None:
-    if mishap is not None:
-        raise mishap
+def _raise(failure: BaseException | None) -> None:
+    if failure is not None:
+        raise failure
 
 
 def never(_: Request) -> None:
@@ -164,7 +164,7 @@ async def spoilt(
 
 
 class Named:
-    """The mishaps of requests that are named after their number, each raised for its request.
+    """The failures of requests that are named after their number, each raised for its request.
 
     Args:
         path: The path that they are sent to.
@@ -173,7 +173,7 @@ class Named:
     """
 
     def __init__(self, path: str, chosen: range = range(MANY)) -> None:
-        self.all = mishaps()
+        self.all = failures()
         self._path, self._chosen = path, chosen
 
     def strikes(self, request: Request) -> Exception | None:
@@ -237,37 +237,37 @@ async def test_in_estimates() -> None:
 
 
 async def test_in_looks() -> None:
-    """One job spoils no other's look: lists are asked for in parts, and it is told by itself."""
+    """One job disturbs no other's poll: lists are asked for in parts, and it fails by itself."""
     poison: dict[str, Exception] = {}
 
     def strikes(request: Request) -> Exception | None:
         return next((poison[job] for job in poison if job in request.url), None)
 
     async with spoilt(never, strikes) as (client, sandbox, _):
-        for mishap in mishaps()[::3]:
+        for failure in failures()[::3]:
             before = sandbox.jobs.created
 
-            def choose(_: object, before: int = before, mishap: Exception = mishap) -> None:
-                poison.setdefault([job.id for job in sandbox.jobs][before + 3], mishap)
+            def choose(_: object, before: int = before, failure: Exception = failure) -> None:
+                poison.setdefault([job.id for job in sandbox.jobs][before + 3], failure)
 
             view = client.with_options(on_response=choose)
             found = await view.generations.run_all(requests(6))
             (failed,) = [each for each in found if each.error is not None]
             assert type(failed.error) is UnexpectedError
-            assert failed.error.__cause__ is mishap
+            assert failed.error.__cause__ is failure
             assert failed.generation is not None
-            assert poison[failed.generation.id] is mishap
+            assert poison[failed.generation.id] is failure
             assert failed.error.generation is failed.generation
 
 
 async def test_a_callback_in_a_download(quick_path: Path) -> None:
     """What `on_response` raises while an address is renewed is the caller's, and ends the run."""
-    mishap = LookupError("no display")
+    failure = LookupError("no display")
     ended: list[str] = []
 
     def show(response: Response) -> None:
         if any(response.url.endswith(job) for job in ended):
-            raise mishap
+            raise failure
         if b"COMPLETED" in response.body:
             ended.extend(job.id for job in sandbox.jobs)
 
@@ -276,13 +276,13 @@ async def test_a_callback_in_a_download(quick_path: Path) -> None:
         view = client.with_options(on_response=show)
         with pytest.raises(LookupError) as caught:
             await view.generations.run_all(requests(2), download_to=quick_path)
-        assert caught.value is mishap
-        assert all(job.id in "".join(notes_of(mishap)) for job in sandbox.jobs)
+        assert caught.value is failure
+        assert all(job.id in "".join(notes_of(failure)) for job in sandbox.jobs)
 
 
 async def test_in_downloads(quick_path: Path) -> None:
     """A result that raises is an error of its own, which holds the job; the others are fetched."""
-    left = mishaps()
+    left = failures()
 
     def strikes(_: Request) -> Exception | None:
         return left.pop() if left else None
@@ -296,7 +296,7 @@ async def test_in_downloads(quick_path: Path) -> None:
     causes = [each.error and each.error.__cause__ for each in failed]
     # Inside of a generator, Python itself makes a `RuntimeError` of what would end it.
     assert Counter(map(type, causes)) == Counter(
-        RuntimeError if isinstance(each, StopAsyncIteration) else type(each) for each in mishaps()
+        RuntimeError if isinstance(each, StopAsyncIteration) else type(each) for each in failures()
     )
     assert {type(each.error) for each in failed} == {DownloadError}
     assert all(each.generation and each.generation.is_completed for each in failed)
@@ -306,13 +306,13 @@ async def test_in_downloads(quick_path: Path) -> None:
 class Fickle(PathLike[str]):
     """A path that can be read so many times, and raises then."""
 
-    def __init__(self, path: Path, mishap: Exception, reads: int) -> None:
-        self._path, self._mishap, self._reads = path, mishap, reads
+    def __init__(self, path: Path, failure: Exception, reads: int) -> None:
+        self._path, self._failure, self._reads = path, failure, reads
 
     def __fspath__(self) -> str:
         self._reads -= 1
         if self._reads < 0:
-            raise self._mishap
+            raise self._failure
         return str(self._path)
 
 
@@ -324,7 +324,7 @@ async def test_in_the_request_itself(quick_path: Path, has_journal: bool) -> Non
 
     def rows(many: int) -> Iterator[GenerationRequest]:
         for number, good in enumerate(requests(MANY)):
-            fickle = Fickle(file, mishaps()[number], (number + 3 * many) % 8)
+            fickle = Fickle(file, failures()[number], (number + 3 * many) % 8)
             yield GenerationRequest(model="lipsync-2", input=[Video(file=fickle), INPUTS[1]])
             yield good
 
@@ -341,11 +341,11 @@ async def test_in_the_request_itself(quick_path: Path, has_journal: bool) -> Non
 class Ending(list[Any]):
     """A list of inputs that raises when it is gone through, from some moment on."""
 
-    mishap: Exception | None = None
+    failure: Exception | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        if self.mishap is not None:
-            raise self.mishap
+        if self.failure is not None:
+            raise self.failure
         return super().__iter__()
 
 
@@ -356,46 +356,46 @@ async def test_in_the_conclusion() -> None:
         return KeyError("id") if request.method == "GET" else None
 
     async with spoilt(never, strikes) as (client, sandbox, _):
-        for mishap in mishaps():
+        for failure in failures():
             request = GenerationRequest(model="lipsync-2", input=())
             ending = Ending(INPUTS)
             object.__setattr__(request, "input", ending)
 
-            def end(_: object, ending: Ending = ending, mishap: Exception = mishap) -> None:
-                ending.mishap = mishap
+            def end(_: object, ending: Ending = ending, failure: Exception = failure) -> None:
+                ending.failure = failure
 
             view = client.with_options(on_response=end)
             (found,) = await view.generations.run_all([request])
-            assert bool(mishap) is not isinstance(mishap, Odd)  # some exceptions are false
+            assert bool(failure) is not isinstance(failure, Odd)  # some exceptions are false
             assert type(found.error) is UnexpectedError
-            assert found.error.__cause__ is mishap
+            assert found.error.__cause__ is failure
             assert found.generation is not None
             assert found.generation.id == [job.id for job in sandbox.jobs][-1]
 
 
-def rows_that_raise(mishap: BaseException | None) -> Iterator[GenerationRequest]:
+def rows_that_raise(failure: BaseException | None) -> Iterator[GenerationRequest]:
     """Yield two requests, and raise then."""
     yield from requests(2)
-    _raise(mishap)
+    _raise(failure)
 
 
-async def awaited_rows_that_raise(mishap: BaseException) -> AsyncIterator[GenerationRequest]:
+async def awaited_rows_that_raise(failure: BaseException) -> AsyncIterator[GenerationRequest]:
     """Yield two requests, and raise then."""
     for request in requests(2):
         yield request
-    raise mishap
+    raise failure
 
 
-async def run_raising(client: AsyncClient, where: str, mishap: BaseException) -> None:
+async def run_raising(client: AsyncClient, where: str, failure: BaseException) -> None:
     """Run requests so that the caller's own code raises."""
 
     def called(_: object) -> None:
-        raise mishap
+        raise failure
 
     view = client.with_options(on_response=called) if where == "on_response" else client
-    rows: Any = rows_that_raise(mishap if where == "input" else None)
+    rows: Any = rows_that_raise(failure if where == "input" else None)
     if where == "awaited input":
-        rows = awaited_rows_that_raise(mishap)
+        rows = awaited_rows_that_raise(failure)
     await view.generations.run_all(rows, on_progress=called if where == "on_progress" else None)
 
 
@@ -405,18 +405,18 @@ async def test_what_the_caller_raises_stays_the_callers(
 ) -> None:
     """The input's error and a callback's leave the run as they are, and name what is left."""
     async with spoilt() as (client, sandbox, _):
-        for mishap in mishaps():
+        for failure in failures():
             before = sandbox.jobs.created
             # What ends an iteration cannot come out of one.
-            is_end = isinstance(mishap, StopAsyncIteration)
+            is_end = isinstance(failure, StopAsyncIteration)
             caplog.clear()
-            with pytest.raises(RuntimeError if is_end else type(mishap)) as caught:
-                await run_raising(client, where, mishap)
-            assert (caught.value.__cause__ if is_end else caught.value) is mishap
+            with pytest.raises(RuntimeError if is_end else type(failure)) as caught:
+                await run_raising(client, where, failure)
+            assert (caught.value.__cause__ if is_end else caught.value) is failure
             told = [line for line in caplog.messages if "was left" in line]
             for job in [job.id for job in sandbox.jobs][before:]:
                 assert any(job in line or "with idempotency_key=" in line for line in told)
-            assert notes_of(caught.value) == ([] if isinstance(mishap, Odd) else told)
+            assert notes_of(caught.value) == ([] if isinstance(failure, Odd) else told)
 
 
 class Exit(BaseException):
@@ -438,12 +438,12 @@ async def test_what_is_no_exception_ends_a_run_at_once(
 ) -> None:
     """It leaves the run as it is, where the outcomes are taken, and names what is left."""
     async with spoilt() as (client, sandbox, _):
-        mishap = made()
+        failure = made()
         with pytest.raises(BaseException) as caught:  # noqa: PT011 - see `made`
             with anyio.fail_after(60):
-                await run_raising(client, where, mishap)
-        is_taken_apart = where == "on_response" and isinstance(mishap, BaseExceptionGroup)
-        assert is_taken_apart or caught.value is mishap
+                await run_raising(client, where, failure)
+        is_taken_apart = where == "on_response" and isinstance(failure, BaseExceptionGroup)
+        assert is_taken_apart or caught.value is failure
         told = " ".join(line for line in caplog.messages if "was left" in line)
         assert all(job.id in told or "idempotency_key=" in told for job in sandbox.jobs)
 
@@ -477,10 +477,10 @@ async def test_an_end_of_an_iteration_out_of_a_callback(
 
 async def test_a_verb_by_itself() -> None:
     """`create`, `get` and waits raise it as an error of the package, with key or job on it."""
-    mishap = ValueError("5,000 digits")
+    failure = ValueError("5,000 digits")
 
     def strikes(request: Request) -> Exception | None:
-        return mishap if request.method == "POST" or "/v2/generate/" in request.url else None
+        return failure if request.method == "POST" or "/v2/generate/" in request.url else None
 
     async with spoilt(never, strikes) as (client, sandbox, _):
         with pytest.raises(UnexpectedError, match="POST /v2/generate raised ValueError") as caught:
@@ -491,20 +491,20 @@ async def test_a_verb_by_itself() -> None:
         for call in (client.generations.get, client.generations.wait_until_complete):
             with pytest.raises(UnexpectedError) as caught:
                 await call(job.id)
-            assert caught.value.__cause__ is mishap
+            assert caught.value.__cause__ is failure
         assert caught.value.generation is not None
 
 
 async def test_a_download_by_itself(quick_path: Path) -> None:
     """`download` raises it as an error of the package, which holds the job."""
-    mishap = AssertionError()
+    failure = AssertionError()
 
     def strikes(_: Request) -> Exception:
-        return mishap
+        return failure
 
     async with spoilt(streams=strikes) as (client, _, _):
         done = await client.generations.run(model="lipsync-2", input=INPUTS)
         with pytest.raises(DownloadError, match="AssertionError") as caught:
             await client.generations.download(done, quick_path)
-        assert caught.value.__cause__ is mishap
+        assert caught.value.__cause__ is failure
         assert caught.value.generation is done

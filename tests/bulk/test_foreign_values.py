@@ -83,7 +83,7 @@ class Sign(str):
 
 
 class Secret(str):
-    """A text that shows and compares itself to nobody."""
+    """A text that cannot be shown or compared."""
 
     __slots__ = ()
 

@@ -69,7 +69,7 @@ async def test_those_of_one_turn_share_a_transaction(journal: Journal) -> None:
 
 
 async def test_one_after_another_is_written_one_by_one(journal: Journal) -> None:
-    """Nobody goes on before his own record is on the disk."""
+    """A caller goes on only when its own record is on the disk."""
     writer, statements = JournalWriter(journal), list[str]()
     commits(journal, statements)
     for index in range(3):
@@ -91,7 +91,7 @@ async def test_an_error_reaches_everybody_on_the_page(journal: Journal) -> None:
 
 
 async def test_the_others_do_not_depend_on_the_first(journal: Journal) -> None:
-    """He who writes for all may be cancelled: it is written all the same."""
+    """The task that writes for all may be cancelled: all is written."""
     writer = JournalWriter(journal)
     keys: list[str] = []
 
@@ -114,7 +114,7 @@ async def test_the_others_do_not_depend_on_the_first(journal: Journal) -> None:
 
 
 async def test_who_is_cancelled_while_another_writes(journal: Journal) -> None:
-    """A reader of the page may leave it; what he had put on it is written."""
+    """A task that waits may be cancelled; its record is written."""
     writer = JournalWriter(journal)
 
     async def leave() -> None:
@@ -165,7 +165,7 @@ async def test_the_loop_does_not_wait_for_the_file(journal: Journal) -> None:
         with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             tasks.start_soon(intend)
-            for _ in range(100):  # turns that nobody would have if the loop waited
+            for _ in range(100):  # turns that would not come if the loop waited
                 await anyio.lowlevel.checkpoint()
             assert len(kept) == 0
             other.execute("ROLLBACK")
@@ -272,7 +272,7 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
 @pytest.mark.parametrize("cancels", [1, 2, 5])
 @pytest.mark.parametrize("turn", range(8))
 async def test_the_first_on_a_page_is_cancelled(turn: int, cancels: int) -> None:
-    """The others get what they wait for, whenever asyncio cancels it, and whoever comes later."""
+    """The others, and later ones, get what they wait for, whenever asyncio cancels it."""
     thread, is_busy = JournalThread(nullcontext), threading.Event()
     batch = _GroupCommit(thread, lambda records: [f"wrote {record}" for record in records])
     busy = asyncio.create_task(thread.run(lambda: is_busy.wait(10)))

@@ -49,13 +49,13 @@ ENDS: list[type[BaseException]] = [
 @pytest.mark.parametrize("kind", ENDS)
 async def test_an_exception_comes_out_as_it_is(kind: type[BaseException]) -> None:
     """Without a group around it, whatever it is, and all that ran for it has ended."""
-    mishap = kind("enough")
+    failure = kind("enough")
     async with opened(progression="manual") as (client, sandbox, _):
         with pytest.raises(kind) as caught:  # noqa: PT012 - the block is what is tested
             async with client.generations.run_many(requests(20)):
                 await begun(sandbox, 20)
-                raise mishap
-        assert caught.value is mishap
+                raise failure
+        assert caught.value is failure
         assert held(client) == []
 
 
@@ -224,7 +224,7 @@ async def test_leaving_a_slow_input() -> None:
         assert closed == ["rows"]
 
 
-async def test_a_taker_may_give_up_and_come_back() -> None:
+async def test_a_step_may_be_cancelled_and_tried_again() -> None:
     """A cancelled `anext` loses no outcome, nor those that follow."""
     found: list[Outcome] = []
     async with opened(slots(2)) as (client, _, _):
@@ -255,7 +255,7 @@ async def test_a_callback_that_is_cancelled() -> None:
     assert sorted(found) == [0, 1, 2]
 
 
-async def test_several_takers() -> None:
+async def test_several_tasks_take_outcomes() -> None:
     """Outcomes may be shared out among workers, and all end when there are no more."""
     found: list[tuple[str, int]] = []
 
@@ -276,7 +276,7 @@ async def test_several_takers() -> None:
 
 
 async def test_asking_after_having_left() -> None:
-    """What has come may still be taken, and then it is over; nobody waits for ever."""
+    """What has come may still be taken, and then it is over; no task waits for ever."""
     async with opened(slots(1)) as (client, _, clock):
         async with client.generations.run_many(requests(9)) as outcomes:
             await clock.sleep(25)

@@ -358,7 +358,7 @@ def named_once(caplog: pytest.LogCaptureFixture, sandbox: Sandbox) -> bool:
 
 
 async def test_a_block_that_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    """Entered and never left: the garbage collector ends it, and nobody else is cancelled."""
+    """Entered and never left: the garbage collector ends it, and no other task is cancelled."""
     async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
         block = client.generations.run_many(requests(MANY))
         await block.__aenter__()

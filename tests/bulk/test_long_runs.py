@@ -84,7 +84,7 @@ async def test_a_calendar_that_jumps(quick_path: Path, then: datetime) -> None:
 
 
 async def test_a_key_that_is_revoked() -> None:
-    """A dead key ends the run: who was under way is told and named, nobody else is asked."""
+    """A dead key ends the run: what was under way is named, nothing else is sent."""
     async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
 
         async def revoke() -> None:

@@ -89,7 +89,7 @@ async def test_a_callback_that_awaits_what_was_cancelled(method: str) -> None:
         assert held(client) == []
 
 
-async def test_what_is_no_stray_cancellation() -> None:
+async def test_what_is_no_unexpected_cancellation() -> None:
     """A cancellation that was asked for is obeyed, and other errors are what they are."""
     assert unexpected_cancellation(KeyboardInterrupt(), "it") is None
     judged: list[object] = []
@@ -127,7 +127,7 @@ async def test_a_rerun_right_after_the_create(quick_path: Path) -> None:
         assert sandbox.jobs.created == 1
 
 
-async def test_a_job_that_never_ends_holds_nobody_back() -> None:
+async def test_a_job_that_never_ends_delays_no_other() -> None:
     """`run_all` keeps all outcomes anyway, so none waits for its turn, nor does its progress."""
     told: list[int] = []
     async with opened(slots(20)) as (client, sandbox, clock):

@@ -1,4 +1,4 @@
-"""Outcomes on their way to whoever takes them, and the signal that wakes him."""
+"""Outcomes on their way to the caller, and the signal that wakes it."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ def test_ordered_ones_wait_for_their_turn() -> None:
 
 @pytest.mark.parametrize("is_ordered", [True, False])
 def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
-    """What waits for its turn counts like what waits for its taker; taking makes room."""
+    """What waits for its turn counts like what waits for the caller; taking makes room."""
     queue = OutcomeQueue(is_ordered=is_ordered)
     was_full = []
     for index in [*range(1, FULL), 0]:
@@ -73,7 +73,7 @@ def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FB
 
 
 def test_an_error_comes_after_all_outcomes() -> None:
-    """Whatever ended the fleet, what was done before is not lost; asking again says the same."""
+    """Whatever ended the run, what was done before is not lost; asking again says the same."""
 
     async def look() -> list[type[Exception] | int]:
         queue = OutcomeQueue(is_ordered=True)
@@ -104,7 +104,7 @@ def test_an_error_comes_after_all_outcomes() -> None:
 def test_who_waits_is_woken(
     happening: Callable[[OutcomeQueue], None], expected: int | None
 ) -> None:
-    """A taker who came too early gets what comes, or learns that nothing will."""
+    """A task that came too early gets what comes, or learns that nothing will."""
     found: list[int | None] = []
 
     async def look() -> None:
@@ -124,8 +124,8 @@ def test_who_waits_is_woken(
     assert set(found) == {expected}
 
 
-def test_a_bell_wakes_all_who_wait_just_then() -> None:
-    """It rings once: who comes later waits for the next time, and nobody is woken twice."""
+def test_a_signal_wakes_all_that_wait_just_then() -> None:
+    """Once: what comes later waits for the next time, and no task is woken twice."""
     heard: list[str] = []
 
     async def listen(signal: Signal, name: str) -> None:

@@ -71,7 +71,7 @@ async def test_ordered() -> None:
         assert names(found) == [f"take-{number}" for number in range(30)]
 
 
-async def test_bad_requests_stop_nobody() -> None:
+async def test_bad_requests_stop_no_other() -> None:
     """A wrong request becomes an outcome with all its problems; nothing of it is sent."""
     async with opened() as (client, sandbox, _):
         mixed = [*requests(2), GenerationRequest(model="", input=()), *requests(1)]
@@ -138,8 +138,8 @@ async def test_input_is_taken_as_needed() -> None:
         assert sandbox.jobs.created <= 12 + 5
 
 
-async def test_a_slow_taker_holds_the_fleet_back() -> None:
-    """Outcomes that nobody takes do not pile up without end."""
+async def test_a_slow_caller_holds_the_run_back() -> None:
+    """Outcomes that are not taken do not pile up without end."""
     async with opened(slots(100), progression="immediate") as (client, sandbox, clock):
         async with client.generations.run_many(requests(2000)) as outcomes:
             first = await anext(outcomes)

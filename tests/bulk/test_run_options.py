@@ -46,7 +46,7 @@ class OddPath:
 
 async def coming() -> AsyncIterator[GenerationRequest]:
     """Yield nothing."""
-    for request in list[GenerationRequest]():  # pragma: no cover - nobody takes them
+    for request in list[GenerationRequest]():  # pragma: no cover - they are never taken
         yield request
 
 

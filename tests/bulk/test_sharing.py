@@ -42,7 +42,7 @@ async def test_runs_share_the_slots(limit: int) -> None:
 
 
 async def settled(sandbox: Sandbox, jobs: int) -> bool:
-    """Let everybody do what he can; tell whether so many jobs were made."""
+    """Let all tasks run; return whether so many jobs were made."""
     for _ in range(100):
         await anyio.lowlevel.checkpoint()
     return sandbox.jobs.created == jobs
@@ -115,7 +115,7 @@ async def test_views_share_too() -> None:
 
 
 async def test_waits_and_runs_share_the_poller() -> None:
-    """Whoever waits for a job beside a run is served by the same looks."""
+    """A wait for a job beside a run shares its polls."""
     async with opened(slots(30), progression="time(30)") as (client, sandbox, _):
         own = [await client.generations.create(request) for request in requests(10)]
         async with anyio.create_task_group() as tasks:

@@ -46,7 +46,7 @@ async def test_an_empty_input(ordered: bool) -> None:  # noqa: FBT001
 
 
 async def test_what_is_no_request() -> None:
-    """Each wrong item is an outcome with an error, in its place, and stops nobody."""
+    """Each wrong item is an outcome with an error, in its place, and stops no other."""
     items: list[Any] = [None, {"model": "lipsync-2"}, *requests(1), "row", 3]
     async with opened() as (client, sandbox, _):
         found = await client.generations.run_all(items)

@@ -55,7 +55,7 @@ def test_once_over_always_over(max_cost: float, orders: list[tuple[float, bool]]
 
 @given(st.lists(PRICES, max_size=20))
 def test_without_limits_all_is_let_through(prices: list[float]) -> None:
-    """Nobody asked for a limit, so none is made up."""
+    """Without a limit none is made up."""
     spending = SpendingLimit()
     assert [spending.order(price) for price in prices] == [None] * len(prices)
     assert spending.why_over is None
@@ -90,7 +90,7 @@ def test_a_refusal_says_what_would_be_needed(price: float, shown: str) -> None:
 
 
 def test_three_tenths_are_enough_for_three_times_a_tenth() -> None:
-    """Sums of prices are no round numbers, and nobody wants to know."""
+    """Sums of prices are no round numbers, and that must not matter."""
     spending = SpendingLimit(max_cost=0.3)
     assert [spending.order(0.1) for _ in range(3)] == [None] * 3
     assert spending.order(0.01) is not None

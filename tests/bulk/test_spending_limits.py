@@ -271,7 +271,7 @@ async def test_prices_that_cannot_be_known(fault: Fault, duration: float | None,
 
 
 async def test_media_without_a_price_are_an_error_of_their_own() -> None:
-    """What the service says of some media stops nobody, however many there are in a row."""
+    """What the service says of some media does not stop the run, however many in a row."""
     async with opened(slots(3)) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", path=ANALYZE, status=422, body=WORDS, count=20))
         found = await client.generations.run_all(requests(30), max_cost=1e6)

@@ -40,7 +40,7 @@ def counted(many: int, taken: list[int]) -> Iterator[GenerationRequest]:
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, AuthenticationError), (402, PaymentRequiredError)]
 )
-async def test_what_all_would_meet_stops_the_intake(status: int, kind: type[Exception]) -> None:
+async def test_what_all_would_meet_stops_the_input(status: int, kind: type[Exception]) -> None:
     """A create that is refused for a dead key, or for want of credit, is the last but one."""
     taken: list[int] = []
     async with opened(slots(4)) as (client, sandbox, _):
@@ -54,7 +54,7 @@ async def test_what_all_would_meet_stops_the_intake(status: int, kind: type[Exce
 
 
 async def test_a_key_that_dies_in_mid_run() -> None:
-    """Every job that runs is named by its outcome, though nobody may look at it any more."""
+    """Every job that runs is named by its outcome, though it cannot be polled any more."""
     async with opened(slots(5), progression="time(60)") as (client, sandbox, clock):
         async with client.generations.run_many(requests(50)) as outcomes:
             await clock.sleep(70)
@@ -73,7 +73,7 @@ async def test_a_key_that_dies_in_mid_run() -> None:
             assert each.error.generation is each.generation
 
 
-async def test_other_refusals_stop_nobody() -> None:
+async def test_other_refusals_stop_no_other() -> None:
     """A create that the service refuses for its own sake is an outcome like any other."""
     async with opened(slots(4)) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", path=CREATE, status=422, every=3, count=None))
@@ -181,13 +181,13 @@ async def test_a_journal_that_breaks(quick_path: Path, monkeypatch: pytest.Monke
                 async for each in outcomes:
                     found.append(each)
                     if len(found) == 1:
-                        spoil(journal)
+                        damage(journal)
         assert sandbox.jobs.active == 0
         assert sandbox.jobs.created <= len(found) + 1
         assert set(made(sandbox).values()) == {1}
 
 
-def spoil(journal: Path) -> None:
+def damage(journal: Path) -> None:
     """Take a journal's table away while it is in use."""
     import sqlite3  # noqa: PLC0415
 
@@ -197,7 +197,7 @@ def spoil(journal: Path) -> None:
 
 
 async def test_looks_that_fail_for_good() -> None:
-    """A service that nobody can look at is given up after the patience that was set."""
+    """A service that cannot be polled is given up after `give_up_after`."""
     async with opened(slots(3)) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", method="GET", status=500, count=None))
         found = await client.generations.run_all(requests(3))
@@ -205,7 +205,7 @@ async def test_looks_that_fail_for_good() -> None:
         assert all(each.generation is not None for each in found)
 
 
-async def test_a_job_that_nobody_knows() -> None:
+async def test_a_job_that_the_service_does_not_know() -> None:
     """A fresh job may be unknown for a while; one that stays unknown is an error."""
     body = {"message": "No such generation.", "statusCode": 404}
     async with opened() as (client, sandbox, _):
@@ -227,7 +227,7 @@ async def test_a_journal_that_breaks_while_jobs_run(quick_path: Path) -> None:
         with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
             async with client.generations.run_many(requests(3), journal=journal) as outcomes:
                 await clock.sleep(1)
-                spoil(journal)
+                damage(journal)
                 async for each in outcomes:
                     found.append(each)  # noqa: PERF401 - it raises in the end
         assert sandbox.jobs.created == 3
@@ -315,7 +315,7 @@ async def test_what_meets_all_alike_stops_the_run(
         assert sandbox.jobs.created == 60
 
 
-async def test_what_the_service_says_of_many_stops_nobody() -> None:
+async def test_what_the_service_says_of_many_stops_no_other() -> None:
     """Its own words about each request are outcomes, however many there are in a row."""
     body = {
         "message": "Too short.",
