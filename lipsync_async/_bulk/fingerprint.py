@@ -114,17 +114,10 @@ _SECRET = re.compile(r"[A-Za-z0-9+/_=.~%:*,-]+")
 
 
 def telling_parameters(before: str, now: str, *, is_named: bool) -> list[str] | None:
-    """Return the parameters by which two addresses name different files.
+    """Return the names of the parameters by which two addresses name different files.
 
-    Args:
-        before: An http address.
-        now: Another one.
-        is_named: Whether the request that it belongs to has a name of its own.
-
-    Returns:
-        Their names, as written; empty if the two name the same file, as far as can be told.
-        `None`: the addresses differ in more than their queries.
-
+    Empty: they name the same file, as far as can be told. `None`: the addresses differ in more
+    than their queries.
     """
     parts = _split(before), _split(now)
     if parts[0] is None or parts[1] is None or _place(parts[0]) != _place(parts[1]):
@@ -202,37 +195,22 @@ _SAMPLES, _SAMPLE = 64, 64 * 1024
 
 @attrs.frozen(slots=True)
 class Identity:
-    """Hold what makes a request the one that it is.
+    """What identifies a request."""
 
-    Args:
-        document: The canonical form: JSON in ASCII with sorted keys. An input that is a
-            local file has a `file` in it, an object with the file's facts.
-        fingerprint: SHA-256 of the document, in hexadecimal digits.
-        essence: What stays of it when links are signed anew and folders are moved.
-
-    """
-
+    # JSON in ASCII with sorted keys. An input that is a local file has an object `file` in it.
     document: str
-    fingerprint: str
-    essence: str
+    fingerprint: str  # SHA-256 of the document, in hexadecimal digits
+    essence: str  # what stays of it when links are signed again and folders are moved
 
 
 @attrs.frozen(slots=True)
 class Difference:
-    """Hold what sets a request apart from a recorded one.
+    """What sets a request apart from a recorded one; false if nothing does."""
 
-    Attributes:
-        fields: Names of the wire's top level whose values differ.
-        files: Local files that lie where they lay and have changed since.
-        parameters: Names in the queries of addresses that differ in nothing else.
-        is_signed_anew: Whether an address differs in nothing but its signature.
-
-    """
-
-    fields: tuple[str, ...]
-    files: tuple[str, ...]
-    parameters: tuple[str, ...]
-    is_signed_anew: bool
+    fields: tuple[str, ...]  # names of the wire's top level whose values differ
+    files: tuple[str, ...]  # local files that lie where they lay and have changed since
+    parameters: tuple[str, ...]  # names in the queries of addresses that differ in nothing else
+    is_signed_anew: bool  # whether an address differs in nothing but its signature
 
     def __bool__(self) -> bool:
         return bool(self.fields)
@@ -253,14 +231,10 @@ class Difference:
 
 
 class Recognition:
-    """Tell requests from each other, as seen from a journal's folder.
+    """Tells requests from each other, as seen from a journal's folder.
 
-    Args:
-        folder: The journal's folder, without links; `None`: files have absolute paths only.
-        matches_query: Whether all of a query counts.
-        most_read: Bytes up to which all of a file is read.
-        most_remembered: Files whose digests are kept.
-
+    `most_read` are the bytes up to which all of a file is read, `most_remembered` the files whose
+    digests are kept.
     """
 
     def __init__(
@@ -300,15 +274,9 @@ class Recognition:
     ) -> Difference:
         """Return what sets a request apart from the recorded one; false if nothing does.
 
-        A local file that is gone is believed to be the one that lay there.
-
-        Args:
-            recorded: The document of the request that this one should be.
-            request: A request that has passed validation.
-            is_named: Whether it is known by a name of its own, not by its place only.
-            was_sent: Whether there is a job, so that a large file that was touched does
-                not count as changed.
-
+        A local file that is gone is taken for the one that lay there. `is_named`: the request
+        is known by a name of its own. `was_sent`: there is a job, so a large file whose time has
+        changed does not count as changed.
         """
         before = json.loads(recorded)
         body = encode_request(request)
@@ -443,14 +411,8 @@ def key_of(secret: str, anchor: str, number: int, identity: Identity) -> str:
 
     It follows from the journal's own secret, and from what is ordered. So if a row is lost,
     because a copy of the journal of an hour ago is used, say, the order is placed under the
-    key that it had, and the service answers with the job that it has made of it.
-
-    Args:
-        secret: What no other journal has.
-        anchor: What tells the request from others in the input.
-        number: Which try of the request it is, from 1.
-        identity: What is ordered.
-
+    key that it had, and the service answers with the job that it has made of it. `anchor` tells
+    the request from others in the input; `number` is its try, from 1.
     """
     facts = json.dumps([secret, anchor, number, identity.essence])
     return str(UUID(bytes=sha256(facts.encode()).digest()[:16], version=5))
@@ -554,13 +516,7 @@ def _plain(value: Any) -> Any:
 
 
 def _real_path(file: Any) -> str:
-    """Return a file's path without links.
-
-    Raises:
-        ValueError: It cannot be told: the working folder is gone, say. As an `OSError` it would
-            be taken for a word about the journal.
-
-    """
+    """Return a file's path without links; an `OSError` would be taken for one of the journal."""
     try:
         path: str = os.path.realpath(os.fspath(file))
     except OSError as error:

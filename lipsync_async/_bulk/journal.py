@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lipsync_async._bulk.fingerprint import Recognition, key_of
-from lipsync_async._bulk.journal_entry import JobState, JournalEntry, entry_of, state_of
+from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of, state_of
 from lipsync_async._bulk.journal_file import (
     COLUMNS,
     ID_PREFIX,
@@ -63,7 +63,7 @@ from lipsync_async._bulk.journal_file import (
     resolve,
     seal,
 )
-from lipsync_async._bulk.journal_reader import SELECT_ENTRIES, JournalView, find
+from lipsync_async._bulk.journal_reader import JournalView, find
 from lipsync_async._callsite import JOURNAL_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic.validators import exact
@@ -138,34 +138,20 @@ WHERE position = :position
 
 @attrs.frozen(slots=True)
 class Binding:
-    """What a journal belongs to: jobs of one account mean nothing to another.
+    """What a journal belongs to: jobs of one account mean nothing to another."""
 
-    Attributes:
-        service: The service's base address.
-        digest: Returns what tells the API key from others, for the journal's salt.
-        is_new_key: Whether the user says that the key is a new one of the same account.
-
-    """
-
-    service: str
-    digest: Callable[[bytes], str]
-    is_new_key: bool = False
+    service: str  # its base address
+    digest: Callable[[bytes], str]  # of the API key, for the journal's salt
+    is_new_key: bool = False  # whether the user says that it is one of the same account
 
 
 @attrs.frozen(slots=True)
 class Ordered:
-    """What was ordered with a journal, in all runs: tries that may have become jobs.
-
-    Attributes:
-        jobs: How many.
-        cost: US dollars for them together, as estimated.
-        unpriced: Those whose cost was not estimated.
-
-    """
+    """What was ordered with a journal, in all runs: tries that may have become jobs."""
 
     jobs: int
-    cost: float
-    unpriced: int
+    cost: float  # estimated US dollars for all of them
+    unpriced: int  # jobs whose cost was not estimated
 
 
 class Journal(JournalView):
@@ -209,11 +195,7 @@ class Journal(JournalView):
             retry_failed: Whether what ended FAILED or NOT_CREATED gets a new try.
             match_query: Whether all of a query tells media apart.
             patience: Seconds to wait for another program that is writing to the file.
-            now: The calendar's clock, for the times that are noted; aware, in UTC.
-
-        Raises:
-            JournalError: Another process owns it, it is no journal, or one of a newer
-                release or another account, it is damaged, or it cannot be written.
+            now: The clock for the times that are recorded; aware, in UTC.
 
         """
         resolved = resolve(path)
@@ -249,7 +231,7 @@ class Journal(JournalView):
         *,
         start: int = 0,
     ) -> list[JournalEntry | None]:
-        """Return what is known of requests that stand one after another in the input.
+        """Return what is known of consecutive requests of the input; `None`: it is new.
 
         A request that has a name is known by it wherever it stands, see `Matcher`; any other is
         known by its position, and of those the input may have become longer or shorter.
@@ -259,17 +241,9 @@ class Journal(JournalView):
         have changed, too, or be gone: the job stays, and a log line says so, unless the request
         has a `request_id`, by which it counts as changed.
 
-        Args:
-            requests: A piece of the input.
-            start: The position of its first request.
-
-        Returns:
-            For each request its entry, or `None` if it is new or is to be tried again.
-
         Raises:
             InvalidRequestError: The journal holds other requests at these positions, or
                 under these names.
-            JournalError: The journal cannot be used.
 
         """
         if not requests:
@@ -290,10 +264,6 @@ class Journal(JournalView):
         """Return what was ordered with this journal so far, in this run and before.
 
         What is SUBMITTING or UNKNOWN is counted, so it costs nothing more to send it again.
-
-        Raises:
-            JournalError: The file cannot be read.
-
         """
         query = "SELECT count(*), total(cost), count(*) - count(cost) FROM {} WHERE state <> ?"
         with self._reading() as connection:
@@ -309,21 +279,11 @@ class Journal(JournalView):
         *,
         costs: Mapping[int, float] | None = None,
     ) -> list[str]:
-        """Store requests whose creates are about to be sent; only then may they be sent.
+        """Store requests, by position, whose creates are about to be sent; return their keys.
 
-        Args:
-            requests: Each with its position.
-            costs: What they are to cost, in US dollars, by position, where that was estimated.
-
-        Returns:
-            The Idempotency-Key for each create: a new one, or the one that it had before.
-
-        Raises:
-            InvalidRequestError: The journal holds another request at a position. Nothing
-                was stored.
-            JournalError: A request has been accepted already, or the journal cannot be
-                written. Nothing was stored.
-
+        A key is a new one, or the one that the request had before. If this raises, nothing was
+        stored: the journal holds another request there (InvalidRequestError), or one that has
+        become a job already.
         """
         prices = costs or {}
         with self._transaction() as moment:
@@ -341,13 +301,8 @@ class Journal(JournalView):
         stored yet, that is stored first. A failed create is NOT_CREATED if certainly nothing was
         made, and UNKNOWN otherwise.
 
-        Returns:
-            What contradicts the journal, with the job: a request has become another job before,
-            say. The other items are stored.
-
-        Raises:
-            JournalError: The journal cannot be written. Nothing was stored.
-
+        If this raises, nothing was stored. It returns what contradicts the journal, with the
+        job (a request has become another job before, say); the other items are stored.
         """
         with self._transaction() as moment:
             conflicts = [
@@ -356,19 +311,16 @@ class Journal(JournalView):
                 else self._record_error(position, update, moment)
                 for position, update in updates
             ]
-        return _merge_conflicts(conflicts)
+        return _first_conflict(conflicts)
 
     def record_downloads(self, paths: Sequence[tuple[int, str | os.PathLike[str]]]) -> None:
         """Store where the results of completed jobs are.
 
-        Raises:
-            JournalError: A job is not completed (the other items are stored), or the
-                journal cannot be written.
-
+        A job that is not completed raises; the other items are stored.
         """
         with self._transaction() as moment:
             conflicts = [self._record_download(position, path, moment) for position, path in paths]
-        conflict = _merge_conflicts(conflicts)
+        conflict = _first_conflict(conflicts)
         if conflict is not None:
             raise conflict
 
@@ -492,29 +444,21 @@ class Journal(JournalView):
         self, requests: Sequence[GenerationRequest], found: Sequence[JournalEntry | None]
     ) -> None:
         """Record where requests and results are now, if that is elsewhere than was recorded."""
-        origins = [
-            (origin, entry.position)
-            for request, entry in zip(requests, found, strict=True)
-            if entry is not None and (origin := _origin_of(request)) is not None
-            if origin != entry.origin_json
-        ]
-        results = [
-            {"position": position, **_path_columns(path, self.path.parent)}
-            for position, path in self._matcher.relocated
-        ]
-        if origins or results:
+        origins: list[tuple[str, int]] = []
+        for request, entry in zip(requests, found, strict=True):
+            origin = _origin_of(request)
+            if entry is not None and origin is not None and origin != entry.origin_json:
+                origins.append((origin, entry.position))
+        if origins or self._matcher.relocated:
             with self._transaction(is_dated=False):
                 query = "UPDATE jobs SET origin_json = ? WHERE position = ?"
                 self._connection.executemany(query, origins)
-                self._connection.executemany(_RELOCATE, results)
+                for position, path in self._matcher.relocated:
+                    columns = _path_columns(path, self.path.parent)
+                    self._connection.execute(_RELOCATE, {"position": position, **columns})
 
     def _take_over(self, binding: Binding | None) -> None:
-        """Become the owner, in the file as well, if it belongs to the account.
-
-        Raises:
-            JournalError: It belongs to another one.
-
-        """
+        """Become the owner, in the file as well, if it belongs to the account."""
         with self._transaction(is_dated=False):
             connection = self._connection
             query = "SELECT secret, service, salt, key_digests FROM journal"
@@ -599,12 +543,15 @@ def _not_recorded(position: int) -> JournalError:
     return JournalError(f"request {position} was never recorded. Record its intent first.")
 
 
-def _merge_conflicts(conflicts: Sequence[JournalError | None]) -> JournalError | None:
+def _first_conflict(conflicts: Sequence[JournalError | None]) -> JournalError | None:
     """Return the first conflict, with the messages of the others as notes."""
-    found = [conflict for conflict in conflicts if conflict is not None]
-    for other in found[1:]:
-        found[0].add_note(str(other))
-    return found[0] if found else None
+    first: JournalError | None = None
+    for conflict in conflicts:
+        if first is None:
+            first = conflict
+        elif conflict is not None:
+            first.add_note(str(conflict))
+    return first
 
 
 def _origin_of(request: GenerationRequest) -> str | None:
@@ -664,34 +611,20 @@ def _storable_path(name: str) -> str | bytes:
 
 @attrs.frozen(slots=True)
 class _Item:
-    """A request of the input.
-
-    Attributes:
-        position: Where it stands, from 0.
-        request: The request.
-        key: The row key by which the journal knows it; `None`: its position only.
-
-    """
+    """A request of the input."""
 
     position: int
     request: GenerationRequest
-    key: str | None
+    key: str | None  # the row key by which the journal knows it; `None`: its position only
 
 
 @attrs.frozen(slots=True)
 class _Row:
-    """A row of the journal.
-
-    Attributes:
-        entry: What it says.
-        key: Its row key; `None`: it is known by its position.
-        near: Where its result is as seen from the journal's folder.
-
-    """
+    """A row of the journal."""
 
     entry: JournalEntry
-    key: str | None
-    near: str | bytes | None
+    key: str | None  # `None`: it is known by its position
+    near: str | bytes | None  # where its result is as seen from the journal's folder
 
 
 class Matcher:
@@ -705,16 +638,8 @@ class Matcher:
     moved is moved with it (`align`). The row that was there gives way to the end, if it has a
     name, and comes back when its request does.
 
-    Args:
-        connection: The journal's; `align` needs a transaction.
-        recognition: Tells whether a request is a recorded one.
-        folder: The journal's folder.
-        retry_failed: Whether what ended FAILED or NOT_CREATED gets a new try.
-
-    Attributes:
-        relocated: Positions of the last items whose results are elsewhere than was recorded,
-            and where.
-
+    `align` needs a transaction. `relocated` holds the positions of the last items whose results
+    are elsewhere than was recorded, and where.
     """
 
     def __init__(
@@ -787,12 +712,7 @@ class Matcher:
     def entries(
         self, items: Sequence[_Item], problems: dict[int, str]
     ) -> list[JournalEntry | None]:
-        """Return the entries of requests whose rows are where they stand.
-
-        Raises:
-            InvalidRequestError: The journal holds others there, or under these names.
-
-        """
+        """Return the entries of requests whose rows are where they stand."""
         rows = self._rows(items)
         found: list[JournalEntry | None] = []
         self.relocated = []
@@ -802,24 +722,24 @@ class Matcher:
             problem = problems.get(item.position)
             if problem is None and row is not None:
                 entry, problem = self._judge(item, row, items)
-            elif problem is None and item.key is None:
+            elif problem is None and item.key is None and self._signed_anew:
                 problem = self._overtaken(item)
             if problem is not None:
                 problems[item.position] = problem
             if entry is not None and row is not None and row.near is not None:
                 entry = self._with_result(entry, row.near)
             found.append(entry)
-        _raise_problems(problems)
+        if problems:
+            raise _unknown_input(problems)
         return found
 
     def _rows(self, items: Sequence[_Item]) -> dict[int, _Row]:
         """Return the rows at the items' positions."""
         span = items[0].position, items[-1].position
         where = "WHERE position BETWEEN ? AND ?"
-        entries = map(entry_of, self._connection.execute(f"{SELECT_ENTRIES} {where}", span))
-        query = f"SELECT position, row_key, download_near FROM jobs {where}"  # noqa: S608 - our own
-        facts = {position: rest for position, *rest in self._connection.execute(query, span)}
-        return {entry.position: _Row(entry, *facts[entry.position]) for entry in entries}
+        query = f"SELECT {', '.join(FIELDS)}, row_key, download_near FROM entries {where}"  # noqa: S608 - our own
+        rows = self._connection.execute(query, span)
+        return {row[0]: _Row(entry_of(row[:-2]), *row[-2:]) for row in rows}
 
     def _align(self, item: _Item) -> str | None:
         position = item.position
@@ -918,8 +838,6 @@ class Matcher:
         That one differs by its link only, as it seemed; but then this link would have changed,
         too.
         """
-        if not self._signed_anew:
-            return None
         elsewhere = self._signed_anew.get(self._fingerprint(item))
         return None if elsewhere is None else _elsewhere(item.position, elsewhere)
 
@@ -980,17 +898,20 @@ def find_key(connection: sqlite3.Connection, row_key: str) -> int | None:
 
 def _names(request: GenerationRequest) -> list[str]:
     """Return the keys by which a request may be known, the most telling first."""
-    names = {ID_PREFIX: request.request_id, OUTPUT_PREFIX: request.output_file_name}
-    return [f"{prefix}{exact(name)}" for prefix, name in names.items() if name is not None]
+    names = []
+    if request.request_id is not None:
+        names.append(f"{ID_PREFIX}{exact(request.request_id)}")
+    if request.output_file_name is not None:
+        names.append(f"{OUTPUT_PREFIX}{exact(request.output_file_name)}")
+    return names
 
 
-def _raise_problems(problems: dict[int, str]) -> None:
+def _unknown_input(problems: dict[int, str]) -> InvalidRequestError:
     shown = [problems[position] for position in sorted(problems)]
     more = len(shown) - _MAX_PROBLEMS
     if more > 0:
         shown[_MAX_PROBLEMS:] = [f"requests: {more} more are not what the journal holds"]
-    if shown:
-        raise InvalidRequestError(shown)
+    return InvalidRequestError(shown)
 
 
 def _mismatch(entry: JournalEntry, difference: Difference) -> str:

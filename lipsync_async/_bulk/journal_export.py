@@ -58,12 +58,7 @@ _MAX_PROBLEMS = 10
 
 
 def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
-    """Write one JSON object a line: the entry's facts, `request` and `generation`.
-
-    Raises:
-        JournalError: The file cannot be written, or is the journal's own.
-
-    """
+    """Write one JSON object a line: the entry's facts, `request` and `generation`."""
     with _replacing(target, journal) as file:
         for entry in entries:
             answer = entry.generation_json
@@ -85,15 +80,6 @@ def write_csv(
     The author's own columns come last. A spreadsheet computes a cell that begins like a
     formula, so what the service has said gets an apostrophe before such a beginning, and its
     control characters are written as escapes. What the author has written stays as it was.
-
-    Args:
-        entries: Gives the entries; it is called twice.
-        target: The file.
-        journal: The journal, which is never overwritten.
-
-    Raises:
-        JournalError: The file cannot be written, or is the journal's own.
-
     """
     own = dict.fromkeys(name for entry in entries() for name in entry.origin.extra)
     with _replacing(target, journal) as file:
@@ -156,12 +142,7 @@ def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
 
 
 def _refuse_own(target: Path, journal: Path) -> None:
-    """Ask for a regular file, or a new one, that is no part of a journal by any name.
-
-    Raises:
-        JournalError: It is another kind of thing, or a journal's.
-
-    """
+    """Ask for a regular file, or a new one, that is no part of a journal by any name."""
     parts = [journal, *(beside(journal, side) for side in SIDES)]
     found = Path(os.path.realpath(target))  # which takes a circle of links as it is
     is_own = found in parts
@@ -195,15 +176,6 @@ def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Pa
     A table expresses what its columns can. What they cannot (segments, faces by pixel, names of
     inputs) takes JSON lines, which express everything; there the author's own columns are in
     `extra`.
-
-    Args:
-        entries: Of a journal.
-        target: The file; its suffix tells the form: `.csv`, or JSON lines.
-        journal: The journal, which is never overwritten.
-
-    Raises:
-        JournalError: A request cannot be written in that form, or the file not be written.
-
     """
     is_table = target.suffix.lower() == ".csv"
     rows: list[dict[str, Any]] = []

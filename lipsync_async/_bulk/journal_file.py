@@ -172,7 +172,7 @@ _ENTRY_COLUMNS = {
     f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END"
 }
 _ENTRY_COLUMNS_OF_VERSION_1 = dict.fromkeys(
-    ("request_id", "cost", "earlier_json", "origin_json"), "NULL"
+    ("request_id", "cost", "earlier_json", "origin_json", "row_key", "download_near"), "NULL"
 ) | {"tries": "1"}
 
 _DAMAGED = (
@@ -241,18 +241,11 @@ class Opened:
 
 @attrs.frozen(slots=True)
 class _Header:
-    """What the first bytes of a file tell.
-
-    Attributes:
-        is_journal: Whether it says that it is a journal.
-        version: Of its tables.
-        has_log: Whether a part of it may be in `NAME-wal`, as in the first version.
-
-    """
+    """What the first bytes of a file tell."""
 
     is_journal: bool
     version: int
-    has_log: bool
+    has_log: bool  # whether a part of it may be in `NAME-wal`, as in the first version
 
 
 # Files that this process writes, by device and number. Any handle of a file that a process
@@ -261,17 +254,7 @@ _OWN: set[tuple[int, int]] = set()
 
 
 def connect_owner(path: Path, *, patience: float) -> Opened:
-    """Open a journal to write it, or make a new one; its lock must be held.
-
-    Args:
-        path: Where it is to be, absolute.
-        patience: Seconds to wait for a program that is writing to it.
-
-    Raises:
-        JournalError: It is no journal, or one of a newer release, it is damaged, or it
-            cannot be written.
-
-    """
+    """Open a journal to write it, or make a new one; its lock must be held."""
     with translate_errors(path):
         if path.exists():
             _check_single_name(path)
@@ -305,11 +288,6 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
 
     Nothing is ever written beside it. What cannot be read without writing (a commit that a
     kill has left half done, the log of an earlier release) is read from a copy.
-
-    Raises:
-        JournalError: There is none, or it is no journal, or one of a newer release, or it
-            is damaged.
-
     """
     with translate_errors(path):
         if not path.exists():
@@ -358,10 +336,6 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     """Return where a journal really is: by links, it must have one lock under all names.
 
     `~` is the home folder.
-
-    Raises:
-        JournalError: No file can be there, or what is there is none.
-
     """
     try:
         found = from_home(path).resolve()
@@ -380,12 +354,7 @@ def resolve(path: str | os.PathLike[str]) -> Path:
 
 
 def from_home(path: str | os.PathLike[str]) -> Path:
-    """Return a path with the home folder in the place of a leading `~`.
-
-    Raises:
-        JournalError: That folder is not known, or it is no path.
-
-    """
+    """Return a path with the home folder in the place of a leading `~`."""
     try:
         text = os.fspath(path)
     except TypeError:
@@ -408,12 +377,7 @@ def beside(path: Path, side: str) -> Path:
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors, and the system's, as `JournalError`.
-
-    Raises:
-        JournalError: SQLite failed; the message says what to do.
-
-    """
+    """Raise SQLite's errors, and the system's, as `JournalError` that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -462,12 +426,7 @@ def _prepare_writing(connection: sqlite3.Connection) -> None:
 
 
 def begin_writing(connection: sqlite3.Connection, path: Path) -> None:
-    """Begin a transaction that is written to the file itself, not to a log beside it.
-
-    Raises:
-        JournalError: Another program keeps a log beside the file, and has it open.
-
-    """
+    """Begin a transaction that is written to the file itself, not to a log beside it."""
     connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
     if not _has_log(connection):
         return
@@ -497,12 +456,7 @@ def finish_writing(connection: sqlite3.Connection) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make a new journal, whole or not at all.
-
-    Raises:
-        JournalError: What is left of another journal lies there.
-
-    """
+    """Make a new journal, whole or not at all."""
     _check_no_remains(path)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for table in _TABLES:
@@ -528,7 +482,7 @@ def _make(path: Path) -> None:
 
 def _initialize(connection: sqlite3.Connection) -> None:
     """Make a file with the tables a journal of its own."""
-    _create_checksum(connection)
+    connection.create_function("checksum", -1, _checksum, deterministic=True)
     connection.execute(
         "INSERT INTO journal (id, secret, salt) VALUES (1, ?, ?)", (token_hex(16), token_hex(16))
     )
@@ -543,12 +497,7 @@ def _initialize(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring a journal of the first version to today's, all at once or not at all.
-
-    Raises:
-        JournalError: An entry is damaged.
-
-    """
+    """Bring a journal of the first version to today's, all at once or not at all."""
     connection.execute("BEGIN EXCLUSIVE")
     _prepare_reading(connection, 1)
     for row in connection.execute(f"SELECT {', '.join(FIELDS)} FROM entries"):  # noqa: S608 - our own
@@ -568,7 +517,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def _check_no_remains(path: Path) -> None:
-    """Ask that nothing lies beside a new journal that SQLite would take for a part of it."""
+    """Check that nothing lies beside a new journal that SQLite would take for a part of it."""
     for side in _PARTS:
         remains = beside(path, side)
         try:
@@ -586,7 +535,7 @@ def _check_no_remains(path: Path) -> None:
 
 
 def _check_single_name(path: Path) -> None:
-    """Ask that a file has one name: under two, it could have two owners."""
+    """Check that a file has one name: under two, it could have two owners."""
     if path.stat().st_nlink > 1:
         raise JournalError(
             f"the journal {path} has another name as well (a hard link), under which another run "
@@ -608,12 +557,7 @@ def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _checked_header(connection: sqlite3.Connection, path: Path) -> _Header:
-    """Ask that an open file is a journal.
-
-    Raises:
-        JournalError: It is none, or one of a newer release.
-
-    """
+    """Check that an open file is a journal."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -628,12 +572,7 @@ def _checked_header(connection: sqlite3.Connection, path: Path) -> _Header:
 
 
 def _header(path: Path) -> _Header:
-    """Read what a file says of itself.
-
-    Raises:
-        JournalError: It is no journal, or one of a newer release.
-
-    """
+    """Read what a file says of itself."""
     with path.open("rb") as file:
         beginning = file.read(_HEADER)
     if not beginning:
@@ -686,12 +625,9 @@ def _inode(path: Path) -> tuple[int, int]:
 def _prepare_reading(connection: sqlite3.Connection, version: int) -> None:
     """Create the view `entries`, which is the same for every version of the file."""
     special = _ENTRY_COLUMNS_OF_VERSION_1 if version == 1 else _ENTRY_COLUMNS
-    columns = ", ".join(f"{special.get(name, name)} AS {name}" for name in FIELDS)
+    names = (*FIELDS, "row_key", "download_near")
+    columns = ", ".join(f"{special.get(name, name)} AS {name}" for name in names)
     connection.execute(f"CREATE TEMP VIEW entries AS SELECT {columns} FROM jobs")  # noqa: S608 - our own
-    _create_checksum(connection)
-
-
-def _create_checksum(connection: sqlite3.Connection) -> None:
     connection.create_function("checksum", -1, _checksum, deterministic=True)
 
 
@@ -728,8 +664,9 @@ def _damage(connection: sqlite3.Connection) -> str | None:
         last, is_read = positions[-1], not page
         page = page or connection.execute(f"{query} tries").fetchall()
         rows += len(page)
-        total += sum(checksum for _, checksum, is_altered in page if not is_altered)
-        altered += sum(is_altered for _, _, is_altered in page)
+        for _, checksum, is_altered in page:
+            altered += is_altered
+            total += 0 if is_altered else checksum
     if altered:
         return f"{altered} of {rows} entries are not as they were written"
     if _totals(connection) == begun and (rows, total) != begun[1:]:
@@ -749,12 +686,7 @@ class JournalLock:
     """The right to write a journal, until `release` or the end of the process."""
 
     def __init__(self, journal: Path) -> None:
-        """Take the lock at once.
-
-        Raises:
-            JournalError: Another owner has it, or the file system has no locks.
-
-        """
+        """Take the lock at once."""
         self._process = os.getpid()
         path = beside(journal, ".lock")
         try:

@@ -290,17 +290,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
 
 
 def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRow]:
-    """Return the requests that a manifest's bytes hold.
-
-    Args:
-        data: The file's content.
-        suffix: The end of its name, which tells its form.
-        folder: What the paths of local files are relative to.
-
-    Raises:
-        InvalidRequestError: As of `read_manifest`.
-
-    """
+    """Return the requests that a manifest's bytes hold."""
     given, suffix = suffix, suffix.lower()
     if suffix not in _SUFFIXES:
         names = ", ".join(_SUFFIXES)
@@ -323,12 +313,7 @@ def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRo
 
 
 def _in_utf_8(data: bytes) -> bytes:
-    """Return a file's text in UTF-8 and without a mark; what is wrong with that has its lines.
-
-    Raises:
-        InvalidRequestError: It is no text, or it is damaged.
-
-    """
+    """Return a file's text in UTF-8 and without a mark; what is wrong with that has its lines."""
     if data.startswith(_SPREADSHEETS):
         raise InvalidRequestError([f"manifest: is no text but a spreadsheet's file; {_SAVE_SHEET}"])
     encoding = next(
@@ -348,18 +333,11 @@ def _in_utf_8(data: bytes) -> bytes:
 
 @attrs.define(slots=True)
 class ManifestReader:
-    """Collects what a manifest holds, and what is wrong with it.
-
-    Attributes:
-        folder: What the paths of local files are relative to.
-        rows: The requests.
-        problems: What is wrong, each with its line.
-
-    """
+    """Collects what a manifest holds, and what is wrong with it."""
 
     folder: Path
     rows: list[ManifestRow] = attrs.field(factory=list)
-    problems: list[tuple[int, str]] = attrs.field(factory=list)
+    problems: list[tuple[int, str]] = attrs.field(factory=list)  # each with its line
 
     def add_problem(self, line: int, words: str, path: str = "") -> None:
         self.problems.append((line, f"{path}: {words}" if path else words))
@@ -375,13 +353,7 @@ class ManifestReader:
     ) -> None:
         """Read a generate body and keep its request, and what is wrong with it.
 
-        Args:
-            line: Where it begins.
-            body: Decoded JSON, or what stands for it.
-            path_of: Returns a path in the body as the manifest's author calls it.
-            request_id: The name that the line gives it.
-            extra: Cells of columns of the author's own.
-
+        `path_of` returns a path in the body as the manifest's author calls it.
         """
         request, problems = read_body(body, folder=self.folder, request_id=request_id)
         for path, words in problems:
@@ -657,17 +629,8 @@ def read_body(
     The codec reads the service's answers and ignores what it does not know. This reads the
     user's words, where an unknown field is most likely a known one, misspelt, and where all
     problems are told at once: what cannot be read stays as it is, so that validation judges
-    the rest. Names are the wire's; `file`, which is no field of the wire, names a local file.
-
-    Args:
-        body: Decoded JSON, whatever it may be.
-        folder: What the paths of local files are relative to.
-        request_id: The name that stands beside the body.
-
-    Returns:
-        The request, or `None` if there is none to be seen, and the problems: path (in the
-        wire's names; empty for the whole body) and words.
-
+    the rest. Names are the wire's; `file`, which is no field of the wire, names a local file. A
+    problem is a path (empty for the whole body) and what is wrong there.
     """
     reader = _BodyReader(folder)
     request = reader.read(GenerationRequest, "", body)
@@ -683,17 +646,11 @@ def read_body(
 
 
 class _BodyReader:
-    """Reads one body and collects its problems.
-
-    Attributes:
-        problems: Paths, and what is wrong there.
-        judged: Paths of which validation need not say more.
-
-    """
+    """Reads one body and collects its problems."""
 
     def __init__(self, folder: Path) -> None:
         self.problems: list[tuple[str, str]] = []
-        self.judged: set[str] = set()
+        self.judged: set[str] = set()  # paths of which validation need not say more
         self._folder = folder
 
     def read(self, kind: type, path: str, data: object) -> Any:

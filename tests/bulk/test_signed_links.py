@@ -21,7 +21,7 @@ from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.jobs import job, record
 from tests.bulk.runs import opened
-from tests.logic.test_signatures import PLACE, SIGNED_ANEW
+from tests.bulk.test_signatures import PLACE, SIGNED_ANEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
