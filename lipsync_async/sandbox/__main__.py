@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DEFAULT_PORT = 8765
 _LAST_PORT = 65_535
 # With --speed N a job takes this long by the sandbox's clock, a usual time for a short
-# clip (contract section 3.1).
+# clip.
 _JOB_SECONDS = 60.0
 
 

@@ -14,48 +14,16 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 
-from lipsync_async._clock import Timer
+from lipsync_async._clock import Timer, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-
-
-class Cancellable(Protocol):
-    """A callback that is due later."""
-
-    def cancel(self) -> None:
-        """Make sure that the callback never runs; harmless afterwards."""
-        ...
-
-
-class Clock(Protocol):
-    """The sandbox's time; `VirtualClock` is one, too."""
-
-    def now(self) -> float:
-        """Return seconds since some fixed moment."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Pause the calling task."""
-        ...
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
-        """Run `callback` when `seconds` have passed."""
-        ...
-
-    def advance(self, seconds: float) -> None:
-        """Move the time on by hand."""
-        ...
-
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep virtual time from running on while something real is at work."""
-        ...
 
 
 class RealClock:
@@ -63,10 +31,6 @@ class RealClock:
 
     It keeps its own timers instead of the event loop's, so that `advance` can run them
     early.
-
-    Args:
-        speed: Sandbox seconds that pass in one real second.
-
     """
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -134,6 +98,9 @@ class RealClock:
             self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._ring)
 
 
+Clock = RealClock | VirtualClock
+
+
 @attrs.frozen(slots=True)
 class Calendar:
     """A clock's seconds as dates, those of a client's calendar.
@@ -141,12 +108,6 @@ class Calendar:
     A client compares a date with a calendar that runs at its usual speed: a fast clock's own
     dates would soon lie in the future, where no webhook's signature is good. So do those of a
     real clock that was moved on by hand, for receivers outside.
-
-    Args:
-        clock: The sandbox's clock.
-        epoch: Unix time at which the clock showed zero.
-        speed: Seconds of the clock in a real second.
-
     """
 
     _clock: Clock
@@ -168,13 +129,7 @@ _NOISE_DIGITS = 6  # of a product of floats; without this, 0.07 s would become 7
 
 
 def real_seconds(seconds: float, speed: float) -> float:
-    """Return sandbox seconds as real ones, for a JSON field, which takes fractions.
-
-    Args:
-        seconds: Seconds of the sandbox's clock.
-        speed: Sandbox seconds in a real second.
-
-    """
+    """Return sandbox seconds as real ones, for a JSON field, which takes fractions."""
     milliseconds = round(seconds / speed * _MILLISECONDS, _NOISE_DIGITS)
     return math.ceil(milliseconds) / _MILLISECONDS
 

@@ -24,12 +24,7 @@ _OUTCOME_UNKNOWN = "IDEMPOTENCY_OUTCOME_UNKNOWN"
 
 
 async def before_handler(faults: Iterable[Fault], clock: Clock) -> Response | None:
-    """Do what comes before the work; an answer that is returned replaces the work.
-
-    Raises:
-        DropConnection: The connection is to be dropped and nothing was done.
-
-    """
+    """Do what comes before the work; an answer that is returned replaces the work."""
     replaced = None
     for fault in faults:
         if fault.kind == "reset_before":
@@ -44,11 +39,7 @@ async def before_handler(faults: Iterable[Fault], clock: Clock) -> Response | No
 async def after_handler(faults: Iterable[Fault], response: Response, clock: Clock) -> Response:
     """Do what comes after the work, in the order of the faults.
 
-    A late answer was worked out at once: who gives up on it has been served all the same.
-
-    Raises:
-        DropConnection: The connection is to be dropped although the work was done.
-
+    A late answer was worked out at once: a client that gives up on it was served all the same.
     """
     for fault in faults:
         if fault.kind == "latency":
@@ -121,7 +112,7 @@ def _content_type(fault: Fault, response: Response) -> Response:
 
 
 def _malformed_json(fault: Fault, response: Response) -> Response:
-    """Answer a success whose body nobody can read."""
+    """Answer a success whose body is no JSON."""
     body = fault.body.encode() if isinstance(fault.body, str) else b'{"id": "'
     return attrs.evolve(response, body=body)
 

@@ -147,12 +147,7 @@ def fault_to_json(fault: Fault) -> dict[str, Any]:
 
 
 def fault_from_json(data: Any) -> Fault:
-    """Return the fault that JSON data describes.
-
-    Raises:
-        ValueError: It describes none; every problem is listed with its path.
-
-    """
+    """Return the fault that JSON data describes."""
     problems = _json_problems(data)
     if problems:
         raise _refusal(problems)
@@ -160,12 +155,7 @@ def fault_from_json(data: Any) -> Fault:
 
 
 def faults_from_header(text: str) -> tuple[Fault, ...]:
-    """Return the faults that the text of a header describes: one as JSON, or a list.
-
-    Raises:
-        ValueError: It describes none; every problem is listed with its path.
-
-    """
+    """Return the faults that the text of a header describes: one as JSON, or a list."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:

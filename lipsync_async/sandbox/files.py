@@ -135,7 +135,6 @@ class SignedUrls:
         base_url: Where the sandbox is.
         media_base_url: Where its outputs are: the same service under another origin, as the
             real service's outputs are on another host, to which no API key may be sent.
-
     """
 
     base_url: str
@@ -220,13 +219,7 @@ class HostedFiles:
     _names_by_asset: dict[str, str] = attrs.field(factory=dict)
 
     def host(self, path: Path, *, name: str | None = None) -> str:
-        """Serve a file that stays where it is, and return its URL.
-
-        Args:
-            path: The file.
-            name: What to call it; `None`: as it is called, with a number if that is taken.
-
-        """
+        """Serve a file that stays where it is, and return its URL."""
         name, number = name or path.name, 1
         while name in self._files and self._files[name].path != path:
             number += 1

@@ -136,32 +136,18 @@ class IllegalMoveError(ValueError):
 
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Lifecycle:
-    """The life of one job of any kind.
-
-    Attributes:
-        id: Its UUID.
-        born: When it was made, in seconds of the sandbox's clock.
-        progression: How it moves along.
-        transitions: Where each status may lead; a status that leads nowhere is an end.
-        status: Where it is.
-        faults: What goes wrong with it, by kind.
-        history: Every status it had, with the clock's time.
-        polls: How often a poll moved it along.
-        is_due: Whether it ends as soon as its result exists.
-        waiters: Set when it has ended.
-
-    """
+    """The life of one job of any kind; a status that leads nowhere is an end."""
 
     id: str
-    born: float
+    born: float  # in seconds of the sandbox's clock
     progression: Progression
     transitions: Mapping[Any, frozenset[Any]] = attrs.field(repr=False)
     status: Any
-    faults: Mapping[str, Fault] = attrs.field(factory=dict)
+    faults: Mapping[str, Fault] = attrs.field(factory=dict)  # by kind
     history: list[tuple[float, Any]] = attrs.field(factory=list, repr=False)
-    polls: int = 0
-    is_due: bool = False
-    waiters: list[anyio.Event] = attrs.field(factory=list, repr=False)
+    polls: int = 0  # that moved it along
+    is_due: bool = False  # ends as soon as its result exists
+    waiters: list[anyio.Event] = attrs.field(factory=list, repr=False)  # set at its end
 
     def __attrs_post_init__(self) -> None:
         self.history.append((self.born, self.status))
@@ -172,12 +158,7 @@ class Lifecycle:
         return not self.transitions[self.status]
 
     def enter(self, status: Any, now: float) -> None:
-        """Take a step of the table of transitions, and wake those who wait for an end.
-
-        Raises:
-            IllegalMoveError: The table has no such step.
-
-        """
+        """Take a step of the table of transitions, and wake those who wait for an end."""
         if status not in self.transitions[self.status]:
             raise IllegalMoveError(f"a job that is {self.status} does not become {status}.")
         self.status = status

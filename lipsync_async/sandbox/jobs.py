@@ -22,59 +22,34 @@ _ACTIVE = (Status.PENDING, Status.PROCESSING)  # what takes a slot
 
 @attrs.frozen(slots=True)
 class Result:
-    """The media that a job made.
-
-    Attributes:
-        source: Its bytes, or the file that holds them.
-        size: Length in bytes.
-        etag: Its validator, with quotes.
-        duration: Seconds that it plays.
-
-    """
+    """The media that a job made: their bytes or the file that holds them, and facts of it."""
 
     source: bytes | Path = attrs.field(repr=False)
     size: int
-    etag: str
+    etag: str  # with its quotes
     duration: float
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Job(Lifecycle):
-    """One generation.
+    """One generation."""
 
-    Attributes:
-        number: Its place among all that were ever created, from 1.
-        created_at: When, as the service writes it.
-        body: The create body's fields, echoed in every answer.
-        source: What the create's `x-sync-source` header said.
-        percent: How far its rendering is, 0 to 100.
-        result: Its media, once they exist.
-        failure: Code and words of what went wrong with making them.
-        error: Why it failed, for people.
-        error_code: Why it failed, for programs.
-        speech_url: Where the speech made of a text input is.
-        link_version: Counts the output URLs that were let expire by a fault.
-        has_broken_off: Whether a truncated output was served already.
-        encoded: Its JSON, until it changes.
-        files: What is deleted with it: its output, and the speech that was made for it.
-
-    """
-
-    number: int
+    number: int  # its place among all that were ever created, from 1
     created_at: str
-    body: Mapping[str, Any] = attrs.field(repr=False)
+    body: Mapping[str, Any] = attrs.field(repr=False)  # what every answer echoes
     transitions: Mapping[Status, frozenset[Status]] = attrs.field(default=TRANSITIONS, repr=False)
     status: Status = Status.PENDING
-    source: str | None = None
-    percent: float = 0.0
+    source: str | None = None  # what the create's `x-sync-source` said
+    percent: float = 0.0  # how far its rendering is
     result: Result | None = None
-    failure: tuple[str, str] | None = None
+    failure: tuple[str, str] | None = None  # why its media cannot be made: code and words
     error: str | None = None
     error_code: str | None = None
     speech_url: str | None = None
-    link_version: int = 0
+    link_version: int = 0  # counts the output URLs that a fault let expire
     has_broken_off: bool = False
-    encoded: bytes | None = attrs.field(default=None, repr=False)
+    encoded: bytes | None = attrs.field(default=None, repr=False)  # its JSON, until it changes
+    # What is deleted with it: its output, and the speech that was made for it.
     files: OwnedFiles = attrs.field(factory=OwnedFiles, repr=False)
 
 
@@ -113,12 +88,7 @@ def _ignore_end(_job: Job) -> None:
 
 @attrs.define(slots=True, eq=False, repr=False)
 class JobTable(Table[Job]):
-    """All jobs; found by id and by status without a search.
-
-    Args:
-        clock: Dates the moves.
-
-    """
+    """All jobs; found by id and by status without a search."""
 
     _clock: Clock
     _not_found: str = attrs.field(default="generation_not_found", init=False)
@@ -162,19 +132,7 @@ class JobTable(Table[Job]):
         error: str | None = None,
         error_code: str | None = None,
     ) -> Job:
-        """Move a job to another status, along the table of transitions only.
-
-        Args:
-            job_id: Which job.
-            status: Where to.
-            error: Why, for people; of a failure.
-            error_code: Why, for programs; of a failure.
-
-        Raises:
-            KeyError: No job has the id.
-            IllegalMoveError: The table has no such step, or the media do not exist yet.
-
-        """
+        """Move a job to another status, along the table of transitions only."""
         work = partial(self._move, self[job_id], Status(status), error, error_code)
         # In blocking code this is another thread than the one in which the jobs live.
         return work() if self.run_in_loop is None or _is_in_loop() else self.run_in_loop(work)

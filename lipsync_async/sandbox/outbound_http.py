@@ -38,7 +38,6 @@ class FetchError(Exception):
 
     Attributes:
         reason: Why, in words that may be shown to the caller of the API.
-
     """
 
     def __init__(self, reason: str) -> None:
@@ -52,11 +51,6 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
 
     The URL is read by the same parser that the request is sent with, so the two cannot
     take different parts of it for the host.
-
-    Args:
-        url: The absolute URL.
-        allowed_hosts: Hosts that may be asked besides loopback ones, in any case, no port.
-
     """
     try:
         parsed = URL(url)
@@ -96,15 +90,7 @@ def is_loopback(host: str) -> bool:
 
 @attrs.frozen(slots=True)
 class Delivery:
-    """One POST to make.
-
-    Attributes:
-        url: Where to.
-        body: The bytes that were signed.
-        headers: Content type and signature.
-        delay: Sandbox seconds to wait before it is sent.
-
-    """
+    """One POST to make, after so many seconds of the sandbox's clock."""
 
     url: str
     body: bytes = attrs.field(repr=False)
@@ -114,14 +100,7 @@ class Delivery:
 
 @attrs.define(slots=True)
 class OutboundHttp:
-    """The sandbox's HTTP client; its session is made when first needed.
-
-    Args:
-        allowed_hosts: Hosts besides loopback that may be asked.
-        max_bytes: Most bytes of one fetched file.
-        seconds: Most seconds that one fetch may take, redirects included.
-
-    """
+    """The sandbox's HTTP client; its session is made when first needed."""
 
     _allowed_hosts: frozenset[str]
     _max_bytes: int
@@ -133,13 +112,7 @@ class OutboundHttp:
         return refusal(url, self._allowed_hosts)
 
     async def fetch(self, url: str, target: Path) -> None:
-        """Write what a URL holds to a file; no file is left where that fails.
-
-        Raises:
-            FetchError: It may not be fetched, or could not be.
-            OSError: The file cannot be written.
-
-        """
+        """Write what a URL holds to a file; no file is left where that fails."""
         try:
             with anyio.fail_after(self._seconds):
                 await self._fetch(url, target)

@@ -32,30 +32,17 @@ _NOTHING = object()
 
 @attrs.define(slots=True)
 class Entry:
-    """One request as it arrived.
+    """One request as it arrived; secrets in its headers are masked."""
 
-    Attributes:
-        number: Its place since the log was cleared, from 1.
-        method: HTTP method.
-        path: Path without the query.
-        query: Query parameters in order, repeated names included.
-        headers: Header fields, names in lower case, secrets masked.
-        body: The first 64 KiB of the body.
-        body_size: Bytes that the whole body had.
-        time: When it arrived, in seconds of the sandbox's clock.
-        status: Status of the answer; `None`: not answered (yet).
-
-    """
-
-    number: int
+    number: int  # since the log was cleared, from 1
     method: str
     path: str
     query: list[tuple[str, str]]
-    headers: dict[str, str]
-    time: float
-    body: bytes = attrs.field(default=b"", repr=False)
-    body_size: int = 0
-    status: int | None = None
+    headers: dict[str, str]  # by lower-case name
+    time: float  # of the sandbox's clock
+    body: bytes = attrs.field(default=b"", repr=False)  # the first 64 KiB
+    body_size: int = 0  # of the whole
+    status: int | None = None  # of the answer, once there is one
 
     @property
     def json(self) -> Any:
@@ -154,11 +141,6 @@ class RequestLog:
     may hold more; lists must have the same length) and a subset of the query (a text must
     be among the values of its name; a list must be all of them). What is `None` does not
     matter.
-
-    Args:
-        max_entries: Requests to keep; older ones are forgotten.
-        max_bytes: Bytes of their bodies and queries to keep, as above.
-
     """
 
     def __init__(self, max_entries: int = 10_000, max_bytes: int = _KEPT_BYTES) -> None:
@@ -236,7 +218,7 @@ class RequestLog:
         query: Mapping[str, Any] | None = None,
     ) -> int:
         """Count the entries that fit."""
-        return len(self._find(_Wanted(method, path, json, query)))
+        return len(self.find(method, path, json=json, query=query))
 
     def assert_count(
         self,
@@ -247,12 +229,7 @@ class RequestLog:
         json: Any = None,
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
-        """Return the entries that fit, if they are as many as expected.
-
-        Raises:
-            AssertionError: They are not; says what came close and where it differs.
-
-        """
+        """Return the entries that fit, if they are as many as expected."""
         wanted = _Wanted(method, path, json, query)
         found = self._find(wanted)
         if len(found) != expected:
@@ -269,12 +246,7 @@ class RequestLog:
         json: Any = None,
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
-        """Return the entries that fit, at least one.
-
-        Raises:
-            AssertionError: There is none; says what came close and where it differs.
-
-        """
+        """Return the entries that fit, at least one."""
         wanted = _Wanted(method, path, json, query)
         found = self._find(wanted)
         if not found:

@@ -76,15 +76,7 @@ class Allowance:
 
 
 def allowance(plan: str | None) -> Allowance:
-    """Return the limits of a plan; `None`: no limits.
-
-    Args:
-        plan: One of `PLANS`; `enterprise:40` is an enterprise plan of 40 at once.
-
-    Raises:
-        ValueError: There is no such plan.
-
-    """
+    """Return the limits of a plan; `None`: no limits."""
     if plan is None:
         return Allowance()
     name, _, agreed = plan.partition(":")
@@ -106,12 +98,7 @@ def _refuse_live_key(_: object, __: object, api_key: str) -> None:
 
 
 def texts(name: str, given: object) -> frozenset[str]:
-    """Return a collection of texts; a text alone would be read as its letters, in silence.
-
-    Raises:
-        ValueError: It is no collection of texts.
-
-    """
+    """Return a collection of texts; a text alone would be read as its letters, in silence."""
     is_collection = isinstance(given, Iterable) and not isinstance(given, str)
     items: list[Any] = [*given] if is_collection else [None]  # type: ignore[misc]
     if not all(isinstance(item, str) for item in items):
@@ -121,15 +108,7 @@ def texts(name: str, given: object) -> frozenset[str]:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Settings:
-    """Everything that a sandbox is told at its start; see `Sandbox` for the words.
-
-    Attributes:
-        api_key: The only key that is let in.
-        webhook_secret: Signs webhooks.
-        allowance: The account's limits.
-        renders: Whether real media are made.
-
-    """
+    """Everything that a sandbox is told at its start; `Sandbox` says what it means."""
 
     seed: int
     api_key: str = attrs.field(repr=False, validator=_refuse_live_key)

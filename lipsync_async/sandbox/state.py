@@ -29,7 +29,6 @@ class State:
             same ids however jobs move along.
         rates: What each class of requests has used of its limit.
         idempotency: What each idempotency key stands for.
-
     """
 
     settings: Settings

@@ -27,13 +27,7 @@ T = TypeVar("T", bound=Row)
 
 @attrs.define(slots=True, eq=False, repr=False)
 class Table(Generic[T]):
-    """Rows in the order in which they were added.
-
-    Args:
-        not_found: Code of the error for an id that no row has.
-        noun: What a row is called in that error.
-
-    """
+    """Rows in the order in which they were added."""
 
     _not_found: str
     _noun: str
@@ -63,12 +57,7 @@ class Table(Generic[T]):
         return self._rows.get(row_id)
 
     def find(self, row_id: str) -> T:
-        """Return a row by its id in any case.
-
-        Raises:
-            ApiError: No row has the id.
-
-        """
+        """Return a row by its id in any case."""
         row = self._rows.get(row_id.lower())
         if row is None:
             raise error(self._not_found, f"{self._noun} {row_id} was not found.")
@@ -85,12 +74,7 @@ class Table(Generic[T]):
         return self._rows.pop(row_id)
 
     def page(self, limit: int, cursor: str | None = None) -> tuple[list[T], str | None]:
-        """Return the newest rows older than the cursor, and the cursor of the next page.
-
-        Raises:
-            ApiError: The cursor is the id of no row.
-
-        """
+        """Return the newest rows older than the cursor, and the cursor of the next page."""
         newest_first = reversed(self._rows.values())
         if cursor is not None:
             last = self.find(cursor)

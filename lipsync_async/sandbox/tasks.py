@@ -33,7 +33,7 @@ class Tasks:
         await checkpoint()  # a task that has just been started has no scope yet
         running = list(self._running)
         # Not the tasks' own `cancel`: it would not wait for the threads that they wait for,
-        # which may be writing files where nobody expects one any more.
+        # which may be writing files where none is expected any more.
         for scope in self._running.values():
             scope.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -97,15 +97,6 @@ def deliveries(
     Without faults that is one POST at once. Faults of different kinds add up, of one kind
     the last counts, and those that are not about webhooks are passed over. A delivery is
     signed for the time at which it leaves, so that lateness alone does not make it stale.
-
-    Args:
-        url: Where to.
-        event: The payload.
-        faults: The faults that struck the job's create.
-        secret: The signing secret.
-        now: Unix time in seconds.
-        speed: Sandbox seconds, in which delays count, in a second of Unix time.
-
     """
     struck = {fault.kind: fault for fault in faults}
     if "webhook_drop" in struck:
@@ -134,20 +125,11 @@ def _seconds(fault: Fault | None, unless_told: float) -> float:
 
 @attrs.frozen(slots=True)
 class Received:
-    """One delivery that reached the inbox.
+    """One delivery that reached the inbox; `problem` is why its signature cannot be trusted."""
 
-    Attributes:
-        number: Its place since the inbox was cleared, from 1.
-        time: When it came, in Unix seconds.
-        headers: Header fields, names in lower case.
-        body: The raw bytes.
-        problem: Why its signature cannot be trusted; `None`: it can.
-
-    """
-
-    number: int
-    time: float
-    headers: Mapping[str, str] = attrs.field(repr=False)
+    number: int  # since the inbox was cleared, from 1
+    time: float  # Unix seconds
+    headers: Mapping[str, str] = attrs.field(repr=False)  # by lower-case name
     body: bytes = attrs.field(repr=False)
     problem: str | None
 
@@ -168,13 +150,7 @@ class Received:
 
 @attrs.define(slots=True, repr=False)
 class Inbox:
-    """The newest webhooks, so that no receiver is needed to see one.
-
-    Args:
-        secret: The signing secret that deliveries are checked against.
-        max_entries: Deliveries to keep; older ones are forgotten.
-
-    """
+    """The newest webhooks, so that no receiver is needed to see one."""
 
     _secret: str
     _max_entries: int = 1_000
@@ -214,12 +190,7 @@ class Inbox:
 
 @attrs.frozen(slots=True, kw_only=True)
 class WebhookSender:
-    """Signs payloads and posts them.
-
-    Attributes:
-        inbox_url: Address of the sandbox's own inbox, which is reached without a socket.
-
-    """
+    """Signs payloads and posts them; the sandbox's own inbox is reached without a socket."""
 
     secret: str = attrs.field(repr=False)
     clock: Clock

@@ -139,7 +139,7 @@ async def test_the_content_type_may_lie(door: Door, headers: dict[str, str], exp
 
 @pytest.mark.parametrize("body", [None, "certainly not json"])
 async def test_json_may_be_malformed(door: Door, body: str | None) -> None:
-    """A success has a body that nobody can read."""
+    """A success has a body that is no JSON."""
     door.sandbox.faults.add(Fault("malformed_json", body=body))
     answer = await door.send("GET", "/v2/models")
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
@@ -149,7 +149,7 @@ async def test_json_may_be_malformed(door: Door, body: str | None) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/generate/{}", "/v2/generations?ids={}"])
 async def test_fields_may_be_replaced(door: Door, path: str) -> None:
-    """A future service may send what nobody knows today."""
+    """A future service may send what is not known today."""
     job_id = await created(door)
     fields = {"status": "DREAMING", "outputDuration": "long"}
     door.sandbox.faults.add(Fault("replace_fields", fields=fields))

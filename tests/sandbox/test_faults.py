@@ -38,7 +38,7 @@ def good_faults(draw: st.DrawFn) -> Fault:
 
 
 def test_kinds_are_three_separate_families() -> None:
-    """A fault spoils a request, a job or a webhook, never two of them."""
+    """A fault changes a request, a job or a webhook, never two of them."""
     sizes = len(REQUEST_KINDS) + len(JOB_KINDS) + len(WEBHOOK_KINDS)
     assert sizes == len(KINDS)
 
@@ -116,7 +116,7 @@ def test_all_problems_are_listed_at_once() -> None:
         ("webhook_delay", "seconds"),
     ],
 )
-def test_a_kind_insists_on_its_detail(kind: str, needed: str) -> None:
+def test_a_kind_needs_its_detail(kind: str, needed: str) -> None:
     """A fault that would do nothing is refused."""
     with pytest.raises(ValueError, match=f"{needed}: a fault of kind '{kind}' needs it"):
         Fault(kind)

@@ -177,7 +177,7 @@ async def test_cancelling_leaves_no_file(fetcher: Fetcher) -> None:
     assert not await anyio.Path(fetcher.target).exists()
 
 
-NOBODY: frozenset[str] = frozenset()
+NO_HOSTS: frozenset[str] = frozenset()
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_user_names_are_refused(url: str) -> None:
 )
 def test_other_schemes_and_no_host_are_refused(url: str, reason: str) -> None:
     """Only http and https URLs with a host are asked."""
-    assert refusal(url, NOBODY) == reason
+    assert refusal(url, NO_HOSTS) == reason
 
 
 @pytest.mark.parametrize(
@@ -279,31 +279,31 @@ def test_other_schemes_and_no_host_are_refused(url: str, reason: str) -> None:
 )
 def test_broken_urls_are_refused(url: str) -> None:
     """What the parser refuses is refused with its words."""
-    assert str(refusal(url, NOBODY)).startswith("it is no URL (")
+    assert str(refusal(url, NO_HOSTS)).startswith("it is no URL (")
 
 
 @given(st.ip_addresses(v=4))
 def test_of_all_ipv4_addresses_only_loopback_may_be_asked(address: object) -> None:
     """127.0.0.0/8 and nothing else."""
-    may = refusal(f"http://{address}/", NOBODY) is None
+    may = refusal(f"http://{address}/", NO_HOSTS) is None
     assert may == str(address).startswith("127.")
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["{}", "0x{:x}", "0{:o}", "[::ffff:{:x}]"]))
 def test_no_number_is_taken_for_an_address(number: int, spelling: str) -> None:
     """Addresses written as one number, or mapped into IPv6, are refused whatever they mean."""
-    assert refusal(f"http://{spelling.format(number)}/", NOBODY) is not None
+    assert refusal(f"http://{spelling.format(number)}/", NO_HOSTS) is not None
 
 
 @given(st.text())
 def test_no_text_breaks_the_gate(text: str) -> None:
     """Any text gets a verdict, before or inside a URL."""
-    assert refusal(text, NOBODY) != ""
-    assert refusal(f"http://{text}/", NOBODY) != ""
+    assert refusal(text, NO_HOSTS) != ""
+    assert refusal(f"http://{text}/", NO_HOSTS) != ""
 
 
 @given(st.from_regex(r"[a-z0-9.\-]{1,20}", fullmatch=True))
 def test_a_name_must_be_allowed(name: str) -> None:
     """No host name but localhost passes unless it was allowed."""
-    reason = refusal(f"http://{name}/", NOBODY)
+    reason = refusal(f"http://{name}/", NO_HOSTS)
     assert reason is not None or name == "localhost" or name.startswith("127.")

@@ -60,7 +60,7 @@ HOSTS = {
     "172.17.0.2:8765": "http://172.17.0.2:8765",
     "[2001:db8::1]:8765": "http://[2001:db8::1]:8765",
     "localhost:1": "http://localhost:1",
-    # Nothing that would spoil an answer is put into it.
+    # Nothing that would break an answer is put into it.
     'a"b': None,
     "a b": None,
     "a/b": None,

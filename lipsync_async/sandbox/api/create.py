@@ -86,19 +86,7 @@ async def create_generation(
     progression: Progression | None = None,
     faults: Iterable[Fault] = (),
 ) -> Job:
-    """Create a generation from a body, whatever it came through; `runner.start` sets it going.
-
-    Args:
-        state: The sandbox's parts.
-        body: The decoded create body.
-        source: What its `x-sync-source` header said.
-        progression: How it moves along; `None`: as the sandbox's jobs do.
-        faults: What struck its request; those about jobs and webhooks stay with it.
-
-    Raises:
-        ApiError: The service would not accept it.
-
-    """
+    """Create a generation from a body, whatever it came through; `runner.start` sets it going."""
     settings = state.settings
     check_generation(body, projects=settings.projects, http_hosts=settings.allowed_hosts)
     with state.clock.hold():
@@ -139,12 +127,7 @@ def _check_slots(state: State) -> None:
 
 
 def _body_of_form(state: State, form: Form) -> Any:
-    """Return the create body that a form stands for; its files become hosted assets.
-
-    Raises:
-        ApiError: A nested field is no JSON, or a file is over the plan's limit.
-
-    """
+    """Return the create body that a form stands for; its files become hosted assets."""
     body: dict[str, Any] = {}
     for name, texts in form.texts.items():
         if name in _TEXTS:

@@ -26,14 +26,7 @@ _SPEAKER_WAYS = (("auto_detect",), ("coordinates",), ("bounding_boxes", "boundin
 def generation_errors(
     body: Any, *, projects: Iterable[str] = (), http_hosts: Iterable[str] = ()
 ) -> Iterator[ApiError]:
-    """Yield why the service would not accept a create body.
-
-    Args:
-        body: The decoded JSON body.
-        projects: Ids of the organization's projects.
-        http_hosts: Hosts besides loopback to which a webhook may go without TLS.
-
-    """
+    """Yield why the service would not accept a create body."""
     problems = list(islice(CREATE_BODY.problems(body), MOST_PROBLEMS))
     if problems:
         yield malformed(problems)
@@ -53,12 +46,7 @@ def generation_errors(
 def check_generation(
     body: Any, *, projects: Iterable[str] = (), http_hosts: Iterable[str] = ()
 ) -> None:
-    """Pass a create body that the service would accept.
-
-    Raises:
-        ApiError: The first of `generation_errors`.
-
-    """
+    """Pass a create body that the service would accept."""
     for found in generation_errors(body, projects=projects, http_hosts=http_hosts):
         raise found
 

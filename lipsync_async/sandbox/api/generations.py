@@ -1,4 +1,4 @@
-"""Looking at generations: one, many, how many, their media; and deleting them.
+"""Generations: one, many, how many, their media; and deleting them.
 
 Source: "Get generation", "List generations", sync.so API reference.
 """
@@ -47,12 +47,7 @@ many = Resource("/v2/generations")
 
 
 def job_or_404(state: State, job_id: str) -> Job:
-    """Return a job.
-
-    Raises:
-        ApiError: The id is no UUID, or no job has it.
-
-    """
+    """Return a job."""
     if not is_uuid(job_id):
         raise _malformed_id(job_id)
     return state.jobs.find(job_id)
@@ -201,12 +196,7 @@ async def _until_ended(state: State, job: Job, seconds: float) -> None:
 
 
 def list_filter(query: Query) -> ListFilter:
-    """Return what a list request asks for.
-
-    Raises:
-        ApiError: A value is none that the service knows, or `cursor` lacks `limit`.
-
-    """
+    """Return what a list request asks for."""
     ids = _values(query, "ids")
     for generation_id in ids:
         if not is_uuid(generation_id):
@@ -229,10 +219,6 @@ def count_filter(query: Query) -> CountFilter:
 
     `currentUserOnly` changes nothing: a sandbox has one user. `generationSource` says through
     which door of the service a job came, not what its `x-sync-source` said.
-
-    Raises:
-        ApiError: A value is none that the service knows.
-
     """
     origins = _values(query, "type")
     if not set(origins) <= _ORIGINS:

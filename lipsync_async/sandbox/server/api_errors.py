@@ -27,18 +27,11 @@ MOST_PROBLEMS = 100  # in one answer
 
 @attrs.frozen(slots=True)
 class ErrorCode:
-    """What goes with an error code.
-
-    Attributes:
-        status: Status of the answer.
-        advice: What to do.
-        input_status: Status where the code is about an input in the body.
-
-    """
+    """What goes with an error code."""
 
     status: int
     advice: str
-    input_status: int = 422
+    input_status: int = 422  # where the code is about an input in the body
 
 
 _TABLE = (
@@ -128,28 +121,14 @@ def error_catalogue() -> list[dict[str, str]]:
 
 @attrs.define(slots=True, eq=False)
 class ApiError(Exception):
-    """An error answer on its way to where it is sent.
-
-    Attributes:
-        status: HTTP status code.
-        body: What becomes the JSON body.
-
-    """
+    """An error answer on its way to where it is sent."""
 
     status: int
     body: dict[str, Any]
 
 
 def error(code: str, message: str, *, is_input: bool = False, **extras: Any) -> ApiError:
-    """Return the error of a code, with the status and the suggestion that go with it.
-
-    Args:
-        code: A code of the table.
-        message: What is wrong, in words.
-        is_input: Whether an input in the body is what is wrong.
-        extras: Further fields of the body.
-
-    """
+    """Return the error of a code, with the status and the suggestion that go with it."""
     facts = ERROR_CODES[code]
     status = facts.input_status if is_input else facts.status
     body: dict[str, Any] = {

@@ -29,17 +29,10 @@ _MOST_DIGITS = 308  # every integer of so many is a finite double
 
 @attrs.frozen(slots=True)
 class BodyPolicy:
-    """What body a route takes.
-
-    Attributes:
-        is_json: JSON, decoded.
-        file_fields: A multipart form with these file fields; empty: none.
-        is_file: Any bytes, stored as a file.
-
-    """
+    """What body a route takes; neither of these is the raw bytes."""
 
     is_json: bool = False
-    file_fields: frozenset[str] = frozenset()
+    file_fields: frozenset[str] = frozenset()  # of a form; empty: it takes none
     is_file: bool = False
 
 
@@ -54,12 +47,7 @@ def json_or_form(*file_fields: str) -> BodyPolicy:
 
 
 async def read_body(request: Request, policy: BodyPolicy, max_file_bytes: int) -> None:
-    """Read what a request brings, and put it where the policy says.
-
-    Raises:
-        ApiError: It is over a limit, or not what the route takes.
-
-    """
+    """Read what a request brings, and put it where the policy says."""
     source = request.source
     if source is not None and source.is_form and policy.file_fields:
         request.form = await _read_form(source, request, policy.file_fields, max_file_bytes)
@@ -86,13 +74,7 @@ def _json(request: Request) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return decoded JSON, as strictly as services read it.
-
-    Raises:
-        ValueError: It is no JSON.
-        RecursionError: It is nested beyond all sense.
-
-    """
+    """Return decoded JSON, as strictly as services read it."""
     decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
     value = _DECODER.decode(decoded)
     if "\\ud" in decoded.lower():

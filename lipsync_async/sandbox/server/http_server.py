@@ -36,30 +36,18 @@ _SHUTDOWN_SECONDS = 0.05
 
 @attrs.define(slots=True)
 class HttpServer:
-    """The service on a TCP port.
-
-    Attributes:
-        read_seconds: Longest wait for the head of a first request, and for each further
-            piece of a body.
-        is_anywhere: Whether it listens on all addresses.
-
-    """
+    """The service on a TCP port."""
 
     _pipeline: Pipeline
     _clock: Clock
-    read_seconds: float = 60.0
-    is_anywhere: bool = False
+    read_seconds: float = 60.0  # longest wait for a first request, and for more of a body
+    is_anywhere: bool = False  # whether it listens on all addresses
     _base_url: str = ""
     _server: _Server | None = None
     _runner: web.ServerRunner | None = None
 
     async def start(self, host: str, port: int) -> str:
-        """Listen, and return the base URL.
-
-        Raises:
-            OSError: The port cannot be had.
-
-        """
+        """Listen, and return the base URL."""
         self._server = _Server(self._handle, self.read_seconds)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()

@@ -26,12 +26,7 @@ _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
 def checked_key(key: str) -> str:
-    """Return a key that may be used; a repeated header, joined by a comma, may not.
-
-    Raises:
-        ApiError: It may not be used.
-
-    """
+    """Return a key that may be used; a repeated header, joined by a comma, may not."""
     if _KEY.fullmatch(key) is None:
         message = "Send exactly one Idempotency-Key of 1 to 128 letters, digits, . _ ~ or -."
         raise error("INVALID_IDEMPOTENCY_KEY", message)
@@ -63,12 +58,7 @@ class IdempotencyKeys:
     _records: dict[str, _Record] = attrs.field(factory=dict)
 
     async def claim(self, key: str, fingerprint: str) -> str | None:
-        """Return the id of what the key created; `None`: create it, then release the key.
-
-        Raises:
-            ApiError: The key belongs to another body.
-
-        """
+        """Return the id of what the key created; `None`: create it, then release the key."""
         while (record := self._records.get(key)) is not None:
             if record.fingerprint != fingerprint:
                 message = "This Idempotency-Key was used with another body."

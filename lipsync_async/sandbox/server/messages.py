@@ -26,22 +26,13 @@ def dump(value: Any) -> bytes:
 
 @attrs.frozen(slots=True)
 class StoredFile:
-    """A file that a request brought along.
-
-    Attributes:
-        path: Where its bytes are now.
-        name: The name that the sender gave it.
-        content_type: The type that the sender gave it.
-        size: Its length in bytes.
-        digest: SHA-256 of its bytes, in hex.
-
-    """
+    """A file that a request brought along; name and type are the sender's."""
 
     path: Path
     name: str
     content_type: str
     size: int
-    digest: str
+    digest: str  # SHA-256, in hex
 
 
 @attrs.frozen(slots=True)
@@ -86,12 +77,7 @@ class BodySource(Protocol):
         ...
 
     def parts(self) -> AsyncIterator[Part]:
-        """Yield the parts of a multipart body; each is read before the next.
-
-        Raises:
-            ValueError: The body is no multipart body.
-
-        """
+        """Yield the parts of a multipart body; each is read before the next."""
         ...
 
 
@@ -101,41 +87,23 @@ def _unchanged(body: bytes) -> bytes:
 
 @attrs.define(slots=True)
 class Request:
-    """One request.
-
-    The server fills in what comes before `params`; the rest is filled in on the way to the
-    handler, as far as the route asks for it.
-
-    Attributes:
-        method: Upper-case method.
-        path: Path as it was sent, percent-encoded.
-        query: Decoded pairs in their order.
-        headers: Found by lower-case name; a repeated field is joined by commas.
-        source: The body before it is read; `None`: there is none.
-        rename: Turns the address by which the client reaches the sandbox into its own.
-        params: The named pieces of the path, decoded.
-        body: Raw bytes, unless the request brought a form or a file.
-        data: The decoded JSON body.
-        form: The parts of a multipart body.
-        upload: A body that is one file, already on disk.
-        faults: What strikes this request.
-        files: The files that it brought; deleted at its end unless they are handed over.
-        id: What `x-request-id` tells of it.
-
-    """
+    """One request; what follows `rename` is filled in on its way, as far as the route asks."""
 
     method: str
-    path: str
+    path: str  # as it was sent, percent-encoded
     query: Sequence[tuple[str, str]] = ()
+    # Found by lower-case name; a repeated field is joined by commas.
     headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
     source: BodySource | None = attrs.field(default=None, repr=False)
+    # Turns the address by which the client reaches the sandbox into its own.
     rename: Callable[[bytes], bytes] = attrs.field(default=_unchanged, repr=False)
     params: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=False)
-    data: Any = attrs.field(default=None, repr=False)
+    data: Any = attrs.field(default=None, repr=False)  # the decoded JSON body
     form: Form | None = None
-    upload: StoredFile | None = None
+    upload: StoredFile | None = None  # a body that is one file
     faults: tuple[Fault, ...] = ()
+    # Deleted at the request's end unless they are handed over.
     files: OwnedFiles = attrs.field(init=False, repr=False)
     id: str = ""
 
@@ -151,26 +119,15 @@ class FileSlice:
 
 @attrs.define(slots=True)
 class Response:
-    """One response.
-
-    Attributes:
-        status: HTTP status code.
-        body: Raw bytes, or a part of a file.
-        content_type: The body's type.
-        headers: Further header fields.
-        breaks_off: Promise the whole body, send half of it, and hang up.
-        seconds: Spread the body over this long.
-        created: Id of what the request created; idempotency keys remember it.
-
-    """
+    """One response."""
 
     status: int = 200
     body: bytes | FileSlice = attrs.field(default=b"", repr=False)
     content_type: str = JSON
     headers: Mapping[str, str] = NO_HEADERS
-    breaks_off: bool = False
-    seconds: float = 0.0
-    created: str | None = None
+    breaks_off: bool = False  # promise the whole body, send half of it, and hang up
+    seconds: float = 0.0  # to spread the body over
+    created: str | None = None  # the id that an idempotency key remembers
 
     @property
     def whole(self) -> bytes:
@@ -197,14 +154,8 @@ def json_response(
 
 
 class DropConnection(Exception):  # noqa: N818 - nothing went wrong: it is dropped on purpose
-    """Ask the server to drop the connection instead of answering.
-
-    Attributes:
-        was_handled: Whether the request had taken effect before.
-
-    """
+    """Ask the server to drop the connection, before or after the handler has done its work."""
 
     def __init__(self, *, was_handled: bool) -> None:
-        """Remember which side of the handler the drop is on."""
         self.was_handled = was_handled
         super().__init__("the connection is to be dropped")

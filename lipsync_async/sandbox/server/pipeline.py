@@ -57,12 +57,7 @@ class Pipeline:
     _numbers: count[int] = attrs.field(factory=lambda: count(1))
 
     async def handle(self, request: Request) -> Response:
-        """Return the response to one request.
-
-        Raises:
-            DropConnection: A fault wants the connection dropped instead.
-
-        """
+        """Return the response to one request."""
         state = self._state
         route, request.params = self._router.find(request.method, request.path)
         with OwnedFiles(state.folder) as request.files:

@@ -35,28 +35,17 @@ class Access(Enum):
 
 @attrs.frozen(slots=True)
 class Route:
-    """What answers one kind of request.
-
-    Attributes:
-        method: Its method.
-        path: Its path; `{name}` stands for one piece, which the handler finds in `params`.
-        handler: Answers it.
-        access: What it asks of its callers.
-        rate: The limit that it counts for.
-        body: What it may bring; `None`: a body is not read.
-        status: Status of a value that the handler returns.
-        replay: Shows what a request created once more, to another one with the same
-            `Idempotency-Key`; `None`: the header means nothing.
-
-    """
+    """What answers one kind of request."""
 
     method: str
-    path: str
+    path: str  # `{name}` stands for one piece, which the handler finds in `params`
     handler: Handler
     access: Access = Access.KEY
     rate: RateClass = OTHERS
-    body: BodyPolicy | None = None
-    status: int = 200
+    body: BodyPolicy | None = None  # `None`: a body is not read
+    status: int = 200  # of a value that the handler returns
+    # Shows what a request created once more, to another one with the same `Idempotency-Key`;
+    # `None`: the header means nothing.
     replay: Replay | None = None
 
 

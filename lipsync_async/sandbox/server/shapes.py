@@ -36,18 +36,11 @@ class Rule:
 
 @attrs.frozen(slots=True)
 class Shape:
-    """What the fields of an object must be; a field that is `null` counts as left out.
-
-    Attributes:
-        fields: What each field must be, if it is there.
-        needed: Names of the fields that must be there.
-        any_of: Names of fields of which at least one must be there.
-
-    """
+    """What the fields of an object must be; a plain field that is `null` counts as left out."""
 
     fields: Mapping[str, Rule | Shape | ListOf | Tagged]
     needed: frozenset[str] = frozenset()
-    any_of: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()  # of which at least one must be there
 
     def problems(self, value: Any, path: str = "") -> Iterator[str]:
         """Yield what is wrong with a value."""

@@ -46,8 +46,8 @@ async def test_ids_come_from_the_seed(open_door: OpenDoor) -> None:
 
 async def test_the_source_header_is_kept(door: Door) -> None:
     """`x-sync-source` becomes the generation's source."""
-    job_id = await created(door, {"x-sync-source": "studio"})
-    assert (await shown(door, job_id))["source"] == "studio"
+    job_id = await created(door, {"x-sync-source": "mobile"})
+    assert (await shown(door, job_id))["source"] == "mobile"
 
 
 @pytest.mark.parametrize(

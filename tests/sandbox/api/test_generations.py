@@ -228,7 +228,7 @@ class TestLists:
         ("status=PENDING", 2),
         ("status=PENDING,PROCESSING", 3),
         ("status=PENDING,PENDING&status=PENDING", 2),
-        ("status=PENDING,PENDING&source=desk,desk", 1),
+        ("status=PENDING,PENDING&source=web,web", 1),
         ("source=mobile", 1),
         ("generationSource=mobile", 0),
         ("generationSource=api", 3),
@@ -239,7 +239,7 @@ class TestLists:
 )
 async def test_counts(door: Door, query: str, expected: int) -> None:
     """`/v2/generations/count` counts what its filters leave."""
-    ids = [await created(door, {"x-sync-source": name}) for name in ("", "mobile", "desk")]
+    ids = [await created(door, {"x-sync-source": name}) for name in ("", "mobile", "web")]
     door.sandbox.jobs.move(ids[0], "PROCESSING")
     answer = await door.send("GET", f"/v2/generations/count?{query}")
     assert answer.json == {"count": expected}
@@ -261,7 +261,7 @@ async def test_a_running_generation_cannot_be_deleted(door: Door) -> None:
 
 
 async def test_an_ended_generation_can_be_deleted(door: Door) -> None:
-    """After that nobody finds it, and its slot in the table is gone."""
+    """After that it is not found, and its slot in the table is gone."""
     job_id = await created(door, {"x-sandbox-progression": "immediate"})
     answer = await door.send("DELETE", f"/v2/generations/{job_id}")
     again = await door.send("GET", f"/v2/generate/{job_id}")
@@ -296,7 +296,7 @@ class TestSteps:
         assert set(seen[-2:-1]) <= {"PROCESSING"}
 
     async def test_lists_and_long_polls_are_looks_too(self, door: Door) -> None:
-        """A fleet that is read by one list moves along."""
+        """Jobs that are read by one list move along."""
         job_id = await created(door, {"x-sandbox-progression": "polls(3)"})
         await door.send("GET", "/v2/generations")
         await door.send("GET", f"/v2/generations/{job_id}")

@@ -1,4 +1,4 @@
-"""The media host: signed links, ranges, hosted files, spoiled outputs."""
+"""The media host: signed links, ranges, hosted files, output faults."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -108,7 +108,7 @@ async def test_a_deleted_output_is_404(door: Door) -> None:
     assert (await fetched(door, url)).status == 404
 
 
-class TestSpoiledOutputs:
+class TestOutputFaults:
     """Faults that stay with a job's output."""
 
     async def test_an_expired_link_is_replaced_by_the_generation(self, door: Door) -> None:

@@ -32,7 +32,7 @@ async def test_no_key_and_a_wrong_key_have_two_bodies(door: Door, path: str) -> 
 
 
 async def test_a_key_that_looks_live_is_told_where_it_is(door: Door) -> None:
-    """Somebody's real key gets a 401 that says so."""
+    """A real key gets a 401 that says so."""
     answer = await door.send("GET", "/v2/models", headers={"x-api-key": "sk-abc"})
     assert (answer.status, "sandbox" in answer.json["message"]) == (401, True)
 
@@ -137,7 +137,7 @@ class TestSlots:
         assert ids[0] == ids[1]
 
     def test_unknown_plans_are_refused(self) -> None:
-        """A plan that nobody sells is an error that names those that are."""
+        """A plan that is not sold is an error that names those that are."""
         for plan in ("platinum", "scale:3", "enterprise:many"):
             with pytest.raises(ValueError, match="there is no plan"):
                 Sandbox(plan=plan)
@@ -159,7 +159,6 @@ async def left_by(door: Door, *requests: tuple[Any, ...]) -> tuple[int, int]:
     for method, path, body, form, headers in requests:
         answer = await door.send(method, path, body, form=form, headers=headers)
         status = answer.status
-    # Nobody reads on what was refused: the server is about to hang up.
     folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - the disk is the promise
     return status, len([*folder.iterdir()])
 
@@ -282,6 +281,6 @@ async def test_a_full_disk_has_a_code_of_its_own(door: Door) -> None:
 async def test_no_web_page_of_others_controls_the_sandbox(
     door: Door, headers: dict[str, str], status: int
 ) -> None:
-    """A browser sends such requests without asking anybody."""
+    """A browser sends such requests without asking first."""
     answer = await door.send("POST", "/__sandbox/faults", {"kind": "hang"}, headers=headers)
     assert (answer.status, len(door.sandbox.faults)) == (status, int(status == 201))
