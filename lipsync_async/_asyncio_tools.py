@@ -1,7 +1,8 @@
-"""What a client has once for each event loop: it may be used by several in a row.
+"""Values that belong to one event loop, and cancellations that were not asked for.
 
-A loop that is closed without the ends of its tasks, and a process that was forked, leave
-things behind to which nothing ever happens again; a new loop must not wait for them.
+A client may be used by several loops in a row. Locks and events of a loop that was closed,
+or of the process that this one was forked from, are never released; a new loop must not wait
+for them.
 """
 
 from __future__ import annotations
@@ -21,21 +22,20 @@ T = TypeVar("T")
 
 
 class LoopLocal(Generic[T]):
-    """Keep one thing for each event loop.
+    """One value for each event loop.
 
     Args:
-        make: Makes it, when it is first asked for.
+        make: Makes the value, on first use in a loop.
 
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
-        """Start without any."""
         self._make = make
         self._process = 0
         self._by_loop: WeakKeyDictionary[object, T] = WeakKeyDictionary()
 
     def get(self) -> T:
-        """Return the running loop's; in a forked child that goes on with it, a new one."""
+        """Return the running loop's value; a new one in a forked child that goes on with it."""
         # Asking anyio takes ten times as long, and this is done for each request.
         loop = asyncio._get_running_loop() or current_token().native_token  # noqa: SLF001
         if self._process != (process := os.getpid()):
@@ -48,14 +48,17 @@ class LoopLocal(Generic[T]):
 
 
 def unexpected_cancellation(error: BaseException, whose: str) -> Exception | None:
-    """Return what to raise in place of a cancellation that nobody has asked for.
+    """Return the error that replaces a cancellation which was not asked for.
+
+    A task that awaits a cancelled task gets its `CancelledError`. A task group takes that for
+    its own cancellation, and ends without an error.
 
     Args:
         error: What was caught, in the task in which it was raised.
         whose: What has raised it, for the message.
 
     Returns:
-        An error that says so; `None`: it is no cancellation, or one to be obeyed.
+        The error; `None`: it is no cancellation, or the task itself was cancelled.
 
     """
     task = asyncio.current_task()
@@ -66,8 +69,8 @@ def unexpected_cancellation(error: BaseException, whose: str) -> Exception | Non
 
 
 def cancellation_error(whose: str) -> RuntimeError:
-    """Return the error that a cancellation is which nobody has asked for."""
+    """Return the error that replaces an unexpected cancellation."""
     return RuntimeError(
         f"{whose} raised CancelledError, though this was not cancelled. Catch it where a task or "
-        "a future is awaited that somebody may cancel.",
+        "a future is awaited that may be cancelled.",
     )

@@ -72,7 +72,7 @@ class LogLine(NamedTuple):
 
 
 class CallSite(NamedTuple):
-    """Hold a line of the user's; not his frame, for that would keep all of its values."""
+    """Line of the user's code; a frame would keep all of its values alive."""
 
     filename: str
     line: int
@@ -96,7 +96,7 @@ class CallSite(NamedTuple):
 
 
 def _is_ours(frame: FrameType) -> bool:
-    """Tell whether a frame stands between the user's and the code that asks."""
+    """Return whether a frame is between the user's and the code that asks."""
     package, _, _ = frame.f_globals.get("__name__", "").partition(".")
     return package in {"lipsync_async", "contextlib"}
 
@@ -135,7 +135,7 @@ _RAISED_BY_A_CALLBACK = "_lipsync_raised_by_a_callback"
 
 
 async def call_back(callback: Callable[..., object], *arguments: object) -> None:
-    """Call a function of the caller's, and await what it returns if need be.
+    """Call a user's callback, and await what it returns if need be.
 
     Raises:
         BaseException: What the function raises; `is_from_callback` knows it again.
@@ -145,7 +145,7 @@ async def call_back(callback: Callable[..., object], *arguments: object) -> None
         told = callback(*arguments)
         if isawaitable(told):
             await told
-    # They would end an iteration in silence, or become an error that tells not whose it is.
+    # They would end an iteration without an error, or become one that does not say whose it is.
     except (StopIteration, StopAsyncIteration) as error:
         unfit = RuntimeError(f"a callback raised {type(error).__name__}")
         mark_as_callers(unfit)
@@ -156,13 +156,13 @@ async def call_back(callback: Callable[..., object], *arguments: object) -> None
 
 
 def mark_as_callers(error: BaseException) -> None:
-    """Have `is_from_callback` know an exception that the caller's own code has raised."""
+    """Mark an exception as raised by the user's code, for `is_from_callback`."""
     # Past a `__setattr__` of its own: an exception may be frozen.
     object.__setattr__(error, _RAISED_BY_A_CALLBACK, True)
 
 
 def is_from_callback(error: BaseException) -> bool:
-    """Tell whether the caller's own code has raised an exception, such as a callback."""
+    """Return whether the user's own code, such as a callback, has raised an exception."""
     return _RAISED_BY_A_CALLBACK in vars(error)
 
 
@@ -183,10 +183,9 @@ def note_left(error: BaseException, message: str) -> None:
 def tell_left(
     error: BaseException | None, *messages: str, logger: logging.Logger = HTTP_LOG
 ) -> None:
-    """Say what a call leaves behind: on the exception that ends it, and in the log.
+    """Note what a call leaves behind on the exception that ends it, and log it.
 
-    A call inside of another is not to say the same a second time: what is noted on the
-    exception already has been logged as well.
+    What is noted on the exception already has been logged as well, by a call inside.
 
     Args:
         error: The exception; `None`: there is none.
@@ -202,7 +201,7 @@ def tell_left(
             log(logger, logging.WARNING, message, stacklevel=2)
 
 
-# What tells of each call that is under way what it would leave behind.
+# For each call under way, the function that describes what it would leave behind.
 _UNDER_WAY: dict[object, Callable[[], list[str]]] = {}
 
 
@@ -229,7 +228,7 @@ class under_way:  # noqa: N801 - it is used like a function
 
 
 def tell_under_way() -> None:
-    """Tell what the calls that are under way leave behind; the program ends."""
+    """Log what the calls under way leave behind, at the program's end."""
     while _UNDER_WAY:
         _, left = _UNDER_WAY.popitem()
         tell_left(None, *left())

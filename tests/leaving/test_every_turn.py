@@ -11,11 +11,11 @@ from tests.leaving.turns import SCENARIOS, TROUBLES, WAYS, TurnLoop, leave, left
 # Short calls are left in each turn. Runs take hundreds: of those, every few.
 SHORT = ("create", "run", "wait", "updates", "read", "download")
 LONG = ("run_all", "run_ordered", "run_with_files", "run_and_save", "break_out", "break_off")
-STEP = 13
+STEP = 19
 # In every how many turns a loop is dropped: in memory, and over sockets, where there are fewer.
 DROPPED = (
-    dict.fromkeys(("run_with_files", "break_off", "through_a_generator"), 19),
-    {"create": 3, "run": 7, "run_all": 11, "run_with_journal": 41},
+    dict.fromkeys(("run_with_files", "break_off", "through_a_generator"), 31),
+    {"create": 3, "run": 11, "run_all": 17, "run_with_journal": 71},
 )
 
 

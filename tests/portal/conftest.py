@@ -12,7 +12,7 @@ from tests.portal.verbs import verb
 
 @pytest.fixture
 def portal() -> Iterator[Portal]:
-    """Open a portal that nobody has used."""
+    """Open an unused portal."""
     opened = Portal()
     yield opened
     verb(opened.close, anyio.lowlevel.checkpoint)

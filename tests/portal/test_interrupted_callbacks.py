@@ -70,7 +70,7 @@ def test_interrupted_beside_an_item(portal: Portal) -> None:
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
 def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) -> None:
-    """What a callback raises while the caller works meets him when he next asks, not the loop."""
+    """What a callback raises while the caller works is raised at its next step, not in the loop."""
     has_rung = threading.Event()
 
     def end() -> None:
@@ -127,7 +127,7 @@ def test_interrupted_once(portal: Portal) -> None:
     assert has_cleaned_up == [True]
 
 
-def test_callback_that_nobody_waits_for_any_more(portal: Portal) -> None:
+def test_callback_that_is_not_waited_for(portal: Portal) -> None:
     """A callback still runs when the coroutine has stopped to wait for it."""
     rung: list[int] = []
     ring = call_in_caller("on_update", lambda: rung.append(1))

@@ -14,7 +14,7 @@ from tests.portal.programs import run, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]
 
-COUNT = 18  # in three turns
+COUNT = 12
 BEGINNING = """
 import signal
 
@@ -121,7 +121,7 @@ async def test_left_in_the_middle(runs: Runs, way: str) -> None:
 
 async def test_interrupted_at_any_moment(runs: Runs) -> None:
     """Ctrl-C at moments that chance decides: each ends the process, none costs a job."""
-    for least in sorted(runs.chance.sample(range(COUNT - SLOTS), 4)):
+    for least in sorted(runs.chance.sample(range(COUNT - SLOTS), 3)):
 
         def is_time(orders: int = least) -> bool:
             return runs.sandbox.jobs.created >= orders
@@ -144,7 +144,7 @@ with runs() as outcomes:
         break
 time.sleep(60)
 """
-    for _ in range(3):
+    for _ in range(2):
         async with running(runs.program(body), runs.sandbox) as program:
             assert await program.line() == "leaving"
             program.interrupt()

@@ -1,4 +1,4 @@
-"""However a program leaves its client, it ends at once and nothing is said but what is paid for."""
+"""However a program leaves its client, it ends at once, and prints only what is paid for."""
 
 import asyncio
 import logging
@@ -100,7 +100,7 @@ LEFT = {
 
 @pytest.mark.parametrize("body", LEFT.values(), ids=LEFT.keys())
 async def test_leaving(sandbox: Sandbox, body: str) -> None:
-    """Under `-W error -X dev` a client that nobody closed is no matter for the terminal."""
+    """Under `-W error -X dev` a client that is not closed prints nothing."""
     code, printed, errors = await run(body, sandbox)
     assert (code, printed.split()[0], errors) == (0, "COMPLETED", "")
 

@@ -116,7 +116,7 @@ def test_break_closes_the_generator(portal: Portal) -> None:
 
 
 def test_unbegun_iteration(portal: Portal) -> None:
-    """An iteration that nobody begins does nothing and needs no closing."""
+    """An iteration that is not begun does nothing and needs no closing."""
     source = Source()
     verb(portal.iterate, source.numbers()).close()
     assert (source.is_closed, source.made) == (False, 0)
@@ -221,7 +221,7 @@ def test_closed_at_the_end_of_a_block(portal: Portal) -> None:
 
 
 def test_a_generator_that_the_loop_collects(portal: Portal) -> None:
-    """The last reference may go in the loop's own thread, where nobody can wait."""
+    """The last reference may go in the loop's own thread, where a wait is impossible."""
     source = Source()
     numbers = [verb(portal.iterate, source.numbers())]
     next(numbers[0])
@@ -303,7 +303,7 @@ class Hidden:
         self._function = function
 
     def __call__(self, job: Generation) -> Any:
-        """Return a coroutine, as nobody expects."""
+        """Return a coroutine, unexpectedly."""
         return self._function(job)
 
 
@@ -363,7 +363,7 @@ def fail_by_job(client: Client) -> None:
 
 
 def fail_by_download(client: Client) -> None:
-    """Download what nobody knows."""
+    """Download an unknown job."""
     job = Generation(id="00000000-0000-4000-8000-000000000000", status=Status.COMPLETED)
     client.generations.download(job, "out/")
 

@@ -138,15 +138,15 @@ def share(client: Client) -> Generation:
     return future.result()
 
 
-class Studio(Client):
+class OwnClient(Client):
     """Extend the client, so that it can be told from it."""
 
 
-def hurry(studio: Studio) -> Studio:
+def hurry(own: OwnClient) -> OwnClient:
     """Get a view with little patience: it is extended as well."""
-    with studio as entered:
-        assert_type(entered, Studio)
-    return assert_type(studio.with_options(timeout=1.0), Studio)
+    with own as entered:
+        assert_type(entered, OwnClient)
+    return assert_type(own.with_options(timeout=1.0), OwnClient)
 
 
 def misuse(client: Client) -> None:

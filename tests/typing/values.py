@@ -115,7 +115,7 @@ def survey(manifest: Path) -> dict[JobState, int]:
     assert_type(rows, list[ManifestRow])
     assert_type(rows[0].request, GenerationRequest)
     assert_type(rows[0].request_id, str | None)
-    with JournalView.open("campaign.sqlite") as view:
+    with JournalView.open("run.sqlite") as view:
         for entry in view.entries(JobState.FAILED):
             assert_type(entry, JournalEntry)
             assert_type(entry.error_message, str | None)
