@@ -46,7 +46,7 @@ async def test_each_stretch_has_its_own_sound_and_pictures(
     client: AsyncClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Two recorded lines and a spoken one stand in a humming video, whose length stays."""
-    video = Clip(int(SECONDS * 25), hertz=OWN).write(tmp_path / "video.mp4")
+    video = Clip(int(SECONDS * 25), size=(64, 32), hertz=OWN).write(tmp_path / "video.mp4")
     first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
     second = tmp_path / "second.wav"
     write_wav(

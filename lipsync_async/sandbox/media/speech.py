@@ -36,7 +36,7 @@ _LOADER = "espeakng_loader"
 # Variants that are easy to understand; the others imitate robots, whispers and croaks.
 VARIANTS = ("f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m7", "Andy", "Annie", "Gene")
 # The longest script, 5,000 characters, takes under a second.
-_CHILD_SECONDS = 60.0
+_CHILD_SECONDS = 20.0
 # A script of nothing but punctuation says nothing; the output still needs a length.
 _LEAST_SECONDS = 0.2
 

@@ -331,7 +331,7 @@ def _order(
 
 def test_each_sound_is_heard_in_its_own_window_only(tmp_path: Path) -> None:
     """Two tones and a spoken line replace the video's own tone where they belong."""
-    Clip(150, hertz=OWN).write(tmp_path / "in.mp4")
+    Clip(150, size=_SMALL, hertz=OWN).write(tmp_path / "in.mp4")
     first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
     second = tone(tmp_path / "second.wav", seconds=5.0, hertz=SECOND, rate=22_050)
     line = speak_line(tmp_path / "line.wav", seconds=0.8, text="Here I am.")
@@ -378,7 +378,7 @@ def test_the_picture_outside_the_windows_is_the_video_itself(tmp_path: Path) -> 
 
 def test_a_mute_video_is_silent_outside_its_segments(tmp_path: Path) -> None:
     """Nothing is invented where the video has no sound."""
-    Clip(50).write(tmp_path / "in.mp4")
+    Clip(50, size=_SMALL).write(tmp_path / "in.mp4")
     first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
     sound = heard(render(_order(tmp_path, RenderSegment(1.0, 2.0, first))).path)
     assert loudness(sound, 0.0, 0.95) < 0.001
