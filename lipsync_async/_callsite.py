@@ -109,14 +109,7 @@ LOG_SINK: ContextVar[Callable[[LogLine], None] | None] = ContextVar("LOG_SINK", 
 
 
 def warn(message: str, category: type[Warning], *, stacklevel: int) -> None:
-    """Warn at the user's line.
-
-    Args:
-        message: What to say.
-        category: The warning's class.
-        stacklevel: Without a known place: 1 is the line that calls this function.
-
-    """
+    """Warn at the user's line."""
     place = CALL_SITE.get()
     if place is None:
         warnings.warn(message, category, stacklevel=stacklevel + 1)
@@ -135,12 +128,7 @@ _RAISED_BY_A_CALLBACK = "_lipsync_raised_by_a_callback"
 
 
 async def call_back(callback: Callable[..., object], *arguments: object) -> None:
-    """Call a user's callback, and await what it returns if need be.
-
-    Raises:
-        BaseException: What the function raises; `is_from_callback` knows it again.
-
-    """
+    """Call a user's callback, and await what it returns if need be."""
     try:
         told = callback(*arguments)
         if isawaitable(told):
@@ -186,12 +174,6 @@ def tell_left(
     """Note what a call leaves behind on the exception that ends it, and log it.
 
     What is noted on the exception already has been logged as well, by a call inside.
-
-    Args:
-        error: The exception; `None`: there is none.
-        messages: What is said; each names ids or keys, and what to do with them.
-        logger: Of the part that leaves it.
-
     """
     noted = [] if error is None else notes_of(error)
     for message in map(on_one_line, messages):
@@ -211,10 +193,6 @@ class under_way:  # noqa: N801 - it is used like a function
     A loop may be closed, or its thread be left, in the middle of a call. Then nothing of the
     call runs any more, for anyio holds on to such tasks. This is no generator: where an async
     generator is dropped, the garbage collector would close it, and nothing would be told.
-
-    Args:
-        left: Returns what the block leaves behind, as for `tell_left`; it is called in any thread.
-
     """
 
     def __init__(self, left: Callable[[], list[str]]) -> None:
@@ -240,15 +218,7 @@ _register_at_fork(after_in_child=_UNDER_WAY.clear)  # they go on in the parent
 
 
 def log(logger: logging.Logger, level: int, message: str, *, stacklevel: int = 1) -> None:
-    """Log a line in the caller's thread; a filter that raises must not end what is paid for.
-
-    Args:
-        logger: One of the above.
-        level: A level of `logging`.
-        message: What to say.
-        stacklevel: Whose line the record shows: 1 is the line that calls this function.
-
-    """
+    """Log a line in the caller's thread; a filter that raises must not end what is paid for."""
     if not logger.isEnabledFor(level):
         return
     frame = sys._getframe(stacklevel)  # noqa: SLF001 - `logging` does the same

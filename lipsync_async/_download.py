@@ -4,7 +4,7 @@ When the connection breaks, the rest is asked for from where it broke, provided 
 server still vouches for the same content. Only a file of the announced length, which is no
 page or error message, gets its final name. The API key never goes to a media host.
 
-Result addresses expire (contract section 5.5). A refused address is renewed through the
+Result addresses expire. A refused address is renewed through the
 generation, then through the download endpoint.
 """
 
@@ -56,15 +56,14 @@ _PAGE_BYTES = 16_384
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Place:
-    """Hold where a result is to go.
+class Target:
+    """Where a result is to go.
 
     Attributes:
         folder: The folder; it is made if need be.
         name: The file's name in it; `None`: the file is named after the result.
         stem: The file's name without its suffix, where that alone is settled by the result.
         overwrite: Whether a file that has the name is replaced.
-
     """
 
     folder: Path
@@ -73,7 +72,7 @@ class Place:
     overwrite: bool = False
 
     @classmethod
-    def of(cls, to: str | os.PathLike[str], *, overwrite: bool) -> Place:
+    def of(cls, to: str | os.PathLike[str], *, overwrite: bool) -> Target:
         """Return the place that a user has named; see `_logic/validation.py`."""
         place = validation.expanded(to)
         path = Path(place)
@@ -83,32 +82,20 @@ class Place:
 
 
 class _RefusedError(Exception):
-    """Stand for an address that does not lead to the media; its text says why."""
+    """Address that does not lead to the media; the text says why."""
 
 
 class _NotRenewedError(Exception):
-    """Stand for a service that tells no fresh address; its text says why."""
+    """No fresh address from the service; the text says why."""
 
 
 async def save(
     requester: Requester,
     settings: RequestOptions,
     generation: Generation,
-    place: Place,
+    place: Target,
 ) -> Path:
-    """Save a COMPLETED generation's result.
-
-    Args:
-        requester: What performs the calls.
-        settings: Timeout (here between two pieces) and retry policy.
-        generation: The job.
-        place: Where the file is to be.
-
-    Raises:
-        InvalidRequestError: The generation is not COMPLETED.
-        DownloadError: No address yields the whole file, or it cannot be written.
-
-    """
+    """Save a COMPLETED generation's result."""
     if not generation.is_completed:
         problem = f"generation: is {generation.status:.40}; only a COMPLETED one has a result"
         raise InvalidRequestError([problem])
@@ -150,14 +137,14 @@ def _failed(
 
 
 class _Download:
-    """Bring one result into one file, over as many connections and addresses as it takes."""
+    """Download of one result into one file, over as many connections and addresses as it takes."""
 
     def __init__(
         self,
         requester: Requester,
         settings: RequestOptions,
         generation: Generation,
-        place: Place,
+        place: Target,
     ) -> None:
         self._requester = requester
         self._settings = settings
@@ -177,11 +164,11 @@ class _Download:
         """Try one address after another, and give the file that comes its name."""
         refusal: _RefusedError | None = None
         try:
-            async with aclosing(self._addresses()) as addresses:
+            async with aclosing(self._candidate_urls()) as addresses:
                 async for address in addresses:
                     try:
                         self._go_to(address)
-                        file = await self._fetched()
+                        file = await self._fetch_with_retries()
                         return await file.finish(self._names(), overwrite=self._place.overwrite)
                     except _RefusedError as error:
                         refusal = error
@@ -190,20 +177,20 @@ class _Download:
             raise _failed(self._generation, reason) from error.__cause__
         finally:
             if self._file is not None:
-                await self._file.abandon()
+                await self._file.discard()
         reason = f"every address is refused; the last one because {refusal}"
         if refusal is None:
             reason = "the service tells no address for it"
         raise _failed(self._generation, reason) from (refusal and refusal.__cause__)
 
-    async def _addresses(self) -> AsyncGenerator[object, None]:
+    async def _candidate_urls(self) -> AsyncGenerator[object, None]:
         """Yield where the result may be, the known address first, then what is told of it now.
 
         Where the service only repeats an address that was refused, that is tried once more
         after a pause: the media may be late.
         """
         told: list[str] = []
-        for ask in (self._known, self._fresh, self._resolved):
+        for ask in (self._known_url, self._fresh_url, self._resolved_url):
             address = await ask()
             if address is not None:
                 if address not in told:
@@ -214,20 +201,20 @@ class _Download:
             await self._requester.transport.sleep(min(2 * policy.first_pause, policy.longest_pause))
             yield told[0]
 
-    async def _known(self) -> str | None:
+    async def _known_url(self) -> str | None:
         return _address_of(self._generation)
 
-    async def _fresh(self) -> str | None:
+    async def _fresh_url(self) -> str | None:
         call = endpoints.get_generation(self._generation.id)
         try:
             return _address_of(await self._requester.execute(call, self._settings))
         except (ResponseError, DecodeError) as error:
             is_told_apart = isinstance(error, AuthenticationError) or is_from_callback(error)
-            if is_told_apart or await self._known() is None:
+            if is_told_apart or await self._known_url() is None:
                 raise
             raise _NotRenewedError(str(error)) from error
 
-    async def _resolved(self) -> str | None:
+    async def _resolved_url(self) -> str | None:
         """Ask the download endpoint; it may know no better."""
         call = endpoints.download_url(self._generation.id)
         try:
@@ -264,7 +251,7 @@ class _Download:
         )
         return free_names(name, self._tag)
 
-    async def _fetched(self) -> PartFile:
+    async def _fetch_with_retries(self) -> PartFile:
         """Fetch with the patience of the policy, which begins anew when much has come."""
         while True:
             most, began = self._most, self._requester.transport.now()
@@ -283,9 +270,9 @@ class _Download:
     async def _fetch(self) -> PartFile:
         """Fetch what is missing; return the file once it has the announced length."""
         try:
-            async with self._opened() as stream:
-                file = await self._landing()
-                await self._place_in(file, stream)
+            async with self._open_stream() as stream:
+                file = await self._open_target()
+                await self._seek(file, stream)
                 await self._read(file, stream)
         except TransportError as error:
             self._requester.mask.error(error)
@@ -344,7 +331,7 @@ class _Download:
             self._validator = None  # it is nothing to go on from
             raise _RefusedError(f"what it gives is no media but {what}")
 
-    async def _landing(self) -> PartFile:
+    async def _open_target(self) -> PartFile:
         """Open the part file, when there is something to write."""
         if self._file is None:
             place = self._place
@@ -353,7 +340,7 @@ class _Download:
             self._present = await self._file.open(stem)
         return self._file
 
-    async def _place_in(self, file: PartFile, stream: Stream) -> None:
+    async def _seek(self, file: PartFile, stream: Stream) -> None:
         """Go to where the content continues, and note the length that it will have."""
         headers = stream.headers
         before, self._validator = self._validator, media_host.strong_validator(headers)
@@ -371,9 +358,9 @@ class _Download:
         if self._total is not None:
             if not 0 < self._total <= media_host.MOST_BYTES:
                 raise _RefusedError(f"it promises {self._total} bytes")
-            self._refuse_what_is_there(self._total)
+            self._raise_if_target_exists(self._total)
 
-    def _refuse_what_is_there(self, total: int) -> None:
+    def _raise_if_target_exists(self, total: int) -> None:
         """Find out before all is fetched that the file named is there, and another one."""
         place = self._place
         is_named = place.name is not None and not place.overwrite
@@ -389,7 +376,7 @@ class _Download:
         raise ConnectionLostError(f"{message}.", method="GET", url=self._url)
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Stream]:
+    async def _open_stream(self) -> AsyncIterator[Stream]:
         """Open the address, or the rest of it, following redirects without any key."""
         url = self._url
         for _ in range(_MOST_REDIRECTS + 1):
@@ -408,7 +395,7 @@ class _Download:
                 except ValueError as error:
                     raise _RefusedError(f"the address that it points to {error}") from None
                 if target is None:
-                    await self._refuse(request, stream)
+                    await self._raise_for_status(request, stream)
                 url = target
         raise _RefusedError(f"more than {_MOST_REDIRECTS} redirects")
 
@@ -419,7 +406,7 @@ class _Download:
         asked = {"range": f"bytes={self._file.size}-", "if-range": self._validator}
         return _HEADERS | asked
 
-    async def _refuse(self, request: Request, stream: Stream) -> NoReturn:
+    async def _raise_for_status(self, request: Request, stream: Stream) -> NoReturn:
         """Raise what an error status stands for."""
         if stream.status == _RANGE_NOT_SATISFIABLE and self._validator is not None:
             self._validator = None

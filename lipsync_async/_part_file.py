@@ -65,16 +65,10 @@ class TakenError(OSError):
 
 
 class PartFile:
-    """Collect bytes in a `.part` file of its own, then sync them and give them their name.
+    """`.part` file that collects bytes, is synced, and then gets its final name.
 
     A thread of its own touches the disk, so that it waits for no thread of the program, and
     the loop waits for no disk. Bytes are handed over in large pieces, a few ahead.
-
-    Args:
-        folder: Where the file is to be; it is made if need be.
-        stem: What the part file's name begins with.
-        patience: Seconds that `abandon` waits at most for a disk that does not answer.
-
     """
 
     def __init__(self, folder: Path, stem: str, *, patience: float = _PATIENCE) -> None:
@@ -91,15 +85,7 @@ class PartFile:
         self._failure: Exception | None = None
 
     async def open(self, name: str) -> int | None:
-        """Make folder and part file.
-
-        Args:
-            name: The name that the file is to have in the end.
-
-        Returns:
-            The size of what has that name now; `None`: there is nothing.
-
-        """
+        """Make folder and part file."""
         return await self._thread.submit(self._open, name)
 
     async def write(self, data: bytes) -> None:
@@ -108,7 +94,7 @@ class PartFile:
         self._collected.append(data)
         self._collected_bytes += len(data)
         if self._collected_bytes >= _PIECE_BYTES or len(self._collected) >= _MOST_CHUNKS:
-            self._hand_over()
+            self._start_write()
             await self._wait_until(_PIECES_AHEAD)
 
     async def restart(self) -> None:
@@ -120,27 +106,17 @@ class PartFile:
 
     async def is_cut(self) -> bool:
         """Tell whether the bytes so far say of themselves that more must come."""
-        self._hand_over()
+        self._start_write()
         await self._wait_until(0)
         return await self._thread.submit(self._is_cut)
 
     async def finish(self, names: Iterable[tuple[str, bool]], *, overwrite: bool = False) -> Path:
-        """Sync the bytes to the disk, give the file the first name that is free, and return it.
-
-        Args:
-            names: Names in the folder, each with whether a file of the same content that has
-                it already is as good. Nothing else is replaced.
-            overwrite: Take the first name, whatever has it.
-
-        Raises:
-            TakenError: No name is free.
-
-        """
-        self._hand_over()
+        """Sync the bytes to the disk, give the file the first name that is free, and return it."""
+        self._start_write()
         await self._wait_until(0)
-        return await self._thread.submit(self._settle, names, overwrite)
+        return await self._thread.submit(self._commit, names, overwrite)
 
-    async def abandon(self) -> None:
+    async def discard(self) -> None:
         """Remove what there is; harmless after `finish`.
 
         A thread whose disk does not answer does so later by itself.
@@ -156,7 +132,7 @@ class PartFile:
         if self._failure is not None:
             raise self._failure
 
-    def _hand_over(self) -> None:
+    def _start_write(self) -> None:
         self._ahead.append(self._thread.submit(self._append, self._collected))
         self._collected, self._collected_bytes = [], 0
 
@@ -189,7 +165,7 @@ class PartFile:
         self._file.seek(0, os.SEEK_END)
         return found
 
-    def _settle(self, names: Iterable[tuple[str, bool]], overwrite: bool) -> Path:  # noqa: FBT001 - as given
+    def _commit(self, names: Iterable[tuple[str, bool]], overwrite: bool) -> Path:  # noqa: FBT001 - as given
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -205,14 +181,14 @@ class PartFile:
             if overwrite:
                 self._part.replace(target)
                 return target
-            if self._has_taken(target):
+            if self._link(target):
                 return target
             if is_same_as_good and _have_same_content(self._part, target):
                 self._part.unlink()
                 return target
         raise TakenError(f"{target} is there already")
 
-    def _has_taken(self, target: Path) -> bool:
+    def _link(self, target: Path) -> bool:
         """Give the file a name that is free; two that finish at once never both get it."""
         try:
             os.link(self._part, target)
@@ -221,11 +197,11 @@ class PartFile:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            return self._has_replaced(target)  # pragma: no cover - there are links here
+            return self._replace(target)  # pragma: no cover - there are links here
         self._part.unlink()
         return True
 
-    def _has_replaced(self, target: Path) -> bool:  # pragma: no cover - as above
+    def _replace(self, target: Path) -> bool:  # pragma: no cover - as above
         try:
             target.open("xb").close()
         except FileExistsError:
@@ -246,13 +222,9 @@ class PartFile:
 
 
 class StalePartFiles:
-    """Find, and clear away, the part files of processes that were killed.
+    """Part files of processes that were killed.
 
     Who clears must know that nothing else is fetching the same target.
-
-    Args:
-        folder: Where to look, once, when it is first needed.
-
     """
 
     def __init__(self, folder: Path) -> None:
@@ -265,11 +237,11 @@ class StalePartFiles:
         found = self._found
         if found is None:
             async with self._lock:
-                found = await self._looked_up()
+                found = await self._look_up()
         if left := found.pop(_short(stem), []):
             await in_thread(_unlink_all, left)
 
-    async def _looked_up(self) -> defaultdict[str, list[Path]]:
+    async def _look_up(self) -> defaultdict[str, list[Path]]:
         if self._found is None:
             self._found = await in_thread(self._look)
         return self._found

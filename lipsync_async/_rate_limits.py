@@ -57,10 +57,6 @@ class Synchronized(Generic[T]):
 
     A finalizer may want to use it as well, in the middle of a use by its own thread. So what
     gives something back never waits for the lock: `soon` leaves it to the thread that holds it.
-
-    Args:
-        value: The value.
-
     """
 
     def __init__(self, value: T) -> None:
@@ -172,15 +168,7 @@ class SlotPool:
             return limiter.next_try(now, self._strictest(most))
 
     def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
-        """Record that a create has become a job; return the slot that the job has.
-
-        Args:
-            slot: The create's.
-            job: The job.
-            now: The time.
-            is_held: Whether the caller watches it, and will `release` the slot.
-
-        """
+        """Record that a create has become a job; return the slot that the job has."""
         with self._guard as limiter:
             own = limiter.accepted(slot, job.id, now)
             self._remove_owner(slot)
@@ -271,12 +259,8 @@ class SlotPool:
     def patience_ends(self, since: float, slot_timeout: float | None) -> float:
         """Return when a create has waited for too long for a slot.
 
-        Args:
-            since: When it began to wait.
-            slot_timeout: Seconds for which others may have all slots, from the moment in which
-                one of ours was accepted; `None`: any number. While own jobs run, they may
-                take the time that jobs take.
-
+        `slot_timeout` counts from the last of our creates that was accepted, for others may
+        have all slots; while own jobs run, they may take the time that jobs take.
         """
         if slot_timeout is None:
             return inf
@@ -297,11 +281,7 @@ class SlotPool:
     def on_change(self, wake: Callable[[], None], most: int | None) -> Iterator[None]:
         """Have a function called, in the running loop, when something has changed.
 
-        Args:
-            wake: The function. It may be registered several times, and is called once.
-            most: Generations that the waiting create allows at once. Meanwhile it counts for
-                all, or those who allow more would never leave it a slot.
-
+        Meanwhile `most` counts for all, or those who allow more would never leave it a slot.
         """
         waiter = self._waiters.get(wake)
         if waiter is None:
@@ -434,7 +414,6 @@ class _Place:
         since: Since when.
         deadline: Transport time after which the task does not wait any more.
         called: Is set when the task should look whether its turn has come.
-
     """
 
     since: float
@@ -447,11 +426,6 @@ class WaitQueue:
 
     Only the first asks and sleeps; it also wakes those whose time is over, and logs when
     some have waited for long.
-
-    Args:
-        transport: Owner of the time.
-        words: Say why so many wait, with the setting's name.
-
     """
 
     def __init__(self, transport: Transport, words: Callable[[int], str]) -> None:
@@ -478,14 +452,8 @@ class WaitQueue:
     ) -> T | None:
         """Wait until an attempt succeeds, and return what it gives; `None`: it is too late.
 
-        Args:
-            attempt: Is given the time, and returns what is wanted, or `None` and the seconds
-                until it may be there.
-            deadline: Transport time until which to wait; `None`: no limit.
-            before: Is done by the first before it sleeps; returns whether it has waited for
-                anything, so that the first asks again.
-            goes_first: Whether to stand before all others.
-
+        `attempt` gets the time, and returns what is wanted, or `None` and the seconds until it
+        may be there. The first does `before` before it sleeps, and asks again if that waited.
         """
         now = self._transport.now()
         if not self._places:
@@ -566,14 +534,6 @@ class Throttle:
 
     Only the first in the queue holds a reservation, so that the queue moves up when a request
     leaves it.
-
-    Args:
-        limiter: The account's limiter.
-        limit: Requests a minute that the client allows; `None`: any number, and none waits.
-        name: What the requests are called.
-        setting: The limit's name.
-        transport: Owner of the time.
-
     """
 
     def __init__(
@@ -593,15 +553,9 @@ class Throttle:
         self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
 
     async def acquire(self, deadline: float | None) -> tuple[Reservation | None, float]:
-        """Wait until a request may be sent.
+        """Wait until a request may be sent; return its reservation, and the seconds it took.
 
-        Args:
-            deadline: Transport time after which it does not wait any more.
-
-        Returns:
-            The reservation that it is sent from (`None`: there is no time left for one, or no
-            limit), and the seconds that this took.
-
+        There is none (`None`) without a limit, and when the deadline leaves no time for one.
         """
         limit = self._limit
         if limit is None:
@@ -629,14 +583,7 @@ class Throttle:
     def report_refusal(
         self, reservation: Reservation, told: float | None, patience: float | None
     ) -> None:
-        """Tell the limiter that what was sent from a reservation was refused for the rate.
-
-        Args:
-            reservation: The reservation.
-            told: Seconds that the service asked to wait; `None`: it named none.
-            patience: Seconds after which the request gives up; `None`: never.
-
-        """
+        """Tell the limiter that what was sent from a reservation was refused for the rate."""
         with self._limiter as limiter:
             seconds = limiter.on_429(reservation, self._transport.now(), told, patience)
         asked = "" if told is None else f" (it asked for {told:g} s)"
@@ -655,14 +602,7 @@ class Throttle:
 
 
 class SlotQueue:
-    """Queue of one client's creates for the account's slots.
-
-    Args:
-        slots: The account's slots.
-        most: Generations that the client allows at once; `None`: as many as there are.
-        transport: Owner of the time.
-
-    """
+    """Queue of one client's creates for the account's slots."""
 
     def __init__(self, slots: SlotPool, most: int | None, transport: Transport) -> None:
         self._slots = slots
@@ -679,16 +619,7 @@ class SlotQueue:
         before: Callable[[], Awaitable[bool]],
         goes_first: bool,
     ) -> Slot:
-        """Wait for a slot; when patience is over, take one anyhow, for the service to judge.
-
-        Args:
-            key: The create's Idempotency-Key.
-            since: When it began to wait.
-            slot_timeout: See `SlotPool.patience_ends`.
-            before: Looks at jobs that may have ended, before it waits; returns whether it has.
-            goes_first: Whether it has waited before.
-
-        """
+        """Wait for a slot; when patience is over, take one anyhow, for the service to judge."""
         queue = self._queues.get()
 
         def attempt(now: float) -> tuple[Slot | None, float]:

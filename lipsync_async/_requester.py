@@ -71,7 +71,6 @@ class RequestOptions:
         most_told: Seconds of a pause that the service may ask for.
         headers: Header fields of one call's own; those that the client needs come after them.
         query: Query parameters of one call's own.
-
     """
 
     timeout: float | None
@@ -96,7 +95,6 @@ class Progress:
         waited: Seconds that it has waited for limits, which use up no patience.
         uncertain: The last error after which it may have worked.
         named: The job that an answer has named as the call's own.
-
     """
 
     turn: Lock | None = None
@@ -108,15 +106,7 @@ class Progress:
 
 
 class Requester:
-    """Performs calls over one transport, for one account.
-
-    Args:
-        transport: Carries the requests and owns the time.
-        config: Where requests go and what authorizes them.
-        account: Returns what the account's clients share; asked anew in a forked child.
-        limits: How much of it this client may ask for.
-
-    """
+    """Sender of calls over one transport, for one account."""
 
     def __init__(
         self,
@@ -185,16 +175,8 @@ class Requester:
     ) -> T:
         """Send a call until it succeeds or trying again is pointless, and read its answer.
 
-        Args:
-            call: What to send and how to read it.
-            options: Timeout and retry policy.
-            deadline: Transport time after which nothing is sent or awaited any more.
-            has_slot: Whether the caller has taken a slot for a create, and waits for another
-                when it is refused.
-
-        Raises:
-            LipsyncError: The last try's error, with the create's idempotency key on it.
-
+        With `has_slot` the caller has taken a slot for a create, and waits for another when it
+        is refused. An error carries the create's idempotency key.
         """
         if os.getpid() != self._pid:  # pragma: no cover - forked children are not traced
             self._reset_after_fork()
@@ -276,12 +258,7 @@ class Requester:
                     slots.accepted(slot, job, self.transport.now())
 
     async def look_at_suspects(self, options: RequestOptions) -> bool:
-        """Look at jobs that may have ended unseen, because a slot is wanted.
-
-        Returns:
-            Whether there was anything to look at just now.
-
-        """
+        """Look at jobs that may have ended unseen, because a slot is wanted."""
         now = self.transport.now()
         slots = self.account.slots
         ids = slots.suspects(now)
@@ -324,18 +301,8 @@ class Requester:
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
 
-        Args:
-            attempt: Makes one.
-            policy: How often and for how long to try.
-            is_repeatable: Whether a second arrival of the same call does no harm.
-            deadline: Transport time after which nothing is awaited any more.
-            progress: What is known of the call. Waiting for its turn uses up no patience.
-            most_told: Seconds of a pause that the service may ask for.
-
-        Raises:
-            LipsyncError: The last attempt's error; or an earlier one of unknown outcome,
-                where the last only says that it was not delivered.
-
+        Raises the last attempt's error; or an earlier one of unknown outcome, where the last
+        only says that it was not delivered. Waiting for limits uses up no patience.
         """
         progress = progress or Progress()
         began = self.transport.now() - progress.waited
@@ -457,12 +424,7 @@ class Requester:
     async def _send(
         self, request: Request, options: RequestOptions, deadline: float | None, attempt: int
     ) -> Response:
-        """Send a request and return the answer, in which the key is not quoted any more.
-
-        Raises:
-            RequestTimeoutError: There is no time left for it.
-
-        """
+        """Send a request and return the answer, in which the key is not quoted any more."""
         timeout = options.timeout
         if request.form and timeout is not None:
             timeout += _upload_seconds(request)
@@ -523,12 +485,7 @@ def _next_delay(
 
 
 def _upload_seconds(request: Request) -> float:
-    """Return how much longer a try may take because of its files.
-
-    Raises:
-        ConnectError: A file is gone since the call began.
-
-    """
+    """Return how much longer a try may take because of its files."""
     files = [part for part in request.form if isinstance(part, FilePart)]
     try:
         return sum(part.size for part in files) / _BYTES_PER_SECOND

@@ -494,7 +494,7 @@ class AsyncGenerations:
         try:
             if not isinstance(generation, Generation):
                 job = await self.get(generation)
-            place = _download.Place.of(to, overwrite=overwrite)
+            place = _download.Target.of(to, overwrite=overwrite)
             return await _download.save(self._requester, self._options, job, place)
         except BaseException as error:
             _note_job(job, error, _NOT_SAVED)

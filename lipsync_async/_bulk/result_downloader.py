@@ -53,7 +53,7 @@ class ResultDownloader:
         crash has left half done is removed and downloaded again.
         """
         stem = _stem(request, completed)
-        place = _download.Place(folder=self._folder, stem=stem)
+        place = _download.Target(folder=self._folder, stem=stem)
         try:
             async with self._slots:
                 await self._leftovers.clear(stem)

@@ -128,10 +128,6 @@ def encode_request(request: GenerationRequest) -> dict[str, Any]:
 
     Nothing is in it but what JSON knows: a number or a text of a derived class is sent as
     the built-in type, and any kind of list as a list.
-
-    Raises:
-        TypeError: Something else is in the request, which validation would have refused.
-
     """
     try:
         encoded: dict[str, Any] = _plain(_writer().unstructure(request))
@@ -155,12 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode as compact JSON; half of a surrogate pair is written as its escape.
-
-    Raises:
-        ValueError: A number is not finite.
-
-    """
+    """Encode as compact JSON; half of a surrogate pair is written as its escape."""
     return _ENCODER.encode(value).encode(errors="backslashreplace")
 
 
@@ -206,7 +197,6 @@ class ShapeError(ValueError):
 
     Attributes:
         paths: Each problem with its path.
-
     """
 
     def __init__(self, paths: list[str]) -> None:
@@ -215,12 +205,7 @@ class ShapeError(ValueError):
 
 
 def decode(kind: type[T], data: Any) -> T:
-    """Structure decoded JSON as `kind`, ignoring fields that this release does not know.
-
-    Raises:
-        ShapeError: The data are not of the documented shape; it lists every problem.
-
-    """
+    """Structure decoded JSON as `kind`, ignoring fields that this release does not know."""
     try:
         return _reader().structure(data, kind)
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of everything; each becomes a line

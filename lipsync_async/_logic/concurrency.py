@@ -31,7 +31,7 @@ import attrs
 
 # When the service names no time to wait. Jobs take minutes: asking 12 times a minute finds
 # a slot that somebody else has freed soon, and a refused create counts as one of the 60 a
-# minute (contract section 5.1). Suspects are looked at as often.
+# minute. Suspects are looked at as often.
 _PAUSE = 5.0
 _SHORTEST_PAUSE = 1.0
 # While the limit is not known, the ceiling may well be it. Then each refused probe in a row
@@ -39,7 +39,7 @@ _SHORTEST_PAUSE = 1.0
 # same: a day, or a year, is a mistake.
 _LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 4
-# No plan runs more (15, or a number of an enterprise's own; contract section 5.2).
+# No plan runs more (15, or a number of an enterprise's own).
 _MOST_SLOTS = 100_000
 # A plan may be widened while a process runs: after this time, a limit that was told is
 # checked by one probe.
@@ -48,7 +48,7 @@ _BELIEVED_FOR = 3600.0
 # nothing was ever refused and no limit is known: as many as run, at least these. Uploads
 # take minutes, so one at a time would be too few; and a limit is exceeded by few.
 _LEAST_AT_ONCE = 4
-# No job takes so long (contract section 3.1), so one that was not seen for this time has ended.
+# No job takes so long, so one that was not seen for this time has ended.
 LONGEST_JOB = 7200.0
 _MOST_SUSPECTS = 100  # what one list shows
 _FEW_LOOSE = 1000
@@ -56,7 +56,7 @@ _FEW_LOOSE = 1000
 
 @attrs.define(slots=True, eq=False)
 class Slot:
-    """Stand for one create, and then for the job that it started.
+    """Slot of one create, and then of the job that it started.
 
     Attributes:
         is_probe: Whether it asked for more than was known to fit.
@@ -69,7 +69,6 @@ class Slot:
         is_over: Whether its job was seen to end.
         since: When its job was accepted.
         seen: When its job was last looked at.
-
     """
 
     is_probe: bool = False
@@ -84,15 +83,11 @@ class Slot:
 
 
 class ConcurrencyLimiter:
-    """Tell when a create may be sent, for one account.
+    """Concurrency limiter of one account: when a create may be sent.
 
     Each create takes a slot, which is then `accepted` or `refused`; whatever was not
     refused is `ended` once, be it that the job has ended or that the create has failed.
     A job that already runs is `started` and `accepted` in one go.
-
-    Args:
-        limit: Generations that may run at once, as configured; `None`: each client says.
-
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -102,7 +97,7 @@ class ConcurrencyLimiter:
         self._told_at = -inf
         # What is known to fit, once something was refused; and before, the most that ran.
         self._ceiling: int | None = None
-        self._most_running = 1  # every plan runs one (contract section 5.2)
+        self._most_running = 1  # every plan runs one
         self._starting = 0
         self._running = 0
         self._probes = 0
@@ -136,14 +131,7 @@ class ConcurrencyLimiter:
         return self._known_to_fit(None)
 
     def may_start(self, now: float, most: int | None = None, *, is_eager: bool = False) -> bool:
-        """Tell whether a create may be sent now.
-
-        Args:
-            now: The time.
-            most: Generations that the asking client allows at once; `None`: any number.
-            is_eager: Whether several may be sent at once while nothing is known.
-
-        """
+        """Tell whether a create may be sent now."""
         if now - self._told_at > _BELIEVED_FOR:
             self._told = None
         return self.used < self._known_to_fit(most) or (
@@ -169,13 +157,9 @@ class ConcurrencyLimiter:
     ) -> Slot | None:
         """Take a slot for a create, if it may be sent now.
 
-        Args:
-            now: The time.
-            most: Generations that the asking client allows at once; `None`: any number.
-            key: The create's Idempotency-Key. An order that is repeated while its first
-                create is under way, or its job runs, has its slot already.
-            is_eager: Whether several may be sent at once while nothing is known.
-
+        A create that is repeated, under the same Idempotency-Key, while the first is in flight
+        or its job runs has its slot already. `most` is what the asking client allows at once.
+        `is_eager`: several may be sent at once while nothing is known.
         """
         if key is not None and key in self._by_key:
             return Slot(key=key, counts=False)
@@ -194,17 +178,7 @@ class ConcurrencyLimiter:
         return slot
 
     def accepted(self, slot: Slot, job: str = "", now: float = 0.0) -> Slot:
-        """Note that a create has become a job; return the job's slot.
-
-        Args:
-            slot: The create's.
-            job: The job's id, by which its end can be seen; empty: not known.
-            now: The time.
-
-        Returns:
-            The slot, or another that the same job has already.
-
-        """
+        """Note that a create has become a job; return its slot, or one that the job has already."""
         same = self._by_job.get(job)
         self._leave_start(slot)
         if same is not None:
@@ -238,18 +212,7 @@ class ConcurrencyLimiter:
         most: int | None = None,
         patience: float | None = None,
     ) -> None:
-        """Learn from `concurrency_limit_reached`.
-
-        Args:
-            slot: The refused create.
-            now: When the refusal arrived.
-            limit: `concurrencyLimit` of its body; `None`: not told.
-            active: `activeGenerations` of its body; `None`: not told.
-            retry_after: Seconds that it asked to wait; `None`: it named none.
-            most: Generations that the asking client allows at once; `None`: any number.
-            patience: Seconds for which the create goes on asking; `None`: any number.
-
-        """
+        """Learn from `concurrency_limit_reached`; the create goes on asking for `patience` s."""
         self._refused_probes += slot.is_probe
         self._leave_start(slot)
         self._forget_key(slot)

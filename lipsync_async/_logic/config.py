@@ -25,14 +25,13 @@ _PROXY_ADVICE = (
 
 @attrs.frozen(slots=True)
 class Proxy:
-    """Hold one proxy.
+    """One proxy.
 
     Attributes:
         url: Its address, without user name and password.
         origin: What has named it: an argument or a variable.
         authorization: The header that authorizes its users.
         problem: Why it cannot be used.
-
     """
 
     url: str
@@ -43,12 +42,11 @@ class Proxy:
 
 @attrs.frozen(slots=True)
 class Proxies:
-    """Hold what decides the way to each address.
+    """Proxies by scheme, and the hosts that need none.
 
     Attributes:
         by_scheme: The proxy for each scheme of an address.
         bypassed: The entries of `NO_PROXY`; `None`: every address goes through a proxy.
-
     """
 
     by_scheme: Mapping[str, Proxy] = attrs.field(factory=dict)
@@ -76,14 +74,7 @@ def proxies_from(
     argument: object,
     environment: Mapping[str, str],
 ) -> tuple[Proxies, list[str]]:
-    """Return the proxies, and what is wrong with the argument or a variable.
-
-    Args:
-        argument: An address for all requests, this machine's included; an empty text: no
-            proxy at all; `None`: as the environment says.
-        environment: The environment variables as they are now.
-
-    """
+    """Return the proxies, and what is wrong with the argument or a variable."""
     if argument is None:
         return _from_environment(environment)
     if not isinstance(argument, str):
@@ -264,7 +255,7 @@ OWN_NAME = f"lipsync-async/{__version__}"
 
 @attrs.frozen(slots=True)
 class Config:
-    """Hold where requests go, what authorizes them, and how they get there.
+    """Where requests go, what authorizes them, and how they get there.
 
     Attributes:
         base_url: The service's address.
@@ -272,7 +263,6 @@ class Config:
         proxies: The proxy for each address.
         headers: Header fields that every request to the service has besides.
         user_agent: What the client calls itself.
-
     """
 
     base_url: str
@@ -295,18 +285,6 @@ def settle(
 
     Problems are returned and not raised, so that no frame of this function, with the key
     among its variables, is in a traceback.
-
-    Args:
-        api_key: `None`: take `SYNC_API_KEY`.
-        base_url: `None`: take `SYNC_BASE_URL`, or the service's own.
-        environment: The environment variables as they are now.
-        proxy: `None`: take `HTTPS_PROXY` and its like; an empty text: none.
-        headers: Further header fields; `None`: none.
-        user_agent: Is put behind the client's own name; `None`: nothing.
-
-    Returns:
-        The configuration, of use only without problems; and what is wrong, in sentences.
-
     """
     try:
         return _settled(
@@ -355,13 +333,7 @@ def setting_problems(
     policies: Mapping[str, tuple[object, type]],
     on_response: object,
 ) -> list[str]:
-    """Return what is wrong with a client's settings; found out later, it might cost a job.
-
-    Args:
-        policies: Each setting with its class.
-        on_response: What is to be called, or `None`.
-
-    """
+    """Return what is wrong with a client's settings; found out later, it might cost a job."""
     problems = [
         f"{name} must be a {kind.__name__}, not {shown(value)}"
         for name, (value, kind) in policies.items()
@@ -530,14 +502,7 @@ def _way_problems(config: Config) -> Iterator[str]:
 
 @survived("request")
 def extra_problems(headers: object, query: object, *, allowed: Container[str] = ()) -> list[str]:
-    """Return what is wrong with header fields and query parameters of single calls.
-
-    Args:
-        headers: The fields, or `None`.
-        query: The parameters, or `None`.
-        allowed: Fields, in small letters, that a call may set though the client does.
-
-    """
+    """Return what is wrong with header fields and query parameters of single calls."""
     problems = list(_header_problems(headers, allowed))
     if query is not None and not isinstance(query, Mapping):
         problems.append(f"query must be a mapping of names to values, not {kind_of(query)}")

@@ -3,7 +3,7 @@
 A `Call` holds everything that the requester must know about one call, and no more.
 `is_repeatable` is the heart of it: a call whose outcome is unknown may be sent again only
 if a second arrival does no harm. A GET never does; a create only under its
-Idempotency-Key (contract section 4.4).
+Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _RAW_PATH = re.compile(r"/[!-\"$-~]*")
 
 @attrs.define(slots=True)
 class Call(Generic[T]):
-    """Hold one call: what to send, how to read the answer, and whether it bears repeating.
+    """One call: what to send, how to read the answer, and whether it may be sent twice.
 
     Attributes:
         method: HTTP method.
@@ -66,7 +66,6 @@ class Call(Generic[T]):
             unknown outcome, which has then worked.
         shows: Tells which jobs an answer has shown, and whether each has ended.
         is_sent: Whether a try of it has begun, so that it may have had its effect.
-
     """
 
     method: str
@@ -85,13 +84,12 @@ class Call(Generic[T]):
 
 @attrs.define(slots=True)
 class LongPollResult:
-    """Hold what a waiting client sees: the job, and how the service treated the long poll.
+    """Answer to a long poll: the job, and how the service treated the long poll.
 
     Attributes:
         generation: The job.
         is_held: Whether the service said that it honours the long poll.
         retry_after: Seconds that the service asked to wait.
-
     """
 
     generation: Generation
@@ -100,12 +98,7 @@ class LongPollResult:
 
 
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
-    """Describe `POST /v2/generate`, as JSON, or as a form when files go along.
-
-    Raises:
-        InvalidRequestError: Something in the request cannot be written as either.
-
-    """
+    """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
 
     def read(response: Response) -> Generation:
         try:
@@ -146,12 +139,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
 
 def _written(write: Callable[[A], T], value: A) -> T:
-    """Write a request or a part of it; what its values raise is an error of the request.
-
-    Raises:
-        InvalidRequestError: They raised something.
-
-    """
+    """Write a request or a part of it; what its values raise is an error of the request."""
     try:
         return write(value)
     except Exception as error:
@@ -221,15 +209,7 @@ def poll_generation(
     hold: float | None,
     progress: bool,
 ) -> Call[LongPollResult]:
-    """Describe a waiting client's `GET /v2/generate/{id}`.
-
-    Args:
-        generation_id: The job's id.
-        hold: Seconds (1 to 10) for which the service may hold the answer back until the
-            job has ended; `None`: answer at once.
-        progress: Ask for `progress_percent`; not together with `hold`.
-
-    """
+    """Describe a waiting client's `GET /v2/generate/{id}`."""
     path = _generation_path(generation_id, hold=hold, progress=progress)
     read = partial(_read_sight, generation_id)
     return Call("GET", path, read, is_repeatable=True, shows=_polled_job)
@@ -316,7 +296,7 @@ def count_generations(
 def delete_generation(generation_id: str) -> Call[None]:
     """Describe `DELETE /v2/generations/{id}`.
 
-    After a lost answer the second says 404 of a deletion that worked (contract section 2.1).
+    After a lost answer the second says 404 of a deletion that worked.
     """
     path = f"/v2/generations/{_escaped(generation_id)}"
     return Call(
@@ -344,12 +324,7 @@ def download_url(generation_id: str) -> Call[str]:
 
 
 def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
-    """Describe `POST /v2/analyze/cost`, which looks at the media (contract section 2.9).
-
-    Raises:
-        InvalidRequestError: Something in the request cannot be written as JSON.
-
-    """
+    """Describe `POST /v2/analyze/cost`, which looks at the media."""
     body = _written(_json_of, request)
     return Call("POST", "/v2/analyze/cost", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
@@ -411,12 +386,7 @@ def raw_request(
     body: bytes | None,
     idempotency_key: str | None,
 ) -> Call[Response]:
-    """Describe a request that has no function of its own here; its answer is not read.
-
-    Raises:
-        InvalidRequestError: `json` cannot be written.
-
-    """
+    """Describe a request that has no function of its own here; its answer is not read."""
     fields = {name.lower(): str.__str__(value) for name, value in headers.items()}
     if json is not None:
         fields, body = _JSON | fields, _written(codec.dumps, json)

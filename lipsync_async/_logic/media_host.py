@@ -77,11 +77,6 @@ def checked_address(value: object) -> str:
 
     An address of printable ASCII characters goes as it is, for it may be signed; blanks and
     other characters are escaped, and a fragment is left out, as browsers do.
-
-    Raises:
-        ValueError: It is no `http(s)` address. The message says why, in words that follow
-            "its address".
-
     """
     if not isinstance(value, str):
         raise ValueError(f"is no text but {type(value).__name__}")  # noqa: TRY004 - one error for all
@@ -101,12 +96,7 @@ def checked_address(value: object) -> str:
 
 
 def _in_ascii(text: str) -> str:
-    """Return a web address with nothing in it but printable ASCII characters.
-
-    Raises:
-        ValueError: Its host or port cannot be used.
-
-    """
+    """Return a web address with nothing in it but printable ASCII characters."""
     parts = urlsplit(text)
     if "@" in parts.netloc:
         raise ValueError("there is a user name or a password before it")
@@ -128,17 +118,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def redirect_address(url: str, status: int, headers: Mapping[str, str]) -> str | None:
-    """Return the address that an answer points to; `None`: it is no pointer.
-
-    Args:
-        url: Where the answer came from; what it points to may be relative.
-        status: HTTP status code.
-        headers: Header fields, names in lower case.
-
-    Raises:
-        ValueError: As `checked_address` does.
-
-    """
+    """Return the address that an answer points to; `None`: it is no pointer."""
     if status not in _REDIRECTS:
         return None
     location = headers.get("location", "").strip()
@@ -188,13 +168,6 @@ def no_media(head: bytes) -> str | None:
 
     Bytes decide, never the type that a host gives them: text of any kind is no media, and
     unknown bytes are accepted. A long run of letters without a blank is left alone.
-
-    Args:
-        head: The first `HEAD_BYTES` of the body, or all of it if it is shorter.
-
-    Returns:
-        Words that follow "it is", such as `a page (HTML or XML) that begins '<html>...'`.
-
     """
     for beginning, words in _NO_MEDIA.items():
         if head.startswith(beginning):
@@ -276,15 +249,7 @@ def coding_of(headers: Mapping[str, str]) -> str | None:
 
 
 class Inflater:
-    """Unpack a body that comes compressed, and know whether its end has come.
-
-    Args:
-        coding: As `coding_of` returns it.
-
-    Raises:
-        ValueError: This coding cannot be unpacked here.
-
-    """
+    """Decompressor of a body, which knows whether the end has come."""
 
     def __init__(self, coding: str) -> None:
         if coding not in {"gzip", "x-gzip", "deflate"}:
@@ -301,12 +266,7 @@ class Inflater:
         return self._inner.eof
 
     def unpacked(self, data: bytes) -> Iterator[bytes]:
-        """Yield what the bytes hold, in pieces of at most a MiB.
-
-        Raises:
-            ValueError: The bytes are damaged, or unpack to far more than media do.
-
-        """
+        """Yield what the bytes hold, in pieces of at most a MiB."""
         self._packed += len(data)
         if not self._has_begun and not self._is_gzip and data[0] & 15 != 8:  # noqa: PLR2004
             # Some servers leave the header out, against RFC 9110 section 8.4.1.2.
@@ -342,14 +302,9 @@ def beginning(page: bytes, headers: Mapping[str, str]) -> bytes:
 
 @attrs.define(slots=True)
 class Pace:
-    """Judge whether a transfer keeps the least pace: a byte now and then is a hold-up, too.
+    """Least pace of a transfer: a byte now and then is too slow, too.
 
     Only the time spent waiting for the network counts.
-
-    Args:
-        timeout: Seconds that a piece may take. Over twice as long, or ten seconds if that is
-            longer, `LEAST_BYTES_PER_SECOND` must come. `None`: there is no least pace.
-
     """
 
     timeout: float | None
@@ -357,13 +312,7 @@ class Pace:
     _bytes: int = 0
 
     def problem(self, seconds: float, size: int) -> str | None:
-        """Count a piece, and return what is wrong with the pace; `None`: nothing.
-
-        Args:
-            seconds: How long it took.
-            size: Its bytes.
-
-        """
+        """Count a piece, and return what is wrong with the pace; `None`: nothing."""
         if self.timeout is None:
             return None
         self._seconds += seconds
@@ -381,11 +330,5 @@ class Pace:
 
 
 def is_worth_more_patience(size: int, seconds: float) -> bool:
-    """Tell whether so many new bytes in a round of tries earn another round.
-
-    Args:
-        size: Bytes that the round has brought.
-        seconds: How long it took.
-
-    """
+    """Tell whether so many new bytes in a round of tries earn another round."""
     return size >= max(_LEAST_OF_A_ROUND, seconds * LEAST_BYTES_PER_SECOND)

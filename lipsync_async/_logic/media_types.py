@@ -111,12 +111,7 @@ _REFINED: dict[str, frozenset[str]] = {
 
 
 def head_of(file: BinaryIO) -> bytes:
-    """Return how a file begins, for `suffix_of_bytes`: of a tag no more than its head.
-
-    Args:
-        file: A file at its beginning.
-
-    """
+    """Return how a file begins, for `suffix_of_bytes`: of a tag no more than its head."""
     head = file.read(HEAD_BYTES)
     end = _end_of_tag(head)
     if end == 0:
@@ -126,13 +121,7 @@ def head_of(file: BinaryIO) -> bytes:
 
 
 def suffix_of_bytes(kind: Kind, data: bytes) -> str:
-    """Return the suffix of a file that begins so, such as `.mp4`; empty if that is not certain.
-
-    Args:
-        kind: What the file is meant to be; it decides where a container may hold either.
-        data: The file, or its head.
-
-    """
+    """Return the suffix of a file that begins so, such as `.mp4`; empty if that is not certain."""
     for position, signature, suffix in _SIGNATURES:
         if data.startswith(signature, position):
             return suffix
@@ -144,11 +133,6 @@ def is_cut(file: BinaryIO, size: int) -> bool:
     """Tell whether an MPEG-4 or QuickTime file says of itself that there is more of it.
 
     Of other formats, and of boxes that are not known, nothing is told.
-
-    Args:
-        file: The file, which can be read anywhere.
-        size: Its length.
-
     """
     place = 0
     while place < size:
@@ -262,7 +246,7 @@ def _packets(_: Kind, data: bytes) -> str:
     return ""
 
 
-# What the service reads (contract section 5.3) and what people have beside it, under its
+# What the service reads and what people have beside it, under its
 # registered or usual type. The first suffix of a type is the one that a file of that type
 # is given.
 _TYPES: dict[str, dict[str, str]] = {
@@ -394,16 +378,6 @@ def upload_name_and_type(
 
     The type is that of the first bytes, else that of the suffix, else none in particular
     (`application/octet-stream`).
-
-    Args:
-        kind: The part of the form that the file fills.
-        source: The file's path, or its bytes.
-        head: How a file begins that is given by its path, as far as is known.
-
-    Returns:
-        For example `("take 1.mov", "video/quicktime")`, or `("audio.wav", "audio/wav")`.
-        A path keeps its name; one without a suffix gets that of its bytes.
-
     """
     found = suffix_of_bytes(kind, source if isinstance(source, bytes) else head)
     own = "" if isinstance(source, bytes) else _made_safe(PurePath(source).name, found)
@@ -428,18 +402,7 @@ def result_filename(
     what they are: a QuickTime film called `x.mp4` becomes `x.mov`. Otherwise a name without
     a suffix gets that of the type.
 
-    Args:
-        url: Where the file came from.
-        content_disposition: The answer's header, if any.
-        content_type: The answer's header, if any.
-        fallback: What to call it otherwise, such as the generation's id.
-        head: How the file begins.
-
-    Returns:
-        One name of 1 to 200 bytes that is safe in any folder: no separators, no `..`,
-        no leading dot, no control characters, no device of Windows.
-
-    Source: contract section 5.5; RFC 6266; RFC 8187.
+    Source: RFC 6266; RFC 8187.
     """
     right = suffix_of_bytes("video", head)
     suffix = right or _suffix_of_type(content_type)
@@ -453,33 +416,14 @@ def result_filename(
 
 
 def result_suffix(*, url: str, content_type: str | None, head: bytes) -> str:
-    """Return the suffix that a result should have: by its bytes, its type, its address.
-
-    Args:
-        url: Where the file came from.
-        content_type: The answer's header, if any.
-        head: How the file begins.
-
-    Returns:
-        Such as `.mov`; `.mp4` where nothing tells.
-
-    """
+    """Return the suffix that a result should have: by its bytes, its type, its address."""
     in_url = _suffix_of(_made_safe(_last_part(url))).lower()
     known = in_url if in_url in _SUFFIXES else ".mp4"
     return suffix_of_bytes("video", head) or _suffix_of_type(content_type) or known
 
 
 def free_names(name: str, tag: str) -> Iterator[tuple[str, bool]]:
-    """Yield names to try in a folder, each with whether only this job can have it.
-
-    Args:
-        name: The name that is wished for.
-        tag: The job's `name_of_id`.
-
-    Returns:
-        The name, then the name with the tag, then that with a number, without end.
-
-    """
+    """Yield names to try in a folder, each with whether only this job can have it."""
     suffix = _suffix_of(name)
     stem = name.removesuffix(suffix)
     if stem != tag and not stem.endswith(f"-{tag}"):
@@ -490,16 +434,7 @@ def free_names(name: str, tag: str) -> Iterator[tuple[str, bool]]:
 
 
 def name_of_id(generation_id: str) -> str:
-    """Return what stands for a job's id in a file's name.
-
-    Args:
-        generation_id: The id, as the service gave it.
-
-    Returns:
-        A plain id as it is; another one without what harms, and with a hash of the whole:
-        1 to 64 ASCII characters, another name for each id, also where case does not count.
-
-    """
+    """Return what stands for a job's id in a file's name."""
     if _PLAIN_ID.fullmatch(generation_id):
         return generation_id
     kept = re.sub(r"[^0-9A-Za-z_-]+", "_", generation_id[:_KEPT_OF_ID]).strip("_-")

@@ -1,26 +1,26 @@
-"""Which jobs to ask for next, and when.
+"""Poll scheduler: which jobs to ask for next, and when.
 
-One list request shows up to 100 jobs, so the jobs go round on a conveyor: each look takes
-those that were looked at least recently, and whoever still runs goes to the back. With N
-jobs, K in one look and B looks a second, every job is looked at every
+One list request shows up to 100 jobs. The jobs stand in a queue: each batch takes those that
+were polled least recently, and a job that still runs goes to the back. With N jobs, K in a
+batch and B batches a second, every job is polled every
 
     T = max(1/B, interval, N / (B * K))
 
-seconds. A job that ends is seen T/2 later on average and T at worst, however long it ran.
-While there is room, a round is cut into equal looks, evenly spaced: 150 jobs are asked for
+seconds. The end of a job is seen T/2 later on average and T at worst, however long it ran.
+While there is room, a round is cut into equal batches, evenly spaced: 150 jobs are asked for
 75 at a time, for by 100 some would be asked for too early and the others no sooner. When
-there is none, looks are full and follow each other as fast as allowed. And when many have
-left, so that rounds get shorter, nobody waits for longer than before: the first in line is
-due an interval after he was last looked at.
+there is none, batches are full and follow each other as fast as allowed. And when many jobs
+have left, so that rounds get shorter, none waits for longer than before: the first in the
+queue is due an interval after its last poll.
 
-Where nobody limits the looks, those of an interval are made in a few bunches: a process
-that is woken for each look alone pays more for the waking than for the look (measured: 1.5
-to 0.8 ms), and no job is looked at less often.
+Without a rate limit, the batches of an interval are made in a few bunches: a process that is
+woken for each batch alone pays more for the waking than for the poll (measured: 1.5 to 0.8
+ms), and no job is polled less often.
 
-Jobs whose look is not answered yet are not on the conveyor, so nothing is asked twice at
-once, however slow the service. What a list does not show is asked for by itself, and a list
-that was refused is asked for in halves, both before the next in line: a job that the service
-cannot list, and an id that spoils its list, are found without harm to the others.
+Jobs of a batch in flight are not in the queue, so nothing is asked twice at once, however
+slow the service. What a list does not show is asked for by itself, and a list that was
+refused is asked for in halves, both before the next in the queue: a job that the service
+cannot list, and an id for which it refuses a list, are found without harm to the others.
 """
 
 from __future__ import annotations
@@ -36,27 +36,26 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-MOST_IDS = 100  # a list's longest page (contract section 2.1)
+MOST_IDS = 100  # a list's longest page
 
 # So many answers in a row without a refusal, and lists are tried at twice the length: where
 # a server really takes no more, it costs one request in a hundred.
 _ANSWERS_BEFORE_GROWTH = 100
-# The part of the account's requests that looks may use: a pace of exactly the limit hits
+# The part of the account's requests that batches may use: a pace of exactly the limit hits
 # its edge.
 _SHARE = 0.98
-# Looks a second without a limit: a server that answers in a millisecond would not do more.
+# Batches a second without a limit: a server that answers in a millisecond would not do more.
 _FASTEST = 1000.0
 _BUNCHES = 2
 
 
 @attrs.frozen(slots=True)
 class PollBatch:
-    """Say which jobs to ask for in one request.
+    """Jobs to ask for in one request.
 
     Attributes:
         ids: The jobs; a single one is asked for by its own path, several by a list.
-        time: When the look was due, or made if that is much later.
-
+        time: When the batch was due, or made if that is much later.
     """
 
     ids: tuple[str, ...]
@@ -69,18 +68,10 @@ class PollBatch:
 
 
 class PollScheduler:
-    """Hand out looks, always at the jobs that were looked at least recently.
+    """Scheduler of polls: each batch has the jobs that were polled least recently.
 
-    Every look that `take` hands out comes back once, by `answered`, `refused` (lists only)
-    or `failed`. Jobs join and leave at any time, each in O(1).
-
-    Args:
-        rate: Looks allowed a second (B); may be set at any time.
-        interval: Seconds from one look at a job to the next, while B allows it; may be set
-            at any time.
-        most: Ids in one list (K), until the service refuses so many.
-        bunches: Bunches of looks in an interval; `None`: looks are evenly spaced.
-
+    Each batch of `next_batch` comes back once, by `on_answer`, `on_refusal` (lists only) or
+    `on_failure`. Jobs join and leave at any time, each in O(1).
     """
 
     def __init__(
@@ -91,7 +82,6 @@ class PollScheduler:
         most: int = MOST_IDS,
         bunches: int | None = None,
     ) -> None:
-        """Start empty."""
         self.rate = rate
         self.interval = interval
         self._bunches = bunches
@@ -99,16 +89,16 @@ class PollScheduler:
         self._size = most
         self._largest_accepted = 0
         self._answers = 0
-        # When each was looked at; those of one look share one number.
+        # When each was polled; those of one batch share one number.
         self._queue: OrderedDict[str, float] = OrderedDict()
         self._in_flight: set[str] = set()
         self._urgent: deque[tuple[str, ...]] = deque()
-        # When the last look was due, or when the first job joined after a rest.
+        # When the last batch was due, or when the first job joined after a rest.
         self._last = -inf
 
     @classmethod
     def within(cls, requests_per_minute: int | None) -> Self:
-        """Return one whose looks an account allows; `None`: any number."""
+        """Return one whose batches an account allows; `None`: any number."""
         if requests_per_minute is None:
             return cls(rate=_FASTEST, interval=1.0, bunches=_BUNCHES)
         return cls(rate=requests_per_minute / 60 * _SHARE, interval=1.0)
@@ -126,23 +116,23 @@ class PollScheduler:
 
     @property
     def period(self) -> float:
-        """Seconds from one look at a job to the next (T)."""
+        """Seconds from one poll of a job to the next (T)."""
         return max(1 / self.rate, self.interval, len(self) / (self.rate * self._size))
 
     def join(self, job: str, now: float) -> None:
-        """Look after a job from now on; it is first looked at within a period."""
+        """Schedule a job from now on; it is first polled within a period."""
         if not len(self):
             self._last = now
         if job not in self._in_flight:
             self._queue.setdefault(job, now)
 
     def leave(self, job: str) -> None:
-        """Look after a job no more, and do not miss it."""
+        """Schedule a job no more."""
         self._queue.pop(job, None)
         self._in_flight.discard(job)
 
     def next_time(self) -> float | None:
-        """Return when the next look is due; `None`: not before a job joins or comes back."""
+        """Return when the next batch is due; `None`: not before a job joins or comes back."""
         evenly = self._next_evenly()
         return None if evenly is None else self._bunched(evenly)
 
@@ -156,18 +146,18 @@ class PollScheduler:
         return None
 
     def _bunched(self, time: float) -> float:
-        """Return when a look is made that is due at a time."""
+        """Return when a batch is made that is due at `time`."""
         if self._bunches is None:
             return time
         distance = self.interval / self._bunches
         return ceil(time / distance) * distance
 
     def next_batch(self, now: float) -> PollBatch | None:
-        """Return the look to make now; `None`: none is due."""
+        """Return the batch to make now; `None`: none is due."""
         evenly = self._next_evenly()
         if evenly is None or now < (due := self._bunched(evenly)):
             return None
-        ids = self._next_urgent() or self._first_in_line()
+        ids = self._next_urgent() or self._first_in_queue()
         if not ids:
             return None
         # What was a little late is caught up with, so that the period stays; a gap is not.
@@ -175,53 +165,47 @@ class PollScheduler:
         self._last = evenly if now - due < grace else now
         return PollBatch(ids, self._last)
 
-    def on_answer(self, look: PollBatch, found: Container[str]) -> None:
-        """Put the jobs of an answered look back, and ask again for what it did not show.
+    def on_answer(self, batch: PollBatch, found: Container[str]) -> None:
+        """Put the jobs of an answered batch back, and ask again for what it did not show.
 
         Jobs that were seen to end should leave before.
-
-        Args:
-            look: The look.
-            found: Ids that the answer showed. What a look at a single job did not show
-                waits for the next round.
-
         """
-        self._largest_accepted = max(self._largest_accepted, len(look.ids))
+        self._largest_accepted = max(self._largest_accepted, len(batch.ids))
         self._answers += 1
         if self._answers >= _ANSWERS_BEFORE_GROWTH:
             self._resize(min(self._most, 2 * self._size))
-        for job in self._still_away(look.ids):
-            if job in found or not look.is_list:
+        for job in self._still_away(batch.ids):
+            if job in found or not batch.is_list:
                 self._in_flight.discard(job)
-                self._queue[job] = look.time
+                self._queue[job] = batch.time
             else:
                 self._urgent.append((job,))
 
-    def on_refusal(self, look: PollBatch) -> None:
+    def on_refusal(self, batch: PollBatch) -> None:
         """Ask in halves for what the service did not want to list (400, 414).
 
         Lists become shorter only if none as long has been answered since; otherwise it is
         an id that displeases, and the halves will find it.
         """
-        half = (len(look.ids) + 1) // 2
-        if len(look.ids) > self._largest_accepted:
+        half = (len(batch.ids) + 1) // 2
+        if len(batch.ids) > self._largest_accepted:
             self._resize(half)
         self._largest_accepted = min(self._largest_accepted, half)
-        self._urgent.extendleft((look.ids[half:], look.ids[:half]))
+        self._urgent.extendleft((batch.ids[half:], batch.ids[:half]))
 
-    def on_failure(self, look: PollBatch) -> None:
-        """Put the jobs of a look without an answer first in line again."""
-        for job in reversed(self._still_away(look.ids)):
+    def on_failure(self, batch: PollBatch) -> None:
+        """Put the jobs of a batch without an answer first in the queue again."""
+        for job in reversed(self._still_away(batch.ids)):
             self._in_flight.discard(job)
             self._queue[job] = -inf
             self._queue.move_to_end(job, last=False)
 
     def _rounds(self) -> int:
-        """Return how many looks show every job once."""
+        """Return how many batches show every job once."""
         return max(1, ceil(len(self) / self._size))
 
-    def _first_in_line(self) -> tuple[str, ...]:
-        """Take an equal share of a round out of the line, or all that a look can show."""
+    def _first_in_queue(self) -> tuple[str, ...]:
+        """Take an equal share of a round out of the queue, or all that a batch can show."""
         rounds = self._rounds()
         is_busy = rounds > self.interval * self.rate
         count = self._size if is_busy else ceil(len(self) / rounds)

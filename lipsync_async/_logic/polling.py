@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from lipsync_async.errors import LipsyncError
 
 
-# The service asks for 2 seconds between two looks (contract section 2.6). More than this is a
+# The service asks for 2 seconds between two looks. More than this is a
 # mistake, such as milliseconds or a wrong date, and is not believed.
 _LONGEST_TOLD = 60.0
 # The last look is made this many seconds before the time is over, so that it can be answered.
 LAST_POLL = 1.0
-# The service refuses to hold a request open for less (contract section 2.6).
+# The service refuses to hold a request open for less.
 _SHORTEST_HOLD = 1.0
 # A look that lasted for less of the time asked for, and does not say that it was held, was
 # answered by a service that is merely slow.
@@ -47,12 +47,11 @@ _HELD_SHARE = 0.9
 
 @attrs.frozen(slots=True)
 class NextPoll:
-    """Say how to look at the job next.
+    """How to poll the job next.
 
     Attributes:
         pause: Seconds to wait before.
         hold: Seconds for which the service may hold the request open; `None`: not at all.
-
     """
 
     pause: float
@@ -61,7 +60,7 @@ class NextPoll:
 
 @attrs.frozen(slots=True)
 class LastPoll:
-    """Say what a look has shown.
+    """What the last poll has shown.
 
     Attributes:
         status: The job's status.
@@ -70,7 +69,6 @@ class LastPoll:
         is_held: Whether the service said that it honours the long poll.
         is_plain: Whether it refuses the long poll, and was asked without.
         retry_after: Seconds that the service asked to wait.
-
     """
 
     status: Status
@@ -84,13 +82,7 @@ class LastPoll:
 def poll_schedule(
     policy: PollPolicy, *, timeout: float | None
 ) -> Generator[NextPoll, LastPoll, None]:
-    """Yield one look after the other; the first comes at once.
-
-    Args:
-        policy: How often to look.
-        timeout: Seconds after which to stop, ended or not; `None`: no limit.
-
-    """
+    """Yield one look after the other; the first comes at once."""
     growing = backoff.expo(
         base=policy.backoff_factor,
         factor=policy.initial_interval,
@@ -136,12 +128,11 @@ def _clipped_hold(hold: float | None, remaining: float | None) -> float | None:
 
 @attrs.define(slots=True)
 class PollResults:
-    """Hold what a look has shown.
+    """What one poll has shown of several jobs.
 
     Attributes:
         items: The jobs' JSON by their ids; those of a wrong shape are left out.
         response: The answer that showed them.
-
     """
 
     items: Mapping[str, Mapping[str, Any]]
@@ -157,12 +148,7 @@ class PollResults:
         return ((job, item["status"] in TERMINAL) for job, item in self.items.items())
 
     def generation(self, job: str) -> Generation:
-        """Return a job that was shown.
-
-        Raises:
-            DecodeError: Its JSON is of another shape than documented.
-
-        """
+        """Return a job that was shown."""
         return responses.structure(Generation, self.items[job], self.response)
 
 
@@ -185,7 +171,7 @@ def poll_jobs(ids: Sequence[str]) -> Call[PollResults]:
 def is_refusal(error: LipsyncError) -> bool:
     """Tell whether a list was refused for good, so that shorter ones may do better.
 
-    The service names no limit for the ids in a list (contract section 2.8), so any answer
+    The service names no limit for the ids in a list, so any answer
     that would come again may be meant for the list's length, for one of its ids, or for
     lists as such.
     """

@@ -5,7 +5,7 @@ refills at the full rate lets too many through in its first minute. So the time 
 request is written into a log, and two rules give the next one its time:
 
 * **the log**: the time is a whole window and a guard after the time of the request a full
-  limit before it. This rule alone keeps every window, whoever cancels or comes late;
+  limit before it. This rule alone keeps every window, whatever is cancelled or late;
 * **the pace**: a few may go at once, the rest one by one, evenly. Once the log has made a
   request wait, nothing goes in bursts until the limiter has rested, so that a busy limiter
   sends evenly, and a request that is delayed on its way fits into every window.
@@ -69,7 +69,6 @@ class Reservation:
         limit: How many the asking client allows itself; `None`: the limiter's own number.
         lowerings: How often the limit had been lowered when it was made.
         is_refused: Whether the service refused what was sent.
-
     """
 
     time: float
@@ -85,12 +84,6 @@ class SlidingWindowLimiter:
     Reserving costs O(1), however many wait. Those who wait keep the times that they were
     given: a client does well to let only the first of its queue reserve, so that the queue
     moves up when a request leaves it.
-
-    Args:
-        limit: Requests that the service lets arrive in any window, for those who name no
-            other number; `None`: no limit.
-        window: Seconds of the service's window.
-
     """
 
     def __init__(self, limit: int | None = None, *, window: float = WINDOW) -> None:
@@ -109,13 +102,7 @@ class SlidingWindowLimiter:
         self._lowered_at = -inf
 
     def limit(self, now: float, configured: int | None = None) -> int | None:
-        """Return the requests in a window that are believed to pass.
-
-        Args:
-            now: The time.
-            configured: How many the asking client allows itself; `None`: the limiter's own.
-
-        """
+        """Return the requests in a window that are believed to pass."""
         configured = self._configured if configured is None else configured
         if configured is None:
             return None
@@ -125,13 +112,7 @@ class SlidingWindowLimiter:
         return int(min(configured, grown))
 
     def reserve(self, now: float, limit: int | None = None) -> Reservation:
-        """Take the next time; `delay` tells how far away it is.
-
-        Args:
-            now: The time.
-            limit: How many the asking client allows itself; `None`: the limiter's own.
-
-        """
+        """Take the next time; `delay` tells how far away it is."""
         clock = self._clock(now)
         configured = self._configured if limit is None else limit
         if configured is None:
@@ -196,15 +177,6 @@ class SlidingWindowLimiter:
 
         Another client uses the key, or the plan allows less than was configured. What
         passed in the last window is what can be had at present.
-
-        Args:
-            reservation: The refused request's.
-            now: When the refusal arrived.
-            retry_after: Seconds that the service asked to wait; `None`: it named none. More
-                than a whole window is not believed.
-            patience: Seconds after which the refused call gives up, and no pause is longer;
-                `None`: never.
-
         """
         reservation.is_refused = True
         limit = self.limit(now, reservation.limit)

@@ -49,7 +49,7 @@ _MOST_CHARACTERS = 1000
 _MOST_PATHS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
 
-# None of these is documented; the first that is there is quoted (contract section 4.5).
+# None of these is documented; the first that is there is quoted.
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-cf-id", "cf-ray")
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -67,12 +67,7 @@ _MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)  # a text may b
 
 
 def loads(body: bytes) -> Any:
-    """Decode JSON, as far as it can be read.
-
-    Raises:
-        ValueError: It is no JSON: something else, empty, cut off, or nested too deeply.
-
-    """
+    """Decode JSON, as far as it can be read."""
     text = body.decode(json.detect_encoding(body), errors="replace")
     if "\\" in text and _HALF.search(text):
         text = _ESCAPES.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
@@ -151,14 +146,7 @@ _DECODER = json.JSONDecoder(parse_constant=_null, parse_float=_finite, parse_int
 
 
 def redirect_target(url: str, status: int, headers: Mapping[str, str]) -> str | None:
-    """Return the URL that an answer points to; `None` if it points to none that can be read.
-
-    Args:
-        url: Where the answer came from; what it points to may be relative.
-        status: HTTP status code.
-        headers: Header fields, names in lower case.
-
-    """
+    """Return the URL that an answer points to; `None` if it points to none that can be read."""
     location = headers.get("location")
     if status not in _REDIRECTS or location is None:
         return None
@@ -172,12 +160,7 @@ def redirect_target(url: str, status: int, headers: Mapping[str, str]) -> str | 
 
 
 def read_json(response: Response) -> Any:
-    """Return the decoded body.
-
-    Raises:
-        DecodeError: The body is no JSON: HTML, empty, or cut off.
-
-    """
+    """Return the decoded body."""
     try:
         return loads(response.body)
     except ValueError:
@@ -186,22 +169,12 @@ def read_json(response: Response) -> Any:
 
 
 def read(kind: type[T], response: Response) -> T:
-    """Return the body as one value.
-
-    Raises:
-        DecodeError: The body is no JSON, or of another shape.
-
-    """
+    """Return the body as one value."""
     return structure(kind, read_json(response), response)
 
 
 def structure(kind: type[T], data: Any, response: Response) -> T:
-    """Return a part of the body as a value.
-
-    Raises:
-        DecodeError: The data are of another shape.
-
-    """
+    """Return a part of the body as a value."""
     try:
         return decode(kind, data)
     except ShapeError as error:
@@ -215,15 +188,6 @@ def read_list(
 
     An item that cannot be read costs only itself: a warning in the log names it, and what
     can be rescued of it stands in its place.
-
-    Args:
-        kind: The class of the items.
-        response: The answer.
-        rescue: Returns what an item of another shape can be told to be, or `None`.
-
-    Raises:
-        DecodeError: The body is no list, or has items and none that is of any use.
-
     """
     data = read_json(response)
     if type(data) is not list:
@@ -296,10 +260,6 @@ def refuse_another(asked: str, shown: str, response: Response) -> None:
 
     A cache or a proxy has mixed something up, which may be over at the next try; another
     job's end must not be taken for this one's. Ids may be written in capitals.
-
-    Raises:
-        DecodeError: It is about another.
-
     """
     if shown != asked and shown.casefold() != asked.casefold():
         raise DecodeError(
@@ -361,7 +321,7 @@ def _seconds_between(sent: str | None, due: str | None) -> float | None:
 def error_for(response: Response) -> ResponseError:
     """Return the error that an answer with an error status stands for.
 
-    Bodies come in many shapes (contract section 4.1): the service's own JSON with
+    Bodies come in many shapes: the service's own JSON with
     `message` as text or list, older JSON, and the HTML of a proxy.
     """
     body = _body_of(response)
@@ -397,7 +357,7 @@ def error_for(response: Response) -> ResponseError:
 
 
 def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) -> bool:
-    """Tell the two kinds of 429 apart, also without a code (contract section 5.2)."""
+    """Tell the two kinds of 429 apart, also without a code."""
     if status != 429:  # noqa: PLR2004 - Too Many Requests
         return False
     told = {"concurrencyLimit", "activeGenerations"} & facts.keys()
@@ -434,7 +394,7 @@ def _text(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    """Return a whole number, which may be written as a float (contract section 4.1)."""
+    """Return a whole number, which may be written as a float."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

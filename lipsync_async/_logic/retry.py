@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 # Statuses of 500 and more that say for certain that nothing was done, and never will be.
-# Every other, known or not, may come from a proxy that has lost the service's answer
-# (contract section 4.2), as does a request timeout.
+# Every other, known or not, may come from a proxy that has lost the service's answer, as does a
+# request timeout.
 _NEVER_DONE = frozenset({501, 505})
 _REQUEST_TIMEOUT = 408
 _FIRST_SERVER_ERROR = 500
@@ -50,7 +50,7 @@ LONGEST_TOLD = 3600.0
 
 
 class FailureKind(Enum):
-    """Say what a failed try means for the next one."""
+    """What a failed try means for the next one."""
 
     NEVER_DELIVERED = auto()
     RATE_LIMITED = auto()
@@ -70,13 +70,12 @@ _KINDS: dict[type[LipsyncError], FailureKind] = {
 
 @attrs.frozen(slots=True)
 class Failure:
-    """Hold one failed try.
+    """One failed try.
 
     Attributes:
         kind: What it means for the next one.
         elapsed: Seconds since the call began.
         retry_after: Seconds that the service asked to wait.
-
     """
 
     kind: FailureKind
@@ -102,28 +101,14 @@ def classify(error: LipsyncError) -> FailureKind:
 
 
 def is_unknown_outcome(status: int, code: str | None) -> bool:
-    """Tell whether an answer leaves open if the call has had its effect.
-
-    Args:
-        status: HTTP status code.
-        code: The service's error code.
-
-    Source: contract sections 4.2 and 4.4.
-    """
+    """Tell whether an answer leaves open if the call has had its effect."""
     is_server_error = status >= _FIRST_SERVER_ERROR and status not in _NEVER_DONE
     is_unclear = status == _REQUEST_TIMEOUT or is_no_answer(status)
     return is_server_error or is_unclear or is_unsettled_code(code)
 
 
 def failure_of(error: LipsyncError, *, elapsed: float, most_told: float = LONGEST_TOLD) -> Failure:
-    """Return a try's failure.
-
-    Args:
-        error: What it ended with.
-        elapsed: Seconds since the call began.
-        most_told: Seconds of a pause that the service may ask for.
-
-    """
+    """Return a try's failure."""
     told = error.retry_after if isinstance(error, ResponseError) else None
     return Failure(classify(error), elapsed, None if told is None else min(told, most_told))
 
@@ -140,13 +125,7 @@ def may_have_worked(error: LipsyncError) -> bool:
 
 
 def backoff_delays(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
-    """Yield the seconds to wait before each try, the first included (0).
-
-    Args:
-        policy: How patient to be.
-        is_repeatable: Whether a second arrival of the same call does no harm.
-
-    """
+    """Yield the seconds to wait before each try, the first included (0)."""
     growing = backoff.expo(factor=policy.first_pause, max_value=policy.longest_pause)
     next(growing)  # backoff's generators are primed by one step
     tries = 1

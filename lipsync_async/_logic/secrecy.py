@@ -29,7 +29,7 @@ _LONGEST_ESCAPE = 24
 
 
 class Secret:
-    """Hold the API key where no repr, log line or pickle shows it."""
+    """API key, which no repr, log line or pickle shows."""
 
     __slots__ = ("_text",)
 
@@ -50,12 +50,7 @@ class Secret:
 
 @attrs.frozen(slots=True, eq=False, repr=False)
 class Headers(Mapping[str, str]):
-    """Header fields of which the names alone are shown.
-
-    Args:
-        fields: All fields.
-
-    """
+    """Header fields of which the names alone are shown."""
 
     _fields: Mapping[str, str]
 
@@ -80,7 +75,7 @@ class Headers(Mapping[str, str]):
 
 
 class _HiddenText(str):
-    """Be a text whose repr does not show it."""
+    """Text whose repr does not show it."""
 
     __slots__ = ()
 
@@ -106,7 +101,7 @@ def hidden(value: T) -> T:
 
 @attrs.frozen(slots=True)
 class _Unfit:
-    """Stand for a value of a wrong type."""
+    """Value of a wrong type."""
 
     kind: str
 
@@ -117,15 +112,11 @@ def kind_of(value: object) -> str:
 
 
 class Mask:
-    """Blot out a secret wherever an answer or an error quotes it.
+    """Mask of a secret, wherever an answer or an error quotes it.
 
     It is found as it is, in any case, and as the usual encoders write it: escaped for
     addresses (once or twice), JSON, HTML or Python, in UTF-16, in base64 at any offset, and
     in hexadecimal digits.
-
-    Args:
-        secret: What is not to be shown.
-
     """
 
     def __init__(self, secret: Secret) -> None:

@@ -79,17 +79,7 @@ _LONGEST_REQUEST_ID = 255
 
 
 def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
-    """Refuse a request that cannot work, and warn of what the service will ignore.
-
-    Args:
-        request: The request.
-        stacklevel: Whose line a warning shows, as in `warnings.warn`: 1 is the line that
-            calls this function, 2 that line's caller.
-
-    Raises:
-        InvalidRequestError: It has problems; the error lists all of them.
-
-    """
+    """Refuse a request that cannot work, and warn of what the service will ignore."""
     problems = form_problems(request) + file_problems(request)
     if problems:
         raise InvalidRequestError(problems)
@@ -98,13 +88,7 @@ def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
 
 
 def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
-    """Warn of what the service will ignore in a request that can work.
-
-    Args:
-        request: The request.
-        stacklevel: As for `check_request`.
-
-    """
+    """Warn of what the service will ignore in a request that can work."""
     for warning in request_warnings(request):
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
@@ -114,14 +98,6 @@ def request_problems(request: object) -> list[str]:
 
     Files are looked up on the disk (they must exist, be regular files, and fit into an
     upload); nothing else is looked at but the request.
-
-    Args:
-        request: The request, or anything else.
-
-    Returns:
-        The problems in the order of the request's fields, then those between fields, then
-        those of files; empty for a request that may be sent.
-
     """
     return form_problems(request) + file_problems(request)
 
@@ -241,13 +217,7 @@ def upload_problems(
     *,
     advice: str = "use its duration with estimate_duration",
 ) -> list[str]:
-    """Return each input that is a local file, where the service takes JSON only.
-
-    Args:
-        request: The request.
-        advice: What to do instead.
-
-    """
+    """Return each input that is a local file, where the service takes JSON only."""
     return [
         f"input[{position}].file: cannot be estimated; {advice}"
         for position, item in enumerate(items_of(request.input))
@@ -272,12 +242,7 @@ def expanded(place: str | PathLike[str]) -> str:
 
 
 def is_folder(place: str) -> bool:
-    """Tell whether a place is, or is to become, a folder; one look at the disk is taken.
-
-    Args:
-        place: As `expanded` returns it.
-
-    """
+    """Tell whether a place is, or is to become, a folder; one look at the disk is taken."""
     if place.endswith(_SEPARATORS):
         return True
     path, has_suffix = Path(place), _SUFFIX.search(place) is not None
@@ -718,16 +683,7 @@ _KNOWN_MODELS = frozenset(model.value for model in Model)
 
 @survived("request")
 def request_warnings(request: object) -> list[str]:
-    """Return what the service will silently ignore or discourages, as `path: what`.
-
-    Args:
-        request: The request, or anything else.
-
-    Returns:
-        Options that the model does not use, `sync_mode` with an image, a model that
-        this release does not know, deprecated fields.
-
-    """
+    """Return what the service will silently ignore or discourages, as `path: what`."""
     warnings: list[str] = []
     if not isinstance(request, GenerationRequest):
         return warnings

@@ -45,12 +45,7 @@ _QUOTED = frozenset({str, int, float, bool, list, tuple})
 
 
 def survived(path: str) -> Callable[[Callable[P, list[str]]], Callable[P, list[str]]]:
-    """Make a problem of what the values themselves raise while they are looked at.
-
-    Args:
-        path: What the problem is about then.
-
-    """
+    """Make a problem of what the values themselves raise while they are looked at."""
 
     def decorated(check: Callable[P, list[str]]) -> Callable[P, list[str]]:
         @wraps(check)

@@ -18,7 +18,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 @attrs.frozen(slots=True)
 class TextPart:
-    """Hold one text field of a multipart form."""
+    """Text field of a multipart form."""
 
     name: str
     value: str
@@ -31,7 +31,7 @@ def stamp_of(facts: os.stat_result) -> tuple[int, ...]:
 
 @attrs.frozen(slots=True)
 class FilePart:
-    """Hold one file of a multipart form; a path is opened anew for each attempt.
+    """File of a multipart form; a path is opened anew for each attempt.
 
     `stamp` is what the file was like when the call began: all tries must send the same.
     """
@@ -52,7 +52,7 @@ class FilePart:
 
 @attrs.define(slots=True)
 class Request:
-    """Hold one HTTP request; `url` is absolute and already percent-encoded.
+    """HTTP request; `url` is absolute and already percent-encoded.
 
     `headers` may hold the API key, so they are not part of the repr.
     """
@@ -66,7 +66,7 @@ class Request:
 
 @attrs.define(slots=True)
 class Response:
-    """Hold one whole HTTP answer as it came.
+    """Whole HTTP answer as it came.
 
     Attributes:
         method: The request's method.

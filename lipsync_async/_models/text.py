@@ -82,7 +82,7 @@ def _told(found: re.Match[str] | None) -> str | None:
 
 
 def with_marks(text: str) -> str:
-    """Return text in which characters that nobody sees are written as Python escapes them."""
+    """Return text in which invisible characters are written as Python escapes them."""
     return _IGNORED.sub(_escaped, text)
 
 

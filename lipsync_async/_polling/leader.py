@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.define(slots=True, eq=False)
 class Waiter:
-    """One task that waits.
-
-    Args:
-        is_over: Whether it has nothing to wait for any more.
-
-    """
+    """One task that waits."""
 
     is_over: Callable[[], bool]
     wake_up: Callable[[], object] | None = None
@@ -44,13 +39,7 @@ class LeaderFollower:
         self._followers: dict[Waiter, anyio.Event] = {}
 
     async def wait_or_lead(self, waiter: Waiter, work: Callable[[], Awaitable[None]]) -> None:
-        """Wait until the waiter's wait is over, and work meanwhile while it leads.
-
-        Args:
-            waiter: The task's own; `wake` it when something has happened to it.
-            work: Works for all until it is cancelled. What it raises is the waiter's.
-
-        """
+        """Wait until the waiter's wait is over, and work meanwhile while it leads."""
         while not waiter.is_over():
             if self._leader is None:
                 await self._lead(waiter, work)

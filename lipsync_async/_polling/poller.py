@@ -76,13 +76,7 @@ class Subscription:
 
 
 class Poller:
-    """Poller of the jobs of all subscribers in one event loop.
-
-    Args:
-        requester: Performs the polls.
-        requests_per_minute: Polls that the account allows; `None`: any number.
-
-    """
+    """Poller of the jobs of all subscribers in one event loop."""
 
     def __init__(self, requester: Requester, requests_per_minute: int | None) -> None:
         self._requester = requester
@@ -108,18 +102,7 @@ class Poller:
     def subscribe(
         self, job: str, callback: Notify, *, status: str = "", hears_all: bool = True
     ) -> Subscription:
-        """Watch a job: from now on it is polled while any task is in `run_until`.
-
-        Args:
-            job: Its id.
-            callback: Called with the id and the job whenever its status has changed, or
-                with an error when a poll has failed for good. That error is shared: copy
-                it before raising. A job is polled again after an error until it has no
-                subscriber, and no more after its end. It must not raise and not wait.
-            status: The status as last seen; it is no change.
-            hears_all: Whether to call for each change, not only for the end.
-
-        """
+        """Watch a job: from now on it is polled while any task is in `run_until`."""
         subscription = Subscription(job, callback, status, hears_all)
         self._subscriptions[job] = (*self._subscriptions.get(job, ()), subscription)
         self._scheduler.join(job, self._transport.now())
@@ -142,14 +125,7 @@ class Poller:
         *,
         deadline: float = inf,
     ) -> None:
-        """Keep the polls coming, together with all others, until the waiter's wait is over.
-
-        Args:
-            waiter: The task's own; its `wake` is for the task's callbacks.
-            options: How polls are made while this task leads.
-            deadline: Transport time at which to wake the waiter.
-
-        """
+        """Keep the polls coming, together with all others, until the waiter's wait is over."""
         entry = (deadline, next(self._numbers), waiter)
         insort(self._deadlines, entry)
         self._wake_early()
@@ -161,13 +137,7 @@ class Poller:
                 del self._deadlines[place]
 
     async def _lead(self, options: RequestOptions) -> None:
-        """Make polls until cancelled.
-
-        Raises:
-            ConfigurationError: The client was closed.
-            Exception: What the view's `on_response` has raised.
-
-        """
+        """Make polls until cancelled."""
         self._scheduler.interval = options.poll.shared_interval
         options = retry_until_timeout(options)
         with _first_failure() as failures:

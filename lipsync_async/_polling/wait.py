@@ -59,20 +59,7 @@ async def changes(
     *,
     timeout: float | None,
 ) -> AsyncGenerator[Generation, None]:
-    """Yield the job each time its status or progress has changed; end with its life.
-
-    Args:
-        requester: Performs the polls.
-        poller: Shares them among many waits.
-        options: How often to poll and how to try again.
-        last: The job as last seen.
-        timeout: Seconds after which to stop; `None`: no limit.
-
-    Raises:
-        WaitTimeoutError: The time is over and the job is not.
-        LipsyncError: A poll failed for good; `.generation` is the job as last seen.
-
-    """
+    """Yield the job each time its status or progress has changed; end with its life."""
     if last.is_terminal:
         return
     wait = _JobWait(requester, poller, options, last, timeout)
@@ -100,13 +87,7 @@ async def changes(
 
 
 def raise_unless_completed(generation: Generation) -> Generation:
-    """Return a COMPLETED generation; every other end is an error.
-
-    Raises:
-        GenerationFailedError: It ended as FAILED (or as an older word for it).
-        GenerationRejectedError: It ended as REJECTED.
-
-    """
+    """Return a COMPLETED generation; every other end is an error."""
     error = error_of(generation)
     if error is not None:
         raise error

@@ -61,16 +61,7 @@ if TYPE_CHECKING:
 
 
 def build_form(request: Request, files: list[BinaryIO]) -> aiohttp.FormData:
-    """Build a form anew for each try, with its files opened at their beginning.
-
-    Args:
-        request: Whose form it is.
-        files: Gets each file that is opened; the caller closes them.
-
-    Raises:
-        ValueError: A file cannot be read, or is not what it was when the call began.
-
-    """
+    """Build a form anew for each try, with its files opened at their beginning."""
     form = aiohttp.FormData(quote_fields=False)  # as browsers do: names stay readable
     for part in request.form:
         if isinstance(part, FilePart):
@@ -100,18 +91,10 @@ def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
 
 
 class LoopSession:
-    """Hold what belongs to one event loop of one process.
+    """What belongs to one event loop of one process.
 
     Two semaphores stand before the connection pool, because aiohttp counts the wait for a
     pooled connection into a request's timeout.
-
-    Args:
-        owner: The transport; when it is dropped, the session is, too.
-        session: The session.
-        places: Requests under way at once.
-        stream_places: Streams under way at once; 0: they take turns with the requests.
-        is_own: Whether the session is to be closed with the transport.
-
     """
 
     def __init__(
@@ -180,7 +163,7 @@ class LoopSession:
 
 
 def keeper_of(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
-    """Close the session with its loop, if nobody does so before.
+    """Close the session with its loop, unless it is closed before.
 
     `asyncio.run` and its like close the generators that are left when they end; a session
     has no other way to learn of that, and would leave open sockets behind.
@@ -204,16 +187,7 @@ def discard(
     loop: asyncio.AbstractEventLoop,
     process: int,
 ) -> None:
-    """Drop a session that its loop can no longer close, without a word on the terminal.
-
-    Args:
-        session: What to drop.
-        keeper: Its keeper.
-        loop: Its loop. While that runs in another thread, letting go of the keeper has it
-            close the session there.
-        process: The process that it belongs to; in any other it is left alone.
-
-    """
+    """Drop a session that its loop can no longer close, without a word on the terminal."""
     if process != os.getpid():
         _leave_to_parent(session, keeper, loop)
         return
@@ -233,9 +207,9 @@ def discard(
 def _leave_to_parent(*inherited: object) -> None:
     """Keep for ever what a forked child has inherited, so that no finalizer closes it.
 
-    The child shares connections and selector with its parent: a farewell sent by TLS, or
+    The child shares connections and selector with its parent: a close message of TLS, or
     a socket taken off the selector, would be missed there, and the parent would hang. A
-    reference that nobody gives back is the only thing that keeps finalizers from running
+    reference that is never released is the only thing that keeps finalizers from running
     at the interpreter's end, too.
     """
     import ctypes  # noqa: PLC0415 - hardly ever needed
@@ -272,7 +246,7 @@ _NEVER_ROUNDED = 3_600.0
 
 
 class _BrokenError(aiohttp.ClientError):
-    """Stand for a broken connection so that aiohttp does not take up the request anew."""
+    """Broken connection; aiohttp would send the request once more after one of its own."""
 
 
 def _watched(call: OpenCall) -> aiohttp.ClientMiddlewareType:
@@ -308,7 +282,7 @@ def session_problems(session: object) -> list[str]:
 
 
 class AiohttpTransport:
-    """Carry requests over pooled connections of the running asyncio loop.
+    """Transport over pooled connections of the running asyncio loop.
 
     Args:
         connections: Requests under way at once; `None`: 100.
@@ -584,12 +558,7 @@ class AiohttpTransport:
 
 
 async def _take_for_stream(here: LoopSession, request: Request, timeout: float | None) -> None:
-    """Wait for a place for a stream, as long as any of those that have one goes on.
-
-    Raises:
-        RequestTimeoutError: None of them has moved for `timeout` seconds.
-
-    """
+    """Wait for a place for a stream, as long as any of those that have one goes on."""
     places = here.stream_places
     with anyio.move_on_after(_SILENT_SECONDS if timeout is None else min(_SILENT_SECONDS, timeout)):
         await places.acquire()
@@ -619,7 +588,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 class _AiohttpStream:
-    """Hand out an answer's body as it comes."""
+    """Answer's body, handed out as it comes."""
 
     def __init__(
         self,
@@ -664,15 +633,10 @@ def _unread(content: aiohttp.StreamReader) -> bytes:
 
 
 class _Alarm:
-    """End a wait for the next piece of a body when it lasts too long.
+    """Timeout of the wait for the next piece of a body.
 
     Only pieces count: aiohttp's own `sock_read` begins anew with each byte on the line, also
     with those of chunk headers. And one timer serves many pieces.
-
-    Args:
-        content: The body.
-        timeout: Seconds that a piece may take; `None`: no limit.
-
     """
 
     def __init__(self, content: aiohttp.StreamReader, timeout: float | None) -> None:
@@ -769,12 +733,7 @@ def _is_in_clear(request: Request) -> bool:
 
 
 def _raise_refusal(proxy: Proxy | None, request: Request, status: int) -> None:
-    """Raise what a proxy answers itself, where that could be read as the server's answer.
-
-    Raises:
-        ConnectError: It wants a user name and a password.
-
-    """
+    """Raise what a proxy answers itself, where that could be read as the server's answer."""
     if proxy is not None and status == _PROXY_AUTHENTICATION_REQUIRED and _is_in_clear(request):
         raise _refused(proxy, request, status)
 

@@ -23,7 +23,7 @@ _CHUNK_BYTES = 65_536
 
 
 class _MemoryStream:
-    """Hand out a whole answer in pieces."""
+    """Whole answer, handed out in pieces."""
 
     def __init__(self, response: Response) -> None:
         self.status: int = response.status
@@ -37,7 +37,7 @@ class _MemoryStream:
 
 
 class MemoryTransport:
-    """Carry requests to a function in this process, on a virtual clock.
+    """Transport to a function in this process, on a virtual clock.
 
     Args:
         handle: Answers one request; may sleep on `clock` and raise `TransportError`.

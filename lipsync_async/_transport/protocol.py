@@ -1,8 +1,8 @@
 """What the requester asks of a transport: send, stream, tell the time, sleep, close.
 
-Time belongs to the transport. Whoever needs the clock or a pause asks the transport
-for it, which is why a client on the memory transport runs an hour-long job in
-milliseconds. A transport raises only this project's errors.
+Time belongs to the transport: the clock and each pause are asked of it. So a client on the
+memory transport runs an hour-long job in milliseconds. A transport raises only this project's
+errors.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def no_place_in_time(request: Request) -> RequestTimeoutError:
 
 
 class Session(Protocol):
-    """Stand for an `aiohttp.ClientSession`, so that its name costs no import of aiohttp."""
+    """An `aiohttp.ClientSession`, named without an import of aiohttp."""
 
     @property
     def closed(self) -> bool:
@@ -67,7 +67,7 @@ class Session(Protocol):
 
 
 class Stream(Protocol):
-    """Hold an answer whose body has not been read yet."""
+    """Answer whose body has not been read yet."""
 
     status: int
     headers: Mapping[str, str]
@@ -84,7 +84,7 @@ class Stream(Protocol):
 
 
 class Transport(Protocol):
-    """Carry requests and own the time."""
+    """Carrier of requests, and owner of the time."""
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -167,7 +167,6 @@ class OpenCall:
         loop: The event loop that it runs in.
         process: The process that it runs in.
         is_sent: Whether any of its bytes may have left this machine.
-
     """
 
     calls: set[OpenCall]
@@ -188,12 +187,7 @@ class OpenCall:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the call.
-
-        Raises:
-            ConfigurationError: The transport was closed meanwhile.
-
-        """
+        """End the call."""
         self.calls.discard(self)
         self.scope.__exit__(kind, error, traceback)
         if self.scope.cancelled_caught:
@@ -204,7 +198,7 @@ class OpenCalls:
     """Calls in flight, which end when the transport is closed.
 
     A closed connection alone does not do it: aiohttp forgets the timer and the reader of a
-    connection that is closed under them, and whoever reads a body then waits for ever.
+    connection that is closed under them, and a task that reads a body then waits for ever.
     """
 
     def __init__(self) -> None:
@@ -212,22 +206,12 @@ class OpenCalls:
         self._calls: set[OpenCall] = set()
 
     def refuse_if_closed(self) -> None:
-        """Raise where the transport is closed.
-
-        Raises:
-            ConfigurationError: It is.
-
-        """
+        """Raise where the transport is closed."""
         if self.is_closed:
             raise ConfigurationError("This client is closed. Build a new one to go on.")
 
     def under_way(self) -> OpenCall:
-        """Return a call, which begins with its block and ends when the transport is closed.
-
-        Raises:
-            ConfigurationError: The transport is closed.
-
-        """
+        """Return a call, which begins with its block and ends when the transport is closed."""
         if self.is_closed:
             self.refuse_if_closed()
         return OpenCall(self._calls)

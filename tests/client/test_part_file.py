@@ -32,7 +32,7 @@ async def begun(folder: Path, data: bytes, name: str = "v.mp4") -> AsyncIterator
         await file.write(data)
         yield file
     finally:
-        await file.abandon()
+        await file.discard()
 
 
 def killed(file: PartFile) -> None:
@@ -64,7 +64,7 @@ async def test_cancelled_while_the_disk_is_slow(tmp_path: Path, turns: int) -> N
     with pytest.raises(asyncio.CancelledError):
         await opening
     gate.open()
-    await file.abandon()
+    await file.discard()
     assert names_in(tmp_path) == []
 
 
@@ -74,7 +74,7 @@ async def test_a_disk_that_does_not_answer(tmp_path: Path) -> None:
     await file.open("v.mp4")
     gate = Gate(file)
     # In a task of its own: Python 3.11 does not trace what comes behind a cancelled wait.
-    await asyncio.create_task(file.abandon())
+    await asyncio.create_task(file.discard())
     assert len(names_in(tmp_path)) == 1
     gate.open()
     for thread in threading.enumerate():
@@ -220,12 +220,12 @@ async def test_what_is_known_when_it_is_opened(tmp_path: Path) -> None:
     for name in ("v.mp4", "w.mp4"):
         file = PartFile(tmp_path / "deep" / "..", name)
         sizes.append(await file.open(name))
-        await file.abandon()
+        await file.discard()
     assert sizes == [5, None]
     file = PartFile(tmp_path, "v" * 300)
     with pytest.raises(OSError, match="too long") as caught:
         await file.open("v" * 300)
-    await file.abandon()
+    await file.discard()
     assert caught.value.errno == errno.ENAMETOOLONG
     assert names_in(tmp_path) == ["deep", "v.mp4"]
 
@@ -241,7 +241,7 @@ async def test_a_part_that_was_taken_away(tmp_path: Path) -> None:
 
 async def test_given_up_before_it_was_opened(tmp_path: Path) -> None:
     """There is nothing to be removed then."""
-    await PartFile(tmp_path / "new", "v").abandon()
+    await PartFile(tmp_path / "new", "v").discard()
     assert names_in(tmp_path) == []
 
 
@@ -271,7 +271,7 @@ async def test_leftovers_of_the_killed(tmp_path: Path) -> None:
         await file.open("v")
         killed(file)
         file._is_open = False  # noqa: SLF001 - nothing is there that would remove it
-        await file.abandon()
+        await file.discard()
     (tmp_path / "v.mine.part").touch()
     left = StalePartFiles(tmp_path)
     for stem in stems[::2]:
