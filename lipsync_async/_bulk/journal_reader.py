@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from lipsync_async._bulk import journal_export
 from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of, unreadable
 from lipsync_async._bulk.journal_file import connect_reader, from_home, resolve, translate_errors
 from lipsync_async._logic.validators import shown
@@ -138,7 +137,9 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
+        from lipsync_async._bulk.journal_export import write_jsonl  # noqa: PLC0415 - no run needs it
+
+        write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
 
     def export_csv(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a row of a table; the file appears whole, or not at all.
@@ -150,7 +151,9 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        journal_export.write_csv(self.entries, from_home(path).absolute(), journal=self.path)
+        from lipsync_async._bulk.journal_export import write_csv  # noqa: PLC0415 - as above
+
+        write_csv(self.entries, from_home(path).absolute(), journal=self.path)
 
     def export_manifest(
         self,
@@ -176,9 +179,10 @@ class JournalView:
                 the file cannot be written, or the journal not be read.
 
         """
-        target = from_home(path).absolute()
+        from lipsync_async._bulk.journal_export import write_manifest  # noqa: PLC0415 - as above
+
         entries = self._entries(_checked_states(states))
-        return journal_export.write_manifest(entries, target, journal=self.path)
+        return write_manifest(entries, from_home(path).absolute(), journal=self.path)
 
     def _entries(self, states: tuple[JobState, ...]) -> Iterator[JournalEntry]:
         position = -1

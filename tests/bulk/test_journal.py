@@ -393,9 +393,9 @@ def test_a_changed_request_is_stopped_at_the_last_door_too(journal: Journal) -> 
     assert journal.length == 1
 
 
-def test_a_file_that_has_changed_makes_another_request(tmp_path: Path, journal: Journal) -> None:
+def test_a_file_that_has_changed_makes_another_request(quick_path: Path, journal: Journal) -> None:
     """Under one key the same bytes must be sent each time, so the file's facts count."""
-    file = tmp_path / "clip.mp4"
+    file = quick_path / "clip.mp4"
     file.write_bytes(b"take one")
     local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
     journal.record_intents([(0, local)])
@@ -404,9 +404,9 @@ def test_a_file_that_has_changed_makes_another_request(tmp_path: Path, journal: 
         journal.match([local])
 
 
-def test_a_file_may_go_once_it_was_sent(tmp_path: Path, journal: Journal) -> None:
+def test_a_file_may_go_once_it_was_sent(quick_path: Path, journal: Journal) -> None:
     """Who clears away what was uploaded can still collect the results."""
-    file = tmp_path / "clip.mp4"
+    file = quick_path / "clip.mp4"
     file.write_bytes(b"take one")
     local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
     journal.record_intents([(0, local)])
@@ -475,11 +475,11 @@ def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
     assert found == [("g0", Status.PROCESSING), ("g1", Status.PENDING)]
 
 
-def test_any_path_is_stored(tmp_path: Path, journal: Journal) -> None:
+def test_any_path_is_stored(quick_path: Path, journal: Journal) -> None:
     """A name in another encoding comes back as the same name."""
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", "COMPLETED"))])
-    path = tmp_path / "na\udcefve.mp4"
+    path = quick_path / "na\udcefve.mp4"
     journal.record_downloads([(0, path)])
     entry = journal.entry(0)
     assert entry is not None
@@ -487,18 +487,18 @@ def test_any_path_is_stored(tmp_path: Path, journal: Journal) -> None:
 
 
 def test_a_relative_path_is_stored_whole(
-    tmp_path: Path,
+    quick_path: Path,
     journal: Journal,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next run may start from another folder."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(quick_path)
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", "COMPLETED"))])
     journal.record_downloads([(0, "out/v.mp4")])
     entry = journal.entry(0)
     assert entry is not None
-    assert entry.download_path == tmp_path / "out/v.mp4"
+    assert entry.download_path == quick_path / "out/v.mp4"
 
 
 def test_without_exceptions_nothing_is_written(path: Path) -> None:

@@ -127,15 +127,15 @@ def grow(data: bytearray, place: int, size: int) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(HARMS)), PLACES, st.integers(1, 5000))
 def test_damage_is_refused_or_harmless(
-    whole: Path, tmp_path: Path, name: str, place: float, size: int
+    whole: Path, quick_path: Path, name: str, place: float, size: int
 ) -> None:
     """Whatever happens to the bytes, nothing that is read differs from what was written."""
     data = bytearray(whole.read_bytes())
     HARMS[name](data, int(place * len(data)), size)
-    damaged = tmp_path / "damaged.sqlite"
+    damaged = quick_path / "damaged.sqlite"
     damaged.write_bytes(data)
     is_refused(damaged, entries(whole), JournalView)
-    assert {item.name for item in tmp_path.iterdir()} <= {
+    assert {item.name for item in quick_path.iterdir()} <= {
         "damaged.sqlite",
         "export.csv",
         "export.jsonl",
@@ -143,22 +143,22 @@ def test_damage_is_refused_or_harmless(
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_the_owner_refuses_what_a_reader_refuses(whole: Path, tmp_path: Path, name: str) -> None:
+def test_the_owner_refuses_what_a_reader_refuses(whole: Path, quick_path: Path, name: str) -> None:
     """At the boundaries of pages and of the header, beside them and far from them."""
     expected = entries(whole)
     size = whole.stat().st_size
     for place in (0, 1, 15, 16, 19, 27, 28, 95, 99, 100, 4095, 4096, 8192, size // 2, size - 1):
         data = bytearray(whole.read_bytes())
         HARMS[name](data, place, 64)
-        damaged = tmp_path / "damaged.sqlite"
+        damaged = quick_path / "damaged.sqlite"
         damaged.write_bytes(data)
         is_refused(damaged, expected)
 
 
 @pytest.mark.parametrize("page", range(8))
-def test_an_older_page_is_noticed(whole: Path, tmp_path: Path, page: int) -> None:
+def test_an_older_page_is_noticed(whole: Path, quick_path: Path, page: int) -> None:
     """A file that is half old and half new, as a copy in the middle of a commit is."""
-    path = tmp_path / "j.sqlite"
+    path = quick_path / "j.sqlite"
     shutil.copy(whole, path)
     before = path.read_bytes()
     assert len(before) == 8 * 4096
@@ -246,10 +246,10 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_another_program_has_changed_is_noticed(
-    whole: Path, tmp_path: Path, change: str
+    whole: Path, quick_path: Path, change: str
 ) -> None:
     """An editor of tables may look; what it has changed is not relied on."""
-    path = tmp_path / "j.sqlite"
+    path = quick_path / "j.sqlite"
     shutil.copy(whole, path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(change)
@@ -257,9 +257,9 @@ def test_what_another_program_has_changed_is_noticed(
     assert is_refused(path, entries(whole), *kinds) is (change != "DROP INDEX tries_of")
 
 
-def test_a_lost_row_is_ordered_under_the_key_that_it_had(whole: Path, tmp_path: Path) -> None:
+def test_a_lost_row_is_ordered_under_the_key_that_it_had(whole: Path, quick_path: Path) -> None:
     """A copy of an hour ago knows less; what it orders again, it orders under the same keys."""
-    early, late = tmp_path / "early.sqlite", tmp_path / "late.sqlite"
+    early, late = quick_path / "early.sqlite", quick_path / "late.sqlite"
     shutil.copy(whole, early)
     shutil.copy(whole, late)
     asked = [(ROWS + number, request(ROWS + number)) for number in range(3)]
@@ -268,7 +268,7 @@ def test_a_lost_row_is_ordered_under_the_key_that_it_had(whole: Path, tmp_path: 
     with Journal.open(early) as journal:
         assert journal.record_intents(asked) == keys
         (other,) = journal.record_intents([(ROWS + 3, request(0))])
-    with Journal.open(tmp_path / "new.sqlite") as journal:
+    with Journal.open(quick_path / "new.sqlite") as journal:
         assert not {*keys, other} & {*journal.record_intents(asked)}
 
 
@@ -285,16 +285,16 @@ def torn(path: Path, away: Path) -> None:
         connection.execute("ROLLBACK")
 
 
-def test_a_kill_in_the_middle_of_a_commit(whole: Path, tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_of_a_commit(whole: Path, quick_path: Path) -> None:
     """With what lies beside it the file is whole, for reader and owner; alone it is refused."""
-    path = tmp_path / "j.sqlite"
+    path = quick_path / "j.sqlite"
     expected = entries(whole)
     shutil.copy(whole, path)
-    away = tmp_path / "away" / "j.sqlite"
+    away = quick_path / "away" / "j.sqlite"
     away.parent.mkdir()
     torn(path, away)
     beside = away.with_name("j.sqlite-journal")
-    alone = tmp_path / "alone.sqlite"
+    alone = quick_path / "alone.sqlite"
     shutil.copy(away, alone)
     assert is_refused(alone, expected, JournalView)
     with pytest.raises(JournalError, match="a file of the same name with -journal at its end"):
@@ -306,32 +306,32 @@ def test_a_kill_in_the_middle_of_a_commit(whole: Path, tmp_path: Path) -> None:
     assert not beside.exists()
 
 
-def test_what_is_left_of_another_journal(whole: Path, tmp_path: Path) -> None:
+def test_what_is_left_of_another_journal(whole: Path, quick_path: Path) -> None:
     """A new journal is not begun where the rest of an old one lies, which SQLite would put in."""
-    path = tmp_path / "j.sqlite"
+    path = quick_path / "j.sqlite"
     shutil.copy(whole, path)
-    torn(path, tmp_path / "k.sqlite")
-    (tmp_path / "k.sqlite").unlink()
+    torn(path, quick_path / "k.sqlite")
+    (quick_path / "k.sqlite").unlink()
     with pytest.raises(JournalError, match=r"k.sqlite-journal is there, which belongs to one that"):
-        Journal.open(tmp_path / "k.sqlite")
-    (tmp_path / "l.sqlite-wal").write_bytes(b"the rest")
+        Journal.open(quick_path / "k.sqlite")
+    (quick_path / "l.sqlite-wal").write_bytes(b"the rest")
     with pytest.raises(JournalError, match=r"l.sqlite-wal is there"):
-        Journal.open(tmp_path / "l.sqlite")
+        Journal.open(quick_path / "l.sqlite")
     # What has been committed, or never begun, is of no use.
-    (tmp_path / "m.sqlite-journal").write_bytes(bytes(512))
-    (tmp_path / "m.sqlite-wal").touch()
-    Journal.open(tmp_path / "m.sqlite").close()
-    assert {*tmp_path.glob("m.*")} == {tmp_path / "m.sqlite", tmp_path / "m.sqlite.lock"}
+    (quick_path / "m.sqlite-journal").write_bytes(bytes(512))
+    (quick_path / "m.sqlite-wal").touch()
+    Journal.open(quick_path / "m.sqlite").close()
+    assert {*quick_path.glob("m.*")} == {quick_path / "m.sqlite", quick_path / "m.sqlite.lock"}
 
 
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("how", [shutil.copy, shutil.move, os.link], ids=["copy", "move", "link"])
 @pytest.mark.parametrize("lines", [8, 30])
 def test_a_kill_and_then_a_move_by_the_one_name(
-    tmp_path: Path, how: Callable[[Any, Any], object], lines: int
+    quick_path: Path, how: Callable[[Any, Any], object], lines: int
 ) -> None:
     """All that was relied on is in the file, or it is refused, and whole with what was left."""
-    path, elsewhere = tmp_path / "j.sqlite", tmp_path / "elsewhere"
+    path, elsewhere = quick_path / "j.sqlite", quick_path / "elsewhere"
     elsewhere.mkdir()
     told = [*journal_process.told_until_killed(path, 60, lines)]
     how(path, elsewhere / path.name)
@@ -352,9 +352,9 @@ def test_a_kill_and_then_a_move_by_the_one_name(
 
 
 @pytest.mark.usefixtures("interpreter")
-def test_copies_of_a_journal_that_is_being_written(tmp_path: Path) -> None:
+def test_copies_of_a_journal_that_is_being_written(quick_path: Path) -> None:
     """A copy by its one name has all that was committed before it, or is refused."""
-    path = tmp_path / "j.sqlite"
+    path = quick_path / "j.sqlite"
     wrong, whole = [], 0
     with journal_process.start("write", path, 70) as process:
         keys: dict[int, str] = {}
@@ -364,7 +364,7 @@ def test_copies_of_a_journal_that_is_being_written(tmp_path: Path) -> None:
                 continue
             keys[int(number)] = fact
             if len(keys) % 7 == 0:
-                copy = tmp_path / "copy.sqlite"
+                copy = quick_path / "copy.sqlite"
                 shutil.copy(path, copy)
                 with suppress(JournalError):
                     known = {each.position: each.idempotency_key for each in entries(copy)}
@@ -399,6 +399,7 @@ def test_a_reader_needs_no_folder_to_write_to(whole: Path, open_path: Path) -> N
     out.chmod(0o777)
     program = f"""
 import os, pathlib, sys, tempfile
+import lipsync_async._bulk.journal_export  # another user cannot read the interpreter
 from lipsync_async import JournalError, JournalView
 from lipsync_async._bulk.journal import Journal
 if os.geteuid() == 0:
@@ -430,9 +431,9 @@ for name in ("j.sqlite", "torn.sqlite"):
     assert {path.name for path in out.iterdir()} == {"j.sqlite.csv", "torn.sqlite.csv"}
 
 
-def test_what_is_damaged_while_it_is_read(whole: Path, tmp_path: Path) -> None:
+def test_what_is_damaged_while_it_is_read(whole: Path, quick_path: Path) -> None:
     """A view that was opened in time raises nothing but the journal's error."""
-    path = tmp_path / "j.sqlite"
+    path = quick_path / "j.sqlite"
     shutil.copy(whole, path)
     with JournalView.open(path) as view:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -48,9 +48,9 @@ def ordered(sandbox: Sandbox) -> list[str]:
 
 
 @pytest.mark.parametrize("room", [25_000, 40_000, 60_000, 80_000])
-async def test_the_disk_fills_up(tmp_path: Path, room: int) -> None:
+async def test_the_disk_fills_up(quick_path: Path, room: int) -> None:
     """The run ends by one error, nothing was ordered in secret, and with room it goes on."""
-    journal = tmp_path / "j.sqlite"
+    journal = quick_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         with (
             no_file_grows_beyond(room),
@@ -64,11 +64,11 @@ async def test_the_disk_fills_up(tmp_path: Path, room: int) -> None:
         assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
 
 
-async def test_the_disk_is_full_from_the_start(tmp_path: Path) -> None:
+async def test_the_disk_is_full_from_the_start(quick_path: Path) -> None:
     """Not even the owner's number fits: nothing is sent, and the error is the journal's."""
     async with opened(FEW) as (client, sandbox, _):
         with no_file_grows_beyond(0), pytest.raises(JournalError, match="cannot be used"):
-            await client.generations.run_all(requests(MANY), journal=tmp_path / "j.sqlite")
+            await client.generations.run_all(requests(MANY), journal=quick_path / "j.sqlite")
         assert len(sandbox.requests) == 0
 
 
@@ -79,9 +79,9 @@ def replace(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, replace], ids=["removed", "replaced"])
-async def test_the_journal_is_gone(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+async def test_the_journal_is_gone(quick_path: Path, harm: Callable[[Path], object]) -> None:
     """SQLite would go on writing to a file without a name; the run creates nothing more."""
-    journal = tmp_path / "j.sqlite"
+    journal = quick_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
             await anext(outcomes)
@@ -93,9 +93,9 @@ async def test_the_journal_is_gone(tmp_path: Path, harm: Callable[[Path], object
         assert sandbox.jobs.created <= orders + 5
 
 
-async def test_a_journal_is_put_back(tmp_path: Path) -> None:
+async def test_a_journal_is_put_back(quick_path: Path) -> None:
     """What was moved away in the middle of a run is whole, and good for going on."""
-    journal = tmp_path / "j.sqlite"
+    journal = quick_path / "j.sqlite"
     async with (
         Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
         connect(sandbox, limits=FEW) as client,
@@ -103,7 +103,7 @@ async def test_a_journal_is_put_back(tmp_path: Path) -> None:
         async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
             while sandbox.jobs.created < 5:
                 await anyio.lowlevel.checkpoint()
-            away = journal.rename(tmp_path / "away")
+            away = journal.rename(quick_path / "away")
             with pytest.raises(JournalError):
                 [outcome async for outcome in outcomes]
         away.rename(journal)

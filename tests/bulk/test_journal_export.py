@@ -19,9 +19,9 @@ SAID = "2026-01-31T12:00:00+00:00"
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
+def journal(quick_path: Path) -> Iterator[Journal]:
     """Open a journal with one request of each kind of end, and one without."""
-    with Journal.open(tmp_path / "j.sqlite", now=lambda: MOMENT) as journal:
+    with Journal.open(quick_path / "j.sqlite", now=lambda: MOMENT) as journal:
         origins = [Origin(2, {"note": "=1+1", "state": "mine"}), Origin(4, {"備考": "b"}), None]
         asked = [
             (number, request(number, request_id=f"row-{number}", origin=origin))
@@ -35,9 +35,9 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
+def test_lines_hold_everything(quick_path: Path, journal: Journal) -> None:
     """Each line is an entry, with the request and the job as they were on the wire."""
-    target = tmp_path / "j.jsonl"
+    target = quick_path / "j.jsonl"
     journal.export_jsonl(target)
     lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     first = journal.entry(0)
@@ -78,9 +78,9 @@ def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
     assert lines[2]["generation"] is None
 
 
-def test_the_table_is_a_table(tmp_path: Path, journal: Journal) -> None:
+def test_the_table_is_a_table(quick_path: Path, journal: Journal) -> None:
     """Each row is an entry; unknown facts are empty, commas, quotes and breaks are quoted."""
-    target = tmp_path / "j.csv"
+    target = quick_path / "j.csv"
     journal.export_csv(target)
     with target.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
@@ -96,9 +96,9 @@ def test_the_table_is_a_table(tmp_path: Path, journal: Journal) -> None:
     assert json.loads(rows[2]["request"])["input"][0]["url"] == "https://media.example/2.mp4"
 
 
-def test_own_columns_come_back(tmp_path: Path, journal: Journal) -> None:
+def test_own_columns_come_back(quick_path: Path, journal: Journal) -> None:
     """Each row has its line and its author's own cells, as they were written."""
-    target = tmp_path / "j.csv"
+    target = quick_path / "j.csv"
     journal.export_csv(target)
     with target.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
@@ -131,62 +131,62 @@ FORMULAS = [
 
 @pytest.mark.parametrize(("said", "written"), FORMULAS, ids=range(len(FORMULAS)))
 def test_no_spreadsheet_computes_the_services_words(
-    tmp_path: Path, said: str, written: str
+    quick_path: Path, said: str, written: str
 ) -> None:
     """They begin with an apostrophe where they would be a formula, and move no terminal."""
-    with Journal.open(tmp_path / "j.sqlite") as journal:
+    with Journal.open(quick_path / "j.sqlite") as journal:
         journal.record_intents([(0, request(0, request_id="=1", origin=Origin(2, {"=": said})))])
         job_of = job(f"{said or 'g'}", "FAILED", errorCode=said, outputUrl=said)
         record(journal, [(0, job_of)])
-        journal.export_csv(tmp_path / "j.csv")
-    with (tmp_path / "j.csv").open(encoding="utf-8", newline="") as file:
+        journal.export_csv(quick_path / "j.csv")
+    with (quick_path / "j.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert [row[name] for name in ("error_code", "output_url")] == [written, written]
     assert row["generation_id"] == (written or "g")
     assert (row["request_id"], row["="]) == ("=1", said)
 
 
-def test_a_view_exports_while_the_owner_writes(tmp_path: Path, journal: Journal) -> None:
+def test_a_view_exports_while_the_owner_writes(quick_path: Path, journal: Journal) -> None:
     """The status of a run can be exported at any time, over what was there."""
-    target = tmp_path / "j.csv"
+    target = quick_path / "j.csv"
     target.write_text("of yesterday", encoding="utf-8")
     with JournalView.open(journal.path) as view:
         view.export_csv(target)
     assert len(target.read_text(encoding="utf-8").splitlines()) > 3
-    assert [item for item in tmp_path.iterdir() if item.suffix == ".part"] == []
+    assert [item for item in quick_path.iterdir() if item.suffix == ".part"] == []
 
 
-def test_what_cannot_be_read_replaces_nothing(tmp_path: Path, journal: Journal) -> None:
+def test_what_cannot_be_read_replaces_nothing(quick_path: Path, journal: Journal) -> None:
     """An export that fails in the middle leaves the old file, and no part of a new one."""
-    target = tmp_path / "j.jsonl"
+    target = quick_path / "j.jsonl"
     target.write_text("of yesterday", encoding="utf-8")
     journal.close()
     with pytest.raises(JournalError, match="closed database"):
         journal.export_jsonl(target)
     assert target.read_text(encoding="utf-8") == "of yesterday"
-    assert {item.name for item in tmp_path.iterdir()} == {"j.sqlite", "j.sqlite.lock", "j.jsonl"}
+    assert {item.name for item in quick_path.iterdir()} == {"j.sqlite", "j.sqlite.lock", "j.jsonl"}
 
 
 @pytest.mark.parametrize("name", ["absent/j.csv", "folder", ""])
 def test_where_it_cannot_be_written_is_told(
-    tmp_path: Path,
+    quick_path: Path,
     journal: Journal,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
     """The system's reason comes in our words, and nothing is left behind."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(quick_path)
+    (quick_path / "folder").mkdir()
     with pytest.raises(JournalError, match=r"cannot be written \(.*\). Give another path") as told:
         journal.export_csv(name)
     assert ".part" not in str(told.value)
-    assert [*tmp_path.rglob("*.part"), *tmp_path.parent.glob("*.part")] == []
+    assert [*quick_path.rglob("*.part"), *quick_path.parent.glob("*.part")] == []
 
 
-def test_errors_have_their_columns(tmp_path: Path, journal: Journal) -> None:
+def test_errors_have_their_columns(quick_path: Path, journal: Journal) -> None:
     """Class and words of an error that is no job's are told, too."""
     record(journal, [(2, LipsyncError("Something is wrong. Look."))])
-    target = tmp_path / "j.csv"
+    target = quick_path / "j.csv"
     journal.export_csv(target)
     with target.open(encoding="utf-8", newline="") as file:
         row = [*csv.DictReader(file)][2]
