@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _MIN_WIDTH = 60  # columns that a bar with its numbers needs
 _LINES = 10  # of many jobs, where there is no bar
+NO_PROGRESS = Progress(
+    total=None, running=0, succeeded=0, failed=0, elapsed=0.0, rate=0.0, eta=None
+)
 _FAILURES = re.compile(r"[1-9]\d* failed")
 
 
@@ -95,7 +98,7 @@ def bulk_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable
             tenths = progress.done * _LINES // total
             if tenths > shown:
                 shown = tenths
-                say(f"  {facts(progress)}".rstrip(), target)
+                say(f"  {facts(progress, total)}".rstrip(), target)
 
         yield show_line
         return
@@ -108,33 +111,27 @@ def bulk_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable
         TextColumn("{task.description}"),
     )
     with Bar(*columns, console=console, expand=True) as bar:
-        task = bar.add_task(facts(beginning(total)), total=total)
+        task = bar.add_task(facts(NO_PROGRESS, total), total=total)
 
         def show(progress: Progress) -> None:
-            text = _FAILURES.sub(r"[bold red]\g<0>[/]", facts(progress))
+            text = _FAILURES.sub(r"[bold red]\g<0>[/]", facts(progress, total))
             bar.update(task, completed=progress.done, description=text)
 
         yield show
 
 
-def beginning(total: int) -> Progress:
-    """Return how far so many jobs are before anything has happened."""
-    return Progress(total=total, running=0, succeeded=0, failed=0, elapsed=0.0, rate=0.0, eta=None)
-
-
-def facts(progress: Progress) -> str:
+def facts(progress: Progress, total: int) -> str:
     """Return how far many jobs are, in columns that keep their places."""
-    total = str(progress.total)
-    width = len(total)
+    width = len(str(total))
     pace = rate(progress.rate) if progress.rate else ""
     return (
         f"{progress.done:{width}}/{total}  {progress.running:{width}} running  "
-        f"{progress.failed} failed  {pace:<8}  {_time(progress):<9}"
+        f"{progress.failed} failed  {pace:<8}  {_time(progress, total):<9}"
     )
 
 
-def _time(progress: Progress) -> str:
+def _time(progress: Progress, total: int) -> str:
     """Return the time that is left if it is known, else the time so far."""
-    if progress.done == progress.total:
+    if progress.done == total:
         return f"in {clock(progress.elapsed)}"
     return clock(progress.elapsed) if progress.eta is None else f"{clock(progress.eta)} left"

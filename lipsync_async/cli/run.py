@@ -36,7 +36,7 @@ from lipsync_async.cli.output import (
     some_of,
     with_places,
 )
-from lipsync_async.cli.progress import beginning, bulk_progress
+from lipsync_async.cli.progress import NO_PROGRESS, bulk_progress
 from lipsync_async.errors import (
     ConfigurationError,
     IgnoredOptionWarning,
@@ -118,7 +118,7 @@ class RunSummary:
     """
 
     total: int
-    progress: Progress
+    progress: Progress = NO_PROGRESS
     seconds: list[float] = attrs.field(factory=list)
     elapsed: float = 0.0
     failures: list[Outcome] = attrs.field(factory=list)
@@ -266,8 +266,7 @@ async def run_requests(
         The result; an error of `run_many` is in it.
 
     """
-    summary = RunSummary(total=len(requests), progress=beginning(len(requests)))
-    options["on_progress"] = partial(setattr, summary, "progress")
+    summary = RunSummary(total=len(requests))
     began = anyio.current_time()
     try:
         async with client.generations.run_many(requests, journal=journal, **options) as outcomes:
@@ -275,14 +274,12 @@ async def run_requests(
                 is_over = False
                 while not is_over:
                     # A step that is cancelled loses no outcome.
-                    with anyio.move_on_after(_REDRAW_SECONDS) as step:
+                    with anyio.move_on_after(_REDRAW_SECONDS):
                         try:
                             summary.add(await anext(outcomes))
                         except StopAsyncIteration:
                             is_over = True
-                    if step.cancelled_caught:
-                        running = await to_thread.run_sync(count_running, journal)
-                        summary.progress = attrs.evolve(summary.progress, running=running)
+                    summary.progress = outcomes.progress()
                     show(summary.progress)
             summary.elapsed = anyio.current_time() - began
             summary.seconds = [*_seconds(journal, summary.resumed)]
@@ -298,15 +295,6 @@ def _seconds(journal: Path, resumed: set[int]) -> Iterator[float]:
         for entry in view.entries(JobState.COMPLETED, JobState.FAILED):
             if entry.ended_at and entry.accepted_at and entry.position not in resumed:
                 yield (entry.ended_at - entry.accepted_at).total_seconds()
-
-
-def count_running(journal: Path) -> int:
-    """Return how many jobs run; 0 if the journal cannot be read."""
-    try:
-        with JournalView.open(journal) as view:
-            return view.counts()[JobState.ACCEPTED]
-    except JournalError:
-        return 0
 
 
 @asynccontextmanager

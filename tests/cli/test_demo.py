@@ -107,15 +107,15 @@ def test_many_jobs_are_rendered_and_summed_up(
     hint = said.out.splitlines()[-1].split()
     assert hint[:4] == ["python", "-m", "lipsync_async", "journal"]
     assert main(hint[3:]) == 0
-    assert "completed  3" in capsys.readouterr().out
+    assert "completed   3" in capsys.readouterr().out
 
 
 def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     """A second run neither mixes with the first nor deletes it."""
-    for number in (1, 2):
-        assert main(["demo", "--jobs", "1", "--output", str(tmp_path / "new")]) == 0
-        assert len(list((tmp_path / f"new/jobs-{number}/takes").iterdir())) == 1
-    assert (tmp_path / "new/jobs-1/journal.sqlite").exists()
+    (tmp_path / "jobs-1").mkdir()
+    assert main(["demo", "--jobs", "1", "--output", str(tmp_path)]) == 0
+    assert len(list((tmp_path / "jobs-2/takes").iterdir())) == 1
+    assert list((tmp_path / "jobs-1").iterdir()) == []
 
 
 @pytest.mark.parametrize("jobs", ["0", "-5", "x", "1.5", "", "²"])

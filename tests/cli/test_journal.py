@@ -16,7 +16,6 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import main
-from lipsync_async.cli.run import count_running
 from tests.bulk.jobs import job, record, request
 from tests.logic.answers import reply
 
@@ -210,9 +209,3 @@ def test_no_journal_is_one_clear_line(
     assert error.startswith("journal: there is no journal at ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_running_jobs_are_counted_as_far_as_they_can_be(journal: Path) -> None:
-    """A journal that cannot be read does not end a run."""
-    assert count_running(journal) == 1
-    assert count_running(Path("none")) == 0

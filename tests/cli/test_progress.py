@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from lipsync_async import Generation, Progress, Status
-from lipsync_async.cli.progress import beginning, bulk_progress, facts, job_progress
+from lipsync_async.cli.progress import NO_PROGRESS, bulk_progress, facts, job_progress
 from tests.cli.terminals import in_terminal
 
 STATES = [
@@ -17,15 +17,31 @@ STATES = [
     Generation(id="a", status=Status.COMPLETED),
 ]
 
-ONE_JOB = """
+PROGRAM = """
 import sys
 {hidden}
-from lipsync_async import Generation, Status
-from lipsync_async.cli.progress import job_progress
+from lipsync_async import Generation, Progress, Status
+from lipsync_async.cli.progress import bulk_progress, job_progress
 with job_progress() as show:
     show(Generation(id="a", status=Status.PROCESSING, progress_percent=41.6))
     show(Generation(id="a", status=Status.COMPLETED))
+print("=====")
+with job_progress() as show:
+    show(Generation(id="a", status=Status("[red]x[/] :smile: \\x1b[2J\\x1b]0;t\\x07\\u202ey")))
+print("=====")
+with bulk_progress(20) as show:
+    for done in range(0, 21, 5):
+        seconds = done + 1.0
+        show(Progress(total=20, running=3, succeeded=done - done // 10, failed=done // 10,
+                      elapsed=seconds, rate=0.5, eta=20.0 - done))
 """
+ESCAPES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[str]:
+    """Return what a real terminal gets: for a job, for one of an odd status, for many."""
+    return in_terminal(PROGRAM.format(hidden="")).split("=====\r\n")
 
 
 def test_each_state_of_a_job_is_a_line_where_there_is_no_terminal() -> None:
@@ -38,37 +54,36 @@ def test_each_state_of_a_job_is_a_line_where_there_is_no_terminal() -> None:
     assert stream.getvalue() == "  PENDING   \n  PROCESSING  42 %\n  COMPLETED \n"
 
 
-def test_a_terminal_gets_a_bar_of_one_job_that_ends_full() -> None:
+def test_a_terminal_gets_a_bar_of_one_job_that_ends_full(drawn: list[str]) -> None:
     """The bar is redrawn in place and stands at 100 % in the end."""
-    shown = in_terminal(ONE_JOB.format(hidden=""))
-
-    assert "COMPLETED" in shown
-    assert "100 %" in shown
-    assert "\x1b[" in shown
+    assert "COMPLETED" in drawn[0]
+    assert "100 %" in drawn[0]
+    assert "\x1b[" in drawn[0]
 
 
-def test_a_terminal_without_rich_gets_lines_of_one_job() -> None:
-    """The `progress` extra is a comfort, no need."""
-    shown = in_terminal(ONE_JOB.format(hidden="sys.modules['rich.console'] = None"))
-
-    assert shown.splitlines() == ["  PROCESSING  42 %", "  COMPLETED "]
-
-
-ODD = """
-import sys
-from lipsync_async import Generation, Status
-from lipsync_async.cli.progress import job_progress
-with job_progress() as show:
-    show(Generation(id="a", status=Status("[red]x[/] :smile: \\x1b[2J\\x1b]0;t\\x07\\u202ey")))
-"""
-
-
-def test_a_status_moves_no_terminal() -> None:
+def test_a_status_moves_no_terminal(drawn: list[str]) -> None:
     """It is the service's word: neither an escape sequence nor markup is interpreted."""
-    written = in_terminal(ODD)
+    assert r"[red]x[/] :smile: \x1b[2J\x1b]0;t\x07\u202ey" in drawn[1]
+    assert not any(mark in drawn[1] for mark in ("\x1b[2J", "\x1b]0", "\x07", "\u202e"))
 
-    assert r"[red]x[/] :smile: \x1b[2J\x1b]0;t\x07\u202ey" in written
-    assert not any(mark in written for mark in ("\x1b[2J", "\x1b]0", "\x07", "\u202e"))
+
+def test_a_terminal_gets_a_bar_of_many_jobs_that_ends_full(drawn: list[str]) -> None:
+    """It is redrawn in place, and failures stand out."""
+    shown = ESCAPES.sub("", drawn[2])
+    assert re.search(r"━ +0/20 +0 running  0 failed", shown)
+    assert re.search(r"━ +20/20 +3 running  2 failed  30.0/min  in 0:21 *\r?\n", shown)
+    assert re.search(r"\x1b\[1;31m2 failed", drawn[2])
+    assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80
+
+
+def test_a_terminal_without_rich_gets_lines() -> None:
+    """The `progress` extra is a comfort, no need."""
+    shown = in_terminal(PROGRAM.format(hidden="sys.modules['rich.console'] = None"))
+    one, odd, many = (part.splitlines() for part in shown.split("=====\r\n"))
+    assert one == ["  PROCESSING  42 %", "  COMPLETED "]
+    assert len(odd) == 1
+    assert [line.split("/")[0].strip() for line in many] == ["5", "10", "15", "20"]
+    assert "\x1b[" not in shown
 
 
 @pytest.mark.parametrize(
@@ -84,7 +99,7 @@ def test_a_terminal_that_is_no_good_gets_lines(columns: int, kind: str) -> None:
         with job_progress(stream) as show:
             show(STATES[1])
         with bulk_progress(1, stream) as show_all:
-            show_all(attrs.evolve(beginning(1), succeeded=1))
+            show_all(attrs.evolve(NO_PROGRESS, succeeded=1))
     assert (
         stream.getvalue() == "  PROCESSING  42 %\n  1/1  0 running  0 failed            in 0:00\n"
     )
@@ -98,29 +113,15 @@ class Terminal(io.StringIO):
         return True
 
 
-MANY_JOBS = """
-import sys
-{hidden}
-from lipsync_async import Progress
-from lipsync_async.cli.progress import bulk_progress
-with bulk_progress(20) as show:
-    for done in range(0, 21, 5):
-        seconds = done + 1.0
-        show(Progress(total=20, running=3, succeeded=done - done // 10, failed=done // 10,
-                      elapsed=seconds, rate=0.5, eta=20.0 - done))
-"""
-ESCAPES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
-
-
 def far(done: int, **changes: Any) -> Progress:
     """Return how far 200 jobs are when so many are done."""
     usual: dict[str, Any] = {"succeeded": done, "running": 15, "rate": 9.5, "eta": 19.0}
-    return attrs.evolve(beginning(200), **usual | changes)
+    return attrs.evolve(NO_PROGRESS, **usual | changes)
 
 
 def test_the_facts_keep_their_places() -> None:
     """From the first redraw to the last, each number keeps its column."""
-    assert [facts(progress).rstrip() for progress in SEEN] == [
+    assert [facts(progress, 200).rstrip() for progress in SEEN] == [
         "  0/200    0 running  0 failed            0:00",
         "  0/200   15 running  0 failed            1:02",
         " 20/200   15 running  0 failed  9.5/s     0:19 left",
@@ -130,7 +131,7 @@ def test_the_facts_keep_their_places() -> None:
 
 
 SEEN = [
-    beginning(200),
+    NO_PROGRESS,
     far(0, rate=0.0, eta=None, elapsed=62.0),
     far(20),
     far(20, failed=1, rate=0.5),
@@ -151,24 +152,5 @@ def test_each_tenth_is_a_line_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
     with bulk_progress(3, stream) as show:
         for done in (1, 2, 3):
-            show(attrs.evolve(beginning(3), succeeded=done))
+            show(attrs.evolve(NO_PROGRESS, succeeded=done))
     assert len(stream.getvalue().splitlines()) == 3
-
-
-def test_a_terminal_gets_a_bar_of_many_jobs_that_ends_full() -> None:
-    """It is redrawn in place, and failures stand out."""
-    written = in_terminal(MANY_JOBS.format(hidden=""))
-    shown = ESCAPES.sub("", written)
-
-    assert re.search(r"━ +0/20 +0 running  0 failed", shown)
-    assert re.search(r"━ +20/20 +3 running  2 failed  30.0/min  in 0:21 *\r?\n", shown)
-    assert re.search(r"\x1b\[1;31m2 failed", written)
-    assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80
-
-
-def test_a_terminal_without_rich_gets_lines_of_many_jobs() -> None:
-    """The `progress` extra is a comfort, no need."""
-    shown = in_terminal(MANY_JOBS.format(hidden="sys.modules['rich.console'] = None"))
-
-    assert [line.split("/")[0].strip() for line in shown.splitlines()] == ["5", "10", "15", "20"]
-    assert "\x1b[" not in shown

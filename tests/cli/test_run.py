@@ -35,7 +35,7 @@ from lipsync_async import (
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import command_parser, main, manifest_run
 from lipsync_async.cli.output import ExitStatus, exit_status_of, with_places
-from lipsync_async.cli.progress import beginning
+from lipsync_async.cli.progress import NO_PROGRESS
 from lipsync_async.cli.run import (
     ManifestRun,
     RunSummary,
@@ -288,7 +288,7 @@ def test_failures_are_told_by_their_reasons() -> None:
         failed(index, GenerationFailedError(job(f"g{index}", Status.FAILED, error=reason)))
         for index, reason in enumerate(["Said\nno."] * 13 + [f"Reason {n}." for n in range(25)])
     ]
-    summary = RunSummary(total=60, progress=beginning(60), failures=failures[::-1])
+    summary = RunSummary(total=60, failures=failures[::-1])
     lines = summary.failure_lines(lambda index: f"#{index}")
     first = ", ".join(f"#{index}" for index in range(10))
     assert lines[0] == f"  13 jobs ({first} and 3 more): FAILED: Said no."
@@ -330,13 +330,13 @@ def test_the_status_says_what_came_of_it(facts: dict[str, Any], status: int) -> 
     """What has stopped a run, and what is not known, come before what has failed."""
     done = facts.pop("done")
     ended_by = facts.pop("ended_by", None)
-    progress = attrs.evolve(beginning(3), succeeded=done, ended_by=ended_by)
+    progress = attrs.evolve(NO_PROGRESS, succeeded=done, ended_by=ended_by)
     assert RunSummary(total=3, progress=progress, **facts).exit_status == status
 
 
 def test_an_unknown_outcome_is_no_failure() -> None:
     """It is counted apart, with what to do about it."""
-    progress = attrs.evolve(beginning(3), succeeded=1, failed=2)
+    progress = attrs.evolve(NO_PROGRESS, succeeded=1, failed=2)
     failures = [failed(0, KNOWN, KNOWN.generation), failed(1, UNKNOWN)]
     lines = RunSummary(total=3, progress=progress, failures=failures).table()
     assert lines[1:4] == [
