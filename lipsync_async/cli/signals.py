@@ -19,7 +19,7 @@ T = TypeVar("T")
 # SIGTERM is how service managers end processes, SIGHUP comes when a terminal is closed,
 # SIGBREAK is Ctrl-Break on Windows.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-_TICK_SECONDS = 0.5
+_WAIT_SECONDS = 0.5  # on Windows, signals do not end a longer one
 _STATUS_OF_SIGNALS = 128  # as in shells: plus the number of the signal
 
 
@@ -76,7 +76,10 @@ def handled_signals() -> Iterator[SignalHandler]:
 
 
 def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
-    """Run async work in the main thread, to its end or until a signal has cancelled it.
+    """Run async work to its end, or until a signal has cancelled it.
+
+    It runs in a thread of its own. The main thread, which handles signals, only waits, so that
+    a loop that is busy delays no third signal.
 
     Raises:
         KeyboardInterrupt: A signal came, and what the work had opened is closed.
@@ -84,6 +87,7 @@ def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
     """
     # Here and not above: the handler is to be installed before these are imported.
     import asyncio  # noqa: PLC0415 - see above
+    from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415 - see above
 
     import anyio  # noqa: PLC0415 - see above
 
@@ -95,12 +99,7 @@ def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
             with suppress(RuntimeError):  # the loop is closed: the work has ended
                 loop.call_soon_threadsafe(task.cancel)
 
-        def tick() -> None:
-            # A signal that arrives just before the loop waits does not end the wait.
-            loop.call_later(_TICK_SECONDS, tick)
-
         handler.cancel = cancel
-        tick()
         if handler.received:
             raise asyncio.CancelledError
         return await work()
@@ -108,8 +107,12 @@ def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
     with handled_signals() as handler:
         handler.cancel = lambda: None  # until there is a task, `received` is enough
         try:
-            return anyio.run(run)
+            with ThreadPoolExecutor(1) as pool:
+                running = pool.submit(anyio.run, run)
+                while not running.done():
+                    wait([running], _WAIT_SECONDS)
         finally:
             handler.cancel = None
             if handler.received:
                 raise KeyboardInterrupt
+        return running.result()

@@ -52,7 +52,7 @@ def test_the_work_tidies_up(number: int, presses: int) -> None:
 
 
 def test_a_signal_that_ends_no_wait() -> None:
-    """It is handled within a second all the same, as on Windows."""
+    """It is handled within a second all the same, where waits go on after a signal."""
     seen: list[str] = []
 
     async def work() -> None:
