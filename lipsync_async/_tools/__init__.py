@@ -15,15 +15,9 @@ if TYPE_CHECKING:
 def write_or_check(
     expected: Mapping[Path, str | None], arguments: Sequence[str] | None = None
 ) -> int:
-    """Write generated files; with `--check`, only compare them with what they should be.
+    """Write generated files; with `--check`, only compare them: 1 if they differ.
 
-    Args:
-        expected: The text of each file; `None`: it should not be there.
-        arguments: The command line; `None`: the process's own.
-
-    Returns:
-        The exit status: 1 if `--check` found a difference, which is printed as a diff.
-
+    The text `None` means that a file should not be there.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true", help="change nothing; fail if out of date")

@@ -25,14 +25,7 @@ _KEPT_FROM_SCRIPTS = frozenset({"SYNC_API_KEY", "SYNC_BASE_URL"})
 
 @attrs.frozen(slots=True)
 class Ended:
-    """Hold how a script ended.
-
-    Args:
-        status: Its exit status; `None` means that its time was up.
-        seconds: How long it ran.
-        printed: What it printed.
-
-    """
+    """End of a script; the status `None` means that its time was up."""
 
     status: int | None
     seconds: float

@@ -108,17 +108,7 @@ class Tables:
 
 
 def twins(sources: Mapping[str, str], tables: Tables) -> dict[str, str]:
-    """Return the text of each blocking twin.
-
-    Args:
-        sources: The text of each file of `_async/`, by its name without `.py`.
-        tables: Words to replace.
-
-    Raises:
-        RefusedError: No rule says what something is in blocking code.
-        LookupError: A word to replace does not occur.
-
-    """
+    """Return the text of each file's blocking twin; names are without `.py`."""
     trees = {name: ast.parse(text) for name, text in sources.items()}
     homes = {node.name: name for name, tree in trees.items() for node in _async_classes(tree)}
     texts = {
@@ -151,15 +141,7 @@ def _async_classes(tree: ast.Module) -> list[ast.ClassDef]:
 
 
 class _Module:
-    """Writer of one file's twin.
-
-    Args:
-        name: Name of the file.
-        tree: Its code.
-        homes: All async classes and their files.
-        tables: Words to replace.
-
-    """
+    """Writer of one file's twin."""
 
     def __init__(
         self, name: str, tree: ast.Module, homes: Mapping[str, str], tables: Tables
@@ -217,12 +199,7 @@ class _Module:
         return "\n".join(lines)
 
     def _resources(self, node: ast.ClassDef) -> dict[str, str]:
-        """Return the attributes that hold other async objects, and their twins' classes.
-
-        Raises:
-            RefusedError: The class has something that its twin would lack.
-
-        """
+        """Return the attributes that hold other async objects; a twin would lack any others."""
         resources: dict[str, str] = {}
         lost: list[ast.expr | ast.stmt] = [*node.decorator_list, *node.bases]
         lost += [keyword.value for keyword in node.keywords]
@@ -249,12 +226,7 @@ class _Module:
         return self._function(method, "__init__", self._returns(method), "\n".join(body))
 
     def _method(self, method: Method) -> str | None:
-        """Return a method's twin; `None`: it has none.
-
-        Raises:
-            RefusedError: The method is of a kind that no rule covers.
-
-        """
+        """Return a method's twin; `None`: it has none."""
         name = method.name
         if name.startswith("_") and name not in self._tables.methods:
             return None
@@ -347,12 +319,7 @@ class _Types(ast.NodeTransformer):
         self._classes = classes
 
     def text(self, node: ast.expr | ast.arguments) -> str:
-        """Return the text of an annotation or of parameters.
-
-        Raises:
-            RefusedError: It holds an async type that no table names.
-
-        """
+        """Return the text of an annotation or of parameters."""
         return ast.unparse(self.visit(copy.deepcopy(node)))
 
     def visit(self, node: ast.AST) -> Any:

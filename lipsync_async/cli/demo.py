@@ -40,15 +40,7 @@ _POLL = PollPolicy(initial_interval=0.1, backoff_factor=1.0, progress=True)
 
 
 async def run_demo(output: Path) -> None:
-    """Draw a video and a spoken line, have them lip-synced, and show the result.
-
-    Args:
-        output: Folder for the files; it is made if need be.
-
-    Raises:
-        LipsyncError: Something went wrong on the way.
-
-    """
+    """Draw a video and a spoken line, have them lip-synced, and show the result."""
     # Here and not above: these need the `sandbox` extra.
     from lipsync_async.sandbox.media.contact_sheet import contact_sheet  # noqa: PLC0415
     from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line  # noqa: PLC0415
@@ -89,12 +81,7 @@ async def run_demo(output: Path) -> None:
 
 
 async def draw_in_thread(draw: Callable[[Callable[[], bool]], T]) -> T:
-    """Draw in a thread that stops at its next frame when this task is cancelled.
-
-    Args:
-        draw: Gets the function to ask before each frame: it tells whether to stop.
-
-    """
+    """Draw in a thread that stops at its next frame when this task is cancelled."""
     cancelled: list[bool] = []
     try:
         return await to_thread.run_sync(draw, lambda: bool(cancelled))
@@ -108,14 +95,6 @@ async def run_bulk_demo(output: Path, jobs: int) -> ExitStatus:
     The sandbox has the slots of the largest plan, which the client is not told and finds out.
     Only the plan's limits of requests a minute are left out, because 200 jobs within them take
     more than three minutes.
-
-    Args:
-        output: Folder in which each run makes a new folder for its files.
-        jobs: How many, at least 1.
-
-    Raises:
-        LipsyncError: It cannot go on.
-
     """
     # Here and not above: it needs the `sandbox` extra.
     from lipsync_async.sandbox.media.demo_media import draw_talking_head  # noqa: PLC0415

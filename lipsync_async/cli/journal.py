@@ -30,17 +30,7 @@ _MEANINGS = {
 
 
 def show_journal(path: Path, export: Path | None, *, only_failed: bool = False) -> None:
-    """Print how far a journal's run is, and export the journal if asked to.
-
-    Args:
-        path: The journal.
-        export: File to write all entries to, `.jsonl` or `.csv`; `None`: none.
-        only_failed: Whether only what has failed is shown, and exported as a manifest.
-
-    Raises:
-        JournalError: The journal cannot be read, or the file not be written.
-
-    """
+    """Print how far a journal's run is, and export all of it, or what has failed as a manifest."""
     with JournalView.open(path) as view:
         for line in _status_lines(view, path, only_failed=only_failed):
             say(line)

@@ -41,16 +41,7 @@ _LIMITS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: What was typed after the program's name; `None`: take it from there.
-
-    Returns:
-        The exit status: 0 if all went well, 130 after Ctrl-C, and 1 to 4 as `--help` of the
-        command says, after lines that say what did not.
-
-    """
+    """Run one command and return its exit status."""
     with robust_streams():
         typed = command_parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = typed.command
@@ -121,12 +112,7 @@ def _journal(typed: argparse.Namespace) -> int:
 
 
 def _require_media() -> None:
-    """Check that this machine can render.
-
-    Raises:
-        LipsyncError: It cannot; the message says what to install.
-
-    """
+    """Raise an error that says what to install, if this machine cannot render."""
     from lipsync_async.sandbox.media.engines import (  # noqa: PLC0415 - see above
         INSTALL_HINT,
         engines,

@@ -40,26 +40,13 @@ _MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
 
 
 def say(line: str = "", stream: TextIO | None = None, *, is_error: bool = False) -> None:
-    """Write one line.
-
-    Args:
-        line: The text. Escape sequences, line ends and marks of direction in it become
-            visible; it stays one line.
-        stream: Where to; `None`: to standard output.
-        is_error: Whether it goes to standard error instead.
-
-    """
+    """Write one line; escape sequences, line ends and marks of direction become visible."""
     target = stream or (sys.stderr if is_error else sys.stdout)
     print(for_screens(line), file=target, flush=True)
 
 
 class RobustStream:
-    """Text stream that takes every text and never raises.
-
-    Args:
-        stream: Where text goes; `None`: nowhere.
-
-    """
+    """Text stream that takes every text and never raises."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -227,13 +214,7 @@ exit status:
 
 
 def error_lines(error: BaseException, name_of: Callable[[int], str] | None = None) -> list[str]:
-    """Return an error's message as lines: one, or one for each problem of a request.
-
-    Args:
-        error: The error.
-        name_of: Names a place in the input as its author does.
-
-    """
+    """Return an error's message as lines: one, or one for each problem of a request."""
     lines = (
         first_problems(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
     )

@@ -1,4 +1,4 @@
-"""How progress is shown: a live bar in a terminal, plain lines elsewhere."""
+"""How progress is shown: a live bar in a terminal, plain lines elsewhere or without rich."""
 
 from __future__ import annotations
 
@@ -42,13 +42,7 @@ def _console(stream: TextIO) -> Console | None:
 
 @contextmanager
 def job_progress(stream: TextIO | None = None) -> Iterator[Callable[[Generation], None]]:
-    """Yield a function that shows each state of a job; fits `on_update`.
-
-    Args:
-        stream: Where to show it; `None`: standard output. A live bar needs a terminal
-            and the `progress` extra; otherwise each change becomes a line.
-
-    """
+    """Yield a function that shows each state of a job: a bar, or a line for each change."""
     target = sys.stdout if stream is None else stream
     console = _console(target)
     if console is None:
@@ -80,14 +74,7 @@ def _job_line(generation: Generation) -> str:
 
 @contextmanager
 def bulk_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows how far many jobs are.
-
-    Args:
-        total: How many there are.
-        stream: Where to show it; `None`: standard output. A live bar needs a terminal
-            and the `progress` extra; otherwise every tenth becomes a line.
-
-    """
+    """Yield a function that shows how far many jobs are: a bar, or a line for each tenth."""
     target = sys.stdout if stream is None else stream
     console = _console(target)
     if console is None:

@@ -78,7 +78,6 @@ class ManifestRun:
         timeout: Seconds for one try of one request; `None`: no limit.
         on_sandbox: Whether it runs on a sandbox.
         rows: What the manifest holds, once it was read.
-
     """
 
     manifest: Path
@@ -91,12 +90,7 @@ class ManifestRun:
     rows: list[ManifestRow] = attrs.field(factory=list, init=False)
 
     def place(self, index: int) -> str:
-        """Return where the manifest has a row.
-
-        Raises:
-            IndexError: There is none.
-
-        """
+        """Return where the manifest has a row, if it has it."""
         return place(self.rows[index])
 
 
@@ -114,7 +108,6 @@ class RunSummary:
         files: Results saved.
         bytes: Size of them all.
         error: What the run has raised in the end; `None`: nothing.
-
     """
 
     total: int
@@ -159,13 +152,7 @@ class RunSummary:
     def lines(
         self, name_of: Callable[[int], str], *, requests_sent: int | None = None
     ) -> list[str]:
-        """Return the whole report; the reason of an early end comes first and last.
-
-        Args:
-            name_of: Names a place in the input as its author does.
-            requests_sent: HTTP requests of the whole run, where they were counted.
-
-        """
+        """Return the whole report; the reason of an early end comes first and last."""
         error = self.error or self.progress.ended_by
         why = [] if error is None else error_lines(error, name_of)
         reasons = [f"Ended early: {line}" for line in why]
@@ -215,13 +202,7 @@ def is_unknown(outcome: Outcome) -> bool:
 
 
 async def run_manifest(run: ManifestRun) -> ExitStatus:
-    """Run a manifest and show the result.
-
-    Raises:
-        InvalidRequestError: The manifest is not right; nothing was sent.
-        LipsyncError: It cannot go on.
-
-    """
+    """Run a manifest and show the result."""
     # In a thread that Ctrl-C need not wait for: a disk may be slow, and a pipe may never end.
     read = partial(read_manifest, run.manifest)
     run.rows = await to_thread.run_sync(read, abandon_on_cancel=True)
@@ -254,18 +235,7 @@ async def run_requests(
     journal: Path,
     **options: Any,
 ) -> RunSummary:
-    """Run requests and show their progress.
-
-    Args:
-        client: The client that runs them.
-        requests: At least one.
-        journal: The run's journal.
-        options: Further keywords of `run_many`.
-
-    Returns:
-        The result; an error of `run_many` is in it.
-
-    """
+    """Run requests and show their progress; an error of `run_many` is in the summary."""
     summary = RunSummary(total=len(requests))
     began = anyio.current_time()
     try:
@@ -327,12 +297,7 @@ async def _client(run: ManifestRun) -> AsyncIterator[AsyncClient]:
 
 
 def full_size_sandbox(allowed_hosts: Iterable[str] = ()) -> Sandbox:
-    """Return a sandbox that renders, with the slots of the largest plan.
-
-    Args:
-        allowed_hosts: Hosts besides loopback from which media may be downloaded.
-
-    """
+    """Return a sandbox that renders, with the slots of the largest plan."""
     return Sandbox(concurrency=SLOTS, allowed_hosts=allowed_hosts)
 
 
@@ -342,14 +307,7 @@ def sandbox_client(
     *,
     timeout: float | None = 60.0,
 ) -> AsyncClient:
-    """Return a client that finds out about the slots; requests a minute are not limited.
-
-    Args:
-        sandbox: The service.
-        limits: Keywords of `Limits` that hold all the same.
-        timeout: Seconds for one try of one request; `None`: no limit.
-
-    """
+    """Return a client that finds out about the slots; requests a minute are not limited."""
     none = {"creates_per_minute": None, "requests_per_minute": None}
     return AsyncClient(
         sandbox.api_key,
@@ -418,10 +376,6 @@ def check_journal(run: ManifestRun) -> None:
 
     A sandbox ends with its command. With its journal, the service would be taken to have
     done everything, and another sandbox to know jobs that it never saw.
-
-    Raises:
-        ConfigurationError: The journal belongs elsewhere.
-
     """
     journal = run.journal
     if not journal.exists():

@@ -29,7 +29,6 @@ class SignalHandler:
     Attributes:
         received: Numbers of the signals so far.
         cancel: Ends the async work that runs; `None`: none runs.
-
     """
 
     def __init__(self) -> None:
@@ -80,10 +79,6 @@ def run_interruptibly(work: Callable[[], Awaitable[T]]) -> T:
 
     It runs in a thread of its own. The main thread, which handles signals, only waits, so that
     a loop that is busy delays no third signal.
-
-    Raises:
-        KeyboardInterrupt: A signal came, and what the work had opened is closed.
-
     """
     # Here and not above: the handler is to be installed before these are imported.
     import asyncio  # noqa: PLC0415 - see above
