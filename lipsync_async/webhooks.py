@@ -365,12 +365,7 @@ def _not_raw(body: object) -> str:
 
 
 def _secrets(given: object) -> list[bytes]:
-    """Return all secrets as bytes.
-
-    Raises:
-        ConfigurationError: There is none, or one cannot have signed anything.
-
-    """
+    """Return all secrets as bytes."""
     if isinstance(given, str | bytes | bytearray) or not isinstance(given, Iterable):
         given = [given]
     keys = [_key(secret) for secret in given]

@@ -42,7 +42,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -200,21 +200,17 @@ class Journal(JournalView):
         """
         resolved = resolve(path)
         recognition = Recognition(resolved.parent, matches_query=match_query)
-        lock = JournalLock(resolved)
-        try:
+        with ExitStack() as undo:
+            lock = JournalLock(resolved)
+            undo.callback(lock.release)
             opened = connect_owner(resolved, patience=patience)
-            try:
-                matcher = Matcher(
-                    opened.connection, recognition, resolved.parent, retry_failed=retry_failed
-                )
-                journal = cls(resolved, opened, lock, now, matcher)
-                journal._take_over(binding)
-            except BaseException:
-                opened.close()
-                raise
-        except BaseException:
-            lock.release()
-            raise
+            undo.callback(opened.close)
+            matcher = Matcher(
+                opened.connection, recognition, resolved.parent, retry_failed=retry_failed
+            )
+            journal = cls(resolved, opened, lock, now, matcher)
+            journal._take_over(binding)
+            undo.pop_all()
         return journal
 
     def close(self) -> None:

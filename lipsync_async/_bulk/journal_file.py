@@ -229,13 +229,12 @@ _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
 @attrs.frozen(slots=True)
 class Opened:
-    """An open file, and what is to be removed when it is closed."""
+    """An open file."""
 
     connection: sqlite3.Connection
-    files: ExitStack = attrs.field(factory=ExitStack)
+    files: ExitStack  # closes it, and removes what is to be removed then
 
     def close(self) -> None:
-        self.connection.close()
         self.files.close()
 
 
@@ -255,7 +254,7 @@ _OWN: set[tuple[int, int]] = set()
 
 def connect_owner(path: Path, *, patience: float) -> Opened:
     """Open a journal to write it, or make a new one; its lock must be held."""
-    with translate_errors(path):
+    with translate_errors(path), ExitStack() as files:
         if path.exists():
             _check_single_name(path)
         else:
@@ -264,23 +263,21 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
         if header.has_log:
             with closing(_read_copy(path)) as copy:
                 header = _checked_header(copy.connection, path)
-        opened = Opened(_connect(path, "rw", patience))
-        connection = opened.connection
-        with _closed_on_failure(opened):
-            inode = _inode(path)
-            _OWN.add(inode)
-            opened.files.callback(_OWN.discard, inode)
-            _prepare_writing(connection)
-            _check_pages(connection, path)
-            if header.version == 1:
-                _migrate(connection)
-            _prepare_reading(connection, SCHEMA_VERSION)
-            _check_rows(connection, path)
-            for table in ("jobs", "tries"):
-                connection.executescript(
-                    _TRIGGERS.format(table=table, columns=", ".join(COLUMNS), checksum=_CHECKSUM)
-                )
-    return opened
+        inode = _inode(path)
+        _OWN.add(inode)
+        files.callback(_OWN.discard, inode)
+        connection = _connect(path, "rw", patience, files)
+        _prepare_writing(connection)
+        _check_pages(connection, path)
+        if header.version == 1:
+            _migrate(connection)
+        _prepare_reading(connection, SCHEMA_VERSION)
+        _check_rows(connection, path)
+        for table in ("jobs", "tries"):
+            connection.executescript(
+                _TRIGGERS.format(table=table, columns=", ".join(COLUMNS), checksum=_CHECKSUM)
+            )
+        return Opened(connection, files.pop_all())
 
 
 def connect_reader(path: Path, *, patience: float) -> Opened:
@@ -295,41 +292,39 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
         is_own = _inode(path) in _OWN
         in_place = is_own or not _header(path).has_log
         opened = (_read_in_place(path, patience) if in_place else None) or _read_copy(path)
-        with _closed_on_failure(opened):
+        with ExitStack() as undo:
+            undo.callback(opened.close)
             header = _checked_header(opened.connection, path)
             _prepare_reading(opened.connection, header.version)
             check = _check_pages if header.version == 1 else _check_rows
             check(opened.connection, path)
-    return opened
+            undo.pop_all()
+        return opened
 
 
 def _read_in_place(path: Path, patience: float) -> Opened | None:
     """Open a file as it is; `None`: SQLite would have to write before it could read."""
-    connection = _connect(path, "ro", patience)
-    with _closed_on_failure(connection):
+    with ExitStack() as files:
+        connection = _connect(path, "ro", patience, files)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _UNREADABLE_IN_PLACE:
-                raise
-            connection.close()
-            return None
-    return Opened(connection)
+            if error.sqlite_errorcode & 0xFF in _UNREADABLE_IN_PLACE:
+                return None
+            raise
+        return Opened(connection, files.pop_all())
 
 
 def _read_copy(path: Path) -> Opened:
     """Open a copy of a file and of what belongs to it, in a folder that goes in the end."""
-    files = ExitStack()
-    with _closed_on_failure(files):
+    with ExitStack() as files:
         folder = tempfile.TemporaryDirectory(prefix="lipsync-journal-")
         copy = Path(files.enter_context(folder)) / "journal"
         shutil.copyfile(path, copy)
         for side in _PARTS:
             with suppress(FileNotFoundError):
                 shutil.copyfile(beside(path, side), beside(copy, side))
-        connection = _connect(copy, "rw", 0)
-        files.callback(connection.close)
-    return Opened(connection, files)
+        return Opened(_connect(copy, "rw", 0, files), files.pop_all())
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
@@ -393,16 +388,7 @@ def translate_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _closed_on_failure(thing: sqlite3.Connection | ExitStack | Opened) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        thing.close()
-        raise
-
-
-def _connect(path: Path, mode: str, patience: float) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, patience: float, files: ExitStack) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -410,6 +396,7 @@ def _connect(path: Path, mode: str, patience: float) -> sqlite3.Connection:
         isolation_level=None,  # transactions are begun and ended by hand
         check_same_thread=False,  # it is used in one thread after another; see the lock
     )
+    files.callback(connection.close)
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 

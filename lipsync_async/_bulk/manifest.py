@@ -9,25 +9,10 @@ names in `extra`; neither is sent.
     {"model": "lipsync-2", "input": [{"type": "video", "url": …}, {"type": "audio", "url": …}]}
     {"request_id": "a1", "endpoint": "/v2/generate", "payload": {"model": …}}
 
-**Tables** (`.csv`, `.tsv`): a header, then one request a row.
-
-| columns | meaning |
-|---|---|
-| `model` | required |
-| `video_url`, `video_asset_id`, `video_file` | the video, or instead |
-| `image_url`, `image_asset_id`, `image_file` | the image |
-| `audio_url`, `audio_asset_id`, `audio_file` | recorded speech, or instead |
-| `voice_id`, `script`, `stability`, `similarity_boost` | speech to be made, or instead |
-| `target_lang`, `source_lang` | dubbing of the video's own speech |
-| `sync_mode`, `temperature`, `model_mode`, `prompt` | options |
-| `occlusion_detection_enabled`, `reasoning_enabled` | options: true or false |
-| `speaker_auto_detect`, `speaker_boxes_url` | whose lips move |
-| `output_file_name`, `webhook_url`, `project_id` | as in `GenerationRequest` |
-| `request_id` | a name of your own for the row, not sent |
-
-Names of columns count without case, blanks and signs (`Video URL` is `video_url`). Columns of
-other names are the author's own, and kept, unless they read like one of these: that is most
-likely a slip, and what it says would be ignored.
+**Tables** (`.csv`, `.tsv`): a header (see `read_manifest`), then one request a row. Names of
+columns count without case, blanks and signs (`Video URL` is `video_url`). Columns of other names
+are the author's own, and kept, unless they read like one of these: that is most likely a slip,
+and what it says would be ignored.
 
 An empty cell is a field left out, and so is one that a short row has not got. Cells are
 separated by commas, semicolons, tabs or bars. Blanks and invisible characters at the ends of
