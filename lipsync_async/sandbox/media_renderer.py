@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lipsync_async.sandbox.jobs import Job
-    from lipsync_async.sandbox.renderer import Failed, Produced
+    from lipsync_async.sandbox.jobs import Failed, Job, Produced
 
 _logger = logging.getLogger("lipsync_async.sandbox")
 

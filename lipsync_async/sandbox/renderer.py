@@ -10,12 +10,7 @@ import attrs
 from lipsync_async.sandbox.jobs import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lipsync_async.sandbox.jobs import Job
-
-    Produced = Callable[[Job, Result], object]
-    Failed = Callable[[Job, str, str], object]
+    from lipsync_async.sandbox.jobs import Failed, Job, Produced
 
 _FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
 _NOTE = b"SANDBOX "

@@ -20,8 +20,7 @@ from lipsync_async.sandbox.clock import Calendar, RealClock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import INBOX_PATH, Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.job_progress import Progression
-from lipsync_async.sandbox.job_runner import JobRunner
-from lipsync_async.sandbox.jobs import JobTable
+from lipsync_async.sandbox.jobs import JobRunner, JobTable
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.outbound_http import OutboundHttp
@@ -313,7 +312,7 @@ class Sandbox:
             chance=chance,
             durations=Random(f"{settings.seed}/durations"),
             jobs=jobs,
-            runner=JobRunner(jobs, clock, renderer),
+            runner=JobRunner(jobs, clock, renderer.start),
             renderer=renderer,
             urls=urls,
             files=files,

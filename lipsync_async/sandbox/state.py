@@ -10,8 +10,7 @@ import attrs
 from lipsync_async.sandbox.clock import Calendar, Clock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
-from lipsync_async.sandbox.job_runner import JobRunner
-from lipsync_async.sandbox.jobs import JobTable
+from lipsync_async.sandbox.jobs import JobRunner, JobTable
 from lipsync_async.sandbox.renderer import Renderer
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.idempotency import IdempotencyKeys

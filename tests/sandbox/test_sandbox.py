@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import json
-import time
 import urllib.request
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -419,7 +418,7 @@ def test_blocking_code_has_a_sandbox_too() -> None:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(asked, f"/v2/generate/{job_id}?wait=true&timeout=10")
             while not sandbox.jobs[job_id].waiters:
-                time.sleep(0)
+                asked("/__sandbox/clock")
             sandbox.jobs.move(job_id, "FAILED")
             assert waiting.result()["status"] == "FAILED"
         headers["x-sandbox-progression"] = "immediate"  # moved by the sandbox's own thread

@@ -14,8 +14,13 @@ from lipsync_async.sandbox.server.routing import Access, Resource
 from lipsync_async.sandbox.server.shapes import is_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lipsync_async.sandbox.faults import Faults
+    from lipsync_async.sandbox.request_log import RequestLog
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
+    from lipsync_async.sandbox.webhooks import Inbox
 
 # Python's dates end with the next year, and a clock that is there never comes back.
 _LAST_DATE = 253_370_764_800.0  # 9999-01-01T00:00:00Z
@@ -37,10 +42,20 @@ def health(state: State, _: Request) -> Any:
     }
 
 
-@controls.get("/faults")
-def list_faults(state: State, _: Request) -> Any:
-    """Tell what is armed, and how often it struck."""
-    return state.faults.to_json()
+def _offer(name: str, kept: Callable[[State], Faults | RequestLog | Inbox]) -> None:
+    """Let what is kept be listed, oldest first, and forgotten."""
+
+    def forget(state: State, _: Request) -> Any:
+        kept(state).clear()
+        return []
+
+    controls.get(f"/{name}")(lambda state, _: kept(state).to_json())
+    controls.delete(f"/{name}")(forget)
+
+
+_offer("faults", lambda state: state.faults)  # with how often each struck
+_offer("requests", lambda state: state.requests)
+_offer("inbox", lambda state: state.inbox)
 
 
 @controls.post("/faults", body=JSON_BODY, status=201)
@@ -54,43 +69,10 @@ def add_faults(state: State, request: Request) -> Any:
     return [fault_to_json(state.faults.add(fault)) for fault in faults]
 
 
-@controls.delete("/faults")
-def clear_faults(state: State, _: Request) -> Any:
-    """Forget every fault."""
-    state.faults.clear()
-    return []
-
-
-@controls.get("/requests")
-def list_requests(state: State, _: Request) -> Any:
-    """Show the log, oldest first."""
-    return state.requests.to_json()
-
-
-@controls.delete("/requests")
-def clear_requests(state: State, _: Request) -> Any:
-    """Forget every request."""
-    state.requests.clear()
-    return []
-
-
-@controls.get("/inbox")
-def list_inbox(state: State, _: Request) -> Any:
-    """Show the webhooks that arrived, oldest first."""
-    return state.inbox.to_json()
-
-
 @controls.post("/inbox", body=RAW, status=201)
 def receive(state: State, request: Request) -> Any:
     """Take a webhook."""
     return state.inbox.add(request.body, request.headers, now=state.calendar.unix()).to_json()
-
-
-@controls.delete("/inbox")
-def clear_inbox(state: State, _: Request) -> Any:
-    """Forget every webhook."""
-    state.inbox.clear()
-    return []
 
 
 @controls.post("/jobs/{id}", body=JSON_BODY)

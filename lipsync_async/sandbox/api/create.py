@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async.sandbox.api.create_rules import check_generation
+from lipsync_async.sandbox.api.create_body import check_generation
 from lipsync_async.sandbox.api.generations import encoded
 from lipsync_async.sandbox.clock import real_seconds
 from lipsync_async.sandbox.faults import JOB_KINDS, WEBHOOK_KINDS

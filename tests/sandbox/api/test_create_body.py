@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async._enums import Model
-from lipsync_async.sandbox.api.create_body import CREATE_BODY
-from lipsync_async.sandbox.api.create_rules import check_generation, generation_errors
+from lipsync_async.sandbox.api.create_body import CREATE_BODY, check_generation, generation_errors
 from lipsync_async.sandbox.server.api_errors import ERROR_CODES, ApiError
 from tests.sandbox.doors import AUDIO, VIDEO, order
 
