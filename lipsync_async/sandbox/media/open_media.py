@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,12 +40,13 @@ _MAX_LONG_SIDE, _MAX_SHORT_SIDE = 4096, 2160
 # would name further files, also on this machine, and libav would open those.
 _FORMATS = ["mov", "matroska", "webm", "avi", "wav", "mp3", "ogg", "flac", "aac", "asf"]
 # By their first bytes; a suffix would make libav take a numbered series of pictures instead.
+# Moving ones, which have a chunk of their own, are none.
 _PICTURES = {
-    "jpeg_pipe": (b"\xff\xd8\xff", b""),
-    "png_pipe": (b"\x89PNG\r\n\x1a\n", b""),
-    "webp_pipe": (b"RIFF", b"WEBP"),
+    "jpeg_pipe": re.compile(rb"\xff\xd8\xff"),
+    "png_pipe": re.compile(rb"\x89PNG\r\n\x1a\n(?!((?!IDAT).)*acTL)", re.DOTALL),
+    "webp_pipe": re.compile(rb"RIFF....WEBP(?!VP8X.*ANIM)", re.DOTALL),
 }
-_SECOND_MARK = 8  # where the second of those marks stands
+_HEAD_BYTES = 1024
 # A few kilobytes of PNG can hold a picture of gigabytes, and opening it would already decode
 # it. Twice what the service takes leaves room for codecs' own padding.
 _LIMITS = {"max_pixels": str(2 * _MAX_LONG_SIDE * _MAX_SHORT_SIDE)}
@@ -168,22 +170,19 @@ def probe(path: Path, kind: str) -> MediaInfo:
 
     """
     code = _INVALID[kind]
-    with translated(code, path), open_media(path) as container:
-        if kind == "audio":
-            return _audio(container, path)
-        info = _visual(container, path, code)
-        if info.kind != kind:
+    with translated(code, path):
+        if kind != "audio" and (kind == "image") is not (_picture_format(path) is not None):
             raise MediaError(code, f"{path.name} is not {_ARTICLED[kind]}.")
-        return info
+        with open_media(path) as container:
+            if kind == "audio":
+                return _audio(container, path)
+            return _visual(container, path, code)
 
 
 def _picture_format(path: Path) -> str | None:
     with path.open("rb") as file:
-        head = file.read(_SECOND_MARK + 4)
-    for name, (first, second) in _PICTURES.items():
-        if head.startswith(first) and head.startswith(second, _SECOND_MARK):
-            return name
-    return None
+        head = file.read(_HEAD_BYTES)
+    return next((name for name, mark in _PICTURES.items() if mark.match(head)), None)
 
 
 def _audio(container: InputContainer, path: Path) -> MediaInfo:

@@ -86,7 +86,8 @@ def test_a_file_that_is_no_media_has_the_code_of_its_slot(
     """Empty files and error pages are the usual damage."""
     path = tmp_path / "damaged.mp4"
     path.write_bytes(content)
-    with pytest.raises(MediaError, match=r"damaged\.mp4 cannot be read") as caught:
+    words = "is not a JPEG, PNG or WebP picture" if kind == "image" else "cannot be read"
+    with pytest.raises(MediaError, match=rf"damaged\.mp4 {words}") as caught:
         probe(path, kind)
     assert caught.value.code == CODES[kind]
 
@@ -184,7 +185,7 @@ def test_a_list_of_other_files_is_not_followed(
     path = tmp_path / (name if keeps_its_name else "download")
     path.write_text(FOREIGN[name].format(secret=secret), encoding="ascii")
     for kind, code in CODES.items():
-        with pytest.raises(MediaError, match="cannot be read") as caught:
+        with pytest.raises(MediaError, match=r"cannot be read|is not a JPEG") as caught:
             probe(path, kind)
         assert caught.value.code == code
 
@@ -203,10 +204,24 @@ def test_a_video_of_a_format_that_the_service_does_not_take_is_refused(
 
 @pytest.mark.parametrize("suffix", ["bmp", "tiff", "gif"])
 def test_a_picture_of_another_format_is_refused(tmp_path: Path, suffix: str) -> None:
-    """The service takes JPEG, PNG and WebP."""
-    with pytest.raises(MediaError, match="does not take this format") as caught:
+    """The message says which formats there are."""
+    with pytest.raises(MediaError, match="is not a JPEG, PNG or WebP picture") as caught:
         probe(_picture(tmp_path / f"face.{suffix}"), "image")
     assert caught.value.code == "generation_input_validation_failed"
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_moving_picture_is_neither_a_picture_nor_a_video(
+    tmp_path: Path, suffix: str, kind: str
+) -> None:
+    """An animation is refused, also where its format has still pictures."""
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+    path = tmp_path / f"face.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    with pytest.raises(MediaError) as caught:
+        probe(path, kind)
+    assert caught.value.code == CODES[kind]
 
 
 @pytest.mark.parametrize("name", ["face.jpg", "face.mp4", "face", "face-01.png"])
