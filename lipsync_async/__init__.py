@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         AsyncClient as AsyncClient,
     )
     from lipsync_async._async.generations import (
-        OnProgress as OnProgress,
         OnUpdate as OnUpdate,
     )
     from lipsync_async._bulk.journal_entry import (
@@ -32,6 +31,7 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
     )
     from lipsync_async._bulk.results import (
         FailureGroup as FailureGroup,
+        OnProgress as OnProgress,
         Outcome as Outcome,
         Progress as Progress,
         group_failures as group_failures,
@@ -125,11 +125,11 @@ _HOMES = {
     name: module
     for module, names in {
         "_async.client": "AsyncClient",
-        "_async.generations": "OnProgress OnUpdate",
+        "_async.generations": "OnUpdate",
         "_bulk.journal_entry": "JobState JournalEntry",
         "_bulk.journal_reader": "JournalView",
         "_bulk.manifest": "ManifestRow read_manifest",
-        "_bulk.results": "FailureGroup Outcome Progress group_failures",
+        "_bulk.results": "FailureGroup OnProgress Outcome Progress group_failures",
         "_enums": "Emotion Model ModelMode Status SyncMode",
         "_models.http": "Request Response",
         "_models.policies": "Limits PollPolicy RetryPolicy",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from operator import attrgetter
@@ -11,9 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 import attrs
 
-from lipsync_async import _download
-from lipsync_async._bulk.results import Progress
-from lipsync_async._bulk.run_options import RunOptions
 from lipsync_async._callsite import (
     HTTP_LOG,
     call_back,
@@ -46,7 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lipsync_async._asyncio_tools import LoopLocal
-    from lipsync_async._bulk.results import Outcome, OutcomeIterator
+    from lipsync_async._bulk.results import Outcome, OutcomeIterator, Progress
+    from lipsync_async._bulk.run_options import RunOptions
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
@@ -57,7 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OnUpdate: TypeAlias = Callable[[Generation], Awaitable[None] | None]
-OnProgress: TypeAlias = Callable[[Progress], Awaitable[None] | None]
+OnProgress: TypeAlias = "Callable[[Progress], Awaitable[None] | None]"  # as in `_bulk.results`
 
 # Two hours: the slowest model takes 55 minutes for 2 minutes of video. Source: "Models",
 # sync.so documentation.
@@ -207,7 +204,7 @@ class AsyncGenerations:
         return await self._submit(request, idempotency_key)
 
     async def _submit(self, request: GenerationRequest, idempotency_key: str | None) -> Generation:
-        key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+        key = new_key() if idempotency_key is None else idempotency_key
         raise_if_invalid(validation.idempotency_key_problems(key))
         key = str.__str__(key)
         validation.check_request(request, stacklevel=_TO_THE_CALLER)
@@ -491,6 +488,9 @@ class AsyncGenerations:
             [*_job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)]
         )
         job = wait.as_generation(generation)
+        # Imported here: many clients download nothing.
+        from lipsync_async import _download  # noqa: PLC0415
+
         try:
             if not isinstance(generation, Generation):
                 job = await self.get(generation)
@@ -738,6 +738,8 @@ class AsyncGenerations:
 
         Source: "Rate limits" and "Create generation", sync.so documentation.
         """
+        from lipsync_async._bulk.run_options import RunOptions  # noqa: PLC0415
+
         options = RunOptions(
             journal=journal,
             download_to=download_to,
@@ -796,6 +798,8 @@ class AsyncGenerations:
 
         Source: "Rate limits" and "Create generation", sync.so documentation.
         """
+        from lipsync_async._bulk.run_options import RunOptions  # noqa: PLC0415
+
         options = RunOptions(
             journal=journal,
             download_to=download_to,
@@ -843,6 +847,13 @@ def _one_request(request: GenerationRequest | None, fields: GenerationRequest) -
     ):
         raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
     return request
+
+
+def new_key() -> str:
+    """Return a new Idempotency-Key."""
+    import uuid  # noqa: PLC0415 - it takes 2 ms, which a process that only reads can save
+
+    return str(uuid.uuid4())
 
 
 async def send(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -38,7 +38,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
 # What is heard of a job: its state, or why no more will be heard.
 JobUpdate: TypeAlias = Generation | LipsyncError
@@ -116,6 +116,9 @@ class Progress:
     def done(self) -> int:
         """Outcomes so far."""
         return self.succeeded + self.failed
+
+
+OnProgress: TypeAlias = Callable[[Progress], Awaitable[None] | None]
 
 
 @attrs.frozen(slots=True, kw_only=True)

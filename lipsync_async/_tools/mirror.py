@@ -367,6 +367,8 @@ def _aliases(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     """Yield the names that a module gives to types."""
     for node in tree.body:
         match node:
+            case ast.AnnAssign(ast.Name(name), ast.Name("TypeAlias"), ast.Constant(str() as text)):
+                yield name, ast.parse(text, mode="eval").body
             case ast.AnnAssign(ast.Name(name), ast.Name("TypeAlias"), ast.expr() as meaning):
                 yield name, meaning
 

@@ -164,7 +164,7 @@ def test_both_speak_of_the_same_types(
 def test_callbacks_of_the_mirror_are_plain() -> None:
     """What they return is not awaited; the alias is known to type checkers only."""
     sources = [inspect.getsource(module) for both in modules() for module in both]
-    pattern = r"On\w+(?:: TypeAlias)? = (.*)"
+    pattern = r"On\w+(?:: TypeAlias)? = \"?([^\"\n]*)"
     found = {line for source in sources for line in re.findall(pattern, source)}
     assert found == {
         "Callable[[Generation], Awaitable[None] | None]",
