@@ -23,7 +23,7 @@ from tests.house.loopback import stranger
 
 _OPEN_FILES = "/proc/self/fd"  # only Linux has it; elsewhere files go unchecked
 # Other threads, such as a server's, may be about to end or to close; only failures wait.
-_CLOSING_SECONDS = 2.0
+_CLOSING_SECONDS = float(os.environ.get("TESTS_CLOSING_SECONDS", "2.0"))
 _LAST_TURNS = 10  # turns of the loop in which closing transports may finish
 
 _strangers: list[str] = []

@@ -71,7 +71,12 @@ def test_every_leak_is_caught_and_nothing_else(tmp_path: Path) -> None:
     completed = subprocess.run(  # noqa: S603 - our own command
         [*command, "-rEfp", "-o", "filterwarnings=ignore", "test_samples.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SYNC_API_KEY": "hidden"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SYNC_API_KEY": "hidden",
+            "TESTS_CLOSING_SECONDS": "0.2",
+        },
         capture_output=True,
         text=True,
         check=False,
