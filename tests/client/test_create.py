@@ -120,10 +120,10 @@ async def test_key_is_minted_once(client_and_sandbox: Pair) -> None:
 async def test_own_key(client_and_sandbox: Pair) -> None:
     """A key of the user's own is sent as it is, and repeating it orders nothing new."""
     client, sandbox = client_and_sandbox
-    first = await order(client, idempotency_key="campaign-7.row~3")
-    again = await order(client, idempotency_key="campaign-7.row~3")
+    first = await order(client, idempotency_key="run-7.row~3")
+    again = await order(client, idempotency_key="run-7.row~3")
     assert first.id == again.id
-    assert keys_sent(sandbox) == ["campaign-7.row~3"] * 2
+    assert keys_sent(sandbox) == ["run-7.row~3"] * 2
     assert sandbox.jobs.created == 1
 
 

@@ -187,7 +187,7 @@ async def test_nothing_is_left_of_a_failure(
 
 
 async def test_redirects_are_followed_without_the_key(client: AsyncClient, tmp_path: Path) -> None:
-    """Pointers, relative or to another host, are followed; nobody sees the key."""
+    """Pointers, relative or to another host, are followed; no one sees the key."""
     async with hosting(Answer(WHOLE)) as second:
         pointers = [
             Answer(b"", 302, {"Location": "/moved?a=%2Fb"}),

@@ -187,13 +187,13 @@ async def test_refused_connection(
     tmp_path: Path,
     secret_is_kept: Callable[[str, LipsyncError | None], None],
 ) -> None:
-    """Nobody behind the address is a `ConnectError` that says where to look."""
+    """No one behind the address is a `ConnectError` that says where to look."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         job = None if verb == "create" else Generation(id="job-1", status=Status.PENDING)
         async with AsyncClient(
-            "a-key-of-nobody",
+            "an-unknown-key",
             base_url=url,
             retry=RetryPolicy(first_pause=0.001, longest_pause=0.002, give_up_after=0.05),
         ) as client:
@@ -201,4 +201,4 @@ async def test_refused_connection(
     assert type(error) is ConnectError
     assert "Check address and network" in str(error)
     _names_what_must_not_be_lost(error, verb, job)
-    secret_is_kept("a-key-of-nobody", error)
+    secret_is_kept("an-unknown-key", error)

@@ -53,7 +53,7 @@ async def test_get_with_progress(client_and_sandbox: Pair) -> None:
     sandbox.requests.assert_count(1, "GET", query={"include": "progress"})
 
 
-async def test_get_of_nobody(client_and_sandbox: Pair) -> None:
+async def test_get_of_an_unknown_job(client_and_sandbox: Pair) -> None:
     """An id that no job has is a `NotFoundError` with the service's words."""
     client, sandbox = client_and_sandbox
     with pytest.raises(NotFoundError) as caught:

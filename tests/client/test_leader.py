@@ -1,4 +1,4 @@
-"""Whoever comes and goes, in whatever order: as long as somebody waits, exactly one leads."""
+"""Anyone who comes and goes, in whatever order: as long as somebody waits, exactly one leads."""
 
 import anyio
 import pytest
@@ -19,18 +19,18 @@ class Crew:
         self.most = 0
         self.over: set[int] = set()
         self.scopes: dict[int, anyio.CancelScope] = {}
-        self.attendants: dict[int, Waiter] = {}
+        self.waiters: dict[int, Waiter] = {}
 
     async def attend(self, number: int) -> None:
         """Attend until let go."""
         self.over.discard(number)
-        attendant = Waiter(lambda: number in self.over)
+        waiter = Waiter(lambda: number in self.over)
         with anyio.CancelScope() as scope:
-            self.scopes[number], self.attendants[number] = scope, attendant
+            self.scopes[number], self.waiters[number] = scope, waiter
             try:
-                await self.shift.wait_or_lead(attendant, lambda: self._work(number))
+                await self.shift.wait_or_lead(waiter, lambda: self._work(number))
             finally:
-                del self.scopes[number], self.attendants[number]
+                del self.scopes[number], self.waiters[number]
 
     async def _work(self, number: int) -> None:
         self.leading.append(number)
@@ -43,7 +43,7 @@ class Crew:
     def end(self, number: int) -> None:
         """Let one's wait be over."""
         self.over.add(number)
-        self.attendants[number].wake()
+        self.waiters[number].wake()
 
 
 async def settle() -> None:

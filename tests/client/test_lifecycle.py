@@ -170,8 +170,8 @@ def test_public_names() -> None:
     """The package lists its names before they are loaded, and has no others."""
     assert {"AsyncClient", "Video", "RetryPolicy"} <= set(dir(lipsync_async))
     assert lipsync_async.__version__ == version("lipsync-async")
-    with pytest.raises(AttributeError, match="has no attribute 'Nobody'"):
-        getattr(lipsync_async, "Nobody")  # noqa: B009 - the type checker knows it as well
+    with pytest.raises(AttributeError, match="has no attribute 'Unknown'"):
+        getattr(lipsync_async, "Unknown")  # noqa: B009 - the type checker knows it as well
 
 
 @pytest.mark.anyio

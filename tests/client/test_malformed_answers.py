@@ -1,4 +1,4 @@
-"""Answers that are spoilt, about another job, in a circle, or of unknown outcome with a name."""
+"""Answers that are broken, about another job, in a circle, or of unknown outcome with a name."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -74,11 +74,11 @@ async def caught(call: Awaitable[Any]) -> LipsyncError | None:
     return None
 
 
-# --- spoilt items ---------------------------------------------------------------------------
+# --- broken items ---------------------------------------------------------------------------
 
 
-def spoiling(name: bytes, member: bytes) -> Judge:
-    """Make jobs, and give the first a spoilt member in every answer that shows it."""
+def breaking(name: bytes, member: bytes) -> Judge:
+    """Make jobs, and give the first a broken member in every answer that shows it."""
     made: list[str] = []
 
     def shown(job_id: str, looks: int) -> bytes:
@@ -109,7 +109,7 @@ MEMBERS["deep"] = b"[" * 10_000 + b"]" * 10_000
 @pytest.mark.parametrize(("field", "cost"), [(b"mood", 0), (b"error", 1)])
 async def test_a_spoilt_item_costs_nothing_but_itself(name: str, field: bytes, cost: int) -> None:
     """Runs, waits, lists and looks of all others get through, and of itself if it can be read."""
-    service = Service(spoiling(field, MEMBERS[name]))
+    service = Service(breaking(field, MEMBERS[name]))
     async with service.client() as client:
         outcomes = await client.generations.run_all(requests(8))
         assert sum(not each.is_success for each in outcomes) <= cost

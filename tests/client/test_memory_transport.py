@@ -136,7 +136,7 @@ async def test_cancelled_timers_never_run() -> None:
 
 
 async def test_timer_without_a_task() -> None:
-    """A timer runs although nobody sleeps, as soon as everybody waits."""
+    """A timer runs although no one sleeps, as soon as everybody waits."""
     clock, rung = VirtualClock(), anyio.Event()
     clock.call_later(3600.0, rung.set)
     await rung.wait()
@@ -194,9 +194,9 @@ async def test_handlers_error() -> None:
     clock = VirtualClock()
 
     async def refuse(request: Request) -> Response:
-        raise ConnectError("nobody there", method=request.method, url=request.url)
+        raise ConnectError("none there", method=request.method, url=request.url)
 
-    with pytest.raises(ConnectError, match="nobody there"):
+    with pytest.raises(ConnectError, match="none there"):
         await MemoryTransport(refuse, clock).send(ASKED, timeout=60.0)
     await clock.sleep(1.0)
     assert clock.now() == 1.0

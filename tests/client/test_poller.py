@@ -27,7 +27,7 @@ class Scheduler:
         self.told: list[tuple[str, str]] = []
         self.errors: list[LipsyncError] = []
         self._options = client._options  # noqa: SLF001
-        self._attendant = Waiter(lambda: False)
+        self._waiter = Waiter(lambda: False)
 
     def hear(self, job: str, news: News) -> None:
         """Be told of a job."""
@@ -40,7 +40,7 @@ class Scheduler:
     async def leading(self) -> AsyncIterator[None]:
         """Keep the looks coming, in a task of its own."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.poller.run_until, self._attendant, self._options)
+            tasks.start_soon(self.poller.run_until, self._waiter, self._options)
             yield
             tasks.cancel_scope.cancel()
 
@@ -108,7 +108,7 @@ async def test_waits_go_on_without_the_scheduler() -> None:
 
 
 async def test_a_scheduler_that_stays_after_an_error() -> None:
-    """Whoever does not leave after an error is looked after again, and told of the end."""
+    """Anyone who does not leave after an error is looked after again, and told of the end."""
     service = Planned(10)
     service.failures = [501] * 4 + [418] * 10
     service.end_all(30.0)

@@ -294,7 +294,7 @@ async def test_error_of_a_host_behind_a_proxy() -> None:
 @pytest.mark.parametrize("url", [API, IN_CLEAR])
 @pytest.mark.parametrize("verb", ["get", "create"])
 async def test_proxy_that_is_not_there(url: str, verb: str) -> None:
-    """Nobody at the proxy's address is told with that address, and who has named it."""
+    """No one at the proxy's address is told with that address, and who has named it."""
     async with proxying() as proxy:
         pass
     error = await _error_of(_client(url, proxy=proxy.url), verb)
@@ -505,7 +505,7 @@ asyncio.run(main(__import__("sys").argv[1]))
 
 
 async def test_headers_and_user_agent(tmp_path: Path) -> None:
-    """They go to the service with each request, and to nobody else."""
+    """They go to the service with each request, and to no one else."""
     async with hosting(_FILM) as media, hosting() as service:
         service.answers = [
             _JOB,

@@ -218,7 +218,7 @@ async def test_create_that_is_answered_by_no_answer(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_create_follows_no_pointer(status: int) -> None:
-    """A paid order goes to nobody else: a pointer is an error that says so."""
+    """A paid order goes to no one else: a pointer is an error that says so."""
     async with (
         hosting(Answer(JOB, 201)) as other,
         hosting(pointing(other.url, status)) as host,
@@ -233,7 +233,7 @@ async def test_create_follows_no_pointer(status: int) -> None:
 
 @pytest.mark.parametrize("target", ["/again", "http://[bad", "http://h:port/", "ftp://h/"])
 async def test_pointers_to_nowhere(target: str) -> None:
-    """A circle of pointers, or one that nobody can read, ends as an error."""
+    """A circle of pointers, or one that no one can read, ends as an error."""
     async with (
         hosting(pointing(target)) as host,
         AsyncClient("key", base_url=host.url) as client,
@@ -273,7 +273,7 @@ async def test_cancelled_create_logs_its_key(
 
 
 async def test_cancelled_look_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """A cancelled GET is nobody's loss and makes no noise."""
+    """A cancelled GET is no one's loss and makes no noise."""
     async with opened("memory") as (client, sandbox):
         sandbox.faults.add(Fault("hang", method="GET"))
         with caplog.at_level("DEBUG"):

@@ -325,7 +325,7 @@ async def test_a_forgotten_job_is_looked_at() -> None:
         assert sandbox.jobs.created == 12
         # Three rounds, each seen at most one look too late.
         assert 60 <= clock.now() <= 3 * 26
-        # A few looks a minute, whoever waits.
+        # A few looks a minute, anyone who waits.
         assert sandbox.requests.count("GET") <= clock.now() / 5 + 1
 
 

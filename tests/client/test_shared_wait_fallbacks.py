@@ -67,7 +67,7 @@ async def test_answers_that_are_no_lists(async_door: Door, body: str) -> None:
         assert completed_of(await wait_for_all(client, jobs)) == ids_of(jobs)
 
 
-async def test_an_id_that_spoils_lists(async_door: Door) -> None:
+async def test_an_id_that_breaks_lists(async_door: Door) -> None:
     """One id of a wrong form, for which the service refuses a list, harms only its own wait."""
     async with opened(async_door, progression="polls(4)") as (client, sandbox):
         jobs = [await order(client) for _ in range(15)]
@@ -118,7 +118,7 @@ async def test_a_job_that_no_list_shows() -> None:
         {"id": "job-3", "status": "COMPLETED", "outputUrl": 7},
     ],
 )
-async def test_a_wrong_shape_in_a_list_harms_nobody(shape: object) -> None:
+async def test_a_wrong_shape_in_a_list_harms_no_one(shape: object) -> None:
     """The job is asked for by itself; if that is readable, all is well."""
     service = Planned(10)
     service.shapes["job-3"] = shape
@@ -129,7 +129,7 @@ async def test_a_wrong_shape_in_a_list_harms_nobody(shape: object) -> None:
 
 
 async def test_a_job_of_a_wrong_shape_fails_alone() -> None:
-    """If it cannot be read anywhere, its own waiter gets the error, and nobody else."""
+    """If it cannot be read anywhere, its own waiter gets the error, and no one else."""
     service = Planned(10)
     service.shapes["job-3"] = service.shapes_alone["job-3"] = {"id": "job-3", "status": 7}
     service.end_all(5.0)

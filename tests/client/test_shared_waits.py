@@ -1,4 +1,4 @@
-"""Many wait at once: one poller serves all, and nobody disturbs anybody."""
+"""Many wait at once: one poller serves all, and no one disturbs anybody."""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -44,7 +44,7 @@ INTERVAL = PollPolicy().shared_interval
 PLAN = Limits(creates_per_minute=None, requests_per_minute=600)
 
 
-class Campaign:
+class World:
     """Hold a client, its sandbox, and the clock that both live by."""
 
     def __init__(self, client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:
@@ -75,26 +75,26 @@ class Campaign:
 
 
 @pytest.fixture
-async def minute() -> AsyncIterator[Campaign]:
+async def minute() -> AsyncIterator[World]:
     """Give jobs of a minute, twelve seconds of them PENDING."""
     clock = VirtualClock()
     async with (
         opened("memory", clock=clock, progression="time(60)") as (_, sandbox),
         connect(sandbox, limits=PLAN) as client,
     ):
-        yield Campaign(client, sandbox, clock)
+        yield World(client, sandbox, clock)
         assert remains(poller_of(client)) == []
 
 
 @pytest.fixture
-async def endless() -> AsyncIterator[Campaign]:
+async def endless() -> AsyncIterator[World]:
     """Give jobs that are moved by hand."""
     clock = VirtualClock()
     async with (
         opened("memory", clock=clock, progression="manual") as (_, sandbox),
         connect(sandbox, limits=PLAN) as client,
     ):
-        yield Campaign(client, sandbox, clock)
+        yield World(client, sandbox, clock)
         assert remains(poller_of(client)) == []
 
 
@@ -110,7 +110,7 @@ async def test_each_gets_its_own_job(async_door: Door) -> None:
         assert remains(poller_of(client)) == []
 
 
-async def test_one_request_a_tick(minute: Campaign) -> None:
+async def test_one_request_a_tick(minute: World) -> None:
     """A hundred waits of a minute cost two requests a second, as one alone would."""
     jobs = await minute.order(100)
     done = await wait_for_all(minute.client, jobs)
@@ -121,7 +121,7 @@ async def test_one_request_a_tick(minute: Campaign) -> None:
     assert {entry.query[0][0] for entry in minute.sandbox.requests} == {"ids"}
 
 
-async def test_few_look_for_themselves(minute: Campaign) -> None:
+async def test_few_look_for_themselves(minute: World) -> None:
     """Up to four waits use the long poll, each for its own job, and no list."""
     jobs = await minute.order(4)
     await wait_for_all(minute.client, jobs)
@@ -130,7 +130,7 @@ async def test_few_look_for_themselves(minute: Campaign) -> None:
     assert minute.looks <= 4 * 8
 
 
-async def test_a_wait_chooses_once(endless: Campaign) -> None:
+async def test_a_wait_chooses_once(endless: World) -> None:
     """The first waits keep to the long poll, later ones share lists, each to its end."""
     jobs = await endless.order(10)
     async with anyio.create_task_group() as tasks:
@@ -157,13 +157,13 @@ async def test_a_wait_chooses_once(endless: Campaign) -> None:
     assert completed_of(waits.outcomes) == ids_of(jobs)
 
 
-def asked_last(campaign: Campaign) -> set[str]:
+def asked_last(world: World) -> set[str]:
     """Return the ids that the last list asked for."""
-    (asked,) = campaign.sandbox.requests.find(*LISTS)[-1].query
+    (asked,) = world.sandbox.requests.find(*LISTS)[-1].query
     return set(asked[1].split(","))
 
 
-async def test_every_end_finds_its_waiter(minute: Campaign) -> None:
+async def test_every_end_finds_its_waiter(minute: World) -> None:
     """Among many, one job fails, one is rejected, and each waiter gets its own end."""
     minute.sandbox.faults.add(Fault("fail_job", code="generation_timeout", message="Too slow."))
     failed = await order(minute.client)
@@ -179,7 +179,7 @@ async def test_every_end_finds_its_waiter(minute: Campaign) -> None:
     assert second.generation.id == rejected.id
 
 
-async def test_many_updates(minute: Campaign) -> None:
+async def test_many_updates(minute: World) -> None:
     """Each of many gets its own changes once, its key kept, and takes its time with them."""
     jobs = await minute.order(30)
     seen: dict[str, list[str]] = {}
@@ -198,7 +198,7 @@ async def test_many_updates(minute: Campaign) -> None:
     assert seen == {job.id: ["PROCESSING", "COMPLETED"] for job in jobs}
 
 
-async def test_an_id_alone_is_enough_for_many(minute: Campaign) -> None:
+async def test_an_id_alone_is_enough_for_many(minute: World) -> None:
     """Of bare ids the first status is a change, too."""
     jobs = await minute.order(6)
     seen: list[str] = []
@@ -210,7 +210,7 @@ async def test_an_id_alone_is_enough_for_many(minute: Campaign) -> None:
     assert seen == ["PENDING"] * 6 + ["PROCESSING"] * 6 + ["COMPLETED"] * 6
 
 
-async def test_many_wait_for_one_job(minute: Campaign) -> None:
+async def test_many_wait_for_one_job(minute: World) -> None:
     """Ten waits for one job cost a look a tick, and each gets an object of its own."""
     (job,) = await minute.order(1)
     done: list[Generation] = []
@@ -226,8 +226,8 @@ async def test_many_wait_for_one_job(minute: Campaign) -> None:
     assert minute.looks == pytest.approx(60 / INTERVAL, abs=2)
 
 
-async def test_progress_is_looked_for_alone(minute: Campaign) -> None:
-    """Lists show no progress, so whoever wants it looks for itself, however many wait."""
+async def test_progress_is_looked_for_alone(minute: World) -> None:
+    """Lists show no progress, so anyone who wants it looks for itself, however many wait."""
     jobs = await minute.order(11)
     curious = minute.client.with_options(poll=PollPolicy(progress=True, max_interval=2.0))
     seen: list[float | None] = []
@@ -243,7 +243,7 @@ async def test_progress_is_looked_for_alone(minute: Campaign) -> None:
 
 
 @pytest.mark.parametrize("leaving", [[0], [19], [3, 4, 5], range(15)])
-async def test_who_is_cancelled_disturbs_nobody(minute: Campaign, leaving: Sequence[int]) -> None:
+async def test_who_is_cancelled_disturbs_no_one(minute: World, leaving: Sequence[int]) -> None:
     """Waits are cancelled in the middle, the leader's or others; the rest goes on as before."""
     jobs = await minute.order(20)
     gone = [jobs[number] for number in leaving]
@@ -258,7 +258,7 @@ async def test_who_is_cancelled_disturbs_nobody(minute: Campaign, leaving: Seque
     assert asked_last(minute) == ids_of(jobs) - ids_of(gone)
 
 
-async def test_a_leader_leaves_in_the_middle_of_a_look(minute: Campaign) -> None:
+async def test_a_leader_leaves_in_the_middle_of_a_look(minute: World) -> None:
     """A look that is under way when its maker is cancelled is made again by another at once."""
     jobs = await minute.order(20)
     minute.sandbox.faults.add(Fault("hang", method="GET", path=LISTS[1]))
@@ -273,7 +273,7 @@ async def test_a_leader_leaves_in_the_middle_of_a_look(minute: Campaign) -> None
     assert completed_of(waits.outcomes) == ids_of(jobs[5:])
 
 
-async def test_everybody_leaves_at_once(endless: Campaign) -> None:
+async def test_everybody_leaves_at_once(endless: World) -> None:
     """When all are cancelled in the middle of a look, nothing is left, and one may begin anew."""
     jobs = await endless.order(20)
     endless.sandbox.faults.add(Fault("hang", method="GET", path=LISTS[1]))
@@ -287,8 +287,8 @@ async def test_everybody_leaves_at_once(endless: Campaign) -> None:
     assert completed_of(await wait_for_all(endless.client, jobs)) == ids_of(jobs)
 
 
-async def test_limits_are_kept_to_the_second(endless: Campaign) -> None:
-    """Each of many has a limit of its own, kept exactly, and disturbs nobody by it."""
+async def test_limits_are_kept_to_the_second(endless: World) -> None:
+    """Each of many has a limit of its own, kept exactly, and disturbs no one by it."""
     jobs = await endless.order(12)
     ended: dict[str, float] = {}
 
@@ -305,7 +305,7 @@ async def test_limits_are_kept_to_the_second(endless: Campaign) -> None:
     assert ended == pytest.approx({job.id: 0.0 for job in jobs})
 
 
-async def test_a_last_look_before_the_limit(endless: Campaign) -> None:
+async def test_a_last_look_before_the_limit(endless: World) -> None:
     """A job that ends shortly before the limit is seen to, among many as alone."""
     jobs = await endless.order(20)
     for job in jobs:
@@ -314,7 +314,7 @@ async def test_a_last_look_before_the_limit(endless: Campaign) -> None:
     assert completed_of(done) == ids_of(jobs)
 
 
-async def test_no_time_for_others(endless: Campaign) -> None:
+async def test_no_time_for_others(endless: World) -> None:
     """Who has less than a second looks for itself, once, so that it has looked at all."""
     jobs = await endless.order(20)
     outcomes = await wait_for_all(endless.client, jobs, timeout=0.3)
@@ -322,7 +322,7 @@ async def test_no_time_for_others(endless: Campaign) -> None:
     assert (endless.lists, endless.looks, endless.clock.now()) == (0, 20, 0.3)
 
 
-async def test_a_revoked_key_reaches_everybody(endless: Campaign) -> None:
+async def test_a_revoked_key_reaches_everybody(endless: World) -> None:
     """A key that dies ends all waits at once, each with its own job, after one request."""
     jobs = await endless.order(250)
     body = {"message": "Unauthorized", "statusCode": 401}
@@ -342,7 +342,7 @@ async def test_a_revoked_key_reaches_everybody(endless: Campaign) -> None:
 
 
 @pytest.mark.parametrize("kind", ["status", "reset_before", "hang", "malformed_json"])
-async def test_an_outage_is_sat_out_by_all(minute: Campaign, kind: str) -> None:
+async def test_an_outage_is_sat_out_by_all(minute: World, kind: str) -> None:
     """Thirty seconds of a broken service end no wait, and bring no storm of requests."""
     jobs = await minute.order(150)
     status = 500 if kind == "status" else None
@@ -360,7 +360,7 @@ async def test_an_outage_is_sat_out_by_all(minute: Campaign, kind: str) -> None:
     assert minute.looks == 0
 
 
-async def test_an_outage_without_end_is_told_to_all(minute: Campaign) -> None:
+async def test_an_outage_without_end_is_told_to_all(minute: World) -> None:
     """After `give_up_after` each waiter gets an error of its own, which names its job."""
     jobs = await minute.order(20)
     minute.sandbox.faults.add(Fault("status", status=503, count=None))
@@ -372,7 +372,7 @@ async def test_an_outage_without_end_is_told_to_all(minute: Campaign) -> None:
     assert 200.0 <= minute.clock.now() <= 301.0
 
 
-async def test_limits_hold_in_an_outage(minute: Campaign) -> None:
+async def test_limits_hold_in_an_outage(minute: World) -> None:
     """A limit that falls into an outage is kept to the second, for the leader as for others."""
     jobs = await minute.order(20)
     minute.sandbox.faults.add(Fault("hang", count=None))
@@ -381,7 +381,7 @@ async def test_limits_hold_in_an_outage(minute: Campaign) -> None:
     assert minute.clock.now() == 42.0
 
 
-async def test_a_laptop_sleeps(endless: Campaign) -> None:
+async def test_a_laptop_sleeps(endless: World) -> None:
     """After a gap of hours the looks just go on, without a burst, and find what has ended."""
     jobs = await endless.order(300)
     async with anyio.create_task_group() as tasks:
@@ -400,7 +400,7 @@ async def test_a_laptop_sleeps(endless: Campaign) -> None:
     assert completed_of(waits.outcomes) == ids_of(jobs)
 
 
-async def test_looks_go_by_the_settings_of_the_view_that_leads(endless: Campaign) -> None:
+async def test_looks_go_by_the_settings_of_the_view_that_leads(endless: World) -> None:
     """Of two views' waits the first leads: its interval holds and it sees the answers."""
     jobs = await endless.order(20)
     seen: list[Response] = []
@@ -421,7 +421,7 @@ async def test_looks_go_by_the_settings_of_the_view_that_leads(endless: Campaign
         tasks.cancel_scope.cancel()
 
 
-async def test_a_failing_on_response_fails_its_own_view(endless: Campaign) -> None:
+async def test_a_failing_on_response_fails_its_own_view(endless: World) -> None:
     """What a view's own function raises comes out of its waits as it is, and of no others."""
     jobs = await endless.order(20)
     refusals: list[str] = []
@@ -448,7 +448,7 @@ async def test_a_failing_on_response_fails_its_own_view(endless: Campaign) -> No
 
 @pytest.mark.parametrize(("number", "seconds"), [(15, 200.0), (100, 40.0), (1000, 12.0)])
 async def test_ends_are_seen_after_half_a_period(
-    endless: Campaign,
+    endless: World,
     number: int,
     seconds: float,
 ) -> None:

@@ -148,7 +148,7 @@ async def test_a_fresh_create_may_still_spread(hours: Hours) -> None:
 
 
 async def test_grace_ends(hours: Hours) -> None:
-    """A job that nobody knows is an error after the grace, not after two hours."""
+    """A job that no one knows is an error after the grace, not after two hours."""
     job_id = "00000000-0000-4000-8000-000000000000"
     with pytest.raises(NotFoundError) as caught:
         await hours.client.generations.wait_until_complete(job_id)

@@ -305,7 +305,7 @@ ODD_INPUTS: list[tuple[Any, str | None]] = [
 
 @pytest.mark.parametrize(("item", "kind"), ODD_INPUTS)
 def test_inputs_of_another_shape_are_kept_as_they_came(item: Any, kind: str | None) -> None:
-    """A job is worth more than its echo: one odd input spoils neither it nor its neighbours."""
+    """A job is worth more than its echo: one odd input breaks neither it nor its neighbours."""
     generation = decode(Generation, job(input=[item, {"type": "audio", "url": "a"}]))
     assert generation.input == [UnknownInput(kind, item), Audio("a")]
 
@@ -314,7 +314,7 @@ ODD_ECHOES: list[Any] = [5, "text", True, [5], {"sync_mode": 5}, {"startTime": "
 
 
 @pytest.mark.parametrize("odd", ODD_ECHOES)
-def test_an_echo_of_another_shape_is_forgiven(odd: Any) -> None:
+def test_an_echo_of_another_shape_is_ignored(odd: Any) -> None:
     """What cannot be read of the order is left out, and stays in `raw`."""
     data = job(options=odd, segments=odd, dubParams=odd)
     generation = decode(Generation, data)
@@ -324,7 +324,7 @@ def test_an_echo_of_another_shape_is_forgiven(odd: Any) -> None:
 
 
 @pytest.mark.parametrize("odd", [None, 5, "video", {"type": "video"}, True])
-def test_inputs_that_are_no_list_are_forgiven(odd: Any) -> None:
+def test_inputs_that_are_no_list_are_ignored(odd: Any) -> None:
     """A paid job is not lost because its inputs are not listed."""
     assert decode(Generation, job(input=odd)).input == []
 
@@ -350,14 +350,14 @@ ODD_NUMBERS: tuple[Any, ...] = (
     [8.64],
     {"seconds": 8.64},
 )
-FORGIVEN = [
+LENIENT = [
     *(("createdAt", "created_at", odd) for odd in ODD_MOMENTS),
     *(("outputDuration", "output_duration", odd) for odd in ODD_NUMBERS),
     *(("progress_percent", "progress_percent", odd) for odd in ODD_NUMBERS),
 ]
 
 
-@pytest.mark.parametrize(("wire", "name", "odd"), FORGIVEN, ids=range(len(FORGIVEN)))
+@pytest.mark.parametrize(("wire", "name", "odd"), LENIENT, ids=range(len(LENIENT)))
 def test_a_date_or_a_number_costs_no_job(wire: str, name: str, odd: Any) -> None:
     """A paid job is not lost because a fact on which nothing depends is written in another way."""
     generation = decode(Generation, job(outputUrl="https://x/y.mp4", **{wire: odd}))
@@ -390,7 +390,7 @@ def test_wrong_facts_are_named_as_on_the_wire(field: str, value: Any, problem: s
 
 
 def test_all_wrong_facts_are_named_at_once() -> None:
-    """Whoever mends the answer sees every problem in one go."""
+    """Anyone who repairs the answer sees every problem in one go."""
     with pytest.raises(ShapeError) as caught:
         decode(Generation, {field: value for field, (value, _) in WRONG.items()})
     expected = [f"{problem} @ $.{field}" for field, (_, problem) in WRONG.items()]

@@ -64,7 +64,7 @@ class Account:
         return (self.limit, self.own + self.foreign) if self.tells else (None, None)
 
 
-class Campaign:
+class Simulation:
     """Run jobs on an account, in virtual time, as soon as the slots let them."""
 
     def __init__(self, slots: ConcurrencyLimiter, account: Account) -> None:
@@ -168,9 +168,9 @@ def perfect(durations: list[float], limit: int) -> float:
 @given(LIMITS, DURATIONS)
 def test_a_known_limit_is_used_in_full(limit: int, durations: list[float]) -> None:
     """Alone, nothing is refused, and no slot is idle for longer than a create's way."""
-    campaign = Campaign(ConcurrencyLimiter(limit), Account(limit))
-    took = campaign.run([*durations])
-    assert campaign.refusals == []
+    simulation = Simulation(ConcurrencyLimiter(limit), Account(limit))
+    took = simulation.run([*durations])
+    assert simulation.refusals == []
     assert took == pytest.approx(perfect([duration + WAY for duration in durations], limit))
 
 
@@ -178,7 +178,7 @@ def test_a_known_limit_is_used_in_full(limit: int, durations: list[float]) -> No
 def test_a_known_limit_costs_less_than_two_percent(limit: int) -> None:
     """Jobs of 5 to 30 s take at most 1/0.98 of the time of perfect scheduling."""
     durations = [5.0 + 25 * (number * 0.618034 % 1) for number in range(40 * limit)]
-    took = Campaign(ConcurrencyLimiter(limit), Account(limit)).run([*durations])
+    took = Simulation(ConcurrencyLimiter(limit), Account(limit)).run([*durations])
     assert took <= perfect(durations, limit) / 0.98
 
 
@@ -191,22 +191,24 @@ def test_an_unknown_limit_is_found_within_twenty_creates(
 ) -> None:
     """Told or not, alone or not: all that can be had runs, after one refusal."""
     taken = min(foreign, limit - 1) * is_shared
-    campaign = Campaign(
+    simulation = Simulation(
         ConcurrencyLimiter(), Account(limit, tells=tells, foreign=taken, wanted=taken)
     )
-    campaign.run([FOREVER] * 100, until=(limit - taken) * 2 * WAY + PAUSE / 2)
-    assert len(campaign.creates) == limit - taken + 1 <= 20
-    assert len(campaign.refusals) == 1
-    assert campaign.account.own == campaign.slots.used == campaign.slots.ceiling == limit - taken
+    simulation.run([FOREVER] * 100, until=(limit - taken) * 2 * WAY + PAUSE / 2)
+    assert len(simulation.creates) == limit - taken + 1 <= 20
+    assert len(simulation.refusals) == 1
+    assert (
+        simulation.account.own == simulation.slots.used == simulation.slots.ceiling == limit - taken
+    )
 
 
 @given(LIMITS, DURATIONS)
 def test_what_was_told_is_never_exceeded(limit: int, durations: list[float]) -> None:
     """Alone, one refusal that names the limit is the last."""
-    campaign = Campaign(ConcurrencyLimiter(), Account(limit, tells=True))
-    campaign.run([*durations])
-    assert len(campaign.refusals) <= 1
-    assert campaign.slots.limit == (limit if campaign.refusals else None)
+    simulation = Simulation(ConcurrencyLimiter(), Account(limit, tells=True))
+    simulation.run([*durations])
+    assert len(simulation.refusals) <= 1
+    assert simulation.slots.limit == (limit if simulation.refusals else None)
 
 
 WISHES = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 40)), max_size=12)
@@ -231,25 +233,25 @@ def test_sharing_neither_spins_nor_starves(  # noqa: PLR0917 - all that accounts
 ) -> None:
     """Whatever somebody else takes, every job runs, and refusals stay rare."""
     slots = ConcurrencyLimiter(limit if is_known else None)
-    campaign = Campaign(slots, Account(limit, tells=tells, retry_after=retry_after))
+    simulation = Simulation(slots, Account(limit, tells=tells, retry_after=retry_after))
     for moment, wanted in wishes:
-        campaign.plan(moment, partial(campaign.account.want, wanted))
-    campaign.plan(600.0, partial(campaign.account.want, 0))
-    campaign.run(jobs)
-    assert len(campaign.ends) == len(jobs)
-    assert campaign.most_probes <= 1
-    assert slots.used == campaign.account.own == 0
-    check_refusals(campaign, retry_after)
+        simulation.plan(moment, partial(simulation.account.want, wanted))
+    simulation.plan(600.0, partial(simulation.account.want, 0))
+    simulation.run(jobs)
+    assert len(simulation.ends) == len(jobs)
+    assert simulation.most_probes <= 1
+    assert slots.used == simulation.account.own == 0
+    check_refusals(simulation, retry_after)
 
 
-def check_refusals(campaign: Campaign, retry_after: float | None) -> None:
+def check_refusals(simulation: Simulation, retry_after: float | None) -> None:
     """Check every minute: a probe in each pause, and one refusal for each end of our own."""
     pause = max(1.0, PAUSE if retry_after is None else retry_after)
-    for start in campaign.refusals:
-        refused = [moment for moment in campaign.refusals if start <= moment < start + 60]
+    for start in simulation.refusals:
+        refused = [moment for moment in simulation.refusals if start <= moment < start + 60]
         # An end may be followed by a create whose refusal comes back later.
-        ended = [moment for moment in campaign.ends if start - 1 <= moment < start + 60]
-        assert len(refused) <= campaign.account.limit + len(ended) + 60 / pause + 1
+        ended = [moment for moment in simulation.ends if start - 1 <= moment < start + 60]
+        assert len(refused) <= simulation.account.limit + len(ended) + 60 / pause + 1
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -258,11 +260,11 @@ def test_half_of_the_slots_may_be_gone(is_known: bool, tells: bool) -> None:  # 
     """With half of the account in other hands, the other half is used almost in full."""
     account = Account(14, tells=tells, foreign=7, wanted=7)
     durations = [5.0 + 25 * (number * 0.618034 % 1) for number in range(400)]
-    campaign = Campaign(ConcurrencyLimiter(14 if is_known else None), account)
-    took = campaign.run([*durations])
+    simulation = Simulation(ConcurrencyLimiter(14 if is_known else None), account)
+    took = simulation.run([*durations])
     assert took <= perfect(durations, 7) / 0.97
     # The first seven, then at most a probe every five seconds.
-    assert len(campaign.refusals) <= 7 + took / PAUSE
+    assert len(simulation.refusals) <= 7 + took / PAUSE
 
 
 @pytest.mark.parametrize(
@@ -270,27 +272,27 @@ def test_half_of_the_slots_may_be_gone(is_known: bool, tells: bool) -> None:  # 
 )
 def test_what_somebody_else_frees_is_found(slots: ConcurrencyLimiter, latest: float) -> None:
     """One probe finds a slot that is free again, and the others follow at once."""
-    campaign = Campaign(slots, Account(15, foreign=8, wanted=8))
-    campaign.plan(1000.0, partial(campaign.account.want, 0))
-    campaign.run([FOREVER] * 100, until=1000.0 + latest + 9 * 2 * WAY)
-    assert campaign.account.own == 15
+    simulation = Simulation(slots, Account(15, foreign=8, wanted=8))
+    simulation.plan(1000.0, partial(simulation.account.want, 0))
+    simulation.run([FOREVER] * 100, until=1000.0 + latest + 9 * 2 * WAY)
+    assert simulation.account.own == 15
 
 
 def test_probes_for_an_unknown_limit_get_rare() -> None:
     """Each refused probe in a row doubles the pause, up to one in a minute."""
-    campaign = Campaign(ConcurrencyLimiter(), Account(2))
-    campaign.run([FOREVER] * 10, until=375.0)
-    gaps = [later - earlier for earlier, later in pairwise(campaign.refusals)]
+    simulation = Simulation(ConcurrencyLimiter(), Account(2))
+    simulation.run([FOREVER] * 10, until=375.0)
+    gaps = [later - earlier for earlier, later in pairwise(simulation.refusals)]
     assert [round(gap - 2 * WAY, 6) for gap in gaps] == [5, 10, 20, 40, 60, 60, 60, 60]
 
 
 def test_a_probe_that_succeeds_starts_anew() -> None:
     """After success, the next refused probe is followed by the shortest pause again."""
     account = Account(3, foreign=1, wanted=1)
-    campaign = Campaign(ConcurrencyLimiter(), account)
-    campaign.plan(50.0, partial(account.want, 0))
-    campaign.run([FOREVER] * 10, until=90.0)
-    gaps = [later - earlier for earlier, later in pairwise(campaign.refusals)]
+    simulation = Simulation(ConcurrencyLimiter(), account)
+    simulation.plan(50.0, partial(account.want, 0))
+    simulation.run([FOREVER] * 10, until=90.0)
+    gaps = [later - earlier for earlier, later in pairwise(simulation.refusals)]
     # The probe that succeeds comes 40 s after the fourth, the one after it is refused.
     assert [round(gap, 6) for gap in gaps] == [5.2, 10.2, 20.2, 40.4, 5.2]
 
@@ -324,12 +326,12 @@ def test_pauses_are_those_of_the_service(
 @pytest.mark.parametrize("is_known", [True, False])
 def test_freed_slots_are_filled_at_once(limit: int, is_known: bool) -> None:  # noqa: FBT001
     """With N slots freed at once, N creates go at once, in whatever way N was found."""
-    campaign = Campaign(ConcurrencyLimiter(limit if is_known else None), Account(limit))
-    campaign.run([FOREVER] * 100, until=999.0)
+    simulation = Simulation(ConcurrencyLimiter(limit if is_known else None), Account(limit))
+    simulation.run([FOREVER] * 100, until=999.0)
     for _ in range(limit):
-        campaign.slots.ended(Slot(is_probe=False, is_accepted=True))
+        simulation.slots.ended(Slot(is_probe=False, is_accepted=True))
     started = 0
-    while campaign.slots.may_start(999.0) and not campaign.slots.started().is_probe:
+    while simulation.slots.may_start(999.0) and not simulation.slots.started().is_probe:
         started += 1
     assert started == limit
 
@@ -373,10 +375,10 @@ def test_a_probe_that_breaks_makes_room_for_another() -> None:
 
 def test_broken_creates_free_their_slots() -> None:
     """However many creates fail, those that do not are run, and none is lost."""
-    campaign = Campaign(ConcurrencyLimiter(), Account(2))
-    campaign.run([None, 10.0, None, None, 10.0, 10.0, None])
-    assert len(campaign.ends) == 7
-    assert campaign.slots.used == 0
+    simulation = Simulation(ConcurrencyLimiter(), Account(2))
+    simulation.run([None, 10.0, None, None, 10.0, 10.0, None])
+    assert len(simulation.ends) == 7
+    assert simulation.slots.used == 0
 
 
 def test_a_full_account_waits_for_an_end() -> None:
@@ -602,7 +604,7 @@ def test_after_a_refusal_the_eager_ask_one_by_one() -> None:
 def test_the_lowest_of_all_limits_counts(
     configured: int | None, told: int | None, most: int | None, expected: int | None
 ) -> None:
-    """Whoever has said it: the client that asks, the account's own, or the service."""
+    """Anyone who has said it: the client that asks, the account's own, or the service."""
     slots = ConcurrencyLimiter(configured)
     if told is not None:
         slots.refused(slots.started(), -100.0, limit=told)

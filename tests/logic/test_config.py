@@ -327,7 +327,7 @@ def test_this_machine_needs_no_encryption(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", STRANGERS)
-def test_nobody_else_gets_the_key_unencrypted(host: str) -> None:
+def test_no_one_else_gets_the_key_unencrypted(host: str) -> None:
     """A name that only looks like this machine is another one."""
     url = f"http://[{host}]" if ":" in host else f"http://{host}"
     assert not is_loopback(host)

@@ -123,7 +123,7 @@ def test_a_create_is_json_under_its_key() -> None:
 
 
 def test_a_created_job_keeps_its_key() -> None:
-    """Whoever gets the job gets the key that it was paid under."""
+    """Anyone who gets the job gets the key that it was paid under."""
     call = endpoints.create_generation(PLAIN, idempotency_key="key-1")
     created = call.read(reply(JOB, 201, method="POST"))
     assert (created.id, created.status, created.idempotency_key) == ("g1", "PENDING", "key-1")
@@ -264,7 +264,7 @@ def test_no_id_leaves_its_segment(generation_id: str) -> None:
 @given(
     status=st.none() | st.lists(st.sampled_from(Status), min_size=1),
     ids=st.none() | st.lists(TEXT.filter(lambda text: "," not in text), min_size=1),
-    source=st.none() | st.sets(st.sampled_from(["api", "studio & more"]), min_size=1),
+    source=st.none() | st.sets(st.sampled_from(["api", "web & more"]), min_size=1),
     project_id=st.none() | TEXT,
     limit=st.none() | st.integers(1, 100),
     cursor=st.none() | TEXT,
@@ -343,7 +343,7 @@ def test_a_list_of_nothing_useful_is_an_error(call: Call[Any]) -> None:
 
 
 def test_not_every_problem_is_listed() -> None:
-    """A hundred spoilt items do not fill the terminal."""
+    """A hundred broken items do not fill the terminal."""
     with pytest.raises(DecodeError) as caught:
         endpoints.list_models().read(reply([{"id": 5, "name": "n"}] * 100))
     assert (len(caught.value.paths), caught.value.paths[-1]) == (21, "and 80 more")
@@ -383,7 +383,7 @@ def test_a_count_is_read(count: int) -> None:
     "body", [{}, {"count": "7"}, {"count": True}, {"count": 1.5}, [7], 7, None]
 )
 def test_a_count_is_a_whole_number(body: Any) -> None:
-    """Anything else is another shape, which trying again does not mend."""
+    """Anything else is another shape, which trying again does not repair."""
     with pytest.raises(DecodeError) as caught:
         endpoints.count_generations().read(reply(body))
     assert caught.value.paths == ("expected a whole number @ $.count",)

@@ -431,7 +431,7 @@ def test_a_bomb_goes_off_early(size: int) -> None:
 
 @pytest.mark.parametrize("size", [5_000_000, LARGE - 1, LARGE])
 def test_dull_media_are_no_bomb(size: int) -> None:
-    """A black picture packs well; as long as it is not large, that harms nobody's disk."""
+    """A black picture packs well; as long as it is not large, that harms no one's disk."""
     packed = zipped(bytes(size))
     assert sum(len(piece) for piece in Inflater("gzip").unpacked(packed)) == size
 

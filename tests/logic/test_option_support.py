@@ -63,7 +63,7 @@ def test_options_that_a_model_ignores_are_told(
 
 
 def test_the_warning_names_the_models_that_would_help() -> None:
-    """Whoever needs an option learns which models have it."""
+    """Anyone who needs an option learns which models have it."""
     assert request_warnings(GenerationRequest(**with_options(model_mode="lips"))) == [
         "options.model_mode: ignored by lipsync-2; only react-1 heed it",
     ]

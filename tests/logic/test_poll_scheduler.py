@@ -1,4 +1,4 @@
-"""The conveyor, over campaigns of every size and services that list, lose and refuse."""
+"""The scheduler, over runs of every size and services that list, lose and refuse."""
 
 import heapq
 import tracemalloc
@@ -38,14 +38,14 @@ class Service:
     way: float = 0.0
     outages: frozenset[int] = frozenset()
 
-    def answer(self, conveyor: PollScheduler, look: PollBatch, number: int) -> Callable[[], None]:
+    def answer(self, scheduler: PollScheduler, look: PollBatch, number: int) -> Callable[[], None]:
         """Return how the look comes back."""
         if number in self.outages:
-            return partial(conveyor.on_failure, look)
+            return partial(scheduler.on_failure, look)
         if look.is_list and self.refuses(look):
-            return partial(conveyor.on_refusal, look)
+            return partial(scheduler.on_refusal, look)
         found = set(look.ids) - self.unlisted if look.is_list else set()
-        return partial(conveyor.on_answer, look, found)
+        return partial(scheduler.on_answer, look, found)
 
     def refuses(self, look: PollBatch) -> bool:
         """Tell whether a list displeases."""
@@ -53,11 +53,11 @@ class Service:
 
 
 class Ride:
-    """Let a conveyor ride in virtual time, and write down what it looks at."""
+    """Let a scheduler ride in virtual time, and write down what it looks at."""
 
-    def __init__(self, conveyor: PollScheduler, service: Service | None = None) -> None:
+    def __init__(self, scheduler: PollScheduler, service: Service | None = None) -> None:
         """Begin at 0."""
-        self.conveyor = conveyor
+        self.scheduler = scheduler
         self.now = 0.0
         self.looks: list[PollBatch] = []
         self.times: list[float] = []
@@ -82,39 +82,39 @@ class Ride:
 
     def toggle(self, job: str) -> None:
         """Let a job join, or leave if it is there."""
-        if job in self.conveyor:
-            self.conveyor.leave(job)
+        if job in self.scheduler:
+            self.scheduler.leave(job)
         else:
             self._join(job)
 
     def until(self, end: float) -> None:
         """Ride on until a time."""
         while True:
-            due = self.conveyor.next_time()
+            due = self.scheduler.next_time()
             look_at = inf if due is None else max(due, self.now)
             event_at = self._events[0][0] if self._events else inf
             if min(look_at, event_at) > end:
                 self.now = end
                 return
             self.now = min(look_at, event_at)
-            self.periods.append((self.now, self.conveyor.period))
+            self.periods.append((self.now, self.scheduler.period))
             if event_at <= look_at:
                 heapq.heappop(self._events)[2]()
             else:
                 self._take()
 
     def _join(self, job: str) -> None:
-        self.conveyor.join(job, self.now)
-        self.periods.append((self.now, self.conveyor.period))
+        self.scheduler.join(job, self.now)
+        self.periods.append((self.now, self.scheduler.period))
         self.seen[job] = [self.now]
 
     def _take(self) -> None:
-        look = self.conveyor.next_batch(self.now)
+        look = self.scheduler.next_batch(self.now)
         if look is None:  # those whom it would have shown have left
             return
         for job in look.ids:
             self.seen[job].append(self.now)
-        answer = self.service.answer(self.conveyor, look, len(self.looks))
+        answer = self.service.answer(self.scheduler, look, len(self.looks))
         self.looks.append(look)
         self.times.append(self.now)
         self.plan(self.now + self.service.way, answer)
@@ -151,7 +151,7 @@ def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None
     period = max(interval, number / 1000)
     ride = crowd(number, interval=interval, spread=2 * period)
     ride.until(7 * period)
-    assert ride.conveyor.period == pytest.approx(period)
+    assert ride.scheduler.period == pytest.approx(period)
     late = delays(ride, 3 * period, 5 * period)
     assert sum(late) / len(late) == pytest.approx(period / 2, rel=0.1)
     assert max(late) <= period + 1 / 10
@@ -188,7 +188,7 @@ def test_a_slow_rate_is_kept() -> None:
     """With one look in two seconds allowed, that is the period, however few the jobs."""
     ride = crowd(5, rate=0.5)
     ride.until(60.0)
-    assert ride.conveyor.period == 2.0
+    assert ride.scheduler.period == 2.0
     assert [later - earlier for earlier, later in pairwise(ride.times)] == [2.0] * 29
 
 
@@ -207,7 +207,7 @@ Make = Callable[[], PollScheduler]
 Steps = list[tuple[float, int]]
 GAPS = st.just(0.0) | st.floats(0, 0.3) | st.floats(0, 3)
 STEPS = st.lists(st.tuples(GAPS, st.integers(0, 30)), max_size=120)
-CONVEYORS = st.builds(
+SCHEDULERS = st.builds(
     partial,
     st.just(PollScheduler),
     rate=st.sampled_from([1.0, 4.0, 10.0]),
@@ -241,91 +241,91 @@ def play(ride: Ride, steps: Steps) -> float:
 
 
 @example(ALWAYS, [0.1] * 31)
-@given(CONVEYORS, st.lists(GAPS, max_size=31))
-def test_whoever_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> None:
+@given(SCHEDULERS, st.lists(GAPS, max_size=31))
+def test_who_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> None:
     """The first look follows within T and a spacing, and so does every other."""
-    conveyor = make()
-    ride = Ride(conveyor)
+    scheduler = make()
+    ride = Ride(scheduler)
     play(ride, list(zip(gaps, range(31), strict=False)))
-    ride.until(ride.now + 3 * conveyor.period)
+    ride.until(ride.now + 3 * scheduler.period)
     check_gaps(ride, periods=1)
 
 
 @example(ALWAYS, SOME_STEPS)
-@given(CONVEYORS, STEPS)
-def test_whoever_leaves_holds_up_nobody_for_long(make: Make, steps: Steps) -> None:
+@given(SCHEDULERS, STEPS)
+def test_who_leaves_holds_up_no_one_for_long(make: Make, steps: Steps) -> None:
     """Even when all others leave before their turn, two looks are never 2 T apart."""
-    conveyor = make()
-    ride = Ride(conveyor)
+    scheduler = make()
+    ride = Ride(scheduler)
     play(ride, steps)
-    ride.until(ride.now + 3 * conveyor.period)
+    ride.until(ride.now + 3 * scheduler.period)
     check_gaps(ride, periods=2)
 
 
 def check_gaps(ride: Ride, periods: float) -> None:
     """Check that looks at a job are so many periods and a spacing apart at most."""
-    for job in filter(ride.conveyor.__contains__, NAMES):
+    for job in filter(ride.scheduler.__contains__, NAMES):
         for earlier, later in pairwise([*ride.seen[job], ride.now]):
             period = max(T for moment, T in ride.periods if earlier <= moment <= later)
-            assert later - earlier <= periods * period + 1 / ride.conveyor.rate + ROUNDING
+            assert later - earlier <= periods * period + 1 / ride.scheduler.rate + ROUNDING
 
 
 @example(ALWAYS, SOME_STEPS)
-@given(CONVEYORS, STEPS)
+@given(SCHEDULERS, STEPS)
 def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
     """No job is looked at while another has waited for longer."""
-    conveyor = make()
-    ride = Ride(conveyor)
+    scheduler = make()
+    ride = Ride(scheduler)
     play(ride, steps)
-    for job in [job for job in NAMES if job not in conveyor]:
+    for job in [job for job in NAMES if job not in scheduler]:
         ride.join(job, ride.now)
     ride.until(ride.now)
     for _ in range(20):
         before = {job: seen[-1] for job, seen in ride.seen.items()}
-        ride.until(max(ride.now, conveyor.next_time() or 0.0))
+        ride.until(max(ride.now, scheduler.next_time() or 0.0))
         shown = {job for job, seen in ride.seen.items() if seen[-1] != before[job]}
         rest = [before[job] for job in NAMES if job not in shown]
         assert max([before[job] for job in shown]) <= min([inf, *rest]) + ROUNDING
 
 
 @example(ALWAYS, BAD, SOME_STEPS)
-@given(CONVEYORS, SERVICES, STEPS)
+@given(SCHEDULERS, SERVICES, STEPS)
 def test_whatever_the_service_does_no_job_is_lost(
     make: Make, service: Service, steps: Steps
 ) -> None:
     """Lists refused, jobs not shown, answers late or missing: who has joined is looked at."""
-    conveyor = make()
-    ride = Ride(conveyor, service)
+    scheduler = make()
+    ride = Ride(scheduler, service)
     for job in NAMES[::2]:
         ride.join(job)
     end = play(ride, steps)
-    members = [job for job in NAMES if job in conveyor]
-    assert len(conveyor) == len(members)
+    members = [job for job in NAMES if job in scheduler]
+    assert len(scheduler) == len(members)
     ride.until(end + 120.0)
     assert [job for job in members if ride.seen[job][-1] <= end] == []
-    assert len(conveyor) == len(members)
+    assert len(scheduler) == len(members)
 
 
 @example(ALWAYS, BAD, SOME_STEPS)
-@given(CONVEYORS, SERVICES, STEPS)
+@given(SCHEDULERS, SERVICES, STEPS)
 def test_looks_keep_to_their_bounds(make: Make, service: Service, steps: Steps) -> None:
     """Looks are not too many, not too long, not empty, and name each job once."""
-    conveyor = make()
-    most = conveyor.size
-    ride = Ride(conveyor, service)
+    scheduler = make()
+    most = scheduler.size
+    ride = Ride(scheduler, service)
     ride.until(play(ride, steps) + 10.0)
     assert all(1 <= len(look.ids) == len(set(look.ids)) <= most for look in ride.looks)
     for start in ride.times:
         counted = bisect_left(ride.times, start + 2) - bisect_left(ride.times, start)
-        assert counted <= 2 * conveyor.rate + 2
+        assert counted <= 2 * scheduler.rate + 2
 
 
 @example(ALWAYS, BAD, 20)
-@given(CONVEYORS, SERVICES, st.integers(1, 31))
+@given(SCHEDULERS, SERVICES, st.integers(1, 31))
 def test_no_job_is_asked_for_twice_at_once(make: Make, service: Service, number: int) -> None:
     """Until a look has come back, its jobs are in no other."""
-    conveyor = make()
-    ride = Ride(conveyor, service)
+    scheduler = make()
+    ride = Ride(scheduler, service)
     for job in NAMES[:number]:
         ride.join(job)
     ride.until(30.0)
@@ -336,37 +336,37 @@ def test_no_job_is_asked_for_twice_at_once(make: Make, service: Service, number:
 
 
 def filled(number: int, *, most: int = 100) -> PollScheduler:
-    """Return a conveyor on which so many jobs have joined at 0."""
-    conveyor = PollScheduler(rate=10, interval=1, most=most)
+    """Return a scheduler on which so many jobs have joined at 0."""
+    scheduler = PollScheduler(rate=10, interval=1, most=most)
     for job in names(number):
-        conveyor.join(job, 0.0)
-    return conveyor
+        scheduler.join(job, 0.0)
+    return scheduler
 
 
-def taken(conveyor: PollScheduler, now: float) -> PollBatch:
+def taken(scheduler: PollScheduler, now: float) -> PollBatch:
     """Take a look that must be due."""
-    look = conveyor.next_batch(now)
+    look = scheduler.next_batch(now)
     assert look is not None
     return look
 
 
-def soon(conveyor: PollScheduler) -> PollBatch:
+def soon(scheduler: PollScheduler) -> PollBatch:
     """Take the next look as soon as it is due."""
-    due = conveyor.next_time()
+    due = scheduler.next_time()
     assert due is not None
-    return taken(conveyor, due)
+    return taken(scheduler, due)
 
 
-def test_an_empty_conveyor_has_nothing_to_do() -> None:
+def test_an_empty_scheduler_has_nothing_to_do() -> None:
     """Without jobs there is no time to look."""
-    conveyor = PollScheduler(rate=10, interval=1)
-    assert conveyor.next_time() is None
-    assert conveyor.next_batch(100.0) is None
-    conveyor.join("a", 100.0)
-    assert conveyor.next_batch(100.9) is None
-    assert conveyor.next_time() == 101.0
-    assert taken(conveyor, 101.0) == PollBatch(("a",), 101.0)
-    assert conveyor.next_time() is None
+    scheduler = PollScheduler(rate=10, interval=1)
+    assert scheduler.next_time() is None
+    assert scheduler.next_batch(100.0) is None
+    scheduler.join("a", 100.0)
+    assert scheduler.next_batch(100.9) is None
+    assert scheduler.next_time() == 101.0
+    assert taken(scheduler, 101.0) == PollBatch(("a",), 101.0)
+    assert scheduler.next_time() is None
 
 
 @pytest.mark.parametrize(
@@ -375,8 +375,8 @@ def test_an_empty_conveyor_has_nothing_to_do() -> None:
 )
 def test_rounds_are_cut_into_equal_looks(number: int, expected: list[int]) -> None:
     """With room for it, looks are about as long as each other, and evenly spaced."""
-    conveyor = filled(number)
-    looks = [soon(conveyor) for _ in expected]
+    scheduler = filled(number)
+    looks = [soon(scheduler) for _ in expected]
     assert [len(look.ids) for look in looks] == expected
     assert [look.is_list for look in looks] == [size > 1 for size in expected]
     times = [(index + 1) / len(expected) for index in range(len(expected))]
@@ -385,8 +385,8 @@ def test_rounds_are_cut_into_equal_looks(number: int, expected: list[int]) -> No
 
 def test_full_looks_are_taken_when_there_is_no_room() -> None:
     """More rounds than the rate allows in an interval: each look is as long as may be."""
-    conveyor = filled(1101)
-    sizes = [len(soon(conveyor).ids) for _ in range(12)]
+    scheduler = filled(1101)
+    sizes = [len(soon(scheduler).ids) for _ in range(12)]
     assert sizes == [100] * 11 + [1]
 
 
@@ -396,97 +396,97 @@ def test_full_looks_are_taken_when_there_is_no_room() -> None:
 )
 def test_a_little_late_is_caught_up_with(delay: float, expected: float) -> None:
     """A look late by less than a spacing delays no other, a long sleep makes no heap."""
-    conveyor = filled(3)
-    look = taken(conveyor, 1.0 + delay)
-    conveyor.on_answer(look, look.ids)
-    assert conveyor.next_time() == pytest.approx(expected)
+    scheduler = filled(3)
+    look = taken(scheduler, 1.0 + delay)
+    scheduler.on_answer(look, look.ids)
+    assert scheduler.next_time() == pytest.approx(expected)
 
 
 def test_the_rate_may_change() -> None:
     """From the next look on, as when the budget was learnt to be smaller."""
-    conveyor = filled(300)
-    taken(conveyor, 1.0)
-    assert conveyor.next_time() == pytest.approx(1.1)
-    conveyor.rate = 2.0
-    assert conveyor.next_time() == pytest.approx(1.5)
-    assert conveyor.period == 1.5
+    scheduler = filled(300)
+    taken(scheduler, 1.0)
+    assert scheduler.next_time() == pytest.approx(1.1)
+    scheduler.rate = 2.0
+    assert scheduler.next_time() == pytest.approx(1.5)
+    assert scheduler.period == 1.5
 
 
 def test_who_leaves_is_not_missed() -> None:
     """In line, under way or about to be asked for alone: who has left is gone at once."""
-    conveyor = filled(6)
-    conveyor.leave("job-0")
-    conveyor.leave("job-0")
-    conveyor.leave("nobody")
-    look = taken(conveyor, 1.0)
+    scheduler = filled(6)
+    scheduler.leave("job-0")
+    scheduler.leave("job-0")
+    scheduler.leave("unknown")
+    look = taken(scheduler, 1.0)
     assert look.ids == ("job-1", "job-2", "job-3", "job-4", "job-5")
-    conveyor.leave("job-1")
-    conveyor.on_answer(look, {"job-1", "job-5"})
-    conveyor.leave("job-2")
-    conveyor.leave("job-3")
-    assert [job for job in names(6) if job in conveyor] == ["job-4", "job-5"]
-    assert len(conveyor) == 2
-    assert soon(conveyor).ids == ("job-4",)
-    assert soon(conveyor).ids == ("job-5",)
+    scheduler.leave("job-1")
+    scheduler.on_answer(look, {"job-1", "job-5"})
+    scheduler.leave("job-2")
+    scheduler.leave("job-3")
+    assert [job for job in names(6) if job in scheduler] == ["job-4", "job-5"]
+    assert len(scheduler) == 2
+    assert soon(scheduler).ids == ("job-4",)
+    assert soon(scheduler).ids == ("job-5",)
 
 
-def test_an_errand_that_nobody_needs_is_forgotten() -> None:
+def test_an_urgent_job_that_has_left_is_forgotten() -> None:
     """If all whom it would have shown have left, no request is made."""
     ride = crowd(2)
     ride.service.unlisted = frozenset(names(2))
     ride.until(1.05)
     for job in names(2):
-        ride.conveyor.leave(job)
-    assert ride.conveyor.next_time() == pytest.approx(1.1)
+        ride.scheduler.leave(job)
+    assert ride.scheduler.next_time() == pytest.approx(1.1)
     ride.until(5.0)
     assert [look.time for look in ride.looks] == [1.0]
-    assert ride.conveyor.next_time() is None
+    assert ride.scheduler.next_time() is None
 
 
 def test_who_comes_back_is_looked_at_once() -> None:
     """Leaving and joining again during a look, or joining twice, makes no second job."""
-    conveyor = filled(2)
-    look = taken(conveyor, 1.0)
-    conveyor.join("job-0", 1.0)
-    conveyor.leave("job-1")
-    conveyor.join("job-1", 1.2)
-    conveyor.join("job-1", 1.4)
-    conveyor.on_answer(look, look.ids)
-    assert len(conveyor) == 2
-    assert taken(conveyor, 2.2).ids == ("job-1", "job-0")
+    scheduler = filled(2)
+    look = taken(scheduler, 1.0)
+    scheduler.join("job-0", 1.0)
+    scheduler.leave("job-1")
+    scheduler.join("job-1", 1.2)
+    scheduler.join("job-1", 1.4)
+    scheduler.on_answer(look, look.ids)
+    assert len(scheduler) == 2
+    assert taken(scheduler, 2.2).ids == ("job-1", "job-0")
 
 
 def test_who_joins_twice_is_not_put_off() -> None:
     """The first time counts, also when the others have left."""
-    conveyor = filled(300)
-    soon(conveyor)
+    scheduler = filled(300)
+    soon(scheduler)
     for job in names(299):
-        conveyor.leave(job)
-    conveyor.join("job-299", 0.9)
-    assert conveyor.next_time() == 1.0
-    assert soon(conveyor).ids == ("job-299",)
+        scheduler.leave(job)
+    scheduler.join("job-299", 0.9)
+    assert scheduler.next_time() == 1.0
+    assert soon(scheduler).ids == ("job-299",)
 
 
 def test_what_a_list_does_not_show_is_asked_for_alone() -> None:
     """At once, one by one; then the job takes its turn again, shown or not."""
-    conveyor = filled(4)
-    conveyor.on_answer(taken(conveyor, 1.0), {"job-0", "job-2"})
-    alone = [soon(conveyor), soon(conveyor)]
+    scheduler = filled(4)
+    scheduler.on_answer(taken(scheduler, 1.0), {"job-0", "job-2"})
+    alone = [soon(scheduler), soon(scheduler)]
     assert [look.ids for look in alone] == [("job-1",), ("job-3",)]
     assert [look.time for look in alone] == pytest.approx([1.1, 1.2])
-    conveyor.on_answer(alone[0], {"job-1"})
-    conveyor.on_answer(alone[1], set())
-    assert conveyor.next_time() == 2.0
-    assert soon(conveyor).ids == ("job-0", "job-2", "job-1", "job-3")
+    scheduler.on_answer(alone[0], {"job-1"})
+    scheduler.on_answer(alone[1], set())
+    assert scheduler.next_time() == 2.0
+    assert soon(scheduler).ids == ("job-0", "job-2", "job-1", "job-3")
 
 
 def test_a_refused_list_is_asked_for_in_halves() -> None:
     """In the old order, and lists stay that short."""
-    conveyor = filled(5)
-    conveyor.on_refusal(taken(conveyor, 1.0))
-    halves = [soon(conveyor), soon(conveyor)]
+    scheduler = filled(5)
+    scheduler.on_refusal(taken(scheduler, 1.0))
+    halves = [soon(scheduler), soon(scheduler)]
     assert [look.ids for look in halves] == [("job-0", "job-1", "job-2"), ("job-3", "job-4")]
-    assert conveyor.size == 3
+    assert scheduler.size == 3
 
 
 @pytest.mark.parametrize("longest", [1, 10, 50, 99])
@@ -495,7 +495,7 @@ def test_short_lists_are_found_and_kept(longest: int) -> None:
     ride = crowd(400, rate=100)
     ride.service.longest = longest
     ride.until(60.0)
-    assert longest / 2 < ride.conveyor.size <= 2 * longest
+    assert longest / 2 < ride.scheduler.size <= 2 * longest
     assert len(ride.refused) <= 8 + len(ride.looks) / 100
     assert min(seen[-1] for seen in ride.seen.values()) > 50
 
@@ -507,7 +507,7 @@ def test_one_bad_id_is_found() -> None:
     ride.until(2.5)
     assert ("job-250",) in [look.ids for look in ride.looks]
     assert len(ride.refused) <= 7
-    ride.conveyor.leave("job-250")
+    ride.scheduler.leave("job-250")
     ride.service.spoilers = frozenset()
     ride.until(6.0)
     assert [len(look.ids) for look in ride.looks[-10:]] == [100] * 10
@@ -515,56 +515,56 @@ def test_one_bad_id_is_found() -> None:
 
 def test_a_service_that_takes_less_than_it_did_is_believed() -> None:
     """One refusal may be an id's fault, two in a row are the length's."""
-    conveyor = filled(1000)
-    conveyor.on_answer(soon(conveyor), names(1000))
+    scheduler = filled(1000)
+    scheduler.on_answer(soon(scheduler), names(1000))
     sizes = []
     for _ in range(2):
-        conveyor.on_refusal(soon(conveyor))
-        sizes.append(conveyor.size)
+        scheduler.on_refusal(soon(scheduler))
+        sizes.append(scheduler.size)
         for _ in range(2):
-            conveyor.on_answer(soon(conveyor), names(1000))
+            scheduler.on_answer(soon(scheduler), names(1000))
     assert sizes == [100, 50]
 
 
 def test_lists_grow_again() -> None:
     """A hundred answers after the last refusal, lists of twice the length are tried."""
-    conveyor = filled(400)
-    conveyor.on_refusal(taken(conveyor, 1.0))
+    scheduler = filled(400)
+    scheduler.on_refusal(taken(scheduler, 1.0))
     sizes = []
     now = 2.0
     for _ in range(300):
         now += 1.0
-        look = taken(conveyor, now)
-        conveyor.on_answer(look, look.ids)
-        sizes.append(conveyor.size)
+        look = taken(scheduler, now)
+        scheduler.on_answer(look, look.ids)
+        sizes.append(scheduler.size)
     assert sizes == [50] * 99 + [100] * 201
 
 
 def test_a_look_without_an_answer_is_made_again() -> None:
     """Its jobs are first in line, in their order, without those that have left."""
-    conveyor = filled(150)
-    look = taken(conveyor, 1.0)
-    conveyor.leave("job-1")
-    conveyor.on_failure(look)
-    assert conveyor.next_time() == pytest.approx(1.1)
-    again = soon(conveyor)
+    scheduler = filled(150)
+    look = taken(scheduler, 1.0)
+    scheduler.leave("job-1")
+    scheduler.on_failure(look)
+    assert scheduler.next_time() == pytest.approx(1.1)
+    again = soon(scheduler)
     assert again.ids[:3] == ("job-0", "job-2", "job-3")
     assert len(again.ids) == 75
-    assert len(conveyor) == 149
+    assert len(scheduler) == 149
 
 
 def test_memory_is_small() -> None:
     """A hundred thousand jobs take at most 300 bytes each, beside their names."""
     jobs = names(100_000)
     tracemalloc.start()
-    conveyor = PollScheduler(rate=500, interval=2)
+    scheduler = PollScheduler(rate=500, interval=2)
     for job in jobs:
-        conveyor.join(job, 0.0)
+        scheduler.join(job, 0.0)
     now = 2.0
     for _ in range(1000):
-        look = taken(conveyor, now)
-        conveyor.on_answer(look, set(look.ids))
-        now = conveyor.next_time() or 0.0
+        look = taken(scheduler, now)
+        scheduler.on_answer(look, set(look.ids))
+        now = scheduler.next_time() or 0.0
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= 300 * len(jobs)

@@ -99,7 +99,7 @@ class Traffic:
             self.budget.cancel(place)
             self.cancelled += 1
         else:
-            # Whoever wakes too late wakes so once; from then on he hurries.
+            # A task that wakes too late does so once.
             punctual = attrs.evolve(demand, lateness=0.0)
             wakes = now + pause + demand.lateness
             heapq.heappush(self._events, (wakes, next(self._numbers), punctual, place, since))
@@ -119,7 +119,7 @@ def waits(budget: SlidingWindowLimiter, moments: list[float]) -> list[float]:
 @example(20, RUSH, 0.0)
 @given(LIMITS, st.lists(DEMANDS, max_size=200), STARTS)
 def test_no_minute_sees_too_many(limit: int, demands: list[Demand], start: float) -> None:
-    """Whoever comes, gives up or sleeps too long: the service never refuses."""
+    """Anyone who comes, gives up or sleeps too long: the service never refuses."""
     traffic = Traffic(SlidingWindowLimiter(limit), start)
     arrivals = traffic.run(demands)
     assert refusals(arrivals, limit) == 0
@@ -157,7 +157,7 @@ def test_a_lone_user_feels_nothing(limit: int, moments: list[float], start: floa
 
 @given(st.integers(2, 600), st.integers(1, 5))
 def test_a_burst_comes_back_with_rest(limit: int, rounds: int) -> None:
-    """All slots at once, a rest, all slots at once: at up to the full rate nobody waits."""
+    """All slots at once, a rest, all slots at once: at up to the full rate no one waits."""
     budget = SlidingWindowLimiter(limit)
     together = min(BURST, limit // 2)
     rest = SPAN / (limit // together)
@@ -168,7 +168,7 @@ def test_a_burst_comes_back_with_rest(limit: int, rounds: int) -> None:
 @example(60, [*[(0.0, False)] * 25, (0.0, True), (0.0, False)])
 @given(LIMITS, st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=200))
 def test_the_line_is_a_line(limit: int, steps: list[tuple[float, bool]]) -> None:
-    """Nobody who comes later may send earlier, whatever is learnt meanwhile."""
+    """No one who comes later may send earlier, whatever is learnt meanwhile."""
     budget, now = SlidingWindowLimiter(limit), 0.0
     place = budget.reserve(now)
     for gap, is_refused in steps:
@@ -198,7 +198,7 @@ def test_what_is_held_up_finds_room() -> None:
 
 @pytest.mark.parametrize("moments", [[0.0] * 10_000, [number / 100 for number in range(1000)]])
 def test_no_limit_is_no_wait(moments: list[float]) -> None:
-    """Without a limit nobody waits, and nothing is remembered."""
+    """Without a limit no one waits, and nothing is remembered."""
     budget = SlidingWindowLimiter(None)
     assert set(waits(budget, moments)) == {0.0}
     budget.cancel(budget.reserve(0.0))
@@ -221,7 +221,7 @@ def test_who_leaves_the_end_of_the_line_was_never_there(
     assert waits(budget, [0.0] * 50) == waits(untouched, [0.0] * 50)
 
 
-def test_who_leaves_the_middle_of_the_line_moves_nobody() -> None:
+def test_who_leaves_the_middle_of_the_line_moves_no_one() -> None:
     """Those behind keep the times that they were told, and the next comes after them."""
     budget, untouched = SlidingWindowLimiter(60), SlidingWindowLimiter(60)
     places = [budget.reserve(0.0) for _ in range(40)]

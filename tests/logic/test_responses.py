@@ -230,7 +230,7 @@ def test_only_a_429_is_about_slots() -> None:
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_pointer_elsewhere_is_an_error_that_names_it(status: int) -> None:
-    """A redirect that nobody follows says where it points and what to check."""
+    """A redirect that no one follows says where it points and what to check."""
     error = error_for(reply(b"<html>Moved</html>", status, location="https://other/v2"))
     assert type(error) is ResponseError
     assert str(error).endswith(
@@ -423,7 +423,7 @@ SPOILT: dict[str, tuple[bytes, Any]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_spoilt_member_costs_no_job(name: str) -> None:
-    """Whatever spoils a member of an item: id and status of all items are read, and the rest."""
+    """Whatever breaks a member of an item: id and status of all items are read, and the rest."""
     member, expected = SPOILT[name]
     item = b'{"id": "g2", "error": ' + member + b', "status": "FAILED"}'
     body = b'[{"id": "g1", "status": "PENDING"}, ' + item + b', {"id": "g3"}]'

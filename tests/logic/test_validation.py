@@ -62,7 +62,7 @@ def test_a_good_request_has_no_problem(fields: dict[str, Any]) -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    """One look names everything that is to be mended, in the order of the request."""
+    """One look names everything that is to be repaired, in the order of the request."""
     request = GenerationRequest(
         model="",
         input=[Video("clip.mp4"), AUDIO],

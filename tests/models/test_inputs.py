@@ -81,7 +81,7 @@ def test_the_obvious_field_comes_first() -> None:
 
 
 def test_dubbing_names_its_only_provider() -> None:
-    """Nobody has to spell out what has no alternative."""
+    """No one has to spell out what has no alternative."""
     assert DubParams(target_lang="de").provider_name == "elevenlabs"
 
 

@@ -1,4 +1,4 @@
-"""Characters that nobody sees are found, named, taken off at the ends, and made visible."""
+"""Characters that no one sees are found, named, taken off at the ends, and made visible."""
 
 # ruff: noqa: RUF001 - letters of other scripts are what is tested
 from __future__ import annotations
@@ -208,7 +208,7 @@ def test_names_of_any_script_are_fine(name: str) -> None:
     ],
 )
 def test_addresses_of_any_script_are_fine(url: str) -> None:
-    """Only what nobody sees is refused; who means it writes it percent-encoded."""
+    """Only what no one sees is refused; who means it writes it percent-encoded."""
     assert request_problems(asked(input=[Video(url), Audio(url)], webhook_url=url)) == []
 
 
