@@ -18,12 +18,7 @@ import attrs
 
 from lipsync_async._callsite import is_from_callback
 from lipsync_async._logic import endpoints, media_host, validation
-from lipsync_async._logic.media_types import (
-    free_names,
-    name_of_id,
-    result_filename,
-    result_suffix,
-)
+from lipsync_async._logic.media_types import free_names, name_of_id, result_filename, result_suffix
 from lipsync_async._models.http import Request, Response
 from lipsync_async._part_file import PartFile, TakenError
 from lipsync_async.errors import (
@@ -90,10 +85,7 @@ class _NotRenewedError(Exception):
 
 
 async def save(
-    requester: Requester,
-    settings: RequestOptions,
-    generation: Generation,
-    place: Target,
+    requester: Requester, settings: RequestOptions, generation: Generation, place: Target
 ) -> Path:
     """Save a COMPLETED generation's result."""
     if not generation.is_completed:
@@ -124,13 +116,11 @@ def _reason(error: Exception) -> str:
 
 
 def _failed(
-    generation: Generation,
-    reason: str,
-    advice: str = "Download it again.",
+    generation: Generation, reason: str, advice: str = "Download it again."
 ) -> DownloadError:
     error = DownloadError(
         f"The result of generation {generation.id} was not saved: {reason}. It is still at the "
-        f"service, and paid for. {advice}",
+        f"service, and paid for. {advice}"
     )
     error.generation = generation
     return error
@@ -140,11 +130,7 @@ class _Download:
     """Download of one result into one file, over as many connections and addresses as it takes."""
 
     def __init__(
-        self,
-        requester: Requester,
-        settings: RequestOptions,
-        generation: Generation,
-        place: Target,
+        self, requester: Requester, settings: RequestOptions, generation: Generation, place: Target
     ) -> None:
         self._requester = requester
         self._settings = settings
@@ -257,9 +243,7 @@ class _Download:
             most, began = self._most, self._requester.transport.now()
             try:
                 return await self._requester.retry(
-                    self._fetch,
-                    self._settings.retry,
-                    is_repeatable=True,
+                    self._fetch, self._settings.retry, is_repeatable=True
                 )
             except TransportError:
                 seconds = self._requester.transport.now() - began
@@ -382,8 +366,7 @@ class _Download:
         for _ in range(_MOST_REDIRECTS + 1):
             request = Request("GET", url, self._range_headers())
             async with self._requester.transport.stream(
-                request,
-                timeout=self._settings.timeout,
+                request, timeout=self._settings.timeout
             ) as stream:
                 # No media host is sent the key, but one that is the service itself may know it.
                 stream.headers = self._requester.mask.fields(stream.headers)

@@ -431,16 +431,12 @@ class WaitQueue:
     def __init__(self, transport: Transport, words: Callable[[int], str]) -> None:
         self._transport = transport
         self._words = words
-        self._places: OrderedDict[_Place, None] = OrderedDict()
+        # Those that wait, the first in turn first.
+        self.places: OrderedDict[_Place, None] = OrderedDict()
         self._silent: dict[_Place, None] = {}
         self._limited: dict[_Place, None] = {}
         self._sleep_scope: anyio.CancelScope | None = None
         self._sleep_ends = -inf
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits here."""
-        return not self._places
 
     async def wait_for(
         self,
@@ -455,16 +451,11 @@ class WaitQueue:
         `attempt` gets the time, and returns what is wanted, or `None` and the seconds until it
         may be there. The first does `before` before it sleeps, and asks again if that waited.
         """
-        now = self._transport.now()
-        if not self._places:
-            got, _ = attempt(now)
-            if got is not None:
-                return got
-        place = _Place(now, inf if deadline is None else deadline)
+        place = _Place(self._transport.now(), inf if deadline is None else deadline)
         self._join(place, goes_first=goes_first)
         try:
             while (now := self._transport.now()) < place.deadline:
-                if next(iter(self._places)) is not place:
+                if next(iter(self.places)) is not place:
                     place.called = anyio.Event()
                     await place.called.wait()
                     continue
@@ -483,19 +474,19 @@ class WaitQueue:
             self._sleep_scope.cancel()
 
     def _join(self, place: _Place, *, goes_first: bool) -> None:
-        self._places[place] = self._silent[place] = None
+        self.places[place] = self._silent[place] = None
         if place.deadline != inf:
             self._limited[place] = None
         if goes_first:
-            self._places.move_to_end(place, last=False)
+            self.places.move_to_end(place, last=False)
         if goes_first or min(place.since + _SILENT_SECONDS, place.deadline) < self._sleep_ends:
             self.wake()
 
     def _leave(self, place: _Place) -> None:
-        del self._places[place]
+        del self.places[place]
         self._silent.pop(place, None)
         self._limited.pop(place, None)
-        for first in self._places:
+        for first in self.places:
             first.called.set()
             break
 
@@ -571,9 +562,13 @@ class Throttle:
                 seconds = limiter.delay(reservation, now)
             return (reservation, 0.0) if seconds <= 0 else (None, seconds)
 
+        queue = self._queues.get()
         began = self._transport.now()
         try:
-            got = await self._queues.get().wait_for(attempt, deadline=deadline)
+            if not queue.places:
+                got, _ = attempt(began)
+            if got is None:
+                got = await queue.wait_for(attempt, deadline=deadline)
         finally:
             if got is None and reservation is not None:
                 left = reservation
@@ -632,7 +627,7 @@ class SlotQueue:
             moment = self._slots.next_try(now, self._most)
             return None, min(ends, inf if moment is None else moment) - now
 
-        if queue.is_empty:
+        if not queue.places:
             slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
             if slot is not None:
                 return slot

@@ -216,11 +216,7 @@ class Requester:
             self.in_flight -= 1
 
     async def _create(
-        self,
-        send: Callable[[], Awaitable[T]],
-        key: str,
-        options: RequestOptions,
-        slots: SlotPool,
+        self, send: Callable[[], Awaitable[T]], key: str, options: RequestOptions, slots: SlotPool
     ) -> T:
         """Send a create when the account has a slot for it, which then is the job's."""
         since = self.transport.now()
@@ -358,11 +354,7 @@ class Requester:
         return waited
 
     async def _try_once(
-        self,
-        call: Call[T],
-        options: RequestOptions,
-        deadline: float | None,
-        progress: Progress,
+        self, call: Call[T], options: RequestOptions, deadline: float | None, progress: Progress
     ) -> T:
         """Make an attempt when the account's rate limit allows it."""
         throttle = self._requests if call.idempotency_key is None else self._creates

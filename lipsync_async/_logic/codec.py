@@ -169,10 +169,7 @@ def _writer() -> Converter:
         if kind is DubParams:  # required on the wire although Python has a default
             overrides["provider_name"] = override(rename="providerName", omit_if_default=False)
         unstructure: Any = make_dict_unstructure_fn(
-            kind,
-            converter,
-            _cattrs_omit_if_default=True,
-            **overrides,
+            kind, converter, _cattrs_omit_if_default=True, **overrides
         )
         if kind in MARKS:
             unstructure = _marked(MARKS[kind], unstructure)

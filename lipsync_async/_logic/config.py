@@ -70,10 +70,7 @@ class Proxies:
         return any(_covers(entry, host, port) for entry in self.bypassed or ())
 
 
-def proxies_from(
-    argument: object,
-    environment: Mapping[str, str],
-) -> tuple[Proxies, list[str]]:
+def proxies_from(argument: object, environment: Mapping[str, str]) -> tuple[Proxies, list[str]]:
     """Return the proxies, and what is wrong with the argument or a variable."""
     if argument is None:
         return _from_environment(environment)
@@ -329,10 +326,7 @@ def _settled(
 
 
 @survived("settings")
-def setting_problems(
-    policies: Mapping[str, tuple[object, type]],
-    on_response: object,
-) -> list[str]:
+def setting_problems(policies: Mapping[str, tuple[object, type]], on_response: object) -> list[str]:
     """Return what is wrong with a client's settings; found out later, it might cost a job."""
     problems = [
         f"{name} must be a {kind.__name__}, not {shown(value)}"
@@ -355,10 +349,7 @@ def transport_problems(transport: object) -> list[str]:
 
 
 @survived("connections")
-def connection_problems(
-    ssl_context: object,
-    max_connections: object,
-) -> list[str]:
+def connection_problems(ssl_context: object, max_connections: object) -> list[str]:
     """Return what is wrong with the settings of connections."""
     problems = []
     if ssl_context is not None:

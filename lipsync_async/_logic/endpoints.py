@@ -150,9 +150,7 @@ def _json_of(request: GenerationRequest) -> bytes:
     return codec.dumps(codec.encode_request(request))
 
 
-def _body_of(
-    request: GenerationRequest,
-) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
+def _body_of(request: GenerationRequest) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
     """Return the JSON body, or the parts of a form when files go along."""
     files = [
         _file_part(slot, item.file)
@@ -204,10 +202,7 @@ def get_generation(generation_id: str, *, progress: bool = False) -> Call[Genera
 
 
 def poll_generation(
-    generation_id: str,
-    *,
-    hold: float | None,
-    progress: bool,
+    generation_id: str, *, hold: float | None, progress: bool
 ) -> Call[LongPollResult]:
     """Describe a waiting client's `GET /v2/generate/{id}`."""
     path = _generation_path(generation_id, hold=hold, progress=progress)
@@ -236,7 +231,8 @@ def _listed_jobs(page: GenerationPage) -> Iterable[tuple[str, bool]]:
 
 def _read_generation(generation_id: str, response: Response) -> Generation:
     shown = responses.read(Generation, response)
-    responses.refuse_another(generation_id, shown.id, response)
+    if shown.id != generation_id:
+        responses.refuse_another(generation_id, shown.id, response)
     return shown
 
 
@@ -265,20 +261,13 @@ def list_generations(
         return GenerationPage(items, items[-1].id if items and is_full else None)
 
     query = _query(
-        status=status,
-        ids=ids,
-        source=source,
-        projectId=project_id,
-        limit=limit,
-        cursor=cursor,
+        status=status, ids=ids, source=source, projectId=project_id, limit=limit, cursor=cursor
     )
     return Call("GET", f"/v2/generations{query}", read, is_repeatable=True, shows=_listed_jobs)
 
 
 def count_generations(
-    *,
-    status: Iterable[str] | None = None,
-    source: Iterable[str] | None = None,
+    *, status: Iterable[str] | None = None, source: Iterable[str] | None = None
 ) -> Call[int]:
     """Describe `GET /v2/generations/count`."""
 
@@ -330,11 +319,7 @@ def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
 
 
 def estimate_duration(
-    *,
-    model: str,
-    duration: float,
-    fps: float | None = None,
-    reasoning_enabled: bool | None = None,
+    *, model: str, duration: float, fps: float | None = None, reasoning_enabled: bool | None = None
 ) -> Call[CostEstimate]:
     """Describe `POST /v2/generations/estimate`, which needs no media."""
     facts = {

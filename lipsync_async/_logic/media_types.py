@@ -370,9 +370,7 @@ _CHARSETS = frozenset({"utf-8", "iso-8859-1"})
 
 
 def upload_name_and_type(
-    kind: Kind,
-    source: str | PathLike[str] | bytes,
-    head: bytes = b"",
+    kind: Kind, source: str | PathLike[str] | bytes, head: bytes = b""
 ) -> tuple[str, str]:
     """Return the file name and the media type to send a file with.
 

@@ -75,12 +75,7 @@ class PollScheduler:
     """
 
     def __init__(
-        self,
-        *,
-        rate: float,
-        interval: float,
-        most: int = MOST_IDS,
-        bunches: int | None = None,
+        self, *, rate: float, interval: float, most: int = MOST_IDS, bunches: int | None = None
     ) -> None:
         self.rate = rate
         self.interval = interval

@@ -84,9 +84,7 @@ def poll_schedule(
 ) -> Generator[NextPoll, LastPoll, None]:
     """Yield one look after the other; the first comes at once."""
     growing = backoff.expo(
-        base=policy.backoff_factor,
-        factor=policy.initial_interval,
-        max_value=policy.max_interval,
+        base=policy.backoff_factor, factor=policy.initial_interval, max_value=policy.max_interval
     )
     next(growing)  # backoff's generators are primed by one step
     hold = None if policy.progress else policy.long_poll
@@ -98,7 +96,8 @@ def poll_schedule(
             hold = None
         is_quick = seen.took < policy.initial_interval
         pause = _jittered(next(growing)) if hold is None or look.hold is None or is_quick else 0.0
-        told = _believed(seen.retry_after)
+        told = seen.retry_after or 0.0
+        told = told if told <= _LONGEST_TOLD else 0.0
         pause = max(pause, told)
         remaining = None if timeout is None else timeout - seen.elapsed - pause
         if remaining is not None and remaining <= LAST_POLL:
@@ -108,10 +107,6 @@ def poll_schedule(
             return
         look = NextPoll(pause, _clipped_hold(hold, remaining))
         seen = yield look
-
-
-def _believed(told: float | None) -> float:
-    return told if told is not None and told <= _LONGEST_TOLD else 0.0
 
 
 def _jittered(interval: float) -> float:

@@ -164,13 +164,22 @@ def read_json(response: Response) -> Any:
     try:
         return loads(response.body)
     except ValueError:
-        reason = "its body is no JSON" if response.body else "its body is empty"
-        raise DecodeError(reason, response=response, request_id=request_id(response)) from None
+        raise _no_json(response) from None
+
+
+def _no_json(response: Response) -> DecodeError:
+    reason = "its body is no JSON" if response.body else "its body is empty"
+    return DecodeError(reason, response=response, request_id=request_id(response))
 
 
 def read(kind: type[T], response: Response) -> T:
     """Return the body as one value."""
-    return structure(kind, read_json(response), response)
+    try:
+        return decode(kind, loads(response.body))
+    except ShapeError as error:
+        raise schema_error(response, *error.paths) from None
+    except ValueError:
+        raise _no_json(response) from None
 
 
 def structure(kind: type[T], data: Any, response: Response) -> T:
@@ -279,14 +288,18 @@ def request_id(response: Response) -> str | None:
 
 def retry_after(response: Response, body: Any = None) -> float | None:
     """Return the seconds that the service asks to wait, from headers or decoded body."""
+    told = response.headers.get("retry-after")
+    in_ms = response.headers.get("retry-after-ms")
+    in_body = body.get("retryAfterSeconds") if isinstance(body, dict) else None
+    if told is None and in_ms is None and in_body is None:
+        return None
     asked = [
-        _seconds(response.headers.get("retry-after-ms"), scale=0.001),
-        _seconds(response.headers.get("retry-after")),
-        _seconds_between(response.headers.get("date"), response.headers.get("retry-after")),
-        _seconds(body.get("retryAfterSeconds") if isinstance(body, dict) else None),
+        _seconds(in_ms, scale=0.001),
+        _seconds(told),
+        _seconds_between(response.headers.get("date"), told),
+        _seconds(in_body),
     ]
-    known = [seconds for seconds in asked if seconds is not None]
-    return max(known) if known else None
+    return max((seconds for seconds in asked if seconds is not None), default=None)
 
 
 def _seconds(value: Any, *, scale: float = 1.0) -> float | None:

@@ -198,11 +198,7 @@ _filter = OrNone(collection_of(_filter_word))
 @survived("arguments")
 def estimate_problems(*, model: object, duration: object, fps: object) -> list[str]:
     """Return what is wrong with a question for the price of a duration."""
-    return [
-        *name("model", model),
-        *positive("duration", duration),
-        *OrNone(positive)("fps", fps),
-    ]
+    return [*name("model", model), *positive("duration", duration), *OrNone(positive)("fps", fps)]
 
 
 @survived("timeout")
@@ -213,9 +209,7 @@ def timeout_problems(timeout: object) -> list[str]:
 
 @survived("request")
 def upload_problems(
-    request: GenerationRequest,
-    *,
-    advice: str = "use its duration with estimate_duration",
+    request: GenerationRequest, *, advice: str = "use its duration with estimate_duration"
 ) -> list[str]:
     """Return each input that is a local file, where the service takes JSON only."""
     return [
@@ -669,14 +663,11 @@ SUPPORTING_MODELS: Mapping[str, tuple[Model, ...]] = MappingProxyType(
             Model.LIPSYNC_1_9_0_BETA,
         ),
         "reasoning_enabled": (Model.LIPSYNC_2_PRO,),
-    },
+    }
 )
 # What a model does anyway, whatever the option says.
 BUILT_IN = frozenset(
-    {
-        (Model.SYNC_3, "occlusion_detection_enabled"),
-        (Model.SYNC_3, "reasoning_enabled"),
-    },
+    {(Model.SYNC_3, "occlusion_detection_enabled"), (Model.SYNC_3, "reasoning_enabled")}
 )
 _KNOWN_MODELS = frozenset(model.value for model in Model)
 
@@ -760,12 +751,12 @@ _REQUEST_FIELDS: dict[str, Check] = {
     "segments": OrNone(_segments),
     "webhook_url": OrNone(webhook_url),
     "output_file_name": OrNone(
-        matching(_OUTPUT_FILE_NAME, "1 to 255 letters, digits, - or _ without an extension"),
+        matching(_OUTPUT_FILE_NAME, "1 to 255 letters, digits, - or _ without an extension")
     ),
     "project_id": OrNone(name),
     "dub_params": OrNone(instance_of(DubParams, _DUBBING_FIELDS)),
     "request_id": OrNone(_request_id),
     "origin": OrNone(
-        instance_of(Origin, {"line": OrNone(whole_number(1)), "extra": _texts_by_name}),
+        instance_of(Origin, {"line": OrNone(whole_number(1)), "extra": _texts_by_name})
     ),
 }

@@ -40,7 +40,7 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 _BRIEF.maxlevel = 2  # of a list of boxes, each a list of four
 _LONGEST_QUOTE = 200  # lists of lists of texts are long even when each is cut short
 
-_EXACT = frozenset({str, int, float, bool, type(None)})
+_EXACT = frozenset({str, int, float, bool, list, tuple, type(None)})
 _QUOTED = frozenset({str, int, float, bool, list, tuple})
 
 

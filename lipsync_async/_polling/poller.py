@@ -119,11 +119,7 @@ class Poller:
             self._drop(subscription.job)
 
     async def run_until(
-        self,
-        waiter: Waiter,
-        options: RequestOptions,
-        *,
-        deadline: float = inf,
+        self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf
     ) -> None:
         """Keep the polls coming, together with all others, until the waiter's wait is over."""
         entry = (deadline, next(self._numbers), waiter)
@@ -191,10 +187,7 @@ class Poller:
         return deadline if poll is None else min(poll, deadline)
 
     async def _poll(
-        self,
-        options: RequestOptions,
-        stop: Callable[[Exception], None],
-        batch: PollBatch,
+        self, options: RequestOptions, stop: Callable[[Exception], None], batch: PollBatch
     ) -> None:
         """Make a poll and dispatch what it has shown."""
         try:

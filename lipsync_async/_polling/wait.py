@@ -88,8 +88,7 @@ async def changes(
 
 def raise_unless_completed(generation: Generation) -> Generation:
     """Return a COMPLETED generation; every other end is an error."""
-    error = error_of(generation)
-    if error is not None:
+    if (error := error_of(generation)) is not None:
         raise error
     return generation
 

@@ -253,8 +253,7 @@ def _watched(call: OpenCall) -> aiohttp.ClientMiddlewareType:
     """Return what notes whether a request was sent, and lets none but a GET be sent twice."""
 
     async def watch(
-        request: aiohttp.ClientRequest,
-        handler: aiohttp.ClientHandlerType,
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         try:
             return await handler(request)
@@ -327,11 +326,7 @@ class AiohttpTransport:
         return nullcontext()
 
     async def send(
-        self,
-        request: Request,
-        *,
-        timeout: float | None,
-        deadline: float | None = None,
+        self, request: Request, *, timeout: float | None, deadline: float | None = None
     ) -> Response:
         """Send one request, once, and return the whole answer.
 
@@ -357,11 +352,7 @@ class AiohttpTransport:
                 here.places.release()
 
     async def _answer(
-        self,
-        here: LoopSession,
-        request: Request,
-        call: OpenCall,
-        timeout: float | None,
+        self, here: LoopSession, request: Request, call: OpenCall, timeout: float | None
     ) -> Response:
         files: list[BinaryIO] = []
         proxy = self._proxies.way_to(request.url)
@@ -422,10 +413,7 @@ class AiohttpTransport:
 
     @asynccontextmanager
     async def stream(
-        self,
-        request: Request,
-        *,
-        timeout: float | None,
+        self, request: Request, *, timeout: float | None
     ) -> AsyncIterator[_AiohttpStream]:
         """Send one request and hand out the answer before its body is read."""
         here = self._bound()
@@ -470,10 +458,7 @@ class AiohttpTransport:
             await self._here.aclose()
 
     async def _take(
-        self,
-        places: asyncio.Semaphore,
-        request: Request,
-        deadline: float | None,
+        self, places: asyncio.Semaphore, request: Request, deadline: float | None
     ) -> None:
         """Wait for a place, which costs no timeout, but not beyond the caller's deadline."""
         if deadline is None:
@@ -494,7 +479,7 @@ class AiohttpTransport:
                 if here.is_elsewhere:
                     raise ConfigurationError(
                         "This client is in use by another running event loop. Build one client "
-                        "for each loop.",
+                        "for each loop."
                     )
                 here.discard()
             here = self._here = self._borrowed() if self._given is not None else self._made()
@@ -521,13 +506,13 @@ class AiohttpTransport:
         if not isinstance(session, aiohttp.ClientSession) or session.connector is None:
             raise ConfigurationError(
                 "The session that was passed as session= is closed. Build a new client with one "
-                "that is open.",
+                "that is open."
             )
         if session._loop is not asyncio.get_running_loop():  # noqa: SLF001 - `loop` is deprecated
             raise ConfigurationError(
                 "The session that was passed as session= belongs to another event loop. Build it "
                 "where the client is used; the blocking client has a loop of its own, for which "
-                "proxy=, ssl_context=, headers= and max_connections= do the same.",
+                "proxy=, ssl_context=, headers= and max_connections= do the same."
             )
         # A pool with no place left would count the wait for one into a request's timeout.
         limits = (session.connector.limit, session.connector.limit_per_host)
@@ -583,7 +568,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     except RuntimeError:
         raise ConfigurationError(
             "There is no asyncio event loop here (aiohttp needs one; trio will not do). "
-            "Await this from asyncio.run or anyio.run with the asyncio backend.",
+            "Await this from asyncio.run or anyio.run with the asyncio backend."
         ) from None
 
 
@@ -678,9 +663,7 @@ def _plain(headers: Mapping[str, str]) -> dict[str, str]:
 def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     """Build the limits of a try once for each timeout; nearly all tries share one."""
     return aiohttp.ClientTimeout(
-        total=timeout,
-        sock_connect=_CONNECT_SECONDS,
-        ceil_threshold=_NEVER_ROUNDED,
+        total=timeout, sock_connect=_CONNECT_SECONDS, ceil_threshold=_NEVER_ROUNDED
     )
 
 
@@ -695,10 +678,7 @@ def _broken(error: Exception, request: Request, timeout: float | None) -> Transp
 
 
 def _undelivered(
-    error: Exception,
-    request: Request,
-    timeout: float | None,
-    proxy: Proxy | None,
+    error: Exception, request: Request, timeout: float | None, proxy: Proxy | None
 ) -> ConnectError:
     """Return the error of a request of which nothing was sent."""
     if isinstance(error, aiohttp.ClientHttpProxyError) and proxy is not None:

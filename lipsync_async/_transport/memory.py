@@ -46,9 +46,7 @@ class MemoryTransport:
     """
 
     def __init__(
-        self,
-        handle: Callable[[Request], Awaitable[Response]],
-        clock: VirtualClock,
+        self, handle: Callable[[Request], Awaitable[Response]], clock: VirtualClock
     ) -> None:
         self._handle = handle
         self._clock = clock
@@ -70,11 +68,7 @@ class MemoryTransport:
         return self._clock.hold()
 
     async def send(
-        self,
-        request: Request,
-        *,
-        timeout: float | None,
-        deadline: float | None = None,
+        self, request: Request, *, timeout: float | None, deadline: float | None = None
     ) -> Response:
         """Let the function answer, within virtual seconds.
 
@@ -111,10 +105,7 @@ class MemoryTransport:
 
     @asynccontextmanager
     async def stream(
-        self,
-        request: Request,
-        *,
-        timeout: float | None,
+        self, request: Request, *, timeout: float | None
     ) -> AsyncIterator[_MemoryStream]:
         """Let the function answer, then hand out its body in pieces."""
         with self._calls.under_way() as call:

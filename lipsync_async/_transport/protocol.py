@@ -106,11 +106,7 @@ class Transport(Protocol):
         ...
 
     async def send(
-        self,
-        request: Request,
-        *,
-        timeout: float | None,
-        deadline: float | None = None,
+        self, request: Request, *, timeout: float | None, deadline: float | None = None
     ) -> Response:
         """Send one request, once, and return the whole answer, whatever its status.
 
@@ -135,10 +131,7 @@ class Transport(Protocol):
         ...
 
     def stream(
-        self,
-        request: Request,
-        *,
-        timeout: float | None,
+        self, request: Request, *, timeout: float | None
     ) -> AbstractAsyncContextManager[Stream]:
         """Send one request and hand out the answer before its body is read.
 

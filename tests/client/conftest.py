@@ -30,9 +30,7 @@ async def client_and_sandbox(door: Door) -> AsyncIterator[tuple[AsyncClient, San
 
 
 @pytest.fixture
-async def async_client_and_sandbox(
-    async_door: Door,
-) -> AsyncIterator[tuple[AsyncClient, Sandbox]]:
+async def async_client_and_sandbox(async_door: Door) -> AsyncIterator[tuple[AsyncClient, Sandbox]]:
     """Connect an async client only."""
     async with opened(async_door) as pair:
         yield pair

@@ -35,10 +35,7 @@ UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
 _QUICK: dict[str, Any] = {
     "retry": RetryPolicy(first_pause=0.001, longest_pause=0.002),
     "poll": PollPolicy(
-        initial_interval=0.001,
-        max_interval=0.002,
-        long_poll=None,
-        shared_interval=0.001,
+        initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
     ),
     "limits": UNLIMITED,
 }
@@ -63,9 +60,7 @@ async def opened(door: Door, **settings: Any) -> AsyncIterator[tuple[AsyncClient
 
 
 def entered(
-    door: Door,
-    sandbox: Sandbox,
-    **settings: Any,
+    door: Door, sandbox: Sandbox, **settings: Any
 ) -> AbstractAsyncContextManager[AsyncClient]:
     """Return what opens a client of the sandbox; the blocking one looks like an async one."""
     if door != "blocking":
@@ -84,8 +79,7 @@ async def completed(client: AsyncClient, **fields: Any) -> Generation:
 
 
 async def cancel_when(
-    is_time: Callable[[], bool],
-    *calls: Callable[[], Coroutine[Any, Any, Any]],
+    is_time: Callable[[], bool], *calls: Callable[[], Coroutine[Any, Any, Any]]
 ) -> None:
     """Make calls at once, and cancel all of them in the middle.
 

@@ -94,8 +94,7 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> str
 
 @asynccontextmanager
 async def hosting(
-    *answers: Answer | Callable[[Arrival], Answer],
-    tls: ssl.SSLContext | None = None,
+    *answers: Answer | Callable[[Arrival], Answer], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Host]:
     """Serve the planned answers on a free port of this machine."""
     host = Host(*answers)

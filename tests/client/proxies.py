@@ -138,11 +138,7 @@ class Proxy:
                 await self._pass_on(first, head, reader, writer)
 
     async def _pass_on(
-        self,
-        first: str,
-        head: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, first: str, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         parts = urlsplit(self.address)
         there, back = await asyncio.open_connection(parts.hostname, parts.port)

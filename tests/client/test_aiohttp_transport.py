@@ -94,9 +94,7 @@ _OTHERS: list[Exception] = [
 
 
 @pytest.mark.parametrize(
-    "error",
-    [*map(_instance, _KINDS), *_OTHERS],
-    ids=lambda error: type(error).__name__,
+    "error", [*map(_instance, _KINDS), *_OTHERS], ids=lambda error: type(error).__name__
 )
 def test_translation(error: Exception) -> None:
     """What was not sent was never delivered, all else is unknown, and nothing shows the key."""

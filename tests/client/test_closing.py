@@ -70,9 +70,7 @@ _CALLS: dict[str, Call] = {
 
 
 async def _closed_under(
-    client: AsyncClient,
-    call: Awaitable[Any],
-    is_time: Callable[[], Awaitable[object]],
+    client: AsyncClient, call: Awaitable[Any], is_time: Callable[[], Awaitable[object]]
 ) -> BaseException | None:
     """Close a client in the middle of a call; return what the call raised."""
     ends: list[BaseException | None] = []

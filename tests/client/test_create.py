@@ -161,9 +161,7 @@ async def test_same_key_at_once(client_and_sandbox: Pair) -> None:
 
 @pytest.mark.parametrize("kind", ["status", "reset_before", "reset_after"])
 async def test_files_are_sent_anew_with_each_try(
-    client_and_sandbox: Pair,
-    tmp_path: Path,
-    kind: str,
+    client_and_sandbox: Pair, tmp_path: Path, kind: str
 ) -> None:
     """Every try carries all fields and all bytes, of paths and of bytes alike."""
     client, sandbox = client_and_sandbox
@@ -186,7 +184,7 @@ async def test_files_are_sent_anew_with_each_try(
             "outputFileName": "take-1",
             "video": ("clip one.mp4", _digest(clip.read_bytes())),
             "audio": ("audio.wav", _digest(speech)),
-        },
+        }
     ] * 2
     assert keys_sent(sandbox) == [created.idempotency_key] * 2
     assert sandbox.jobs.created == 1

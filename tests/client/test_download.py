@@ -228,9 +228,7 @@ async def test_expired_address_is_renewed(client_and_sandbox: Pair, tmp_path: Pa
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 async def test_download_endpoint_is_the_last_resort(
-    client_and_sandbox: Pair,
-    tmp_path: Path,
-    status: int,
+    client_and_sandbox: Pair, tmp_path: Path, status: int
 ) -> None:
     """When the generation shows the same dead address, the download endpoint is asked."""
     client, sandbox = client_and_sandbox
@@ -261,10 +259,7 @@ async def test_every_address_is_refused(client_and_sandbox: Pair, tmp_path: Path
     assert files_in(tmp_path) == []
 
 
-async def test_download_endpoint_knows_no_better(
-    client_and_sandbox: Pair,
-    tmp_path: Path,
-) -> None:
+async def test_download_endpoint_knows_no_better(client_and_sandbox: Pair, tmp_path: Path) -> None:
     """An address that was refused and is told again is asked once more, after a pause."""
     client, sandbox = client_and_sandbox
     job = await completed(client)

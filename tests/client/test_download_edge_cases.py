@@ -97,9 +97,7 @@ async def test_resumed(client: AsyncClient, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"v1"'}, {"Last-Modified": "yesterday"}])
 async def test_no_resuming_without_a_voucher(
-    client: AsyncClient,
-    tmp_path: Path,
-    tag: dict[str, str],
+    client: AsyncClient, tmp_path: Path, tag: dict[str, str]
 ) -> None:
     """Without a strong ETag nothing vouches for the rest, so all is fetched again."""
     broken = attrs.evolve(BROKEN, headers=tag)
@@ -134,9 +132,7 @@ async def test_changed_content(client: AsyncClient, tmp_path: Path, second: Answ
     ],
 )
 async def test_odd_continuation(
-    client: AsyncClient,
-    tmp_path: Path,
-    second: Answer | Callable[[Arrival], Answer],
+    client: AsyncClient, tmp_path: Path, second: Answer | Callable[[Arrival], Answer]
 ) -> None:
     """A continuation that does not fit is thrown away, and all is fetched again."""
     async with hosting(BROKEN, second, Answer(WHOLE, headers=TAG)) as host:
@@ -169,10 +165,7 @@ async def test_unannounced_length(client: AsyncClient, tmp_path: Path) -> None:
     ],
 )
 async def test_nothing_is_left_of_a_failure(
-    client: AsyncClient,
-    tmp_path: Path,
-    answer: Answer,
-    error: type[Exception],
+    client: AsyncClient, tmp_path: Path, answer: Answer, error: type[Exception]
 ) -> None:
     """A result that cannot be had is an error with the job; no file and no part stays."""
     hasty = client.with_options(
@@ -210,10 +203,7 @@ async def test_redirects_are_followed_without_the_key(client: AsyncClient, tmp_p
     ],
 )
 async def test_name(
-    client: AsyncClient,
-    tmp_path: Path,
-    headers: dict[str, str],
-    name: str,
+    client: AsyncClient, tmp_path: Path, headers: dict[str, str], name: str
 ) -> None:
     """The server's name comes first, then the URL's, and none leads out of the folder."""
     async with hosting(Answer(WHOLE, headers=headers)) as host:

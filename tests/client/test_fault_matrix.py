@@ -183,9 +183,7 @@ def _names_what_must_not_be_lost(error: LipsyncError, verb: str, job: Generation
 
 @pytest.mark.parametrize("verb", ["create", "get", "list", "wait", "delete"])
 async def test_refused_connection(
-    verb: str,
-    tmp_path: Path,
-    secret_is_kept: Callable[[str, LipsyncError | None], None],
+    verb: str, tmp_path: Path, secret_is_kept: Callable[[str, LipsyncError | None], None]
 ) -> None:
     """No one behind the address is a `ConnectError` that says where to look."""
     with socket.socket() as closed:

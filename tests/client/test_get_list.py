@@ -74,8 +74,7 @@ async def test_list_by_filters(door: Door) -> None:
         sandbox.jobs.move(jobs[1].id, "REJECTED")
         stranger = "00000000-0000-4000-8000-000000000000"
         page = await client.generations.list(
-            ids=[jobs[0].id, jobs[2].id, stranger],
-            status=[Status.FAILED, "PENDING"],
+            ids=[jobs[0].id, jobs[2].id, stranger], status=[Status.FAILED, "PENDING"]
         )
         assert [each.id for each in page] == [jobs[0].id, jobs[2].id]
         assert (len(page), page[0].status, page.next_cursor) == (2, Status.FAILED, None)
@@ -196,10 +195,7 @@ async def test_estimates(client_and_sandbox: Pair) -> None:
     client, sandbox = client_and_sandbox
     by_order = await client.generations.estimate(GenerationRequest(**ORDER))
     by_length = await client.generations.estimate_duration(
-        model="lipsync-2",
-        duration=10.0,
-        fps=25.0,
-        reasoning_enabled=False,
+        model="lipsync-2", duration=10.0, fps=25.0, reasoning_enabled=False
     )
     assert by_order.frame_count > 0
     assert by_length.frame_count == 250

@@ -39,13 +39,7 @@ async def test_sleepers_wake_in_order() -> None:
     async with anyio.create_task_group() as tasks:
         for name, seconds in [("c", 7200.0), ("a", 1.0), ("b", 1.0), ("now", 0.0), ("past", -5.0)]:
             tasks.start_soon(sleep, name, seconds)
-    assert woken == [
-        ("now", 100.0),
-        ("past", 100.0),
-        ("a", 101.0),
-        ("b", 101.0),
-        ("c", 7300.0),
-    ]
+    assert woken == [("now", 100.0), ("past", 100.0), ("a", 101.0), ("b", 101.0), ("c", 7300.0)]
 
 
 async def test_time_stands_still_while_somebody_works() -> None:

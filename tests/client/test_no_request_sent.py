@@ -15,8 +15,7 @@ Verb = Callable[[AsyncClient], Awaitable[Any]]
 
 
 @pytest.mark.parametrize(
-    ("fields", "path", "fragment"),
-    [pytest.param(*row[1:], id=row[0]) for row in BAD_REQUESTS],
+    ("fields", "path", "fragment"), [pytest.param(*row[1:], id=row[0]) for row in BAD_REQUESTS]
 )
 async def test_bad_request(fields: dict[str, Any], path: str, fragment: str) -> None:
     """Each way to break a rule is refused by `create`, with the path of the problem."""
@@ -57,7 +56,7 @@ _BAD_CALLS: dict[str, tuple[str, Verb]] = {
     "estimate-file": (
         "input[0].file: ",
         lambda c: c.generations.estimate(
-            GenerationRequest(model="lipsync-2", input=[Video(file=b"clip"), INPUTS[1]]),
+            GenerationRequest(model="lipsync-2", input=[Video(file=b"clip"), INPUTS[1]])
         ),
     ),
     "estimate-duration": (

@@ -406,12 +406,7 @@ _CERTIFICATES: dict[str, tuple[str, str, str, str]] = {
         "Hostname mismatch",
     ),
     "that was": ("DNS:api.sync.example", "20200101000000Z", "20200102000000Z", "expired"),
-    "that will be": (
-        "DNS:api.sync.example",
-        "20980101000000Z",
-        "20991231235959Z",
-        "not yet valid",
-    ),
+    "that will be": ("DNS:api.sync.example", "20980101000000Z", "20991231235959Z", "not yet valid"),
     "of an address": ("IP:127.0.0.1", "20200101000000Z", "20991231235959Z", "mismatch"),
     "of a part": ("DNS:sync.example", "20200101000000Z", "20991231235959Z", "mismatch"),
     "of deeper parts": ("DNS:*.api.sync.example", "20200101000000Z", "20991231235959Z", "mismatch"),

@@ -373,10 +373,7 @@ FORGOTTEN: dict[str, tuple[Callable[[str, int], Any], float]] = {
         ),
         11.0,
     ),
-    "no list": (
-        lambda path, _: (400, {}, {}) if path == "/v2/generations" else (404, {}, {}),
-        6.0,
-    ),
+    "no list": (lambda path, _: (400, {}, {}) if path == "/v2/generations" else (404, {}, {}), 6.0),
     "no list, but the job": (
         lambda path, _: (405, {}, {}) if path == "/v2/generations" else (200, job(path[-5:]), {}),
         6.0,

@@ -112,10 +112,7 @@ def _chain(error: BaseException | None) -> list[str]:
 
 @pytest.mark.parametrize("name", QUOTES)
 async def test_quoted(
-    name: str,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not in errors, jobs, raw answers, pickles, notes, logs, journals or their exports."""
     caplog.set_level(logging.DEBUG)

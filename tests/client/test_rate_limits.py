@@ -6,13 +6,7 @@ from functools import partial
 import anyio
 import pytest
 
-from lipsync_async import (
-    Limits,
-    PollPolicy,
-    RateLimitError,
-    RetryPolicy,
-    WaitTimeoutError,
-)
+from lipsync_async import Limits, PollPolicy, RateLimitError, RetryPolicy, WaitTimeoutError
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
@@ -40,9 +34,7 @@ def refusals(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.parametrize(
-    ("method", "limit", "many"),
-    [("POST", 60, 300), ("GET", 600, 1300)],
-    ids=["creates", "others"],
+    ("method", "limit", "many"), [("POST", 60, 300), ("GET", 600, 1300)], ids=["creates", "others"]
 )
 async def test_a_rush_within_the_limits(method: str, limit: int, many: int) -> None:
     """Far more calls than a minute allows: none is refused, and the rate is 98 % of the limit."""

@@ -190,10 +190,7 @@ async def test_key_follows_to_the_same_server_only() -> None:
     """A pointed-to path of the same server gets the key; another server never does."""
     async with hosting(pointing("/back"), Answer(JOB)) as other:
         pointers = (pointing("/moved", 301), pointing(f"{other.url}/over", 308))
-        async with (
-            hosting(*pointers) as host,
-            AsyncClient("the-key", base_url=host.url) as client,
-        ):
+        async with hosting(*pointers) as host, AsyncClient("the-key", base_url=host.url) as client:
             job = await client.generations.get("job-1")
     assert job.id == "job-1"
     assert [each.headers.get("x-api-key") for each in host.arrivals] == ["the-key", "the-key"]
@@ -234,10 +231,7 @@ async def test_create_follows_no_pointer(status: int) -> None:
 @pytest.mark.parametrize("target", ["/again", "http://[bad", "http://h:port/", "ftp://h/"])
 async def test_pointers_to_nowhere(target: str) -> None:
     """A circle of pointers, or one that no one can read, ends as an error."""
-    async with (
-        hosting(pointing(target)) as host,
-        AsyncClient("key", base_url=host.url) as client,
-    ):
+    async with hosting(pointing(target)) as host, AsyncClient("key", base_url=host.url) as client:
         with pytest.raises(ResponseError, match="it points to"):
             await client.models.list()
     assert len(host.arrivals) == (6 if target == "/again" else 1)
@@ -255,16 +249,13 @@ async def test_answers_that_are_no_http() -> None:
     assert len(host.arrivals) == 2
 
 
-async def test_cancelled_create_logs_its_key(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_cancelled_create_logs_its_key(caplog: pytest.LogCaptureFixture) -> None:
     """Who cancels a create in flight finds in the log how to repeat it without paying twice."""
     async with opened("memory", progression="manual") as (client, sandbox):
         sandbox.faults.add(Fault("latency", seconds=5.0, method="POST"))
         with caplog.at_level("WARNING"):
             await cancel_when(
-                lambda: sandbox.jobs.created > 0,
-                partial(order, client, idempotency_key="my-key"),
+                lambda: sandbox.jobs.created > 0, partial(order, client, idempotency_key="my-key")
             )
         assert "my-key" in caplog.text
         assert sandbox.api_key not in caplog.text

@@ -163,10 +163,7 @@ async def counted(exchange: Requester, many: int) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    st.lists(st.sampled_from([6, 30, 60, 120]), min_size=2, max_size=4),
-    st.integers(1, 25),
-)
+@given(st.lists(st.sampled_from([6, 30, 60, 120]), min_size=2, max_size=4), st.integers(1, 25))
 def test_clients_share_a_budget(limits: list[int], many: int) -> None:
     """However many clients ask, with whatever limits: no minute sees more than the lowest."""
 
@@ -291,12 +288,7 @@ async def test_everything_shares_the_slots(limit: int) -> None:
 
 @pytest.mark.parametrize(
     ("limits", "most"),
-    [
-        (Limits(concurrent_generations=15), 0),
-        (Limits(), 4),
-        (slots(15), 0),
-        (slots(None), 4),
-    ],
+    [(Limits(concurrent_generations=15), 0), (Limits(), 4), (slots(15), 0), (slots(None), 4)],
     ids=["paced", "paced-learnt", "configured", "learnt"],
 )
 async def test_hundreds_of_runs_at_once(limits: Limits, most: int) -> None:

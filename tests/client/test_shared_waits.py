@@ -203,9 +203,7 @@ async def test_an_id_alone_is_enough_for_many(minute: World) -> None:
     jobs = await minute.order(6)
     seen: list[str] = []
     await wait_for_all(
-        minute.client,
-        [job.id for job in jobs],
-        on_update=lambda job: seen.append(str(job.status)),
+        minute.client, [job.id for job in jobs], on_update=lambda job: seen.append(str(job.status))
     )
     assert seen == ["PENDING"] * 6 + ["PROCESSING"] * 6 + ["COMPLETED"] * 6
 
@@ -234,8 +232,7 @@ async def test_progress_is_looked_for_alone(minute: World) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait_for_all, minute.client, jobs[1:])
         await curious.generations.wait_until_complete(
-            jobs[0],
-            on_update=lambda job: seen.append(job.progress_percent),
+            jobs[0], on_update=lambda job: seen.append(job.progress_percent)
         )
     assert len(seen) > 20
     assert minute.looks == minute.sandbox.requests.count(*LOOKS, query={"include": "progress"})
@@ -347,8 +344,7 @@ async def test_an_outage_is_sat_out_by_all(minute: World, kind: str) -> None:
     jobs = await minute.order(150)
     status = 500 if kind == "status" else None
     minute.clock.call_later(
-        20.0,
-        lambda: minute.sandbox.faults.add(Fault(kind, status=status, count=None)),
+        20.0, lambda: minute.sandbox.faults.add(Fault(kind, status=status, count=None))
     )
     minute.clock.call_later(50.0, minute.sandbox.faults.clear)
     minute.clock.call_later(20.0, minute.sandbox.requests.clear)
@@ -405,8 +401,7 @@ async def test_looks_go_by_the_settings_of_the_view_that_leads(endless: World) -
     jobs = await endless.order(20)
     seen: list[Response] = []
     slow = endless.client.with_options(
-        poll=PollPolicy(shared_interval=2.0),
-        on_response=seen.append,
+        poll=PollPolicy(shared_interval=2.0), on_response=seen.append
     )
     async with anyio.create_task_group() as tasks:
         first = Waits(slow, tasks)
@@ -448,9 +443,7 @@ async def test_a_failing_on_response_fails_its_own_view(endless: World) -> None:
 
 @pytest.mark.parametrize(("number", "seconds"), [(15, 200.0), (100, 40.0), (1000, 12.0)])
 async def test_ends_are_seen_after_half_a_period(
-    endless: World,
-    number: int,
-    seconds: float,
+    endless: World, number: int, seconds: float
 ) -> None:
     """With N waits at any time, the mean delay is T/2 within a tenth, T = max(0.5 s, N/1000)."""
     chance = Random(number)

@@ -103,7 +103,7 @@ async def test_unknown_status_is_not_the_end(client_and_sandbox: Pair) -> None:
     """A status of a newer service is shown as it is, and waited through."""
     client, sandbox = client_and_sandbox
     sandbox.faults.add(
-        Fault("replace_fields", method="GET", fields={"status": "UPSCALING"}, count=1),
+        Fault("replace_fields", method="GET", fields={"status": "UPSCALING"}, count=1)
     )
     seen: list[Generation] = []
     done = await client.generations.run(**ORDER, on_update=seen.append)
@@ -158,8 +158,7 @@ async def test_cancellation_stops_the_wait_only(async_door: Door) -> None:
         created = await order(client)
         with anyio.CancelScope() as scope:
             await client.generations.wait_until_complete(
-                created.id,
-                on_update=lambda _: scope.cancel(),
+                created.id, on_update=lambda _: scope.cancel()
             )
         assert scope.cancelled_caught
         assert sandbox.requests.count("DELETE") == 0

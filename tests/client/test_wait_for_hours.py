@@ -186,9 +186,7 @@ async def test_an_outage_without_end(hours: Hours) -> None:
 
 @pytest.mark.parametrize(("kind", "cause"), [("hang", RequestTimeoutError), ("status", None)])
 async def test_deadline_clips_requests_and_pauses(
-    endless: Hours,
-    kind: str,
-    cause: type[Exception] | None,
+    endless: Hours, kind: str, cause: type[Exception] | None
 ) -> None:
     """Neither a hanging look nor the pause after a failed one outlasts the wait's limit."""
     created = await order(endless.client)

@@ -56,9 +56,7 @@ class Waits:
 
 
 async def wait_for_all(
-    client: AsyncClient,
-    jobs: Iterable[Generation | str],
-    **settings: Any,
+    client: AsyncClient, jobs: Iterable[Generation | str], **settings: Any
 ) -> dict[str, Generation | LipsyncError]:
     """Wait for jobs at once and return how each wait ended."""
     async with anyio.create_task_group() as tasks:

@@ -10,12 +10,7 @@ from lipsync_async._models.http import Response
 JOB = {"id": "g1", "status": "PENDING"}
 
 
-def reply(
-    body: Any = b"",
-    status: int = 200,
-    method: str = "GET",
-    **headers: str,
-) -> Response:
+def reply(body: Any = b"", status: int = 200, method: str = "GET", **headers: str) -> Response:
     """Return an answer; bytes are sent as they are, everything else as JSON.
 
     Header names are written with underscores and are in lower case, as transports give them.

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from lipsync_async._models.request import (
-    ActiveSpeaker,
-    Audio,
-    DubParams,
-    Options,
-    Text,
-    Video,
-)
+from lipsync_async._models.request import ActiveSpeaker, Audio, DubParams, Options, Text, Video
 from tests.logic.requests import (
     AUDIO,
     IMAGE,
@@ -79,7 +72,7 @@ BAD_INPUTS: list[BadRequest] = [
             AUDIO,
             model="sync-3",
             options=Options(
-                active_speaker_detection=ActiveSpeaker(frame_number=3, coordinates=[1, 2]),
+                active_speaker_detection=ActiveSpeaker(frame_number=3, coordinates=[1, 2])
             ),
         ),
         f"{_SPEAKER}.frame_number",

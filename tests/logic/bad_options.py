@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from lipsync_async import _enums as words
-from tests.logic.requests import (
-    BadRequest,
-    order,
-    with_options,
-    with_speaker,
-)
+from tests.logic.requests import BadRequest, order, with_options, with_speaker
 
 _SPEAKER = "options.active_speaker_detection"
 _PIXELS = "two whole numbers in native pixels"

@@ -9,10 +9,7 @@ from __future__ import annotations
 from tests.logic.bad_inputs import BAD_INPUTS
 from tests.logic.bad_options import BAD_OPTIONS
 from tests.logic.bad_segments import BAD_SEGMENTS
-from tests.logic.requests import (
-    BadRequest,
-    order,
-)
+from tests.logic.requests import BadRequest, order
 
 _BAD_NAMES: list[BadRequest] = [
     ("10-extension", order(output_file_name="a.mp4"), "output_file_name", "without an extension"),

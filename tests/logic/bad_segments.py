@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from lipsync_async._models.request import (
-    Options,
-    Segment,
-    Text,
-)
+from lipsync_async._models.request import Options, Segment, Text
 from tests.logic.requests import (
     AUDIO,
     NAMED_AUDIO,

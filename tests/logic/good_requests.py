@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lipsync_async._enums import SyncMode
-from lipsync_async._models.request import (
-    ActiveSpeaker,
-    Audio,
-    DubParams,
-    Options,
-    Text,
-    Video,
-)
+from lipsync_async._models.request import ActiveSpeaker, Audio, DubParams, Options, Text, Video
 from tests.logic.requests import (
     AUDIO,
     IMAGE,
@@ -39,7 +32,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
         AUDIO,
         model="sync-3",
         options=Options(
-            active_speaker_detection=ActiveSpeaker(frame_number=0, coordinates=(960, 540)),
+            active_speaker_detection=ActiveSpeaker(frame_number=0, coordinates=(960, 540))
         ),
     ),
     "unknown model": order(model="sync-9"),
@@ -68,8 +61,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
         ],
     ),
     "old segments": order(
-        Video("https://h/v", segments_secs=[[1, 1]], segments_frames=[[0, 1]]),
-        AUDIO,
+        Video("https://h/v", segments_secs=[[1, 1]], segments_frames=[[0, 1]]), AUDIO
     ),
     "names": order(webhook_url="https://h/hook", output_file_name="take_1-A", project_id="p"),
     **{

@@ -17,7 +17,7 @@ from lipsync_async._models.request import Audio, GenerationRequest
 from tests.logic.requests import VIDEO, order
 
 NO_FILTERS: dict[str, Any] = dict.fromkeys(
-    ("status", "ids", "source", "project_id", "limit", "cursor"),
+    ("status", "ids", "source", "project_id", "limit", "cursor")
 )
 
 
@@ -33,7 +33,7 @@ def test_a_malformed_key_is_a_problem(key: object) -> None:
     (problem,) = idempotency_key_problems(key)
 
     assert problem.startswith(
-        "idempotency_key: must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, not ",
+        "idempotency_key: must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, not "
     )
 
 
@@ -46,10 +46,10 @@ def test_an_id_is_any_text_that_can_be_one() -> None:
         assert generation_id_problems(text) == ["generation_id: must be 1 to 255 characters"]
     assert generation_id_problems(7) == ["generation_id: must be text, not 7"]
     assert generation_id_problems("..") == [
-        "generation_id: must be the id of a generation, not '..'",
+        "generation_id: must be the id of a generation, not '..'"
     ]
     assert generation_id_problems("a\n") == [
-        "generation_id: must not hold control characters such as line breaks",
+        "generation_id: must not hold control characters such as line breaks"
     ]
 
 
@@ -107,10 +107,7 @@ def test_bad_filters_are_problems(filters: dict[str, Any], expected: str) -> Non
     ],
 )
 def test_an_estimate_needs_a_model_and_a_duration(
-    model: object,
-    duration: object,
-    fps: object,
-    expected: list[str],
+    model: object, duration: object, fps: object, expected: list[str]
 ) -> None:
     """A question that has no answer is not asked."""
     assert estimate_problems(model=model, duration=duration, fps=fps) == expected
@@ -135,6 +132,6 @@ def test_local_files_cannot_be_estimated() -> None:
     request = GenerationRequest(**order(VIDEO, Audio(file=b"audio")))
 
     assert upload_problems(request) == [
-        "input[1].file: cannot be estimated; use its duration with estimate_duration",
+        "input[1].file: cannot be estimated; use its duration with estimate_duration"
     ]
     assert upload_problems(GenerationRequest(**order())) == []

@@ -363,11 +363,7 @@ def test_a_record_shows_the_line_that_logs(caplog: pytest.LogCaptureFixture) -> 
 )
 @pytest.mark.parametrize("has_handler", [False, True])
 def test_the_environment_sets_up_logging(
-    named: str,
-    shown: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    has_handler: bool,
+    named: str, shown: list[str], monkeypatch: pytest.MonkeyPatch, *, has_handler: bool
 ) -> None:
     """`LIPSYNC_LOG=debug` shows lines on stderr, and none twice in a program that logs."""
     kept, screen = Kept(), io.StringIO()

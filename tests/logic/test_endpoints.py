@@ -46,10 +46,7 @@ def sent(call: Call[Any]) -> tuple[str, str, bool]:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (
-            endpoints.create_generation(PLAIN, idempotency_key="k"),
-            ("POST", "/v2/generate", True),
-        ),
+        (endpoints.create_generation(PLAIN, idempotency_key="k"), ("POST", "/v2/generate", True)),
         (endpoints.get_generation("g1"), ("GET", "/v2/generate/g1", True)),
         (
             endpoints.get_generation("g1", progress=True),
@@ -457,8 +454,7 @@ ESTIMATE = {"estimatedFrameCount": 250, "estimatedGenerationCost": 1, "estimated
 
 @pytest.mark.parametrize("body", [ESTIMATE, [ESTIMATE]])
 @pytest.mark.parametrize(
-    "call",
-    [endpoints.estimate_request(PLAIN), endpoints.estimate_duration(model="m", duration=1)],
+    "call", [endpoints.estimate_request(PLAIN), endpoints.estimate_duration(model="m", duration=1)]
 )
 def test_both_forms_of_an_estimate_are_read(call: Call[CostEstimate], body: Any) -> None:
     """An object, or a list with one, whichever was asked."""

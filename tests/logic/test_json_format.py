@@ -162,11 +162,7 @@ POISONS = {
 def test_one_bad_value_costs_no_more_than_itself(poison: bytes, expected: object) -> None:
     """The other jobs of a list are read, and so is the rest of its own."""
     text = b'[{"id": "1", "x": 0.5}, {"id": "2", "x": %b, "y": 2}, {"id": "3"}]' % poison
-    assert loads(text) == [
-        {"id": "1", "x": 0.5},
-        {"id": "2", "x": expected, "y": 2},
-        {"id": "3"},
-    ]
+    assert loads(text) == [{"id": "1", "x": 0.5}, {"id": "2", "x": expected, "y": 2}, {"id": "3"}]
 
 
 # Texts, and whether they are nested too deeply. The members of a list are read by themselves, so

@@ -77,9 +77,7 @@ def tag(size: int, inside: bytes = b"", flags: int = 0) -> bytes:
     ],
 )
 def test_a_path_is_sent_under_its_name_and_the_type_of_its_suffix(
-    kind: Kind,
-    name: str,
-    expected: tuple[str, str],
+    kind: Kind, name: str, expected: tuple[str, str]
 ) -> None:
     """The suffix decides, as the part of the form understands it; what is unknown has no type."""
     assert upload_name_and_type(kind, Path("folder") / name) == expected
@@ -215,9 +213,7 @@ BYTES: list[tuple[Kind, bytes, tuple[str, str]]] = [
 
 @pytest.mark.parametrize(("kind", "data", "expected"), BYTES, ids=range(len(BYTES)))
 def test_bytes_are_named_by_how_they_begin(
-    kind: Kind,
-    data: bytes,
-    expected: tuple[str, str],
+    kind: Kind, data: bytes, expected: tuple[str, str]
 ) -> None:
     """Bytes have no name, but their first ones tell what they are, or nothing does."""
     suffix, media_type = expected
@@ -282,10 +278,7 @@ BARE_URL = "https://media.example/results/clip"
     ],
 )
 def test_a_result_gets_the_best_name_at_hand(
-    url: str,
-    content_disposition: str | None,
-    content_type: str | None,
-    expected: str,
+    url: str, content_disposition: str | None, content_type: str | None, expected: str
 ) -> None:
     """The server's name, then the URL's, then the caller's; the type fills in the suffix."""
     found = result_filename(
@@ -310,25 +303,17 @@ def test_a_result_gets_the_best_name_at_hand(
     ],
 )
 def test_the_fallback_is_made_safe_as_well(
-    fallback: str,
-    content_type: str | None,
-    expected: str,
+    fallback: str, content_type: str | None, expected: str
 ) -> None:
     """No name is taken as it comes, and none is empty or too long."""
     found = result_filename(
-        url=BARE_URL,
-        content_disposition=None,
-        content_type=content_type,
-        fallback=fallback,
+        url=BARE_URL, content_disposition=None, content_type=content_type, fallback=fallback
     )
 
     assert found == expected
 
 
-NASTY = st.one_of(
-    st.text(),
-    st.text("./\\:%2eEfF\0\n ~ncouNCO1$\"*';=\ud800é.", max_size=12),
-)
+NASTY = st.one_of(st.text(), st.text("./\\:%2eEfF\0\n ~ncouNCO1$\"*';=\ud800é.", max_size=12))
 HEADERS = st.one_of(
     st.none(),
     NASTY,

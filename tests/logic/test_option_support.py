@@ -5,23 +5,9 @@ from typing import Any
 import pytest
 
 from lipsync_async._enums import Model
-from lipsync_async._logic.validation import (
-    request_warnings,
-)
-from lipsync_async._models.request import (
-    ActiveSpeaker,
-    GenerationRequest,
-    Options,
-    Video,
-)
-from tests.logic.requests import (
-    AUDIO,
-    IMAGE,
-    order,
-    segment,
-    with_options,
-    with_segments,
-)
+from lipsync_async._logic.validation import request_warnings
+from lipsync_async._models.request import ActiveSpeaker, GenerationRequest, Options, Video
+from tests.logic.requests import AUDIO, IMAGE, order, segment, with_options, with_segments
 
 OPTION_VERDICTS = [
     (model, option, value, verdict)
@@ -44,10 +30,7 @@ OPTION_VERDICTS = [
 
 @pytest.mark.parametrize(("model", "option", "value", "verdict"), OPTION_VERDICTS)
 def test_options_that_a_model_ignores_are_told(
-    model: Model,
-    option: str,
-    value: Any,
-    verdict: str,
+    model: Model, option: str, value: Any, verdict: str
 ) -> None:
     """The contract's table of models and options decides who gets which warning."""
     request = GenerationRequest(**order(model=str(model), options=Options(**{option: value})))
@@ -65,7 +48,7 @@ def test_options_that_a_model_ignores_are_told(
 def test_the_warning_names_the_models_that_would_help() -> None:
     """Anyone who needs an option learns which models have it."""
     assert request_warnings(GenerationRequest(**with_options(model_mode="lips"))) == [
-        "options.model_mode: ignored by lipsync-2; only react-1 heed it",
+        "options.model_mode: ignored by lipsync-2; only react-1 heed it"
     ]
 
 
@@ -83,7 +66,7 @@ def test_sync_mode_with_an_image_is_warned_about() -> None:
     fields = order(IMAGE, AUDIO, model="sync-3", options=Options(sync_mode="loop"))
 
     assert request_warnings(GenerationRequest(**fields)) == [
-        "options.sync_mode: ignored with an image; the result is as long as the audio",
+        "options.sync_mode: ignored with an image; the result is as long as the audio"
     ]
 
 
@@ -97,7 +80,7 @@ def test_an_unknown_model_is_warned_about_and_its_options_are_not() -> None:
     fields = order(model="sync-9", options=Options(temperature=0.1, prompt="sad"))
 
     assert request_warnings(GenerationRequest(**fields)) == [
-        f"model: 'sync-9' is unknown to this release, which knows {', '.join(Model)}",
+        f"model: 'sync-9' is unknown to this release, which knows {', '.join(Model)}"
     ]
 
 

@@ -391,8 +391,7 @@ def test_full_looks_are_taken_when_there_is_no_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delay", "expected"),
-    [(0.0, 2.0), (0.05, 2.0), (0.5, 2.5), (3600.0, 3602.0)],
+    ("delay", "expected"), [(0.0, 2.0), (0.05, 2.0), (0.5, 2.5), (3600.0, 3602.0)]
 )
 def test_a_little_late_is_caught_up_with(delay: float, expected: float) -> None:
     """A look late by less than a spacing delays no other, a long sleep makes no heap."""

@@ -107,11 +107,7 @@ STARTS = st.sampled_from([0.0, 12_345.678, 2.0**33])
 
 
 def wait(
-    policy: PollPolicy,
-    life: Life,
-    service: Service,
-    timeout: float | None,
-    started: float = 0.0,
+    policy: PollPolicy, life: Life, service: Service, timeout: float | None, started: float = 0.0
 ) -> tuple[list[Made], float]:
     """Wait for a job as a client does; return the looks made and the time at the end."""
     now = started
@@ -152,11 +148,7 @@ def is_last(made: Made, timeout: float | None) -> bool:
 
 @given(POLICIES, lives(is_finite=False) | lives(is_finite=True), SERVICES, TIMEOUTS, STARTS)
 def test_waiting_keeps_to_its_time(
-    policy: PollPolicy,
-    life: Life,
-    service: Service,
-    timeout: float,
-    started: float,
+    policy: PollPolicy, life: Life, service: Service, timeout: float, started: float
 ) -> None:
     """No look is planned or held beyond the time; only `Retry-After` can forbid the last."""
     made, ended = wait(policy, life, service, timeout, started)
@@ -183,11 +175,7 @@ def test_waiting_ends_with_the_job(
 
 @given(POLICIES, lives(is_finite=False), SERVICES, TIMEOUTS, STARTS)
 def test_waiting_is_never_a_busy_loop(
-    policy: PollPolicy,
-    life: Life,
-    service: Service,
-    timeout: float,
-    started: float,
+    policy: PollPolicy, life: Life, service: Service, timeout: float, started: float
 ) -> None:
     """Whatever the service does or claims, looks keep their distance."""
     made, _ = wait(policy, life, service, timeout, started)

@@ -331,12 +331,7 @@ class Key:
             self.budget.on_429(place, answered, self._retry_after)
 
 
-@given(
-    st.integers(20, 120),
-    st.floats(0.1, 0.95),
-    st.none() | st.floats(0, 20),
-    st.floats(0, 0.4),
-)
+@given(st.integers(20, 120), st.floats(0.1, 0.95), st.none() | st.floats(0, 20), st.floats(0, 0.4))
 def test_a_smaller_plan_is_found(
     limit: int, share: float, retry_after: float | None, way: float
 ) -> None:
@@ -400,8 +395,7 @@ def test_what_passed_is_what_can_be_had() -> None:
 
 
 @pytest.mark.parametrize(
-    ("windows", "expected"),
-    [(0, 30), (5, 30), (6, 36), (7, 42), (10, 60), (1000, 60)],
+    ("windows", "expected"), [(0, 30), (5, 30), (6, 36), (7, 42), (10, 60), (1000, 60)]
 )
 def test_the_limit_comes_back_slowly(windows: float, expected: int) -> None:
     """Five minutes it stays, then it rises by a tenth of the configured one in each."""

@@ -50,7 +50,7 @@ FACTS = st.dictionaries(
         """
         statusCode errorCode error_code message error suggestion field activeGenerations
         concurrencyLimit retryAfterSeconds upgradeUrl
-        """.split(),  # noqa: SIM905 - reads better
+        """.split()  # noqa: SIM905 - reads better
     ),
     JSON,
 )

@@ -139,10 +139,7 @@ class OddPath(PathLike[Any]):
         (OddPath(3), ["to: must be a path, not OddPath"]),
         ("\ud800", ["to: must be a path, not '\\ud800'"]),
         ("a\0b", ["to: must not hold a null character"]),
-        (
-            "~unknown-user/x",
-            ["to: there is no home folder of 'unknown-user'; write the whole"],
-        ),
+        ("~unknown-user/x", ["to: there is no home folder of 'unknown-user'; write the whole"]),
         ("", ["to: must not be empty; the current folder is '.'"]),
         ("  ", ["to: must not be empty; the current folder is '.'"]),
         ("/dev/null", ["to: must be a file or a folder; what is there is neither"]),

@@ -11,21 +11,11 @@ from lipsync_async._logic.validation import (
     request_problems,
     request_warnings,
 )
-from lipsync_async._models.request import (
-    GenerationRequest,
-    Options,
-    UnknownInput,
-    Video,
-)
+from lipsync_async._models.request import GenerationRequest, Options, UnknownInput, Video
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 from tests.logic.bad_requests import BAD_REQUESTS
 from tests.logic.good_requests import GOOD_REQUESTS
-from tests.logic.requests import (
-    AUDIO,
-    VIDEO,
-    order,
-    with_options,
-)
+from tests.logic.requests import AUDIO, VIDEO, order, with_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +27,7 @@ if TYPE_CHECKING:
     ids=[row[0] for row in BAD_REQUESTS],
 )
 def test_each_broken_rule_is_named_with_its_path(
-    fields: dict[str, Any],
-    path: str,
-    fragment: str,
+    fields: dict[str, Any], path: str, fragment: str
 ) -> None:
     """A request that breaks a rule gets a problem at that place, saying what would be right."""
     problems = request_problems(GenerationRequest(**fields))
@@ -83,7 +71,7 @@ def test_an_input_that_came_from_a_newer_service_is_refused() -> None:
     unknown: Any = UnknownInput(type="hologram", raw={"type": "hologram"})
 
     assert request_problems(GenerationRequest(**order(unknown, AUDIO))) == [
-        "input[0]: must be Video, Image, Audio or Text, not UnknownInput",
+        "input[0]: must be Video, Image, Audio or Text, not UnknownInput"
     ]
 
 
@@ -113,14 +101,14 @@ def test_a_larger_file_is_refused(tmp_path: Path) -> None:
         file.truncate(MAX_FILE_BYTES + 1)
 
     assert request_problems(GenerationRequest(**order(Video(file=path), AUDIO))) == [
-        "input[0].file: must be at most 5 GiB, not 5,368,709,121 bytes; host it and pass url",
+        "input[0].file: must be at most 5 GiB, not 5,368,709,121 bytes; host it and pass url"
     ]
 
 
 def test_a_missing_file_is_told_with_its_reason(tmp_path: Path) -> None:
     """The message about a bad path says why it cannot be read."""
     (problem,) = request_problems(
-        GenerationRequest(**order(Video(file=tmp_path / "no.mp4"), AUDIO)),
+        GenerationRequest(**order(Video(file=tmp_path / "no.mp4"), AUDIO))
     )
 
     assert problem.startswith("input[0].file: cannot be read (No such file or directory): ")
@@ -129,7 +117,7 @@ def test_a_missing_file_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_a_number_that_python_will_not_print_is_a_problem() -> None:
     """An integer of thousands of digits is told by its type; quoting it would raise."""
     assert request_problems(GenerationRequest(**with_options(temperature=10**5000))) == [
-        "options.temperature: must be 0 to 1, not int",
+        "options.temperature: must be 0 to 1, not int"
     ]
 
 

@@ -29,10 +29,7 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
-from tests.logic.requests import (
-    segment,
-    with_segments,
-)
+from tests.logic.requests import segment, with_segments
 
 PROBLEM = re.compile(r"(request|[a-z_]+(\[\d+\])?(\.[a-z_0-9]+(\[\d+\])?)*): \S.*")
 
@@ -137,12 +134,7 @@ def test_any_argument_is_judged_in_words(value: Any, other: Any) -> None:
         *idempotency_key_problems(value),
         *generation_id_problems(value),
         *list_problems(
-            status=value,
-            ids=other,
-            source=[value],
-            project_id=value,
-            limit=value,
-            cursor=other,
+            status=value, ids=other, source=[value], project_id=value, limit=value, cursor=other
         ),
         *estimate_problems(model=value, duration=value, fps=other),
     ]
