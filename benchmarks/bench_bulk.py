@@ -46,6 +46,8 @@ def test_a_thousand(report: Callable[[Ratio], None], bulk_url: str) -> None:
     )
     for ratio in _judged(ours, "ours"):
         report(ratio)
+    what = f"{ours.jobs} jobs, ours: CPU a finished job, times a bare POST"
+    report(Ratio(what=what, measured=ours.posts_per_job, at_most=2.2))
     for name, words, other, least in (
         ("raw", "a raw aiohttp task a job", raw, None),
         ("peer", "syncsdk", peer, 120.0),

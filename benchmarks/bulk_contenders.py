@@ -33,6 +33,13 @@ _BOUNDLESS = Limits(
     concurrent_generations=1_000_000,
 )
 _CONNECTIONS = 100  # as many as our own pool has
+_BODY = json.dumps(
+    {
+        "model": "lipsync-2",
+        "input": [{"type": "video", "url": VIDEO}, {"type": "audio", "url": AUDIO}],
+        "options": {"sync_mode": "cut_off", "temperature": 0.5},
+    }
+)
 _ENDED = frozenset({"COMPLETED", "FAILED", "REJECTED"})
 
 
@@ -72,22 +79,19 @@ async def ours(base_url: str, notices: Notices, tick: float) -> None:
                 notices.note(outcome.generation.id)
 
 
+async def bare_posts(base_url: str, number: int) -> None:
+    """Create jobs one after another, and read each answer: the least that a create costs."""
+    async with _session(base_url) as session:
+        for _ in range(number):
+            await _create(session)
+
+
 async def raw(base_url: str, notices: Notices, tick: float) -> None:
     """Let a task for each job ask at every tick."""
-    body = json.dumps(
-        {
-            "model": "lipsync-2",
-            "input": [{"type": "video", "url": VIDEO}, {"type": "audio", "url": AUDIO}],
-            "options": {"sync_mode": "cut_off", "temperature": 0.5},
-        }
-    )
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
-    headers = {"x-api-key": "key", "content-type": "application/json"}
-    async with aiohttp.ClientSession(base_url, connector=connector, headers=headers) as session:
+    async with _session(base_url) as session:
 
         async def run() -> None:
-            async with session.post("/v2/generate", data=body) as answer:
-                job: dict[str, Any] = json.loads(await answer.read())
+            job = await _create(session)
             while job["status"] not in _ENDED:
                 await asyncio.sleep(tick)
                 async with session.get(f"/v2/generate/{job['id']}") as answer:
@@ -111,6 +115,18 @@ async def peer(base_url: str, notices: Notices, _: float) -> None:
 
 
 CONTENDERS: dict[str, Contender] = {"ours": ours, "raw": raw, "peer": peer}
+
+
+def _session(base_url: str) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
+    headers = {"x-api-key": "key", "content-type": "application/json"}
+    return aiohttp.ClientSession(base_url, connector=connector, headers=headers)
+
+
+async def _create(session: aiohttp.ClientSession) -> dict[str, Any]:
+    async with session.post("/v2/generate", data=_BODY) as answer:
+        job: dict[str, Any] = json.loads(await answer.read())
+    return job
 
 
 async def _each_in_a_task(run: Callable[[], Awaitable[None]], notices: Notices) -> None:

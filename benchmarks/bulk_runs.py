@@ -26,6 +26,7 @@ _LONGEST_RUN = 1500
 # Jobs, and their seconds, with which a process is warmed up: what is imported or built at
 # first use is the price of a start, not of a job.
 _WARM_UP = (20, 0.1, 0.2)
+_POSTS = 500
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class BulkRun:
         p99_delay: That of 99 %.
         cpu_seconds: CPU time of the contender's process.
         server_cpu_seconds: CPU time of the server's.
+        post_seconds: CPU time of a bare POST with its parse, in the same process.
         memory: Most bytes of memory that the contender's process held.
         most_at_once: Most jobs that ran at once.
 
@@ -58,6 +60,7 @@ class BulkRun:
     p99_delay: float
     cpu_seconds: float
     server_cpu_seconds: float
+    post_seconds: float
     memory: int
     most_at_once: int
 
@@ -75,6 +78,11 @@ class BulkRun:
     def cpu_per_job(self) -> float:
         """Microseconds of CPU for each job that was brought to its end."""
         return self.cpu_seconds / self.finished * 1e6
+
+    @property
+    def posts_per_job(self) -> float:
+        """CPU for each job that was brought to its end, in bare POSTs."""
+        return self.cpu_seconds / self.finished / self.post_seconds
 
     @property
     def server_share(self) -> float:
@@ -121,6 +129,7 @@ def _run(
     from benchmarks.bulk_contenders import (  # noqa: PLC0415 - only this process needs both clients
         CONTENDERS,
         Notices,
+        bare_posts,
     )
 
     contend = CONTENDERS[contender]
@@ -131,7 +140,14 @@ def _run(
         await contend(base_url, notices, tick)
         return notices
 
+    def time_posts() -> float:
+        cpu_began = time.process_time()
+        asyncio.run(bare_posts(base_url, _POSTS))
+        return (time.process_time() - cpu_began) / _POSTS
+
     asyncio.run(run(*_WARM_UP))
+    time_posts()
+    post_seconds = [time_posts()]
     cpu_began, began = time.process_time(), time.monotonic()
     notices = asyncio.run(run(jobs, *seconds))
     over = time.monotonic()
@@ -139,6 +155,7 @@ def _run(
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     facts = json.loads(_ask(f"{base_url}/facts"))
     ends = memoryview(_ask(f"{base_url}/ends")).cast("d")
+    post_seconds.append(time_posts())
     pairs = zip(notices.moments, ends, strict=False)
     delays = sorted(noticed - end for noticed, end in pairs if noticed)
     return BulkRun(
@@ -152,6 +169,7 @@ def _run(
         p99_delay=delays[int(0.99 * len(delays))],
         cpu_seconds=cpu_seconds,
         server_cpu_seconds=facts["cpu_seconds"],
+        post_seconds=min(post_seconds),
         memory=memory,
         most_at_once=facts["most_at_once"],
     )
