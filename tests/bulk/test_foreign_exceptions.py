@@ -211,7 +211,7 @@ async def test_in_creates(quick_path: Path, is_delivered: bool) -> None:  # noqa
         assert sandbox.jobs.created == MANY * is_delivered
     with JournalView.open(journal) as view:
         entries = [*view.entries()]
-    assert {str(entry.state) for entry in entries} == {"doubtful"}
+    assert {str(entry.state) for entry in entries} == {"unknown"}
     assert {entry.idempotency_key for entry in entries} == keys
 
 

@@ -137,13 +137,13 @@ async def test_a_job_that_never_ends_delays_no_other() -> None:
 
             def note(progress: Progress) -> None:
                 told.append(progress.done)
-                if progress.done == 1199:
+                if progress.done == 1029:
                     scope.cancel()
 
-            await client.generations.run_all(requests(1200), on_progress=note)
+            await client.generations.run_all(requests(1030), on_progress=note)
         assert scope.cancelled_caught
-        assert sandbox.jobs.created == 1200
-        assert told == list(range(1, 1200))
+        assert sandbox.jobs.created == 1030
+        assert told == list(range(1, 1030))
 
 
 async def test_a_program_that_goes_elsewhere(
