@@ -79,8 +79,13 @@ class CallSite(NamedTuple):
     variables: dict[str, Any]
 
     @classmethod
-    def of(cls, frame: FrameType) -> CallSite:
-        """Return the line that a frame is at."""
+    def of_caller(cls) -> CallSite:
+        """Return the line that called the verb that called the portal's method.
+
+        The verb itself may be called by no Python code at all.
+        """
+        verb = sys._getframe(2)  # noqa: SLF001 - the public ways build a list of all frames
+        frame = verb.f_back or verb
         return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
 
     @classmethod
@@ -92,7 +97,7 @@ class CallSite(NamedTuple):
         frame = sys._getframe(1)  # noqa: SLF001 - the public ways build a list of all frames
         while frame.f_back is not None and _is_ours(frame):
             frame = frame.f_back
-        return cls.of(frame)
+        return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -102,7 +102,8 @@ def start_thread(function: Callable[[Joinable], None], name: str) -> None:
         ConfigurationError: Threads were replaced, and where the real ones are is not known.
 
     """
-    kind = _Native if _is_replaced(_thread.start_new_thread) else _Thread
+    is_real = isinstance(_thread.start_new_thread, BuiltinFunctionType)
+    kind = _Thread if is_real else _Native
     kind(function, name)
 
 
@@ -178,10 +179,6 @@ def may_wait() -> bool:
     return True
 
 
-def _is_replaced(function: object) -> bool:
-    return not isinstance(function, BuiltinFunctionType)
-
-
 def new_lock() -> threading.Lock:  # pragma: no cover - gevent may trace it or not
     """Return a lock that threads share, real also among greenlets.
 
@@ -199,7 +196,7 @@ def _real(name: str) -> Callable[..., Any] | None:
         found.append(gevent.get_original("_thread", name))
     if eventlet is not None:
         found.append(getattr(eventlet.original("_thread"), name))
-    return next((function for function in found if not _is_replaced(function)), None)
+    return next((function for function in found if isinstance(function, BuiltinFunctionType)), None)
 
 
 def _leave_greenlets() -> None:

@@ -313,9 +313,10 @@ def _problems_of(options: RequestOptions) -> list[str]:
 
 def _raise_if_invalid(problems: list[str]) -> None:
     """Raise an error that names all problems, if there are any."""
+    if not problems:
+        return
     sentences = [problem if problem.endswith(".") else f"{problem}." for problem in problems]
-    if len(sentences) > 1:
-        lines = "".join(f"\n  {sentence}" for sentence in sentences)
-        raise ConfigurationError(f"The client cannot be built; correct this:{lines}")
-    if sentences:
+    if len(sentences) == 1:
         raise ConfigurationError(sentences[0])
+    lines = "".join(f"\n  {sentence}" for sentence in sentences)
+    raise ConfigurationError(f"The client cannot be built; correct this:{lines}")

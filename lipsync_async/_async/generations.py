@@ -301,7 +301,8 @@ class AsyncGenerations:
         async with self.updates(generation, timeout=timeout) as changes:
             last = wait.as_generation(generation)
             async for last in changes:
-                await _call_on_update(on_update, last)
+                if on_update is not None:
+                    await call_back(on_update, last)
         return wait.raise_unless_completed(last)
 
     @asynccontextmanager
@@ -440,7 +441,8 @@ class AsyncGenerations:
         created = await self._submit(request, idempotency_key)
         try:
             with under_way(lambda: [_GOES_ON.format(id=created.id)]):
-                await _call_on_update(on_update, created)
+                if on_update is not None:
+                    await call_back(on_update, created)
                 return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
         except LipsyncError as error:
             if error.generation is None:  # it is one of the user's own `on_update`
@@ -884,11 +886,6 @@ def _note_job(job: Generation, error: BaseException, message: str | None = None)
     if not is_named and not any(job.id in note for note in notes_of(error)):
         message = message or (_HAS_ENDED if job.is_terminal else _GOES_ON)
         tell_left(error, message.format(id=job.id))
-
-
-async def _call_on_update(on_update: OnUpdate | None, generation: Generation) -> None:
-    if on_update is not None:
-        await call_back(on_update, generation)
 
 
 @survived("generation")

@@ -334,7 +334,9 @@ class BlockingCall:
         item: StepResult | None = None
         self._is_waiting = True
         try:
-            while item is None and not (self.has_ended and self._messages.is_empty()):
+            while item is None and not (
+                self._loop_state is CallState.DONE and self._messages.is_empty()
+            ):
                 message = self._messages.get()
                 if isinstance(message, StepResult):
                     item = message
@@ -403,7 +405,7 @@ class BlockingCall:
             task: What has ended; `None`: it never ends, for there is no loop, or no task.
 
         """
-        if self.has_ended:
+        if self._loop_state is CallState.DONE:
             return
         if self._error is None and (task is None or task.cancelled()):
             self._error = asyncio.CancelledError()

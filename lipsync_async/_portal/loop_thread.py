@@ -97,7 +97,7 @@ class LoopThread:
             ConfigurationError: The loop is the parent process's, or cannot be started.
 
         """
-        if self.in_other_process:
+        if os.getpid() != self._process:
             raise ConfigurationError(
                 "This began before the process was forked, and goes on in the parent only. "
                 "Begin anew here.",

@@ -7,7 +7,6 @@ parent's loop alone.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 from contextlib import aclosing, suppress
@@ -61,7 +60,7 @@ class Portal:
                 the loop's own thread.
 
         """
-        call = BlockingCall(self._thread(), work, _user_call_site())
+        call = BlockingCall(self._thread(), work, CallSite.of_caller())
         try:
             call.start()
             result: T = call.result()
@@ -80,15 +79,17 @@ class Portal:
         manager: AbstractAsyncContextManager[AsyncIterator[T]],
     ) -> AbstractContextManager[Iterator[T]]:
         """Return a blocking context manager over the items of an async one."""
-        return BlockingIterator(self, self._thread(), manager, _user_call_site())
+        return BlockingIterator(self, self._thread(), manager, CallSite.of_caller())
 
     def open_run(self, manager: AbstractAsyncContextManager[OutcomeIterator]) -> BlockingOutcomes:
         """Return a blocking context manager over the outcomes of a run."""
-        return BlockingOutcomes(self, self._thread(), manager, _user_call_site())
+        return BlockingOutcomes(self, self._thread(), manager, CallSite.of_caller())
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Return a blocking generator over an async one; leaving it closes both."""
-        return iterate(BlockingIterator(self, self._thread(), aclosing(items), _user_call_site()))
+        return iterate(
+            BlockingIterator(self, self._thread(), aclosing(items), CallSite.of_caller())
+        )
 
     def close(self, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a last coroutine, then end the thread. Idempotent.
@@ -194,12 +195,3 @@ def _stop(threads: dict[int, LoopThread]) -> None:
     if thread is not None:
         thread.is_silent = not threading.main_thread().is_alive()
         thread.stop()
-
-
-def _user_call_site() -> CallSite:
-    """Return the line that called the verb that called the portal's method.
-
-    The verb itself may be called by no Python code at all.
-    """
-    frame = sys._getframe(2)  # noqa: SLF001 - the public ways build a list of all frames
-    return CallSite.of(frame.f_back or frame)
