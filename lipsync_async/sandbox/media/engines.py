@@ -66,7 +66,7 @@ def ask(package: str, question: Callable[[], object], answer: object) -> None:
     """Ask an engine a question.
 
     Args:
-        package: Who is asked, by the name that pip knows.
+        package: The one that is asked, by the name that pip knows.
         question: Loads the engine, and gives its answer.
         answer: The right one.
 

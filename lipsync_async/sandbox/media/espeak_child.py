@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import wave
 
 # Source of the numbers: espeak-ng's speak_lib.h.
 _SYNCHRONOUS = 2
@@ -22,6 +21,7 @@ _Callback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
 _BYTES_PER_SAMPLE = 2
+RATE_BYTES = 4  # what is written first: the samples' rate
 
 
 def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, bytes]:
@@ -60,12 +60,7 @@ def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, byt
 
 
 if __name__ == "__main__":
-    library_path, data_path, voice_name, output = sys.argv[1:]
-    hertz, samples = synthesize(
-        library_path, data_path, voice_name, sys.stdin.buffer.read().decode()
-    )
-    with wave.open(output, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(_BYTES_PER_SAMPLE)
-        file.setframerate(hertz)
-        file.writeframes(samples)
+    library_path, data_path, voice_name = sys.argv[1:]
+    script = sys.stdin.buffer.read().decode()
+    hertz, samples = synthesize(library_path, data_path, voice_name, script)
+    sys.stdout.buffer.write(hertz.to_bytes(RATE_BYTES) + samples)

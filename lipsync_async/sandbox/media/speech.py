@@ -17,7 +17,6 @@ from functools import cache
 from hashlib import sha256
 from importlib import import_module, util
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,8 +56,7 @@ def speech_trouble() -> str | None:
     if speech_engine() == TONES:
         return None
     try:
-        with TemporaryDirectory(prefix="lipsync-speech-") as folder:
-            _run_espeak("a", f"en-us+{VARIANTS[0]}", Path(folder) / "a.wav", _CHILD_SECONDS)
+        _spoken("a", VARIANTS[0], _CHILD_SECONDS)
     except Exception as error:  # noqa: BLE001 - a package that is broken may raise anything
         return f"espeak-ng does not work ({in_words(error)})"
     return None
@@ -88,23 +86,23 @@ def speak(
     digest = sha256(voice_id.encode()).digest()
     if (engine or (TONES if speech_trouble() else speech_engine())) == TONES:
         return write_wav(output, hum(script, digest[0]), RATE)
-    _run_espeak(script, f"en-us+{VARIANTS[digest[0] % len(VARIANTS)]}", output, timeout)
-    samples, rate = read_wav(output)
+    samples, rate = _spoken(script, VARIANTS[digest[0] % len(VARIANTS)], timeout)
     if len(samples) < _LEAST_SECONDS * rate:
-        return write_wav(output, silence(_LEAST_SECONDS, rate), rate)
-    return len(samples) / rate
+        samples = silence(_LEAST_SECONDS, rate)
+    return write_wav(output, samples, rate)
 
 
-def _run_espeak(script: str, voice: str, output: Path, timeout: float) -> None:
+def _spoken(script: str, variant: str, timeout: float) -> tuple[Mono, int]:
+    """Let a child process speak, and return its samples and their rate."""
     loader = import_module(_LOADER)
     data = Path(loader.get_data_path())
     command = [
         *(sys.executable, "-I", "-S", espeak_child.__file__),
         # The library cuts long paths off, so the child starts beside the data.
-        *(loader.get_library_path(), data.name, voice, str(output.absolute())),
+        *(loader.get_library_path(), data.name, f"en-us+{variant}"),
     ]
     try:
-        subprocess.run(  # noqa: S603 - our own script, no shell, and the text goes by pipe
+        child = subprocess.run(  # noqa: S603 - our own script, no shell, and the text goes by pipe
             command,
             cwd=data.parent,
             input=script.encode(),
@@ -116,6 +114,8 @@ def _run_espeak(script: str, voice: str, output: Path, timeout: float) -> None:
         detail = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
         reason = detail.rpartition("\n")[2] or str(error)
         raise MediaError(PIPELINE_FAILED, f"espeak-ng failed: {reason}") from error
+    rate = int.from_bytes(child.stdout[: espeak_child.RATE_BYTES])
+    return np.frombuffer(child.stdout, np.int16, offset=espeak_child.RATE_BYTES), rate
 
 
 RATE = 22_050  # the rate of espeak-ng, so that both voices make equal files

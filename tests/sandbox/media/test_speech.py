@@ -98,14 +98,16 @@ def test_an_engine_that_hangs_is_ended(tmp_path: Path) -> None:
     assert caught.value.code == "generation_pipeline_failed"
 
 
-def test_the_child_writes_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script takes its text from the pipe and its paths as arguments."""
-    path = tmp_path / "line.wav"
+def test_the_child_writes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script takes its text from one pipe, and gives rate and samples to another."""
     library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    monkeypatch.setattr(sys, "argv", ["", library, data, "en-us+f3", str(path)])
+    heard = BytesIO()
+    monkeypatch.setattr(sys, "argv", ["", library, data, "en-us+f3"])
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(SCRIPT.encode())))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=heard))
     runpy.run_path(espeak_child.__file__, run_name="__main__")
-    assert len(read_wav(path)[0]) > 22_050
+    assert int.from_bytes(heard.getvalue()[:4]) == 22_050
+    assert len(heard.getvalue()) > 4 + 2 * 22_050
 
 
 def test_a_voice_that_does_not_exist_is_named() -> None:
