@@ -222,7 +222,7 @@ class ConnectError(TransportError):
     def __init__(self, message: str, *, method: str, url: str, is_lasting: bool = False) -> None:
         """Set whether trying again may help."""
         self.is_lasting = is_lasting
-        self.is_retryable = not is_lasting
+        self.is_retryable: bool = not is_lasting
         super().__init__(message, method=method, url=url)
 
 
@@ -408,7 +408,7 @@ class DecodeError(LipsyncError):
         self.request_id = request_id
         self.response = response
         # It was cut off or replaced on its way; a wrong shape stays wrong.
-        self.is_retryable = not self.paths
+        self.is_retryable: bool = not self.paths
         quoted = f" [request id {_cut(request_id)}]" if request_id else ""
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
@@ -484,10 +484,12 @@ class GenerationFailedError(GenerationError):
 
     """
 
+    code: str | None
+
     def __init__(self, generation: Generation) -> None:
         """Say why, and whether a new create could help."""
         self.code, coded, reason = _reason(generation)
-        self.is_retryable = is_retryable_code(self.code)
+        self.is_retryable: bool = is_retryable_code(self.code)
         advice = (
             "A new create with a new idempotency key may succeed (and is billed again)."
             if self.is_retryable
@@ -507,6 +509,8 @@ class GenerationRejectedError(GenerationError):
         code: The service's error code, where it gave one.
 
     """
+
+    code: str | None
 
     def __init__(self, generation: Generation) -> None:
         """Say why, as far as the service told."""

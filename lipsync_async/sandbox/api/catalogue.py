@@ -60,9 +60,9 @@ PRICES_PER_SECOND: Mapping[str, float] = MappingProxyType(
 )
 
 
-models = Resource("/v2/models")
-errors = Resource("/v2/errors", Access.PUBLIC)
-organization = Resource("/v2/organizations")
+models: Resource = Resource("/v2/models")
+errors: Resource = Resource("/v2/errors", Access.PUBLIC)
+organization: Resource = Resource("/v2/organizations")
 
 
 @models.get()

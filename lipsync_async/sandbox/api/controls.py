@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Python's dates end with the next year, and a clock that is there never comes back.
 _LAST_DATE = 253_370_764_800.0  # 9999-01-01T00:00:00Z
 
-controls = Resource("/__sandbox", Access.CONTROL)
+controls: Resource = Resource("/__sandbox", Access.CONTROL)
 
 
 @controls.get("/health")

@@ -28,7 +28,7 @@ _ESTIMATE = Shape(
     frozenset({"model", "duration"}),
 )
 
-costs = Resource("/v2")
+costs: Resource = Resource("/v2")
 
 
 @costs.post("/analyze/cost", body=JSON_BODY)

@@ -48,7 +48,7 @@ _NESTED = frozenset({"input", "options", "segments", "dubParams"})
 _LISTS = frozenset({"input", "segments"})  # some clients send one field for each item
 _SLOTS = ("video", "image", "audio")
 
-generate = Resource("/v2/generate")
+generate: Resource = Resource("/v2/generate")
 
 
 def _replay(state: State, job_id: str) -> Response:

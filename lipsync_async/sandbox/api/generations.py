@@ -42,8 +42,8 @@ _NEARLY_DONE = 99.0
 _NOTIFIED = frozenset({Status.COMPLETED, Status.FAILED})
 _ORIGINS = frozenset({"playground", "api"})
 
-one = Resource("/v2/generate")
-many = Resource("/v2/generations")
+one: Resource = Resource("/v2/generate")
+many: Resource = Resource("/v2/generations")
 
 
 def job_or_404(state: State, job_id: str) -> Job:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # No file has more bytes than eighteen digits count; Python refuses to read thousands.
 _ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
-outputs = Resource(MEDIA_PATH, Access.PUBLIC)
-files = Resource(FILES_PATH, Access.PUBLIC)
+outputs: Resource = Resource(MEDIA_PATH, Access.PUBLIC)
+files: Resource = Resource(FILES_PATH, Access.PUBLIC)
 
 
 @outputs.get("{name}")

@@ -60,7 +60,7 @@ def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, byt
 
 
 if __name__ == "__main__":
-    library_path, data_path, voice_name = sys.argv[1:]
-    script = sys.stdin.buffer.read().decode()
-    hertz, samples = synthesize(library_path, data_path, voice_name, script)
-    sys.stdout.buffer.write(hertz.to_bytes(RATE_BYTES) + samples)
+    _library_path, _data_path, _voice_name = sys.argv[1:]
+    _script = sys.stdin.buffer.read().decode()
+    _hertz, _samples = synthesize(_library_path, _data_path, _voice_name, _script)
+    sys.stdout.buffer.write(_hertz.to_bytes(RATE_BYTES) + _samples)
