@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
+import attrs
 from anyio.lowlevel import checkpoint
 
 from lipsync_async._models.response import Generation
@@ -81,7 +83,7 @@ class JournalWriter:
         self._journal = journal
         self._thread = JournalThread(hold)
         self._unwritten: list[tuple[Job, JobUpdate]] = []
-        self._intents = _GroupCommit(self._thread, _record_intents_of(journal))
+        self._intents = _GroupCommit(self._thread, self._record_intents)
         self._downloads = _GroupCommit(self._thread, journal.record_downloads)
 
     @property
@@ -105,6 +107,10 @@ class JournalWriter:
         """Record that a create is about to be sent; return the key to send it under."""
         key: str = await self._intents.add((index, request, cost))
         return key
+
+    def _record_intents(self, records: list[Any]) -> Sequence[str]:
+        costs = {index: cost for index, _, cost in records if cost is not None}
+        return self._journal.record_intents([record[:2] for record in records], costs=costs)
 
     async def record_download(self, index: int, path: Path) -> None:
         """Record where a result is."""
@@ -190,64 +196,49 @@ class _GroupCommit:
     def __init__(self, thread: JournalThread, write: Write) -> None:
         self._thread = thread
         self._write = write
-        self._next: _Transaction | None = None
+        self._records: list[_Record] = []
+        self._committed = anyio.Event()
 
-    async def add(self, record: object) -> Any:
+    async def add(self, value: object) -> Any:
         """Write a record; return what the writing gave for it."""
-        transaction = self._next
-        if transaction is not None:
-            place = transaction.add(record)
-            await transaction.committed.wait()
-            return transaction.result(place)
-        transaction = self._next = _Transaction()
-        place = transaction.add(record)
-        try:
-            await checkpoint()  # what comes meanwhile joins this transaction
-        finally:  # also when cancelled: others rely on it
-            async with self._thread.turn():
-                self._next = None
-                try:
-                    await self._thread.call(lambda: transaction.commit(self._write))
-                finally:
-                    transaction.committed.set()
-        return transaction.result(place)
-
-
-class _Transaction:
-    """Records of one transaction, and what came of each."""
-
-    def __init__(self) -> None:
-        self.committed = anyio.Event()
-        self._records: list[object] = []
-        self._results: list[Any] = []
-        self._errors: dict[int, Exception] = {}
-
-    def add(self, record: object) -> int:
+        record = _Record(value)
         self._records.append(record)
-        return len(self._records) - 1
+        if len(self._records) > 1:  # the first one writes for all
+            await self._committed.wait()
+        else:
+            try:
+                await checkpoint()  # what comes meanwhile joins this transaction
+            finally:  # also when cancelled: others rely on it
+                async with self._thread.turn():
+                    records, self._records = self._records, []
+                    committed, self._committed = self._committed, anyio.Event()
+                    try:
+                        await self._thread.call(partial(self._commit, records))
+                    finally:
+                        committed.set()
+        if record.error is not None:
+            raise record.error
+        return record.result
 
-    def commit(self, write: Write) -> None:
+    def _commit(self, records: list[_Record]) -> None:
         try:
-            self._results = list(write(self._records) or [None] * len(self._records))
-        except LipsyncError as error:
-            self._errors = dict.fromkeys(range(len(self._records)), error)
-        except Exception:  # noqa: BLE001 - what one request's own values raise
-            for place, record in enumerate(self._records):
-                try:
-                    self._results.extend(write([record]) or [None])
-                except Exception as error:  # noqa: BLE001 - it is raised by `result`
-                    self._errors[place] = error
-                    self._results.append(None)
-
-    def result(self, place: int) -> Any:
-        if place in self._errors:
-            raise self._errors[place]
-        return self._results[place]
+            results = self._write([record.value for record in records])
+        except Exception as error:  # noqa: BLE001 - it is raised by `add`
+            if isinstance(error, LipsyncError) or len(records) == 1:
+                for record in records:
+                    record.error = error
+            else:  # one request's own values have raised: find out which
+                for record in records:
+                    self._commit([record])
+        else:
+            for place, record in enumerate(records):
+                record.error = None
+                record.result = results[place] if results is not None else None
 
 
-def _record_intents_of(journal: Journal) -> Write:
-    def write(records: list[Any]) -> Sequence[str]:
-        costs = {index: cost for index, _, cost in records if cost is not None}
-        return journal.record_intents([record[:2] for record in records], costs=costs)
-
-    return write
+@attrs.define(slots=True, eq=False)
+class _Record:
+    value: object
+    result: Any = None
+    # Nothing may go on without its record, whatever has ended the writing.
+    error: Exception | None = attrs.field(factory=partial(RuntimeError, "it was not written"))

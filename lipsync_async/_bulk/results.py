@@ -176,7 +176,7 @@ class Job:
         index: The request's position in the input.
         request: The request.
         key: The Idempotency-Key of its create; `None`: none yet.
-        cost: US dollars reserved for it.
+        cost: US dollars reserved for it; `None`: its price was not asked for.
         slot: The slot that it holds; `None`: none.
         is_doubtful: Whether a create was sent of which it is not known whether it was accepted.
         call: The create that is under way; `None`: none is.
@@ -193,7 +193,7 @@ class Job:
     index: int
     request: GenerationRequest
     key: str | None = None
-    cost: float = 0.0
+    cost: float | None = None
     slot: Slot | None = None
     is_doubtful: bool = False
     call: Call[Generation] | None = None

@@ -338,7 +338,7 @@ class BulkRunner:
     async def _start_all(self, requests: Requests, tasks: TaskGroup) -> None:
         async with aclosing(read_requests(requests, self._journal)) as items:
             async for item in items:
-                while not self._has_room:
+                while self.outcomes.is_full or (self._downloader and self._downloader.is_full):
                     await self.room.wait()
                 # An input need not wait for anything, and it may be endless.
                 await checkpoint_if_cancelled()
@@ -346,12 +346,6 @@ class BulkRunner:
                     await self._start(item, tasks)
                 while self._submitter.is_busy:
                     await self.room.wait()
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether there is room for what one more request would bring."""
-        downloader = self._downloader
-        return not (self.outcomes.is_full or (downloader is not None and downloader.is_full))
 
     def _was_created(self, item: SourceItem) -> bool:
         """Tell whether a request is continued although no new requests are started."""
@@ -451,16 +445,13 @@ class BulkRunner:
             if not self._updates:
                 await self._updated.wait()
                 continue
-            for job, update in await self._recorded_updates():
+            updates, self._updates = self._updates, []
+            await self._record(updates)
+            for job, update in updates:
                 try:
                     self._handle_update(job, update, tasks)
                 except Exception as error:  # noqa: BLE001 - it is this job's, whatever it is
                     self._fail(job, error)
-
-    async def _recorded_updates(self) -> list[tuple[Job, JobUpdate]]:
-        updates, self._updates = self._updates, []
-        await self._record(updates)
-        return updates
 
     async def _record(self, updates: list[tuple[Job, JobUpdate]]) -> None:
         try:
@@ -594,7 +585,9 @@ class BulkRunner:
 
     async def _shut_down(self) -> None:
         """Stop watching what still runs; `open_requests` names it."""
-        for job, _ in await self._recorded_updates():  # one that came with the end counts
+        updates, self._updates = self._updates, []
+        await self._record(updates)  # those that came with the end count
+        for job, _ in updates:
             self._submitter.release(job)
         for job in [*self._jobs]:
             self._end(job)

@@ -253,8 +253,7 @@ class Submitter:
             if not await self._guard.reserve(job):
                 return None
             try:
-                cost = self._guard.price_of(job)
-                job.key = await self._journal.record_intent(job.index, job.request, cost)
+                job.key = await self._journal.record_intent(job.index, job.request, job.cost)
             except Exception:
                 self._guard.refund(job)
                 raise
@@ -485,7 +484,7 @@ class CostGuard:
                     job.cost = await self._known_price(job)
                 if self._is_closed and spending.why_over is None:
                     return False
-        problem = spending.order(job.cost, is_counted=job.is_doubtful)
+        problem = spending.order(job.cost or 0.0, is_counted=job.is_doubtful)
         if problem is not None:
             raise _over(job, problem)
         return True
@@ -503,14 +502,9 @@ class CostGuard:
             limits.append(f"max_cost={spending.max_cost:g} US dollars")
         return ", ".join(limits) or "no limits"
 
-    def price_of(self, job: Job) -> float | None:
-        """Return the price that was reserved for a job; `None`: none was asked for."""
-        is_asked = self._spending.max_cost is not None and not job.is_doubtful
-        return job.cost if is_asked else None
-
     def refund(self, job: Job) -> None:
         """Give back what was reserved for a job that was certainly not created."""
-        self._spending.refund(job.cost)
+        self._spending.refund(job.cost or 0.0)
 
     async def _count_earlier(self, job: Job) -> None:
         """Count what earlier runs have ordered, once; without their prices nothing is ordered."""
