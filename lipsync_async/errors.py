@@ -185,7 +185,6 @@ class InvalidRequestError(LipsyncError, ValueError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Join the problems, one a line; of very many the first."""
         self.problems: tuple[str, ...] = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
         lines = "".join(f"\n  {problem}" for problem in first_problems(self.problems))
@@ -204,7 +203,6 @@ class TransportError(LipsyncError):
     is_retryable = True
 
     def __init__(self, message: str, *, method: str, url: str) -> None:
-        """Name the request that went unanswered."""
         self.method = method
         self.url = url
         super().__init__(f"{method} {_cut(url, _MAX_URL)}: {message}")
@@ -220,7 +218,6 @@ class ConnectError(TransportError):
     """
 
     def __init__(self, message: str, *, method: str, url: str, is_lasting: bool = False) -> None:
-        """Set whether trying again may help."""
         self.is_lasting = is_lasting
         self.is_retryable: bool = not is_lasting
         super().__init__(message, method=method, url=url)
@@ -264,7 +261,6 @@ class ResponseError(LipsyncError):
         retry_after: float | None = None,
         body: Any = None,
     ) -> None:
-        """Compose the message from what the service said."""
         self.response = response
         self.status: int = response.status
         self.code = code
@@ -359,7 +355,6 @@ class ConcurrencyLimitError(ResponseError):
         active_generations: int | None = None,
         **facts: Any,
     ) -> None:
-        """Add the account's numbers to what every `ResponseError` knows."""
         self.concurrency_limit = concurrency_limit
         self.active_generations = active_generations
         super().__init__(**facts)
@@ -403,7 +398,6 @@ class DecodeError(LipsyncError):
         paths: Sequence[str] = (),
         request_id: str | None = None,
     ) -> None:
-        """Show the first bytes, for they usually tell who really answered."""
         self.paths: tuple[str, ...] = tuple(paths)
         self.request_id = request_id
         self.response = response
@@ -413,6 +407,7 @@ class DecodeError(LipsyncError):
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
             f"{response.method} {_cut(response.url, _MAX_URL)} answered {response.status}{quoted}, "
+            # The first bytes usually show who really answered.
             f"but {reason}; it begins {response.body[:80]!r}.{listed} Compare .response with "
             "the service's documentation, and check that nothing between you and it rewrites "
             "answers.",
@@ -437,7 +432,6 @@ class UnexpectedError(LipsyncError):
     """Raised when something was raised that is no error of this package; `__cause__` is what."""
 
     def __init__(self, doing: str, cause: BaseException) -> None:
-        """Say what was being done, and what was raised."""
         super().__init__(
             f"{doing} raised {in_words(cause)}. This should not happen: please report it, with "
             "the traceback of .__cause__.",
@@ -470,7 +464,6 @@ class GenerationError(LipsyncError):
     generation: Generation
 
     def __init__(self, message: str, *, generation: Generation) -> None:
-        """Keep the generation, so that its id is never lost."""
         self.generation = generation
         super().__init__(message)
 
@@ -487,7 +480,6 @@ class GenerationFailedError(GenerationError):
     code: str | None
 
     def __init__(self, generation: Generation) -> None:
-        """Say why, and whether a new create could help."""
         self.code, coded, reason = _reason(generation)
         self.is_retryable: bool = is_retryable_code(self.code)
         advice = (
@@ -513,7 +505,6 @@ class GenerationRejectedError(GenerationError):
     code: str | None
 
     def __init__(self, generation: Generation) -> None:
-        """Say why, as far as the service told."""
         self.code, coded, reason = _reason(generation)
         super().__init__(
             f"generation {generation.id} was rejected{coded} and never ran: {reason} "
@@ -535,7 +526,6 @@ class WaitTimeoutError(GenerationError, TimeoutError):
     is_retryable = True
 
     def __init__(self, generation: Generation, *, timeout: float) -> None:
-        """Say how to go on waiting."""
         super().__init__(
             f"generation {generation.id} is still {_cut(generation.status)} after {timeout:g} s; "
             "it goes on. Call "

@@ -64,7 +64,6 @@ class WebhookVerificationError(LipsyncError):
     """
 
     def __init__(self, reason: str, next_step: str) -> None:
-        """Say what is wrong, then what to do."""
         self.reason = reason
         super().__init__(f"Do not trust this webhook: {reason}. {next_step}")
 
@@ -78,7 +77,6 @@ class WebhookPayloadError(LipsyncError):
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
-        """List the problems, one a line."""
         self.paths: tuple[str, ...] = tuple(paths)
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(

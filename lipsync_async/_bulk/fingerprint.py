@@ -162,7 +162,7 @@ def _parameters(query: str) -> dict[str, list[str]]:
 
 
 def _kind(name: str, values: list[str]) -> str:
-    """Say what a parameter is for: signing, naming, or something other."""
+    """Return what a parameter is for: signing, naming, or something other."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if plain in _SIGNING_NAMES or plain.startswith(_SIGNING_PREFIXES):
         return "signing"
@@ -170,8 +170,8 @@ def _kind(name: str, values: list[str]) -> str:
         return "signing"
     if plain not in _SHORT_NAMES and (plain in _NAMING_LETTERS or plain.endswith(_NAMING_WORDS)):
         return "naming"
-    told = values if any(values) else [name]  # a bare signature is a name without a value
-    return "signing" if all(map(_looks_signed, told)) else "other"
+    texts = values if any(values) else [name]  # a bare signature is a name without a value
+    return "signing" if all(map(_looks_signed, texts)) else "other"
 
 
 def _looks_signed(value: str) -> bool:
@@ -230,36 +230,19 @@ class Difference:
         return f"{words}, by {names} in the query of an address"
 
 
+@attrs.define(slots=True)
 class Recognition:
-    """Tells requests from each other, as seen from a journal's folder.
+    """Tells requests from each other, as seen from a journal's folder."""
 
-    `most_read` are the bytes up to which all of a file is read, `most_remembered` the files whose
-    digests are kept.
-    """
-
-    def __init__(
-        self,
-        folder: Path | None = None,
-        *,
-        matches_query: bool = False,
-        most_read: int = 64 * 1024**2,
-        most_remembered: int = 1000,
-    ) -> None:
-        self._folder = None if folder is None else os.fspath(folder)
-        self._most_read = most_read
-        self._most_remembered = most_remembered
-        self._matches_query = matches_query
-        self._digests: dict[tuple[str, int, int], dict[str, str]] = {}
+    _folder: Path | None = None  # `None`: files have absolute paths only
+    matches_query: bool = attrs.field(default=False, kw_only=True)  # all of it, signatures too
+    _most_read: int = attrs.field(default=64 * 1024**2, kw_only=True)  # bytes of a whole digest
+    _most_remembered: int = attrs.field(default=1000, kw_only=True)  # digests
+    _digests: dict[tuple[str, int, int], dict[str, str]] = attrs.field(factory=dict, init=False)
 
     def identify(self, request: GenerationRequest) -> Identity:
         """Return the canonical form of a request that has passed validation."""
-        body = encode_request(request)
-        for item, encoded in zip(request.input, body["input"], strict=True):
-            file = getattr(item, "file", None)
-            if file is not None:
-                facts = self._facts(file)
-                encoded["file"] = {**facts, **self._content(facts)}
-        plain = _plain(body)
+        plain = self._body(request, has_content=True)
         document = _written(plain)
         fingerprint = sha256(document.encode("ascii")).hexdigest()
         return Identity(document, fingerprint, _written(_essence("", plain)))
@@ -279,13 +262,8 @@ class Recognition:
         changed does not count as changed.
         """
         before = json.loads(recorded)
-        body = encode_request(request)
-        for item, encoded in zip(request.input, body["input"], strict=True):
-            file = getattr(item, "file", None)
-            if file is not None:
-                encoded["file"] = self._facts(file)
+        now = self._body(request, has_content=False)
         walk = _Walk(self, is_named=is_named, was_sent=was_sent)
-        now = _plain(body)
         fields = [
             name
             for name in sorted({*before, *now})
@@ -293,14 +271,6 @@ class Recognition:
         ]
         parameters = tuple(dict.fromkeys(walk.parameters))
         return Difference(tuple(fields), tuple(walk.files), parameters, walk.is_signed_anew)
-
-    def is_same_address(self, before: str, now: str, *, is_named: bool) -> list[str] | None:
-        """Return the names in a query that tell two addresses apart; `None`: all the rest."""
-        if before == now:
-            return []
-        if self._matches_query:
-            return None
-        return telling_parameters(before, now, is_named=is_named)
 
     def is_same_file(
         self, before: Mapping[str, Any], now: Mapping[str, Any], *, was_sent: bool
@@ -321,8 +291,18 @@ class Recognition:
             return False
         return was_sent or (has_its_time and _name(before) == _name(now))
 
+    def _body(self, request: GenerationRequest, *, has_content: bool) -> Any:
+        """Return a request's wire JSON, with the facts of its local files."""
+        body = encode_request(request)
+        for item, encoded in zip(request.input, body["input"], strict=True):
+            file = getattr(item, "file", None)
+            if file is not None:
+                facts = self._facts(file)
+                encoded["file"] = {**facts, **self._content(facts)} if has_content else facts
+        return _plain(body)
+
     def _facts(self, file: Any) -> dict[str, Any]:
-        """Return what a look tells about a file."""
+        """Return what the file system tells about a file."""
         if isinstance(file, bytes):
             return {"sha256": sha256(file).hexdigest(), "size": len(file)}
         path = _real_path(file)
@@ -356,16 +336,16 @@ class Recognition:
         return self._digests[known]
 
 
+@attrs.define(slots=True)
 class _Walk:
-    """Compare two bodies part by part, and collect what is special about a difference."""
+    """Comparison of two bodies, part by part, and what is special about their difference."""
 
-    def __init__(self, recognition: Recognition, *, is_named: bool, was_sent: bool) -> None:
-        self.files: list[str] = []
-        self.parameters: list[str] = []
-        self.is_signed_anew = False
-        self._recognition = recognition
-        self._is_named = is_named
-        self._was_sent = was_sent
+    recognition: Recognition
+    is_named: bool = attrs.field(kw_only=True)
+    was_sent: bool = attrs.field(kw_only=True)
+    files: list[str] = attrs.field(factory=list)
+    parameters: list[str] = attrs.field(factory=list)
+    is_signed_anew: bool = False
 
     def is_same(self, name: str, before: Any, now: Any) -> bool:
         """Compare two values of one name."""
@@ -384,13 +364,15 @@ class _Walk:
         return before == now and isinstance(before, bool) == isinstance(now, bool)
 
     def _is_same_address(self, before: str, now: str) -> bool:
-        telling = self._recognition.is_same_address(before, now, is_named=self._is_named)
+        if before == now or self.recognition.matches_query:
+            return before == now
+        telling = telling_parameters(before, now, is_named=self.is_named)
         self.parameters += telling or ()
-        self.is_signed_anew |= telling == [] and before != now
+        self.is_signed_anew |= telling == []
         return telling == []
 
     def _is_same_file(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        is_same = self._recognition.is_same_file(before, now, was_sent=self._was_sent)
+        is_same = self.recognition.is_same_file(before, now, was_sent=self.was_sent)
         if not is_same and is_same_place(before, now):
             self.files.append(now["path"])
         return is_same
