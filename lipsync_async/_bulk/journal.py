@@ -41,6 +41,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -78,7 +79,6 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
@@ -623,6 +623,7 @@ class _Row:
     near: str | bytes | None  # where its result is as seen from the journal's folder
 
 
+@attrs.define(slots=True, eq=False)
 class Matcher:
     """Finds the rows of an input's requests; the input may have changed since.
 
@@ -638,25 +639,17 @@ class Matcher:
     are elsewhere than was recorded, and where.
     """
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        recognition: Recognition,
-        folder: Path,
-        *,
-        retry_failed: bool,
-    ) -> None:
-        self.recognition = recognition
-        self.relocated: list[tuple[int, Path]] = []
-        self._connection = connection
-        self._folder = folder
-        self._retry_failed = retry_failed
-        # Where each name of a result stood first in the input: only there it is a key.
-        self._outputs: dict[str, int] = {}
-        self._end = 0
-        self._fingerprints: set[str] | None = None
-        # Positions by fingerprints of rows that were recognized in spite of another link.
-        self._signed_anew: dict[str, int] = {}
+    _connection: sqlite3.Connection
+    recognition: Recognition
+    _folder: Path
+    _retry_failed: bool = attrs.field(kw_only=True)
+    relocated: list[tuple[int, Path]] = attrs.field(factory=list, init=False)
+    # Where each name of a result stood first in the input: only there it is a key.
+    _outputs: dict[str, int] = attrs.field(factory=dict, init=False)
+    _end: int = attrs.field(default=0, init=False)
+    _fingerprints: set[str] | None = attrs.field(default=None, init=False)
+    # Positions by fingerprints of rows that were recognized in spite of another link.
+    _signed_anew: dict[str, int] = attrs.field(factory=dict, init=False)
 
     def row_key(self, position: int, request: GenerationRequest) -> str | None:
         """Return the key by which a request is known, if it has one."""

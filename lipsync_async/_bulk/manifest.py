@@ -630,13 +630,13 @@ def read_body(
     return request, reader.problems
 
 
+@attrs.define(slots=True)
 class _BodyReader:
     """Reads one body and collects its problems."""
 
-    def __init__(self, folder: Path) -> None:
-        self.problems: list[tuple[str, str]] = []
-        self.judged: set[str] = set()  # paths of which validation need not say more
-        self._folder = folder
+    folder: Path
+    problems: list[tuple[str, str]] = attrs.field(factory=list)
+    judged: set[str] = attrs.field(factory=set)  # paths of which validation need not say more
 
     def read(self, kind: type, path: str, data: object) -> Any:
         """Read an object of the wire; unknown and missing fields are problems."""
@@ -673,7 +673,7 @@ class _BodyReader:
             return self.read(_PARTS[kind, field], path, value)
         if field == "file" and isinstance(value, str):
             found = at_home(value)
-            return Path(value) if found is None else self._folder / found
+            return Path(value) if found is None else self.folder / found
         if kind is GenerationRequest and isinstance(value, list):
             return [self._item(field, f"{path}[{index}]", item) for index, item in enumerate(value)]
         return value
