@@ -17,7 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from lipsync_async.cli.demo import draw_in_thread
 from lipsync_async.cli.main import main
 from lipsync_async.cli.signals import SignalHandler, handled_signals, run_interruptibly
-from tests.portal.verbs import deaf
+from tests.portal.verbs import unheard
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -62,7 +62,7 @@ def test_a_signal_that_ends_no_wait() -> None:
         finally:
             seen.append("closed")
 
-    with pytest.raises(KeyboardInterrupt), deaf(lambda: bool(seen)):
+    with pytest.raises(KeyboardInterrupt), unheard(lambda: bool(seen)):
         run_interruptibly(work)
     assert seen == ["begun", "closed"]
 

@@ -43,7 +43,6 @@ def test_what_an_interrupted_call_leaves(
 ) -> None:
     """What the call came to all the same is noted on the interruption."""
     ring = call_in_caller("on_update", interrupt)
-    assert ring is not None
     with pytest.raises(KeyboardInterrupt) as caught:
         verb(portal.call, partial(give_up, what_then, ring))
     assert getattr(caught.value, "__notes__", []) == notes
@@ -52,11 +51,10 @@ def test_what_an_interrupted_call_leaves(
 def test_interrupted_beside_an_item(portal: Portal) -> None:
     """An item that comes with the interruption is let go, and the generator is closed."""
     ring = call_in_caller("on_update", interrupt)
-    assert ring is not None
-    told, is_closed = ring, []
+    is_closed: list[bool] = []
 
     async def ring_and_yield() -> AsyncGenerator[int, None]:
-        rung = asyncio.ensure_future(told())
+        rung = asyncio.ensure_future(ring())
         try:
             await anyio.lowlevel.checkpoint()
             yield 1
@@ -78,8 +76,7 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
         raise ending
 
     ring = call_in_caller("on_update", end)
-    assert ring is not None
-    told, is_closed = ring, []
+    is_closed: list[bool] = []
     begin: list[Callable[[], object]] = []
 
     async def yield_and_ring() -> AsyncGenerator[int, None]:
@@ -88,7 +85,7 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
 
         async def ring_later() -> None:
             await may_begin.wait()
-            await told()
+            await ring()
 
         rung = asyncio.ensure_future(ring_later())
         try:
@@ -110,12 +107,11 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
 def test_interrupted_once(portal: Portal) -> None:
     """What a callback raises elsewhere does not cut off a clean-up that is waited for."""
     ring = call_in_caller("on_update", interrupt)
-    assert ring is not None
-    told, has_cleaned_up = ring, []
+    has_cleaned_up: list[bool] = []
 
     async def clean_up() -> None:
         try:
-            await told()
+            await ring()
         finally:
             current_call()._messages.put(RaiseInCaller(SystemExit()))  # noqa: SLF001
             with anyio.CancelScope(shield=True):
@@ -131,13 +127,11 @@ def test_callback_that_is_not_waited_for(portal: Portal) -> None:
     """A callback still runs when the coroutine has stopped to wait for it."""
     rung: list[int] = []
     ring = call_in_caller("on_update", lambda: rung.append(1))
-    assert ring is not None
-    told = ring
 
     async def hasten() -> bool:
         with anyio.move_on_after(0) as scope:
-            await told()
-        await told()
+            await ring()
+        await ring()
         return scope.cancelled_caught
 
     assert verb(portal.call, hasten)

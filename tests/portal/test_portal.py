@@ -39,7 +39,7 @@ from lipsync_async._portal.blocking_call import (
     current_call,
 )
 from lipsync_async._portal.loop_thread import LoopThread
-from lipsync_async._portal.portal import Portal, call_in_caller
+from lipsync_async._portal.portal import Portal
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import INPUTS, ORDER
@@ -53,10 +53,8 @@ MOST_FRAMES = 4
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """Run a sandbox in a loop of its own, so that the test may block."""
-    with anyio.from_thread.start_blocking_portal() as portal:
-        running = portal.call(lambda: Sandbox(render=False, progression="polls(2)"))
-        with portal.wrap_async_context_manager(running):
-            yield running
+    with Sandbox(render=False, progression="polls(2)") as running:
+        yield running
 
 
 @pytest.fixture
@@ -324,11 +322,6 @@ def test_coroutine_functions_are_no_callbacks(client: Client, sandbox: Sandbox, 
     assert len(sandbox.requests) == 1
 
 
-def test_no_callback_stays_none() -> None:
-    """`None` needs no thread."""
-    assert call_in_caller("on_update", None) is None
-
-
 def test_warnings_show_the_callers_line(client: Client) -> None:
     """What the service will ignore is a warning at the user's own line, once a place."""
     request = GenerationRequest(model="sync-3", input=INPUTS, options=Options(temperature=0.2))
@@ -526,18 +519,6 @@ def test_repr(client: Client) -> None:
     """A client shows where it is connected, and its parts what they are."""
     assert repr(client).startswith("<Client base_url='http://127.0.0.1:")
     assert "object at" in repr(client.models)
-
-
-def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started the error says so, and nothing stays open."""
-
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    opened = Portal()
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(ConfigurationError, match=r"cannot be started \(can't start new thread"):
-        verb(opened.call, anyio.lowlevel.checkpoint)
 
 
 def test_what_came_while_a_wait_was_ending_is_not_left() -> None:

@@ -19,7 +19,7 @@ def interrupt() -> None:
 
 
 @contextmanager
-def deaf(is_time: Callable[[], bool]) -> Iterator[None]:
+def unheard(is_time: Callable[[], bool]) -> Iterator[None]:
     """Let another thread receive a SIGINT in time: no wait of this one is woken by it.
 
     So it is on Windows before Python 3.14, where a signal wakes no wait for a lock.

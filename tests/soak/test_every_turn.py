@@ -17,8 +17,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import Audio, Video
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import requests
-from tests.client.connections import ORDER, connect
-from tests.leaving.turns import (
+from tests.cancellation.turns import (
     MANY,
     SCENARIOS,
     TROUBLES,
@@ -30,6 +29,7 @@ from tests.leaving.turns import (
     left_over,
     opened,
 )
+from tests.client.connections import ORDER, connect
 from tests.portal.programs import running
 from tests.portal.test_interruption import true
 
@@ -171,7 +171,9 @@ def test_over_sockets(seed: int, counts: Counter[str]) -> None:
 def test_loops_that_are_dropped(name: str) -> None:
     """What is not known then is told when the program ends."""
     step = 1 if name in SHORT else 5
-    program = f"from tests.leaving.turns import drop_often; drop_often({{}}, {{{name!r}: {step}}})"
+    program = (
+        f"from tests.cancellation.turns import drop_often; drop_often({{}}, {{{name!r}: {step}}})"
+    )
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - our own
     told = ended.stderr.decode()

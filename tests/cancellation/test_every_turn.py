@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.leaving.turns import SCENARIOS, TROUBLES, WAYS, TurnLoop, leave, left_over, opened
+from tests.cancellation.turns import SCENARIOS, TROUBLES, WAYS, TurnLoop, leave, left_over, opened
 
 # Short calls are left in each turn. Runs take hundreds: of those, every few.
 SHORT = ("create", "run", "wait", "updates", "read", "download")
@@ -63,7 +63,7 @@ def test_a_run_in_trouble_whose_client_is_closed(trouble: str) -> None:
 
 def test_a_loop_that_is_dropped() -> None:
     """What is not known then is told when the program ends, and hardly anything else."""
-    program = f"from tests.leaving.turns import drop_often; drop_often(*{DROPPED})"
+    program = f"from tests.cancellation.turns import drop_often; drop_often(*{DROPPED})"
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - our own
     told = ended.stderr.decode()

@@ -5,7 +5,6 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-import anyio
 import pytest
 
 from lipsync_async import Client, GenerationRequest
@@ -13,7 +12,7 @@ from lipsync_async._threads import Mailbox, OneThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER
-from tests.portal.verbs import deaf
+from tests.portal.verbs import unheard
 
 REQUEST = GenerationRequest(**ORDER)
 KEY = "take-7"
@@ -22,10 +21,8 @@ KEY = "take-7"
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """Run a sandbox in a loop of its own, so that the test may block."""
-    with anyio.from_thread.start_blocking_portal() as portal:
-        running = portal.call(lambda: Sandbox(render=False, progression="polls(1)"))
-        with portal.wrap_async_context_manager(running):
-            yield running
+    with Sandbox(render=False, progression="polls(1)") as running:
+        yield running
 
 
 @pytest.fixture
@@ -103,13 +100,13 @@ CALLS: dict[str, tuple[str, str, Callable[[Client, Path], object]]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_deaf(client: Client, sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+def test_unheard_signals(client: Client, sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     """A call ends by KeyboardInterrupt, has cleaned up, and names what it leaves."""
     method, path, call = CALLS[name]
     sandbox.faults.add(Fault("hang", method=method, path=path))
     with (
         pytest.raises(KeyboardInterrupt) as caught,
-        deaf(lambda: sandbox.requests.count(method, path) > 0),
+        unheard(lambda: sandbox.requests.count(method, path) > 0),
     ):
         call(client, tmp_path)
     notes = " ".join(getattr(caught.value, "__notes__", ()))
