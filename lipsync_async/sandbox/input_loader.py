@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from lipsync_async.sandbox.files import Folder, HostedFiles
+from lipsync_async.sandbox.files import Folder, HostedFiles, OwnedFiles
 from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from lipsync_async.sandbox.media.speech import speak
@@ -53,14 +53,14 @@ class LoadedInputs:
         visual: The video, or the picture.
         info: What is known of it.
         tracks: The audios, in the order of the create body.
-        temporary: The files that are removed when they are no longer needed.
+        files: Those that are removed when they are no longer needed.
 
     """
 
     visual: Path
     info: MediaInfo
     tracks: tuple[AudioTrack, ...]
-    temporary: list[Path]
+    files: OwnedFiles
 
 
 @attrs.frozen
@@ -110,37 +110,34 @@ class InputLoader:
             MediaError: An input cannot be had or used.
 
         """
-        temporary: list[Path] = []
+        files = OwnedFiles(self._folder)
         try:
             visual = next(item for item in body["input"] if item["type"] in _VISUAL)
-            path = await self._path(visual, temporary)
+            path = await self._path(visual, files)
             info = await _probe(path, visual["type"])
             audios = [item for item in body["input"] if item["type"] not in _VISUAL]
-            tracks = [await self._track(item, temporary) for item in audios]
-            yield LoadedInputs(path, info, tuple(tracks), temporary)
+            tracks = [await self._track(item, files) for item in audios]
+            yield LoadedInputs(path, info, tuple(tracks), files)
         finally:
-            for path in temporary:
-                path.unlink(missing_ok=True)
+            files.delete()
 
-    async def _track(self, item: Mapping[str, Any], temporary: list[Path]) -> AudioTrack:
+    async def _track(self, item: Mapping[str, Any], files: OwnedFiles) -> AudioTrack:
         if item["type"] == "text":
-            voice, path = item["provider"], self._folder.new_path(".wav")
-            temporary.append(path)
+            voice, path = item["provider"], files.new_path(".wav")
             seconds = await anyio.to_thread.run_sync(
                 speak, voice["script"], voice["voiceId"], path, limiter=self._speaking
             )
             return AudioTrack(item.get("refId"), path, seconds, is_spoken=True)
-        path = await self._path(item, temporary)
+        path = await self._path(item, files)
         info = await _probe(path, "audio")
         return AudioTrack(item.get("refId"), path, info.duration or 0.0)
 
-    async def _path(self, item: Mapping[str, Any], temporary: list[Path]) -> Path:
+    async def _path(self, item: Mapping[str, Any], files: OwnedFiles) -> Path:
         own = self._own(item)
         if own is not None:
             return own
         # Without the suffix of the URL, which would decide how the file is read.
-        path = self._folder.new_path()
-        temporary.append(path)
+        path = files.new_path()
         try:
             async with self._fetching:
                 await self._outbound.fetch(item["url"], path)

@@ -136,8 +136,7 @@ class MediaRenderer:
             spoken = next((track for track in inputs.tracks if track.is_spoken), None)
             if spoken is not None:
                 # Stays, so that the take can be fetched and used again.
-                inputs.temporary.remove(spoken.path)
-                job.files.take_over(spoken.path)
+                job.files.take_over(inputs.files.hand_over(spoken.path))
                 job.speech_url = self._files.host(spoken.path, name=f"{job.id}.wav")
                 job.encoded = None
             work = partial(

@@ -494,3 +494,16 @@ async def test_speech_is_made_two_at_a_time(shelf: Path) -> None:
             await checkpoint()
     assert [str(job.status) for job in jobs] == ["COMPLETED"] * 6
     assert 1 <= most <= 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+async def test_an_input_that_does_not_fit_on_the_disk_is_not_the_callers_fault(
+    shelf: Path,
+) -> None:
+    """A full disk has a code of its own, which says that another try may help."""
+    async with socket_door() as other, socket_door(render=True) as door:
+        path = door.sandbox._state.folder.new_path()  # noqa: SLF001 - the input comes to the next
+        path.with_name(f"{int(path.name) + 1}").symlink_to("/dev/full")
+        items = [media(other, shelf, "video", "clip.mp4"), media(door, shelf, "audio", "short.wav")]
+        found = await ended(door, await created(door, input=items))
+    assert found["errorCode"] == "generation_infra_storage_error"
