@@ -1,7 +1,5 @@
 """However a run of many requests is left, nothing is left behind but its jobs."""
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -68,49 +66,6 @@ async def test_asking_beyond_the_end() -> None:
                 await anext(outcomes)
 
 
-@pytest.mark.parametrize("taken", [0, 1, 5])
-async def test_breaking_out(taken: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a journal the log names what still runs, a create under way by its key."""
-    async with opened(slots(5), progression="time(10)") as (client, sandbox, _):
-        with caplog.at_level(logging.WARNING, "lipsync_async"):
-            async with client.generations.run_many(requests(20)) as outcomes:
-                await begun(sandbox, 5)
-                for _ in range(20):  # so that all answers arrive
-                    await anyio.lowlevel.checkpoint()
-                for _ in range(taken):
-                    await anext(outcomes)
-        running = {job.id for job in sandbox.jobs if not job.is_ended}
-        assert held(client) == []
-    told = " ".join(caplog.messages)
-    named = [job for job in running if job in told]
-    assert len(named) + told.count("with idempotency_key=") >= len(running)
-    assert taken > 0 or f"while {len(running)} generations run" in told
-
-
-@pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_what_was_not_taken_is_named(
-    caplog: pytest.LogCaptureFixture,
-    is_cancelled: bool,  # noqa: FBT001 - a parameter
-) -> None:
-    """Without a journal the log names the generations of outcomes that were left, too."""
-    first: list[Outcome] = []
-    async with opened(slots(5), progression="time(10)") as (client, sandbox, clock):
-        with anyio.CancelScope() as scope:
-            async with client.generations.run_many(requests(5)) as outcomes:
-                first.append(await anext(outcomes))
-                await clock.sleep(60.0)
-                if is_cancelled:
-                    scope.cancel()
-                    await anyio.lowlevel.checkpoint()
-        assert scope.cancelled_caught == is_cancelled
-        left = {job.id for job in sandbox.jobs}
-    assert first[0].generation is not None
-    (message,) = caplog.messages
-    assert message.startswith("The run was left before all outcomes were taken. ")
-    named = {*message.partition("generations: ")[2].split()}
-    assert named == left - {first[0].generation.id}
-
-
 async def test_a_deadline_around_it() -> None:
     """A scope that ends it is not disturbed, and the client goes on working."""
     async with opened(progression="manual") as (client, sandbox, _):
@@ -122,15 +77,6 @@ async def test_a_deadline_around_it() -> None:
         assert scope.cancelled_caught
         assert held(client) == []
         assert await client.generations.count() == 20
-
-
-async def test_fail_after() -> None:
-    """`run_all` under a deadline raises the deadline's error, not a group."""
-    async with opened(progression="manual") as (client, _, _):
-        with pytest.raises(TimeoutError):
-            with anyio.fail_after(0):
-                await client.generations.run_all(requests(20))
-        assert held(client) == []
 
 
 async def test_its_task_is_cancelled() -> None:
@@ -151,18 +97,6 @@ async def test_its_task_is_cancelled() -> None:
                     sandbox.jobs.move(job.id, "PROCESSING")
                     sandbox.jobs.move(job.id, "FAILED")
             await clock.sleep(60)  # what was left is looked at before its slots are taken anew
-
-
-async def test_asyncio_cancels_its_task() -> None:
-    """As above, by asyncio's own means, and the task is known to be cancelled."""
-    async with opened(progression="manual") as (client, sandbox, _):
-        task = asyncio.create_task(client.generations.run_all(requests(20)))
-        await begun(sandbox, 20)
-        task.cancel("enough")
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert task.cancelled()
-        assert held(client) == []
 
 
 async def refuse_sync(_: Progress) -> None:

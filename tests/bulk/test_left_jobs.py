@@ -23,6 +23,7 @@ from lipsync_async import (
     Response,
     RetryPolicy,
 )
+from lipsync_async._bulk.results import LeftJobs
 from lipsync_async._callsite import notes_of
 from lipsync_async._clock import VirtualClock
 from lipsync_async.sandbox import Sandbox
@@ -330,6 +331,7 @@ async def test_each_job_is_named(
                     await leave(at, pause)
                 except BaseException as raised:  # noqa: BLE001 - that is what is looked at
                     error = raised
+                assert (way, held(at.client)) == (way, [])
             taken = handed_over(at.taken)
             left = [line for line in caplog.messages if line.startswith("The run was left")]
             assert (way, lost(at, " ".join(left) + taken)) == (way, [])
@@ -341,6 +343,26 @@ async def test_each_job_is_named(
                 assert (way, set(left) - set(notes)) == (way, set())
             named += sum(line.count("idempotency_key=") or line.count("-4") for line in left)
     assert named >= MANY * len(WAYS) / 2
+
+
+def test_the_words() -> None:
+    """What goes on, what has ended and what is not known, each with what to do."""
+    running, ended, unknown = LeftJobs(("a", "b"), ("c",), {7: "l", 3: "k"}).messages()
+    assert running == (
+        "The run was left while 2 generations run. They go on and are paid for; "
+        "await wait_until_complete(id) for each: a b"
+    )
+    assert ended == (
+        "The run was left before all outcomes were taken. Await get(id) or download(id) "
+        "for each of the generations: c"
+    )
+    assert unknown == (
+        "The run was left while the outcome of creates was not known; they may have been "
+        "accepted. To find out without paying twice, create again request 3 with "
+        "idempotency_key='k', request 7 with idempotency_key='l'"
+    )
+    assert "1 generation runs." in "".join(LeftJobs(("a",), (), {}).messages())
+    assert not LeftJobs((), (), {})
 
 
 async def made(sandbox: Sandbox, many: int) -> None:
