@@ -293,14 +293,14 @@ async def test_an_odd_refusal_costs_a_minute_at_most(name: str, verb: str) -> No
         sandbox.faults.add(fault)
         if verb == "run":
             async with anyio.create_task_group() as tasks:
-                for request in requests(6):
+                for request in requests(4):
                     tasks.start_soon(client.generations.run, request)
         else:
-            outcomes = await client.generations.run_all(requests(6))
+            outcomes = await client.generations.run_all(requests(4))
             assert all(each.is_success for each in outcomes)
         assert set(made(sandbox).values()) == {1}
-        assert len(made(sandbox)) == 6
-        assert clock.now() <= 60 + 6 * 16
+        assert len(made(sandbox)) == 4
+        assert clock.now() <= 60 + 4 * 16
 
 
 @pytest.mark.parametrize("told", [None, 0.0, 1.0, 30.0, 31_536_000.0])
@@ -695,10 +695,10 @@ async def test_patience_may_be_endless() -> None:
     retry = RetryPolicy(slot_timeout=None)
     clock = VirtualClock()
     async with (
-        Sandbox(render=False, clock=clock, progression="time(20000)") as sandbox,
+        Sandbox(render=False, clock=clock, progression="time(11000)") as sandbox,
         connect(sandbox, retry=retry, limits=slots(1)) as client,
     ):
         await order(client)
         await order(client)
-        assert 20_000 <= clock.now() <= 20_006
+        assert 11_000 <= clock.now() <= 11_006  # longer than an hour, and the two of a job
         assert sandbox.jobs.created == 2

@@ -217,7 +217,7 @@ async def test_looks_overlap_when_answers_are_slow() -> None:
 
 async def test_overlap_has_a_bound() -> None:
     """However slow the answers and however many the jobs, 20 looks are under way at most."""
-    service = Planned(2500)
+    service = Planned(2100)
     service.way = 8.0
     async with service.client() as client, anyio.create_task_group() as tasks:
         Waits(client, tasks).start(*service.jobs)

@@ -441,7 +441,7 @@ async def test_a_failing_on_response_fails_its_own_view(endless: World) -> None:
     assert completed_of(waits.outcomes) == ids_of(jobs[1:])
 
 
-@pytest.mark.parametrize(("number", "seconds"), [(15, 200.0), (100, 40.0), (1000, 12.0)])
+@pytest.mark.parametrize(("number", "seconds"), [(15, 150.0), (100, 30.0), (700, 12.0)])
 async def test_ends_are_seen_after_half_a_period(
     endless: World, number: int, seconds: float
 ) -> None:

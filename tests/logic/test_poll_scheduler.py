@@ -145,7 +145,7 @@ def delays(ride: Ride, start: float, end: float) -> list[float]:
 
 
 @pytest.mark.parametrize("interval", [0.5, 1.0])
-@pytest.mark.parametrize("number", [1, 15, 100, 101, 150, 450, 501, 1000, 1050, 10_000])
+@pytest.mark.parametrize("number", [1, 15, 100, 101, 150, 450, 501, 1000, 1050, 3000])
 def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None:
     """The mean delay is T/2 within 10 %, the worst T and one spacing; looks are not wasted."""
     period = max(interval, number / 1000)
@@ -159,7 +159,7 @@ def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None
     assert len(counted) <= 2 * max(-(-number // 100), 1) + 2
 
 
-@pytest.mark.parametrize("number", [1, 100, 101, 1000, 10_000])
+@pytest.mark.parametrize("number", [1, 100, 101, 1000, 3000])
 def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
     """A process is woken twice an interval, and sees ends no later than if woken for each look."""
     ride = Ride(PollScheduler.within(None), Service())
