@@ -22,12 +22,7 @@ T = TypeVar("T")
 
 
 class LoopLocal(Generic[T]):
-    """One value for each event loop.
-
-    Args:
-        make: Makes the value, on first use in a loop.
-
-    """
+    """One value for each event loop."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -48,18 +43,10 @@ class LoopLocal(Generic[T]):
 
 
 def unexpected_cancellation(error: BaseException, whose: str) -> Exception | None:
-    """Return the error that replaces a cancellation which was not asked for.
+    """Return the error that replaces a cancellation which was not asked for, or `None`.
 
     A task that awaits a cancelled task gets its `CancelledError`. A task group takes that for
     its own cancellation, and ends without an error.
-
-    Args:
-        error: What was caught, in the task in which it was raised.
-        whose: What has raised it, for the message.
-
-    Returns:
-        The error; `None`: it is no cancellation, or the task itself was cancelled.
-
     """
     task = asyncio.current_task()
     is_asked_for = task is not None and task.cancelling() > 0

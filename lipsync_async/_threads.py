@@ -57,15 +57,7 @@ class Mailbox(Generic[T]):
         self.get_nowait: Callable[[], T] = self._messages.get_nowait
 
     def get(self, seconds: float | None = None) -> T:
-        """Wait for a message.
-
-        Args:
-            seconds: How long to wait; `None`: without limit.
-
-        Raises:
-            Empty: None came in that time.
-
-        """
+        """Wait for a message, or raise `Empty` after so many seconds."""
         began = now = time.monotonic()
         deadline = inf if seconds is None else began + seconds
         sleeps = has_greenlets()
@@ -91,17 +83,7 @@ class Joinable(Protocol):
 
 
 def start_thread(function: Callable[[Joinable], None], name: str) -> None:
-    """Start a thread, real also among greenlets, that does not keep the program from ending.
-
-    Args:
-        function: What it runs; gets the object that others can join.
-        name: The thread's.
-
-    Raises:
-        RuntimeError: The system has no more threads.
-        ConfigurationError: Threads were replaced, and where the real ones are is not known.
-
-    """
+    """Start a thread, real also among greenlets, that does not keep the program from ending."""
     is_real = isinstance(_thread.start_new_thread, BuiltinFunctionType)
     kind = _Thread if is_real else _Native
     kind(function, name)
@@ -214,11 +196,6 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     """Run a blocking function, such as one that writes a file, in a worker thread.
 
     A cancelled task does not wait for the function, which then ends by itself.
-
-    Args:
-        function: It must end soon: the number of workers is limited.
-        *arguments: Its arguments.
-
     """
     work = _Work(asyncio.get_running_loop(), function, arguments)
     _workers().submit(work)
@@ -226,13 +203,7 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 
 
 async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
-    """Run a blocking function in a worker thread; a cancellation waits until it has ended.
-
-    Args:
-        function: It must end soon.
-        *arguments: Its arguments.
-
-    """
+    """Run a blocking function in a worker thread; a cancellation waits until it has ended."""
     work = _Work(asyncio.get_running_loop(), function, arguments)
     _workers().submit(work)
     await until_done(work.done)
@@ -243,11 +214,6 @@ async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
     """Wait until something has ended; a cancellation is raised only then.
 
     A shielded scope of anyio does not hold off asyncio's own cancellations; this does.
-
-    Args:
-        done: What is waited for; it is not cancelled, and what it has raised is not raised here.
-        seconds: How long to wait at most.
-
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -265,12 +231,7 @@ async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
 
 
 async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Run a blocking function in a thread of its own: it may take any time.
-
-    Raises:
-        RuntimeError: The system has no more threads.
-
-    """
+    """Run a blocking function in a thread of its own: it may take any time."""
     work = _Work(asyncio.get_running_loop(), function, arguments)
     start_thread(lambda _: work.run(), "lipsync_async callback")
     return cast("T", await work.done)
@@ -402,12 +363,7 @@ def _workers() -> _Workers:
 
 
 class OneThread:
-    """Thread that runs one blocking function after another.
-
-    Args:
-        name: The thread's name. The first function starts it.
-
-    """
+    """Thread that runs one blocking function after another."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -418,11 +374,6 @@ class OneThread:
         """Run a function after all that were submitted before.
 
         Cancelling the task that submitted it does not withdraw it.
-
-        Raises:
-            RuntimeError: The system has no more threads.
-            ConfigurationError: As for `start_thread`.
-
         """
         if self._ending is None:
             start_thread(partial(_run_all, self._work), self._name)

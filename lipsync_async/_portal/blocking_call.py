@@ -147,13 +147,6 @@ class BlockingCall:
     another call in the middle of any line. So there is no lock: each thread writes a field
     of its own, and the later of both counts. The loop's thread sets RUNNING and DONE, the
     caller's sets LEAVING, CANCELLING and ABANDONED.
-
-    Args:
-        thread: Where the coroutine runs.
-        work: Makes the coroutine, in the loop: Python warns of one that is made and then,
-            because of an interruption, never awaited.
-        call_site: The user's own line, which warnings show.
-
     """
 
     def __init__(
@@ -164,6 +157,8 @@ class BlockingCall:
     ) -> None:
         self.thread = thread
         self.cleanups: list[Callable[[], None]] = []
+        # Called in the loop: Python warns of a coroutine that is made and, because of an
+        # interruption, never awaited.
         self._work = work
         self._loop_state = self._caller_state = CallState.CREATED
         self._result: Any = None
@@ -188,22 +183,11 @@ class BlockingCall:
         return self._caller_state >= CallState.CANCELLING
 
     def start(self) -> StepResult | None:
-        """Start the coroutine and wait for its first item, or for its end (`None`).
-
-        Raises:
-            ConfigurationError: The thread would wait for itself, has been stopped, is the
-                parent process's, or cannot be started.
-
-        """
+        """Start the coroutine and wait for its first item, or for its end (`None`)."""
         return self.request(self._begin)
 
     def request(self, callback: Callable[..., object], *arguments: object) -> StepResult | None:
-        """Have the loop call something, and wait for the next item, or for the end (`None`).
-
-        Raises:
-            ConfigurationError: As for `start`.
-
-        """
+        """Have the loop call something, and wait for the next item, or for the end (`None`)."""
         self.thread.check_not_loop_thread()
         try:
             if self._loop_state is CallState.CREATED:
@@ -222,12 +206,7 @@ class BlockingCall:
         self._messages.put(item)
 
     def result(self) -> Any:
-        """Return or raise what the coroutine did.
-
-        Raises:
-            ConfigurationError: It was cancelled, which only `close` does.
-
-        """
+        """Return or raise what the coroutine did; only `close` cancels it."""
         if self._error is None:
             return self._result
         self._caller_state = CallState.ABANDONED
@@ -249,10 +228,6 @@ class BlockingCall:
         """Cancel the coroutine, wait for its clean-up, and note what the call leaves behind.
 
         Does nothing once the caller has gone.
-
-        Args:
-            interruption: What ended the wait; gets the notes.
-
         """
         if self._caller_state is CallState.ABANDONED or self.thread.in_other_process:
             return
@@ -299,12 +274,6 @@ class BlockingCall:
 
         While the caller works on an item, the function runs in a thread of its own: the loop
         must not stand still for as long as that takes.
-
-        Args:
-            function: The function.
-            arguments: Its arguments.
-            can_wait: Whether to wait for the caller, however long.
-
         """
         task = CallerTask(function, arguments, can_wait=can_wait)
         self._messages.put(task)
@@ -399,12 +368,7 @@ class BlockingCall:
             self._task.cancel()
 
     def finish(self, task: asyncio.Task[None] | None = None) -> None:
-        """Note the end and wake the caller.
-
-        Args:
-            task: What has ended; `None`: it never ends, for there is no loop, or no task.
-
-        """
+        """Note the end and wake the caller; without a task there is no loop to end it."""
         if self._loop_state is CallState.DONE:
             return
         if self._error is None and (task is None or task.cancelled()):

@@ -43,15 +43,7 @@ _END = object()
 
 
 class BlockingIterator(Generic[T]):
-    """Async context manager that is kept entered, and whose items are taken one by one.
-
-    Args:
-        owner: What must not be collected before this is.
-        thread: Where it runs.
-        manager: Yields the items.
-        call_site: The user's own line, which warnings show.
-
-    """
+    """Async context manager that is kept entered, and whose items are taken one by one."""
 
     def __init__(
         self,
@@ -185,12 +177,7 @@ class BlockingOutcomes(BlockingIterator[Outcome]):
         return self
 
     def progress(self) -> Progress:
-        """Return how far the run is: outcomes are counted when they are taken.
-
-        Raises:
-            ConfigurationError: The block was not entered.
-
-        """
+        """Return how far the run is: outcomes are counted when they are taken."""
         if self._outcomes is None:
             raise ConfigurationError("Enter it first: `with ... as outcomes:`, then ask.")
         return self._outcomes.progress()
@@ -232,10 +219,6 @@ def iterate_in_caller(items: Iterable[T]) -> Iterable[T] | AsyncIterator[T]:
 
     A generator may be bound to that thread, so it is also let go there. While the thread does
     something else, nothing is drawn; once it leaves, nothing more is.
-
-    Args:
-        items: The items; a list or tuple, and what is no input, is returned as it is.
-
     """
     # A list runs no code of the user's, and the async code refuses what is no input.
     if isinstance(items, list | tuple | str | bytes | Mapping) or not isinstance(items, Iterable):

@@ -88,15 +88,7 @@ class LoopThread:
         )
 
     def submit(self, callback: Callable[..., object], *arguments: object) -> bool:
-        """Have the loop call something, in the order of submission.
-
-        Returns:
-            Whether the loop takes calls: `False` once it has been stopped.
-
-        Raises:
-            ConfigurationError: The loop is the parent process's, or cannot be started.
-
-        """
+        """Have the loop call something, in order; return `False` once it has been stopped."""
         if os.getpid() != self._process:
             raise ConfigurationError(
                 "This began before the process was forked, and goes on in the parent only. "
@@ -130,12 +122,7 @@ class LoopThread:
             running.thread.join(SHUTDOWN_TIMEOUT)
 
     def check_not_loop_thread(self) -> None:
-        """Refuse to wait where that would be waiting for oneself.
-
-        Raises:
-            ConfigurationError: This is the loop's own thread.
-
-        """
+        """Refuse to wait where that would be waiting for oneself."""
         if self.is_current:
             raise ConfigurationError(
                 "A blocking call from the client's own event loop would wait for itself for "

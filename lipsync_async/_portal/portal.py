@@ -54,11 +54,6 @@ class Portal:
         """Run a coroutine in the loop, wait for it, and return or raise what it does.
 
         Whatever interrupts the wait cancels the coroutine and waits for its clean-up first.
-
-        Raises:
-            ConfigurationError: The client is closed, or was closed meanwhile; or this is
-                the loop's own thread.
-
         """
         call = BlockingCall(self._thread(), work, CallSite.of_caller())
         try:
@@ -164,16 +159,7 @@ def call_in_caller(
     name: str,
     function: Callable[..., ResultT] | OtherT,
 ) -> Callable[..., Awaitable[ResultT]] | OtherT:
-    """Let async code call a function in the thread that waits for it.
-
-    Args:
-        name: The parameter's name, for the error.
-        function: The function; anything else is returned as it is, for the async code to judge.
-
-    Raises:
-        ConfigurationError: It is a coroutine function, which would not be awaited.
-
-    """
+    """Let async code call a function in the thread that waits for it."""
     if not callable(function):
         return function
     if iscoroutinefunction(function):
