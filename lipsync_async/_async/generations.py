@@ -204,9 +204,9 @@ class AsyncGenerations:
         return await self._submit(request, idempotency_key)
 
     async def _submit(self, request: GenerationRequest, idempotency_key: str | None) -> Generation:
-        key = new_key() if idempotency_key is None else idempotency_key
-        raise_if_invalid(validation.idempotency_key_problems(key))
-        key = str.__str__(key)
+        if idempotency_key is not None:
+            raise_if_invalid(validation.idempotency_key_problems(idempotency_key))
+        key = new_key() if idempotency_key is None else str.__str__(idempotency_key)
         validation.check_request(request, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(request, idempotency_key=key)
         return await send(self._requester, call, self._options)

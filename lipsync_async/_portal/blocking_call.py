@@ -114,17 +114,6 @@ class CallerTask:
 
 
 @attrs.define(slots=True, eq=False)
-class LogMessage:
-    """Log line for the caller's thread."""
-
-    line: LogLine
-
-    def run(self, _: BlockingCall) -> None:
-        """Log it."""
-        self.line.write()
-
-
-@attrs.define(slots=True, eq=False)
 class RaiseInCaller:
     """Exception that a callback has raised in another thread than the caller's."""
 
@@ -137,7 +126,7 @@ class RaiseInCaller:
 
 
 # `None`: the coroutine has ended.
-Message: TypeAlias = "CallerTask | LogMessage | RaiseInCaller | StepResult | None"
+Message: TypeAlias = "CallerTask | LogLine | RaiseInCaller | StepResult | None"
 
 
 class BlockingCall:
@@ -293,7 +282,7 @@ class BlockingCall:
 
     def _log(self, line: LogLine) -> None:
         if not self.thread.is_silent:
-            self._messages.put(LogMessage(line))
+            self._messages.put(line)
             return
         with suppress(Exception):  # of a filter, say; the caller reads nothing any more
             line.write()
@@ -309,6 +298,8 @@ class BlockingCall:
                 message = self._messages.get()
                 if isinstance(message, StepResult):
                     item = message
+                elif isinstance(message, LogLine):
+                    message.write()
                 elif message is not None:
                     message.run(self)
         finally:
