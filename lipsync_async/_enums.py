@@ -1,9 +1,9 @@
 """The words of the service: statuses, transitions and the closed vocabularies.
 
 Two rules hold here. Everything that is known about a job's life is the one table
-`TRANSITIONS`; terminal statuses, the sandbox's moves, the property tests and the
-README's diagram are read from it. And every vocabulary that the service sends is open:
-a value that this release does not know keeps its raw text and is never an error.
+`TRANSITIONS`: terminal statuses, the sandbox's moves and the property tests are read from it,
+and the guide "Waiting" shows it. And every vocabulary that the service sends is open: a value
+that this release does not know keeps its raw text and is never an error.
 """
 
 from __future__ import annotations

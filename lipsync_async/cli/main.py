@@ -194,7 +194,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         type=_path,
         metavar="MANIFEST",
         help="JSON lines (.jsonl) or a table (.csv), one job each; nothing is sent unless all "
-        "of it is right. The README lists the columns",
+        'of it is right. The guide "Manifests" lists the columns',
     )
     run.add_argument(
         "--journal",

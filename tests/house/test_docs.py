@@ -9,13 +9,16 @@ import subprocess
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 import lipsync_async
+from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.manifest import COLUMNS
 from lipsync_async._enums import TRANSITIONS
+from lipsync_async.sandbox.faults import KINDS
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.house.code_blocks import Block, blocks
 
@@ -206,6 +209,17 @@ def test_the_map_of_the_house_stands_on_its_floors() -> None:
     drawn = re.findall(r"^  (\w+)(?:\.py|/) (?! *beside:)", tree.source, re.MULTILINE)
     heights = [floors[part] for part in drawn if part in floors]
     assert heights == sorted(heights)
+
+
+@pytest.mark.parametrize(
+    ("guide", "words"),
+    [("sandbox.md", KINDS), ("manifests.md", COLUMNS), ("many-jobs.md", list(JobState))],
+    ids=["faults", "columns", "states"],
+)
+def test_a_guide_lists_all(guide: str, words: Iterable[str]) -> None:
+    """Tables of kinds, columns and states are complete."""
+    text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
+    assert [word for word in words if f"`{word}`" not in text] == []
 
 
 def test_blocks_are_found_with_their_place(tmp_path: Path) -> None:
