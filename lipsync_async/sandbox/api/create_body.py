@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 SCRIPT_LIMIT = 5000  # characters
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_PAIR = 2
+_PAIR, _SIDES = 2, 4
 
 
 def _are_pairs(value: Any, is_fine: Callable[[Any], bool]) -> bool:
@@ -55,13 +55,10 @@ def _is_pair(value: Any, is_fine: Callable[[Any], bool]) -> bool:
 def _is_box(value: Any) -> bool:
     if value is None:
         return True
-    if not (isinstance(value, list) and all(map(is_number, value))):
+    if not (isinstance(value, list) and len(value) == _SIDES and all(map(is_number, value))):
         return False
-    match value:
-        case [left, top, right, bottom]:
-            return bool(left < right and top < bottom)
-        case _:
-            return False
+    left, top, right, bottom = value
+    return bool(left < right and top < bottom)
 
 
 _ELEVENLABS = one_of(["elevenlabs"])

@@ -18,6 +18,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_NUMBERS = frozenset({int, float})  # exactly, as JSON gives them: a bool is an int, too
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -117,8 +118,7 @@ def text(longest: int) -> Rule:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Return whether `value` is a finite number."""
-    is_fine = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_fine and math.isfinite(value)
+    return type(value) in _NUMBERS and math.isfinite(value)
 
 
 def is_time(value: Any) -> TypeGuard[float]:

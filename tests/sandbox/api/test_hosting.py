@@ -12,7 +12,7 @@ from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.api.hosting import served
 from lipsync_async.sandbox.server.messages import Request
 from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import Answer, ConnectionCutError, Door, created, shown
+from tests.sandbox.doors import AUDIO, Answer, ConnectionCutError, Door, created, order, shown
 
 pytestmark = pytest.mark.anyio
 
@@ -185,6 +185,14 @@ class TestHostedFiles:
             b"sound",
             "audio/x-wav",
         )
+
+    async def test_a_name_may_hold_any_letter(self, door: Door) -> None:
+        """The URL that is told is the URL that works, also with a slash in its name."""
+        put = await door.send("PUT", "/__sandbox/files/a%2Fb%20%C3%BC.wav", b"sound")
+        answer = await door.send("GET", put.json["url"])
+        assert (put.status, answer.status, answer.body) == (201, 200, b"sound")
+        body = order(input=[{"type": "video", "url": put.json["url"]}, AUDIO])
+        assert (await door.send("POST", "/v2/generate", body)).status == 201
 
     async def test_a_put_without_a_body_is_400(self, door: Door) -> None:
         """There is nothing to host."""
