@@ -9,6 +9,7 @@ that is neither written as a loopback address nor allowed is refused.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("lipsync_async.sandbox")
 
+_IS_ENCODED = re.compile(r"[!-~]+")  # ASCII that is seen; else yarl has to encode it
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _CHUNK_BYTES = 262_144  # each chunk is one hop to a writing thread
@@ -46,6 +48,11 @@ class FetchError(Exception):
         super().__init__(reason)
 
 
+def _parsed(url: str) -> URL:
+    """Read a URL without writing it anew: a signed address is valid in its own spelling only."""
+    return URL(url, encoded=_IS_ENCODED.fullmatch(url) is not None)
+
+
 def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
     """Return why a URL may not be fetched; `None`: it may.
 
@@ -53,7 +60,7 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
     take different parts of it for the host.
     """
     try:
-        parsed = URL(url)
+        parsed = _parsed(url)
         port = parsed.port
     except ValueError as error:
         return f"it is no URL ({error})"
@@ -77,7 +84,7 @@ def is_loopback(host: str) -> bool:
 
     127.1 or ::ffff:127.0.0.1 are refused.
     """
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         address = ip_address(host)
@@ -163,7 +170,7 @@ class OutboundHttp:
             if reason is not None:
                 raise FetchError(f"{url} may not be fetched: {reason}")
             async with self._open().get(
-                URL(url),
+                _parsed(url),
                 allow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -209,6 +216,6 @@ def _next_hop(answer: aiohttp.ClientResponse) -> str:
     if location is None:
         raise FetchError(f"{answer.url} redirects to nowhere")
     try:
-        return str(answer.url.join(URL(location)))
+        return str(answer.url.join(_parsed(location)))
     except ValueError as error:
         raise FetchError(f"{answer.url} redirects to what is no URL ({error})") from None

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -32,6 +33,11 @@ async def away(request: web.Request) -> web.Response:
     """Redirect to wherever the query says; without one, to nowhere."""
     target = request.query.get("to")
     return web.Response(status=302, headers={} if target is None else {"Location": target})
+
+
+async def spelling(request: web.Request) -> web.Response:
+    """Answer the target as it was asked for."""
+    return web.Response(text=str(request.raw_path))
 
 
 async def endless(request: web.Request) -> web.StreamResponse:
@@ -70,6 +76,7 @@ async def server() -> AsyncIterator[TestServer]:
         "/redirect/{left}": redirect,
         "/away": away,
         "/endless": endless,
+        "/spelling/{name}": spelling,
         "/broken": broken,
         "/silent": silent,
     }.items():
@@ -307,3 +314,17 @@ def test_a_name_must_be_allowed(name: str) -> None:
     """No host name but localhost passes unless it was allowed."""
     reason = refusal(f"http://{name}/", NO_HOSTS)
     assert reason is not None or name == "localhost" or name.startswith("127.")
+
+
+@pytest.mark.parametrize("start", ["", "/away?to="])
+async def test_a_signed_address_keeps_its_spelling(fetcher: Fetcher, start: str) -> None:
+    """What it was signed with is what is asked for, also behind a redirect."""
+    query = "sig=a%2Bb%2Fc%3D%3D&x=%3A%2F%2F&who=%27me%27%28%29"
+    location = f"/spelling/take%20%281%29?{query}"
+    path = f"{start}{quote(location)}" if start else location
+    assert (await fetcher.get(path)).decode() == location
+
+
+async def test_an_address_that_is_not_encoded_is_encoded(fetcher: Fetcher) -> None:
+    """Letters beyond ASCII, and blanks, cannot be sent as they are."""
+    assert await fetcher.get("/spelling/é è") == b"/spelling/%C3%A9%20%C3%A8"

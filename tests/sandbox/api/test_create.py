@@ -286,15 +286,6 @@ class TestForms:
         )
 
 
-async def test_a_refused_form_leaves_no_file(open_door: OpenDoor) -> None:
-    """The files of a create that is refused are removed."""
-    async with open_door() as door:
-        answer = await door.send("POST", "/v2/generate", form=form(projectId="nonsense"))
-        url = (await door.send("POST", "/v2/generate", form=form())).json["input"][0]["url"]
-        good = await door.send("GET", url)
-    assert (answer.status, good.status) == (400, 200)
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
