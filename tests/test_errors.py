@@ -46,7 +46,7 @@ from tests.logic.answers import reply
 JOB = Generation(id="g1", status=Status.PROCESSING)
 FAILED = Generation(id="g1", status=Status.FAILED, error="No face found", error_code="no_face")
 
-# Contract section 4.3: groups R and W, and what the older guide and later pages add.
+# "Error codes", sync.so API reference, and what the older guide and later pages add.
 RETRYABLE_CODES = [
     "generation_pipeline_failed",
     "generation_unknown_error",
@@ -73,7 +73,7 @@ RETRYABLE_CODES = [
     "IDEMPOTENCY_REQUEST_IN_PROGRESS",
 ]
 
-# Groups F and P and the codes about a state, with their later companions.
+# Codes of a wrong input, of the plan and of a state, with their later companions.
 FINAL_CODES = [
     "generation_unsupported_model",
     "generation_input_validation_failed",

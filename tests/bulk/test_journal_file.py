@@ -66,43 +66,26 @@ NO_FILE = "can be no journal, for it is no regular file"
 CUT_OFF = "is empty. If it was a journal, it was cut off"
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (foreign, NO_JOURNAL),
-        (foreign_with_a_log, NO_JOURNAL),
-        (unsigned, NO_JOURNAL),
-        (of_tomorrow, "version 3, and this release reads version 2. Go on with the release"),
-        (text, NO_JOURNAL),
-        (lambda path: path.write_bytes(b"x"), NO_JOURNAL),
-        (lambda path: path.write_bytes(b"SQLite format 3\0"), NO_JOURNAL),
-        (lambda path: path.write_bytes(bytes(8192)), NO_JOURNAL),
-        (Path.touch, CUT_OFF),
-        (Path.mkdir, NO_FILE),
-        (os.mkfifo, NO_FILE),
-        (socket_of, NO_FILE),
-        (lambda path: path.symlink_to("/dev/null"), NO_FILE),
-        (lambda path: path.symlink_to("/dev/zero"), NO_FILE),
-        (lambda path: path.symlink_to("."), NO_FILE),
-    ],
-    ids=[
-        "foreign",
-        "foreign with a log",
-        "unsigned",
-        "newer",
-        "text",
-        "a letter",
-        "a beginning",
-        "zeros",
-        "empty",
-        "folder",
-        "fifo",
-        "socket",
-        "null",
-        "zero",
-        "link to a folder",
-    ],
-)
+NO_JOURNALS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "foreign": (foreign, NO_JOURNAL),
+    "foreign with a log": (foreign_with_a_log, NO_JOURNAL),
+    "unsigned": (unsigned, NO_JOURNAL),
+    "newer": (of_tomorrow, "version 3, and this release reads version 2. Go on with the release"),
+    "text": (text, NO_JOURNAL),
+    "a letter": (lambda path: path.write_bytes(b"x"), NO_JOURNAL),
+    "a beginning": (lambda path: path.write_bytes(b"SQLite format 3\0"), NO_JOURNAL),
+    "zeros": (lambda path: path.write_bytes(bytes(8192)), NO_JOURNAL),
+    "empty": (Path.touch, CUT_OFF),
+    "folder": (Path.mkdir, NO_FILE),
+    "fifo": (os.mkfifo, NO_FILE),
+    "socket": (socket_of, NO_FILE),
+    "null": (lambda path: path.symlink_to("/dev/null"), NO_FILE),
+    "zero": (lambda path: path.symlink_to("/dev/zero"), NO_FILE),
+    "link to a folder": (lambda path: path.symlink_to("."), NO_FILE),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), NO_JOURNALS.values(), ids=NO_JOURNALS)
 def test_what_is_no_journal_is_refused_and_left_alone(
     tmp_path: Path,
     make: Callable[[Path], object],
