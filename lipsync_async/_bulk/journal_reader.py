@@ -221,11 +221,11 @@ def _checked_states(states: object) -> tuple[JobState, ...]:
 
     """
     given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
-    known = {state.value: state for state in JobState}
+    known = {word: state for state in JobState for word in (state.value, state.stored)}
     checked = []
     for state in given:
         if not isinstance(state, str) or state not in known:
-            names = ", ".join(known)
+            names = ", ".join(JobState)
             raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
         checked.append(known[state])
     return tuple(checked)

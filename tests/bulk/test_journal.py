@@ -1,6 +1,8 @@
 """The journal's promises: what is stored, what is sent again, what is never done."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -529,3 +531,24 @@ def test_news_of_a_row_may_come_many_times_at_once(path: Path, rows: int, many: 
         completed = [entry.position for entry in journal.entries(JobState.COMPLETED)]
         assert completed == sorted(reached)
         assert journal.length == rows
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "word"),
+    [
+        (JobState.SUBMITTING, "INTENDED", "intended"),
+        (JobState.UNKNOWN, "DOUBTFUL", "doubtful"),
+        (JobState.NOT_CREATED, "REFUSED", "refused"),
+    ],
+)
+def test_earlier_names_of_states_mean_the_same(
+    path: Path, state: JobState, name: str, word: str
+) -> None:
+    """Programs of earlier releases run on, and files hold the words that they held."""
+    assert (JobState[name], JobState(word), state.stored) == (state, state, word)
+    with Journal.open(path) as journal:
+        journal.record_intents([(0, request(0))])
+        expected = int(state is JobState.SUBMITTING)
+        assert len([*journal.entries(word)]) == expected  # type: ignore[arg-type]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT state FROM jobs").fetchall() == [("intended",)]
