@@ -251,10 +251,10 @@ class SlotPool:
         if freed:
             self._notify()
 
-    def suspects(self, now: float) -> list[str]:
+    def jobs_to_check(self, now: float) -> list[str]:
         """Return jobs to be looked at, because a slot is wanted; see `ConcurrencyLimiter`."""
         with self._guard as limiter:
-            return limiter.suspects(now)
+            return limiter.jobs_to_check(now)
 
     def patience_ends(self, since: float, slot_timeout: float | None) -> float:
         """Return when a create has waited for too long for a slot.

@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
 # A look at jobs that hold slots delays those who wait for a slot, so it is short.
-_SECONDS_FOR_SUSPECTS = 10.0
+_SECONDS_FOR_CHECKS = 10.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
 # Queries are not logged: those of links are signatures.
@@ -227,7 +227,7 @@ class Requester:
                 key,
                 since,
                 slot_timeout,
-                before=partial(self.look_at_suspects, options),
+                before=partial(self.check_unwatched_jobs, options),
                 goes_first=was_refused,
             )
             job: Generation | None = None
@@ -253,16 +253,16 @@ class Requester:
                 else:
                     slots.accepted(slot, job, self.transport.now())
 
-    async def look_at_suspects(self, options: RequestOptions) -> bool:
+    async def check_unwatched_jobs(self, options: RequestOptions) -> bool:
         """Look at jobs that may have ended unseen, because a slot is wanted."""
         now = self.transport.now()
         slots = self.account.slots
-        ids = slots.suspects(now)
+        ids = slots.jobs_to_check(now)
         if not ids:
             return False
         once = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
         try:
-            gone = await self._missing(ids, once, now + _SECONDS_FOR_SUSPECTS)
+            gone = await self._missing(ids, once, now + _SECONDS_FOR_CHECKS)
         except LipsyncError as error:
             if is_from_callback(error):
                 raise

@@ -116,7 +116,7 @@ class Submitter:
             while True:
                 self._start_creates(tasks)
                 if not (
-                    self._lacks_slot and await self._requester.look_at_suspects(self._settings)
+                    self._lacks_slot and await self._requester.check_unwatched_jobs(self._settings)
                 ):
                     await self._sleep()
 

@@ -1,4 +1,4 @@
-"""How many generations may run at once, who holds a slot, and when to ask for one more.
+"""Concurrency limiter: how many generations may run at once, and when to ask for one more.
 
 A plan runs so many generations at once, and the service refuses the next create. How many
 is *configured* (by each client), *told* (in the body of a refusal) or *found out*:
@@ -14,11 +14,10 @@ So one rule serves the plan's limit and the other users of the account alike. Af
 refusal nothing is asked before the service's time is over or an own job has ended,
 whichever is first. A known limit is never exceeded by own jobs.
 
-A slot belongs to a job, not to the call that has ordered it. It is taken by a create and
-given back when the job's end is seen, by whatever call sees it. Runs and waits *hold* the
-slots of their jobs: they look at them, and give them back when they have drawn their
-conclusions. A job that is not held keeps its slot until another create lacks one: then such
-jobs are *suspects*, and a look at them tells which have ended.
+A slot belongs to a job, not to the call that has created it. It is taken by a create and
+given back when a poll shows the job's end, whatever call made the poll. Runs and waits *hold*
+the slots of their jobs: they poll them, and release them in the end. A job that is not held is
+*unwatched*: it keeps its slot until another create lacks one, and is polled then.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ import attrs
 
 # When the service names no time to wait. Jobs take minutes: asking 12 times a minute finds
 # a slot that somebody else has freed soon, and a refused create counts as one of the 60 a
-# minute. Suspects are looked at as often.
+# minute. Unwatched jobs are polled as often.
 _PAUSE = 5.0
 _SHORTEST_PAUSE = 1.0
 # While the limit is not known, the ceiling may well be it. Then each refused probe in a row
@@ -50,8 +49,8 @@ _BELIEVED_FOR = 3600.0
 _LEAST_AT_ONCE = 4
 # No job takes so long, so one that was not seen for this time has ended.
 LONGEST_JOB = 7200.0
-_MOST_SUSPECTS = 100  # what one list shows
-_FEW_LOOSE = 1000
+_MOST_CHECKED = 100  # what one list shows
+_FEW_UNWATCHED = 1000
 
 
 @attrs.define(slots=True, eq=False)
@@ -106,8 +105,8 @@ class ConcurrencyLimiter:
         self._by_key: dict[str, Slot] = {}
         self._by_job: dict[str, Slot] = {}
         # The jobs that are not held, the one that was not looked at for longest first.
-        self._loose: OrderedDict[str, Slot] = OrderedDict()
-        self._most_loose = _FEW_LOOSE
+        self._unwatched: OrderedDict[str, Slot] = OrderedDict()
+        self._most_unwatched = _FEW_UNWATCHED
         self._asked_at = -inf
 
     @property
@@ -147,7 +146,7 @@ class ConcurrencyLimiter:
         if self.may_start(now, most):
             return now
         moment = self._quiet_until if self._has_room(most, is_eager=False) else inf
-        oldest = next(iter(self._loose.values()), None)
+        oldest = next(iter(self._unwatched.values()), None)
         if oldest is not None:
             moment = min(moment, max(oldest.seen, self._asked_at) + _PAUSE)
         return None if moment == inf else max(moment, now)
@@ -196,8 +195,8 @@ class ConcurrencyLimiter:
             self._by_key.setdefault(slot.key, slot)
         if job:
             self._by_job[job] = slot
-            self._let_loose(slot)
-            if len(self._loose) > self._most_loose:
+            self._unwatch(slot)
+            if len(self._unwatched) > self._most_unwatched:
                 self._forget_old(now)
         return slot
 
@@ -234,7 +233,7 @@ class ConcurrencyLimiter:
         self._forget_key(slot)
         if self._by_job.get(slot.job) is slot:
             del self._by_job[slot.job]
-            self._loose.pop(slot.job, None)
+            self._unwatched.pop(slot.job, None)
 
     @property
     def is_tracking(self) -> bool:
@@ -248,7 +247,7 @@ class ConcurrencyLimiter:
     def held(self, slot: Slot) -> None:
         """Note that a run or a wait looks after a slot's job."""
         slot.holders += 1
-        self._loose.pop(slot.job, None)
+        self._unwatched.pop(slot.job, None)
 
     def released(self, slot: Slot) -> None:
         """Note that one looks after it no more: its job goes on, unless it was seen to end."""
@@ -258,7 +257,7 @@ class ConcurrencyLimiter:
         if slot.is_over or not slot.is_accepted:
             self.ended(slot)
         else:
-            self._let_loose(slot)
+            self._unwatch(slot)
 
     def saw(self, job: str, now: float, *, is_over: bool) -> bool:
         """Note what a look has shown of a job; return whether that has freed a slot."""
@@ -272,19 +271,19 @@ class ConcurrencyLimiter:
         if slot.is_over:
             self.ended(slot)
             return True
-        self._loose.move_to_end(job)
+        self._unwatched.move_to_end(job)
         return False
 
-    def suspects(self, now: float) -> list[str]:
+    def jobs_to_check(self, now: float) -> list[str]:
         """Return jobs that may have ended unseen, to be looked at now.
 
         When one is due, the others go along: a list costs no more. They count as seen from
         now on, so that those who wait do not all ask at once.
         """
-        oldest = next(iter(self._loose.values()), None)
+        oldest = next(iter(self._unwatched.values()), None)
         if oldest is None or max(oldest.seen, self._asked_at) + _PAUSE > now:
             return []
-        found = [*islice(self._loose, _MOST_SUSPECTS)]
+        found = [*islice(self._unwatched, _MOST_CHECKED)]
         for job in found:
             self.saw(job, now, is_over=False)
         self._asked_at = now
@@ -323,18 +322,18 @@ class ConcurrencyLimiter:
         if slot.key is not None and self._by_key.get(slot.key) is slot:
             del self._by_key[slot.key]
 
-    def _let_loose(self, slot: Slot) -> None:
-        """Let a job be the first suspect: what was held is looked at soon."""
+    def _unwatch(self, slot: Slot) -> None:
+        """Have a job polled first among the unwatched: it was held until now."""
         slot.seen = -inf
-        self._loose[slot.job] = slot
-        self._loose.move_to_end(slot.job, last=False)
+        self._unwatched[slot.job] = slot
+        self._unwatched.move_to_end(slot.job, last=False)
 
     def _forget_old(self, now: float) -> None:
         """Drop jobs that were not looked at for longer than any job takes."""
-        for slot in [*self._loose.values()]:
+        for slot in [*self._unwatched.values()]:
             if max(slot.since, slot.seen) < now - LONGEST_JOB:
                 self.ended(slot)
-        self._most_loose = 2 * len(self._loose) + _FEW_LOOSE
+        self._most_unwatched = 2 * len(self._unwatched) + _FEW_UNWATCHED
 
     def _pause(self, told: float | None, most: int | None) -> float:
         told = _PAUSE if told is None else min(told, _LONGEST_PAUSE)

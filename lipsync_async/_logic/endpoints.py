@@ -206,7 +206,7 @@ def poll_generation(
 ) -> Call[LongPollResult]:
     """Describe a waiting client's `GET /v2/generate/{id}`."""
     path = _generation_path(generation_id, hold=hold, progress=progress)
-    read = partial(_read_sight, generation_id)
+    read = partial(_read_long_poll, generation_id)
     return Call("GET", path, read, is_repeatable=True, shows=_polled_job)
 
 
@@ -236,7 +236,7 @@ def _read_generation(generation_id: str, response: Response) -> Generation:
     return shown
 
 
-def _read_sight(generation_id: str, response: Response) -> LongPollResult:
+def _read_long_poll(generation_id: str, response: Response) -> LongPollResult:
     return LongPollResult(
         _read_generation(generation_id, response),
         is_held="x-sync-wait-mode" in response.headers,

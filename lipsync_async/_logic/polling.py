@@ -1,13 +1,16 @@
-"""When a waiting client looks at its job again.
+"""When a waiting client polls its job again, and what one poll shows of several jobs.
 
-`looks` is a generator without a clock: it yields how long to wait and how to look, is
-sent what was seen, and returns when the job has ended or no look is worth making before
-the time is over.
+`poll_schedule` is a generator without a clock: it yields how long to wait and how to poll, is
+sent what was seen, and returns when the job has ended or no poll is worth making before the
+time is over.
 
 The long poll (`wait=true`) finds the end at once for about six requests a minute, so it
 is tried first. A service that does not hold the request open (an old one, or a proxy in
-between) answers early; from then on looks are spaced by growing pauses, so that it cannot
+between) answers early; from then on polls are spaced by growing pauses, so that it cannot
 turn into a busy loop.
+
+Most shared polls find that nothing has changed. So of each item only `id` and `status` are
+read, and a job is structured when its status is a new one: six times cheaper.
 """
 
 from __future__ import annotations
@@ -33,14 +36,14 @@ if TYPE_CHECKING:
     from lipsync_async.errors import LipsyncError
 
 
-# The service asks for 2 seconds between two looks. More than this is a
+# The service asks for 2 seconds between two polls. More than this is a
 # mistake, such as milliseconds or a wrong date, and is not believed.
 _LONGEST_TOLD = 60.0
-# The last look is made this many seconds before the time is over, so that it can be answered.
+# The last poll is made this many seconds before the time is over, so that it can be answered.
 LAST_POLL = 1.0
 # The service refuses to hold a request open for less.
 _SHORTEST_HOLD = 1.0
-# A look that lasted for less of the time asked for, and does not say that it was held, was
+# A poll that lasted for less of the time asked for, and does not say that it was held, was
 # answered by a service that is merely slow.
 _HELD_SHARE = 0.9
 
@@ -65,7 +68,7 @@ class LastPoll:
     Attributes:
         status: The job's status.
         elapsed: Seconds since the wait began.
-        took: Seconds that the look took.
+        took: Seconds that the poll took.
         is_held: Whether the service said that it honours the long poll.
         is_plain: Whether it refuses the long poll, and was asked without.
         retry_after: Seconds that the service asked to wait.
@@ -82,20 +85,20 @@ class LastPoll:
 def poll_schedule(
     policy: PollPolicy, *, timeout: float | None
 ) -> Generator[NextPoll, LastPoll, None]:
-    """Yield one look after the other; the first comes at once."""
+    """Yield one poll after the other; the first comes at once."""
     growing = backoff.expo(
         base=policy.backoff_factor, factor=policy.initial_interval, max_value=policy.max_interval
     )
     next(growing)  # backoff's generators are primed by one step
     hold = None if policy.progress else policy.long_poll
-    look = NextPoll(0.0, _clipped_hold(hold, timeout))
-    seen = yield look
+    step = NextPoll(0.0, _clipped_hold(hold, timeout))
+    seen = yield step
     while not seen.status.is_terminal:
-        is_early = look.hold is not None and seen.took < look.hold * _HELD_SHARE
+        is_early = step.hold is not None and seen.took < step.hold * _HELD_SHARE
         if seen.is_plain or (is_early and not seen.is_held):
             hold = None
         is_quick = seen.took < policy.initial_interval
-        pause = _jittered(next(growing)) if hold is None or look.hold is None or is_quick else 0.0
+        pause = _jittered(next(growing)) if hold is None or step.hold is None or is_quick else 0.0
         told = seen.retry_after or 0.0
         told = told if told <= _LONGEST_TOLD else 0.0
         pause = max(pause, told)
@@ -105,8 +108,8 @@ def poll_schedule(
             if spare > told:
                 yield NextPoll(spare, None)
             return
-        look = NextPoll(pause, _clipped_hold(hold, remaining))
-        seen = yield look
+        step = NextPoll(pause, _clipped_hold(hold, remaining))
+        seen = yield step
 
 
 def _jittered(interval: float) -> float:

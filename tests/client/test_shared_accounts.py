@@ -445,13 +445,13 @@ def test_what_a_closed_loop_has_held_is_given_back() -> None:
 
     async def go_on(held: list[Slot | None]) -> None:
         assert account.used == 5
-        assert account.suspects(100.0) == []
+        assert account.jobs_to_check(100.0) == []
         assert account.take(0.0, 5) is not None
         assert account.used == 4
-        assert account.suspects(100.0) == ["job-2"]
+        assert account.jobs_to_check(100.0) == ["job-2"]
         for slot in (held[3], held[2], held[1], held[0]):
             account.release(slot)
-        assert sorted(account.suspects(200.0)) == ["job-0", "job-1", "job-2"]
+        assert sorted(account.jobs_to_check(200.0)) == ["job-0", "job-1", "job-2"]
 
     left, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     left.run_until_complete(leave())

@@ -512,13 +512,13 @@ class Book:
             freed = self.slots.saw(name, self.now, is_over=bool(number % 2))
             assert not freed or self.slots.slot_of(name) is None
 
-    def suspect(self, _: int) -> None:
+    def poll_unwatched(self, _: int) -> None:
         """Ask what is to be looked at: never what is held, never twice at once."""
-        found = self.slots.suspects(self.now)
+        found = self.slots.jobs_to_check(self.now)
         for name in found:
             assert self.jobs[name].holders == 0
             assert self.slots.slot_of(name) is self.jobs[name]
-        assert self.slots.suspects(self.now) == []
+        assert self.slots.jobs_to_check(self.now) == []
 
     def check(self) -> None:
         """Check what must be true at any time."""
@@ -546,11 +546,22 @@ class Book:
                 self.slots.released(slot)
         assert self.slots.used == self.slots.starting == 0
         assert not self.slots.is_tracking
-        assert self.slots.suspects(self.now + 100) == []
+        assert self.slots.jobs_to_check(self.now + 100) == []
 
 
 DEEDS = st.sampled_from(
-    ["take", "take", "accept", "accept", "refuse", "fail", "hold", "release", "see", "suspect"]
+    [
+        "take",
+        "take",
+        "accept",
+        "accept",
+        "refuse",
+        "fail",
+        "hold",
+        "release",
+        "see",
+        "poll_unwatched",
+    ]
 )
 
 
@@ -649,7 +660,7 @@ def test_what_is_forgotten_for_hours_is_dropped(forgotten: int) -> None:
     assert slots.used <= 6 * forgotten + 1001
 
 
-def test_suspects_are_asked_for_a_hundred_at_a_time() -> None:
+def test_unwatched_jobs_are_asked_for_a_hundred_at_a_time() -> None:
     """The one that was not looked at for longest first, all in turn, one list in five seconds."""
     slots = ConcurrencyLimiter()
     for number in range(250):
@@ -657,7 +668,7 @@ def test_suspects_are_asked_for_a_hundred_at_a_time() -> None:
     asked: list[str] = []
     moments = [5.0 * turn for turn in range(3)]
     for moment in moments:
-        found = slots.suspects(moment)
+        found = slots.jobs_to_check(moment)
         assert len(found) == 100
         asked += found
         assert slots.next_try(moment, 250) == moment + 5.0
