@@ -156,7 +156,7 @@ _HOMES = {
     for name in names.split()
 }
 
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
     __all__ = sorted(_HOMES)  # noqa: PLE0605 - type checkers take the imports above
 
 

@@ -4,18 +4,22 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from lipsync_async import (
     AsyncClient,
     Audio,
     GenerationRequest,
+    Input,
     LipsyncError,
+    OnUpdate,
     Options,
     Outcome,
     PollPolicy,
     Progress,
+    Response,
     RetryPolicy,
+    Transport,
     Video,
 )
 from lipsync_async._enums import Status
@@ -101,6 +105,22 @@ async def settle() -> None:
         assert_type(client, AsyncClient)
         assert_type(client.with_options(timeout=5), AsyncClient)
         await client.generations.delete("id")
+
+
+async def stay_open(client: AsyncClient, transport: Transport, on_update: OnUpdate) -> Response:
+    """Use values that only a later service knows, types of callbacks, and raw requests."""
+    options = Options(sync_mode="mirror", model_mode="neck", prompt="bored")
+    inputs: list[Input] = [Video(asset_id="v"), Audio(asset_id="a")]
+    request = GenerationRequest(model="sync-9", input=inputs, options=options)
+    done = await client.generations.run(request, on_update=on_update)
+    await client.generations.list(status=["PAUSED", Status.COMPLETED])
+    for outcome in await client.generations.run_all([request]):
+        assert_type(outcome.unwrap(), Generation)
+        assert_type(outcome.to_dict(), dict[str, Any])
+    assert_type(done.to_json(indent=2), str)
+    async with AsyncClient(transport=transport) as other:
+        quiet = other.with_options(on_response=None, extra_headers={"X-Scene": "4"})
+        return assert_type(await quiet.request("GET", "/v2/assets"), Response)
 
 
 async def misuse(client: AsyncClient) -> None:
