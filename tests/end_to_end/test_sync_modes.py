@@ -12,17 +12,13 @@ from tests.sandbox.media.clips import Clip, shown_numbers
 
 pytestmark = pytest.mark.anyio
 
-# Video, audio and output seconds. Source: "Sync mode", sync.so developer guides.
+# Video, audio and output seconds, each mode once; `test_render` has all of the guide's examples.
+# Source: "Sync mode", sync.so developer guides.
 LENGTHS = [
     (4.00, 8.64, SyncMode.BOUNCE, 8.64),
-    (4.00, 8.64, SyncMode.LOOP, 8.64),
     (4.00, 8.64, SyncMode.REMAP, 8.64),
     (4.00, 8.64, SyncMode.CUT_OFF, 4.00),
-    (4.00, 8.64, SyncMode.SILENCE, 8.64),
-    (10.00, 1.74, SyncMode.BOUNCE, 1.74),
     (10.00, 1.74, SyncMode.LOOP, 1.74),
-    (10.00, 1.74, SyncMode.REMAP, 1.74),
-    (10.00, 1.74, SyncMode.CUT_OFF, 1.74),
     (10.00, 1.74, SyncMode.SILENCE, 10.00),
 ]
 # What becomes of five numbered frames, five a second, under so many seconds of sound.
