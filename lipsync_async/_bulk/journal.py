@@ -244,15 +244,18 @@ class Journal(JournalView):
         """
         if not requests:
             return []
-        items = self._matcher.items(requests, start)
-        with self._reading():
-            is_aligned = self._matcher.is_aligned(items)
+        matcher = self._matcher
+        items = matcher.items(requests, start)
         problems: dict[int, str] = {}
+        with self._reading():
+            rows = matcher.rows(items)
+            is_aligned = matcher.is_aligned(items, rows)
         if not is_aligned:
             with self._transaction(is_dated=False):
-                problems = self._matcher.align(items)
+                problems = matcher.align(items)
+                rows = matcher.rows(items)
         with self._reading():
-            found = self._matcher.entries(items, problems)
+            found = matcher.entries(items, rows, problems)
         self._record_moves(requests, found)
         return found
 
@@ -682,9 +685,16 @@ class Matcher:
             for position, request in enumerate(requests, start)
         ]
 
-    def is_aligned(self, items: Sequence[_Item]) -> bool:
+    def rows(self, items: Sequence[_Item]) -> dict[int, _Row]:
+        """Return the rows at the positions from the first item to the last."""
+        span = items[0].position, items[-1].position
+        names = f"{', '.join(FIELDS)}, row_key, download_near"
+        query = f"SELECT {names} FROM entries WHERE position BETWEEN ? AND ?"  # noqa: S608 - our own
+        rows = self._connection.execute(query, span)
+        return {row[0]: _Row(entry_of(row[:-2]), *row[-2:]) for row in rows}
+
+    def is_aligned(self, items: Sequence[_Item], rows: Mapping[int, _Row]) -> bool:
         """Tell whether each request's row, if it has one, is where the request stands."""
-        rows = self._rows(items)
         return all(
             rows[item.position].key == item.key
             if item.position in rows
@@ -699,10 +709,9 @@ class Matcher:
         return {position: words for position, words in problems.items() if words is not None}
 
     def entries(
-        self, items: Sequence[_Item], problems: dict[int, str]
+        self, items: Sequence[_Item], rows: Mapping[int, _Row], problems: dict[int, str]
     ) -> list[JournalEntry | None]:
         """Return the entries of requests whose rows are where they stand."""
-        rows = self._rows(items)
         found: list[JournalEntry | None] = []
         self.relocated = []
         for item in items:
@@ -722,18 +731,10 @@ class Matcher:
             raise _unknown_input(problems)
         return found
 
-    def _rows(self, items: Sequence[_Item]) -> dict[int, _Row]:
-        """Return the rows at the items' positions."""
-        span = items[0].position, items[-1].position
-        where = "WHERE position BETWEEN ? AND ?"
-        query = f"SELECT {', '.join(FIELDS)}, row_key, download_near FROM entries {where}"  # noqa: S608 - our own
-        rows = self._connection.execute(query, span)
-        return {row[0]: _Row(entry_of(row[:-2]), *row[-2:]) for row in rows}
-
     def _align(self, item: _Item) -> str | None:
         position = item.position
         known = self._find_named(item)
-        row = self._rows([item]).get(position)
+        row = self.rows([item]).get(position)
         if known == position:
             self._set_key(position, item.key)
         elif known is not None:
