@@ -148,8 +148,7 @@ def fault_to_json(fault: Fault) -> dict[str, Any]:
 
 def fault_from_json(data: Any) -> Fault:
     """Return the fault that JSON data describes."""
-    problems = _json_problems(data)
-    if problems:
+    if problems := _json_problems(data):
         raise _refusal(problems)
     return Fault(**data)
 

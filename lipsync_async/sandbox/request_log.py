@@ -207,7 +207,8 @@ class RequestLog:
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
         """Return the entries that fit, oldest first."""
-        return self._find(_Wanted(method, path, json, query))
+        wanted = _Wanted(method, path, json, query)
+        return [entry for entry in self._entries if wanted.fits(entry)]
 
     def count(
         self,
@@ -230,11 +231,10 @@ class RequestLog:
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
         """Return the entries that fit, if they are as many as expected."""
-        wanted = _Wanted(method, path, json, query)
-        found = self._find(wanted)
+        found = self.find(method, path, json=json, query=query)
         if len(found) != expected:
             raise AssertionError(
-                self._report(str(expected), wanted, found, is_too_few=len(found) < expected)
+                self._report(f"{expected}", _Wanted(method, path, json, query), found, expected)
             )
         return found
 
@@ -247,25 +247,21 @@ class RequestLog:
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
         """Return the entries that fit, at least one."""
-        wanted = _Wanted(method, path, json, query)
-        found = self._find(wanted)
+        found = self.find(method, path, json=json, query=query)
         if not found:
-            raise AssertionError(self._report("at least 1", wanted, found))
+            raise AssertionError(
+                self._report("at least 1", _Wanted(method, path, json, query), found, 1)
+            )
         return found
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all entries as JSON data, oldest first."""
         return [entry.to_json() for entry in self._entries]
 
-    def _find(self, wanted: _Wanted) -> list[Entry]:
-        return [entry for entry in self._entries if wanted.fits(entry)]
-
-    def _report(
-        self, expected: str, wanted: _Wanted, found: list[Entry], *, is_too_few: bool = True
-    ) -> str:
+    def _report(self, expected: str, wanted: _Wanted, found: list[Entry], least: int) -> str:
         heading = f"expected {expected} of {wanted}; found {len(found)} of {len(self)} requests."
         fits = [f"  fits: {entry}" for entry in found[:_SHOWN_FITS]]
-        near = self._nearest(wanted) if is_too_few else []
+        near = self._nearest(wanted) if len(found) < least else []
         return "\n".join([heading, *fits, *near])
 
     def _nearest(self, wanted: _Wanted) -> list[str]:

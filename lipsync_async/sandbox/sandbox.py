@@ -38,7 +38,6 @@ from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
-    from types import TracebackType
 
     from lipsync_async._clock import VirtualClock
     from lipsync_async._transport.memory import MemoryTransport
@@ -235,21 +234,13 @@ class Sandbox:
                 # In a container one name is all that reaches it.
                 self._state.urls.serve_at(url, has_other_host=not server.is_anywhere)
         except BaseException:
-            await self._leave()
+            await self.__aexit__()
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End every request and every job; leave no task, socket or file behind."""
-        await self._leave()
-
-    async def _leave(self) -> None:
-        """Close everything, also where the caller is cancelled: nothing here waits for long."""
+        # Also where the caller is cancelled: nothing here waits for long.
         with anyio.CancelScope(shield=True):
             await self._leaving.aclose()
 
@@ -267,12 +258,7 @@ class Sandbox:
             self._leaving_thread = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the thread, and with it every request and every job."""
         self._leaving_thread.close()
 

@@ -10,7 +10,7 @@ from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.files import Folder
 from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import AUDIO, Door, created, order, shown, socket_door
+from tests.sandbox.doors import AUDIO, Door, created, memory_door, order, shown, socket_door
 
 pytestmark = pytest.mark.anyio
 
@@ -84,9 +84,9 @@ class TestMinutes:
                 statuses.append((await door.send("GET", "/v2/models")).status)
         assert statuses == [200, 429, 200]
 
-    async def test_the_plan_brings_the_documented_numbers(self, open_door: OpenDoor) -> None:
+    async def test_the_plan_brings_the_documented_numbers(self) -> None:
         """60 creates and 600 others."""
-        async with open_door(plan="scale", progression="immediate") as door:
+        async with memory_door(plan="scale", progression="immediate") as door:
             creates = [(await door.send("POST", "/v2/generate", order())).status for _ in range(61)]
             others = [(await door.send("GET", "/v2/models")).status for _ in range(601)]
         assert (creates.index(429), others.index(429)) == (60, 600)
