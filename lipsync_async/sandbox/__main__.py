@@ -33,7 +33,7 @@ _JOB_SECONDS = 60.0
 
 @attrs.frozen(slots=True)
 class _Pace:
-    """Hold what `--speed` asks for."""
+    """What `--speed` asks for."""
 
     speed: float
     progression: Progression

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lipsync_async.sandbox.server.api_errors import concurrency_limit_body, rate_limit_body
+from lipsync_async.sandbox.server.shapes import INDEX, SHARE, TEXT, Rule, is_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,9 +188,9 @@ def _json_problems(data: Any) -> list[str]:
 def _problems(values: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the values of a fault's fields, each with its path."""
     wrong = [
-        f"{name}: must be {wanted}, not {values[name]!r:.60}"
-        for name, (is_right, wanted) in _CHECKS.items()
-        if name in values and not is_right(values[name])
+        f"{name}: must be {rule.demand}, not {values[name]!r:.60}"
+        for name, rule in _CHECKS.items()
+        if name in values and not rule.is_fine(values[name])
     ]
     kind = values.get("kind")
     needed = _NEEDED.get(kind) if isinstance(kind, str) else None
@@ -198,21 +199,8 @@ def _problems(values: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _is_kind(value: Any) -> bool:
-    return isinstance(value, str) and value in KINDS
-
-
-def _is_text(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value != "")
-
-
 def _is_whole(value: Any, lowest: int, highest: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-
-
-def _is_number(value: Any, highest: float) -> bool:
-    # The comparison also refuses NaN, which Python's JSON lets in.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= highest
+    return INDEX.is_fine(value) and lowest <= value <= highest
 
 
 def _is_headers(value: Any) -> bool:
@@ -230,33 +218,36 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-_TEXT: tuple[Callable[[Any], bool], str] = (_is_text, "text or null")
+def _or_none(is_fine: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_fine(value)
+
+
+_TEXT = Rule(_or_none(TEXT.is_fine), "text or null")
 _LONGEST_SECONDS = 86_400.0  # no test waits for more than a day
 
-_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "kind": (_is_kind, f"one of {', '.join(sorted(KINDS))}"),
+_CHECKS: Mapping[str, Rule] = {
+    "kind": Rule(
+        lambda value: isinstance(value, str) and value in KINDS,
+        f"one of {', '.join(sorted(KINDS))}",
+    ),
     "method": _TEXT,
     "path": _TEXT,
-    "status": (
-        lambda value: value is None or _is_whole(value, 200, 599),
-        "a status from 200 to 599",
-    ),
+    "status": Rule(_or_none(lambda value: _is_whole(value, 200, 599)), "a status from 200 to 599"),
     "code": _TEXT,
     "message": _TEXT,
-    "body": (_is_json, "text or JSON data"),
-    "headers": (_is_headers, "an object of one-line texts"),
-    "seconds": (
-        lambda value: value is None or _is_number(value, _LONGEST_SECONDS),
+    "body": Rule(_is_json, "text or JSON data"),
+    "headers": Rule(_is_headers, "an object of one-line texts"),
+    "seconds": Rule(
+        _or_none(lambda value: is_time(value) and value <= _LONGEST_SECONDS),
         f"a number from 0 to {_LONGEST_SECONDS:g}",
     ),
-    "fields": (lambda value: isinstance(value, Mapping) and _is_json(dict(value)), "an object"),
-    "skip": (lambda value: _is_whole(value, 0), "a whole number, at least 0"),
-    "every": (lambda value: _is_whole(value, 1), "a whole number, at least 1"),
-    "count": (
-        lambda value: value is None or _is_whole(value, 1),
-        "a whole number, at least 1, or null",
+    "fields": Rule(lambda value: isinstance(value, Mapping) and _is_json(dict(value)), "an object"),
+    "skip": Rule(INDEX.is_fine, "a whole number, at least 0"),
+    "every": Rule(lambda value: _is_whole(value, 1), "a whole number, at least 1"),
+    "count": Rule(
+        _or_none(lambda value: _is_whole(value, 1)), "a whole number, at least 1, or null"
     ),
-    "probability": (lambda value: _is_number(value, 1), "a number from 0 to 1"),
+    "probability": Rule(SHARE.is_fine, "a number from 0 to 1"),
 }
 
 _UNCHANGED = Fault("hang")

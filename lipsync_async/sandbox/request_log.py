@@ -135,7 +135,7 @@ def _json_differences(wanted: Any, found: Any, place: str) -> Iterator[str]:
 
 
 class RequestLog:
-    """Keep the newest requests, find them, and assert about them.
+    """The newest requests, to be found and asserted about.
 
     A search takes a method, a path (exact or a glob), a subset of the JSON body (objects
     may hold more; lists must have the same length) and a subset of the query (a text must
