@@ -222,10 +222,11 @@ class Submitter:
         try:
             return await coming
         except BaseException:
-            if coming in self._idle:
+            if coming.done() and not coming.cancelled():  # cancelled in the moment in which it came
+                self._creates -= 1
+                self.release(coming.result()[0])
+            else:
                 self._idle.remove(coming)
-            elif not coming.cancelled():  # pragma: no branch
-                self.release(coming.result()[0])  # cancelled in the very moment it came
             raise
 
     async def _create(self, job: Job, slot: Slot) -> None:

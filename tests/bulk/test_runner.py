@@ -1,7 +1,10 @@
 """The jobs of a run that are polled, and whose updates count."""
 
+import asyncio
+
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from lipsync_async import AsyncClient, AuthenticationError, NotFoundError, Response
 from lipsync_async._bulk.journal_writer import NullJournal
@@ -71,3 +74,27 @@ async def test_an_error_is_reported_once() -> None:
     assert [each for each, _ in runner._updates] == jobs  # noqa: SLF001
     assert {type(update) for _, update in runner._updates} == {AuthenticationError}  # noqa: SLF001
     assert remains(poller) == []
+
+
+async def test_a_task_is_cancelled_as_its_create_comes() -> None:
+    """The slot is given back, for nothing is sent."""
+    async with Planned(1).client() as client:
+        submitter = runner_of(client)._submitter  # noqa: SLF001
+        running = Job(0, request(0), id="job-0")
+        submitter.occupy(running)
+        slot = running.slot
+        assert slot is not None
+        task = asyncio.create_task(submitter._next_later())  # noqa: SLF001
+        await checkpoint()
+        submitter._creates += 1  # noqa: SLF001
+        submitter._idle.pop().set_result((running, slot))  # noqa: SLF001
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [running.slot, submitter._creates] == [None, 0]  # noqa: SLF001
+        waiting = asyncio.create_task(submitter._next_later())  # noqa: SLF001
+        await checkpoint()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert submitter._idle == []  # noqa: SLF001
