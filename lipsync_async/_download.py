@@ -252,7 +252,6 @@ class _Download:
                     raise
 
     async def _fetch(self) -> PartFile:
-        """Fetch what is missing; return the file once it has the announced length."""
         try:
             async with self._open_stream() as stream:
                 file = await self._open_target()
@@ -390,7 +389,6 @@ class _Download:
         return _HEADERS | asked
 
     async def _raise_for_status(self, request: Request, stream: Stream) -> NoReturn:
-        """Raise what an error status stands for."""
         if stream.status == _RANGE_NOT_SATISFIABLE and self._validator is not None:
             self._validator = None
             self._break("the server would not continue")

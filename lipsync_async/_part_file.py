@@ -261,7 +261,6 @@ def _unlink_all(paths: list[Path]) -> None:
 
 
 def _short(stem: str) -> str:
-    """Return the end of a stem, where ids are."""
     return stem[-_LONGEST_STEM:]
 
 

@@ -65,7 +65,6 @@ class Synchronized(Generic[T]):
         self._actions: deque[Callable[[T], object]] = deque()
 
     def __enter__(self) -> T:
-        """Take the lock."""
         self._lock.acquire()
         return self._value
 
@@ -491,7 +490,6 @@ class WaitQueue:
             break
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep for so long, or until woken, or until there is something to log."""
         now = self._transport.now()
         moment = min([self._log_long_waits(now), *(place.deadline for place in self._limited)])
         self._sleep_ends = min(now + seconds, moment)

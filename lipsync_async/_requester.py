@@ -356,7 +356,6 @@ class Requester:
     async def _try_once(
         self, call: Call[T], options: RequestOptions, deadline: float | None, progress: Progress
     ) -> T:
-        """Make an attempt when the account's rate limit allows it."""
         throttle = self._requests if call.idempotency_key is None else self._creates
         reservation, waited = await throttle.acquire(deadline)
         progress.waited += waited
@@ -469,7 +468,6 @@ def _raise_the_worse(uncertain: LipsyncError | None, error: LipsyncError) -> NoR
 def _next_delay(
     delays: Generator[float, retry.Failure, None], failure: retry.Failure
 ) -> float | None:
-    """Return the seconds to wait before the next try, or `None` to give up."""
     try:
         return delays.send(failure)
     except StopIteration:
@@ -477,7 +475,6 @@ def _next_delay(
 
 
 def _upload_seconds(request: Request) -> float:
-    """Return how much longer a try may take because of its files."""
     files = [part for part in request.form if isinstance(part, FilePart)]
     try:
         return sum(part.size for part in files) / _BYTES_PER_SECOND

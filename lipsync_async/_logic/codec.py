@@ -296,7 +296,6 @@ def _lenient(kind: Any, converter: Converter) -> Any:
 
 
 def _inputs_hook(converter: Converter) -> Any:
-    """Choose the class of each input by its `type`."""
     hooks = {name: converter.get_structure_hook(kind) for name, kind in INPUT_TYPES.items()}
 
     def structure_inputs(value: Any, _: Any) -> Any:

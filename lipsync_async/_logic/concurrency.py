@@ -90,7 +90,6 @@ class ConcurrencyLimiter:
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        """Start without jobs."""
         self._configured = limit
         self._told: int | None = None
         self._told_at = -inf
@@ -290,7 +289,6 @@ class ConcurrencyLimiter:
         return found
 
     def _cap(self, most: int | None) -> int | None:
-        """Return what was configured or told, whichever is less."""
         cap = self._told
         for limit in (most, self._configured):
             if limit is not None and (cap is None or limit < cap):

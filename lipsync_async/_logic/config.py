@@ -462,7 +462,6 @@ def _misplaced(parts: SplitResult) -> str | None:
 
 
 def _usual(url: str) -> str:
-    """Return an address as all clients of one service write it."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
@@ -555,6 +554,5 @@ def _is_field_value(value: str) -> bool:
 
 
 def _fields(headers: object) -> Iterator[tuple[str, str]]:
-    """Yield header fields that were found to be right."""
     if isinstance(headers, Mapping):
         yield from headers.items()

@@ -334,7 +334,6 @@ def estimate_duration(
 
 
 def _read_estimate(response: Response) -> CostEstimate:
-    """Read either form: an object, or a list that holds one."""
     data = responses.read_json(response)
     if isinstance(data, list) and len(data) == 1:
         data = data[0]

@@ -179,7 +179,6 @@ def no_media(head: bytes) -> str | None:
 
 
 def _text_of(head: bytes) -> str | None:
-    """Return the text that the bytes are; `None`: they are none."""
     for beginning, encoding in _BOMS:
         if head.startswith(beginning):
             return _if_text(head.decode(encoding, errors="replace"))

@@ -159,7 +159,6 @@ def _chunks(_: Kind, data: bytes) -> str:
 
 
 def _boxes(_: Kind, data: bytes) -> str:
-    """Read the boxes of MPEG-4 and QuickTime."""
     atom, size = data[4:8], int.from_bytes(data[:4], "big")
     # Only media are large; what would be, but for them, is a text with the word "free" in it.
     if atom == b"mdat" or (atom in _OLD_ATOMS and size < _MOST_OF_AN_ATOM):
@@ -521,5 +520,4 @@ def _shortened(name: str) -> str:
 
 
 def _cut(stem: str, most: int) -> str:
-    """Return what fits of a stem into so many bytes."""
     return stem.encode()[:most].decode(errors="ignore").rstrip(". ")

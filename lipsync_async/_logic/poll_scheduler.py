@@ -141,7 +141,6 @@ class PollScheduler:
         return None
 
     def _bunched(self, time: float) -> float:
-        """Return when a batch is made that is due at `time`."""
         if self._bunches is None:
             return time
         distance = self.interval / self._bunches
@@ -196,7 +195,6 @@ class PollScheduler:
             self._queue.move_to_end(job, last=False)
 
     def _rounds(self) -> int:
-        """Return how many batches show every job once."""
         return max(1, ceil(len(self) / self._size))
 
     def _first_in_queue(self) -> tuple[str, ...]:

@@ -210,5 +210,4 @@ class SlidingWindowLimiter:
         self._learnt = min(self._lowered_from, max(least, passed))
 
     def _clock(self, now: float) -> float:
-        """Return the time on a clock that stands still during pauses."""
         return max(now, self._resumes) - self._stood_still

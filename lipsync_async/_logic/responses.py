@@ -407,7 +407,6 @@ def _text(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    """Return a whole number, which may be written as a float."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -12,6 +12,7 @@ sent what went wrong and when, and returns when it is time to give up.
 from __future__ import annotations
 
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING
 
 import attrs
@@ -133,7 +134,9 @@ def backoff_delays(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[flo
     while tries < policy.attempts and _may_repeat(failure.kind, is_repeatable):
         tries += 1
         pause = _pause(failure, next(growing))
-        if _is_beyond(failure.elapsed + pause, policy.give_up_after):
+        if failure.elapsed + pause > (
+            inf if policy.give_up_after is None else policy.give_up_after
+        ):
             return
         failure = yield pause
 
@@ -150,7 +153,3 @@ def _pause(failure: Failure, grown: float) -> float:
     if failure.kind is FailureKind.RATE_LIMITED:
         pause += grown
     return max(pause, failure.retry_after or 0.0)
-
-
-def _is_beyond(seconds: float, limit: float | None) -> bool:
-    return limit is not None and seconds > limit

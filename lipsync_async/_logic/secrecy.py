@@ -231,7 +231,6 @@ def _packed(key: str) -> tuple[bytes, ...]:
 
 
 def _pattern(key: str) -> re.Pattern[bytes]:
-    """Return what finds the key in all forms but the packed ones."""
     # Here and not above: it is hardly ever needed.
     from html.entities import html5  # noqa: PLC0415
 

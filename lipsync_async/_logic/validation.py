@@ -357,7 +357,6 @@ def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
 
 
 def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
-    """Ask for a regular file that fits into one upload."""
     try:
         status = Path(source).stat()
     except OSError as error:
@@ -545,7 +544,6 @@ _SEGMENT_FIELDS: dict[str, Check] = {
 
 
 def _combination_problems(request: GenerationRequest) -> Iterator[str]:
-    """Yield what is wrong between parts that may each be right."""
     inputs = items_of(request.input)
     visuals = voices = images = files = 0
     for item in inputs:
@@ -733,7 +731,6 @@ def _request_id(path: str, value: object) -> Iterator[str]:
 
 
 def _texts_by_name(path: str, value: object) -> Iterator[str]:
-    """Ask for a mapping from text to text, which a journal can keep."""
     pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
     if not all(isinstance(text, str) for pair in pairs for text in pair):
         yield f"{path}: must be a mapping of texts by their names"

@@ -165,7 +165,6 @@ class Poller:
                 tasks.start_soon(poll, batch)
 
     async def _sleep(self) -> None:
-        """Sleep until a poll or a deadline is due."""
         with anyio.CancelScope() as self._sleep_scope:
             try:
                 self._sleep_ends = self._next_moment()
@@ -189,7 +188,6 @@ class Poller:
     async def _poll(
         self, options: RequestOptions, stop: Callable[[Exception], None], batch: PollBatch
     ) -> None:
-        """Make a poll and dispatch what it has shown."""
         try:
             shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
         except LipsyncError as error:

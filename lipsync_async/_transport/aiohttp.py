@@ -470,7 +470,6 @@ class AiohttpTransport:
             raise no_place_in_time(request)
 
     def _bound(self) -> LoopSession:
-        """Return what belongs to the running loop, made on first use."""
         self._calls.refuse_if_closed()
         _running_loop()
         here = self._here
@@ -534,7 +533,6 @@ class AiohttpTransport:
         timeout: float | None,
         proxy: Proxy | None,
     ) -> LipsyncError:
-        """Return this project's error for another one."""
         if self._calls.is_closed:
             return closed_meanwhile(call)
         if call.is_sent:
@@ -668,7 +666,6 @@ def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
 
 
 def _broken(error: Exception, request: Request, timeout: float | None) -> TransportError:
-    """Return the error of a request that was sent."""
     method, url = request.method, request.url
     if isinstance(error, TimeoutError):
         message = f"no answer within {timeout} s; the outcome is unknown."
@@ -680,7 +677,6 @@ def _broken(error: Exception, request: Request, timeout: float | None) -> Transp
 def _undelivered(
     error: Exception, request: Request, timeout: float | None, proxy: Proxy | None
 ) -> ConnectError:
-    """Return the error of a request of which nothing was sent."""
     if isinstance(error, aiohttp.ClientHttpProxyError) and proxy is not None:
         return _refused(proxy, request, error.status)
     words = _words(error)
@@ -719,7 +715,6 @@ def _raise_refusal(proxy: Proxy | None, request: Request, status: int) -> None:
 
 
 def _refused(proxy: Proxy, request: Request, status: int) -> ConnectError:
-    """Return the error of a request that a proxy lets not pass."""
     advice = f"Check that it allows this address, or name another one ({proxy.origin})."
     if status == _PROXY_AUTHENTICATION_REQUIRED:
         advice = (

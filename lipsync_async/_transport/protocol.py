@@ -169,7 +169,6 @@ class OpenCall:
     is_sent: bool = False
 
     def __enter__(self) -> Self:
-        """Begin the call."""
         self.scope.__enter__()
         self.calls.add(self)
         return self
@@ -180,7 +179,6 @@ class OpenCall:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the call."""
         self.calls.discard(self)
         self.scope.__exit__(kind, error, traceback)
         if self.scope.cancelled_caught:
