@@ -123,7 +123,7 @@ def _facts(entry: JournalEntry) -> dict[str, Any]:
 def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
     """Give a new file to write into, and put it in the target's place once it is whole."""
     try:
-        _refuse_own(target, journal)
+        _check_target(target, journal)
         part = target.with_name(f".{token_hex(8)}.part")
         # Half of a surrogate pair, which no encoding has, is written as JSON escapes it.
         file = part.open("x", encoding="utf-8", errors="backslashreplace", newline="")
@@ -141,8 +141,8 @@ def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
         raise JournalError(message) from error
 
 
-def _refuse_own(target: Path, journal: Path) -> None:
-    """Ask for a regular file, or a new one, that is no part of a journal by any name."""
+def _check_target(target: Path, journal: Path) -> None:
+    """Check that a target is new or a regular file, and no part of a journal by any name."""
     parts = [journal, *(beside(journal, side) for side in SIDES)]
     found = Path(os.path.realpath(target))  # which takes a circle of links as it is
     is_own = found in parts
@@ -162,7 +162,7 @@ def _refuse_own(target: Path, journal: Path) -> None:
     if is_of_database(found):
         raise JournalError(
             f"{target} is a database, or belongs to one: another journal, perhaps, and what was "
-            "ordered with it would be ordered anew. Give another path."
+            "ordered with it would be ordered again. Give another path."
         )
 
 

@@ -187,7 +187,7 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "Give a path in a folder that exists and may be written to.",
     sqlite3.SQLITE_NOTADB: "Give the path of a journal, or of a new file.",
 }
-_OTHER_ADVICE = "What was noted before is kept; see to the disk, then run again."
+_OTHER_ADVICE = "What was recorded before is kept; check the disk, then run again."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ADVICE[sqlite3.SQLITE_CORRUPT] = _DAMAGED
 
@@ -223,7 +223,7 @@ _UNREADABLE_IN_PLACE = frozenset(
 
 
 _LONGEST_NAME = 200
-# What the systems say of a lock that somebody has.
+# What the systems say of a lock that is held.
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
 
@@ -359,9 +359,9 @@ def from_home(path: str | os.PathLike[str]) -> Path:
     found = at_home(text)
     if found is None:
         raise JournalError(f"{text!r} cannot be used: {unknown_home(text)}.")
-    told = unreplaced(text)
-    if told is not None:
-        raise JournalError(f"{text!r} cannot be used: {told}.")
+    problem = unreplaced(text)
+    if problem is not None:
+        raise JournalError(f"{text!r} cannot be used: {problem}.")
     return Path(found)
 
 
@@ -516,7 +516,7 @@ def _check_no_remains(path: Path) -> None:
             raise JournalError(
                 f"there is no journal at {path}, but {remains.name} is there, which belongs to one "
                 "that was moved or removed. Bring that back; or remove the rest, too, and what was "
-                "ordered with it is ordered anew."
+                "ordered with it is ordered again."
             )
         remains.unlink(missing_ok=True)
 
@@ -700,7 +700,7 @@ class JournalLock:
         return not self._file.closed and os.getpid() == self._process
 
     def release(self) -> None:
-        """Let others own the journal; harmless when repeated."""
+        """Release the lock; harmless when repeated."""
         # To close it would not do: a worker that was forked meanwhile has it open as well.
         if self.is_held:
             with suppress(OSError):
@@ -718,7 +718,7 @@ def _owner(file: BinaryIO) -> str:
 
 
 def refusal(journal: Path, error: OSError, owner: str) -> str:
-    """Say why the lock was not to be had."""
+    """Return why the lock could not be taken."""
     if error.errno not in _TAKEN:
         return f"the journal {journal} cannot be locked ({error}). Give a path on a local disk."
     return (

@@ -29,7 +29,7 @@ SELECT_ENTRIES = f"SELECT {', '.join(FIELDS)} FROM entries"  # noqa: S608 - the 
 
 
 class JournalView:
-    """Read a journal, without a client: what was committed last.
+    """A journal to read, without a client: what was committed last.
 
     `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
     writing to it, and disturbs none. Two calls may see two moments. Threads may share a

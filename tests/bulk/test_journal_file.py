@@ -227,7 +227,7 @@ def test_other_troubles_of_the_file_are_told_too(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     with Journal.open(path) as journal:
         run(path, "DROP TABLE jobs")
-        with pytest.raises(JournalError, match=r"no such table: \S*jobs\). What was noted before"):
+        with pytest.raises(JournalError, match=r"no such table: \S*jobs\). What was recorded"):
             journal.counts()
 
 
