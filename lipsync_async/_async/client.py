@@ -198,7 +198,8 @@ class AsyncClient:
             poll: How waiting polls for a job; `None`: as here.
             on_response: Called, and awaited if need be, with each raw answer; `None`: nothing
                 is called. Left out: as here.
-            extra_headers: Further header fields of the view's requests; `None`: as here.
+            extra_headers: Further header fields of the view's requests; `None`: as here. Polls
+                that serve other tasks as well go without them, and without `extra_query`.
             extra_query: Further query parameters of the view's requests; `None`: as here.
 
         Raises:

@@ -30,6 +30,7 @@ from lipsync_async._callsite import POLL_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic import polling
 from lipsync_async._logic.poll_scheduler import PollScheduler
+from lipsync_async._models.http import NO_HEADERS
 from lipsync_async._polling.leader import LeaderFollower, Waiter
 from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
 
@@ -135,7 +136,9 @@ class Poller:
     async def _lead(self, options: RequestOptions) -> None:
         """Make polls until cancelled."""
         self._scheduler.interval = options.poll.shared_interval
-        options = retry_until_timeout(options)
+        # Fields and parameters of this task's view are not for the polls of others.
+        plain = attrs.evolve(options, headers=NO_HEADERS, query=NO_HEADERS)
+        options = retry_until_timeout(plain)
         with _first_failure() as failures:
             async with anyio.create_task_group() as tasks:
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import anyio
 import pytest
 
 from lipsync_async import (
@@ -152,3 +153,16 @@ async def test_wrong_arguments(
     with pytest.raises(ConfigurationError, match="is set by the client"):
         client.with_options(extra_headers={"Host": "elsewhere"})
     assert len(sandbox.requests) == 0
+
+
+async def test_polls_for_all_are_plain(async_client_and_sandbox: Pair) -> None:
+    """Polls that serve many waits carry nothing of the view whose task makes them."""
+    client, sandbox = async_client_and_sandbox
+    view = client.with_options(extra_headers={"X-Scene": "4"}, extra_query={"trace": "1"})
+    jobs = [await client.generations.create(**ORDER) for _ in range(6)]
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            tasks.start_soon(view.generations.wait_until_complete, job)
+    polls = sandbox.requests.find(method="GET", path="/v2/generations")
+    assert len(polls) > 0
+    assert [each for each in polls if "x-scene" in each.headers or "trace" in str(each.query)] == []
