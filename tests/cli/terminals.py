@@ -1,9 +1,14 @@
-"""Programs in a real terminal."""
+"""What programs write, also to a real terminal."""
 
 import os
 import pty
 import subprocess
 import sys
+from typing import TypeAlias
+
+import pytest
+
+Said: TypeAlias = pytest.CaptureFixture[str]
 
 
 def in_terminal(program: str, *options: str, columns: int = 80) -> str:

@@ -10,14 +10,12 @@ import av
 import pytest
 
 from lipsync_async.cli.main import main
+from tests.cli.terminals import Said
 
 FRAME = 1 / 25
 
 
-def test_the_demo_leaves_a_playable_video_and_a_contact_sheet(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_demo_leaves_a_playable_video_and_a_contact_sheet(tmp_path: Path, capsys: Said) -> None:
     """One h264 and one aac stream, from 0, as long as the line; each change was a line."""
     status = main(["demo", "--output", str(tmp_path / "made here")])
     said = capsys.readouterr()
@@ -41,9 +39,7 @@ def test_the_demo_leaves_a_playable_video_and_a_contact_sheet(
 
 
 def test_without_the_extra_one_line_says_what_to_install(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A missing media engine ends the demo with status 1 and the command that helps."""
     monkeypatch.setitem(sys.modules, "av", None)
@@ -55,10 +51,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     assert not (tmp_path / "none").exists()
 
 
-def test_an_output_that_is_a_file_is_one_clear_line(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_output_that_is_a_file_is_one_clear_line(tmp_path: Path, capsys: Said) -> None:
     """What goes wrong on the disk is said in a line, without a traceback."""
     taken = tmp_path / "taken"
     taken.write_text("")
@@ -81,10 +74,7 @@ def test_the_package_runs_as_a_program() -> None:
     assert "COMMAND" in ended.stderr
 
 
-def test_many_jobs_are_rendered_and_summed_up(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_many_jobs_are_rendered_and_summed_up(tmp_path: Path, capsys: Said) -> None:
     """Each job is a file that plays; the summary has all numbers; the hint works."""
     status = main(["demo", "--jobs", "3", "--output", str(tmp_path)])
     said = capsys.readouterr()
@@ -119,10 +109,7 @@ def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["0", "-5", "x", "1.5", "", "²"])
-def test_a_number_of_jobs_that_is_none_is_one_clear_line(
-    jobs: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_number_of_jobs_that_is_none_is_one_clear_line(jobs: str, capsys: Said) -> None:
     """Status 2, and what would be right."""
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--jobs", jobs])

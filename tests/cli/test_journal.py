@@ -17,6 +17,7 @@ from lipsync_async import (
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import main
 from tests.bulk.jobs import job, record, request
+from tests.cli.terminals import Said
 from tests.logic.answers import reply
 
 
@@ -37,7 +38,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_status_of_a_journal(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_of_a_journal(journal: Path, capsys: Said) -> None:
     """Counts by state, the last change, and the first reasons, each in a line."""
     assert main(["journal", "j.sqlite"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -58,9 +59,7 @@ def test_the_status_of_a_journal(journal: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_new_journal_is_empty(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """A run that has sent nothing yet has little to show."""
     monkeypatch.chdir(tmp_path)
@@ -69,7 +68,7 @@ def test_a_new_journal_is_empty(
     assert capsys.readouterr().out == "0 requests in new.sqlite:\n"
 
 
-def test_an_export_has_everything(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_has_everything(journal: Path, capsys: Said) -> None:
     """The name tells the form: lines of JSON, or a table."""
     assert main(["journal", "j.sqlite", "--export", "all.jsonl"]) == 0
     assert capsys.readouterr().out.endswith("All of it is in all.jsonl.\n")
@@ -106,7 +105,7 @@ def sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "takes.csv"
 
 
-def test_what_went_wrong_is_told_by_lines(sheet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_went_wrong_is_told_by_lines(sheet: Path, capsys: Said) -> None:
     """A row has the line that its author finds it in, and its name."""
     assert main(["journal", "j.sqlite"]) == 0
     *_, head, first, second = capsys.readouterr().out.splitlines()
@@ -122,9 +121,7 @@ def test_what_went_wrong_is_told_by_lines(sheet: Path, capsys: pytest.CaptureFix
     ]
 
 
-def test_what_has_failed_is_a_manifest_again(
-    sheet: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_has_failed_is_a_manifest_again(sheet: Path, capsys: Said) -> None:
     """Rows with the author's own columns, from any folder, ready to be run."""
     Path("elsewhere").mkdir()
     assert main(["journal", "j.sqlite", "--failed", "--export", "elsewhere/x.csv"]) == 0
@@ -151,7 +148,7 @@ def test_what_has_failed_is_lines_of_json_as_well(sheet: Path) -> None:
 
 
 def test_where_nothing_has_failed_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """What is not known to have failed may be running, and would be paid for twice."""
     monkeypatch.chdir(tmp_path)
@@ -172,7 +169,7 @@ def test_where_nothing_has_failed_nothing_is_written(
 
 
 def test_what_a_table_cannot_say_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """Nothing is written then, and the message names the form that can."""
     monkeypatch.chdir(tmp_path)
@@ -190,7 +187,7 @@ def test_what_a_table_cannot_say_is_told(
     assert [row.request for row in read_manifest("x.jsonl")] == asked
 
 
-def test_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_form_is_refused(capsys: Said) -> None:
     """Status 2, and what there is."""
     with pytest.raises(SystemExit) as ended:
         main(["journal", "j.sqlite", "--export", "all.xlsx"])
@@ -199,10 +196,7 @@ def test_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert expected in capsys.readouterr().err
 
 
-def test_no_journal_is_one_clear_line(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_no_journal_is_one_clear_line(tmp_path: Path, capsys: Said) -> None:
     """Status 2 and no traceback, and no file is made."""
     assert main(["journal", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err

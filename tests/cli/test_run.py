@@ -50,6 +50,7 @@ from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.bulk import jobs
 from tests.bulk.jobs import job, record
 from tests.bulk.runs import opened, requests
+from tests.cli.terminals import Said
 from tests.logic.answers import reply
 
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
@@ -82,11 +83,7 @@ def run(*options: str) -> int:
     return main(["run", "takes.csv", "--journal", "j.sqlite", *options])
 
 
-def test_all_jobs_are_run_once(
-    manifest: Path,
-    sandbox: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_all_jobs_are_run_once(manifest: Path, sandbox: Sandbox, capsys: Said) -> None:
     """Status 0, files in the folder; the same command again orders and fetches nothing."""
     assert run("--download-to", "out") == 0
     said = capsys.readouterr()
@@ -108,11 +105,7 @@ def test_all_jobs_are_run_once(
     assert "  time per job" not in said.out
 
 
-def test_what_failed_is_named_by_its_line(
-    manifest: Path,
-    sandbox: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_what_failed_is_named_by_its_line(manifest: Path, sandbox: Sandbox, capsys: Said) -> None:
     """Status 1, and a line for each reason, with lines that a text editor can go to."""
     sandbox.faults.add(Fault("fail_job", count=3, message="No face."))
     assert run() == 1
@@ -131,11 +124,7 @@ def test_what_failed_is_named_by_its_line(
     ],
 )
 def test_limits_are_kept(
-    manifest: Path,
-    sandbox: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-    limit: tuple[str, str],
-    words: str,
+    manifest: Path, sandbox: Sandbox, capsys: Said, limit: tuple[str, str], words: str
 ) -> None:
     """No more is ordered than was allowed; why it ends is said first and last; status 3."""
     assert run(*limit) == 3
@@ -149,9 +138,7 @@ def test_limits_are_kept(
 
 
 def test_each_problem_of_a_manifest_is_a_line(
-    manifest: Path,
-    sandbox: Sandbox,
-    capsys: pytest.CaptureFixture[str],
+    manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """Status 2 before anything was sent, or a journal made."""
     rows = "lipsync-2,x,https://h/a.wav,\nlipsync-2,https://h/v\n"
@@ -165,7 +152,7 @@ def test_each_problem_of_a_manifest_is_a_line(
     assert not Path("j.sqlite").exists()
 
 
-def test_without_a_key_it_says_so(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_key_it_says_so(manifest: Path, capsys: Said) -> None:
     """One line, status 2."""
     assert run() == 2
     said = capsys.readouterr()
@@ -174,10 +161,7 @@ def test_without_a_key_it_says_so(manifest: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("cost", ["0", "-1", "nan", "inf", "much"])
-def test_an_amount_that_is_none_is_explained(
-    cost: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_amount_that_is_none_is_explained(cost: str, capsys: Said) -> None:
     """Status 2, before anything else."""
     with pytest.raises(SystemExit) as ended:
         run("--max-cost", cost)
@@ -186,10 +170,7 @@ def test_an_amount_that_is_none_is_explained(
 
 
 def test_a_sandbox_tries_everything(
-    manifest: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """Without key or service, local files become results; the journal serves this run only."""
     draw_talking_head(tmp_path / "v.mp4", seconds=0.4, width=160, height=96)
@@ -209,9 +190,7 @@ def test_a_sandbox_tries_everything(
 
 
 def test_a_sandbox_needs_its_extra(
-    manifest: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """Placeholders are no trial: without the engines it ends with the command that helps."""
     monkeypatch.setitem(sys.modules, "av", None)
@@ -221,10 +200,7 @@ def test_a_sandbox_needs_its_extra(
 
 @pytest.mark.parametrize("output_url", [None, "https://media.example/v.mp4"])
 def test_a_journal_of_the_service_is_gone_on_with(
-    manifest: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    output_url: str | None,
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said, output_url: str | None
 ) -> None:
     """What looks like the service's own results is not taken for a sandbox's."""
     requests = [row.request for row in read_manifest(manifest)]
@@ -244,9 +220,7 @@ def request(model: str = "lipsync-2", **fields: object) -> GenerationRequest:
 
 
 def test_what_will_be_ignored_is_told_before_it_is_paid(
-    manifest: Path,
-    sandbox: Sandbox,
-    capsys: pytest.CaptureFixture[str],
+    manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """It is no error, but a line beside the output."""
     table = f"{HEADER.strip()},temperature\nsync-3,https://h/v.mp4,https://h/a.wav,take,0.5\n"
@@ -393,7 +367,7 @@ def test_an_error_before_anything_was_begun_has_its_status(error: Exception, sta
 
 
 def test_a_journal_of_other_requests_is_wrong_input(
-    manifest: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+    manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """Status 2, in lines of the sheet; nothing is sent."""
     with Journal.open("j.sqlite") as journal:
@@ -496,9 +470,7 @@ WRONG: list[tuple[str, ...]] = [
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=range(len(WRONG)))
-def test_wrong_usage_is_told_in_words(
-    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_told_in_words(arguments: tuple[str, ...], capsys: Said) -> None:
     """Status 2, the usage, and a line that says what is wrong, in characters that are seen."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -521,7 +493,7 @@ NO_RUN = {
 
 @pytest.mark.parametrize(("name", "told"), NO_RUN.values(), ids=NO_RUN)
 def test_a_manifest_that_is_wrong_is_wrong_input(
-    manifest: Path, capsys: pytest.CaptureFixture[str], name: str, told: str
+    manifest: Path, capsys: Said, name: str, told: str
 ) -> None:
     """Status 2; nothing is sent, and no journal is made."""
     Path("empty.csv").write_text(HEADER)
@@ -534,9 +506,7 @@ def test_a_manifest_that_is_wrong_is_wrong_input(
     assert not Path("j.sqlite").exists()
 
 
-def test_files_that_cannot_be_read_are_failed_rows(
-    manifest: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_that_cannot_be_read_are_failed_rows(manifest: Path, capsys: Said) -> None:
     """Status 1 if that is all that is wrong, 2 if the manifest is wrong as well."""
     head = "model,video_file,audio_url,sync_mode\n"
     manifest.write_text(f"{head}x,none.mp4,https://h/a.wav,\n", encoding="utf-8")
@@ -558,11 +528,7 @@ STOPPED = {
 
 @pytest.mark.parametrize(("fault", "status"), STOPPED.values(), ids=STOPPED)
 def test_what_meets_every_job_stops_the_run(
-    manifest: Path,
-    sandbox: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-    fault: Fault,
-    status: int,
+    manifest: Path, sandbox: Sandbox, capsys: Said, fault: Fault, status: int
 ) -> None:
     """Status 3, after a few; what was not begun is counted."""
     rows = "".join(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}\n" for n in range(40))
@@ -596,7 +562,7 @@ def test_paths_at_home(
 
 
 def test_what_has_failed_is_run_again_in_two_ways(
-    manifest: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+    manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """Anew with the same journal, or as a manifest of its own; the last outcome counts."""
     table = manifest.read_text(encoding="utf-8").replace("output_file_name", "note", 1)
@@ -623,7 +589,7 @@ EVIL = "bad \x1b]0;title\x07\x1b[2J\x9b2J \u202etxt.4pm\nFAKE: all is well [red]
 
 
 def test_the_services_words_move_no_terminal(
-    manifest: Path, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+    manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """Neither while it runs nor out of the journal; what they hold is seen."""
     sandbox.faults.add(Fault("fail_job", count=1, message=EVIL))

@@ -17,6 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from lipsync_async.cli.demo import draw_in_thread
 from lipsync_async.cli.main import main
 from lipsync_async.cli.signals import SignalHandler, handled_signals, run_interruptibly
+from tests.cli.terminals import Said
 from tests.portal.verbs import unheard
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
@@ -195,11 +196,7 @@ PHASES = {
 
 @pytest.mark.parametrize(("phase", "left"), PHASES.items())
 def test_a_run_that_is_stopped_names_what_it_leaves(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    phase: str,
-    left: list[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said, phase: str, left: list[str]
 ) -> None:
     """Ctrl-C ends it in each phase with 130, and ids and keys are told by lines."""
     monkeypatch.chdir(tmp_path)
@@ -221,7 +218,7 @@ def test_a_run_that_is_stopped_names_what_it_leaves(
 
 
 def test_a_manifest_that_never_ends_can_be_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """Ctrl-C does not wait for a pipe or a slow disk; nothing was sent."""
     pipe = tmp_path / "m.csv"
