@@ -83,7 +83,7 @@ class RequestOptions:
 
 
 @attrs.define(slots=True)
-class Progress:
+class History:
     """What is known of a call after some of its tries.
 
     Attributes:
@@ -91,7 +91,7 @@ class Progress:
             Hundreds of creates that are each tried again in their own time would use up the
             requests of every minute. So one asks at a time, and the others queue behind it.
         has_turn: Whether the call holds the lock.
-        attempts: Tries so far.
+        tries: How many so far.
         waited: Seconds that it has waited for limits, which use up no patience.
         uncertain: The last error after which it may have worked.
         named: The job that an answer has named as the call's own.
@@ -99,7 +99,7 @@ class Progress:
 
     turn: Lock | None = None
     has_turn: bool = False
-    attempts: int = 0
+    tries: int = 0
     waited: float = 0.0
     uncertain: LipsyncError | None = None
     named: Generation | None = None
@@ -183,14 +183,14 @@ class Requester:
         slots = self._account.slots
         self.in_flight += 1
         is_create = call.idempotency_key is not None
-        progress = Progress(self._turns.get() if is_create else None)
+        history = History(self._turns.get() if is_create else None)
         send = partial(
             self.retry,
-            partial(self._try_once, call, options, deadline, progress),
+            partial(self._try_once, call, options, deadline, history),
             options.retry,
             is_repeatable=call.is_repeatable,
             deadline=deadline,
-            progress=progress,
+            history=history,
             most_told=options.most_told,
         )
         try:
@@ -202,8 +202,8 @@ class Requester:
                 return call.read(error.response)
             error.idempotency_key = call.idempotency_key
             # It may come from a pause after a try that may have worked, when the client is closed.
-            error.may_have_worked = error.may_have_worked or progress.uncertain is not None
-            error.generation = error.generation or progress.named
+            error.may_have_worked = error.may_have_worked or history.uncertain is not None
+            error.generation = error.generation or history.named
             raise
         except Exception as error:
             if is_from_callback(error):
@@ -292,7 +292,7 @@ class Requester:
         *,
         is_repeatable: bool,
         deadline: float | None = None,
-        progress: Progress | None = None,
+        history: History | None = None,
         most_told: float = LONGEST_TOLD,
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
@@ -300,69 +300,69 @@ class Requester:
         Raises the last attempt's error; or an earlier one of unknown outcome, where the last
         only says that it was not delivered. Waiting for limits uses up no patience.
         """
-        progress = progress or Progress()
-        began = self.transport.now() - progress.waited
+        history = history or History()
+        began = self.transport.now() - history.waited
         delays: Generator[float, retry.Failure, None] | None = None
         try:
-            if progress.turn is not None and progress.turn.locked():
-                await self._take_turn(progress)
+            if history.turn is not None and history.turn.locked():
+                await self._take_turn(history)
             while True:
                 try:
                     return await attempt()
                 except LipsyncError as error:
-                    _note(progress, error)
+                    _note(history, error)
                     if delays is None:
                         delays = retry.backoff_delays(policy, is_repeatable=is_repeatable)
                         next(delays)
                     now = self.transport.now()
-                    elapsed = now - began - progress.waited
+                    elapsed = now - began - history.waited
                     failure = retry.failure_of(error, elapsed=elapsed, most_told=most_told)
                     pause = _next_delay(delays, failure)
                     if pause is None or (deadline is not None and now >= deadline):
-                        _raise_the_worse(progress.uncertain, error)
+                        _raise_the_worse(history.uncertain, error)
                     told = _QUERY.sub("", str(error))
                     log(RETRY_LOG, logging.INFO, f"trying again in {pause:.1f} s: {told}")
                 if failure.kind is retry.FailureKind.RATE_LIMITED:
-                    pause -= await self._take_turn(progress)
+                    pause -= await self._take_turn(history)
                 await self._sleep(pause, deadline)
         finally:
-            if progress.turn is not None and progress.has_turn:
-                progress.has_turn = False
-                progress.turn.release()
+            if history.turn is not None and history.has_turn:
+                history.has_turn = False
+                history.turn.release()
 
     async def _sleep(self, seconds: float, deadline: float | None) -> None:
         if deadline is not None:
             seconds = min(seconds, deadline - self.transport.now())
         await self.transport.sleep(max(seconds, 0.0))
 
-    async def _take_turn(self, progress: Progress) -> float:
+    async def _take_turn(self, history: History) -> float:
         """Queue behind the creates that were refused for the rate; return the seconds it took."""
-        if progress.turn is None or progress.has_turn:
+        if history.turn is None or history.has_turn:
             return 0.0
         joined = self.transport.now()
-        if progress.turn.locked():
+        if history.turn.locked():
             log(
                 RETRY_LOG,
                 logging.INFO,
                 "a create waits behind another that the service has refused for the rate; see "
                 "Limits.creates_per_minute.",
             )
-        await progress.turn.acquire()
-        progress.has_turn = True
+        await history.turn.acquire()
+        history.has_turn = True
         waited = self.transport.now() - joined
-        progress.waited += waited
+        history.waited += waited
         return waited
 
     async def _try_once(
-        self, call: Call[T], options: RequestOptions, deadline: float | None, progress: Progress
+        self, call: Call[T], options: RequestOptions, deadline: float | None, history: History
     ) -> T:
         throttle = self._requests if call.idempotency_key is None else self._creates
         reservation, waited = await throttle.acquire(deadline)
-        progress.waited += waited
-        progress.attempts += 1
+        history.waited += waited
+        history.tries += 1
         call.is_sent = True
         try:
-            return await self._send_once(call, options, deadline, progress.attempts)
+            return await self._send_once(call, options, deadline, history.tries)
         except ResponseError as error:
             # Without a reservation there is no limit; or no time left, as the error says.
             is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
@@ -374,7 +374,7 @@ class Requester:
             # The outcome is unknown, but the answer names the job: the job itself will tell.
             look = call.look(error.generation)
             try:
-                return await self._try_once(look, options, deadline, progress)
+                return await self._try_once(look, options, deadline, history)
             except LipsyncError:
                 raise error from None
 
@@ -450,12 +450,12 @@ class Requester:
         )
 
 
-def _note(progress: Progress, error: LipsyncError) -> None:
+def _note(history: History, error: LipsyncError) -> None:
     """Keep what a failed try tells of the call, and tell it with the error."""
     if retry.may_have_worked(error):
-        progress.uncertain = error
-    error.may_have_worked = progress.uncertain is not None
-    error.generation = progress.named = error.generation or progress.named
+        history.uncertain = error
+    error.may_have_worked = history.uncertain is not None
+    error.generation = history.named = error.generation or history.named
 
 
 def _raise_the_worse(uncertain: LipsyncError | None, error: LipsyncError) -> NoReturn:
