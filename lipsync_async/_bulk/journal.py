@@ -47,7 +47,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -84,6 +84,8 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.fingerprint import Difference, Identity
     from lipsync_async._bulk.journal_file import Opened
+
+T = TypeVar("T")
 
 # Seconds. Only a program that is not ours can be in the way, such as an editor of tables.
 _PATIENCE = 10.0
@@ -303,25 +305,31 @@ class Journal(JournalView):
         If this raises, nothing was stored. It returns what contradicts the journal, with the
         job (a request has become another job before, say); the other items are stored.
         """
-        with self._transaction() as moment:
-            conflicts = [
-                self._record_status(position, update, moment)
-                if isinstance(update, Generation)
-                else self._record_error(position, update, moment)
-                for position, update in updates
-            ]
-        return _first_conflict(conflicts)
+        return self._record_each(self._record_update, updates)
 
     def record_downloads(self, paths: Sequence[tuple[int, str | os.PathLike[str]]]) -> None:
         """Store where the results of completed jobs are.
 
         A job that is not completed raises; the other items are stored.
         """
-        with self._transaction() as moment:
-            conflicts = [self._record_download(position, path, moment) for position, path in paths]
-        conflict = _first_conflict(conflicts)
+        conflict = self._record_each(self._record_download, paths)
         if conflict is not None:
             raise conflict
+
+    def _record_each(
+        self,
+        record: Callable[[int, T, str], JournalError | None],
+        items: Sequence[tuple[int, T]],
+    ) -> JournalError | None:
+        """Record items in one transaction; return the first conflict, others in its notes."""
+        first: JournalError | None = None
+        with self._transaction() as moment:
+            for position, item in items:
+                conflict = record(position, item, moment)
+                if first is not None and conflict is not None:
+                    first.add_note(str(conflict))
+                first = first or conflict
+        return first
 
     def _record_intent(
         self, position: int, request: GenerationRequest, cost: float | None, moment: str
@@ -372,6 +380,13 @@ class Journal(JournalView):
         key = key_of(self._secret, anchor, values["tries"], identity)
         connection.execute(_INSERT_INTENT, {"key": key, **values})
         return key
+
+    def _record_update(
+        self, position: int, update: Generation | BaseException, moment: str
+    ) -> JournalError | None:
+        if isinstance(update, Generation):
+            return self._record_status(position, update, moment)
+        return self._record_error(position, update, moment)
 
     def _record_status(
         self, position: int, generation: Generation, moment: str
@@ -542,17 +557,6 @@ def _not_recorded(position: int) -> JournalError:
     return JournalError(f"request {position} was never recorded. Record its intent first.")
 
 
-def _first_conflict(conflicts: Sequence[JournalError | None]) -> JournalError | None:
-    """Return the first conflict, with the messages of the others as notes."""
-    first: JournalError | None = None
-    for conflict in conflicts:
-        if first is None:
-            first = conflict
-        elif conflict is not None:
-            first.add_note(str(conflict))
-    return first
-
-
 def _origin_of(request: GenerationRequest) -> str | None:
     """Return where a request comes from, as a journal stores it."""
     origin = request.origin
@@ -595,8 +599,7 @@ def _path_columns(path: Path, folder: Path) -> dict[str, str | bytes | None]:
     near: str | None = None
     with suppress(ValueError):  # on another drive of Windows
         near = os.path.relpath(os.path.realpath(path), folder).replace(os.sep, "/")
-    names = {"path": os.fspath(path), "near": near}
-    return {column: name and _storable_path(name) for column, name in names.items()}
+    return {"path": _storable_path(os.fspath(path)), "near": near and _storable_path(near)}
 
 
 def _storable_path(name: str) -> str | bytes:
