@@ -123,17 +123,22 @@ def public_callables() -> dict[str, Callable[..., object]]:
 
 def test_public_docstrings_are_whole() -> None:
     """Every argument is explained, none is made up, and it fits on a screen."""
-    problems = []
-    for name, function in public_callables().items():
-        docstring = inspect.getdoc(function) or ""
-        parameters = [item for item in inspect.signature(function).parameters if item != "self"]
-        explained = section(docstring, "Args")
-        # The summary may explain one argument or two.
-        if explained != parameters and (explained or len(parameters) > 2):
-            problems.append(f"{name}: explains {explained}, not {parameters}")
-        if len(docstring.splitlines()) not in range(1, LONGEST_DOCSTRING + 1):
-            problems.append(f"{name}: has {len(docstring.splitlines())} lines")
-    assert problems == []
+    functions = public_callables()
+    texts = {name: inspect.getdoc(function) or "" for name, function in functions.items()}
+    assert [name for name, text in texts.items() if not has_room(text)] == []
+    explained = {name: section(text, "Args") for name, text in texts.items()}
+    parameters = {
+        name: [item for item in inspect.signature(function).parameters if item != "self"]
+        for name, function in functions.items()
+    }
+    wrong = [name for name in functions if explained[name] != parameters[name]]
+    # The summary may explain one argument or two.
+    assert [name for name in wrong if explained[name] or len(parameters[name]) > 2] == []
+
+
+def has_room(docstring: str) -> bool:
+    """Tell whether there is a docstring, and a screen shows all of it."""
+    return len(docstring.splitlines()) in range(1, LONGEST_DOCSTRING + 1)
 
 
 def test_documented_errors_exist() -> None:
