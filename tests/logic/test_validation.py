@@ -1,24 +1,53 @@
+"""What is wrong with a call before it is sent: requests, arguments, odd values, targets."""
+
 from __future__ import annotations
 
+import math
+import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
+from lipsync_async._enums import Model
 from lipsync_async._logic.validation import (
     MAX_FILE_BYTES,
     check_request,
+    estimate_problems,
+    expanded,
+    folder_problems,
+    generation_id_problems,
+    idempotency_key_problems,
+    is_folder,
+    list_problems,
     request_problems,
     request_warnings,
+    target_problems,
+    timeout_problems,
+    upload_problems,
 )
-from lipsync_async._models.request import GenerationRequest, Options, UnknownInput, Video
+from lipsync_async._models.request import (
+    ActiveSpeaker,
+    Audio,
+    DubParams,
+    ElevenLabs,
+    GenerationRequest,
+    Image,
+    Options,
+    Segment,
+    SegmentAudio,
+    Text,
+    UnknownInput,
+    Video,
+)
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 from tests.logic.bad_requests import BAD_REQUESTS
 from tests.logic.good_requests import GOOD_REQUESTS
-from tests.logic.requests import AUDIO, VIDEO, order, with_options
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.logic.requests import AUDIO, IMAGE, VIDEO, order, segment, with_options, with_segments
 
 
 @pytest.mark.parametrize(
@@ -170,3 +199,471 @@ def test_a_warning_shows_the_line_that_it_is_about(stacklevel: int) -> None:
     shown = [(warning.category, warning.filename, warning.lineno) for warning in caught]
     line = {1: first_line + 1, 2: first_line + 6}[stacklevel]
     assert shown == [(IgnoredOptionWarning, __file__, line)]
+
+
+OPTION_VERDICTS = [
+    (model, option, value, verdict)
+    for option, value, verdicts in [  # contract section 3.1, in its order of models
+        ("temperature", 0.5, "ignored used used ignored ignored"),
+        ("occlusion_detection_enabled", True, "built-in used used used ignored"),
+        (
+            "active_speaker_detection",
+            ActiveSpeaker(auto_detect=True),
+            "used used used used ignored",
+        ),
+        ("model_mode", "lips", "ignored ignored ignored ignored used"),
+        ("prompt", "sad", "ignored ignored ignored ignored used"),
+        ("reasoning_enabled", True, "built-in ignored used ignored ignored"),
+        ("sync_mode", "loop", "used used used used used"),
+    ]
+    for model, verdict in zip(Model, verdicts.split(), strict=True)
+]
+
+
+@pytest.mark.parametrize(("model", "option", "value", "verdict"), OPTION_VERDICTS)
+def test_options_that_a_model_ignores_are_told(
+    model: Model, option: str, value: Any, verdict: str
+) -> None:
+    """The contract's table of models and options decides who gets which warning."""
+    request = GenerationRequest(**order(model=str(model), options=Options(**{option: value})))
+    beginnings = {
+        "used": [],
+        "ignored": [f"options.{option}: ignored by {model}"],
+        "built-in": [f"options.{option}: ignored by {model}, which always does this by itself"],
+    }
+
+    found = request_warnings(request)
+    told = [line.partition("; only ")[0] for line in found]
+    assert told == beginnings[verdict]
+
+
+def test_the_warning_names_the_models_that_would_help() -> None:
+    """Anyone who needs an option learns which models have it."""
+    assert request_warnings(GenerationRequest(**with_options(model_mode="lips"))) == [
+        "options.model_mode: ignored by lipsync-2; only react-1 heed it"
+    ]
+
+
+def test_options_of_a_segment_are_warned_about_too() -> None:
+    """An override is judged like the options of the whole request."""
+    override = Options(prompt="sad")
+    fields = with_segments(segment(0, 1), segment(1, 2, options_override=override))
+
+    (warning,) = request_warnings(GenerationRequest(**fields))
+    assert warning.startswith("segments[1].options_override.prompt: ignored by lipsync-2")
+
+
+def test_sync_mode_with_an_image_is_warned_about() -> None:
+    """A picture has no length that could be fitted to the audio."""
+    fields = order(IMAGE, AUDIO, model="sync-3", options=Options(sync_mode="loop"))
+
+    assert request_warnings(GenerationRequest(**fields)) == [
+        "options.sync_mode: ignored with an image; the result is as long as the audio"
+    ]
+
+
+def test_an_image_alone_is_nothing_to_warn_about() -> None:
+    """Only what is really ignored is mentioned."""
+    assert request_warnings(GenerationRequest(**order(IMAGE, AUDIO, model="sync-3"))) == []
+
+
+def test_an_unknown_model_is_warned_about_and_its_options_are_not() -> None:
+    """Nothing is known about a newer model, so nothing is said about its options."""
+    fields = order(model="sync-9", options=Options(temperature=0.1, prompt="sad"))
+
+    assert request_warnings(GenerationRequest(**fields)) == [
+        f"model: 'sync-9' is unknown to this release, which knows {', '.join(Model)}"
+    ]
+
+
+def test_deprecated_fields_are_warned_about() -> None:
+    """The older ways to give segments still work, with a hint at the newer one."""
+    video = Video("https://h/v", segments_secs=[[0, 1]], segments_frames=[[0, 1]])
+
+    assert request_warnings(GenerationRequest(**order(video, AUDIO))) == [
+        "input[0].segments_secs: deprecated by the service; use the request's segments",
+        "input[0].segments_frames: deprecated by the service; use the request's segments",
+    ]
+
+
+NO_FILTERS: dict[str, Any] = dict.fromkeys(
+    ("status", "ids", "source", "project_id", "limit", "cursor")
+)
+
+
+@pytest.mark.parametrize("key", ["a", "A-z_0.9~", "k" * 128])
+def test_a_well_formed_key_is_accepted(key: str) -> None:
+    """Keys of 1 to 128 of the allowed characters pass."""
+    assert idempotency_key_problems(key) == []
+
+
+@pytest.mark.parametrize("key", ["", "k" * 129, "a b", "a\n", "schlüssel", "a/b", 5, None, b"a"])
+def test_a_malformed_key_is_a_problem(key: object) -> None:
+    """What the service would answer with 400 is refused before sending."""
+    (problem,) = idempotency_key_problems(key)
+
+    assert problem.startswith(
+        "idempotency_key: must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, not "
+    )
+
+
+def test_an_id_is_any_text_that_can_be_one() -> None:
+    """Ids are the service's business; only what can never be one is refused."""
+    assert generation_id_problems("3f1c/äö ..") == []
+    assert generation_id_problems("") == ["generation_id: must not be empty"]
+    assert generation_id_problems("a" * 255) == []
+    for text in ("a" * 256, "é" * 2_000_000):
+        assert generation_id_problems(text) == ["generation_id: must be 1 to 255 characters"]
+    assert generation_id_problems(7) == ["generation_id: must be text, not 7"]
+    assert generation_id_problems("..") == [
+        "generation_id: must be the id of a generation, not '..'"
+    ]
+    assert generation_id_problems("a\n") == [
+        "generation_id: must not hold control characters such as line breaks"
+    ]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"status": ["COMPLETED"], "ids": ("a", "b"), "source": {"api"}, "project_id": "p"},
+        {"status": frozenset({"FAILED"}), "limit": 1},
+        {"limit": 100, "cursor": "a"},
+    ],
+)
+def test_good_filters_pass(filters: dict[str, Any]) -> None:
+    """Lists, tuples and sets of words may filter a listing."""
+    assert list_problems(**{**NO_FILTERS, **filters}) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"status": "COMPLETED"}, "status: must be a list, not 'COMPLETED'"),
+        ({"status": []}, "status: must not be empty; leave it out instead"),
+        ({"ids": set()}, "ids: must not be empty; leave it out instead"),
+        ({"ids": ["a", 1]}, "ids[1]: must be text, not 1"),
+        (
+            {"source": ["a,b"]},
+            "source[0]: must not hold a comma, which separates values on the wire",
+        ),
+        ({"ids": [f"id-{number}" for number in range(101)]}, "ids: at most 100 a call, not 101"),
+        ({"project_id": 1}, "project_id: must be text, not 1"),
+        ({"limit": 0}, "limit: must be 1 to 100, not 0"),
+        ({"limit": 101}, "limit: must be 1 to 100, not 101"),
+        ({"limit": 1.5}, "limit: must be a whole number, not 1.5"),
+        ({"limit": True}, "limit: must be a whole number, not True"),
+        ({"limit": 1, "cursor": ""}, "cursor: must not be empty"),
+        ({"cursor": "a"}, "limit: must be given with cursor, the same as for the page before"),
+    ],
+)
+def test_bad_filters_are_problems(filters: dict[str, Any], expected: str) -> None:
+    """A listing that would be refused, or would list something else, is not sent."""
+    assert list_problems(**{**NO_FILTERS, **filters}) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("model", "duration", "fps", "expected"),
+    [
+        ("lipsync-2", 10, None, []),
+        ("lipsync-2", 0.1, 29.97, []),
+        ("", 10, None, ["model: must not be empty"]),
+        ("m", 0, None, ["duration: must be more than 0 and finite, not 0"]),
+        ("m", math.inf, None, ["duration: must be more than 0 and finite, not inf"]),
+        ("m", "10", None, ["duration: must be a number, not '10'"]),
+        ("m", 10, 0, ["fps: must be more than 0 and finite, not 0"]),
+        ("m", 10, True, ["fps: must be a number, not True"]),
+    ],
+)
+def test_an_estimate_needs_a_model_and_a_duration(
+    model: object, duration: object, fps: object, expected: list[str]
+) -> None:
+    """A question that has no answer is not asked."""
+    assert estimate_problems(model=model, duration=duration, fps=fps) == expected
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        (None, []),
+        (0.1, []),
+        (0, ["timeout: must be more than 0 and finite, not 0"]),
+        ("60", ["timeout: must be a number, not '60'"]),
+    ],
+)
+def test_a_timeout_is_a_positive_number_of_seconds(timeout: object, expected: list[str]) -> None:
+    """`None` waits without limit; a wait of no time is refused."""
+    assert timeout_problems(timeout) == expected
+
+
+def test_local_files_cannot_be_estimated() -> None:
+    """Each input that would have to be sent along is named."""
+    request = GenerationRequest(**order(VIDEO, Audio(file=b"audio")))
+
+    assert upload_problems(request) == [
+        "input[1].file: cannot be estimated; use its duration with estimate_duration"
+    ]
+    assert upload_problems(GenerationRequest(**order())) == []
+
+
+PROBLEM = re.compile(r"(request|[a-z_]+(\[\d+\])?(\.[a-z_0-9]+(\[\d+\])?)*): \S.*")
+
+SCALARS: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(10**400), math.nan, math.inf, -math.inf]),
+    st.floats(),
+    st.text(),
+    st.text(st.characters(categories=["Cs", "Cc"]), max_size=3),
+    st.sampled_from(["https://[", "http://h:x/", "http://", "//", "a1", "sync-3", "\0", object()]),
+    st.binary(max_size=5),
+)
+GARBAGE = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        st.frozensets(st.integers(), max_size=2),
+    ),
+    max_leaves=5,
+)
+
+
+def _mixed(kind: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Build a value whose fields are sometimes meant well and sometimes garbage."""
+    return st.builds(kind, **{name: given | GARBAGE for name, given in fields.items()})
+
+
+_OPTIONS = _mixed(
+    Options,
+    sync_mode=st.just("loop"),
+    temperature=st.just(1),
+    active_speaker_detection=_mixed(
+        ActiveSpeaker,
+        auto_detect=st.just(value=True),
+        frame_number=st.integers(0, 5),
+        coordinates=st.lists(st.integers(0, 9), min_size=2, max_size=2),
+        bounding_boxes=st.lists(st.none() | GARBAGE, max_size=3),
+        bounding_boxes_url=st.just("https://h/b"),
+    ),
+)
+_MEDIA = [
+    _mixed(
+        kind,
+        url=st.just("https://h/v"),
+        asset_id=st.none(),
+        file=st.none() | st.just(b"x"),
+        ref_id=st.sampled_from(["a1", "a2"]),
+    )
+    for kind in (Video, Image, Audio)
+]
+_INPUTS = st.one_of(
+    *_MEDIA,
+    _mixed(
+        Text,
+        provider=_mixed(ElevenLabs, voice_id=st.just("v"), script=st.text()),
+        ref_id=st.just("a3"),
+    ),
+    _mixed(Video, segments_secs=st.lists(GARBAGE), segments_frames=st.lists(GARBAGE)),
+)
+_SEGMENTS = _mixed(
+    Segment,
+    start_time=st.floats(0, 3),
+    end_time=st.floats(3, 5),
+    audio_input=_mixed(
+        SegmentAudio,
+        ref_id=st.sampled_from(["a1", "a2"]),
+        start_time=st.floats(0, 2),
+        end_time=st.floats(0, 2),
+    ),
+    options_override=_OPTIONS,
+)
+REQUESTS = _mixed(
+    GenerationRequest,
+    model=st.sampled_from([*map(str, Model), "other"]),
+    input=st.lists(_INPUTS | GARBAGE, max_size=3),
+    options=_OPTIONS,
+    segments=st.lists(_SEGMENTS | GARBAGE, max_size=3),
+    webhook_url=st.just("http://localhost"),
+    output_file_name=st.just("a"),
+    project_id=st.just("p"),
+    dub_params=_mixed(DubParams, target_lang=st.just("de")),
+)
+
+
+@given(request=GARBAGE | REQUESTS)
+def test_any_request_is_judged_in_words(request: Any) -> None:
+    """Whatever is handed over, each problem is one line with a path, and nothing is raised."""
+    lines = [*request_problems(request), *request_warnings(request)]
+
+    assert [line for line in lines if not PROBLEM.fullmatch(line)] == []
+    assert [line for line in lines if len(line.encode()) > 1000] == []
+
+
+@given(value=GARBAGE, other=GARBAGE)
+def test_any_argument_is_judged_in_words(value: Any, other: Any) -> None:
+    """The smaller checks survive anything as well."""
+    lines = [
+        *idempotency_key_problems(value),
+        *generation_id_problems(value),
+        *list_problems(
+            status=value, ids=other, source=[value], project_id=value, limit=value, cursor=other
+        ),
+        *estimate_problems(model=value, duration=value, fps=other),
+    ]
+
+    assert [line for line in lines if not PROBLEM.fullmatch(line)] == []
+
+
+@given(times=st.lists(st.floats(0, 1000), min_size=2, max_size=8).map(sorted))
+def test_segments_in_order_are_fine_and_reversed_they_are_not(times: list[float]) -> None:
+    """Segments that follow one another pass; the same ones backwards overlap or are unsorted."""
+    parts = [segment(start, end) for start, end in pairwise(times)]
+    backwards = [part for part in reversed(parts) if part.start_time < part.end_time]
+
+    assert request_problems(GenerationRequest(**with_segments(*parts))) == []
+    refused = request_problems(GenerationRequest(**with_segments(*backwards))) if backwards else []
+    assert len(refused) == max(0, len(backwards) - 1)
+
+
+FOLDERS = [
+    "out",
+    "out/",
+    "out.d/",
+    "take.mp4/",
+    "deep/out",
+    "deep.er/out",
+    ".cache",
+    ".mp4",
+    "deep/.mp4",
+    "v1.2",
+    "2026.05",
+    "take.",
+    "take.123456789",
+    "take.mp4 ",
+    "Act 2. The end",
+    "a.b-c",
+    "a.mp4_",
+    "ü",
+    "a.ü",
+    "x" * 300,
+]
+FILES = [
+    "take.mp4",
+    "take.MOV",
+    "take.mp4.part",
+    "take.bin",
+    "take.3gp",
+    "take.7z",
+    "deep/take.webm",
+    "v1.2.mp4",
+    "..mp4",
+    "a b.mp4",
+    "ü.m4v",
+    "-.a",
+    "x" * 300 + ".mp4",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, which is the home folder as well."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", FOLDERS)
+def test_what_becomes_a_folder(here: Path, place: str) -> None:
+    """Where there is nothing, a slash at the end or no suffix means a folder."""
+    assert is_folder(place)
+    assert is_folder(f"{here}/{place}")
+    if len(place) < 256:
+        assert [*folder_problems("download_to", place)] == []
+
+
+@pytest.mark.parametrize("place", FILES)
+def test_what_becomes_a_file(here: Path, place: str) -> None:
+    """A suffix means a file, which no folder for results can be called by accident."""
+    assert not is_folder(place)
+    assert not is_folder(f"{here}/{place}")
+    (problem,) = folder_problems("download_to", place)
+    assert problem.startswith("download_to: must be a folder; ")
+    assert [*folder_problems("download_to", f"{place[:200]}/")] == []
+
+
+@pytest.mark.parametrize("name", ["out", "out.d", "take.mp4", "..x", "~x"])
+def test_what_is_there_decides(here: Path, name: str) -> None:
+    """A folder is one and a file is one, whatever they are called."""
+    (here / "folders" / name).mkdir(parents=True)
+    (here / "files").mkdir()
+    (here / "files" / name).touch()
+    assert is_folder(f"folders/{name}")
+    assert is_folder(f"folders/{name}/")
+    assert not is_folder(f"files/{name}")
+    assert is_folder(f"files/{name}/")  # as it is asked for; writing will fail
+    assert [*folder_problems("x", f"folders/{name}")] == []
+    assert [*folder_problems("x", f"files/{name}")] == [
+        f"x: must be a folder; 'files/{name}' is none"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("~", "{home}"),
+        ("~/", "{home}/"),
+        ("~/out", "{home}/out"),
+        ("~/out.d/", "{home}/out.d/"),
+        ("~unknown-user/x", "~unknown-user/x"),
+        ("./~", "./~"),
+        ("a/~", "a/~"),
+        ("a~", "a~"),
+        ("out/", "out/"),
+    ],
+)
+def test_home(here: Path, place: str, expected: str) -> None:
+    """`~` at the beginning is the home folder, and a slash at the end stays."""
+    assert expanded(place) == expected.format(home=here)
+    assert expanded(Path("~/out")) == f"{here}/out"
+
+
+class OddPath(PathLike[Any]):
+    """Give out what a path must not be."""
+
+    def __init__(self, path: object) -> None:
+        self._path = path
+
+    def __fspath__(self) -> Any:
+        """Give it out."""
+        return self._path
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ("out/", []),
+        (Path("new.mp4"), []),
+        (OddPath("new.mp4"), []),
+        ("n" * 300, []),
+        ("~", []),
+        (None, ["to: must be a path, not None"]),
+        (5, ["to: must be a path, not 5"]),
+        (b"out", ["to: must be a path, not bytes"]),
+        (["out"], ["to: must be a path, not ['out']"]),
+        (OddPath(b"out"), ["to: must be a path, not OddPath"]),
+        (OddPath(3), ["to: must be a path, not OddPath"]),
+        ("\ud800", ["to: must be a path, not '\\ud800'"]),
+        ("a\0b", ["to: must not hold a null character"]),
+        ("~unknown-user/x", ["to: there is no home folder of 'unknown-user'; write the whole"]),
+        ("", ["to: must not be empty; the current folder is '.'"]),
+        ("  ", ["to: must not be empty; the current folder is '.'"]),
+        ("/dev/null", ["to: must be a file or a folder; what is there is neither"]),
+    ],
+)
+def test_places_for_a_download(here: Path, to: object, expected: list[str]) -> None:
+    """What is no path is refused, and a device is not replaced by a file."""
+    assert [problem[:60] for problem in target_problems(to)] == [line[:60] for line in expected]
