@@ -7,7 +7,8 @@ the coroutine ended is kept on the call and is not sent through the queue: an in
 can lose the message that a wait has just received.
 
 Whatever interrupts the wait (Ctrl-C, an alarm, an exit) cancels the coroutine, waits for
-its clean-up and is then raised. A second interruption does not wait for the clean-up.
+its clean-up and is then raised. A second interruption does not wait for the clean-up; what
+the call logs, returns or raises after that goes to the log.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from lipsync_async._callsite import CALL_SITE, HTTP_LOG, LOG_SINK, CallSite, LogLine, log
-from lipsync_async._threads import Mailbox, in_own_thread
+from lipsync_async._threads import Mailbox, in_own_thread, start_thread
 from lipsync_async.errors import ConfigurationError, LipsyncError
 
 if TYPE_CHECKING:
@@ -281,11 +282,13 @@ class BlockingCall:
             self._messages.put(RaiseInCaller(error))
 
     def _log(self, line: LogLine) -> None:
-        if not self.thread.is_silent:
+        if self.thread.is_silent:
+            _write(line)
+        elif self._caller_state is CallState.ABANDONED:
+            # Not here: a thread that waits for the loop may hold a handler's lock.
+            start_thread(lambda _: _write(line), "lipsync_async log")
+        else:
             self._messages.put(line)
-            return
-        with suppress(Exception):  # of a filter, say; the caller reads nothing any more
-            line.write()
 
     def _receive(self) -> StepResult | None:
         """Wait for an item or the end, and run the functions that come before."""
@@ -369,8 +372,10 @@ class BlockingCall:
         self.thread.calls.discard(self)
         if self.thread.is_silent:
             self._log_leftovers()
-        else:
-            self._messages.put(None)
+            return
+        self._messages.put(None)
+        if self._caller_state is CallState.ABANDONED:  # by a second interruption
+            start_thread(lambda _: self._log_leftovers(), "lipsync_async log")
 
     def _log_leftovers(self) -> None:
         """Log, once, what the caller does not get any more."""
@@ -388,6 +393,11 @@ class BlockingCall:
         if self._result is not None:
             return [f"The call had succeeded meanwhile: {self._result!r}"]
         return []
+
+
+def _write(line: LogLine) -> None:
+    with suppress(Exception):  # of a filter, say
+        line.write()
 
 
 def current_call() -> BlockingCall:

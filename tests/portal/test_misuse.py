@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import logging
+import os
 import sys
 import threading
 import weakref
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ import anyio
 import pytest
 
 from lipsync_async import ConfigurationError
-from lipsync_async._callsite import CallSite
+from lipsync_async._callsite import HTTP_LOG, CallSite, log
 from lipsync_async._portal.blocking_call import BlockingCall
 from lipsync_async._portal.portal import Portal, call_in_caller
 from lipsync_async.sandbox import Sandbox
@@ -282,6 +284,31 @@ def test_second_interruption_cancels(portal: Portal, monkeypatch: pytest.MonkeyP
         verb(portal.call, wait)
     assert ended.wait(10)
     assert submit(lambda: None)
+
+
+def test_what_an_abandoned_call_logs(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    """What a call logs or returns after a second Ctrl-C has left it is not lost."""
+    may_end = asyncio.Event()
+
+    async def wait() -> str:
+        with suppress(asyncio.CancelledError):
+            await ringing(interrupt)()
+        second = asyncio.ensure_future(ringing(interrupt)())
+        await may_end.wait()
+        second.cancel()
+        log(HTTP_LOG, logging.WARNING, "the key is 7")
+        return "job 7"
+
+    async def end() -> None:
+        may_end.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        verb(portal.call, wait)
+    verb(portal.call, end)
+    while len(caplog.messages) < 2:
+        os.sched_yield()
+    told = ["The call had succeeded meanwhile: 'job 7'", "the key is 7"]
+    assert sorted(caplog.messages) == told
 
 
 def test_a_callers_values_are_let_go(portal: Portal) -> None:
