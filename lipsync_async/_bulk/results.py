@@ -173,20 +173,15 @@ class Job:
     request does not tell.
 
     Attributes:
-        index: The request's position in the input.
-        request: The request.
-        key: The Idempotency-Key of its create; `None`: none yet.
         cost: US dollars reserved for it; `None`: its price was not asked for.
-        slot: The slot that it holds; `None`: none.
         is_doubtful: Whether a create was sent of which it is not known whether it was accepted.
-        call: The create that is under way; `None`: none is.
+        call: The create that is under way.
         earlier: The request in other forms, in which an earlier run may have sent it under its
             key, the first first: with links that have been signed anew since.
-        refusal: Why its create waits to be sent once more; `None`: it does not.
+        refusal: Why its create waits to be sent once more.
         id: The service's id; `None`: not accepted yet.
         status: The status when it was accepted, or its end.
         fresh_until: Transport time up to which the service may not know it everywhere.
-        subscription: The poller's part of it.
 
     """
 
@@ -245,18 +240,11 @@ def as_ours(error: Exception, job: Job) -> LipsyncError:
 
 @attrs.frozen(slots=True)
 class LeftJobs:
-    """What a run leaves behind.
-
-    Attributes:
-        running: Ids of jobs that go on.
-        ended: Ids of jobs that have ended.
-        keys: Idempotency-Keys of creates that may have been accepted, by index.
-
-    """
+    """What a run leaves behind: ids of jobs, and keys of creates that may have been accepted."""
 
     running: tuple[str, ...]
     ended: tuple[str, ...]
-    keys: Mapping[int, str]
+    keys: Mapping[int, str]  # by the request's index
 
     def __bool__(self) -> bool:
         return bool(self.running or self.ended or self.keys)

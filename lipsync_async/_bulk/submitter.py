@@ -381,26 +381,16 @@ class SpendingLimit:
     """Counter of what is ordered, against the limits of a run.
 
     Once something did not fit nothing more does: which requests of an input are ordered
-    must not depend on which of them happens to be cheap.
-
-    Attributes:
-        max_jobs: Jobs that may be ordered; `None`: no limit.
-        max_cost: US dollars that they may cost together; `None`: no limit.
-        jobs: Jobs ordered.
-        cost: What they cost, those of earlier runs included.
-        earlier: What those of earlier runs cost.
-        why_over: Why nothing more may be ordered; `None`: more may be.
-        is_money_gone: Whether that is so because the next would have cost too much.
-
+    must not depend on which of them happens to be cheap. Costs are in US dollars.
     """
 
     max_jobs: int | None = None
     max_cost: float | None = None
     jobs: int = 0
-    cost: float = 0.0
+    cost: float = 0.0  # that of earlier runs included
     earlier: float = 0.0
-    why_over: str | None = None
-    is_money_gone: bool = False
+    why_over: str | None = None  # why nothing more may be ordered
+    is_money_gone: bool = False  # that is so because the next would have cost too much
 
     def start_with(self, cost: float) -> None:
         """Count what earlier runs have ordered."""
