@@ -130,7 +130,7 @@ async def test_a_rerun_right_after_the_create(quick_path: Path) -> None:
 async def test_a_job_that_never_ends_delays_no_other() -> None:
     """`run_all` keeps all outcomes anyway, so none waits for its turn, nor does its progress."""
     told: list[int] = []
-    async with opened(slots(20)) as (client, sandbox, clock):
+    async with opened(slots(300)) as (client, sandbox, clock):
         sandbox.faults.add(Fault("stick_job"))
         with anyio.CancelScope() as scope:
             clock.call_later(7200, scope.cancel)
