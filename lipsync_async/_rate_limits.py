@@ -177,7 +177,8 @@ class SlotPool:
             if job.is_terminal:
                 limiter.saw(job.id, now, is_over=True)
             self._accepted_at = now
-        self._notify()
+        if self._waiters:
+            self._notify()
         return own
 
     def occupied(self, job: str, most: int | None, now: float) -> Slot:

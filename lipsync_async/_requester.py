@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -317,7 +318,9 @@ class Requester:
                     now = self.transport.now()
                     elapsed = now - began - history.waited
                     failure = retry.failure_of(error, elapsed=elapsed, most_told=most_told)
-                    pause = _next_delay(delays, failure)
+                    pause = None
+                    with suppress(StopIteration):  # it is time to give up
+                        pause = delays.send(failure)
                     if pause is None or (deadline is not None and now >= deadline):
                         _raise_the_worse(history.uncertain, error)
                     told = _QUERY.sub("", str(error))
@@ -463,15 +466,6 @@ def _raise_the_worse(uncertain: LipsyncError | None, error: LipsyncError) -> NoR
     if uncertain is not None and isinstance(error, ConnectError):
         raise uncertain from error
     raise error
-
-
-def _next_delay(
-    delays: Generator[float, retry.Failure, None], failure: retry.Failure
-) -> float | None:
-    try:
-        return delays.send(failure)
-    except StopIteration:
-        return None
 
 
 def _upload_seconds(request: Request) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from contextlib import suppress
 from copy import copy
 from math import inf
 from typing import TYPE_CHECKING, NoReturn
@@ -188,10 +189,9 @@ class _JobWait:
             timeout = _limit(self.remaining)
             self._schedule = polling.poll_schedule(self._options.poll, timeout=timeout)
             return next(self._schedule)
-        try:
+        with suppress(StopIteration):
             return self._schedule.send(self._seen)
-        except StopIteration:
-            return None
+        return None
 
     async def _poll_once(self, hold: float | None) -> endpoints.LongPollResult:
         """Ask the service, in the plainest way if need be; every failure names the job."""
