@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 
 class RealClock:
-    """The computer's clock, `speed` times as fast.
-
-    It keeps its own timers instead of the event loop's, so that `advance` can run them
-    early.
-    """
+    """The computer's clock, `speed` times as fast; own timers let `advance` run them early."""
 
     def __init__(self, speed: float = 1.0) -> None:
         """Start at zero; the event loop is needed only by the first timer."""

@@ -129,18 +129,14 @@ class OwnedFiles:
 
 @attrs.define(slots=True)
 class SignedUrls:
-    """The addresses of the sandbox's media: minted, and judged when they come back.
-
-    Attributes:
-        base_url: Where the sandbox is.
-        media_base_url: Where its outputs are: the same service under another origin, as the
-            real service's outputs are on another host, to which no API key may be sent.
-    """
+    """The addresses of the sandbox's media: minted, and judged when they come back."""
 
     base_url: str
     _secret: bytes
     _clock: Clock
     _lifetime: float | None
+    # Where outputs are: this service under another origin, as the real one's are on another
+    # host, to which no API key may be sent.
     media_base_url: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -230,10 +226,7 @@ class HostedFiles:
     def adopt(
         self, path: Path, name: str, content_type: str, *, asset_id: str | None = None
     ) -> str:
-        """Serve a file that came with a request, and return its URL.
-
-        It replaces an older one of that name.
-        """
+        """Serve a file that came with a request, in place of an older one of that name."""
         if content_type == _ANY_TYPE:
             content_type = mimetypes.guess_type(name)[0] or _ANY_TYPE
         older = self._files.get(name)

@@ -29,50 +29,27 @@ _SPEECHES_AT_ONCE = 2
 
 @attrs.frozen(slots=True)
 class AudioTrack:
-    """One audio of a job.
+    """One audio of a job."""
 
-    Attributes:
-        ref_id: The name that segments know it by.
-        path: Where it is.
-        seconds: How long it is.
-        is_spoken: Whether it was made of a text input.
-
-    """
-
-    ref_id: str | None
+    ref_id: str | None  # the name that segments know it by
     path: Path
     seconds: float
-    is_spoken: bool = False
+    is_spoken: bool = False  # made of a text input
 
 
 @attrs.frozen(slots=True)
 class LoadedInputs:
-    """Everything that one output is made of.
-
-    Attributes:
-        visual: The video, or the picture.
-        info: What is known of it.
-        tracks: The audios, in the order of the create body.
-        files: Those that are removed when they are no longer needed.
-
-    """
+    """Everything that one output is made of."""
 
     visual: Path
     info: MediaInfo
-    tracks: tuple[AudioTrack, ...]
-    files: OwnedFiles
+    tracks: tuple[AudioTrack, ...]  # in the order of the create body
+    files: OwnedFiles  # those that are removed when they are no longer needed
 
 
 @attrs.frozen
 class InputLoader:
-    """Loader of inputs, a few at a time.
-
-    Args:
-        files: Hosts some of them.
-        folder: Holds the others while they are needed.
-        outbound: Fetches them.
-
-    """
+    """Loader of inputs, a few at a time."""
 
     _files: HostedFiles
     _folder: Folder
@@ -85,14 +62,7 @@ class InputLoader:
     )
 
     async def check(self, body: Mapping[str, Any]) -> None:
-        """Look at what can be looked at before a job is accepted: own files, and rules.
-
-        What is hosted elsewhere is fetched by the job, as the service does it.
-
-        Raises:
-            MediaError: An input cannot be had or used.
-
-        """
+        """Refuse inputs that are visibly unusable; the job fetches those hosted elsewhere."""
         for item in body["input"]:
             if item["type"] == "text":
                 continue
@@ -104,12 +74,7 @@ class InputLoader:
 
     @asynccontextmanager
     async def load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
-        """Bring every input of a create body onto the disk, for as long as the block runs.
-
-        Raises:
-            MediaError: An input cannot be had or used.
-
-        """
+        """Bring every input of a create body onto the disk, for as long as the block runs."""
         files = OwnedFiles(self._folder)
         try:
             visual = next(item for item in body["input"] if item["type"] in _VISUAL)

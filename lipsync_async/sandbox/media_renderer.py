@@ -40,24 +40,14 @@ _DEFAULT_MODE = "bounce"  # Source: "Create generation", sync.so API reference
 
 @attrs.define(kw_only=True)
 class MediaRenderer:
-    """Renderer of real media.
-
-    Args:
-        files: Hosts inputs, and the speech that is made of texts.
-        folder: Where outputs go.
-        outbound: Fetches inputs.
-        tasks: Runs the work.
-        clock: Virtual time stands still while something renders.
-        engines: What does the work, for people; `open` asks what really does.
-
-    """
+    """Renderer of real media."""
 
     _files: HostedFiles
     _folder: Folder
     _outbound: OutboundHttp
     _tasks: Tasks
-    _clock: Clock
-    _engines: dict[str, str]
+    _clock: Clock  # virtual time stands still while something renders
+    _engines: dict[str, str]  # for people; `open` asks what really does the work
     _loader: InputLoader = attrs.field(init=False)
     _limiter: anyio.CapacityLimiter = attrs.field(
         init=False, factory=lambda: anyio.CapacityLimiter(_RENDERS_AT_ONCE)
@@ -69,12 +59,7 @@ class MediaRenderer:
         return InputLoader(self._files, self._folder, self._outbound)
 
     async def open(self) -> None:
-        """Ask the engines one small question each.
-
-        Raises:
-            ConfigurationError: What rendering needs does not work.
-
-        """
+        """Ask the engines one small question each; `ConfigurationError` where one does not work."""
         try:
             with self._clock.hold():
                 self._engines = await anyio.to_thread.run_sync(working_engines)

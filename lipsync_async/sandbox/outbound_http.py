@@ -36,15 +36,10 @@ _DELIVERY_SECONDS = 10.0  # a receiver is to answer fast
 
 
 class FetchError(Exception):
-    """Raised when media could not be fetched, or may not be.
-
-    Attributes:
-        reason: Why, in words that may be shown to the caller of the API.
-    """
+    """Raised when media could not be fetched, or may not be."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason."""
-        self.reason = reason
+        self.reason = reason  # may be shown to the caller of the API
         super().__init__(reason)
 
 
@@ -80,10 +75,7 @@ def _is_allowed(host: str, allowed_hosts: frozenset[str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its canonical spelling only.
-
-    127.1 or ::ffff:127.0.0.1 are refused.
-    """
+    """Return whether a host is this machine, by its canonical spelling only (not `127.1`)."""
     if host.lower() == "localhost":
         return True
     try:

@@ -55,15 +55,9 @@ class Renderer(Protocol):
 
 @attrs.frozen
 class PlaceholderRenderer:
-    """Stand-in whose output is always the same small file: ten thousand jobs cost nothing.
+    """Stand-in whose output is always the same small file: ten thousand jobs cost nothing."""
 
-    Args:
-        size: Bytes of that file.
-        engines: What to say of the engines.
-
-    """
-
-    size: int
+    size: int  # bytes of that file
     _engines: dict[str, str]
     _result: Result = attrs.field(init=False)
 

@@ -20,22 +20,14 @@ from lipsync_async.sandbox.webhooks import Inbox
 
 @attrs.define(slots=True, kw_only=True)
 class State:
-    """The parts of one sandbox.
-
-    Attributes:
-        folder: Where uploads and results are; gone when the sandbox is.
-        durations: Draws how long jobs take, apart from `chance`, so that one seed gives the
-            same ids however jobs move along.
-        rates: What each class of requests has used of its limit.
-        idempotency: What each idempotency key stands for.
-    """
+    """The parts of one sandbox."""
 
     settings: Settings
-    folder: Folder
+    folder: Folder  # of uploads and results; gone when the sandbox is
     clock: Clock
     calendar: Calendar
     chance: Random
-    durations: Random
+    durations: Random  # apart from `chance`: one seed gives the same ids however jobs move along
     jobs: JobTable
     runner: JobRunner
     renderer: Renderer

@@ -20,7 +20,6 @@ class Tasks:
     """
 
     def __init__(self) -> None:
-        """Start without tasks."""
         self._running: dict[asyncio.Task[None], anyio.CancelScope] = {}
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:

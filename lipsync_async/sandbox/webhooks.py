@@ -52,10 +52,7 @@ _SIGNATURE = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 
 
 def payload(generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the webhook of a generation says, given its polled JSON.
-
-    The error's code is called `error_code` here and `errorCode` there.
-    """
+    """Return the webhook of a polled generation, whose `errorCode` is `error_code` there."""
     shared = {name: generation[name] for name in _SHARED_FIELDS if name in generation}
     code = generation.get("errorCode")
     return shared if code is None else {**shared, "error_code": code}

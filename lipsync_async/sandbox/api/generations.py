@@ -257,10 +257,7 @@ def _wait_seconds(text: str | None) -> float:
 
 
 def _values(query: Query, name: str) -> tuple[str, ...]:
-    """Return the values of a list, in each spelling that the service's clients send.
-
-    Separated by commas, as repeated keys, or as the text of a JSON array.
-    """
+    """Return the values of a list: split by commas, repeated as keys, or as a JSON array's text."""
     found: list[str] = []
     for text in (text for key, text in query if key == name):
         items = text.split(",")

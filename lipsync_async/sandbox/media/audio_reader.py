@@ -32,32 +32,19 @@ _RUN_UP_SECONDS = 0.5
 
 
 class SampleReader:
-    """Reader of a file's audio by position; positions may only grow.
-
-    Args:
-        path: The file.
-        lead: Second, on the caller's timeline, of the file's first sample; negative to
-            begin inside the file.
-        seconds: Where the sound ends on the caller's timeline; `None` means at its own
-            end. Before its beginning and after its end there is silence.
-        code: The service's error code if the file cannot be read.
-        may_be_silent: Whether a file without audio is read as silence.
-
-    Raises:
-        MediaError: The file is damaged, or has no audio.
-
-    """
+    """Reader of a file's audio by position; positions may only grow. Around it is silence."""
 
     def __init__(
         self,
         path: Path,
         *,
+        # On the caller's timeline: where the first sample is, below 0 to begin inside the file,
+        # and where the sound ends; `None`: at its own end.
         lead: float = 0.0,
         seconds: float | None = None,
         code: str = AUDIO_INVALID,
-        may_be_silent: bool = False,
+        may_be_silent: bool = False,  # a file without audio is read as silence
     ) -> None:
-        """Open the file; decoding waits for the first read."""
         self._path = path
         self._code = code
         self._limit = None if seconds is None else round(seconds * SAMPLE_RATE)
@@ -77,13 +64,7 @@ class SampleReader:
         self._container.close()
 
     def read(self, start: int, end: int) -> Samples:
-        """Return the samples of one stretch, silence included.
-
-        Args:
-            start: First sample, at or after the `end` of the last call.
-            end: Sample after the last one.
-
-        """
+        """Return the samples from `start`, at or after the last `end`, up to `end`."""
         with translated(self._code, self._path):
             if self._blocks is None:
                 self._blocks = _resampled(self._frames_near(start))
@@ -123,14 +104,7 @@ class SampleReader:
 
 
 def sound_seconds(path: Path) -> float:
-    """Return how long a file's audio really is.
-
-    The whole stream is decoded: compressed files without an index only estimate it.
-
-    Raises:
-        MediaError: The file is damaged, or has no audio.
-
-    """
+    """Return how long a file's audio really is: all is decoded, as an index may be a guess."""
     with translated(AUDIO_INVALID, path), open_media(path) as container:
         promised = (container.duration or 0) / MICROSECONDS
         if container.streams.audio:
@@ -145,12 +119,7 @@ def sound_seconds(path: Path) -> float:
 
 
 def sound_start(path: Path) -> float:
-    """Return the second at which a video's audio starts; 0 if it has none.
-
-    Raises:
-        MediaError: The video is damaged.
-
-    """
+    """Return the second at which a video's audio starts; 0 if it has none."""
     with translated(VIDEO_INVALID, path), open_media(path) as container:
         frame = next(_frames(container), None)
         return 0.0 if frame is None else frame.time or 0.0
@@ -175,6 +144,5 @@ def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[Samples]:
 
 
 def _format(frame: av.AudioFrame) -> tuple[int, str, int, str]:
-    """Return what a resampler must know of its input."""
     layout = frame.layout
     return len(layout.channels), layout.name, frame.sample_rate, frame.format.name

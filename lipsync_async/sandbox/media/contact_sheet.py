@@ -24,18 +24,7 @@ _LABEL = "#000000b0"
 
 
 def contact_sheet(video: Path, png: Path, *, columns: int = 4, rows: int = 3) -> Path:
-    """Write a PNG with evenly spaced frames of a video, each with its time.
-
-    Args:
-        video: The video.
-        png: The file to write.
-        columns: Frames side by side.
-        rows: Lines of frames.
-
-    Raises:
-        MediaError: The video cannot be read.
-
-    """
+    """Write a PNG with evenly spaced frames of a video, each with its time."""
     with FrameReader(video) as frames:
         cells = columns * rows
         # The middle of each of `cells` equal parts: neither a black start nor the end.
@@ -54,7 +43,6 @@ def contact_sheet(video: Path, png: Path, *, columns: int = 4, rows: int = 3) ->
 
 
 def _cell(frames: FrameReader, number: int) -> Image.Image:
-    """Return one frame, small, with its time in a corner."""
     picture = Image.fromarray(frames.frame(number).to_ndarray(format="rgb24", threads=THREADS))
     height = max(1, round(picture.height * _CELL_WIDTH / picture.width))
     picture = picture.resize((_CELL_WIDTH, height), Image.Resampling.LANCZOS)
@@ -75,7 +63,6 @@ def clock_text(seconds: float) -> str:
 
 
 def _write_header(page: Image.Image, name: str, facts: str) -> None:
-    """Write the file's name to the left and its facts to the right."""
     draw = ImageDraw.Draw(page)
     middle = _HEADER / 2
     draw.text((_GAP, middle), name, font=ImageFont.load_default(19), anchor="lm", fill=_TEXT)
@@ -84,7 +71,6 @@ def _write_header(page: Image.Image, name: str, facts: str) -> None:
 
 
 def _rounded(size: tuple[int, int]) -> Image.Image:
-    """Return a mask with soft corners."""
     mask = Image.new("L", size, 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), _CORNER, fill=255)
     return mask

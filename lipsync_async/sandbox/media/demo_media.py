@@ -29,28 +29,14 @@ _GREETING = "Hello! I am the sandbox. Give me a line, and I will say it."
 def draw_talking_head(
     path: Path,
     *,
-    seconds: float,
+    seconds: float,  # rounded to whole frames, at least one
     fps: int = 25,
-    width: int = 640,
+    width: int = 640,  # both even
     height: int = 360,
-    seed: int = 1,
-    is_cancelled: Callable[[], bool] | None = None,
+    seed: int = 1,  # equal seeds give equal bytes
+    is_cancelled: Callable[[], bool] | None = None,  # asked before each frame
 ) -> Path:
-    """Write an mp4 of a face that moves a little and blinks, with a quiet room's sound.
-
-    Args:
-        path: The file to write.
-        seconds: Length; rounded to whole frames, at least one.
-        fps: Frames per second.
-        width: Even number of pixels.
-        height: Even number of pixels.
-        seed: Chooses the colours; equal seeds give equal bytes.
-        is_cancelled: Asked before each frame.
-
-    Raises:
-        RenderCancelledError: `is_cancelled` said so; a part of the file is left.
-
-    """
+    """Write an mp4 of a face that moves a little and blinks, with a quiet room's sound."""
     actor = DrawnFace(width, height, seed)
     noise = np.random.default_rng(seed)
     rate = Fraction(fps)
@@ -75,15 +61,7 @@ def draw_portrait(path: Path, *, width: int = 640, height: int = 480, seed: int 
 def speak_line(
     path: Path, *, seconds: float | None = None, text: str = _GREETING, voice: str = "sandbox"
 ) -> Path:
-    """Write a WAV of a spoken line.
-
-    Args:
-        path: The file to write.
-        seconds: Exact length, padded with silence or cut; `None` means as long as it is.
-        text: What is said.
-        voice: Any voice id.
-
-    """
+    """Write a WAV of a spoken line, cut or padded with silence to `seconds` if given."""
     spoken_seconds = speak(text, voice, path)
     if seconds is not None and seconds != spoken_seconds:
         samples, rate = read_wav(path)

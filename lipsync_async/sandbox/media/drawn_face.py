@@ -67,17 +67,9 @@ def palette(seed: int) -> Palette:
 
 
 class DrawnFace:
-    """A face that can be drawn at any moment.
-
-    Args:
-        width: Pixels.
-        height: Pixels.
-        seed: Chooses the colours.
-
-    """
+    """A face that can be drawn at any moment."""
 
     def __init__(self, width: int, height: int, seed: int) -> None:
-        """Paint the backdrop once; it stands still."""
         self._palette = palette(seed)
         self._backdrop = _backdrop(width * _OVERSAMPLING, height * _OVERSAMPLING, self._palette)
 
@@ -101,7 +93,6 @@ class _Pen:
         self._openness = eye_openness(moment)
 
     def draw_person(self) -> None:
-        """Draw everything from back to front."""
         self._draw_hair_behind()
         self._draw_body()
         self._draw_head()
@@ -221,6 +212,5 @@ def _backdrop(width: int, height: int, colours: Palette) -> Image.Image:
 
 
 def _mixed(colour: str, other: str, share: float) -> str:
-    """Return a colour with a share of another one."""
     pairs = zip(bytes.fromhex(colour[1:]), bytes.fromhex(other[1:]), strict=True)
     return "#" + bytes(round(a + (b - a) * share) for a, b in pairs).hex()

@@ -24,34 +24,19 @@ _SIDE, _FRAMES, _RATE = 32, 2, Fraction(25)  # of the clip that the codec is ask
 
 
 def engines() -> dict[str, str]:
-    """Return the name of each engine, or the command that installs it.
-
-    Returns:
-        `video`, `speech` and `lips`. Lips are not moved: the mouth in the output is the
-        mouth of the input.
-
-    """
+    """Return the name of each engine, or the command that installs it."""
     if not all(util.find_spec(name) for name in _VIDEO_MODULES):
         return {"video": INSTALL_HINT, "speech": INSTALL_HINT, "lips": "none"}
     return {
         "video": f"pyav {_version('av')}",
         "speech": "espeak-ng" if util.find_spec(_SPEECH_MODULE) else "tones",
-        "lips": "none",
+        "lips": "none",  # the mouth in the output is the mouth of the input
     }
 
 
 @cache
 def working_engines() -> dict[str, str]:
-    """Ask each engine one small question, once in this process; a tenth of a second.
-
-    Returns:
-        As `engines`. Where espeak-ng is installed and does not speak, `speech` is `tones`
-        and says why.
-
-    Raises:
-        EngineError: What rendering needs is installed, but does not work.
-
-    """
+    """Ask each engine one small question, once in this process; a tenth of a second."""
     ask("numpy", _count, 6)
     ask("pillow", _draw, (_SIDE, _SIDE))
     ask("av", _encode, (_FRAMES, _SIDE, float(_FRAMES / _RATE)))
@@ -63,17 +48,7 @@ def working_engines() -> dict[str, str]:
 
 
 def ask(package: str, question: Callable[[], object], answer: object) -> None:
-    """Ask an engine a question.
-
-    Args:
-        package: The one that is asked, by the name that pip knows.
-        question: Loads the engine, and gives its answer.
-        answer: The right one.
-
-    Raises:
-        EngineError: It cannot answer, or the answer is wrong.
-
-    """
+    """Ask an engine, by the name that pip knows; `EngineError`: no answer, or a wrong one."""
     try:
         found = question()
     except Exception as error:

@@ -25,18 +25,7 @@ RATE_BYTES = 4  # what is written first: the samples' rate
 
 
 def synthesize(library: str, data: str, voice: str, text: str) -> tuple[int, bytes]:
-    """Return the sample rate and the 16-bit mono samples of a spoken text.
-
-    Args:
-        library: Path of the shared library.
-        data: Directory of the voices.
-        voice: A language, with a variant if wanted, such as `en-us+f3`.
-        text: What to say.
-
-    Raises:
-        OSError: The library or its data cannot be loaded, or it does not know the voice.
-
-    """
+    """Return the sample rate and the 16-bit mono samples of a spoken text."""
     espeak = ctypes.CDLL(library)
     rate = int(espeak.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DO_NOT_EXIT))
     spoken = bytearray()

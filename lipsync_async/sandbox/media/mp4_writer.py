@@ -32,21 +32,11 @@ _AUDIO_BITS_PER_SECOND = 128_000
 
 
 class Mp4Writer:
-    """Writer of one mp4.
-
-    Args:
-        path: The file to write; any suffix.
-        width: Even number of pixels.
-        height: Even number of pixels.
-        rate: Frames per second.
-        comment: Stored as the file's comment.
-
-    """
+    """Writer of one mp4, whose sides are even numbers of pixels."""
 
     def __init__(
         self, path: Path, *, width: int, height: int, rate: Fraction, comment: str
     ) -> None:
-        """Open the file and both encoders."""
         self._rate = rate
         self.frames: int = 0
         # The index goes to the front, so that players can begin before the download ends.
@@ -84,13 +74,7 @@ class Mp4Writer:
         )
 
     def write(self, picture: av.VideoFrame, samples: Samples) -> None:
-        """Append one frame and its sound.
-
-        Args:
-            picture: Upright, even, `yuv420p`; its time stamps are overwritten.
-            samples: As many rows of two as `next_samples` says.
-
-        """
+        """Append an upright, even `yuv420p` frame and the sound that `next_samples` says."""
         picture.pts = self.frames
         picture.time_base = 1 / self._rate
         self._container.mux(self._video.encode(picture))

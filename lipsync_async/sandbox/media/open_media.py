@@ -83,22 +83,13 @@ class Ratio(Protocol):
 
 @attrs.frozen(slots=True)
 class MediaInfo:
-    """What is known about one media file.
+    """What is known about one media file."""
 
-    Args:
-        kind: `video`, `audio` or `image`.
-        duration: Seconds; `None` for an image.
-        width: Pixels as shown, after rotation; `None` for audio.
-        height: Pixels as shown, after rotation; `None` for audio.
-        fps: Average frames per second; `None` unless it is a video.
-
-    """
-
-    kind: str
-    duration: float | None
-    width: int | None
+    kind: str  # `video`, `audio` or `image`
+    duration: float | None  # seconds; `None` for an image
+    width: int | None  # pixels as shown, after rotation; `None` for audio
     height: int | None
-    fps: float | None
+    fps: float | None  # on average; `None` unless it is a video
 
 
 def stated(ratio: Ratio | None) -> Fraction | None:
@@ -123,13 +114,7 @@ def translated(code: str, path: Path) -> Iterator[None]:
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file of a format that the service takes; what the file is called does not count.
-
-    Raises:
-        FFmpegError: It is damaged, or of another format.
-        OSError: There is no such file.
-
-    """
+    """Open a file of a format that the service takes; what the file is called does not count."""
     try:
         container: InputContainer = av.open(
             str(path), "r", format=_picture_format(path), options=_OPTIONS, **_TAGS
@@ -143,12 +128,7 @@ def open_media(path: Path) -> InputContainer:
 
 
 def picture_stream(container: InputContainer, path: Path, code: str) -> VideoStream:
-    """Return the first video stream; the cover of a song is none.
-
-    Raises:
-        MediaError: There is none; it has `code`.
-
-    """
+    """Return the first video stream; the cover of a song is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
@@ -156,19 +136,7 @@ def picture_stream(container: InputContainer, path: Path, code: str) -> VideoStr
 
 
 def probe(path: Path, kind: str) -> MediaInfo:
-    """Return a file's properties, or refuse it as the service does.
-
-    One frame is decoded, so that a file with a good head and a damaged body is found.
-
-    Args:
-        path: The file.
-        kind: What the slot demands: `video`, `audio` or `image`.
-
-    Raises:
-        MediaError: The file is damaged or of another kind, states no length or rate, or
-            is too large. Its code is the service's.
-
-    """
+    """Return a file's properties, or refuse it as the service does; one frame is decoded to see."""
     code = _INVALID[kind]
     with translated(code, path):
         if kind != "audio" and (kind == "image") is not (_picture_format(path) is not None):

@@ -33,62 +33,34 @@ if TYPE_CHECKING:
 
 @attrs.frozen(slots=True)
 class RenderSegment:
-    """One window of the video that gets an audio of its own.
+    """One window of the video that gets an audio of its own."""
 
-    Args:
-        start: Second in the video at which the window begins.
-        end: Second at which it ends; equal to `start` means no effect.
-        audio: The audio that is heard inside.
-        crop: First and last second of the part of the audio to use; `None` means all.
-        sync_mode: How the window's frames are fitted to that audio.
-
-    """
-
-    start: float
-    end: float
+    start: float  # second in the video
+    end: float  # equal to `start`: no effect
     audio: Path
-    crop: tuple[float, float] | None = None
+    crop: tuple[float, float] | None = None  # the seconds of the audio to use; `None`: all
     sync_mode: str = "bounce"
 
 
 @attrs.frozen(slots=True)
 class RenderJob:
-    """Everything that one output is made of.
-
-    Args:
-        visual: The video, or the picture.
-        is_image: Whether `visual` is a still picture; then `sync_mode` is ignored.
-        audio: The audio for the whole output. `None` keeps the video's own, as dubbing
-            and segments do; with segments it is not used.
-        output: The mp4 to write. An existing file is replaced.
-        sync_mode: How the video is fitted to the audio.
-        segments: Windows with audio of their own; the video's length is kept.
-        comment: Stored in the file, so that it is not taken for the real service's.
-
-    """
+    """Everything that one output is made of."""
 
     visual: Path
-    is_image: bool
-    audio: Path | None
-    output: Path
+    is_image: bool  # then `sync_mode` is ignored
+    audio: Path | None  # `None` keeps the video's own, as in dubbing; not used with segments
+    output: Path  # an mp4; an existing file is replaced
     sync_mode: str = "bounce"
     segments: tuple[RenderSegment, ...] = ()
-    comment: str = "SANDBOX"
+    comment: str = "SANDBOX"  # in the file, so that it is not taken for the real service's
 
 
 @attrs.frozen(slots=True)
 class Rendered:
-    """What a finished render made.
-
-    Args:
-        path: The mp4.
-        duration: Its length in seconds, read back from the file.
-        frames: How many pictures it shows.
-
-    """
+    """What a finished render made."""
 
     path: Path
-    duration: float
+    duration: float  # seconds, read back from the file
     frames: int
 
 
@@ -102,7 +74,6 @@ class _Watcher:
     percent: int = -1
 
     def reach(self, done: int) -> None:
-        """Tell that `done` frames are ready."""
         if self.is_cancelled is not None and self.is_cancelled():
             raise RenderCancelledError(f"the render stopped at frame {done} of {self.total}.")
         percent = 100 * done // self.total
@@ -114,25 +85,10 @@ class _Watcher:
 def render(
     job: RenderJob,
     *,
-    on_progress: Callable[[float], object] | None = None,
-    is_cancelled: Callable[[], bool] | None = None,
+    on_progress: Callable[[float], object] | None = None,  # 0 to 100, in this thread
+    is_cancelled: Callable[[], bool] | None = None,  # asked before each frame
 ) -> Rendered:
-    """Make the output of one generation; blocking.
-
-    Args:
-        job: What to make.
-        on_progress: Called in this thread with 0 to 100, at each whole percent; 100 comes
-            when the file has its name.
-        is_cancelled: Asked before each frame.
-
-    Returns:
-        The finished file with its true length.
-
-    Raises:
-        MediaError: An input cannot be used; its code is the service's.
-        RenderCancelledError: `is_cancelled` said so.
-
-    """
+    """Make the output of one generation; blocking. 100 % is told when the file has its name."""
     partial = job.output.with_name(f"{job.output.name}.part")
     code = VALIDATION_FAILED if job.is_image else VIDEO_INVALID
     try:
@@ -171,7 +127,6 @@ class _Cut:
     length: Callable[[Path], float] = attrs.field(init=False, factory=lambda: cache(sound_seconds))
 
     def plan(self) -> Sequence[Span]:
-        """Return the spans of the output."""
         job, count, rate = self.job, self.video.count, self.video.rate
         if job.segments:
             if job.is_image:

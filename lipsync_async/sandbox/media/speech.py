@@ -47,12 +47,7 @@ def speech_engine() -> str:
 
 @cache
 def speech_trouble() -> str | None:
-    """Let espeak-ng say one syllable, once in this process.
-
-    Returns:
-        Why it does not speak; `None` if it does, or is not installed.
-
-    """
+    """Return why espeak-ng says no syllable; `None`: it does, or is not installed. Asked once."""
     if speech_engine() == TONES:
         return None
     try:
@@ -67,22 +62,10 @@ def speak(
     voice_id: str,
     output: Path,
     *,
-    engine: str | None = None,
-    timeout: float = _CHILD_SECONDS,
+    engine: str | None = None,  # `espeak-ng` or `tones`; `None`: the best that works
+    timeout: float = _CHILD_SECONDS,  # then the process that speaks is ended
 ) -> float:
-    """Speak a script into a WAV file and return its length in seconds.
-
-    Args:
-        script: What to say.
-        voice_id: Any voice id; each has its own sound.
-        output: The WAV to write: 16 bit, mono.
-        engine: `espeak-ng` or `tones`; `None` means the best that works.
-        timeout: Seconds after which the process that speaks is ended.
-
-    Raises:
-        MediaError: The speech engine failed.
-
-    """
+    """Speak a script into a WAV file, 16 bit and mono, and return its length in seconds."""
     digest = sha256(voice_id.encode()).digest()
     if (engine or (TONES if speech_trouble() else speech_engine())) == TONES:
         return write_wav(output, hum(script, digest[0]), RATE)
@@ -136,13 +119,7 @@ _PARTS = re.compile(
 
 
 def hum(script: str, voice: int) -> Mono:
-    """Return the script as tones.
-
-    Args:
-        script: What to hum; at least one syllable is made of anything.
-        voice: Any number; it chooses the pitch.
-
-    """
+    """Return the script as tones, at least one; any number as `voice` chooses the pitch."""
     base = _LOWEST_HERTZ * 2 ** (voice % _VOICES / 12)
     parts = [_part(match, base) for match in _PARTS.finditer(script)]
     if not any(part.any() for part in parts):
@@ -162,7 +139,6 @@ def silence(seconds: float, rate: int) -> Mono:
 
 
 def _part(match: re.Match[str], base: float) -> Wave:
-    """Return the sound of a syllable, a digit, a pause or a gap."""
     text = match.group().lower()
     if match.lastgroup in {"pause", "gap"}:
         return np.zeros(round(_PAUSE_SECONDS.get(text, _WORD_GAP_SECONDS) * RATE))
@@ -171,7 +147,6 @@ def _part(match: re.Match[str], base: float) -> Wave:
 
 
 def _syllable(hertz: float) -> Wave:
-    """Return one tone that swells and fades."""
     moments = np.arange(round(_SYLLABLE_SECONDS * RATE)) / RATE
     tone = sum(
         (weight * np.sin(2 * np.pi * hertz * order * moments) for order, weight in _OVERTONES),

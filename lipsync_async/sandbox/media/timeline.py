@@ -27,53 +27,24 @@ SAMPLE_RATE = 48_000
 
 @attrs.frozen(slots=True)
 class Window:
-    """One segment as the plan sees it.
+    """One segment as the plan sees it."""
 
-    Args:
-        start: First second of the window in the video.
-        end: Second at which the window ends; equal to `start` means no effect.
-        audio_seconds: Length of the segment's audio after cropping.
-        sync_mode: How the window's frames are fitted to that audio.
-
-    """
-
-    start: float
-    end: float
-    audio_seconds: float
+    start: float  # second in the video
+    end: float  # equal to `start`: no effect
+    audio_seconds: float  # after cropping
     sync_mode: str
 
 
 @attrs.frozen(slots=True)
 class Span:
-    """A run of output frames that share one sound.
+    """A run of output frames that share one sound."""
 
-    Args:
-        frames: The source frame of each output frame.
-        window: Number of the window whose audio is heard from its beginning; `None`
-            means that the video's own audio goes on.
-
-    """
-
-    frames: Sequence[int]
-    window: int | None
+    frames: Sequence[int]  # the source frame of each output frame
+    window: int | None  # whose audio is heard from its beginning; `None`: the video's own goes on
 
 
 def index_map(mode: str, frames: int, fps: Fraction, audio_seconds: float) -> list[int]:
-    """Return the source frame of each output frame.
-
-    Args:
-        mode: A sync_mode, such as `bounce`.
-        frames: Number of source frames, at least 1.
-        fps: Frames per second of source and output.
-        audio_seconds: Length of the audio.
-
-    Returns:
-        One source frame number, from 0 to `frames` - 1, for each output frame.
-
-    Raises:
-        MediaError: The mode is not one of the five.
-
-    """
+    """Return the source frame, from 0 to `frames` - 1, of each output frame."""
     wanted = frame_count(audio_seconds, fps)
     match mode:
         case SyncMode.BOUNCE:
@@ -105,15 +76,7 @@ def sample_position(frame: int, fps: Fraction) -> int:
 def output_seconds(
     mode: str, video_seconds: float, audio_seconds: float, *, is_image: bool = False
 ) -> float:
-    """Return how long the output will be, before it is rounded to the frame grid.
-
-    Args:
-        mode: A sync_mode; ignored for an image.
-        video_seconds: Length of the video; ignored for an image.
-        audio_seconds: Length of the audio.
-        is_image: Whether the visual input is a still picture.
-
-    """
+    """Return how long the output will be, before it is rounded to the frame grid."""
     if is_image or mode not in {SyncMode.CUT_OFF, SyncMode.SILENCE}:
         return audio_seconds
     if mode == SyncMode.CUT_OFF:
@@ -127,16 +90,6 @@ def plan_segments(frames: int, fps: Fraction, windows: Sequence[Window]) -> list
     Outside every window the video keeps its own frames and its own audio. Inside, the
     frames follow the window's sync_mode; where the audio is shorter than the window, the
     picture goes on from where it stands and the rest is silent.
-
-    Args:
-        frames: Number of source frames.
-        fps: Frames per second.
-        windows: The segments, in any order.
-
-    Raises:
-        MediaError: A window ends beyond the video, ends before it starts, or overlaps
-            another one.
-
     """
     spans: list[Span] = []
     cursor = 0

@@ -67,22 +67,11 @@ class _Stamp(NamedTuple):
 
 
 class FrameReader:
-    """Reader of the frames of one video or picture, all in the shape that the encoder takes.
-
-    Args:
-        path: The file.
-        code: The service's error code if it cannot be read.
-        cache_bytes: How much memory the decoded frames may take.
-
-    Raises:
-        MediaError: The file is damaged, holds no picture, or states no rate.
-
-    """
+    """Reader of the frames of one video or picture, all in the shape that the encoder takes."""
 
     def __init__(
         self, path: Path, *, code: str = VIDEO_INVALID, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        """Open the file and index it; decoding waits for the first frame."""
         self._path = path
         self._code = code
         with ExitStack() as stack, translated(code, path):
@@ -124,15 +113,7 @@ class FrameReader:
         return float(self._stamps[0].shown * self._time_base)
 
     def frame(self, number: int) -> av.VideoFrame:
-        """Return one frame; the caller may set its time stamps.
-
-        Args:
-            number: From 0 to `count` - 1, in any order; runs of neighbours are cheap.
-
-        Raises:
-            MediaError: Nothing can be decoded there.
-
-        """
+        """Return a frame, whose time stamps the caller may set; runs of neighbours are cheap."""
         position = self._position(number)
         run_number = position // self._run_length
         if run_number != self._run_number:
@@ -209,14 +190,9 @@ class FrameNormalizer:
 
     4:2:0 colour needs even sides; an odd line is cut off. A change of geometry in mid-stream
     is followed.
-
-    Args:
-        time_base: Time base of the frames that will be given.
-
     """
 
     def __init__(self, time_base: Fraction) -> None:
-        """Start without a size; the first frame decides it."""
         self._time_base = time_base
         self._size: tuple[int, int] | None = None
         self._geometry: tuple[int, int, str, int] | None = None

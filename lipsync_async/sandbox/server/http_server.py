@@ -157,7 +157,6 @@ class _Server(web.Server):
         return connection
 
     def spoke(self, connection: Any) -> None:
-        """Learn that a request has come."""
         if (timer := self._silent.pop(connection, None)) is not None:
             timer.cancel()
 

@@ -55,8 +55,6 @@ class MemoryServer:
 
 @attrs.frozen(slots=True)
 class _Body:
-    """The body of a request in memory."""
-
     _request: Request
     _clock: VirtualClock
 
