@@ -1,6 +1,6 @@
 """The answers that every opponent reads: the thirteen fields that the API's page shows.
 
-Source: contract section 0.
+Source: "Create generation", sync.so API reference.
 """
 
 import json

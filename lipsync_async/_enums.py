@@ -21,12 +21,12 @@ __version__ = "0.1.0"
 
 
 class Status(StrEnum):
-    """Say where a generation is in its life.
+    """Status of a generation.
 
     An unknown status that a newer service sends becomes a `Status` with that text; it
     compares equal to it, and it is *not* terminal.
 
-    Source: contract section 3.2.
+    Source: "Get generation", sync.so API reference.
     """
 
     PENDING = "PENDING"
@@ -77,9 +77,9 @@ TERMINAL: frozenset[Status] = frozenset(
 
 
 class Model(StrEnum):
-    """Name the models that the service documents. Any other string may be sent too.
+    """Models that the service documents. Any other string may be sent, too.
 
-    Source: contract section 3.1.
+    Source: "List models", sync.so API reference.
     """
 
     SYNC_3 = "sync-3"
@@ -90,9 +90,9 @@ class Model(StrEnum):
 
 
 class SyncMode(StrEnum):
-    """Say what happens when the video and the audio differ in length.
+    """What happens when the video and the audio differ in length.
 
-    Source: contract section 3.3.
+    Source: "Sync mode", sync.so guides.
     """
 
     BOUNCE = "bounce"
@@ -103,9 +103,9 @@ class SyncMode(StrEnum):
 
 
 class ModelMode(StrEnum):
-    """Name what `react-1` may move.
+    """What `react-1` may move.
 
-    Source: contract section 3.4.
+    Source: "Create generation", sync.so API reference.
     """
 
     LIPS = "lips"
@@ -114,9 +114,9 @@ class ModelMode(StrEnum):
 
 
 class Emotion(StrEnum):
-    """Name the emotions that `react-1` accepts as its prompt.
+    """Emotions that `react-1` accepts as its prompt.
 
-    Source: contract section 3.4.
+    Source: "Create generation", sync.so API reference.
     """
 
     HAPPY = "happy"

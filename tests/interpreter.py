@@ -3,7 +3,7 @@
 A fresh interpreter takes half a second of CPU before a program's first line. This one has
 imported the package, has neither threads nor a loop, and forks for each program. The text
 of a program runs at the top of the main module, so what it raises ends its process as usual.
-Whoever starts programs asks for the fixture `interpreter`.
+A test that starts programs asks for the fixture `interpreter`.
 """
 
 from __future__ import annotations

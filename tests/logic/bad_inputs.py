@@ -1,4 +1,4 @@
-"""Ways to break the rules about models, inputs and dubbing: contract section 13, 1 to 7."""
+"""Ways to break the rules about models, inputs and dubbing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to break the rules about options and the speaker: contract section 13, 9 and 11."""
+"""Ways to break the rules about options and the speaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that must never be sent: one row per way to break a rule of contract section 13.
+"""Requests that must never be sent: one row for each way to break a rule.
 
 A row holds the name of the rule (its number comes first), the keyword arguments of a
 `GenerationRequest`, the path of the problem, and a part of its text.

@@ -1,4 +1,4 @@
-"""Ways to break the rules about segments: contract section 13, 8."""
+"""Ways to break the rules about segments."""
 
 from __future__ import annotations
 

@@ -36,8 +36,7 @@ from tests.logic.answers import JOB
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# One request that uses every field there is, and what it must look like on the wire
-# (contract sections 0, 2.2, 2.3, 2.4, 6 and 8).
+# One request that uses every field there is, and what it must look like on the wire.
 EVERY_OPTION = Options(
     sync_mode=SyncMode.CUT_OFF,
     temperature=0.7,

@@ -203,7 +203,7 @@ def test_a_warning_shows_the_line_that_it_is_about(stacklevel: int) -> None:
 
 OPTION_VERDICTS = [
     (model, option, value, verdict)
-    for option, value, verdicts in [  # contract section 3.1, in its order of models
+    for option, value, verdicts in [  # in the order of "List models"
         ("temperature", 0.5, "ignored used used ignored ignored"),
         ("occlusion_detection_enabled", True, "built-in used used used ignored"),
         (
