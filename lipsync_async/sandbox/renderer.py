@@ -30,27 +30,21 @@ class Renderer(Protocol):
 
     async def open(self) -> None:
         """See whether everything works, or raise `ConfigurationError`."""
-        ...
 
     async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body, or raise `ApiError` where its media are visibly not there."""
-        ...
 
     async def seconds(self, body: dict[str, Any]) -> float:
         """Return how long the output will play, or raise `ApiError` as `check` does."""
-        ...
 
     def start(self, job: Job, produced: Produced, failed: Failed) -> None:
         """Begin to make a job's media, and call one of the two when that has ended."""
-        ...
 
     def engines(self) -> dict[str, str]:
         """Return what does the work, for people."""
-        ...
 
     def close(self) -> None:
         """Let work that still runs stop soon."""
-        ...
 
 
 @attrs.frozen

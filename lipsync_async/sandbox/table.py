@@ -19,7 +19,6 @@ class Row(Protocol):
     @property
     def id(self) -> str:
         """Its id, in lower case."""
-        ...
 
 
 T = TypeVar("T", bound=Row)

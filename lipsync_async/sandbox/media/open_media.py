@@ -73,12 +73,10 @@ class Ratio(Protocol):
     @property
     def numerator(self) -> int:
         """The upper part."""
-        ...
 
     @property
     def denominator(self) -> int:
         """The lower part; zero when nothing is stated."""
-        ...
 
 
 @attrs.frozen(slots=True)

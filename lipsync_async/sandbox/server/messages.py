@@ -70,15 +70,12 @@ class BodySource(Protocol):
     @property
     def is_form(self) -> bool:
         """Whether the body is multipart."""
-        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the raw bytes as they come."""
-        ...
 
     def parts(self) -> AsyncIterator[Part]:
         """Yield the parts of a multipart body; each is read before the next."""
-        ...
 
 
 def _unchanged(body: bytes) -> bytes:
