@@ -76,7 +76,6 @@ class RealClock:
         self._set_alarm()
 
     def _ring(self) -> None:
-        """Run what is due, then wait for the next."""
         try:
             while self._timers and self._timers[0].when <= self.now():
                 callback = heappop(self._timers).callback

@@ -86,7 +86,6 @@ def _usual_body(fault: Fault, status: int, code: str | None) -> dict[str, object
 
 
 def _outcome_unknown(fault: Fault, response: Response) -> Response:
-    """Say that the outcome is unknown, and name the job that was made."""
     unknown = _instead(fault)
     if response.created is not None and fault.body is None:
         unknown.body = dump({**json.loads(unknown.whole), "generationId": response.created})
@@ -112,7 +111,6 @@ def _content_type(fault: Fault, response: Response) -> Response:
 
 
 def _malformed_json(fault: Fault, response: Response) -> Response:
-    """Answer a success whose body is no JSON."""
     body = fault.body.encode() if isinstance(fault.body, str) else b'{"id": "'
     return attrs.evolve(response, body=body)
 

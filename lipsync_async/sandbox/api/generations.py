@@ -169,7 +169,6 @@ def send_webhook(urls: SignedUrls, sender: WebhookSender, job: Job) -> None:
 
 
 def _percent(job: Job, clock: Clock) -> float:
-    """Return how far a job is: by its time, its polls, or its rendering."""
     if job.status is Status.COMPLETED:
         return 100.0
     percent, amount = job.percent, job.progression.amount
@@ -181,7 +180,6 @@ def _percent(job: Job, clock: Clock) -> float:
 
 
 async def _until_ended(state: State, job: Job, seconds: float) -> None:
-    """Wait for the job's last change or for a timer, whichever comes first."""
     if job.is_ended:
         return
     woken = anyio.Event()

@@ -161,7 +161,6 @@ class _Cut:
                 done += len(span.frames)
 
     def _main_sound(self) -> SampleReader:
-        """Return what is heard outside segments."""
         if self.job.audio is not None and not self.job.segments:
             return SampleReader(self.job.audio)
         lead = sound_start(self.job.visual) - self.video.origin

@@ -173,8 +173,6 @@ class _Server(web.Server):
 
 @attrs.frozen(slots=True)
 class _Body:
-    """The body of a request on a socket."""
-
     _received: web.BaseRequest
     _seconds: float
 
