@@ -75,16 +75,13 @@ class InputLoader:
     @asynccontextmanager
     async def load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
         """Bring every input of a create body onto the disk, for as long as the block runs."""
-        files = OwnedFiles(self._folder)
-        try:
+        with OwnedFiles(self._folder) as files:
             visual = next(item for item in body["input"] if item["type"] in _VISUAL)
             path = await self._path(visual, files)
             info = await _probe(path, visual["type"])
             audios = [item for item in body["input"] if item["type"] not in _VISUAL]
             tracks = [await self._track(item, files) for item in audios]
             yield LoadedInputs(path, info, tuple(tracks), files)
-        finally:
-            files.delete()
 
     async def _track(self, item: Mapping[str, Any], files: OwnedFiles) -> AudioTrack:
         if item["type"] == "text":

@@ -35,12 +35,11 @@ _CHUNK_BYTES = 262_144  # each chunk is one hop to a writing thread
 _DELIVERY_SECONDS = 10.0  # a receiver is to answer fast
 
 
+@attrs.define(slots=True, eq=False)
 class FetchError(Exception):
     """Raised when media could not be fetched, or may not be."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason  # may be shown to the caller of the API
-        super().__init__(reason)
+    reason: str  # may be shown to the caller of the API
 
 
 def _parsed(url: str) -> URL:
@@ -65,13 +64,10 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
         return "it names no host"
     if parsed.raw_user is not None or parsed.raw_password is not None:
         return "it holds a user name or a password"
-    if is_loopback(parsed.raw_host) or _is_allowed(parsed.raw_host, allowed_hosts):
+    is_allowed = parsed.raw_host.lower() in {allowed.lower() for allowed in allowed_hosts}
+    if is_allowed or is_loopback(parsed.raw_host):
         return None
     return f"host {parsed.raw_host!r} is neither loopback nor allowed"
-
-
-def _is_allowed(host: str, allowed_hosts: frozenset[str]) -> bool:
-    return host.lower() in {allowed.lower() for allowed in allowed_hosts}
 
 
 def is_loopback(host: str) -> bool:

@@ -30,7 +30,7 @@ from lipsync_async.sandbox.server.http_server import HttpServer
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryServer
 from lipsync_async.sandbox.server.pipeline import Pipeline
 from lipsync_async.sandbox.server.routing import Router
-from lipsync_async.sandbox.settings import Allowance, Settings, allowance, texts
+from lipsync_async.sandbox.settings import Settings, allowance, texts
 from lipsync_async.sandbox.state import State
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
@@ -115,13 +115,19 @@ class Sandbox:
         chance = Random(seed)
         # Drawn whether or not it is used: one seed gives the same ids with any key.
         minted_key = f"sandbox-{chance.getrandbits(128):032x}"
+        by_hand = {
+            "concurrency": concurrency,
+            "creates_per_minute": creates_per_minute,
+            "requests_per_minute": requests_per_minute,
+        }
+        told = {name: limit for name, limit in by_hand.items() if limit is not None}
         found = engines()
         settings = Settings(
             seed=seed,
             api_key=api_key or minted_key,
             webhook_secret=f"whsec_{chance.getrandbits(256):064x}",
             progression=Progression.of(progression),
-            allowance=_merged(plan, concurrency, creates_per_minute, requests_per_minute),
+            allowance=attrs.evolve(allowance(plan), **told),
             speed=1.0 if clock else speed,
             renders=render and found["video"].startswith("pyav"),
             allowed_hosts=texts("allowed_hosts", allowed_hosts),
@@ -326,19 +332,3 @@ class Sandbox:
             clock=self._virtual_clock or self._real_clock,
             engines=found,
         )
-
-
-def _merged(
-    plan: str | None,
-    concurrency: int | None,
-    creates_per_minute: int | None,
-    requests_per_minute: int | None,
-) -> Allowance:
-    """Return the plan's limits with what was set by hand put over them."""
-    by_hand = {
-        "concurrency": concurrency,
-        "creates_per_minute": creates_per_minute,
-        "requests_per_minute": requests_per_minute,
-    }
-    told = {name: limit for name, limit in by_hand.items() if limit is not None}
-    return attrs.evolve(allowance(plan), **told)

@@ -62,7 +62,7 @@ def _replay(state: State, job_id: str) -> Response:
 @generate.post(rate=CREATES, body=json_or_form(*_SLOTS), replay=_replay)
 async def create(state: State, request: Request) -> Response:
     """Create a generation."""
-    progression = _progression(state, request.headers.get("x-sandbox-progression"))
+    progression = _progression(request.headers.get("x-sandbox-progression"))
     body = request.data if request.form is None else _body_of_form(state, request.form)
     job = await create_generation(
         state,
@@ -108,11 +108,9 @@ async def create_generation(
     )
 
 
-def _progression(state: State, asked: str | None) -> Progression:
-    if asked is None:
-        return state.settings.progression
+def _progression(asked: str | None) -> Progression | None:
     try:
-        return Progression.parse(asked)
+        return None if asked is None else Progression.parse(asked)
     except ValueError as problem:
         raise bad_request(f"x-sandbox-progression: {problem}") from None
 
@@ -160,11 +158,9 @@ def _with_file(state: State, items: Any, slot: str, file: StoredFile) -> list[An
     name = f"{asset_id}{PurePath(file.name).suffix}"
     url = state.files.adopt(file.path, name, file.content_type, asset_id=asset_id)
     found: list[Any] = items if isinstance(items, list) else []
-    replaced: Mapping[str, Any] = next((item for item in found if _is_of_type(item, slot)), {})
+    replaced: Mapping[str, Any] = next(
+        (item for item in found if isinstance(item, dict) and item.get("type") == slot), {}
+    )
     kept = {"refId": replaced["refId"]} if "refId" in replaced else {}
     others = [item for item in found if item is not replaced]
     return [*others, {"type": slot, "url": url, "assetId": asset_id, **kept}]
-
-
-def _is_of_type(item: Any, slot: str) -> bool:
-    return isinstance(item, dict) and item.get("type") == slot

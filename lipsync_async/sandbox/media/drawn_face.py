@@ -93,7 +93,7 @@ class _Pen:
         self._openness = eye_openness(moment)
 
     def draw_person(self) -> None:
-        self._draw_hair_behind()
+        self._ellipse((0, -0.25), (1.12, 1.12), self._palette.hair, depth=0.6)
         self._draw_body()
         self._draw_head()
         for side in (-1, 1):
@@ -101,14 +101,12 @@ class _Pen:
         self._draw_nose_and_mouth()
         self._draw_fringe()
 
-    def _draw_hair_behind(self) -> None:
-        self._ellipse((0, -0.25), (1.12, 1.12), self._palette.hair, depth=0.6)
-
     def _draw_body(self) -> None:
         palette = self._palette
         self._ellipse((0, 2.95), (2.05, 1.35), palette.clothes, depth=0.2)
         self._ellipse((0, 1.64), (0.56, 0.26), palette.shade, depth=0.3)
-        self._box((0, 1.2), (0.4, 0.52), palette.shade, depth=0.5)
+        neck = self._box_of((0, 1.2), (0.4, 0.52), depth=0.5)
+        self._draw.rectangle(neck, fill=palette.shade)
 
     def _draw_head(self) -> None:
         palette = self._palette
@@ -167,9 +165,6 @@ class _Pen:
     def _ellipse(self, middle: _Point, radius: _Point, colour: str, *, depth: float = 1.0) -> None:
         self._draw.ellipse(self._box_of(middle, radius, depth=depth), fill=colour)
 
-    def _box(self, middle: _Point, radius: _Point, colour: str, *, depth: float) -> None:
-        self._draw.rectangle(self._box_of(middle, radius, depth=depth), fill=colour)
-
     def _line(self, points: list[_Point], colour: str, width: float, *, depth: float) -> None:
         """Draw a soft curve through three points, with round ends."""
         start, bend, end = (self._box_of(point, (0, 0), depth=depth)[:2] for point in points)
@@ -200,7 +195,6 @@ def _on_curve(start: _Point, bend: _Point, end: _Point, place: float) -> _Point:
 
 
 def _backdrop(width: int, height: int, colours: Palette) -> Image.Image:
-    """Return a soft gradient with a light spot behind the head."""
     gradient = Image.linear_gradient("L").resize((width, height))
     canvas = Image.new("RGB", (width, height), colours.backdrop[0])
     canvas.paste(Image.new("RGB", (width, height), colours.backdrop[1]), mask=gradient)
