@@ -105,4 +105,4 @@ def advance(state: State, request: Request) -> Any:
     if state.calendar.unix() + seconds / state.settings.speed > _LAST_DATE:
         raise bad_request("advance must not lead beyond the year 9998.")
     state.clock.advance(seconds)
-    return {"now": state.clock.now(), "date": state.calendar.timestamp()}
+    return clock(state, request)

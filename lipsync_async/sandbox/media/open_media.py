@@ -62,7 +62,7 @@ _TAGS: dict[str, Any] = (
     if int(av.__version__.partition(".")[0]) <= _LAST_STRICT_VERSION
     else {}
 )
-_QUARTER_TURNS = (90, -90)
+QUARTER_TURNS = (90, -90)  # of a frame's display rotation
 _INVALID = {"video": VIDEO_INVALID, "audio": AUDIO_INVALID, "image": VALIDATION_FAILED}
 _ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
 
@@ -177,7 +177,7 @@ def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
     if frame is None:
         raise MediaError(code, f"{path.name} holds no picture.")
     width, height = frame.width, frame.height
-    if frame.rotation in _QUARTER_TURNS:
+    if frame.rotation in QUARTER_TURNS:
         width, height = height, width
     if container.format.name in _PICTURES:
         return MediaInfo("image", None, width, height, None)

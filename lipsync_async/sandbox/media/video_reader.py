@@ -24,6 +24,7 @@ from av.video.frame import PictureType
 
 from lipsync_async.sandbox.media.errors import METADATA_MISSING, VIDEO_INVALID, MediaError
 from lipsync_async.sandbox.media.open_media import (
+    QUARTER_TURNS,
     THREADS,
     open_media,
     picture_stream,
@@ -56,7 +57,6 @@ _TURNS: dict[int, tuple[tuple[str, str], ...]] = {
     180: (("hflip", ""), ("vflip", "")),
     -180: (("hflip", ""), ("vflip", "")),
 }
-_QUARTER_TURNS = (90, -90)
 
 
 class _Stamp(NamedTuple):
@@ -213,7 +213,7 @@ class FrameNormalizer:
     def _build(self, geometry: tuple[int, int, str, int]) -> av.filter.Graph:
         """Return the filters for frames of one geometry."""
         width, height, pixel_format, rotation = geometry
-        upright = (height, width) if rotation in _QUARTER_TURNS else (width, height)
+        upright = (height, width) if rotation in QUARTER_TURNS else (width, height)
         kept = [min(length, even(length)) for length in upright]
         target = self._size = self._size or (even(upright[0]), even(upright[1]))
         graph = av.filter.Graph()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import closing
-from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
 
@@ -70,13 +70,13 @@ class HttpServer:
         own, seen = self._base_url, self._seen_as(received)
         request = self._request(received)
         if seen != own:
-            request.rename = partial(_renamed, f"{seen}/".encode(), f"{own}/".encode())
+            request.rename = methodcaller("replace", f"{seen}/".encode(), f"{own}/".encode())
         try:
             response = await self._pipeline.handle(request)
         except DropConnection:
             return _dropped(received)
         if seen != own and isinstance(response.body, bytes):
-            response.body = _renamed(f"{own}/".encode(), f"{seen}/".encode(), response.body)
+            response.body = response.body.replace(f"{own}/".encode(), f"{seen}/".encode())
         headers = {"Content-Type": response.content_type, **response.headers}
         is_plain = isinstance(response.body, bytes) and not response.breaks_off
         if is_plain and not response.seconds:
@@ -134,10 +134,6 @@ def base_url(host: str, port: int) -> str:
     shown = _ANYWHERE.get(host, host)
     # An IPv6 address has colons of its own, so URLs put it into brackets (RFC 3986, 3.2.2).
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-
-def _renamed(before: bytes, now: bytes, body: bytes) -> bytes:
-    return body.replace(before, now)
 
 
 class _Server(web.Server):
