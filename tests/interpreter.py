@@ -217,5 +217,6 @@ class BlockingFork:
             self.errors = self._stderr.read()
 
     def kill(self) -> None:
-        """Kill the process."""
-        os.kill(self.pid, signal.SIGKILL)
+        """Kill the process, if it has not ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)

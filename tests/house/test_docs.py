@@ -272,9 +272,7 @@ def _links(document: Path) -> list[str]:
 def _is_found(document: Path, link: str) -> bool:
     name, _, anchor = link.partition("#")
     target = document.parent / name if name else document
-    if not target.is_file():
-        return False
-    if not anchor:
-        return True
+    if not target.is_file() or not anchor:
+        return target.is_file()
     headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
     return anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]

@@ -106,7 +106,9 @@ async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
 def is_interrupted(end: tuple[int | None, str, str]) -> bool:
     """Tell whether a program has ended by Ctrl-C as Python programs do, naming its journal."""
     code, _, errors = end
-    usual = r"\nKeyboardInterrupt\n(The journal \S+ holds what was ordered.*\n)?$"
+    # An outcome that came at that very moment is noted, and so is where to go on.
+    notes = r"(The journal \S+ holds what was ordered.*\n|An item had come meanwhile: .*\n)*"
+    usual = rf"\nKeyboardInterrupt\n{notes}$"
     return code == -2 and re.search(usual, errors) is not None and "ignored" not in errors
 
 
