@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import sys
 import warnings
 from contextlib import suppress
@@ -222,13 +223,17 @@ _register_at_fork = getattr(os, "register_at_fork", dict)  # not every platform 
 _register_at_fork(after_in_child=_UNDER_WAY.clear)  # they go on in the parent
 
 
+# Queries of addresses and paths are not logged: those of links are signatures.
+_QUERY = re.compile(r"((?:https?:/)?/[^\s?]*)\?\S*?(?=[:,.;)'\"]*(?:\s|$))")
+
+
 def log(logger: logging.Logger, level: int, message: str, *, stacklevel: int = 1) -> None:
     """Log a line in the caller's thread; a filter that raises must not end what is paid for."""
     if not logger.isEnabledFor(level):
         return
     frame = sys._getframe(stacklevel)  # noqa: SLF001 - `logging` does the same
     code = frame.f_code
-    text = on_one_line(message)
+    text = _QUERY.sub(r"\1", on_one_line(message))
     line = LogLine(logger, level, text, code.co_filename, frame.f_lineno, code.co_name)
     sink = LOG_SINK.get()
     if sink is None:

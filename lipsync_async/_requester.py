@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -56,8 +55,6 @@ _MOST_REDIRECTS = 5
 _SECONDS_FOR_CHECKS = 10.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
-# Queries are not logged: those of links are signatures.
-_QUERY = re.compile(r"(?<=\w)\?[^\s:]*")
 
 
 @attrs.frozen(slots=True)
@@ -183,8 +180,7 @@ class Requester:
             self._reset_after_fork()
         slots = self._account.slots
         self.in_flight += 1
-        is_create = call.idempotency_key is not None
-        history = History(self._turns.get() if is_create else None)
+        history = History(self._turns.get() if call.is_create else None)
         send = partial(
             self.retry,
             partial(self._try_once, call, options, deadline, history),
@@ -195,9 +191,9 @@ class Requester:
             most_told=options.most_told,
         )
         try:
-            if call.idempotency_key is None or has_slot:
+            if has_slot or not call.is_create:
                 return await send()
-            return await self._create(send, call.idempotency_key, options, slots)
+            return await self._create(send, call.idempotency_key or call.path, options, slots)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
@@ -246,7 +242,10 @@ class Requester:
                 log(RETRY_LOG, logging.INFO, f"waiting for a slot: {error}")
                 was_refused = True
             else:
-                job = made if isinstance(made, Generation) else None
+                if isinstance(made, Response):  # to a raw request
+                    job = responses.salvage_generation(made)
+                else:
+                    job = made if isinstance(made, Generation) else None
                 return made
             finally:
                 if job is None:
@@ -261,7 +260,12 @@ class Requester:
         ids = slots.jobs_to_check(now)
         if not ids:
             return False
-        once = attrs.evolve(options, retry=attrs.evolve(options.retry, attempts=1))
+        once = attrs.evolve(
+            options,
+            retry=attrs.evolve(options.retry, attempts=1),
+            headers=NO_HEADERS,  # what one call adds is not for others, whose jobs are shown
+            query=NO_HEADERS,
+        )
         try:
             gone = await self._missing(ids, once, now + _SECONDS_FOR_CHECKS)
         except LipsyncError as error:
@@ -323,8 +327,7 @@ class Requester:
                         pause = delays.send(failure)
                     if pause is None or (deadline is not None and now >= deadline):
                         _raise_the_worse(history.uncertain, error)
-                    told = _QUERY.sub("", str(error))
-                    log(RETRY_LOG, logging.INFO, f"trying again in {pause:.1f} s: {told}")
+                    log(RETRY_LOG, logging.INFO, f"trying again in {pause:.1f} s: {error}")
                 if failure.kind is retry.FailureKind.RATE_LIMITED:
                     pause -= await self._take_turn(history)
                 await self._sleep(pause, deadline)
@@ -359,7 +362,7 @@ class Requester:
     async def _try_once(
         self, call: Call[T], options: RequestOptions, deadline: float | None, history: History
     ) -> T:
-        throttle = self._requests if call.idempotency_key is None else self._creates
+        throttle = self._creates if call.is_create else self._requests
         reservation, waited = await throttle.acquire(deadline)
         history.waited += waited
         history.tries += 1

@@ -20,6 +20,7 @@ import attrs
 
 from lipsync_async._logic import codec, responses
 from lipsync_async._logic.media_types import Kind, head_of, upload_name_and_type
+from lipsync_async._logic.secrecy import Headers
 from lipsync_async._logic.validation import generation_id_problems, idempotency_key_problems
 from lipsync_async._logic.validators import exact
 from lipsync_async._models.http import NO_HEADERS, FilePart, Response, TextPart, stamp_of
@@ -59,7 +60,8 @@ class Call(Generic[T]):
         headers: Header fields of its own.
         body: The body, if it is no form.
         form: The parts of a form.
-        idempotency_key: The key of a create.
+        idempotency_key: The key under which it may be sent again.
+        is_create: Whether it orders a generation: it needs a slot, and has a rate limit of its own.
         look: Describes the look at a job that an answer of unknown outcome names as this
             call's own; `None`: no such answer is expected.
         is_done_without: Whether "there is no such thing" is a success after a try of
@@ -76,6 +78,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     form: tuple[TextPart | FilePart, ...] = ()
     idempotency_key: str | None = None
+    is_create: bool = False
     look: Callable[[Generation], Call[T]] | None = None
     is_done_without: bool = False
     shows: Callable[[T], Iterable[tuple[str, bool]]] | None = None
@@ -134,6 +137,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         body=body,
         form=form,
         idempotency_key=idempotency_key,
+        is_create=True,
         look=look,
     )
 
@@ -381,9 +385,10 @@ def raw_request(
         path,
         lambda response: response,
         is_repeatable=method in {"GET", "HEAD", "PUT"} or idempotency_key is not None,
-        headers=fields,
+        headers=Headers(fields),
         body=body,
         idempotency_key=idempotency_key,
+        is_create=method == "POST" and path.partition("?")[0] == "/v2/generate",
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from enum import IntEnum, auto
@@ -235,9 +236,10 @@ class BlockingCall:
                 self.finish()
             # Also if it has ended by now: there may be log lines to read.
             while (item := self._receive()) is not None or not self.has_ended:
-                # An outcome, say, which names its job.
-                if item is not None and item.value is not None:  # pragma: no branch
-                    late.append(f"An item had come meanwhile: {item.value!r}")
+                # An outcome, say, which names its job; the answer to entering a block names none.
+                value = None if item is None else item.value
+                if value is not None and not isinstance(value, AsyncIterator):  # pragma: no branch
+                    late.append(f"An item had come meanwhile: {value!r}")
         finally:
             self._caller_state = CallState.ABANDONED
         _add_notes(interruption, [*self._leftovers(self._error), *late])

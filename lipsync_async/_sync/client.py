@@ -152,7 +152,8 @@ class Client(SyncWrapper):
                 is called. Left out: as here.
             extra_headers: Further header fields of the view's requests; `None`: as here. Polls
                 that serve other tasks as well go without them, and without `extra_query`.
-            extra_query: Further query parameters of the view's requests; `None`: as here.
+            extra_query: Further query parameters of the view's requests; `None`: as here. They
+                are no place for secrets: errors and answers show their addresses.
 
         Raises:
             ConfigurationError: An argument cannot be used.

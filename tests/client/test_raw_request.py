@@ -10,14 +10,16 @@ from lipsync_async import (
     AsyncClient,
     ConfigurationError,
     InvalidRequestError,
+    Limits,
     LipsyncError,
     NotFoundError,
     RetryPolicy,
     ServerError,
 )
-from lipsync_async.sandbox import Sandbox
+from lipsync_async._logic.endpoints import raw_request
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
-from tests.client.connections import ORDER, cancel_when
+from tests.client.connections import ORDER, cancel_when, connect
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +168,55 @@ async def test_polls_for_all_are_plain(async_client_and_sandbox: Pair) -> None:
     polls = sandbox.requests.find(method="GET", path="/v2/generations")
     assert len(polls) > 0
     assert [each for each in polls if "x-scene" in each.headers or "trace" in str(each.query)] == []
+
+
+CAPPED = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=2)
+
+
+async def test_a_raw_create_holds_a_slot() -> None:
+    """What it has made counts as a running job of the account, with a key or without."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, progression="time(60)", clock=clock) as sandbox,
+        connect(sandbox, limits=CAPPED) as client,
+    ):
+        for key in ("raw", None):
+            await client.request("POST", "/v2/generate", json=CREATE, idempotency_key=key)
+        assert client._requester.account.slots.used == 2  # noqa: SLF001
+        began = clock.now()
+        await client.generations.create(**ORDER)
+        assert clock.now() - began > 30
+
+
+async def test_fields_of_one_call_are_not_for_looks_at_other_jobs() -> None:
+    """A filter of one call hides no running job from the account's slots."""
+    clock = VirtualClock()
+    async with (
+        Sandbox(render=False, progression="time(60)", clock=clock) as sandbox,
+        connect(sandbox, limits=CAPPED) as client,
+    ):
+        for _ in range(2):
+            await client.generations.create(**ORDER)
+        view = client.with_options(extra_query={"status": "COMPLETED"})
+        began = clock.now()
+        await view.generations.create(**ORDER)
+        assert clock.now() - began > 30
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_create"),
+    [
+        ("POST", "/v2/generate", True),
+        ("POST", "/v2/generate?dry=1", True),
+        ("GET", "/v2/generate", False),
+        ("POST", "/v2/analyze/cost", False),
+        ("POST", "/v2/generations", False),
+    ],
+)
+def test_only_a_create_counts_as_one(method: str, path: str, is_create: bool) -> None:  # noqa: FBT001
+    """A key alone makes no create of a request; its header fields show in no traceback."""
+    call = raw_request(
+        method, path, headers={"X-Gate": "secret"}, json=None, body=None, idempotency_key="k"
+    )
+    assert call.is_create is is_create
+    assert "secret" not in repr(call)

@@ -384,3 +384,24 @@ def test_an_unknown_level_is_told() -> None:
     """A typing error in the environment does not end a program, nor pass in silence."""
     with pytest.warns(UserWarning, match="LIPSYNC_LOG='loud' is ignored: use one of debug, info"):
         assert set_up_logging({"LIPSYNC_LOG": "loud"}) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("https://h/a.mp4?sig=S answered 503", "https://h/a.mp4 answered 503"),
+        ("https://h/a.mp4?se=2026-01-01T00:00:00Z&sig=S: broke", "https://h/a.mp4: broke"),
+        ("https://h/a~?sig=S", "https://h/a~"),
+        ("https://h/(a)?sig=S.", "https://h/(a)."),
+        ("https://h/a/?sig=S, again", "https://h/a/, again"),
+        ("'https://h/a?b=?c' is gone", "'https://h/a' is gone"),
+        ("https://h?sig=S", "https://h"),
+        ("POST /v2/generate?token=S answered 400", "POST /v2/generate answered 400"),
+        ("is it there? No; and/or?", "is it there? No; and/or"),
+        ("nothing to leave out: a?b", "nothing to leave out: a?b"),
+    ],
+)
+def test_queries_are_not_logged(told: str, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The query of a link is its signature, and a query of a call may be a secret."""
+    log(HTTP_LOG, logging.WARNING, told)
+    assert caplog.messages == [expected]

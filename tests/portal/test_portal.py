@@ -457,6 +457,19 @@ def test_an_item_that_comes_with_the_interruption(portal: Portal) -> None:
     assert caught.value.__notes__ == ["An item had come meanwhile: 'outcome of generation g1'"]
 
 
+def test_interrupted_on_entering(portal: Portal) -> None:
+    """What is entered names no job, and is no item."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Any]:
+        current_call()._messages.put(RaiseInCaller(KeyboardInterrupt()))  # noqa: SLF001
+        yield Late()
+
+    with pytest.raises(KeyboardInterrupt) as caught, portal.open(opened()):
+        raise AssertionError
+    assert getattr(caught.value, "__notes__", []) == []
+
+
 def test_dropped_in_its_own_loop() -> None:
     """The last reference to a portal may go in its own thread; the thread then ends."""
     held = [Portal()]
