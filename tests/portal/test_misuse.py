@@ -292,7 +292,7 @@ def test_what_an_abandoned_call_logs(portal: Portal, caplog: pytest.LogCaptureFi
 
     def interrupt_again() -> None:
         # Elsewhere it runs while the caller does not wait yet, and is no second Ctrl-C.
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # pragma: no branch - by chance
             is_heard.set()
             raise KeyboardInterrupt
 

@@ -7,7 +7,7 @@ import traceback
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -465,8 +465,8 @@ def test_interrupted_on_entering(portal: Portal) -> None:
         current_call()._messages.put(RaiseInCaller(KeyboardInterrupt()))  # noqa: SLF001
         yield Late()
 
-    with pytest.raises(KeyboardInterrupt) as caught, portal.open(opened()):
-        raise AssertionError
+    with pytest.raises(KeyboardInterrupt) as caught, ExitStack() as stack:
+        stack.enter_context(portal.open(opened()))
     assert getattr(caught.value, "__notes__", []) == []
 
 
