@@ -20,9 +20,9 @@ from benchmarks.bulk_jobs import Jobs, place_of
 from benchmarks.bulk_orders import order
 from benchmarks.ratios import Ratio
 from lipsync_async import AsyncClient, Limits, PollPolicy
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Response
 from lipsync_async._transport.memory import MemoryTransport
+from lipsync_async.sandbox import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import attrs
@@ -16,10 +16,32 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
-    from lipsync_async._clock import VirtualClock
     from lipsync_async._models.http import Request, Response
 
 _CHUNK_BYTES = 65_536
+
+
+class Timer(Protocol):
+    """A callback that is due at a time."""
+
+    def cancel(self) -> None:
+        """Make sure that the callback never runs; harmless afterwards."""
+
+
+class Clock(Protocol):
+    """Time that jumps when every task waits, such as `lipsync_async.sandbox.VirtualClock`."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause the calling task."""
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Run `callback` when `seconds` have passed."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the time from jumping."""
 
 
 class _MemoryStream:
@@ -45,9 +67,7 @@ class MemoryTransport:
 
     """
 
-    def __init__(
-        self, handle: Callable[[Request], Awaitable[Response]], clock: VirtualClock
-    ) -> None:
+    def __init__(self, handle: Callable[[Request], Awaitable[Response]], clock: Clock) -> None:
         self._handle = handle
         self._clock = clock
         self.now: Callable[[], float] = clock.now

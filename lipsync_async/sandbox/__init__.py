@@ -1,6 +1,6 @@
 """A local service that speaks the whole API and really does the job."""
 
-from lipsync_async._clock import VirtualClock
+from lipsync_async.sandbox.clock import VirtualClock
 from lipsync_async.sandbox.faults import Fault, Faults, concurrency_limited, rate_limited
 from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.sandbox import Sandbox

@@ -16,7 +16,7 @@ from anyio.from_thread import start_blocking_portal
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.api import RESOURCES
 from lipsync_async.sandbox.api.generations import send_webhook
-from lipsync_async.sandbox.clock import Calendar, RealClock
+from lipsync_async.sandbox.clock import Calendar, RealClock, VirtualClock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import INBOX_PATH, Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.job_progress import Progression
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
-    from lipsync_async._clock import VirtualClock
     from lipsync_async._transport.memory import MemoryTransport
 
 # Virtual time begins here, so that a seed gives the same dates in every run.

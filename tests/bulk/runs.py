@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.client.connections import INPUTS, connect
 
 FREE = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=10_000)

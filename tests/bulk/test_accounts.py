@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from lipsync_async import AsyncClient, Limits, Outcome
-from lipsync_async._clock import VirtualClock
 from lipsync_async._enums import Status
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, opened, refusals, requests
 from tests.client.connections import INPUTS

@@ -26,10 +26,9 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async._callsite import notes_of
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async._transport.protocol import Stream, Transport
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, requests
 from tests.client.connections import INPUTS

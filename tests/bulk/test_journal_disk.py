@@ -13,8 +13,7 @@ import pytest
 from lipsync_async import JournalError, Limits
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_reader import JournalView
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened, requests
 from tests.client.connections import connect

@@ -25,8 +25,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.results import LeftJobs
 from lipsync_async._callsite import notes_of
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held

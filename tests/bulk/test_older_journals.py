@@ -19,9 +19,8 @@ from lipsync_async import (
     Options,
     Video,
 )
-from lipsync_async._clock import VirtualClock
 from lipsync_async._transport.memory import MemoryTransport
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -20,8 +20,7 @@ from lipsync_async import (
     RetryPolicy,
     ServerError,
 )
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import names, opened, refusals, requests, slots
 from tests.client.connections import INPUTS, connect

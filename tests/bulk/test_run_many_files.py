@@ -11,8 +11,7 @@ import pytest
 from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_reader import JournalView
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.runs import FREE
 from tests.client.connections import connect
 

@@ -21,8 +21,7 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import AsyncClient, Generation, JournalView, LipsyncError, Outcome
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import requests
 from tests.client.connections import ORDER, connect

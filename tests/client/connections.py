@@ -21,8 +21,7 @@ from lipsync_async import (
     RetryPolicy,
     Video,
 )
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL
 from tests.client.blocking_as_async import awaited
 

@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 
 from lipsync_async import AsyncClient, Generation, RetryPolicy, Status
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
+from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import UNLIMITED
 
 API = "http://127.0.0.1:1"

@@ -20,11 +20,11 @@ from lipsync_async import (
     RetryPolicy,
     ServerError,
 )
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import CUT_BYTES, most_bytes
+from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 

@@ -22,11 +22,11 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import OpenCalls
+from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting
 

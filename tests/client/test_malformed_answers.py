@@ -17,9 +17,9 @@ from lipsync_async import (
     RetryPolicy,
     ServerError,
 )
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
+from lipsync_async.sandbox import VirtualClock
 from tests.bulk.runs import requests
 from tests.client.connections import ORDER, UNLIMITED
 from tests.client.waiters import wait_for_all

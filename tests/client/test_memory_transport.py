@@ -7,10 +7,10 @@ import anyio.to_thread
 import pytest
 
 from lipsync_async import ConnectError, RequestTimeoutError, Response
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import Transport
+from lipsync_async.sandbox import VirtualClock
 
 pytestmark = pytest.mark.anyio
 

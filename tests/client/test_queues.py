@@ -24,8 +24,7 @@ from lipsync_async import (
     WaitTimeoutError,
 )
 from lipsync_async._callsite import tell_under_way
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.bulk.runs import made, opened, refusals, requests, slots
 from tests.client.connections import ORDER, UNLIMITED, connect, order

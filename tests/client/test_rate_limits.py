@@ -7,8 +7,7 @@ import anyio
 import pytest
 
 from lipsync_async import Limits, PollPolicy, RateLimitError, RetryPolicy, WaitTimeoutError
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import cancel_when, connect, order
 

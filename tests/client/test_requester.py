@@ -30,9 +30,8 @@ from lipsync_async import (
     Status,
     UnprocessableError,
 )
-from lipsync_async._clock import VirtualClock
 from lipsync_async._logic import endpoints
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.client.connections import cancel_when, completed, opened, order
 from tests.client.hosts import Answer, hosting

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lipsync_async import AsyncClient, Client, Limits, PollPolicy, RetryPolicy
-from lipsync_async._clock import VirtualClock
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
@@ -23,7 +22,7 @@ from lipsync_async._logic.rate_limiter import SlidingWindowLimiter
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import AccountLimits, SlotPool, Synchronized, limits_for
 from lipsync_async._requester import Requester, RequestOptions
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.runs import made, opened, refusals, requests, slots
 from tests.client.connections import ORDER, UNLIMITED, order
 

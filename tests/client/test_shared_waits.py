@@ -19,8 +19,7 @@ from lipsync_async import (
     ServerError,
     WaitTimeoutError,
 )
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import Door, connect, opened, order
 from tests.client.waiters import (

@@ -18,8 +18,7 @@ from lipsync_async import (
     PollPolicy,
     Status,
 )
-from lipsync_async._clock import VirtualClock
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, Door, completed, opened, order
 from tests.client.waiters import wait_for_all

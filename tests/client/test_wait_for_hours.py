@@ -17,10 +17,9 @@ from lipsync_async import (
     Status,
     WaitTimeoutError,
 )
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async._transport.memory import MemoryTransport
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, opened, order
 

@@ -10,10 +10,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from lipsync_async import AsyncClient, Generation, LipsyncError, Response
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async._polling.poller import Poller
 from lipsync_async._transport.memory import MemoryTransport
+from lipsync_async.sandbox import VirtualClock
 
 LOOKS = ("GET", "/v2/generate/*")
 LISTS = ("GET", "/v2/generations")

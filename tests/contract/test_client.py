@@ -8,9 +8,9 @@ import pytest
 
 import lipsync_async
 from lipsync_async import AsyncClient, LipsyncError, RetryPolicy
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, Request, Response
 from lipsync_async._transport.memory import MemoryTransport
+from lipsync_async.sandbox import VirtualClock
 from lipsync_async.webhooks import WebhookVerificationError, parse, sign, verify
 from tests.contract.vectors import EVENTS, WEBHOOKS, WIRE, Vector, differences, each
 

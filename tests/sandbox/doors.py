@@ -11,11 +11,10 @@ import attrs
 from anyio.lowlevel import checkpoint
 from yarl import URL
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, Request, TextPart
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.errors import TransportError
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 
 VIDEO = {"type": "video", "url": "http://localhost:9/clip.mp4"}
 AUDIO = {"type": "audio", "url": "http://localhost:9/line.wav"}

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeoutError
-from lipsync_async.sandbox import Fault, Sandbox, concurrency_limited, rate_limited
+from lipsync_async.sandbox import Fault, Sandbox, VirtualClock, concurrency_limited, rate_limited
 from lipsync_async.sandbox.fault_effects import before_handler
 from lipsync_async.sandbox.server.messages import Response
 from tests.sandbox.conftest import OpenDoor

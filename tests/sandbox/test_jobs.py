@@ -10,10 +10,9 @@ from aiohttp import web
 from hypothesis import given, strategies as st
 
 from lipsync_async import webhooks
-from lipsync_async._clock import VirtualClock
 from lipsync_async._enums import TRANSITIONS, Status
 from lipsync_async._models.http import Request
-from lipsync_async.sandbox import Fault, Sandbox
+from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.sandbox.conftest import OpenDoor
 from tests.sandbox.doors import Door, created, order, shown
 

@@ -16,9 +16,8 @@ from aiohttp.test_utils import TestServer
 from anyio.lowlevel import checkpoint
 from PIL import Image
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, TextPart
-from lipsync_async.sandbox import Fault, Progression, Sandbox
+from lipsync_async.sandbox import Fault, Progression, Sandbox, VirtualClock
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.jobs import Job
 from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, tone

@@ -15,10 +15,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request
 from lipsync_async.errors import ConfigurationError
-from lipsync_async.sandbox import Progression, Sandbox
+from lipsync_async.sandbox import Progression, Sandbox, VirtualClock
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls

@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, urlsplit
 import anyio.to_thread
 import attrs
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request, Response, TextPart
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.errors import ConnectError, ConnectionLostError
+from lipsync_async.sandbox.clock import VirtualClock
 from lipsync_async.sandbox.server import messages
 from lipsync_async.sandbox.server.pipeline import Pipeline
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import FilePart, TextPart
-from lipsync_async.sandbox import Fault, Sandbox
+from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from lipsync_async.sandbox.api.create import create_generation
 from lipsync_async.sandbox.server.api_errors import ApiError
 from tests.sandbox.conftest import OpenDoor

@@ -2,9 +2,8 @@
 
 import pytest
 
-from lipsync_async._clock import VirtualClock
 from lipsync_async._models.http import Request as Sent
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.api import RESOURCES
 from lipsync_async.sandbox.server.body_reading import JSON_BODY
 from lipsync_async.sandbox.server.memory_server import MemoryServer
