@@ -229,9 +229,10 @@ def soak(session: nox.Session) -> None:
     """Let runs suffer for many minutes: 100,000 jobs, hundreds of kills, and drawn examples."""
     install(session, "test", "bench")
     session.run("python", "-m", "benchmarks.hundred_thousand")
-    session.run("pytest", "tests/soak", *session.posargs)
-    drawn = ("--hypothesis-profile=anew", "-o", "timeout=3600", "-n", "auto")
-    session.run("pytest", *drawn, "tests/logic", "tests/bulk/test_accounts.py", "tests/sandbox")
+    patient = ("pytest", "-o", "faulthandler_timeout=3600")
+    session.run(*patient, "tests/soak", *session.posargs)
+    drawn = ("--hypothesis-profile=anew", "-n", "auto")
+    session.run(*patient, *drawn, "tests/logic", "tests/bulk/test_accounts.py", "tests/sandbox")
 
 
 @nox.session

@@ -46,6 +46,10 @@ sys.addaudithook(_watch_network)
 settings.register_profile("same", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("anew", deadline=None, max_examples=2000)
 settings.load_profile("same")
+# The developer's own account and proxies are hidden from the tests.
+for _name in list(os.environ):
+    if _name.startswith("SYNC_") or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
 # A shell that runs the tests in the background has them ignore Ctrl-C, `nohup` the terminal's
 # end, and so would every process that they start; one that has a handler passes on the default.
 for _name in {"SIGINT", "SIGHUP"} & set(dir(signal)):
@@ -59,9 +63,15 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
         pytest.mark.usefixtures("no_task_is_left")(obj)
 
 
+def pytest_collection() -> None:
+    """Look for no garbage among a million objects of tests that live until the end."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Keep what lives until the end, such as a million objects of tests, from the collector."""
+    """Keep the objects of tests from the collector."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -95,15 +105,6 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.getbasetemp() / f"{name}-{next(_folders)}"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own account and proxies from the tests."""
-    names = [name for name in os.environ if name.startswith("SYNC_")]
-    names += [name for name in os.environ if name.lower().endswith("_proxy")]
-    for name in names:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import builtins
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from lipsync_async._tools.public_api import MODULES, public_names, resources, se
 ROOT = Path(__file__).parents[2]
 TEXTS = {".py", ".md", ".toml", ".txt", ".yml", ""}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes()) for path in TESTS}
 
 LONGEST_DOCSTRING = 40  # one screen; `run_many` explains thirteen arguments
 
@@ -23,6 +23,13 @@ LONGEST_DOCSTRING = 40  # one screen; `run_many` explains thirteen arguments
 SLEEPS = {"time.sleep", "asyncio.sleep", "anyio.sleep", "trio.sleep"}
 MOCKS = re.compile(r"\bunittest\.mock\b|\bfrom unittest import mock\b|\bmocker\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:root|home|work|Users|opt|srv|tmp)/\w")
+
+
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Return all that the tests say, with the names of their files."""
+    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes()) for path in TESTS}
+    return [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
 
 
 def texts() -> list[Path]:
@@ -38,8 +45,7 @@ def test_every_test_states_its_promise() -> None:
     """A test's docstring is one line that says what holds."""
     silent = [
         f"{name}: {node.name}"
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
+        for name, node in nodes()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if node.name.startswith("test_") and "\n" in (ast.get_docstring(node) or "\n")
     ]
@@ -50,8 +56,7 @@ def test_tests_neither_sleep_nor_mock() -> None:
     """Waiting is for events, on the virtual clock or for real ones; the code is the code."""
     sleeping = [
         f"{name}:{node.lineno}"
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
+        for name, node in nodes()
         if isinstance(node, ast.Call) and is_sleep(node)
     ]
     assert sleeping == []

@@ -154,7 +154,7 @@ BYTES: list[tuple[Kind, bytes, tuple[str, str]]] = [
     ("audio", tag(20, flags=0x10) + b"\xff\xf9\x4c", (".aac", "audio/aac")),
     ("audio", tag(20) + b"fLaC", (".flac", "audio/flac")),
     ("audio", tag(5) * 500 + FRAME, (".mp3", "audio/mpeg")),
-    ("audio", tag(2**28 - 1, b"")[:20], (".mp3", "audio/mpeg")),
+    ("audio", b"ID3\4\0\0" + b"\x7f" * 4 + bytes(10), (".mp3", "audio/mpeg")),
     ("audio", b"\xff\xfb\x90", (".mp3", "audio/mpeg")),
     ("audio", b"\xff\xe2\x18", (".mp3", "audio/mpeg")),
     ("audio", b"\xff\xfd\x90", (".mp2", "audio/mpeg")),

@@ -33,8 +33,6 @@ from tests.client.connections import ORDER, connect
 from tests.portal.programs import running
 from tests.portal.test_interruption import true
 
-pytestmark = pytest.mark.timeout(3600)
-
 SHORT = ("create", "run", "wait", "updates", "read", "download")
 LONG = tuple(name for name in SCENARIOS if name not in SHORT)
 QUICK: dict[str, Any] = {"clock": None, "progression": "polls(2)"}
