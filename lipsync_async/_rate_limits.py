@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from math import inf
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -52,40 +52,33 @@ _IDLE_SECONDS = 1200.0
 _FEW_ACCOUNTS = 64
 
 
-class Synchronized(Generic[T]):
-    """Value that several threads use, one at a time: `with synchronized as value: ...`.
+class RateLimit:
+    """Rate limiter that several threads use, one at a time, each under `lock`.
 
-    A finalizer may want to use it as well, in the middle of a use by its own thread. So what
-    gives something back never waits for the lock: `soon` leaves it to the thread that holds it.
+    A finalizer may want to give a reservation back in the midst of a use by its own thread. So
+    that never waits for the lock: `unused` is cancelled by the next use, before all else.
     """
 
-    def __init__(self, value: T) -> None:
-        self._value = value
-        self._lock = new_lock()
-        self._actions: deque[Callable[[T], object]] = deque()
+    def __init__(self) -> None:
+        self.lock = new_lock()
+        self.limiter = SlidingWindowLimiter()
+        self.unused: deque[Reservation] = deque()
 
-    def __enter__(self) -> T:
-        self._lock.acquire()
-        return self._value
+    def reserve(
+        self, reservation: Reservation | None, now: float, limit: int
+    ) -> tuple[Reservation, float]:
+        """Reserve a time, if there is none yet; return also the seconds until it comes."""
+        with self.lock:
+            while self.unused:
+                self.limiter.cancel(self.unused.popleft())
+            if reservation is None:
+                reservation = self.limiter.reserve(now, limit)
+            return reservation, self.limiter.delay(reservation, now)
 
-    def __exit__(self, *_: object) -> None:
-        """Release the lock, and do what has come up meanwhile."""
-        self._lock.release()
-        if self._actions:
-            self._catch_up()
-
-    def soon(self, action: Callable[[T], object]) -> None:
-        """Do something with the value as soon as no thread uses it; never wait."""
-        self._actions.append(action)
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        while self._actions and self._lock.acquire(blocking=False):
-            try:
-                while self._actions:
-                    self._actions.popleft()(self._value)
-            finally:
-                self._lock.release()
+    def is_idle(self, now: float) -> bool:
+        """Tell whether the limiter has forgotten all that it had learnt, and nothing waits."""
+        with self.lock:
+            return self.limiter.is_idle(now, _IDLE_SECONDS)
 
 
 @attrs.define(slots=True)
@@ -106,29 +99,30 @@ class SlotPool:
 
     def __init__(self) -> None:
         self._limiter = ConcurrencyLimiter()
-        self._guard = Synchronized(self._limiter)
+        self._lock = new_lock()
+        # What is given back never waits for the lock, for a finalizer may do so in the midst of
+        # a use by its own thread. The next use of the limiter takes it back, before all else.
+        self._released: deque[Slot] = deque()
         self._waiters: dict[Callable[[], None], _Waiter] = {}
-        # Slots of creates in flight and slots that are held, with the loop that will give each
-        # back, unless it is closed before; and the same of slots that are held twice.
-        self._owners: dict[Slot, asyncio.AbstractEventLoop | None] = {}
-        self._more_owners: list[tuple[Slot, asyncio.AbstractEventLoop | None]] = []
-        self._loops: set[asyncio.AbstractEventLoop] = set()
+        # Slots of creates in flight and slots that are held, with the loops that will give them
+        # back, unless these are closed before.
+        self._owners: dict[Slot, list[asyncio.AbstractEventLoop | None]] = {}
+        self._loops: set[asyncio.AbstractEventLoop | None] = set()
         self._accepted_at = -inf
 
     @property
     def used(self) -> int:
         """Own creates in flight and own jobs running."""
+        with self._lock:
+            self._take_back()
         return self._limiter.used
 
     @property
     def has_held(self) -> bool:
         """Whether any run or wait watches a job."""
+        with self._lock:
+            self._take_back()
         return len(self._owners) > self._limiter.starting
-
-    @property
-    def limit(self) -> int | None:
-        """Generations that may run at once, as the service has told; `None`: not known."""
-        return self._limiter.limit
 
     def take(
         self,
@@ -143,11 +137,13 @@ class SlotPool:
 
         The owner of a registered `wake` is then told of the next free slot after all others.
         """
-        with self._guard as limiter:
-            strictest = self._strictest(most)
-            slot = limiter.take(now, strictest, key, is_eager=is_eager)
+        with self._lock:
+            if self._released:
+                self._take_back()
+            strictest = self._strictest(most) if self._waiters else most
+            slot = self._limiter.take(now, strictest, key, is_eager=is_eager)
             if slot is None and self._drop_closed():
-                slot = limiter.take(now, strictest, key, is_eager=is_eager)
+                slot = self._limiter.take(now, strictest, key, is_eager=is_eager)
             if slot is not None:
                 self._add_owner(slot)
                 if wake is not None and wake in self._waiters:
@@ -156,26 +152,29 @@ class SlotPool:
 
     def take_anyhow(self, most: int | None, key: str | None = None) -> Slot:
         """Take a slot for a create that is sent in any case."""
-        with self._guard as limiter:
-            slot = limiter.started(self._strictest(most), key)
+        with self._lock:
+            slot = self._limiter.started(self._strictest(most), key)
             self._add_owner(slot)
         return slot
 
     def next_try(self, now: float, most: int | None) -> float | None:
         """Return when a slot may be free, or a job is to be looked at; see `ConcurrencyLimiter`."""
-        with self._guard as limiter:
-            return limiter.next_try(now, self._strictest(most))
+        with self._lock:
+            self._take_back()
+            return self._limiter.next_try(now, self._strictest(most))
 
     def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
         """Record that a create has become a job; return the slot that the job has."""
-        with self._guard as limiter:
-            own = limiter.accepted(slot, job.id, now)
-            self._remove_owner(slot)
+        with self._lock:
+            if self._released:
+                self._take_back()
+            own = self._limiter.accepted(slot, job.id, now)
+            self._owners.pop(slot, None)
             if is_held:
-                limiter.held(own)
+                self._limiter.held(own)
                 self._add_owner(own)
             if job.is_terminal:
-                limiter.saw(job.id, now, is_over=True)
+                self._limiter.saw(job.id, now, is_over=True)
             self._accepted_at = now
         if self._waiters:
             self._notify()
@@ -183,9 +182,9 @@ class SlotPool:
 
     def occupied(self, job: str, most: int | None, now: float) -> Slot:
         """Take a slot for a job that runs already, and hold it; `release` it in the end."""
-        with self._guard as limiter:
-            slot = limiter.accepted(limiter.started(self._strictest(most)), job, now)
-            limiter.held(slot)
+        with self._lock:
+            slot = self._limiter.accepted(self._limiter.started(self._strictest(most)), job, now)
+            self._limiter.held(slot)
             self._add_owner(slot)
         return slot
 
@@ -199,9 +198,10 @@ class SlotPool:
         patience: float | None,
     ) -> None:
         """Learn from `concurrency_limit_reached`; see `ConcurrencyLimiter.refused`."""
-        with self._guard as limiter:
-            self._remove_owner(slot)
-            limiter.refused(
+        with self._lock:
+            self._take_back()
+            self._owners.pop(slot, None)
+            self._limiter.refused(
                 slot,
                 now,
                 limit=error.concurrency_limit,
@@ -212,49 +212,50 @@ class SlotPool:
             )
         self._notify()
 
-    def ended(self, slot: Slot) -> None:
-        """Give back the slot of a create from which no job came."""
-        self._give_back(slot, ConcurrencyLimiter.ended)
-
     def hold(self, job: str) -> Slot | None:
         """Watch a job from now on, if it has a slot here; `release` it in the end."""
-        if not self._limiter.is_tracking:
-            return None
-        with self._guard as limiter:
-            slot = limiter.slot_of(job)
+        with self._lock:
+            slot = self._limiter.jobs.get(job)
             if slot is not None:
-                limiter.held(slot)
+                self._limiter.held(slot)
                 self._add_owner(slot)
         return slot
 
     def release(self, slot: Slot | None) -> None:
-        """Watch a slot's job no more: the slot is free if the job was seen to end."""
+        """Give back the slot of a create from which no job came, or watch its job no more.
+
+        It is free then if the job was seen to end.
+        """
         if slot is not None:
-            self._give_back(slot, ConcurrencyLimiter.released)
+            self._released.append(slot)
+            self._notify()
 
-    def _give_back(self, slot: Slot, action: Callable[[ConcurrencyLimiter, Slot], object]) -> None:
-        def give_back(limiter: ConcurrencyLimiter) -> None:
-            self._remove_owner(slot)
-            action(limiter, slot)
-
-        self._guard.soon(give_back)
-        self._notify()
+    def _take_back(self) -> None:
+        while self._released:
+            slot = self._released.popleft()
+            owners = self._owners.get(slot, [])
+            if len(owners) > 1:
+                owners.pop()
+            else:
+                self._owners.pop(slot, None)
+            self._limiter.released(slot)
 
     def saw(self, shown: Iterable[tuple[str, bool]], now: float) -> None:
         """Record what an answer has shown: ids, and whether the job is over."""
-        if not self._limiter.is_tracking:
+        if not self._limiter.jobs:
             return
         freed = False
-        with self._guard as limiter:
+        with self._lock:
             for job, is_over in shown:
-                freed |= limiter.saw(job, now, is_over=is_over)
+                freed |= self._limiter.saw(job, now, is_over=is_over)
         if freed:
             self._notify()
 
     def jobs_to_check(self, now: float) -> list[str]:
         """Return jobs to be looked at, because a slot is wanted; see `ConcurrencyLimiter`."""
-        with self._guard as limiter:
-            return limiter.jobs_to_check(now)
+        with self._lock:
+            self._take_back()
+            return self._limiter.jobs_to_check(now)
 
     def patience_ends(self, since: float, slot_timeout: float | None) -> float:
         """Return when a create has waited for too long for a slot.
@@ -268,13 +269,13 @@ class SlotPool:
 
     def words(self, most: int | None) -> str:
         """Say how many slots are in use, and how many there may be."""
-        in_use = f"{self.used} of the account's are in use"
-        if most is None and self.limit is None:
+        in_use, limit = f"{self.used} of the account's are in use", self._limiter.limit
+        if most is None and limit is None:
             return (
                 f"{in_use}, and Limits.concurrent_generations=None, so how many there are is "
                 "found out by a few creates at a time."
             )
-        told = "" if self.limit is None else f" (the service has told {self.limit})"
+        told = "" if limit is None else f" (the service has told {limit})"
         return f"{in_use}, and Limits.concurrent_generations={most}{told} allows no more just now."
 
     @contextmanager
@@ -311,43 +312,31 @@ class SlotPool:
                 self._waiters.pop(wake, None)
 
     def _strictest(self, most: int | None) -> int | None:
-        if not self._waiters:
-            return most
-        limits = [each.most for each in [*self._waiters.values()] if each.most is not None]
+        limits = [waiter.most for waiter in [*self._waiters.values()] if waiter.most is not None]
         return min(limits if most is None else [*limits, most], default=None)
 
     def _add_owner(self, slot: Slot) -> None:
         """Record that the running loop will give a slot back."""
         loop = _running_loop()
-        if loop is not None and loop not in self._loops:
+        if loop not in self._loops:
             self._drop_closed()
             self._loops.add(loop)
-        if slot in self._owners:
-            self._more_owners.append((slot, loop))
-        else:
-            self._owners[slot] = loop
-
-    def _remove_owner(self, slot: Slot) -> None:
-        for owner in self._more_owners:
-            if owner[0] is slot:
-                self._more_owners.remove(owner)
-                return
-        self._owners.pop(slot, None)
+        self._owners.setdefault(slot, []).append(loop)
 
     def _drop_closed(self) -> bool:
         """Give back what loops have left behind that were closed before their tasks ended."""
-        closed = {loop for loop in self._loops if loop.is_closed()}
+        closed = {loop for loop in self._loops if loop is not None and loop.is_closed()}
         if not closed:
             return False
-        owners = [*self._owners.items(), *self._more_owners]
-        self._owners, self._more_owners, self._loops = {}, [], self._loops - closed
-        for slot, loop in owners:
-            if loop in closed:
+        self._loops -= closed
+        for slot, owners in [*self._owners.items()]:
+            open_ones = [loop for loop in owners if loop not in closed]
+            for _ in range(len(owners) - len(open_ones)):
                 self._limiter.released(slot)
-            elif slot in self._owners:
-                self._more_owners.append((slot, loop))
+            if open_ones:
+                self._owners[slot] = open_ones
             else:
-                self._owners[slot] = loop
+                del self._owners[slot]
         return True
 
 
@@ -355,15 +344,13 @@ class AccountLimits:
     """What the clients of an account share: two rate limiters, and the slots."""
 
     def __init__(self) -> None:
-        self.creates: Synchronized[SlidingWindowLimiter] = Synchronized(SlidingWindowLimiter())
-        self.requests: Synchronized[SlidingWindowLimiter] = Synchronized(SlidingWindowLimiter())
-        self.slots: SlotPool = SlotPool()
+        self.creates = RateLimit()
+        self.requests = RateLimit()
+        self.slots = SlotPool()
 
     def is_idle(self, now: float) -> bool:
         """Tell whether a new object would do as well."""
-        with self.creates as creates, self.requests as requests:
-            is_quiet = creates.is_idle(now, _IDLE_SECONDS) and requests.is_idle(now, _IDLE_SECONDS)
-        return is_quiet and not self.slots.used
+        return self.creates.is_idle(now) and self.requests.is_idle(now) and not self.slots.used
 
 
 class _Registry:
@@ -527,15 +514,9 @@ class Throttle:
     """
 
     def __init__(
-        self,
-        limiter: Synchronized[SlidingWindowLimiter],
-        limit: int | None,
-        transport: Transport,
-        *,
-        name: str,
-        setting: str,
+        self, shared: RateLimit, limit: int | None, transport: Transport, *, name: str, setting: str
     ) -> None:
-        self._limiter = limiter
+        self._shared = shared
         self._limit = limit
         self._transport = transport
         self._name = name
@@ -550,36 +531,34 @@ class Throttle:
         limit = self._limit
         if limit is None:
             return None, 0.0
+        queue = self._queues.get()
+        began = self._transport.now()
         reservation: Reservation | None = None
-        got: Reservation | None = None
+        if not queue.places:
+            reservation, seconds = self._shared.reserve(None, began, limit)
+            if seconds <= 0:
+                return reservation, 0.0
 
         def attempt(now: float) -> tuple[Reservation | None, float]:
             nonlocal reservation
-            with self._limiter as limiter:
-                if reservation is None:
-                    reservation = limiter.reserve(now, limit)
-                seconds = limiter.delay(reservation, now)
+            reservation, seconds = self._shared.reserve(reservation, now, limit)
             return (reservation, 0.0) if seconds <= 0 else (None, seconds)
 
-        queue = self._queues.get()
-        began = self._transport.now()
+        got: Reservation | None = None
         try:
-            if not queue.places:
-                got, _ = attempt(began)
-            if got is None:
-                got = await queue.wait_for(attempt, deadline=deadline)
+            got = await queue.wait_for(attempt, deadline=deadline)
         finally:
             if got is None and reservation is not None:
-                left = reservation
-                self._limiter.soon(lambda limiter: limiter.cancel(left))
+                self._shared.unused.append(reservation)
         return got, self._transport.now() - began
 
     def report_refusal(
         self, reservation: Reservation, told: float | None, patience: float | None
     ) -> None:
         """Tell the limiter that what was sent from a reservation was refused for the rate."""
-        with self._limiter as limiter:
-            seconds = limiter.on_429(reservation, self._transport.now(), told, patience)
+        with self._shared.lock:
+            now = self._transport.now()
+            seconds = self._shared.limiter.on_429(reservation, now, told, patience)
         asked = "" if told is None else f" (it asked for {told:g} s)"
         log(
             RETRY_LOG,

@@ -249,7 +249,7 @@ class Requester:
                 return made
             finally:
                 if job is None:
-                    slots.ended(slot)
+                    slots.release(slot)
                 else:
                     slots.accepted(slot, job, self.transport.now())
 

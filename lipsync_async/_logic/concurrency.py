@@ -90,51 +90,31 @@ class ConcurrencyLimiter:
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        self._configured = limit
-        self._told: int | None = None
+        self._configured: float = inf if limit is None else limit
+        self._told: float = inf
         self._told_at = -inf
         # What is known to fit, once something was refused; and before, the most that ran.
-        self._ceiling: int | None = None
+        self.ceiling: int | None = None
         self._most_running = 1  # every plan runs one
-        self._starting = 0
-        self._running = 0
+        # Own creates under way and own jobs running, and how many of them are under way.
+        self.used = 0
+        self.starting = 0
         self._probes = 0
         self._refused_probes = 0
         self._quiet_until = -inf
         self._by_key: dict[str, Slot] = {}
-        self._by_job: dict[str, Slot] = {}
+        # The slots of the jobs that run.
+        self.jobs: dict[str, Slot] = {}
         # The jobs that are not held, the one that was not looked at for longest first.
         self._unwatched: OrderedDict[str, Slot] = OrderedDict()
         self._most_unwatched = _FEW_UNWATCHED
         self._asked_at = -inf
 
     @property
-    def limit(self) -> int | None:
+    def limit(self) -> float | None:
         """Generations that may run at once, as configured or told; `None`: not known."""
-        return self._cap(None)
-
-    @property
-    def used(self) -> int:
-        """Own creates under way and own jobs running."""
-        return self._starting + self._running
-
-    @property
-    def starting(self) -> int:
-        """Own creates under way."""
-        return self._starting
-
-    @property
-    def ceiling(self) -> int:
-        """Own jobs that are known to fit at present."""
-        return self._known_to_fit(None)
-
-    def may_start(self, now: float, most: int | None = None, *, is_eager: bool = False) -> bool:
-        """Tell whether a create may be sent now."""
-        if now - self._told_at > _BELIEVED_FOR:
-            self._told = None
-        return self.used < self._known_to_fit(most) or (
-            self._has_room(most, is_eager=is_eager) and now >= self._quiet_until
-        )
+        limit = min(self._configured, self._told)
+        return None if limit == inf else limit
 
     def next_try(self, now: float, most: int | None = None) -> float | None:
         """Return when a create may be sent if nothing happens; `None`: something must.
@@ -142,9 +122,9 @@ class ConcurrencyLimiter:
         What must happen is that an own job ends, is looked at, or that a create is answered.
         Without any there is always a time.
         """
-        if self.may_start(now, most):
+        moment, _ = self._opening(now, most)
+        if moment <= now:
             return now
-        moment = self._quiet_until if self._has_room(most, is_eager=False) else inf
         oldest = next(iter(self._unwatched.values()), None)
         if oldest is not None:
             moment = min(moment, max(oldest.seen, self._asked_at) + _PAUSE)
@@ -161,40 +141,38 @@ class ConcurrencyLimiter:
         """
         if key is not None and key in self._by_key:
             return Slot(key=key, counts=False)
-        if not self.may_start(now, most, is_eager=is_eager):
-            return None
-        return self.started(most, key)
+        moment, is_probe = self._opening(now, most, is_eager=is_eager)
+        return self._start(key, is_probe=is_probe) if moment <= now else None
 
     def started(self, most: int | None = None, key: str | None = None) -> Slot:
         """Note that a create is about to be sent, whether or not it may."""
-        is_probe = self.used >= self._known_to_fit(most)
-        self._starting += 1
-        self._probes += is_probe
-        slot = Slot(is_probe=is_probe, key=key)
-        if key is not None:
-            self._by_key.setdefault(key, slot)
-        return slot
+        _, is_probe = self._opening(-inf, most)
+        return self._start(key, is_probe=is_probe)
 
     def accepted(self, slot: Slot, job: str = "", now: float = 0.0) -> Slot:
         """Note that a create has become a job; return its slot, or one that the job has already."""
-        same = self._by_job.get(job)
-        self._leave_start(slot)
+        same = self.jobs.get(job)
         if same is not None:
-            self._forget_key(slot)
+            self.ended(slot)
             return same
+        if slot.counts:
+            self.starting -= 1
+            self._probes -= slot.is_probe
+        else:
+            self.used += 1
         slot.is_accepted = slot.counts = True
         slot.job, slot.since = job, now
-        self._running += 1
-        self._most_running = max(self._most_running, self._running)
-        if self._ceiling is not None:
-            self._ceiling = max(self._ceiling, self._running)
+        running = self.used - self.starting
+        self._most_running = max(self._most_running, running)
+        if self.ceiling is not None:
+            self.ceiling = max(self.ceiling, running)
         if slot.is_probe:
             self._refused_probes = 0
         if slot.key is not None:
             self._by_key.setdefault(slot.key, slot)
         if job:
-            self._by_job[job] = slot
-            self._unwatch(slot)
+            self.jobs[job] = self._unwatched[job] = slot
+            self._unwatched.move_to_end(job, last=False)
             if len(self._unwatched) > self._most_unwatched:
                 self._forget_old(now)
         return slot
@@ -212,36 +190,29 @@ class ConcurrencyLimiter:
     ) -> None:
         """Learn from `concurrency_limit_reached`; the create goes on asking for `patience` s."""
         self._refused_probes += slot.is_probe
-        self._leave_start(slot)
-        self._forget_key(slot)
+        self.ended(slot)
         surplus = 0
         if limit is not None and 0 < limit <= _MOST_SLOTS:
             self._told, self._told_at = limit, now
             # Over the limit, so many must end before one more fits.
             surplus = max(0, (active or 0) - limit)
-        self._ceiling = max(0, self.used - surplus)
+        self.ceiling = max(0, self.used - surplus)
         pause = self._pause(retry_after, most)
         self._quiet_until = now + (pause if patience is None else min(pause, patience))
 
     def ended(self, slot: Slot) -> None:
         """Note that a job has ended, or that a create came to nothing; once more is fine."""
-        if slot.is_accepted:
-            self._running -= slot.counts
-        self._leave_start(slot)
-        slot.counts = False
-        self._forget_key(slot)
-        if self._by_job.get(slot.job) is slot:
-            del self._by_job[slot.job]
+        if slot.counts:
+            slot.counts = False
+            self.used -= 1
+            if not slot.is_accepted:
+                self.starting -= 1
+                self._probes -= slot.is_probe
+        if slot.key is not None and self._by_key.get(slot.key) is slot:
+            del self._by_key[slot.key]
+        if self.jobs.get(slot.job) is slot:
+            del self.jobs[slot.job]
             self._unwatched.pop(slot.job, None)
-
-    @property
-    def is_tracking(self) -> bool:
-        """Whether the end of any job is waited for."""
-        return bool(self._by_job)
-
-    def slot_of(self, job: str) -> Slot | None:
-        """Return the slot of a job that runs; `None`: it has none here."""
-        return self._by_job.get(job)
 
     def held(self, slot: Slot) -> None:
         """Note that a run or a wait looks after a slot's job."""
@@ -249,18 +220,23 @@ class ConcurrencyLimiter:
         self._unwatched.pop(slot.job, None)
 
     def released(self, slot: Slot) -> None:
-        """Note that one looks after it no more: its job goes on, unless it was seen to end."""
+        """Note that one looks after it no more, or that a create came to nothing.
+
+        A job goes on, unless it was seen to end, and is polled first among the unwatched.
+        """
         slot.holders = max(0, slot.holders - 1)
         if slot.holders or not slot.counts:
             return
         if slot.is_over or not slot.is_accepted:
             self.ended(slot)
-        else:
-            self._unwatch(slot)
+            return
+        slot.seen = -inf
+        self._unwatched[slot.job] = slot
+        self._unwatched.move_to_end(slot.job, last=False)
 
     def saw(self, job: str, now: float, *, is_over: bool) -> bool:
         """Note what a look has shown of a job; return whether that has freed a slot."""
-        slot = self._by_job.get(job)
+        slot = self.jobs.get(job)
         if slot is None:
             return False
         slot.seen = now
@@ -288,43 +264,35 @@ class ConcurrencyLimiter:
         self._asked_at = now
         return found
 
-    def _cap(self, most: int | None) -> int | None:
-        cap = self._told
-        for limit in (most, self._configured):
-            if limit is not None and (cap is None or limit < cap):
-                cap = limit
-        return cap
+    def _opening(
+        self, now: float, most: int | None, *, is_eager: bool = False
+    ) -> tuple[float, bool]:
+        """Return when one more create may be sent, and whether it is a probe.
 
-    def _known_to_fit(self, most: int | None) -> int:
-        cap = self._cap(most)
-        if self._ceiling is None:
-            return self._most_running if cap is None else cap
-        return self._ceiling if cap is None else min(self._ceiling, cap)
+        `inf`: something must happen first.
+        """
+        if now - self._told_at > _BELIEVED_FOR:
+            self._told = inf
+        cap = min(self._configured, self._told, inf if most is None else most)
+        fits: float = self._most_running if cap == inf else cap
+        if self.ceiling is not None:
+            fits = min(self.ceiling, cap)
+        if self.used < fits:
+            return now, False
+        probes = 1  # at a time
+        if is_eager and self.ceiling is None:
+            probes = max(_LEAST_AT_ONCE, self.used - self.starting)
+        may_probe = self.used < cap and self._probes < probes
+        return (self._quiet_until if may_probe else inf), True
 
-    def _has_room(self, most: int | None, *, is_eager: bool) -> bool:
-        """Tell whether a probe is thinkable: one at a time, and never over the limit."""
-        cap = self._cap(most)
-        if cap is not None and self.used >= cap:
-            return False
-        if is_eager and self._ceiling is None:
-            return self._probes < max(_LEAST_AT_ONCE, self._running)
-        return not self._probes
-
-    def _leave_start(self, slot: Slot) -> None:
-        if slot.counts and not slot.is_accepted:
-            self._starting -= 1
-            self._probes -= slot.is_probe
-            slot.counts = False
-
-    def _forget_key(self, slot: Slot) -> None:
-        if slot.key is not None and self._by_key.get(slot.key) is slot:
-            del self._by_key[slot.key]
-
-    def _unwatch(self, slot: Slot) -> None:
-        """Have a job polled first among the unwatched: it was held until now."""
-        slot.seen = -inf
-        self._unwatched[slot.job] = slot
-        self._unwatched.move_to_end(slot.job, last=False)
+    def _start(self, key: str | None, *, is_probe: bool) -> Slot:
+        slot = Slot(is_probe=is_probe, key=key)
+        self.used += 1
+        self.starting += 1
+        self._probes += is_probe
+        if key is not None:
+            self._by_key.setdefault(key, slot)
+        return slot
 
     def _forget_old(self, now: float) -> None:
         """Drop jobs that were not looked at for longer than any job takes."""
@@ -336,7 +304,7 @@ class ConcurrencyLimiter:
     def _pause(self, told: float | None, most: int | None) -> float:
         told = _PAUSE if told is None else min(told, _LONGEST_PAUSE)
         pause = max(told, _SHORTEST_PAUSE)
-        if self._cap(most) is not None or not self._refused_probes:
+        if most is not None or self.limit is not None or not self._refused_probes:
             return pause
         doublings = min(self._refused_probes - 1, _MOST_DOUBLINGS)
         return max(pause, min(_PAUSE * 2.0**doublings, _LONGEST_PAUSE))

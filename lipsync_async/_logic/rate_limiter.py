@@ -90,6 +90,7 @@ class SlidingWindowLimiter:
         self._configured = limit
         self._window = window
         self._span = window * (1 + GUARD)
+        self._latest = window * _LATEST
         self._log: list[Reservation] = []
         self._longest = 0
         self._stood_still = 0.0
@@ -113,7 +114,7 @@ class SlidingWindowLimiter:
 
     def reserve(self, now: float, limit: int | None = None) -> Reservation:
         """Take the next time; `delay` tells how far away it is."""
-        clock = self._clock(now)
+        clock = max(now, self._resumes) - self._stood_still
         configured = self._configured if limit is None else limit
         if configured is None:
             return Reservation(clock, clock)
@@ -124,7 +125,9 @@ class SlidingWindowLimiter:
         if len(self._asked) > (configured in self._asked):
             asked = self._asked.items()
             self._asked = {each: last for each, last in asked if last + self._span > clock}
-        allowed = self.limit(now, min([configured, *self._asked])) or 1
+        allowed = min([configured, *self._asked])
+        if self._lowerings:
+            allowed = self.limit(now, allowed) or 1
         pace = self._span / allowed
         burst = min(_BURST, allowed)
         last = self._log[-1] if self._log else Reservation(-inf, -inf)
@@ -143,7 +146,7 @@ class SlidingWindowLimiter:
         Ask again after having waited: a pause may have moved it, and a request that is too
         late for its time gets a new one here.
         """
-        if self._clock(now) - reservation.time > _LATEST * self._window:
+        if max(now, self._resumes) - self._stood_still - reservation.time > self._latest:
             self.cancel(reservation)
             renewed = self.reserve(now, reservation.limit)
             reservation.time, reservation.settled = renewed.time, renewed.settled

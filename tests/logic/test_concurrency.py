@@ -105,9 +105,8 @@ class Simulation:
 
     def _start(self) -> None:
         """Send what may be sent, and plan to ask again when told."""
-        while self._waiting and self.slots.may_start(self.now):
-            assert self.slots.next_try(self.now) == self.now
-            self._send(self._waiting.pop())
+        while self._waiting and (slot := self.slots.take(self.now)):
+            self._send(self._waiting.pop(), slot)
         moment = self.slots.next_try(self.now)
         # Unless something of ours is going on, there must be a time.
         assert moment is not None or self.slots.used > 0
@@ -117,8 +116,7 @@ class Simulation:
             self._asks = moment
             self.plan(moment, lambda: None)
 
-    def _send(self, job: float | None) -> None:
-        slot = self.slots.started()
+    def _send(self, job: float | None, slot: Slot) -> None:
         self.creates.append(self.now)
         self._probes += slot.is_probe
         self.most_probes = max(self.most_probes, self._probes)
@@ -318,8 +316,8 @@ def test_pauses_are_those_of_the_service(
     slots.accepted(slots.started())
     slots.refused(slots.started(), 100.0, retry_after=retry_after)
     assert slots.next_try(100.0) == 100.0 + expected
-    assert not slots.may_start(100.0 + expected - 0.001)
-    assert slots.may_start(100.0 + expected)
+    assert slots.take(100.0 + expected - 0.001) is None
+    assert slots.take(100.0 + expected) is not None
 
 
 @pytest.mark.parametrize("limit", [1, 3, 15, 40])
@@ -331,7 +329,7 @@ def test_freed_slots_are_filled_at_once(limit: int, is_known: bool) -> None:  # 
     for _ in range(limit):
         simulation.slots.ended(Slot(is_probe=False, is_accepted=True))
     started = 0
-    while simulation.slots.may_start(999.0) and not simulation.slots.started().is_probe:
+    while (slot := simulation.slots.take(999.0)) is not None and not slot.is_probe:
         started += 1
     assert started == limit
 
@@ -357,7 +355,6 @@ def test_one_probe_asks_for_the_unknown() -> None:
     assert slots.next_try(0.0) is None
     slots.accepted(first)
     assert slots.next_try(0.0) is None
-    assert slots.ceiling == 1
     slots.accepted(probe)
     assert slots.next_try(0.0) == 0.0
     assert slots.started().is_probe
@@ -368,7 +365,6 @@ def test_a_probe_that_breaks_makes_room_for_another() -> None:
     slots = ConcurrencyLimiter()
     slots.accepted(slots.started())
     slots.ended(slots.started())
-    assert slots.ceiling == 1
     assert slots.next_try(0.0) == 0.0
     assert slots.started().is_probe
 
@@ -389,7 +385,7 @@ def test_a_full_account_waits_for_an_end() -> None:
     for slot in running:
         slots.accepted(slot)
     assert slots.next_try(0.0) is None
-    assert not slots.may_start(1e9)
+    assert slots.take(1e9) is None
 
 
 @pytest.mark.parametrize(
@@ -428,7 +424,7 @@ def test_an_overdrawn_account_needs_more_ends(
     for _ in range(4):
         slots.accepted(slots.started())
     slots.refused(slots.started(), 0.0, limit=limit, active=active)
-    assert slots.ceiling == min(expected, limit or expected)
+    assert slots.ceiling == expected
 
 
 def test_jobs_that_run_already_count() -> None:
@@ -437,7 +433,7 @@ def test_jobs_that_run_already_count() -> None:
     running = [slots.started() for _ in range(5)]
     for slot in running:
         slots.accepted(slot)
-    assert (slots.used, slots.ceiling) == (5, 5)
+    assert slots.used == 5
     slots.started()
     found = slots.started()
     slots.accepted(found)
@@ -479,7 +475,7 @@ class Book:
             name = f"job-{number % 4 if number % 3 == 0 else next(self.names) + 10}"
             own = self.slots.accepted(slot, name, self.now)
             assert own.job == name
-            assert own is self.slots.slot_of(name)
+            assert own is self.slots.jobs.get(name)
             self.jobs[name] = own
 
     def refuse(self, number: int) -> None:
@@ -510,25 +506,25 @@ class Book:
         if self.jobs:
             name = [*self.jobs][number % len(self.jobs)]
             freed = self.slots.saw(name, self.now, is_over=bool(number % 2))
-            assert not freed or self.slots.slot_of(name) is None
+            assert not freed or self.slots.jobs.get(name) is None
 
     def poll_unwatched(self, _: int) -> None:
         """Ask what is to be looked at: never what is held, never twice at once."""
         found = self.slots.jobs_to_check(self.now)
         for name in found:
             assert self.jobs[name].holders == 0
-            assert self.slots.slot_of(name) is self.jobs[name]
+            assert self.slots.jobs.get(name) is self.jobs[name]
         assert self.slots.jobs_to_check(self.now) == []
 
     def check(self) -> None:
         """Check what must be true at any time."""
         self.jobs = {
-            name: slot for name, slot in self.jobs.items() if self.slots.slot_of(name) is slot
+            name: slot for name, slot in self.jobs.items() if self.slots.jobs.get(name) is slot
         }
         assert all(slot.counts and slot.is_accepted for slot in self.jobs.values())
         assert self.slots.starting == sum(slot.counts for slot in self.starting)
         assert self.slots.used == self.slots.starting + len(self.jobs)
-        assert self.slots.is_tracking is bool(self.jobs)
+        assert bool(self.slots.jobs) is bool(self.jobs)
         # Orders that share a key may turn out to be several jobs: only those go beyond.
         shared = sum(not slot.counts for slot in self.starting) + len(self.jobs)
         assert self.limit is None or self.slots.starting <= self.limit + shared
@@ -545,7 +541,7 @@ class Book:
             for _ in range(slot.holders):
                 self.slots.released(slot)
         assert self.slots.used == self.slots.starting == 0
-        assert not self.slots.is_tracking
+        assert not self.slots.jobs
         assert self.slots.jobs_to_check(self.now + 100) == []
 
 
