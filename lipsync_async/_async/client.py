@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
@@ -129,15 +130,21 @@ class AsyncClient:
             user_agent=user_agent,
         )
         account: Callable[[], AccountLimits] = partial(limits_for, settled)
-        problems += config.setting_problems({"limits": (limits, Limits)}, None)
-        problems += _problems_of(options)
+        policies = {
+            "limits": (limits, Limits),
+            "retry": (options.retry, RetryPolicy),
+            "poll": (options.poll, PollPolicy),
+        }
+        problems += validation.timeout_problems(timeout)
+        problems += config.setting_problems(policies, on_response)
         if transport is None:
             problems += config.connection_problems(ssl_context, max_connections)
             # Imported here: aiohttp takes 200 ms to import.
             from lipsync_async._transport import aiohttp  # noqa: PLC0415
 
             problems += aiohttp.session_problems(session)
-            _raise_if_invalid(problems)
+            if problems:
+                raise _refusal(problems)
             transport = aiohttp.AiohttpTransport(
                 connections=max_connections,
                 proxies=settled.proxies,
@@ -157,24 +164,15 @@ class AsyncClient:
                 for name, value in useless.items()
                 if value is not None
             ]
-            _raise_if_invalid(problems)
+            if problems:
+                raise _refusal(problems)
             # It may have its own clock, so its requests cannot be counted with other clients'.
             account = AccountLimits
-        requester = Requester(transport, settled, account, limits)
-        pollers = LoopLocal(partial(Poller, requester, limits.requests_per_minute))
-        self._configure(requester, options, pollers)
-
-    def _configure(
-        self,
-        requester: Requester,
-        options: RequestOptions,
-        pollers: LoopLocal[Poller],
-    ) -> None:
-        self._requester = requester
-        self._pollers = pollers
+        self._requester = Requester(transport, settled, account, limits)
+        self._pollers = LoopLocal(partial(Poller, self._requester, limits.requests_per_minute))
         self._options = options
-        self.generations = AsyncGenerations(requester, options, pollers)
-        self.models = AsyncModels(requester, options)
+        self.generations = AsyncGenerations(self._requester, options, self._pollers)
+        self.models = AsyncModels(self._requester, options)
 
     def with_options(
         self,
@@ -220,13 +218,19 @@ class AsyncClient:
             headers=current.headers,
             query=current.query if extra_query is None else extra_query,
         )
-        extra_problems = config.extra_problems(extra_headers, extra_query)
-        _raise_if_invalid([*_problems_of(options), *extra_problems])
+        policies = {"retry": (options.retry, RetryPolicy), "poll": (options.poll, PollPolicy)}
+        problems = validation.timeout_problems(options.timeout)
+        problems += config.setting_problems(policies, options.on_response)
+        problems += config.extra_problems(extra_headers, extra_query)
+        if problems:
+            raise _refusal(problems)
         if extra_headers is not None:
             fields = {name.lower(): value for name, value in extra_headers.items()}
             options = attrs.evolve(options, headers=Headers(fields))
-        view = object.__new__(type(self))
-        view._configure(self._requester, options, self._pollers)
+        view = copy(self)
+        view._options = options  # noqa: SLF001 - of this very class
+        view.generations = AsyncGenerations(self._requester, options, self._pollers)
+        view.models = AsyncModels(self._requester, options)
         return view
 
     async def request(
@@ -304,21 +308,10 @@ class AsyncClient:
         return f"<{name} base_url={requester.base_url!r} in_flight={requester.in_flight}>"
 
 
-def _problems_of(options: RequestOptions) -> list[str]:
-    """Return what is wrong with the settings of a view."""
-    policies = {"retry": (options.retry, RetryPolicy), "poll": (options.poll, PollPolicy)}
-    return [
-        *validation.timeout_problems(options.timeout),
-        *config.setting_problems(policies, options.on_response),
-    ]
-
-
-def _raise_if_invalid(problems: list[str]) -> None:
-    """Raise an error that names all problems, if there are any."""
-    if not problems:
-        return
+def _refusal(problems: list[str]) -> ConfigurationError:
+    """Return an error that names all problems."""
     sentences = [problem if problem.endswith(".") else f"{problem}." for problem in problems]
     if len(sentences) == 1:
-        raise ConfigurationError(sentences[0])
+        return ConfigurationError(sentences[0])
     lines = "".join(f"\n  {sentence}" for sentence in sentences)
-    raise ConfigurationError(f"The client cannot be built; correct this:{lines}")
+    return ConfigurationError(f"The client cannot be built; correct this:{lines}")

@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Container, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -15,7 +15,6 @@ from lipsync_async._logic.secrecy import Headers, Secret, kind_of
 from lipsync_async._logic.validators import exact, shown, survived
 from lipsync_async.errors import in_words
 
-_SCHEMES = ("http", "https")
 _PORTS = {"http": 80, "https": 443}
 _PROXY_ADVICE = (
     "Write it like 'http://proxy.example:3128', or with 'user:password@' before the host, both "
@@ -58,67 +57,53 @@ class Proxies:
             return None
         parts = urlsplit(url)
         proxy = self.by_scheme.get(parts.scheme)
-        if proxy is None or (self.bypassed is not None and self._is_bypassed(parts)):
-            return None
-        return proxy
-
-    def _is_bypassed(self, parts: SplitResult) -> bool:
-        host = _plain_host(parts.hostname or "")
-        if is_this_machine(host):
-            return True
-        port = str(parts.port or _PORTS.get(parts.scheme))
-        return any(_covers(entry, host, port) for entry in self.bypassed or ())
+        if proxy is None or self.bypassed is None:
+            return proxy
+        host, port = _plain_host(parts.hostname or ""), str(parts.port or _PORTS[parts.scheme])
+        # A name that ends in `.localhost` is this machine for what is no secret.
+        is_bypassed = is_loopback(host) or host.endswith(".localhost")
+        is_bypassed = is_bypassed or any(_covers(entry, host, port) for entry in self.bypassed)
+        return None if is_bypassed else proxy
 
 
 def proxies_from(argument: object, environment: Mapping[str, str]) -> tuple[Proxies, list[str]]:
     """Return the proxies, and what is wrong with the argument or a variable."""
     if argument is None:
-        return _from_environment(environment)
+        by_scheme: dict[str, Proxy] = {}
+        for scheme in _PORTS:
+            name, text = _variable(environment, f"{scheme}_proxy", "all_proxy")
+            if text.strip():
+                by_scheme[scheme] = _read(text, name)
+        _, text = _variable(environment, "no_proxy")
+        return Proxies(by_scheme, tuple(re.findall(r"[^\s,;]+", text.lower()))), []
     if not isinstance(argument, str):
         return Proxies(), [f"proxy must be text, not {kind_of(argument)}. {_PROXY_ADVICE}"]
     if not argument.strip():
         return Proxies(), []
     proxy = _read(argument, "proxy")
     problems = [] if proxy.problem is None else [proxy.problem]
-    return Proxies(dict.fromkeys(_SCHEMES, proxy), None), problems
+    return Proxies(dict.fromkeys(_PORTS, proxy), None), problems
 
 
-def is_this_machine(host: str | None) -> bool:
-    """Tell whether a host without doubt is this machine, for what is no secret."""
-    return is_loopback(host) or (host or "").endswith(".localhost")
+def _variable(environment: Mapping[str, str], *names: str) -> tuple[str, str]:
+    """Return the first variable that is set, and its name; in lower case it comes first."""
+    for name in names:
+        for each in (name, name.upper()):
+            # A web server sets HTTP_PROXY from a header that any visitor may send ("httpoxy").
+            is_header = each == "HTTP_PROXY" and "REQUEST_METHOD" in environment
+            if each in environment and not is_header:
+                return each, environment[each]
+    return "", ""
 
 
 def is_loopback(host: str | None) -> bool:
     """Tell whether a URL's host is this machine, whatever a name server says."""
     if host is None or host == "localhost":
         return host is not None
-    address = address_of(host)
+    address = _address_of(host)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address is not None and address.is_loopback
-
-
-def _from_environment(environment: Mapping[str, str]) -> tuple[Proxies, list[str]]:
-    by_scheme: dict[str, Proxy] = {}
-    for scheme in _SCHEMES:
-        for name in (f"{scheme}_proxy", "all_proxy"):
-            told = _variable(name, environment)
-            if told is not None:
-                if told[1].strip():
-                    by_scheme[scheme] = _read(told[1], told[0])
-                break
-    told = _variable("no_proxy", environment)
-    entries = () if told is None else tuple(re.findall(r"[^\s,;]+", told[1].lower()))
-    return Proxies(by_scheme, entries), []
-
-
-def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return a variable that is set, with its name; in lower case it comes first."""
-    names = [name, name.upper()]
-    if name == "http_proxy" and "REQUEST_METHOD" in environment:
-        # A web server sets HTTP_PROXY from a header that any visitor may send ("httpoxy").
-        names.remove("HTTP_PROXY")
-    return next(((each, environment[each]) for each in names if each in environment), None)
 
 
 def _read(text: str, origin: str) -> Proxy:
@@ -126,8 +111,7 @@ def _read(text: str, origin: str) -> Proxy:
     text = text.strip()
     if "://" not in text:
         text = f"http://{text}"
-    scheme = text.partition("://")[0].lower()
-    if scheme.startswith("socks"):
+    if text.lower().startswith("socks"):
         problem = (
             f"{origin} names a SOCKS proxy, which aiohttp does not speak to. Name an http proxy, "
             "or pass session= with a connector that does (such as aiohttp-socks has)"
@@ -136,27 +120,22 @@ def _read(text: str, origin: str) -> Proxy:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-        is_fit = bool(host) and port != 0 and parts.scheme in _SCHEMES
+        is_fit = bool(host) and port != 0 and parts.scheme in _PORTS
     except ValueError:
         is_fit = False
     if not is_fit or not text.isascii() or not text.isprintable() or " " in text:
         # It is not repeated, for it may hold a password.
-        return Proxy(
-            "", origin, problem=f"{origin} is no http(s) address of a proxy. {_PROXY_ADVICE}"
-        )
+        problem = f"{origin} is no http(s) address of a proxy. {_PROXY_ADVICE}"
+        return Proxy("", origin, problem=problem)
     if parts.path.strip("/") or parts.query or parts.fragment:
         problem = f"{origin} names a path; a proxy's address ends with its port. {_PROXY_ADVICE}"
         return Proxy("", origin, problem=problem)
     place = f"[{host}]" if ":" in (host or "") else host
     url = f"{parts.scheme}://{place}" + (f":{port}" if port else "")
-    return Proxy(url, origin, _authorization(parts))
-
-
-def _authorization(parts: SplitResult) -> Secret | None:
     if parts.username is None and parts.password is None:
-        return None
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return Secret(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
+        return Proxy(url, origin)
+    users = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return Proxy(url, origin, Secret(f"Basic {b64encode(users.encode()).decode()}"))
 
 
 def _covers(entry: str, host: str, port: str) -> bool:
@@ -170,18 +149,14 @@ def _covers(entry: str, host: str, port: str) -> bool:
     name, wanted = _split_port(entry)
     if wanted is not None and wanted != port:
         return False
-    address = address_of(host)
+    address = _address_of(host)
     if address is not None:
-        return _holds(name, address)
+        try:
+            return address in ip_network(name, strict=False)
+        except ValueError:
+            return False
     name = _plain_host(name.removeprefix("*").lstrip("."))
     return bool(name) and (host == name or host.endswith(f".{name}"))
-
-
-def _holds(name: str, address: IPv4Address | IPv6Address) -> bool:
-    try:
-        return address in ip_network(name, strict=False)
-    except ValueError:
-        return False
 
 
 def _split_port(entry: str) -> tuple[str, str | None]:
@@ -204,7 +179,7 @@ def _plain_host(host: str) -> str:
         return host
 
 
-def address_of(host: str) -> IPv4Address | IPv6Address | None:
+def _address_of(host: str) -> IPv4Address | IPv6Address | None:
     """Return the address that a host is; `None`: it is a name."""
     try:
         return ip_address(host)
@@ -213,7 +188,6 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
-_USUAL_PORTS = {"http": 80, "https": 443}
 # What the sandbox's own keys begin with: they open nothing but a sandbox.
 _SANDBOX_KEY = "sandbox-"
 # A path of the API that stands at the end of a base address by mistake.
@@ -222,7 +196,6 @@ _ADVICE = "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'"
 # A host of digits and dots alone is an address; other forms than the usual one are refused
 # by aiohttp, and would be read in different ways.
 _LIKE_AN_ADDRESS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]*))*\.?", re.IGNORECASE)
-_USUAL_ADDRESS = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}")
 # The names of header fields and of what a user agent is made of (RFC 9110 section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Fields that the client or HTTP itself sets, or that would break a request.
@@ -283,56 +256,44 @@ def settle(
     Problems are returned and not raised, so that no frame of this function, with the key
     among its variables, is in a traceback.
     """
+    config = Config("", Secret(""))
     try:
-        return _settled(
-            api_key, base_url, environment, proxy=proxy, headers=headers, user_agent=user_agent
-        )
+        key = environment.get("SYNC_API_KEY", "") if api_key is None else api_key
+        url = environment.get("SYNC_BASE_URL") or DEFAULT_BASE_URL if base_url is None else base_url
+        # Of a member of an enumeration of texts, Python would take the name.
+        key, url, proxy, user_agent = map(exact, (key, url, proxy, user_agent))
+        proxies, proxy_problems = proxies_from(proxy, environment)
+        found = [_key_problem(key), _url_problem(url), *proxy_problems]
+        if headers is not None:
+            found += _header_problems(headers)
+        if user_agent is not None:
+            found.append(_agent_problem(user_agent))
+        problems = [*filter(None, found)]
+        if not problems:
+            fields: dict[str, str] = {}
+            for name, value in headers.items() if isinstance(headers, Mapping) else ():
+                fields[name.lower()] = str.__str__(value)
+            parts = urlsplit(str(url))
+            config = Config(
+                parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/"),
+                Secret(str(key)),
+                proxies,
+                Headers(fields),
+                OWN_NAME if user_agent is None else f"{OWN_NAME} {user_agent}",
+            )
+            problems += _way_problems(config)
     except Exception as error:  # noqa: BLE001 - arguments of any class are looked at
-        told = f"An argument cannot be read, for looking at it raised {in_words(error)}"
-        return Config("", Secret("")), [told]
-
-
-def _settled(
-    api_key: object,
-    base_url: object,
-    environment: Mapping[str, str],
-    *,
-    proxy: object,
-    headers: object,
-    user_agent: object,
-) -> tuple[Config, list[str]]:
-    key = environment.get("SYNC_API_KEY", "") if api_key is None else api_key
-    url = environment.get("SYNC_BASE_URL") or DEFAULT_BASE_URL if base_url is None else base_url
-    # Of a member of an enumeration of texts, Python would take the name.
-    key, url, proxy, user_agent = map(exact, (key, url, proxy, user_agent))
-    proxies, proxy_problems = proxies_from(proxy, environment)
-    problems = [
-        *_key_problems(key),
-        *_url_problems(url),
-        *proxy_problems,
-        *_header_problems(headers),
-        *_agent_problems(user_agent),
-    ]
-    if problems:
-        return Config("", Secret("")), problems
-    config = Config(
-        _usual(str(url)),
-        Secret(str(key)),
-        proxies,
-        Headers({name.lower(): str.__str__(value) for name, value in _fields(headers)}),
-        f"{OWN_NAME} {user_agent}" if user_agent else OWN_NAME,
-    )
-    return config, list(_way_problems(config))
+        problems = [f"An argument cannot be read, for looking at it raised {in_words(error)}"]
+    return config, problems
 
 
 @survived("settings")
 def setting_problems(policies: Mapping[str, tuple[object, type]], on_response: object) -> list[str]:
     """Return what is wrong with a client's settings; found out later, it might cost a job."""
-    problems = [
-        f"{name} must be a {kind.__name__}, not {shown(value)}"
-        for name, (value, kind) in policies.items()
-        if not isinstance(value, kind)
-    ]
+    problems: list[str] = []
+    for name, (value, kind) in policies.items():
+        if not isinstance(value, kind):
+            problems.append(f"{name} must be a {kind.__name__}, not {shown(value)}")
     if on_response is not None and not callable(on_response):
         problems.append(f"on_response must be callable, not {shown(on_response)}")
     return problems
@@ -375,95 +336,79 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     # The dot at a name's end only tells name servers that it is whole.
     host = parts.hostname.removesuffix(".") if parts.hostname else None
-    return parts.scheme, host, parts.port or _USUAL_PORTS.get(parts.scheme)
+    return parts.scheme, host, parts.port or _PORTS.get(parts.scheme)
 
 
 def service_at(base_url: str) -> str:
     """Return a service's address in one form, however clients write it."""
     scheme, host, port = origin(base_url)
     shown = f"[{host}]" if host is not None and ":" in host else host
-    where = "" if port == _USUAL_PORTS[scheme] else f":{port}"
+    where = "" if port == _PORTS[scheme] else f":{port}"
     return f"{scheme}://{shown}{where}{urlsplit(base_url).path.rstrip('/')}"
 
 
-def _key_problems(key: object) -> Iterator[str]:
+def _key_problem(key: object) -> str | None:
     if not isinstance(key, str):
-        yield f"api_key must be text, not {kind_of(key)}"
-    elif not key:
-        yield (
+        return f"api_key must be text, not {kind_of(key)}"
+    if not key:
+        return (
             "There is no API key. Pass api_key= or set SYNC_API_KEY; to work without one, start "
             "the local sandbox (python -m lipsync_async.sandbox) and use what it prints"
         )
-    elif not key.isascii() or not key.isprintable() or " " in key:
-        yield ("The API key holds spaces, line ends or characters that no key has. Copy it again")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return "The API key holds spaces, line ends or characters that no key has. Copy it again"
+    return None
 
 
-def _url_problems(url: object) -> Iterator[str]:
-    """Yield the first thing that is wrong with a base address, in words."""
+def _url_problem(url: object) -> str | None:
+    """Return the first thing that is wrong with a base address, in words."""
     if not isinstance(url, str):
-        yield f"base_url must be text, not {kind_of(url)}. {_ADVICE}"
-        return
+        return f"base_url must be text, not {kind_of(url)}. {_ADVICE}"
     if "@" in url.partition("://")[2].partition("/")[0]:  # with a password, it is not repeated
-        yield f"base_url must not hold a user name or password. {_ADVICE}"
-        return
-    wrong = _misspelt(url) or _misplaced(urlsplit(url))
-    if wrong is not None:
-        yield f"base_url {shown(url)} {wrong}. {_ADVICE}"
+        return f"base_url must not hold a user name or password. {_ADVICE}"
+    wrong = _misspelt(url)
+    return None if wrong is None else f"base_url {shown(url)} {wrong}. {_ADVICE}"
 
 
 def _misspelt(url: str) -> str | None:
-    """Tell why a text is no http(s) address."""
-    if not url.isprintable() or " " in url:
-        return "holds a blank, a line end or another character that no address has"
-    if "://" not in url:
-        return "has no scheme"
+    """Tell why a text is no http(s) address, or not one that has the API below it."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
-        return "is no http(s) address"
+        parts, host = urlsplit(""), ""
+    try:
+        has_port = parts.port != 0 and not parts.netloc.endswith(":")
+    except ValueError:
+        has_port = False
+    is_number = _LIKE_AN_ADDRESS.fullmatch(host) is not None
     checks = {
-        "is no http(s) address": (parts.scheme not in {"http", "https"} or not host or "\\" in url),
-        "has no port between 1 and 65535 behind its colon": not _has_fit_port(parts),
+        "holds a blank, a line end or another character that no address has": (
+            not url.isprintable() or " " in url
+        ),
+        "has no scheme": "://" not in url,
+        "is no http(s) address": parts.scheme not in _PORTS or not host or "\\" in url,
+        "has no port between 1 and 65535 behind its colon": not has_port,
         "holds a query or a fragment, behind which no path can be put": "?" in url or "#" in url,
         "has a host that is not ASCII; write it as name servers know it ('xn--...')": (
             not parts.netloc.isascii()
         ),
         "has a path that is not ASCII; percent-encode it": not url.isascii(),
         "has a '.' or '..' in its path": not {".", ".."}.isdisjoint(unquote(parts.path).split("/")),
-        "has a number for a host that is no usual address of four parts": _is_odd_number(host),
+        "has a number for a host that is no usual address of four parts": (
+            is_number and _address_of(host) is None
+        ),
     }
-    return next((words for words, is_wrong in checks.items() if is_wrong), None)
-
-
-def _has_fit_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0 and not parts.netloc.endswith(":")
-    except ValueError:
-        return False
-
-
-def _is_odd_number(host: str) -> bool:
-    """Tell whether a host is meant for an address, but not in the one form that all read alike."""
-    if _LIKE_AN_ADDRESS.fullmatch(host) is None:
-        return False
-    return _USUAL_ADDRESS.fullmatch(host) is None or address_of(host) is None
-
-
-def _misplaced(parts: SplitResult) -> str | None:
-    """Tell why the API is not at an address, as far as that can be known."""
+    for words, is_wrong in checks.items():
+        if is_wrong:
+            return words
     found = _API_PATH.search(parts.path)
     if found is not None:
         right = parts._replace(path=parts.path[: found.start()]).geturl()
         return f"ends with {found[0]!r}, which the client puts there; leave it out: {right!r}"
-    if parts.hostname == "api.sync.so" and parts.path.strip("/"):
+    if host == "api.sync.so" and parts.path.strip("/"):
         return "names a path, but the service has its API at the top"
     return None
-
-
-def _usual(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
 
 def _way_problems(config: Config) -> Iterator[str]:
@@ -479,11 +424,7 @@ def _way_problems(config: Config) -> Iterator[str]:
             f"base_url {config.base_url!r} would send the API key unencrypted. Use https, or http "
             "to a loopback host; only a sandbox's own key (sandbox-...) may go anywhere by http"
         )
-    elif (
-        way is not None
-        and way.url.startswith("http:")
-        and not is_loopback(urlsplit(way.url).hostname)
-    ):
+    elif way and way.url.startswith("http:") and not is_loopback(urlsplit(way.url).hostname):
         yield (
             f"The proxy {way.url} would get the API key unencrypted, because base_url "
             f"{config.base_url!r} is plain http. Use https, or pass proxy=''"
@@ -493,7 +434,7 @@ def _way_problems(config: Config) -> Iterator[str]:
 @survived("request")
 def extra_problems(headers: object, query: object, *, allowed: Container[str] = ()) -> list[str]:
     """Return what is wrong with header fields and query parameters of single calls."""
-    problems = list(_header_problems(headers, allowed))
+    problems = [] if headers is None else list(_header_problems(headers, allowed))
     if query is not None and not isinstance(query, Mapping):
         problems.append(f"query must be a mapping of names to values, not {kind_of(query)}")
     elif query is not None:
@@ -506,33 +447,28 @@ def extra_problems(headers: object, query: object, *, allowed: Container[str] = 
 
 
 def _header_problems(headers: object, allowed: Container[str] = ()) -> Iterator[str]:
-    if headers is None:
-        return
     if not isinstance(headers, Mapping):
         yield f"headers must be a mapping of names to values, not {kind_of(headers)}"
         return
     seen: set[str] = set()
     for name, value in headers.items():
-        wrong = _wrong_name(name, allowed) or _wrong_value(value)
-        if wrong is None and name.lower() in seen:
-            wrong = "is there twice"
+        wrong = _wrong_field(name, value, allowed)
+        if isinstance(name, str):
+            if wrong is None and name.lower() in seen:
+                wrong = "is there twice"
+            seen.add(name.lower())
         if wrong is not None:
             yield f"headers: {shown(name)} {wrong}"
-        seen.update([name.lower()] if isinstance(name, str) else [])
 
 
-def _wrong_name(name: object, allowed: Container[str]) -> str | None:
+def _wrong_field(name: object, value: object, allowed: Container[str]) -> str | None:
+    """Tell what is wrong, without showing the value: it may be a gateway's secret."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         return "is no name of a header field"
     if name.lower() in _OWN_FIELDS and name.lower() not in allowed:
         return "is set by the client itself, or by HTTP; leave it out"
     if name.lower() == "user-agent":
         return "would take the place of the client's own name; pass user_agent="
-    return None
-
-
-def _wrong_value(value: object) -> str | None:
-    """Tell what is wrong with a value, without showing it: it may be a gateway's secret."""
     if not isinstance(value, str):
         return f"must have a text for its value, not {type(value).__name__}"
     if not _is_field_value(value):
@@ -540,19 +476,13 @@ def _wrong_value(value: object) -> str | None:
     return None
 
 
-def _agent_problems(user_agent: object) -> Iterator[str]:
-    if user_agent is None:
-        return
+def _agent_problem(user_agent: object) -> str | None:
     if not isinstance(user_agent, str):
-        yield f"user_agent must be text, not {type(user_agent).__name__}"
-    elif not user_agent or not _is_field_value(user_agent):
-        yield f"user_agent must be printable ASCII like 'my-program/1.0', not {shown(user_agent)}"
+        return f"user_agent must be text, not {type(user_agent).__name__}"
+    if not user_agent or not _is_field_value(user_agent):
+        return f"user_agent must be printable ASCII like 'my-program/1.0', not {shown(user_agent)}"
+    return None
 
 
 def _is_field_value(value: str) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
-
-
-def _fields(headers: object) -> Iterator[tuple[str, str]]:
-    if isinstance(headers, Mapping):
-        yield from headers.items()
