@@ -21,7 +21,7 @@ from benchmarks.measuring import Duel, Lap, race, repeated, timed
 from benchmarks.opponents import BLOCKING_OPPONENTS, OPPONENTS
 from benchmarks.payloads import GENERATION_ID
 from benchmarks.ratios import Ratio
-from lipsync_async._portal.portal import Portal, SyncWrapper, wrapped
+from lipsync_async._portal import Portal, SyncWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +61,7 @@ class _Idler(SyncWrapper):
 def test_portal(benchmark: BenchmarkFixture, report: Callable[[Ratio], None]) -> None:
     """Do nothing in a loop of another thread, and wait for it."""
     source, portal = _AsyncIdler(), Portal()
-    ours = wrapped(_Idler, portal, source)
+    ours = _Idler(portal, source)
     with _loop_in_thread() as loop:
         duel = Duel(
             {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from lipsync_async._async.client import _UNSET, AsyncClient, _Unset
 from lipsync_async._logic.secrecy import hidden
-from lipsync_async._portal.portal import Portal, SyncWrapper, call_in_caller, wrapped
+from lipsync_async._portal import Portal, SyncWrapper, call_in_caller
 from lipsync_async._sync.generations import Generations
 from lipsync_async._sync.models import Models
 
@@ -80,6 +80,7 @@ class Client(SyncWrapper):
     generations: Generations
     models: Models
     _source: AsyncClient
+    _parts = (("generations", Generations), ("models", Models))
 
     def __init__(
         self,
@@ -102,9 +103,8 @@ class Client(SyncWrapper):
         api_key = hidden(api_key)
         proxy = hidden(proxy)
         headers = hidden(headers)
-        portal = Portal()
-        self._wrap(
-            portal,
+        super().__init__(
+            Portal(),
             AsyncClient(
                 api_key,
                 base_url=base_url,
@@ -122,11 +122,6 @@ class Client(SyncWrapper):
                 transport=transport,
             ),
         )
-
-    def _wrap(self, portal: Portal, source: AsyncClient) -> None:
-        super()._wrap(portal, source)
-        self.generations = wrapped(Generations, portal, source.generations)
-        self.models = wrapped(Models, portal, source.models)
 
     def with_options(
         self,
@@ -161,9 +156,7 @@ class Client(SyncWrapper):
         Example:
             `client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))`
         """
-        return wrapped(
-            type(self),
-            self._portal,
+        return self._view(
             self._source.with_options(
                 timeout=timeout,
                 retry=retry,
@@ -171,7 +164,7 @@ class Client(SyncWrapper):
                 on_response=call_in_caller("on_response", on_response),
                 extra_headers=extra_headers,
                 extra_query=extra_query,
-            ),
+            )
         )
 
     def request(

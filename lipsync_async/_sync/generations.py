@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from lipsync_async._async.generations import _WAIT_SECONDS, AsyncGenerations
-from lipsync_async._portal.blocking_iterator import BlockingOutcomes, iterate_in_caller
-from lipsync_async._portal.portal import SyncWrapper, call_in_caller
+from lipsync_async._portal import BlockingOutcomes, SyncWrapper, call_in_caller, iterate_in_caller
 
 if TYPE_CHECKING:
     import builtins

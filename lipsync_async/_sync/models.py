@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lipsync_async._portal.portal import SyncWrapper
+from lipsync_async._portal import SyncWrapper
 
 if TYPE_CHECKING:
     from lipsync_async._async.models import AsyncModels

@@ -77,8 +77,8 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
-from lipsync_async._portal.blocking_iterator import BlockingOutcomes, iterate_in_caller
-from lipsync_async._portal.portal import Portal, SyncWrapper, call_in_caller, wrapped
+from lipsync_async._portal import BlockingOutcomes, Portal, SyncWrapper
+from lipsync_async._portal import call_in_caller, iterate_in_caller
 """
 _HEADER = """\
 # Generated from lipsync_async/_async/{name}.py by lipsync_async/_tools/mirror.py.
@@ -185,15 +185,10 @@ class _Module:
         lines.append(f"    _source: {node.name}")
         texts: list[str | None] = []
         if resources:  # the others are made by the class that has them
+            parts = " ".join(f'("{name}", {kind}),' for name, kind in resources.items())
+            lines.append(f"    _parts = ({parts})")
             constructors = [each for each in methods if each.name == "__init__"]
             texts += [self._constructor(each, node.name) for each in constructors]
-            wrap = [f"def _wrap(self, portal: Portal, source: {node.name}) -> None:"]
-            wrap += ["    super()._wrap(portal, source)"]
-            wrap += [
-                f"    self.{name} = wrapped({kind}, portal, source.{name})"
-                for name, kind in resources.items()
-            ]
-            texts.append("\n".join(wrap))
         texts += [self._method(each) for each in methods]
         lines += ["\n" + indent(text, "    ") for text in texts if text]
         return "\n".join(lines)
@@ -222,7 +217,7 @@ class _Module:
             for node in method.body
             if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("hidden(")
         ]
-        body += ["portal = Portal()", f"self._wrap(portal, {self._call(source, method)})"]
+        body.append(f"super().__init__(Portal(), {self._call(source, method)})")
         return self._function(method, "__init__", self._returns(method), "\n".join(body))
 
     def _method(self, method: Method) -> str | None:
@@ -254,7 +249,7 @@ class _Module:
         if isinstance(method, ast.FunctionDef):
             if returns != "Self":
                 raise RefusedError(method, f"{method.name} is neither async nor returns Self")
-            return f"return wrapped(type(self), self._portal, {call})"
+            return f"return self._view({call})"
         if returns.startswith(("Generator[", "Iterator[")):
             return f"return self._portal.iterate({call})"
         # The coroutine is made in the loop: one that is never awaited would be warned of.

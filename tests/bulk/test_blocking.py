@@ -25,7 +25,7 @@ from lipsync_async import (
     RetryPolicy,
     SpendingLimitError,
 )
-from lipsync_async._portal.blocking_iterator import BlockingOutcomes
+from lipsync_async._portal import BlockingOutcomes
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, names, requests

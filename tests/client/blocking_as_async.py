@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from lipsync_async import Client
-from lipsync_async._portal.portal import SyncWrapper
+from lipsync_async._portal import SyncWrapper
 
 _THREADS = 50
 _END = object()

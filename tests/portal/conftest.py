@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import anyio
 import pytest
 
-from lipsync_async._portal.portal import Portal
+from lipsync_async._portal import Portal
 from lipsync_async.sandbox import Sandbox
 from tests.portal.verbs import verb
 

@@ -11,8 +11,7 @@ import pytest
 
 from lipsync_async import LipsyncError
 from lipsync_async._callsite import CallSite
-from lipsync_async._portal.blocking_call import BlockingCall
-from lipsync_async._portal.loop_thread import LoopThread
+from lipsync_async._portal import BlockingCall, CallState, LoopThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.interpreter import STRICT
@@ -261,12 +260,12 @@ def test_calls_that_end_when_the_program_has_ended(
     logger = logging.getLogger("lipsync_async")
     if raises:
         logger.addFilter(refuse)
-    thread.submit(call._begin)  # noqa: SLF001 - nothing waits for it
+    thread.submit(call.begin)  # nothing waits for it
     are_done = threading.Event()
     a_few_turns: list[asyncio.Task[None]] = []
     thread.submit(lambda: a_few_turns.append(asyncio.ensure_future(turns(are_done))))
     assert are_done.wait(10)
     thread.stop()
     logger.removeFilter(refuse)
-    assert call.has_ended
+    assert call.state is CallState.DONE
     assert caplog.messages == ([] if raises else told)

@@ -9,9 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from lipsync_async._portal.blocking_call import RaiseInCaller, current_call
-from lipsync_async._portal.portal import Portal, call_in_caller
-from tests.portal.verbs import interrupt, verb
+from lipsync_async._portal import CURRENT_CALL, Portal
+from tests.portal.verbs import interrupt, ringing, verb
 
 
 async def give_up(what_then: Callable[[], Any], ring: Callable[[], Any]) -> Any:
@@ -42,7 +41,7 @@ def test_what_an_interrupted_call_leaves(
     notes: list[str],
 ) -> None:
     """What the call came to all the same is noted on the interruption."""
-    ring = call_in_caller("on_update", interrupt)
+    ring = ringing(interrupt)
     with pytest.raises(KeyboardInterrupt) as caught:
         verb(portal.call, partial(give_up, what_then, ring))
     assert getattr(caught.value, "__notes__", []) == notes
@@ -50,7 +49,7 @@ def test_what_an_interrupted_call_leaves(
 
 def test_interrupted_beside_an_item(portal: Portal) -> None:
     """An item that comes with the interruption is let go, and the generator is closed."""
-    ring = call_in_caller("on_update", interrupt)
+    ring = ringing(interrupt)
     is_closed: list[bool] = []
 
     async def ring_and_yield() -> AsyncGenerator[int, None]:
@@ -75,7 +74,7 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
         has_rung.set()
         raise ending
 
-    ring = call_in_caller("on_update", end)
+    ring = ringing(end)
     is_closed: list[bool] = []
     begin: list[Callable[[], object]] = []
 
@@ -106,14 +105,14 @@ def test_interrupted_while_at_work(portal: Portal, ending: type[BaseException]) 
 
 def test_interrupted_once(portal: Portal) -> None:
     """What a callback raises elsewhere does not cut off a clean-up that is waited for."""
-    ring = call_in_caller("on_update", interrupt)
+    ring = ringing(interrupt)
     has_cleaned_up: list[bool] = []
 
     async def clean_up() -> None:
         try:
             await ring()
         finally:
-            current_call()._messages.put(RaiseInCaller(SystemExit()))  # noqa: SLF001
+            CURRENT_CALL.get()._messages.put(SystemExit())  # noqa: SLF001
             with anyio.CancelScope(shield=True):
                 await anyio.lowlevel.checkpoint()
             has_cleaned_up.append(True)
@@ -126,7 +125,7 @@ def test_interrupted_once(portal: Portal) -> None:
 def test_callback_that_is_not_waited_for(portal: Portal) -> None:
     """A callback still runs when the coroutine has stopped to wait for it."""
     rung: list[int] = []
-    ring = call_in_caller("on_update", lambda: rung.append(1))
+    ring = ringing(lambda: rung.append(1))
 
     async def hasten() -> bool:
         with anyio.move_on_after(0) as scope:

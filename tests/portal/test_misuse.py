@@ -17,16 +17,10 @@ import pytest
 
 from lipsync_async import ConfigurationError
 from lipsync_async._callsite import HTTP_LOG, CallSite, log
-from lipsync_async._portal.blocking_call import BlockingCall
-from lipsync_async._portal.portal import Portal, call_in_caller
+from lipsync_async._portal import BlockingCall, CallState, Portal
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import run
-from tests.portal.verbs import interrupt, verb
-
-
-def ringing(function: Any) -> Any:
-    """Return what calls a function in the caller's thread."""
-    return call_in_caller("on_update", function)
+from tests.portal.verbs import interrupt, ringing, verb
 
 
 async def numbers() -> AsyncGenerator[int, None]:
@@ -411,7 +405,7 @@ def test_what_the_loop_never_began(portal: Portal) -> None:
     late = BlockingCall(thread, anyio.lowlevel.checkpoint, CallSite(__file__, 1, {}))
     thread.calls.add(late)
     thread.stop()
-    assert late.has_ended
+    assert late.state is CallState.DONE
     with pytest.raises(ConfigurationError, match="was closed while"):
         late.result()
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, s
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -31,15 +31,14 @@ from lipsync_async import (
     Status,
 )
 from lipsync_async._callsite import CallSite
-from lipsync_async._portal.blocking_call import (
+from lipsync_async._portal import (
+    CURRENT_CALL,
     BlockingCall,
     CallerTask,
-    RaiseInCaller,
+    LoopThread,
+    Portal,
     StepResult,
-    current_call,
 )
-from lipsync_async._portal.loop_thread import LoopThread
-from lipsync_async._portal.portal import Portal
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import INPUTS, ORDER
@@ -441,7 +440,7 @@ class Late(AsyncIterator[str]):
     """An iteration whose item comes just behind what interrupts the wait for it."""
 
     async def __anext__(self) -> str:
-        current_call()._messages.put(RaiseInCaller(KeyboardInterrupt()))  # noqa: SLF001
+        CURRENT_CALL.get()._messages.put(KeyboardInterrupt())  # noqa: SLF001
         return "outcome of generation g1"
 
 
@@ -462,7 +461,7 @@ def test_interrupted_on_entering(portal: Portal) -> None:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Any]:
-        current_call()._messages.put(RaiseInCaller(KeyboardInterrupt()))  # noqa: SLF001
+        CURRENT_CALL.get()._messages.put(KeyboardInterrupt())  # noqa: SLF001
         yield Late()
 
     with pytest.raises(KeyboardInterrupt) as caught, ExitStack() as stack:
@@ -486,27 +485,21 @@ def test_dropped_in_its_own_loop() -> None:
 def test_a_thread_whose_loop_is_closed_is_no_loops_own() -> None:
     """A later thread may get the number of one that has ended, and is refused nothing."""
     thread = LoopThread()
-    told: list[Exception | None] = []
+    told: list[bool] = []
+
+    def ask() -> None:
+        told.append(thread.is_current)
 
     class Waiter:
         """Ask in the loop's thread, after the loop was closed."""
 
-        def finish(self) -> None:
-            ask()
+        finish = staticmethod(ask)
 
-    def ask() -> None:
-        try:
-            thread.check_not_loop_thread()
-        except ConfigurationError as error:
-            told.append(error)
-        else:
-            told.append(None)
-
-    thread.calls.add(Waiter())
+    thread.calls.add(cast("BlockingCall", Waiter()))
     ask()
     thread.submit(ask)
     thread.stop()
-    assert [type(error) for error in told] == [type(None), ConfigurationError, type(None)]
+    assert told == [False, True, False]
 
 
 def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:

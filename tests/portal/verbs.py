@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from lipsync_async._portal import call_in_caller
+
 
 def verb(method: Any, *arguments: Any) -> Any:
     """BlockingCall the portal from where a verb would."""
     return method(*arguments)
+
+
+def ringing(function: Any) -> Any:
+    """Return what calls a function in the caller's thread."""
+    return call_in_caller("on_update", function)
 
 
 def interrupt() -> None:

@@ -103,8 +103,7 @@ from typing import TYPE_CHECKING, overload
 
 from lipsync_async._async.things import _PAUSE, AsyncThings, _Unset
 from lipsync_async._models.things import LIMIT, Thing
-from lipsync_async._portal.blocking_iterator import iterate_in_caller
-from lipsync_async._portal.portal import SyncWrapper, call_in_caller
+from lipsync_async._portal import SyncWrapper, call_in_caller, iterate_in_caller
 
 if TYPE_CHECKING:
     import builtins
@@ -191,24 +190,16 @@ class Client(SyncWrapper):
 
     things: Things
     _source: AsyncClient
+    _parts = (("things", Things),)
 
     def __init__(self, key: str = "") -> None:
         """Build it."""
         key = hidden(key)
-        portal = Portal()
-        self._wrap(portal, AsyncClient(key))
-
-    def _wrap(self, portal: Portal, source: AsyncClient) -> None:
-        super()._wrap(portal, source)
-        self.things = wrapped(Things, portal, source.things)
+        super().__init__(Portal(), AsyncClient(key))
 
     def with_options(self, *, on_it: Callable[[int], object] | None = None) -> Self:
         """Return a view."""
-        return wrapped(
-            type(self),
-            self._portal,
-            self._source.with_options(on_it=call_in_caller("on_it", on_it)),
-        )
+        return self._view(self._source.with_options(on_it=call_in_caller("on_it", on_it)))
 
     def close(self) -> None:
         """Close."""

@@ -1,1 +1,0 @@
-"""From blocking code into async code: one event loop in a thread of its own."""
