@@ -13,8 +13,7 @@ from benchmarks.payloads import HUNDRED, ONE
 from benchmarks.ratios import Ratio
 from lipsync_async import Generation, Response
 from lipsync_async._logic import endpoints
-from lipsync_async._logic.codec import decode
-from lipsync_async._logic.responses import loads
+from lipsync_async._logic.codec import decode, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from anyio import Lock
 
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import HTTP_LOG, RETRY_LOG, call_back, is_from_callback, log
-from lipsync_async._logic import polling, responses, retry
+from lipsync_async._logic import endpoints, polling, retry
 from lipsync_async._logic.config import origin, service_at
 from lipsync_async._logic.retry import LONGEST_TOLD
 from lipsync_async._logic.secrecy import Headers, Mask
@@ -243,7 +243,7 @@ class Requester:
                 was_refused = True
             else:
                 if isinstance(made, Response):  # to a raw request
-                    job = responses.salvage_generation(made)
+                    job = endpoints.salvage_generation(made)
                 else:
                     job = made if isinstance(made, Generation) else None
                 return made
@@ -405,18 +405,18 @@ class Requester:
             response = await self._send(request, options, deadline, attempt)
             if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class of HTTP
                 if response.is_cut:
-                    raise responses.too_long(response)
+                    raise endpoints.too_long(response)
                 found = call.read(response)
                 if call.shows is not None:
                     self._account.slots.saw(call.shows(found), self.transport.now())
                 return found
-            target = responses.redirect_target(response.url, response.status, response.headers)
+            target = endpoints.redirect_target(response.url, response.status, response.headers)
             if target is None or response.method != "GET":  # a paid create never follows
                 break
             request = attrs.evolve(request, url=target)
             if origin(target) != self._origin:  # another server does not get the API key
                 request.headers = self._open_headers
-        raise responses.error_for(response)
+        raise endpoints.error_for(response)
 
     async def _send(
         self, request: Request, options: RequestOptions, deadline: float | None, attempt: int
@@ -437,7 +437,7 @@ class Requester:
             raise
         response = self.mask.response(response)
         if HTTP_LOG.isEnabledFor(logging.DEBUG):
-            request_id = responses.request_id(response)
+            request_id = endpoints.request_id(response)
             named = "" if request_id is None else f", request id {request_id}"
             self._log_try(request, f"{response.status}{named}", began, attempt)
         if options.on_response is not None:

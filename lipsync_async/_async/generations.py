@@ -20,8 +20,13 @@ from lipsync_async._callsite import (
     under_way,
 )
 from lipsync_async._logic import endpoints, validation
-from lipsync_async._logic.validation import MOST_ON_A_PAGE, target_problems
-from lipsync_async._logic.validators import flag, survived, whole_number
+from lipsync_async._logic.validation import (
+    MOST_ON_A_PAGE,
+    flag,
+    survived,
+    target_problems,
+    whole_number,
+)
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._polling import wait

@@ -67,7 +67,7 @@ from lipsync_async._bulk.journal_file import (
 from lipsync_async._bulk.journal_reader import JournalView, find
 from lipsync_async._callsite import JOURNAL_LOG, log
 from lipsync_async._enums import Status
-from lipsync_async._logic.validators import exact
+from lipsync_async._logic.validation import exact
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async.errors import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of, unreadable
 from lipsync_async._bulk.journal_file import connect_reader, from_home, resolve, translate_errors
-from lipsync_async._logic.validators import shown
+from lipsync_async._logic.validation import shown
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:

@@ -39,8 +39,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lipsync_async._logic.codec import INPUT_TYPES, MARKS, WIRE_NAMES
-from lipsync_async._logic.validation import expanded, path_problems, request_problems
-from lipsync_async._logic.validators import shown
+from lipsync_async._logic.validation import expanded, path_problems, request_problems, shown
 from lipsync_async._models.request import (
     ActiveSpeaker,
     DubParams,

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from lipsync_async._logic.validation import expanded, folder_problems, upload_problems
-from lipsync_async._logic.validators import (
+from lipsync_async._logic.validation import (
     OrNone,
+    expanded,
     flag,
+    folder_problems,
     positive,
     survived,
+    upload_problems,
     whole_number,
     wrong,
 )

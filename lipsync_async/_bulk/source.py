@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from lipsync_async._bulk.journal_entry import JournalEntry
-from lipsync_async._logic.validation import file_problems, form_problems
-from lipsync_async._logic.validators import exact, shown
+from lipsync_async._logic.validation import exact, file_problems, form_problems, shown
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async.errors import LipsyncError, in_words
 

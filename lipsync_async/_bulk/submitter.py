@@ -19,8 +19,7 @@ from lipsync_async._bulk.run_options import NEEDS_DURATION
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.concurrency import LONGEST_JOB
-from lipsync_async._logic.validation import upload_problems
-from lipsync_async._logic.validators import exact
+from lipsync_async._logic.validation import exact, upload_problems
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._polling.poller import retry_until_timeout
 from lipsync_async.errors import (

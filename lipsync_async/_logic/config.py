@@ -12,7 +12,7 @@ import attrs
 
 from lipsync_async._enums import __version__
 from lipsync_async._logic.secrecy import Headers, Secret, kind_of
-from lipsync_async._logic.validators import exact, shown, survived
+from lipsync_async._logic.validation import exact, shown, survived
 from lipsync_async.errors import in_words
 
 _PORTS = {"http": 80, "https": 443}

@@ -1,4 +1,4 @@
-"""The endpoints: for each, what is sent and how its answer is read.
+"""The endpoints: for each, what is sent, and what its answer means: a value or exactly one error.
 
 A `Call` holds everything that the requester must know about one call, and no more.
 `is_repeatable` is the heart of it: a call whose outcome is unknown may be sent again only
@@ -8,31 +8,40 @@ Idempotency-Key.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC
 from functools import partial
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import attrs
 
-from lipsync_async._logic import codec, responses
+from lipsync_async._callsite import HTTP_LOG, log
+from lipsync_async._enums import Status
+from lipsync_async._logic import codec
+from lipsync_async._logic.codec import ShapeError, decode, loads
 from lipsync_async._logic.media_types import Kind, head_of, upload_name_and_type
+from lipsync_async._logic.retry import is_unknown_outcome
 from lipsync_async._logic.secrecy import Headers
-from lipsync_async._logic.validation import generation_id_problems, idempotency_key_problems
-from lipsync_async._logic.validators import exact
+from lipsync_async._logic.validation import exact, generation_id_problems, idempotency_key_problems
 from lipsync_async._models.http import NO_HEADERS, FilePart, Response, TextPart, stamp_of
-from lipsync_async._models.request import Audio, Image, Video
+from lipsync_async._models.request import Audio, GenerationRequest, Image, Video
 from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
-from lipsync_async.errors import DecodeError, InvalidRequestError, in_words
+from lipsync_async.errors import (
+    STATUS_ERRORS,
+    ConcurrencyLimitError,
+    DecodeError,
+    InvalidRequestError,
+    ResponseError,
+    ServerError,
+    in_words,
+)
 
-if TYPE_CHECKING:
-    from lipsync_async._models.request import GenerationRequest
-
-
-A = TypeVar("A")
 T = TypeVar("T")
 
 _BARE_URL = re.compile(r"https?://\S+")
@@ -103,14 +112,14 @@ class LongPollResult:
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
     """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
 
-    def read(response: Response) -> Generation:
+    def read_job(response: Response) -> Generation:
         try:
-            generation = responses.read(Generation, response)
+            generation = read(Generation, response)
         except DecodeError as error:
-            error.generation = responses.salvage_generation(response)
+            error.generation = salvage_generation(response)
             raise
         if problems := generation_id_problems(generation.id):
-            unusable = responses.schema_error(response, *problems)
+            unusable = schema_error(response, *problems)
             unusable.generation = generation
             raise unusable
         generation.idempotency_key = idempotency_key
@@ -126,12 +135,12 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
 
         return attrs.evolve(found, read=read_named)
 
-    body, form = _written(_body_of, request)
+    body, form = _written(request)
     key = {"idempotency-key": idempotency_key}
     return Call(
         method="POST",
         path="/v2/generate",
-        read=read,
+        read=read_job,
         is_repeatable=True,
         headers=key if form else key | _JSON,
         body=body,
@@ -142,28 +151,29 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
     )
 
 
-def _written(write: Callable[[A], T], value: A) -> T:
-    """Write a request or a part of it; what its values raise is an error of the request."""
+def _written(value: object) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
+    """Write a request as JSON, or as the parts of a form when files go along; all else as JSON.
+
+    What the values raise is an error of the request.
+    """
     try:
-        return write(value)
+        if not isinstance(value, GenerationRequest):
+            return codec.dumps(value), ()
+        for item in value.input:
+            if getattr(item, "file", None) is not None:
+                return None, _form_of(value)
+        return codec.dumps(codec.encode_request(value)), ()
     except Exception as error:
         raise InvalidRequestError([f"request: cannot be written: {in_words(error)}"]) from error
 
 
-def _json_of(request: GenerationRequest) -> bytes:
-    return codec.dumps(codec.encode_request(request))
-
-
-def _body_of(request: GenerationRequest) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
-    """Return the JSON body, or the parts of a form when files go along."""
+def _form_of(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
     files = [
         _file_part(slot, item.file)
         for slot, kind in _FORM_SLOTS
         for item in request.input
         if isinstance(item, kind) and item.file is not None
     ]
-    if not files:
-        return codec.dumps(codec.encode_request(request)), ()
     rest = [item for item in request.input if getattr(item, "file", None) is None]
     fields = codec.encode_request(attrs.evolve(request, input=rest))
     if not rest:
@@ -172,7 +182,7 @@ def _body_of(request: GenerationRequest) -> tuple[bytes | None, tuple[TextPart |
         TextPart(name, value if isinstance(value, str) else codec.dumps(value).decode())
         for name, value in fields.items()
     ]
-    return None, (*texts, *files)
+    return (*texts, *files)
 
 
 def _file_part(slot: Kind, file: Any) -> FilePart:
@@ -234,9 +244,9 @@ def _listed_jobs(page: GenerationPage) -> Iterable[tuple[str, bool]]:
 
 
 def _read_generation(generation_id: str, response: Response) -> Generation:
-    shown = responses.read(Generation, response)
+    shown = read(Generation, response)
     if shown.id != generation_id:
-        responses.refuse_another(generation_id, shown.id, response)
+        refuse_another(generation_id, shown.id, response)
     return shown
 
 
@@ -244,7 +254,7 @@ def _read_long_poll(generation_id: str, response: Response) -> LongPollResult:
     return LongPollResult(
         _read_generation(generation_id, response),
         is_held="x-sync-wait-mode" in response.headers,
-        retry_after=responses.retry_after(response),
+        retry_after=retry_after(response),
     )
 
 
@@ -259,15 +269,15 @@ def list_generations(
 ) -> Call[GenerationPage]:
     """Describe `GET /v2/generations`; lists are sent in the documented comma form."""
 
-    def read(response: Response) -> GenerationPage:
-        items, came = responses.read_list(Generation, response, responses.salvage_from)
+    def read_page(response: Response) -> GenerationPage:
+        items, came = read_list(Generation, response, salvage_from)
         is_full = limit is not None and came >= limit
         return GenerationPage(items, items[-1].id if items and is_full else None)
 
     query = _query(
         status=status, ids=ids, source=source, projectId=project_id, limit=limit, cursor=cursor
     )
-    return Call("GET", f"/v2/generations{query}", read, is_repeatable=True, shows=_listed_jobs)
+    return Call("GET", f"/v2/generations{query}", read_page, is_repeatable=True, shows=_listed_jobs)
 
 
 def count_generations(
@@ -275,15 +285,15 @@ def count_generations(
 ) -> Call[int]:
     """Describe `GET /v2/generations/count`."""
 
-    def read(response: Response) -> int:
-        counted = responses.read_json(response)
+    def read_count(response: Response) -> int:
+        counted = read_json(response)
         count = counted.get("count") if isinstance(counted, dict) else None
         if type(count) is not int:
-            raise responses.schema_error(response, "expected a whole number @ $.count")
+            raise schema_error(response, "expected a whole number @ $.count")
         return count
 
     query = _query(status=status, source=source)
-    return Call("GET", f"/v2/generations/count{query}", read, is_repeatable=True)
+    return Call("GET", f"/v2/generations/count{query}", read_count, is_repeatable=True)
 
 
 def delete_generation(generation_id: str) -> Call[None]:
@@ -305,20 +315,21 @@ def delete_generation(generation_id: str) -> Call[None]:
 def download_url(generation_id: str) -> Call[str]:
     """Describe `GET /v2/generations/{id}/download`, whose answer is a bare URL."""
 
-    def read(response: Response) -> str:
+    def read_url(response: Response) -> str:
         url = response.body.decode("utf-8", errors="replace").strip().strip('"')
         if not _BARE_URL.fullmatch(url):
-            request_id = responses.request_id(response)
-            raise DecodeError("its body is no URL", response=response, request_id=request_id)
+            raise DecodeError(
+                "its body is no URL", response=response, request_id=request_id(response)
+            )
         return url
 
     path = f"/v2/generations/{_escaped(generation_id)}/download"
-    return Call("GET", path, read, is_repeatable=True)
+    return Call("GET", path, read_url, is_repeatable=True)
 
 
 def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
     """Describe `POST /v2/analyze/cost`, which looks at the media."""
-    body = _written(_json_of, request)
+    body, _ = _written(request)
     return Call("POST", "/v2/analyze/cost", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 
@@ -333,25 +344,25 @@ def estimate_duration(
         "reasoningEnabled": reasoning_enabled,
     }
     told = {name: exact(fact) for name, fact in facts.items() if fact is not None}
-    body = _written(codec.dumps, told)
+    body, _ = _written(told)
     return Call("POST", "/v2/generations/estimate", _read_estimate, True, _JSON, body)  # noqa: FBT003 - `is_repeatable`: it changes nothing
 
 
 def _read_estimate(response: Response) -> CostEstimate:
-    data = responses.read_json(response)
+    data = read_json(response)
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
-    return responses.structure(CostEstimate, data, response)
+    return structure(CostEstimate, data, response)
 
 
 def list_models() -> Call[list[ModelInfo]]:
     """Describe `GET /v2/models`."""
 
-    def read(response: Response) -> list[ModelInfo]:
-        models, _ = responses.read_list(ModelInfo, response, lambda _: None)
+    def read_models(response: Response) -> list[ModelInfo]:
+        models, _ = read_list(ModelInfo, response, lambda _: None)
         return models
 
-    return Call("GET", "/v2/models", read, is_repeatable=True)
+    return Call("GET", "/v2/models", read_models, is_repeatable=True)
 
 
 def _read_nothing(_: Response) -> None:
@@ -377,7 +388,7 @@ def raw_request(
     """Describe a request that has no function of its own here; its answer is not read."""
     fields = {name.lower(): str.__str__(value) for name, value in headers.items()}
     if json is not None:
-        fields, body = _JSON | fields, _written(codec.dumps, json)
+        fields, (body, _) = _JSON | fields, _written(json)
     if idempotency_key is not None:
         fields["idempotency-key"] = idempotency_key
     return Call(
@@ -418,3 +429,282 @@ def _query(**parameters: Iterable[str] | str | int | None) -> str:
         if value is not None
     }
     return f"?{urlencode(told, safe=',')}" if told else ""
+
+
+_FIRST_ERROR_STATUS = 400
+_FIRST_SERVER_ERROR = 500
+_SHOWN_CHARACTERS = 200
+# Of each text that the service says in an error, so much goes into messages and logs.
+_MOST_CHARACTERS = 1000
+_MOST_PATHS = 20
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
+
+# None of these is documented; the first that is there is quoted.
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-cf-id", "cf-ray")
+
+
+def redirect_target(url: str, status: int, headers: Mapping[str, str]) -> str | None:
+    """Return the URL that an answer points to; `None` if it points to none that can be read."""
+    location = headers.get("location")
+    if status not in _REDIRECTS or location is None:
+        return None
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return target if is_web else None
+
+
+def read_json(response: Response) -> Any:
+    """Return the decoded body."""
+    try:
+        return loads(response.body)
+    except ValueError:
+        raise _no_json(response) from None
+
+
+def _no_json(response: Response) -> DecodeError:
+    reason = "its body is no JSON" if response.body else "its body is empty"
+    return DecodeError(reason, response=response, request_id=request_id(response))
+
+
+def read(kind: type[T], response: Response) -> T:
+    """Return the body as one value."""
+    try:
+        return decode(kind, loads(response.body))
+    except ShapeError as error:
+        raise schema_error(response, *error.paths) from None
+    except ValueError:
+        raise _no_json(response) from None
+
+
+def structure(kind: type[T], data: Any, response: Response) -> T:
+    """Return a part of the body as a value."""
+    try:
+        return decode(kind, data)
+    except ShapeError as error:
+        raise schema_error(response, *error.paths) from None
+
+
+def read_list(
+    kind: type[T], response: Response, rescue: Callable[[Any], T | None]
+) -> tuple[list[T], int]:
+    """Return the items of a body, and how many came.
+
+    An item that cannot be read costs only itself: a warning in the log names it, and what
+    can be rescued of it stands in its place.
+    """
+    data = read_json(response)
+    if type(data) is not list:
+        raise schema_error(response, "expected a list @ $")
+    items: list[T] = []
+    problems: list[str] = []
+    for index, item in enumerate(data):
+        try:
+            items.append(decode(kind, item))
+        except ShapeError as error:
+            problems += [_of_item(index, problem) for problem in error.paths]
+            rescued = rescue(item)
+            items += [] if rescued is None else [rescued]
+    if problems:
+        unreadable = schema_error(response, *problems)
+        if not items:
+            raise unreadable
+        log(HTTP_LOG, logging.WARNING, f"some items of a list could not be read: {unreadable}")
+    return items, len(data)
+
+
+def _of_item(index: int, problem: str) -> str:
+    words, _, path = problem.rpartition("@ $")
+    return f"{words}@ $[{index}]{path}"
+
+
+def schema_error(response: Response, *paths: str) -> DecodeError:
+    """Return the error that an answer of another shape stands for."""
+    if len(paths) > _MOST_PATHS:
+        paths = (*paths[:_MOST_PATHS], f"and {len(paths) - _MOST_PATHS} more")
+    return DecodeError(
+        "its body is not of the documented shape",
+        response=response,
+        paths=paths,
+        request_id=request_id(response),
+    )
+
+
+def too_long(response: Response) -> DecodeError:
+    """Return the error of an answer that is longer than any of the service's.
+
+    It counts as schema_error, which is final: another try would fetch as much again.
+    """
+    return DecodeError(
+        "its body is too long for an answer of the service, and was not read to its end",
+        response=response,
+        paths=(f"body: goes on after the {len(response.body)} bytes that were kept",),
+        request_id=request_id(response),
+    )
+
+
+def salvage_generation(response: Response) -> Generation | None:
+    """Return what can be told of a job whose answer cannot be read: its id is what counts."""
+    try:
+        return salvage_from(loads(response.body))
+    except ValueError:
+        return None
+
+
+def salvage_from(data: Any, name: str = "id") -> Generation | None:
+    """Return the job whose id is in a body's JSON, under this name."""
+    known = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(known, str) or not known:
+        return None
+    return Generation(id=known, status=Status("UNKNOWN"), raw=data)
+
+
+def refuse_another(asked: str, shown: str, response: Response) -> None:
+    """Refuse an answer about another job than the one that was asked for.
+
+    A cache or a proxy has mixed something up, which may be over at the next try; another
+    job's end must not be taken for this one's. Ids may be written in capitals.
+    """
+    if shown != asked and shown.casefold() != asked.casefold():
+        raise DecodeError(
+            f"it is about generation {_text(shown)!r}, not {asked!r}",
+            response=response,
+            request_id=request_id(response),
+        )
+
+
+def request_id(response: Response) -> str | None:
+    """Return the id under which the service's support finds this request."""
+    for name in _REQUEST_ID_HEADERS:
+        if name in response.headers:
+            return response.headers[name]
+    return None
+
+
+def retry_after(response: Response, body: Any = None) -> float | None:
+    """Return the seconds that the service asks to wait, from headers or decoded body."""
+    told = response.headers.get("retry-after")
+    in_ms = response.headers.get("retry-after-ms")
+    in_body = body.get("retryAfterSeconds") if isinstance(body, dict) else None
+    if told is None and in_ms is None and in_body is None:
+        return None
+    asked = [
+        _seconds(in_ms, scale=0.001),
+        _seconds(told),
+        _seconds_between(response.headers.get("date"), told),
+        _seconds(in_body),
+    ]
+    return max((seconds for seconds in asked if seconds is not None), default=None)
+
+
+def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value) * scale
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if isfinite(seconds) and seconds >= 0 else None
+
+
+def _seconds_between(sent: str | None, due: str | None) -> float | None:
+    """Read a `Retry-After` that is a date (RFC 9110 section 10.2.3).
+
+    It is measured from the answer's own `Date`, so that this machine's clock may be wrong. All
+    three forms are in GMT, also the one that does not say so.
+    """
+    if sent is None or due is None:
+        return None
+    # Here and not above: it takes 20 ms to import, for a form that hardly anybody sends.
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
+    try:
+        moments = [parsedate_to_datetime(text) for text in (sent, due)]
+        begin, end = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in moments]
+        return max(0.0, (end - begin).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def error_for(response: Response) -> ResponseError:
+    """Return the error that an answer with an error status stands for.
+
+    Bodies come in many shapes: the service's own JSON with
+    `message` as text or list, older JSON, and the HTML of a proxy.
+    """
+    body = _json_or_text(response)
+    facts = body if isinstance(body, dict) else {}
+    code = _text(facts.get("errorCode")) or _text(facts.get("error_code"))
+    described: dict[str, Any] = {
+        "response": response,
+        "message": _message(facts) or _words_of(body) or "no reason was given",
+        "code": code,
+        "suggestion": _text(facts.get("suggestion")),
+        "field": _text(facts.get("field")),
+        "request_id": request_id(response) or _text(facts.get("requestId")),
+        "retry_after": retry_after(response, body),
+        "body": body,
+    }
+    if _is_concurrency_limit(response.status, code, facts):
+        return ConcurrencyLimitError(
+            concurrency_limit=_count(facts.get("concurrencyLimit")),
+            active_generations=_count(facts.get("activeGenerations")),
+            **described,
+        )
+    if response.status < _FIRST_ERROR_STATUS:
+        place = response.headers.get("location")
+        described["message"] = (
+            f"it points to {_text(place)!r} instead" if place else "that is no answer to a request"
+        )
+        described["suggestion"] = "Check base_url; only a GET follows such a pointer."
+    default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
+    error = STATUS_ERRORS.get(response.status, default)(**described)
+    if is_unknown_outcome(response.status, code):
+        error.generation = salvage_from(facts, "generationId")
+    return error
+
+
+def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) -> bool:
+    """Tell the two kinds of 429 apart, also without a code."""
+    if status != 429:  # noqa: PLR2004 - Too Many Requests
+        return False
+    told = {"concurrencyLimit", "activeGenerations"} & facts.keys()
+    return code in {"concurrency_limit_reached", "batch_concurrency_limit_reached"} or (
+        code is None and bool(told)
+    )
+
+
+def _json_or_text(response: Response) -> Any:
+    try:
+        return loads(response.body)
+    except ValueError:
+        return response.body.decode("utf-8", errors="replace")
+
+
+def _message(facts: dict[str, Any]) -> str | None:
+    message = facts.get("message")
+    if isinstance(message, list):
+        return _text("; ".join(str(part) for part in message))
+    return _text(message) or _text(facts.get("error"))
+
+
+def _words_of(body: Any) -> str | None:
+    """Show the beginning of a body that is not the service's, such as a proxy's HTML."""
+    shown = " ".join(str(body).split())[:_SHOWN_CHARACTERS]
+    return shown if body else None
+
+
+def _text(value: Any) -> str | None:
+    """Return a text that says something; one without end is cut."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}..."
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

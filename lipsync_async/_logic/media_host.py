@@ -13,8 +13,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import attrs
 
+from lipsync_async._logic.endpoints import retry_after
 from lipsync_async._logic.media_types import suffix_of_bytes
-from lipsync_async._logic.responses import retry_after
 from lipsync_async.errors import STATUS_ERRORS, RateLimitError, ResponseError, ServerError
 
 if TYPE_CHECKING:

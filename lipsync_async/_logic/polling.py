@@ -23,7 +23,7 @@ import attrs
 import backoff
 
 from lipsync_async._enums import TERMINAL, Status
-from lipsync_async._logic import endpoints, responses, retry
+from lipsync_async._logic import endpoints, retry
 from lipsync_async._logic.endpoints import Call
 from lipsync_async._models.http import Response
 from lipsync_async._models.response import Generation
@@ -147,7 +147,7 @@ class PollResults:
 
     def generation(self, job: str) -> Generation:
         """Return a job that was shown."""
-        return responses.structure(Generation, self.items[job], self.response)
+        return endpoints.structure(Generation, self.items[job], self.response)
 
 
 def poll_jobs(ids: Sequence[str]) -> Call[PollResults]:
@@ -178,16 +178,16 @@ def is_refusal(error: LipsyncError) -> bool:
 
 
 def _read_job(job: str, response: Response) -> PollResults:
-    data = responses.read_json(response)
-    shown = responses.structure(Generation, data, response)
-    responses.refuse_another(job, shown.id, response)
+    data = endpoints.read_json(response)
+    shown = endpoints.structure(Generation, data, response)
+    endpoints.refuse_another(job, shown.id, response)
     return PollResults({job: data}, response)
 
 
 def _read_list(response: Response) -> PollResults:
-    data = responses.read_json(response)
+    data = endpoints.read_json(response)
     if type(data) is not list:
-        raise responses.schema_error(response, "expected a list @ $")
+        raise endpoints.schema_error(response, "expected a list @ $")
     return PollResults({item["id"]: item for item in data if _is_job(item)}, response)
 
 

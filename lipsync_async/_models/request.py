@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
+from attrs.converters import optional
 
 from lipsync_async._models.text import at_home
 
@@ -122,7 +123,7 @@ class Video:
     url: str | None = None
     asset_id: str | None = attrs.field(default=None, kw_only=True)
     file: str | PathLike[str] | bytes | None = attrs.field(
-        default=None, converter=_at_home, kw_only=True, repr=False
+        default=None, converter=optional(_at_home), kw_only=True, repr=False
     )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
     segments_secs: Sequence[Sequence[float]] | None = attrs.field(default=None, kw_only=True)
@@ -145,7 +146,7 @@ class Image:
     url: str | None = None
     asset_id: str | None = attrs.field(default=None, kw_only=True)
     file: str | PathLike[str] | bytes | None = attrs.field(
-        default=None, converter=_at_home, kw_only=True, repr=False
+        default=None, converter=optional(_at_home), kw_only=True, repr=False
     )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
 
@@ -166,7 +167,7 @@ class Audio:
     url: str | None = None
     asset_id: str | None = attrs.field(default=None, kw_only=True)
     file: str | PathLike[str] | bytes | None = attrs.field(
-        default=None, converter=_at_home, kw_only=True, repr=False
+        default=None, converter=optional(_at_home), kw_only=True, repr=False
     )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
 

@@ -7,7 +7,7 @@ import pytest
 
 from lipsync_async import FailureGroup, Generation, Outcome, Status, group_failures
 from lipsync_async._bulk.results import RefusalCounter, reason_of
-from lipsync_async._logic.responses import error_for
+from lipsync_async._logic.endpoints import error_for
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConfigurationError,

@@ -195,8 +195,8 @@ def test_what_is_none_is_left_to_the_service() -> None:
 def test_what_json_does_not_know_is_no_body(odd: Any) -> None:
     """A value that validation would have refused is an error, never something else on the wire."""
     request = GenerationRequest(model="m", input=(), project_id=odd)
-    with pytest.raises(TypeError, match="JSON knows no"):
-        encode_request(request)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        codec.dumps(encode_request(request))
 
 
 def test_what_only_python_knows_is_never_sent() -> None:

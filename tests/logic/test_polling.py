@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from lipsync_async import ConnectError, DecodeError, LipsyncError, Response
 from lipsync_async._enums import TRANSITIONS, Status
-from lipsync_async._logic import polling, responses
+from lipsync_async._logic import endpoints, polling
 from lipsync_async._logic.polling import LastPoll, NextPoll, poll_schedule
 from lipsync_async._models.policies import PollPolicy
 
@@ -283,7 +283,7 @@ def shown(body: Any, *ids: str) -> polling.PollResults:
 
 def refusal(status: int) -> LipsyncError:
     """Return the error of an answer."""
-    return responses.error_for(Response("GET", "http://localhost", status, {}, b"{}"))
+    return endpoints.error_for(Response("GET", "http://localhost", status, {}, b"{}"))
 
 
 def test_what_is_asked() -> None:

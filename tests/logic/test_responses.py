@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.codec import dumps
-from lipsync_async._logic.responses import (
+from lipsync_async._logic.codec import dumps, loads
+from lipsync_async._logic.endpoints import (
     error_for,
-    loads,
     read,
     read_json,
     redirect_target,

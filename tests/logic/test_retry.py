@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async._enums import Status
-from lipsync_async._logic.responses import error_for
+from lipsync_async._logic.endpoints import error_for
 from lipsync_async._logic.retry import Failure, FailureKind, backoff_delays, classify
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._models.response import Generation

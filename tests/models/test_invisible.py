@@ -27,8 +27,8 @@ from lipsync_async._logic.validation import (
     idempotency_key_problems,
     list_problems,
     request_problems,
+    shown,
 )
-from lipsync_async._logic.validators import shown
 from lipsync_async._models.text import bare, for_screens, hidden, ignored, percent_encoded
 
 if TYPE_CHECKING:
