@@ -247,13 +247,13 @@ class Calendar:
     real clock that was moved on by hand, for receivers outside.
     """
 
-    _clock: Clock
+    clock: Clock
     _epoch: float
-    _speed: float = 1.0
+    speed: float = 1.0
 
     def unix(self) -> float:
         """Return the present moment as Unix time."""
-        return self._epoch + self._clock.now() / self._speed
+        return self._epoch + self.clock.now() / self.speed
 
     def timestamp(self) -> str:
         """Return the present moment as the service writes it: ISO 8601, milliseconds, Z."""

@@ -173,6 +173,11 @@ class SignedUrls:
         expires = facts.get("expires")
         return not expires or self._clock.now() <= float(expires)
 
+    @property
+    def inbox(self) -> str:
+        """Where the sandbox takes webhooks itself."""
+        return f"{self.base_url}{INBOX_PATH}"
+
     def file(self, name: str) -> str:
         """Return the address of a hosted file."""
         return f"{self.base_url}{FILES_PATH}{quote(name, safe='')}"

@@ -88,21 +88,17 @@ Produced = Callable[[Job, Result], object]
 Failed = Callable[[Job, str, str], object]
 
 
-def _ignore_end(_job: Job) -> None:
-    """Do nothing at an end; the sandbox puts its webhooks in place of this."""
-
-
 @attrs.define(slots=True, eq=False, repr=False)
 class JobTable(Table[Job]):
     """All jobs; found by id and by status without a search."""
 
     _clock: Clock
+    on_end: Callable[[Job], object]
     _not_found: str = attrs.field(default="generation_not_found", init=False)
     _noun: str = attrs.field(default="Generation", init=False)
     _by_status: dict[Status, dict[str, Job]] = attrs.field(
         factory=lambda: {status: {} for status in TRANSITIONS}, init=False
     )
-    on_end: Callable[[Job], object] = attrs.field(default=_ignore_end, init=False)
     run_in_loop: Callable[[Callable[[], Job]], Job] | None = attrs.field(default=None, init=False)
 
     def __repr__(self) -> str:

@@ -1,98 +1,121 @@
-"""The renderer of real media: two jobs at a time, in threads, off the event loop."""
+"""The renderer of real media: it brings a job's inputs onto the disk, and renders them.
+
+Two jobs at a time are rendered, in threads, off the event loop.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import logging
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import anyio
 import anyio.to_thread
 import attrs
+from anyio import CapacityLimiter
 
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.clock import Clock
-from lipsync_async.sandbox.files import Folder, HostedFiles
-from lipsync_async.sandbox.input_loader import InputLoader, LoadedInputs
+from lipsync_async.sandbox.files import Folder, HostedFiles, OwnedFiles
 from lipsync_async.sandbox.jobs import Result
 from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
+from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
+from lipsync_async.sandbox.media.speech import speak
 from lipsync_async.sandbox.media.timeline import output_seconds
-from lipsync_async.sandbox.outbound_http import OutboundHttp
-from lipsync_async.sandbox.renderer import cannot_render
+from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
+from lipsync_async.sandbox.renderer import Renderer, cannot_render
 from lipsync_async.sandbox.server.api_errors import error as api_error
 from lipsync_async.sandbox.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from lipsync_async.sandbox.jobs import Failed, Job, Produced
 
 _logger = logging.getLogger("lipsync_async.sandbox")
 
-_RENDERS_AT_ONCE = 2  # more would only slow each other down on a small machine
 _DEFAULT_MODE = "bounce"  # Source: "Create generation", sync.so API reference
+_VISUAL = frozenset({"video", "image"})
+_MOST_SECONDS = 1800.0  # Source: "Pricing", sync.so: the longest output of any listed plan
 
 
-@attrs.define(kw_only=True)
-class MediaRenderer:
+@attrs.frozen(slots=True)
+class AudioTrack:
+    """One audio of a job."""
+
+    ref_id: str | None  # the name that segments know it by
+    path: Path
+    seconds: float
+    is_spoken: bool = False  # made of a text input
+
+
+@attrs.frozen(slots=True)
+class LoadedInputs:
+    """Everything that one output is made of."""
+
+    visual: Path
+    info: MediaInfo
+    tracks: tuple[AudioTrack, ...]  # in the order of the create body
+    files: OwnedFiles  # those that are removed when they are no longer needed
+
+
+@attrs.define(eq=False, kw_only=True)
+class MediaRenderer(Renderer):
     """Renderer of real media."""
 
+    makes_media: ClassVar[bool] = True
     _files: HostedFiles
     _folder: Folder
     _outbound: OutboundHttp
     _tasks: Tasks
     _clock: Clock  # virtual time stands still while something renders
-    _engines: dict[str, str]  # for people; `open` asks what really does the work
-    _loader: InputLoader = attrs.field(init=False)
-    _limiter: anyio.CapacityLimiter = attrs.field(
-        init=False, factory=lambda: anyio.CapacityLimiter(_RENDERS_AT_ONCE)
-    )
+    # Ten thousand jobs that begin at once open neither as many connections nor as many
+    # processes. More renders would only slow each other down on a small machine.
+    _fetching: CapacityLimiter = attrs.field(init=False, factory=partial(CapacityLimiter, 8))
+    _speaking: CapacityLimiter = attrs.field(init=False, factory=partial(CapacityLimiter, 2))
+    _rendering: CapacityLimiter = attrs.field(init=False, factory=partial(CapacityLimiter, 2))
     _is_closed: bool = attrs.field(init=False, default=False)
-
-    @_loader.default
-    def _new_loader(self) -> InputLoader:
-        return InputLoader(self._files, self._folder, self._outbound)
 
     async def open(self) -> None:
         """Ask the engines one small question each; `ConfigurationError` where one does not work."""
         try:
             with self._clock.hold():
-                self._engines = await anyio.to_thread.run_sync(working_engines)
+                self.engines = await anyio.to_thread.run_sync(working_engines)
         except EngineError as error:
             raise ConfigurationError(cannot_render(str(error))) from error
 
     async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""
-        try:
-            await self._loader.check(body)
-        except MediaError as error:
-            raise api_error(error.code, error.message, is_input=True) from None
+        with _as_api_errors():
+            for item in body["input"]:
+                if item["type"] == "text":
+                    continue
+                path = self._own(item)
+                if path is not None:
+                    await _probe(path, item["type"])
+                # The job fetches what is hosted elsewhere.
+                elif (reason := self._outbound.refusal(item["url"])) is not None:
+                    raise _inaccessible(item["type"], f"{item['url']}: {reason}")
 
     async def seconds(self, body: dict[str, Any]) -> float:
         """Return how long the output will play; fetches and probes the media."""
-        try:
-            async with self._loader.load(body) as inputs:
+        with _as_api_errors():
+            async with self._load(body) as inputs:
                 visual = inputs.info.duration or 0.0
                 if body.get("segments") or not inputs.tracks:
                     return visual
                 heard = inputs.tracks[0].seconds
                 is_image = inputs.info.kind == "image"
                 return output_seconds(_mode(body.get("options")), visual, heard, is_image=is_image)
-        except MediaError as error:
-            raise api_error(error.code, error.message, is_input=True) from None
 
     def start(self, job: Job, produced: Produced, failed: Failed) -> None:
         """Begin to render a job."""
         self._tasks.start(self._run(job, produced, failed))
-
-    def engines(self) -> dict[str, str]:
-        """Return what does the work, for people."""
-        return self._engines
 
     def close(self) -> None:
         """Let renders that run stop at their next frame."""
@@ -117,7 +140,7 @@ class MediaRenderer:
             produced(job, result)
 
     async def _render(self, job: Job) -> Result:
-        async with self._loader.load(job.body) as inputs:
+        async with self._load(job.body) as inputs:
             spoken = next((track for track in inputs.tracks if track.is_spoken), None)
             if spoken is not None:
                 # Stays, so that the take can be fetched and used again.
@@ -130,7 +153,77 @@ class MediaRenderer:
                 on_progress=partial(setattr, job, "percent"),
                 is_cancelled=lambda: self._is_closed or job.is_ended,
             )
-            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(work, limiter=self._rendering)
+
+    @asynccontextmanager
+    async def _load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
+        """Bring every input of a create body onto the disk, for as long as the block runs."""
+        with OwnedFiles(self._folder) as files:
+            visual = next(item for item in body["input"] if item["type"] in _VISUAL)
+            path = await self._path(visual, files)
+            info = await _probe(path, visual["type"])
+            audios = [item for item in body["input"] if item["type"] not in _VISUAL]
+            tracks = [await self._track(item, files) for item in audios]
+            yield LoadedInputs(path, info, tuple(tracks), files)
+
+    async def _track(self, item: Mapping[str, Any], files: OwnedFiles) -> AudioTrack:
+        if item["type"] == "text":
+            voice, path = item["provider"], files.new_path(".wav")
+            seconds = await anyio.to_thread.run_sync(
+                speak, voice["script"], voice["voiceId"], path, limiter=self._speaking
+            )
+            return AudioTrack(item.get("refId"), path, seconds, is_spoken=True)
+        path = await self._path(item, files)
+        info = await _probe(path, "audio")
+        return AudioTrack(item.get("refId"), path, info.duration or 0.0)
+
+    async def _path(self, item: Mapping[str, Any], files: OwnedFiles) -> Path:
+        own = self._own(item)
+        if own is not None:
+            return own
+        # Without the suffix of the URL, which would decide how the file is read.
+        path = files.new_path()
+        try:
+            async with self._fetching:
+                await self._outbound.fetch(item["url"], path)
+        except FetchError as error:
+            raise _inaccessible(item["type"], error.reason) from None
+        return path
+
+    def _own(self, item: Mapping[str, Any]) -> Path | None:
+        """Return the file of an input that this sandbox hosts; `None`: it is elsewhere."""
+        url = item.get("url")
+        if url is None:
+            file = self._files.asset(item["assetId"])
+            if file is None:
+                raise MediaError("asset_not_found", f"There is no asset {item['assetId']}.")
+            return file.path
+        if not self._files.is_own(url):
+            return None
+        file = self._files.at(url)
+        if file is None:
+            raise _inaccessible(item["type"], f"{url}: there is no such file")
+        return file.path
+
+
+@contextmanager
+def _as_api_errors() -> Iterator[None]:
+    try:
+        yield
+    except MediaError as error:
+        raise api_error(error.code, error.message, is_input=True) from None
+
+
+async def _probe(path: Path, kind: str) -> MediaInfo:
+    info = await anyio.to_thread.run_sync(probe, path, kind)
+    if info.duration is not None and info.duration > _MOST_SECONDS:
+        message = f"{path.name} is longer than {_MOST_SECONDS:g} s."
+        raise MediaError("generation_input_duration_greater_than_max_duration", message)
+    return info
+
+
+def _inaccessible(kind: str, reason: str) -> MediaError:
+    return MediaError(f"generation_input_{kind}_inaccessible", f"The {kind} is not there: {reason}")
 
 
 def _make(

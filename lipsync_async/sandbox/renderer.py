@@ -1,9 +1,10 @@
-"""What makes the media of jobs, and a stand-in that hands out one small file."""
+"""What makes the media of jobs: without an engine, one small file."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -25,8 +26,16 @@ def cannot_render(reason: str) -> str:
     return f"The sandbox cannot render: {reason}. Or use render=False, which makes placeholders."
 
 
-class Renderer(Protocol):
-    """Maker of the media of jobs."""
+@attrs.define(eq=False)
+class Renderer:
+    """Maker of the media of jobs; this one looks at no media and makes no pictures.
+
+    Its output is always the same small file, so ten thousand jobs cost nothing.
+    """
+
+    engines: dict[str, str]  # what does the work, for people
+    size: int = 0  # bytes of that file
+    makes_media: ClassVar[bool] = False
 
     async def open(self) -> None:
         """See whether everything works, or raise `ConfigurationError`."""
@@ -34,53 +43,19 @@ class Renderer(Protocol):
     async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body, or raise `ApiError` where its media are visibly not there."""
 
-    async def seconds(self, body: dict[str, Any]) -> float:
+    async def seconds(self, body: dict[str, Any]) -> float:  # noqa: ARG002 - all are equally long
         """Return how long the output will play, or raise `ApiError` as `check` does."""
+        return PLACEHOLDER_SECONDS
 
-    def start(self, job: Job, produced: Produced, failed: Failed) -> None:
+    def start(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - no end but one
         """Begin to make a job's media, and call one of the two when that has ended."""
-
-    def engines(self) -> dict[str, str]:
-        """Return what does the work, for people."""
+        produced(job, placeholder(self.size))
 
     def close(self) -> None:
         """Let work that still runs stop soon."""
 
 
-@attrs.frozen
-class PlaceholderRenderer:
-    """Stand-in whose output is always the same small file: ten thousand jobs cost nothing."""
-
-    size: int  # bytes of that file
-    _engines: dict[str, str]
-    _result: Result = attrs.field(init=False)
-
-    @_result.default
-    def _placeholder(self) -> Result:
-        return placeholder(self.size)
-
-    async def open(self) -> None:
-        """Need nothing."""
-
-    async def check(self, body: dict[str, Any]) -> None:
-        """Pass everything: no media are looked at."""
-
-    async def seconds(self, body: dict[str, Any]) -> float:  # noqa: ARG002 - see `Renderer`
-        """Return the placeholder's length."""
-        return PLACEHOLDER_SECONDS
-
-    def start(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - see `Renderer`
-        """Be done at once."""
-        produced(job, self._result)
-
-    def engines(self) -> dict[str, str]:
-        """Return what was said of the engines."""
-        return self._engines
-
-    def close(self) -> None:
-        """Do nothing; nothing runs."""
-
-
+@cache
 def placeholder(size: int) -> Result:
     """Return an output of `size` bytes: a file type box and a free box, no picture."""
     size = max(size, _SMALLEST)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import attrs
@@ -16,21 +16,21 @@ from anyio.from_thread import start_blocking_portal
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.api import RESOURCES
 from lipsync_async.sandbox.api.generations import send_webhook
-from lipsync_async.sandbox.clock import Calendar, RealClock, VirtualClock
+from lipsync_async.sandbox.clock import Calendar, Clock, RealClock, VirtualClock
 from lipsync_async.sandbox.faults import Faults
-from lipsync_async.sandbox.files import INBOX_PATH, Folder, HostedFiles, SignedUrls
+from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.jobs import JobRunner, JobTable
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.outbound_http import OutboundHttp
-from lipsync_async.sandbox.renderer import PlaceholderRenderer, Renderer, cannot_render
+from lipsync_async.sandbox.renderer import Renderer, cannot_render
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.http_server import HttpServer
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryServer
 from lipsync_async.sandbox.server.pipeline import Pipeline
 from lipsync_async.sandbox.server.routing import Router
-from lipsync_async.sandbox.settings import Settings, allowance, texts
+from lipsync_async.sandbox.settings import allowance, checked_key, texts
 from lipsync_async.sandbox.state import State
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
@@ -81,6 +81,14 @@ class Sandbox:
         retry_after_seconds: `retryAfterSeconds` of the concurrency 429, in sandbox seconds.
         projects: Ids of the projects that exist.
 
+    Attributes:
+        api_key: The key that is let in.
+        webhook_secret: The secret that signs webhooks.
+        faults: What goes wrong; add to it.
+        requests: Every request that arrived, the controls' own left out.
+        inbox: The webhooks that arrived at `/__sandbox/inbox`.
+        jobs: Every generation; `move` changes one by hand.
+
     Raises:
         ValueError: The key looks live, or an argument is none that the sandbox knows.
         ConfigurationError: It shall render, and what that needs is installed, but broken.
@@ -114,35 +122,68 @@ class Sandbox:
         chance = Random(seed)
         # Drawn whether or not it is used: one seed gives the same ids with any key.
         minted_key = f"sandbox-{chance.getrandbits(128):032x}"
+        self.api_key: str = checked_key(api_key or minted_key)
+        self.webhook_secret: str = f"whsec_{chance.getrandbits(256):064x}"
         by_hand = {
             "concurrency": concurrency,
             "creates_per_minute": creates_per_minute,
             "requests_per_minute": requests_per_minute,
         }
         told = {name: limit for name, limit in by_hand.items() if limit is not None}
-        found = engines()
-        settings = Settings(
-            seed=seed,
-            api_key=api_key or minted_key,
-            webhook_secret=f"whsec_{chance.getrandbits(256):064x}",
+        limits = attrs.evolve(allowance(plan), **told)
+        hosts = texts("allowed_hosts", allowed_hosts)
+        self._host, self._port = host, port
+        self._virtual_clock = clock
+        self._real_clock = RealClock(speed)
+        time_kept: Clock = clock or self._real_clock
+        epoch = _VIRTUAL_EPOCH if clock else time.time()
+        calendar = Calendar(time_kept, epoch, 1.0 if clock else speed)
+        secret = self.webhook_secret.encode()
+        urls = SignedUrls(MEMORY_URL if clock else "", secret, time_kept, link_lifetime)
+        self._tasks = Tasks()
+        self._outbound = OutboundHttp(hosts, max_file_bytes)
+        self.faults: Faults = Faults(seed)
+        self.requests: RequestLog = RequestLog()
+        self.inbox: Inbox = Inbox(self.webhook_secret)
+        sender = WebhookSender(
+            self.webhook_secret, calendar, self.inbox, self._outbound, self._tasks, urls
+        )
+        self.jobs: JobTable = JobTable(time_kept, partial(send_webhook, urls, sender))
+        folder, files = Folder(), HostedFiles(urls)
+        renderer = Renderer(engines(), placeholder_size)
+        if render and renderer.engines["video"].startswith("pyav"):
+            renderer = _media_renderer(
+                engines=renderer.engines,
+                files=files,
+                folder=folder,
+                outbound=self._outbound,
+                tasks=self._tasks,
+                clock=time_kept,
+            )
+        self._state = State(
+            api_key=self.api_key,
+            webhook_secret=self.webhook_secret,
             progression=Progression.of(progression),
-            allowance=attrs.evolve(allowance(plan), **told),
-            speed=1.0 if clock else speed,
-            renders=render and found["video"].startswith("pyav"),
-            allowed_hosts=texts("allowed_hosts", allowed_hosts),
-            link_lifetime=link_lifetime,
-            placeholder_size=placeholder_size,
+            allowance=limits,
+            allowed_hosts=hosts,
             max_file_bytes=max_file_bytes,
             plan_file_bytes=plan_file_bytes,
             retry_after_seconds=retry_after_seconds,
             projects=texts("projects", projects),
+            folder=folder,
+            clock=time_kept,
+            calendar=calendar,
+            chance=chance,
+            durations=Random(f"{seed}/durations"),
+            jobs=self.jobs,
+            runner=JobRunner(self.jobs, time_kept, renderer.start),
+            renderer=renderer,
+            urls=urls,
+            files=files,
+            faults=self.faults,
+            requests=self.requests,
+            inbox=self.inbox,
         )
-        self._host, self._port = host, port
-        self._virtual_clock = clock
-        self._real_clock = RealClock(speed)
-        self._tasks = Tasks()
-        self._outbound = OutboundHttp(settings.allowed_hosts, settings.max_file_bytes)
-        self._state = self._build(settings, chance, found)
         self._pipeline = Pipeline(self._state, Router(RESOURCES))
         self._was_entered = False
         self._leaving = AsyncExitStack()
@@ -152,36 +193,6 @@ class Sandbox:
     def url(self) -> str:
         """Base URL of the service; known once the sandbox is entered."""
         return self._state.urls.base_url
-
-    @property
-    def api_key(self) -> str:
-        """The key that is let in."""
-        return self._state.settings.api_key
-
-    @property
-    def webhook_secret(self) -> str:
-        """The secret that signs webhooks."""
-        return self._state.settings.webhook_secret
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong; add to it."""
-        return self._state.faults
-
-    @property
-    def requests(self) -> RequestLog:
-        """Every request that arrived, the controls' own left out."""
-        return self._state.requests
-
-    @property
-    def inbox(self) -> Inbox:
-        """The webhooks that arrived at `/__sandbox/inbox`."""
-        return self._state.inbox
-
-    @property
-    def jobs(self) -> JobTable:
-        """Every generation; `move` changes one by hand."""
-        return self._state.jobs
 
     def host_file(self, path: str | PathLike[str]) -> str:
         """Serve a local file, and return its URL for use as an input.
@@ -219,10 +230,9 @@ class Sandbox:
 
         """
         if self._was_entered:
-            message = (
+            raise ConfigurationError(
                 "A sandbox is entered once: its jobs and its clock have ended. Make a new one."
             )
-            raise ConfigurationError(message)
         self._was_entered = True
         # In the order in which they are undone, last first.
         self._leaving.callback(self._state.folder.close)
@@ -271,63 +281,12 @@ class Sandbox:
         where = self.url if self._virtual_clock is None else "in memory"
         return f"<Sandbox {where or 'not entered'} {self.jobs!r}>"
 
-    def _build(self, settings: Settings, chance: Random, found: dict[str, str]) -> State:
-        clock = self._virtual_clock or self._real_clock
-        epoch = _VIRTUAL_EPOCH if self._virtual_clock else time.time()
-        calendar = Calendar(clock, epoch, settings.speed)
-        urls = SignedUrls(
-            MEMORY_URL if self._virtual_clock else "",
-            settings.webhook_secret.encode(),
-            clock,
-            settings.link_lifetime,
-        )
-        folder, jobs, files = Folder(), JobTable(clock), HostedFiles(urls)
-        inbox = Inbox(settings.webhook_secret)
-        sender = WebhookSender(
-            secret=settings.webhook_secret,
-            clock=clock,
-            calendar=calendar,
-            speed=settings.speed,
-            inbox=inbox,
-            outbound=self._outbound,
-            tasks=self._tasks,
-            inbox_url=lambda: f"{urls.base_url}{INBOX_PATH}",
-        )
-        jobs.on_end = partial(send_webhook, urls, sender)
-        renderer = self._renderer(settings, files, folder, found)
-        return State(
-            settings=settings,
-            folder=folder,
-            clock=clock,
-            calendar=calendar,
-            chance=chance,
-            durations=Random(f"{settings.seed}/durations"),
-            jobs=jobs,
-            runner=JobRunner(jobs, clock, renderer.start),
-            renderer=renderer,
-            urls=urls,
-            files=files,
-            faults=Faults(settings.seed),
-            requests=RequestLog(),
-            inbox=inbox,
-        )
 
-    def _renderer(
-        self, settings: Settings, files: HostedFiles, folder: Folder, found: dict[str, str]
-    ) -> Renderer:
-        if not settings.renders:
-            return PlaceholderRenderer(settings.placeholder_size, found)
-        try:
-            # Only here, because it loads codecs that not every installation has.
-            from lipsync_async.sandbox.media_renderer import MediaRenderer  # noqa: PLC0415
-        except Exception as error:
-            reason = f"its engines cannot be loaded ({in_words(error)}); {REPAIR}"
-            raise ConfigurationError(cannot_render(reason)) from error
-        return MediaRenderer(
-            files=files,
-            folder=folder,
-            outbound=self._outbound,
-            tasks=self._tasks,
-            clock=self._virtual_clock or self._real_clock,
-            engines=found,
-        )
+def _media_renderer(**parts: Any) -> Renderer:
+    try:
+        # Only here, because it loads codecs that not every installation has.
+        from lipsync_async.sandbox.media_renderer import MediaRenderer  # noqa: PLC0415
+    except Exception as error:
+        reason = f"its engines cannot be loaded ({in_words(error)}); {REPAIR}"
+        raise ConfigurationError(cannot_render(reason)) from error
+    return MediaRenderer(**parts)

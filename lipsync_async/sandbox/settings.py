@@ -1,4 +1,4 @@
-"""How one sandbox is set up, and the limits of an account's plan."""
+"""What a sandbox may be told, and the limits of an account's plan."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Any
 
 import attrs
 
-from lipsync_async.sandbox.job_progress import Progression
-
-_GIB = 1024**3
 # Tokens of the real service begin like this; one here is a mistake.
 LIVE_KEY_PREFIX = "sk-"
 _DIGITS = 10  # of the jobs at once that a plan may have
@@ -26,18 +23,9 @@ PLANS: dict[str, int | None] = {
 }
 
 
-@attrs.frozen(slots=True)
-class RateClass:
-    """Requests that share one limit on an account with a plan."""
-
-    name: str
-    limit: int
-    seconds: float = 60.0
-
-
-# The lowest numbers that are documented. Source: "Rate limits", sync.so guides.
-CREATES = RateClass("creates", 60)
-OTHERS = RateClass("others", 600)
+# Requests a minute, the lowest numbers that are documented.
+# Source: "Rate limits", sync.so guides.
+_CREATES, _OTHERS = 60, 600
 
 
 @attrs.define(slots=True)
@@ -68,12 +56,6 @@ class Allowance:
     creates_per_minute: int | None = None
     requests_per_minute: int | None = None
 
-    def window(self, rate: RateClass) -> RateWindow:
-        """Return the empty window of a rate class."""
-        others = None if self.requests_per_minute is None else rate.limit
-        limits = {CREATES: self.creates_per_minute, OTHERS: self.requests_per_minute}
-        return RateWindow(limits.get(rate, others), rate.seconds)
-
 
 def allowance(plan: str | None) -> Allowance:
     """Return the limits of a plan; `None`: no limits."""
@@ -86,15 +68,17 @@ def allowance(plan: str | None) -> Allowance:
         known = ", ".join(PLANS)
         raise ValueError(f"there is no plan {plan!r}; use {known} or enterprise:N.")
     concurrency = int(agreed) if agreed else PLANS[name]
-    return Allowance(concurrency, CREATES.limit, OTHERS.limit)
+    return Allowance(concurrency, _CREATES, _OTHERS)
 
 
-def _refuse_live_key(_: object, __: object, api_key: str) -> None:
+def checked_key(api_key: str) -> str:
+    """Return an API key, unless it looks like one of the real service."""
     if api_key.startswith(LIVE_KEY_PREFIX):
         raise ValueError(
             "this api_key looks like one of the real service; leave it out and use the "
             "sandbox's own.",
         )
+    return api_key
 
 
 def texts(name: str, given: object) -> frozenset[str]:
@@ -104,23 +88,3 @@ def texts(name: str, given: object) -> frozenset[str]:
     if not all(isinstance(item, str) for item in items):
         raise ValueError(f"{name} must be a list of texts, even for a single one.")
     return frozenset(items)
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Settings:
-    """Everything that a sandbox is told at its start; `Sandbox` says what it means."""
-
-    seed: int
-    api_key: str = attrs.field(repr=False, validator=_refuse_live_key)
-    webhook_secret: str = attrs.field(repr=False)
-    progression: Progression
-    allowance: Allowance
-    speed: float = 1.0
-    renders: bool = False
-    allowed_hosts: frozenset[str] = frozenset()
-    link_lifetime: float | None = None
-    placeholder_size: int = 1024
-    max_file_bytes: int = 5 * _GIB
-    plan_file_bytes: int | None = None
-    retry_after_seconds: float = 30.0
-    projects: frozenset[str] = frozenset()

@@ -10,19 +10,28 @@ import attrs
 from lipsync_async.sandbox.clock import Calendar, Clock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
+from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.jobs import JobRunner, JobTable
 from lipsync_async.sandbox.renderer import Renderer
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.idempotency import IdempotencyKeys
-from lipsync_async.sandbox.settings import RateClass, RateWindow, Settings
+from lipsync_async.sandbox.settings import Allowance, RateWindow
 from lipsync_async.sandbox.webhooks import Inbox
 
 
 @attrs.define(slots=True, kw_only=True)
 class State:
-    """The parts of one sandbox."""
+    """The settings and the parts of one sandbox; `Sandbox` says what the settings mean."""
 
-    settings: Settings
+    api_key: str = attrs.field(repr=False)
+    webhook_secret: str = attrs.field(repr=False)
+    progression: Progression
+    allowance: Allowance
+    allowed_hosts: frozenset[str]
+    max_file_bytes: int
+    plan_file_bytes: int | None
+    retry_after_seconds: float
+    projects: frozenset[str]
     folder: Folder  # of uploads and results; gone when the sandbox is
     clock: Clock
     calendar: Calendar
@@ -36,16 +45,14 @@ class State:
     faults: Faults
     requests: RequestLog
     inbox: Inbox
-    rates: dict[RateClass, RateWindow] = attrs.field(factory=dict)
     idempotency: IdempotencyKeys = attrs.field(factory=IdempotencyKeys)
+    creates: RateWindow = attrs.field(init=False)
+    others: RateWindow = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.creates = RateWindow(self.allowance.creates_per_minute)
+        self.others = RateWindow(self.allowance.requests_per_minute)
 
     def new_id(self) -> str:
         """Return the seed's next UUID."""
         return str(UUID(int=self.chance.getrandbits(128), version=4))
-
-    def admits(self, rate: RateClass) -> bool:
-        """Count a request, and return whether its rate class has room for it."""
-        window = self.rates.get(rate)
-        if window is None:
-            window = self.rates[rate] = self.settings.allowance.window(rate)
-        return window.admit(self.clock.now())

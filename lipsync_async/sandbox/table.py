@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import attrs
@@ -31,7 +30,7 @@ class Table(Generic[T]):
     _not_found: str
     _noun: str
     _rows: dict[str, T] = attrs.field(factory=dict, init=False)
-    _created: int = attrs.field(default=0, init=False)
+    created: int = attrs.field(default=0, init=False)  # with those deleted since
 
     def __iter__(self) -> Iterator[T]:
         """Yield the rows, oldest first."""
@@ -46,11 +45,6 @@ class Table(Generic[T]):
     def __contains__(self, row_id: object) -> bool:
         return row_id in self._rows
 
-    @property
-    def created(self) -> int:
-        """Number of rows that were ever added, also those deleted since."""
-        return self._created
-
     def get(self, row_id: str) -> T | None:
         """Return a row, or `None` where no row has the id."""
         return self._rows.get(row_id)
@@ -64,20 +58,10 @@ class Table(Generic[T]):
 
     def add(self, row: T) -> T:
         """Add a new row, and return it."""
-        self._created += 1
+        self.created += 1
         self._rows[row.id] = row
         return row
 
     def delete(self, row_id: str) -> T:
         """Remove a row, and return it."""
         return self._rows.pop(row_id)
-
-    def page(self, limit: int, cursor: str | None = None) -> tuple[list[T], str | None]:
-        """Return the newest rows older than the cursor, and the cursor of the next page."""
-        newest_first = reversed(self._rows.values())
-        if cursor is not None:
-            last = self.find(cursor)
-            older = takewhile(lambda row: row is not last, self._rows.values())
-            newest_first = reversed([*older])
-        rows = [*islice(newest_first, limit + 1)]
-        return rows[:limit], rows[limit - 1].id if len(rows) > limit else None

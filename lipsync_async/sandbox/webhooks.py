@@ -12,13 +12,14 @@ import hmac
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lipsync_async.sandbox.clock import Calendar, Clock
+from lipsync_async.sandbox.clock import Calendar
+from lipsync_async.sandbox.files import SignedUrls
 from lipsync_async.sandbox.outbound_http import Delivery, OutboundHttp
 from lipsync_async.sandbox.tasks import Tasks
 
@@ -185,38 +186,29 @@ class Inbox:
         return [received.to_json() for received in self._received]
 
 
-@attrs.frozen(slots=True, kw_only=True)
+@attrs.frozen(slots=True)
 class WebhookSender:
     """Signs payloads and posts them; the sandbox's own inbox is reached without a socket."""
 
-    secret: str = attrs.field(repr=False)
-    clock: Clock
-    calendar: Calendar
-    speed: float
-    inbox: Inbox
-    outbound: OutboundHttp
-    tasks: Tasks
-    inbox_url: Callable[[], str]
+    _secret: str = attrs.field(repr=False)
+    _calendar: Calendar
+    _inbox: Inbox
+    _outbound: OutboundHttp
+    _tasks: Tasks
+    _urls: SignedUrls
 
     def send(self, url: str, event: Mapping[str, Any], faults: Iterable[Fault] = ()) -> None:
         """Post a payload, as the faults have it."""
-        planned = deliveries(
-            url,
-            event,
-            faults,
-            secret=self.secret,
-            now=self.calendar.unix(),
-            speed=self.speed,
-        )
-        for delivery in planned:
-            self.clock.call_later(delivery.delay, partial(self._send, delivery))
+        now, speed = self._calendar.unix(), self._calendar.speed
+        for delivery in deliveries(url, event, faults, secret=self._secret, now=now, speed=speed):
+            self._calendar.clock.call_later(delivery.delay, partial(self._send, delivery))
 
     def _send(self, delivery: Delivery) -> None:
-        if delivery.url == self.inbox_url():
-            self.inbox.add(delivery.body, delivery.headers, now=self.calendar.unix())
+        if delivery.url == self._urls.inbox:
+            self._inbox.add(delivery.body, delivery.headers, now=self._calendar.unix())
         else:
-            self.tasks.start(self._deliver(delivery))
+            self._tasks.start(self._deliver(delivery))
 
     async def _deliver(self, delivery: Delivery) -> None:
-        with self.clock.hold():
-            await self.outbound.deliver(delivery)
+        with self._calendar.clock.hold():
+            await self._outbound.deliver(delivery)

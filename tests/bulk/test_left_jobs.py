@@ -521,7 +521,7 @@ async def test_an_order_that_waits_for_a_slot_after_an_unknown_try(quick_path: P
             assert found[0].error is not None
             assert found[0].error.may_have_worked
             key = str(found[0].error.idempotency_key)
-            assert sandbox._state.idempotency.created(key) is not None  # noqa: SLF001
+            assert sandbox._state.idempotency._records[key].created is not None  # noqa: SLF001
             assert f"idempotency_key={key!r}" in str(found[0].error)
 
 

@@ -1,9 +1,8 @@
 """Plans and the windows of their limits."""
 
-import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.settings import CREATES, OTHERS, RateClass, RateWindow, allowance
+from lipsync_async.sandbox.settings import RateWindow, allowance
 
 GAPS = st.lists(st.floats(0, 30, allow_nan=False), max_size=60)
 
@@ -35,20 +34,3 @@ def test_plans_have_their_documented_limits() -> None:
         None,
         None,
     )
-
-
-@pytest.mark.parametrize(
-    ("plan", "rate", "admitted"),
-    [
-        (None, RateClass("voices", 2, 3600.0), 5),
-        ("scale", RateClass("voices", 2, 3600.0), 2),
-        (None, CREATES, 5),
-        ("free", OTHERS, 5),
-    ],
-)
-def test_a_rate_class_counts_on_a_plan_only(
-    plan: str | None, rate: RateClass, admitted: int
-) -> None:
-    """A class of any length has its own window; without a plan there are no limits."""
-    window = allowance(plan).window(rate)
-    assert sum(window.admit(float(now)) for now in range(5)) == admitted

@@ -24,12 +24,3 @@ def test_a_table_keeps_rows_by_their_ids() -> None:
         table.find("a1")
     assert (caught.value.status, caught.value.body["message"]) == (404, "Asset a1 was not found.")
     assert ([*table], table.created) == ([], 1)
-
-
-def test_pages_are_newest_first() -> None:
-    """Each page tells the cursor of the next one; the last tells none."""
-    table: Table[Asset] = Table("asset_not_found", "Asset")
-    rows = [table.add(Asset(f"a{number}")) for number in range(3)]
-    assert table.page(2) == ([rows[2], rows[1]], "a1")
-    assert table.page(2, "a1") == ([rows[0]], None)
-    assert table.page(3) == ([rows[2], rows[1], rows[0]], None)

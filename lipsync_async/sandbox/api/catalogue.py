@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async.sandbox.server.api_errors import error_catalogue
+from lipsync_async.sandbox.server.api_errors import ERROR_CODES
 from lipsync_async.sandbox.server.routing import Access, Resource
 
 if TYPE_CHECKING:
@@ -65,20 +65,27 @@ errors: Resource = Resource("/v2/errors", Access.PUBLIC)
 organization: Resource = Resource("/v2/organizations")
 
 
-@models.get()
+@models.route("GET")
 def list_models(_: State, __: Request) -> Any:
     """Answer with every model."""
     return [dict(model) for model in MODELS]
 
 
-@errors.get()
+@errors.route("GET")
 def list_errors(_: State, __: Request) -> Any:
     """Answer with every error code; no key is needed."""
-    return error_catalogue()
+    return [
+        {
+            "code": code,
+            "message": code.replace("_", " ").capitalize() + ".",
+            "suggestion": facts.advice,
+        }
+        for code, facts in ERROR_CODES.items()
+    ]
 
 
-@organization.get("/webhook/secret")
+@organization.route("GET", "/webhook/secret")
 def webhook_secret(state: State, request: Request) -> Any:
     """Answer with the signing secret, or with a masked one that signs nothing."""
     is_masked = dict(request.query).get("masked") == "true"
-    return {"secret": _MASKED if is_masked else state.settings.webhook_secret}
+    return {"secret": _MASKED if is_masked else state.webhook_secret}

@@ -28,14 +28,14 @@ _LAST_DATE = 253_370_764_800.0  # 9999-01-01T00:00:00Z
 controls: Resource = Resource("/__sandbox", Access.CONTROL)
 
 
-@controls.get("/health")
+@controls.route("GET", "/health")
 def health(state: State, _: Request) -> Any:
     """Tell what does the work, and how much there is."""
     jobs = {str(status): state.jobs.count(status) for status in Status}
     return {
         "status": "ok",
-        "renders": state.settings.renders,
-        "engines": state.renderer.engines(),
+        "renders": state.renderer.makes_media,
+        "engines": state.renderer.engines,
         "jobs": {status: number for status, number in jobs.items() if number},
         "created": state.jobs.created,
         "now": state.clock.now(),
@@ -49,8 +49,8 @@ def _offer(name: str, kept: Callable[[State], Faults | RequestLog | Inbox]) -> N
         kept(state).clear()
         return []
 
-    controls.get(f"/{name}")(lambda state, _: kept(state).to_json())
-    controls.delete(f"/{name}")(forget)
+    controls.route("GET", f"/{name}")(lambda state, _: kept(state).to_json())
+    controls.route("DELETE", f"/{name}")(forget)
 
 
 _offer("faults", lambda state: state.faults)  # with how often each struck
@@ -58,7 +58,7 @@ _offer("requests", lambda state: state.requests)
 _offer("inbox", lambda state: state.inbox)
 
 
-@controls.post("/faults", body=JSON_BODY, status=201)
+@controls.route("POST", "/faults", body=JSON_BODY, status=201)
 def add_faults(state: State, request: Request) -> Any:
     """Arm one fault or a list of them."""
     data = request.data
@@ -69,13 +69,13 @@ def add_faults(state: State, request: Request) -> Any:
     return [fault_to_json(state.faults.add(fault)) for fault in faults]
 
 
-@controls.post("/inbox", body=RAW, status=201)
+@controls.route("POST", "/inbox", body=RAW, status=201)
 def receive(state: State, request: Request) -> Any:
     """Take a webhook."""
     return state.inbox.add(request.body, request.headers, now=state.calendar.unix()).to_json()
 
 
-@controls.post("/jobs/{id}", body=JSON_BODY)
+@controls.route("POST", "/jobs/{id}", body=JSON_BODY)
 def move(state: State, request: Request) -> Any:
     """Move a job along the table of transitions."""
     job, data = job_or_404(state, request.params["id"]), request.data
@@ -89,20 +89,20 @@ def move(state: State, request: Request) -> Any:
     return generation_json(job, state.urls)
 
 
-@controls.get("/clock")
+@controls.route("GET", "/clock")
 def clock(state: State, _: Request) -> Any:
     """Tell the time."""
     return {"now": state.clock.now(), "date": state.calendar.timestamp()}
 
 
-@controls.post("/clock", body=JSON_BODY)
+@controls.route("POST", "/clock", body=JSON_BODY)
 def advance(state: State, request: Request) -> Any:
     """Let `{"advance": seconds}` pass at once."""
     data = request.data
     seconds = data.get("advance") if isinstance(data, dict) else None
     if not is_time(seconds):
         raise bad_request('Send {"advance": seconds}, at least 0.')
-    if state.calendar.unix() + seconds / state.settings.speed > _LAST_DATE:
+    if state.calendar.unix() + seconds / state.calendar.speed > _LAST_DATE:
         raise bad_request("advance must not lead beyond the year 9998.")
     state.clock.advance(seconds)
     return clock(state, request)

@@ -31,11 +31,11 @@ _ESTIMATE = Shape(
 costs: Resource = Resource("/v2")
 
 
-@costs.post("/analyze/cost", body=JSON_BODY)
+@costs.route("POST", "/analyze/cost", body=JSON_BODY)
 async def analyze(state: State, request: Request) -> Any:
     """Take a create body, answer an array of one; the media are looked at."""
-    body, settings = request.data, state.settings
-    check_generation(body, projects=settings.projects, http_hosts=settings.allowed_hosts)
+    body = request.data
+    check_generation(body, projects=state.projects, http_hosts=state.allowed_hosts)
     with state.clock.hold():
         await state.renderer.check(body)
         seconds = await state.renderer.seconds(body)
@@ -43,8 +43,8 @@ async def analyze(state: State, request: Request) -> Any:
     return [_priced(body["model"], seconds, _PRICED_FPS, is_reasoned=is_reasoned)]
 
 
-@costs.post("/generations/estimate", body=JSON_BODY)
-@costs.post("/generate/estimate-cost", body=JSON_BODY)
+@costs.route("POST", "/generations/estimate", body=JSON_BODY)
+@costs.route("POST", "/generate/estimate-cost", body=JSON_BODY)
 def estimate(_: State, request: Request) -> Any:
     """Answer from stated lengths; no media are looked at."""
     body = request.data

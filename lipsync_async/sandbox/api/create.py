@@ -22,7 +22,6 @@ from lipsync_async.sandbox.server.api_errors import (
 from lipsync_async.sandbox.server.body_reading import json_or_form, parse_json
 from lipsync_async.sandbox.server.messages import JSON, Response
 from lipsync_async.sandbox.server.routing import Resource
-from lipsync_async.sandbox.settings import CREATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +58,7 @@ def _replay(state: State, job_id: str) -> Response:
     return Response(201, encoded(job, state.urls), JSON, {"x-sandbox-replayed": "true"})
 
 
-@generate.post(rate=CREATES, body=json_or_form(*_SLOTS), replay=_replay)
+@generate.route("POST", is_create=True, body=json_or_form(*_SLOTS), replay=_replay)
 async def create(state: State, request: Request) -> Response:
     """Create a generation."""
     progression = _progression(request.headers.get("x-sandbox-progression"))
@@ -87,12 +86,14 @@ async def create_generation(
     faults: Iterable[Fault] = (),
 ) -> Job:
     """Create a generation from a body, whatever it came through; `runner.start` sets it going."""
-    settings = state.settings
-    check_generation(body, projects=settings.projects, http_hosts=settings.allowed_hosts)
+    check_generation(body, projects=state.projects, http_hosts=state.allowed_hosts)
     with state.clock.hold():
         await state.renderer.check(body)
-    _check_slots(state)
-    progression = progression or settings.progression
+    limit, active = state.allowance.concurrency, state.jobs.active
+    if limit is not None and active >= limit:  # what is over the plan is refused, not queued
+        told = real_seconds(state.retry_after_seconds, state.calendar.speed)
+        raise ApiError(429, concurrency_limit_body(limit, active, told))
+    progression = progression or state.progression
     return state.jobs.add(
         Job(
             id=state.new_id(),
@@ -113,15 +114,6 @@ def _progression(asked: str | None) -> Progression | None:
         return None if asked is None else Progression.parse(asked)
     except ValueError as problem:
         raise bad_request(f"x-sandbox-progression: {problem}") from None
-
-
-def _check_slots(state: State) -> None:
-    """Refuse, not queue, what is over the plan."""
-    limit, active = state.settings.allowance.concurrency, state.jobs.active
-    if limit is not None and active >= limit:
-        settings = state.settings
-        told = real_seconds(settings.retry_after_seconds, settings.speed)
-        raise ApiError(429, concurrency_limit_body(limit, active, told))
 
 
 def _body_of_form(state: State, form: Form) -> Any:
@@ -150,7 +142,7 @@ def _nested(name: str, texts: Sequence[str]) -> Any:
 
 def _with_file(state: State, items: Any, slot: str, file: StoredFile) -> list[Any]:
     """Put a file into its slot: it wins over an input of that type, and keeps its refId."""
-    limit = state.settings.plan_file_bytes
+    limit = state.plan_file_bytes
     if limit is not None and file.size > limit:
         message = f"The plan takes files of {limit} bytes at most."
         raise error("file_size_exceeds_plan_limit", message, field=slot)

@@ -172,121 +172,102 @@ _SPOKEN = frozenset({"audio", "text"})
 _SPEAKER_WAYS = (("auto_detect",), ("coordinates",), ("bounding_boxes", "bounding_boxes_url"))
 
 
-def generation_errors(
-    body: Any, *, projects: Iterable[str] = (), http_hosts: Iterable[str] = ()
-) -> Iterator[ApiError]:
-    """Yield why the service would not accept a create body."""
-    problems = list(islice(CREATE_BODY.problems(body), MOST_PROBLEMS))
-    if problems:
-        yield malformed(problems)
-        return
-    yield from _webhook_errors(body.get("webhookUrl"), http_hosts)
-    if body["model"] not in _MODEL_NAMES:
-        yield error("generation_unsupported_model", f"There is no model {body['model']!r}.")
-    yield from _visual_errors(body)
-    yield from _speech_errors(body)
-    yield from _segment_errors(body)
-    yield from _speaker_errors(body)
-    if body.get("projectId") is not None and body["projectId"] not in projects:
-        message = f"Project {body['projectId']} was not found."
-        yield error("project_not_found", message, is_input=True, field="projectId")
-
-
 def check_generation(
     body: Any, *, projects: Iterable[str] = (), http_hosts: Iterable[str] = ()
 ) -> None:
-    """Pass a create body that the service would accept."""
-    for found in generation_errors(body, projects=projects, http_hosts=http_hosts):
-        raise found
-
-
-def _webhook_errors(url: str | None, http_hosts: Iterable[str]) -> Iterator[ApiError]:
-    parts = urlsplit(url or "https:")
-    host = parts.hostname or ""
-    if parts.scheme != "https" and not is_loopback(host) and host not in http_hosts:
-        yield malformed(["webhookUrl must be an https URL, or http to a loopback host"])
+    """Pass a create body that the service would accept; else raise the first `ApiError`."""
+    problems = list(islice(CREATE_BODY.problems(body), MOST_PROBLEMS))
+    if problems:
+        raise malformed(problems)
+    webhook = urlsplit(body.get("webhookUrl") or "https:")
+    host = webhook.hostname or ""
+    if webhook.scheme != "https" and not is_loopback(host) and host not in http_hosts:
+        raise malformed(["webhookUrl must be an https URL, or http to a loopback host"])
+    if body["model"] not in _MODEL_NAMES:
+        raise error("generation_unsupported_model", f"There is no model {body['model']!r}.")
+    _check_visuals(body)
+    _check_speech(body)
+    _check_segments(body)
+    _check_speaker(body)
+    if body.get("projectId") is not None and body["projectId"] not in projects:
+        message = f"Project {body['projectId']} was not found."
+        raise error("project_not_found", message, is_input=True, field="projectId")
 
 
 def _of(body: Mapping[str, Any], kinds: frozenset[str]) -> list[Mapping[str, Any]]:
     return [item for item in body["input"] if item["type"] in kinds]
 
 
-def _visual_errors(body: Mapping[str, Any]) -> Iterator[ApiError]:
+def _check_visuals(body: Mapping[str, Any]) -> None:
     visuals = _of(body, _VISUAL)
     if not visuals:
         message = "Exactly one video or image input is required."
-        yield error("generation_input_validation_failed", message, field="input")
+        raise error("generation_input_validation_failed", message, field="input")
     if len(visuals) > 1:
         message = f"Exactly one video or image input is allowed, not {len(visuals)}."
-        yield error("generation_input_too_many_visual", message, field="input")
-    if visuals and visuals[0]["type"] == "image" and body["model"] != "sync-3":
+        raise error("generation_input_too_many_visual", message, field="input")
+    if visuals[0]["type"] == "image" and body["model"] != "sync-3":
         message = f"Model {body['model']} takes no image input; sync-3 does."
-        yield error("generation_unsupported_model", message, field="model")
+        raise error("generation_unsupported_model", message, field="model")
 
 
-def _speech_errors(body: Mapping[str, Any]) -> Iterator[ApiError]:
+def _check_speech(body: Mapping[str, Any]) -> None:
     spoken = _of(body, _SPOKEN)
     if body.get("dubParams") is not None:
         if spoken:
             message = "With dubParams there must be no audio or text input."
-            yield error("generation_input_dub_audio_conflict", message, field="dubParams")
+            raise error("generation_input_dub_audio_conflict", message, field="dubParams")
     elif not body.get("segments") and len(spoken) != 1:
         message = f"Exactly one audio or text input is required, not {len(spoken)}."
-        yield error("generation_input_validation_failed", message, field="input")
+        raise error("generation_input_validation_failed", message, field="input")
 
 
-def _segment_errors(body: Mapping[str, Any]) -> Iterator[ApiError]:
+def _check_segments(body: Mapping[str, Any]) -> None:
     segments = body.get("segments")
     if not segments:
         return
     if _of(body, frozenset({"image"})):
-        yield _bad_segments("Segments apply to video inputs only.")
+        raise _bad_segments("Segments apply to video inputs only.")
     names = [item.get("refId") for item in _of(body, _SPOKEN)]
     if None in names or len(set(names)) != len(names):
-        yield _bad_segments("With segments every audio and text input needs a refId of its own.")
+        raise _bad_segments("With segments every audio and text input needs a refId of its own.")
     for index, segment in enumerate(segments):
-        yield from _one_segment_errors(index, segment, names)
-    yield from _order_errors(segments)
-
-
-def _one_segment_errors(
-    index: int, segment: Mapping[str, Any], names: Sequence[str | None]
-) -> Iterator[ApiError]:
-    if segment["startTime"] > segment["endTime"]:
-        yield _bad_segments(f"Segment {index} ends before it starts.")
-    audio = segment["audioInput"]
-    if audio["refId"] not in names:
-        yield _bad_segments(f"Segment {index}: no audio or text input is named {audio['refId']!r}.")
-    crop = (audio.get("startTime"), audio.get("endTime"))
-    if (crop[0] is None) != (crop[1] is None) or (None not in crop and crop[0] > crop[1]):
-        message = f"Segment {index}: crop the audio with both times, in order, or with none."
-        yield error("generation_input_trim_invalid", message, field="segments")
-
-
-def _order_errors(segments: Sequence[Mapping[str, Any]]) -> Iterator[ApiError]:
+        _check_segment(index, segment, names)
     ordered = sorted(segments, key=lambda segment: (segment["startTime"], segment["endTime"]))
     for earlier, later in pairwise(ordered):
         if later["startTime"] < earlier["endTime"]:
-            yield _bad_segments("Segments must not overlap.")
+            raise _bad_segments("Segments must not overlap.")
+
+
+def _check_segment(index: int, segment: Mapping[str, Any], names: Sequence[str | None]) -> None:
+    if segment["startTime"] > segment["endTime"]:
+        raise _bad_segments(f"Segment {index} ends before it starts.")
+    audio = segment["audioInput"]
+    if audio["refId"] not in names:
+        raise _bad_segments(f"Segment {index}: no audio or text input is named {audio['refId']!r}.")
+    crop = (audio.get("startTime"), audio.get("endTime"))
+    if (crop[0] is None) != (crop[1] is None) or (None not in crop and crop[0] > crop[1]):
+        message = f"Segment {index}: crop the audio with both times, in order, or with none."
+        raise error("generation_input_trim_invalid", message, field="segments")
 
 
 def _bad_segments(message: str) -> ApiError:
     return error("generation_input_segments_invalid", message, field="segments")
 
 
-def _speaker_errors(body: Mapping[str, Any]) -> Iterator[ApiError]:
+def _check_speaker(body: Mapping[str, Any]) -> None:
     speaker = (body.get("options") or {}).get("active_speaker_detection")
     if not isinstance(speaker, dict):
         return
     ways = sum(any(speaker.get(name) for name in way) for way in _SPEAKER_WAYS)
     if ways > 1:
-        yield _bad_speaker("Choose the speaker in one way: by detection, by a point or by boxes.")
+        raise _bad_speaker("Choose the speaker in one way: by detection, by a point or by boxes.")
     if speaker.get("frame_number") is not None and speaker.get("coordinates") is None:
-        yield _bad_speaker("frame_number needs the coordinates of a point in that frame.")
+        raise _bad_speaker("frame_number needs the coordinates of a point in that frame.")
     if speaker.get("coordinates") is not None and speaker.get("frame_number") is None:
-        yield _bad_speaker("coordinates need the frame_number that they point into.")
+        raise _bad_speaker("coordinates need the frame_number that they point into.")
     if speaker.get("auto_detect") and _of(body, frozenset({"image"})):
-        yield _bad_speaker("auto_detect works with video inputs only.")
+        raise _bad_speaker("auto_detect works with video inputs only.")
 
 
 def _bad_speaker(message: str) -> ApiError:

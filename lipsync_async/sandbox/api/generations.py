@@ -53,7 +53,7 @@ def job_or_404(state: State, job_id: str) -> Job:
     return state.jobs.find(job_id)
 
 
-@one.get("/{id}")
+@one.route("GET", "/{id}")
 async def get(state: State, request: Request) -> Response:
     """Answer with one generation, at once or as a long poll."""
     job = job_or_404(state, request.params["id"])
@@ -65,16 +65,16 @@ async def get(state: State, request: Request) -> Response:
     if wait is None or any(fault.kind == "ignore_wait" for fault in request.faults):
         return Response(body=encoded(job, state.urls))
     # The client means seconds of its own, and sets its read timeout by them.
-    await _until_ended(state, job, wait * state.settings.speed)
+    await _until_ended(state, job, wait * state.calendar.speed)
     headers = {
-        "Retry-After": retry_after(_RETRY_SECONDS, state.settings.speed),
+        "Retry-After": retry_after(_RETRY_SECONDS, state.calendar.speed),
         "X-Sync-Wait-Mode": "long_poll",
         "X-Sync-Wait-Timeout-Seconds": f"{wait:g}",
     }
     return Response(body=encoded(job, state.urls), headers=headers)
 
 
-@many.get("/{id}")
+@many.route("GET", "/{id}")
 def get_by_scope(state: State, request: Request) -> Response:
     """Answer with one generation; this path has no parameters."""
     job = job_or_404(state, request.params["id"])
@@ -82,7 +82,7 @@ def get_by_scope(state: State, request: Request) -> Response:
     return Response(body=encoded(job, state.urls))
 
 
-@many.get()
+@many.route("GET")
 def list_all(state: State, request: Request) -> Response:
     """Answer with a bare array."""
     wanted = list_filter(request.query)
@@ -96,13 +96,13 @@ def list_all(state: State, request: Request) -> Response:
     return Response(body=b"[" + b",".join(shown) + b"]")
 
 
-@many.get("/count")
+@many.route("GET", "/count")
 def count(state: State, request: Request) -> Any:
     """Answer with a number."""
     return {"count": state.jobs.tally(count_filter(request.query))}
 
 
-@many.delete("/{id}")
+@many.route("DELETE", "/{id}")
 def delete(state: State, request: Request) -> Any:
     """Delete an ended job with its output; there is no cancel, so others stay."""
     job = job_or_404(state, request.params["id"])
@@ -113,7 +113,7 @@ def delete(state: State, request: Request) -> Any:
     return {"id": job.id}
 
 
-@many.get("/{id}/download")
+@many.route("GET", "/{id}/download")
 def download(state: State, request: Request) -> Response:
     """Answer with a fresh URL as plain text."""
     job = job_or_404(state, request.params["id"])

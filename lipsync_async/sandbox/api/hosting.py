@@ -26,7 +26,7 @@ outputs: Resource = Resource(MEDIA_PATH, Access.PUBLIC)
 files: Resource = Resource(FILES_PATH, Access.PUBLIC)
 
 
-@outputs.get("{name}")
+@outputs.route("GET", "{name}")
 def output(state: State, request: Request) -> Response:
     """Answer with a job's output, or as its output faults have it."""
     job_id = PurePosixPath(request.params["name"]).stem
@@ -50,7 +50,7 @@ def output(state: State, request: Request) -> Response:
     return found
 
 
-@files.get("{name}")
+@files.route("GET", "{name}")
 def hosted(state: State, request: Request) -> Response:
     """Answer with a hosted file."""
     file = state.files.get(request.params["name"])
@@ -60,7 +60,7 @@ def hosted(state: State, request: Request) -> Response:
     return served(request, file.path, size, etag, file.content_type)
 
 
-@files.put("{name}", access=Access.CONTROL, body=FILE, status=201)
+@files.route("PUT", "{name}", access=Access.CONTROL, body=FILE, status=201)
 def host(state: State, request: Request) -> Any:
     """Keep the body, so that it has a URL."""
     upload = request.upload

@@ -34,89 +34,58 @@ class ErrorCode:
     input_status: int = 422  # where the code is about an input in the body
 
 
-_TABLE = (
-    (
-        _RETRY,
-        500,
-        (
-            "generation_pipeline_failed generation_unknown_error generation_infra_storage_error "
-            "controller_dependency_error internal_error"
-        ),
-    ),
-    (
-        _RETRY,
-        503,
-        (
-            "generation_infra_resource_exhausted generation_infra_service_unavailable "
-            "generation_media_probe_timeout generation_media_probe_unavailable controller_timeout "
-            "controller_unavailable usage_dependency_unavailable voice_clone_busy "
-            "IDEMPOTENCY_OUTCOME_UNKNOWN"
-        ),
-    ),
-    (_RETRY, 502, "elevenlabs_service_unavailable"),
-    (_RETRY, 429, "concurrency_limit_reached rate_limit_exceeded"),
-    (
-        _INPUT,
-        400,
-        (
-            "generation_unsupported_model generation_input_validation_failed "
-            "invalid_asset_id_format voice_sample_not_accessible voice_sample_type_unsupported "
-            "voice_sample_upload_required voice_sample_extraction_failed "
-            "voice_sample_source_too_large voice_sample_too_short voice_sample_invalid "
-            "INVALID_IDEMPOTENCY_KEY"
-        ),
-    ),
-    (_INPUT, 403, "asset_forbidden"),
-    (_INPUT, 404, "project_not_found asset_not_found voice_not_found"),
-    (_INPUT, 409, "voice_name_conflict"),
-    (
-        _INPUT,
-        422,
-        (
-            "generation_input_video_inaccessible generation_input_audio_inaccessible "
-            "generation_input_image_inaccessible generation_input_video_invalid "
-            "generation_input_audio_invalid generation_input_segments_invalid "
-            "generation_input_trim_invalid generation_input_face_selection_invalid "
-            "generation_input_resolution_unsupported generation_model_duration_exceeded "
-            "generation_input_duration_greater_than_max_duration "
-            "generation_input_asset_type_mismatch generation_input_too_many_visual "
-            "generation_input_dub_audio_conflict generation_media_metadata_missing "
-            "dubbing_duration_exceeded uploaded_file_not_found file_not_in_org_storage "
-            "elevenlabs_api_key_invalid cost_estimate_unavailable"
-        ),
-    ),
-    (_KEY, 409, "IDEMPOTENCY_KEY_REUSED"),
-    (
-        _PLAN,
-        402,
-        (
-            "generation_plan_duration_exceeded free_tier_generations_exhausted "
-            "plan_feature_unavailable account_payment_required account_on_hold "
-            "elevenlabs_quota_exceeded"
-        ),
-    ),
-    (_PLAN, 403, "voice_clone_limit_reached"),
-    (_PLAN, 422, "file_size_exceeds_plan_limit"),
-    (_STATE, 400, "invalid_generation_id unsupported_generation_id_format"),
-    (_STATE, 404, "generation_not_found"),
-    (_STATE, 409, "generation_not_deletable_while_processing generation_conflict"),
-)
+_TABLE = {
+    (_RETRY, 500): """
+        generation_pipeline_failed generation_unknown_error generation_infra_storage_error
+        controller_dependency_error internal_error
+    """,
+    (_RETRY, 503): """
+        generation_infra_resource_exhausted generation_infra_service_unavailable
+        generation_media_probe_timeout generation_media_probe_unavailable controller_timeout
+        controller_unavailable usage_dependency_unavailable voice_clone_busy
+        IDEMPOTENCY_OUTCOME_UNKNOWN
+    """,
+    (_RETRY, 502): "elevenlabs_service_unavailable",
+    (_RETRY, 429): "concurrency_limit_reached rate_limit_exceeded",
+    (_INPUT, 400): """
+        generation_unsupported_model generation_input_validation_failed invalid_asset_id_format
+        voice_sample_not_accessible voice_sample_type_unsupported voice_sample_upload_required
+        voice_sample_extraction_failed voice_sample_source_too_large voice_sample_too_short
+        voice_sample_invalid INVALID_IDEMPOTENCY_KEY
+    """,
+    (_INPUT, 403): "asset_forbidden",
+    (_INPUT, 404): "project_not_found asset_not_found voice_not_found",
+    (_INPUT, 409): "voice_name_conflict",
+    (_INPUT, 422): """
+        generation_input_video_inaccessible generation_input_audio_inaccessible
+        generation_input_image_inaccessible generation_input_video_invalid
+        generation_input_audio_invalid generation_input_segments_invalid
+        generation_input_trim_invalid generation_input_face_selection_invalid
+        generation_input_resolution_unsupported generation_model_duration_exceeded
+        generation_input_duration_greater_than_max_duration generation_input_asset_type_mismatch
+        generation_input_too_many_visual generation_input_dub_audio_conflict
+        generation_media_metadata_missing dubbing_duration_exceeded uploaded_file_not_found
+        file_not_in_org_storage elevenlabs_api_key_invalid cost_estimate_unavailable
+    """,
+    (_KEY, 409): "IDEMPOTENCY_KEY_REUSED",
+    (_PLAN, 402): """
+        generation_plan_duration_exceeded free_tier_generations_exhausted plan_feature_unavailable
+        account_payment_required account_on_hold elevenlabs_quota_exceeded
+    """,
+    (_PLAN, 403): "voice_clone_limit_reached",
+    (_PLAN, 422): "file_size_exceeds_plan_limit",
+    (_STATE, 400): "invalid_generation_id unsupported_generation_id_format",
+    (_STATE, 404): "generation_not_found",
+    (_STATE, 409): "generation_not_deletable_while_processing generation_conflict",
+}
 
 ERROR_CODES: Mapping[str, ErrorCode] = MappingProxyType(
-    {code: ErrorCode(status, advice) for advice, status, codes in _TABLE for code in codes.split()},
+    {
+        code: ErrorCode(status, advice)
+        for (advice, status), codes in _TABLE.items()
+        for code in codes.split()
+    },
 )
-
-
-def error_catalogue() -> list[dict[str, str]]:
-    """Return every code with a message and a suggestion."""
-    return [
-        {
-            "code": code,
-            "message": code.replace("_", " ").capitalize() + ".",
-            "suggestion": facts.advice,
-        }
-        for code, facts in ERROR_CODES.items()
-    ]
 
 
 @attrs.define(slots=True, eq=False)
@@ -160,16 +129,6 @@ def plain_error(status: int, message: str) -> ApiError:
 def bad_request(message: str) -> ApiError:
     """Return a 400 whose message is one string."""
     return plain_error(400, message)
-
-
-def no_key() -> ApiError:
-    """Return the 401 of a request without a key."""
-    return plain_error(401, "Either Cookie or x-api-key header must be provided")
-
-
-def wrong_key(reason: str = "") -> ApiError:
-    """Return the 401 of an unknown key."""
-    return ApiError(401, {"message": f"Unauthorized{reason}", "statusCode": 401})
 
 
 def too_large(message: str) -> ApiError:

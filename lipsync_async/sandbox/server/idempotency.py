@@ -69,11 +69,6 @@ class IdempotencyKeys:
         self._records[key] = _Record(fingerprint)
         return None
 
-    def created(self, key: str) -> str | None:
-        """Return the id of what the key created, if anything."""
-        record = self._records.get(key)
-        return None if record is None else record.created
-
     def release(self, key: str, created: str | None) -> None:
         """Tie the key to what was created; `None`: it was refused, forget the key."""
         record = self._records[key]

@@ -22,10 +22,8 @@ from lipsync_async.sandbox.server.api_errors import (
     ApiError,
     bad_request,
     error,
-    no_key,
     plain_error,
     rate_limit_body,
-    wrong_key,
 )
 from lipsync_async.sandbox.server.body_reading import read_body
 from lipsync_async.sandbox.server.idempotency import checked_key, fingerprint
@@ -97,7 +95,7 @@ class Pipeline:
         if route.body is None:
             return None
         try:
-            await read_body(request, route.body, self._state.settings.max_file_bytes)
+            await read_body(request, route.body, self._state.max_file_bytes)
         except ApiError as refusal:
             return error_response(refusal)
         except OSError as problem:
@@ -141,12 +139,14 @@ def _admit(state: State, route: Route, request: Request) -> None:
         _check_origin(request)
     if route.access is not Access.KEY:
         return
-    key, own = request.headers.get("x-api-key"), state.settings.api_key
+    key, own = request.headers.get("x-api-key"), state.api_key
     if key is None:
-        raise no_key()
+        raise plain_error(401, "Either Cookie or x-api-key header must be provided")
     if key != own:
-        raise wrong_key(_LIVE_KEY if key.startswith(LIVE_KEY_PREFIX) else "")
-    if not state.admits(route.rate):
+        reason = _LIVE_KEY if key.startswith(LIVE_KEY_PREFIX) else ""
+        raise ApiError(401, {"message": f"Unauthorized{reason}", "statusCode": 401})
+    window = state.creates if route.is_create else state.others
+    if not window.admit(state.clock.now()):
         raise ApiError(429, rate_limit_body())
 
 

@@ -10,10 +10,9 @@ import attrs
 
 from lipsync_async.sandbox.server.api_errors import plain_error
 from lipsync_async.sandbox.server.body_reading import BodyPolicy
-from lipsync_async.sandbox.settings import OTHERS, RateClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from lipsync_async.sandbox.server.messages import Request, Response
     from lipsync_async.sandbox.state import State
@@ -41,7 +40,7 @@ class Route:
     path: str  # `{name}` stands for one piece, which the handler finds in `params`
     handler: Handler
     access: Access = Access.KEY
-    rate: RateClass = OTHERS
+    is_create: bool = False  # counts in the limit of creates, not in that of all others
     body: BodyPolicy | None = None  # `None`: a body is not read
     status: int = 200  # of a value that the handler returns
     # Shows what a request created once more, to another one with the same `Idempotency-Key`;
@@ -51,31 +50,15 @@ class Route:
 
 @attrs.frozen(slots=True)
 class Resource:
-    """The routes below one path; its methods are decorators of handlers."""
+    """The routes below one path."""
 
     prefix: str
     access: Access = Access.KEY
     routes: list[Route] = attrs.field(factory=list)
 
-    def get(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
-        """Answer `GET` and `HEAD`."""
-        return self._route("GET", path, options)
+    def route(self, method: str, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
+        """Let the decorated handler answer a method below the prefix; `GET` is also `HEAD`."""
 
-    def post(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
-        """Answer `POST`."""
-        return self._route("POST", path, options)
-
-    def put(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
-        """Answer `PUT`."""
-        return self._route("PUT", path, options)
-
-    def delete(self, path: str = "", **options: Any) -> Callable[[Handler], Handler]:
-        """Answer `DELETE`."""
-        return self._route("DELETE", path, options)
-
-    def _route(
-        self, method: str, path: str, options: Mapping[str, Any]
-    ) -> Callable[[Handler], Handler]:
         def add(handler: Handler) -> Handler:
             full = {"access": self.access, **options}
             self.routes.append(Route(method, self.prefix + path, handler, **full))
@@ -108,17 +91,8 @@ class Router:
         asked = path.split("/")
         wanted = "GET" if method == "HEAD" else method
         for pieces, route in self._routes.get((wanted, len(asked)), ()):
-            params = _params(pieces, asked)
-            if params is not None:
+            pairs = [*zip(pieces, asked, strict=True)]
+            if all((found and piece[:1] == "{") or piece == found for piece, found in pairs):
+                params = {piece[1:-1]: unquote(found) for piece, found in pairs if piece[:1] == "{"}
                 return route, params
         return _UNKNOWN_CONTROL if path.startswith(CONTROLS_PATH) else _UNKNOWN, {}
-
-
-def _params(pieces: list[str], asked: list[str]) -> dict[str, str] | None:
-    params = {}
-    for piece, found in zip(pieces, asked, strict=True):
-        if piece.startswith("{") and found:
-            params[piece[1:-1]] = unquote(found)
-        elif piece != found:
-            return None
-    return params

@@ -17,25 +17,25 @@ pytestmark = pytest.mark.anyio
 projects = Resource("/v2/projects")
 
 
-@projects.get("/{id}/assets/{asset_id}")
+@projects.route("GET", "/{id}/assets/{asset_id}")
 def asset(_: State, request: Request) -> object:
     """Answer with what the path names."""
     return dict(request.params)
 
 
-@projects.post("", body=JSON_BODY, status=201)
+@projects.route("POST", body=JSON_BODY, status=201)
 async def create(_: State, request: Request) -> object:
     """Answer with what was sent."""
     return {"id": "1", **request.data}
 
 
-@projects.get("/count")
+@projects.route("GET", "/count")
 def count(_: State, __: Request) -> object:
     """Answer with a number."""
     return {"count": 1}
 
 
-@projects.get("/{id}")
+@projects.route("GET", "/{id}")
 def get(_: State, request: Request) -> object:
     """Answer with what the path names."""
     return dict(request.params)
