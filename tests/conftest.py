@@ -6,12 +6,14 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from inspect import iscoroutinefunction
 from itertools import count
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import pytest
@@ -50,6 +52,11 @@ settings.load_profile("same")
 for _name in list(os.environ):
     if _name.startswith("SYNC_") or _name.lower().endswith("_proxy"):
         del os.environ[_name]
+# Files of tests lie in memory where that is possible: there, a commit waits for no disk.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - Linux has it
+if _MEMORY.is_dir() and disk_usage(_MEMORY).free > 1 << 30:  # pragma: no branch - elsewhere
+    os.environ.setdefault("TMPDIR", str(_MEMORY))
+    tempfile.tempdir = None
 # A shell that runs the tests in the background has them ignore Ctrl-C, `nohup` the terminal's
 # end, and so would every process that they start; one that has a handler passes on the default.
 for _name in {"SIGINT", "SIGHUP"} & set(dir(signal)):
