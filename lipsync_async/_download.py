@@ -14,13 +14,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import anyio
 import attrs
 
 from lipsync_async._callsite import is_from_callback
 from lipsync_async._logic import endpoints, media_host, validation
 from lipsync_async._logic.media_types import free_names, name_of_id, result_filename, result_suffix
 from lipsync_async._models.http import Request, Response
-from lipsync_async._part_file import PartFile, TakenError
+from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
 from lipsync_async.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
+    from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
     from lipsync_async._requester import Requester, RequestOptions
     from lipsync_async._transport.protocol import Stream
@@ -48,6 +50,8 @@ _WHOLE, _PARTIAL, _RANGE_NOT_SATISFIABLE = frozenset({200, 203}), 206, 416
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity"}
 # So much of an error page is read.
 _PAGE_BYTES = 16_384
+# A job's name may have 255 characters, which is all that file systems take.
+_MAX_NAME = 150
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -421,3 +425,53 @@ class _Download:
 
 def _address_of(generation: Generation) -> str | None:
     return generation.output_url or generation.output_media_url
+
+
+class ResultDownloader:
+    """Downloader of a run's results into a folder, a few at once: they share one network.
+
+    Attributes:
+        waiting: Results that were announced, and are not downloaded yet: a task for one may
+            start a while later.
+
+    """
+
+    def __init__(
+        self, requester: Requester, settings: RequestOptions, folder: Path, *, at_once: int
+    ) -> None:
+        self._requester = requester
+        self._settings = settings
+        # The program may change its working directory while jobs run.
+        self._folder = folder.absolute()
+        self._slots = anyio.Semaphore(at_once)
+        self.waiting: int = 0
+        self._leftovers = StalePartFiles(self._folder)
+
+    async def download(self, request: GenerationRequest, completed: Generation) -> Path:
+        """Save the result of a COMPLETED job that was announced.
+
+        The name depends on request and job alone (its suffix on the result), so that what a
+        crash has left half done is removed and downloaded again.
+        """
+        stem = _stem(request, completed)
+        place = Target(folder=self._folder, stem=stem)
+        try:
+            async with self._slots:
+                await self._leftovers.clear(stem)
+                return await save(self._requester, self._settings, completed, place)
+        finally:
+            self.waiting -= 1
+
+    async def clear(self, request: GenerationRequest, completed: Generation) -> None:
+        """Remove what a killed process has left of a result that is not downloaded again.
+
+        It was being downloaded anew because the file was not found where the journal said, and
+        now it is there: folder or journal have been moved in between.
+        """
+        await self._leftovers.clear(_stem(request, completed))
+
+
+def _stem(request: GenerationRequest, completed: Generation) -> str:
+    """Return the name of a result's file without its suffix."""
+    base = (request.output_file_name or "generation")[:_MAX_NAME]
+    return f"{base}-{name_of_id(completed.id)}"

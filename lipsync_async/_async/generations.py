@@ -42,13 +42,11 @@ if TYPE_CHECKING:
         Iterable,
         Sequence,
     )
-    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
 
     from lipsync_async._asyncio_tools import LoopLocal
     from lipsync_async._bulk.results import Outcome, OutcomeIterator, Progress
-    from lipsync_async._bulk.run_options import RunOptions
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
@@ -745,7 +743,8 @@ class AsyncGenerations:
 
         Source: "Rate limits" and "Create generation", sync.so documentation.
         """
-        from lipsync_async._bulk.run_options import RunOptions  # noqa: PLC0415
+        # Imported here: only runs of many requests need SQLite.
+        from lipsync_async._bulk.runner import RunOptions, open_run  # noqa: PLC0415
 
         options = RunOptions(
             journal=journal,
@@ -761,7 +760,14 @@ class AsyncGenerations:
             match_query=match_query,
             accept_new_key=accept_new_key,
         )
-        async with self._open_run(requests, options) as outcomes:
+        run = open_run(
+            requests,
+            options,
+            requester=self._requester,
+            settings=self._options,
+            poller=self._pollers.get(),
+        )
+        async with run as outcomes:
             yield outcomes
 
     async def run_all(
@@ -805,7 +811,8 @@ class AsyncGenerations:
 
         Source: "Rate limits" and "Create generation", sync.so documentation.
         """
-        from lipsync_async._bulk.run_options import RunOptions  # noqa: PLC0415
+        # Imported here: only runs of many requests need SQLite.
+        from lipsync_async._bulk.runner import RunOptions, open_run  # noqa: PLC0415
 
         options = RunOptions(
             journal=journal,
@@ -820,27 +827,17 @@ class AsyncGenerations:
             match_query=match_query,
             accept_new_key=accept_new_key,
         )
-        async with self._open_run(requests, options) as outcomes:
-            # Unordered: a job that takes hours must not hold back those after it.
-            found = await outcomes.take_all()
-        return sorted(found, key=attrgetter("index"))
-
-    def _open_run(
-        self,
-        requests: AsyncIterable[GenerationRequest] | Iterable[GenerationRequest],
-        options: RunOptions,
-    ) -> AbstractAsyncContextManager[OutcomeIterator]:
-        raise_if_invalid(options.problems(requests))
-        # Imported here: only runs of many requests need SQLite.
-        from lipsync_async._bulk.runner import open_run  # noqa: PLC0415
-
-        return open_run(
+        run = open_run(
             requests,
             options,
             requester=self._requester,
             settings=self._options,
             poller=self._pollers.get(),
         )
+        async with run as outcomes:
+            # Unordered: a job that takes hours must not hold back those after it.
+            found = await outcomes.take_all()
+        return sorted(found, key=attrgetter("index"))
 
 
 def _one_request(request: GenerationRequest | None, fields: GenerationRequest) -> GenerationRequest:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 JobUpdate: TypeAlias = Generation | LipsyncError
 
 # Outcomes that may wait for the caller before no more requests are started.
-_MAX_WAITING = 1000
+MAX_WAITING = 1000
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -276,6 +276,7 @@ class LeftJobs:
         return told
 
 
+@attrs.define(slots=True, eq=False)
 class OpenRequests:
     """Requests of a run, each from its start until the caller has its outcome.
 
@@ -284,27 +285,19 @@ class OpenRequests:
     ids and keys.
 
     Attributes:
+        each: The requests by their index; as soon as there is an outcome, it stands there.
         is_complete: Whether all outcomes are the caller's if the run now ends without an error.
 
     """
 
-    def __init__(self) -> None:
-        self.is_complete: bool = False
-        self._each: dict[int, Job | Outcome] = {}
-
-    def add(self, request: Job | Outcome) -> None:
-        """Keep a request from now on, or its outcome in its place."""
-        self._each[request.index] = request
-
-    def remove(self, index: int) -> None:
-        """Forget a request: its outcome is the caller's, or it was not started."""
-        self._each.pop(index, None)
+    each: dict[int, Job | Outcome] = attrs.field(factory=dict)
+    is_complete: bool = False
 
     def left(self) -> LeftJobs:
         """Return what would be left behind now."""
         running, ended = list[str](), list[str]()
         keys = dict[int, str]()
-        for index, each in self._each.items():
+        for index, each in self.each.items():
             job = each.generation if isinstance(each, Outcome) else each
             if job is not None and job.id is not None:
                 (ended if Status(job.status).is_terminal else running).append(job.id)
@@ -325,51 +318,28 @@ def _unknown_key(request: Job | Outcome) -> str | None:
 # --- From the run to its caller ---
 
 
-class Signal:
-    """Wakes all tasks that wait for it. Wake-ups may be spurious: check the condition again."""
-
-    def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[None]] = []
-
-    async def wait(self) -> None:
-        """Wait until it is set once more."""
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        try:
-            await waiting
-        except BaseException:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            raise
-
-    def set(self) -> None:
-        """Wake all that wait."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                if not each.done():  # its task may have been cancelled just now
-                    each.set_result(None)
-
-
 class OutcomeQueue:
-    """Outcomes that wait to be taken."""
+    """Outcomes that wait to be taken.
 
-    def __init__(self, *, is_ordered: bool) -> None:
+    Attributes:
+        waiting: How many wait; from `MAX_WAITING` on the run should wait for its caller.
+
+    """
+
+    def __init__(self, *, is_ordered: bool, room: asyncio.Event) -> None:
+        self.waiting: int = 0
         self._is_ordered = is_ordered
+        self._room = room
         self._early: dict[int, Outcome] = {}
         self._next = 0
         self._ready: deque[Outcome] = deque()
         self._is_closed = False
         self._error: BaseException | None = None
-        self._changed = Signal()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many wait that the run should wait for its caller."""
-        return len(self._ready) + len(self._early) >= _MAX_WAITING
+        self._changed = asyncio.Event()
 
     def put(self, outcome: Outcome) -> None:
         """Give an outcome out, now or when its turn has come."""
+        self.waiting += 1
         if not self._is_ordered:
             self._ready.append(outcome)
         else:
@@ -384,8 +354,8 @@ class OutcomeQueue:
 
         Those that have waited for a turn that never came are given out now.
         """
-        self._ready.extend(self._early[index] for index in sorted(self._early))
-        self._early.clear()
+        for index in sorted(self._early):
+            self._ready.append(self._early.pop(index))
         if not self._is_closed:
             self._is_closed, self._error = True, error
         self._changed.set()
@@ -397,7 +367,11 @@ class OutcomeQueue:
                 if self._error is not None:
                     raise self._error
                 return None
+            self._changed.clear()
             await self._changed.wait()
+        self.waiting -= 1
+        if self.waiting == MAX_WAITING - 1:
+            self._room.set()
         return self._ready.popleft()
 
 
@@ -428,8 +402,8 @@ class ProgressTracker:
 
     def count(self, outcome: Outcome) -> None:
         """Count an outcome that was taken."""
-        self._succeeded += outcome.is_success
-        self._failed += not outcome.is_success
+        self._succeeded += outcome.error is None
+        self._failed += outcome.error is not None
         self._resumed += outcome.resumed
 
     def progress(self) -> Progress:
@@ -466,14 +440,12 @@ class OutcomeIterator(AsyncIterator[Outcome]):
         queue: OutcomeQueue,
         tracker: ProgressTracker,
         open_requests: OpenRequests,
-        on_progress: Callable[[Progress], Awaitable[None] | None] | None,
-        on_taken: Callable[[], None],
+        on_progress: OnProgress | None,
     ) -> None:
         self._queue = queue
         self._tracker = tracker
         self._open_requests = open_requests
         self._on_progress = on_progress
-        self._on_taken = on_taken
         self._kept: deque[Outcome] = deque()
         self._loop = asyncio.get_running_loop()
 
@@ -483,7 +455,7 @@ class OutcomeIterator(AsyncIterator[Outcome]):
 
     async def __anext__(self) -> Outcome:
         outcome = self._kept.popleft() if self._kept else await self._next()
-        self._open_requests.remove(outcome.index)
+        self._open_requests.each.pop(outcome.index, None)
         return outcome
 
     async def take_all(self) -> list[Outcome]:
@@ -507,7 +479,6 @@ class OutcomeIterator(AsyncIterator[Outcome]):
         outcome = await self._queue.get()
         if outcome is None:
             raise StopAsyncIteration
-        self._on_taken()
         self._tracker.count(outcome)
         if self._on_progress is not None:
             try:

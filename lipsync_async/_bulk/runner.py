@@ -3,44 +3,48 @@
 The run goes on in a task beside the caller's block, and ends with it. Within it only creates
 and downloads are tasks; a running job is an entry in a table. The poller reports changes by a
 callback, and one task handles them: all that have come at once are recorded in one transaction.
+
+Requests are read as they are needed, so an input of any length fits. With a journal, a
+few are read ahead, because it answers for a hundred as fast as for one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sized
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sized
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
+import attrs
 
 from lipsync_async._asyncio_tools import cancellation_error, unexpected_cancellation
 from lipsync_async._bulk.fingerprint import earlier_forms
 from lipsync_async._bulk.journal import Binding, Journal
-from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.journal_writer import JournalThread, JournalWriter, NullJournal
-from lipsync_async._bulk.result_downloader import ResultDownloader
 from lipsync_async._bulk.results import (
     MAX_SAME_REFUSALS,
+    MAX_WAITING,
     Job,
     JobUpdate,
+    OnProgress,
     OpenRequests,
     Outcome,
     OutcomeIterator,
     OutcomeQueue,
     ProgressTracker,
     RefusalCounter,
-    Signal,
     as_ours,
     reason_of,
 )
-from lipsync_async._bulk.source import SourceItem, read_requests
-from lipsync_async._bulk.submitter import CostGuard, Submitter
+from lipsync_async._bulk.submitter import NEEDS_DURATION, CostGuard, Submitter
 from lipsync_async._callsite import (
     BULK_LOG,
     CALL_SITE,
@@ -52,7 +56,23 @@ from lipsync_async._callsite import (
     tell_left,
     under_way,
 )
-from lipsync_async._logic.validation import warn_of_ignored
+from lipsync_async._logic.validation import (
+    OrNone,
+    exact,
+    expanded,
+    file_problems,
+    flag,
+    folder_problems,
+    form_problems,
+    positive,
+    shown,
+    survived,
+    upload_problems,
+    warn_of_ignored,
+    whole_number,
+    wrong,
+)
+from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._polling.leader import Waiter
 from lipsync_async._polling.wait import error_of
@@ -72,14 +92,12 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
 
     from anyio.abc import TaskGroup
 
     from lipsync_async._bulk.journal_writer import RunJournal
-    from lipsync_async._bulk.run_options import RunOptions
-    from lipsync_async._bulk.source import Requests
+    from lipsync_async._download import ResultDownloader
     from lipsync_async._polling.poller import Poller
     from lipsync_async._requester import Requester, RequestOptions
 
@@ -94,6 +112,89 @@ _FATAL_ERRORS = (
 )
 # Those that not only creates would meet, but polls as well.
 _FATAL_TO_POLLS = (AuthenticationError, ConfigurationError)
+# Requests that a journal is asked for at once.
+_READ_AHEAD = 100
+# So many problems of one kind are listed.
+_MAX_SHOWN = 5
+
+Requests: TypeAlias = Iterable[GenerationRequest] | AsyncIterable[GenerationRequest]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RunOptions:
+    """Options of a run, as the user has given them; see `run_many` for their meaning."""
+
+    journal: str | os.PathLike[str] | None = None
+    download_to: str | os.PathLike[str] | None = None
+    concurrent_downloads: int = 4
+    ordered: bool = False
+    stop_on_error: bool = False
+    max_jobs: int | None = None
+    max_cost: float | None = None
+    duration: float | None = None
+    on_progress: OnProgress | None = None
+    retry_failed: bool = False
+    match_query: bool = False
+    accept_new_key: bool = False
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal's file; `None`: there is none."""
+        return None if self.journal is None else Path(expanded(self.journal))
+
+    @survived("arguments")
+    def problems(self, requests: object) -> list[str]:
+        """Return every problem, each as `argument: what is wrong`; folders are looked up.
+
+        Args:
+            requests: The run's input.
+
+        """
+        problems = [
+            *OrNone(whole_number(1))("max_jobs", self.max_jobs),
+            *OrNone(positive)("max_cost", self.max_cost),
+            *OrNone(positive)("duration", self.duration),
+            *whole_number(1)("concurrent_downloads", self.concurrent_downloads),
+        ]
+        for name in ("ordered", "stop_on_error", "retry_failed", "match_query", "accept_new_key"):
+            problems += flag(name, getattr(self, name))
+        if isinstance(requests, str | bytes | Mapping) or not isinstance(
+            requests, Iterable | AsyncIterable
+        ):
+            problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
+        problems += OrNone(_path)("journal", self.journal)
+        problems += OrNone(folder_problems)("download_to", self.download_to)
+        if self.duration is not None and self.max_cost is None:
+            problems.append("duration: means nothing without max_cost")
+        if self.max_cost is not None and self.duration is None:
+            problems += _without_price(requests)
+        on_progress: object = self.on_progress
+        if on_progress is not None and not callable(on_progress):
+            problems.append(wrong("on_progress", "callable", on_progress))
+        return problems
+
+
+def _without_price(requests: object) -> list[str]:
+    """Find local files, whose price cannot be asked for, in an input that is here already."""
+    found = [
+        f"requests[{index}].{problem}"
+        for index, request in enumerate(requests if isinstance(requests, list | tuple) else ())
+        if isinstance(request, GenerationRequest)
+        for problem in upload_problems(request, advice=NEEDS_DURATION)
+    ]
+    more = len(found) - _MAX_SHOWN
+    return [*found[:_MAX_SHOWN], f"requests: {more} more local files"] if more > 0 else found
+
+
+def _path(name: str, value: object) -> Iterator[str]:
+    """Require what can be a file's name."""
+    try:
+        path = os.fspath(value)  # type: ignore[call-overload]  # that is the question
+        os.fsencode(path)
+    except (TypeError, ValueError):
+        path = None
+    if not isinstance(path, str) or "\0" in path:
+        yield wrong(name, "a path", value)
 
 
 @asynccontextmanager
@@ -110,7 +211,13 @@ async def open_run(
     What the block raises comes out as it is. However the block is left, the jobs whose outcome
     was not taken are named: on the exception, if there is one, and in the log, unless a journal
     has them.
+
+    Raises:
+        InvalidRequestError: An argument is wrong.
+
     """
+    if problems := options.problems(requests):
+        raise InvalidRequestError(problems)
     async with _opened_journal(options, requester) as journal:
         run = BulkRunner(
             requester,
@@ -130,7 +237,6 @@ async def open_run(
                         run.tracker,
                         run.open_requests,
                         options.on_progress,
-                        run.room.set,
                     )
                 finally:
                     run.outcomes.close()  # a later `anext` must not wait for ever
@@ -181,9 +287,8 @@ async def _run(run: BulkRunner, requests: Requests, call_site: CallSite) -> None
     try:
         await run.run(requests)
     except asyncio.CancelledError:
-        run.outcomes.close(
-            cancellation_error("the loop")
-        )  # a task that takes outcomes must not wait
+        # A task that takes outcomes must not wait.
+        run.outcomes.close(cancellation_error("the loop"))
         raise
     except BaseException as error:  # noqa: BLE001 - it is raised by `OutcomeQueue.get`
         # The first error of a task group, without the group: the others came of it.
@@ -243,11 +348,12 @@ class BulkRunner:
         poller: Poller,
         journal: RunJournal,
     ) -> None:
-        self.outcomes: OutcomeQueue = OutcomeQueue(is_ordered=options.ordered)
+        # Set when there may be room for another request.
+        self._room = asyncio.Event()
+        self.outcomes: OutcomeQueue = OutcomeQueue(is_ordered=options.ordered, room=self._room)
         self.open_requests: OpenRequests = OpenRequests()
         self.tracker: ProgressTracker = ProgressTracker(requester.transport.now)
-        self.room: Signal = Signal()
-        self._updated = Signal()
+        self._updated = asyncio.Event()
         self._options = options
         self._settings = settings
         self._now = requester.transport.now
@@ -262,14 +368,18 @@ class BulkRunner:
             accept=self._accept,
             fail=self._update,
             drop=self._drop,
-            notify=self.room.set,
+            notify=self._room.set,
         )
-        folder, at_once = options.folder, options.concurrent_downloads
-        self._downloader = (
-            None
-            if folder is None
-            else ResultDownloader(requester, settings, folder, at_once=at_once)
-        )
+        self._downloader: ResultDownloader | None = None
+        if options.download_to is not None:
+            from lipsync_async._download import ResultDownloader  # noqa: PLC0415 - few runs need it
+
+            self._downloader = ResultDownloader(
+                requester,
+                settings,
+                Path(expanded(options.download_to)),
+                at_once=options.concurrent_downloads,
+            )
         # Jobs are told apart by themselves: a service that mixes keys up may give two requests
         # one id, and neither is to be waited for in vain.
         self._jobs: dict[Job, None] = {}
@@ -292,12 +402,12 @@ class BulkRunner:
         log(BULK_LOG, logging.INFO, f"run_many begins: {self._guard.limits()}")
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._poller.run_until, Waiter(lambda: False), self._settings)
+                tasks.start_soon(self._poller.run_until, Waiter(bool), self._settings)
                 tasks.start_soon(self._submitter.run, tasks)
                 tasks.start_soon(self._read_input, requests, tasks)
                 await self._handle_updates(tasks)
                 tasks.cancel_scope.cancel()
-            if not self._is_done:  # a task group ignores a child that was cancelled
+            if not self._is_done():  # a task group ignores a child that was cancelled
                 raise cancellation_error("a callback")
         finally:
             with anyio.CancelScope(shield=True):
@@ -309,7 +419,6 @@ class BulkRunner:
         if self._error is not None:
             raise self._error
 
-    @property
     def _is_done(self) -> bool:
         return self.tracker.has_read_all and self._delivered >= self.tracker.started
 
@@ -318,7 +427,12 @@ class BulkRunner:
     async def _read_input(self, requests: Requests, tasks: TaskGroup) -> None:
         try:
             with self._reading:
-                await self._start_all(requests, tasks)
+                async with aclosing(read_requests(requests, self._journal)) as items:
+                    async for item in items:
+                        # An input need not wait for anything, and it may be endless.
+                        if self._reading.cancel_called:
+                            break
+                        await self._start_in_turn(item, tasks)
         except BaseException as error:
             failure = (
                 error
@@ -335,17 +449,19 @@ class BulkRunner:
         self.tracker.has_read_all = True
         self._updated.set()
 
-    async def _start_all(self, requests: Requests, tasks: TaskGroup) -> None:
-        async with aclosing(read_requests(requests, self._journal)) as items:
-            async for item in items:
-                while self.outcomes.is_full or (self._downloader and self._downloader.is_full):
-                    await self.room.wait()
-                # An input need not wait for anything, and it may be endless.
-                await checkpoint_if_cancelled()
-                if self.tracker.ended_by is None or self._was_created(item):
-                    await self._start(item, tasks)
-                while self._submitter.is_busy:
-                    await self.room.wait()
+    async def _start_in_turn(self, item: SourceItem, tasks: TaskGroup) -> None:
+        """Start a request when there is room for it; return when there may be room for more."""
+        downloader = self._downloader
+        while self.outcomes.waiting >= MAX_WAITING or (
+            downloader is not None and downloader.waiting >= MAX_WAITING
+        ):
+            self._room.clear()
+            await self._room.wait()
+        if self.tracker.ended_by is None or self._was_created(item):
+            await self._start(item, tasks)
+        while self._submitter.queue:
+            self._room.clear()
+            await self._room.wait()
 
     def _was_created(self, item: SourceItem) -> bool:
         """Tell whether a request is continued although no new requests are started."""
@@ -358,7 +474,7 @@ class BulkRunner:
         """Let a request go on from where an earlier run, if any, has left it."""
         job = Job(item.index, item.request)
         self.tracker.started += 1
-        self.open_requests.add(job)
+        self.open_requests.each[job.index] = job
         try:
             if item.problems:
                 self._emit(job, error=InvalidRequestError(item.problems))
@@ -399,7 +515,7 @@ class BulkRunner:
 
     def _drop(self, job: Job) -> None:
         """Forget a request that was not sent, because the run was stopped."""
-        self.open_requests.remove(job.index)
+        self.open_requests.each.pop(job.index, None)
         self.tracker.started -= 1
         self._updated.set()
 
@@ -421,16 +537,16 @@ class BulkRunner:
     def _on_poll(self, job: Job, _: str, update: JobUpdate) -> None:
         if job not in self._jobs:
             return
-        if not isinstance(update, Generation):
+        if isinstance(update, Generation):
+            if update.is_terminal:  # the poller watches it no more
+                job.status, job.subscription = str(update.status), None
+        else:
             if isinstance(update, NotFoundError) and self._now() < job.fresh_until:
                 return
             # The job's outcome is this error. Polls that fail at once would repeat it endlessly.
-            self._unsubscribe(job)
+            if job.subscription is not None:
+                self._poller.unsubscribe(job.subscription)
         self._update(job, update)
-
-    def _unsubscribe(self, job: Job) -> None:
-        if job.subscription is not None:
-            self._poller.unsubscribe(job.subscription)
 
     def _update(self, job: Job, update: JobUpdate) -> None:
         """Take an update of a job, to be recorded and handled soon."""
@@ -441,8 +557,9 @@ class BulkRunner:
 
     async def _handle_updates(self, tasks: TaskGroup) -> None:
         """Record and handle updates until all requests have their outcomes."""
-        while not self._is_done:
+        while not self._is_done():
             if not self._updates:
+                self._updated.clear()
                 await self._updated.wait()
                 continue
             updates, self._updates = self._updates, []
@@ -477,7 +594,8 @@ class BulkRunner:
         if job.id is not None:
             del self._jobs[job]
             self.tracker.running -= 1
-        self._unsubscribe(job)
+        if job.subscription is not None:
+            self._poller.unsubscribe(job.subscription)
         self._submitter.release(job)
 
     def _finish(
@@ -493,7 +611,7 @@ class BulkRunner:
         job.id, job.status = ended.id, str(ended.status)
         error = error_of(ended)
         if error is None and path is None and self._downloader is not None:
-            self._downloader.announce()
+            self._downloader.waiting += 1
             tasks.start_soon(self._download, self._downloader, job, ended, resumed)
         else:
             self._emit(job, generation=ended, error=error, path=path, resumed=resumed)
@@ -516,7 +634,7 @@ class BulkRunner:
             failure = as_ours(error, job)
             await self._record([(job, failure)])
         self._emit(job, generation=completed, error=failure, path=path, resumed=resumed)
-        self.room.set()
+        self._room.set()
         self._updated.set()
 
     def _fail(self, job: Job, error: Exception) -> None:
@@ -547,7 +665,7 @@ class BulkRunner:
             path=path,
             resumed=resumed,
         )
-        self.open_requests.add(outcome)
+        self.open_requests.each[job.index] = outcome
         self.outcomes.put(outcome)
 
     def _reason_to_stop(self, error: LipsyncError) -> str | None:
@@ -591,3 +709,122 @@ class BulkRunner:
             self._submitter.release(job)
         for job in [*self._jobs]:
             self._end(job)
+
+
+# --- The input ---
+
+
+@attrs.frozen(slots=True)
+class SourceItem:
+    """A request with its position in the input.
+
+    Attributes:
+        index: Its position, from 0.
+        request: The request.
+        problems: Why it cannot be sent; empty if it can.
+        entry: What an earlier run has left of it.
+
+    """
+
+    index: int
+    request: GenerationRequest
+    problems: list[str]
+    entry: JournalEntry | None = None
+
+    @property
+    def result(self) -> Path | None:
+        """The file that an earlier run has saved, if it is still there."""
+        path = None if self.entry is None else self.entry.download_path
+        return path if path is not None and path.exists() else None
+
+
+async def read_requests(
+    requests: Requests, journal: RunJournal
+) -> AsyncGenerator[SourceItem, None]:
+    """Yield each request of the input."""
+    ids = dict[str, int]()
+    start = 0
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            for item in await _looked_up([request], start, ids, journal):
+                yield item
+            start += 1
+    else:
+        for chunk in _chunks(requests, _READ_AHEAD if journal.keeps_records else 1):
+            for item in await _looked_up(chunk, start, ids, journal):
+                yield item
+            start += len(chunk)
+
+
+def _chunks(
+    requests: Iterable[GenerationRequest], size: int
+) -> Generator[list[GenerationRequest], None, None]:
+    """Yield the input piece by piece; what it raises comes after all that it gave."""
+    chunk: list[GenerationRequest] = []
+    failure: Exception | None = None
+    try:
+        for request in requests:
+            chunk.append(request)
+            if len(chunk) >= size:
+                yield chunk
+                chunk = []
+    except Exception as error:  # noqa: BLE001 - it is raised below
+        failure = error
+    if chunk:
+        yield chunk
+    if failure is not None:
+        raise failure
+
+
+async def _looked_up(
+    chunk: list[GenerationRequest], start: int, ids: dict[str, int], journal: RunJournal
+) -> list[SourceItem]:
+    """Check requests, and look the valid ones up in the journal; it has no others."""
+    found: list[SourceItem] = []
+    valid: list[GenerationRequest] = []  # that follow each other
+    for index, request in enumerate(chunk, start):
+        problems = form_problems(request)
+        if not problems and request.request_id is not None:
+            problems = _shared_id(index, request, ids)
+        if not problems:
+            valid.append(request)
+            continue
+        if valid:
+            found += await _matched(valid, index - len(valid), journal)
+            valid = []
+        found.append(SourceItem(index, request, problems))
+    if valid:
+        found += await _matched(valid, start + len(chunk) - len(valid), journal)
+    return found
+
+
+def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> list[str]:
+    """Refuse a second request of one name: which of the two a journal knows would be luck."""
+    name = str(exact(request.request_id))  # a derived class may raise when it is compared
+    if (first := ids.setdefault(name, index)) == index:
+        return []
+    return [f"request_id: {shown(name)} is that of request {first} as well; give each its own"]
+
+
+async def _matched(
+    requests: list[GenerationRequest], start: int, journal: RunJournal
+) -> list[SourceItem]:
+    """Look valid requests up, all at once; if that raises, one by one to find the reason."""
+    found: list[SourceItem] = []
+    try:
+        entries = await journal.match(requests, start)
+    except LipsyncError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what a request's own values raise
+        if len(requests) == 1:
+            problem = f"request: cannot be looked up in the journal: {in_words(error)}"
+            return [SourceItem(start, requests[0], [problem])]
+        for index, request in enumerate(requests, start):
+            found += await _matched([request], index, journal)
+        return found
+    for index, entry in enumerate(entries):
+        # Files that were sent already may be gone.
+        is_sent = entry is not None and entry.state.has_job
+        problems = [] if is_sent else file_problems(requests[index])
+        found.append(SourceItem(start + index, requests[index], problems, entry))
+    return found

@@ -9,13 +9,12 @@ import asyncio
 import logging
 from collections import deque
 from math import ceil, inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import attrs
 
 from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
-from lipsync_async._bulk.run_options import NEEDS_DURATION
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.concurrency import LONGEST_JOB
@@ -39,12 +38,14 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.journal_writer import RunJournal
     from lipsync_async._bulk.results import Job
-    from lipsync_async._bulk.run_options import RunOptions
+    from lipsync_async._bulk.runner import RunOptions
     from lipsync_async._logic.concurrency import Slot
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
     from lipsync_async._requester import Requester, RequestOptions
 
+# Said where a price is asked for that cannot be known from the media.
+NEEDS_DURATION = "pass duration=, the seconds of the longest result"
 # A run that waits for longer for a slot logs it, once.
 _SILENT_SECONDS = 1.0
 # Creates under way at once: the service's answer takes a part of a second, and a plan's
@@ -56,7 +57,13 @@ _LONGEST_ANSWER = 4.0
 
 
 class Submitter:
-    """Sender of a run's creates."""
+    """Sender of a run's creates.
+
+    Attributes:
+        queue: Requests that wait to be sent.
+        is_closed: Whether no new requests are sent.
+
+    """
 
     def __init__(
         self,
@@ -71,7 +78,11 @@ class Submitter:
         notify: Callable[[], None],
     ) -> None:
         self._requester = requester
-        self._settings = _settings_of_creates(settings)
+        # A run of hours should outlast an outage that a single call need not, so the default
+        # number of attempts does not count; `give_up_after` does. One that the user set counts.
+        self._settings = retry_until_timeout(settings)
+        if settings.retry.attempts != RetryPolicy().attempts:
+            self._settings = attrs.evolve(self._settings, retry=settings.retry)
         self._guard = guard
         self._journal = journal
         self._accept = accept
@@ -86,9 +97,9 @@ class Submitter:
             self._max_creates = _MAX_CREATES
         else:
             self._max_creates = min(_MAX_CREATES, max(2, ceil(per_minute / 60 * _LONGEST_ANSWER)))
-        self._queue: deque[Job] = deque()
+        self.queue: deque[Job] = deque()
         self._creates = 0
-        self._idle: list[asyncio.Future[tuple[Job, Slot]]] = []
+        self._idle: list[asyncio.Future[Job]] = []
         self.is_closed: bool = False
         # Since when no job of this process has held a slot, so that others have them all.
         self._no_own_slot_since: float | None = None
@@ -98,14 +109,9 @@ class Submitter:
         self._has_logged = False
         self._sleep_scope = anyio.CancelScope()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request waits to be sent."""
-        return bool(self._queue)
-
     def submit(self, job: Job, tasks: TaskGroup) -> None:
         """Send a create when all before it are under way and there is a slot."""
-        self._queue.append(job)
+        self.queue.append(job)
         self._start_creates(tasks)
         self.wake_up()
 
@@ -115,7 +121,8 @@ class Submitter:
             while True:
                 self._start_creates(tasks)
                 if not (
-                    self._lacks_slot and await self._requester.check_unwatched_jobs(self._settings)
+                    self._lacks_slot()
+                    and await self._requester.check_unwatched_jobs(self._settings)
                 ):
                     await self._sleep()
 
@@ -126,17 +133,17 @@ class Submitter:
         """
         self.is_closed = True
         self._guard.close()
-        queue, self._queue = self._queue, deque()
+        queue, self.queue = self.queue, deque()
         for job in queue:
             if job.is_doubtful and job.refusal is None and self._guard.allows_doubtful:
-                self._queue.append(job)
+                self.queue.append(job)
             else:
                 self._give_up(job)
         self._notify()
 
     def wake_up(self) -> None:
         """Check again whether a create may be sent: something has changed."""
-        if self._queue:
+        if self._lacks_slot():  # otherwise the next create that is answered makes room
             self._sleep_scope.cancel()
 
     def occupy(self, job: Job) -> None:
@@ -149,18 +156,19 @@ class Submitter:
         if slot is not None:  # pragma: no branch - a refused create has lost its slot before
             self._slots.release(slot)
 
-    @property
     def _lacks_slot(self) -> bool:
-        """Whether only the lack of a slot delays the first in the queue."""
-        return bool(self._queue) and self._creates < self._max_creates
+        """Tell whether only the lack of a slot delays the first in the queue."""
+        return bool(self.queue) and self._creates < self._max_creates
 
     async def _sleep(self) -> None:
         """Sleep until something has changed, or until there may be a slot all the same."""
-        now = self._now()
-        until = self._log_wait(now)
-        if self._lacks_slot:
+        now, until = self._now(), inf
+        if self._lacks_slot():
             next_try = self._slots.next_try(now, self._max_slots)
-            until = min(until, inf if next_try is None else next_try, self._timeout_ends(now))
+            next_try = inf if next_try is None else next_try
+            until = min(self._log_wait(now), next_try, self._timeout_ends(now))
+        else:
+            self._waits_since = None
         with anyio.CancelScope() as self._sleep_scope:
             if until == inf:
                 await anyio.sleep_forever()
@@ -168,68 +176,66 @@ class Submitter:
 
     def _log_wait(self, now: float) -> float:
         """Log that the run waits for a slot, if it has for long; return when to check again."""
-        if self._has_logged or not self._lacks_slot:
-            self._waits_since = None
+        if self._has_logged:
             return inf
         self._waits_since = now if self._waits_since is None else self._waits_since
         due = self._waits_since + _SILENT_SECONDS
         if due > now:
             return due
         self._has_logged = True
-        log(
-            BULK_LOG,
-            logging.INFO,
-            f"run_many waits for slots: {self._slots.words(self._max_slots)}",
-        )
+        words = self._slots.words(self._max_slots)
+        log(BULK_LOG, logging.INFO, f"run_many waits for slots: {words}")
         return inf
 
-    def _next(self) -> tuple[Job, Slot] | None:
-        """Take the first in the queue if its create may be sent."""
-        if not self._lacks_slot:
+    def _next(self) -> Job | None:
+        """Take the first in the queue, with a slot, if its create may be sent."""
+        if not self._lacks_slot():
             return None
-        key = self._queue[0].key
+        key = self.queue[0].key
         now = self._now()
         slot = self._slots.take(now, self._max_slots, key, wake=self.wake_up)
         if slot is None:
             if now < self._timeout_ends(now):
                 return None
             slot = self._slots.take_anyhow(self._max_slots, key)  # the service decides
-        job = self._queue.popleft()
+        job = self.queue.popleft()
         job.slot = slot
         self._creates += 1
         self._notify()
-        return job, slot
+        return job
 
     def _start_creates(self, tasks: TaskGroup) -> None:
         """Send what may be sent: in a task that has nothing to do, or else in a new one."""
-        while (next_one := self._next()) is not None:
+        while (job := self._next()) is not None:
             if self._idle:
-                self._idle.pop().set_result(next_one)
+                self._idle.pop().set_result(job)
             else:
-                tasks.start_soon(self._work, *next_one)
+                tasks.start_soon(self._work, job)
 
-    async def _work(self, job: Job, slot: Slot) -> None:
+    async def _work(self, job: Job) -> None:
         """Send creates, until cancelled: a task for each would cost a tenth more CPU."""
         while True:
-            await self._create(job, slot)
-            job, slot = self._next() or await self._next_later()
+            await self._create(job)
+            job = self._next() or await self._next_later()
 
-    async def _next_later(self) -> tuple[Job, Slot]:
+    async def _next_later(self) -> Job:
         """Wait for a create to send."""
-        coming: asyncio.Future[tuple[Job, Slot]] = asyncio.get_running_loop().create_future()
+        self.wake_up()  # from now on only the lack of a slot may delay the next
+        coming: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
         self._idle.append(coming)
         try:
             return await coming
         except BaseException:
             if coming.done() and not coming.cancelled():  # cancelled in the moment in which it came
                 self._creates -= 1
-                self.release(coming.result()[0])
+                self.release(coming.result())
             else:
                 self._idle.remove(coming)
             raise
 
-    async def _create(self, job: Job, slot: Slot) -> None:
+    async def _create(self, job: Job) -> None:
         """Send a create, or put it back into the queue; whatever is raised for it is passed on."""
+        slot = cast("Slot", job.slot)
         try:
             generation = await self._submit(job)
         except BaseException as error:
@@ -323,7 +329,7 @@ class Submitter:
         elif self.is_closed:
             self._give_up(job)
         else:
-            self._queue.appendleft(job)
+            self.queue.appendleft(job)
 
     def _give_up(self, job: Job) -> None:
         """Drop a request that waits, unless it may have been accepted: that is its outcome."""
@@ -346,18 +352,6 @@ class Submitter:
             return inf
         longest = LONGEST_JOB if self._slots.used else 0.0
         return self._no_own_slot_since + self._slot_timeout + longest
-
-
-def _settings_of_creates(settings: RequestOptions) -> RequestOptions:
-    """Return how creates are tried again.
-
-    A run of hours should outlast an outage that a single call need not, so the default number of
-    attempts does not count; `give_up_after` does. A number that the user has set counts.
-    """
-    outlasting = retry_until_timeout(settings)
-    if settings.retry.attempts == RetryPolicy().attempts:
-        return outlasting
-    return attrs.evolve(outlasting, retry=settings.retry)
 
 
 def _is_of_another_body(error: LipsyncError) -> bool:
@@ -400,11 +394,17 @@ class SpendingLimit:
         """Count a job that is about to be ordered; return why it may not be, if so."""
         if self.why_over is not None and not (is_counted and self.is_money_gone):
             return self.why_over
-        problem = self._problem(None if is_counted else cost)
-        if problem is None:
-            self.jobs += 1
-            self.cost += cost
-        return problem
+        if self.max_jobs is not None and self.jobs >= self.max_jobs:
+            return self.end(f"max_jobs={self.max_jobs} is reached")
+        if self.max_cost is not None and not is_counted:
+            # Asked this way round, a price that is no number does not fit either. A negative
+            # one is no price: it would make room for others.
+            excess = self.cost + cost - self.max_cost
+            if not (cost >= 0 and excess <= self.max_cost * _TOLERANCE):
+                return self._end_money(self.max_cost, cost)
+        self.jobs += 1
+        self.cost += cost
+        return None
 
     def refund(self, cost: float) -> None:
         """Discount a job of which it is certain that it was not created."""
@@ -416,22 +416,13 @@ class SpendingLimit:
         self.why_over = why
         return why
 
-    def _problem(self, cost: float | None) -> str | None:
-        if self.max_jobs is not None and self.jobs >= self.max_jobs:
-            return self.end(f"max_jobs={self.max_jobs} is reached")
-        if self.max_cost is None or cost is None:
-            return None
-        # Asked this way round, a price that is no number does not fit either. A negative one
-        # is no price: it would make room for others.
-        fits = cost >= 0 and self.cost + cost - self.max_cost <= self.max_cost * _TOLERANCE
-        if fits:
-            return None
+    def _end_money(self, max_cost: float, cost: float) -> str:
         before = f" ({self.earlier:.2f} of them in earlier runs)" if self.earlier else ""
         ordered = f"jobs for {self.cost:.2f} US dollars are ordered{before}"
         self.is_money_gone = True
-        self.end(f"max_cost={self.max_cost:g} is reached: {ordered}, and the next does not fit")
+        self.end(f"max_cost={max_cost:g} is reached: {ordered}, and the next does not fit")
         return (
-            f"max_cost={self.max_cost:g} does not allow it: {ordered}, and this one would cost "
+            f"max_cost={max_cost:g} does not allow it: {ordered}, and this one would cost "
             f"{cost:.2f}"
         )
 

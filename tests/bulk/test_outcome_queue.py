@@ -1,5 +1,6 @@
-"""Outcomes on their way to the caller, and the signal that wakes it."""
+"""Outcomes on their way to the caller."""
 
+import asyncio
 from collections.abc import Callable
 
 import anyio
@@ -7,10 +8,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import Outcome
-from lipsync_async._bulk.results import OutcomeQueue, Signal
+from lipsync_async._bulk.results import MAX_WAITING, OutcomeQueue
 from tests.bulk.jobs import request
 
-FULL = 1000
+
+def queue_of(*, is_ordered: bool = True, room: asyncio.Event | None = None) -> OutcomeQueue:
+    """Return an empty queue."""
+    return OutcomeQueue(is_ordered=is_ordered, room=room or asyncio.Event())
 
 
 def outcome(index: int) -> Outcome:
@@ -35,7 +39,7 @@ def test_all_that_is_put_in_comes_out(order: list[int], missing: set[int]) -> No
     """Unordered as it came, ordered by index; gaps are closed at the end, and none is lost."""
     come = [index for index in order if index not in missing]
     for is_ordered in (False, True):
-        queue = OutcomeQueue(is_ordered=is_ordered)
+        queue = queue_of(is_ordered=is_ordered)
         for index in come:
             queue.put(outcome(index))
         queue.close()
@@ -46,7 +50,7 @@ def test_ordered_ones_wait_for_their_turn() -> None:
     """Nothing is given out before what stands before it in the input."""
 
     async def look() -> None:
-        queue = OutcomeQueue(is_ordered=True)
+        queue = queue_of()
         queue.put(outcome(1))
         with anyio.CancelScope() as scope:
             scope.cancel()
@@ -61,22 +65,22 @@ def test_ordered_ones_wait_for_their_turn() -> None:
 @pytest.mark.parametrize("is_ordered", [True, False])
 def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
     """What waits for its turn counts like what waits for the caller; taking makes room."""
-    queue = OutcomeQueue(is_ordered=is_ordered)
-    was_full = []
-    for index in [*range(1, FULL), 0]:
-        was_full.append(queue.is_full)
+    room = asyncio.Event()
+    queue = queue_of(is_ordered=is_ordered, room=room)
+    for index in [*range(1, MAX_WAITING), 0]:
+        assert queue.waiting < MAX_WAITING
         queue.put(outcome(index))
-    assert set(was_full) == {False}
-    assert queue.is_full
+    assert queue.waiting == MAX_WAITING
     assert anyio.run(queue.get) is not None
-    assert queue.is_full is False
+    assert queue.waiting < MAX_WAITING
+    assert room.is_set()
 
 
 def test_an_error_comes_after_all_outcomes() -> None:
     """Whatever ended the run, what was done before is not lost; asking again says the same."""
 
     async def look() -> list[type[Exception] | int]:
-        queue = OutcomeQueue(is_ordered=True)
+        queue = queue_of()
         queue.put(outcome(3))
         queue.close(LookupError("no more rows"))
         found: list[type[Exception] | int] = []
@@ -108,7 +112,7 @@ def test_who_waits_is_woken(
     found: list[int | None] = []
 
     async def look() -> None:
-        queue = OutcomeQueue(is_ordered=True)
+        queue = queue_of()
 
         async def take() -> None:
             each = await queue.get()
@@ -122,29 +126,3 @@ def test_who_waits_is_woken(
 
     anyio.run(look)
     assert set(found) == {expected}
-
-
-def test_a_signal_wakes_all_that_wait_just_then() -> None:
-    """Once: what comes later waits for the next time, and no task is woken twice."""
-    heard: list[str] = []
-
-    async def listen(signal: Signal, name: str) -> None:
-        await signal.wait()
-        heard.append(name)
-
-    async def look() -> None:
-        signal = Signal()
-        signal.set()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listen, signal, "first")
-            tasks.start_soon(listen, signal, "second")
-            await anyio.lowlevel.checkpoint()
-            signal.set()
-            tasks.start_soon(listen, signal, "late")
-            for _ in range(5):
-                await anyio.lowlevel.checkpoint()
-            assert heard == ["first", "second"]
-            signal.set()
-
-    anyio.run(look)
-    assert heard == ["first", "second", "late"]

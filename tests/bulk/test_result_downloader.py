@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from lipsync_async import AsyncClient, Generation, GenerationRequest
-from lipsync_async._bulk.result_downloader import ResultDownloader
+from lipsync_async._download import ResultDownloader
 from lipsync_async._logic.media_types import name_of_id
 from lipsync_async._part_file import StalePartFiles
 from tests.client.connections import ORDER
@@ -28,7 +28,7 @@ async def downloaded(
     """Fetch a job's result as a run does."""
     own = client.generations
     downloader = ResultDownloader(own._requester, own._options, folder, at_once=1)  # noqa: SLF001
-    downloader.announce()
+    downloader.waiting += 1  # it is announced
     return await downloader.download(GenerationRequest(**ORDER, output_file_name=name), job)
 
 

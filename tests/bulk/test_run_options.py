@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._bulk.run_options import RunOptions
+from lipsync_async._bulk.runner import RunOptions
 from lipsync_async._models.request import GenerationRequest
 
 GOOD: dict[str, Any] = {

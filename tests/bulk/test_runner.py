@@ -9,8 +9,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import AsyncClient, AuthenticationError, NotFoundError, Response
 from lipsync_async._bulk.journal_writer import NullJournal
 from lipsync_async._bulk.results import Job
-from lipsync_async._bulk.run_options import RunOptions
-from lipsync_async._bulk.runner import BulkRunner
+from lipsync_async._bulk.runner import BulkRunner, RunOptions
 from lipsync_async._polling.leader import Waiter
 from tests.bulk.jobs import job, request
 from tests.client.waiters import Planned, poller_of, remains
@@ -82,12 +81,11 @@ async def test_a_task_is_cancelled_as_its_create_comes() -> None:
         submitter = runner_of(client)._submitter  # noqa: SLF001
         running = Job(0, request(0), id="job-0")
         submitter.occupy(running)
-        slot = running.slot
-        assert slot is not None
+        assert running.slot is not None
         task = asyncio.create_task(submitter._next_later())  # noqa: SLF001
         await checkpoint()
         submitter._creates += 1  # noqa: SLF001
-        submitter._idle.pop().set_result((running, slot))  # noqa: SLF001
+        submitter._idle.pop().set_result(running)  # noqa: SLF001
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
