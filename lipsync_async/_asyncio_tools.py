@@ -1,4 +1,4 @@
-"""Values that belong to one event loop, and cancellations that were not asked for.
+"""Values that belong to one event loop, calls that end, cancellations that were not asked for.
 
 A client may be used by several loops in a row. Locks and events of a loop that was closed,
 or of the process that this one was forked from, are never released; a new loop must not wait
@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Generic, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
+import anyio
+import attrs
 from anyio.lowlevel import current_token
+
+from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 
 T = TypeVar("T")
@@ -40,6 +46,79 @@ class LoopLocal(Generic[T]):
         if found is None:
             found = self._by_loop[loop] = self._make()
         return found
+
+
+class OpenCalls:
+    """Calls in flight over a transport, which end when it is closed.
+
+    A closed connection alone does not do it: aiohttp forgets the timer and the reader of a
+    connection that is closed under them, and a task that reads a body then waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self.is_closed: bool = False
+        self.calls: set[OpenCall] = set()
+
+    def close(self) -> None:
+        """End all calls of this process, in whatever loop they run."""
+        self.is_closed = True
+        for call in list(self.calls):
+            if call.process != os.getpid():  # the parent's, which goes on with it
+                continue
+            with suppress(RuntimeError):  # its loop has been closed, and the call with it
+                call.loop.call_soon_threadsafe(call.scope.cancel)
+
+
+@attrs.define(slots=True, eq=False)
+class OpenCall:
+    """Block that runs as a call, which ends when the transport is closed.
+
+    It is made for each request, so it is no generator, which would take longer.
+
+    Attributes:
+        calls: Where it is kept while it is in flight.
+        scope: What ends it.
+        loop: The event loop that it runs in.
+        process: The process that it runs in.
+        is_sent: Whether any of its bytes may have left this machine.
+    """
+
+    calls: OpenCalls
+    scope: anyio.CancelScope = attrs.field(init=False)
+    loop: asyncio.AbstractEventLoop = attrs.field(init=False)
+    process: int = attrs.field(factory=os.getpid)
+    is_sent: bool = False
+
+    def __enter__(self) -> Self:
+        if self.calls.is_closed:
+            raise ConfigurationError("This client is closed. Build a new one to go on.")
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - as above
+        if loop is None:
+            raise ConfigurationError(
+                "There is no asyncio event loop here (aiohttp needs one; trio will not do). "
+                "Await this from asyncio.run or anyio.run with the asyncio backend."
+            )
+        self.loop = loop
+        self.scope = anyio.CancelScope().__enter__()
+        self.calls.calls.add(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.calls.calls.discard(self)
+        self.scope.__exit__(kind, error, traceback)
+        if self.scope.cancelled_caught:
+            raise self.closed_meanwhile() from None
+
+    def closed_meanwhile(self) -> ConfigurationError:
+        """Return the error of a call whose client was closed while it was under way."""
+        error = ConfigurationError("The client was closed while this call was under way.")
+        error.may_have_worked = self.is_sent
+        return error
 
 
 def unexpected_cancellation(error: BaseException, whose: str) -> Exception | None:

@@ -189,38 +189,22 @@ def tell_left(
             log(logger, logging.WARNING, message, stacklevel=2)
 
 
-# For each call under way, the function that describes what it would leave behind.
-_UNDER_WAY: dict[object, Callable[[], list[str]]] = {}
-
-
-class under_way:  # noqa: N801 - it is used like a function
-    """Block whose end is told by the program's end, if it does not come before.
-
-    A loop may be closed, or its thread be left, in the middle of a call. Then nothing of the
-    call runs any more, for anyio holds on to such tasks. This is no generator: where an async
-    generator is dropped, the garbage collector would close it, and nothing would be told.
-    """
-
-    def __init__(self, left: Callable[[], list[str]]) -> None:
-        self._left = left
-
-    def __enter__(self) -> None:
-        _UNDER_WAY[self] = self._left
-
-    def __exit__(self, *_: object) -> None:
-        _UNDER_WAY.pop(self, None)
+# For each call under way, what describes what it would leave behind. The program's end tells it,
+# if the call's end does not come before and remove it: a loop may be closed, or its thread be left,
+# in the middle of a call. Then nothing of the call runs any more, for anyio holds on to such tasks.
+UNDER_WAY: dict[object, Callable[[], list[str]]] = {}
 
 
 def tell_under_way() -> None:
     """Log what the calls under way leave behind, at the program's end."""
-    while _UNDER_WAY:
-        _, left = _UNDER_WAY.popitem()
+    while UNDER_WAY:
+        _, left = UNDER_WAY.popitem()
         tell_left(None, *left())
 
 
 atexit.register(tell_under_way)
 _register_at_fork = getattr(os, "register_at_fork", dict)  # not every platform forks
-_register_at_fork(after_in_child=_UNDER_WAY.clear)  # they go on in the parent
+_register_at_fork(after_in_child=UNDER_WAY.clear)  # they go on in the parent
 
 
 # Queries of addresses and paths are not logged: those of links are signatures.

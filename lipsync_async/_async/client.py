@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from copy import copy
 from enum import Enum, auto
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async._async.generations import AsyncGenerations, new_key, raise_if_invalid, send
+from lipsync_async._async.generations import AsyncGenerations, raise_if_invalid, send
 from lipsync_async._async.models import AsyncModels
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._logic import config, endpoints, validation
@@ -272,7 +273,7 @@ class AsyncClient:
         """
         headers = hidden(headers)
         is_create = method == "POST" and path.partition("?")[0] == "/v2/generate"
-        key = new_key() if is_create and idempotency_key is None else idempotency_key
+        key = str(uuid.uuid4()) if is_create and idempotency_key is None else idempotency_key
         raise_if_invalid(
             [
                 *endpoints.raw_problems(method, path, json, body, key),

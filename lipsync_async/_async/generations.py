@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from operator import attrgetter
@@ -12,12 +13,12 @@ import attrs
 
 from lipsync_async._callsite import (
     HTTP_LOG,
+    UNDER_WAY,
     call_back,
     is_from_callback,
     log,
     notes_of,
     tell_left,
-    under_way,
 )
 from lipsync_async._logic import endpoints, validation
 from lipsync_async._logic.validation import (
@@ -191,25 +192,34 @@ class AsyncGenerations:
 
         Source: "Create generation", sync.so API reference.
         """
-        request = _one_request(
-            request,
-            GenerationRequest(
-                model="" if model is None else model,
-                input=input,
-                options=options,
-                segments=segments,
-                webhook_url=webhook_url,
-                output_file_name=output_file_name,
-                project_id=project_id,
-                dub_params=dub_params,
-            ),
+        fields = GenerationRequest(
+            model="" if model is None else model,
+            input=input,
+            options=options,
+            segments=segments,
+            webhook_url=webhook_url,
+            output_file_name=output_file_name,
+            project_id=project_id,
+            dub_params=dub_params,
         )
-        return await self._submit(request, idempotency_key)
+        return await self._submit(request, fields, idempotency_key)
 
-    async def _submit(self, request: GenerationRequest, idempotency_key: str | None) -> Generation:
-        if idempotency_key is not None:
+    async def _submit(
+        self,
+        request: GenerationRequest | None,
+        fields: GenerationRequest,
+        idempotency_key: str | None,
+    ) -> Generation:
+        """Create a generation of a request that is given whole or by fields."""
+        if request is None:
+            request = fields
+        elif _is_given(fields):
+            raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
+        if idempotency_key is None:
+            key = str(uuid.uuid4())
+        else:
             raise_if_invalid(validation.idempotency_key_problems(idempotency_key))
-        key = new_key() if idempotency_key is None else str.__str__(idempotency_key)
+            key = str.__str__(idempotency_key)
         validation.check_request(request, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(request, idempotency_key=key)
         return await send(self._requester, call, self._options)
@@ -300,12 +310,26 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        raise_if_invalid(validation.callback_problems(on_update))
-        async with self.updates(generation, timeout=timeout) as changes:
-            last = wait.as_generation(generation)
-            async for last in changes:
-                if on_update is not None:
-                    await call_back(on_update, last)
+        raise_if_invalid(
+            [
+                *validation.callback_problems(on_update),
+                *_job_problems(generation),
+                *validation.timeout_problems(timeout),
+            ]
+        )
+        last = wait.as_generation(generation)
+        poller = self._pollers.get()
+        watched = wait.changes(self._requester, poller, self._options, last, timeout=timeout)
+        try:
+            async with aclosing(watched) as changes:
+                async for last in changes:
+                    if on_update is not None:
+                        await call_back(on_update, last)
+        except GeneratorExit:  # it was dropped with its loop
+            raise
+        except BaseException as error:
+            _note_job(last, error)
+            raise
         return wait.raise_unless_completed(last)
 
     @asynccontextmanager
@@ -425,28 +449,26 @@ class AsyncGenerations:
 
         Source: "Create generation", sync.so API reference.
         """
-        request = _one_request(
-            request,
-            GenerationRequest(
-                model="" if model is None else model,
-                input=input,
-                options=options,
-                segments=segments,
-                webhook_url=webhook_url,
-                output_file_name=output_file_name,
-                project_id=project_id,
-                dub_params=dub_params,
-            ),
-        )
         raise_if_invalid(
             [*validation.timeout_problems(timeout), *validation.callback_problems(on_update)]
         )
-        created = await self._submit(request, idempotency_key)
+        fields = GenerationRequest(
+            model="" if model is None else model,
+            input=input,
+            options=options,
+            segments=segments,
+            webhook_url=webhook_url,
+            output_file_name=output_file_name,
+            project_id=project_id,
+            dub_params=dub_params,
+        )
+        created = await self._submit(request, fields, idempotency_key)
+        marker = object()
+        UNDER_WAY[marker] = lambda: [_GOES_ON.format(id=created.id)]
         try:
-            with under_way(lambda: [_GOES_ON.format(id=created.id)]):
-                if on_update is not None:
-                    await call_back(on_update, created)
-                return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
+            if on_update is not None:
+                await call_back(on_update, created)
+            return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
         except LipsyncError as error:
             if error.generation is None:  # it is one of the user's own `on_update`
                 error.generation = created
@@ -454,6 +476,8 @@ class AsyncGenerations:
         except BaseException as error:
             _note_job(created, error)
             raise
+        finally:
+            UNDER_WAY.pop(marker, None)
 
     async def download(
         self,
@@ -523,8 +547,8 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        raise_if_invalid([*_job_problems(generation), *flag("progress", progress)])
-        call = endpoints.get_generation(_id_of(generation), progress=progress)
+        job = _id_of(generation, flag("progress", progress))
+        call = endpoints.get_generation(job, progress=progress)
         return await self._requester.execute(call, self._options)
 
     async def list(
@@ -684,7 +708,6 @@ class AsyncGenerations:
 
         Source: "Delete generation", sync.so API reference.
         """
-        raise_if_invalid(_job_problems(generation))
         call = endpoints.delete_generation(_id_of(generation))
         await self._requester.execute(call, self._options)
 
@@ -840,24 +863,13 @@ class AsyncGenerations:
         return sorted(found, key=attrgetter("index"))
 
 
-def _one_request(request: GenerationRequest | None, fields: GenerationRequest) -> GenerationRequest:
-    """Return the request, given whole or by fields; both would mean that one is ignored."""
-    if request is None:
-        return fields
+def _is_given(fields: GenerationRequest) -> bool:
+    """Tell whether any field was given."""
     # Looked at one by one: what a caller gives may raise when it is compared.
     given = (getattr(fields, name) for name in attrs.fields_dict(GenerationRequest))
-    if any(
+    return any(
         not (value is None or (type(value) in {str, list, tuple} and not value)) for value in given
-    ):
-        raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
-    return request
-
-
-def new_key() -> str:
-    """Return a new Idempotency-Key."""
-    import uuid  # noqa: PLC0415 - it takes 2 ms, which a process that only reads can save
-
-    return str(uuid.uuid4())
+    )
 
 
 async def send(
@@ -865,14 +877,17 @@ async def send(
 ) -> T:
     """Send a call, and name its key if it is left in flight: it may have created a job."""
     left = [] if call.idempotency_key is None else [_MAY_HAVE_WORKED.format(call.idempotency_key)]
+    marker = object()
+    UNDER_WAY[marker] = lambda: left if call.is_sent else []
     try:
-        with under_way(lambda: left if call.is_sent else []):
-            return await requester.execute(call, options, has_slot=has_slot)
+        return await requester.execute(call, options, has_slot=has_slot)
     except BaseException as error:
         # An error of ours names the key by itself.
         if call.is_sent and (not isinstance(error, LipsyncError) or is_from_callback(error)):
             tell_left(error, *left)
         raise
+    finally:
+        UNDER_WAY.pop(marker, None)
 
 
 def raise_if_invalid(problems: Sequence[str]) -> None:
@@ -897,5 +912,8 @@ def _job_problems(generation: object) -> list[str]:
     return validation.generation_id_problems(job)
 
 
-def _id_of(generation: Generation | str) -> str:
+def _id_of(generation: Generation | str, problems: Iterable[str] = ()) -> str:
+    """Return a job's id, or raise an error that names all problems."""
+    if found := [*_job_problems(generation), *problems]:
+        raise InvalidRequestError(found)
     return generation.id if isinstance(generation, Generation) else str.__str__(generation)

@@ -48,13 +48,13 @@ from lipsync_async._bulk.submitter import NEEDS_DURATION, CostGuard, Submitter
 from lipsync_async._callsite import (
     BULK_LOG,
     CALL_SITE,
+    UNDER_WAY,
     CallSite,
     is_from_callback,
     log,
     mark_as_callers,
     note_left,
     tell_left,
-    under_way,
 )
 from lipsync_async._logic.validation import (
     OrNone,
@@ -229,21 +229,23 @@ async def open_run(
         # A task of its own and no task group in the caller's: a generator around the block may
         # be closed by another task than has entered it.
         task = asyncio.create_task(_run(run, requests, CallSite.here()))
+        UNDER_WAY[run] = lambda: [] if run.journal_path else run.open_requests.left().messages()
         try:
-            with under_way(lambda: [] if run.journal_path else run.open_requests.left().messages()):
-                try:
-                    yield OutcomeIterator(
-                        run.outcomes,
-                        run.tracker,
-                        run.open_requests,
-                        options.on_progress,
-                    )
-                finally:
-                    run.outcomes.close()  # a later `anext` must not wait for ever
-                    await _cancel(task)
+            try:
+                yield OutcomeIterator(
+                    run.outcomes,
+                    run.tracker,
+                    run.open_requests,
+                    options.on_progress,
+                )
+            finally:
+                run.outcomes.close()  # a later `anext` must not wait for ever
+                await _cancel(task)
         except BaseException as error:
             _tell_left(run, error)
             raise
+        finally:
+            UNDER_WAY.pop(run, None)
         if not run.open_requests.is_complete:
             _tell_left(run, None)
 

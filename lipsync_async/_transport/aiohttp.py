@@ -28,17 +28,15 @@ import anyio
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from lipsync_async._asyncio_tools import OpenCall, OpenCalls
 from lipsync_async._callsite import HTTP_LOG, log
 from lipsync_async._logic.config import Proxies
 from lipsync_async._logic.secrecy import Headers
 from lipsync_async._models.http import FilePart, Response, stamp_of
 from lipsync_async._transport.protocol import (
     CUT_BYTES,
-    OpenCalls,
-    closed_meanwhile,
     most_bytes,
     no_place_in_time,
-    seconds_within,
 )
 from lipsync_async.errors import (
     ConfigurationError,
@@ -57,7 +55,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._logic.config import Proxy
     from lipsync_async._models.http import Request
-    from lipsync_async._transport.protocol import OpenCall, Session
+    from lipsync_async._transport.protocol import Session
 
 
 def build_form(request: Request, files: list[BinaryIO]) -> aiohttp.FormData:
@@ -120,7 +118,9 @@ class LoopSession:
         self._discard: weakref.finalize[..., object] | None = None
         self._ended: asyncio.Event | None = None
         if is_own:
-            self._keeper = keeper_of(session)
+            self._keeper = keeper = kept(session)
+            with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
+                keeper.asend(None).send(None)
             self._discard = weakref.finalize(
                 owner, discard, session, self._keeper, self.loop, self._process
             )
@@ -134,11 +134,6 @@ class LoopSession:
             and self._process == os.getpid()
         )
 
-    @property
-    def is_here(self) -> bool:
-        """Whether it is of the running loop."""
-        return self.loop is asyncio.get_running_loop()
-
     def discard(self) -> None:
         """Drop an own session whose loop is not the running one."""
         if self._discard is not None:
@@ -148,7 +143,7 @@ class LoopSession:
         """Close an own session; who closes it meanwhile waits for its end, too."""
         if self._keeper is None or self._discard is None:
             return
-        if not self.is_here:
+        if self.loop is not asyncio.get_running_loop():
             self._discard()
             return
         if self._ended is not None:
@@ -162,23 +157,16 @@ class LoopSession:
             self._ended.set()
 
 
-def keeper_of(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+async def kept(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
     """Close the session with its loop, unless it is closed before.
 
     `asyncio.run` and its like close the generators that are left when they end; a session
     has no other way to learn of that, and would leave open sockets behind.
     """
-
-    async def keep() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await session.close()
-
-    keeper = keep()
-    with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
-        keeper.asend(None).send(None)
-    return keeper
+    try:
+        yield
+    finally:
+        await session.close()
 
 
 def discard(
@@ -249,24 +237,20 @@ class _BrokenError(aiohttp.ClientError):
     """Broken connection; aiohttp would send the request once more after one of its own."""
 
 
-def _watched(call: OpenCall) -> aiohttp.ClientMiddlewareType:
-    """Return what notes whether a request was sent, and lets none but a GET be sent twice."""
-
-    async def watch(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        try:
-            return await handler(request)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if request.method == "GET" or request.response is None:
-                raise
-            raise _BrokenError(_words(error)) from error
-        finally:
-            # aiohttp makes the response object as soon as the request's first bytes are
-            # handed to the connection, and not before.
-            call.is_sent = call.is_sent or request.response is not None
-
-    return watch
+async def _watch(
+    call: OpenCall, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Note whether a request was sent, and let none but a GET be sent twice."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method == "GET" or request.response is None:
+            raise
+        raise _BrokenError(_words(error)) from error
+    finally:
+        # aiohttp makes the response object as soon as the request's first bytes are
+        # handed to the connection, and not before.
+        call.is_sent = call.is_sent or request.response is not None
 
 
 def session_problems(session: object) -> list[str]:
@@ -317,8 +301,7 @@ class AiohttpTransport:
             ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
-        _running_loop()
-        with self._calls.under_way():
+        with OpenCall(self._calls):
             await anyio.sleep(max(seconds, 0.0))
 
     def hold(self) -> AbstractContextManager[None]:
@@ -342,11 +325,16 @@ class AiohttpTransport:
             ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
-        here = self._bound()
-        with self._calls.under_way() as call:
-            await self._take(here.places, request, deadline)
+        with OpenCall(self._calls) as call:
+            here = self._bound()
+            if deadline is None:
+                await here.places.acquire()
+            else:
+                await self._take(here.places, request, deadline)
             try:
-                timeout = seconds_within(timeout, deadline, self.now())
+                if deadline is not None:
+                    left = max(deadline - self.now(), 0.0)
+                    timeout = left if timeout is None else min(timeout, left)
                 return await self._answer(here, request, call, timeout)
             finally:
                 here.places.release()
@@ -369,10 +357,10 @@ class AiohttpTransport:
         finally:
             for file in files:
                 file.close()
-        _raise_refusal(proxy, request, answer.status)
-        return Response(
-            request.method, request.url, answer.status, _plain(answer.headers), body, is_cut
-        )
+        if proxy is not None:
+            _raise_refusal(proxy, request, answer.status)
+        headers = dict(zip(map(str.lower, answer.headers), answer.headers.values(), strict=True))
+        return Response(request.method, request.url, answer.status, headers, body, is_cut)
 
     def _asked(
         self,
@@ -394,21 +382,30 @@ class AiohttpTransport:
         """
         if proxy is not None and proxy.problem is not None:
             raise ValueError(proxy.problem)
-        is_in_clear = _is_in_clear(request)
+        headers = request.headers
+        if isinstance(headers, Headers):
+            # A plain `dict`, which aiohttp copies fastest; its frames show it in no traceback
+            # (see `_bare`).
+            headers = headers.reveal()
+        authorization = {}
+        if proxy is not None and proxy.authorization is not None:
+            authorization = {"proxy-authorization": proxy.authorization.reveal()}
+            if _is_in_clear(request):
+                headers, authorization = {**headers, **authorization}, {}
         return here.session.request(
             request.method,
             URL(request.url, encoded=True),
             data=request.body if files is None or not request.form else build_form(request, files),
-            headers=_fields(request.headers, proxy if is_in_clear else None),
+            headers=headers,
             timeout=limits,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=auto_decompress,
             read_bufsize=read_bufsize,
-            middlewares=(*here.middlewares, _watched(call)),
+            middlewares=(*here.middlewares, partial(_watch, call)),
             ssl=self._ssl,
             proxy=None if proxy is None else URL(proxy.url),
-            proxy_headers=None if proxy is None or is_in_clear else _fields({}, proxy),
+            proxy_headers=authorization or None,
         )
 
     @asynccontextmanager
@@ -416,9 +413,9 @@ class AiohttpTransport:
         self, request: Request, *, timeout: float | None
     ) -> AsyncIterator[_AiohttpStream]:
         """Send one request and hand out the answer before its body is read."""
-        here = self._bound()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
-        with self._calls.under_way() as call:
+        with OpenCall(self._calls) as call:
+            here = self._bound()
             proxy = self._proxies.way_to(request.url)
             failure = partial(
                 self._failure, request=request, call=call, timeout=timeout, proxy=proxy
@@ -443,7 +440,8 @@ class AiohttpTransport:
                     error.__traceback__ = None
                     raise
                 try:
-                    _raise_refusal(proxy, request, answer.status)
+                    if proxy is not None:
+                        _raise_refusal(proxy, request, answer.status)
                     yield _AiohttpStream(answer, failure, timeout, here)
                 finally:
                     answer.close()
@@ -457,23 +455,16 @@ class AiohttpTransport:
         if self._here is not None:
             await self._here.aclose()
 
-    async def _take(
-        self, places: asyncio.Semaphore, request: Request, deadline: float | None
-    ) -> None:
+    async def _take(self, places: asyncio.Semaphore, request: Request, deadline: float) -> None:
         """Wait for a place, which costs no timeout, but not beyond the caller's deadline."""
-        if deadline is None:
-            await places.acquire()
-            return
         with anyio.move_on_after(deadline - self.now()) as scope:
             await places.acquire()
         if scope.cancelled_caught:
             raise no_place_in_time(request)
 
     def _bound(self) -> LoopSession:
-        self._calls.refuse_if_closed()
-        _running_loop()
         here = self._here
-        if here is None or not here.is_here:
+        if here is None or here.loop is not asyncio.get_running_loop():
             if here is not None:
                 if here.is_elsewhere:
                     raise ConfigurationError(
@@ -534,7 +525,7 @@ class AiohttpTransport:
         proxy: Proxy | None,
     ) -> LipsyncError:
         if self._calls.is_closed:
-            return closed_meanwhile(call)
+            return call.closed_meanwhile()
         if call.is_sent:
             return _broken(error, request, timeout)
         return _undelivered(error, request, timeout, proxy)
@@ -560,16 +551,6 @@ async def _take_for_stream(here: LoopSession, request: Request, timeout: float |
             raise no_place_in_time(request)
 
 
-def _running_loop() -> asyncio.AbstractEventLoop:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise ConfigurationError(
-            "There is no asyncio event loop here (aiohttp needs one; trio will not do). "
-            "Await this from asyncio.run or anyio.run with the asyncio backend."
-        ) from None
-
-
 class _AiohttpStream:
     """Answer's body, handed out as it comes."""
 
@@ -581,7 +562,9 @@ class _AiohttpStream:
         here: LoopSession,
     ) -> None:
         self.status: int = answer.status
-        self.headers: Mapping[str, str] = _plain(answer.headers)
+        self.headers: Mapping[str, str] = {
+            name.lower(): value for name, value in answer.headers.items()
+        }
         self._answer = answer
         self._failure = failure
         self._timeout = timeout
@@ -653,10 +636,6 @@ class _Alarm:
             self._content.set_exception(aiohttp.SocketTimeoutError("no piece of the body came"))
 
 
-def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
 @lru_cache
 def _limits(timeout: float | None) -> aiohttp.ClientTimeout:
     """Build the limits of a try once for each timeout; nearly all tries share one."""
@@ -708,9 +687,9 @@ def _is_in_clear(request: Request) -> bool:
     return request.url[:5].lower() == "http:"
 
 
-def _raise_refusal(proxy: Proxy | None, request: Request, status: int) -> None:
+def _raise_refusal(proxy: Proxy, request: Request, status: int) -> None:
     """Raise what a proxy answers itself, where that could be read as the server's answer."""
-    if proxy is not None and status == _PROXY_AUTHENTICATION_REQUIRED and _is_in_clear(request):
+    if status == _PROXY_AUTHENTICATION_REQUIRED and _is_in_clear(request):
         raise _refused(proxy, request, status)
 
 
@@ -729,18 +708,6 @@ def _refused(proxy: Proxy, request: Request, status: int) -> ConnectError:
         url=request.url,
         is_lasting=status < _FIRST_SERVER_ERROR,
     )
-
-
-def _fields(headers: Mapping[str, str], proxy: Proxy | None) -> Mapping[str, str]:
-    """Return header fields with what authorizes them at a proxy.
-
-    They are a plain `dict`, which aiohttp copies fastest; its frames show them in no traceback
-    (see `_bare`).
-    """
-    fields = headers.reveal() if isinstance(headers, Headers) else headers
-    if proxy is None or proxy.authorization is None:
-        return fields
-    return {**fields, "proxy-authorization": proxy.authorization.reveal()}
 
 
 async def _body_of(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:

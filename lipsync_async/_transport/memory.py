@@ -9,7 +9,8 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._transport.protocol import CUT_BYTES, OpenCalls, most_bytes, seconds_within
+from lipsync_async._asyncio_tools import OpenCall, OpenCalls
+from lipsync_async._transport.protocol import CUT_BYTES, most_bytes
 from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class MemoryTransport:
             ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
-        with self._calls.under_way():
+        with OpenCall(self._calls):
             await self._clock.sleep(seconds)
 
     def hold(self) -> AbstractContextManager[None]:
@@ -103,10 +104,11 @@ class MemoryTransport:
             ConfigurationError: The transport is closed, or was closed meanwhile.
 
         """
-        with self._calls.under_way() as call:
+        with OpenCall(self._calls) as call:
             call.is_sent = True
             if deadline is not None:
-                timeout = seconds_within(timeout, deadline, self.now())
+                left = max(deadline - self.now(), 0.0)
+                timeout = left if timeout is None else min(timeout, left)
             answer = await self._answer(request, timeout)
         if len(answer.body) > CUT_BYTES and len(answer.body) > most_bytes(answer.status):
             return attrs.evolve(answer, body=answer.body[:CUT_BYTES], is_cut=True)
@@ -128,7 +130,7 @@ class MemoryTransport:
         self, request: Request, *, timeout: float | None
     ) -> AsyncIterator[_MemoryStream]:
         """Let the function answer, then hand out its body in pieces."""
-        with self._calls.under_way() as call:
+        with OpenCall(self._calls) as call:
             call.is_sent = True
             yield _MemoryStream(await self._answer(request, timeout))
 

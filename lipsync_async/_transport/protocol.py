@@ -7,20 +7,13 @@ errors.
 
 from __future__ import annotations
 
-import asyncio
-import os
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-import anyio
-import attrs
-
-from lipsync_async.errors import ConfigurationError, RequestTimeoutError
+from lipsync_async.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from types import TracebackType
 
     from lipsync_async._models.http import Request, Response
 
@@ -37,14 +30,6 @@ CUT_BYTES = 65_536
 def most_bytes(status: int) -> int:
     """Return how long an answer's body may be, decompressed."""
     return _MOST_BYTES if 200 <= status < 300 else _MOST_BYTES_OF_REFUSALS  # noqa: PLR2004 - 2xx
-
-
-def seconds_within(timeout: float | None, deadline: float | None, now: float) -> float | None:
-    """Return the seconds that an attempt may take: its timeout, or less before a deadline."""
-    if deadline is None:
-        return timeout
-    remaining = max(deadline - now, 0.0)
-    return remaining if timeout is None else min(timeout, remaining)
 
 
 def no_place_in_time(request: Request) -> RequestTimeoutError:
@@ -146,79 +131,3 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close every connection and end all that is under way; closing twice is fine."""
         ...
-
-
-@attrs.define(slots=True, eq=False)
-class OpenCall:
-    """Block that runs as a call, which ends when the transport is closed.
-
-    It is made for each request, so it is no generator, which would take longer.
-
-    Attributes:
-        calls: Where it is kept while it is in flight.
-        scope: What ends it.
-        loop: The event loop that it runs in.
-        process: The process that it runs in.
-        is_sent: Whether any of its bytes may have left this machine.
-    """
-
-    calls: set[OpenCall]
-    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
-    loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
-    process: int = attrs.field(factory=os.getpid)
-    is_sent: bool = False
-
-    def __enter__(self) -> Self:
-        self.scope.__enter__()
-        self.calls.add(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.calls.discard(self)
-        self.scope.__exit__(kind, error, traceback)
-        if self.scope.cancelled_caught:
-            raise closed_meanwhile(self) from None
-
-
-class OpenCalls:
-    """Calls in flight, which end when the transport is closed.
-
-    A closed connection alone does not do it: aiohttp forgets the timer and the reader of a
-    connection that is closed under them, and a task that reads a body then waits for ever.
-    """
-
-    def __init__(self) -> None:
-        self.is_closed: bool = False
-        self._calls: set[OpenCall] = set()
-
-    def refuse_if_closed(self) -> None:
-        """Raise where the transport is closed."""
-        if self.is_closed:
-            raise ConfigurationError("This client is closed. Build a new one to go on.")
-
-    def under_way(self) -> OpenCall:
-        """Return a call, which begins with its block and ends when the transport is closed."""
-        if self.is_closed:
-            self.refuse_if_closed()
-        return OpenCall(self._calls)
-
-    def close(self) -> None:
-        """End all calls of this process, in whatever loop they run."""
-        self.is_closed = True
-        for call in list(self._calls):
-            if call.process != os.getpid():  # the parent's, which goes on with it
-                continue
-            with suppress(RuntimeError):  # its loop has been closed, and the call with it
-                call.loop.call_soon_threadsafe(call.scope.cancel)
-
-
-def closed_meanwhile(call: OpenCall) -> ConfigurationError:
-    """Return the error of a call whose client was closed while it was under way."""
-    error = ConfigurationError("The client was closed while this call was under way.")
-    error.may_have_worked = call.is_sent
-    return error

@@ -39,7 +39,7 @@ from lipsync_async._transport.aiohttp import (
     _take_for_stream,
     _undelivered,
     discard,
-    keeper_of,
+    kept,
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
@@ -383,7 +383,7 @@ def test_discarding_twice() -> None:
 
     async def discard_twice() -> None:
         session = aiohttp.ClientSession()
-        keeper = keeper_of(session)
+        keeper = kept(session)
         for _ in range(2):
             discard(session, keeper, asyncio.get_running_loop(), os.getpid())
 

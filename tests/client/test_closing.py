@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
+from lipsync_async._asyncio_tools import OpenCall, OpenCalls
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport
-from lipsync_async._transport.protocol import OpenCalls
 from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting
@@ -391,11 +392,10 @@ def test_closed_from_another_loop() -> None:
 async def test_calls_of_a_parent_process_are_left_alone() -> None:
     """A forked child that closes what it has inherited ends nothing of its parent's."""
     calls = OpenCalls()
-    parents, own = calls.under_way(), calls.under_way()
-    parents.process = -1
-    calls._calls |= {parents, own}  # noqa: SLF001 - a real fork is in the tests of the portal
-    calls.close()
-    await checkpoint()
+    parents, own = OpenCall(calls, process=-1), OpenCall(calls)  # tests of the portal fork
+    with parents, suppress(ConfigurationError), own:
+        calls.close()
+        await checkpoint()
     assert [call.scope.cancel_called for call in (parents, own)] == [False, True]
 
 
