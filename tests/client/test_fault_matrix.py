@@ -154,10 +154,10 @@ async def test_lasting_trouble(
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
         sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=None))
-        settings = _settings(trouble, pause=0.02, gives_up_after=0.1)
+        expected = trouble.outcome(door, lasts=True)
+        settings = _settings(trouble, pause=0.005, gives_up_after=0.02 if expected else 10.0)
         async with entered(door, sandbox, **settings) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
-            expected = trouble.outcome(door, lasts=True)
             assert (type(error) if error else None) is expected
             assert sandbox.jobs.created <= 1
             assert error is None or _files(tmp_path) == []
