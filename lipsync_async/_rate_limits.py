@@ -371,7 +371,7 @@ class _Registry:
 
     def find(self, config: Config) -> AccountLimits:
         """Return the account's limits, new ones if it was not used before."""
-        key = sha256(config.api_key.reveal().encode()).digest()
+        key = sha256(config.api_key.revealed.encode()).digest()
         name = (service_at(config.base_url), key)
         with self._lock:
             account = self._kept.get(name) or self._held.get(name) or AccountLimits()

@@ -161,7 +161,7 @@ class Requester:
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""
-        return hmac.digest(salt, self._key.reveal().encode("ascii"), "sha256").hex()
+        return hmac.digest(salt, self._key.revealed.encode("ascii"), "sha256").hex()
 
     async def execute(
         self,
@@ -397,7 +397,7 @@ class Requester:
                 **options.headers,
                 **self._open_headers,
                 **call.headers,
-                "x-api-key": self._key.reveal(),
+                "x-api-key": self._key.revealed,
             }
         )
         request = Request(call.method, url, headers, call.body, call.form)

@@ -72,7 +72,7 @@ _MAY_HAVE_WORKED = (
     "twice, repeat it with idempotency_key={!r}."
 )
 _REPEATED = "A listing has ended early: the service gave a page again that it had given before."
-# Lines from `validation.check_request` up to the user's own, for the warnings.
+# Lines from `validation.validate` up to the user's own, for the warnings.
 _TO_THE_CALLER = 3
 
 
@@ -220,7 +220,7 @@ class AsyncGenerations:
         else:
             raise_if_invalid(validation.idempotency_key_problems(idempotency_key))
             key = str.__str__(idempotency_key)
-        validation.check_request(request, stacklevel=_TO_THE_CALLER)
+        validation.validate(request, stacklevel=_TO_THE_CALLER)
         call = endpoints.create_generation(request, idempotency_key=key)
         return await send(self._requester, call, self._options)
 
@@ -241,7 +241,7 @@ class AsyncGenerations:
 
         Source: "Analyze cost", sync.so API reference.
         """
-        validation.check_request(request, stacklevel=_TO_THE_CALLER - 1)
+        validation.validate(request, stacklevel=_TO_THE_CALLER - 1)
         raise_if_invalid(validation.upload_problems(request))
         return await self._requester.execute(endpoints.estimate_request(request), self._options)
 

@@ -63,8 +63,8 @@ from lipsync_async._logic.validation import (
     file_problems,
     flag,
     folder_problems,
-    form_problems,
     positive,
+    request_problems,
     shown,
     survived,
     upload_problems,
@@ -785,7 +785,7 @@ async def _looked_up(
     found: list[SourceItem] = []
     valid: list[GenerationRequest] = []  # that follow each other
     for index, request in enumerate(chunk, start):
-        problems = form_problems(request)
+        problems = request_problems(request, with_files=False)
         if not problems and request.request_id is not None:
             problems = _shared_id(index, request, ids)
         if not problems:

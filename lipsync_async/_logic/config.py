@@ -417,7 +417,7 @@ def _way_problems(config: Config) -> Iterator[str]:
     way = config.proxies.way_to(config.base_url)
     if way is not None and way.problem is not None:
         yield way.problem
-    if parts.scheme == "https" or config.api_key.reveal().startswith(_SANDBOX_KEY):
+    if parts.scheme == "https" or config.api_key.revealed.startswith(_SANDBOX_KEY):
         return
     if not is_loopback(parts.hostname):
         yield (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC
 from functools import partial
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import attrs
 
 from lipsync_async._callsite import HTTP_LOG, log
-from lipsync_async._enums import Status
+from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic import codec
 from lipsync_async._logic.codec import ShapeError, decode, loads
 from lipsync_async._logic.media_types import Kind, head_of, upload_name_and_type
@@ -210,52 +210,35 @@ def _stamp(source: Path | bytes) -> tuple[int, ...] | None:
 
 def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:
     """Describe `GET /v2/generate/{id}`, with `progress_percent` if asked for."""
-    path = _generation_path(generation_id, hold=None, progress=progress)
-    read = partial(_read_generation, generation_id)
-    return Call("GET", path, read, is_repeatable=True, shows=_shown_job)
+    path = f"/v2/generate/{_escaped(generation_id)}{'?include=progress' if progress else ''}"
+    read_job = partial(read, Generation, asked=generation_id)
+    return Call("GET", path, read_job, is_repeatable=True, shows=_shown_jobs)
 
 
 def poll_generation(
     generation_id: str, *, hold: float | None, progress: bool
 ) -> Call[LongPollResult]:
-    """Describe a waiting client's `GET /v2/generate/{id}`."""
-    path = _generation_path(generation_id, hold=hold, progress=progress)
-    read = partial(_read_long_poll, generation_id)
-    return Call("GET", path, read, is_repeatable=True, shows=_polled_job)
+    """Describe a waiting client's `GET /v2/generate/{id}`; a held one shows no progress."""
 
+    def read_poll(response: Response) -> LongPollResult:
+        return LongPollResult(
+            read(Generation, response, asked=generation_id),
+            is_held="x-sync-wait-mode" in response.headers,
+            retry_after=retry_after(response),
+        )
 
-def _generation_path(generation_id: str, *, hold: float | None, progress: bool) -> str:
-    path = f"/v2/generate/{_escaped(generation_id)}"
+    query = "?include=progress" if progress else ""
     if hold is not None:
-        return f"{path}?wait=true&timeout={hold:g}"
-    return f"{path}?include=progress" if progress else path
+        query = f"?wait=true&timeout={hold:g}"
+    path = f"/v2/generate/{_escaped(generation_id)}{query}"
+    return Call("GET", path, read_poll, is_repeatable=True, shows=_shown_jobs)
 
 
-def _shown_job(job: Generation) -> Iterable[tuple[str, bool]]:
-    return ((job.id, job.is_terminal),)
-
-
-def _polled_job(result: LongPollResult) -> Iterable[tuple[str, bool]]:
-    return _shown_job(result.generation)
-
-
-def _listed_jobs(page: GenerationPage) -> Iterable[tuple[str, bool]]:
-    return [(job.id, job.is_terminal) for job in page]
-
-
-def _read_generation(generation_id: str, response: Response) -> Generation:
-    shown = read(Generation, response)
-    if shown.id != generation_id:
-        refuse_another(generation_id, shown.id, response)
-    return shown
-
-
-def _read_long_poll(generation_id: str, response: Response) -> LongPollResult:
-    return LongPollResult(
-        _read_generation(generation_id, response),
-        is_held="x-sync-wait-mode" in response.headers,
-        retry_after=retry_after(response),
-    )
+def _shown_jobs(found: Generation | LongPollResult | GenerationPage) -> list[tuple[str, bool]]:
+    if isinstance(found, LongPollResult):
+        found = found.generation
+    jobs = [found] if isinstance(found, Generation) else found
+    return [(job.id, job.status in TERMINAL) for job in jobs]
 
 
 def list_generations(
@@ -277,7 +260,7 @@ def list_generations(
     query = _query(
         status=status, ids=ids, source=source, projectId=project_id, limit=limit, cursor=cursor
     )
-    return Call("GET", f"/v2/generations{query}", read_page, is_repeatable=True, shows=_listed_jobs)
+    return Call("GET", f"/v2/generations{query}", read_page, is_repeatable=True, shows=_shown_jobs)
 
 
 def count_generations(
@@ -470,14 +453,17 @@ def _no_json(response: Response) -> DecodeError:
     return DecodeError(reason, response=response, request_id=request_id(response))
 
 
-def read(kind: type[T], response: Response) -> T:
-    """Return the body as one value."""
+def read(kind: type[T], response: Response, *, asked: str | None = None) -> T:
+    """Return the body as one value: of the generation that was asked for, if any was."""
     try:
-        return decode(kind, loads(response.body))
+        found = decode(kind, loads(response.body))
     except ShapeError as error:
         raise schema_error(response, *error.paths) from None
     except ValueError:
         raise _no_json(response) from None
+    if asked is not None and isinstance(found, Generation) and found.id != asked:
+        refuse_another(asked, found.id, response)
+    return found
 
 
 def structure(kind: type[T], data: Any, response: Response) -> T:
@@ -589,35 +575,26 @@ def retry_after(response: Response, body: Any = None) -> float | None:
     told = response.headers.get("retry-after")
     in_ms = response.headers.get("retry-after-ms")
     in_body = body.get("retryAfterSeconds") if isinstance(body, dict) else None
-    if told is None and in_ms is None and in_body is None:
-        return None
-    asked = [
-        _seconds(in_ms, scale=0.001),
-        _seconds(told),
-        _seconds_between(response.headers.get("date"), told),
-        _seconds(in_body),
-    ]
-    return max((seconds for seconds in asked if seconds is not None), default=None)
+    longest: float | None = None
+    asked: list[tuple[Any, float]] = [(told, 1.0), (in_ms, 0.001), (in_body, 1.0)]
+    for value, scale in asked:
+        try:
+            seconds = nan if isinstance(value, bool) else float(value) * scale
+        except (TypeError, ValueError, OverflowError):
+            seconds = _seconds_between(response.headers.get("date"), told) if value is told else nan
+        if isfinite(seconds) and seconds >= 0:
+            longest = seconds if longest is None else max(longest, seconds)
+    return longest
 
 
-def _seconds(value: Any, *, scale: float = 1.0) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        seconds = float(value) * scale
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return seconds if isfinite(seconds) and seconds >= 0 else None
-
-
-def _seconds_between(sent: str | None, due: str | None) -> float | None:
-    """Read a `Retry-After` that is a date (RFC 9110 section 10.2.3).
+def _seconds_between(sent: str | None, due: str | None) -> float:
+    """Read a `Retry-After` that is a date (RFC 9110 section 10.2.3); NaN: it is none.
 
     It is measured from the answer's own `Date`, so that this machine's clock may be wrong. All
     three forms are in GMT, also the one that does not say so.
     """
     if sent is None or due is None:
-        return None
+        return nan
     # Here and not above: it takes 20 ms to import, for a form that hardly anybody sends.
     from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
@@ -626,7 +603,7 @@ def _seconds_between(sent: str | None, due: str | None) -> float | None:
         begin, end = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in moments]
         return max(0.0, (end - begin).total_seconds())
     except (TypeError, ValueError, OverflowError):
-        return None
+        return nan
 
 
 def error_for(response: Response) -> ResponseError:

@@ -28,17 +28,11 @@ _SHORTEST = 8
 _LONGEST_ESCAPE = 24
 
 
+@attrs.frozen(slots=True, eq=False, repr=False)
 class Secret:
     """API key, which no repr, log line or pickle shows."""
 
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the key itself."""
-        return self._text
+    revealed: str = attrs.field(repr=False)  # for tools that show fields whatever the repr
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -52,20 +46,16 @@ class Secret:
 class Headers(Mapping[str, str]):
     """Header fields of which the names alone are shown."""
 
-    _fields: Mapping[str, str]
+    revealed: Mapping[str, str] = attrs.field(repr=False)
 
     def __getitem__(self, name: str) -> str:
-        return self._fields[name]
+        return self.revealed[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self.revealed)
 
     def __len__(self) -> int:
-        return len(self._fields)
-
-    def reveal(self) -> Mapping[str, str]:
-        """Return all fields as they are, for a library that would look at them one by one."""
-        return self._fields
+        return len(self.revealed)
 
     def __repr__(self) -> str:
         # Names that are no texts are refused, but a traceback may show them first.
@@ -123,12 +113,12 @@ class Mask:
         self._key = secret
         self._marks: dict[bytes, tuple[bytes, ...]] = {}
         self._packed: tuple[bytes, ...] = ()
-        if len(secret.reveal()) >= _SHORTEST:
-            self._packed = _packed(secret.reveal())
-            self._marks = _marks(secret.reveal(), self._packed)
+        if len(secret.revealed) >= _SHORTEST:
+            self._packed = _packed(secret.revealed)
+            self._marks = _marks(secret.revealed, self._packed)
         self._pattern: re.Pattern[bytes] | None = None
         # What the longest form, of an escape for each of its characters, may take.
-        self._longest = _LONGEST_ESCAPE * len(secret.reveal()) if self._marks else 0
+        self._longest = _LONGEST_ESCAPE * len(secret.revealed) if self._marks else 0
 
     def __repr__(self) -> str:
         return "<Mask>"
@@ -172,16 +162,16 @@ class Mask:
     def text(self, text: str) -> str:
         """Return a text without the secret."""
         data = text.encode("utf-8", "surrogatepass")
-        if not self._is_quoted_in(data):
-            return text
-        return self.data(data).decode("utf-8", "surrogatepass")
+        return (
+            self.data(data).decode("utf-8", "surrogatepass") if self._is_quoted_in(data) else text
+        )
 
     def data(self, data: bytes) -> bytes:
         """Return bytes without the secret."""
         if not self._is_quoted_in(data):
             return data
         if self._pattern is None:
-            self._pattern = _pattern(self._key.reveal())
+            self._pattern = _pattern(self._key.revealed)
         data = self._pattern.sub(_BLOT.encode(), data)
         for packed in self._packed:
             data = data.replace(packed, _BLOT.encode())

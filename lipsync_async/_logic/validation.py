@@ -16,7 +16,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from ipaddress import ip_address
 from os import PathLike
 from pathlib import Path
@@ -216,7 +216,7 @@ def number(minimum: float, maximum: float = sys.float_info.max) -> Check:
 
 def positive(path: str, value: object) -> Iterator[str]:
     """Ask for a finite number above 0."""
-    if not is_number(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         yield wrong(path, "a number", value)
     elif not 0 < value <= sys.float_info.max:
         yield wrong(path, "more than 0 and finite", value)
@@ -320,22 +320,25 @@ def instance_of(kind: type, checks: Mapping[str, Check]) -> Check:
     return check
 
 
-def http_url(path: str, value: object) -> Iterator[str]:
+def http_url(path: str, value: object, *, hint: str = "") -> Iterator[str]:
     """Ask for an absolute `http` or `https` URL.
 
-    The value is not quoted in the message, for URLs often carry a signature.
+    The value is not quoted in the message, for URLs often carry a signature. The hint is for what
+    looks like a local file.
     """
-    if not isinstance(value, str):
-        yield wrong(path, "an http or https URL", value)
-    elif _USUAL_URL.fullmatch(value):
+    if isinstance(value, str) and _USUAL_URL.fullmatch(value):
         return
+    if not isinstance(value, PathLike) and (not isinstance(value, str) or "://" in value):
+        hint = ""
+    if not isinstance(value, str):
+        yield f"{wrong(path, 'an http or https URL', value)}{hint}"
     elif (told := hidden(value)) is not None:
         encoded = percent_encoded(value)
-        yield f"{path}: must not hold {told}; delete it, or write {encoded} if it is meant"
+        yield f"{path}: must not hold {told}; delete it, or write {encoded} if it is meant{hint}"
     elif _scheme_and_host(value) is None:
-        yield f"{path}: must be an http or https URL"
+        yield f"{path}: must be an http or https URL{hint}"
     elif _UNFIT_FOR_URL.search(value):
-        yield f"{path}: must not hold spaces or control characters; write a space as %20"
+        yield f"{path}: must not hold spaces or control characters; write a space as %20{hint}"
 
 
 def webhook_url(path: str, value: object) -> Iterator[str]:
@@ -380,10 +383,9 @@ MAX_SCRIPT_CHARACTERS = 5000
 _LONGEST_REQUEST_ID = 255
 
 
-def check_request(request: GenerationRequest, *, stacklevel: int = 1) -> None:
+def validate(request: GenerationRequest, *, stacklevel: int = 1) -> None:
     """Refuse a request that cannot work, and warn of what the service will ignore."""
-    problems = form_problems(request) + file_problems(request)
-    if problems:
+    if problems := request_problems(request):
         raise InvalidRequestError(problems)
     for warning in request_warnings(request):
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
@@ -395,28 +397,42 @@ def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
-def request_problems(request: object) -> list[str]:
+@survived("request")
+def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     """Return every problem of a request, each as `path: what is wrong`.
 
     Files are looked up on the disk (they must exist, be regular files, and fit into an
-    upload); nothing else is looked at but the request.
+    upload); nothing else is looked at but the request. Without files, the result is the same on
+    any machine.
     """
-    return form_problems(request) + file_problems(request)
-
-
-@survived("request")
-def form_problems(request: object) -> list[str]:
-    """Return the problems that a request has on any machine: no file is looked up."""
     if not isinstance(request, GenerationRequest):
         return [wrong("request", "GenerationRequest", request)]
-    return [*fields_of("", request, _REQUEST_FIELDS), *_combination_problems(request)]
+    problems = [*fields_of("", request, _REQUEST_FIELDS)]
+    inputs = request.input if is_list(request.input) else ()
+    visuals = voices = images = files = 0
+    for item in inputs:
+        visuals += isinstance(item, Video | Image)
+        voices += isinstance(item, Audio | Text)
+        images += isinstance(item, Image)
+        files += isinstance(item, Video | Image | Audio) and item.file is not None
+    # What is no input may be meant for either; it has a problem of its own.
+    is_sound = visuals == voices == 1 and request.dub_params is None
+    if not is_sound and is_list(request.input) and visuals + voices == len(inputs):
+        problems += _count_problems(request, visuals, voices)
+    if files > 1:
+        problems += _form_part_problems(inputs)
+    if images:
+        problems += _image_problems(request)
+    if request.segments is not None:
+        problems += _reference_problems(inputs, request.segments)
+        if request.dub_params is not None:
+            problems.append("segments: cannot be combined with dub_params")
+    return problems + file_problems(request) if files and with_files else problems
 
 
 @survived("request")
-def file_problems(request: object) -> list[str]:
+def file_problems(request: GenerationRequest) -> list[str]:
     """Return what is wrong with a request's local files at this moment."""
-    if not isinstance(request, GenerationRequest):
-        return []
     problems: list[str] = []
     for position, item in enumerate(items_of(request.input)):
         file = item.file if isinstance(item, Video | Image | Audio) else None
@@ -506,7 +522,7 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
 @survived("timeout")
 def timeout_problems(timeout: object) -> list[str]:
     """Return what is wrong with a number of seconds to wait; `None` is no limit."""
-    return list(OrNone(positive)("timeout", timeout))
+    return [] if timeout is None else [*positive("timeout", timeout)]
 
 
 @survived("request")
@@ -613,32 +629,25 @@ def _inputs(path: str, value: object) -> Iterator[str]:
         return
     for index, item in enumerate(value):
         place = f"{path}[{index}]"
-        if isinstance(item, Video | Image | Audio):
-            yield from _media(place, item)
-        elif isinstance(item, Text):
+        if isinstance(item, Text):
             yield from fields_of(place, item, _TEXT_FIELDS)
-        else:
+        elif not isinstance(item, Video | Image | Audio):
             yield wrong(place, "Video, Image, Audio or Text", item)
+        else:
+            yield from fields_of(place, item, _MEDIA_FIELDS)
+            if item.file is not None:
+                yield from _file_conflicts(place, item)
+            elif item.url is None and item.asset_id is None:
+                yield f"{place}: needs url, asset_id or file"
+            if isinstance(item, Video):
+                yield from fields_of(place, item, _DEPRECATED_FIELDS)
 
 
-def _media(path: str, value: Video | Image | Audio) -> Iterator[str]:
-    yield from fields_of(path, value, _MEDIA_FIELDS)
-    is_hosted = value.url is not None or value.asset_id is not None
-    if value.file is None and not is_hosted:
-        yield f"{path}: needs url, asset_id or file"
-    elif value.file is not None and is_hosted:
-        parts = [part for part in ("url", "asset_id") if getattr(value, part) is not None]
+def _file_conflicts(path: str, value: Video | Image | Audio) -> Iterator[str]:
+    if parts := [part for part in ("url", "asset_id") if getattr(value, part) is not None]:
         yield f"{path}.file: cannot be combined with {' and '.join(parts)}; choose one"
-    if value.file is not None and value.ref_id is not None:
+    if value.ref_id is not None:
         yield f"{path}.ref_id: cannot be combined with file; pass url or asset_id instead of file"
-    if isinstance(value, Video):
-        yield from fields_of(path, value, _DEPRECATED_FIELDS)
-
-
-def _media_url(path: str, value: object) -> Iterator[str]:
-    looks_local = isinstance(value, PathLike) or (isinstance(value, str) and "://" not in value)
-    for problem in http_url(path, value):
-        yield f"{problem}; pass a local file as file" if looks_local else problem
 
 
 def local_file(path: str, value: object) -> Iterator[str]:
@@ -694,7 +703,7 @@ def _frames(path: str, value: object) -> Iterator[str]:
 
 
 _MEDIA_FIELDS: dict[str, Check] = {
-    "url": OrNone(_media_url),
+    "url": OrNone(partial(http_url, hint="; pass a local file as file")),
     "asset_id": OrNone(name),
     "file": OrNone(local_file),
     "ref_id": OrNone(name),
@@ -845,28 +854,6 @@ _SEGMENT_FIELDS: dict[str, Check] = {
 # --- how the parts of a request go together -----------------------------------------------------
 
 
-def _combination_problems(request: GenerationRequest) -> Iterator[str]:
-    inputs = items_of(request.input)
-    visuals = voices = images = files = 0
-    for item in inputs:
-        visuals += isinstance(item, Video | Image)
-        voices += isinstance(item, Audio | Text)
-        images += isinstance(item, Image)
-        files += isinstance(item, Video | Image | Audio) and item.file is not None
-    # What is no input may be meant for either; it has a problem of its own.
-    is_sound = visuals == voices == 1 and request.dub_params is None
-    if not is_sound and is_list(request.input) and visuals + voices == len(inputs):
-        yield from _count_problems(request, visuals, voices)
-    if files > 1:
-        yield from _form_part_problems(inputs)
-    if images:
-        yield from _image_problems(request)
-    if request.segments is not None:
-        yield from _reference_problems(inputs, request.segments)
-    if request.segments is not None and request.dub_params is not None:
-        yield "segments: cannot be combined with dub_params"
-
-
 def _count_problems(request: GenerationRequest, visuals: int, voices: int) -> Iterator[str]:
     if visuals != 1:
         yield f"input: needs exactly one video or image, not {visuals}"
@@ -979,19 +966,17 @@ def request_warnings(request: object) -> list[str]:
     if not isinstance(request, GenerationRequest):
         return warnings
     model: object = request.model
-    options, inputs = request.options, items_of(request.input)
     if isinstance(model, str) and model not in _KNOWN_MODELS:
         known = ", ".join(member.value for member in Model)
         warnings.append(f"model: {shown(model)} is unknown to this release, which knows {known}")
-    if options is not None or request.segments is not None:
+    if request.options is not None or request.segments is not None:
         warnings += _ignored_options(request)
-    for index, item in enumerate(inputs):
+    for index, item in enumerate(request.input if is_list(request.input) else ()):
         if isinstance(item, Video):
-            warnings += [
-                f"input[{index}].{field}: deprecated by the service; use the request's segments"
-                for field in _DEPRECATED_FIELDS
-                if getattr(item, field) is not None
-            ]
+            for field in _DEPRECATED_FIELDS:
+                if getattr(item, field) is not None:
+                    what = "deprecated by the service; use the request's segments"
+                    warnings.append(f"input[{index}].{field}: {what}")
     return warnings
 
 

@@ -384,7 +384,8 @@ class GenerationRequest(Serializable):
     origin: Origin | None = attrs.field(default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        _freeze(self, "segments")
+        if self.segments is not None:
+            _freeze(self, "segments")
         with suppress(Exception):
             if issubclass(type(self.input), list | tuple):
                 object.__setattr__(self, "input", [*self.input])

@@ -386,10 +386,10 @@ class AiohttpTransport:
         if isinstance(headers, Headers):
             # A plain `dict`, which aiohttp copies fastest; its frames show it in no traceback
             # (see `_bare`).
-            headers = headers.reveal()
+            headers = headers.revealed
         authorization = {}
         if proxy is not None and proxy.authorization is not None:
-            authorization = {"proxy-authorization": proxy.authorization.reveal()}
+            authorization = {"proxy-authorization": proxy.authorization.revealed}
             if _is_in_clear(request):
                 headers, authorization = {**headers, **authorization}, {}
         return here.session.request(

@@ -45,19 +45,19 @@ def resolve(api_key: Any, base_url: Any, environment: dict[str, str], **more: An
 def test_without_anything_it_is_the_real_service() -> None:
     """A key in the environment is enough."""
     config = resolve(None, None, {"SYNC_API_KEY": KEY})
-    assert (config.base_url, config.api_key.reveal()) == ("https://api.sync.so", KEY)
+    assert (config.base_url, config.api_key.revealed) == ("https://api.sync.so", KEY)
 
 
 def test_the_environment_names_the_service() -> None:
     """Both variables are read."""
     config = resolve(None, None, {"SYNC_API_KEY": KEY, "SYNC_BASE_URL": URL})
-    assert (config.base_url, config.api_key.reveal()) == (URL, KEY)
+    assert (config.base_url, config.api_key.revealed) == (URL, KEY)
 
 
 def test_arguments_come_first() -> None:
     """What is passed wins over the environment."""
     config = resolve("mine", URL, {"SYNC_API_KEY": KEY, "SYNC_BASE_URL": "https://other"})
-    assert (config.base_url, config.api_key.reveal()) == (URL, "mine")
+    assert (config.base_url, config.api_key.revealed) == (URL, "mine")
 
 
 def test_an_empty_variable_is_none() -> None:
@@ -73,7 +73,7 @@ def test_the_environment_is_read_at_each_call() -> None:
     with pytest.raises(ConfigurationError, match=r"Pass api_key= or set SYNC_API_KEY"):
         resolve(None, None, environment)
     environment["SYNC_API_KEY"] = KEY
-    assert resolve(None, None, environment).api_key.reveal() == KEY
+    assert resolve(None, None, environment).api_key.revealed == KEY
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_members_of_enumerations_are_their_texts() -> None:
         proxy=hidden(Text.PROXY),
     )
     way = config.proxies.way_to(URL)
-    assert (config.api_key.reveal(), config.base_url) == (KEY, URL)
+    assert (config.api_key.revealed, config.base_url) == (KEY, URL)
     assert dict(config.headers) == {"x-gateway": "pass"}
     assert config.user_agent.endswith(" program/1")
     assert way is not None
@@ -376,7 +376,7 @@ def test_whatever_comes_in_is_settled_or_refused(key: str, start: str, rest: str
     config, problems = settle(key, start + rest, {})
     if not problems:
         assert urlsplit(config.base_url).hostname
-        assert config.api_key.reveal() == key
+        assert config.api_key.revealed == key
 
 
 @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format])
@@ -618,7 +618,7 @@ def test_user_name_and_password(user_info: str, known: str) -> None:
     proxy = proxies.way_to(API)
     assert proxy is not None
     assert proxy.authorization is not None
-    kind, _, packed = proxy.authorization.reveal().partition(" ")
+    kind, _, packed = proxy.authorization.revealed.partition(" ")
     assert (kind, b64decode(packed).decode()) == ("Basic", known)
     assert proxy.url == P
     assert [shown for shown in (packed, "me:", "word") if shown in repr(proxies)] == []

@@ -16,7 +16,6 @@ from hypothesis import given, strategies as st
 from lipsync_async._enums import Model
 from lipsync_async._logic.validation import (
     MAX_FILE_BYTES,
-    check_request,
     estimate_problems,
     expanded,
     folder_problems,
@@ -29,6 +28,7 @@ from lipsync_async._logic.validation import (
     target_problems,
     timeout_problems,
     upload_problems,
+    validate,
 )
 from lipsync_async._models.request import (
     ActiveSpeaker,
@@ -171,18 +171,18 @@ def test_what_is_no_request_is_a_problem() -> None:
     assert request_warnings({"model": "x"}) == []
 
 
-def test_check_request_raises_with_every_problem() -> None:
+def test_validate_raises_with_every_problem() -> None:
     """The error carries the same lines that the rules found."""
     request = GenerationRequest(**order(VIDEO, model=""))
 
     with pytest.raises(InvalidRequestError) as caught:
-        check_request(request)
+        validate(request)
     assert list(caught.value.problems) == request_problems(request)
 
 
-def test_check_request_says_nothing_about_a_good_request() -> None:
+def test_validate_says_nothing_about_a_good_request() -> None:
     """Nothing is raised, and `filterwarnings = error` proves that nothing is warned."""
-    check_request(GenerationRequest(**order()))
+    validate(GenerationRequest(**order()))
 
 
 @pytest.mark.parametrize("stacklevel", [1, 2])
@@ -190,7 +190,7 @@ def test_a_warning_shows_the_line_that_it_is_about(stacklevel: int) -> None:
     """The stack level counts like that of `warnings.warn`, from the line that checks."""
 
     def verb() -> None:
-        check_request(GenerationRequest(**order(model="sync-9")), stacklevel=stacklevel)
+        validate(GenerationRequest(**order(model="sync-9")), stacklevel=stacklevel)
 
     first_line = verb.__code__.co_firstlineno
     with warnings.catch_warnings(record=True) as caught:

@@ -12,7 +12,6 @@ import pytest
 from lipsync_async import Audio, GenerationRequest, Image, JournalError, JournalView, Video
 from lipsync_async._logic.validation import (
     folder_problems,
-    form_problems,
     request_problems,
     target_problems,
 )
@@ -118,7 +117,7 @@ def test_files_of_inputs_are_looked_for_at_home(
 def test_a_file_of_no_known_folder_is_a_problem_of_the_request(file: Any) -> None:
     """It is told once, and before anything is looked for."""
     request = GenerationRequest(model="x", input=[Video(file=file), Audio("https://h/a")])
-    for problems in (form_problems(request), request_problems(request)):
+    for problems in (request_problems(request, with_files=False), request_problems(request)):
         (told,) = problems
         assert told.startswith("input[0].file: there is no home folder of ")
 
