@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
@@ -318,10 +319,10 @@ class AsyncGenerations:
             ]
         )
         last = wait.as_generation(generation)
-        poller = self._pollers.get()
-        watched = wait.changes(self._requester, poller, self._options, last, timeout=timeout)
+        poller, limit = self._pollers.get(), inf if timeout is None else timeout
+        watched = wait.JobWait(self._requester, poller, self._options, last, limit)
         try:
-            async with aclosing(watched) as changes:
+            async with aclosing(watched.changes()) as changes:
                 async for last in changes:
                     if on_update is not None:
                         await call_back(on_update, last)
@@ -330,7 +331,9 @@ class AsyncGenerations:
         except BaseException as error:
             _note_job(last, error)
             raise
-        return wait.raise_unless_completed(last)
+        if (failure := wait.error_of(last)) is not None:
+            raise failure
+        return last
 
     @asynccontextmanager
     async def updates(
@@ -358,24 +361,16 @@ class AsyncGenerations:
         Source: "Get generation", sync.so API reference.
         """
         raise_if_invalid([*_job_problems(generation), *validation.timeout_problems(timeout)])
-        last = wait.as_generation(generation)
-        watched = wait.changes(
-            self._requester, self._pollers.get(), self._options, last, timeout=timeout
-        )
-
-        async def remembered() -> AsyncGenerator[Generation, None]:
-            nonlocal last
-            async with aclosing(watched) as changes:
-                async for last in changes:
-                    yield last
-
-        async with aclosing(remembered()) as changes:
+        last, poller = wait.as_generation(generation), self._pollers.get()
+        limit = inf if timeout is None else timeout
+        watched = wait.JobWait(self._requester, poller, self._options, last, limit)
+        async with aclosing(watched.changes()) as changes:
             try:
                 yield changes
             except GeneratorExit:  # an iteration around this one was left by `break`
                 raise
             except BaseException as error:
-                _note_job(last, error)
+                _note_job(watched.last, error)
                 raise
 
     @overload

@@ -94,21 +94,6 @@ class Call(Generic[T]):
     is_sent: bool = False
 
 
-@attrs.define(slots=True)
-class LongPollResult:
-    """Answer to a long poll: the job, and how the service treated the long poll.
-
-    Attributes:
-        generation: The job.
-        is_held: Whether the service said that it honours the long poll.
-        retry_after: Seconds that the service asked to wait.
-    """
-
-    generation: Generation
-    is_held: bool = False
-    retry_after: float | None = None
-
-
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
     """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
 
@@ -215,28 +200,7 @@ def get_generation(generation_id: str, *, progress: bool = False) -> Call[Genera
     return Call("GET", path, read_job, is_repeatable=True, shows=_shown_jobs)
 
 
-def poll_generation(
-    generation_id: str, *, hold: float | None, progress: bool
-) -> Call[LongPollResult]:
-    """Describe a waiting client's `GET /v2/generate/{id}`; a held one shows no progress."""
-
-    def read_poll(response: Response) -> LongPollResult:
-        return LongPollResult(
-            read(Generation, response, asked=generation_id),
-            is_held="x-sync-wait-mode" in response.headers,
-            retry_after=retry_after(response),
-        )
-
-    query = "?include=progress" if progress else ""
-    if hold is not None:
-        query = f"?wait=true&timeout={hold:g}"
-    path = f"/v2/generate/{_escaped(generation_id)}{query}"
-    return Call("GET", path, read_poll, is_repeatable=True, shows=_shown_jobs)
-
-
-def _shown_jobs(found: Generation | LongPollResult | GenerationPage) -> list[tuple[str, bool]]:
-    if isinstance(found, LongPollResult):
-        found = found.generation
+def _shown_jobs(found: Generation | GenerationPage) -> list[tuple[str, bool]]:
     jobs = [found] if isinstance(found, Generation) else found
     return [(job.id, job.status in TERMINAL) for job in jobs]
 

@@ -56,10 +56,12 @@ class PollBatch:
     Attributes:
         ids: The jobs; a single one is asked for by its own path, several by a list.
         time: When the batch was due, or made if that is much later.
+        is_alone: Whether its one job is to be polled as by a wait for it alone.
     """
 
     ids: tuple[str, ...]
     time: float
+    is_alone: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -146,18 +148,19 @@ class PollScheduler:
         distance = self.interval / self._bunches
         return ceil(time / distance) * distance
 
-    def next_batch(self, now: float) -> PollBatch | None:
-        """Return the batch to make now; `None`: none is due."""
+    def next_batch(self, now: float, *, alone: bool = False) -> PollBatch | None:
+        """Return the batch to make now, of one job if it is to be `alone`; `None`: none is due."""
         evenly = self._next_evenly()
         if evenly is None or now < (due := self._bunched(evenly)):
             return None
-        ids = self._next_urgent() or self._first_in_queue()
-        if not ids:
+        if urgent := self._next_urgent():
+            ids, alone = urgent, False
+        elif not (ids := self._first_in_queue(1 if alone else self._size)):
             return None
         # What was a little late is caught up with, so that the period stays; a gap is not.
         grace = 1 / self.rate if self._bunches is None else self.interval / self._bunches
         self._last = evenly if now - due < grace else now
-        return PollBatch(ids, self._last)
+        return PollBatch(ids, self._last, alone)
 
     def on_answer(self, batch: PollBatch, found: Container[str]) -> None:
         """Put the jobs of an answered batch back, and ask again for what it did not show.
@@ -197,12 +200,12 @@ class PollScheduler:
     def _rounds(self) -> int:
         return max(1, ceil(len(self) / self._size))
 
-    def _first_in_queue(self) -> tuple[str, ...]:
+    def _first_in_queue(self, most: int) -> tuple[str, ...]:
         """Take an equal share of a round out of the queue, or all that a batch can show."""
         rounds = self._rounds()
         is_busy = rounds > self.interval * self.rate
-        count = self._size if is_busy else ceil(len(self) / rounds)
-        ids = tuple(self._queue.popitem(last=False)[0] for _ in range(min(count, len(self._queue))))
+        count = min(most if is_busy else ceil(len(self) / rounds), most, len(self._queue))
+        ids = tuple(self._queue.popitem(last=False)[0] for _ in range(count))
         self._in_flight.update(ids)
         return ids
 

@@ -1,8 +1,7 @@
 """When a waiting client polls its job again, and what one poll shows of several jobs.
 
 `poll_schedule` is a generator without a clock: it yields how long to wait and how to poll, is
-sent what was seen, and returns when the job has ended or no poll is worth making before the
-time is over.
+sent what was seen, and returns when no poll is worth making before the time is over.
 
 The long poll (`wait=true`) finds the end at once for about six requests a minute, so it
 is tried first. A service that does not hold the request open (an old one, or a proxy in
@@ -17,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import backoff
 
-from lipsync_async._enums import TERMINAL, Status
+from lipsync_async._enums import TERMINAL
 from lipsync_async._logic import endpoints, retry
 from lipsync_async._logic.endpoints import Call
 from lipsync_async._models.http import Response
@@ -63,65 +63,52 @@ class NextPoll:
 
 @attrs.frozen(slots=True)
 class LastPoll:
-    """What the last poll has shown.
+    """How the last poll was answered.
 
     Attributes:
-        status: The job's status.
-        elapsed: Seconds since the wait began.
-        took: Seconds that the poll took.
+        took: Seconds that it took.
+        remaining: Seconds until the time is over.
         is_held: Whether the service said that it honours the long poll.
         is_plain: Whether it refuses the long poll, and was asked without.
         retry_after: Seconds that the service asked to wait.
     """
 
-    status: Status
-    elapsed: float
     took: float
+    remaining: float = inf
     is_held: bool = False
     is_plain: bool = False
     retry_after: float | None = None
 
 
 def poll_schedule(
-    policy: PollPolicy, *, timeout: float | None
+    policy: PollPolicy, *, remaining: float = inf
 ) -> Generator[NextPoll, LastPoll, None]:
     """Yield one poll after the other; the first comes at once."""
     growing = backoff.expo(
         base=policy.backoff_factor, factor=policy.initial_interval, max_value=policy.max_interval
     )
     next(growing)  # backoff's generators are primed by one step
-    hold = None if policy.progress else policy.long_poll
-    step = NextPoll(0.0, _clipped_hold(hold, timeout))
-    seen = yield step
-    while not seen.status.is_terminal:
-        is_early = step.hold is not None and seen.took < step.hold * _HELD_SHARE
-        if seen.is_plain or (is_early and not seen.is_held):
-            hold = None
-        is_quick = seen.took < policy.initial_interval
-        pause = _jittered(next(growing)) if hold is None or step.hold is None or is_quick else 0.0
+    may_hold, pause = not policy.progress, 0.0
+    while True:
+        hold = policy.long_poll if may_hold else None
+        if hold is not None:
+            hold = min(hold, remaining - LAST_POLL)
+            hold = hold if hold >= _SHORTEST_HOLD else None
+        seen = yield NextPoll(pause, hold)
+        is_early = hold is not None and seen.took < hold * _HELD_SHARE
+        may_hold &= not seen.is_plain and (seen.is_held or not is_early)
         told = seen.retry_after or 0.0
-        told = told if told <= _LONGEST_TOLD else 0.0
-        pause = max(pause, told)
-        remaining = None if timeout is None else timeout - seen.elapsed - pause
-        if remaining is not None and remaining <= LAST_POLL:
-            spare = pause + remaining - LAST_POLL
-            if spare > told:
-                yield NextPoll(spare, None)
+        pause = told = told if told <= _LONGEST_TOLD else 0.0
+        if not may_hold or hold is None or seen.took < policy.initial_interval:
+            # From the upper half, so that many clients do not look in step.
+            half = next(growing) / 2
+            pause = max(told, half + float(backoff.full_jitter(half)))
+        remaining = seen.remaining - pause
+        if remaining <= LAST_POLL:
+            pause = seen.remaining - LAST_POLL
+            if pause > told:
+                yield NextPoll(pause, None)
             return
-        step = NextPoll(pause, _clipped_hold(hold, remaining))
-        seen = yield step
-
-
-def _jittered(interval: float) -> float:
-    """Draw from the upper half, so that many clients do not look in step."""
-    return interval / 2 + float(backoff.full_jitter(interval / 2))
-
-
-def _clipped_hold(hold: float | None, remaining: float | None) -> float | None:
-    if hold is None or remaining is None:
-        return hold
-    clipped = min(hold, remaining - LAST_POLL)
-    return clipped if clipped >= _SHORTEST_HOLD else None
 
 
 @attrs.define(slots=True)
@@ -143,25 +130,33 @@ class PollResults:
 
     def ends(self) -> Iterator[tuple[str, bool]]:
         """Yield the jobs that were shown, and whether each has ended."""
-        return ((job, item["status"] in TERMINAL) for job, item in self.items.items())
+        for job, item in self.items.items():
+            yield job, item["status"] in TERMINAL
 
     def generation(self, job: str) -> Generation:
         """Return a job that was shown."""
         return endpoints.structure(Generation, self.items[job], self.response)
 
 
+def poll_job(job: str, *, hold: float | None = None, progress: bool = False) -> Call[PollResults]:
+    """Describe the request for a job by its own path; reading a wrong shape is a DecodeError.
+
+    With `hold` the service may hold it open for so many seconds.
+    """
+    path = endpoints.get_generation(job, progress=progress and hold is None).path
+    if hold is not None:
+        path += f"?wait=true&timeout={hold:g}"
+    return Call("GET", path, partial(_read_job, job), is_repeatable=True, shows=PollResults.ends)
+
+
 def poll_jobs(ids: Sequence[str]) -> Call[PollResults]:
     """Describe the request that shows these jobs: a list, or the one job's own path.
 
-    Reading an answer that is no list is a DecodeError, as is one job of a wrong shape; in
-    a list such a job is left out and does not harm the others.
+    Reading what is no list is a DecodeError; in a list a job of a wrong shape is left out and
+    does not harm the others.
     """
     if len(ids) == 1:
-        (job,) = ids
-        path = endpoints.get_generation(job).path
-        return Call(
-            "GET", path, partial(_read_job, job), is_repeatable=True, shows=PollResults.ends
-        )
+        return poll_job(ids[0])
     path = endpoints.list_generations(ids=ids).path
     return Call("GET", path, _read_list, is_repeatable=True, shows=PollResults.ends)
 
@@ -178,10 +173,8 @@ def is_refusal(error: LipsyncError) -> bool:
 
 
 def _read_job(job: str, response: Response) -> PollResults:
-    data = endpoints.read_json(response)
-    shown = endpoints.structure(Generation, data, response)
-    endpoints.refuse_another(job, shown.id, response)
-    return PollResults({job: data}, response)
+    shown = endpoints.read(Generation, response, asked=job)
+    return PollResults({job: shown.raw}, response)
 
 
 def _read_list(response: Response) -> PollResults:

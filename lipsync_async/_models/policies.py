@@ -108,7 +108,8 @@ class PollPolicy:
     `initial_interval` by `backoff_factor` up to `max_interval`, each drawn from the upper
     half of its value. A wait that starts while more than four wait shares its polls with
     the others: one shows up to a hundred jobs, each job is polled every `shared_interval`
-    seconds, and thousands as often as 600 requests a minute allow.
+    seconds, and thousands as often as 600 requests a minute allow. Of four jobs or fewer each
+    is polled as by a wait for it alone.
 
     Args:
         initial_interval: Seconds before the second poll (the first comes at once).

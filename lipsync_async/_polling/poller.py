@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, insort
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -29,10 +30,18 @@ from lipsync_async._asyncio_tools import unexpected_cancellation
 from lipsync_async._callsite import POLL_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic import polling
+from lipsync_async._logic.endpoints import retry_after
 from lipsync_async._logic.poll_scheduler import PollScheduler
 from lipsync_async._models.http import NO_HEADERS
 from lipsync_async._polling.leader import LeaderFollower, Waiter
-from lipsync_async.errors import AuthenticationError, DecodeError, LipsyncError
+from lipsync_async._requester import Requester, RequestOptions
+from lipsync_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    DecodeError,
+    LipsyncError,
+    UnprocessableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -42,12 +51,11 @@ if TYPE_CHECKING:
     from lipsync_async._logic.poll_scheduler import PollBatch
     from lipsync_async._logic.polling import PollResults
     from lipsync_async._models.response import Generation
-    from lipsync_async._requester import Requester, RequestOptions
 
     Notify = Callable[[str, Generation | LipsyncError], None]
 
-# A wait that starts while no more than these wait uses the long poll: that finds the end at
-# once, for 6 requests a minute each, where the shared polls make 120.
+# No more jobs, or waits, than these are polled one by one: the long poll finds an end at once,
+# for 6 requests a minute each, where the shared lists make 120.
 MAX_SOLO_WAITS = 4
 # Polls in flight: answers may take 2 s before that slows them down. The transport has 100
 # connections, and creates need some.
@@ -58,12 +66,77 @@ _TRIES_OF_A_POLL = 1_000_000
 # And it asks again after a minute at the latest, whatever pause a refusal names: a day must
 # not end the waits for all jobs at once.
 _LONGEST_TOLD = 60.0
+# How a service that does not know a poll's parameters, or their values, refuses them.
+_REFUSALS = (BadRequestError, UnprocessableError)
 
 
 def retry_until_timeout(options: RequestOptions) -> RequestOptions:
     """Give a poll all the tries that `give_up_after` allows."""
     policy = attrs.evolve(options.retry, attempts=_TRIES_OF_A_POLL)
     return attrs.evolve(options, retry=policy, most_told=_LONGEST_TOLD)
+
+
+@attrs.define(slots=True, eq=False)
+class SoloPolls:
+    """Polls of one job by its own path: long polls while they are honoured, else with pauses.
+
+    Attributes:
+        job: The job's id.
+        deadline: The transport's time at which a request is over; `None`: no limit.
+    """
+
+    _requester: Requester
+    _options: RequestOptions
+    job: str
+    deadline: float | None = None
+    _schedule: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
+    _seen: polling.LastPoll | None = None
+    # Whether the service has refused the parameters of the long poll, or of the progress.
+    _is_plain: bool = False
+
+    async def poll(self, until: float) -> PollResults | None:
+        """Poll after the schedule's pause; return `None` if no poll is worth making until then."""
+        transport = self._requester.transport
+        if self._schedule is None:
+            remaining = until - transport.now()
+            self._schedule = polling.poll_schedule(self._options.poll, remaining=remaining)
+        seen: Any = self._seen  # the first is `None`, as for any generator
+        try:
+            step = self._schedule.send(seen)
+        except StopIteration:
+            return None
+        if step.pause:
+            await transport.sleep(step.pause)
+        before = transport.now()
+        shown = None
+        try:
+            shown = await self._ask(step.hold)
+        finally:
+            now = transport.now()
+            self._seen = polling.LastPoll(
+                took=now - before,
+                remaining=until - now,
+                is_held=shown is None or "x-sync-wait-mode" in shown.response.headers,
+                is_plain=self._is_plain,
+                retry_after=None if shown is None else retry_after(shown.response),
+            )
+        return shown
+
+    async def _ask(self, hold: float | None) -> PollResults:
+        """Ask the service, in the plainest way if need be."""
+        progress = self._options.poll.progress and not self._is_plain
+        hold = None if self._is_plain else hold
+        options = self._options
+        if hold is not None and options.timeout is not None:
+            options = attrs.evolve(options, timeout=options.timeout + hold)
+        try:
+            call = polling.poll_job(self.job, hold=hold, progress=progress)
+            return await self._requester.execute(call, options, deadline=self.deadline)
+        except _REFUSALS:
+            if hold is None and not progress:
+                raise
+            self._is_plain = True
+            return await self._ask(None)
 
 
 @attrs.define(slots=True, eq=False)
@@ -83,7 +156,8 @@ class Poller:
         self._requester = requester
         self._transport = requester.transport
         self._scheduler = PollScheduler.within(requests_per_minute)  # the leader sets the interval
-        self._subscriptions: dict[str, tuple[Subscription, ...]] = {}
+        # By the ids of the jobs that are polled.
+        self.subscriptions: dict[str, tuple[Subscription, ...]] = {}
         self._leader = LeaderFollower()
         # When a waiter's time is over, soonest first; the number settles ties. The leader wakes
         # followers, for time belongs to the transport and may be virtual.
@@ -95,27 +169,24 @@ class Poller:
         # Waits in flight, whether or not they share polls.
         self.waits: int = 0
 
-    @property
-    def shares_polls(self) -> bool:
-        """Whether there are so many waits, or subscribed jobs, that one poll should serve all."""
-        return self.waits > MAX_SOLO_WAITS or len(self._subscriptions) > MAX_SOLO_WAITS
-
     def subscribe(
         self, job: str, callback: Notify, *, status: str = "", hears_all: bool = True
     ) -> Subscription:
         """Watch a job: from now on it is polled while any task is in `run_until`."""
         subscription = Subscription(job, callback, status, hears_all)
-        self._subscriptions[job] = (*self._subscriptions.get(job, ()), subscription)
+        self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
         self._scheduler.join(job, self._transport.now())
         self._wake_early()
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: Subscription | None) -> None:
         """Watch a job no more; doing so twice, or after the job's end, is fine."""
-        present = self._subscriptions.get(subscription.job, ())
+        if subscription is None:
+            return
+        present = self.subscriptions.get(subscription.job, ())
         rest = tuple(each for each in present if each is not subscription)
         if rest:
-            self._subscriptions[subscription.job] = rest
+            self.subscriptions[subscription.job] = rest
         else:
             self._drop(subscription.job)
 
@@ -137,8 +208,9 @@ class Poller:
         """Make polls until cancelled."""
         self._scheduler.interval = options.poll.shared_interval
         # Fields and parameters of this task's view are not for the polls of others.
-        plain = attrs.evolve(options, headers=NO_HEADERS, query=NO_HEADERS)
-        options = retry_until_timeout(plain)
+        plain = attrs.evolve(options.poll, progress=False)  # which lists do not show
+        options = attrs.evolve(options, headers=NO_HEADERS, query=NO_HEADERS, poll=plain)
+        options = retry_until_timeout(options)
         with _first_failure() as failures:
             async with anyio.create_task_group() as tasks:
 
@@ -160,7 +232,8 @@ class Poller:
                 self._deadlines.pop(0)[2].wake()
             batch = None
             if self._polls < _MOST_POLLS:
-                batch = self._scheduler.next_batch(self._transport.now())
+                has_few = len(self.subscriptions) <= MAX_SOLO_WAITS
+                batch = self._scheduler.next_batch(self._transport.now(), alone=has_few)
             if batch is None:
                 await self._sleep()
             else:
@@ -192,7 +265,12 @@ class Poller:
         self, options: RequestOptions, stop: Callable[[Exception], None], batch: PollBatch
     ) -> None:
         try:
-            shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
+            found: set[str] = set()
+            if batch.is_alone:
+                await self._poll_alone(options, batch.ids[0])
+            else:
+                shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
+                found = {job for job in batch.ids if self._dispatch(job, shown)}
         except LipsyncError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
@@ -205,18 +283,27 @@ class Poller:
                 raise
             stop(failure)
         else:
-            found = {job for job in batch.ids if self._dispatch(job, shown)}
             self._scheduler.on_answer(batch, found)
         finally:
             self._polls -= 1
             self._wake_early()
+
+    async def _poll_alone(self, options: RequestOptions, job: str) -> None:
+        """Poll a job as a wait for it alone does, until it has ended or there are many jobs."""
+        polls = SoloPolls(self._requester, options, job)
+        while job in self.subscriptions and len(self.subscriptions) <= MAX_SOLO_WAITS:
+            # Shortly before any waiter's time is over, the schedule ends with a last poll.
+            shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
+            if shown is None:
+                return
+            self._dispatch(job, shown)
 
     def _dispatch(self, job: str, shown: PollResults) -> bool:
         """Tell a job's subscribers what is new to them; return whether it was shown."""
         status = shown.status_of(job)
         if status is None:
             return False
-        behind = [each for each in self._subscriptions.get(job, ()) if each.status != status]
+        behind = [each for each in self.subscriptions.get(job, ()) if each.status != status]
         if not behind:
             return True
         is_end = Status(status).is_terminal
@@ -239,7 +326,7 @@ class Poller:
         jobs: Iterable[str] = batch.ids
         if isinstance(error, AuthenticationError):
             self._scheduler.on_failure(batch)
-            jobs = list(self._subscriptions)
+            jobs = list(self.subscriptions)
         elif not batch.is_list:
             self._scheduler.on_answer(batch, ())
         elif polling.is_refusal(error):
@@ -248,11 +335,11 @@ class Poller:
         else:
             self._scheduler.on_failure(batch)
         for job in jobs:
-            for subscription in self._subscriptions.get(job, ()):
+            for subscription in self.subscriptions.get(job, ()):
                 subscription.callback(job, error)
 
     def _drop(self, job: str) -> None:
-        self._subscriptions.pop(job, None)
+        self.subscriptions.pop(job, None)
         self._scheduler.leave(job)
 
 

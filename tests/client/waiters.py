@@ -88,7 +88,7 @@ def remains(poller: Poller) -> list[object]:
     """Return what a poller still holds; empty when all who waited have left."""
     shift = poller._leader  # noqa: SLF001
     held: list[Any] = [
-        poller._subscriptions,  # noqa: SLF001
+        poller.subscriptions,
         poller._deadlines,  # noqa: SLF001
         poller._scheduler,  # noqa: SLF001
         poller.waits,

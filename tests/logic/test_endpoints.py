@@ -52,22 +52,6 @@ def sent(call: Call[Any]) -> tuple[str, str, bool]:
             endpoints.get_generation("g1", progress=True),
             ("GET", "/v2/generate/g1?include=progress", True),
         ),
-        (
-            endpoints.poll_generation("g1", hold=None, progress=False),
-            ("GET", "/v2/generate/g1", True),
-        ),
-        (
-            endpoints.poll_generation("g1", hold=10.0, progress=False),
-            ("GET", "/v2/generate/g1?wait=true&timeout=10", True),
-        ),
-        (
-            endpoints.poll_generation("g1", hold=2.5, progress=False),
-            ("GET", "/v2/generate/g1?wait=true&timeout=2.5", True),
-        ),
-        (
-            endpoints.poll_generation("g1", hold=None, progress=True),
-            ("GET", "/v2/generate/g1?include=progress", True),
-        ),
         (endpoints.list_generations(), ("GET", "/v2/generations", True)),
         (endpoints.count_generations(), ("GET", "/v2/generations/count", True)),
         (
@@ -229,7 +213,6 @@ def test_ids_are_escaped(generation_id: str, escaped: str) -> None:
     """An odd id is looked up, and leads nowhere else."""
     assert paths_with(generation_id) == [
         f"/v2/generate/{escaped}",
-        f"/v2/generate/{escaped}",
         f"/v2/generations/{escaped}",
         f"/v2/generations/{escaped}/download",
     ]
@@ -239,7 +222,6 @@ def paths_with(generation_id: str) -> list[str]:
     """Return the path of every call about one job."""
     return [
         endpoints.get_generation(generation_id).path,
-        endpoints.poll_generation(generation_id, hold=None, progress=False).path,
         endpoints.delete_generation(generation_id).path,
         endpoints.download_url(generation_id).path,
     ]
@@ -469,15 +451,6 @@ def test_another_form_of_estimate_is_refused(body: Any) -> None:
     with pytest.raises(DecodeError) as caught:
         endpoints.estimate_request(PLAIN).read(reply(body))
     assert caught.value.paths
-
-
-def test_a_look_shows_how_it_was_treated() -> None:
-    """The long poll's headers tell whether it was held, and the pace."""
-    call = endpoints.poll_generation("g1", hold=5, progress=False)
-    held = call.read(reply(JOB, x_sync_wait_mode="long_poll", retry_after="2"))
-    assert (held.generation.id, held.is_held, held.retry_after) == ("g1", True, 2.0)
-    plain = call.read(reply(JOB))
-    assert (plain.is_held, plain.retry_after) == (False, None)
 
 
 def test_progress_is_read() -> None:

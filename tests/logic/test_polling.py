@@ -6,6 +6,7 @@ import json
 import random
 from bisect import bisect_right
 from itertools import accumulate, pairwise
+from math import inf
 from typing import Any
 
 import attrs
@@ -118,7 +119,8 @@ def wait(
     """Wait for a job as a client does; return the looks made and the time at the end."""
     now = started
     made: list[Made] = []
-    steps = poll_schedule(policy, timeout=timeout)
+    total = inf if timeout is None else timeout
+    steps = poll_schedule(policy, remaining=total)
     look = next(steps)
     while True:
         now += look.pause
@@ -126,10 +128,11 @@ def wait(
         took = latency + held_for(look, life, service, now - started)
         made.append(Made(look, now - started, took))
         now += took
+        if life.status(now - started).is_terminal:
+            return made, now - started
         seen = LastPoll(
-            life.status(now - started),
-            elapsed=now - started,
             took=took,
+            remaining=total - (now - started),
             is_held=service.tells,
             retry_after=service.retry_after,
         )
@@ -290,6 +293,9 @@ def test_what_is_asked() -> None:
     """Several jobs are one list in the comma form, a single one is asked for by its path."""
     assert polling.poll_jobs(IDS).path == "/v2/generations?ids=job-1,job-2"
     assert polling.poll_jobs(["a/b"]).path == "/v2/generate/a%2Fb"
+    assert polling.poll_job("job-1", hold=10.0).path == "/v2/generate/job-1?wait=true&timeout=10"
+    assert polling.poll_job("job-1", hold=2.5).path == "/v2/generate/job-1?wait=true&timeout=2.5"
+    assert polling.poll_job("job-1", progress=True).path == "/v2/generate/job-1?include=progress"
     assert polling.poll_jobs(IDS).is_repeatable
 
 
