@@ -198,6 +198,7 @@ _ESCAPES = re.compile(
 )
 _MOST_DIGITS = 308  # of an integer that is surely in the range of a float
 _MOST_DEPTH = 100  # documented answers have 6 levels; `pickle` ends at some 300
+_SHORT = 5000  # characters
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # also one that is cut off
 _MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)  # a text may be cut off
@@ -211,7 +212,9 @@ def loads(body: bytes | str, *, depth: int = 2) -> Any:
         text = body.decode(json.detect_encoding(body), errors="replace")
         if "\\" in text and _HALF.search(text):
             text = _ESCAPES.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
-    if text.count("[") + text.count("{") <= _MOST_DEPTH or not _is_deep(text):
+    # To count brackets is quicker for a job, and the other way for a list of a hundred.
+    is_flat = len(text) <= _SHORT and text.count("[") + text.count("{") <= _MOST_DEPTH
+    if is_flat or not _is_deep(text):
         try:
             return _DECODER.decode(text)
         except ValueError:

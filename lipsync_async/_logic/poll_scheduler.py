@@ -171,7 +171,9 @@ class PollScheduler:
         self._answers += 1
         if self._answers >= _ANSWERS_BEFORE_GROWTH:
             self._resize(min(self._most, 2 * self._size))
-        for job in self._still_away(batch.ids):
+        for job in batch.ids:
+            if job not in self._in_flight:  # it has left
+                continue
             if job in found or not batch.is_list:
                 self._in_flight.discard(job)
                 self._queue[job] = batch.time

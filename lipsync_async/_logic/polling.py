@@ -181,8 +181,9 @@ def _read_list(response: Response) -> PollResults:
     data = endpoints.read_json(response)
     if type(data) is not list:
         raise endpoints.schema_error(response, "expected a list @ $")
-    return PollResults({item["id"]: item for item in data if _is_job(item)}, response)
-
-
-def _is_job(item: Any) -> bool:
-    return type(item) is dict and type(item.get("id")) is str and type(item.get("status")) is str
+    jobs = {
+        item["id"]: item
+        for item in data
+        if type(item) is dict and type(item.get("id")) is type(item.get("status")) is str
+    }
+    return PollResults(jobs, response)
