@@ -110,13 +110,10 @@ async def save(
     except Exception as error:
         if is_from_callback(error):
             raise
-        raise _failed(generation, _reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"it cannot be written ({error})"
-    return f"fetching it raised {in_words(error)}"
+        reason = f"fetching it raised {in_words(error)}"
+        if isinstance(error, OSError):
+            reason = f"it cannot be written ({error})"
+        raise _failed(generation, reason) from error
 
 
 def _failed(
@@ -180,8 +177,8 @@ class _Download:
         after a pause: the media may be late.
         """
         told: list[str] = []
-        for ask in (self._known_url, self._fresh_url, self._resolved_url):
-            address = await ask()
+        for ask in (None, self._fresh_url, self._resolved_url):
+            address = _address_of(self._generation) if ask is None else await ask()
             if address is not None:
                 if address not in told:
                     yield address
@@ -191,16 +188,13 @@ class _Download:
             await self._requester.transport.sleep(min(2 * policy.first_pause, policy.longest_pause))
             yield told[0]
 
-    async def _known_url(self) -> str | None:
-        return _address_of(self._generation)
-
     async def _fresh_url(self) -> str | None:
         call = endpoints.get_generation(self._generation.id)
         try:
             return _address_of(await self._requester.execute(call, self._settings))
         except (ResponseError, DecodeError) as error:
             is_told_apart = isinstance(error, AuthenticationError) or is_from_callback(error)
-            if is_told_apart or await self._known_url() is None:
+            if is_told_apart or _address_of(self._generation) is None:
                 raise
             raise _NotRenewedError(str(error)) from error
 
@@ -276,7 +270,10 @@ class _Download:
         """Append what comes, as long as it comes fast enough and may be media."""
         now, pace = self._requester.transport.now, media_host.Pace(self._settings.timeout)
         coding = media_host.coding_of(stream.headers)
-        inflater = None if coding is None else self._inflater(coding)
+        try:
+            inflater = None if coding is None else media_host.Inflater(coding)
+        except ValueError as error:
+            raise _RefusedError(f"what it gives is {error}") from None
         async with aclosing(stream.chunks()) as chunks:
             asked = now()
             async for chunk in chunks:
@@ -293,12 +290,6 @@ class _Download:
                 asked = now()
         if inflater is not None and not inflater.is_whole:
             self._break("the compressed bytes break off")
-
-    def _inflater(self, coding: str) -> media_host.Inflater:
-        try:
-            return media_host.Inflater(coding)
-        except ValueError as error:
-            raise _RefusedError(f"what it gives is {error}") from None
 
     async def _append(self, file: PartFile, data: bytes) -> None:
         missing = media_host.HEAD_BYTES - len(self._head)
@@ -345,14 +336,10 @@ class _Download:
         if self._total is not None:
             if not 0 < self._total <= media_host.MOST_BYTES:
                 raise _RefusedError(f"it promises {self._total} bytes")
-            self._raise_if_target_exists(self._total)
-
-    def _raise_if_target_exists(self, total: int) -> None:
-        """Find out before all is fetched that the file named is there, and another one."""
-        place = self._place
-        is_named = place.name is not None and not place.overwrite
-        if is_named and self._present not in {None, total}:
-            raise TakenError(f"{place.name} has {self._present} bytes, not {total}")
+            place = self._place
+            is_named = place.name is not None and not place.overwrite
+            if is_named and self._present not in {None, self._total}:  # before all is fetched
+                raise TakenError(f"{place.name} has {self._present} bytes, not {self._total}")
 
     async def _restart(self, file: PartFile) -> None:
         self._head = b""

@@ -18,7 +18,7 @@ from lipsync_async._threads import OneThread, in_thread, until_done
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
     from typing import BinaryIO
 
@@ -229,22 +229,16 @@ class StalePartFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = Lock()
+        self._lock = Lock(fast_acquire=True)
         self._found: defaultdict[str, list[Path]] | None = None
 
     async def clear(self, stem: str) -> None:
         """Remove what was once begun under a stem and never finished, if that can be."""
-        found = self._found
-        if found is None:
-            async with self._lock:
-                found = await self._look_up()
-        if left := found.pop(_short(stem), []):
+        async with self._lock:
+            if self._found is None:
+                self._found = await in_thread(self._look)
+        if left := self._found.pop(_short(stem), []):
             await in_thread(_unlink_all, left)
-
-    async def _look_up(self) -> defaultdict[str, list[Path]]:
-        if self._found is None:
-            self._found = await in_thread(self._look)
-        return self._found
 
     def _look(self) -> defaultdict[str, list[Path]]:
         found: defaultdict[str, list[Path]] = defaultdict(list)
@@ -268,12 +262,10 @@ def _have_same_content(one: Path, other: Path) -> bool:
     if not other.is_file() or one.stat().st_size != other.stat().st_size:
         return False
     with one.open("rb") as first, other.open("rb") as second:
-        return all(ours == theirs for ours, theirs in zip(_pieces(first), _pieces(second)))  # noqa: B905
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(_COMPARED_BYTES):
-        yield piece
+        while (piece := first.read(_COMPARED_BYTES)) == second.read(_COMPARED_BYTES):
+            if not piece:
+                return True
+    return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -109,12 +109,9 @@ def _in_ascii(text: str) -> str:
         return text
     port = "" if parts.port is None else f":{parts.port}"
     rest = text[text.index("://") + 3 + len(parts.netloc) :]
+    quoted = _UNQUOTED.sub(lambda found: quote(found[0], errors="surrogateescape"), rest)
     bare = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{bare}{port}{_UNQUOTED.sub(_escaped, rest)}"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return quote(found[0], errors="surrogateescape")
+    return f"{parts.scheme}://{bare}{port}{quoted}"
 
 
 def redirect_address(url: str, status: int, headers: Mapping[str, str]) -> str | None:
@@ -150,9 +147,9 @@ def refusal_of(response: Response) -> ResponseError:
     Its body is anything, so no code is read from it: the words of another service's JSON
     must not be taken for those of the account.
     """
-    kinds = {_PACED: RateLimitError}
     default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
-    kind = kinds.get(response.status, STATUS_ERRORS.get(response.status, default))
+    is_paced = response.status == _PACED
+    kind = RateLimitError if is_paced else STATUS_ERRORS.get(response.status, default)
     text = response.body[:HEAD_BYTES].decode("utf-8", errors="replace")
     return kind(
         response=response,
@@ -255,9 +252,7 @@ class Inflater:
             raise ValueError(f"compressed ({coding[:40]!r}), though it was asked for as it is")
         self._is_gzip = coding != "deflate"
         self._inner = zlib.decompressobj(31 if self._is_gzip else 15)
-        self._has_begun = False
-        self._packed = 0
-        self._unpacked = 0
+        self._packed = self._unpacked = 0
 
     @property
     def is_whole(self) -> bool:
@@ -266,11 +261,10 @@ class Inflater:
 
     def unpacked(self, data: bytes) -> Iterator[bytes]:
         """Yield what the bytes hold, in pieces of at most a MiB."""
-        self._packed += len(data)
-        if not self._has_begun and not self._is_gzip and data[0] & 15 != 8:  # noqa: PLR2004
+        if not self._packed and not self._is_gzip and data[0] & 15 != 8:  # noqa: PLR2004
             # Some servers leave the header out, against RFC 9110 section 8.4.1.2.
             self._inner = zlib.decompressobj(-15)
-        self._has_begun = True
+        self._packed += len(data)
         is_more = bool(data)
         while is_more:
             if self._inner.eof:

@@ -25,26 +25,26 @@ Kind = Literal["video", "image", "audio"]
 # Enough for two packets of a transport stream.
 HEAD_BYTES = 512
 
-# Position, bytes, suffix. What the suffix of a format depends on is read below.
-_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", ".png"),
-    (0, b"\xff\xd8\xff", ".jpg"),
-    (0, b"GIF87a", ".gif"),
-    (0, b"GIF89a", ".gif"),
-    (0, b"II*\0", ".tiff"),
-    (0, b"MM\0*", ".tiff"),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n", ".jp2"),
-    (0, b"fLaC", ".flac"),
-    (0, b"#!AMR\n", ".amr"),
-    (0, b"#!AMR-WB\n", ".awb"),
-    (0, b"caff\0\1", ".caf"),
-    (0, b".snd\0\0", ".au"),
-    (0, b"ADIF", ".aac"),
-    (0, b"FLV\1", ".flv"),
-    (0, b"\0\0\1\xba", ".mpg"),
-    (0, b"\0\0\1\xb3", ".mpg"),
-)
+# How files begin. What the suffix of a format depends on is read below.
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF87a": ".gif",
+    b"GIF89a": ".gif",
+    b"II*\0": ".tiff",
+    b"MM\0*": ".tiff",
+    b"\0\0\0\x0cJXL \r\n\x87\n": ".jxl",
+    b"\0\0\0\x0cjP  \r\n\x87\n": ".jp2",
+    b"fLaC": ".flac",
+    b"#!AMR\n": ".amr",
+    b"#!AMR-WB\n": ".awb",
+    b"caff\0\1": ".caf",
+    b".snd\0\0": ".au",
+    b"ADIF": ".aac",
+    b"FLV\1": ".flv",
+    b"\0\0\1\xba": ".mpg",
+    b"\0\0\1\xb3": ".mpg",
+}
 # Forms of a chunk file by its first and its third word.
 _CHUNKS = {
     (b"RIFF", b"WAVE"): ".wav",
@@ -97,17 +97,16 @@ _PADDING = 4096  # bytes looked at behind a tag: zeros may come first
 _TAG = 10  # bytes of the head of an ID3 tag, and of its footer
 
 # What a container's own suffix tells better than its first bytes.
-_REFINED: dict[str, frozenset[str]] = {
-    suffix: family
+_FAMILIES = [
+    frozenset(family.split())
     for family in (
-        frozenset({".mp4", ".m4v", ".m4a", ".m4b", ".m4r", ".f4v", ".alac"}),
-        frozenset({".mkv", ".mka"}),
-        frozenset({".ogg", ".oga", ".ogv", ".opus", ".spx"}),
-        frozenset({".wma", ".wmv", ".asf"}),
-        frozenset({".3gp", ".3ga"}),
+        ".mp4 .m4v .m4a .m4b .m4r .f4v .alac",
+        ".mkv .mka",
+        ".ogg .oga .ogv .opus .spx",
+        ".wma .wmv .asf",
+        ".3gp .3ga",
     )
-    for suffix in family
-}
+]
 
 
 def head_of(file: BinaryIO) -> bytes:
@@ -122,8 +121,8 @@ def head_of(file: BinaryIO) -> bytes:
 
 def suffix_of_bytes(kind: Kind, data: bytes) -> str:
     """Return the suffix of a file that begins so, such as `.mp4`; empty if that is not certain."""
-    for position, signature, suffix in _SIGNATURES:
-        if data.startswith(signature, position):
+    for signature, suffix in _SIGNATURES.items():
+        if data.startswith(signature):
             return suffix
     readers = (_chunks, _boxes, _matroska, _ogg, _windows, _mpeg_audio, _bitmap, _packets)
     return next(filter(None, (read(kind, data) for read in readers)), "")
@@ -151,7 +150,7 @@ def is_cut(file: BinaryIO, size: int) -> bool:
 
 def is_refined_by(found: str, named: str) -> bool:
     """Tell whether a file's own suffix says the same as its bytes, or says it better."""
-    return named == found or named in _REFINED.get(found, frozenset())
+    return named == found or any({named, found} <= family for family in _FAMILIES)
 
 
 def _chunks(_: Kind, data: bytes) -> str:
@@ -245,89 +244,63 @@ def _packets(_: Kind, data: bytes) -> str:
     return ""
 
 
-# What the service reads and what people have beside it, under its
-# registered or usual type. The first suffix of a type is the one that a file of that type
-# is given.
-_TYPES: dict[str, dict[str, str]] = {
+# What the service reads and what people have beside it, by its registered or usual type. A file
+# of a type is given its first suffix.
+_FORMATS: dict[str, dict[str, str]] = {
     "video": {
-        ".mp4": "video/mp4",
-        ".m4v": "video/mp4",
-        ".f4v": "video/mp4",
-        ".mov": "video/quicktime",
-        ".qt": "video/quicktime",
-        ".webm": "video/webm",
-        ".avi": "video/x-msvideo",
-        ".mkv": "video/x-matroska",
-        ".3gp": "video/3gpp",
-        ".3g2": "video/3gpp2",
-        ".ts": "video/mp2t",
-        ".mts": "video/mp2t",
-        ".m2ts": "video/mp2t",
-        ".mpg": "video/mpeg",
-        ".mpeg": "video/mpeg",
-        ".wmv": "video/x-ms-wmv",
-        ".asf": "video/x-ms-asf",
-        ".flv": "video/x-flv",
-        ".ogv": "video/ogg",
-        ".mxf": "application/mxf",
+        "video/mp4": ".mp4 .m4v .f4v",
+        "video/quicktime": ".mov .qt",
+        "video/webm": ".webm",
+        "video/x-msvideo": ".avi",
+        "video/x-matroska": ".mkv",
+        "video/3gpp": ".3gp",
+        "video/3gpp2": ".3g2",
+        "video/mp2t": ".ts .mts .m2ts",
+        "video/mpeg": ".mpg .mpeg",
+        "video/x-ms-wmv": ".wmv",
+        "video/x-ms-asf": ".asf",
+        "video/x-flv": ".flv",
+        "video/ogg": ".ogv",
+        "application/mxf": ".mxf",
     },
     "image": {
-        ".png": "image/png",
-        ".jpg": "image/jpeg",
-        ".jpeg": "image/jpeg",
-        ".jpe": "image/jpeg",
-        ".jfif": "image/jpeg",
-        ".webp": "image/webp",
-        ".heic": "image/heic",
-        ".heif": "image/heif",
-        ".avif": "image/avif",
-        ".gif": "image/gif",
-        ".bmp": "image/bmp",
-        ".dib": "image/bmp",
-        ".tiff": "image/tiff",
-        ".tif": "image/tiff",
-        ".jxl": "image/jxl",
-        ".jp2": "image/jp2",
-        ".svg": "image/svg+xml",
+        "image/png": ".png",
+        "image/jpeg": ".jpg .jpeg .jpe .jfif",
+        "image/webp": ".webp",
+        "image/heic": ".heic",
+        "image/heif": ".heif",
+        "image/avif": ".avif",
+        "image/gif": ".gif",
+        "image/bmp": ".bmp .dib",
+        "image/tiff": ".tiff .tif",
+        "image/jxl": ".jxl",
+        "image/jp2": ".jp2",
+        "image/svg+xml": ".svg",
     },
     "audio": {
-        ".wav": "audio/wav",
-        ".wave": "audio/wav",
-        ".mp3": "audio/mpeg",
-        ".mpga": "audio/mpeg",
-        ".mp2": "audio/mpeg",
-        ".ogg": "audio/ogg",
-        ".oga": "audio/ogg",
-        ".opus": "audio/ogg",
-        ".spx": "audio/ogg",
-        ".flac": "audio/flac",
-        ".m4a": "audio/mp4",
-        ".m4b": "audio/mp4",
-        ".m4r": "audio/mp4",
-        ".mp4": "audio/mp4",
-        ".alac": "audio/mp4",
-        ".m3a": "audio/mpeg",
-        ".aac": "audio/aac",
-        ".adts": "audio/aac",
-        ".wma": "audio/x-ms-wma",
-        ".webm": "audio/webm",
-        ".weba": "audio/webm",
-        ".mka": "audio/x-matroska",
-        ".aiff": "audio/aiff",
-        ".aif": "audio/aiff",
-        ".aifc": "audio/aiff",
-        ".amr": "audio/amr",
-        ".awb": "audio/amr-wb",
-        ".caf": "audio/x-caf",
-        ".au": "audio/basic",
-        ".snd": "audio/basic",
-        ".ac3": "audio/ac3",
-        ".ec3": "audio/eac3",
-        ".eac3": "audio/eac3",
-        ".3gp": "audio/3gpp",
-        ".3ga": "audio/3gpp",
-        ".3g2": "audio/3gpp2",
+        "audio/wav": ".wav .wave",
+        "audio/mpeg": ".mp3 .mpga .mp2 .m3a",
+        "audio/ogg": ".ogg .oga .opus .spx",
+        "audio/flac": ".flac",
+        "audio/mp4": ".m4a .m4b .m4r .mp4 .alac",
+        "audio/aac": ".aac .adts",
+        "audio/x-ms-wma": ".wma",
+        "audio/webm": ".webm .weba",
+        "audio/x-matroska": ".mka",
+        "audio/aiff": ".aiff .aif .aifc",
+        "audio/amr": ".amr",
+        "audio/amr-wb": ".awb",
+        "audio/x-caf": ".caf",
+        "audio/basic": ".au .snd",
+        "audio/ac3": ".ac3",
+        "audio/eac3": ".ec3 .eac3",
+        "audio/3gpp": ".3gp .3ga",
+        "audio/3gpp2": ".3g2",
     },
+}
+_TYPES = {
+    kind: {suffix: media_type for media_type in types for suffix in types[media_type].split()}
+    for kind, types in _FORMATS.items()
 }
 
 # RFC 2046 section 4.5.1: what is of no known type. The service looks into it by itself.
@@ -462,11 +435,8 @@ def _type_of(kind: Kind, suffix: str) -> str:
 
 def _suffix_of_type(content_type: str | None) -> str:
     wanted = (content_type or "").partition(";")[0].strip().lower()
-    for types in _TYPES.values():
-        for suffix, media_type in types.items():
-            if media_type == wanted:
-                return suffix
-    return ""
+    found = (types[wanted].split()[0] for types in _FORMATS.values() if wanted in types)
+    return next(found, "")
 
 
 def _names_in(content_disposition: str | None) -> Iterator[str]:
