@@ -19,7 +19,7 @@ from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.job_progress import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
 from lipsync_async.sandbox.sandbox import Sandbox
-from lipsync_async.sandbox.settings import PLANS, allowance
+from lipsync_async.sandbox.state import PLANS, allowance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -147,22 +147,11 @@ def fault_to_json(fault: Fault) -> dict[str, Any]:
     return {"kind": fault.kind, **plain}
 
 
-def fault_from_json(data: Any) -> Fault:
-    """Return the fault that JSON data describes."""
-    if problems := _json_problems(data):
-        raise _refusal(problems)
-    return Fault(**data)
-
-
-def faults_from_header(text: str) -> tuple[Fault, ...]:
-    """Return the faults that the text of a header describes: one as JSON, or a list."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _refusal([f"x-sandbox-fault: no JSON ({error})"]) from None
+def faults_from_json(data: Any) -> tuple[Fault, ...]:
+    """Return the faults that JSON data describes: one, or a list."""
     items = data if isinstance(data, list) else [data]
     problems = [
-        f"[{index}].{problem}"
+        f"[{index}].{problem}" if items is data else problem
         for index, item in enumerate(items)
         for problem in _json_problems(item)
     ]
@@ -325,17 +314,14 @@ class _Armed:
         if not self.fault.matches(method, path):
             return False
         self.matched += 1
-        if not self._is_due():
+        turn = self.matched - self.fault.skip
+        is_used_up = self.fault.count is not None and self.struck >= self.fault.count
+        if turn <= 0 or turn % self.fault.every or is_used_up:
             return False
         if self.fault.probability < 1 and self.chance.random() >= self.fault.probability:
             return False
         self.struck += 1
         return True
-
-    def _is_due(self) -> bool:
-        turn = self.matched - self.fault.skip
-        is_used_up = self.fault.count is not None and self.struck >= self.fault.count
-        return turn > 0 and turn % self.fault.every == 0 and not is_used_up
 
 
 class Faults:
@@ -383,7 +369,10 @@ class Faults:
             ValueError: The header cannot be read; every problem is listed.
 
         """
-        ordered = faults_from_header(header) if header is not None else ()
+        try:
+            ordered = faults_from_json(json.loads(header)) if header is not None else ()
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise _refusal([f"x-sandbox-fault: no JSON ({error})"]) from None
         if not self._armed:
             return ordered
         struck = tuple(armed.fault for armed in self._armed if armed.strikes(method, path))

@@ -1,13 +1,13 @@
-"""Every generation of the sandbox, and the only way in which one changes status."""
+"""Tables of what the API keeps; generations, and the only way in which one changes status."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -15,7 +15,7 @@ from lipsync_async._enums import TRANSITIONS, Status
 from lipsync_async.sandbox.clock import Clock
 from lipsync_async.sandbox.files import OwnedFiles
 from lipsync_async.sandbox.job_progress import IllegalMoveError, Lifecycle
-from lipsync_async.sandbox.table import Table
+from lipsync_async.sandbox.server.api_errors import error as api_error
 
 _USUAL_CODE = "generation_pipeline_failed"
 _USUAL_ERROR = "An unknown error occurred."  # what users of the service mostly see
@@ -75,17 +75,63 @@ class ListFilter:
         )
 
 
-@attrs.frozen(slots=True)
-class CountFilter:
-    """What a count request asks for; an empty tuple filters nothing."""
-
-    statuses: tuple[Status, ...] = ()
-    sources: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-
-
 Produced = Callable[[Job, Result], object]
 Failed = Callable[[Job, str, str], object]
+
+
+class Row(Protocol):
+    """What a table keeps."""
+
+    @property
+    def id(self) -> str:
+        """Its id, in lower case."""
+
+
+T = TypeVar("T", bound=Row)
+
+
+@attrs.define(slots=True, eq=False, repr=False)
+class Table(Generic[T]):
+    """Rows in the order in which they were added."""
+
+    _not_found: str
+    _noun: str
+    _rows: dict[str, T] = attrs.field(factory=dict, init=False)
+    created: int = attrs.field(default=0, init=False)  # with those deleted since
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the rows, oldest first."""
+        return iter(list(self._rows.values()))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row_id: str) -> T:
+        return self._rows[row_id]
+
+    def __contains__(self, row_id: object) -> bool:
+        return row_id in self._rows
+
+    def get(self, row_id: str) -> T | None:
+        """Return a row, or `None` where no row has the id."""
+        return self._rows.get(row_id)
+
+    def find(self, row_id: str) -> T:
+        """Return a row by its id in any case."""
+        row = self._rows.get(row_id.lower())
+        if row is None:
+            raise api_error(self._not_found, f"{self._noun} {row_id} was not found.")
+        return row
+
+    def add(self, row: T) -> T:
+        """Add a new row, and return it."""
+        self.created += 1
+        self._rows[row.id] = row
+        return row
+
+    def delete(self, row_id: str) -> T:
+        """Remove a row, and return it."""
+        return self._rows.pop(row_id)
 
 
 @attrs.define(slots=True, eq=False, repr=False)
@@ -160,24 +206,11 @@ class JobTable(Table[Job]):
         if wanted.limit is None:
             return [job for job in self._candidates(wanted) if wanted.fits(job)]
         before = self[wanted.cursor].number if wanted.cursor else self.created + 1
-        older = (
-            job for job in self._newest_first(wanted) if job.number < before and wanted.fits(job)
-        )
+        newest_first: Iterable[Job] = reversed(self._rows.values())
+        if wanted.ids or wanted.statuses:  # not in the order of their numbers
+            newest_first = sorted(self._candidates(wanted), key=lambda job: -job.number)
+        older = (job for job in newest_first if job.number < before and wanted.fits(job))
         return list(islice(older, wanted.limit))
-
-    def tally(self, wanted: CountFilter) -> int:
-        """Return how many jobs a count asks for."""
-        if wanted.origins and "api" not in wanted.origins:
-            return 0  # every job here came through the API
-        found = [self._by_status[status] for status in wanted.statuses or self._by_status]
-        if not wanted.sources:
-            return sum(map(len, found))
-        return sum(job.source in wanted.sources for jobs in found for job in jobs.values())
-
-    def _newest_first(self, wanted: ListFilter) -> Iterable[Job]:
-        if not wanted.ids and not wanted.statuses:
-            return reversed(self._rows.values())  # kept in the order of their numbers
-        return sorted(self._candidates(wanted), key=lambda job: job.number, reverse=True)
 
     def _candidates(self, wanted: ListFilter) -> list[Job]:
         """Narrow by the filter that an index serves best."""

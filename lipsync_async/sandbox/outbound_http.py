@@ -47,29 +47,6 @@ def _parsed(url: str) -> URL:
     return URL(url, encoded=_IS_ENCODED.fullmatch(url) is not None)
 
 
-def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
-    """Return why a URL may not be fetched; `None`: it may.
-
-    The URL is read by the same parser that the request is sent with, so the two cannot
-    take different parts of it for the host.
-    """
-    try:
-        parsed = _parsed(url)
-        port = parsed.port
-    except ValueError as error:
-        return f"it is no URL ({error})"
-    if parsed.scheme not in {"http", "https"}:
-        return "only http and https URLs are fetched"
-    if parsed.raw_host is None or port is None:
-        return "it names no host"
-    if parsed.raw_user is not None or parsed.raw_password is not None:
-        return "it holds a user name or a password"
-    is_allowed = parsed.raw_host.lower() in {allowed.lower() for allowed in allowed_hosts}
-    if is_allowed or is_loopback(parsed.raw_host):
-        return None
-    return f"host {parsed.raw_host!r} is neither loopback nor allowed"
-
-
 def is_loopback(host: str) -> bool:
     """Return whether a host is this machine, by its canonical spelling only (not `127.1`)."""
     if host.lower() == "localhost":
@@ -103,8 +80,26 @@ class OutboundHttp:
     _session: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
 
     def refusal(self, url: str) -> str | None:
-        """Return why a URL may not be asked; `None`: it may."""
-        return refusal(url, self._allowed_hosts)
+        """Return why a URL may not be asked; `None`: it may.
+
+        The URL is read by the same parser that the request is sent with, so the two cannot
+        take different parts of it for the host.
+        """
+        try:
+            parsed = _parsed(url)
+            port = parsed.port
+        except ValueError as error:
+            return f"it is no URL ({error})"
+        if parsed.scheme not in {"http", "https"}:
+            return "only http and https URLs are fetched"
+        if parsed.raw_host is None or port is None:
+            return "it names no host"
+        if parsed.raw_user is not None or parsed.raw_password is not None:
+            return "it holds a user name or a password"
+        is_allowed = parsed.raw_host.lower() in {host.lower() for host in self._allowed_hosts}
+        if is_allowed or is_loopback(parsed.raw_host):
+            return None
+        return f"host {parsed.raw_host!r} is neither loopback nor allowed"
 
     async def fetch(self, url: str, target: Path) -> None:
         """Write what a URL holds to a file; no file is left where that fails."""
@@ -121,7 +116,17 @@ class OutboundHttp:
         """Make one POST, once: no retries are documented."""
         reason = self.refusal(delivery.url)
         if reason is None:
-            reason = await self._post(delivery)
+            try:
+                async with self._open().post(
+                    delivery.url,
+                    data=delivery.body,
+                    headers=delivery.headers,
+                    timeout=aiohttp.ClientTimeout(total=_DELIVERY_SECONDS),
+                    allow_redirects=False,
+                ) as answer:
+                    reason = None if answer.ok else f"it was answered {answer.status}"
+            except (aiohttp.ClientError, OSError) as error:
+                reason = str(error) or type(error).__name__
         if reason is not None:
             _logger.warning("webhook to %s was not delivered: %s", delivery.url, reason)
 
@@ -135,21 +140,6 @@ class OutboundHttp:
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._session
-
-    async def _post(self, delivery: Delivery) -> str | None:
-        """Return why the POST failed, or `None`."""
-        timeout = aiohttp.ClientTimeout(total=_DELIVERY_SECONDS)
-        try:
-            async with self._open().post(
-                delivery.url,
-                data=delivery.body,
-                headers=delivery.headers,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as answer:
-                return None if answer.ok else f"it was answered {answer.status}"
-        except (aiohttp.ClientError, OSError) as error:
-            return str(error) or type(error).__name__
 
     async def _fetch(self, url: str, target: Path) -> None:
         """Follow redirects by hand, so that every hop passes the same gate."""

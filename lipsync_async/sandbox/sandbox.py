@@ -30,8 +30,7 @@ from lipsync_async.sandbox.server.http_server import HttpServer
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryServer
 from lipsync_async.sandbox.server.pipeline import Pipeline
 from lipsync_async.sandbox.server.routing import Router
-from lipsync_async.sandbox.settings import allowance, checked_key, texts
-from lipsync_async.sandbox.state import State
+from lipsync_async.sandbox.state import State, allowance, checked_key, texts
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
 

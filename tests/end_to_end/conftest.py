@@ -7,7 +7,8 @@ import pytest
 
 from lipsync_async import AsyncClient
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, speak_line
+from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
+from lipsync_async.sandbox.media.drawn_face import DrawnFace
 
 Make = Callable[[float], Path]
 
@@ -61,4 +62,6 @@ def speech(folder: Path) -> Make:
 @pytest.fixture(scope="session")
 def portrait(folder: Path) -> Path:
     """Draw a picture of the head."""
-    return draw_portrait(folder / "portrait.png", width=_WIDTH, height=_HEIGHT)
+    path = folder / "portrait.png"
+    DrawnFace(_WIDTH, _HEIGHT, seed=1).draw(0.0).save(path)
+    return path

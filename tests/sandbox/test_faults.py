@@ -10,8 +10,8 @@ from lipsync_async.sandbox.faults import (
     WEBHOOK_KINDS,
     Fault,
     Faults,
-    fault_from_json,
     fault_to_json,
+    faults_from_json,
 )
 
 
@@ -66,7 +66,7 @@ def test_method_and_path_choose_requests(
 @given(good_faults())
 def test_json_form_keeps_everything(fault: Fault) -> None:
     """A fault survives the way to JSON text and back."""
-    assert fault_from_json(json.loads(json.dumps(fault_to_json(fault)))) == fault
+    assert faults_from_json(json.loads(json.dumps(fault_to_json(fault)))) == (fault,)
 
 
 def test_json_form_is_short() -> None:
@@ -89,7 +89,7 @@ def test_all_problems_are_listed_at_once() -> None:
         "colour": "red",
     }
     with pytest.raises(ValueError, match="cannot be used") as caught:
-        fault_from_json(data)
+        faults_from_json(data)
     lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
     assert [line.partition(":")[0] for line in lines] == [
         "colour",
@@ -244,7 +244,7 @@ def test_a_header_strikes_its_own_request(header: str, expected: list[str]) -> N
     [
         ("nonsense", ["x-sandbox-fault: no JSON"]),
         ("[" * 100_000, ["x-sandbox-fault: no JSON"]),
-        ("5", ["[0].fault: must be a JSON object, not 5"]),
+        ("5", ["  fault: must be a JSON object, not 5"]),
         ('[{"kind": "hang"}, {"skip": -1}]', ["[1].kind: is missing", "[1].skip: must be"]),
     ],
 )

@@ -20,7 +20,8 @@ from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Progression, Sandbox, VirtualClock
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.jobs import Job
-from lipsync_async.sandbox.media.demo_media import draw_portrait, draw_talking_head, tone
+from lipsync_async.sandbox.media.demo_media import draw_talking_head, tone
+from lipsync_async.sandbox.media.drawn_face import DrawnFace
 from lipsync_async.sandbox.media.engines import engines
 from lipsync_async.sandbox.media.open_media import probe
 from lipsync_async.sandbox.media_renderer import MediaRenderer
@@ -40,7 +41,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw a clip of 0.4 s, a portrait, and sounds of 0.2 s and 0.6 s."""
     folder = tmp_path_factory.mktemp("shelf")
     draw_talking_head(folder / "clip.mp4", seconds=0.4, width=96, height=64)
-    draw_portrait(folder / "face.png", width=64, height=64)
+    DrawnFace(64, 64, seed=1).draw(0.0).save(folder / "face.png")
     tone(folder / "short.wav", seconds=0.2, hertz=440)
     tone(folder / "long.wav", seconds=0.6, hertz=880)
     (folder / "broken.mp4").write_bytes(b"not a film")

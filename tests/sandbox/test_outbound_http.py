@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp, refusal
+from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
 from tests.sandbox.doors import until
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +204,7 @@ NO_HOSTS: frozenset[str] = frozenset()
 )
 def test_loopback_and_allowed_hosts_may_be_asked(url: str) -> None:
     """Loopback in its canonical spelling, and allowed names in any case and on any port."""
-    assert refusal(url, FRIEND) is None
+    assert OutboundHttp(FRIEND, 1).refusal(url) is None
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_loopback_and_allowed_hosts_may_be_asked(url: str) -> None:
 )
 def test_other_hosts_may_not_be_asked(url: str) -> None:
     """Private addresses, odd spellings and names that only look alike are refused."""
-    reason = refusal(url, FRIEND)
+    reason = OutboundHttp(FRIEND, 1).refusal(url)
     assert reason is not None
     assert reason.endswith("is neither loopback nor allowed")
 
@@ -259,7 +259,7 @@ def test_other_hosts_may_not_be_asked(url: str) -> None:
 )
 def test_user_names_are_refused(url: str) -> None:
     """What stands before an @ serves to deceive only."""
-    assert refusal(url, FRIEND) == "it holds a user name or a password"
+    assert OutboundHttp(FRIEND, 1).refusal(url) == "it holds a user name or a password"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_user_names_are_refused(url: str) -> None:
 )
 def test_other_schemes_and_no_host_are_refused(url: str, reason: str) -> None:
     """Only http and https URLs with a host are asked."""
-    assert refusal(url, NO_HOSTS) == reason
+    assert OutboundHttp(NO_HOSTS, 1).refusal(url) == reason
 
 
 @pytest.mark.parametrize(
@@ -286,33 +286,33 @@ def test_other_schemes_and_no_host_are_refused(url: str, reason: str) -> None:
 )
 def test_broken_urls_are_refused(url: str) -> None:
     """What the parser refuses is refused with its words."""
-    assert str(refusal(url, NO_HOSTS)).startswith("it is no URL (")
+    assert str(OutboundHttp(NO_HOSTS, 1).refusal(url)).startswith("it is no URL (")
 
 
 @given(st.ip_addresses(v=4))
 def test_of_all_ipv4_addresses_only_loopback_may_be_asked(address: object) -> None:
     """127.0.0.0/8 and nothing else."""
-    may = refusal(f"http://{address}/", NO_HOSTS) is None
+    may = OutboundHttp(NO_HOSTS, 1).refusal(f"http://{address}/") is None
     assert may == str(address).startswith("127.")
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["{}", "0x{:x}", "0{:o}", "[::ffff:{:x}]"]))
 def test_no_number_is_taken_for_an_address(number: int, spelling: str) -> None:
     """Addresses written as one number, or mapped into IPv6, are refused whatever they mean."""
-    assert refusal(f"http://{spelling.format(number)}/", NO_HOSTS) is not None
+    assert OutboundHttp(NO_HOSTS, 1).refusal(f"http://{spelling.format(number)}/") is not None
 
 
 @given(st.text())
 def test_no_text_breaks_the_gate(text: str) -> None:
     """Any text gets a verdict, before or inside a URL."""
-    assert refusal(text, NO_HOSTS) != ""
-    assert refusal(f"http://{text}/", NO_HOSTS) != ""
+    assert OutboundHttp(NO_HOSTS, 1).refusal(text) != ""
+    assert OutboundHttp(NO_HOSTS, 1).refusal(f"http://{text}/") != ""
 
 
 @given(st.from_regex(r"[a-z0-9.\-]{1,20}", fullmatch=True))
 def test_a_name_must_be_allowed(name: str) -> None:
     """No host name but localhost passes unless it was allowed."""
-    reason = refusal(f"http://{name}/", NO_HOSTS)
+    reason = OutboundHttp(NO_HOSTS, 1).refusal(f"http://{name}/")
     assert reason is not None or name == "localhost" or name.startswith("127.")
 
 

@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.settings import RateWindow, allowance
+from lipsync_async.sandbox.state import RateWindow, allowance
 
 GAPS = st.lists(st.floats(0, 30, allow_nan=False), max_size=60)
 

@@ -3,8 +3,8 @@
 import attrs
 import pytest
 
+from lipsync_async.sandbox.jobs import Table
 from lipsync_async.sandbox.server.api_errors import ApiError
-from lipsync_async.sandbox.table import Table
 
 
 @attrs.frozen

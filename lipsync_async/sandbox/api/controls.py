@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_async._enums import Status
 from lipsync_async.sandbox.api.generations import generation_json, job_or_404
-from lipsync_async.sandbox.faults import fault_from_json, fault_to_json
+from lipsync_async.sandbox.faults import fault_to_json, faults_from_json
 from lipsync_async.sandbox.job_progress import IllegalMoveError
 from lipsync_async.sandbox.server.api_errors import bad_request, error
 from lipsync_async.sandbox.server.body_reading import JSON_BODY, RAW
@@ -61,9 +61,8 @@ _offer("inbox", lambda state: state.inbox)
 @controls.route("POST", "/faults", body=JSON_BODY, status=201)
 def add_faults(state: State, request: Request) -> Any:
     """Arm one fault or a list of them."""
-    data = request.data
     try:
-        faults = [fault_from_json(item) for item in (data if isinstance(data, list) else [data])]
+        faults = faults_from_json(request.data)
     except ValueError as problem:
         raise bad_request(str(problem)) from None
     return [fault_to_json(state.faults.add(fault)) for fault in faults]

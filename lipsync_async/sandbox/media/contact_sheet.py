@@ -36,8 +36,14 @@ def contact_sheet(video: Path, png: Path, *, columns: int = 4, rows: int = 3) ->
     page = Image.new("RGB", (columns * step_x + _GAP, rows * step_y + _HEADER), _PAGE)
     for place, picture in enumerate(pictures):
         corner = _GAP + place % columns * step_x, _HEADER + place // columns * step_y
-        page.paste(picture, corner, _rounded(picture.size))
-    _write_header(page, video.name, f"{seconds:.2f} s    {rate:g} fps")
+        mask, end = Image.new("L", picture.size, 0), (picture.width - 1, picture.height - 1)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, *end), _CORNER, fill=255)
+        page.paste(picture, corner, mask)
+    draw, middle, right = ImageDraw.Draw(page), _HEADER / 2, page.width - _GAP
+    large, small = ImageFont.load_default(19), ImageFont.load_default(15)
+    draw.text((_GAP, middle), video.name, font=large, anchor="lm", fill=_TEXT)
+    facts = f"{seconds:.2f} s    {rate:g} fps"
+    draw.text((right, middle), facts, font=small, anchor="rm", fill=_MUTED)
     page.save(png, format="PNG")
     return png
 
@@ -60,17 +66,3 @@ def clock_text(seconds: float) -> str:
     """Return a time as minutes, seconds and hundredths."""
     minutes, hundredths = divmod(round(seconds * 100), 6000)
     return f"{minutes}:{hundredths / 100:05.2f}"
-
-
-def _write_header(page: Image.Image, name: str, facts: str) -> None:
-    draw = ImageDraw.Draw(page)
-    middle = _HEADER / 2
-    draw.text((_GAP, middle), name, font=ImageFont.load_default(19), anchor="lm", fill=_TEXT)
-    right = page.width - _GAP
-    draw.text((right, middle), facts, font=ImageFont.load_default(15), anchor="rm", fill=_MUTED)
-
-
-def _rounded(size: tuple[int, int]) -> Image.Image:
-    mask = Image.new("L", size, 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), _CORNER, fill=255)
-    return mask

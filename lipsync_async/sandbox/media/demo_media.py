@@ -1,4 +1,4 @@
-"""Make real media files without downloads: a talking head, a portrait, speech, a tone."""
+"""Make real media files without downloads: a talking head, speech, a tone."""
 
 from __future__ import annotations
 
@@ -49,12 +49,6 @@ def draw_talking_head(
             start, end = writer.next_samples()
             room = noise.integers(-_ROOM_TONE, _ROOM_TONE, (end - start, CHANNELS), dtype=np.int16)
             writer.write(picture.reformat(format="yuv420p", threads=THREADS), room)
-    return path
-
-
-def draw_portrait(path: Path, *, width: int = 640, height: int = 480, seed: int = 1) -> Path:
-    """Write a PNG of the same face, for image inputs."""
-    DrawnFace(width, height, seed).draw(0.0).save(path, format="PNG")
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import av
@@ -67,18 +67,6 @@ _INVALID = {"video": VIDEO_INVALID, "audio": AUDIO_INVALID, "image": VALIDATION_
 _ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
 
 
-class Ratio(Protocol):
-    """A rational number of PyAV: a `Fraction` up to version 18, an `AVRational` from 19 on."""
-
-    @property
-    def numerator(self) -> int:
-        """The upper part."""
-
-    @property
-    def denominator(self) -> int:
-        """The lower part; zero when nothing is stated."""
-
-
 @attrs.frozen(slots=True)
 class MediaInfo:
     """What is known about one media file."""
@@ -90,11 +78,11 @@ class MediaInfo:
     fps: float | None  # on average; `None` unless it is a video
 
 
-def stated(ratio: Ratio | None) -> Fraction | None:
+def stated(ratio: Any) -> Fraction | None:
     """Return a rate or a time base as a fraction; `None` when the file does not state it.
 
-    PyAV says `None` for a number that is not stated up to version 18. From 19 on it gives
-    libav's own number, in which either part is zero then.
+    Up to version 18 PyAV gives a `Fraction`, and `None` for a number that is not stated. From
+    19 on it gives an `AVRational` as libav has it, in which either part is zero then.
     """
     if ratio is None or not ratio.numerator or not ratio.denominator:
         return None

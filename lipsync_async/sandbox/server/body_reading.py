@@ -18,7 +18,7 @@ from lipsync_async.sandbox.server.messages import Form, StoredFile, dump
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from lipsync_async.sandbox.server.messages import BodySource, Part, Request
+    from lipsync_async.sandbox.server.messages import BodySource, Request
 
 MOST_FIELDS = 32
 MOST_PARTS = 35
@@ -56,7 +56,9 @@ async def read_body(request: Request, policy: BodyPolicy, max_file_bytes: int) -
         content_type = request.headers.get("content-type", "application/octet-stream")
         request.upload = await _store(source.chunks(), request, name, content_type, max_file_bytes)
     elif source is not None:
-        request.body = request.rename(await _read_bytes(source.chunks()))
+        request.body = request.rename(
+            await _read_bytes(source.chunks(), _MOST_BODY_BYTES, "The body")
+        )
     if policy.is_json and request.form is None:
         request.data = _json(request)
 
@@ -108,12 +110,12 @@ _DECODER = json.JSONDecoder(
 )
 
 
-async def _read_bytes(chunks: AsyncIterator[bytes]) -> bytes:
+async def _read_bytes(chunks: AsyncIterator[bytes], most: int, what: str) -> bytes:
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-        if len(body) > _MOST_BODY_BYTES:
-            raise too_large(f"The body is larger than {_MOST_BODY_BYTES} bytes.")
+        if len(body) > most:
+            raise too_large(f"{what} is larger than {most} bytes.")
     return bytes(body)
 
 
@@ -144,10 +146,13 @@ async def _read_form(
             if part.name is None:
                 raise bad_request("A part of the form has no name.")
             if part.filename is None:
-                text = await _text(part.name, part, request)
+                text = await _text(part.chunks, request, f"Field {part.name}")
                 texts.setdefault(part.name, []).append(text)
+            elif part.name not in file_fields:
+                raise bad_request(f"Unexpected file field {part.name!r}.")
+            elif part.name in files:
+                raise bad_request(f"Send one file as {part.name!r}, not several.")
             else:
-                _check_field(part.name, files, file_fields)
                 files[part.name] = await _store(
                     part.chunks, request, part.filename, part.content_type, max_bytes
                 )
@@ -158,20 +163,9 @@ async def _read_form(
     return Form(texts, files)
 
 
-async def _text(name: str, part: Part, request: Request) -> str:
-    value = bytearray()
-    async for chunk in part.chunks:
-        value += chunk
-        if len(value) > MOST_TEXT_BYTES:
-            raise too_large(f"Field {name} is larger than {MOST_TEXT_BYTES} bytes.")
+async def _text(chunks: AsyncIterator[bytes], request: Request, what: str) -> str:
+    value = await _read_bytes(chunks, MOST_TEXT_BYTES, what)
     try:
-        return request.rename(bytes(value)).decode()
+        return request.rename(value).decode()
     except UnicodeDecodeError:
-        raise bad_request(f"Field {name} is not UTF-8 text.") from None
-
-
-def _check_field(name: str, files: dict[str, StoredFile], file_fields: frozenset[str]) -> None:
-    if name not in file_fields:
-        raise bad_request(f"Unexpected file field {name!r}.")
-    if name in files:
-        raise bad_request(f"Send one file as {name!r}, not several.")
+        raise bad_request(f"{what} is not UTF-8 text.") from None

@@ -74,7 +74,9 @@ class HttpServer:
         try:
             response = await self._pipeline.handle(request)
         except DropConnection:
-            return _dropped(received)
+            # A connection that is gone already would have cancelled this request.
+            cast("asyncio.Transport", received.transport).abort()
+            return web.Response()  # it has no receiver any more
         if seen != own and isinstance(response.body, bytes):
             response.body = response.body.replace(f"{own}/".encode(), f"{seen}/".encode())
         headers = {"Content-Type": response.content_type, **response.headers}
@@ -217,10 +219,3 @@ def _pieces(response: Response, size: int, length: int) -> Generator[bytes]:
         while size and (piece := file.read(min(size, length))):
             yield piece
             size -= len(piece)
-
-
-def _dropped(received: web.BaseRequest) -> web.StreamResponse:
-    """Reset the connection; what is returned has no receiver any more."""
-    # A connection that is gone already would have cancelled this request.
-    cast("asyncio.Transport", received.transport).abort()
-    return web.Response()

@@ -19,7 +19,6 @@ from lipsync_async.sandbox.server.pipeline import Pipeline
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from lipsync_async._models.http import FilePart
 
 MEMORY_URL = "http://localhost"
 
@@ -70,14 +69,11 @@ class _Body:
             if isinstance(part, TextPart):
                 yield messages.Part(part.name, None, "text/plain", _once(part.value.encode()))
                 continue
-            content = await self._content(part)
+            content = part.source
+            if not isinstance(content, bytes):
+                with self._clock.hold():
+                    content = await anyio.to_thread.run_sync(Path(content).read_bytes)
             yield messages.Part(part.name, part.filename, part.content_type, _once(content))
-
-    async def _content(self, part: FilePart) -> bytes:
-        if isinstance(part.source, bytes):
-            return part.source
-        with self._clock.hold():
-            return await anyio.to_thread.run_sync(Path(part.source).read_bytes)
 
 
 async def _once(content: bytes) -> AsyncGenerator[bytes]:

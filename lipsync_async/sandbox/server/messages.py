@@ -143,11 +143,9 @@ class Response:
         return self.body.stop - self.body.start
 
 
-def json_response(
-    value: Any, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
-) -> Response:
+def json_response(value: Any, status: int = 200) -> Response:
     """Return a response whose body is JSON."""
-    return Response(status, dump(value), JSON, headers)
+    return Response(status, dump(value))
 
 
 class DropConnection(Exception):  # noqa: N818 - nothing went wrong: it is dropped on purpose

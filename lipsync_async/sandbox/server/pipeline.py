@@ -29,8 +29,7 @@ from lipsync_async.sandbox.server.body_reading import read_body
 from lipsync_async.sandbox.server.idempotency import checked_key, fingerprint
 from lipsync_async.sandbox.server.messages import Response, dump, json_response
 from lipsync_async.sandbox.server.routing import Access, Route, Router
-from lipsync_async.sandbox.settings import LIVE_KEY_PREFIX
-from lipsync_async.sandbox.state import State
+from lipsync_async.sandbox.state import LIVE_KEY_PREFIX, State
 
 if TYPE_CHECKING:
     from lipsync_async.sandbox.faults import Fault
@@ -81,7 +80,7 @@ class Pipeline:
             if entry is not None:
                 request.faults = _strike(state, request)
         except ApiError as refusal:
-            return error_response(refusal)
+            return _error_response(refusal)
         refused = await self._read(route, request)
         if entry is not None:
             body = request.body if request.form is None else dump(request.form.summary())
@@ -97,7 +96,7 @@ class Pipeline:
         try:
             await read_body(request, route.body, self._state.max_file_bytes)
         except ApiError as refusal:
-            return error_response(refusal)
+            return _error_response(refusal)
         except OSError as problem:
             return _unforeseen(problem, request)
         return None
@@ -108,7 +107,7 @@ class Pipeline:
                 return await self._handled(route, request)
             return await self._once(route, request)
         except ApiError as refusal:
-            return error_response(refusal)
+            return _error_response(refusal)
         except Exception as problem:  # noqa: BLE001 - a bug must not look like a lost connection
             return _unforeseen(problem, request)
 
@@ -135,8 +134,10 @@ class Pipeline:
 
 def _admit(state: State, route: Route, request: Request) -> None:
     """Ask for what the route asks for: a key, and room in its limit."""
-    if route.access is Access.CONTROL:
-        _check_origin(request)
+    origin = request.headers.get("origin") if route.access is Access.CONTROL else None
+    # A browser would let web pages of others control the sandbox without asking.
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise plain_error(403, "The sandbox's controls are not for web pages of other origins.")
     if route.access is not Access.KEY:
         return
     key, own = request.headers.get("x-api-key"), state.api_key
@@ -150,13 +151,6 @@ def _admit(state: State, route: Route, request: Request) -> None:
         raise ApiError(429, rate_limit_body())
 
 
-def _check_origin(request: Request) -> None:
-    """Refuse web pages of others: a browser would let them control the sandbox without asking."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise plain_error(403, "The sandbox's controls are not for web pages of other origins.")
-
-
 def _strike(state: State, request: Request) -> tuple[Fault, ...]:
     header = request.headers.get("x-sandbox-fault")
     if header is None and not len(state.faults):
@@ -167,14 +161,13 @@ def _strike(state: State, request: Request) -> tuple[Fault, ...]:
         raise bad_request(f"x-sandbox-fault: {problem}") from None
 
 
-def error_response(refusal: ApiError) -> Response:
-    """Return the response that an error stands for."""
+def _error_response(refusal: ApiError) -> Response:
     return json_response(refusal.body, refusal.status)
 
 
 def _unforeseen(problem: Exception, request: Request) -> Response:
     if isinstance(problem, OSError) and problem.errno in _NO_SPACE:
         message = "The sandbox's disk is full."
-        return error_response(error("generation_infra_storage_error", message))
+        return _error_response(error("generation_infra_storage_error", message))
     _logger.error("a request went wrong", exc_info=problem)
-    return error_response(error("internal_error", "Internal server error", requestId=request.id))
+    return _error_response(error("internal_error", "Internal server error", requestId=request.id))

@@ -7,12 +7,11 @@ from PIL import Image
 
 from lipsync_async.sandbox.media.contact_sheet import clock_text, contact_sheet
 from lipsync_async.sandbox.media.demo_media import (
-    draw_portrait,
     draw_talking_head,
     speak_line,
     tone,
 )
-from lipsync_async.sandbox.media.drawn_face import DrawnFace, eye_openness, palette
+from lipsync_async.sandbox.media.drawn_face import eye_openness, palette
 from lipsync_async.sandbox.media.errors import RenderCancelledError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from tests.sandbox.media.clips import Clip, heard, loudness, strength
@@ -52,14 +51,6 @@ def test_equal_seeds_give_equal_bytes(tmp_path: Path) -> None:
     assert one == again
     assert one != other
     assert len({palette(seed) for seed in range(20)}) > 15
-
-
-def test_a_portrait_is_the_same_face(tmp_path: Path) -> None:
-    """The picture for image inputs is the actor's first frame."""
-    path = draw_portrait(tmp_path / "face.png", width=200, height=150, seed=5)
-    assert probe(path, "image") == MediaInfo("image", None, 200, 150, None)
-    with Image.open(path) as portrait:
-        assert portrait.tobytes() == DrawnFace(200, 150, 5).draw(0.0).tobytes()
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.74, 8.64])
