@@ -42,8 +42,11 @@ _POLL = PollPolicy(initial_interval=0.1, backoff_factor=1.0, progress=True)
 async def run_demo(output: Path) -> None:
     """Draw a video and a spoken line, have them lip-synced, and show the result."""
     # Here and not above: these need the `sandbox` extra.
-    from lipsync_async.sandbox.media.contact_sheet import contact_sheet  # noqa: PLC0415
-    from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line  # noqa: PLC0415
+    from lipsync_async.sandbox.media.demo_media import (  # noqa: PLC0415
+        contact_sheet,
+        draw_talking_head,
+        speak_line,
+    )
     from lipsync_async.sandbox.media.open_media import probe  # noqa: PLC0415
 
     def make_inputs(is_cancelled: Callable[[], bool]) -> tuple[Path, Path]:

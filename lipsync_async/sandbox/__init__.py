@@ -2,7 +2,7 @@
 
 from lipsync_async.sandbox.clock import VirtualClock
 from lipsync_async.sandbox.faults import Fault, Faults, concurrency_limited, rate_limited
-from lipsync_async.sandbox.job_progress import Progression
+from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.sandbox import Sandbox
 
 __all__ = [

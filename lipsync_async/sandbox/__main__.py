@@ -8,15 +8,14 @@ import errno
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import attrs
 
 from lipsync_async.cli.main import Parser
 from lipsync_async.cli.output import robust_streams, say
 from lipsync_async.errors import ConfigurationError
-from lipsync_async.sandbox.job_progress import Progression
+from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
 from lipsync_async.sandbox.sandbox import Sandbox
 from lipsync_async.sandbox.state import PLANS, allowance
@@ -31,15 +30,6 @@ _LAST_PORT = 65_535
 _JOB_SECONDS = 60.0
 
 
-@attrs.frozen(slots=True)
-class _Pace:
-    """What `--speed` asks for."""
-
-    speed: float
-    progression: Progression
-    renders: bool = True
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
     with robust_streams():
@@ -48,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _served(options: argparse.Namespace) -> int:
     media = engines()["video"]
-    if options.speed.renders and not media.startswith("pyav"):
+    if options.speed["render"] and not media.startswith("pyav"):
         return _complain(f"the media engine is {media}, or use --speed instant")
     try:
         with suppress(KeyboardInterrupt):
@@ -63,17 +53,14 @@ def _served(options: argparse.Namespace) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    pace: _Pace = options.speed
     async with Sandbox(
         options.seed,
         plan=options.plan,
-        progression=pace.progression,
-        render=pace.renders,
-        speed=pace.speed,
+        **options.speed,
         host=options.host,
         port=options.port,
     ) as sandbox:
-        found = working_engines() if pace.renders else engines()
+        found = working_engines() if options.speed["render"] else engines()
         say(
             f"export SYNC_BASE_URL={sandbox.url} SYNC_API_KEY={sandbox.api_key} "
             f"SYNC_WEBHOOK_SECRET={sandbox.webhook_secret}"
@@ -147,18 +134,17 @@ def _plan(text: str) -> str:
     return text
 
 
-def _pace(text: str) -> _Pace:
-    if text == "real":
-        return _Pace(1.0, Progression.real())
-    if text == "instant":
-        return _Pace(1.0, Progression.immediate(), renders=False)
+def _pace(text: str) -> dict[str, Any]:
+    """Return the arguments of a `Sandbox` that `--speed` asks for."""
+    if text in {"real", "instant"}:
+        return {"progression": Progression.real(), "render": text == "real"}
     try:
         speed = float(text)
     except ValueError:
         speed = 0.0
     if not 0 < speed < float("inf"):
         raise argparse.ArgumentTypeError("use real, instant or a number above 0.")
-    return _Pace(speed, Progression.time(_JOB_SECONDS))
+    return {"speed": speed, "progression": Progression.time(_JOB_SECONDS), "render": True}
 
 
 if __name__ == "__main__":

@@ -71,12 +71,7 @@ class RealClock:
 
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task for sandbox seconds."""
-        due = anyio.Event()
-        timer = self.call_later(seconds, due.set)
-        try:
-            await due.wait()
-        finally:
-            timer.cancel()
+        await _sleep(self, seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` in the event loop when `seconds` have passed."""
@@ -146,12 +141,7 @@ class VirtualClock:
         if seconds <= 0:
             await checkpoint()
             return
-        due = anyio.Event()
-        timer = self.call_later(seconds, due.set)
-        try:
-            await due.wait()
-        finally:
-            timer.cancel()
+        await _sleep(self, seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` in the event loop when `seconds` have passed."""
@@ -236,6 +226,15 @@ def _is_blocked(task: asyncio.Task[object]) -> bool:
 
 
 Clock = RealClock | VirtualClock
+
+
+async def _sleep(clock: Clock, seconds: float) -> None:
+    due = anyio.Event()
+    timer = clock.call_later(seconds, due.set)
+    try:
+        await due.wait()
+    finally:
+        timer.cancel()
 
 
 @attrs.frozen(slots=True)

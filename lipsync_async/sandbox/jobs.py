@@ -1,21 +1,185 @@
-"""Tables of what the API keeps; generations, and the only way in which one changes status."""
+"""Generations: how they move along, the tables that keep them, and what makes their media.
+
+Tables and lives are those of any resource of the API, of which a generation is one.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+import anyio
 import attrs
 
 from lipsync_async._enums import TRANSITIONS, Status
 from lipsync_async.sandbox.clock import Clock
+from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.files import OwnedFiles
-from lipsync_async.sandbox.job_progress import IllegalMoveError, Lifecycle
 from lipsync_async.sandbox.server.api_errors import error as api_error
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+# The share of a timed job's life that it spends waiting in the queue.
+_PENDING_SHARE = 0.2
+# Nine digits are thirty years; longer numbers are slips, or beyond what a float can hold.
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_SPELLING = re.compile(
+    rf"(?:(?P<bare>immediate|manual|real)|polls\((?P<polls>{_NUMBER})\)"
+    rf"|time\((?P<seconds>{_NUMBER})(?:-(?P<longest>{_NUMBER}))?\))",
+)
+_ADVICE = "use immediate, polls(n), time(s), time(a-b), manual or real."
+
+
+@attrs.frozen(slots=True)
+class Progression:
+    """When a job takes its steps.
+
+    It names the earliest moments: where the sandbox renders, COMPLETED also waits for
+    the file.
+
+    Attributes:
+        kind: `immediate`, `polls`, `time`, `manual` or `real`.
+        amount: Polls for `polls`, seconds for `time`.
+        longest: Seconds for `time` where each job draws its own, from `amount` up to
+            these; `None`: all take `amount`.
+
+    """
+
+    kind: str
+    amount: float = 0.0
+    longest: float | None = None
+
+    @classmethod
+    def immediate(cls) -> Progression:
+        """Complete at once: the create says PENDING, the first poll COMPLETED."""
+        return cls("immediate")
+
+    @classmethod
+    def polls(cls, looks: int) -> Progression:
+        """Complete at the n-th poll; every GET or list that shows the job is one."""
+        if looks < 1:
+            raise ValueError("polls(n) needs at least 1 poll.")
+        return cls("polls", looks)
+
+    @classmethod
+    def time(cls, seconds: float, longest: float | None = None) -> Progression:
+        """Complete after seconds of the sandbox's clock, a fifth of them PENDING.
+
+        With `longest` each job takes a time of its own between the two, drawn from the
+        sandbox's seed.
+        """
+        if longest is not None and longest < seconds:
+            raise ValueError(
+                f"time(a-b) needs a b of at least a; {longest} is less than {seconds}."
+            )
+        return cls("time", seconds, longest)
+
+    @classmethod
+    def manual(cls) -> Progression:
+        """Move only by hand: `sandbox.jobs.move`, or the control of that name."""
+        return cls("manual")
+
+    @classmethod
+    def real(cls) -> Progression:
+        """Take as long as the rendering takes; without rendering, no time."""
+        return cls("real")
+
+    @classmethod
+    def parse(cls, text: str) -> Progression:
+        """Return the progression that `text`, such as `polls(3)`, spells.
+
+        Raises:
+            ValueError: It spells none.
+
+        """
+        found = _SPELLING.fullmatch(text.strip())
+        if found is None:
+            raise ValueError(f"{text!r} is no progression; {_ADVICE}")
+        if found["bare"]:
+            return cls(found["bare"])
+        if found["polls"]:
+            if "." in found["polls"]:
+                raise ValueError(f"{text!r}: polls(n) takes a whole number.")
+            return cls.polls(int(found["polls"]))
+        longest = found["longest"]
+        return cls.time(float(found["seconds"]), None if longest is None else float(longest))
+
+    @classmethod
+    def of(cls, value: Any) -> Progression:
+        """Return `value` if it is a progression, else what it spells."""
+        return value if isinstance(value, cls) else cls.parse(value)
+
+    def drawn(self, chance: Random) -> Progression:
+        """Return one job's own: of a range of times, one of them."""
+        if self.longest is None:
+            return self
+        return Progression(self.kind, chance.uniform(self.amount, self.longest))
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether nothing but the rendering takes time."""
+        return self.kind in {"immediate", "real"}
+
+    @property
+    def pending_seconds(self) -> float:
+        """Seconds of a timed job before it is PROCESSING."""
+        return self.amount * _PENDING_SHARE
+
+    def begins_at_look(self, looks: int) -> bool:
+        """Return whether a job that was polled so often is PROCESSING."""
+        return looks >= self.amount // 2
+
+    def ends_at_look(self, looks: int) -> bool:
+        """Return whether a job that was polled so often has ended."""
+        return looks >= self.amount
+
+
+class IllegalMoveError(ValueError):
+    """Raised when a job is asked to do what no job does."""
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Lifecycle:
+    """The life of one job of any kind; a status that leads nowhere is an end."""
+
+    id: str
+    born: float  # in seconds of the sandbox's clock
+    progression: Progression
+    transitions: Mapping[Any, frozenset[Any]] = attrs.field(repr=False)
+    status: Any
+    faults: Mapping[str, Fault] = attrs.field(factory=dict)  # by kind
+    history: list[tuple[float, Any]] = attrs.field(factory=list, repr=False)
+    polls: int = 0  # that moved it along
+    is_due: bool = False  # ends as soon as its result exists
+    waiters: list[anyio.Event] = attrs.field(factory=list, repr=False)  # set at its end
+
+    def __attrs_post_init__(self) -> None:
+        self.history.append((self.born, self.status))
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the job is in its last status."""
+        return not self.transitions[self.status]
+
+    def enter(self, status: Any, now: float) -> None:
+        """Take a step of the table of transitions, and wake those who wait for an end."""
+        if status not in self.transitions[self.status]:
+            raise IllegalMoveError(f"a job that is {self.status} does not become {status}.")
+        self.status = status
+        self.history.append((now, status))
+        if self.is_ended:
+            for waiter in self.waiters:
+                waiter.set()
+            self.waiters.clear()
+
 
 _USUAL_CODE = "generation_pipeline_failed"
 _USUAL_ERROR = "An unknown error occurred."  # what users of the service mostly see
@@ -292,3 +456,56 @@ class JobRunner:
 
     def _fail(self, job: Job, code: str, message: str) -> None:
         self._jobs.move(job.id, Status.FAILED, error=message, error_code=code)
+
+
+_FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
+_NOTE = b"SANDBOX "
+_BOX_HEADER_BYTES = 8
+_SMALLEST = len(_FILE_TYPE) + _BOX_HEADER_BYTES + len(_NOTE)
+# A placeholder plays nothing; clients should see a number all the same.
+PLACEHOLDER_SECONDS = 1.0
+
+
+def cannot_render(reason: str) -> str:
+    """Say that a sandbox cannot render, and what can be done."""
+    return f"The sandbox cannot render: {reason}. Or use render=False, which makes placeholders."
+
+
+@attrs.define(eq=False)
+class Renderer:
+    """Maker of the media of jobs; this one looks at no media and makes no pictures.
+
+    Its output is always the same small file, so ten thousand jobs cost nothing.
+    """
+
+    engines: dict[str, str]  # what does the work, for people
+    size: int = 0  # bytes of that file
+    makes_media: ClassVar[bool] = False
+
+    async def open(self) -> None:
+        """See whether everything works, or raise `ConfigurationError`."""
+
+    async def check(self, body: dict[str, Any]) -> None:
+        """Pass a create body, or raise `ApiError` where its media are visibly not there."""
+
+    async def seconds(self, body: dict[str, Any]) -> float:  # noqa: ARG002 - all are equally long
+        """Return how long the output will play, or raise `ApiError` as `check` does."""
+        return PLACEHOLDER_SECONDS
+
+    def start(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - no end but one
+        """Begin to make a job's media, and call one of the two when that has ended."""
+        produced(job, placeholder(self.size))
+
+    def close(self) -> None:
+        """Let work that still runs stop soon."""
+
+
+@cache
+def placeholder(size: int) -> Result:
+    """Return an output of `size` bytes: a file type box and a free box, no picture."""
+    size = max(size, _SMALLEST)
+    free_size = size - len(_FILE_TYPE)
+    filler = (_NOTE * (free_size // len(_NOTE) + 1))[: free_size - _BOX_HEADER_BYTES]
+    body = _FILE_TYPE + free_size.to_bytes(4) + b"free" + filler
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Result(body, len(body), etag, PLACEHOLDER_SECONDS)

@@ -20,7 +20,7 @@ from anyio import CapacityLimiter
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.clock import Clock
 from lipsync_async.sandbox.files import Folder, HostedFiles, OwnedFiles
-from lipsync_async.sandbox.jobs import Result
+from lipsync_async.sandbox.jobs import Renderer, Result, cannot_render
 from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
@@ -28,7 +28,6 @@ from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
 from lipsync_async.sandbox.media.speech import speak
 from lipsync_async.sandbox.media.timeline import output_seconds
 from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
-from lipsync_async.sandbox.renderer import Renderer, cannot_render
 from lipsync_async.sandbox.server.api_errors import error as api_error
 from lipsync_async.sandbox.tasks import Tasks
 

@@ -223,20 +223,23 @@ class RequestLog:
 
     def assert_count(
         self,
-        expected: int,
+        expected: int | None,
         method: str | None = None,
         path: str | None = None,
         *,
         json: Any = None,
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
-        """Return the entries that fit, if they are as many as expected."""
+        """Return the entries that fit, if they are as many as expected; `None`: at least one."""
         found = self.find(method, path, json=json, query=query)
-        if len(found) != expected:
-            raise AssertionError(
-                self._report(f"{expected}", _Wanted(method, path, json, query), found, expected)
-            )
-        return found
+        if found if expected is None else len(found) == expected:
+            return found
+        wanted = _Wanted(method, path, json, query)
+        number = "at least 1" if expected is None else expected
+        heading = f"expected {number} of {wanted}; found {len(found)} of {len(self)} requests."
+        fits = [f"  fits: {entry}" for entry in found[:_SHOWN_FITS]]
+        near = self._nearest(wanted) if len(found) < (1 if expected is None else expected) else []
+        raise AssertionError("\n".join([heading, *fits, *near]))
 
     def assert_any(
         self,
@@ -247,22 +250,11 @@ class RequestLog:
         query: Mapping[str, Any] | None = None,
     ) -> list[Entry]:
         """Return the entries that fit, at least one."""
-        found = self.find(method, path, json=json, query=query)
-        if not found:
-            raise AssertionError(
-                self._report("at least 1", _Wanted(method, path, json, query), found, 1)
-            )
-        return found
+        return self.assert_count(None, method, path, json=json, query=query)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all entries as JSON data, oldest first."""
         return [entry.to_json() for entry in self._entries]
-
-    def _report(self, expected: str, wanted: _Wanted, found: list[Entry], least: int) -> str:
-        heading = f"expected {expected} of {wanted}; found {len(found)} of {len(self)} requests."
-        fits = [f"  fits: {entry}" for entry in found[:_SHOWN_FITS]]
-        near = self._nearest(wanted) if len(found) < least else []
-        return "\n".join([heading, *fits, *near])
 
     def _nearest(self, wanted: _Wanted) -> list[str]:
         judged = [(list(wanted.differences(entry)), entry) for entry in self._entries]

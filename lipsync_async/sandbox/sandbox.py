@@ -19,17 +19,14 @@ from lipsync_async.sandbox.api.generations import send_webhook
 from lipsync_async.sandbox.clock import Calendar, Clock, RealClock, VirtualClock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
-from lipsync_async.sandbox.job_progress import Progression
-from lipsync_async.sandbox.jobs import JobRunner, JobTable
+from lipsync_async.sandbox.jobs import JobRunner, JobTable, Progression, Renderer, cannot_render
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.outbound_http import OutboundHttp
-from lipsync_async.sandbox.renderer import Renderer, cannot_render
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.http_server import HttpServer
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryServer
-from lipsync_async.sandbox.server.pipeline import Pipeline
-from lipsync_async.sandbox.server.routing import Router
+from lipsync_async.sandbox.server.pipeline import Pipeline, Router
 from lipsync_async.sandbox.state import State, allowance, checked_key, texts
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender

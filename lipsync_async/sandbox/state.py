@@ -13,9 +13,7 @@ import attrs
 from lipsync_async.sandbox.clock import Calendar, Clock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
-from lipsync_async.sandbox.job_progress import Progression
-from lipsync_async.sandbox.jobs import JobRunner, JobTable
-from lipsync_async.sandbox.renderer import Renderer
+from lipsync_async.sandbox.jobs import JobRunner, JobTable, Progression, Renderer
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.idempotency import IdempotencyKeys
 from lipsync_async.sandbox.webhooks import Inbox

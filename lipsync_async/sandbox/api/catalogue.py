@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async.sandbox.server.api_errors import ERROR_CODES
-from lipsync_async.sandbox.server.routing import Access, Resource
+from lipsync_async.sandbox.server.pipeline import Access, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

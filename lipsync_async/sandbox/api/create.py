@@ -10,8 +10,7 @@ from lipsync_async.sandbox.api.generations import encoded
 from lipsync_async.sandbox.clock import real_seconds
 from lipsync_async.sandbox.faults import JOB_KINDS, WEBHOOK_KINDS
 from lipsync_async.sandbox.files import OwnedFiles
-from lipsync_async.sandbox.job_progress import Progression
-from lipsync_async.sandbox.jobs import Job
+from lipsync_async.sandbox.jobs import Job, Progression
 from lipsync_async.sandbox.server.api_errors import (
     ApiError,
     bad_request,
@@ -21,7 +20,7 @@ from lipsync_async.sandbox.server.api_errors import (
 )
 from lipsync_async.sandbox.server.body_reading import json_or_form, parse_json
 from lipsync_async.sandbox.server.messages import JSON, Response
-from lipsync_async.sandbox.server.routing import Resource
+from lipsync_async.sandbox.server.pipeline import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

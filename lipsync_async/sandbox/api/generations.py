@@ -16,7 +16,7 @@ from lipsync_async.sandbox.files import IN_DOWNLOAD
 from lipsync_async.sandbox.jobs import ListFilter
 from lipsync_async.sandbox.server.api_errors import error, malformed
 from lipsync_async.sandbox.server.messages import Response, dump, json_response
-from lipsync_async.sandbox.server.routing import Resource
+from lipsync_async.sandbox.server.pipeline import Resource
 from lipsync_async.sandbox.server.shapes import is_uuid
 from lipsync_async.sandbox.webhooks import payload
 

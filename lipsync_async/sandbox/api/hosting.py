@@ -10,7 +10,7 @@ from lipsync_async.sandbox.files import FILES_PATH, IN_GENERATION, IN_REDIRECT, 
 from lipsync_async.sandbox.server.api_errors import bad_request, plain_error
 from lipsync_async.sandbox.server.body_reading import FILE
 from lipsync_async.sandbox.server.messages import FileSlice, Response
-from lipsync_async.sandbox.server.routing import Access, Resource
+from lipsync_async.sandbox.server.pipeline import Access, Resource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.contact_sheet import clock_text, contact_sheet
 from lipsync_async.sandbox.media.demo_media import (
+    clock_text,
+    contact_sheet,
     draw_talking_head,
     speak_line,
     tone,
