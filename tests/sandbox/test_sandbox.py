@@ -6,7 +6,7 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -441,9 +441,10 @@ async def test_a_connection_without_a_request_is_closed(sent: bytes) -> None:
     async with socket_server(read_seconds=0.01) as (port, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
-        assert await reader.read() == b""
-        writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionResetError):  # where it was closed before what was sent was read
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_a_silent_connection_does_not_outlive_the_server() -> None:
@@ -461,7 +462,7 @@ async def test_a_silent_connection_does_not_outlive_the_server() -> None:
 )
 async def test_a_body_that_does_not_go_on_is_408(head: str) -> None:
     """A client that falls silent does not hold its request for ever."""
-    async with socket_server(read_seconds=0.01) as (port, key):
+    async with socket_server(read_seconds=0.2) as (port, key):  # in which the head arrives
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         lines = ["POST /v2/generate HTTP/1.1", "Host: x", f"x-api-key: {key}", head]
         writer.write("\r\n".join([*lines, "Content-Length: 99", "", "--b"]).encode())
