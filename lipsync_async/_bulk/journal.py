@@ -34,42 +34,73 @@ A commit waits for the disk four times, because the file is whole by itself afte
 busy cores with a disk that syncs in 2 ms, `record_intents` stored 170 requests a second one by
 one, 1,000 in tens and 3,000 in hundreds. With a log beside the file it was once, and 220, 1,150
 and 8,000; but an account takes one create a second.
+
+Writing waits for the disk, and for any other program that holds the file, so a run does it in a
+thread (`JournalWriter`): the event loop goes on meanwhile. Records that come during one
+transaction go into the next (group commit). A caller goes on only when its own record is on the
+disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import logging
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, suppress
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
+import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
-from lipsync_async._bulk.fingerprint import Recognition, key_of
-from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of, state_of
+from lipsync_async._bulk.fingerprint import (
+    Matcher,
+    Recognition,
+    find_key,
+    key_of,
+    mismatch,
+    stored_origin,
+)
+from lipsync_async._bulk.journal_entry import (
+    SELECT_ENTRIES,
+    STORED,
+    JobState,
+    JournalEntry,
+    entry_of,
+    unreadable,
+)
 from lipsync_async._bulk.journal_file import (
     COLUMNS,
-    ID_PREFIX,
-    OUTPUT_PREFIX,
     JournalLock,
     begin_writing,
     connect_owner,
-    finish_writing,
+    connect_reader,
+    find,
+    from_home,
     resolve,
     seal,
+    translate_errors,
 )
-from lipsync_async._bulk.journal_reader import JournalView, find
-from lipsync_async._callsite import JOURNAL_LOG, log
+from lipsync_async._bulk.results import JobUpdate
 from lipsync_async._enums import Status
-from lipsync_async._logic.validation import exact
-from lipsync_async._models.request import GenerationRequest
+from lipsync_async._logic.validation import shown
 from lipsync_async._models.response import Generation
+from lipsync_async._threads import to_its_end
 from lipsync_async.errors import (
     GenerationFailedError,
     GenerationRejectedError,
@@ -79,18 +110,24 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
-    from lipsync_async._bulk.fingerprint import Difference, Identity
-    from lipsync_async._bulk.journal_file import Opened
+    from lipsync_async._bulk.results import Job
+    from lipsync_async._models.request import GenerationRequest
 
 T = TypeVar("T")
+# What keeps a virtual clock from going on while a thread is at work.
+Hold: TypeAlias = Callable[[], AbstractContextManager[None]]
 
-# Seconds. Only a program that is not ours can be in the way, such as an editor of tables.
+# Seconds. A reader waits while a commit is under way, which is soon done. Only a program that is
+# not ours can be in an owner's way, such as an editor of tables.
 _PATIENCE = 10.0
-# An input that has moved by one line differs everywhere; a few lines say as much as all.
-_MAX_PROBLEMS = 10
+_UTC_NOW = partial(datetime.now, UTC)
+# Milliseconds to wait for a reader before something harmless is left beside the file.
+_LAST_PATIENCE = 200
+# Entries of one query: a journal of any length is read in little memory.
+_PAGE = 500
 # Forms of a request that are kept for one key. If a form has arrived, all later ones are
 # refused, so the first ones are the likely ones: they are kept, and tried first.
 _MAX_EARLIER_FORMS = 50
@@ -138,6 +175,204 @@ WHERE position = :position
 """
 
 
+@attrs.define(eq=False, repr=False)
+class JournalView:
+    """A journal to read, without a client: what was committed last.
+
+    `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
+    writing to it, and disturbs none. Two calls may see two moments. Threads may share a
+    view.
+
+    Attributes:
+        path: Where the journal is, absolute.
+
+    """
+
+    path: Path
+    _connection: sqlite3.Connection
+    _files: ExitStack
+    # Threads may share the connection, but not a transaction.
+    _lock: Lock = attrs.field(factory=Lock, init=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a journal to read it, whether or not a run is writing to it.
+
+        Nothing is left beside it, and it may lie where nothing can be written.
+
+        Args:
+            path: What `run_many` was given as `journal`.
+
+        Returns:
+            The view, to be closed in the end.
+
+        Raises:
+            JournalError: There is none, or it is no journal, or one of a newer release, or
+                it is damaged.
+
+        """
+        resolved = resolve(path)
+        return cls(resolved, *connect_reader(resolved, patience=_PATIENCE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        with self._lock:
+            self._files.close()
+
+    @property
+    def length(self) -> int:
+        """Positions of the input that the journal reaches over.
+
+        More than its entries where some requests were never sent.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            (highest,) = connection.execute("SELECT max(position) FROM entries").fetchone()
+        return 0 if highest is None else highest + 1
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many requests are in each state, no state left out.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            rows = connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
+            try:
+                counts = {JobState(state): count for state, count in rows}
+            except ValueError as error:
+                raise unreadable("unknown", error) from error
+        return dict.fromkeys(JobState, 0) | counts
+
+    def entry(self, position: int) -> JournalEntry | None:
+        """Return what is known of the request at a position (from 0), `None` if nothing is.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            return find(connection, position)
+
+    def entries(self, *states: JobState) -> Iterator[JournalEntry]:
+        """Yield the entries in these states (in any, if none is given), by position.
+
+        However long the journal is, a few hundred of them are in memory at once.
+
+        Raises:
+            JournalError: What is given is no state, or the file cannot be read.
+
+        """
+        return self._entries(_checked_states(states) if states else tuple(JobState))
+
+    def export_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a line of JSON; the file appears whole, or not at all.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+
+        Raises:
+            JournalError: It cannot be written, or the journal not be read.
+
+        """
+        from lipsync_async._bulk.journal_export import write_jsonl  # noqa: PLC0415 - no run needs it
+
+        write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
+
+    def export_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a row of a table; the file appears whole, or not at all.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+
+        Raises:
+            JournalError: It cannot be written, or the journal not be read.
+
+        """
+        from lipsync_async._bulk.journal_export import write_csv  # noqa: PLC0415 - as above
+
+        write_csv(self.entries, from_home(path).absolute(), journal=self.path)
+
+    def export_manifest(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        states: Iterable[JobState] = (JobState.FAILED, JobState.NOT_CREATED),
+    ) -> int:
+        """Write requests as a manifest that `read_manifest` reads, to be run anew.
+
+        A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
+        (`.jsonl`) say everything else, too, and have the author's own texts in `extra`. Local
+        files are named by their whole paths.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+            states: Which requests; those that have failed, or of which no job was made.
+
+        Returns:
+            How many requests there are.
+
+        Raises:
+            JournalError: What is given is no state, a request cannot be written in that form,
+                the file cannot be written, or the journal not be read.
+
+        """
+        from lipsync_async._bulk.journal_export import write_manifest  # noqa: PLC0415 - as above
+
+        entries = self._entries(_checked_states(states))
+        return write_manifest(entries, from_home(path).absolute(), journal=self.path)
+
+    def _entries(self, states: tuple[JobState, ...]) -> Iterator[JournalEntry]:
+        position = -1
+        while page := self._page(position, states):
+            yield from page
+            position = page[-1].position
+
+    def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
+        marks = ", ".join("?" * len(states))
+        query = (
+            f"{SELECT_ENTRIES} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
+        )
+        values = (position, *(state.stored for state in states), _PAGE)
+        with self._reading() as connection:
+            page = [*map(entry_of, connection.execute(query, values))]
+        # In a file that was damaged meanwhile the order may be a circle.
+        return [entry for entry in page if entry.position > position]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, translate_errors(self.path):
+            yield self._connection
+
+
+def _checked_states(states: object) -> tuple[JobState, ...]:
+    """Return states; a single one may stand for itself.
+
+    Raises:
+        JournalError: One is none, which would find nothing, and say nothing of it.
+
+    """
+    given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
+    known = {word: state for state in JobState for word in (state.value, state.stored)}
+    checked = []
+    for state in given:
+        if not isinstance(state, str) or state not in known:
+            names = ", ".join(JobState)
+            raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
+        checked.append(known[state])
+    return tuple(checked)
+
+
 @attrs.frozen(slots=True)
 class Binding:
     """What a journal belongs to: jobs of one account mean nothing to another."""
@@ -156,27 +391,23 @@ class Ordered:
     unpriced: int  # jobs whose cost was not estimated
 
 
+@attrs.define(eq=False, repr=False)
 class Journal(JournalView):
     """A journal and the right to write it.
 
     Calls may come from any thread, one at a time. Requests must have passed validation.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        opened: Opened,
-        lock: JournalLock,
-        now: Callable[[], datetime],
-        matcher: Matcher,
-    ) -> None:
-        super().__init__(path, opened)
-        self._ownership = lock
-        self._now = now
-        self._file = path.stat()
-        self._owner: str | None = None
-        self._secret = ""
-        self._matcher = matcher
+    _ownership: JournalLock
+    _now: Callable[[], datetime]
+    _matcher: Matcher
+    _owner: str | None = attrs.field(default=None, init=False)
+    _secret: str = attrs.field(default="", init=False)
+    _file: os.stat_result = attrs.field(init=False)
+
+    @_file.default
+    def _default_file(self) -> os.stat_result:
+        return self.path.stat()
 
     @classmethod
     def open(
@@ -187,7 +418,7 @@ class Journal(JournalView):
         retry_failed: bool = False,
         match_query: bool = False,
         patience: float = _PATIENCE,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = _UTC_NOW,
     ) -> Self:
         """Open a journal as its only owner, or make a new one.
 
@@ -205,12 +436,10 @@ class Journal(JournalView):
         with ExitStack() as undo:
             lock = JournalLock(resolved)
             undo.callback(lock.release)
-            opened = connect_owner(resolved, patience=patience)
-            undo.callback(opened.close)
-            matcher = Matcher(
-                opened.connection, recognition, resolved.parent, retry_failed=retry_failed
-            )
-            journal = cls(resolved, opened, lock, now, matcher)
+            connection, files = connect_owner(resolved, patience=patience)
+            undo.push(files)
+            matcher = Matcher(connection, recognition, resolved.parent, retry_failed=retry_failed)
+            journal = cls(resolved, connection, files, lock, now, matcher)
             journal._take_over(binding)
             undo.pop_all()
         return journal
@@ -219,14 +448,15 @@ class Journal(JournalView):
         """Close the file and let others own it; harmless when repeated."""
         with self._lock:  # not in the midst of a transaction
             if self._ownership.is_held:
-                finish_writing(self._connection)
-            self._opened.close()
+                with suppress(sqlite3.Error):  # leave nothing beside it, unless a reader is looking
+                    self._connection.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
+                    self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            self._files.close()
         self._ownership.release()
 
     def match(
         self,
         requests: Sequence[GenerationRequest],
-        *,
         start: int = 0,
     ) -> list[JournalEntry | None]:
         """Return what is known of consecutive requests of the input; `None`: it is new.
@@ -258,7 +488,8 @@ class Journal(JournalView):
                 rows = matcher.rows(items)
         with self._reading():
             found = matcher.entries(items, rows, problems)
-        self._record_moves(requests, found)
+        if matcher.origins or matcher.relocated:
+            self._record_moves()
         return found
 
     def ordered(self) -> Ordered:
@@ -276,27 +507,26 @@ class Journal(JournalView):
 
     def record_intents(
         self,
-        requests: Sequence[tuple[int, GenerationRequest]],
-        *,
-        costs: Mapping[int, float] | None = None,
+        intents: Iterable[tuple[int, GenerationRequest, *tuple[float | None, ...]]],
     ) -> list[str]:
-        """Store requests, by position, whose creates are about to be sent; return their keys.
+        """Store requests whose creates are about to be sent; return their keys.
 
-        A key is a new one, or the one that the request had before. If this raises, nothing was
-        stored: the journal holds another request there (InvalidRequestError), or one that has
-        become a job already.
+        Each comes after its position, and before its estimated cost in US dollars, if that is
+        known. A key is a new one, or the one that the request had before. If this raises,
+        nothing was stored: the journal holds another request there (InvalidRequestError), or one
+        that has become a job already.
         """
-        prices = costs or {}
+        keys: list[str] = []
         with self._transaction() as moment:
-            return [
-                self._record_intent(position, request, prices.get(position), moment)
-                for position, request in requests
-            ]
+            for position, request, *costs in intents:
+                cost = costs[0] if costs else None
+                keys.append(self._record_intent(position, request, cost, moment))
+        return keys
 
     def record_updates(
-        self, updates: Sequence[tuple[int, Generation | BaseException]]
+        self, updates: Iterable[tuple[int, Generation | BaseException | str | os.PathLike[str]]]
     ) -> JournalError | None:
-        """Store what the service has said about jobs, and why something was given up.
+        """Store what the service says of jobs, why something was given up, where results are.
 
         What comes late, after a job's end, changes nothing. If an error holds a job that is not
         stored yet, that is stored first. A failed create is NOT_CREATED if certainly nothing was
@@ -305,31 +535,29 @@ class Journal(JournalView):
         If this raises, nothing was stored. It returns what contradicts the journal, with the
         job (a request has become another job before, say); the other items are stored.
         """
-        return self._record_each(self._record_update, updates)
+        first: JournalError | None = None
+        with self._transaction() as moment:
+            for position, update in updates:
+                if isinstance(update, Generation):
+                    conflict = self._record_status(position, update, moment)
+                elif isinstance(update, BaseException):
+                    conflict = self._record_error(position, update, moment)
+                else:
+                    conflict = self._record_download(position, update, moment)
+                if first is None:
+                    first = conflict
+                elif conflict is not None:
+                    first.add_note(str(conflict))
+        return first
 
-    def record_downloads(self, paths: Sequence[tuple[int, str | os.PathLike[str]]]) -> None:
+    def record_downloads(self, paths: Iterable[tuple[int, str | os.PathLike[str]]]) -> None:
         """Store where the results of completed jobs are.
 
         A job that is not completed raises; the other items are stored.
         """
-        conflict = self._record_each(self._record_download, paths)
+        conflict = self.record_updates(paths)
         if conflict is not None:
             raise conflict
-
-    def _record_each(
-        self,
-        record: Callable[[int, T, str], JournalError | None],
-        items: Sequence[tuple[int, T]],
-    ) -> JournalError | None:
-        """Record items in one transaction; return the first conflict, others in its notes."""
-        first: JournalError | None = None
-        with self._transaction() as moment:
-            for position, item in items:
-                conflict = record(position, item, moment)
-                if first is not None and conflict is not None:
-                    first.add_note(str(conflict))
-                first = first or conflict
-        return first
 
     def _record_intent(
         self, position: int, request: GenerationRequest, cost: float | None, moment: str
@@ -346,13 +574,13 @@ class Journal(JournalView):
         values: dict[str, Any] = {
             "position": position,
             "row_key": row_key,
-            "state": JobState.SUBMITTING.stored,
+            "state": STORED[JobState.SUBMITTING],
             "fingerprint": identity.fingerprint,
             "tries": 1,
             "cost": cost,
             "moment": moment,
             "document": identity.document,
-            "origin": _origin_of(request),
+            "origin": None if request.origin is None else stored_origin(request.origin),
         }
         if entry is not None:
             difference = matcher.difference(entry, row_key, request)
@@ -364,7 +592,7 @@ class Journal(JournalView):
             elif difference and entry.state is JobState.NOT_CREATED:
                 connection.execute(_REMOVE, (position,))
             elif difference:
-                raise InvalidRequestError([_mismatch(entry, difference)])
+                raise InvalidRequestError([mismatch(entry, difference)])
             elif entry.state.has_job:
                 raise JournalError(
                     f"request {position} has become generation {entry.generation_id} already. "
@@ -372,8 +600,9 @@ class Journal(JournalView):
                 )
             else:
                 if entry.state is not JobState.NOT_CREATED:
-                    values["state"] = JobState.UNKNOWN.stored
-                    values["earlier"] = _earlier_forms(entry, identity)
+                    values["state"] = STORED[JobState.UNKNOWN]
+                    forms = [form for form in entry.documents if form != identity.document]
+                    values["earlier"] = json.dumps(forms[:_MAX_EARLIER_FORMS]) if forms else None
                 connection.execute(_REPEAT_INTENT, {"earlier": None, **values})
                 return entry.idempotency_key
         anchor = row_key or f"position:{position}"
@@ -381,31 +610,29 @@ class Journal(JournalView):
         connection.execute(_INSERT_INTENT, {"key": key, **values})
         return key
 
-    def _record_update(
-        self, position: int, update: Generation | BaseException, moment: str
-    ) -> JournalError | None:
-        if isinstance(update, Generation):
-            return self._record_status(position, update, moment)
-        return self._record_error(position, update, moment)
-
     def _record_status(
         self, position: int, generation: Generation, moment: str
     ) -> JournalError | None:
-        state = state_of(generation)
-        error: LipsyncError | None = None
-        if state is JobState.FAILED:
-            is_rejected = generation.status == Status.REJECTED
-            kind = GenerationRejectedError if is_rejected else GenerationFailedError
-            error = kind(generation)
+        state, errors = JobState.ACCEPTED, _NO_ERROR
+        if has_ended := generation.is_terminal:
+            state = JobState.COMPLETED
+            if not generation.is_completed:
+                state = JobState.FAILED
+                is_rejected = generation.status == Status.REJECTED
+                kind = GenerationRejectedError if is_rejected else GenerationFailedError
+                errors = _error_columns(kind(generation))
+        answer: str | None = None
+        with suppress(TypeError, ValueError, RecursionError):  # a job's id counts, not its echo
+            answer = json.dumps(generation.raw, allow_nan=False) if generation.raw else None
         values = {
             "position": position,
-            "state": state.stored,
+            "state": STORED[state],
             "id": _storable(generation.id),
             "status": _storable(generation.status),
-            "answer": _json_of(generation),
-            "has_ended": generation.is_terminal,
+            "answer": answer,
+            "has_ended": has_ended,
             "moment": moment,
-            **_error_columns(error),
+            **errors,
         }
         if self._connection.execute(_RECORD_STATUS, values).rowcount:
             return None
@@ -441,7 +668,7 @@ class Journal(JournalView):
         if state is JobState.SUBMITTING:
             is_certain = isinstance(error, LipsyncError) and not error.may_have_worked
             state = JobState.NOT_CREATED if is_certain else JobState.UNKNOWN
-        values = {"position": position, "state": state.stored, "moment": moment}
+        values = {"position": position, "state": STORED[state], "moment": moment}
         self._connection.execute(_RECORD_ERROR, values | _error_columns(error))
         return None
 
@@ -454,22 +681,14 @@ class Journal(JournalView):
             return None
         return JournalError(f"request {position} has no completed job. Record its end first.")
 
-    def _record_moves(
-        self, requests: Sequence[GenerationRequest], found: Sequence[JournalEntry | None]
-    ) -> None:
+    def _record_moves(self) -> None:
         """Record where requests and results are now, if that is elsewhere than was recorded."""
-        origins: list[tuple[str, int]] = []
-        for request, entry in zip(requests, found, strict=True):
-            origin = _origin_of(request)
-            if entry is not None and origin is not None and origin != entry.origin_json:
-                origins.append((origin, entry.position))
-        if origins or self._matcher.relocated:
-            with self._transaction(is_dated=False):
-                query = "UPDATE jobs SET origin_json = ? WHERE position = ?"
-                self._connection.executemany(query, origins)
-                for position, path in self._matcher.relocated:
-                    columns = _path_columns(path, self.path.parent)
-                    self._connection.execute(_RELOCATE, {"position": position, **columns})
+        with self._transaction(is_dated=False):
+            query = "UPDATE jobs SET origin_json = ? WHERE position = ?"
+            self._connection.executemany(query, self._matcher.origins)
+            for path, position in self._matcher.relocated:
+                columns = _path_columns(path, self.path.parent)
+                self._connection.execute(_RELOCATE, {"position": position, **columns})
 
     def _take_over(self, binding: Binding | None) -> None:
         """Become the owner, in the file as well, if it belongs to the account."""
@@ -480,7 +699,21 @@ class Journal(JournalView):
             if binding is not None:
                 known = json.loads(digests)
                 digest = binding.digest(bytes.fromhex(salt))
-                self._check_binding(binding, service, is_known=not known or digest in known)
+                if service not in {None, binding.service}:
+                    raise JournalError(
+                        f"the journal {self.path} is of a run at {service}, and this client talks "
+                        f"to {binding.service}, where its jobs are not known and would be paid for "
+                        "once more. Use the client that it belongs to, or begin a new journal. (A "
+                        "sandbox that was started again is another one, too.)"
+                    )
+                if known and digest not in known and not binding.is_new_key:
+                    raise JournalError(
+                        f"the journal {self.path} is of a run with another API key. If this key "
+                        "belongs to the same account, run once with accept_new_key=True "
+                        "(--accept-new-key); the jobs of another account are not known to this one "
+                        "and would be paid for once more, so begin a new journal then. (A sandbox "
+                        "that was started again has other jobs, too.)"
+                    )
                 service, known = binding.service, [*dict.fromkeys([*known, digest])]
                 digests = json.dumps(known)
             owner = token_hex(8)
@@ -490,28 +723,20 @@ class Journal(JournalView):
             )
         self._owner = owner
 
-    def _check_binding(self, binding: Binding, service: str | None, *, is_known: bool) -> None:
-        if service is not None and service != binding.service:
-            raise JournalError(
-                f"the journal {self.path} is of a run at {service}, and this client talks to "
-                f"{binding.service}, where its jobs are not known and would be paid for once more. "
-                "Use the client that it belongs to, or begin a new journal. (A sandbox that was "
-                "started again is another one, too.)"
-            )
-        if not is_known and not binding.is_new_key:
-            raise JournalError(
-                f"the journal {self.path} is of a run with another API key. If this key belongs to "
-                "the same account, run once with accept_new_key=True (--accept-new-key); the "
-                "jobs of another account are not known to this one and would be paid for once "
-                "more, so begin a new journal then. (A sandbox that was started again has other "
-                "jobs, too.)"
-            )
-
     @contextmanager
     def _transaction(self, *, is_dated: bool = True) -> Iterator[str]:
         """Give a transaction, and its time as text; commit, or keep nothing."""
         with self._reading() as connection:
-            self._check_file()
+            try:
+                is_here = os.path.samestat(self._file, self.path.stat())
+            except OSError:
+                is_here = False
+            if not is_here:  # SQLite would go on writing where the file now is
+                raise JournalError(
+                    f"the journal {self.path} was moved, removed or replaced while it was in use. "
+                    "Put it back, then run again; without it, what was ordered would be ordered "
+                    "again."
+                )
             begin_writing(connection, self.path)
             try:
                 self._check_owner()
@@ -521,18 +746,6 @@ class Journal(JournalView):
             except BaseException:
                 connection.rollback()
                 raise
-
-    def _check_file(self) -> None:
-        """Refuse to write if the file was moved: SQLite would go on writing where it now is."""
-        try:
-            is_here = os.path.samestat(self._file, self.path.stat())
-        except OSError:
-            is_here = False
-        if not is_here:
-            raise JournalError(
-                f"the journal {self.path} was moved, removed or replaced while it was in use. Put "
-                "it back, then run again; without it, what was ordered would be ordered again.",
-            )
 
     def _check_owner(self) -> None:
         # A trigger of another program would change rows, and ours would believe it.
@@ -557,36 +770,20 @@ def _not_recorded(position: int) -> JournalError:
     return JournalError(f"request {position} was never recorded. Record its intent first.")
 
 
-def _origin_of(request: GenerationRequest) -> str | None:
-    """Return where a request comes from, as a journal stores it."""
-    origin = request.origin
-    if origin is None:
-        return None
-    return json.dumps({"line": origin.line, "extra": dict(origin.extra)})
+_NO_ERROR: dict[str, str | None] = {
+    "error_class": None,
+    "error_code": None,
+    "error_message": None,
+}
 
 
-def _earlier_forms(entry: JournalEntry, identity: Identity) -> str | None:
-    """Return the forms in which a request may have been sent before, under the same key."""
-    forms = [form for form in entry.documents if form != identity.document]
-    return json.dumps(forms[:_MAX_EARLIER_FORMS]) if forms else None
-
-
-def _error_columns(error: BaseException | None) -> dict[str, str | None]:
-    if error is None:
-        return {"error_class": None, "error_code": None, "error_message": None}
+def _error_columns(error: BaseException) -> dict[str, str | None]:
     code = getattr(error, "code", None)
     return {
         "error_class": type(error).__name__,
         "error_code": _storable(code) if isinstance(code, str) else None,
         "error_message": _storable(str(error)),
     }
-
-
-def _json_of(generation: Generation) -> str | None:
-    """Return the service's JSON, if there is any: a job's id counts, not its echo."""
-    with suppress(TypeError, ValueError, RecursionError):
-        return json.dumps(generation.raw, allow_nan=False) if generation.raw else None
-    return None
 
 
 def _storable(text: str) -> str:
@@ -611,329 +808,185 @@ def _storable_path(name: str) -> str | bytes:
     return name
 
 
-@attrs.frozen(slots=True)
-class _Item:
-    """A request of the input."""
+class NullJournal:
+    """Journal of a run without one: nothing is known of earlier runs, and nothing is kept."""
 
-    position: int
-    request: GenerationRequest
-    key: str | None  # the row key by which the journal knows it; `None`: its position only
+    keeps_records = False
+    has_unwritten = False
+
+    async def match(
+        self,
+        requests: Sequence[GenerationRequest],
+        start: int,  # noqa: ARG002 - as for a journal
+    ) -> Sequence[JournalEntry | None]:
+        """Return what an earlier run has left of requests: nothing."""
+        return [None] * len(requests)
+
+    async def ordered(self) -> Ordered | None:
+        """Return what was ordered with the journal so far; `None`: there is no journal."""
+        return None
+
+    async def record_intent(
+        self,
+        index: int,  # noqa: ARG002 - as for a journal
+        request: GenerationRequest,  # noqa: ARG002
+        cost: float | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return a new key to send a create under."""
+        return str(uuid.uuid4())
+
+    async def record_download(self, index: int, path: Path) -> None:
+        """Record where a result is."""
+
+    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
+        """Record what the service says of jobs, and why requests were given up."""
 
 
-@attrs.frozen(slots=True)
-class _Row:
-    """A row of the journal."""
+@attrs.define(eq=False)
+class JournalWriter:
+    """Writer of a run's journal, in a thread."""
 
-    entry: JournalEntry
-    key: str | None  # `None`: it is known by its position
-    near: str | bytes | None  # where its result is as seen from the journal's folder
+    keeps_records: ClassVar[bool] = True
+    _journal: Journal
+    hold: Hold = nullcontext
+    _lock: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
+    # Updates that the journal lacks, because it could not be written.
+    _unwritten: list[tuple[int, JobUpdate]] = attrs.field(factory=list, init=False)
+    _intents: _GroupCommit = attrs.field(init=False)
+    _downloads: _GroupCommit = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._intents = _GroupCommit(self, self._journal.record_intents)
+        self._downloads = _GroupCommit(self, self._journal.record_downloads)
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether there are updates that the journal lacks, because it cannot be written."""
+        return bool(self._unwritten)
+
+    async def match(
+        self, requests: Sequence[GenerationRequest], start: int
+    ) -> Sequence[JournalEntry | None]:
+        """Return what an earlier run has left of requests that follow each other in the input."""
+        async with self.turn():
+            return await in_thread(self.hold, self._journal.match, requests, start)
+
+    async def ordered(self) -> Ordered | None:
+        """Return what was ordered with the journal so far."""
+        async with self.turn():
+            return await in_thread(self.hold, self._journal.ordered)
+
+    async def record_intent(
+        self, index: int, request: GenerationRequest, cost: float | None = None
+    ) -> str:
+        """Record that a create is about to be sent; return the key to send it under."""
+        key: str = await self._intents.add((index, request, cost))
+        return key
+
+    async def record_download(self, index: int, path: Path) -> None:
+        """Record where a result is."""
+        await self._downloads.add((index, path))
+
+    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
+        """Record what the service says of jobs, and why requests were given up.
+
+        What cannot be written is kept, and written with what comes next: a disk that is full
+        may have room again.
+        """
+        for job, update in updates:
+            # A request that failed before its intent was recorded is not in the journal.
+            is_recorded = isinstance(update, Generation) or job.key is not None
+            if is_recorded:
+                self._unwritten.append((job.index, update))
+        if not self._unwritten:
+            return
+        async with self.turn():
+            some, self._unwritten = self._unwritten, []
+            try:
+                problem = await in_thread(self.hold, self._journal.record_updates, some)
+            except BaseException:
+                self._unwritten = [*some, *self._unwritten]
+                raise
+        if problem is not None:
+            raise problem
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Let the block make calls; a cancellation is put off until it has ended.
+
+        That includes asyncio's own cancellation, which no anyio scope holds off: others wait
+        for what is written here.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            has_lock = False
+            while not has_lock:
+                try:
+                    await self._lock.acquire()
+                    has_lock = True
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            try:
+                yield
+            finally:
+                self._lock.release()
+        if cancelled is not None:
+            raise cancelled
 
 
-@attrs.define(slots=True, eq=False)
-class Matcher:
-    """Finds the rows of an input's requests; the input may have changed since.
+async def in_thread(hold: Hold, function: Callable[..., T], *arguments: object) -> T:
+    """Make a call in a thread, to its end.
 
-    A request is known by its name, if it has one: its `request_id`, or else the name of its
-    result where that stands for the first time. Then it may stand anywhere. A request without
-    a name is known by its position.
-
-    A row's position is where its request stood in the input last. The row of a request that has
-    moved is moved with it (`align`). The row that was there gives way to the end, if it has a
-    name, and comes back when its request does.
-
-    `align` needs a transaction. `relocated` holds the positions of the last items whose results
-    are elsewhere than was recorded, and where.
+    It is none of the threads that all work of a loop shares, since a journal must not wait for
+    forty slow downloads.
     """
-
-    _connection: sqlite3.Connection
-    recognition: Recognition
-    _folder: Path
-    _retry_failed: bool = attrs.field(kw_only=True)
-    relocated: list[tuple[int, Path]] = attrs.field(factory=list, init=False)
-    # Where each name of a result stood first in the input: only there it is a key.
-    _outputs: dict[str, int] = attrs.field(factory=dict, init=False)
-    _end: int = attrs.field(default=0, init=False)
-    _fingerprints: set[str] | None = attrs.field(default=None, init=False)
-    # Positions by fingerprints of rows that were recognized in spite of another link.
-    _signed_anew: dict[str, int] = attrs.field(factory=dict, init=False)
-
-    def row_key(self, position: int, request: GenerationRequest) -> str | None:
-        """Return the key by which a request is known, if it has one."""
-        for key in _names(request):
-            if key.startswith(ID_PREFIX) or self._outputs.setdefault(key, position) == position:
-                return key
-        return None
-
-    def difference(
-        self, entry: JournalEntry, key: str | None, request: GenerationRequest
-    ) -> Difference:
-        """Return what sets a request apart from an entry; false if nothing does."""
-        return self.recognition.difference(
-            entry.request_json,
-            request,
-            is_named=key is not None,
-            was_sent=entry.state.has_job,
-        )
-
-    def may_retry(self, entry: JournalEntry, *, is_corrected: bool) -> bool:
-        """Tell whether a request gets a new try: only what certainly has ended may."""
-        may = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
-        return may and (self._retry_failed or is_corrected)
-
-    def items(self, requests: Sequence[GenerationRequest], start: int) -> list[_Item]:
-        """Return a piece of the input, which begins at a position."""
-        self._end = max(self._end, start + len(requests))
-        return [
-            _Item(position, request, self.row_key(position, request))
-            for position, request in enumerate(requests, start)
-        ]
-
-    def rows(self, items: Sequence[_Item]) -> dict[int, _Row]:
-        """Return the rows at the positions from the first item to the last."""
-        span = items[0].position, items[-1].position
-        names = f"{', '.join(FIELDS)}, row_key, download_near"
-        query = f"SELECT {names} FROM entries WHERE position BETWEEN ? AND ?"  # noqa: S608 - our own
-        rows = self._connection.execute(query, span)
-        return {row[0]: _Row(entry_of(row[:-2]), *row[-2:]) for row in rows}
-
-    def is_aligned(self, items: Sequence[_Item], rows: Mapping[int, _Row]) -> bool:
-        """Tell whether each request's row, if it has one, is where the request stands."""
-        return all(
-            rows[item.position].key == item.key
-            if item.position in rows
-            else item.key is None
-            or all(find_key(self._connection, name) is None for name in _names(item.request))
-            for item in items
-        )
-
-    def align(self, items: Sequence[_Item]) -> dict[int, str]:
-        """Move rows to where their requests stand; return problems by position."""
-        problems = {item.position: self._align(item) for item in items}
-        return {position: words for position, words in problems.items() if words is not None}
-
-    def entries(
-        self, items: Sequence[_Item], rows: Mapping[int, _Row], problems: dict[int, str]
-    ) -> list[JournalEntry | None]:
-        """Return the entries of requests whose rows are where they stand."""
-        found: list[JournalEntry | None] = []
-        self.relocated = []
-        for item in items:
-            row = rows.get(item.position)
-            entry = None if row is None else row.entry
-            problem = problems.get(item.position)
-            if problem is None and row is not None:
-                entry, problem = self._judge(item, row, items)
-            elif problem is None and item.key is None and self._signed_anew:
-                problem = self._overtaken(item)
-            if problem is not None:
-                problems[item.position] = problem
-            if entry is not None and row is not None and row.near is not None:
-                entry = self._with_result(entry, row.near)
-            found.append(entry)
-        if problems:
-            raise _unknown_input(problems)
-        return found
-
-    def _align(self, item: _Item) -> str | None:
-        position = item.position
-        known = self._find_named(item)
-        row = self.rows([item]).get(position)
-        if known == position:
-            self._set_key(position, item.key)
-        elif known is not None:
-            if row is not None:
-                if row.key is None and row.entry.state is not JobState.NOT_CREATED:
-                    return _unnamed(position)
-                self._vacate(position)
-            self._move(known, position)
-            self._set_key(position, item.key)
-        elif row is not None:
-            return self._admit(item, row)
-        return None
-
-    def _admit(self, item: _Item, row: _Row) -> str | None:
-        """Give a request whose name is not known the row at its position, or the position."""
-        is_same = not self.difference(row.entry, item.key, item.request)
-        has_other_id = item.key is not None and item.key.startswith(ID_PREFIX)
-        if row.key is None:
-            if is_same and item.key is not None:
-                self._set_key(item.position, item.key)
-        elif not is_same or has_other_id:  # or the request has lost the name that it had
-            if item.key is None:
-                return _unnamed(item.position)
-            self._vacate(item.position)
-        return None
-
-    def _find_named(self, item: _Item) -> int | None:
-        """Return the position of the row that has a request's name, or is to have it."""
-        for key in () if item.key is None else _names(item.request):
-            position = find_key(self._connection, key)
-            entry = None if position is None else find(self._connection, position)
-            if entry is not None and (
-                key == item.key or not self.difference(entry, key, item.request)
-            ):
-                return position
-        return None
-
-    def _move(self, position: int, to: int) -> None:
-        """Give a row, and its earlier tries, another position, at which there must be none."""
-        for table in ("jobs", "tries"):
-            query = f"UPDATE {table} SET position = ? WHERE position = ?"  # noqa: S608 - our own
-            self._connection.execute(query, (to, position))
-
-    def _vacate(self, position: int) -> None:
-        """Move the row at a position behind all others, and behind the input so far."""
-        (last,) = self._connection.execute("SELECT max(position) FROM jobs").fetchone()
-        self._move(position, max(last + 1, self._end))
-
-    def _set_key(self, position: int, key: str | None) -> None:
-        query = "UPDATE jobs SET row_key = ? WHERE position = ?"
-        self._connection.execute(query, (key, position))
-
-    def _judge(
-        self, item: _Item, row: _Row, items: Sequence[_Item]
-    ) -> tuple[JournalEntry | None, str | None]:
-        """Return the entry if the request goes on from it, or what is wrong, or neither."""
-        entry = row.entry
-        is_named = item.key is not None and row.key == item.key
-        difference = self.difference(entry, item.key if is_named else None, item.request)
-        problem: str | None = None
-        if difference:
-            if entry.state is JobState.NOT_CREATED or (is_named and entry.state is JobState.FAILED):
-                return None, None  # another request may take its place
-            problem = self._changed(item, entry, difference, is_named=is_named)
-        elif difference.is_signed_anew and not is_named:
-            problem = self._shifted(item, entry, items)
-        is_tried_again = entry.state is JobState.FAILED and self._retry_failed
-        return None if is_tried_again else entry, problem
-
-    def _changed(
-        self, item: _Item, entry: JournalEntry, difference: Difference, *, is_named: bool
-    ) -> str | None:
-        """Return what is wrong with a request that has changed; or log it, if it may have."""
-        has_id = is_named and str(item.key).startswith(ID_PREFIX)
-        if difference.is_in_files and entry.state.has_job and not has_id:
-            log(
-                JOURNAL_LOG,
-                logging.WARNING,
-                f"request {entry.position}: {difference}; generation {entry.generation_id} is of "
-                "what was sent. To create it again, begin a new journal.",
-            )
-            return None
-        if is_named:
-            return _corrected(entry, difference)
-        found = self._find_fingerprint(self._fingerprint(item))
-        return _elsewhere(item.position, found[0]) if found else _mismatch(entry, difference)
-
-    def _overtaken(self, item: _Item) -> str | None:
-        """Return what is wrong if a new request is exactly one whose row another has taken.
-
-        That one differs by its link only, as it seemed; but then this link would have changed,
-        too.
-        """
-        elsewhere = self._signed_anew.get(self._fingerprint(item))
-        return None if elsewhere is None else _elsewhere(item.position, elsewhere)
-
-    def _shifted(self, item: _Item, entry: JournalEntry, items: Sequence[_Item]) -> str | None:
-        """Return what is wrong if a request with a new link is exactly one from another row.
-
-        Not if that one stands in its own place: then the two ask for the same thing twice.
-        """
-        fingerprint = self._fingerprint(item)
-        found = self._find_fingerprint(fingerprint)
-        here = {each.position: each for each in items}
-
-        def stands(position: int) -> bool:
-            if position in here:
-                return self._fingerprint(here[position]) == fingerprint
-            is_past = position < items[0].position
-            return is_past and position not in self._signed_anew.values()
-
-        if found and not any(map(stands, found)):
-            return _elsewhere(item.position, found[0])
-        self._signed_anew[entry.fingerprint] = entry.position
-        return None
-
-    def _fingerprint(self, item: _Item) -> str:
-        return self.recognition.identify(item.request).fingerprint
-
-    def _find_fingerprint(self, fingerprint: str) -> list[int]:
-        """Return the positions that hold exactly this request."""
-        execute = self._connection.execute
-        if self._fingerprints is None:
-            self._fingerprints = {each for (each,) in execute("SELECT fingerprint FROM jobs")}
-        if fingerprint not in self._fingerprints:
-            return []
-        query = "SELECT position FROM jobs WHERE fingerprint = ? ORDER BY position"
-        return [position for (position,) in execute(query, (fingerprint,))]
-
-    def _with_result(self, entry: JournalEntry, near: str | bytes) -> JournalEntry:
-        """Return the entry with where its result is now: it, or the journal, may have moved."""
-        recorded = entry.download_path
-        path = Path(os.path.normpath(self._folder / os.fsdecode(near)))
-        if not path.is_file():
-            if recorded is not None and recorded.is_file():
-                self.relocated.append((entry.position, recorded))
-            return entry
-        with suppress(OSError):  # nothing is where it was recorded
-            if recorded is not None and path.samefile(recorded):
-                return entry
-        self.relocated.append((entry.position, path))
-        return attrs.evolve(entry, download_path=path)
+    with hold():
+        return await to_its_end(function, *arguments)
 
 
-def find_key(connection: sqlite3.Connection, row_key: str) -> int | None:
-    """Return the position of the row with a key."""
-    query = "SELECT position FROM jobs WHERE row_key = ?"
-    row: tuple[int] | None = connection.execute(query, (row_key,)).fetchone()
-    return None if row is None else row[0]
+RunJournal: TypeAlias = JournalWriter | NullJournal
 
 
-def _names(request: GenerationRequest) -> list[str]:
-    """Return the keys by which a request may be known, the most telling first."""
-    names = []
-    if request.request_id is not None:
-        names.append(f"{ID_PREFIX}{exact(request.request_id)}")
-    if request.output_file_name is not None:
-        names.append(f"{OUTPUT_PREFIX}{exact(request.output_file_name)}")
-    return names
+@attrs.define(eq=False)
+class _GroupCommit:
+    """Collector of records that come while others are written; then one transaction for all."""
 
+    _writer: JournalWriter
+    _write: Callable[[list[Any]], Sequence[Any] | None]
+    _records: list[Any] = attrs.field(factory=list, init=False)
+    # What the writing gives for each record: its result, or why it was not written.
+    _results: list[Any] = attrs.field(factory=list, init=False)
+    _committed: anyio.Event = attrs.field(factory=anyio.Event, init=False)
 
-def _unknown_input(problems: dict[int, str]) -> InvalidRequestError:
-    shown = [problems[position] for position in sorted(problems)]
-    more = len(shown) - _MAX_PROBLEMS
-    if more > 0:
-        shown[_MAX_PROBLEMS:] = [f"requests: {more} more are not what the journal holds"]
-    return InvalidRequestError(shown)
+    async def add(self, record: object) -> Any:
+        """Write a record; return what the writing gave for it."""
+        results, committed, place = self._results, self._committed, len(self._records)
+        self._records.append(record)
+        if place:  # the first one writes for all
+            await committed.wait()
+        else:
+            try:
+                await checkpoint()  # what comes meanwhile joins this transaction
+            finally:  # also when cancelled: others rely on it
+                async with self._writer.turn():
+                    records, self._records, self._results = self._records, [], []
+                    self._committed = anyio.Event()
+                    try:
+                        await in_thread(self._writer.hold, self._commit, records, results)
+                    finally:
+                        committed.set()
+        # Nothing may go on without its record, whatever has ended the writing.
+        result = results[place] if place < len(results) else RuntimeError("it was not written")
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-
-def _mismatch(entry: JournalEntry, difference: Difference) -> str:
-    return (
-        f"requests[{entry.position}]: is not the request that the journal holds there "
-        f"({difference}); restore it, or begin a new journal"
-    )
-
-
-def _elsewhere(position: int, elsewhere: int) -> str:
-    return (
-        f"requests[{position}]: is at position {elsewhere} in the journal; keep the order of the "
-        "input"
-    )
-
-
-def _corrected(entry: JournalEntry, difference: Difference) -> str:
-    if entry.state.has_job:
-        fact = f"generation {entry.generation_id} was made of it as it was"
-    else:
-        fact = "it may have become a job as it was"
-    return (
-        f"requests[{entry.position}]: was changed ({difference}), but {fact}; restore it, or give "
-        "the changed one a name of its own"
-    )
-
-
-def _unnamed(position: int) -> str:
-    return (
-        f"requests[{position}]: stands where the journal holds another request, and one of the two "
-        "has no name to be known by; keep the order of the input, or give each a request_id"
-    )
+    def _commit(self, records: list[Any], results: list[Any]) -> None:
+        try:
+            results += self._write(records) or [None] * len(records)
+        except Exception as error:  # noqa: BLE001 - it is raised by `add`
+            if isinstance(error, LipsyncError) or len(records) == 1:
+                results += [error] * len(records)
+            else:  # one request's own values have raised: find out which
+                for record in records:
+                    self._commit([record], results)

@@ -36,7 +36,7 @@ from lipsync_async._models.response import Generation
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 class JobState(StrEnum):
@@ -62,38 +62,32 @@ class JobState(StrEnum):
     @property
     def has_job(self) -> bool:
         """Whether the service has accepted the request, so that it must not be sent again."""
-        return self in _WITH_JOB
+        return self in {JobState.ACCEPTED, JobState.COMPLETED, JobState.FAILED}
 
     @property
     def has_ended(self) -> bool:
         """Whether the job's life is over, well or badly."""
-        return self in _ENDED
+        return self in {JobState.COMPLETED, JobState.FAILED}
 
     @property
     def stored(self) -> str:
         """The word for it in a journal's file, which every release reads."""
-        return _STORED.get(self, self.value)
+        return STORED[self]
 
     @classmethod
     def _missing_(cls, value: object) -> JobState | None:
         """Read the stored words as well."""
-        return next((state for state, word in _STORED.items() if word == value), None)
+        return next((state for state, word in STORED.items() if word == value), None)
 
 
-_ENDED = frozenset({JobState.COMPLETED, JobState.FAILED})
-_WITH_JOB = _ENDED | {JobState.ACCEPTED}
-_STORED = {
+STORED = {
     JobState.SUBMITTING: "intended",
     JobState.UNKNOWN: "doubtful",
     JobState.NOT_CREATED: "refused",
+    JobState.ACCEPTED: "accepted",
+    JobState.COMPLETED: "completed",
+    JobState.FAILED: "failed",
 }
-
-
-def state_of(generation: Generation) -> JobState:
-    """Return the state that the service's word about a job puts its request into."""
-    if generation.is_completed:
-        return JobState.COMPLETED
-    return JobState.FAILED if generation.is_terminal else JobState.ACCEPTED
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -160,8 +154,7 @@ class JournalEntry:
             JournalError: The journal is damaged there.
 
         """
-        decoded: dict[str, Any] = self._object(self.request_json)
-        return decoded
+        return self._object(self.request_json)
 
     @property
     def generation(self) -> Generation | None:
@@ -213,18 +206,15 @@ class JournalEntry:
         where = f"position {self.position}" if line is None else f"line {line}"
         return where if self.request_id is None else f"{where} ({self.request_id})"
 
-    def _object(self, text: str) -> Any:
+    def _object(self, text: str) -> dict[str, Any]:
         """Decode what was a JSON object when it was stored."""
         try:
             decoded = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise self._unreadable(error) from error
+            raise unreadable(self.position, error) from error
         if not isinstance(decoded, dict):
-            raise self._unreadable(f"it holds {text[:20]!r}")
+            raise unreadable(self.position, f"it holds {text[:20]!r}")
         return decoded
-
-    def _unreadable(self, why: object) -> JournalError:
-        return unreadable(self.position, why)
 
 
 def unreadable(position: object, why: object) -> JournalError:
@@ -235,20 +225,17 @@ def unreadable(position: object, why: object) -> JournalError:
     )
 
 
-# The table's columns that an entry is made of, with what each may hold.
-_TEXT, _OPTIONAL_TEXT = (str,), (str, type(None))
-KINDS: dict[str, tuple[type, ...]] = {
-    name: _OPTIONAL_TEXT if "None" in str(field.type) else _TEXT
-    for name, field in attrs.fields_dict(JournalEntry).items()
-} | {
-    "position": (int,),
-    "tries": (int,),
-    "attempts": (int,),
+# The columns of the view `entries`, with what each may hold.
+FIELDS = tuple(attrs.fields_dict(JournalEntry))
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(FIELDS, (str, type(None))),
+    **dict.fromkeys(("state", "fingerprint", "idempotency_key", "request_json"), (str,)),
+    **dict.fromkeys(("intended_at", "updated_at"), (str,)),
+    **dict.fromkeys(("position", "tries", "attempts"), (int,)),
     "cost": (float, int, type(None)),
     "download_path": (str, bytes, type(None)),  # bytes, where SQLite's text cannot hold the name
 }
-FIELDS = tuple(KINDS)
-_MOMENTS = ("intended_at", "accepted_at", "ended_at", "updated_at")
+SELECT_ENTRIES = f"SELECT {', '.join(FIELDS)} FROM entries"  # noqa: S608 - the names are our own
 
 
 def entry_of(row: Sequence[Any]) -> JournalEntry:
@@ -261,11 +248,14 @@ def entry_of(row: Sequence[Any]) -> JournalEntry:
     facts = dict(zip(FIELDS, row, strict=True))
     try:
         _check_kinds(facts)
-        for name in _MOMENTS:
-            facts[name] = _optional(_moment, facts[name])
+        for name in ("intended_at", "accepted_at", "ended_at", "updated_at"):
+            if facts[name] is not None:
+                facts[name] = _moment(facts[name])
         facts["state"] = JobState(facts["state"])
-        facts["status"] = _optional(Status, facts["status"])
-        facts["download_path"] = _optional(_path, facts["download_path"])
+        if facts["status"] is not None:
+            facts["status"] = Status(facts["status"])
+        if facts["download_path"] is not None:
+            facts["download_path"] = Path(os.fsdecode(facts["download_path"]))
         return JournalEntry(**facts)
     except (ValueError, OverflowError) as error:
         raise unreadable(facts["position"], error) from error
@@ -273,7 +263,7 @@ def entry_of(row: Sequence[Any]) -> JournalEntry:
 
 def _check_kinds(facts: dict[str, Any]) -> None:
     """Check what SQLite itself does not: what each column holds."""
-    for name, kinds in KINDS.items():
+    for name, kinds in _KINDS.items():
         if type(facts[name]) not in kinds:
             raise ValueError(f"{name} holds {facts[name]!r:.40}")
     if facts["ended_at"] is None and JobState(facts["state"]).has_ended:
@@ -285,11 +275,3 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return moment
-
-
-def _path(name: str | bytes) -> Path:
-    return Path(os.fsdecode(name))
-
-
-def _optional(read: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else read(value)

@@ -37,20 +37,18 @@ import sys
 import tempfile
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import blake2b
-from operator import lt
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-import attrs
-
-from lipsync_async._bulk.journal_entry import FIELDS, JobState, entry_of
+from lipsync_async._bulk.journal_entry import SELECT_ENTRIES, JournalEntry, entry_of
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
+
 
 if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
     import msvcrt
@@ -81,11 +79,10 @@ APPLICATION_ID = int.from_bytes(b"lips", "big")
 SCHEMA_VERSION = 2
 
 # Nothing newer than SQLite 3.24 (2018): Python uses whatever the system has.
-_STATES = ", ".join(f"'{state.stored}'" for state in JobState)
-_STATES_WITH_JOB = ", ".join(f"'{state.stored}'" for state in JobState if state.has_job)
-_DEFINITIONS = f"""
-    row_key TEXT {{unique}},
-    state TEXT NOT NULL CHECK (state IN ({_STATES})),
+_DEFINITIONS = """
+    row_key TEXT {unique},
+    state TEXT NOT NULL CHECK (state IN
+        ('intended', 'doubtful', 'refused', 'accepted', 'completed', 'failed')),
     fingerprint TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 1,
     cost REAL,
@@ -107,7 +104,7 @@ _DEFINITIONS = f"""
     earlier_json TEXT,
     origin_json TEXT,
     checksum INTEGER NOT NULL DEFAULT 0,
-    CHECK ((generation_id IS NOT NULL) = (state IN ({_STATES_WITH_JOB})))
+    CHECK ((generation_id IS NOT NULL) = (state IN ('accepted', 'completed', 'failed')))
 """
 # `jobs` holds the last try of each request, `tries` those before it.
 _TABLES = (
@@ -147,6 +144,9 @@ ID_PREFIX, OUTPUT_PREFIX = "id:", "output:"
 _CHECKSUM = f"checksum({', '.join(COLUMNS)})"
 # Of the table `journal`.
 _OWN_CHECKSUM = "checksum(secret, salt, service, key_digests, owner, serial, rows, total)"
+_SEAL = f"""
+UPDATE journal SET serial = serial + 1, checksum = {_OWN_CHECKSUM.replace("serial", "serial + 1")}
+"""  # noqa: S608 - our own
 _TRIGGERS = """
 CREATE TEMP TRIGGER {table}_inserted AFTER INSERT ON main.{table} BEGIN
     UPDATE journal SET rows = rows + 1, total = total + new.checksum;
@@ -166,14 +166,13 @@ END;
 _CHECKSUM_SIZE = 5
 # Rows of one query: another program may write between two.
 _PAGE = 1000
-# What the view `entries` has in the place of a column of the tables.
-_ENTRY_COLUMNS = {
-    "request_id": f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
-    f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END"
+# What the view `entries` has besides the columns of the table, by version of the file.
+_VIEWS = {
+    1: "NULL AS request_id, 1 AS tries, NULL AS cost, NULL AS earlier_json, NULL AS origin_json, "
+    "NULL AS row_key, NULL AS download_near",
+    2: f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
+    f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END AS request_id",
 }
-_ENTRY_COLUMNS_OF_VERSION_1 = dict.fromkeys(
-    ("request_id", "cost", "earlier_json", "origin_json", "row_key", "download_near"), "NULL"
-) | {"tries": "1"}
 
 _DAMAGED = (
     "It is not as it was written: a disk or another program has changed it, or it was copied in "
@@ -191,9 +190,6 @@ _OTHER_ADVICE = "What was recorded before is kept; check the disk, then run agai
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ADVICE[sqlite3.SQLITE_CORRUPT] = _DAMAGED
 
-# Milliseconds to wait for a reader before something harmless is left beside the file.
-_LAST_PATIENCE = 200
-
 # SQLite's file format (https://www.sqlite.org/fileformat.html, 1.3).
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
@@ -205,12 +201,7 @@ SIDES = ("-journal", "-wal", "-shm", ".lock")
 _PARTS = ("-journal", "-wal")
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 # How files of SQLite begin: databases, rollback journals, and logs (4.1 of the format).
-_BEGINNINGS = (
-    _MAGIC,
-    _JOURNAL_MAGIC,
-    bytes.fromhex("377f0682"),
-    bytes.fromhex("377f0683"),
-)
+_BEGINNINGS = (_MAGIC, _JOURNAL_MAGIC, bytes.fromhex("377f0682"), bytes.fromhex("377f0683"))
 # What SQLite says where it cannot read without writing, or has no locks.
 _UNREADABLE_IN_PLACE = frozenset(
     {
@@ -221,30 +212,9 @@ _UNREADABLE_IN_PLACE = frozenset(
     }
 )
 
-
 _LONGEST_NAME = 200
 # What the systems say of a lock that is held.
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
-
-
-@attrs.frozen(slots=True)
-class Opened:
-    """An open file."""
-
-    connection: sqlite3.Connection
-    files: ExitStack  # closes it, and removes what is to be removed then
-
-    def close(self) -> None:
-        self.files.close()
-
-
-@attrs.frozen(slots=True)
-class _Header:
-    """What the first bytes of a file tell."""
-
-    is_journal: bool
-    version: int
-    has_log: bool  # whether a part of it may be in `NAME-wal`, as in the first version
 
 
 # Files that this process writes, by device and number. Any handle of a file that a process
@@ -252,24 +222,32 @@ class _Header:
 _OWN: set[tuple[int, int]] = set()
 
 
+# An open file, and what closes it, and removes what is to be removed then.
+Opened: TypeAlias = tuple[sqlite3.Connection, ExitStack]
+
+
 def connect_owner(path: Path, *, patience: float) -> Opened:
     """Open a journal to write it, or make a new one; its lock must be held."""
     with translate_errors(path), ExitStack() as files:
-        if path.exists():
-            _check_single_name(path)
-        else:
+        if not path.exists():
             _make(path)
-        header = _header(path)
-        if header.has_log:
-            with closing(_read_copy(path)) as copy:
-                header = _checked_header(copy.connection, path)
+        elif path.stat().st_nlink > 1:
+            raise JournalError(
+                f"the journal {path} has another name as well (a hard link), under which another "
+                "run could write it. Make a copy, and give that."
+            )
+        version = _version(path)
+        if version is None:
+            copy, copied = _read_copy(path)
+            with copied:
+                version = _version_of(copy, path)
         inode = _inode(path)
         _OWN.add(inode)
         files.callback(_OWN.discard, inode)
         connection = _connect(path, "rw", patience, files)
         _prepare_writing(connection)
         _check_pages(connection, path)
-        if header.version == 1:
+        if version == 1:
             _migrate(connection)
         _prepare_reading(connection, SCHEMA_VERSION)
         _check_rows(connection, path)
@@ -277,7 +255,7 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
             connection.executescript(
                 _TRIGGERS.format(table=table, columns=", ".join(COLUMNS), checksum=_CHECKSUM)
             )
-        return Opened(connection, files.pop_all())
+        return connection, files.pop_all()
 
 
 def connect_reader(path: Path, *, patience: float) -> Opened:
@@ -289,17 +267,15 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
     with translate_errors(path):
         if not path.exists():
             raise JournalError(f"there is no journal at {path}. Check the path.")
-        is_own = _inode(path) in _OWN
-        in_place = is_own or not _header(path).has_log
-        opened = (_read_in_place(path, patience) if in_place else None) or _read_copy(path)
-        with ExitStack() as undo:
-            undo.callback(opened.close)
-            header = _checked_header(opened.connection, path)
-            _prepare_reading(opened.connection, header.version)
-            check = _check_pages if header.version == 1 else _check_rows
-            check(opened.connection, path)
-            undo.pop_all()
-        return opened
+        in_place = _inode(path) in _OWN or _version(path) is not None
+        opened = _read_in_place(path, patience) if in_place else None
+        connection, files = opened or _read_copy(path)
+        with files:
+            version = _version_of(connection, path)
+            _prepare_reading(connection, version)
+            check = _check_pages if version == 1 else _check_rows
+            check(connection, path)
+            return connection, files.pop_all()
 
 
 def _read_in_place(path: Path, patience: float) -> Opened | None:
@@ -312,7 +288,7 @@ def _read_in_place(path: Path, patience: float) -> Opened | None:
             if error.sqlite_errorcode & 0xFF in _UNREADABLE_IN_PLACE:
                 return None
             raise
-        return Opened(connection, files.pop_all())
+        return connection, files.pop_all()
 
 
 def _read_copy(path: Path) -> Opened:
@@ -324,7 +300,7 @@ def _read_copy(path: Path) -> Opened:
         for side in _PARTS:
             with suppress(FileNotFoundError):
                 shutil.copyfile(beside(path, side), beside(copy, side))
-        return Opened(_connect(copy, "rw", 0, files), files.pop_all())
+        return _connect(copy, "rw", 0, files), files.pop_all()
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
@@ -414,37 +390,35 @@ def _prepare_writing(connection: sqlite3.Connection) -> None:
 
 def begin_writing(connection: sqlite3.Connection, path: Path) -> None:
     """Begin a transaction that is written to the file itself, not to a log beside it."""
-    connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
-    if not _has_log(connection):
-        return
-    connection.execute("ROLLBACK")
-    with suppress(sqlite3.OperationalError):  # it is in use
-        _prepare_writing(connection)
-    connection.execute("BEGIN EXCLUSIVE")
-    if _has_log(connection):
+    for is_last in (False, True):
+        connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            return
         connection.execute("ROLLBACK")
-        raise JournalError(
-            f"another program has the journal {path} open and keeps a log beside it, without which "
-            "the file would not be whole. Close that program, then run again."
-        )
-
-
-def _has_log(connection: sqlite3.Connection) -> bool:
-    """Tell whether what is written goes into a log: another program may have begun one."""
-    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    return str(mode) == "wal"
-
-
-def finish_writing(connection: sqlite3.Connection) -> None:
-    """Leave nothing beside the file, unless a reader is just looking."""
-    with suppress(sqlite3.Error):
-        connection.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
-        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+        if not is_last:
+            with suppress(sqlite3.OperationalError):  # it is in use
+                _prepare_writing(connection)
+    raise JournalError(
+        f"another program has the journal {path} open and keeps a log beside it, without which "
+        "the file would not be whole. Close that program, then run again."
+    )
 
 
 def _make(path: Path) -> None:
-    """Make a new journal, whole or not at all."""
-    _check_no_remains(path)
+    """Make a new journal, whole or not at all, where SQLite would take nothing for a part of it."""
+    for side in _PARTS:
+        remains = beside(path, side)
+        with suppress(FileNotFoundError):
+            with remains.open("rb") as file:
+                beginning = file.read(len(_JOURNAL_MAGIC))
+            if beginning == _JOURNAL_MAGIC or (beginning and side == "-wal"):
+                raise JournalError(
+                    f"there is no journal at {path}, but {remains.name} is there, which belongs to "
+                    "one that was moved or removed. Bring that back; or remove the rest, too, and "
+                    "what was ordered with it is ordered again."
+                )
+            remains.unlink()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for table in _TABLES:
             connection.execute(table)
@@ -487,7 +461,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     """Bring a journal of the first version to today's, all at once or not at all."""
     connection.execute("BEGIN EXCLUSIVE")
     _prepare_reading(connection, 1)
-    for row in connection.execute(f"SELECT {', '.join(FIELDS)} FROM entries"):  # noqa: S608 - our own
+    for row in connection.execute(SELECT_ENTRIES):
         entry = entry_of(row)
         _ = entry.request, entry.generation  # each must be readable
     connection.execute("DROP VIEW entries")
@@ -503,48 +477,18 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _check_no_remains(path: Path) -> None:
-    """Check that nothing lies beside a new journal that SQLite would take for a part of it."""
-    for side in _PARTS:
-        remains = beside(path, side)
-        try:
-            with remains.open("rb") as file:
-                beginning = file.read(len(_JOURNAL_MAGIC))
-        except FileNotFoundError:
-            continue
-        if beginning == _JOURNAL_MAGIC or (beginning and side == "-wal"):
-            raise JournalError(
-                f"there is no journal at {path}, but {remains.name} is there, which belongs to one "
-                "that was moved or removed. Bring that back; or remove the rest, too, and what was "
-                "ordered with it is ordered again."
-            )
-        remains.unlink(missing_ok=True)
-
-
-def _check_single_name(path: Path) -> None:
-    """Check that a file has one name: under two, it could have two owners."""
-    if path.stat().st_nlink > 1:
-        raise JournalError(
-            f"the journal {path} has another name as well (a hard link), under which another run "
-            "could write it. Make a copy, and give that."
-        )
-
-
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
-        reason = " ".join(str(found).split())
-        raise JournalError(f"the journal {path} is damaged ({reason}). {_DAMAGED}")
+        raise _damaged(path, " ".join(str(found).split()))
 
 
-def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
-    found = _damage(connection)
-    if found is not None:
-        raise JournalError(f"the journal {path} is damaged ({found}). {_DAMAGED}")
+def _damaged(path: Path, reason: str) -> JournalError:
+    return JournalError(f"the journal {path} is damaged ({reason}). {_DAMAGED}")
 
 
-def _checked_header(connection: sqlite3.Connection, path: Path) -> _Header:
-    """Check that an open file is a journal."""
+def _version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of an open file; it must be a journal."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -553,13 +497,11 @@ def _checked_header(connection: sqlite3.Connection, path: Path) -> _Header:
             f"{path} is a part of a journal: the rest is in a file of the same name with -wal at "
             "its end, where it was written. Bring that along."
         )
-    header = _Header(application == APPLICATION_ID, version, has_log=False)
-    _check_header(header, path)
-    return header
+    return _checked_version(path, application, version)
 
 
-def _header(path: Path) -> _Header:
-    """Read what a file says of itself."""
+def _version(path: Path) -> int | None:
+    """Return the version of a file; `None`: a part of it may be in `NAME-wal`, as in the first."""
     with path.open("rb") as file:
         beginning = file.read(_HEADER)
     if not beginning:
@@ -569,24 +511,23 @@ def _header(path: Path) -> _Header:
         )
     if not beginning.startswith(_MAGIC) or len(beginning) < _HEADER:
         raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
-    header = _Header(
-        is_journal=int.from_bytes(beginning[68:72], "big") == APPLICATION_ID,
-        version=int.from_bytes(beginning[60:64], "big"),
-        has_log=beginning[19] == _WITH_A_LOG,
+    if beginning[19] == _WITH_A_LOG:
+        return None  # all that counts may be in the log
+    application, version = beginning[68:72], beginning[60:64]
+    return _checked_version(
+        path, int.from_bytes(application, "big"), int.from_bytes(version, "big")
     )
-    if not header.has_log:  # or all that counts may be in the log
-        _check_header(header, path)
-    return header
 
 
-def _check_header(header: _Header, path: Path) -> None:
-    if not header.is_journal or header.version < 1:
+def _checked_version(path: Path, application: int, version: int) -> int:
+    if application != APPLICATION_ID or version < 1:
         raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
-    if header.version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise JournalError(
-            f"the journal {path} is of version {header.version}, and this release reads version "
+            f"the journal {path} is of version {version}, and this release reads version "
             f"{SCHEMA_VERSION}. Go on with the release of lipsync_async that wrote it."
         )
+    return version
 
 
 def is_of_database(path: Path) -> bool:
@@ -611,10 +552,7 @@ def _inode(path: Path) -> tuple[int, int]:
 
 def _prepare_reading(connection: sqlite3.Connection, version: int) -> None:
     """Create the view `entries`, which is the same for every version of the file."""
-    special = _ENTRY_COLUMNS_OF_VERSION_1 if version == 1 else _ENTRY_COLUMNS
-    names = (*FIELDS, "row_key", "download_near")
-    columns = ", ".join(f"{special.get(name, name)} AS {name}" for name in names)
-    connection.execute(f"CREATE TEMP VIEW entries AS SELECT {columns} FROM jobs")  # noqa: S608 - our own
+    connection.execute(f"CREATE TEMP VIEW entries AS SELECT *, {_VIEWS[version]} FROM jobs")  # noqa: S608 - our own
     connection.create_function("checksum", -1, _checksum, deterministic=True)
 
 
@@ -624,20 +562,25 @@ def _checksum(*values: object) -> int:
     return int.from_bytes(digest, "big")
 
 
+def find(connection: sqlite3.Connection, position: int) -> JournalEntry | None:
+    """Return the entry at a position."""
+    row = connection.execute(f"{SELECT_ENTRIES} WHERE position = ?", (position,)).fetchone()
+    return None if row is None else entry_of(row)
+
+
 def seal(connection: sqlite3.Connection) -> None:
     """Bring the checksum of the table `journal` up to date, at the end of a transaction."""
-    connection.execute("UPDATE journal SET serial = serial + 1")
-    connection.execute(f"UPDATE journal SET checksum = {_OWN_CHECKSUM}")  # noqa: S608 - our own
+    connection.execute(_SEAL)
 
 
-def _damage(connection: sqlite3.Connection) -> str | None:
-    """Return what is wrong with the tables, as far as checksums tell; `None`: nothing.
+def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
+    """Check the tables, as far as checksums tell.
 
     Others may write meanwhile, so no query takes long.
     """
     begun = _totals(connection)
     if begun is None:
-        return "it does not say whose it is"
+        raise _damaged(path, "it does not say whose it is")
     rows, total, altered, last = 0, 0, 0, -1
     query = f"SELECT position, checksum, checksum IS NOT {_CHECKSUM} FROM"
     is_read = False
@@ -645,20 +588,21 @@ def _damage(connection: sqlite3.Connection) -> str | None:
         page = connection.execute(
             f"{query} jobs WHERE position > ? ORDER BY position LIMIT ?", (last, _PAGE)
         ).fetchall()
-        positions = [last, *(position for position, _, _ in page)]
-        if not all(map(lt, positions, positions[1:])):  # or this would never end
-            return "its entries are not in their order"
-        last, is_read = positions[-1], not page
+        is_read = not page
+        for position, _, _ in page:
+            if position <= last:  # or this would never end
+                raise _damaged(path, "its entries are not in their order")
+            last = position
         page = page or connection.execute(f"{query} tries").fetchall()
         rows += len(page)
         for _, checksum, is_altered in page:
             altered += is_altered
             total += 0 if is_altered else checksum
     if altered:
-        return f"{altered} of {rows} entries are not as they were written"
+        raise _damaged(path, f"{altered} of {rows} entries are not as they were written")
     if _totals(connection) == begun and (rows, total) != begun[1:]:
-        return f"it holds {rows} entries, and not the {begun[1]} that were written"
-    return None
+        written = begun[1]
+        raise _damaged(path, f"it holds {rows} entries, and not the {written} that were written")
 
 
 def _totals(connection: sqlite3.Connection) -> tuple[int, int, int] | None:

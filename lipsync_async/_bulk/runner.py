@@ -26,9 +26,8 @@ import attrs
 
 from lipsync_async._asyncio_tools import cancellation_error, unexpected_cancellation
 from lipsync_async._bulk.fingerprint import earlier_forms
-from lipsync_async._bulk.journal import Binding, Journal
+from lipsync_async._bulk.journal import Binding, Journal, JournalWriter, NullJournal, in_thread
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
-from lipsync_async._bulk.journal_writer import JournalThread, JournalWriter, NullJournal
 from lipsync_async._bulk.results import (
     MAX_SAME_REFUSALS,
     MAX_WAITING,
@@ -96,7 +95,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from lipsync_async._bulk.journal_writer import RunJournal
+    from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._download import ResultDownloader
     from lipsync_async._polling.poller import Poller
     from lipsync_async._requester import Requester, RequestOptions
@@ -259,7 +258,6 @@ async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIte
         return
     loop = asyncio.get_running_loop()
     hold = requester.transport.hold
-    thread = JournalThread(hold)
     binding = Binding(requester.service, requester.key_digest, is_new_key=options.accept_new_key)
     opened: list[Journal] = []  # also when this is cancelled while it is opened
 
@@ -273,12 +271,12 @@ async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIte
         opened.append(journal)
 
     try:
-        await thread.call(open_it)
+        await in_thread(hold, open_it)
         yield JournalWriter(opened[0], hold)
     finally:
         for journal in opened:
             if loop.is_running():
-                await thread.call(journal.close)
+                await in_thread(hold, journal.close)
             else:  # the loop was dropped with all of its tasks
                 journal.close()
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from lipsync_async._bulk.journal_writer import RunJournal
+    from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._bulk.results import Job
     from lipsync_async._bulk.runner import RunOptions
     from lipsync_async._logic.concurrency import Slot

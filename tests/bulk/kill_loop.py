@@ -31,8 +31,8 @@ from lipsync_async import (
     Video,
     group_failures,
 )
+from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.interpreter import Fork, until

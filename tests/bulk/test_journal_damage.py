@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async._bulk.journal_file import connect_reader
-from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import ConnectError, JournalError
 from tests.bulk import journal_process
 from tests.bulk.jobs import job, record, request
@@ -37,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("whole") / "j.sqlite"
     asked = [(number, request(number, request_id=f"row {number}")) for number in range(ROWS)]
     with Journal.open(path) as journal:
-        journal.record_intents(asked[:-1], costs={1: 0.5})
+        journal.record_intents((*each, 0.5 if each[0] == 1 else None) for each in asked[:-1])
         record(journal, [(number, job(f"g{number}")) for number in range(6)])
         ends = [(number, job(f"g{number}", "COMPLETED")) for number in range(3)]
         record(journal, [*ends, (3, job("g3", "FAILED", error="No face"))])

@@ -11,8 +11,7 @@ import anyio
 import pytest
 
 from lipsync_async import JournalError, Limits
-from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened, requests

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lipsync_async import Origin
-from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_reader import JournalView
+from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async.errors import JournalError, LipsyncError
 from tests.bulk.jobs import job, record, request
 
@@ -27,7 +26,7 @@ def journal(quick_path: Path) -> Iterator[Journal]:
             (number, request(number, request_id=f"row-{number}", origin=origin))
             for number, origin in enumerate(origins)
         ]
-        journal.record_intents(asked, costs={0: 0.25})
+        journal.record_intents([(*asked[0], 0.25), *asked[1:]])
         done = job("g0", "COMPLETED", outputUrl="https://h/v.mp4", outputDuration=2.5)
         failed = job("g1", "FAILED", error='Said: "no",\nthen half \ud800', errorCode="no_face")
         record(journal, [(0, done), (1, failed)])

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_file import SCHEMA_VERSION, refusal
-from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.errors import JournalError
 from tests.bulk.jobs import job, record, request
 

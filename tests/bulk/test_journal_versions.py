@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async._models.request import Audio, Video
 from lipsync_async.errors import InvalidRequestError, JournalError
 from tests.bulk.jobs import job, record, request

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -14,14 +14,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import JournalError, LipsyncError
-from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_writer import (
-    JournalThread,
-    JournalWriter,
-    NullJournal,
-    _GroupCommit,
-)
+from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, _GroupCommit
 from lipsync_async._bulk.results import Job, JobUpdate
+from lipsync_async._threads import to_its_end
 from tests.bulk.jobs import job, request
 
 pytestmark = pytest.mark.anyio
@@ -271,11 +266,16 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
 
 @pytest.mark.parametrize("cancels", [1, 2, 5])
 @pytest.mark.parametrize("turn", range(8))
-async def test_the_first_on_a_page_is_cancelled(turn: int, cancels: int) -> None:
+async def test_the_first_on_a_page_is_cancelled(journal: Journal, turn: int, cancels: int) -> None:
     """The others, and later ones, get what they wait for, whenever asyncio cancels it."""
-    thread, is_busy = JournalThread(nullcontext), threading.Event()
-    batch = _GroupCommit(thread, lambda records: [f"wrote {record}" for record in records])
-    busy = asyncio.create_task(thread.run(lambda: is_busy.wait(10)))
+    writer, is_busy = JournalWriter(journal), threading.Event()
+    batch = _GroupCommit(writer, lambda records: [f"wrote {record}" for record in records])
+
+    async def keep_busy() -> None:
+        async with writer.turn():
+            await to_its_end(is_busy.wait, 10)
+
+    busy = asyncio.create_task(keep_busy())
     await checkpoint()
     first, second, third = (asyncio.create_task(batch.add(number)) for number in (1, 2, 3))
     for _ in range(turn):

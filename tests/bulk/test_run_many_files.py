@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
+from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async._bulk.journal_reader import JournalView
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.runs import FREE
 from tests.client.connections import connect

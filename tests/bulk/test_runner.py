@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import AsyncClient, AuthenticationError, NotFoundError, Response
-from lipsync_async._bulk.journal_writer import NullJournal
+from lipsync_async._bulk.journal import NullJournal
 from lipsync_async._bulk.results import Job
 from lipsync_async._bulk.runner import BulkRunner, RunOptions
 from lipsync_async._polling.leader import Waiter
