@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Longest wait, in seconds, that a signal may not wake.
-SLICE = 0.5
+SLICE = 0.2
 # A greenlet looks again after a tenth of the time that it has waited, within these limits.
 _SHORTEST, _SHARE, _LONGEST = 0.001, 0.1, 0.2
 # Seconds for which an idle worker waits for more work, and the largest number of workers.

@@ -21,7 +21,7 @@ DROPPED = (
 
 async def left(scenario: str, way: str, turn: int, trouble: str) -> tuple[bool, list[str]]:
     """Leave a call in a turn; tell whether it had ended before, and what is wrong then."""
-    async with opened(trouble) as world:
+    async with opened(trouble, has_before=scenario in {"read", "download"}) as world:
         own = asyncio.all_tasks()
         has_ended = await leave(world, SCENARIOS[scenario], WAYS[way], turn)
         world.sandbox.faults.clear()

@@ -82,7 +82,7 @@ class World:
         sandbox: Answers.
         folder: For its files.
         heard: What was logged.
-        before: A job that had ended before the call.
+        before: A job that had ended before the call; `None`: there is none.
         seen: What the call has handed over.
         error: How it has ended, unless it has returned.
 
@@ -92,7 +92,7 @@ class World:
     sandbox: Sandbox
     folder: Path
     heard: Heard
-    before: Generation
+    before: Generation | None
     seen: list[object] = attrs.field(factory=list)
     error: BaseException | None = None
 
@@ -113,7 +113,8 @@ class World:
 
     def told(self) -> str:
         """Return all that the caller has been told."""
-        said = [self.before.id, told_by(self.error), *self.heard.lines]
+        said = [told_by(self.error), *self.heard.lines]
+        said += [self.before.id] if self.before is not None else []
         for each in self.seen:
             said.append(repr(each))
             outcomes = each if isinstance(each, list) else [each]
@@ -183,6 +184,7 @@ async def read(world: World) -> object:
 
 async def download(world: World) -> object:
     """Save a result."""
+    assert world.before is not None
     return await world.client.generations.download(world.before, world.results / "one.mp4")
 
 
@@ -296,7 +298,9 @@ TROUBLES: dict[str, tuple[Fault, ...]] = {
 
 
 @asynccontextmanager
-async def opened(trouble: str = "none", **settings: Any) -> AsyncIterator[World]:
+async def opened(
+    trouble: str = "none", *, has_before: bool = True, **settings: Any
+) -> AsyncIterator[World]:
     """Open a world in memory, on a virtual clock."""
     usual: dict[str, Any] = {
         "render": False,
@@ -306,7 +310,7 @@ async def opened(trouble: str = "none", **settings: Any) -> AsyncIterator[World]
     with TemporaryDirectory() as folder, Heard().listening() as heard:
         settings = usual | {"clock": VirtualClock()} | settings
         async with Sandbox(**settings) as sandbox, connect(sandbox) as client:
-            before = await client.generations.run(**ORDER)
+            before = await client.generations.run(**ORDER) if has_before else None
             for fault in TROUBLES[trouble]:
                 sandbox.faults.add(fault)
             yield World(client, sandbox, Path(folder), heard, before)
@@ -466,7 +470,8 @@ def drop_often(in_memory: dict[str, int], over_sockets: dict[str, int]) -> None:
         over_sockets: As above.
 
     """
-    cases = [(name, step, {"trouble": "slow"}) for name, step in in_memory.items()]
+    slow = {"trouble": "slow", "has_before": False}
+    cases = [(name, step, slow) for name, step in in_memory.items()]
     cases += [(name, step, _QUICK) for name, step in over_sockets.items()]
     worlds: list[World] = []
     for name, step, settings in cases:

@@ -5,7 +5,6 @@ import builtins
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -25,13 +24,6 @@ MOCKS = re.compile(r"\bunittest\.mock\b|\bfrom unittest import mock\b|\bmocker\b
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:root|home|work|Users|opt|srv|tmp)/\w")
 
 
-@cache
-def nodes() -> list[tuple[str, ast.AST]]:
-    """Return all that the tests say, with the names of their files."""
-    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes()) for path in TESTS}
-    return [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
-
-
 def texts() -> list[Path]:
     """Return every text file of the project."""
     folders = ("lipsync_async", "tests", "benchmarks", "docs", ".ci")
@@ -44,8 +36,10 @@ def texts() -> list[Path]:
 def test_every_test_states_its_promise() -> None:
     """A test's docstring is one line that says what holds."""
     silent = [
-        f"{name}: {node.name}"
-        for name, node in nodes()
+        f"{path.name}: {node.name}"
+        for path in TESTS
+        for top in ast.parse(path.read_bytes()).body
+        for node in (top.body if isinstance(top, ast.ClassDef) else [top])
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if node.name.startswith("test_") and "\n" in (ast.get_docstring(node) or "\n")
     ]
@@ -55,8 +49,10 @@ def test_every_test_states_its_promise() -> None:
 def test_tests_neither_sleep_nor_mock() -> None:
     """Waiting is for events, on the virtual clock or for real ones; the code is the code."""
     sleeping = [
-        f"{name}:{node.lineno}"
-        for name, node in nodes()
+        f"{path.name}:{node.lineno}"
+        for path in TESTS
+        if "sleep(" in (text := path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and is_sleep(node)
     ]
     assert sleeping == []

@@ -26,6 +26,7 @@ GREENLETS = {
     "gevent": """
         import gevent
         from gevent import Timeout, sleep, spawn
+        begin_limit = Timeout.start_new
         def end(greenlet): return greenlet.get()
         def in_threads(call, times):
             return gevent.get_hub().threadpool.map(lambda _: call(), range(times))
@@ -39,6 +40,7 @@ GREENLETS = {
     "eventlet": """
         import eventlet
         from eventlet import Timeout, sleep, spawn
+        begin_limit = Timeout
         def end(greenlet): return greenlet.wait()
         from eventlet import tpool
         def in_threads(call, times):
@@ -108,37 +110,40 @@ def greenlets_in_greenlets():
 
 @checks.append
 def others_go_on_meanwhile():
-    ticks, job = [], kept.generations.create(**ORDER)
+    job, client = kept.generations.create(**ORDER), connect(**PATIENT)
     def tick():
-        while len(ticks) < 3:
-            ticks.append(sleep(0.001))
-    with connect(**PATIENT) as client:
-        try:
-            with Timeout(0.3):
-                ticking = spawn(tick)
-                client.generations.wait_until_complete(job)
-        except Timeout:
-            assert len(ticks) == 3
-            return end(ticking)
+        for _ in range(3): sleep(0.001)
+        client.close()
+    ticking = spawn(tick)
+    try:
+        client.generations.wait_until_complete(job)
+    except ConfigurationError:
+        return end(ticking)
     raise AssertionError("it should have been left")
+
+# Callback that begins a time limit when it is first called.
+def limit():
+    begun = []
+    def begin(*_): begun or begun.append(begin_limit(0.01))
+    return begin
 
 @checks.append
 def a_time_limit_ends_a_call():
     seen = []
     with connect(**PATIENT, on_response=seen.append) as client:
         try:
-            with Timeout(0.3):
-                client.generations.run(**ORDER)
+            client.generations.run(**ORDER, on_update=limit())
         except Timeout as error:
             assert seen[0].headers and "goes on" in notes(error), notes(error)
+        else:
+            raise AssertionError("it should have been left")
         assert repr(client).endswith("in_flight=0>") and client.generations.count()
 
 @checks.append
 def a_time_limit_ends_a_run():
-    with connect(**PATIENT) as client:
+    with connect(**PATIENT, on_response=limit()) as client:
         try:
-            with Timeout(0.3):
-                client.generations.run_all([GenerationRequest(**ORDER)] * 2)
+            client.generations.run_all([GenerationRequest(**ORDER)] * 2)
         except Timeout:
             assert repr(client).endswith("in_flight=0>")
         else:
@@ -271,8 +276,8 @@ async def test_greenlets(sandbox: Sandbox, tmp_path: Path, library: str, when: s
     code, printed, errors = await run(
         body, sandbox, QUIET, first=patch if when.startswith("before") else ""
     )
-    names = [name for name in NAMES if name not in {"all_of", "notes"}]
-    assert (printed.splitlines(), code) == (names, 0)
+    names = [name for name in NAMES if name not in {"all_of", "notes", "limit"}]
+    assert (printed.splitlines(), code) == (names, 0), errors
     # gevent complains at the end of threads that are older than the patch.
     assert errors == "" or when == "after the first call"
 

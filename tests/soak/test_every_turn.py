@@ -57,6 +57,7 @@ async def upload(world: World) -> object:
 
 async def delete(world: World) -> object:
     """Delete one."""
+    assert world.before is not None
     await world.client.generations.delete(world.before)
     return None
 
