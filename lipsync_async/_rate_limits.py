@@ -73,6 +73,7 @@ class RateLimit:
                 self.limiter.cancel(self.unused.popleft())
             if reservation is None:
                 reservation = self.limiter.reserve(now, limit)
+                return reservation, reservation.due - now
             return reservation, self.limiter.delay(reservation, now)
 
     def is_idle(self, now: float) -> bool:
@@ -228,7 +229,8 @@ class SlotPool:
         """
         if slot is not None:
             self._released.append(slot)
-            self._notify()
+            if self._waiters:
+                self._notify()
 
     def _take_back(self) -> None:
         while self._released:
@@ -522,6 +524,8 @@ class Throttle:
         self._name = name
         self._setting = f"Limits.{setting}={limit}"
         self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
+        # How many wait in all loops, those included that a closed loop has left waiting.
+        self._waiting = 0
 
     async def acquire(self, deadline: float | None) -> tuple[Reservation | None, float]:
         """Wait until a request may be sent; return its reservation, and the seconds it took.
@@ -531,10 +535,9 @@ class Throttle:
         limit = self._limit
         if limit is None:
             return None, 0.0
-        queue = self._queues.get()
         began = self._transport.now()
         reservation: Reservation | None = None
-        if not queue.places:
+        if not self._waiting or not self._queues.get().places:
             reservation, seconds = self._shared.reserve(None, began, limit)
             if seconds <= 0:
                 return reservation, 0.0
@@ -545,9 +548,11 @@ class Throttle:
             return (reservation, 0.0) if seconds <= 0 else (None, seconds)
 
         got: Reservation | None = None
+        self._waiting += 1
         try:
-            got = await queue.wait_for(attempt, deadline=deadline)
+            got = await self._queues.get().wait_for(attempt, deadline=deadline)
         finally:
+            self._waiting -= 1
             if got is None and reservation is not None:
                 self._shared.unused.append(reservation)
         return got, self._transport.now() - began

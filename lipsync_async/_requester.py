@@ -362,32 +362,12 @@ class Requester:
     async def _try_once(
         self, call: Call[T], options: RequestOptions, deadline: float | None, history: History
     ) -> T:
+        """Send a call once, when its limits allow it, and read the answer."""
         throttle = self._creates if call.is_create else self._requests
         reservation, waited = await throttle.acquire(deadline)
         history.waited += waited
         history.tries += 1
         call.is_sent = True
-        try:
-            return await self._send_once(call, options, deadline, history.tries)
-        except ResponseError as error:
-            # Without a reservation there is no limit; or no time left, as the error says.
-            is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
-            if reservation is not None and is_limit:
-                patience = options.retry.give_up_after
-                throttle.report_refusal(reservation, error.retry_after, patience)
-            if call.look is None or error.generation is None:
-                raise
-            # The outcome is unknown, but the answer names the job: the job itself will tell.
-            look = call.look(error.generation)
-            try:
-                return await self._try_once(look, options, deadline, history)
-            except LipsyncError:
-                raise error from None
-
-    async def _send_once(
-        self, call: Call[T], options: RequestOptions, deadline: float | None, attempt: int
-    ) -> T:
-        """Send a call once, following a GET's redirects, and read the answer."""
         url = self.base_url + call.path
         if options.query:
             url += f"{'&' if '?' in call.path else '?'}{urlencode(options.query)}"
@@ -401,21 +381,51 @@ class Requester:
             }
         )
         request = Request(call.method, url, headers, call.body, call.form)
-        for _ in range(_MOST_REDIRECTS + 1):
-            response = await self._send(request, options, deadline, attempt)
-            if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class of HTTP
-                if response.is_cut:
-                    raise endpoints.too_long(response)
-                found = call.read(response)
-                if call.shows is not None:
-                    self._account.slots.saw(call.shows(found), self.transport.now())
-                return found
+        try:
+            response = await self._send(request, options, deadline, history.tries)
+            if not 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class of HTTP
+                response = await self._redirected(
+                    request, response, options, deadline, history.tries
+                )
+            if response.is_cut:
+                raise endpoints.too_long(response)
+            found = call.read(response)
+            if call.shows is not None:
+                self._account.slots.saw(call.shows(found), self.transport.now())
+        except ResponseError as error:
+            # Without a reservation there is no limit; or no time left, as the error says.
+            is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
+            if reservation is not None and is_limit:
+                patience = options.retry.give_up_after
+                throttle.report_refusal(reservation, error.retry_after, patience)
+            if call.look is None or error.generation is None:
+                raise
+            # The outcome is unknown, but the answer names the job: the job itself will tell.
+            look = call.look(error.generation)
+            with suppress(LipsyncError):
+                return await self._try_once(look, options, deadline, history)
+            raise
+        return found
+
+    async def _redirected(
+        self,
+        request: Request,
+        response: Response,
+        options: RequestOptions,
+        deadline: float | None,
+        attempt: int,
+    ) -> Response:
+        """Follow a GET's redirects to a success; raise the error of any other answer."""
+        for _ in range(_MOST_REDIRECTS):
             target = endpoints.redirect_target(response.url, response.status, response.headers)
             if target is None or response.method != "GET":  # a paid create never follows
                 break
             request = attrs.evolve(request, url=target)
             if origin(target) != self._origin:  # another server does not get the API key
                 request.headers = self._open_headers
+            response = await self._send(request, options, deadline, attempt)
+            if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx class of HTTP
+                return response
         raise endpoints.error_for(response)
 
     async def _send(

@@ -25,7 +25,6 @@ from lipsync_async._logic import endpoints, validation
 from lipsync_async._logic.validation import (
     MOST_ON_A_PAGE,
     flag,
-    survived,
     target_problems,
     whole_number,
 )
@@ -314,7 +313,7 @@ class AsyncGenerations:
         raise_if_invalid(
             [
                 *validation.callback_problems(on_update),
-                *_job_problems(generation),
+                *validation.generation_id_problems(generation),
                 *validation.timeout_problems(timeout),
             ]
         )
@@ -360,7 +359,9 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        raise_if_invalid([*_job_problems(generation), *validation.timeout_problems(timeout)])
+        raise_if_invalid(
+            [*validation.generation_id_problems(generation), *validation.timeout_problems(timeout)]
+        )
         last, poller = wait.as_generation(generation), self._pollers.get()
         limit = inf if timeout is None else timeout
         watched = wait.JobWait(self._requester, poller, self._options, last, limit)
@@ -509,7 +510,11 @@ class AsyncGenerations:
         Source: "Get generation", sync.so API reference.
         """
         raise_if_invalid(
-            [*_job_problems(generation), *target_problems(to), *flag("overwrite", overwrite)]
+            [
+                *validation.generation_id_problems(generation),
+                *target_problems(to),
+                *flag("overwrite", overwrite),
+            ]
         )
         job = wait.as_generation(generation)
         # Imported here: many clients download nothing.
@@ -900,15 +905,8 @@ def _note_job(job: Generation, error: BaseException, message: str | None = None)
         tell_left(error, message.format(id=job.id))
 
 
-@survived("generation")
-def _job_problems(generation: object) -> list[str]:
-    """Return what is wrong with a job, or with its id."""
-    job = generation.id if isinstance(generation, Generation) else generation
-    return validation.generation_id_problems(job)
-
-
 def _id_of(generation: Generation | str, problems: Iterable[str] = ()) -> str:
     """Return a job's id, or raise an error that names all problems."""
-    if found := [*_job_problems(generation), *problems]:
+    if found := [*validation.generation_id_problems(generation), *problems]:
         raise InvalidRequestError(found)
     return generation.id if isinstance(generation, Generation) else str.__str__(generation)

@@ -66,6 +66,7 @@ class Reservation:
     Attributes:
         time: When to send, on the limiter's own clock.
         settled: When the pace has caught up with all that was sent until then.
+        due: When to send, by the clock of the one who asks, as it was last told.
         limit: How many the asking client allows itself; `None`: the limiter's own number.
         lowerings: How often the limit had been lowered when it was made.
         is_refused: Whether the service refused what was sent.
@@ -73,6 +74,7 @@ class Reservation:
 
     time: float
     settled: float
+    due: float = -inf
     limit: int | None = None
     lowerings: int = 0
     is_refused: bool = False
@@ -113,11 +115,11 @@ class SlidingWindowLimiter:
         return int(min(configured, grown))
 
     def reserve(self, now: float, limit: int | None = None) -> Reservation:
-        """Take the next time; `delay` tells how far away it is."""
+        """Take the next time; later, `delay` tells how far away it is."""
         clock = max(now, self._resumes) - self._stood_still
         configured = self._configured if limit is None else limit
         if configured is None:
-            return Reservation(clock, clock)
+            return Reservation(clock, clock, now)
         if len(self._log) > self._longest:
             # Drop what no window to come contains, now and then, so that it costs O(1).
             del self._log[: bisect_right(self._log, clock - self._span, key=_TIME)]
@@ -135,7 +137,8 @@ class SlidingWindowLimiter:
         passes = self._log[-allowed].time + self._span if len(self._log) >= allowed else -inf
         time = max(paced, passes)
         settled = time + burst * pace if passes > paced else max(paced, last.settled) + pace
-        made = Reservation(time, settled, limit, self._lowerings)
+        due = max(time + self._stood_still, self._resumes)
+        made = Reservation(time, settled, due, limit, self._lowerings)
         self._asked[configured] = time
         self._log.append(made)
         return made
@@ -153,8 +156,8 @@ class SlidingWindowLimiter:
             reservation.lowerings = renewed.lowerings
             if self._log and self._log[-1] is renewed:
                 self._log[-1] = reservation
-        due = max(reservation.time + self._stood_still, self._resumes)
-        return max(0.0, due - now)
+        reservation.due = max(reservation.time + self._stood_still, self._resumes)
+        return max(0.0, reservation.due - now)
 
     def cancel(self, reservation: Reservation) -> None:
         """Drop a reservation from which nothing was sent."""

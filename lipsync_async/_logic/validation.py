@@ -43,6 +43,7 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
+from lipsync_async._models.response import Generation
 from lipsync_async._models.text import (
     at_home,
     bare,
@@ -464,10 +465,11 @@ def idempotency_key_problems(key: object) -> list[str]:
 
 @survived("generation_id")
 def generation_id_problems(value: object) -> list[str]:
-    """Return what is wrong with the id of a generation.
+    """Return what is wrong with a generation, or with its id.
 
     A path segment of dots would name another endpoint.
     """
+    value = value.id if isinstance(value, Generation) else value
     if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID and _USUAL_ID.fullmatch(value):
         return []
     problems = list(name("generation_id", value))
