@@ -201,8 +201,9 @@ def get_generation(generation_id: str, *, progress: bool = False) -> Call[Genera
 
 
 def _shown_jobs(found: Generation | GenerationPage) -> list[tuple[str, bool]]:
-    jobs = [found] if isinstance(found, Generation) else found
-    return [(job.id, job.status in TERMINAL) for job in jobs]
+    if isinstance(found, Generation):
+        return [(found.id, found.status in TERMINAL)]
+    return [(job.id, job.status in TERMINAL) for job in found]
 
 
 def list_generations(
