@@ -318,29 +318,31 @@ def _unknown_key(request: Job | Outcome) -> str | None:
 # --- From the run to its caller ---
 
 
+@attrs.define(slots=True, eq=False, kw_only=True)
 class OutcomeQueue:
     """Outcomes that wait to be taken.
 
     Attributes:
+        is_ordered: Whether they are given out in the order of the input.
+        room: Is set when there is room again.
         waiting: How many wait; from `MAX_WAITING` on the run should wait for its caller.
 
     """
 
-    def __init__(self, *, is_ordered: bool, room: asyncio.Event) -> None:
-        self.waiting: int = 0
-        self._is_ordered = is_ordered
-        self._room = room
-        self._early: dict[int, Outcome] = {}
-        self._next = 0
-        self._ready: deque[Outcome] = deque()
-        self._is_closed = False
-        self._error: BaseException | None = None
-        self._changed = asyncio.Event()
+    is_ordered: bool
+    room: asyncio.Event
+    waiting: int = 0
+    _early: dict[int, Outcome] = attrs.field(factory=dict)
+    _next: int = 0
+    _ready: deque[Outcome] = attrs.field(factory=deque)
+    _is_closed: bool = False
+    _error: BaseException | None = None
+    _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def put(self, outcome: Outcome) -> None:
         """Give an outcome out, now or when its turn has come."""
         self.waiting += 1
-        if not self._is_ordered:
+        if not self.is_ordered:
             self._ready.append(outcome)
         else:
             self._early[outcome.index] = outcome
@@ -371,7 +373,7 @@ class OutcomeQueue:
             await self._changed.wait()
         self.waiting -= 1
         if self.waiting == MAX_WAITING - 1:
-            self._room.set()
+            self.room.set()
         return self._ready.popleft()
 
 
@@ -553,6 +555,7 @@ MAX_SAME_REFUSALS = 5
 _OF_ONE_REQUEST = frozenset({400, 409, 413, 422})
 
 
+@attrs.define(slots=True, eq=False)
 class RefusalCounter:
     """Counter of refusals in a row, all for the same reason, that every request would meet.
 
@@ -560,14 +563,13 @@ class RefusalCounter:
     trusted meets every request, and thousands would be spent on it.
     """
 
-    def __init__(self, limit: int = MAX_SAME_REFUSALS) -> None:
-        self._limit = limit
-        self._reason = ""
-        self._count = 0
+    limit: int = MAX_SAME_REFUSALS
+    count: int = 0
+    reason: str = ""
 
     def reset(self) -> None:
         """Start anew: a request was let through."""
-        self._count = 0
+        self.count = 0
 
     def add(self, error: BaseException, *, may_be_of_one: bool = True) -> bool:
         """Count a refusal; return whether all other requests would meet it as well.
@@ -578,12 +580,12 @@ class RefusalCounter:
         if not _is_refusal(error):
             return False
         if may_be_of_one and _is_of_one(error):
-            self._count = 0
+            self.count = 0
             return False
         reason = reason_of(error)
-        self._count = self._count + 1 if reason == self._reason else 1
-        self._reason = reason
-        return self._count >= self._limit
+        self.count = self.count + 1 if reason == self.reason else 1
+        self.reason = reason
+        return self.count >= self.limit
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -400,14 +400,16 @@ class BulkRunner:
         tracker = self.tracker
         tracker.length = len(requests) if isinstance(requests, Sized) else None
         log(BULK_LOG, logging.INFO, f"run_many begins: {self._guard.limits()}")
+        is_done = False
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._poller.run_until, Waiter(bool), self._settings)
                 tasks.start_soon(self._submitter.run, tasks)
                 tasks.start_soon(self._read_input, requests, tasks)
                 await self._handle_updates(tasks)
+                is_done = True
                 tasks.cancel_scope.cancel()
-            if not self._is_done():  # a task group ignores a child that was cancelled
+            if not is_done:  # a task group ignores a child that was cancelled
                 raise cancellation_error("a callback")
         finally:
             with anyio.CancelScope(shield=True):
@@ -418,9 +420,6 @@ class BulkRunner:
             log(BULK_LOG, logging.INFO, f"run_many ends: {counts}{ended}")
         if self._error is not None:
             raise self._error
-
-    def _is_done(self) -> bool:
-        return self.tracker.has_read_all and self._delivered >= self.tracker.started
 
     # --- The input ---
 
@@ -557,7 +556,8 @@ class BulkRunner:
 
     async def _handle_updates(self, tasks: TaskGroup) -> None:
         """Record and handle updates until all requests have their outcomes."""
-        while not self._is_done():
+        tracker = self.tracker
+        while not (tracker.has_read_all and self._delivered >= tracker.started):
             if not self._updates:
                 self._updated.clear()
                 await self._updated.wait()
