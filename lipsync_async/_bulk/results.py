@@ -476,7 +476,7 @@ class OutcomeIterator(AsyncIterator[Outcome]):
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError(
                 "This run belongs to another event loop. Take its outcomes in the loop that "
-                "run_many was entered in; its jobs go on, and no outcome is lost.",
+                "run_many was entered in; its jobs go on, and no outcome is lost."
             )
         outcome = await self._queue.get()
         if outcome is None:

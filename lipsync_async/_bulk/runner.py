@@ -218,13 +218,7 @@ async def open_run(
     if problems := options.problems(requests):
         raise InvalidRequestError(problems)
     async with _opened_journal(options, requester) as journal:
-        run = BulkRunner(
-            requester,
-            settings,
-            options,
-            poller=poller,
-            journal=journal,
-        )
+        run = BulkRunner(requester, settings, options, poller=poller, journal=journal)
         # A task of its own and no task group in the caller's: a generator around the block may
         # be closed by another task than has entered it.
         task = asyncio.create_task(_run(run, requests, CallSite.here()))
@@ -232,10 +226,7 @@ async def open_run(
         try:
             try:
                 yield OutcomeIterator(
-                    run.outcomes,
-                    run.tracker,
-                    run.open_requests,
-                    options.on_progress,
+                    run.outcomes, run.tracker, run.open_requests, options.on_progress
                 )
             finally:
                 run.outcomes.close()  # a later `anext` must not wait for ever

@@ -549,5 +549,5 @@ class CostGuard:
 def _over(job: Job, problem: str) -> SpendingLimitError:
     return SpendingLimitError(
         f"Request {job.index} was not ordered: {problem}. No later request is started. To go on, "
-        "run again with another limit, and the same journal if there is one.",
+        "run again with another limit, and the same journal if there is one."
     )

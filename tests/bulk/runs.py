@@ -30,10 +30,7 @@ async def opened(
     """Run a sandbox in memory, and a client with a user's own patience."""
     clock = VirtualClock()
     usual: dict[str, Any] = {"render": False, "progression": "time(10)", "clock": clock}
-    async with (
-        Sandbox(**usual | settings) as sandbox,
-        connect(sandbox, limits=limits) as client,
-    ):
+    async with Sandbox(**usual | settings) as sandbox, connect(sandbox, limits=limits) as client:
         yield client, sandbox, clock
 
 

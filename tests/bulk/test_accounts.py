@@ -193,8 +193,7 @@ def check(account: Account, outcomes: list[Outcome]) -> None:
 
 
 def play(
-    account: Account,
-    story: Callable[[AsyncClient, Sandbox, VirtualClock], Awaitable[None]],
+    account: Account, story: Callable[[AsyncClient, Sandbox, VirtualClock], Awaitable[None]]
 ) -> None:
     """Let a story happen in an account, in a loop of its own."""
 

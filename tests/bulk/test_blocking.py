@@ -2,12 +2,10 @@
 
 import asyncio
 import gc
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -29,7 +27,6 @@ from lipsync_async._portal import BlockingOutcomes
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, names, requests
-from tests.client.connections import INPUTS
 
 pytestmark = pytest.mark.anyio
 
@@ -58,10 +55,7 @@ class ClientThread:
             base_url=self.sandbox.url,
             retry=RetryPolicy(first_pause=0.001, longest_pause=0.002),
             poll=PollPolicy(
-                initial_interval=0.001,
-                max_interval=0.002,
-                long_poll=None,
-                shared_interval=0.001,
+                initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
             ),
             limits=Limits(
                 creates_per_minute=None, requests_per_minute=None, concurrent_generations=limit
@@ -271,35 +265,6 @@ async def test_a_failing_run_closes_its_generator_too(thread: ClientThread) -> N
     for bound in await thread.do(work):
         assert (bound.strangers, bound.is_closed) == (set(), True)
         assert bound.drawn < 100
-
-
-async def test_rows_of_a_database(thread: ClientThread, quick_path: Path) -> None:
-    """A cursor belongs to the thread that opened it, and so do a generator's own connections."""
-    database = quick_path / "rows.sqlite"
-
-    def rows() -> Iterator[GenerationRequest]:
-        with closing(sqlite3.connect(database)) as connection:
-            found = connection.execute("SELECT name FROM rows ORDER BY name")
-            for (name,) in found:  # pragma: no branch - it is left in the middle
-                yield GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=name)
-
-    def work(client: Client) -> tuple[list[str | None], list[str | None]]:
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("CREATE TABLE rows (name TEXT)")
-            connection.executemany("INSERT INTO rows VALUES (?)", [(f"r{n}",) for n in range(9)])
-            connection.commit()
-            cursor = connection.execute("SELECT name FROM rows ORDER BY name")
-            found = client.generations.run_all(
-                GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=name)
-                for (name,) in cursor
-            )
-        with client.generations.run_many(rows(), ordered=True) as outcomes:
-            first = [next(outcomes), next(outcomes)]
-        return names(found), names(first)
-
-    found, first = await thread.do(work)
-    assert found == [f"r{number}" for number in range(9)]
-    assert first == ["r0", "r1"]
 
 
 async def test_a_generator_may_use_the_client(thread: ClientThread) -> None:

@@ -384,9 +384,7 @@ async def test_members_of_enumerations_are_their_texts(tmp_path: Path) -> None:
         assert [each.id for each in page.items] == [done.id]
         saved = await calls.download(named, member(tmp_path / "one.mp4"))
         (outcome,) = await calls.run_all(
-            [request],
-            journal=member(tmp_path / "j.sqlite"),
-            download_to=member(f"{tmp_path}/out/"),
+            [request], journal=member(tmp_path / "j.sqlite"), download_to=member(f"{tmp_path}/out/")
         )
         await calls.delete(named)
     assert outcome.path is not None

@@ -9,7 +9,6 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     GenerationRequest,
-    InvalidRequestError,
     LipsyncError,
     Outcome,
     Progress,
@@ -67,19 +66,6 @@ async def test_asking_beyond_the_end() -> None:
                 await anext(outcomes)
 
 
-async def test_a_deadline_around_it() -> None:
-    """A scope that ends it is not disturbed, and the client goes on working."""
-    async with opened(progression="manual") as (client, sandbox, _):
-        with anyio.move_on_after(60) as scope:
-            async with client.generations.run_many(requests(20)) as outcomes:
-                await begun(sandbox, 20)
-                scope.cancel()
-                await anext(outcomes)
-        assert scope.cancelled_caught
-        assert held(client) == []
-        assert await client.generations.count() == 20
-
-
 async def test_its_task_is_cancelled() -> None:
     """A cancelled task ends as cancelled, in the middle of creates, looks and outcomes."""
     async with opened(slots(5), progression="manual") as (client, sandbox, clock):
@@ -88,10 +74,7 @@ async def test_its_task_is_cancelled() -> None:
             def are_active(many: int = many) -> bool:
                 return sandbox.jobs.active >= many
 
-            await cancel_when(
-                are_active,
-                lambda: client.generations.run_all(requests(20)),
-            )
+            await cancel_when(are_active, lambda: client.generations.run_all(requests(20)))
             assert held(client) == []
             for job in sandbox.jobs:
                 if not job.is_ended:
@@ -240,12 +223,3 @@ async def test_a_callback_that_raises_once() -> None:
     assert told == [1, 2, 3, 4]
     assert first.index == 0
     assert rest == [1, 2, 3]
-
-
-async def test_wrong_arguments_are_refused_at_the_door() -> None:
-    """Entering raises; nothing was started."""
-    async with opened() as (client, sandbox, _):
-        with pytest.raises(InvalidRequestError, match="max_jobs"):
-            async with client.generations.run_many(requests(1), max_jobs=-1):
-                pass  # pragma: no cover - it is not entered
-        assert len(sandbox.requests) == 0

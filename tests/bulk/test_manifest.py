@@ -198,7 +198,7 @@ def test_results_need_names_of_their_own(tmp_path: Path) -> None:
     lines = [body(outputFileName=name) for name in ("Take", "b", "take", "c")]
     data = "\n".join(map(json.dumps, [*lines, BODY, BODY]))
     assert problems(data, tmp_path, ".jsonl") == [
-        "line 3: names its output 'take' as line 1 does; give each its own",
+        "line 3: names its output 'take' as line 1 does; give each its own"
     ]
 
 
@@ -206,7 +206,7 @@ def test_ids_of_a_batch_differ(tmp_path: Path) -> None:
     """The service would refuse a batch with one id for two lines."""
     line = json.dumps({"request_id": "a", "endpoint": "/v2/generate", "payload": BODY})
     assert problems(f"{line}\n{line}\n", tmp_path, ".jsonl") == [
-        "line 2: request_id: must differ from that of line 1",
+        "line 2: request_id: must differ from that of line 1"
     ]
 
 

@@ -23,7 +23,7 @@ NAMES = st.sampled_from(
         *{name for names in WIRE_NAMES.values() for name in names.values()},
         *("type", "url", "file", "provider", "model", "input", "options", "segments", "name"),
         *("request_id", "endpoint", "payload"),
-    ],
+    ]
 )
 GARBAGE: st.SearchStrategy[Any] = st.recursive(
     st.one_of(
@@ -36,8 +36,7 @@ GARBAGE: st.SearchStrategy[Any] = st.recursive(
         st.just(BODY),
     ),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4),
+        st.lists(inner, max_size=3), st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4)
     ),
     max_leaves=12,
 )
@@ -94,9 +93,7 @@ def test_any_change_of_a_body_is_judged_in_words(changes: dict[str, Any]) -> Non
 )
 @example(["model", "video_url", "audio_url"], [["x", "https://h/v", "https://h/a"]], ",")
 def test_any_table_is_judged_in_words(
-    header: list[str],
-    rows: list[list[str]],
-    separator: str,
+    header: list[str], rows: list[list[str]], separator: str
 ) -> None:
     """Well-formed tables of any cells under any header are judged cell by cell."""
     written = StringIO()

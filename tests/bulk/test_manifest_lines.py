@@ -9,7 +9,7 @@ import pytest
 
 from lipsync_async._bulk.manifest import parse_manifest
 from lipsync_async._logic.codec import encode_request
-from lipsync_async._models.request import GenerationRequest, Origin, Video
+from lipsync_async._models.request import GenerationRequest, Origin
 from tests.bulk.manifests import BODY, LINE, body, problems
 from tests.logic.good_requests import GOOD_REQUESTS
 
@@ -74,15 +74,6 @@ def test_a_provider_need_not_be_named(tmp_path: Path) -> None:
     line = json.dumps(body(input=[VIDEO, text]))
     (row,) = parse_manifest(line.encode(), suffix=".jsonl", folder=tmp_path)
     assert encode_request(row.request)["input"][1]["provider"]["name"] == "elevenlabs"
-
-
-def test_files_are_beside_the_manifest(tmp_path: Path) -> None:
-    """A path is relative to the manifest's folder, wherever the program was started."""
-    (tmp_path / "clips").mkdir()
-    (tmp_path / "clips" / "v.mp4").write_bytes(b"video")
-    line = json.dumps(body(input=[{"type": "video", "file": "clips/v.mp4"}, AUDIO]))
-    (row,) = parse_manifest(line.encode(), suffix=".jsonl", folder=tmp_path)
-    assert row.request.input[0] == Video(file=tmp_path / "clips" / "v.mp4")
 
 
 def test_lines_of_a_batch_are_read(tmp_path: Path) -> None:

@@ -47,10 +47,7 @@ TABLES: dict[str, tuple[str, GenerationRequest]] = {
             output_file_name="take-1",
         ),
     ),
-    "speech": (
-        f'{SPEECH}\r\n"sync-3", face ,v," They said:\n“Well, well.” ",0,,\r\n',
-        SPOKEN,
-    ),
+    "speech": (f'{SPEECH}\r\n"sync-3", face ,v," They said:\n“Well, well.” ",0,,\r\n', SPOKEN),
     "options": (
         (
             f"model;video_asset_id;audio_asset_id;{OPTIONS}\n"
@@ -112,21 +109,6 @@ def test_files_are_beside_the_manifest(tmp_path: Path) -> None:
     ]
 
 
-def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
-    """Blank rows, rows of empty cells, and breaks in quotes count as an editor counts them."""
-    table = (
-        "\n\n"
-        "model,video_url,voice_id,script\n"
-        "a,https://h/v,v,one\n"
-        ",,,\n"
-        '\na,https://h/v,v,"two\nlines\r\nor three"\n'
-        "   \n"
-        "a,https://h/v,v,four"
-    )
-    rows = parse_manifest(table.encode(), suffix=".csv", folder=tmp_path)
-    assert [row.line for row in rows] == [4, 7, 11]
-
-
 def test_columns_without_a_name_may_stand_empty(tmp_path: Path) -> None:
     """Spreadsheets leave extra separators; a cell there would be lost, so it is told."""
     table = f"{HEADER},\n{ROW},a,\n{ROW},b, note\n{ROW},c,,,,far\u200b\n"
@@ -150,9 +132,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "no header": (
         f"{ROW}\n",
-        [
-            "line 1: column 'model' is missing; the first line names the columns",
-        ],
+        ["line 1: column 'model' is missing; the first line names the columns"],
     ),
     "values": (
         (
@@ -210,15 +190,11 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "quotes": (
         f'{HEADER}\n{ROW},"a"b\n',
-        [
-            "line 2: is no CSV (',' expected after '\"'); what follows was not looked at",
-        ],
+        ["line 2: is no CSV (',' expected after '\"'); what follows was not looked at"],
     ),
     "open quotes": (
         f'{HEADER}\n{ROW},a\n{ROW},"b\n',
-        [
-            "line 3: is no CSV (unexpected end of data); what follows was not looked at",
-        ],
+        ["line 3: is no CSV (unexpected end of data); what follows was not looked at"],
     ),
     "huge cell": (
         f"{HEADER}\n{ROW},{'a' * 140_000}\n",
@@ -226,7 +202,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             (
                 "line 2: is no CSV (field larger than field limit (131072)); what follows was not "
                 "looked at"
-            ),
+            )
         ],
     ),
     "broken header": (

@@ -1,7 +1,6 @@
 """Outcomes on their way to the caller."""
 
 import asyncio
-from collections.abc import Callable
 
 import anyio
 import pytest
@@ -46,22 +45,6 @@ def test_all_that_is_put_in_comes_out(order: list[int], missing: set[int]) -> No
         assert taken(queue) == (sorted(come) if is_ordered else come)
 
 
-def test_ordered_ones_wait_for_their_turn() -> None:
-    """Nothing is given out before what stands before it in the input."""
-
-    async def look() -> None:
-        queue = queue_of()
-        queue.put(outcome(1))
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await queue.get()
-        assert scope.cancelled_caught
-        queue.put(outcome(0))
-        assert [each.index for each in (await queue.get(), await queue.get()) if each] == [0, 1]
-
-    anyio.run(look)
-
-
 @pytest.mark.parametrize("is_ordered", [True, False])
 def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
     """What waits for its turn counts like what waits for the caller; taking makes room."""
@@ -74,55 +57,3 @@ def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FB
     assert anyio.run(queue.get) is not None
     assert queue.waiting < MAX_WAITING
     assert room.is_set()
-
-
-def test_an_error_comes_after_all_outcomes() -> None:
-    """Whatever ended the run, what was done before is not lost; asking again says the same."""
-
-    async def look() -> list[type[Exception] | int]:
-        queue = queue_of()
-        queue.put(outcome(3))
-        queue.close(LookupError("no more rows"))
-        found: list[type[Exception] | int] = []
-        for _ in range(3):
-            try:
-                each = await queue.get()
-            except LookupError as error:
-                found.append(type(error))
-            else:
-                assert each is not None
-                found.append(each.index)
-        return found
-
-    assert anyio.run(look) == [3, LookupError, LookupError]
-
-
-@pytest.mark.parametrize(
-    ("happening", "expected"),
-    [
-        (lambda queue: queue.put(outcome(0)), 0),
-        (lambda queue: queue.close(), None),
-    ],
-    ids=["an outcome", "the end"],
-)
-def test_who_waits_is_woken(
-    happening: Callable[[OutcomeQueue], None], expected: int | None
-) -> None:
-    """A task that came too early gets what comes, or learns that nothing will."""
-    found: list[int | None] = []
-
-    async def look() -> None:
-        queue = queue_of()
-
-        async def take() -> None:
-            each = await queue.get()
-            found.append(None if each is None else each.index)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(1 if expected == 0 else 3):
-                tasks.start_soon(take)
-            await anyio.lowlevel.checkpoint()
-            happening(queue)
-
-    anyio.run(look)
-    assert set(found) == {expected}

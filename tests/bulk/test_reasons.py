@@ -73,10 +73,7 @@ ALIKE: list[tuple[Any, str]] = [
         lambda: ConnectionLostError("it broke: so", method="GET", url=f"http://h/{uuid()}"),
         "ConnectionLostError: it broke: so",
     ),
-    (
-        lambda: RequestTimeoutError("5 s", method="GET", url="http://h"),
-        "RequestTimeoutError: 5 s",
-    ),
+    (lambda: RequestTimeoutError("5 s", method="GET", url="http://h"), "RequestTimeoutError: 5 s"),
     (
         lambda: DecodeError("it is none", response=reply(uuid().encode(), 200)),
         "an answer with status 200 cannot be read",
@@ -89,10 +86,7 @@ ALIKE: list[tuple[Any, str]] = [
         lambda: GenerationFailedError(job("FAILED", error="No face", error_code="no_face")),
         "FAILED (no_face): No face",
     ),
-    (
-        lambda: GenerationFailedError(job("FAILED")),
-        "FAILED: the service gave no reason",
-    ),
+    (lambda: GenerationFailedError(job("FAILED")), "FAILED: the service gave no reason"),
     (
         lambda: GenerationRejectedError(job("REJECTED", error=f"plan of {uuid()}")),
         "REJECTED: plan of ...",

@@ -110,11 +110,7 @@ async def test_what_a_crash_has_left_half_done_is_cleared_away(tmp_path: Path) -
         (tmp_path / name).touch()
     async with opened_world() as (client, world):
         await downloaded(client, world.job, tmp_path)
-    assert names_in(tmp_path) == [
-        "take-g1.mine.part",
-        "take-g1.mp4",
-        "take-g2.0123abcd.part",
-    ]
+    assert names_in(tmp_path) == ["take-g1.mine.part", "take-g1.mp4", "take-g2.0123abcd.part"]
 
 
 async def test_many_clear_at_once(tmp_path: Path) -> None:

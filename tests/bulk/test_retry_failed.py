@@ -15,7 +15,6 @@ from lipsync_async import (
     GenerationRequest,
     JobState,
     JournalView,
-    Limits,
     RetryPolicy,
     SpendingLimitError,
 )
@@ -106,21 +105,6 @@ async def test_a_bad_end_is_tried_anew(quick_path: Path, name: str) -> None:
     lines = (quick_path / "j.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["tries"] for line in lines] == [1, 2, 1]
     assert has_job is (before.generation_id is not None)
-
-
-@pytest.mark.parametrize("name", ["failed", "rejected"])
-async def test_without_the_word_nothing_is_tried_anew(quick_path: Path, name: str) -> None:
-    """A failed job is given as it is, in each run."""
-    journal = quick_path / "j.sqlite"
-    async with opened() as (client, sandbox, _):
-        sandbox.faults.add(BAD_ENDS[name])
-        await run(client, journal)
-        for _ in range(2):
-            found = await run(client, journal)
-            assert [each.is_success for each in found] == [True, False, True]
-            assert [each.resumed for each in found] == [True] * 3
-        assert sandbox.jobs.created == 3
-    assert entry(journal).tries == 1
 
 
 async def test_a_refused_create_keeps_its_key_without_the_word(quick_path: Path) -> None:
@@ -247,28 +231,12 @@ async def test_a_failed_row_may_be_corrected_and_tried_anew(quick_path: Path) ->
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1, skip=1))
         await client.generations.run_all(asked, journal=journal)
-        corrected = [
-            asked[0],
-            GenerationRequest(model="sync-3", input=INPUTS, request_id="b"),
-        ]
+        corrected = [asked[0], GenerationRequest(model="sync-3", input=INPUTS, request_id="b")]
         found = await client.generations.run_all(corrected[::-1], journal=journal)
         assert [each.is_success for each in found] == [True, True]
         assert sandbox.jobs.created == 3
         assert entry(journal, 0).tries == 2
         assert tries(journal)[0][:2] == (0, 1)
-
-
-async def test_a_dead_key_is_told_once_more(quick_path: Path) -> None:
-    """What ends a run ends it in a second run, too; with a good key all is ordered."""
-    journal = quick_path / "j.sqlite"
-    limits = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=1)
-    async with opened(limits) as (client, sandbox, _):
-        sandbox.faults.add(Fault("status", status=401, count=1, **CREATES))
-        first = await run(client, journal)
-        assert [each.is_success for each in first] == [False]
-        found = await run(client, journal, retry_failed=True)
-        assert [each.is_success for each in found] == [True] * 3
-        assert sandbox.jobs.created == 3
 
 
 def in_journal(sandbox: Sandbox, journal: Path) -> bool:

@@ -1,13 +1,12 @@
 """Many requests at once: full slots, one poller, honest outcomes, nothing lost or doubled."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
 
 from lipsync_async import (
-    AuthenticationError,
     ConcurrencyLimitError,
     DownloadError,
     GenerationFailedError,
@@ -15,7 +14,6 @@ from lipsync_async import (
     InvalidRequestError,
     JournalError,
     Limits,
-    Outcome,
     Progress,
     RetryPolicy,
     ServerError,
@@ -70,17 +68,6 @@ async def test_ordered() -> None:
         assert names(found) == [f"take-{number}" for number in range(30)]
 
 
-async def test_bad_requests_stop_no_other() -> None:
-    """A wrong request becomes an outcome with all its problems; nothing of it is sent."""
-    async with opened() as (client, sandbox, _):
-        mixed = [*requests(2), GenerationRequest(model="", input=()), *requests(1)]
-        found = await client.generations.run_all(mixed)
-        assert [outcome.is_success for outcome in found] == [True, True, False, True]
-        assert isinstance(found[2].error, InvalidRequestError)
-        assert len(found[2].error.problems) > 1
-        assert sandbox.jobs.created == 3
-
-
 @pytest.mark.parametrize("concurrency", [1, 3, 15])
 @pytest.mark.parametrize("is_known", [True, False])
 async def test_slots_stay_full(concurrency: int, is_known: bool) -> None:  # noqa: FBT001
@@ -94,22 +81,6 @@ async def test_slots_stay_full(concurrency: int, is_known: bool) -> None:  # noq
         assert refused == 0 if is_known else refused <= many
         perfect = many / concurrency * 10
         assert clock.now() <= perfect + many / concurrency * 1.1 + 30
-
-
-async def test_somebody_else_has_half_of_the_slots() -> None:
-    """Slots that others take are waited for without a rush, and no job is lost."""
-    async with opened(Limits(concurrent_generations=6), concurrency=6, progression="time(20)") as (
-        client,
-        sandbox,
-        _,
-    ):
-        for _ in range(3):
-            await client.generations.create(next(requests(1)))
-        for job in sandbox.jobs:
-            sandbox.jobs.move(job.id, "PROCESSING")
-        found = await client.generations.run_all(requests(30))
-        assert all(outcome.is_success for outcome in found)
-        assert refusals(sandbox) <= 30
 
 
 async def test_within_the_plan() -> None:
@@ -150,15 +121,6 @@ async def test_a_slow_caller_holds_the_run_back() -> None:
         assert len(rest) == 1149
 
 
-async def test_stop_on_error() -> None:
-    """After the first error nothing more is begun; what runs is waited for."""
-    async with opened(Limits(concurrent_generations=2)) as (client, sandbox, _):
-        sandbox.faults.add(Fault("fail_job", count=1))
-        found = await client.generations.run_all(requests(40), stop_on_error=True)
-        assert sandbox.jobs.created == len(found) <= 4
-        assert sum(not outcome.is_success for outcome in found) == 1
-
-
 async def test_progress() -> None:
     """Every outcome tells how far all are, with an estimate once the input has ended."""
     told: list[Progress] = []
@@ -176,29 +138,6 @@ async def test_progress() -> None:
     assert 0 < last.rate < 1
     assert told[0].total is None
     assert told[0].eta is None
-
-
-async def test_revoked_key() -> None:
-    """When the key dies every request still gets its outcome, and the jobs are named."""
-    async with opened(Limits(concurrent_generations=5), progression="manual") as (
-        client,
-        sandbox,
-        _,
-    ):
-        body = {"message": "Unauthorized", "statusCode": 401}
-        sandbox.faults.add(Fault("status", status=401, body=body, skip=5, count=None))
-        found = await client.generations.run_all(requests(8))
-        assert {type(outcome.error) for outcome in found} == {AuthenticationError}
-        assert sum(outcome.generation is not None for outcome in found) == 5
-
-
-async def test_outage() -> None:
-    """A service that fails for half a minute costs time only."""
-    async with opened() as (client, sandbox, _):
-        sandbox.faults.add(Fault("status", status=500, skip=30, count=12))
-        found = await client.generations.run_all(requests(25))
-        assert all(outcome.is_success for outcome in found)
-        assert sandbox.jobs.created == 25
 
 
 async def test_results_are_fetched(quick_path: Path) -> None:
@@ -223,33 +162,6 @@ async def test_a_result_that_cannot_be_fetched(quick_path: Path) -> None:
         assert bad.generation.is_completed
 
 
-async def test_leaving_early() -> None:
-    """Who leaves the block leaves no task behind, and the client is usable."""
-    async with opened(progression="manual") as (client, sandbox, _):
-        with pytest.raises(LookupError):  # noqa: PT012 - the block is what is tested
-            async with client.generations.run_many(requests(20)):
-                while sandbox.jobs.created < 20:
-                    await anyio.lowlevel.checkpoint()
-                raise LookupError
-        assert await client.generations.count() == 20
-
-
-async def test_a_failing_input() -> None:
-    """What the input raises comes out when all that was taken before has its outcome."""
-
-    def broken() -> Iterator[GenerationRequest]:
-        yield from requests(2)
-        raise LookupError("no more rows")
-
-    found: list[Outcome] = []
-    async with opened() as (client, _, _):
-        with pytest.raises(LookupError, match="no more rows"):  # noqa: PT012 - the block is tested
-            async with client.generations.run_many(broken()) as outcomes:
-                async for outcome in outcomes:
-                    found.append(outcome)  # noqa: PERF401 - it must outlive the error
-    assert [outcome.is_success for outcome in found] == [True, True]
-
-
 async def test_again_with_the_same_journal(quick_path: Path) -> None:
     """A second run orders nothing anew and fetches nothing twice."""
     journal, out = quick_path / "journal.sqlite", quick_path / "out"
@@ -266,19 +178,6 @@ async def test_again_with_the_same_journal(quick_path: Path) -> None:
         assert first == second
         assert sandbox.jobs.created == 20
         assert sandbox.requests.count("GET", "/__sandbox/media/*") == 19
-
-
-async def test_going_on_with_a_journal(quick_path: Path) -> None:
-    """What an abandoned run has left is waited for, not ordered again."""
-    journal = quick_path / "journal.sqlite"
-    async with opened(progression="time(60)") as (client, sandbox, _):
-        async with client.generations.run_many(requests(30), journal=journal):
-            while sandbox.jobs.created < 10:
-                await anyio.lowlevel.checkpoint()
-        found = await client.generations.run_all(requests(40), journal=journal)
-        assert all(outcome.is_success for outcome in found)
-        assert len(found) == 40
-        assert sandbox.jobs.created == 40
 
 
 async def test_journal_of_another_input(quick_path: Path) -> None:

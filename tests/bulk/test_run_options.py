@@ -134,9 +134,3 @@ def test_all_is_said_at_once(arguments: dict[str, object]) -> None:
         assert named == alone
     else:
         assert "max_cost" in named
-
-
-def test_everything_may_be_wrong() -> None:
-    """Each bad argument is a line."""
-    bad = {name: values[0] for name, values in BAD.items()}
-    assert len(problems_of(**bad)) == len(BAD)

@@ -94,6 +94,8 @@ async def test_an_input_that_raises(taken: int, is_awaited: bool) -> None:  # no
             with pytest.raises(LookupError, match="no more rows"):  # noqa: PT012 - the loop raises
                 async for each in outcomes:
                     found.append(each)  # noqa: PERF401 - it raises in the end
+            with pytest.raises(LookupError, match="no more rows"):  # asked again, it says the same
+                await anext(outcomes)
         assert len(found) == sandbox.jobs.created == taken
         assert all(each.is_success for each in found)
 

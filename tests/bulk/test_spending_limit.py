@@ -61,23 +61,6 @@ def test_without_limits_all_is_let_through(prices: list[float]) -> None:
     assert spending.why_over is None
 
 
-def test_max_jobs_is_reached() -> None:
-    """Exactly so many are let through; taking one back does not open what is closed."""
-    spending = SpendingLimit(max_jobs=2)
-    assert [spending.order(0.0) for _ in range(3)] == [None, None, "max_jobs=2 is reached"]
-    spending.refund(0.0)
-    assert spending.order(0.0) == "max_jobs=2 is reached"
-
-
-def test_what_is_taken_back_may_be_spent_again() -> None:
-    """A job that was certainly not made costs nothing and does not count."""
-    spending = SpendingLimit(max_jobs=1, max_cost=1.0)
-    for _ in range(3):
-        assert spending.order(1.0) is None
-        spending.refund(1.0)
-    assert (spending.jobs, spending.cost) == (0, 0.0)
-
-
 @pytest.mark.parametrize(("price", "shown"), [(0.51, "0.51"), (nan, "nan"), (inf, "inf")])
 def test_a_refusal_says_what_would_be_needed(price: float, shown: str) -> None:
     """It names the limit, what is ordered already, and the price that does not fit."""

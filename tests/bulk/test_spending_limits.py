@@ -159,11 +159,7 @@ async def test_without_a_price_there_is_no_order() -> None:
             found = await client.generations.run_all(
                 [odd, *requests(2)], max_cost=1e6, duration=duration
             )
-            assert [type(each.error) for each in found] == [
-                kind,
-                type(None),
-                type(None),
-            ]
+            assert [type(each.error) for each in found] == [kind, type(None), type(None)]
         assert sandbox.jobs.created == 4
 
 
@@ -232,11 +228,7 @@ WORDS = {"message": "There is no price for this.", "errorCode": "cost_estimate_u
 UNKNOWN: dict[str, tuple[Fault, float | None, int]] = {
     "no such path": (Fault("status", path=ANALYZE, status=404, body=PAGE), None, 1),
     "no such path, in JSON": (Fault("status", path=ANALYZE, status=404), None, 1),
-    "no such path for durations": (
-        Fault("status", path=ESTIMATE, status=404, body=PAGE),
-        60.0,
-        1,
-    ),
+    "no such path for durations": (Fault("status", path=ESTIMATE, status=404, body=PAGE), 60.0, 1),
     "no such method": (Fault("status", path=ANALYZE, status=405, body=PAGE), None, 1),
     "not implemented": (Fault("status", path=ANALYZE, status=501, body=PAGE), None, 1),
     "a filter": (Fault("status", path=ANALYZE, status=403, body=PAGE), None, MAX_SAME_REFUSALS),

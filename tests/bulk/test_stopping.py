@@ -73,22 +73,9 @@ async def test_a_key_that_dies_in_mid_run() -> None:
             assert each.error.generation is each.generation
 
 
-async def test_other_refusals_stop_no_other() -> None:
-    """A create that the service refuses for its own sake is an outcome like any other."""
-    async with opened(slots(4)) as (client, sandbox, _):
-        sandbox.faults.add(Fault("status", path=CREATE, status=422, every=3, count=None))
-        found = await client.generations.run_all(requests(30))
-        assert len(found) == 30
-        assert sum(not each.is_success for each in found) == 10
-        assert sandbox.jobs.created == 20
-
-
 @pytest.mark.parametrize(
     "fault",
-    [
-        Fault("fail_job", skip=3),
-        Fault("status", path=CREATE, status=422, skip=3),
-    ],
+    [Fault("fail_job", skip=3), Fault("status", path=CREATE, status=422, skip=3)],
     ids=["a job", "a create"],
 )
 async def test_stop_on_error(fault: Fault) -> None:
@@ -153,22 +140,6 @@ async def test_the_input_is_left_where_it_waits() -> None:
         sandbox.faults.add(Fault("fail_job", count=1))
         found = await client.generations.run_all(rows(), stop_on_error=True)
         assert sorted(each.is_success for each in found) == [False, True]
-
-
-async def test_a_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Who waits for what runs learns why nothing more begins."""
-
-    def broken() -> Iterator[GenerationRequest]:
-        yield from requests(1)
-        raise LookupError("no more rows")
-
-    async with opened() as (client, sandbox, _):
-        with caplog.at_level(logging.WARNING, "lipsync_async"), pytest.raises(LookupError):
-            await client.generations.run_all(broken())
-        (job,) = sandbox.jobs
-    why, left = caplog.messages
-    assert why.endswith("and starts no more requests: LookupError: no more rows")
-    assert left.endswith(f"for each of the generations: {job.id}")
 
 
 async def test_a_journal_that_breaks(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
