@@ -288,7 +288,7 @@ class Requester:
             if isinstance(error, NotFoundError):
                 return ids
             raise
-        return [job for job in ids if shown.status_of(job) is None]
+        return [job for job in ids if job not in shown.items]
 
     async def retry(
         self,

@@ -73,7 +73,7 @@ from lipsync_async._logic.validation import (
 )
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
-from lipsync_async._polling.leader import Waiter
+from lipsync_async._polling.poller import Waiter
 from lipsync_async._polling.wait import error_of
 from lipsync_async._threads import until_done
 from lipsync_async.errors import (

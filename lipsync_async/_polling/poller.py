@@ -1,10 +1,16 @@
 """Shared poller: one list request shows up to a hundred jobs, for all tasks that wait.
 
 A subscriber passes a callback and gets the job when its status has changed. The polls are
-made by a waiting task: one of those in `run_until` leads (see `leader.py`), asks the
-scheduler for the next batch and polls it. It polls for all, by the options of the view that
-leads just then: its timeout, its retry policy, its interval, and its `on_response` sees the
-answer.
+made by a waiting task, the leader of those in `run_until`: it asks the scheduler for the next
+batch and polls it. It polls for all, by the options of the view that leads just then: its
+timeout, its retry policy, its interval, and its `on_response` sees the answer.
+
+There is no background task, so nothing can be left over, crash unseen or outlive its client.
+The first task that waits leads. When its own wait is over, or it is cancelled, the newest
+follower becomes the leader, because it will probably stay longest, and the lead changes least
+often.
+
+When few jobs are left, each is polled as by a wait for it alone (`SoloPolls`).
 
 An error concerns as few as possible. A job that a list does not show, or shows in a wrong
 shape, is asked for by itself, and so are all when the service accepts no list at all. An
@@ -16,8 +22,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from functools import partial
 from itertools import count
 from math import inf
@@ -28,12 +33,11 @@ import attrs
 
 from lipsync_async._asyncio_tools import unexpected_cancellation
 from lipsync_async._callsite import POLL_LOG, log
-from lipsync_async._enums import Status
+from lipsync_async._enums import TERMINAL
 from lipsync_async._logic import polling
 from lipsync_async._logic.endpoints import retry_after
-from lipsync_async._logic.poll_scheduler import PollScheduler
+from lipsync_async._logic.polling import PollScheduler
 from lipsync_async._models.http import NO_HEADERS
-from lipsync_async._polling.leader import LeaderFollower, Waiter
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import (
     AuthenticationError,
@@ -44,12 +48,9 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Awaitable, Iterable
 
-    from anyio.abc import TaskGroup
-
-    from lipsync_async._logic.poll_scheduler import PollBatch
-    from lipsync_async._logic.polling import PollResults
+    from lipsync_async._logic.polling import PollBatch, PollResults
     from lipsync_async._models.response import Generation
 
     Notify = Callable[[str, Generation | LipsyncError], None]
@@ -74,6 +75,60 @@ def retry_until_timeout(options: RequestOptions) -> RequestOptions:
     """Give a poll all the tries that `give_up_after` allows."""
     policy = attrs.evolve(options.retry, attempts=_TRIES_OF_A_POLL)
     return attrs.evolve(options, retry=policy, most_told=_LONGEST_TOLD)
+
+
+@attrs.define(slots=True, eq=False)
+class Waiter:
+    """One task that waits."""
+
+    is_over: Callable[[], bool]
+    wake_up: Callable[[], object] | None = None
+
+    def wake(self) -> None:
+        """Let the task go if its wait is over; otherwise it is not disturbed."""
+        if self.wake_up is not None and self.is_over():
+            self.wake_up()
+
+
+@attrs.define(slots=True, eq=False)
+class LeaderFollower:
+    """Choice of the one waiting task that works for all."""
+
+    _leader: Waiter | None = None
+    _followers: dict[Waiter, anyio.Event] = attrs.field(factory=dict)
+
+    async def wait_or_lead(self, waiter: Waiter, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait until the waiter's wait is over, and work meanwhile while it leads."""
+        while not waiter.is_over():
+            if self._leader is not None:
+                await self._follow(waiter)
+                continue
+            self._leader = waiter
+            try:
+                with anyio.CancelScope() as scope:
+                    waiter.wake_up = scope.cancel
+                    await work()
+            finally:
+                waiter.wake_up = self._leader = None
+                self._elect()
+
+    async def _follow(self, waiter: Waiter) -> None:
+        called = self._followers[waiter] = anyio.Event()
+        waiter.wake_up = called.set
+        try:
+            await called.wait()
+        finally:
+            waiter.wake_up = None
+            del self._followers[waiter]
+            # A follower that was called to lead may leave instead: cancelled, or done.
+            if self._leader is None:
+                self._elect()
+
+    def _elect(self) -> None:
+        """Call the newest follower; it leads, or calls another when it leaves."""
+        for called in reversed(self._followers.values()):
+            called.set()
+            return
 
 
 @attrs.define(slots=True, eq=False)
@@ -155,7 +210,8 @@ class Poller:
     def __init__(self, requester: Requester, requests_per_minute: int | None) -> None:
         self._requester = requester
         self._transport = requester.transport
-        self._scheduler = PollScheduler.within(requests_per_minute)  # the leader sets the interval
+        rate = None if requests_per_minute is None else requests_per_minute / 60 * polling.SHARE
+        self._scheduler = PollScheduler(rate=rate)  # the leader sets the interval
         # By the ids of the jobs that are polled.
         self.subscriptions: dict[str, tuple[Subscription, ...]] = {}
         self._leader = LeaderFollower()
@@ -188,7 +244,8 @@ class Poller:
         if rest:
             self.subscriptions[subscription.job] = rest
         else:
-            self._drop(subscription.job)
+            self.subscriptions.pop(subscription.job, None)
+            self._scheduler.leave(subscription.job)
 
     async def run_until(
         self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf
@@ -211,34 +268,32 @@ class Poller:
         plain = attrs.evolve(options.poll, progress=False)  # which lists do not show
         options = attrs.evolve(options, headers=NO_HEADERS, query=NO_HEADERS, poll=plain)
         options = retry_until_timeout(options)
-        with _first_failure() as failures:
-            async with anyio.create_task_group() as tasks:
+        failures: list[Exception] = []
+        async with anyio.create_task_group() as tasks:
 
-                def stop(failure: Exception) -> None:
-                    failures.append(failure)
-                    tasks.cancel_scope.cancel()
+            def stop(failure: Exception) -> None:
+                failures.append(failure)
+                tasks.cancel_scope.cancel()
 
-                try:
-                    await self._keep_polling(tasks, partial(self._poll, options, stop))
-                except LipsyncError as error:  # the client was closed
-                    stop(error)
+            try:
+                while True:
+                    while batch := self._next_batch():
+                        self._polls += 1
+                        tasks.start_soon(self._poll, options, stop, batch)
+                    await self._sleep()
+            except LipsyncError as error:  # the client was closed
+                stop(error)
+        raise failures[0]  # as it is, without a group around it
 
-    async def _keep_polling(
-        self, tasks: TaskGroup, poll: Callable[[PollBatch], Coroutine[Any, Any, None]]
-    ) -> None:
-        while True:
-            now = self._transport.now()
-            while self._deadlines and self._deadlines[0][0] <= now:
-                self._deadlines.pop(0)[2].wake()
-            batch = None
-            if self._polls < _MOST_POLLS:
-                has_few = len(self.subscriptions) <= MAX_SOLO_WAITS
-                batch = self._scheduler.next_batch(self._transport.now(), alone=has_few)
-            if batch is None:
-                await self._sleep()
-            else:
-                self._polls += 1
-                tasks.start_soon(poll, batch)
+    def _next_batch(self) -> PollBatch | None:
+        """Return the batch that is due, if any, and wake those whose time is over."""
+        now = self._transport.now()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            self._deadlines.pop(0)[2].wake()
+        if self._polls >= _MOST_POLLS:
+            return None
+        has_few = len(self.subscriptions) <= MAX_SOLO_WAITS
+        return self._scheduler.next_batch(now, alone=has_few)
 
     async def _sleep(self) -> None:
         with anyio.CancelScope() as self._sleep_scope:
@@ -257,9 +312,8 @@ class Poller:
             self._sleep_scope.cancel()
 
     def _next_moment(self) -> float:
-        poll = self._scheduler.next_time() if self._polls < _MOST_POLLS else None
-        deadline = self._deadlines[0][0] if self._deadlines else inf
-        return deadline if poll is None else min(poll, deadline)
+        poll = self._scheduler.next_time() if self._polls < _MOST_POLLS else inf
+        return min(poll, self._deadlines[0][0] if self._deadlines else inf)
 
     async def _poll(
         self, options: RequestOptions, stop: Callable[[Exception], None], batch: PollBatch
@@ -270,7 +324,7 @@ class Poller:
                 await self._poll_alone(options, batch.ids[0])
             else:
                 shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
-                found = {job for job in batch.ids if self._dispatch(job, shown)}
+                found = self._dispatch(batch.ids, shown)
         except LipsyncError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
@@ -296,29 +350,46 @@ class Poller:
             shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
             if shown is None:
                 return
-            self._dispatch(job, shown)
+            self._dispatch((job,), shown)
 
-    def _dispatch(self, job: str, shown: PollResults) -> bool:
-        """Tell a job's subscribers what is new to them; return whether it was shown."""
-        status = shown.status_of(job)
-        if status is None:
-            return False
-        behind = [each for each in self.subscriptions.get(job, ()) if each.status != status]
-        if not behind:
-            return True
-        is_end = Status(status).is_terminal
+    def _dispatch(self, ids: tuple[str, ...], shown: PollResults) -> set[str]:
+        """Tell the subscribers of each job what is new to them; return which jobs were shown."""
+        found = set()
+        for job in ids:
+            item = shown.items.get(job)
+            if item is None:
+                continue
+            status = item["status"]
+            for subscription in self.subscriptions.get(job, ()):
+                if subscription.status != status:
+                    if self._tell(job, status, shown):
+                        found.add(job)
+                    break
+            else:
+                found.add(job)
+        return found
+
+    def _tell(self, job: str, status: str, shown: PollResults) -> bool:
+        """Tell a job's subscribers its new status; return whether it could be read."""
+        subscriptions = self.subscriptions[job]
+        is_end = status in TERMINAL
         try:
             # Each gets an object of its own: generations can be changed.
-            news = [(each, shown.generation(job)) for each in behind if is_end or each.hears_all]
+            news = [
+                (each, shown.generation(job))
+                for each in subscriptions
+                if each.status != status and (is_end or each.hears_all)
+            ]
         except DecodeError:  # the job's own poll will tell
             return False
         log(POLL_LOG, logging.DEBUG, f"generation {job} is {status}")
         if is_end:
-            self._drop(job)
-        for subscription in behind:
-            subscription.status = status
-        for subscription, generation in news:
-            subscription.callback(job, generation)
+            del self.subscriptions[job]
+            self._scheduler.leave(job)
+        for each in subscriptions:
+            each.status = status
+        for each, generation in news:
+            each.callback(job, generation)
         return True
 
     def _fail(self, batch: PollBatch, error: LipsyncError) -> None:
@@ -337,15 +408,3 @@ class Poller:
         for job in jobs:
             for subscription in self.subscriptions.get(job, ()):
                 subscription.callback(job, error)
-
-    def _drop(self, job: str) -> None:
-        self.subscriptions.pop(job, None)
-        self._scheduler.leave(job)
-
-
-@contextmanager
-def _first_failure() -> Iterator[list[Exception]]:
-    """Raise what has stopped a task group as it is, without a group around it."""
-    failures: list[Exception] = []
-    yield failures
-    raise failures[0]

@@ -19,11 +19,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._callsite import POLL_LOG, log
-from lipsync_async._enums import Status
+from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic import polling
 from lipsync_async._models.response import Generation
-from lipsync_async._polling.leader import Waiter
-from lipsync_async._polling.poller import MAX_SOLO_WAITS, Poller, SoloPolls, retry_until_timeout
+from lipsync_async._polling.poller import (
+    MAX_SOLO_WAITS,
+    Poller,
+    SoloPolls,
+    Waiter,
+    retry_until_timeout,
+)
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import (
     GenerationError,
@@ -75,7 +80,7 @@ class JobWait:
 
     async def changes(self) -> AsyncGenerator[Generation, None]:
         """Yield the job each time its status or progress has changed; end with its life."""
-        if self.last.is_terminal:
+        if self.last.status in TERMINAL:
             return
         poller, transport = self._poller, self._requester.transport
         self._started = transport.now()
@@ -87,24 +92,25 @@ class JobWait:
         try:
             await transport.sleep(0.0)  # those that start together are counted first
             # Lists show no progress. And a wait with hardly any time makes one poll of its own.
-            is_solo = self._options.poll.progress or self._is_late(polling.LAST_POLL)
+            is_short = self._deadline - transport.now() <= polling.LAST_POLL
+            is_solo = self._options.poll.progress or is_short
             if is_solo or max(poller.waits, len(poller.subscriptions)) <= MAX_SOLO_WAITS:
                 limit = None if self._deadline == inf else self._deadline
                 options = retry_until_timeout(self._options)
                 polls = SoloPolls(self._requester, options, self.last.id, limit)
                 next_change = partial(self._poll_alone, polls)
             else:
-                waiter = Waiter(lambda: bool(self._updates) or self._is_late())
+                waiter = Waiter(lambda: bool(self._updates) or transport.now() >= self._deadline)
                 next_change = partial(self._share_polls, waiter)
                 callback = partial(self._on_update, waiter)
                 subscription = poller.subscribe(self.last.id, callback, status=self.last.status)
-            while not self.last.is_terminal:
+            while self.last.status not in TERMINAL:
                 if await next_change():
                     yield self.last
         except WaitTimeoutError:
             raise
         except LipsyncError as error:  # a poll has failed, or the client was closed
-            if self._is_late():
+            if transport.now() >= self._deadline:
                 raise WaitTimeoutError(self.last, timeout=self._timeout) from error
             error.generation = self.last
             raise
@@ -165,7 +171,3 @@ class JobWait:
             and not self._is_found
             and self._requester.transport.now() - self._started < self._options.poll.not_found_grace
         )
-
-    def _is_late(self, margin: float = 0.0) -> bool:
-        """Tell whether no more than `margin` seconds are left."""
-        return self._deadline - self._requester.transport.now() <= margin

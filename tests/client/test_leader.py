@@ -4,7 +4,7 @@ import anyio
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._polling.leader import LeaderFollower, Waiter
+from lipsync_async._polling.poller import LeaderFollower, Waiter
 
 ARRIVE, CANCEL, END, TURN = "arrive", "cancel", "end", "turn"
 STEPS = st.lists(st.tuples(st.sampled_from([ARRIVE, CANCEL, END, TURN]), st.integers(0, 9)))

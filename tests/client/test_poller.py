@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
-from lipsync_async._polling.leader import Waiter
+from lipsync_async._polling.poller import Waiter
 from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.poll_scheduler import PollBatch, PollScheduler
+from lipsync_async._logic.polling import SHARE, PollBatch, PollScheduler
 
 ROUNDING = 1e-6
 GOLDEN = 0.618034  # multiples of it lie evenly between 0 and 1, in no order
@@ -91,13 +91,13 @@ class Ride:
         """Ride on until a time."""
         while True:
             due = self.scheduler.next_time()
-            look_at = inf if due is None else max(due, self.now)
+            look_at = max(due, self.now)
             event_at = self._events[0][0] if self._events else inf
             if min(look_at, event_at) > end:
                 self.now = end
                 return
             self.now = min(look_at, event_at)
-            self.periods.append((self.now, self.scheduler.period))
+            self.periods.append((self.now, period_of(self.scheduler)))
             if event_at <= look_at:
                 heapq.heappop(self._events)[2]()
             else:
@@ -105,7 +105,7 @@ class Ride:
 
     def _join(self, job: str) -> None:
         self.scheduler.join(job, self.now)
-        self.periods.append((self.now, self.scheduler.period))
+        self.periods.append((self.now, period_of(self.scheduler)))
         self.seen[job] = [self.now]
 
     def _take(self) -> None:
@@ -118,6 +118,12 @@ class Ride:
         self.looks.append(look)
         self.times.append(self.now)
         self.plan(self.now + self.service.way, answer)
+
+
+def period_of(scheduler: PollScheduler) -> float:
+    """Return T, the seconds from one look at a job to the next."""
+    rate = scheduler.rate
+    return max(1 / rate, scheduler.interval, len(scheduler) / (rate * scheduler.size))
 
 
 def names(number: int) -> list[str]:
@@ -151,7 +157,7 @@ def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None
     period = max(interval, number / 1000)
     ride = crowd(number, interval=interval, spread=2 * period)
     ride.until(7 * period)
-    assert ride.scheduler.period == pytest.approx(period)
+    assert period_of(ride.scheduler) == pytest.approx(period)
     late = delays(ride, 3 * period, 5 * period)
     assert sum(late) / len(late) == pytest.approx(period / 2, rel=0.1)
     assert max(late) <= period + 1 / 10
@@ -162,7 +168,7 @@ def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None
 @pytest.mark.parametrize("number", [1, 100, 101, 1000, 3000])
 def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
     """A process is woken twice an interval, and sees ends no later than if woken for each look."""
-    ride = Ride(PollScheduler.within(None), Service())
+    ride = Ride(PollScheduler(rate=None), Service())
     for index, job in enumerate(names(number)):
         ride.join(job, index * GOLDEN % 1 * 2)
     ride.until(9.0)
@@ -176,7 +182,7 @@ def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
 
 def test_within_a_limit_looks_are_evenly_spaced() -> None:
     """Of 600 requests a minute they use 98 %."""
-    ride = Ride(PollScheduler.within(600), Service())
+    ride = Ride(PollScheduler(rate=10 * SHARE), Service())
     for job in names(2000):
         ride.join(job)
     ride.until(10.0)
@@ -188,7 +194,7 @@ def test_a_slow_rate_is_kept() -> None:
     """With one look in two seconds allowed, that is the period, however few the jobs."""
     ride = crowd(5, rate=0.5)
     ride.until(60.0)
-    assert ride.scheduler.period == 2.0
+    assert period_of(ride.scheduler) == 2.0
     assert [later - earlier for earlier, later in pairwise(ride.times)] == [2.0] * 29
 
 
@@ -247,7 +253,7 @@ def test_who_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> Non
     scheduler = make()
     ride = Ride(scheduler)
     play(ride, list(zip(gaps, range(31), strict=False)))
-    ride.until(ride.now + 3 * scheduler.period)
+    ride.until(ride.now + 3 * period_of(scheduler))
     check_gaps(ride, periods=1)
 
 
@@ -258,7 +264,7 @@ def test_who_leaves_holds_up_no_one_for_long(make: Make, steps: Steps) -> None:
     scheduler = make()
     ride = Ride(scheduler)
     play(ride, steps)
-    ride.until(ride.now + 3 * scheduler.period)
+    ride.until(ride.now + 3 * period_of(scheduler))
     check_gaps(ride, periods=2)
 
 
@@ -282,7 +288,7 @@ def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
     ride.until(ride.now)
     for _ in range(20):
         before = {job: seen[-1] for job, seen in ride.seen.items()}
-        ride.until(max(ride.now, scheduler.next_time() or 0.0))
+        ride.until(max(ride.now, scheduler.next_time()))
         shown = {job for job, seen in ride.seen.items() if seen[-1] != before[job]}
         rest = [before[job] for job in NAMES if job not in shown]
         assert max([before[job] for job in shown]) <= min([inf, *rest]) + ROUNDING
@@ -352,21 +358,19 @@ def taken(scheduler: PollScheduler, now: float) -> PollBatch:
 
 def soon(scheduler: PollScheduler) -> PollBatch:
     """Take the next look as soon as it is due."""
-    due = scheduler.next_time()
-    assert due is not None
-    return taken(scheduler, due)
+    return taken(scheduler, scheduler.next_time())
 
 
 def test_an_empty_scheduler_has_nothing_to_do() -> None:
     """Without jobs there is no time to look."""
     scheduler = PollScheduler(rate=10, interval=1)
-    assert scheduler.next_time() is None
+    assert scheduler.next_time() == inf
     assert scheduler.next_batch(100.0) is None
     scheduler.join("a", 100.0)
     assert scheduler.next_batch(100.9) is None
     assert scheduler.next_time() == 101.0
     assert taken(scheduler, 101.0) == PollBatch(("a",), 101.0)
-    assert scheduler.next_time() is None
+    assert scheduler.next_time() == inf
 
 
 @pytest.mark.parametrize(
@@ -408,7 +412,7 @@ def test_the_rate_may_change() -> None:
     assert scheduler.next_time() == pytest.approx(1.1)
     scheduler.rate = 2.0
     assert scheduler.next_time() == pytest.approx(1.5)
-    assert scheduler.period == 1.5
+    assert period_of(scheduler) == 1.5
 
 
 def test_who_leaves_is_not_missed() -> None:
@@ -439,7 +443,7 @@ def test_an_urgent_job_that_has_left_is_forgotten() -> None:
     assert ride.scheduler.next_time() == pytest.approx(1.1)
     ride.until(5.0)
     assert [look.time for look in ride.looks] == [1.0]
-    assert ride.scheduler.next_time() is None
+    assert ride.scheduler.next_time() == inf
 
 
 def test_who_comes_back_is_looked_at_once() -> None:
@@ -563,7 +567,7 @@ def test_memory_is_small() -> None:
     for _ in range(1000):
         look = taken(scheduler, now)
         scheduler.on_answer(look, set(look.ids))
-        now = scheduler.next_time() or 0.0
+        now = scheduler.next_time()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= 300 * len(jobs)
