@@ -59,6 +59,7 @@ async def _serve(options: argparse.Namespace) -> None:
         **options.speed,
         host=options.host,
         port=options.port,
+        allowed_hosts=options.allow_host,
     ) as sandbox:
         found = working_engines() if options.speed["render"] else engines()
         say(
@@ -99,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_port,
         default=_DEFAULT_PORT,
         help="0 picks a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="fetch media from this host, too, and send webhooks to it; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=1, help="decides ids and keys (default: 1)")
     parser.add_argument(

@@ -42,21 +42,27 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str, 
             process.send_signal(signal.SIGINT)
 
 
-def asked(url: str, key: str, body: Any = None) -> Any:
+def asked(url: str, key: str, body: Any = None, progression: str = "immediate") -> Any:
     """Ask with the standard library, as a script would."""
     data = None if body is None else json.dumps(body).encode()
-    request = Request(url, data, {"x-api-key": key, "Content-Type": "application/json"})  # noqa: S310 - the sandbox's own address
+    headers = {"x-api-key": key, "Content-Type": "application/json"}
+    headers |= {"x-sandbox-progression": progression}
+    request = Request(url, data, headers)  # noqa: S310 - the sandbox's own address
     with urlopen(request) as answer:  # noqa: S310 - see above
         return json.load(answer)
 
 
 def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c() -> None:
     """The first line can be pasted into a shell; Ctrl-C is a good end."""
-    with started("--speed", "instant", "--plan", "scale", "--seed", "5") as told:
+    options = ("--plan", "scale", "--seed", "5", "--allow-host", "hooks.test")
+    with started("--speed", "instant", *options) as told:
         process, url, key, secret = told
         assert asked(f"{url}/v2/organizations/webhook/secret", key) == {"secret": secret}
         job = asked(f"{url}/v2/generate", key, order())
         assert asked(f"{url}/v2/generate/{job['id']}", key)["status"] == "COMPLETED"
+        # Webhooks without TLS go to hosts that are allowed; that of a job that does not end stays.
+        hooked = order(webhookUrl="http://hooks.test/a")
+        assert asked(f"{url}/v2/generate", key, hooked, "manual")["status"] == "PENDING"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")

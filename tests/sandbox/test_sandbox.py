@@ -21,6 +21,7 @@ from lipsync_async.sandbox import Progression, Sandbox, VirtualClock
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
+from lipsync_async.sandbox.server.body_reading import MOST_BODY_BYTES
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
 from tests.sandbox.doors import Door, created, order, shown, socket_door, until
 
@@ -320,10 +321,16 @@ BROKEN_FORMS = [
 
 
 async def test_a_body_without_end_is_413() -> None:
-    """A JSON body has a limit as well."""
+    """A JSON body has a limit as well, so that no other request waits long while it is read."""
+    boxes = [[0.5, 0.25, 1919.987654321, 1079.123456789]] * 54_000  # half an hour of frames
+    speaker = {"active_speaker_detection": {"bounding_boxes": boxes}}
     async with socket_door() as door:
-        answer = await door.send("POST", "/v2/generate", b" " * (17 * 1024 * 1024))
-        assert answer.status == 413
+        largest = json.dumps(order(options=speaker)).encode().ljust(MOST_BODY_BYTES)
+        answers = [
+            (await door.send("POST", "/v2/generate", body)).status
+            for body in (largest, largest + b" ")
+        ]
+        assert answers == [201, 413]
 
 
 async def test_a_repeated_key_header_is_malformed() -> None:

@@ -39,6 +39,8 @@ _MAX_LONG_SIDE, _MAX_SHORT_SIDE = 4096, 2160
 # libavcodec's names of the containers that the service takes. Playlists are none of them: they
 # would name further files, also on this machine, and libav would open those.
 _FORMATS = ["mov", "matroska", "webm", "avi", "wav", "mp3", "ogg", "flac", "aac", "asf"]
+# Of those, what the service takes as video; of Matroska only what calls itself WebM.
+_VIDEO_FORMATS = frozenset({"mov", "matroska", "avi"})
 # By their first bytes; a suffix would make libav take a numbered series of pictures instead.
 # Moving ones, which have a chunk of their own, are none.
 _PICTURES = {
@@ -133,9 +135,13 @@ def probe(path: Path, kind: str) -> MediaInfo:
             return _visual(container, path, code)
 
 
-def _picture_format(path: Path) -> str | None:
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        return file.read(_HEAD_BYTES)
+
+
+def _picture_format(path: Path) -> str | None:
+    head = _head(path)
     return next((name for name, mark in _PICTURES.items() if mark.match(head)), None)
 
 
@@ -150,6 +156,10 @@ def _audio(container: InputContainer, path: Path) -> MediaInfo:
 
 def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
     stream = picture_stream(container, path, code)
+    name = container.format.name.partition(",")[0]
+    is_other = name == "matroska" and b"B\x82\x84webm" not in _head(path)  # its document type
+    if code == VIDEO_INVALID and (is_other or name not in _VIDEO_FORMATS):
+        raise MediaError(code, f"{path.name} is not an mp4, mov, WebM or AVI video.")
     too_large = MediaError(
         RESOLUTION_UNSUPPORTED, f"{path.name} is larger than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}."
     )
