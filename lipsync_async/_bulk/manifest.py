@@ -133,14 +133,6 @@ _LIKENESS = 0.8
 _LONG_BEGINNING = 8  # letters
 
 
-def _text(cell: str) -> Any:
-    return bare(cell)
-
-
-def _verbatim(cell: str) -> Any:
-    return cell
-
-
 def _number(cell: str) -> Any:
     """Return a number; anything else is left for validation to quote."""
     plain = bare(cell)
@@ -167,7 +159,7 @@ class _Column:
 
     part: str
     name: str
-    read: Callable[[str], Any] = _text
+    read: Callable[[str], Any] = bare
 
 
 COLUMNS: Mapping[str, _Column] = {
@@ -178,7 +170,7 @@ COLUMNS: Mapping[str, _Column] = {
         for suffix, name in (("url", "url"), ("asset_id", "assetId"), ("file", "file"))
     },
     "voice_id": _Column("provider", "voiceId"),
-    "script": _Column("provider", "script", _verbatim),
+    "script": _Column("provider", "script", str),
     "stability": _Column("provider", "stability", _number),
     "similarity_boost": _Column("provider", "similarityBoost", _number),
     "target_lang": _Column("dubParams", "targetLang"),
@@ -355,19 +347,16 @@ class ManifestReader:
         outputs: dict[str, int] = {}
         ids: dict[str, int] = {}
         for row in self.rows:
-            name = row.request.output_file_name
-            if isinstance(name, str):
-                first = outputs.setdefault(name.casefold(), row.line)
-                if first != row.line:
-                    words = (
-                        f"names its output {shown(name)} as line {first} does; give each its own"
-                    )
-                    self.add_problem(row.line, words)
-            if not isinstance(row.request_id, str):  # none, or no name at all
-                continue
-            first = ids.setdefault(row.request_id, row.line)
-            if first != row.line:
-                self.add_problem(row.line, f"must differ from that of line {first}", "request_id")
+            line, name, own = row.line, row.request.output_file_name, row.request_id
+            # What is no text is told by validation.
+            if (
+                isinstance(name, str)
+                and (first := outputs.setdefault(name.casefold(), line)) != line
+            ):
+                words = f"names its output {shown(name)} as line {first} does; give each its own"
+                self.add_problem(line, words)
+            if isinstance(own, str) and (first := ids.setdefault(own, line)) != line:
+                self.add_problem(line, f"must differ from that of line {first}", "request_id")
 
     def decode(self, line: int, data: bytes) -> str | None:
         """Return a line's text, or add the problem that it has none."""
@@ -411,7 +400,9 @@ class ManifestReader:
             self.add_row(
                 number,
                 decoded.get("payload"),
-                path_of=_path_in_batch,
+                path_of=lambda path: (
+                    path if path == "request_id" else f"payload.{path}".removesuffix(".")
+                ),
                 request_id=self._read_envelope(number, decoded),
             )
             return
@@ -522,12 +513,6 @@ class ManifestReader:
         )
         for name, words in problems.items():
             self.add_problem(line, words, name)
-
-
-def _path_in_batch(path: str) -> str:
-    if path == "request_id":
-        return path
-    return f"payload.{path}" if path else "payload"
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

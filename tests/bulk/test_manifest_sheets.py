@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from lipsync_async._bulk.manifest import COLUMNS, parse_manifest
 from lipsync_async.errors import InvalidRequestError
 from tests.bulk.manifests import problems
-from tests.bulk.test_manifest_fuzz import FOLDER
+from tests.bulk.test_manifest import FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,7 +34,7 @@ from lipsync_async._bulk.manifest import parse_manifest
 from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.validation import request_problems
 from tests.bulk.jobs import job, record, request
-from tests.bulk.test_manifest_fuzz import FOLDER
+from tests.bulk.test_manifest import FOLDER
 from tests.foreign import FOREIGN
 from tests.logic.good_requests import GOOD_REQUESTS
 

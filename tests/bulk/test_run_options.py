@@ -5,27 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async._bulk.runner import RunOptions
 from lipsync_async._models.request import GenerationRequest
 
-GOOD: dict[str, Any] = {
-    "requests": (),
-    "journal": None,
-    "download_to": None,
-    "concurrent_downloads": 4,
-    "max_jobs": None,
-    "max_cost": None,
-    "duration": None,
-    "on_progress": None,
-    "ordered": False,
-    "stop_on_error": False,
-    "retry_failed": False,
-    "match_query": False,
-    "accept_new_key": False,
-}
+GOOD: dict[str, Any] = {"requests": (), **attrs.asdict(RunOptions())}
 
 
 def problems_of(*, requests: object, **options: Any) -> list[str]:

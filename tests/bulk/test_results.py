@@ -1,12 +1,22 @@
-"""Failures alike have one reason, whatever ids, keys and addresses their messages name."""
+"""Outcomes of a run: why they failed, their way to the caller, how far all are."""
 
+import asyncio
 from itertools import count
+from math import isfinite
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given, strategies as st
 
-from lipsync_async import FailureGroup, Generation, Outcome, Status, group_failures
-from lipsync_async._bulk.results import RefusalCounter, reason_of
+from lipsync_async import FailureGroup, Generation, Outcome, Progress, Status, group_failures
+from lipsync_async._bulk.results import (
+    MAX_WAITING,
+    OutcomeQueue,
+    ProgressTracker,
+    RefusalCounter,
+    reason_of,
+)
 from lipsync_async._logic.endpoints import error_for
 from lipsync_async.errors import (
     ConcurrencyLimitError,
@@ -226,3 +236,133 @@ def test_what_is_no_refusal(make: Any) -> None:
     assert [alike.add(make()) for _ in range(50)] == [False] * 50
     told = [alike.add(error()) for _ in range(5) for error in (make, lambda: page(403))]
     assert told == [False] * 9 + [True]
+
+
+def queue_of(*, is_ordered: bool = True, room: asyncio.Event | None = None) -> OutcomeQueue:
+    """Return an empty queue."""
+    return OutcomeQueue(is_ordered=is_ordered, room=room or asyncio.Event())
+
+
+def outcome(index: int) -> Outcome:
+    """Return the outcome of the request at an index."""
+    return Outcome(index=index, request=request(index))
+
+
+def taken(queue: OutcomeQueue) -> list[int]:
+    """Take all outcomes of a closed queue, and return their indexes."""
+
+    async def take_all() -> list[int]:
+        found: list[int] = []
+        while (each := await queue.get()) is not None:
+            found.append(each.index)
+        return found
+
+    return anyio.run(take_all)
+
+
+@given(st.permutations(range(12)), st.sets(st.integers(0, 11)))
+def test_all_that_is_put_in_comes_out(order: list[int], missing: set[int]) -> None:
+    """Unordered as it came, ordered by index; gaps are closed at the end, and none is lost."""
+    come = [index for index in order if index not in missing]
+    for is_ordered in (False, True):
+        queue = queue_of(is_ordered=is_ordered)
+        for index in come:
+            queue.put(outcome(index))
+        queue.close()
+        assert taken(queue) == (sorted(come) if is_ordered else come)
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
+    """What waits for its turn counts like what waits for the caller; taking makes room."""
+    room = asyncio.Event()
+    queue = queue_of(is_ordered=is_ordered, room=room)
+    for index in [*range(1, MAX_WAITING), 0]:
+        assert queue.waiting < MAX_WAITING
+        queue.put(outcome(index))
+    assert queue.waiting == MAX_WAITING
+    assert anyio.run(queue.get) is not None
+    assert queue.waiting < MAX_WAITING
+    assert room.is_set()
+
+
+class Clock:
+    """Tell the time that it is set to."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.time
+
+
+def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
+    """Return an outcome of a kind."""
+    error = None if is_success else InvalidRequestError(["model: must be text, not None"])
+    return Outcome(index=0, request=request(0), error=error, resumed=resumed)
+
+
+def test_all_is_counted() -> None:
+    """Successes, failures and time; the rate leaves out what an earlier run has done."""
+    clock = Clock()
+    tracker = ProgressTracker(clock.now)
+    for each in (ended(), ended(is_success=False), ended(resumed=True)):
+        tracker.count(each)
+    clock.time += 4.0
+    tracker.length, tracker.running = 8, 5
+    shown = tracker.progress()
+    assert shown == Progress(
+        total=8, running=5, succeeded=2, failed=1, elapsed=4.0, rate=0.5, eta=10.0
+    )
+    assert shown.done == 3
+    tracker.started = 9
+    assert tracker.progress().total == 9  # an input may be longer than its length
+
+
+@pytest.mark.parametrize(
+    ("resumed", "seconds", "total", "eta"),
+    [
+        (False, 1.0, None, None),
+        (False, 0.0, 2, None),
+        (True, 1.0, 2, None),
+        (False, 1.0, 2, 1.0),
+        (False, 1.0, 1, 0.0),
+        (False, 0.0, 1, 0.0),
+        (True, 1.0, 1, 0.0),
+    ],
+    ids=["no total", "no time", "no rate", "half", "all", "all at once", "all long ago"],
+)
+def test_the_rest(
+    resumed: bool,  # noqa: FBT001
+    seconds: float,
+    total: int | None,
+    eta: float | None,
+) -> None:
+    """It is known when there are a rate and a total, and when nothing is left."""
+    clock = Clock()
+    tracker = ProgressTracker(clock.now)
+    tracker.count(ended(resumed=resumed))
+    clock.time += seconds
+    tracker.length = total
+    assert tracker.progress().eta == eta
+
+
+KINDS = st.tuples(st.booleans(), st.booleans(), st.floats(0, 1e6))
+
+
+@given(st.lists(KINDS, max_size=30), st.integers(0, 50))
+def test_nothing_is_ever_odd(kinds: list[tuple[bool, bool, float]], more: int) -> None:
+    """Whatever comes when, sums are right and no number is negative or infinite."""
+    clock = Clock()
+    tracker = ProgressTracker(clock.now)
+    for is_success, resumed, pause in kinds:
+        clock.time += pause
+        tracker.count(ended(is_success=is_success, resumed=resumed))
+    tracker.started, tracker.has_read_all = len(kinds) + more, True
+    shown = tracker.progress()
+    assert shown.done == shown.succeeded + shown.failed == len(kinds)
+    assert shown.failed == sum(not is_success for is_success, _, _ in kinds)
+    assert shown.rate >= 0
+    assert shown.eta is None or (isfinite(shown.eta) and shown.eta >= 0)
+    assert more > 0 or shown.eta == 0
