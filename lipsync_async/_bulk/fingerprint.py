@@ -45,20 +45,16 @@ if TYPE_CHECKING:
 
 
 # Names in lower case, without `-` and `_`.
+_words = re.compile(r"\w+").findall
 # Families: S3 and its relatives (AWS, R2, MinIO, Spaces, Wasabi, B2), Google, Alibaba, Tencent,
 # Huawei, Volcano, Baidu, Akamai, and the query of an Azure shared access signature.
 _SIGNING_PREFIXES = tuple(
-    re.findall(
-        r"\w+",
-        """
+    _words("""
         xamz xgoog xoss xcos xobs xtos xbce qsign hdn wssecret wstime txsecret txtime
-        """,
-    )
+    """)
 )
 _SIGNING_NAMES = frozenset(
-    re.findall(
-        r"\w+",
-        """
+    _words("""
         accesskey accesskeyid accesstoken apikey auth authkey authorization authtoken
         awsaccesskeyid cdntoken credential deadline digest downloadtoken edgetoken exp
         expiration expire expires expiresat expiresin expiry gda googleaccessid hash hmac jwt
@@ -67,40 +63,30 @@ _SIGNING_NAMES = frozenset(
         signedexpiry signedkey signtime ske skoid sks skt sktid skv tempauth tempurlexpires
         tempurlsig ticket timestamp tok token ttl urlprefix urlsignature urltoken validfrom
         validto validuntil verify wmsauthsign
-        """,
-    )
+    """)
 )
 # The ends of longer names (`x-expires`, `X-Session-Id`), some of which end in a naming word too.
 _SIGNING_WORDS = tuple(
-    re.findall(
-        r"\w+",
-        """
+    _words("""
         accesskey accesskeyid apikey authkey clientid correlationid credential expires keyid
         requestid sessionid signature signingkey traceid
-        """,
-    )
+    """)
 )
 # Short for signing, and for much else: the value decides. The second line is Azure's.
 _SHORT_NAMES = frozenset(
-    re.findall(
-        r"\w+",
-        """
+    _words("""
         a e h s st t ts
         saoid scid sdd se ses sip sp spr sr srt ss suoid sv tn
-        """,
-    )
+    """)
 )
 # Alone, or as the end of a name: `videoId`, `file_name`.
 _NAMING_WORDS = tuple(
-    re.findall(
-        r"\w+",
-        """
+    _words("""
         asset audio bucket clip dir doc end episode file filename files folder format generation
         guid height id ids image img index item key lang language media name no nr num number
         object page part path picture quality res rev revision scene seq size slug snapshot
         source src start take title track uri url user uuid version video width
-        """,
-    )
+    """)
 )
 _NAMING_LETTERS = frozenset("finpqv")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -498,7 +484,7 @@ class Matcher:
     _connection: sqlite3.Connection
     recognition: Recognition
     _folder: Path
-    _retry_failed: bool = attrs.field(kw_only=True)
+    retry_failed: bool = attrs.field(kw_only=True)  # whether what has failed gets a new try
     relocated: list[tuple[Path, int]] = attrs.field(factory=list, init=False)
     origins: list[tuple[str, int]] = attrs.field(factory=list, init=False)
     # Where each name of a result stood first in the input: only there it is a key.
@@ -525,11 +511,6 @@ class Matcher:
             is_named=key is not None,
             was_sent=entry.state.has_job,
         )
-
-    def may_retry(self, entry: JournalEntry, *, is_corrected: bool) -> bool:
-        """Tell whether a request gets a new try: only what certainly has ended may."""
-        may = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
-        return may and (self._retry_failed or is_corrected)
 
     def items(self, requests: Sequence[GenerationRequest], start: int) -> list[_Item]:
         """Return a piece of the input, which begins at a position."""
@@ -663,7 +644,7 @@ class Matcher:
             problem = self._changed(item, entry, difference, is_named=is_named)
         elif difference.is_signed_anew and not is_named:
             problem = self._shifted(item, entry, items)
-        is_tried_again = entry.state is JobState.FAILED and self._retry_failed
+        is_tried_again = entry.state is JobState.FAILED and self.retry_failed
         return None if is_tried_again else entry, problem
 
     def _changed(

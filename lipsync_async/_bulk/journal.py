@@ -86,6 +86,7 @@ from lipsync_async._bulk.journal_entry import (
 )
 from lipsync_async._bulk.journal_file import (
     COLUMNS,
+    SEAL,
     JournalLock,
     begin_writing,
     connect_owner,
@@ -93,7 +94,6 @@ from lipsync_async._bulk.journal_file import (
     find,
     from_home,
     resolve,
-    seal,
     translate_errors,
 )
 from lipsync_async._bulk.results import JobUpdate
@@ -356,12 +356,7 @@ class JournalView:
 
 
 def _checked_states(states: object) -> tuple[JobState, ...]:
-    """Return states; a single one may stand for itself.
-
-    Raises:
-        JournalError: One is none, which would find nothing, and say nothing of it.
-
-    """
+    """Return states; a single one may stand for itself, and none but them finds anything."""
     given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
     known = {word: state for state in JobState for word in (state.value, state.stored)}
     checked = []
@@ -401,13 +396,9 @@ class Journal(JournalView):
     _ownership: JournalLock
     _now: Callable[[], datetime]
     _matcher: Matcher
+    _file: os.stat_result
     _owner: str | None = attrs.field(default=None, init=False)
     _secret: str = attrs.field(default="", init=False)
-    _file: os.stat_result = attrs.field(init=False)
-
-    @_file.default
-    def _default_file(self) -> os.stat_result:
-        return self.path.stat()
 
     @classmethod
     def open(
@@ -420,16 +411,10 @@ class Journal(JournalView):
         patience: float = _PATIENCE,
         now: Callable[[], datetime] = _UTC_NOW,
     ) -> Self:
-        """Open a journal as its only owner, or make a new one.
+        """Open a journal as its only owner, or make a new one in a folder that exists.
 
-        Args:
-            path: The file, in a folder that exists; `PATH.lock` appears beside it.
-            binding: What it must belong to; `None`: that is not checked.
-            retry_failed: Whether what ended FAILED or NOT_CREATED gets a new try.
-            match_query: Whether all of a query tells media apart.
-            patience: Seconds to wait for another program that is writing to the file.
-            now: The clock for the times that are recorded; aware, in UTC.
-
+        What it must belong to is checked if `binding` says it. `patience`: seconds to wait for
+        another program that is writing to the file. `now` gives the times that are recorded.
         """
         resolved = resolve(path)
         recognition = Recognition(resolved.parent, matches_query=match_query)
@@ -439,7 +424,7 @@ class Journal(JournalView):
             connection, files = connect_owner(resolved, patience=patience)
             undo.push(files)
             matcher = Matcher(connection, recognition, resolved.parent, retry_failed=retry_failed)
-            journal = cls(resolved, connection, files, lock, now, matcher)
+            journal = cls(resolved, connection, files, lock, now, matcher, resolved.stat())
             journal._take_over(binding)
             undo.pop_all()
         return journal
@@ -469,10 +454,7 @@ class Journal(JournalView):
         have changed, too, or be gone: the job stays, and a log line says so, unless the request
         has a `request_id`, by which it counts as changed.
 
-        Raises:
-            InvalidRequestError: The journal holds other requests at these positions, or
-                under these names.
-
+        It raises InvalidRequestError if the journal holds other requests there.
         """
         if not requests:
             return []
@@ -497,13 +479,13 @@ class Journal(JournalView):
 
         What is SUBMITTING or UNKNOWN is counted, so it costs nothing more to send it again.
         """
-        query = "SELECT count(*), total(cost), count(*) - count(cost) FROM {} WHERE state <> ?"
+        query = (
+            "SELECT count(*), total(cost), count(*) - count(cost) FROM (SELECT state, cost FROM "
+            "jobs UNION ALL SELECT state, cost FROM tries) WHERE state <> ?"
+        )
         with self._reading() as connection:
-            sums = [
-                connection.execute(query.format(table), (JobState.NOT_CREATED.stored,)).fetchone()
-                for table in ("jobs", "tries")
-            ]
-        return Ordered(*(sum(column) for column in zip(*sums, strict=True)))
+            sums = connection.execute(query, (JobState.NOT_CREATED.stored,)).fetchone()
+        return Ordered(*sums)
 
     def record_intents(
         self,
@@ -584,8 +566,8 @@ class Journal(JournalView):
         }
         if entry is not None:
             difference = matcher.difference(entry, row_key, request)
-            is_corrected = bool(difference) and named == position
-            if matcher.may_retry(entry, is_corrected=is_corrected):
+            has_ended = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
+            if has_ended and (matcher.retry_failed or (difference and named == position)):
                 connection.execute(_ARCHIVE, (position,))
                 connection.execute(_REMOVE, (position,))
                 values["tries"] = entry.tries + 1
@@ -741,7 +723,7 @@ class Journal(JournalView):
             try:
                 self._check_owner()
                 yield self._now().isoformat(timespec="microseconds") if is_dated else ""
-                seal(connection)
+                connection.execute(SEAL)
                 connection.execute("COMMIT")
             except BaseException:
                 connection.rollback()
@@ -770,20 +752,15 @@ def _not_recorded(position: int) -> JournalError:
     return JournalError(f"request {position} was never recorded. Record its intent first.")
 
 
-_NO_ERROR: dict[str, str | None] = {
-    "error_class": None,
-    "error_code": None,
-    "error_message": None,
-}
+_ERROR_COLUMNS = ("error_class", "error_code", "error_message")
+_NO_ERROR: dict[str, str | None] = dict.fromkeys(_ERROR_COLUMNS)
 
 
 def _error_columns(error: BaseException) -> dict[str, str | None]:
     code = getattr(error, "code", None)
-    return {
-        "error_class": type(error).__name__,
-        "error_code": _storable(code) if isinstance(code, str) else None,
-        "error_message": _storable(str(error)),
-    }
+    stored_code = _storable(code) if isinstance(code, str) else None
+    values = (type(error).__name__, stored_code, _storable(str(error)))
+    return dict(zip(_ERROR_COLUMNS, values, strict=True))
 
 
 def _storable(text: str) -> str:

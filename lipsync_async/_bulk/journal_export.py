@@ -28,24 +28,9 @@ if TYPE_CHECKING:
 
 # Columns of the table: facts of the entry, then of its job, then what was asked for.
 _ENTRY_FACTS = (
-    "position",
-    "line",
-    "request_id",
-    "state",
-    "status",
-    "generation_id",
-    "download_path",
-    "error_class",
-    "error_code",
-    "error_message",
-    "tries",
-    "attempts",
-    "cost",
-    "idempotency_key",
-    "intended_at",
-    "accepted_at",
-    "ended_at",
-    "updated_at",
+    *("position", "line", "request_id", "state", "status", "generation_id", "download_path"),
+    *("error_class", "error_code", "error_message", "tries", "attempts", "cost"),
+    *("idempotency_key", "intended_at", "accepted_at", "ended_at", "updated_at"),
 )
 _JOB_FACTS = ("output_url", "output_duration")
 _REQUEST_FACTS = {"model": "model", "output_file_name": "outputFileName"}
@@ -181,9 +166,14 @@ def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Pa
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for entry in entries:
+        name = {} if entry.request_id is None else {"request_id": entry.request_id}
+        extra = dict(entry.origin.extra)
         try:
             body = body_of(entry)
-            rows.append(_row(entry, body) if is_table else _line(entry, body))
+            if is_table:
+                rows.append({**name, **cells_of(body), **extra})
+            else:
+                rows.append({**name, **body, **({"extra": extra} if extra else {})})
         except NotExpressibleError as error:
             problems.append(f"{entry.place}: {error}")
     if problems:
@@ -205,37 +195,24 @@ def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Pa
 
 def body_of(entry: JournalEntry) -> dict[str, Any]:
     """Return the body of a request as a manifest has it, local files by their paths."""
-    body = entry.request
-    return {**body, "input": [_with_path(item) for item in body["input"]]}
+    body, inputs = entry.request, []
+    for item in body["input"]:
+        path = item.get("file", {}).get("path")
+        if path is None and "file" in item:
+            raise NotExpressibleError(
+                "its file was given as bytes, of which the journal holds a digest only"
+            )
+        inputs.append(item if path is None else {**item, "file": path})
+    return {**body, "input": inputs}
 
 
 def cells_of(body: Mapping[str, Any]) -> dict[str, str]:
     """Return the cells of a table that express a body."""
-    return {name: _cell(value) for name, value in _columns(body) if value is not None}
-
-
-def _row(entry: JournalEntry, body: Mapping[str, Any]) -> dict[str, str]:
-    return {**_id(entry), **cells_of(body), **entry.origin.extra}
-
-
-def _line(entry: JournalEntry, body: dict[str, Any]) -> dict[str, Any]:
-    extra = dict(entry.origin.extra)
-    return {**_id(entry), **body, **({"extra": extra} if extra else {})}
-
-
-def _id(entry: JournalEntry) -> dict[str, str]:
-    return {} if entry.request_id is None else {"request_id": entry.request_id}
-
-
-def _with_path(item: Mapping[str, Any]) -> dict[str, Any]:
-    if "file" not in item:
-        return dict(item)
-    path = item["file"].get("path")
-    if path is None:
-        raise NotExpressibleError(
-            "its file was given as bytes, of which the journal holds a digest only"
-        )
-    return {**item, "file": path}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in _columns(body)
+        if value is not None
+    }
 
 
 def _columns(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -284,7 +261,3 @@ def _part(
                 f"a table has no column for {name}; write a file that ends in .jsonl"
             )
         yield _COLUMN_OF[part, name], value
-
-
-def _cell(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -13,7 +13,7 @@ was cut off.
 letter in a text, lost one of two pages that belong together, or that the file was copied in
 the middle of a commit. So each row holds a checksum of its other columns, and the one row of
 the table `journal` holds the number of all rows and the sum of their checksums. The owner's
-connection has triggers that keep them up to date; `seal` ends each transaction.
+connection has triggers that keep them up to date; `SEAL` ends each transaction.
 
 **One owner.** `JournalLock` is a lock on a file of its own, `NAME.lock`, which the system drops
 when its holder dies. (SQLite has locks on the journal itself, which closing any other handle of
@@ -56,22 +56,19 @@ if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
     # Windows forbids others to read what is locked, so the lock lies far behind the text.
     _LOCKED_BYTE = 1 << 30
 
-    def _lock(file: BinaryIO) -> None:
+    def _lock(file: BinaryIO, mode: int = msvcrt.LK_NBLCK) -> None:
         file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        msvcrt.locking(file.fileno(), mode, 1)
 
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    _UNLOCK = msvcrt.LK_UNLCK
 
 else:
     import fcntl
 
-    def _lock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _UNLOCK = fcntl.LOCK_UN
 
-    def _unlock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    def _lock(file: BinaryIO, mode: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> None:
+        fcntl.flock(file, mode)
 
 
 # Written into the file's header, so that no other SQLite file is taken for a journal.
@@ -144,7 +141,8 @@ ID_PREFIX, OUTPUT_PREFIX = "id:", "output:"
 _CHECKSUM = f"checksum({', '.join(COLUMNS)})"
 # Of the table `journal`.
 _OWN_CHECKSUM = "checksum(secret, salt, service, key_digests, owner, serial, rows, total)"
-_SEAL = f"""
+# Brings the checksum of that table up to date, at the end of a transaction.
+SEAL = f"""
 UPDATE journal SET serial = serial + 1, checksum = {_OWN_CHECKSUM.replace("serial", "serial + 1")}
 """  # noqa: S608 - our own
 _TRIGGERS = """
@@ -452,7 +450,7 @@ def _initialize(connection: sqlite3.Connection) -> None:
         "UPDATE journal SET rows = (SELECT count(*) FROM jobs), "
         "total = (SELECT coalesce(sum(checksum), 0) FROM jobs)"
     )
-    seal(connection)
+    connection.execute(SEAL)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -532,17 +530,15 @@ def _checked_version(path: Path, application: int, version: int) -> int:
 
 def is_of_database(path: Path) -> bool:
     """Tell whether something is a file of SQLite, as journals are, or lies beside one."""
-    names = {path.name, *(path.name.removesuffix(side) for side in SIDES)} - {""}
-    return any(_is_database(path.with_name(name)) for name in names)
-
-
-def _is_database(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    if _inode(path) in _OWN:
-        return True
-    with path.open("rb") as file:
-        return file.read(_HEADER).startswith(_BEGINNINGS)
+    for name in {path.name, *(path.name.removesuffix(side) for side in SIDES)} - {""}:
+        other = path.with_name(name)
+        if other.is_file():
+            if _inode(other) in _OWN:
+                return True
+            with other.open("rb") as file:
+                if file.read(_HEADER).startswith(_BEGINNINGS):
+                    return True
+    return False
 
 
 def _inode(path: Path) -> tuple[int, int]:
@@ -566,11 +562,6 @@ def find(connection: sqlite3.Connection, position: int) -> JournalEntry | None:
     """Return the entry at a position."""
     row = connection.execute(f"{SELECT_ENTRIES} WHERE position = ?", (position,)).fetchone()
     return None if row is None else entry_of(row)
-
-
-def seal(connection: sqlite3.Connection) -> None:
-    """Bring the checksum of the table `journal` up to date, at the end of a transaction."""
-    connection.execute(_SEAL)
 
 
 def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
@@ -648,7 +639,7 @@ class JournalLock:
         # To close it would not do: a worker that was forked meanwhile has it open as well.
         if self.is_held:
             with suppress(OSError):
-                _unlock(self._file)
+                _lock(self._file, _UNLOCK)
         self._file.close()
 
 
