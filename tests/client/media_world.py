@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -14,6 +14,9 @@ from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import UNLIMITED
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 API = "http://127.0.0.1:1"
 MEDIA = "https://media.example"
@@ -89,6 +92,16 @@ class World(MemoryTransport):
         """Plan what is said at an address of the media host."""
         self.media[f"{MEDIA}/{name}"] = list(answers)
 
+    def plan_all(self, answer: Says) -> None:
+        """Plan that every address that the job ever has says the same."""
+        for name in ("old.mp4", "fresh.mp4", "resolved.mp4"):
+            self.plan(name, answer)
+
+    @property
+    def ranges(self) -> list[str | None]:
+        """The range that each request to the media host asks for."""
+        return [request.headers.get("range") for request in self.requests]
+
     async def _reply(self, request: Request) -> Response:
         """Answer as the service."""
         self.visits.append(request.url.removeprefix(API))
@@ -132,3 +145,13 @@ async def opened_world(
         timeout=timeout,
     ) as client:
         yield client, world
+
+
+async def saved(client: AsyncClient, world: World, folder: Path) -> bytes:
+    """Download the job's result, and return what was saved."""
+    return (await client.generations.download(world.job, folder)).read_bytes()
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of what is in a folder, if it is there."""
+    return sorted(path.name for path in folder.glob("*"))

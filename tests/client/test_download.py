@@ -12,7 +12,6 @@ from lipsync_async import (
     Generation,
     GenerationRequest,
     InvalidRequestError,
-    NotFoundError,
     Status,
 )
 from lipsync_async._logic.media_types import name_of_id
@@ -244,30 +243,6 @@ async def test_download_endpoint_is_the_last_resort(
         "/v2/generations/*/download",
         "/__sandbox/media/*.mp4",
     ]
-
-
-async def test_every_address_is_refused(client_and_sandbox: Pair, tmp_path: Path) -> None:
-    """When no address is left, the error names the job and the last refusal, and no file is."""
-    client, sandbox = client_and_sandbox
-    job = await completed(client)
-    sandbox.faults.add(Fault("status", path=RESULT[1], status=404, count=None))
-    with pytest.raises(DownloadError, match="every address is refused") as caught:
-        await client.generations.download(job, f"{tmp_path}/out/")
-    assert caught.value.generation == job
-    assert caught.value.is_retryable
-    assert isinstance(caught.value.__cause__, NotFoundError)
-    assert files_in(tmp_path) == []
-
-
-async def test_download_endpoint_knows_no_better(client_and_sandbox: Pair, tmp_path: Path) -> None:
-    """An address that was refused and is told again is asked once more, after a pause."""
-    client, sandbox = client_and_sandbox
-    job = await completed(client)
-    sandbox.faults.add(Fault("status", path=RESULT[1], status=410, count=None))
-    sandbox.faults.add(Fault("status", path="*/download", status=200, body=job.output_url))
-    with pytest.raises(DownloadError, match="every address is refused"):
-        await client.generations.download(job, tmp_path)
-    assert sandbox.requests.count(*RESULT) == 2
 
 
 async def test_address_that_was_never_known(client_and_sandbox: Pair, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lipsync_async import (
     RequestTimeoutError,
     RetryPolicy,
 )
-from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
+from tests.client.media_world import FILM, MEDIA, Says, World, names_in, opened_world, saved
 from tests.logic.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS, zipped
 
 pytestmark = pytest.mark.anyio
@@ -33,11 +33,6 @@ TAGGED = {**LENGTH, "etag": '"v1"'}
 MORE = {"content-length": str(len(FILM) + 9999)}
 
 
-def names_in(folder: Path) -> list[str]:
-    """Return the names of what is in a folder."""
-    return sorted(path.name for path in folder.iterdir())
-
-
 def cut(data: bytes, size: int) -> list[bytes]:
     """Cut bytes into pieces."""
     return [data[start : start + size] for start in range(0, len(data), size)]
@@ -46,8 +41,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 async def refused(folder: Path, says: Says, kind: type[LipsyncError] = DownloadError) -> str:
     """Fail to download what all addresses give, and return the error's words."""
     async with opened_world(ONCE) as (client, world):
-        for name in ("old.mp4", "fresh.mp4", "resolved.mp4"):
-            world.plan(name, says)
+        world.plan_all(says)
         with pytest.raises(kind) as caught:
             await client.generations.download(world.job, folder)
     assert type(caught.value) is kind
@@ -71,8 +65,7 @@ async def test_media_are_saved_whatever_they_are_called(tmp_path: Path, name: st
     async with opened_world(ONCE) as (client, world):
         for kind in ("video/mp4", "text/html; charset=utf-8", "application/json"):
             world.plan("old.mp4", Says(MEDIA_BYTES[name], headers={"content-type": kind}))
-            path = await client.generations.download(world.job, tmp_path)
-            assert path.read_bytes() == MEDIA_BYTES[name]
+            assert await saved(client, world, tmp_path) == MEDIA_BYTES[name]
 
 
 PAGE = b"<!DOCTYPE html><html><title>Access blocked</title>" + b"<p>words</p>" * 100
@@ -84,8 +77,7 @@ async def test_a_page_in_pieces(tmp_path: Path, size: int) -> None:
     assert "HTML" in await refused(tmp_path, Says(cut(PAGE, size)))
     async with opened_world(ONCE) as (client, world):
         world.plan("old.mp4", Says(cut(FILM, size)))
-        path = await client.generations.download(world.job, tmp_path)
-    assert path.read_bytes() == FILM
+        assert await saved(client, world, tmp_path) == FILM
 
 
 async def test_a_page_that_never_ends(tmp_path: Path) -> None:
@@ -99,8 +91,7 @@ async def test_an_error_page_that_never_ends(tmp_path: Path, status: int) -> Non
     """An error page is read as far as it is needed, and while it keeps a pace."""
     for says in (Says([b"x" * 1000] * 10_000, status), Says([b"x"] * 10_000, status, pause=59.0)):
         async with opened_world(ONCE) as (client, world):
-            for name in ("old.mp4", "fresh.mp4", "resolved.mp4"):
-                world.plan(name, says)
+            world.plan_all(says)
             with pytest.raises(LipsyncError, match=f"{status}"):
                 await client.generations.download(world.job, tmp_path)
             assert world.clock.now() < 1000
@@ -111,8 +102,7 @@ async def test_an_error_page_that_drips_is_not_waited_for(tmp_path: Path, pause:
     """A page only explains: it gets ten seconds, without a timeout as well."""
     for timeout in (60.0, None):
         async with opened_world(ONCE, timeout) as (client, world):
-            for name in ("old.mp4", "fresh.mp4", "resolved.mp4"):
-                world.plan(name, Says([b"gone "] * 10_000, 410, pause=pause))
+            world.plan_all(Says([b"gone "] * 10_000, 410, pause=pause))
             with pytest.raises(DownloadError, match="it answered 410: 'gone"):
                 await client.generations.download(world.job, tmp_path)
             assert world.clock.now() <= 3 * (10.0 + pause)
@@ -166,8 +156,7 @@ async def test_what_is_compressed_is_unpacked(tmp_path: Path, coding: str) -> No
         headers = {"content-encoding": coding, "content-length": str(len(packed))}
         async with opened_world(ONCE) as (client, world):
             world.plan("old.mp4", Says(pieces, headers=headers))
-            path = await client.generations.download(world.job, tmp_path)
-        assert path.read_bytes() == FILM
+            assert await saved(client, world, tmp_path) == FILM
 
 
 @pytest.mark.parametrize("coding", PACKED)
@@ -210,11 +199,9 @@ async def test_a_body_of_no_announced_length(tmp_path: Path, length: int) -> Non
     whole = BOXES["MPEG-4"]
     async with opened_world(RetryPolicy(attempts=2)) as (client, world):
         world.plan("old.mp4", Says(whole[:length], headers={"etag": '"v1"'}), Says(whole))
-        path = await client.generations.download(world.job, tmp_path)
-        assert path.read_bytes() == whole
+        assert await saved(client, world, tmp_path) == whole
         assert "range" not in world.requests[1].headers
-    path.unlink()
-    told = await refused(tmp_path, Says(whole[:length]), ConnectionLostError)
+    told = await refused(tmp_path / "other", Says(whole[:length]), ConnectionLostError)
     assert f"{length} bytes came" in told
 
 
@@ -254,8 +241,7 @@ async def test_it_goes_on_from_any_place(tmp_path: Path, first: int) -> None:
     """Wherever the connection breaks, the rest is asked for, and the whole is judged."""
     async with opened_world() as (client, world):
         world.plan("old.mp4", Says(FILM[:first], headers=TAGGED), rest(first))
-        path = await client.generations.download(world.job, tmp_path)
-        assert path.read_bytes() == FILM
+        assert await saved(client, world, tmp_path) == FILM
         assert world.requests[1].headers["range"] == f"bytes={first}-"
 
 
@@ -273,18 +259,28 @@ async def test_it_goes_on_from_any_place(tmp_path: Path, first: int) -> None:
         rest(1000, headers={"content-range": ""}),
         Says(b"", 416),
         Says(b"", 416, TAGGED),
+        Says(FILM * 2, 206, rest(1000).headers),
+        Says(headers={**LENGTH, "etag": '"v2"'}),
+        Says(),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 async def test_it_never_goes_on_elsewhere(tmp_path: Path, second: Says) -> None:
     """What does not fit is thrown away, and all is fetched again."""
     async with opened_world() as (client, world):
         world.plan("old.mp4", Says(FILM[:1000], headers=TAGGED), second, Says(headers=TAGGED))
-        path = await client.generations.download(world.job, tmp_path)
-        assert path.read_bytes() == FILM
-        ranges = [request.headers.get("range") for request in world.requests]
+        assert await saved(client, world, tmp_path) == FILM
         # A weak or missing validator is no other content.
-        assert ranges in ([None, "bytes=1000-"], [None, "bytes=1000-", None])
+        assert world.ranges in ([None, "bytes=1000-"], [None, "bytes=1000-", None])
+
+
+@pytest.mark.parametrize("tag", [{}, {"etag": 'W/"v1"'}, {"last-modified": "yesterday"}])
+async def test_it_goes_on_for_a_voucher_only(tmp_path: Path, tag: dict[str, str]) -> None:
+    """Without a strong ETag nothing vouches for the rest, so all is fetched again."""
+    async with opened_world() as (client, world):
+        world.plan("old.mp4", Says(FILM[:1000], headers=LENGTH | tag), Says(headers=LENGTH | tag))
+        assert await saved(client, world, tmp_path) == FILM
+        assert world.ranges == [None, None]
 
 
 async def test_a_range_that_was_never_asked_for(tmp_path: Path) -> None:
@@ -355,8 +351,7 @@ async def test_a_line_that_breaks_often_gets_there(tmp_path: Path) -> None:
         )
     async with opened_world() as (client, world):
         world.plan("old.mp4", *answers)
-        path = await client.generations.download(world.job, tmp_path)
-        assert path.read_bytes() == film
+        assert await saved(client, world, tmp_path) == film
         assert len(world.requests) == 21
 
 

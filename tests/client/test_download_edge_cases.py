@@ -1,8 +1,7 @@
 """Results from odd media hosts: broken off, changed, endless, elsewhere, or not at all."""
 
-import re
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lipsync_async import (
 )
 from tests.client.connections import cancel_when, opened
 from tests.client.hosts import Answer, Arrival, Host, hosting
+from tests.client.media_world import names_in
 
 pytestmark = pytest.mark.anyio
 
@@ -43,40 +43,16 @@ def job_at(url: str, **fields: Any) -> Generation:
     return Generation(id="job-1", status=Status.COMPLETED, output_url=url, **fields)
 
 
-def files_in(folder: Path) -> list[str]:
-    """Return the names of all that is in a folder."""
-    return [path.name for path in folder.iterdir()]
-
-
 async def fetched(client: AsyncClient, host: Host, folder: Path) -> Path:
     """Download what the host has as the result of a job."""
     return await client.generations.download(job_at(f"{host.url}/clip.mp4"), folder)
 
 
-def asked_from(arrival: Arrival) -> int:
-    """Return where a request wants to continue."""
-    found = re.fullmatch(r"bytes=([1-9]\d*)-", arrival.headers["range"])
-    assert found is not None
-    return int(found[1])
-
-
 def rest(arrival: Arrival) -> Answer:
     """Continue as asked."""
-    start = asked_from(arrival)
+    start = int(arrival.headers["range"].removeprefix("bytes=").removesuffix("-"))
     place = f"bytes {start}-{len(WHOLE) - 1}/{len(WHOLE)}"
     return Answer(WHOLE[start:], 206, {**TAG, "Content-Range": place})
-
-
-def elsewhere(arrival: Arrival) -> Answer:
-    """Continue one byte later than asked."""
-    start = asked_from(arrival) + 1
-    place = f"bytes {start}-{len(WHOLE) - 1}/{len(WHOLE)}"
-    return Answer(WHOLE[start:], 206, {**TAG, "Content-Range": place})
-
-
-def too_much(arrival: Arrival) -> Answer:
-    """Continue as asked, and beyond the end."""
-    return attrs.evolve(rest(arrival), body=WHOLE)
 
 
 BROKEN = Answer(WHOLE[:HALF], headers=TAG, length=len(WHOLE))
@@ -89,57 +65,11 @@ async def test_resumed(client: AsyncClient, tmp_path: Path) -> None:
     assert path.read_bytes() == WHOLE
     first, second = host.arrivals
     assert {"range", "if-range"} & first.headers.keys() == set()
-    assert HALF // 2 <= asked_from(second) <= HALF
+    start = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    assert HALF // 2 <= start <= HALF
     assert second.headers["if-range"] == '"v1"'
     assert {each.headers["accept-encoding"] for each in host.arrivals} == {"identity"}
     assert [each for each in host.arrivals if "x-api-key" in each.headers] == []
-
-
-@pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"v1"'}, {"Last-Modified": "yesterday"}])
-async def test_no_resuming_without_a_voucher(
-    client: AsyncClient, tmp_path: Path, tag: dict[str, str]
-) -> None:
-    """Without a strong ETag nothing vouches for the rest, so all is fetched again."""
-    broken = attrs.evolve(BROKEN, headers=tag)
-    async with hosting(broken, Answer(WHOLE, headers=tag)) as host:
-        path = await fetched(client, host, tmp_path)
-    assert path.read_bytes() == WHOLE
-    assert [each for each in host.arrivals if "range" in each.headers] == []
-
-
-@pytest.mark.parametrize(
-    "second",
-    [
-        pytest.param(Answer(WHOLE[::-1], headers={"ETag": '"v2"'}), id="other content"),
-        pytest.param(Answer(WHOLE[::-1]), id="no ranges any more"),
-    ],
-)
-async def test_changed_content(client: AsyncClient, tmp_path: Path, second: Answer) -> None:
-    """Content that has changed meanwhile replaces what had come of the old."""
-    async with hosting(BROKEN, second) as host:
-        path = await fetched(client, host, tmp_path)
-    assert path.read_bytes() == WHOLE[::-1]
-
-
-@pytest.mark.parametrize(
-    "second",
-    [
-        pytest.param(elsewhere, id="another place"),
-        pytest.param(Answer(WHOLE[HALF:], 206, TAG), id="no place"),
-        pytest.param(Answer(WHOLE, 206, {"Content-Range": "bytes */5"}), id="odd place"),
-        pytest.param(Answer(b"", 416, TAG), id="not satisfiable"),
-        pytest.param(too_much, id="too much"),
-    ],
-)
-async def test_odd_continuation(
-    client: AsyncClient, tmp_path: Path, second: Answer | Callable[[Arrival], Answer]
-) -> None:
-    """A continuation that does not fit is thrown away, and all is fetched again."""
-    async with hosting(BROKEN, second, Answer(WHOLE, headers=TAG)) as host:
-        path = await fetched(client, host, tmp_path)
-    assert path.read_bytes() == WHOLE
-    assert "range" in host.arrivals[1].headers
-    assert "range" not in host.arrivals[2].headers
 
 
 async def test_unannounced_length(client: AsyncClient, tmp_path: Path) -> None:
@@ -176,7 +106,7 @@ async def test_nothing_is_left_of_a_failure(
             await fetched(hasty, host, tmp_path)
     assert type(caught.value) is error
     assert getattr(caught.value, "generation").id == "job-1"  # noqa: B009 - of many classes
-    assert files_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 async def test_redirects_are_followed_without_the_key(client: AsyncClient, tmp_path: Path) -> None:
@@ -194,22 +124,6 @@ async def test_redirects_are_followed_without_the_key(client: AsyncClient, tmp_p
     assert [each for each in arrivals if "x-api-key" in each.headers] == []
 
 
-@pytest.mark.parametrize(
-    ("headers", "name"),
-    [
-        ({"Content-Disposition": 'attachment; filename="../../evil.sh"'}, "evil.sh"),
-        ({"Content-Disposition": "attachment; filename*=UTF-8''f%C3%BCr.mov"}, "für.mov"),
-        ({}, "clip.mp4"),
-    ],
-)
-async def test_name(
-    client: AsyncClient, tmp_path: Path, headers: dict[str, str], name: str
-) -> None:
-    """The server's name comes first, then the URL's, and none leads out of the folder."""
-    async with hosting(Answer(WHOLE, headers=headers)) as host:
-        assert await fetched(client, host, tmp_path) == tmp_path / name
-
-
 @pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 402, 403, 404, 409, 410, 416, 418])
 async def test_answers_without_a_body(client: AsyncClient, tmp_path: Path, status: int) -> None:
     """However many of them have come in a process, the next one is read to its end as well."""
@@ -217,14 +131,14 @@ async def test_answers_without_a_body(client: AsyncClient, tmp_path: Path, statu
         for _ in range(3):
             with pytest.raises(LipsyncError):
                 await fetched(client, host, tmp_path)
-    assert files_in(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 async def test_cancelled(client: AsyncClient, tmp_path: Path) -> None:
     """Cancelling in the middle leaves neither file nor part, and the client usable."""
     async with hosting(attrs.evolve(BROKEN, hangs=True), Answer(WHOLE)) as host:
         await cancel_when(host.has_answered.is_set, partial(fetched, client, host, tmp_path))
-        assert files_in(tmp_path) == []
+        assert names_in(tmp_path) == []
         path = await fetched(client, host, tmp_path)
     assert path.read_bytes() == WHOLE
 
@@ -244,4 +158,4 @@ async def test_full_disk(client: AsyncClient, tmp_path: Path, small_disk: int) -
     async with hosting(Answer(bytes(small_disk + 1024))) as host:
         with pytest.raises(DownloadError, match="it cannot be written"):
             await fetched(client, host, tmp_path)
-    assert files_in(tmp_path) == []
+    assert names_in(tmp_path) == []

@@ -12,15 +12,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
+from tests.client.media_world import names_in
 
 pytestmark = pytest.mark.anyio
 
 NAMED = [("v.mp4", True)]
-
-
-def names_in(folder: Path) -> list[str]:
-    """Return the names of what is in a folder."""
-    return sorted(path.name for path in folder.iterdir())
 
 
 @asynccontextmanager

@@ -406,19 +406,11 @@ def test_compressed_bytes_that_break_off_are_never_whole(name: str) -> None:
         assert not inflater.is_whole
 
 
-def test_a_bomb_is_unpacked_in_pieces() -> None:
-    """However much is in a few bytes, no more than a MiB of it is held."""
-    packed = zipped(bytes(5_000_000))
-    sizes = [len(piece) for piece in Inflater("gzip").unpacked(packed)]
-    assert sum(sizes) == 5_000_000
-    assert max(sizes) == 1_048_576
-
-
 LARGE = 16 * 1_048_576
 DULL = zipped(bytes(LARGE + 1))
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 100, 1000, 4096, 9000, len(DULL) - 1, len(DULL)])
+@pytest.mark.parametrize("size", [1, 100, 4096, len(DULL) - 1, len(DULL)])
 def test_a_bomb_goes_off_early(size: int) -> None:
     """What unpacks to far more than media do is given up, however it is cut."""
     inflater = Inflater("gzip")
@@ -431,9 +423,9 @@ def test_a_bomb_goes_off_early(size: int) -> None:
 
 @pytest.mark.parametrize("size", [5_000_000, LARGE - 1, LARGE])
 def test_dull_media_are_no_bomb(size: int) -> None:
-    """A black picture packs well; as long as it is not large, that harms no one's disk."""
-    packed = zipped(bytes(size))
-    assert sum(len(piece) for piece in Inflater("gzip").unpacked(packed)) == size
+    """A black picture packs well; of what is in a few bytes no more than a MiB is held."""
+    sizes = [len(piece) for piece in Inflater("gzip").unpacked(zipped(bytes(size)))]
+    assert (sum(sizes), max(sizes)) == (size, 1_048_576)
 
 
 def test_large_media_that_pack_a_little_are_no_bomb() -> None:
