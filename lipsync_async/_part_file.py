@@ -237,7 +237,8 @@ class StalePartFiles:
         async with self._lock:
             if self._found is None:
                 self._found = await in_thread(self._look)
-        if left := self._found.pop(_short(stem), []):
+            left = self._found.pop(_short(stem), [])
+        if left:
             await in_thread(_unlink_all, left)
 
     def _look(self) -> defaultdict[str, list[Path]]:
