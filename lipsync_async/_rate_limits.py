@@ -1,10 +1,13 @@
-"""What the requests of one account share: its rate limits, its slots, and their queues.
+"""The limits of an account: how many requests a minute, and how many generations at once.
 
 All clients of a process that use the same key at the same address share its rate limits and
 its slots, in any number of threads and event loops, for as long as the process lives. Clients
 with other `Limits` share them as well: the lowest limit of those that ask just then counts
 for all. A forked child starts anew: the processes of an account do not know of each other, and
 each should be given a share of the limits.
+
+Two limiters decide, without clock, lock or loop: `SlidingWindowLimiter` and
+`ConcurrencyLimiter`. The rest shares them among threads and loops, and queues those who wait.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ import asyncio
 import logging
 import os
 import time
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
@@ -26,20 +32,523 @@ import attrs
 
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import RETRY_LOG, log
-from lipsync_async._logic.concurrency import LONGEST_JOB, ConcurrencyLimiter
 from lipsync_async._logic.config import service_at
-from lipsync_async._logic.rate_limiter import SlidingWindowLimiter
 from lipsync_async._threads import new_lock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from lipsync_async._logic.concurrency import Slot
     from lipsync_async._logic.config import Config
-    from lipsync_async._logic.rate_limiter import Reservation
     from lipsync_async._models.response import Generation
     from lipsync_async._transport.protocol import Transport
     from lipsync_async.errors import ConcurrencyLimitError
+
+
+WINDOW = 60.0  # seconds; Source: "Rate limits", sync.so documentation
+
+# Share of the window by which arrivals may be spread; the rate is 1/1.02 = 98.04 % of the
+# limit. Measured: at exactly the limit 4 to 48 refusals a run, with the guard none.
+GUARD = 0.02
+# A request that comes later than half of the guard gets a new time; the other half is for
+# the way to the service.
+_LATEST = GUARD / 2
+# As many as all plans run at once (15) and a few lookups beside.
+_BURST = 20
+
+# A refusal that names no time pauses for this share of the window: 1 s, with which the
+# service's own advice begins.
+_REFUSAL_PAUSE = 1 / 60
+# And no refusal pauses for longer than this share. After a whole window the service has
+# forgotten all that it counted, so a day, a year or milliseconds are a mistake.
+_LONGEST_REFUSAL_PAUSE = 1.0
+# What was learnt is kept for so many windows, then the limit rises by this share of the
+# configured one in each. A plan that is smaller than configured so costs about one refusal
+# in six minutes; after another user of the key has gone, the rest comes back in at most 15.
+_KEPT_WINDOWS = 5.0
+_GROWTH = 0.1
+# Another client may have had the whole last minute: one refusal halves the limit at most.
+_MOST_LOST = 2
+# And where nothing has passed, refusals tell no rate: the service may refuse all for a while.
+# They lower the limit to this share of the configured one at most, or each later call would
+# wait a minute for its turn.
+_LEAST_GUESSED = 1 / 6
+
+_TIME = attrgetter("time")
+
+
+@attrs.define(slots=True, eq=False)
+class Reservation:
+    """Time at which one request may leave; only its limiter looks inside.
+
+    Attributes:
+        time: When to send, on the limiter's own clock.
+        settled: When the pace has caught up with all that was sent until then.
+        due: When to send, by the clock of the one who asks, as it was last told.
+        limit: How many the asking client allows itself; `None`: the limiter's own number.
+        lowerings: How often the limit had been lowered when it was made.
+        is_refused: Whether the service refused what was sent.
+    """
+
+    time: float
+    settled: float
+    due: float = -inf
+    limit: int | None = None
+    lowerings: int = 0
+    is_refused: bool = False
+
+
+class SlidingWindowLimiter:
+    """Rate limiter for the requests of one class: no minute sees more of them than its limit.
+
+    The service counts the requests of any sixty seconds. A token bucket that holds C tokens and
+    refills at the full rate lets too many through in its first minute. So the time of each
+    request is written into a log, and two rules give the next one its time:
+
+    * **the log**: the time is a whole window and a guard after the time of the request a full
+      limit before it. This rule alone keeps every window, whatever is cancelled or late;
+    * **the pace**: a few may go at once, the rest one by one, evenly. Once the log has made a
+      request wait, nothing goes in bursts until the limiter has rested, so that a busy limiter
+      sends evenly, and a request that is delayed on its way fits into every window.
+
+    Reservations come in the order in which they are asked for; each costs O(1), however many
+    wait. A pause makes the limiter's own clock stand still, which delays all of them at once. A
+    request that comes late for its time gets a new one. A cancelled reservation counts no more,
+    but moves no later one: a client does well to let only the first of its queue reserve.
+
+    Clients that share a limiter may allow themselves different numbers. The lowest number of
+    those that have asked within the last window counts for all.
+    """
+
+    def __init__(self, limit: int | None = None, *, window: float = WINDOW) -> None:
+        self._configured = limit
+        self._window = window
+        self._span = window * (1 + GUARD)
+        self._latest = window * _LATEST
+        self._log: list[Reservation] = []
+        self._longest = 0
+        self._stood_still = 0.0
+        self._resumes = -inf
+        # The numbers of those who have asked, and the time of the last request of each.
+        self._asked: dict[int, float] = {}
+        self._learnt: float = inf
+        self._lowerings = 0
+        self._lowered_from = 0
+        self._lowered_at = -inf
+
+    def limit(self, now: float, configured: int | None = None) -> int | None:
+        """Return the requests in a window that are believed to pass."""
+        configured = self._configured if configured is None else configured
+        if configured is None:
+            return None
+        kept = _KEPT_WINDOWS * self._window
+        rested = max(0.0, self._clock(now) - self._lowered_at - kept)
+        grown = self._learnt + configured * _GROWTH * rested / self._window
+        return int(min(configured, grown))
+
+    def reserve(self, now: float, limit: int | None = None) -> Reservation:
+        """Take the next time; later, `delay` tells how far away it is."""
+        clock = max(now, self._resumes) - self._stood_still
+        configured = self._configured if limit is None else limit
+        if configured is None:
+            return Reservation(clock, clock, now)
+        if len(self._log) > self._longest:
+            # Drop what no window to come contains, now and then, so that it costs O(1).
+            del self._log[: bisect_right(self._log, clock - self._span, key=_TIME)]
+            self._longest = 2 * len(self._log) + _BURST
+        if len(self._asked) > (configured in self._asked):
+            asked = self._asked.items()
+            self._asked = {each: last for each, last in asked if last + self._span > clock}
+        allowed = min([configured, *self._asked])
+        if self._lowerings:
+            allowed = self.limit(now, allowed) or 1
+        pace = self._span / allowed
+        burst = min(_BURST, allowed)
+        last = self._log[-1] if self._log else Reservation(-inf, -inf)
+        paced = max(clock, last.time, last.settled - (burst - 1) * pace)
+        passes = self._log[-allowed].time + self._span if len(self._log) >= allowed else -inf
+        time = max(paced, passes)
+        settled = time + burst * pace if passes > paced else max(paced, last.settled) + pace
+        due = max(time + self._stood_still, self._resumes)
+        made = Reservation(time, settled, due, limit, self._lowerings)
+        self._asked[configured] = time
+        self._log.append(made)
+        return made
+
+    def delay(self, reservation: Reservation, now: float) -> float:
+        """Return the seconds until the time comes; at 0 the request must leave at once.
+
+        Ask again after having waited: a pause may have moved it, and a request that is too
+        late for its time gets a new one here.
+        """
+        if max(now, self._resumes) - self._stood_still - reservation.time > self._latest:
+            self.cancel(reservation)
+            renewed = self.reserve(now, reservation.limit)
+            reservation.time, reservation.settled = renewed.time, renewed.settled
+            reservation.lowerings = renewed.lowerings
+            if self._log and self._log[-1] is renewed:
+                self._log[-1] = reservation
+        reservation.due = max(reservation.time + self._stood_still, self._resumes)
+        return max(0.0, reservation.due - now)
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Drop a reservation from which nothing was sent."""
+        first = bisect_left(self._log, reservation.time, key=_TIME)
+        with suppress(ValueError):  # without a limit nothing is written down
+            del self._log[self._log.index(reservation, first)]
+
+    def pause(self, now: float, until: float) -> None:
+        """Send nothing before `until`; all who wait are delayed by the pause's length."""
+        begins = max(now, self._resumes)
+        if until > begins:
+            self._stood_still += until - begins
+            self._resumes = until
+
+    def on_429(
+        self,
+        reservation: Reservation,
+        now: float,
+        retry_after: float | None = None,
+        patience: float | None = None,
+    ) -> float:
+        """Learn from a refusal that the limiter did not expect, and pause; return for how long.
+
+        Another client uses the key, or the plan allows less than was configured. What
+        passed in the last window is what can be had at present.
+        """
+        reservation.is_refused = True
+        limit = self.limit(now, reservation.limit)
+        if limit is not None:
+            configured = self._configured if reservation.limit is None else reservation.limit
+            self._lower(limit, reservation, self._clock(now), configured or limit)
+        told = _REFUSAL_PAUSE * self._window if retry_after is None else retry_after
+        seconds = min(
+            told, _LONGEST_REFUSAL_PAUSE * self._window, inf if patience is None else patience
+        )
+        self.pause(now, now + seconds)
+        return seconds
+
+    def is_idle(self, now: float, seconds: float) -> bool:
+        """Tell whether nothing was sent for so many seconds, and nothing waits."""
+        last = self._log[-1].time if self._log else -inf
+        return self._clock(now) - last > seconds
+
+    def _lower(self, limit: int, refused: Reservation, clock: float, configured: int) -> None:
+        """Lower the limit once for all that was in flight when the first was refused."""
+        is_news = refused.lowerings == self._lowerings or refused.time > self._lowered_at
+        if is_news:
+            self._lowerings += 1
+            self._lowered_from = limit
+            self._lowered_at = clock
+        least = max(1, self._lowered_from // _MOST_LOST)
+        # What was sent in the last window and not refused.
+        first = bisect_right(self._log, clock - self._window, key=_TIME)
+        last = bisect_right(self._log, clock, key=_TIME)
+        passed = sum(not sent.is_refused for sent in self._log[first:last])
+        if not passed:
+            least = max(least, int(configured * _LEAST_GUESSED))
+        self._learnt = min(self._lowered_from, max(least, passed))
+
+    def _clock(self, now: float) -> float:
+        return max(now, self._resumes) - self._stood_still
+
+
+# When the service names no time to wait. Jobs take minutes: asking 12 times a minute finds
+# a slot that somebody else has freed soon, and a refused create counts as one of the 60 a
+# minute. Unwatched jobs are polled as often.
+_PROBE_PAUSE = 5.0
+_SHORTEST_PROBE_PAUSE = 1.0
+# While the limit is not known, the ceiling may well be it. Then each refused probe in a row
+# doubles the pause, up to a refusal a minute. What the service tells is believed up to the
+# same: a day, or a year, is a mistake.
+_LONGEST_PROBE_PAUSE = 60.0
+_MOST_DOUBLINGS = 4
+# No plan runs more (15, or a number of an enterprise's own).
+_MOST_SLOTS = 100_000
+# A plan may be widened while a process runs: after this time, a limit that was told is
+# checked by one probe.
+_BELIEVED_FOR = 3600.0
+# Creates that a client may have under way beyond the jobs that are known to fit, while
+# nothing was ever refused and no limit is known: as many as run, at least these. Uploads
+# take minutes, so one at a time would be too few; and a limit is exceeded by few.
+_LEAST_AT_ONCE = 4
+# No job takes so long, so one that was not seen for this time has ended.
+LONGEST_JOB = 7200.0
+_MOST_CHECKED = 100  # what one list shows
+_FEW_UNWATCHED = 1000
+
+
+@attrs.define(slots=True, eq=False)
+class Slot:
+    """Slot of one create, and then of the job that it started.
+
+    Attributes:
+        is_probe: Whether it asked for more than was known to fit.
+        is_accepted: Whether the service has accepted it.
+        key: The create's Idempotency-Key, where it is known.
+        job: The job's id, once it is accepted; empty: not known.
+        holders: How many runs and waits hold it.
+        counts: Whether it is one of the account's: not if it shares the job of another, or
+            was given back.
+        is_over: Whether its job was seen to end.
+        since: When its job was accepted.
+        seen: When its job was last looked at.
+    """
+
+    is_probe: bool = False
+    is_accepted: bool = False
+    key: str | None = None
+    job: str = ""
+    holders: int = 0
+    counts: bool = True
+    is_over: bool = False
+    since: float = -inf
+    seen: float = -inf
+
+
+class ConcurrencyLimiter:
+    """Concurrency limiter of one account: when a create may be sent.
+
+    A plan runs so many generations at once, and the service refuses the next create. How many
+    is *configured* (by each client), *told* (in the body of a refusal) or *found out*:
+
+    * Below the **ceiling**, the number known to fit at present, creates go at once, so that a
+      freed slot is filled in the moment in which it is freed.
+    * At the ceiling one create at a time is a **probe**. If it is accepted, the ceiling was
+      too low by one, and the next may go.
+    * Every refusal lowers the ceiling to what is running. That is not a guess, as halving would
+      be: whatever the rest of the account does, so many fit just now.
+
+    So one rule serves the plan's limit and the other users of the account alike. After a
+    refusal nothing is asked before the service's time is over or an own job has ended,
+    whichever is first. A known limit is never exceeded by own jobs.
+
+    A slot belongs to a job, not to the call that has created it. It is taken by a create, then
+    `accepted` or `refused`, and given back when a poll shows the job's end, whatever call made
+    the poll. Runs and waits *hold* the slots of their jobs: they poll them, and release them in
+    the end. A job that is not held is *unwatched*: it keeps its slot until another create lacks
+    one, and is polled then. A job that already runs is `started` and `accepted` in one go.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._configured: float = inf if limit is None else limit
+        self._told: float = inf
+        self._told_at = -inf
+        # What is known to fit, once something was refused; and before, the most that ran.
+        self.ceiling: int | None = None
+        self._most_running = 1  # every plan runs one
+        # Own creates under way and own jobs running, and how many of them are under way.
+        self.used = 0
+        self.starting = 0
+        self._probes = 0
+        self._refused_probes = 0
+        self._quiet_until = -inf
+        self._by_key: dict[str, Slot] = {}
+        # The slots of the jobs that run.
+        self.jobs: dict[str, Slot] = {}
+        # The jobs that are not held, the one that was not looked at for longest first.
+        self._unwatched: OrderedDict[str, Slot] = OrderedDict()
+        self._most_unwatched = _FEW_UNWATCHED
+        self._asked_at = -inf
+
+    @property
+    def limit(self) -> float | None:
+        """Generations that may run at once, as configured or told; `None`: not known."""
+        limit = min(self._configured, self._told)
+        return None if limit == inf else limit
+
+    def next_try(self, now: float, most: int | None = None) -> float | None:
+        """Return when a create may be sent if nothing happens; `None`: something must.
+
+        What must happen is that an own job ends, is looked at, or that a create is answered.
+        Without any there is always a time.
+        """
+        moment, _ = self._opening(now, most)
+        if moment <= now:
+            return now
+        oldest = next(iter(self._unwatched.values()), None)
+        if oldest is not None:
+            moment = min(moment, max(oldest.seen, self._asked_at) + _PROBE_PAUSE)
+        return None if moment == inf else max(moment, now)
+
+    def take(
+        self, now: float, most: int | None = None, key: str | None = None, *, is_eager: bool = False
+    ) -> Slot | None:
+        """Take a slot for a create, if it may be sent now.
+
+        A create that is repeated, under the same Idempotency-Key, while the first is in flight
+        or its job runs has its slot already. `most` is what the asking client allows at once.
+        `is_eager`: several may be sent at once while nothing is known.
+        """
+        if key is not None and key in self._by_key:
+            return Slot(key=key, counts=False)
+        moment, is_probe = self._opening(now, most, is_eager=is_eager)
+        return self._start(key, is_probe=is_probe) if moment <= now else None
+
+    def started(self, most: int | None = None, key: str | None = None) -> Slot:
+        """Note that a create is about to be sent, whether or not it may."""
+        _, is_probe = self._opening(-inf, most)
+        return self._start(key, is_probe=is_probe)
+
+    def accepted(self, slot: Slot, job: str = "", now: float = 0.0) -> Slot:
+        """Note that a create has become a job; return its slot, or one that the job has already."""
+        same = self.jobs.get(job)
+        if same is not None:
+            self.ended(slot)
+            return same
+        if slot.counts:
+            self.starting -= 1
+            self._probes -= slot.is_probe
+        else:
+            self.used += 1
+        slot.is_accepted = slot.counts = True
+        slot.job, slot.since = job, now
+        running = self.used - self.starting
+        self._most_running = max(self._most_running, running)
+        if self.ceiling is not None:
+            self.ceiling = max(self.ceiling, running)
+        if slot.is_probe:
+            self._refused_probes = 0
+        if slot.key is not None:
+            self._by_key.setdefault(slot.key, slot)
+        if job:
+            self.jobs[job] = self._unwatched[job] = slot
+            self._unwatched.move_to_end(job, last=False)
+            if len(self._unwatched) > self._most_unwatched:
+                self._forget_old(now)
+        return slot
+
+    def refused(
+        self,
+        slot: Slot,
+        now: float,
+        *,
+        limit: int | None = None,
+        active: int | None = None,
+        retry_after: float | None = None,
+        most: int | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Learn from `concurrency_limit_reached`; the create goes on asking for `patience` s."""
+        self._refused_probes += slot.is_probe
+        self.ended(slot)
+        surplus = 0
+        if limit is not None and 0 < limit <= _MOST_SLOTS:
+            self._told, self._told_at = limit, now
+            # Over the limit, so many must end before one more fits.
+            surplus = max(0, (active or 0) - limit)
+        self.ceiling = max(0, self.used - surplus)
+        pause = self._pause(retry_after, most)
+        self._quiet_until = now + (pause if patience is None else min(pause, patience))
+
+    def ended(self, slot: Slot) -> None:
+        """Note that a job has ended, or that a create came to nothing; once more is fine."""
+        if slot.counts:
+            slot.counts = False
+            self.used -= 1
+            if not slot.is_accepted:
+                self.starting -= 1
+                self._probes -= slot.is_probe
+        if slot.key is not None and self._by_key.get(slot.key) is slot:
+            del self._by_key[slot.key]
+        if self.jobs.get(slot.job) is slot:
+            del self.jobs[slot.job]
+            self._unwatched.pop(slot.job, None)
+
+    def held(self, slot: Slot) -> None:
+        """Note that a run or a wait looks after a slot's job."""
+        slot.holders += 1
+        self._unwatched.pop(slot.job, None)
+
+    def released(self, slot: Slot) -> None:
+        """Note that one looks after it no more, or that a create came to nothing.
+
+        A job goes on, unless it was seen to end, and is polled first among the unwatched.
+        """
+        slot.holders = max(0, slot.holders - 1)
+        if slot.holders or not slot.counts:
+            return
+        if slot.is_over or not slot.is_accepted:
+            self.ended(slot)
+            return
+        slot.seen = -inf
+        self._unwatched[slot.job] = slot
+        self._unwatched.move_to_end(slot.job, last=False)
+
+    def saw(self, job: str, now: float, *, is_over: bool) -> bool:
+        """Note what a look has shown of a job; return whether that has freed a slot."""
+        slot = self.jobs.get(job)
+        if slot is None:
+            return False
+        slot.seen = now
+        slot.is_over |= is_over
+        if slot.holders:
+            return False
+        if slot.is_over:
+            self.ended(slot)
+            return True
+        self._unwatched.move_to_end(job)
+        return False
+
+    def jobs_to_check(self, now: float) -> list[str]:
+        """Return jobs that may have ended unseen, to be looked at now.
+
+        When one is due, the others go along: a list costs no more. They count as seen from
+        now on, so that those who wait do not all ask at once.
+        """
+        oldest = next(iter(self._unwatched.values()), None)
+        if oldest is None or max(oldest.seen, self._asked_at) + _PROBE_PAUSE > now:
+            return []
+        found = [*islice(self._unwatched, _MOST_CHECKED)]
+        for job in found:
+            self.saw(job, now, is_over=False)
+        self._asked_at = now
+        return found
+
+    def _opening(
+        self, now: float, most: int | None, *, is_eager: bool = False
+    ) -> tuple[float, bool]:
+        """Return when one more create may be sent, and whether it is a probe.
+
+        `inf`: something must happen first.
+        """
+        if now - self._told_at > _BELIEVED_FOR:
+            self._told = inf
+        cap = min(self._configured, self._told, inf if most is None else most)
+        fits: float = self._most_running if cap == inf else cap
+        if self.ceiling is not None:
+            fits = min(self.ceiling, cap)
+        if self.used < fits:
+            return now, False
+        probes = 1  # at a time
+        if is_eager and self.ceiling is None:
+            probes = max(_LEAST_AT_ONCE, self.used - self.starting)
+        may_probe = self.used < cap and self._probes < probes
+        return (self._quiet_until if may_probe else inf), True
+
+    def _start(self, key: str | None, *, is_probe: bool) -> Slot:
+        slot = Slot(is_probe=is_probe, key=key)
+        self.used += 1
+        self.starting += 1
+        self._probes += is_probe
+        if key is not None:
+            self._by_key.setdefault(key, slot)
+        return slot
+
+    def _forget_old(self, now: float) -> None:
+        """Drop jobs that were not looked at for longer than any job takes."""
+        for slot in [*self._unwatched.values()]:
+            if max(slot.since, slot.seen) < now - LONGEST_JOB:
+                self.ended(slot)
+        self._most_unwatched = 2 * len(self._unwatched) + _FEW_UNWATCHED
+
+    def _pause(self, told: float | None, most: int | None) -> float:
+        told = _PROBE_PAUSE if told is None else min(told, _LONGEST_PROBE_PAUSE)
+        pause = max(told, _SHORTEST_PROBE_PAUSE)
+        if most is not None or self.limit is not None or not self._refused_probes:
+            return pause
+        doublings = min(self._refused_probes - 1, _MOST_DOUBLINGS)
+        return max(pause, min(_PROBE_PAUSE * 2.0**doublings, _LONGEST_PROBE_PAUSE))
+
 
 T = TypeVar("T")
 

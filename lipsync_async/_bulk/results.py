@@ -14,13 +14,13 @@ import attrs
 
 from lipsync_async._callsite import call_back
 from lipsync_async._enums import Status
-from lipsync_async._logic.concurrency import Slot
 from lipsync_async._logic.endpoints import Call
 from lipsync_async._logic.validation import exact
 from lipsync_async._models.request import GenerationRequest, Serializable
 from lipsync_async._models.response import Generation
 from lipsync_async._models.text import on_one_line
 from lipsync_async._polling.poller import Subscription
+from lipsync_async._rate_limits import Slot
 from lipsync_async.errors import (
     ConfigurationError,
     ConnectError,

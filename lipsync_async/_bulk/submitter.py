@@ -17,10 +17,10 @@ import attrs
 from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
-from lipsync_async._logic.concurrency import LONGEST_JOB
 from lipsync_async._logic.validation import exact, upload_problems
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._polling.poller import retry_until_timeout
+from lipsync_async._rate_limits import LONGEST_JOB
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConflictError,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._bulk.results import Job
     from lipsync_async._bulk.runner import RunOptions
-    from lipsync_async._logic.concurrency import Slot
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
+    from lipsync_async._rate_limits import Slot
     from lipsync_async._requester import Requester, RequestOptions
 
 # Said where a price is asked for that cannot be known from the media.

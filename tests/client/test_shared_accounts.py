@@ -28,7 +28,7 @@ from tests.client.connections import ORDER, UNLIMITED, order
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from lipsync_async._logic.concurrency import Slot
+    from lipsync_async._rate_limits import Slot
 
 pytestmark = pytest.mark.anyio
 

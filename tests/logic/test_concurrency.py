@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.concurrency import ConcurrencyLimiter, Slot
+from lipsync_async._rate_limits import ConcurrencyLimiter, Slot
 
 PAUSE = 5.0  # seconds, when the service names none
 WAY = 0.1  # seconds for a create to arrive, and for its answer to come back

@@ -7,7 +7,7 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.rate_limiter import GUARD, WINDOW, Reservation, SlidingWindowLimiter
+from lipsync_async._rate_limits import GUARD, WINDOW, Reservation, SlidingWindowLimiter
 from lipsync_async.sandbox.state import RateWindow
 
 ROUNDING = 1e-5  # a few steps of the coarsest clock
