@@ -52,8 +52,8 @@ import attrs
 from lipsync_async._bulk.results import Outcome
 from lipsync_async._callsite import CALL_SITE, HTTP_LOG, LOG_SINK, CallSite, LogLine, log
 from lipsync_async._threads import (
-    Joinable,
     Mailbox,
+    Thread,
     has_greenlets,
     in_executor,
     in_own_thread,
@@ -84,7 +84,7 @@ class _Running:
     """Loop that runs, with its thread."""
 
     loop: asyncio.AbstractEventLoop
-    thread: Joinable
+    thread: Thread
     thread_id: int  # the system's: greenlets have others, but not this one
     stopped: asyncio.Event
 
@@ -141,20 +141,15 @@ class LoopThread:
         return True
 
     def stop(self) -> None:
-        """Cancel every task, wait for their clean-up and end the thread. Idempotent."""
+        """Cancel every task, wait for their clean-up and for the thread's end. Idempotent."""
         self.is_stopped = True
         running = self._published.get("loop")
         if running is not None:
             with suppress(RuntimeError):  # it is closed already
                 running.loop.call_soon_threadsafe(running.stopped.set)
-            self.join()
-
-    def join(self) -> None:
-        """Wait for the thread's end."""
-        running = self._published.get("loop")
-        # A finalizer may run anywhere, in the thread itself as well.
-        if running is not None and running.thread_id != threading.get_native_id() and may_wait():
-            running.thread.join(SHUTDOWN_TIMEOUT)
+            # A finalizer may run anywhere, in the thread itself as well.
+            if running.thread_id != threading.get_native_id() and may_wait():
+                running.thread.join(SHUTDOWN_TIMEOUT)
 
     def _start(self) -> _Running:
         """Start the thread and wait for its loop.
@@ -177,7 +172,7 @@ class LoopThread:
             raise ConfigurationError(message) from failure
         return running
 
-    def _run(self, started: Mailbox[Exception | None], thread: Joinable) -> None:
+    def _run(self, started: Mailbox[Exception | None], thread: Thread) -> None:
         """Run the loop until it is stopped, then end what is left in it."""
         failure: Exception | None = None
         try:
@@ -377,7 +372,8 @@ class BlockingCall:
                 self.thread.submit(self._cancel)
                 raise
             if not is_sent:  # the loop was stopped, and ends the calls that it knows
-                self.thread.join()
+                if self.thread.is_stopped:
+                    self.thread.stop()
                 self.finish()
             # Also if it has ended by now: there may be log lines to read.
             while (item := self._receive()) is not None or self._loop_state is not CallState.DONE:

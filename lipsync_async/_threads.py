@@ -27,7 +27,7 @@ from contextvars import copy_context
 from functools import partial
 from math import inf
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from anyio import CancelScope
 
@@ -74,29 +74,21 @@ class Mailbox(Generic[T]):
                 time.sleep(min(max(_SHORTEST, (now - began) * _SHARE), _LONGEST))
 
 
-class Joinable(Protocol):
-    """Thread that was started."""
-
-    def join(self, seconds: float) -> None:
-        """Wait for its end, at most for so many seconds."""
-        ...
-
-
-def start_thread(function: Callable[[Joinable], None], name: str) -> None:
+def start_thread(function: Callable[[Thread], None], name: str) -> None:
     """Start a thread, real also among greenlets, that does not keep the program from ending."""
     is_real = isinstance(_thread.start_new_thread, BuiltinFunctionType)
-    kind = _Thread if is_real else _Native
+    kind = Thread if is_real else _Native
     kind(function, name)
 
 
-class _Thread:
+class Thread:
     """Thread of the standard library."""
 
-    def __init__(self, function: Callable[[Joinable], None], name: str) -> None:
+    def __init__(self, function: Callable[[Thread], None], name: str) -> None:
         self._thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
         self._thread.start()
 
-    def _run(self, function: Callable[[Joinable], None]) -> None:
+    def _run(self, function: Callable[[Thread], None]) -> None:
         try:
             function(self)
         finally:
@@ -104,15 +96,16 @@ class _Thread:
                 _leave_greenlets()
 
     def join(self, seconds: float) -> None:
+        """Wait for its end, at most for so many seconds."""
         deadline = time.monotonic() + seconds
         while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
             self._thread.join(min(left, SLICE))
 
 
-class _Native(_Thread):
+class _Native(Thread):
     """Thread of the system, unknown to the standard library."""
 
-    def __init__(self, function: Callable[[Joinable], None], _: str) -> None:
+    def __init__(self, function: Callable[[Thread], None], _: str) -> None:
         self._ended: Mailbox[None] = Mailbox()
         start = _real("start_new_thread")
         if start is None:
@@ -127,7 +120,7 @@ class _Native(_Thread):
         start(self._run, (function,))
 
     # Threads that are begun so are not traced.
-    def _run(self, function: Callable[[Joinable], None]) -> None:  # pragma: no cover
+    def _run(self, function: Callable[[Thread], None]) -> None:  # pragma: no cover
         try:
             super()._run(function)
         finally:
@@ -302,24 +295,23 @@ class _Workers:
         with suppress(IndexError):
             self._idle.pop().put(None)
             return
-        with suppress(Empty):  # all are busy, and each takes more work before it rests
-            self._places.get_nowait()
-            self._start()
-
-    def _start(self) -> None:
         try:
+            self._places.get_nowait()
             start_thread(self._run, "lipsync_async worker")
+        except Empty:  # all are busy, and each takes more work before it rests
+            pass
         # The system has no more threads: run it here.
         except (RuntimeError, ConfigurationError):  # pragma: no cover - the system's doing
             self._places.put(None)
             self._run_waiting()
 
-    def _run(self, _: Joinable) -> None:
+    def _run(self, _: Thread) -> None:
         call: SimpleQueue[None] = SimpleQueue()
         while True:
             self._run_waiting()
             self._idle.append(call)
-            if self._waiting.empty() and self._is_called(call):
+            with suppress(Empty):
+                call.get(timeout=_IDLE_SECONDS if self._waiting.empty() else 0.0)
                 continue
             try:
                 self._idle.remove(call)
@@ -332,13 +324,6 @@ class _Workers:
             # Between the two lines above, work may have come.
             if self._waiting.empty() or not self._has_place():  # pragma: no branch
                 return
-
-    def _is_called(self, call: SimpleQueue[None]) -> bool:
-        try:
-            call.get(timeout=_IDLE_SECONDS)
-        except Empty:
-            return False
-        return True
 
     def _has_place(self) -> bool:  # pragma: no cover - as rare as that
         try:
@@ -390,7 +375,7 @@ class OneThread:
             self._ending()
 
 
-def _run_all(works: SimpleQueue[_Work | None], _: Joinable) -> None:
+def _run_all(works: SimpleQueue[_Work | None], _: Thread) -> None:
     while True:
         work = works.get()
         if work is None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lipsync_async._async.generations import AsyncGenerations, raise_if_invalid, send
-from lipsync_async._async.models import AsyncModels
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._logic import config, endpoints, validation
 from lipsync_async._logic.secrecy import Headers, hidden
@@ -29,7 +28,30 @@ if TYPE_CHECKING:
     from typing import Self
 
     from lipsync_async._models.http import Response
+    from lipsync_async._models.response import ModelInfo
     from lipsync_async._transport.protocol import Session, Transport
+
+
+class AsyncModels:
+    """Models that the account may use. Reached as `client.models`."""
+
+    def __init__(self, requester: Requester, options: RequestOptions) -> None:
+        self._requester = requester
+        self._options = options
+
+    async def list(self) -> list[ModelInfo]:
+        """Return the models; deprecated ones are left out by the service.
+
+        Wire: `GET /v2/models`
+
+        Raises:
+            ResponseError: The service refused; AuthenticationError for a wrong key.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List models", sync.so API reference.
+        """
+        return await self._requester.execute(endpoints.list_models(), self._options)
 
 
 class _Unset(Enum):

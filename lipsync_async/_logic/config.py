@@ -242,6 +242,9 @@ class Config:
     user_agent: str = OWN_NAME
 
 
+_NO_CONFIG = Config("", Secret(""))
+
+
 def settle(
     api_key: object,
     base_url: object,
@@ -256,14 +259,19 @@ def settle(
     Problems are returned and not raised, so that no frame of this function, with the key
     among its variables, is in a traceback.
     """
-    config = Config("", Secret(""))
+    config = _NO_CONFIG
     try:
         key = environment.get("SYNC_API_KEY", "") if api_key is None else api_key
         url = environment.get("SYNC_BASE_URL") or DEFAULT_BASE_URL if base_url is None else base_url
         # Of a member of an enumeration of texts, Python would take the name.
         key, url, proxy, user_agent = map(exact, (key, url, proxy, user_agent))
         proxies, proxy_problems = proxies_from(proxy, environment)
-        found = [_key_problem(key), _url_problem(url), *proxy_problems]
+        found = [_key_problem(key)]
+        if not isinstance(url, str):
+            found.append(f"base_url must be text, not {kind_of(url)}. {_ADVICE}")
+        elif wrong := _url_problem(url):
+            found.append(f"base_url {wrong}. {_ADVICE}")
+        found += proxy_problems
         if headers is not None:
             found += _header_problems(headers)
         if user_agent is not None:
@@ -360,18 +368,10 @@ def _key_problem(key: object) -> str | None:
     return None
 
 
-def _url_problem(url: object) -> str | None:
-    """Return the first thing that is wrong with a base address, in words."""
-    if not isinstance(url, str):
-        return f"base_url must be text, not {kind_of(url)}. {_ADVICE}"
-    if "@" in url.partition("://")[2].partition("/")[0]:  # with a password, it is not repeated
-        return f"base_url must not hold a user name or password. {_ADVICE}"
-    wrong = _misspelt(url)
-    return None if wrong is None else f"base_url {shown(url)} {wrong}. {_ADVICE}"
-
-
-def _misspelt(url: str) -> str | None:
+def _url_problem(url: str) -> str | None:
     """Tell why a text is no http(s) address, or not one that has the API below it."""
+    if "@" in url.partition("://")[2].partition("/")[0]:  # with a password, it is not repeated
+        return "must not hold a user name or password"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -401,13 +401,14 @@ def _misspelt(url: str) -> str | None:
     }
     for words, is_wrong in checks.items():
         if is_wrong:
-            return words
+            return f"{shown(url)} {words}"
     found = _API_PATH.search(parts.path)
     if found is not None:
         right = parts._replace(path=parts.path[: found.start()]).geturl()
-        return f"ends with {found[0]!r}, which the client puts there; leave it out: {right!r}"
+        words = f"ends with {found[0]!r}, which the client puts there; leave it out: {right!r}"
+        return f"{shown(url)} {words}"
     if host == "api.sync.so" and parts.path.strip("/"):
-        return "names a path, but the service has its API at the top"
+        return f"{shown(url)} names a path, but the service has its API at the top"
     return None
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from lipsync_async._async.client import _UNSET, AsyncClient, _Unset
+from lipsync_async._async.client import _UNSET, AsyncClient, AsyncModels, _Unset
 from lipsync_async._logic.secrecy import hidden
 from lipsync_async._portal import Portal, SyncWrapper, call_in_caller
 from lipsync_async._sync.generations import Generations
-from lipsync_async._sync.models import Models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +20,28 @@ if TYPE_CHECKING:
 
     from lipsync_async._models.http import Response
     from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
+    from lipsync_async._models.response import ModelInfo
     from lipsync_async._transport.protocol import Session, Transport
+
+
+class Models(SyncWrapper):
+    """Models that the account may use. Reached as `client.models`."""
+
+    _source: AsyncModels
+
+    def list(self) -> list[ModelInfo]:
+        """Return the models; deprecated ones are left out by the service.
+
+        Wire: `GET /v2/models`
+
+        Raises:
+            ResponseError: The service refused; AuthenticationError for a wrong key.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List models", sync.so API reference.
+        """
+        return self._portal.call(self._source.list)
 
 
 class Client(SyncWrapper):

@@ -25,8 +25,8 @@ from lipsync_async import (
 )
 from lipsync_async._enums import Status
 from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
+from lipsync_async._sync.client import Models
 from lipsync_async._sync.generations import Generations
-from lipsync_async._sync.models import Models
 
 
 def tell(generation: Generation) -> None:
