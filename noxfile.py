@@ -239,7 +239,7 @@ def soak(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, beside the official client."""
     install(session, "test", "bench")
-    session.run("pytest", "benchmarks", *session.posargs)
+    session.run("pytest", "-o", "faulthandler_timeout=900", "benchmarks", *session.posargs)
 
 
 @nox.session

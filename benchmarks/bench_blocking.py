@@ -15,8 +15,6 @@ from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-import pytest
-
 from benchmarks.measuring import Duel, Lap, race, repeated, timed
 from benchmarks.opponents import BLOCKING_OPPONENTS, OPPONENTS
 from benchmarks.payloads import GENERATION_ID
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from benchmarks.opponents import BlockingGet, Get
-
-pytestmark = pytest.mark.timeout(600)
 
 _CALLS = 100
 _THREADS = 50

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from benchmarks.bulk_runs import BulkRun
 
-pytestmark = pytest.mark.timeout(900)
-
 _TICK = 1.0
 
 

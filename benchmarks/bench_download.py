@@ -13,8 +13,6 @@ import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from benchmarks.bulk_runs import serving
 from benchmarks.downloads import CONTENDERS, Taken
 from benchmarks.media_server import FILM_BYTES
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_benchmark.fixture import BenchmarkFixture
-
-pytestmark = pytest.mark.timeout(600)
 
 _PAIRS = 9
 _MEGABYTE = 1e6

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from benchmarks.measuring import Duel, Lap, race
 from benchmarks.ratios import Ratio
 
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_benchmark.fixture import BenchmarkFixture
-
-pytestmark = pytest.mark.timeout(300)
 
 _ROUNDS = 9
 

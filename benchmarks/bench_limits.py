@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Report = Callable[[Ratio], None]
 
-pytestmark = pytest.mark.timeout(300)
-
 _A_MINUTE = {"creates_per_minute": 60, "requests_per_minute": 600}
 _JOBS = 300
 _SLOTS = 15  # the largest plan that is sold without an agreement

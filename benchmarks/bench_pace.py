@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from lipsync_async._models.http import Request
 
-pytestmark = pytest.mark.timeout(600)
-
 _A_MINUTE = 600  # 10 requests a second: B
 _IN_ONE = 100  # K
 _INTERVAL = PollPolicy().shared_interval  # T_min

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from benchmarks.opponents import Get
 
-pytestmark = pytest.mark.timeout(600)
-
 # Many short laps find more calm moments than a few long ones.
 _ROUNDS = {1: 60, 100: 40, 1000: 4}
 # Requests a lap, by concurrency: enough to keep everyone busy, fewer for the slow.
