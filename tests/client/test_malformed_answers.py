@@ -23,7 +23,7 @@ from lipsync_async.sandbox import VirtualClock
 from tests.bulk.runs import requests
 from tests.client.connections import ORDER, UNLIMITED
 from tests.client.waiters import wait_for_all
-from tests.logic.test_responses import SPOILT
+from tests.logic.test_codec import SPOILT
 
 pytestmark = pytest.mark.anyio
 

@@ -1,19 +1,30 @@
-"""Wire names and JSON values: what is written, and how strictly each answer is read."""
+"""Wire names and JSON: what is written, and how strictly or tolerantly each answer is read."""
 
 from __future__ import annotations
 
 import json
+import math
+import pickle
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._enums import Emotion, Model, ModelMode, Status, SyncMode
 from lipsync_async._logic import codec
-from lipsync_async._logic.codec import INPUT_TYPES, WIRE_NAMES, ShapeError, decode, encode_request
+from lipsync_async._logic.codec import (
+    INPUT_TYPES,
+    WIRE_NAMES,
+    ShapeError,
+    decode,
+    dumps,
+    encode_request,
+    loads,
+)
 from lipsync_async._models import request as asked, response as answered
 from lipsync_async._models.request import (
     ActiveSpeaker,
@@ -31,7 +42,7 @@ from lipsync_async._models.request import (
     Video,
 )
 from lipsync_async._models.response import CostEstimate, Generation, ModelInfo
-from tests.logic.answers import JOB
+from tests.logic.answers import JOB, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +207,7 @@ def test_what_json_does_not_know_is_no_body(odd: Any) -> None:
     """A value that validation would have refused is an error, never something else on the wire."""
     request = GenerationRequest(model="m", input=(), project_id=odd)
     with pytest.raises(TypeError, match="not JSON serializable"):
-        codec.dumps(encode_request(request))
+        dumps(encode_request(request))
 
 
 def test_what_only_python_knows_is_never_sent() -> None:
@@ -420,13 +431,6 @@ def test_what_is_no_job_is_refused(data: Any, problem: str) -> None:
     with pytest.raises(ShapeError) as caught:
         decode(Generation, data)
     assert caught.value.paths == [problem]
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=5,
-)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FULL_JOB)), JSON) | JSON, st.booleans())
@@ -708,3 +712,293 @@ def test_a_shape_error_lists_every_problem() -> None:
     """All paths are there, for programs and for readers."""
     error = codec.ShapeError(["a @ $.x", "b @ $.y"])
     assert (error.paths, str(error)) == (["a @ $.x", "b @ $.y"], "a @ $.x; b @ $.y")
+
+
+# What a member of a job's JSON may look like, and what is read of it: `LOST` for nothing.
+LOST = object()
+DEEP = b"[" * 100_000 + b"]" * 100_000
+SPOILT: dict[str, tuple[bytes, Any]] = {
+    "first half of a pair": (rb'"cut \ud83d"', "cut \ufffd"),
+    "second half of a pair": (rb'"\uDE00 cut"', "\ufffd cut"),
+    "second half inside": (rb'"a\ude00b"', "a\ufffdb"),
+    "two first halves": (rb'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600"),
+    "halves in the wrong order": (rb'"\ude00\ud83d"', "\ufffd\ufffd"),
+    "a whole pair": (rb'"\ud83d\ude00"', "\U0001f600"),
+    "no escape at all": (rb'"\\ud83d"', r"\ud83d"),
+    "an escape after a backslash": (rb'"\\\ud83d"', "\\\ufffd"),
+    "half a pair as bytes": (b'"\xed\xa0\xbd"', "\ufffd\ufffd\ufffd"),
+    "no UTF-8": (b'"\xff"', "\ufffd"),
+    "UTF-8 that is cut": (b'"\xf0\x9f\x98"', "\ufffd"),
+    "Latin-1": (b'"gr\xfc\xdfe"', "gr\ufffd\ufffde"),
+    "NaN": (b"NaN", None),
+    "Infinity": (b"Infinity", None),
+    "-Infinity": (b"-Infinity", None),
+    "a float without end": (b"1e999", None),
+    "too large": (b"1e309", None),
+    "too large below zero": (b"-1e309", None),
+    "too large for its exponent": (b"1e99999999999999999999", None),
+    "too large, written out": (b"9" * 309, None),
+    "the most digits": (b"9" * 308, 10**308 - 1),
+    "large": (b"1e308", 1e308),
+    "small": (b"1e-999", 0.0),
+    "5,000 digits": (b"9" * 5000, None),
+    "5,000 digits below zero": (b"-" + b"9" * 5000, None),
+    "5,000 digits after the point": (b"0." + b"1" * 5000, 0.1111111111111111),
+    "half a pair as a name": (rb'{"\ud83d": 1}', {"\ufffd": 1}),
+    "a name that is no UTF-8": (b'{"\xff": 1}', {"\ufffd": 1}),
+    "a null character": (rb'"a\u0000b"', "a\0b"),
+    "a name twice": (b'{"a": 1, "a": 2}', {"a": 2}),
+    "a line end in a text": (b'"a\nb"', LOST),
+    "a NUL in a text": (b'"a\x00b"', LOST),
+    "deep lists": (DEEP, LOST),
+    "deep objects": (b'{"a":' * 100_000 + b"0" + b"}" * 100_000, LOST),
+    "a wrong escape": (rb'"\x41"', LOST),
+    "a cut escape": (rb'"\u12"', LOST),
+    "single quotes": (b"'text'", LOST),
+    "undefined": (b"undefined", LOST),
+    "nothing": (b"", LOST),
+    "a plus sign": (b"+1", LOST),
+    "a leading zero": (b"01", LOST),
+    "a trailing comma": (b"[1,]", LOST),
+    "brackets in a wrong text": (rb'"]}[{\x"', LOST),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_member_costs_no_job(name: str) -> None:
+    """Whatever breaks a member of an item: id and status of all items are read, and the rest."""
+    member, expected = SPOILT[name]
+    item = b'{"id": "g2", "error": ' + member + b', "status": "FAILED"}'
+    body = b'[{"id": "g1", "status": "PENDING"}, ' + item + b', {"id": "g3"}]'
+    first, second, third = loads(body)
+    assert (first, third) == ({"id": "g1", "status": "PENDING"}, {"id": "g3"})
+    assert (second["id"], second["status"]) == ("g2", "FAILED")
+    assert second.get("error", LOST) == expected
+    assert loads(item) == second
+    json.dumps(second, ensure_ascii=False, allow_nan=False).encode()
+
+
+BAD_TEXTS = {
+    "empty": b"",
+    "blank": b"  \n",
+    "cut off": b'{"id": "g1", "sta',
+    "page": b"<html><body>502 Bad Gateway</body></html>",
+    "two values": b"{} {}",
+    "no name of a number": b"[nan]",
+    "an infinity of another language": b"[+Infinity]",
+    "a number and more": b"[1.5s]",
+    "no UTF-8 outside of text": b"\xff{}",
+    "no UTF-8, and cut off": b'{"error": "\xff',
+    "a compressed page": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
+    "bottomless": b"[" * 100_000,
+    "bottomless objects": b'{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b'[{"id": "g1"}, {"id": "g2", "status": "x"}]'[:length] for length in range(43)),
+        *(b'{"id": "g1", "status": "x"}'[:length] for length in range(27)),
+        b'[{"id": 01}] []',
+        b'[{"id": 01}] x',
+        b'x [{"id": 01}]',
+        b'"a" [{"id": 01}]',
+        b"]",
+        b"}{",
+        b"][",
+        b"{01}",
+        b"[01, 02]",
+        b"[,]",
+        b"{,}",
+        DEEP,
+        b"<html>{}</html>",
+        *BAD_TEXTS.values(),
+    ],
+)
+def test_what_is_no_whole_json_is_none(body: bytes) -> None:
+    """An answer that was cut off, or is something else, is not taken for a whole one."""
+    with pytest.raises(ValueError, match="it is no JSON"):
+        loads(body)
+
+
+# Ends that make a search begin anew at each of 60,000 places, if it is not written with care.
+LONG_ENDS = {
+    "quotes after backslashes": b'\\"' * 60_000,
+    "backslashes": b"\\" * 60_001,
+    "half pairs": rb"\ud83d" * 60_000,
+    "cut half pairs": rb"\ud8" * 60_000,
+    "quotes": b'"' * 60_001,
+    "quotes and backslashes": b'"\\' * 60_000,
+    "quoted brackets": b'"["' * 60_000,
+    "brackets": b"[" * 60_000,
+    "braces": b'{"a":' * 60_000,
+    "commas": b"," * 60_000,
+    "closing ones": b"]}" * 60_000,
+    "blanks": b" " * 60_000,
+    "controls": b"\0" * 60_000,
+    "no UTF-8": b"\xff" * 60_000,
+    "digits": b"9" * 60_000 + b"x",
+}
+
+
+@pytest.mark.parametrize("end", LONG_ENDS.values(), ids=LONG_ENDS)
+@pytest.mark.parametrize("start", [b'["', b'{"id": "g1", "error": "', b"[{}, ", b""])
+def test_a_long_broken_answer_is_refused_soon(start: bytes, end: bytes) -> None:
+    """What is no JSON is found out in one pass: a loop is not held up for minutes."""
+    with pytest.raises(ValueError, match="it is no JSON"):
+        loads(start + end)
+
+
+SOUND = JSON.filter(lambda value: "Infinity" not in json.dumps(value))
+
+
+@given(
+    SOUND,
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
+    st.booleans(),
+    st.none() | st.integers(0, 2),
+)
+def test_sound_json_is_read_as_it_is(
+    value: Any,
+    encoding: str,
+    ascii_only: bool,  # noqa: FBT001
+    indent: int | None,
+) -> None:
+    """Tolerance changes nothing of what the standard library reads, whatever its encoding."""
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    assert loads(text.encode(encoding, "surrogatepass")) == json.loads(text)
+
+
+@given(st.binary())
+@example(b"\\")
+def test_no_body_is_too_odd(body: bytes) -> None:
+    """Any bytes are JSON or a `ValueError`."""
+    with suppress(ValueError):
+        loads(body)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+HALVES = st.text()  # halves of surrogate pairs included
+WITHOUT_FLOATS = st.none() | st.booleans() | st.integers() | TEXT
+
+
+def nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy for JSON of these scalars."""
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+        max_leaves=10,
+    )
+
+
+FINITE = nested(WITHOUT_FLOATS | st.floats(allow_nan=False, allow_infinity=False))
+
+
+@given(FINITE)
+def test_what_is_written_is_read(value: Any) -> None:
+    """Whatever JSON can say survives."""
+    assert loads(dumps(value)) == value
+
+
+@given(FINITE | HALVES)
+def test_what_is_written_is_read_by_strict_parsers(value: Any) -> None:
+    """What is sent is UTF-8 and JSON, halves of surrogate pairs included."""
+    assert json.loads(dumps(value).decode()) == value
+
+
+def test_what_is_written_is_compact() -> None:
+    """Text goes as it is, without spaces between."""
+    value = {"a": [1, 0.5, None, True], "é": "\U0001f600 \ud83d"}
+    expected = '{"a":[1,0.5,null,true],"é":"\U0001f600 \\ud83d"}'.encode()
+    assert dumps(value) == expected
+
+
+@given(st.dictionaries(TEXT, FINITE, min_size=1, max_size=3), st.data())
+def test_a_truncated_answer_is_never_read(value: dict[str, Any], data: st.DataObject) -> None:
+    """Half of an answer is no answer."""
+    whole = dumps(value)
+    part = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are the parser's
+        loads(part)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_json_cannot_say_is_not_written(number: float) -> None:
+    """Nothing is written that no other parser reads."""
+    with pytest.raises(ValueError, match="JSON compliant"):
+        dumps({"temperature": number})
+
+
+class Float64(float):
+    """What a data frame gives: a float of another class, with a repr of its own."""
+
+    def __repr__(self) -> str:
+        return f"np.float64({float(self)})"
+
+
+class Count(int):
+    """An integer of another class."""
+
+    def __repr__(self) -> str:
+        return f"np.int64({int(self)})"
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (Float64(0.5), b"0.5"),
+        (Float64(-0.0), b"-0.0"),
+        (Count(7), b"7"),
+        (2**63, b"9223372036854775808"),
+        (2**64, b"18446744073709551616"),
+        (-(2**70), b"-1180591620717411303424"),
+        (10**30, b"1000000000000000000000000000000"),
+        (1e308, b"1e+308"),
+        (5e-324, b"5e-324"),
+    ],
+)
+def test_numbers_of_any_size_and_class_are_written(number: float, expected: bytes) -> None:
+    """A number that passes the checks is sent as the number it is."""
+    assert dumps(number) == expected
+
+
+# Texts, and whether they are nested too deeply. The members of a list are read by themselves, so
+# that two levels more are read there.
+DEPTHS = {
+    "a hundred lists": (b"[" * 100 + b"]" * 100, False),
+    "one more, of which the member is read": (b"[" * 101 + b"]" * 101, False),
+    "three more": (b"[" * 103 + b"]" * 103, True),
+    "a hundred objects": (b'{"a":' * 100 + b"0" + b"}" * 100, False),
+    "two more objects": (b'{"a":' * 102 + b"0" + b"}" * 102, True),
+    "both in turn": (b'[{"a":' * 50 + b"0" + b"}]" * 50, False),
+    "both, once more": (b'[{"a":' * 50 + b"[]" + b"}]" * 50, False),
+    "many beside each other": (b"[" + b"[]," * 5000 + b"0]", False),
+    "many beside a deep one": (b"[" + b"[]," * 5000 + b"[" * 103 + b"]" * 103 + b"]", True),
+    "steps": (b"[[]," * 100 + b"0" + b"]" * 100, False),
+    "fewer steps": (b"[[]," * 99 + b"0" + b"]" * 99, False),
+    "brackets in a text": (b'["' + b"[" * 5000 + b'"]', False),
+    "brackets after an escape": (rb'["\"' + b"[" * 5000 + b'"]', False),
+    "brackets after an escaped backslash": (b'["\\\\",' + b"[" * 101 + b"]" * 101 + b"]", False),
+    "brackets in a name": (b'{"' + b"{" * 200 + b'": 1}', False),
+    "a text in depth": (b"[" * 100 + b'"}]{["' + b"]" * 100, False),
+    "a text in too much depth": (b"[" * 103 + b'"}]{["' + b"]" * 103, True),
+    "300": (b"[" * 300 + b"]" * 300, True),
+    "500, which is read but not pickled": (b"[" * 500 + b"]" * 500, True),
+    "letters whose halves look like brackets": (
+        ("[" + '"\u5b5b",' * 200 + "0]").encode("utf-16"),
+        False,
+    ),
+    "a hundred jobs": (b"[" + b'{"input": [{}, {}], "options": {}},' * 100 + b"{}]", False),
+}
+
+
+@pytest.mark.parametrize(("text", "is_deep"), DEPTHS.values(), ids=DEPTHS)
+def test_what_is_read_can_be_passed_on(text: bytes, is_deep: bool) -> None:  # noqa: FBT001
+    """Depths that the parser reads, but `pickle` or a deep stack does not bear, are refused."""
+    if is_deep:
+        with pytest.raises(ValueError, match="it is no JSON"):
+            loads(text)
+    else:
+        read = loads(text)
+        assert pickle.loads(pickle.dumps(read)) == json.loads(text)  # noqa: S301 - our own bytes

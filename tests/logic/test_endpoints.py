@@ -1,15 +1,27 @@
 import json
 import os
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
-from lipsync_async._logic.endpoints import Call
+from lipsync_async._logic.endpoints import (
+    Call,
+    error_for,
+    read,
+    read_json,
+    redirect_target,
+    request_id,
+    retry_after,
+    salvage_generation,
+    schema_error,
+)
 from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async._models.request import (
     Audio,
@@ -22,12 +34,27 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
-from lipsync_async._models.response import CostEstimate
-from lipsync_async.errors import DecodeError
-from tests.logic.answers import JOB, reply
+from lipsync_async._models.response import CostEstimate, Generation
+from lipsync_async.errors import (
+    STATUS_ERRORS,
+    AuthenticationError,
+    BadRequestError,
+    ConcurrencyLimitError,
+    ConflictError,
+    DecodeError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ResponseError,
+    ServerError,
+    UnprocessableError,
+)
+from tests.logic.answers import JOB, JSON, reply
 from tests.logic.requests import AUDIO, VIDEO, VOICE
 
-JSON = {"content-type": "application/json"}
+HEADERS = {"content-type": "application/json"}
 PLAIN = GenerationRequest(model="lipsync-2", input=[VIDEO, AUDIO])
 PLAIN_BODY = {
     "model": "lipsync-2",
@@ -99,7 +126,7 @@ def test_a_create_is_json_under_its_key() -> None:
     """The key goes along as a header and stays on the call, for its errors."""
     call = endpoints.create_generation(PLAIN, idempotency_key="key-1")
     assert body_of(call) == PLAIN_BODY
-    assert dict(call.headers) == {**JSON, "idempotency-key": "key-1"}
+    assert dict(call.headers) == {**HEADERS, "idempotency-key": "key-1"}
     assert (call.idempotency_key, call.form) == ("key-1", ())
 
 
@@ -411,7 +438,7 @@ def test_what_is_no_url_is_refused(body: bytes) -> None:
 def test_an_estimate_asks_with_the_request() -> None:
     """The body is that of the create, without its key."""
     call = endpoints.estimate_request(PLAIN)
-    assert (body_of(call), dict(call.headers)) == (PLAIN_BODY, JSON)
+    assert (body_of(call), dict(call.headers)) == (PLAIN_BODY, HEADERS)
     assert call.idempotency_key is None
 
 
@@ -428,7 +455,7 @@ def test_an_estimate_asks_with_the_request() -> None:
 def test_an_estimate_asks_with_a_duration(facts: dict[str, Any], body: dict[str, Any]) -> None:
     """What is not given is left to the service."""
     call = endpoints.estimate_duration(**facts)
-    assert (body_of(call), dict(call.headers)) == (body, JSON)
+    assert (body_of(call), dict(call.headers)) == (body, HEADERS)
 
 
 ESTIMATE = {"estimatedFrameCount": 250, "estimatedGenerationCost": 1, "estimatedCredits": None}
@@ -457,3 +484,391 @@ def test_progress_is_read() -> None:
     """It is there when it was asked for."""
     job = endpoints.get_generation("g1", progress=True).read(reply({**JOB, "progress_percent": 40}))
     assert job.progress_percent == 40.0
+
+
+# Everything that an error body may name, with values of any type.
+FACTS = st.dictionaries(
+    st.sampled_from(
+        """
+        statusCode errorCode error_code message error suggestion field activeGenerations
+        concurrencyLimit retryAfterSeconds upgradeUrl
+        """.split()  # noqa: SIM905 - reads better
+    ),
+    JSON,
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, PaymentRequiredError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (413, PayloadTooLargeError),
+        (422, UnprocessableError),
+        (429, RateLimitError),
+        *((status, ServerError) for status in (500, 501, 502, 503, 504, 505, 520, 599)),
+        *((status, ResponseError) for status in (300, 302, 304, 405, 406, 408, 410, 418, 451, 499)),
+    ],
+)
+def test_every_status_has_its_class(status: int, kind: type[ResponseError]) -> None:
+    """The status alone decides the class, whatever the body is."""
+    for body in (b"", b"<html>", b"[]", {"statusCode": 200, "message": "No."}):
+        error = error_for(reply(body, status))
+        assert (type(error), error.status) == (kind, status)
+
+
+def test_no_status_class_is_forgotten() -> None:
+    """Every class of the table is one of the documented statuses."""
+    assert sorted(STATUS_ERRORS) == [400, 401, 402, 403, 404, 409, 413, 422, 429]
+
+
+def facts_of(error: ResponseError) -> tuple[str, str | None, str | None, str | None]:
+    """Return what the service said."""
+    return error.message, error.code, error.suggestion, error.field
+
+
+PROXY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>nginx</body></html>"
+NOTHING = ("no reason was given", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "facts"),
+    [
+        (
+            {
+                "statusCode": 422,
+                "errorCode": "generation_input_video_inaccessible",
+                "message": "Cannot fetch the video.",
+                "suggestion": "Make it public.",
+                "field": "input[0].url",
+            },
+            (
+                "Cannot fetch the video.",
+                "generation_input_video_inaccessible",
+                "Make it public.",
+                "input[0].url",
+            ),
+        ),
+        ({"message": "One.", "error_code": "older"}, ("One.", "older", None, None)),
+        ({"message": "One.", "errorCode": "new", "error_code": "old"}, ("One.", "new", None, None)),
+        ({"message": ["One", "Two"], "statusCode": 400}, ("One; Two", None, None, None)),
+        ({"message": ["One", 2, None]}, ("One; 2; None", None, None, None)),
+        ({"message": [], "error": "Bad Request"}, ("{'message': [], 'error':", None, None, None)),
+        ({"error": "Bad Request", "statusCode": 400}, ("Bad Request", None, None, None)),
+        ({"message": "", "error": "Bad Request"}, ("Bad Request", None, None, None)),
+        ({"message": None, "errorCode": 7, "field": ["x"]}, ("{'message': None", None, None, None)),
+        ({"message": "Unauthorized", "statusCode": 401}, ("Unauthorized", None, None, None)),
+        ({"detail": "Not this"}, ("{'detail': 'Not this'}", None, None, None)),
+        (["One", "Two"], ("['One', 'Two']", None, None, None)),
+        ("just text", ("just text", None, None, None)),
+        (502, ("502", None, None, None)),
+        (None, NOTHING),
+        ({}, NOTHING),
+        ([], NOTHING),
+        (b"", NOTHING),
+        (b" \r\n ", NOTHING),
+        (PROXY, ("<html> <head><title>502 Bad Gateway</title></head>", None, None, None)),
+        (b'{"message": "cut o', ('{"message": "cut o', None, None, None)),
+        (b"\xff\xfe\x00", ("\ufffd\ufffd\x00", None, None, None)),
+    ],
+)
+def test_every_form_of_body_is_understood(
+    body: Any, facts: tuple[str, str | None, str | None, str | None]
+) -> None:
+    """The service's own words where there are any, otherwise the beginning of what came."""
+    error = error_for(reply(body, 400))
+    assert (error.message.startswith(facts[0]), facts_of(error)[1:]) == (True, facts[1:])
+    assert len(error.message) <= 200
+
+
+@given(st.integers(300, 599), FACTS | JSON)
+def test_no_json_is_too_odd(status: int, body: Any) -> None:
+    """Any JSON with an error status is one error, whose facts are texts and sane numbers."""
+    error = error_for(reply(body, status))
+    assert error.status == status
+    assert error.message
+    kinds = {type(error.code), type(error.suggestion), type(error.field)}
+    assert kinds <= {str, type(None)}
+    assert error.retry_after is None or 0 <= error.retry_after < float("inf")
+
+
+@given(st.integers(300, 599), st.binary(max_size=300))
+@example(429, b'{"retryAfterSeconds": 1' + b"0" * 400 + b"}")
+@example(500, b"[" * 100_000)
+@example(500, b'{"message": NaN}')
+def test_no_bytes_are_too_odd(status: int, body: bytes) -> None:
+    """Any bytes with an error status are one error, and it keeps them."""
+    error = error_for(reply(body, status))
+    assert (error.status, error.response.body) == (status, body)
+
+
+RATE = {
+    "statusCode": 429,
+    "errorCode": "rate_limit_exceeded",
+    "message": "Rate limit exceeded. Please try again later.",
+    "error": "Too Many Requests",
+}
+FULL = {
+    "statusCode": 429,
+    "errorCode": "concurrency_limit_reached",
+    "message": "Too many at once.",
+    "activeGenerations": 2,
+    "concurrencyLimit": 3,
+    "retryAfterSeconds": 30,
+    "upgradeUrl": "https://h/up",
+}
+
+
+def without(facts: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the facts but for these."""
+    return {name: fact for name, fact in facts.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (FULL, (3, 2, 30.0)),
+        (without(FULL, "errorCode"), (3, 2, 30.0)),
+        (without(FULL, "errorCode", "activeGenerations"), (3, None, 30.0)),
+        (without(FULL, "errorCode", "concurrencyLimit"), (None, 2, 30.0)),
+        ({"errorCode": "concurrency_limit_reached"}, (None, None, None)),
+        ({"error_code": "concurrency_limit_reached"}, (None, None, None)),
+        ({"errorCode": "batch_concurrency_limit_reached"}, (None, None, None)),
+        ({**FULL, "concurrencyLimit": "3", "activeGenerations": True}, (None, None, 30.0)),
+    ],
+)
+def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> None:
+    """With and without a code, a 429 about running jobs is not one about requests."""
+    error = error_for(reply(body, 429))
+    assert isinstance(error, ConcurrencyLimitError)
+    assert (error.concurrency_limit, error.active_generations, error.retry_after) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        RATE,
+        without(RATE, "errorCode"),
+        {**FULL, "errorCode": "rate_limit_exceeded"},
+        {"message": "Slow down.", "retryAfterSeconds": 3},
+        {},
+        [],
+        b"<html>",
+    ],
+)
+def test_too_many_requests_are_told_apart(body: Any) -> None:
+    """The code decides; without one and without numbers it is the rate."""
+    assert type(error_for(reply(body, 429))) is RateLimitError
+
+
+def test_only_a_429_is_about_slots() -> None:
+    """The same facts with another status are that status's error."""
+    assert type(error_for(reply(FULL, 503))) is ServerError
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_a_pointer_elsewhere_is_an_error_that_names_it(status: int) -> None:
+    """A redirect that no one follows says where it points and what to check."""
+    error = error_for(reply(b"<html>Moved</html>", status, location="https://other/v2"))
+    assert type(error) is ResponseError
+    assert str(error).endswith(
+        "it points to 'https://other/v2' instead. "
+        "Check base_url; only a GET follows such a pointer."
+    )
+
+
+# The same moment in all forms of RFC 9110 section 5.6.7, and in those of careless servers.
+MOMENTS = (
+    "Wed, 21 Oct 2026 12:00:00 GMT",
+    "Wednesday, 21-Oct-26 12:00:00 GMT",
+    "Wed Oct 21 12:00:00 2026",
+    "Wed, 21 Oct 2026 12:00:00 +0000",
+    "Wed, 21 Oct 2026 14:00:00 +0200",
+    "21 Oct 2026 12:00:00 -0000",
+    "wed, 21 oct 2026 12:00:00 gmt",
+)
+
+
+@pytest.mark.parametrize("due", [moment.replace(":00:00", ":00:07") for moment in MOMENTS])
+@pytest.mark.parametrize("sent", MOMENTS)
+def test_a_date_in_any_form(sent: str, due: str) -> None:
+    """A pause until a date is kept, whichever forms that and the answer's own date have."""
+    assert retry_after(reply(b"", 503, retry_after=due, date=sent)) == 7.0
+
+
+BASE = "https://api.example/v2/thing?x=1"
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://other/v2", "https://other/v2"),
+        ("http://other:81/v2?y=2", "http://other:81/v2?y=2"),
+        ("/elsewhere", "https://api.example/elsewhere"),
+        ("next?y=2", "https://api.example/v2/next?y=2"),
+        ("//other/v2", "https://other/v2"),
+        ("", BASE),
+        (None, None),
+        ("ftp://other/v2", None),
+        ("file:///etc", None),
+        ("mailto:me@other", None),
+        ("http://", None),
+        ("https://[", None),
+        ("https://other:port", None),
+        ("https://other:99999", None),
+        ("https://other:0", None),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_leads_to_a_web_address(
+    status: int, location: str | None, target: str | None
+) -> None:
+    """Relative or not, it is resolved; to anything but http(s) it leads nowhere."""
+    headers = {} if location is None else {"location": location}
+    assert redirect_target(BASE, status, headers) == target
+
+
+@pytest.mark.parametrize("status", [200, 201, 300, 304, 400])
+def test_other_answers_lead_nowhere(status: int) -> None:
+    """A `Location` alone, such as that of a created thing, is no redirect."""
+    assert redirect_target(BASE, status, {"location": "https://other"}) is None
+
+
+@given(st.text())
+def test_no_location_is_too_odd(location: str) -> None:
+    """Whatever stands there, it is a URL with a host or nothing."""
+    target = redirect_target(BASE, 302, {"location": location})
+    assert target is None or target.startswith(("https://", "http://"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"x_request_id": "a"}, "a"),
+        ({"request_id": "b"}, "b"),
+        ({"x_amzn_requestid": "c"}, "c"),
+        ({"x_amz_cf_id": "d"}, "d"),
+        ({"cf_ray": "e"}, "e"),
+        ({"cf_ray": "e", "x_request_id": "a"}, "a"),
+        ({"server": "f"}, None),
+    ],
+)
+def test_support_finds_the_request(headers: dict[str, str], expected: str | None) -> None:
+    """The most telling id of those that came is quoted, in every kind of error."""
+    assert request_id(reply(b"", 500, **headers)) == expected
+    assert error_for(reply(b"", 500, **headers)).request_id == expected
+    assert schema_error(reply(b"", 200, **headers), "x @ $").request_id == expected
+    with pytest.raises(DecodeError) as caught:
+        read_json(reply(b"", 200, **headers))
+    assert caught.value.request_id == expected
+
+
+ODD_NUMBERS: list[Any] = [None, -1, [], {}, 10**400]
+NOON = "Wed, 21 Oct 2026 12:00:00 GMT"
+LATER = "Wed, 21 Oct 2026 12:00:42 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({}, None, None),
+        ({"retry_after": "7"}, None, 7.0),
+        ({"retry_after": "1.5"}, None, 1.5),
+        ({"retry_after": "0"}, None, 0.0),
+        ({"retry_after_ms": "250"}, None, 0.25),
+        ({"retry_after_ms": "250", "retry_after": "1"}, None, 1.0),
+        ({}, {"retryAfterSeconds": 30}, 30.0),
+        ({}, {"retryAfterSeconds": "30"}, 30.0),
+        ({"retry_after": "60"}, {"retryAfterSeconds": 30}, 60.0),
+        ({"retry_after": "5"}, {"retryAfterSeconds": 30}, 30.0),
+        ({"retry_after": LATER, "date": NOON}, None, 42.0),
+        ({"retry_after": NOON, "date": LATER}, None, 0.0),
+        ({"retry_after": LATER}, None, None),
+        ({"retry_after": LATER, "date": "yesterday"}, None, None),
+        ({"retry_after": "soon", "date": NOON}, None, None),
+        ({"retry_after": LATER, "date": "Wed, 21 Oct 2026 12:00:00 -0000"}, None, 42.0),
+        ({"retry_after": LATER, "date": NOON[:-3] + "+9999999999999999"}, None, None),
+        *(
+            ({"retry_after": odd}, {"retryAfterSeconds": odd}, None)
+            for odd in ("-1", "nan", "inf", "-inf", "1e999", "", "soon")
+        ),
+        *(({}, {"retryAfterSeconds": odd}, None) for odd in ODD_NUMBERS),
+        ({}, [30], None),
+        ({}, "30", None),
+    ],
+)
+def test_the_time_to_wait_is_read(
+    headers: dict[str, str], body: Any, expected: float | None
+) -> None:
+    """Every form is read, the longest wins, and nonsense is no wish."""
+    assert retry_after(reply(b"", 429, **headers), body) == expected
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)), st.integers(0, 10**6))  # noqa: DTZ001
+def test_a_date_is_measured_by_the_services_own_clock(sent: datetime, seconds: int) -> None:
+    """A wrong clock on this machine changes nothing."""
+    start = sent.replace(tzinfo=UTC, microsecond=0)
+    due = start + timedelta(seconds=seconds)
+    headers = {"date": format_datetime(start, usegmt=True), "retry_after": format_datetime(due)}
+    assert retry_after(reply(b"", 429, **headers)) == seconds
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_header_is_too_odd(seconds: str, milliseconds: str, date: str) -> None:
+    """Whatever the headers hold, it is a sane number of seconds or none."""
+    answer = reply(b"", 429, retry_after=seconds, retry_after_ms=milliseconds, date=date)
+    found = retry_after(answer)
+    assert found is None or 0 <= found < float("inf")
+
+
+def test_what_can_be_read_is_read() -> None:
+    """A good answer is a value."""
+    assert read_json(reply({"a": [1]})) == {"a": [1]}
+    assert read(Generation, reply(JOB)).id == "g1"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "its body is empty"),
+        (b"<html>", "its body is no JSON"),
+        (b'{"id": "g1"', "its body is no JSON"),
+        (b"\xff", "its body is no JSON"),
+    ],
+)
+def test_what_is_no_json_is_a_decode_error(body: bytes, reason: str) -> None:
+    """The parser's traceback stays inside, and no path is claimed."""
+    with pytest.raises(DecodeError, match=reason) as caught:
+        read(Generation, reply(body))
+    assert (caught.value.paths, caught.value.__cause__) == ((), None)
+    assert caught.value.__suppress_context__
+
+
+def test_another_shape_is_a_decode_error_with_paths() -> None:
+    """Every problem is there with its path in the body."""
+    with pytest.raises(DecodeError) as caught:
+        read(Generation, reply({"id": 5, "outputUrl": 7}))
+    assert caught.value.paths == (
+        "expected text, not int 5 @ $.id",
+        "required field missing @ $.status",
+        "expected text, not int 7 @ $.outputUrl",
+    )
+
+
+@pytest.mark.parametrize("body", [{"id": "g1"}, {"id": "g1", "status": 5, "outputUrl": [1]}])
+def test_a_paid_job_is_recognized_by_its_id(body: dict[str, Any]) -> None:
+    """Of an answer that cannot be read, the id is what must not be lost."""
+    job = salvage_generation(reply(body))
+    assert job is not None
+    assert (job.id, job.is_terminal, job.raw) == ("g1", False, body)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", {"id": 5}, {"id": ""}, {}, None])
+def test_without_an_id_there_is_no_job(body: Any) -> None:
+    """Nothing is made up."""
+    assert salvage_generation(reply(body)) is None
