@@ -212,5 +212,10 @@ def _type_text(annotation: Any) -> str:
     return _MODULE_PREFIX.sub("", text)
 
 
+def main() -> int:
+    """Write the list, or check it."""
+    return write_or_check({TARGET: "\n".join(lines())})
+
+
 if __name__ == "__main__":
-    sys.exit(write_or_check({TARGET: "\n".join(lines())}))
+    sys.exit(main())

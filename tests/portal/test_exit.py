@@ -14,7 +14,6 @@ from lipsync_async._callsite import CallSite
 from lipsync_async._portal import BlockingCall, CallState, LoopThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.interpreter import STRICT
 from tests.portal.programs import run, running
 from tests.portal.test_interruption import true
 
@@ -101,13 +100,8 @@ LEFT = {
 async def test_leaving(sandbox: Sandbox, body: str) -> None:
     """Under `-W error -X dev` a client that is not closed prints nothing."""
     code, printed, errors = await run(body, sandbox)
-    assert (code, printed.split()[0], errors) == (0, "COMPLETED", "")
-
-
-async def test_a_dropped_client_ends_its_thread(sandbox: Sandbox) -> None:
-    """Without a client there is no thread."""
-    _, printed, _ = await run(LEFT["dropped"], sandbox, STRICT)
-    assert printed.split() == ["COMPLETED", "1"]
+    threads = ["1"] if "active_count" in body else []  # without a client there is no other
+    assert (code, printed.split(), errors) == (0, ["COMPLETED", *threads], "")
 
 
 async def test_closed_from_another_thread(sandbox: Sandbox) -> None:

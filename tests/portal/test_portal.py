@@ -339,41 +339,14 @@ def test_warnings_show_the_callers_line(client: Client) -> None:
             client.generations.create(request)
 
 
-def fail_by_lookup(client: Client) -> None:
-    """Ask for a job that does not exist."""
-    client.generations.get("00000000-0000-4000-8000-000000000000")
-
-
-def fail_by_order(client: Client) -> None:
-    """Order without inputs."""
-    client.generations.create(model="lipsync-2", input=[])
-
-
-def fail_by_job(client: Client) -> None:
-    """Order a job that fails."""
-    client.generations.run(**ORDER)
-
-
-def fail_by_download(client: Client) -> None:
-    """Download an unknown job."""
-    job = Generation(id="00000000-0000-4000-8000-000000000000", status=Status.COMPLETED)
-    client.generations.download(job, "out/")
-
-
-def fail_by_iteration(client: Client) -> None:
-    """Iterate with a wrong size."""
-    next(client.generations.iter(page_size=0))
+NO_JOB = "00000000-0000-4000-8000-000000000000"
+DONE = Generation(id=NO_JOB, status=Status.COMPLETED)
 
 
 def fail_by_updates(client: Client) -> None:
     """Watch a job that does not exist."""
-    with client.generations.updates("00000000-0000-4000-8000-000000000000") as changes:
+    with client.generations.updates(NO_JOB) as changes:
         next(changes)
-
-
-def fail_by_callback(client: Client) -> None:
-    """Order with a callback that fails."""
-    client.generations.run(**ORDER, on_update=fail_itself)
 
 
 def fail_itself(_: object) -> None:
@@ -381,22 +354,31 @@ def fail_itself(_: object) -> None:
     raise LookupError("mine")
 
 
-@pytest.mark.parametrize(
-    ("fail", "expected"),
-    [
-        (fail_by_lookup, NotFoundError),
-        (fail_by_order, InvalidRequestError),
-        (fail_by_job, GenerationFailedError),
-        (fail_by_download, NotFoundError),
-        (fail_by_iteration, InvalidRequestError),
-        (fail_by_updates, NotFoundError),
-        (fail_by_callback, LookupError),
-    ],
-)
+FAILURES: dict[str, tuple[Callable[[Client], object], type[Exception]]] = {
+    "get": (lambda client: client.generations.get(NO_JOB), NotFoundError),
+    "create": (
+        lambda client: client.generations.create(model="lipsync-2", input=[]),
+        InvalidRequestError,
+    ),
+    "run": (lambda client: client.generations.run(**ORDER), GenerationFailedError),
+    "download": (
+        lambda client: client.generations.download(DONE, "out/"),
+        NotFoundError,
+    ),
+    "iter": (lambda client: next(client.generations.iter(page_size=0)), InvalidRequestError),
+    "updates": (fail_by_updates, NotFoundError),
+    "a callback": (
+        lambda client: client.generations.run(**ORDER, on_update=fail_itself),
+        LookupError,
+    ),
+}
+
+
+@pytest.mark.parametrize(("fail", "expected"), FAILURES.values(), ids=FAILURES)
 def test_tracebacks_are_short(
     client: Client,
     sandbox: Sandbox,
-    fail: Callable[[Client], None],
+    fail: Callable[[Client], object],
     expected: type[Exception],
 ) -> None:
     """Between the user's line and the line that raised are at most four frames."""
