@@ -2,35 +2,36 @@
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from itertools import count
 from random import Random
 
 import anyio
 import pytest
 
 from lipsync_async import (
-    AsyncClient,
     AuthenticationError,
     Generation,
     GenerationFailedError,
     GenerationRejectedError,
-    Limits,
     PollPolicy,
     Response,
     ServerError,
     WaitTimeoutError,
 )
-from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
-from tests.client.connections import Door, connect, opened, order
+from tests.client.connections import Door, opened, order
 from tests.client.waiters import (
     LISTS,
     LOOKS,
+    Planned,
     Waits,
+    World,
     completed_of,
     ids_of,
     poller_of,
     remains,
     wait_for_all,
+    world,
 )
 
 pytestmark = pytest.mark.anyio
@@ -39,62 +40,18 @@ pytestmark = pytest.mark.anyio
 INTERVAL = PollPolicy().shared_interval
 
 
-# What looks may cost on any plan; orders are no matter here.
-PLAN = Limits(creates_per_minute=None, requests_per_minute=600)
-
-
-class World:
-    """Hold a client, its sandbox, and the clock that both live by."""
-
-    def __init__(self, client: AsyncClient, sandbox: Sandbox, clock: VirtualClock) -> None:
-        self.client = client
-        self.sandbox = sandbox
-        self.clock = clock
-
-    async def order(self, number: int) -> list[Generation]:
-        """Order so many jobs, and forget those requests."""
-        jobs = [await order(self.client) for _ in range(number)]
-        self.sandbox.requests.clear()
-        return jobs
-
-    def complete(self, job: Generation) -> None:
-        """Let a job end well, here and now."""
-        self.sandbox.jobs.move(job.id, "PROCESSING")
-        self.sandbox.jobs.move(job.id, "COMPLETED")
-
-    @property
-    def lists(self) -> int:
-        """Number of lists so far."""
-        return self.sandbox.requests.count(*LISTS)
-
-    @property
-    def looks(self) -> int:
-        """Number of looks at single jobs so far."""
-        return self.sandbox.requests.count(*LOOKS)
-
-
 @pytest.fixture
 async def minute() -> AsyncIterator[World]:
     """Give jobs of a minute, twelve seconds of them PENDING."""
-    clock = VirtualClock()
-    async with (
-        opened("memory", clock=clock, progression="time(60)") as (_, sandbox),
-        connect(sandbox, limits=PLAN) as client,
-    ):
-        yield World(client, sandbox, clock)
-        assert remains(poller_of(client)) == []
+    async with world("time(60)") as entered:
+        yield entered
 
 
 @pytest.fixture
 async def endless() -> AsyncIterator[World]:
     """Give jobs that are moved by hand."""
-    clock = VirtualClock()
-    async with (
-        opened("memory", clock=clock, progression="manual") as (_, sandbox),
-        connect(sandbox, limits=PLAN) as client,
-    ):
-        yield World(client, sandbox, clock)
-        assert remains(poller_of(client)) == []
+    async with world("manual") as entered:
+        yield entered
 
 
 async def test_each_gets_its_own_job(async_door: Door) -> None:
@@ -370,7 +327,7 @@ async def test_no_time_for_others(endless: World) -> None:
 
 async def test_a_revoked_key_reaches_everybody(endless: World) -> None:
     """A key that dies ends all waits at once, each with its own job, after one request."""
-    jobs = await endless.order(250)
+    jobs = await endless.order(110)
     body = {"message": "Unauthorized", "statusCode": 401}
     async with anyio.create_task_group() as tasks:
         waits = Waits(endless.client, tasks)
@@ -384,13 +341,13 @@ async def test_a_revoked_key_reaches_everybody(endless: World) -> None:
     assert {type(error) for error in errors.values()} == {AuthenticationError}
     named = {job_id: error.generation for job_id, error in errors.items()}  # type: ignore[union-attr]
     assert named == {job.id: job for job in jobs}
-    assert len({id(error) for error in errors.values()}) == 250
+    assert len({id(error) for error in errors.values()}) == 110
 
 
 @pytest.mark.parametrize("kind", ["status", "reset_before", "hang", "malformed_json"])
 async def test_an_outage_is_sat_out_by_all(minute: World, kind: str) -> None:
     """Thirty seconds of a broken service end no wait, and bring no storm of requests."""
-    jobs = await minute.order(150)
+    jobs = await minute.order(20)
     status = 500 if kind == "status" else None
     minute.clock.call_later(
         20.0, lambda: minute.sandbox.faults.add(Fault(kind, status=status, count=None))
@@ -401,7 +358,7 @@ async def test_an_outage_is_sat_out_by_all(minute: World, kind: str) -> None:
     minute.clock.call_later(50.0, lambda: counted.append(minute.lists))
     done = await wait_for_all(minute.client, jobs)
     assert completed_of(done) == ids_of(jobs)
-    assert counted[0] <= 20
+    assert counted[0] <= 10
     assert minute.looks == 0
 
 
@@ -428,19 +385,19 @@ async def test_limits_hold_in_an_outage(minute: World) -> None:
 
 async def test_a_laptop_sleeps(endless: World) -> None:
     """After a gap of hours the looks just go on, without a burst, and find what has ended."""
-    jobs = await endless.order(300)
+    jobs = await endless.order(120)
     async with anyio.create_task_group() as tasks:
         waits = Waits(endless.client, tasks)
         waits.start(*jobs, timeout=None)
         await endless.clock.sleep(10.0)
         endless.sandbox.requests.clear()
         endless.clock.advance(4 * 3600.0)
-        for job in jobs[:200]:
+        for job in jobs[:80]:
             endless.complete(job)
         await endless.clock.sleep(INTERVAL + 0.2)
-        assert completed_of(waits.outcomes) == ids_of(jobs[:200])
-        assert endless.lists <= 6
-        for job in jobs[200:]:
+        assert completed_of(waits.outcomes) == ids_of(jobs[:80])
+        assert endless.lists <= 4
+        for job in jobs[80:]:
             endless.complete(job)
     assert completed_of(waits.outcomes) == ids_of(jobs)
 
@@ -490,27 +447,26 @@ async def test_a_failing_on_response_fails_its_own_view(endless: World) -> None:
     assert completed_of(waits.outcomes) == ids_of(jobs[1:])
 
 
-@pytest.mark.parametrize(("number", "seconds"), [(15, 150.0), (100, 30.0), (700, 12.0)])
-async def test_ends_are_seen_after_half_a_period(
-    endless: World, number: int, seconds: float
-) -> None:
+@pytest.mark.parametrize(("number", "seconds"), [(15, 60.0), (100, 12.0), (700, 6.0)])
+async def test_ends_are_seen_after_half_a_period(number: int, seconds: float) -> None:
     """With N waits at any time, the mean delay is T/2 within a tenth, T = max(0.5 s, N/1000)."""
-    chance = Random(number)
-    delays: list[float] = []
+    chance, service, numbers, delays = Random(number), Planned(0), count(), list[float]()
 
     async def wait_again_and_again() -> None:
         while True:
-            job = await order(endless.client)
-            lifetime = chance.uniform(5.0, 30.0)
-            due = endless.clock.now() + lifetime
-            endless.clock.call_later(lifetime, lambda: endless.complete(job))  # noqa: B023
-            await endless.client.generations.wait_until_complete(job)
-            delays.append(endless.clock.now() - due)
+            job, lifetime = f"job-{next(numbers)}", chance.uniform(1.0, 6.0)
+            due = service.clock.now() + lifetime
+            service.statuses[job] = "PROCESSING"
+            service.clock.call_later(
+                lifetime, partial(service.statuses.__setitem__, job, "COMPLETED")
+            )
+            await client.generations.wait_until_complete(job)
+            delays.append(service.clock.now() - due)
 
-    async with anyio.create_task_group() as tasks:
+    async with service.client() as client, anyio.create_task_group() as tasks:
         for _ in range(number):
             tasks.start_soon(wait_again_and_again)
-        await endless.clock.sleep(seconds)
+        await service.clock.sleep(seconds)
         tasks.cancel_scope.cancel()
     period = max(INTERVAL, number / 1000)
     assert len(delays) > 100

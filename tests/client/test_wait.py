@@ -21,12 +21,11 @@ from lipsync_async import (
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, Door, completed, opened, order
-from tests.client.waiters import wait_for_all
+from tests.client.waiters import LOOKS, wait_for_all
 
 pytestmark = pytest.mark.anyio
 
 Pair = tuple[AsyncClient, Sandbox]
-LOOKS = ("GET", "/v2/generate/*")
 
 
 def looks_show(**fields: object) -> Fault:
@@ -56,13 +55,15 @@ async def test_by_id(client_and_sandbox: Pair) -> None:
 
 
 async def test_an_ended_job_is_not_looked_at(client_and_sandbox: Pair) -> None:
-    """A job that is known to have ended costs no request, and no update."""
+    """A job that is known to have ended costs no request, and no update; of an id it costs one."""
     client, sandbox = client_and_sandbox
     done = await completed(client)
     before = len(sandbox.requests)
     seen: list[Generation] = []
     again = await client.generations.wait_until_complete(done, on_update=seen.append)
     assert (again, len(sandbox.requests), seen) == (done, before, [])
+    await client.generations.wait_until_complete(done.id)
+    assert len(sandbox.requests) == before + 1
 
 
 async def test_failed(client_and_sandbox: Pair) -> None:

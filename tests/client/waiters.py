@@ -1,32 +1,78 @@
 """Many who wait at once, and a service that answers their looks as a test has planned."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
+import attrs
 from anyio.abc import TaskGroup
 
-from lipsync_async import AsyncClient, Generation, LipsyncError, Response
+from lipsync_async import AsyncClient, Generation, Limits, LipsyncError, Response
 from lipsync_async._models.http import Request
 from lipsync_async._polling.poller import Poller
 from lipsync_async._transport.memory import MemoryTransport
-from lipsync_async.sandbox import VirtualClock
+from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
+from tests.client.connections import connect, opened, order
 
 LOOKS = ("GET", "/v2/generate/*")
 LISTS = ("GET", "/v2/generations")
+# What looks may cost on any plan; orders are no matter here.
+PLAN = Limits(creates_per_minute=None, requests_per_minute=600)
+
+
+@attrs.frozen(slots=True)
+class World:
+    """Hold a client, its sandbox, and the clock that both live by."""
+
+    client: AsyncClient
+    sandbox: Sandbox
+    clock: VirtualClock
+
+    async def order(self, number: int) -> list[Generation]:
+        """Order so many jobs, and forget those requests."""
+        jobs = [await order(self.client) for _ in range(number)]
+        self.sandbox.requests.clear()
+        return jobs
+
+    def complete(self, job: Generation) -> None:
+        """Let a job end well, here and now."""
+        self.sandbox.jobs.move(job.id, "PROCESSING")
+        self.sandbox.jobs.move(job.id, "COMPLETED")
+
+    def break_looks(self, kind: str, **details: Any) -> None:
+        """Let every look at a single job fail from now on, unless the details say otherwise."""
+        settings = {"method": "GET", "path": LOOKS[1], "count": None, **details}
+        self.sandbox.faults.add(Fault(kind, **settings))
+
+    @property
+    def lists(self) -> int:
+        """Number of lists so far."""
+        return self.sandbox.requests.count(*LISTS)
+
+    @property
+    def looks(self) -> int:
+        """Number of looks at single jobs so far."""
+        return self.sandbox.requests.count(*LOOKS)
+
+
+@asynccontextmanager
+async def world(progression: str) -> AsyncIterator[World]:
+    """Run a sandbox and a client on a virtual clock, and see that no wait is left."""
+    clock = VirtualClock()
+    async with (
+        opened("memory", clock=clock, progression=progression) as (_, sandbox),
+        connect(sandbox, limits=PLAN) as client,
+    ):
+        yield World(client, sandbox, clock)
+        assert remains(poller_of(client)) == []
 
 
 class Waits:
-    """Wait for jobs, in a task each, and write down how each wait ended.
-
-    Args:
-        client: Waits.
-        tasks: Hold the tasks.
-
-    """
+    """Wait for jobs, in a task each, and write down how each wait ended."""
 
     def __init__(self, client: AsyncClient, tasks: TaskGroup) -> None:
         self.outcomes: dict[str, Generation | LipsyncError] = {}
@@ -100,39 +146,21 @@ def remains(poller: Poller) -> list[object]:
 
 
 class Planned:
-    """Answer looks on a virtual clock, in ways that the sandbox does not know.
-
-    Attributes:
-        statuses: The jobs' statuses, by id.
-        shapes: What is shown of a job instead of an object with id and status.
-        shapes_alone: The same of a look at the job by its own path.
-        unlisted: Jobs that lists leave out.
-        spoilers: Jobs for which a list is refused.
-        longest: Ids that a list may have.
-        refusal: Status of a refused list.
-        failures: Statuses of every look that fails, oldest first.
-        way: Seconds from a look to its answer.
-        looks: The ids of each look that arrived.
-        times: When each arrived.
-        most: The most looks that were under way at once.
-
-    """
+    """Answer looks on a virtual clock, in ways that the sandbox does not know."""
 
     def __init__(self, number: int, status: str = "PROCESSING") -> None:
         """Let so many jobs run."""
         self.clock = VirtualClock()
         self.statuses = {f"job-{index}": status for index in range(number)}
-        self.shapes: dict[str, Any] = {}
-        self.shapes_alone: dict[str, Any] = {}
-        self.unlisted: set[str] = set()
-        self.spoilers: set[str] = set()
-        self.longest = 100
-        self.refusal = 400
-        self.failures: list[int] = []
-        self.way = 0.0
-        self.looks: list[tuple[str, ...]] = []
-        self.times: list[float] = []
-        self.most = 0
+        self.shapes: dict[str, Any] = {}  # of jobs in lists, if not id and status
+        self.shapes_alone: dict[str, Any] = {}  # the same by their own paths
+        self.unlisted: set[str] = set()  # jobs that lists leave out
+        self.spoilers: set[str] = set()  # jobs for which a list is refused
+        self.longest, self.refusal = 100, 400  # ids that a list may have; status of a refused one
+        self.failures: list[int] = []  # statuses of the looks that fail, oldest first
+        self.way = 0.0  # seconds from a look to its answer
+        self.looks: list[tuple[str, ...]] = []  # ids of each that arrived
+        self.most = 0  # looks that were under way at once
         self._under_way = 0
 
     @property
@@ -170,7 +198,6 @@ class Planned:
         asked = parse_qs(parts.query).get("ids")
         ids = tuple(asked[0].split(",")) if asked else (parts.path.rsplit("/", 1)[1],)
         self.looks.append(ids)
-        self.times.append(self.clock.now())
         if self.failures:
             return self.failures.pop(0), {}
         if asked:

@@ -44,20 +44,12 @@ class Life:
 
 @attrs.frozen(slots=True)
 class Service:
-    """Hold how a service answers a look.
+    """Hold how a service answers a look."""
 
-    Attributes:
-        honours: Whether it holds a request open when asked to.
-        tells: Whether it says that it does, truly or not.
-        latencies: Seconds that its answers take, in turn.
-        retry_after: Seconds that it asks to wait.
-
-    """
-
-    honours: bool
-    tells: bool
-    latencies: list[float]
-    retry_after: float | None
+    honours: bool  # whether it holds a request open when asked to
+    tells: bool  # whether it says that it does, truly or not
+    latencies: list[float]  # seconds that its answers take, in turn
+    retry_after: float | None  # seconds that it asks to wait
 
 
 @attrs.frozen(slots=True)
@@ -256,14 +248,6 @@ def test_pauses_grow_to_the_longest() -> None:
     assert [value / 2 <= pause <= value for value, pause in zip(values, drawn, strict=True)] == [
         True
     ] * 5
-
-
-@pytest.mark.parametrize("status", [status for status in Status if status.is_terminal])
-def test_one_look_is_enough_for_a_job_that_has_ended(status: Status) -> None:
-    """A job that has ended long ago costs one request."""
-    service = Service(honours=True, tells=True, latencies=[0.1], retry_after=2.0)
-    made, _ = wait(PollPolicy(), Life([status], []), service, None)
-    assert len(made) == 1
 
 
 def test_rounding_never_traps_a_wait() -> None:
