@@ -22,7 +22,7 @@ from os import PathLike
 from pathlib import Path
 from stat import S_ISREG
 from types import MappingProxyType
-from typing import ParamSpec, TypeGuard
+from typing import ParamSpec, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -57,7 +57,9 @@ from lipsync_async._models.text import (
 from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError, in_words
 
 P = ParamSpec("P")
+T = TypeVar("T")
 Check = Callable[[str, object], Iterator[str]]
+Validator = Callable[[str, T], Iterator[str]]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HALF_OF_A_PAIR = re.compile(r"[\ud800-\udfff]")
@@ -145,15 +147,15 @@ def text(path: str, value: object) -> Iterator[str]:
         yield f"{path}: must be valid Unicode; it holds half of a surrogate pair"
 
 
-def text_up_to(longest: int) -> Check:
-    """Return a validator of text of 1 to `longest` characters."""
+def up_to(longest: int, check: Check) -> Check:
+    """Return a validator of text of 1 to `longest` characters that passes another."""
 
-    def check(path: str, value: object) -> Iterator[str]:
-        yield from text(path, value)
+    def check_length(path: str, value: object) -> Iterator[str]:
+        yield from check(path, value)
         if isinstance(value, str) and len(value) > longest:
             yield f"{path}: must be 1 to {longest} characters, not {len(value)}"
 
-    return check
+    return check_length
 
 
 def name(path: str, value: object) -> Iterator[str]:
@@ -262,39 +264,19 @@ def numbers_of(value: object) -> list[float]:
     return numbers if len(numbers) == len(items) else []
 
 
-def each(check: Check) -> Check:
-    """Return a validator of a list, possibly empty, whose items pass `check`."""
-
-    def check_each(path: str, value: object) -> Iterator[str]:
-        if not is_list(value):
-            yield wrong(path, "a list", value)
-            return
-        for index, item in enumerate(value):
-            yield from check(f"{path}[{index}]", item)
-
-    return check_each
-
-
 def list_of(check: Check) -> Check:
     """Return a validator of a list with at least one item, all of which pass `check`."""
-    check_each = each(check)
 
     def check_list(path: str, value: object) -> Iterator[str]:
-        if is_list(value) and not value:
+        if not is_list(value):
+            yield wrong(path, "a list", value)
+        elif not value:
             yield f"{path}: must not be empty; leave it out instead"
-        yield from check_each(path, value)
+        else:
+            for index, item in enumerate(value):
+                yield from check(f"{path}[{index}]", item)
 
     return check_list
-
-
-def collection_of(check: Check) -> Check:
-    """Return the validator of `list_of` that accepts sets, too."""
-    check_list = list_of(check)
-
-    def check_collection(path: str, value: object) -> Iterator[str]:
-        yield from check_list(path, tuple(value) if isinstance(value, set | frozenset) else value)
-
-    return check_collection
 
 
 def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
@@ -309,14 +291,16 @@ def fields_of(path: str, value: object, checks: Mapping[str, Check]) -> Iterator
         yield from ask(f"{path}.{attribute}" if path else attribute, item)
 
 
-def instance_of(kind: type, checks: Mapping[str, Check]) -> Check:
-    """Return a validator of an instance of `kind` whose attributes pass the table."""
+def instance_of(kind: type[T], checks: Mapping[str, Check], *whole: Validator[T]) -> Check:
+    """Return a validator of an instance whose attributes pass the table, and which passes more."""
 
     def check(path: str, value: object) -> Iterator[str]:
-        if isinstance(value, kind):
-            yield from fields_of(path, value, checks)
-        else:
+        if not isinstance(value, kind):
             yield wrong(path, kind.__name__, value)
+            return
+        yield from fields_of(path, value, checks)
+        for ask in whole:
+            yield from ask(path, value)
 
     return check
 
@@ -512,7 +496,14 @@ def _filter_word(path: str, value: object) -> Iterator[str]:
         yield f"{path}: must not hold a comma, which separates values on the wire"
 
 
-_filter = OrNone(collection_of(_filter_word))
+_filter_words = list_of(_filter_word)
+
+
+def _filter(path: str, value: object) -> Iterator[str]:
+    if value is not None:
+        yield from _filter_words(
+            path, tuple(value) if isinstance(value, set | frozenset) else value
+        )
 
 
 @survived("arguments")
@@ -716,7 +707,7 @@ _DEPRECATED_FIELDS: dict[str, Check] = {
 }
 _VOICE_FIELDS: dict[str, Check] = {
     "voice_id": name,
-    "script": text_up_to(MAX_SCRIPT_CHARACTERS),
+    "script": up_to(MAX_SCRIPT_CHARACTERS, text),
     "stability": OrNone(number(0, 1)),
     "similarity_boost": OrNone(number(0, 1)),
 }
@@ -728,12 +719,7 @@ _TEXT_FIELDS: dict[str, Check] = {
 # --- options ------------------------------------------------------------------------------------
 
 
-def _active_speaker(path: str, value: object) -> Iterator[str]:
-    """Check each part of the choice of a speaker, and that it is one choice."""
-    if not isinstance(value, ActiveSpeaker):
-        yield wrong(path, "ActiveSpeaker", value)
-        return
-    yield from fields_of(path, value, _SPEAKER_FIELDS)
+def _one_choice(path: str, value: ActiveSpeaker) -> Iterator[str]:
     has_frame, has_point = value.frame_number is not None, value.coordinates is not None
     chosen = {
         "auto_detect": value.auto_detect is True,
@@ -780,12 +766,40 @@ _options = instance_of(
         "model_mode": OrNone(one_of(ModelMode)),
         "prompt": OrNone(one_of(Emotion)),
         "occlusion_detection_enabled": OrNone(flag),
-        "active_speaker_detection": OrNone(_active_speaker),
+        "active_speaker_detection": OrNone(
+            instance_of(ActiveSpeaker, _SPEAKER_FIELDS, _one_choice)
+        ),
         "reasoning_enabled": OrNone(flag),
     },
 )
 
 # --- segments: their times, their order, and the audio that they refer to -----------------------
+
+
+def _crop(path: str, value: SegmentAudio) -> Iterator[str]:
+    if (value.start_time is None) != (value.end_time is None):
+        missing = "start_time" if value.start_time is None else "end_time"
+        yield f"{path}.{missing}: must be given, too; a crop needs both times or neither"
+
+
+def _forward_problems(path: str, value: Segment | SegmentAudio) -> Iterator[str]:
+    start, end = value.start_time, value.end_time
+    if is_number(start) and is_number(end) and start > end:
+        yield f"{path}.end_time: must not be before start_time {shown(start)}, but is {shown(end)}"
+
+
+_AUDIO_FIELDS: dict[str, Check] = {
+    "ref_id": name,
+    "start_time": OrNone(number(0)),
+    "end_time": OrNone(number(0)),
+}
+_SEGMENT_FIELDS: dict[str, Check] = {
+    "start_time": number(0),
+    "end_time": number(0),
+    "audio_input": instance_of(SegmentAudio, _AUDIO_FIELDS, _forward_problems, _crop),
+    "options_override": OrNone(_options),
+}
+_each_segment = list_of(instance_of(Segment, _SEGMENT_FIELDS, _forward_problems))
 
 
 def _segments(path: str, value: object) -> Iterator[str]:
@@ -812,46 +826,6 @@ def _is_timed(segment: object) -> TypeGuard[Segment]:
         and 0 <= segment.start_time <= segment.end_time
     )
 
-
-def _segment(path: str, value: object) -> Iterator[str]:
-    if not isinstance(value, Segment):
-        yield wrong(path, "Segment", value)
-        return
-    yield from fields_of(path, value, _SEGMENT_FIELDS)
-    yield from _forward_problems(path, value)
-
-
-_each_segment = list_of(_segment)
-
-
-def _segment_audio(path: str, value: object) -> Iterator[str]:
-    if not isinstance(value, SegmentAudio):
-        yield wrong(path, "SegmentAudio", value)
-        return
-    yield from fields_of(path, value, _AUDIO_FIELDS)
-    yield from _forward_problems(path, value)
-    if (value.start_time is None) != (value.end_time is None):
-        missing = "start_time" if value.start_time is None else "end_time"
-        yield f"{path}.{missing}: must be given, too; a crop needs both times or neither"
-
-
-def _forward_problems(path: str, value: Segment | SegmentAudio) -> Iterator[str]:
-    start, end = value.start_time, value.end_time
-    if is_number(start) and is_number(end) and start > end:
-        yield f"{path}.end_time: must not be before start_time {shown(start)}, but is {shown(end)}"
-
-
-_AUDIO_FIELDS: dict[str, Check] = {
-    "ref_id": name,
-    "start_time": OrNone(number(0)),
-    "end_time": OrNone(number(0)),
-}
-_SEGMENT_FIELDS: dict[str, Check] = {
-    "start_time": number(0),
-    "end_time": number(0),
-    "audio_input": _segment_audio,
-    "options_override": OrNone(_options),
-}
 
 # --- how the parts of a request go together -----------------------------------------------------
 
@@ -1012,13 +986,6 @@ class _DubbingProvider(StrEnum):
     ELEVENLABS = "elevenlabs"
 
 
-def _request_id(path: str, value: object) -> Iterator[str]:
-    """Ask for a line of text that is short enough for every table."""
-    yield from name(path, value)
-    if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
-        yield f"{path}: must be 1 to {_LONGEST_REQUEST_ID} characters, not {len(value)}"
-
-
 def _texts_by_name(path: str, value: object) -> Iterator[str]:
     pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
     if not all(isinstance(text, str) for pair in pairs for text in pair):
@@ -1041,7 +1008,7 @@ _REQUEST_FIELDS: dict[str, Check] = {
     ),
     "project_id": OrNone(name),
     "dub_params": OrNone(instance_of(DubParams, _DUBBING_FIELDS)),
-    "request_id": OrNone(_request_id),
+    "request_id": OrNone(up_to(_LONGEST_REQUEST_ID, name)),
     "origin": OrNone(
         instance_of(Origin, {"line": OrNone(whole_number(1)), "extra": _texts_by_name})
     ),
