@@ -253,7 +253,7 @@ def delete_generation(generation_id: str) -> Call[None]:
     return Call(
         "DELETE",
         path,
-        _read_nothing,
+        lambda _: None,  # any success will do
         is_repeatable=True,
         is_done_without=True,
         shows=lambda _: [(generation_id, True)],
@@ -311,10 +311,6 @@ def list_models() -> Call[list[ModelInfo]]:
         return models
 
     return Call("GET", "/v2/models", read_models, is_repeatable=True)
-
-
-def _read_nothing(_: Response) -> None:
-    """Take any success for an answer."""
 
 
 def _escaped(generation_id: str) -> str:
@@ -380,6 +376,8 @@ def _query(**parameters: Iterable[str] | str | int | None) -> str:
 
 
 _FIRST_ERROR_STATUS = 400
+_TOO_MANY_REQUESTS = 429
+_CONCURRENCY_CODES = frozenset({"concurrency_limit_reached", "batch_concurrency_limit_reached"})
 _FIRST_SERVER_ERROR = 500
 _SHOWN_CHARACTERS = 200
 # Of each text that the service says in an error, so much goes into messages and logs.
@@ -456,7 +454,9 @@ def read_list(
         try:
             items.append(decode(kind, item))
         except ShapeError as error:
-            problems += [_of_item(index, problem) for problem in error.paths]
+            for problem in error.paths:
+                words, _, path = problem.rpartition("@ $")
+                problems.append(f"{words}@ $[{index}]{path}")
             rescued = rescue(item)
             items += [] if rescued is None else [rescued]
     if problems:
@@ -465,11 +465,6 @@ def read_list(
             raise unreadable
         log(HTTP_LOG, logging.WARNING, f"some items of a list could not be read: {unreadable}")
     return items, len(data)
-
-
-def _of_item(index: int, problem: str) -> str:
-    words, _, path = problem.rpartition("@ $")
-    return f"{words}@ $[{index}]{path}"
 
 
 def schema_error(response: Response, *paths: str) -> DecodeError:
@@ -577,12 +572,23 @@ def error_for(response: Response) -> ResponseError:
     Bodies come in many shapes: the service's own JSON with
     `message` as text or list, older JSON, and the HTML of a proxy.
     """
-    body = _json_or_text(response)
+    body: Any
+    try:
+        body = loads(response.body)
+    except ValueError:
+        body = response.body.decode("utf-8", errors="replace")
     facts = body if isinstance(body, dict) else {}
     code = _text(facts.get("errorCode")) or _text(facts.get("error_code"))
+    message = facts.get("message")
+    if isinstance(message, list):
+        message = "; ".join(map(str, message))
+    else:
+        message = message if _text(message) else facts.get("error")
+    # Of a body that is not the service's, such as a proxy's HTML, the beginning is shown.
+    beginning = " ".join(str(body).split())[:_SHOWN_CHARACTERS] if body else None
     described: dict[str, Any] = {
         "response": response,
-        "message": _message(facts) or _words_of(body) or "no reason was given",
+        "message": _text(message) or beginning or "no reason was given",
         "code": code,
         "suggestion": _text(facts.get("suggestion")),
         "field": _text(facts.get("field")),
@@ -590,7 +596,9 @@ def error_for(response: Response) -> ResponseError:
         "retry_after": retry_after(response, body),
         "body": body,
     }
-    if _is_concurrency_limit(response.status, code, facts):
+    # The two kinds of 429 are told apart also without a code.
+    is_told = code is None and ("concurrencyLimit" in facts or "activeGenerations" in facts)
+    if response.status == _TOO_MANY_REQUESTS and (is_told or code in _CONCURRENCY_CODES):
         return ConcurrencyLimitError(
             concurrency_limit=_count(facts.get("concurrencyLimit")),
             active_generations=_count(facts.get("activeGenerations")),
@@ -607,36 +615,6 @@ def error_for(response: Response) -> ResponseError:
     if is_unknown_outcome(response.status, code):
         error.generation = salvage_from(facts, "generationId")
     return error
-
-
-def _is_concurrency_limit(status: int, code: str | None, facts: dict[str, Any]) -> bool:
-    """Tell the two kinds of 429 apart, also without a code."""
-    if status != 429:  # noqa: PLR2004 - Too Many Requests
-        return False
-    told = {"concurrencyLimit", "activeGenerations"} & facts.keys()
-    return code in {"concurrency_limit_reached", "batch_concurrency_limit_reached"} or (
-        code is None and bool(told)
-    )
-
-
-def _json_or_text(response: Response) -> Any:
-    try:
-        return loads(response.body)
-    except ValueError:
-        return response.body.decode("utf-8", errors="replace")
-
-
-def _message(facts: dict[str, Any]) -> str | None:
-    message = facts.get("message")
-    if isinstance(message, list):
-        return _text("; ".join(str(part) for part in message))
-    return _text(message) or _text(facts.get("error"))
-
-
-def _words_of(body: Any) -> str | None:
-    """Show the beginning of a body that is not the service's, such as a proxy's HTML."""
-    shown = " ".join(str(body).split())[:_SHOWN_CHARACTERS]
-    return shown if body else None
 
 
 def _text(value: Any) -> str | None:
