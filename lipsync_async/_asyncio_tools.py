@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -20,20 +21,19 @@ from anyio.lowlevel import current_token
 from lipsync_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 
 T = TypeVar("T")
 
 
+@attrs.define(slots=True, eq=False, repr=False)
 class LoopLocal(Generic[T]):
     """One value for each event loop."""
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._process = 0
-        self._by_loop: WeakKeyDictionary[object, T] = WeakKeyDictionary()
+    _make: Callable[[], T]
+    _process: int = attrs.field(default=0, init=False)
+    _by_loop: WeakKeyDictionary[object, T] = attrs.field(factory=WeakKeyDictionary, init=False)
 
     def get(self) -> T:
         """Return the running loop's value; a new one in a forked child that goes on with it."""
@@ -48,6 +48,7 @@ class LoopLocal(Generic[T]):
         return found
 
 
+@attrs.define(slots=True, eq=False)
 class OpenCalls:
     """Calls in flight over a transport, which end when it is closed.
 
@@ -55,9 +56,8 @@ class OpenCalls:
     connection that is closed under them, and a task that reads a body then waits for ever.
     """
 
-    def __init__(self) -> None:
-        self.is_closed: bool = False
-        self.calls: set[OpenCall] = set()
+    is_closed: bool = False
+    calls: set[OpenCall] = attrs.field(factory=set)
 
     def close(self) -> None:
         """End all calls of this process, in whatever loop they run."""

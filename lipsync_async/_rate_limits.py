@@ -18,12 +18,14 @@ import os
 import time
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from itertools import islice
 from math import inf
 from operator import attrgetter
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
@@ -34,13 +36,13 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import RETRY_LOG, log
 from lipsync_async._logic.config import service_at
 from lipsync_async._threads import new_lock
+from lipsync_async._transport.protocol import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
 
     from lipsync_async._logic.config import Config
     from lipsync_async._models.response import Generation
-    from lipsync_async._transport.protocol import Transport
     from lipsync_async.errors import ConcurrencyLimitError
 
 
@@ -561,6 +563,7 @@ _IDLE_SECONDS = 1200.0
 _FEW_ACCOUNTS = 64
 
 
+@attrs.define(slots=True, eq=False)
 class RateLimit:
     """Rate limiter that several threads use, one at a time, each under `lock`.
 
@@ -568,10 +571,9 @@ class RateLimit:
     that never waits for the lock: `unused` is cancelled by the next use, before all else.
     """
 
-    def __init__(self) -> None:
-        self.lock = new_lock()
-        self.limiter = SlidingWindowLimiter()
-        self.unused: deque[Reservation] = deque()
+    lock: Lock = attrs.field(factory=new_lock)
+    limiter: SlidingWindowLimiter = attrs.field(factory=SlidingWindowLimiter)
+    unused: deque[Reservation] = attrs.field(factory=deque)
 
     def reserve(
         self, reservation: Reservation | None, now: float, limit: int
@@ -851,13 +853,13 @@ class SlotPool:
         return True
 
 
+@attrs.define(slots=True, eq=False)
 class AccountLimits:
     """What the clients of an account share: two rate limiters, and the slots."""
 
-    def __init__(self) -> None:
-        self.creates = RateLimit()
-        self.requests = RateLimit()
-        self.slots = SlotPool()
+    creates: RateLimit = attrs.field(factory=RateLimit)
+    requests: RateLimit = attrs.field(factory=RateLimit)
+    slots: SlotPool = attrs.field(factory=SlotPool)
 
     def is_idle(self, now: float) -> bool:
         """Tell whether a new object would do as well."""
@@ -919,6 +921,7 @@ class _Place:
     called: anyio.Event = attrs.field(factory=anyio.Event)
 
 
+@attrs.define(slots=True, eq=False)
 class WaitQueue:
     """First-in-first-out queue of the requests of one client and one loop.
 
@@ -926,15 +929,14 @@ class WaitQueue:
     some have waited for long.
     """
 
-    def __init__(self, transport: Transport, words: Callable[[int], str]) -> None:
-        self._transport = transport
-        self._words = words
-        # Those that wait, the first in turn first.
-        self.places: OrderedDict[_Place, None] = OrderedDict()
-        self._silent: dict[_Place, None] = {}
-        self._limited: dict[_Place, None] = {}
-        self._sleep_scope: anyio.CancelScope | None = None
-        self._sleep_ends = -inf
+    _transport: Transport
+    _words: Callable[[int], str]
+    # Those that wait, the first in turn first.
+    places: OrderedDict[_Place, None] = attrs.field(factory=OrderedDict)
+    _silent: dict[_Place, None] = attrs.field(factory=dict)
+    _limited: dict[_Place, None] = attrs.field(factory=dict)
+    _sleep_scope: anyio.CancelScope | None = None
+    _sleep_ends: float = -inf
 
     async def wait_for(
         self,
@@ -1096,6 +1098,7 @@ class SlotQueue:
         self._most = most
         self._transport = transport
         self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
+        self._waiting = 0  # as in a throttle
 
     async def acquire(
         self,
@@ -1107,6 +1110,10 @@ class SlotQueue:
         goes_first: bool,
     ) -> Slot:
         """Wait for a slot; when patience is over, take one anyhow, for the service to judge."""
+        if not self._waiting or not self._queues.get().places:
+            slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
+            if slot is not None:
+                return slot
         queue = self._queues.get()
 
         def attempt(now: float) -> tuple[Slot | None, float]:
@@ -1119,12 +1126,12 @@ class SlotQueue:
             moment = self._slots.next_try(now, self._most)
             return None, min(ends, inf if moment is None else moment) - now
 
-        if not queue.places:
-            slot = self._slots.take(self._transport.now(), self._most, key, is_eager=True)
-            if slot is not None:
-                return slot
-        with self._slots.on_change(queue.wake, self._most):
-            slot = await queue.wait_for(attempt, before=before, goes_first=goes_first)
+        self._waiting += 1
+        try:
+            with self._slots.on_change(queue.wake, self._most):
+                slot = await queue.wait_for(attempt, before=before, goes_first=goes_first)
+        finally:
+            self._waiting -= 1
         assert slot is not None  # noqa: S101 - without a deadline it is never too late
         return slot
 

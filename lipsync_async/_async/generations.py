@@ -112,10 +112,7 @@ class AsyncGenerations:
     """Generations: create, look up, wait for and download them. Reached as `client.generations`."""
 
     def __init__(
-        self,
-        requester: Requester,
-        options: RequestOptions,
-        pollers: LoopLocal[Poller],
+        self, requester: Requester, options: RequestOptions, pollers: LoopLocal[Poller]
     ) -> None:
         self._requester = requester
         self._options = options

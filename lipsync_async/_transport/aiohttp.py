@@ -327,7 +327,7 @@ class AiohttpTransport:
         """
         with OpenCall(self._calls) as call:
             here = self._bound()
-            if deadline is None:
+            if deadline is None or not here.places.locked():
                 await here.places.acquire()
             else:
                 await self._take(here.places, request, deadline)
@@ -472,18 +472,22 @@ class AiohttpTransport:
                         "for each loop."
                     )
                 here.discard()
-            here = self._here = self._borrowed() if self._given is not None else self._made()
+            here = self._here = (
+                self._borrowed()
+                if self._given is not None
+                else LoopSession(
+                    self,
+                    # .netrc and cookies play no part in it.
+                    aiohttp.ClientSession(
+                        connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
+                        cookie_jar=aiohttp.DummyCookieJar(),
+                    ),
+                    places=self._connections,
+                    stream_places=_STREAMS,
+                    is_own=True,
+                )
+            )
         return here
-
-    def _made(self) -> LoopSession:
-        """Return a session of the transport's own; .netrc and cookies play no part in it."""
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return LoopSession(
-            self, session, places=self._connections, stream_places=_STREAMS, is_own=True
-        )
 
     def _borrowed(self) -> LoopSession:
         """Return the session that was given, with as many places as its pool has.
@@ -712,12 +716,12 @@ def _refused(proxy: Proxy, request: Request, status: int) -> ConnectError:
 
 async def _body_of(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
     """Read a body up to the most that an answer may have; tell whether it was cut there."""
-    most = most_bytes(answer.status)
     announced = answer.content_length or 0
     body = bytearray()
     while piece := await answer.content.readany():
         body += piece
-        if max(len(body), announced) > most:
+        size = max(len(body), announced)
+        if size > CUT_BYTES and size > most_bytes(answer.status):
             answer.close()
             return bytes(body[:CUT_BYTES]), True
     return bytes(body), False
