@@ -11,7 +11,8 @@ from lipsync_async._models.response import Generation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lipsync_async._bulk.journal import Journal
+    from lipsync_async._bulk.journal import Journal, JournalView
+    from lipsync_async._bulk.journal_entry import JournalEntry
 
 
 def request(number: int, **fields: Any) -> GenerationRequest:
@@ -40,3 +41,10 @@ def record(journal: Journal, updates: Sequence[tuple[int, Generation | BaseExcep
     conflict = journal.record_updates(updates)
     if conflict is not None:
         raise conflict
+
+
+def known(journal: JournalView, position: int = 0) -> JournalEntry:
+    """Return what a journal must know of a request."""
+    entry = journal.entry(position)
+    assert entry is not None
+    return entry

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._enums import Status
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import job, known, record, request
 from tests.interpreter import BlockingFork
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def is_unsent(journal: Journal, number: int) -> bool:
 
 def service_job(journal: Journal, number: int, status: Status) -> Generation:
     """Return the job that the service has for a request: one for each key, for ever."""
-    entry = journal.entry(number)
-    assert entry is not None
+    entry = known(journal, number)
     return job(f"job-of-{entry.idempotency_key}", status)
 
 

@@ -27,7 +27,7 @@ from lipsync_async.errors import (
     RequestTimeoutError,
     WaitTimeoutError,
 )
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import job, known, record, request
 from tests.logic.answers import reply
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -59,19 +59,11 @@ def journal(path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def state(journal: Journal, position: int = 0) -> JobState:
-    """Return the state of a request that the journal must know."""
-    entry = journal.entry(position)
-    assert entry is not None
-    return entry.state
-
-
 def test_what_is_about_to_be_sent_is_stored(journal: Journal) -> None:
     """A row holds the request, a key that the service takes, and nothing about a job."""
     (key,) = journal.record_intents([(3, request(3, output_file_name="take-3"))])
     assert idempotency_key_problems(key) == []
-    entry = journal.entry(3)
-    assert entry is not None
+    entry = known(journal, 3)
     assert entry.request == {
         "model": "lipsync-2",
         "input": [
@@ -105,8 +97,7 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
     journal.record_downloads([(0, path.with_name("v.mp4"))])
     journal.close()
     with Journal.open(path) as reopened:
-        entry = reopened.entry(0)
-    assert entry is not None
+        entry = known(reopened)
     assert (entry.state, entry.status) == (JobState.COMPLETED, Status.COMPLETED)
     assert entry.download_path == path.with_name("v.mp4")
     times = (entry.intended_at, entry.accepted_at, entry.ended_at, entry.updated_at)
@@ -134,7 +125,7 @@ def test_the_service_decides_the_state(journal: Journal, status: str, expected: 
     """Its first word may be its last; an unknown status is no end."""
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", status))])
-    assert state(journal) is expected
+    assert known(journal).state is expected
     assert expected.has_job
     assert expected.has_ended is (expected is not JobState.ACCEPTED)
 
@@ -154,8 +145,7 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
     """After a crash it is unknown whether the create was sent; its key makes that harmless."""
     keys = [journal.record_intents([(0, request(0))]) for _ in range(3)]
     assert keys[0] == keys[1] == keys[2]
-    entry = journal.entry(0)
-    assert entry is not None
+    entry = known(journal)
     assert (entry.state, entry.attempts, entry.intended_at) == (JobState.UNKNOWN, 3, START)
     assert not entry.state.has_job
 
@@ -181,20 +171,20 @@ def test_what_was_accepted_is_never_sent_again(journal: Journal, status: str) ->
         ([KeyboardInterrupt()], JobState.UNKNOWN),
         ([TIMEOUT, REFUSED], JobState.UNKNOWN),
         ([UNDELIVERED, TIMEOUT, UNDELIVERED], JobState.UNKNOWN),
+        ([None, REFUSED], JobState.UNKNOWN),
     ],
     ids=lambda value: "-".join(map(str, map(type, value))) if isinstance(value, list) else value,
 )
 def test_only_certainty_makes_a_request_refused(
     journal: Journal,
-    errors: list[BaseException],
+    errors: list[BaseException | None],
     expected: JobState,
 ) -> None:
-    """One try of unknown outcome is never forgotten, whatever later tries say."""
+    """One try of unknown outcome is never forgotten, whatever later tries say; nor is a crash."""
     for error in errors:
         journal.record_intents([(0, request(0))])
-        record(journal, [(0, error)])
-    entry = journal.entry(0)
-    assert entry is not None
+        record(journal, [(0, error)] if error else [])
+    entry = known(journal)
     assert (entry.state, entry.attempts) == (expected, len(errors))
     assert (entry.error_class, entry.error_message) == (type(errors[-1]).__name__, str(errors[-1]))
 
@@ -204,27 +194,17 @@ def test_a_second_error_of_one_create_changes_no_state(journal: Journal) -> None
     journal.record_intents([(0, request(0))])
     record(journal, [(0, REFUSED)])
     record(journal, [(0, TIMEOUT)])
-    assert state(journal) is JobState.NOT_CREATED
-
-
-def test_a_crash_makes_a_create_doubtful(journal: Journal) -> None:
-    """A create that was perhaps sent before a crash stays doubtful when it is refused later."""
-    journal.record_intents([(0, request(0))])
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, REFUSED)])
-    assert state(journal) is JobState.UNKNOWN
+    assert known(journal).state is JobState.NOT_CREATED
 
 
 def test_a_refused_request_is_sent_again_under_its_key(journal: Journal) -> None:
     """Unchanged, it is the same intent as ever, and its old error is forgotten."""
     (key,) = journal.record_intents([(0, request(0))])
     record(journal, [(0, REFUSED)])
-    entry = journal.entry(0)
-    assert entry is not None
+    entry = known(journal)
     assert (entry.error_class, entry.error_code) == ("AuthenticationError", "bad_key")
     assert journal.record_intents([(0, request(0))]) == [key]
-    again = journal.entry(0)
-    assert again is not None
+    again = known(journal)
     assert (again.state, again.attempts, again.error_class) == (JobState.SUBMITTING, 2, None)
 
 
@@ -240,33 +220,27 @@ def test_a_refused_request_may_be_corrected(journal: Journal) -> None:
     assert (entry.state, entry.attempts, entry.error_class) == (JobState.SUBMITTING, 1, None)
 
 
-def test_errors_of_a_running_job_leave_it_running(journal: Journal) -> None:
-    """Who stops waiting can go on later; the next news replaces the error."""
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("PROCESSING", WaitTimeoutError(job("g1", "PROCESSING"), timeout=5)),
+        ("COMPLETED", DownloadError("cut off. Download again.")),
+    ],
+    ids=["of a wait", "of a download"],
+)
+def test_an_error_of_a_job_can_be_made_good(
+    path: Path, journal: Journal, status: str, error: LipsyncError
+) -> None:
+    """Who stops waiting can go on later; the next update, or a later download, clears the error."""
     journal.record_intents([(0, request(0))])
-    running = job("g1", "PROCESSING")
-    record(journal, [(0, running)])
-    record(journal, [(0, WaitTimeoutError(running, timeout=5))])
-    entry = journal.entry(0)
-    assert entry is not None
-    assert (entry.state, entry.error_class) == (JobState.ACCEPTED, "WaitTimeoutError")
+    record(journal, [(0, job("g1", status)), (0, error)])
+    entry = known(journal)
+    assert (entry.status, entry.error_class) == (status, type(error).__name__)
     record(journal, [(0, job("g1", "COMPLETED"))])
-    again = journal.entry(0)
-    assert again is not None
-    assert (again.state, again.error_class) == (JobState.COMPLETED, None)
-
-
-def test_a_failed_download_can_be_made_good(path: Path, journal: Journal) -> None:
-    """The job stays completed, and a later download clears the error."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", "COMPLETED"))])
-    record(journal, [(0, DownloadError("cut off. Download again."))])
-    entry = journal.entry(0)
-    assert entry is not None
-    assert (entry.state, entry.error_class) == (JobState.COMPLETED, "DownloadError")
     journal.record_downloads([(0, path.with_name("v.mp4"))])
-    again = journal.entry(0)
-    assert again is not None
-    assert (again.error_class, again.download_path) == (None, path.with_name("v.mp4"))
+    again = known(journal)
+    assert (again.state, again.error_class) == (JobState.COMPLETED, None)
+    assert again.download_path == path.with_name("v.mp4")
 
 
 def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
@@ -275,8 +249,7 @@ def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
     error = uncertain(DecodeError("odd", response=reply(), paths=["expected text @ $.status"]))
     error.generation = Generation(id="g1", status=Status("UNKNOWN"), raw={"id": "g1", "status": 5})
     record(journal, [(0, error)])
-    entry = journal.entry(0)
-    assert entry is not None
+    entry = known(journal)
     assert (entry.state, entry.generation_id) == (JobState.ACCEPTED, "g1")
     assert entry.error_class == "DecodeError"
     assert entry.generation is not None
@@ -288,8 +261,7 @@ def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1"))])
     record(journal, [(0, GenerationFailedError(job("g1", "FAILED", error="No face")))])
-    entry = journal.entry(0)
-    assert entry is not None
+    entry = known(journal)
     assert (entry.state, entry.status) == (JobState.FAILED, Status.FAILED)
 
 
@@ -299,8 +271,7 @@ def test_news_that_come_late_are_no_news(journal: Journal) -> None:
     record(journal, [(0, job("g1", "COMPLETED"))])
     record(journal, [(0, job("g1", "PROCESSING")), (0, job("g1", "FAILED"))])
     record(journal, [(0, job("g1", "COMPLETED", outputUrl="https://h/renewed"))])
-    entry = journal.entry(0)
-    assert entry is not None
+    entry = known(journal)
     assert (entry.state, entry.ended_at) == (JobState.COMPLETED, START + timedelta(seconds=1))
     assert entry.generation is not None
     assert entry.generation.output_url == "https://h/renewed"
@@ -395,8 +366,8 @@ def test_a_changed_request_is_stopped_at_the_last_door_too(journal: Journal) -> 
     assert journal.length == 1
 
 
-def test_a_file_that_has_changed_makes_another_request(quick_path: Path, journal: Journal) -> None:
-    """Under one key the same bytes must be sent each time, so the file's facts count."""
+def test_a_file_counts_until_it_was_sent(quick_path: Path, journal: Journal) -> None:
+    """Under one key the same bytes must be sent each time; then they may be cleared away."""
     file = quick_path / "clip.mp4"
     file.write_bytes(b"take one")
     local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
@@ -404,14 +375,6 @@ def test_a_file_that_has_changed_makes_another_request(quick_path: Path, journal
     file.write_bytes(b"take number two")
     with pytest.raises(InvalidRequestError, match=r"clip\.mp4 has changed since"):
         journal.match([local])
-
-
-def test_a_file_may_go_once_it_was_sent(quick_path: Path, journal: Journal) -> None:
-    """Who clears away what was uploaded can still collect the results."""
-    file = quick_path / "clip.mp4"
-    file.write_bytes(b"take one")
-    local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
-    journal.record_intents([(0, local)])
     record(journal, [(0, job("g1"))])
     file.unlink()
     (entry,) = journal.match([local])
@@ -459,8 +422,7 @@ def test_text_that_is_no_unicode_is_stored(journal: Journal) -> None:
     """JSON can hold half of a surrogate pair; no answer may keep its job from being stored."""
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g\ud800", "FAILED", **ODD))])
-    entry = journal.entry(0)
-    assert entry is not None
+    entry = known(journal)
     assert (entry.generation_id, entry.error_code) == ("g\\ud800", "code \\udfff")
     assert entry.generation is not None
     assert entry.generation.raw["note"] == "nul\0"
@@ -477,30 +439,16 @@ def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
     assert found == [("g0", Status.PROCESSING), ("g1", Status.PENDING)]
 
 
-def test_any_path_is_stored(quick_path: Path, journal: Journal) -> None:
-    """A name in another encoding comes back as the same name."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", "COMPLETED"))])
-    path = quick_path / "na\udcefve.mp4"
-    journal.record_downloads([(0, path)])
-    entry = journal.entry(0)
-    assert entry is not None
-    assert entry.download_path == path
-
-
-def test_a_relative_path_is_stored_whole(
-    quick_path: Path,
-    journal: Journal,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("name", ["na\udcefve.mp4", "out/v.mp4"], ids=["odd", "relative"])
+def test_any_path_is_stored_whole(
+    quick_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The next run may start from another folder."""
+    """A name in another encoding comes back, and the next run may start from another folder."""
     monkeypatch.chdir(quick_path)
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", "COMPLETED"))])
-    journal.record_downloads([(0, "out/v.mp4")])
-    entry = journal.entry(0)
-    assert entry is not None
-    assert entry.download_path == quick_path / "out/v.mp4"
+    journal.record_downloads([(0, name)])
+    assert known(journal).download_path == quick_path / name
 
 
 def test_without_exceptions_nothing_is_written(path: Path) -> None:

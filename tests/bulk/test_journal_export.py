@@ -11,7 +11,7 @@ import pytest
 from lipsync_async import Origin
 from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async.errors import JournalError, LipsyncError
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import job, known, record, request
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SAID = "2026-01-31T12:00:00+00:00"
@@ -34,13 +34,20 @@ def journal(quick_path: Path) -> Iterator[Journal]:
         yield journal
 
 
+def rows_of(journal: JournalView) -> list[dict[str, str]]:
+    """Export a journal as a table, and return its rows."""
+    target = journal.path.with_name("j.csv")
+    journal.export_csv(target)
+    with target.open(encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
 def test_lines_hold_everything(quick_path: Path, journal: Journal) -> None:
     """Each line is an entry, with the request and the job as they were on the wire."""
     target = quick_path / "j.jsonl"
     journal.export_jsonl(target)
     lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
-    first = journal.entry(0)
-    assert first is not None
+    first = known(journal)
     assert lines[0] == {
         "position": 0,
         "line": 2,
@@ -77,12 +84,9 @@ def test_lines_hold_everything(quick_path: Path, journal: Journal) -> None:
     assert lines[2]["generation"] is None
 
 
-def test_the_table_is_a_table(quick_path: Path, journal: Journal) -> None:
-    """Each row is an entry; unknown facts are empty, commas, quotes and breaks are quoted."""
-    target = quick_path / "j.csv"
-    journal.export_csv(target)
-    with target.open(encoding="utf-8", newline="") as file:
-        rows = [*csv.DictReader(file)]
+def test_the_table_is_a_table(journal: Journal) -> None:
+    """Unknown facts are empty, commas are quoted; each row has its line and its author's cells."""
+    rows = rows_of(journal)
     names = ("position", "generation_id", "output_url", "accepted_at")
     assert [tuple(row[name] for name in names) for row in rows] == [
         ("0", "g0", "https://h/v.mp4", SAID),
@@ -93,14 +97,6 @@ def test_the_table_is_a_table(quick_path: Path, journal: Journal) -> None:
     assert rows[1]["model"] == "lipsync-2"
     assert 'Said: "no",\nthen half \\ud800.' in rows[1]["error_message"]
     assert json.loads(rows[2]["request"])["input"][0]["url"] == "https://media.example/2.mp4"
-
-
-def test_own_columns_come_back(quick_path: Path, journal: Journal) -> None:
-    """Each row has its line and its author's own cells, as they were written."""
-    target = quick_path / "j.csv"
-    journal.export_csv(target)
-    with target.open(encoding="utf-8", newline="") as file:
-        rows = [*csv.DictReader(file)]
     names = ("line", "state", "state (own)", "note", "備考")
     assert [tuple(row[name] for name in names) for row in rows] == [
         ("2", "completed", "mine", "=1+1", ""),
@@ -137,9 +133,7 @@ def test_no_spreadsheet_computes_the_services_words(
         journal.record_intents([(0, request(0, request_id="=1", origin=Origin(2, {"=": said})))])
         job_of = job(f"{said or 'g'}", "FAILED", errorCode=said, outputUrl=said)
         record(journal, [(0, job_of)])
-        journal.export_csv(quick_path / "j.csv")
-    with (quick_path / "j.csv").open(encoding="utf-8", newline="") as file:
-        (row,) = csv.DictReader(file)
+        (row,) = rows_of(journal)
     assert [row[name] for name in ("error_code", "output_url")] == [written, written]
     assert row["generation_id"] == (written or "g")
     assert (row["request_id"], row["="]) == ("=1", said)
@@ -182,12 +176,9 @@ def test_where_it_cannot_be_written_is_told(
     assert [*quick_path.rglob("*.part"), *quick_path.parent.glob("*.part")] == []
 
 
-def test_errors_have_their_columns(quick_path: Path, journal: Journal) -> None:
+def test_errors_have_their_columns(journal: Journal) -> None:
     """Class and words of an error that is no job's are told, too."""
     record(journal, [(2, LipsyncError("Something is wrong. Look."))])
-    target = quick_path / "j.csv"
-    journal.export_csv(target)
-    with target.open(encoding="utf-8", newline="") as file:
-        row = [*csv.DictReader(file)][2]
+    row = rows_of(journal)[2]
     assert (row["state"], row["error_class"]) == ("not_created", "LipsyncError")
     assert row["error_message"] == "Something is wrong. Look."

@@ -26,7 +26,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import job, known, record, request
 from tests.bulk.runs import opened
 from tests.logic.answers import reply
 
@@ -107,9 +107,9 @@ async def test_a_list_is_changed(quick_path: Path, change: str, kind: str) -> No
         (one.request_id or "-") not in new for one in changed
     ]
     for one, outcome in zip(changed, found, strict=True):
-        known = ids.get(one.request_id or "-")
+        earlier = ids.get(one.request_id or "-")
         assert outcome.generation is not None
-        assert known is None or known.id == outcome.generation.id
+        assert earlier is None or earlier.id == outcome.generation.id
     with JournalView.open(journal) as view:
         entries = {entry.position: entry for entry in view.entries()}
         assert len(entries) == 5 + len(new)
@@ -270,8 +270,7 @@ def test_a_corrected_row(quick_path: Path, state: str, place: int, kind: str) ->
             assert journal.match([corrected], start=place) == [None]
             (other,) = journal.record_intents([(place, corrected)])
             assert other != key
-            after = journal.entry(place)
-            assert after is not None
+            after = known(journal, place)
             assert (after.tries, after.attempts, after.state) == (2, 1, JobState.SUBMITTING)
             assert (after.generation_id, after.error_class) == (None, None)
             assert journal.ordered().jobs == (2 if state == "refused" else 3)
@@ -326,11 +325,11 @@ def test_any_list_after_any_other(quick_path: Path, lists: list[list[str]], stre
                         assert (entry.position, entry.request_id) == (place, name)
                         assert entry.idempotency_key == keys[name]
                         assert entry.generation_id == f"job of {name}"
-            known = {str(entry.request_id): entry.position for entry in journal.entries()}
-            assert {name: known[name] for name in names} == {
+            places = {str(entry.request_id): entry.position for entry in journal.entries()}
+            assert {name: places[name] for name in names} == {
                 name: place for place, name in enumerate(names)
             }
-            assert known.keys() == keys.keys()
+            assert places.keys() == keys.keys()
 
 
 def lost(place: Path, *names: str) -> Path:

@@ -211,9 +211,9 @@ for owner in (lock.read_bytes(), b"7 elsewhere.example", b"8", b"", bytes([255, 
     ]
 
 
-EXPORTS: dict[str, Callable[[Path], Path]] = {
+# Names of a journal, and of what belongs to it.
+NAMES: dict[str, Callable[[Path], Path]] = {
     "the journal": lambda path: path,
-    "by a way round": lambda path: path.parent / "." / ".." / path.parent.name / path.name,
     "by a link": lambda path: linked(path, symbolic=True),
     "by a hard link": lambda path: linked(path, symbolic=False),
     "by a linked folder": lambda path: linked(path.parent, symbolic=True) / path.name,
@@ -222,21 +222,15 @@ EXPORTS: dict[str, Callable[[Path], Path]] = {
     "its shared memory": lambda path: path.with_name(f"{path.name}-shm"),
     "its lock": lambda path: path.with_name(f"{path.name}.lock"),
     "a link to its lock": lambda path: linked(path.with_name(f"{path.name}.lock"), symbolic=True),
+}
+EXPORTS: dict[str, Callable[[Path], Path]] = NAMES | {
+    "by a way round": lambda path: path.parent / "." / ".." / path.parent.name / path.name,
     "a link to what may come": lambda path: linked(
         path.with_name(f"{path.name}-journal"), symbolic=True
     ),
 }
-OTHERS: dict[str, Callable[[Path], Path]] = {
-    "another journal": lambda path: path,
-    "by a link": lambda path: linked(path, symbolic=True),
-    "by a hard link": lambda path: linked(path, symbolic=False),
+OTHERS: dict[str, Callable[[Path], Path]] = NAMES | {
     "by a link to a link": lambda path: linked(linked(path, symbolic=True), symbolic=True),
-    "by a linked folder": lambda path: linked(path.parent, symbolic=True) / path.name,
-    "its rollback journal": lambda path: path.with_name(f"{path.name}-journal"),
-    "its log": lambda path: path.with_name(f"{path.name}-wal"),
-    "its shared memory": lambda path: path.with_name(f"{path.name}-shm"),
-    "its lock": lambda path: path.with_name(f"{path.name}.lock"),
-    "a link to its lock": lambda path: linked(path.with_name(f"{path.name}.lock"), symbolic=True),
     "its copy": lambda path: Path(shutil.copy(path, path.with_name("copy.csv"))),
     "a rollback journal alone": lambda path: begun(path, "d9d505f920a163d7"),
     "a log alone": lambda path: begun(path, "377f0682"),

@@ -15,7 +15,7 @@ from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._models.request import Audio, Video
 from lipsync_async.errors import InvalidRequestError, JournalError
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import job, known, record, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,8 +169,7 @@ def test_a_run_goes_on_with_it(quick_path: Path, path: Path, how: str) -> None:
         (key,) = journal.record_intents([(5, asked[5])])
         assert key != "key-5"
     with JournalView.open(path) as view:
-        tried = view.entry(5)
-        assert tried is not None
+        tried = known(view, 5)
         assert (tried.tries, tried.state) == (2, JobState.SUBMITTING)
     sides = {item.name.partition("sqlite")[2] for item in quick_path.iterdir()}
     assert sides == {"", ".lock"}

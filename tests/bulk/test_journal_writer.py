@@ -17,7 +17,7 @@ from lipsync_async import JournalError, LipsyncError
 from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, _GroupCommit
 from lipsync_async._bulk.results import Job, JobUpdate
 from lipsync_async._threads import to_its_end
-from tests.bulk.jobs import job, request
+from tests.bulk.jobs import job, known, request
 
 pytestmark = pytest.mark.anyio
 
@@ -69,8 +69,7 @@ async def test_one_after_another_is_written_one_by_one(journal: Journal) -> None
     commits(journal, statements)
     for index in range(3):
         key = await writer.record_intent(index, request(index))
-        entry = journal.entry(index)
-        assert entry is not None
+        entry = known(journal, index)
         assert entry.idempotency_key == key
     assert sum(text.upper().startswith("COMMIT") for text in statements) == 3
 
@@ -257,11 +256,10 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
     )
     assert writer.keeps_records
     assert journal.entry(0) is None
-    entry = journal.entry(1)
-    assert entry is not None
+    entry = known(journal, 1)
     assert entry.error_message == "refused"
-    known = await writer.match([request(0), request(1)], 0)
-    assert [each is None for each in known] == [True, False]
+    found = await writer.match([request(0), request(1)], 0)
+    assert [each is None for each in found] == [True, False]
 
 
 @pytest.mark.parametrize("cancels", [1, 2, 5])

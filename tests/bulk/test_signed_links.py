@@ -19,7 +19,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.jobs import job, record
+from tests.bulk.jobs import job, known, record
 from tests.bulk.runs import opened
 from tests.bulk.test_signatures import PLACE, SIGNED_ANEW
 
@@ -54,8 +54,7 @@ def links(many: int, **fields: Any) -> list[GenerationRequest]:
 def stored(journal: Path, position: int = 0) -> str:
     """Return the video's link, as the journal has it."""
     with JournalView.open(journal) as view:
-        entry = view.entry(position)
-    assert entry is not None
+        entry = known(view, position)
     return str(entry.request["input"][0]["url"])
 
 

@@ -21,10 +21,15 @@ from tests.cli.terminals import Said
 from tests.logic.answers import reply
 
 
-@pytest.fixture
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write a journal with jobs in most states, into the folder that commands run in."""
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands in a folder of their own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def journal() -> Path:
+    """Write a journal with jobs in most states."""
     path = Path("j.sqlite")
     lost = ConnectionLostError("broken\nin flight", method="POST", url="https://h/v2/generate")
     lost.may_have_worked = True
@@ -58,11 +63,8 @@ def test_the_status_of_a_journal(journal: Path, capsys: Said) -> None:
     assert lines[29:] == ["  and 4 more; --export has them all"]
 
 
-def test_a_new_journal_is_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
-) -> None:
+def test_a_new_journal_is_empty(capsys: Said) -> None:
     """A run that has sent nothing yet has little to show."""
-    monkeypatch.chdir(tmp_path)
     Journal.open(Path("new.sqlite")).close()
     assert main(["journal", "new.sqlite"]) == 0
     assert capsys.readouterr().out == "0 requests in new.sqlite:\n"
@@ -81,9 +83,8 @@ def test_an_export_has_everything(journal: Path, capsys: Said) -> None:
 
 
 @pytest.fixture
-def sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sheet(tmp_path: Path) -> Path:
     """Run a table with columns of its author's own, of which some rows fail."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "v.mp4").write_bytes(b"video")
     table = (
         "sep=;\n"
@@ -121,37 +122,28 @@ def test_what_went_wrong_is_told_by_lines(sheet: Path, capsys: Said) -> None:
     ]
 
 
-def test_what_has_failed_is_a_manifest_again(sheet: Path, capsys: Said) -> None:
-    """Rows with the author's own columns, from any folder, ready to be run."""
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_what_has_failed_is_a_manifest_again(sheet: Path, capsys: Said, kind: str) -> None:
+    """Requests and names, ready to be run; a table has the author's own columns as well."""
     Path("elsewhere").mkdir()
-    assert main(["journal", "j.sqlite", "--failed", "--export", "elsewhere/x.csv"]) == 0
+    target = f"elsewhere/x.{kind}"
+    assert main(["journal", "j.sqlite", "--failed", "--export", target]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("3 rows of the manifest are in elsewhere/x.csv. To create them anew, ")
+    assert last.startswith(f"3 rows of the manifest are in {target}. To create them anew, ")
     before = [row for row in read_manifest(sheet) if row.line != 7]
-    after = read_manifest("elsewhere/x.csv")
+    after = read_manifest(target)
     assert [row.request for row in after] == [row.request for row in before]
     assert [row.request_id for row in after] == [None, "row-b", "row-d"]
-    assert [dict(row.extra) for row in after] == [
+    own = [
         {"備考": "one", "status": "open", "=1+1": "@x"},
         {"備考": "two; and\nmore", "status": "", "=1+1": ""},
         {"備考": "four", "status": "", "=1+1": "-1"},
     ]
+    assert [dict(row.extra) for row in after] == own
 
 
-def test_what_has_failed_is_lines_of_json_as_well(sheet: Path) -> None:
-    """They say the requests and their names; columns are a table's."""
-    assert main(["journal", "j.sqlite", "--failed", "--export", "x.jsonl"]) == 0
-    before = [row for row in read_manifest(sheet) if row.line != 7]
-    after = read_manifest("x.jsonl")
-    assert [row.request for row in after] == [row.request for row in before]
-    assert [row.request_id for row in after] == [None, "row-b", "row-d"]
-
-
-def test_where_nothing_has_failed_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
-) -> None:
+def test_where_nothing_has_failed_nothing_is_written(capsys: Said) -> None:
     """What is not known to have failed may be running, and would be paid for twice."""
-    monkeypatch.chdir(tmp_path)
     with Journal.open("j.sqlite") as journal:
         journal.record_intents([(0, request(0))])
     assert main(["journal", "j.sqlite", "--failed", "--export", "x.csv"]) == 0
@@ -168,11 +160,8 @@ def test_where_nothing_has_failed_nothing_is_written(
     assert len(read_manifest("x.csv")) == 1
 
 
-def test_what_a_table_cannot_say_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
-) -> None:
+def test_what_a_table_cannot_say_is_told(capsys: Said) -> None:
     """Nothing is written then, and the message names the form that can."""
-    monkeypatch.chdir(tmp_path)
     with Journal.open("j.sqlite") as journal:
         media = [Video("https://h/v", ref_id="v"), Audio("https://h/a")]
         asked = [request(n, input=media) for n in range(12)]
