@@ -1,11 +1,21 @@
 """Fixtures of the tests of many jobs."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from tests.bulk.runs import Runs, opened
 
 
 @pytest.fixture
 def quick_path(tmp_path: Path) -> Path:
     """Give a folder where a commit takes no time, if there is one: for tests of what, not how."""
     return tmp_path
+
+
+@pytest.fixture
+async def runs(quick_path: Path) -> AsyncIterator[Runs]:
+    """Give a client of a sandbox in memory, and a journal for its runs."""
+    async with opened() as (client, sandbox, _):
+        yield Runs(client, sandbox, quick_path / "j.sqlite")

@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import attrs
 
 from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome
 from lipsync_async.sandbox import Sandbox, VirtualClock
@@ -32,6 +35,27 @@ async def opened(
     usual: dict[str, Any] = {"render": False, "progression": "time(10)", "clock": clock}
     async with Sandbox(**usual | settings) as sandbox, connect(sandbox, limits=limits) as client:
         yield client, sandbox, clock
+
+
+@attrs.frozen
+class Runs:
+    """Runs with one journal, by a client of a sandbox in memory.
+
+    Attributes:
+        client: The client.
+        sandbox: Its service.
+        journal: The journal, which the first run makes.
+
+    """
+
+    client: AsyncClient
+    sandbox: Sandbox
+    journal: Path
+
+    async def all(self, asked: Iterable[GenerationRequest], **options: Any) -> list[Outcome]:
+        """Run all requests; return the outcomes."""
+        options.setdefault("journal", self.journal)
+        return await self.client.generations.run_all(asked, **options)
 
 
 def names(outcomes: Iterable[Outcome]) -> list[str | None]:

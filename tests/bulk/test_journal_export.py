@@ -97,8 +97,8 @@ def test_the_table_is_a_table(journal: Journal) -> None:
     assert rows[1]["model"] == "lipsync-2"
     assert 'Said: "no",\nthen half \\ud800.' in rows[1]["error_message"]
     assert json.loads(rows[2]["request"])["input"][0]["url"] == "https://media.example/2.mp4"
-    names = ("line", "state", "state (own)", "note", "備考")
-    assert [tuple(row[name] for name in names) for row in rows] == [
+    own = ("line", "state", "state (own)", "note", "備考")
+    assert [tuple(row[name] for name in own) for row in rows] == [
         ("2", "completed", "mine", "=1+1", ""),
         ("4", "failed", "", "", "b"),
         ("", "submitting", "", "", ""),

@@ -27,11 +27,12 @@ from lipsync_async import (
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError
 from tests.bulk.jobs import job, known, record, request
-from tests.bulk.runs import opened
 from tests.logic.answers import reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.bulk.runs import Runs
 
 
 pytestmark = pytest.mark.anyio
@@ -90,17 +91,15 @@ CHANGES: dict[str, tuple[Rows, str]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", ["request_id", "output_file_name"])
-async def test_a_list_is_changed(quick_path: Path, change: str, kind: str) -> None:
+async def test_a_list_is_changed(runs: Runs, change: str, kind: str) -> None:
     """Rows go with their names, whatever stands where they stood."""
-    journal = quick_path / "j.sqlite"
     changed, new = CHANGES[change]
     convert = (lambda given: given) if kind == "request_id" else as_outputs
-    async with opened() as (client, sandbox, _):
-        first = await client.generations.run_all(convert(ABCDE), journal=journal)
-        ids = {name: one.generation for name, one in zip("abcde", first, strict=True)}
-        found = await client.generations.run_all(convert(changed), journal=journal)
-        assert sandbox.jobs.created == 5 + len(new)
-    with Journal.open(journal) as kept:
+    first = await runs.all(convert(ABCDE))
+    ids = {name: one.generation for name, one in zip("abcde", first, strict=True)}
+    found = await runs.all(convert(changed))
+    assert runs.sandbox.jobs.created == 5 + len(new)
+    with Journal.open(runs.journal) as kept:
         assert None not in kept.match(convert(changed))
     assert all(each.is_success for each in found)
     assert [each.resumed for each in found] == [
@@ -110,7 +109,7 @@ async def test_a_list_is_changed(quick_path: Path, change: str, kind: str) -> No
         earlier = ids.get(one.request_id or "-")
         assert outcome.generation is not None
         assert earlier is None or earlier.id == outcome.generation.id
-    with JournalView.open(journal) as view:
+    with JournalView.open(runs.journal) as view:
         entries = {entry.position: entry for entry in view.entries()}
         assert len(entries) == 5 + len(new)
         if kind == "request_id":
@@ -129,38 +128,33 @@ async def test_a_list_is_changed(quick_path: Path, change: str, kind: str) -> No
     ids=["inserted", "its name taken and changed", "moved without its name", "between two"],
 )
 async def test_a_row_without_a_name_keeps_its_place(
-    quick_path: Path, change: Callable[[Rows], Rows]
+    runs: Runs, change: Callable[[Rows], Rows]
 ) -> None:
     """Which job is its own cannot be told, so the list is refused, and nothing is sent."""
-    journal = quick_path / "j.sqlite"
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(ABCDE, journal=journal)
-        with pytest.raises(InvalidRequestError, match="give each a request_id"):
-            await client.generations.run_all(change(ABCDE), journal=journal)
-        assert sandbox.jobs.created == 5
-        found = await client.generations.run_all(ABCDE, journal=journal)
-        assert [each.resumed for each in found] == [True] * 5
+    await runs.all(ABCDE)
+    with pytest.raises(InvalidRequestError, match="give each a request_id"):
+        await runs.all(change(ABCDE))
+    assert runs.sandbox.jobs.created == 5
+    found = await runs.all(ABCDE)
+    assert [each.resumed for each in found] == [True] * 5
 
 
-async def test_a_named_row_takes_no_place_of_one_without(quick_path: Path) -> None:
+async def test_a_named_row_takes_no_place_of_one_without(runs: Runs) -> None:
     """Where rows of both kinds stand, those without a name stay where they are."""
-    journal = quick_path / "j.sqlite"
     mixed = [row("a"), row(None, "b"), row("c")]
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(mixed, journal=journal)
-        for wrong in ([mixed[1], mixed[0], mixed[2]], [mixed[0], mixed[2]], [row("x"), *mixed]):
-            with pytest.raises(InvalidRequestError, match="give each a request_id"):
-                await client.generations.run_all(wrong, journal=journal)
-        assert sandbox.jobs.created == 3
-        for right in ([mixed[2], mixed[1], mixed[0]], [row("x"), *mixed[1:]], mixed):
-            found = await client.generations.run_all(right, journal=journal)
-            assert all(each.is_success for each in found)
-        assert sandbox.jobs.created == 4
+    await runs.all(mixed)
+    for wrong in ([mixed[1], mixed[0], mixed[2]], [mixed[0], mixed[2]], [row("x"), *mixed]):
+        with pytest.raises(InvalidRequestError, match="give each a request_id"):
+            await runs.all(wrong)
+    assert runs.sandbox.jobs.created == 3
+    for right in ([mixed[2], mixed[1], mixed[0]], [row("x"), *mixed[1:]], mixed):
+        found = await runs.all(right)
+        assert all(each.is_success for each in found)
+    assert runs.sandbox.jobs.created == 4
 
 
-async def test_names_may_be_given_and_taken_later(quick_path: Path) -> None:
+async def test_names_may_be_given_and_taken_later(quick_path: Path, runs: Runs) -> None:
     """A row is known by its place and content, then by a name, then by another kind of name."""
-    journal = quick_path / "j.sqlite"
     kinds: list[Callable[[int], GenerationRequest]] = [
         request,
         lambda number: request(number, request_id=f"row {number}"),
@@ -173,65 +167,60 @@ async def test_names_may_be_given_and_taken_later(quick_path: Path) -> None:
             number, output_file_name=f"take-{number}", request_id=f"row {number}"
         ),
     ]
-    async with opened() as (client, sandbox, _):
-        for kind in (*kinds, *kinds[1:2]):
-            asked = [kind(number) for number in range(3)]
-            await client.generations.run_all(asked, journal=journal)
-        await client.generations.run_all(asked[::-1], journal=journal)
-        assert sandbox.jobs.created == 3
-        other = quick_path / "k.sqlite"
-        for kind in outputs:
-            asked = [kind(number) for number in range(3)]
-            await client.generations.run_all(asked[::-1], journal=other)
-        assert sandbox.jobs.created == 6
-        without = [attrs.evolve(each, request_id=None) for each in asked[::-1]]
-        found = await client.generations.run_all(without, journal=other)
-        assert [each.resumed for each in found] == [True] * 3
-        assert sandbox.jobs.created == 6
+    for kind in (*kinds, *kinds[1:2]):
+        asked = [kind(number) for number in range(3)]
+        await runs.all(asked)
+    await runs.all(asked[::-1])
+    assert runs.sandbox.jobs.created == 3
+    other = quick_path / "k.sqlite"
+    for kind in outputs:
+        asked = [kind(number) for number in range(3)]
+        await runs.all(asked[::-1], journal=other)
+    assert runs.sandbox.jobs.created == 6
+    without = [attrs.evolve(each, request_id=None) for each in asked[::-1]]
+    found = await runs.all(without, journal=other)
+    assert [each.resumed for each in found] == [True] * 3
+    assert runs.sandbox.jobs.created == 6
 
 
-async def test_a_shared_output_name_is_no_name(quick_path: Path) -> None:
+async def test_a_shared_output_name_is_no_name(runs: Runs) -> None:
     """Only where it stands first is a row known by it; the others are known by their places."""
-    journal = quick_path / "j.sqlite"
     asked = [request(number, output_file_name="take") for number in range(3)]
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(asked, journal=journal)
-        found = await client.generations.run_all(asked, journal=journal)
-        assert [each.resumed for each in found] == [True] * 3
-        for wrong in (asked[1:], asked[::-1], [asked[0], asked[2], asked[1]]):
-            with pytest.raises(InvalidRequestError):
-                await client.generations.run_all(wrong, journal=journal)
-        assert sandbox.jobs.created == 3
+    await runs.all(asked)
+    found = await runs.all(asked)
+    assert [each.resumed for each in found] == [True] * 3
+    for wrong in (asked[1:], asked[::-1], [asked[0], asked[2], asked[1]]):
+        with pytest.raises(InvalidRequestError):
+            await runs.all(wrong)
+    assert runs.sandbox.jobs.created == 3
 
 
 @pytest.mark.parametrize("has_journal", [False, True])
 async def test_a_request_id_that_two_share(
-    quick_path: Path,
+    runs: Runs,
     has_journal: bool,  # noqa: FBT001
 ) -> None:
     """The second of them is refused, with or without a journal, and stops no other."""
-    journal = quick_path / "j.sqlite" if has_journal else None
+    journal = runs.journal if has_journal else None
     asked = [row("a"), row("a", "x"), row("b"), row(None, "y"), row("a")]
-    async with opened() as (client, sandbox, _):
-        for number in range(2):
-            found = await client.generations.run_all(asked, journal=journal)
-            assert sandbox.jobs.created == (3 if has_journal or number == 0 else 6)
-            assert [each.is_success for each in found] == [True, False, True, True, False]
-            assert isinstance(found[1].error, InvalidRequestError)
-            assert found[1].error.problems == (
-                "request_id: 'a' is that of request 0 as well; give each its own",
-            )
+    for number in range(2):
+        found = await runs.all(asked, journal=journal)
+        assert runs.sandbox.jobs.created == (3 if has_journal or number == 0 else 6)
+        assert [each.is_success for each in found] == [True, False, True, True, False]
+        assert isinstance(found[1].error, InvalidRequestError)
+        assert found[1].error.problems == (
+            "request_id: 'a' is that of request 0 as well; give each its own",
+        )
 
 
-async def test_results_that_are_lost_are_fetched_again(quick_path: Path) -> None:
+async def test_results_that_are_lost_are_fetched_again(quick_path: Path, runs: Runs) -> None:
     """Neither here nor there: the job is paid for, and its result is to be had."""
-    journal, out = quick_path / "j.sqlite", quick_path / "out"
-    async with opened() as (client, sandbox, _):
-        for _ in range(2):
-            found = await client.generations.run_all(ABCDE, journal=journal, download_to=out)
-            assert [each.path is not None and each.path.is_file() for each in found] == [True] * 5
-            shutil.rmtree(out)
-        assert sandbox.jobs.created == 5
+    out = quick_path / "out"
+    for _ in range(2):
+        found = await runs.all(ABCDE, download_to=out)
+        assert [each.path is not None and each.path.is_file() for each in found] == [True] * 5
+        shutil.rmtree(out)
+    assert runs.sandbox.jobs.created == 5
 
 
 def test_a_name_that_stands_elsewhere_is_not_created(quick_path: Path) -> None:
@@ -284,20 +273,19 @@ def test_a_corrected_row(quick_path: Path, state: str, place: int, kind: str) ->
             assert journal.ordered().jobs == 2
 
 
-async def test_a_changed_file_of_a_named_row(quick_path: Path) -> None:
+async def test_a_changed_file_of_a_named_row(quick_path: Path, runs: Runs) -> None:
     """A request that has an id is corrected by its file as well: it is not given the old result."""
-    journal, clip = quick_path / "j.sqlite", quick_path / "clip.mp4"
+    clip = quick_path / "clip.mp4"
     clip.write_bytes(b"take one")
     local = [request(0, input=[Video(file=clip), Audio("https://h/a")], request_id="a")]
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(local, journal=journal)
-        clip.write_bytes(b"take two")
-        with pytest.raises(InvalidRequestError, match=r"its file .* has changed since"):
-            await client.generations.run_all(local, journal=journal)
-        anew = [attrs.evolve(local[0], request_id="a, take two")]
-        (found,) = await client.generations.run_all(anew, journal=journal)
-        assert found.is_success
-        assert sandbox.jobs.created == 2
+    await runs.all(local)
+    clip.write_bytes(b"take two")
+    with pytest.raises(InvalidRequestError, match=r"its file .* has changed since"):
+        await runs.all(local)
+    anew = [attrs.evolve(local[0], request_id="a, take two")]
+    (found,) = await runs.all(anew)
+    assert found.is_success
+    assert runs.sandbox.jobs.created == 2
 
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
@@ -366,30 +354,27 @@ MOVES: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-async def test_results_are_not_fetched_again(quick_path: Path, move: str) -> None:
+async def test_results_are_not_fetched_again(quick_path: Path, runs: Runs, move: str) -> None:
     """Wherever journal and results are moved, they are found; parts of them are removed."""
     place = quick_path / "place"
     (place / "runs").mkdir(parents=True)
     asked = as_outputs(rows(*"ab"))
-    async with opened() as (client, sandbox, _):
-        first = await client.generations.run_all(
-            asked, journal=place / "runs/j.sqlite", download_to=place / "out"
-        )
-        fetched = sandbox.requests.count("GET", "/__sandbox/media/*")
-        journal = MOVES[move](place)
-        folder = journal.parent / "elsewhere"
-        folder.mkdir()
-        (folder / "c-of-another-run.0123abcd.part").touch()
-        for number in range(2):  # a run was killed while it fetched them anew
-            for outcome in first:
-                assert outcome.path is not None
-                (folder / f"{outcome.path.stem}.{number:08x}.part").touch()
-            found = await client.generations.run_all(asked, journal=journal, download_to=folder)
-            assert [path.name for path in folder.iterdir()] == ["c-of-another-run.0123abcd.part"]
-            assert [each.resumed for each in found] == [True, True]
-            assert [each.path is not None and each.path.is_file() for each in found] == [True] * 2
-        assert sandbox.requests.count("GET", "/__sandbox/media/*") == fetched
-        assert sandbox.jobs.created == 2
+    first = await runs.all(asked, journal=place / "runs/j.sqlite", download_to=place / "out")
+    fetched = runs.sandbox.requests.count("GET", "/__sandbox/media/*")
+    journal = MOVES[move](place)
+    folder = journal.parent / "elsewhere"
+    folder.mkdir()
+    (folder / "c-of-another-run.0123abcd.part").touch()
+    for number in range(2):  # a run was killed while it fetched them anew
+        for outcome in first:
+            assert outcome.path is not None
+            (folder / f"{outcome.path.stem}.{number:08x}.part").touch()
+        found = await runs.all(asked, journal=journal, download_to=folder)
+        assert [path.name for path in folder.iterdir()] == ["c-of-another-run.0123abcd.part"]
+        assert [each.resumed for each in found] == [True, True]
+        assert [each.path is not None and each.path.is_file() for each in found] == [True] * 2
+    assert runs.sandbox.requests.count("GET", "/__sandbox/media/*") == fetched
+    assert runs.sandbox.jobs.created == 2
     with JournalView.open(journal) as view:
         for entry, outcome in zip(view.entries(), first, strict=True):
             assert entry.download_path is not None

@@ -20,7 +20,6 @@ from lipsync_async import (
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.jobs import job, known, record
-from tests.bulk.runs import opened
 from tests.bulk.test_signatures import PLACE, SIGNED_ANEW
 
 if TYPE_CHECKING:
@@ -28,10 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lipsync_async.sandbox import Sandbox
+    from tests.bulk.runs import Runs
 
 pytestmark = pytest.mark.anyio
 
 NUMBERS = count(1)
+OTHER = GenerationRequest(model="sync-3", input=[Video("https://h/x"), Audio("https://h/a")])
 CREATES: dict[str, Any] = {"method": "POST", "path": "/v2/generate"}
 
 
@@ -90,133 +91,111 @@ async def test_links_of_many_stores(quick_path: Path, store: str) -> None:
         assert None not in journal.match([*before[:2], now[2]])
 
 
-async def test_links_of_a_store_in_runs(quick_path: Path) -> None:
+async def test_links_of_a_store_in_runs(runs: Runs) -> None:
     """What is finished is delivered, what was appended is created, and nothing twice."""
-    journal = quick_path / "j.sqlite"
     before, now = of_store(next(iter(SIGNED_ANEW)))
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(before[:2], journal=journal)
-        found = await client.generations.run_all(now, journal=journal)
-        assert [each.resumed for each in found] == [True, True, False]
-        assert sandbox.jobs.created == 3
-        # Three times the same thing, each as it was noted or by the link of the third.
-        found = await client.generations.run_all(now, journal=journal)
-        assert [each.resumed for each in found] == [True] * 3
-        with pytest.raises(InvalidRequestError, match="keep the order of the input"):
-            await client.generations.run_all(now, journal=journal, match_query=True)
-        again = await client.generations.run_all(
-            [*before[:2], now[2]], journal=journal, match_query=True
-        )
-        assert [each.resumed for each in again] == [True] * 3
-        assert sandbox.jobs.created == 3
+    await runs.all(before[:2])
+    found = await runs.all(now)
+    assert [each.resumed for each in found] == [True, True, False]
+    assert runs.sandbox.jobs.created == 3
+    # Three times the same thing, each as it was noted or by the link of the third.
+    found = await runs.all(now)
+    assert [each.resumed for each in found] == [True] * 3
+    with pytest.raises(InvalidRequestError, match="keep the order of the input"):
+        await runs.all(now, match_query=True)
+    again = await runs.all([*before[:2], now[2]], match_query=True)
+    assert [each.resumed for each in again] == [True] * 3
+    assert runs.sandbox.jobs.created == 3
 
 
-async def test_what_was_sent_stays_noted(quick_path: Path) -> None:
+async def test_what_was_sent_stays_noted(runs: Runs) -> None:
     """A finished job keeps the address that it was made of, to the letter."""
-    journal = quick_path / "j.sqlite"
     asked = links(1)
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(asked, journal=journal)
-        await client.generations.run_all(links(1), journal=journal)
-        assert stored(journal) == asked[0].input[0].url  # type: ignore[union-attr]
-        assert sent(sandbox) == [stored(journal)]
+    await runs.all(asked)
+    await runs.all(links(1))
+    assert stored(runs.journal) == asked[0].input[0].url  # type: ignore[union-attr]
+    assert sent(runs.sandbox) == [stored(runs.journal)]
 
 
 @pytest.mark.parametrize(
-    ("runs", "arrived"),
+    ("lives", "arrived"),
     [
         *((1, None), (1, 0), (2, None), (2, 0), (2, 1), (3, 1)),
         *((12, None), (12, 0), (12, 5), (12, 11), (90, 0), (90, 30), (90, 49)),
     ],
 )
 async def test_an_order_of_which_nothing_is_known(
-    quick_path: Path, runs: int, arrived: int | None
+    runs: Runs, lives: int, arrived: int | None
 ) -> None:
     """It is sent under its key with the new links; if they are refused, as it was at first."""
-    journal = quick_path / "j.sqlite"
-    async with opened() as (client, sandbox, _):
-        with Journal.open(journal) as kept:
-            for number in range(runs):
-                (asked,) = links(1)
-                (key,) = kept.record_intents([(0, asked)])
-                if number == arrived:
-                    await client.generations.create(asked, idempotency_key=key)
-        # It makes a job of the fresh links if there is none; else its earlier forms find the job.
-        fresh = links(1)
-        (found,) = await client.generations.run_all(fresh, journal=journal)
-        assert found.is_success
-        assert sandbox.jobs.created == 1
-        is_fresh = sent(sandbox) == [fresh[0].input[0].url]  # type: ignore[union-attr]
-        assert is_fresh is (arrived is None)
-        tries = 1 if arrived is None else 1 + arrived + 1
-        assert sandbox.requests.count("POST") == tries + (arrived is not None)
-        (again,) = await client.generations.run_all(links(1), journal=journal)
-        assert again.resumed
-        assert sandbox.jobs.created == 1
+    with Journal.open(runs.journal) as kept:
+        for number in range(lives):
+            (asked,) = links(1)
+            (key,) = kept.record_intents([(0, asked)])
+            if number == arrived:
+                await runs.client.generations.create(asked, idempotency_key=key)
+    # It makes a job of the fresh links if there is none; else its earlier forms find the job.
+    fresh = links(1)
+    (found,) = await runs.all(fresh)
+    assert found.is_success
+    assert runs.sandbox.jobs.created == 1
+    is_fresh = sent(runs.sandbox) == [fresh[0].input[0].url]  # type: ignore[union-attr]
+    assert is_fresh is (arrived is None)
+    tries = 1 if arrived is None else 1 + arrived + 1
+    assert runs.sandbox.requests.count("POST") == tries + (arrived is not None)
+    (again,) = await runs.all(links(1))
+    assert again.resumed
+    assert runs.sandbox.jobs.created == 1
 
 
-async def test_a_key_that_stands_for_another_order(quick_path: Path) -> None:
+async def test_a_key_that_stands_for_another_order(runs: Runs) -> None:
     """If none of its forms is the one that was sent, it is refused, and stays open."""
-    journal = quick_path / "j.sqlite"
-    with Journal.open(journal) as kept:
+    with Journal.open(runs.journal) as kept:
         (key,) = kept.record_intents([(0, links(1)[0])])
         kept.record_intents([(0, links(1)[0])])
-    async with opened() as (client, sandbox, _):
-        other = GenerationRequest(
-            model="sync-3", input=[Video("https://h/x"), Audio("https://h/a")]
-        )
-        await client.generations.create(other, idempotency_key=key)
-        (found,) = await client.generations.run_all(links(1), journal=journal)
-        assert found.error is not None
-        assert getattr(found.error, "code", None) == "IDEMPOTENCY_KEY_REUSED"
-        assert found.error.may_have_worked
-        assert sandbox.requests.count("POST") == 1 + 3
-        assert sandbox.jobs.created == 1
-    with JournalView.open(journal) as view:
+    await runs.client.generations.create(OTHER, idempotency_key=key)
+    (found,) = await runs.all(links(1))
+    assert found.error is not None
+    assert getattr(found.error, "code", None) == "IDEMPOTENCY_KEY_REUSED"
+    assert found.error.may_have_worked
+    assert runs.sandbox.requests.count("POST") == 1 + 3
+    assert runs.sandbox.jobs.created == 1
+    with JournalView.open(runs.journal) as view:
         assert view.counts()[JobState.UNKNOWN] == 1
 
 
 @pytest.mark.parametrize("status", [401, 402, 500])
-async def test_another_refusal_of_an_earlier_form(quick_path: Path, status: int) -> None:
+async def test_another_refusal_of_an_earlier_form(runs: Runs, status: int) -> None:
     """What is refused for another reason says nothing about the order."""
-    journal = quick_path / "j.sqlite"
-    with Journal.open(journal) as kept:
+    with Journal.open(runs.journal) as kept:
         (key,) = kept.record_intents([(0, links(1)[0])])
-    async with opened() as (client, sandbox, _):
-        await client.generations.create(
-            model="sync-3",
-            input=[Video("https://h/x"), Audio("https://h/a")],
-            idempotency_key=key,
-        )
-        sandbox.faults.add(Fault("status", status=status, count=None, skip=1, **CREATES))
-        (found,) = await client.generations.run_all(links(1), journal=journal)
-        assert getattr(found.error, "status", None) == status
-        assert sandbox.jobs.created == 1
+    await runs.client.generations.create(OTHER, idempotency_key=key)
+    runs.sandbox.faults.add(Fault("status", status=status, count=None, skip=1, **CREATES))
+    (found,) = await runs.all(links(1))
+    assert getattr(found.error, "status", None) == status
+    assert runs.sandbox.jobs.created == 1
 
 
-async def test_rows_that_were_shifted(quick_path: Path) -> None:
+async def test_rows_that_were_shifted(runs: Runs) -> None:
     """An address of another place in the journal tells that a row was put in or left out."""
-    journal = quick_path / "j.sqlite"
 
     def token(name: str) -> GenerationRequest:
         url = f"https://media.example/download?token={name * 20}1"
         return GenerationRequest(model="lipsync-2", input=[Video(url), Audio("https://h/a")])
 
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all([token(name) for name in "abc"], journal=journal)
-        for wrong in ("xabc", "bc", "bca", "cab", "axbc", "abxc", "acb", "c"):
-            with pytest.raises(InvalidRequestError, match="keep the order of the input"):
-                await client.generations.run_all([token(name) for name in wrong], journal=journal)
-        assert sandbox.jobs.created == 3
+    await runs.all([token(name) for name in "abc"])
+    for wrong in ("xabc", "bc", "bca", "cab", "axbc", "abxc", "acb", "c"):
+        with pytest.raises(InvalidRequestError, match="keep the order of the input"):
+            await runs.all([token(name) for name in wrong])
+    assert runs.sandbox.jobs.created == 3
 
 
 @pytest.mark.parametrize("kind", [{"request_id": "a"}, {"output_file_name": "a"}, {}])
 @pytest.mark.parametrize("query", ["id={n}", "versionId={n}&sig={n}", "file=f{n}.mp4"])
 async def test_another_file_behind_one_address(
-    quick_path: Path, kind: dict[str, Any], query: str
+    runs: Runs, kind: dict[str, Any], query: str
 ) -> None:
     """A query that names the file makes another order of it, with a name of the row or without."""
-    journal = quick_path / "j.sqlite"
     one, other = (
         GenerationRequest(
             model="lipsync-2",
@@ -225,18 +204,17 @@ async def test_another_file_behind_one_address(
         )
         for n in (1, 2)
     )
-    async with opened() as (client, _, _):
-        await client.generations.run_all([one], journal=journal)
-        with pytest.raises(InvalidRequestError, match="in the query of an address"):
-            await client.generations.run_all([other], journal=journal)
-        if not kind:
-            found = await client.generations.run_all([one, other], journal=journal)
-            assert [each.resumed for each in found] == [True, False]
-            ids = {each.generation.id for each in found if each.generation}
-            again = await client.generations.run_all([one, other], journal=journal)
-            assert {each.generation.id for each in again if each.generation} == ids
-            with pytest.raises(InvalidRequestError):
-                await client.generations.run_all([other, one], journal=journal)
+    await runs.all([one])
+    with pytest.raises(InvalidRequestError, match="in the query of an address"):
+        await runs.all([other])
+    if not kind:
+        found = await runs.all([one, other])
+        assert [each.resumed for each in found] == [True, False]
+        ids = {each.generation.id for each in found if each.generation}
+        again = await runs.all([one, other])
+        assert {each.generation.id for each in again if each.generation} == ids
+        with pytest.raises(InvalidRequestError):
+            await runs.all([other, one])
 
 
 # How a service may say that a key stands for another body: that is not documented.
@@ -270,9 +248,11 @@ REUSED: dict[str, Fault | None] = {
 
 @pytest.mark.parametrize("is_named", [False, True], ids=["by place", "by name"])
 @pytest.mark.parametrize("refusal", REUSED)
-async def test_an_old_copy_of_a_journal(quick_path: Path, refusal: str, *, is_named: bool) -> None:
+async def test_an_old_copy_of_a_journal(
+    quick_path: Path, runs: Runs, refusal: str, *, is_named: bool
+) -> None:
     """What it does not know was created by other links: its keys say so, and nothing is new."""
-    journal, old, many = quick_path / "j.sqlite", quick_path / "old.sqlite", 3
+    old, many = quick_path / "old.sqlite", 3
 
     def rows() -> list[GenerationRequest]:
         found = links(many)
@@ -281,22 +261,21 @@ async def test_an_old_copy_of_a_journal(quick_path: Path, refusal: str, *, is_na
             attrs.evolve(each, request_id=name) for each, name in zip(found, names, strict=True)
         ]
 
-    Journal.open(journal).close()
-    shutil.copy(journal, old)
-    async with opened() as (client, sandbox, _):
-        first = rows()
-        await client.generations.run_all(first, journal=journal)
-        fault = REUSED[refusal]
-        if fault is not None:
-            sandbox.faults.add(fault)
-        for _ in range(2):
-            found = await client.generations.run_all(rows(), journal=old, retry_failed=True)
-            assert [each.error is not None and each.error.may_have_worked for each in found] == [
-                True
-            ] * many
-        sandbox.faults.clear()
-        with JournalView.open(old) as view:
-            assert view.counts()[JobState.UNKNOWN] == many
-        found = await client.generations.run_all(first, journal=old, retry_failed=True)
-        assert [each.error for each in found] == [None] * many
-        assert sandbox.jobs.created == many
+    Journal.open(runs.journal).close()
+    shutil.copy(runs.journal, old)
+    first = rows()
+    await runs.all(first)
+    fault = REUSED[refusal]
+    if fault is not None:
+        runs.sandbox.faults.add(fault)
+    for _ in range(2):
+        found = await runs.all(rows(), journal=old, retry_failed=True)
+        assert [each.error is not None and each.error.may_have_worked for each in found] == [
+            True
+        ] * many
+    runs.sandbox.faults.clear()
+    with JournalView.open(old) as view:
+        assert view.counts()[JobState.UNKNOWN] == many
+    found = await runs.all(first, journal=old, retry_failed=True)
+    assert [each.error for each in found] == [None] * many
+    assert runs.sandbox.jobs.created == many
