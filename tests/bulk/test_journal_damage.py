@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from lipsync_async._bulk.journal import Journal, JournalView
-from lipsync_async._bulk.journal_file import connect_reader
+from lipsync_async._bulk.journal_file import COLUMNS, connect_reader
 from lipsync_async.errors import ConnectError, JournalError
 from tests.bulk import journal_process
 from tests.bulk.jobs import job, record, request
@@ -56,6 +56,18 @@ def entries(path: Path, kind: type[JournalView] = JournalView) -> list[JournalEn
         view.export_csv(path.with_name("export.csv"))
         view.export_jsonl(path.with_name("export.jsonl"))
         return found
+
+
+@pytest.fixture(scope="module")
+def expected(whole: Path) -> list[JournalEntry]:
+    """Return all that the whole journal says."""
+    return entries(whole)
+
+
+@pytest.fixture
+def path(whole: Path, quick_path: Path) -> Path:
+    """Copy the whole journal."""
+    return Path(shutil.copy(whole, quick_path))
 
 
 def is_refused(path: Path, expected: list[JournalEntry], *kinds: type[JournalView]) -> bool:
@@ -124,16 +136,17 @@ def grow(data: bytearray, place: int, size: int) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(sorted(HARMS)), PLACES, st.integers(1, 5000))
+@given(st.tuples(st.sampled_from(sorted(HARMS)), PLACES, st.integers(1, 5000)))
 def test_damage_is_refused_or_harmless(
-    whole: Path, quick_path: Path, name: str, place: float, size: int
+    whole: Path, expected: list[JournalEntry], quick_path: Path, way: tuple[str, float, int]
 ) -> None:
     """Whatever happens to the bytes, nothing that is read differs from what was written."""
+    name, place, size = way
     data = bytearray(whole.read_bytes())
     HARMS[name](data, int(place * len(data)), size)
     damaged = quick_path / "damaged.sqlite"
     damaged.write_bytes(data)
-    is_refused(damaged, entries(whole), JournalView)
+    is_refused(damaged, expected, JournalView)
     assert {item.name for item in quick_path.iterdir()} <= {
         "damaged.sqlite",
         "export.csv",
@@ -142,9 +155,10 @@ def test_damage_is_refused_or_harmless(
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_the_owner_refuses_what_a_reader_refuses(whole: Path, quick_path: Path, name: str) -> None:
+def test_the_owner_refuses_what_a_reader_refuses(
+    whole: Path, expected: list[JournalEntry], quick_path: Path, name: str
+) -> None:
     """At the boundaries of pages and of the header, beside them and far from them."""
-    expected = entries(whole)
     size = whole.stat().st_size
     for place in (0, 1, 15, 16, 19, 27, 28, 95, 99, 100, 4095, 4096, 8192, size // 2, size - 1):
         data = bytearray(whole.read_bytes())
@@ -155,10 +169,8 @@ def test_the_owner_refuses_what_a_reader_refuses(whole: Path, quick_path: Path, 
 
 
 @pytest.mark.parametrize("page", range(8))
-def test_an_older_page_is_noticed(whole: Path, quick_path: Path, page: int) -> None:
+def test_an_older_page_is_noticed(path: Path, page: int) -> None:
     """A file that is half old and half new, as a copy in the middle of a commit is."""
-    path = quick_path / "j.sqlite"
-    shutil.copy(whole, path)
     before = path.read_bytes()
     assert len(before) == 8 * 4096
     with Journal.open(path) as journal:
@@ -205,10 +217,8 @@ def test_rows_out_of_order_are_noticed(quick_path: Path) -> None:
 
 
 COPY_A_ROW = (
-    "INSERT INTO jobs SELECT 99, NULL, state, fingerprint, tries, cost, idempotency_key, attempts,"
-    " generation_id, status, download_path, download_near, error_class, error_code, error_message,"
-    " intended_at, accepted_at, ended_at, updated_at, request_json, generation_json, earlier_json,"
-    " origin_json, checksum FROM jobs WHERE position = 5"
+    f"INSERT INTO jobs SELECT 99, NULL, {', '.join(COLUMNS[2:])}, checksum FROM jobs "  # noqa: S608
+    "WHERE position = 5"
 )
 CHANGES = [
     "UPDATE jobs SET idempotency_key = 'another' WHERE position = 8",
@@ -245,26 +255,23 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_another_program_has_changed_is_noticed(
-    whole: Path, quick_path: Path, change: str
+    path: Path, expected: list[JournalEntry], change: str
 ) -> None:
     """An editor of tables may look; what it has changed is not relied on."""
-    path = quick_path / "j.sqlite"
-    shutil.copy(whole, path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(change)
     kinds = () if change != "DROP INDEX tries_of" else (JournalView,)
-    assert is_refused(path, entries(whole), *kinds) is (change != "DROP INDEX tries_of")
+    assert is_refused(path, expected, *kinds) is (change != "DROP INDEX tries_of")
 
 
-def test_a_lost_row_is_ordered_under_the_key_that_it_had(whole: Path, quick_path: Path) -> None:
+def test_a_lost_row_is_ordered_under_the_key_that_it_had(
+    whole: Path, quick_path: Path, path: Path
+) -> None:
     """A copy of an hour ago knows less; what it orders again, it orders under the same keys."""
-    early, late = quick_path / "early.sqlite", quick_path / "late.sqlite"
-    shutil.copy(whole, early)
-    shutil.copy(whole, late)
     asked = [(ROWS + number, request(ROWS + number)) for number in range(3)]
-    with Journal.open(late) as journal:
+    with Journal.open(path) as journal:
         keys = journal.record_intents(asked)
-    with Journal.open(early) as journal:
+    with Journal.open(shutil.copy(whole, quick_path / "early.sqlite")) as journal:
         assert journal.record_intents(asked) == keys
         (other,) = journal.record_intents([(ROWS + 3, request(0))])
     with Journal.open(quick_path / "new.sqlite") as journal:
@@ -284,11 +291,10 @@ def torn(path: Path, away: Path) -> None:
         connection.execute("ROLLBACK")
 
 
-def test_a_kill_in_the_middle_of_a_commit(whole: Path, quick_path: Path) -> None:
+def test_a_kill_in_the_middle_of_a_commit(
+    path: Path, expected: list[JournalEntry], quick_path: Path
+) -> None:
     """With what lies beside it the file is whole, for reader and owner; alone it is refused."""
-    path = quick_path / "j.sqlite"
-    expected = entries(whole)
-    shutil.copy(whole, path)
     away = quick_path / "away" / "j.sqlite"
     away.parent.mkdir()
     torn(path, away)
@@ -305,10 +311,8 @@ def test_a_kill_in_the_middle_of_a_commit(whole: Path, quick_path: Path) -> None
     assert not beside.exists()
 
 
-def test_what_is_left_of_another_journal(whole: Path, quick_path: Path) -> None:
+def test_what_is_left_of_another_journal(path: Path, quick_path: Path) -> None:
     """A new journal is not begun where the rest of an old one lies, which SQLite would put in."""
-    path = quick_path / "j.sqlite"
-    shutil.copy(whole, path)
     torn(path, quick_path / "k.sqlite")
     (quick_path / "k.sqlite").unlink()
     with pytest.raises(JournalError, match=r"k.sqlite-journal is there, which belongs to one that"):
@@ -430,10 +434,8 @@ for name in ("j.sqlite", "torn.sqlite"):
     assert {path.name for path in out.iterdir()} == {"j.sqlite.csv", "torn.sqlite.csv"}
 
 
-def test_what_is_damaged_while_it_is_read(whole: Path, quick_path: Path) -> None:
+def test_what_is_damaged_while_it_is_read(path: Path) -> None:
     """A view that was opened in time raises nothing but the journal's error."""
-    path = quick_path / "j.sqlite"
-    shutil.copy(whole, path)
     with JournalView.open(path) as view:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")

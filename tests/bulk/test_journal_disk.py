@@ -12,10 +12,9 @@ import pytest
 
 from lipsync_async import JournalError, Limits
 from lipsync_async._bulk.journal import Journal, JournalView
-from lipsync_async.sandbox import Sandbox, VirtualClock
+from lipsync_async.sandbox import Sandbox
 from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened, requests
-from tests.client.connections import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -94,10 +93,7 @@ async def test_the_journal_is_gone(quick_path: Path, harm: Callable[[Path], obje
 async def test_a_journal_is_put_back(quick_path: Path) -> None:
     """What was moved away in the middle of a run is whole, and good for going on."""
     journal = quick_path / "j.sqlite"
-    async with (
-        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
-        connect(sandbox, limits=FEW) as client,
-    ):
+    async with opened(FEW) as (client, sandbox, _):
         async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
             while sandbox.jobs.created < 5:
                 await anyio.lowlevel.checkpoint()
