@@ -1,8 +1,6 @@
 """The demo keeps what the README says of it."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from lipsync_async.cli.main import main
 from tests.cli.terminals import Said
+from tests.interpreter import BlockingFork
 
 FRAME = 1 / 25
 
@@ -63,24 +62,24 @@ def test_an_output_that_is_a_file_is_one_clear_line(tmp_path: Path, capsys: Said
     assert error.count("\n") == 1
 
 
+@pytest.mark.usefixtures("interpreter")
 def test_the_package_runs_as_a_program() -> None:
     """`python -m lipsync_async` without a command explains itself."""
-    program = [sys.executable, "-X", "dev", "-m", "lipsync_async"]
-    ended = subprocess.run(  # noqa: S603 - our own program
-        program, capture_output=True, text=True, check=False, env=os.environ
-    )
-
+    with BlockingFork("import runpy; runpy.run_module('lipsync_async', None, '__main__')") as ended:
+        pass
     assert ended.returncode == 2
-    assert "COMMAND" in ended.stderr
+    assert "COMMAND" in ended.errors
 
 
 def test_many_jobs_are_rendered_and_summed_up(tmp_path: Path, capsys: Said) -> None:
-    """Each job is a file that plays; the summary has all numbers; the hint works."""
+    """Each job is a file that plays, in a folder of this run; numbers and hint are right."""
+    (tmp_path / "jobs-1").mkdir()
     status = main(["demo", "--jobs", "3", "--output", str(tmp_path)])
     said = capsys.readouterr()
 
     assert (status, said.err) == (0, "")
-    takes = sorted((tmp_path / "jobs-1/takes").iterdir())
+    assert list((tmp_path / "jobs-1").iterdir()) == []
+    takes = sorted((tmp_path / "jobs-2/takes").iterdir())
     assert [take.name[:7] for take in takes] == ["take-1-", "take-2-", "take-3-"]
     for take in takes:
         with av.open(take) as container:
@@ -98,14 +97,6 @@ def test_many_jobs_are_rendered_and_summed_up(tmp_path: Path, capsys: Said) -> N
     assert hint[:4] == ["python", "-m", "lipsync_async", "journal"]
     assert main(hint[3:]) == 0
     assert "completed   3" in capsys.readouterr().out
-
-
-def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    """A second run neither mixes with the first nor deletes it."""
-    (tmp_path / "jobs-1").mkdir()
-    assert main(["demo", "--jobs", "1", "--output", str(tmp_path)]) == 0
-    assert len(list((tmp_path / "jobs-2/takes").iterdir())) == 1
-    assert list((tmp_path / "jobs-1").iterdir()) == []
 
 
 @pytest.mark.parametrize("jobs", ["0", "-5", "x", "1.5", "", "²"])

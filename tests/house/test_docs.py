@@ -21,6 +21,7 @@ from lipsync_async._enums import TRANSITIONS
 from lipsync_async.sandbox.faults import KINDS
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.house.code_blocks import Block, blocks
+from tests.interpreter import BlockingFork
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lipsync_async"
@@ -69,7 +70,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the files that the examples use: a small talking head, a spoken line, a manifest."""
     folder = tmp_path_factory.mktemp("media")
     draw_talking_head(folder / "video.mp4", seconds=2.0, width=64, height=48)
-    speak_line(folder / "audio.wav", seconds=1.0)
+    speak_line(folder / "audio.wav", seconds=0.4)
     (manifest,) = blocks(ROOT / "docs" / "manifests.md", "csv")
     (folder / "takes.csv").write_text(manifest.source, encoding="utf-8")
     return folder
@@ -113,26 +114,25 @@ def test_a_guide_runs(block: Block) -> None:
     block.run()
 
 
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("block", blocks(README, "python"), ids=str)
+def test_a_program_runs_as_pasted(block: Block, folder: Path, variables: dict[str, str]) -> None:
+    """The three uses run as programs of their own."""
+    reader = f"os.chdir({str(folder)!r}); os.environ.update({variables!r})\n"
+    with BlockingFork(reader + block.source) as program:
+        program.stdout.read()
+    assert program.returncode == 0, program.errors
+
+
 @pytest.mark.parametrize(
-    "block",
-    [
-        *blocks(README, "python"),
-        *(block for block in GUIDE_BLOCKS if IS_TEST_FILE.search(block.source)),
-    ],
-    ids=str,
+    "block", [block for block in GUIDE_BLOCKS if IS_TEST_FILE.search(block.source)], ids=str
 )
-def test_a_program_runs_as_pasted(block: Block, folder: Path) -> None:
-    """The three uses run as programs of their own, and the guides' test files under pytest."""
+def test_a_test_file_runs_as_pasted(block: Block, folder: Path) -> None:
+    """The guides' test files run under pytest."""
     (folder / "test_pasted.py").write_text(block.source, encoding="utf-8")
-    how = ["-W", "error"]
-    if IS_TEST_FILE.search(block.source):
-        how = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "anyio"]
-    subprocess.run(  # noqa: S603 - our own words
-        [sys.executable, *how, "test_pasted.py"],
-        check=True,
-        timeout=50,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )
+    how = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "anyio", "test_pasted.py")
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    subprocess.run([sys.executable, *how], check=True, timeout=50, env=environment)  # noqa: S603
 
 
 @pytest.mark.parametrize("command", COMMANDS)
