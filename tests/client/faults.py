@@ -42,7 +42,7 @@ class Trouble:
         once: What comes of it when it strikes once.
         in_memory: `lasting` without sockets, where that can tell more.
         verbs: The verbs that it can hit.
-        timeout: Seconds for each try.
+        timeout: Seconds for each try; `None`: more than are needed.
         is_slow: Whether it takes longer than a test over sockets may.
 
     """
@@ -53,7 +53,7 @@ class Trouble:
     once: type[LipsyncError] | None = None
     in_memory: type[LipsyncError] | None = None
     verbs: tuple[str, ...] = _ALL
-    timeout: float = 5.0
+    timeout: float | None = None
     is_slow: bool = False
 
     def outcome(self, door: str, *, lasts: bool) -> type[LipsyncError] | None:

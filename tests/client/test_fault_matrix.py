@@ -3,7 +3,8 @@
 import pickle
 import socket
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lipsync_async import (
     RetryPolicy,
     Status,
 )
+from lipsync_async.sandbox import Sandbox
 from tests.client.connections import Door, entered, opened, order
 from tests.client.faults import Trouble, cases
 
@@ -33,6 +35,8 @@ _TARGETS = {
     "download": ("GET", "/__sandbox/media/*"),
     "delete": ("DELETE", "/v2/generations/*"),
 }
+_QUICK_POLLS = PollPolicy(initial_interval=0.001, max_interval=0.002, long_poll=None)
+_ONCE = {"attempts": 1000, "first_pause": 0.001, "longest_pause": 0.002, "give_up_after": 10.0}
 _CASES = [
     pytest.param(trouble, verb, door, id=f"{trouble.name}-{verb}-{door}")
     for trouble, verb, door in cases()
@@ -88,10 +92,20 @@ def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) 
     return calls[verb]()
 
 
-def _settings(trouble: Trouble, *, pause: float, gives_up_after: float) -> dict[str, Any]:
-    retry = RetryPolicy(first_pause=pause, longest_pause=2 * pause, give_up_after=gives_up_after)
-    poll = PollPolicy(initial_interval=0.001, max_interval=0.002, long_poll=None)
-    return {"timeout": trouble.timeout, "retry": retry, "poll": poll}
+@asynccontextmanager
+async def _troubled(
+    door: Door, sandbox: Sandbox, trouble: Trouble, verb: str, count: int | None, **patience: Any
+) -> AsyncIterator[AsyncClient]:
+    """Open a client whose verb meets the trouble so many times."""
+    method, path = _TARGETS[verb]
+    async with entered(
+        door, sandbox, timeout=5.0, retry=RetryPolicy(**patience), poll=_QUICK_POLLS
+    ) as client:
+        if trouble.timeout is not None:  # a busy machine may take longer to connect
+            await client.generations.list(limit=1)
+            client = client.with_options(timeout=trouble.timeout)  # noqa: PLW2901 - a view
+        sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=count))
+        yield client
 
 
 async def _prepared(client: AsyncClient, verb: str) -> Generation | None:
@@ -124,12 +138,9 @@ async def test_one_trouble(
     secret_is_kept: Callable[[str, LipsyncError | None], None],
 ) -> None:
     """A trouble that strikes once is overcome with one generation, or is the right error."""
-    method, path = _TARGETS[verb]
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
-        sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=1))
-        settings = _settings(trouble, pause=0.001, gives_up_after=10.0)
-        async with entered(door, sandbox, **settings) as client:
+        async with _troubled(door, sandbox, trouble, verb, 1, **_ONCE) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
         assert (type(error) if error else None) is trouble.outcome(door, lasts=False)
         if error is not None and error.idempotency_key:
@@ -150,13 +161,11 @@ async def test_lasting_trouble(
     secret_is_kept: Callable[[str, LipsyncError | None], None],
 ) -> None:
     """A trouble without end is the right error; afterwards all goes on with one generation."""
-    method, path = _TARGETS[verb]
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
-        sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=None))
         expected = trouble.outcome(door, lasts=True)
-        settings = _settings(trouble, pause=0.005, gives_up_after=0.02 if expected else 10.0)
-        async with entered(door, sandbox, **settings) as client:
+        patience = {"first_pause": 0.005, "give_up_after": 0.02 if expected else 10.0}
+        async with _troubled(door, sandbox, trouble, verb, None, **patience) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
             assert (type(error) if error else None) is expected
             assert sandbox.jobs.created <= 1
