@@ -1027,13 +1027,13 @@ class Throttle:
     """
 
     def __init__(
-        self, shared: RateLimit, limit: int | None, transport: Transport, *, name: str, setting: str
+        self, shared: RateLimit, limit: int | None, transport: Transport, name: str
     ) -> None:
         self._shared = shared
         self._limit = limit
         self._transport = transport
         self._name = name
-        self._setting = f"Limits.{setting}={limit}"
+        self._setting = f"Limits.{name}s_per_minute={limit}"
         self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
         # How many wait in all loops, those included that a closed loop has left waiting.
         self._waiting = 0

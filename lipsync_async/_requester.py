@@ -131,20 +131,9 @@ class Requester:
         self._turns = LoopLocal(Lock)
         self._account = account = self._find_account()
         limits = self.limits
-        self._creates = Throttle(
-            account.creates,
-            limits.creates_per_minute,
-            self.transport,
-            name="create",
-            setting="creates_per_minute",
-        )
-        self._requests = Throttle(
-            account.requests,
-            limits.requests_per_minute,
-            self.transport,
-            name="request",
-            setting="requests_per_minute",
-        )
+        creates, requests = limits.creates_per_minute, limits.requests_per_minute
+        self._creates = Throttle(account.creates, creates, self.transport, "create")
+        self._requests = Throttle(account.requests, requests, self.transport, "request")
         self._slots = SlotQueue(account.slots, limits.concurrent_generations, self.transport)
 
     @property

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
@@ -628,25 +629,17 @@ class AsyncGenerations:
         """
         raise_if_invalid(list(whole_number(1, MOST_ON_A_PAGE)("page_size", page_size)))
         detector = _RepeatDetector()
-        page: GenerationPage | None = await self.list(
-            status=status,
-            source=source,
-            project_id=project_id,
-            limit=page_size,
+        fetch = partial(
+            self.list, status=status, source=source, project_id=project_id, limit=page_size
         )
+        page: GenerationPage | None = await fetch()
         while page is not None and page.items and not detector.repeats(page):
             for generation in page.items[:-1]:
                 yield generation
             last, following = page.items[-1], None
             if page.next_cursor is not None:
                 # Fetched before the last item is yielded: deleting that item deletes the cursor.
-                following = await self.list(
-                    status=status,
-                    source=source,
-                    project_id=project_id,
-                    limit=page_size,
-                    cursor=page.next_cursor,
-                )
+                following = await fetch(cursor=page.next_cursor)
             yield last
             page = following
 
@@ -672,16 +665,7 @@ class AsyncGenerations:
 
         Source: "Count generations", sync.so API reference.
         """
-        raise_if_invalid(
-            validation.list_problems(
-                status=status,
-                ids=None,
-                source=source,
-                project_id=None,
-                limit=None,
-                cursor=None,
-            ),
-        )
+        raise_if_invalid(validation.list_problems(status=status, source=source))
         call = endpoints.count_generations(status=status, source=source)
         return await self._requester.execute(call, self._options)
 

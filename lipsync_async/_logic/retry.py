@@ -3,10 +3,10 @@
 Four kinds of failure decide everything: never delivered (try again), refused with a pace
 (try again, not before the service said), outcome unknown (try again only what bears
 repeating) and final. The lack of a slot is a kind of its own: it is waited for elsewhere
-(`slots.py`), and does not use up the patience meant for failures.
+(`_rate_limits.py`), and does not use up the patience meant for failures.
 
-`pauses` is a generator without a clock: it yields the seconds to wait before each try, is
-sent what went wrong and when, and returns when it is time to give up.
+`backoff_delays` is a generator without a clock: it yields the seconds to wait before each try,
+is sent what went wrong and when, and returns when it is time to give up.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ _KINDS: dict[type[LipsyncError], FailureKind] = {
     RateLimitError: FailureKind.RATE_LIMITED,
     ConcurrencyLimitError: FailureKind.NO_FREE_SLOT,
 }
+_NEVER_REPEATED = {FailureKind.FINAL, FailureKind.NO_FREE_SLOT}
 
 
 @attrs.frozen(slots=True)
@@ -86,9 +87,7 @@ class Failure:
 
 def classify(error: LipsyncError) -> FailureKind:
     """Return the kind of failure that an error stands for; a callback's own is final."""
-    if is_from_callback(error):
-        return FailureKind.FINAL
-    if isinstance(error, ConnectError) and error.is_lasting:
+    if is_from_callback(error) or (isinstance(error, ConnectError) and error.is_lasting):
         return FailureKind.FINAL
     for family, kind in _KINDS.items():
         if isinstance(error, family):
@@ -129,27 +128,17 @@ def backoff_delays(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[flo
     """Yield the seconds to wait before each try, the first included (0)."""
     growing = backoff.expo(factor=policy.first_pause, max_value=policy.longest_pause)
     next(growing)  # backoff's generators are primed by one step
-    tries = 1
+    latest = inf if policy.give_up_after is None else policy.give_up_after
     failure = yield 0.0
-    while tries < policy.attempts and _may_repeat(failure.kind, is_repeatable):
-        tries += 1
-        pause = _pause(failure, next(growing))
-        if failure.elapsed + pause > (
-            inf if policy.give_up_after is None else policy.give_up_after
-        ):
+    for _ in range(policy.attempts - 1):
+        is_unknown = failure.kind is FailureKind.OUTCOME_UNKNOWN
+        if failure.kind in _NEVER_REPEATED or (is_unknown and not is_repeatable):
+            return
+        grown = next(growing)
+        pause = float(backoff.full_jitter(grown))
+        if failure.kind is FailureKind.RATE_LIMITED:  # a pace that is not told is kept in full
+            pause += grown
+        pause = max(pause, failure.retry_after or 0.0)
+        if failure.elapsed + pause > latest:
             return
         failure = yield pause
-
-
-def _may_repeat(kind: FailureKind, is_repeatable: bool) -> bool:  # noqa: FBT001 - a fact, no switch
-    if kind is FailureKind.OUTCOME_UNKNOWN:
-        return is_repeatable
-    return kind not in {FailureKind.FINAL, FailureKind.NO_FREE_SLOT}
-
-
-def _pause(failure: Failure, grown: float) -> float:
-    """Draw a pause; `Retry-After` is a floor, and a pace without one is kept in full."""
-    pause = float(backoff.full_jitter(grown))
-    if failure.kind is FailureKind.RATE_LIMITED:
-        pause += grown
-    return max(pause, failure.retry_after or 0.0)

@@ -468,11 +468,11 @@ def generation_id_problems(value: object) -> list[str]:
 def list_problems(
     *,
     status: object,
-    ids: object,
     source: object,
-    project_id: object,
-    limit: object,
-    cursor: object,
+    ids: object = None,
+    project_id: object = None,
+    limit: object = None,
+    cursor: object = None,
 ) -> list[str]:
     """Return what is wrong with the filters of a listing; `None` asks for no filter."""
     problems = [

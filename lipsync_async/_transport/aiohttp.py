@@ -89,11 +89,7 @@ def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
 
 
 class LoopSession:
-    """What belongs to one event loop of one process.
-
-    Two semaphores stand before the connection pool, because aiohttp counts the wait for a
-    pooled connection into a request's timeout.
-    """
+    """What belongs to one event loop of one process: a session, and places in its pool."""
 
     def __init__(
         self,
@@ -113,44 +109,30 @@ class LoopSession:
         self.streams: int = stream_places or places
         # Grows with each piece of a stream and with each end of one.
         self.moves: int = 0
-        self._process = os.getpid()
+        self.process: int = os.getpid()
         self._keeper: AsyncGenerator[None, None] | None = None
-        self._discard: weakref.finalize[..., object] | None = None
+        self.discard: weakref.finalize[..., object] | None = None
         self._ended: asyncio.Event | None = None
         if is_own:
             self._keeper = keeper = kept(session)
             with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
                 keeper.asend(None).send(None)
-            self._discard = weakref.finalize(
-                owner, discard, session, self._keeper, self.loop, self._process
+            self.discard = weakref.finalize(
+                owner, discard, session, self._keeper, self.loop, self.process
             )
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether its loop is at work in another thread of this process."""
-        return (
-            self.loop is not asyncio.get_running_loop()
-            and self.loop.is_running()
-            and self._process == os.getpid()
-        )
-
-    def discard(self) -> None:
-        """Drop an own session whose loop is not the running one."""
-        if self._discard is not None:
-            self._discard()
 
     async def aclose(self) -> None:
         """Close an own session; who closes it meanwhile waits for its end, too."""
-        if self._keeper is None or self._discard is None:
+        if self._keeper is None or self.discard is None:
             return
         if self.loop is not asyncio.get_running_loop():
-            self._discard()
+            self.discard()
             return
         if self._ended is not None:
             await self._ended.wait()
             return
         self._ended = asyncio.Event()
-        self._discard.detach()
+        self.discard.detach()
         try:
             await self._keeper.aclose()
         finally:
@@ -466,12 +448,13 @@ class AiohttpTransport:
         here = self._here
         if here is None or here.loop is not asyncio.get_running_loop():
             if here is not None:
-                if here.is_elsewhere:
+                if here.loop.is_running() and here.process == os.getpid():  # in another thread
                     raise ConfigurationError(
                         "This client is in use by another running event loop. Build one client "
                         "for each loop."
                     )
-                here.discard()
+                if here.discard is not None:
+                    here.discard()
             here = self._here = (
                 self._borrowed()
                 if self._given is not None
