@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.doors import Door, memory_door, socket_door
+from tests.sandbox.clients import Client, memory_client, socket_client
 
-OpenDoor = Callable[..., AbstractAsyncContextManager[Door]]
+OpenClient = Callable[..., AbstractAsyncContextManager[Client]]
 
 
-@pytest.fixture(params=[socket_door, memory_door], ids=["socket", "memory"])
-def open_door(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(params=[socket_client, memory_client], ids=["socket", "memory"])
+def open_client(request: pytest.FixtureRequest) -> Any:
     """Return what runs a sandbox with some settings and connects to it."""
     return request.param
 
 
 @pytest.fixture
-async def door(open_door: OpenDoor) -> AsyncIterator[Door]:
+async def client(open_client: OpenClient) -> AsyncIterator[Client]:
     """Connect to a sandbox whose jobs are moved by hand."""
-    async with open_door(progression="manual") as connected:
+    async with open_client(progression="manual") as connected:
         yield connected

@@ -12,8 +12,16 @@ from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeo
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock, concurrency_limited, rate_limited
 from lipsync_async.sandbox.fault_effects import before_handler
 from lipsync_async.sandbox.server.messages import Response
-from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import ConnectionCutError, Door, created, order, shown, socket_door, until
+from tests.sandbox.clients import (
+    Client,
+    ConnectionCutError,
+    created,
+    order,
+    shown,
+    socket_client,
+    until,
+)
+from tests.sandbox.conftest import OpenClient
 
 pytestmark = pytest.mark.anyio
 
@@ -21,103 +29,103 @@ SLOW = 3600.0
 
 
 @pytest.fixture
-async def door(open_door: OpenDoor) -> AsyncIterator[Door]:
+async def client(open_client: OpenClient) -> AsyncIterator[Client]:
     """Connect to a sandbox whose hour takes a fraction of a second."""
-    speed = {} if "memory" in repr(open_door) else {"speed": 36_000.0}
-    async with open_door(progression="manual", **speed) as connected:
+    speed = {} if "memory" in repr(open_client) else {"speed": 36_000.0}
+    async with open_client(progression="manual", **speed) as connected:
         yield connected
 
 
-async def test_a_status_replaces_the_work(door: Door) -> None:
+async def test_a_status_replaces_the_work(client: Client) -> None:
     """The answer is the fault's, and no job is made."""
-    door.sandbox.faults.add(Fault("status", method="POST", status=502, body="<html>"))
-    answer = await door.send("POST", "/v2/generate", order())
+    client.sandbox.faults.add(Fault("status", method="POST", status=502, body="<html>"))
+    answer = await client.send("POST", "/v2/generate", order())
     assert (answer.status, answer.body) == (502, b"<html>")
-    assert (answer.headers["content-type"], len(door.sandbox.jobs)) == (
+    assert (answer.headers["content-type"], len(client.sandbox.jobs)) == (
         "text/html; charset=utf-8",
         0,
     )
 
 
-async def test_headers_of_a_status_are_sent(door: Door) -> None:
+async def test_headers_of_a_status_are_sent(client: Client) -> None:
     """A 429 may bring Retry-After."""
-    door.sandbox.faults.add(rate_limited(retry_after=7))
-    answer = await door.send("GET", "/v2/models")
+    client.sandbox.faults.add(rate_limited(retry_after=7))
+    answer = await client.send("GET", "/v2/models")
     assert (answer.status, answer.headers["retry-after"]) == (429, "7")
 
 
-async def test_a_fault_is_counted(door: Door) -> None:
+async def test_a_fault_is_counted(client: Client) -> None:
     """A fault strikes as often as it says, then the service is well."""
-    door.sandbox.faults.add(Fault("status", status=500, count=2, skip=1))
-    answers = [await door.send("GET", "/v2/models") for _ in range(4)]
+    client.sandbox.faults.add(Fault("status", status=500, count=2, skip=1))
+    answers = [await client.send("GET", "/v2/models") for _ in range(4)]
     assert [answer.status for answer in answers] == [200, 500, 500, 200]
 
 
-async def test_a_header_strikes_its_own_request(door: Door) -> None:
-    """`x-sandbox-fault` is the same model at another door."""
+async def test_a_header_strikes_its_own_request(client: Client) -> None:
+    """`x-sandbox-fault` is the same model, sent along with a request."""
     headers = {"x-sandbox-fault": '{"kind": "status", "status": 503}'}
-    assert (await door.send("GET", "/v2/models", headers=headers)).status == 503
+    assert (await client.send("GET", "/v2/models", headers=headers)).status == 503
 
 
-async def test_a_malformed_header_is_told(door: Door) -> None:
+async def test_a_malformed_header_is_told(client: Client) -> None:
     """A fault that cannot be read is 400."""
-    answer = await door.send("GET", "/v2/models", headers={"x-sandbox-fault": "{"})
+    answer = await client.send("GET", "/v2/models", headers={"x-sandbox-fault": "{"})
     assert (answer.status, "x-sandbox-fault" in answer.json["message"]) == (400, True)
 
 
-async def test_latency_comes_after_the_work(door: Door) -> None:
+async def test_latency_comes_after_the_work(client: Client) -> None:
     """Who does not wait for a late answer has been served all the same."""
-    door.sandbox.faults.add(Fault("latency", method="POST", seconds=SLOW))
-    begin = (await door.send("GET", "/__sandbox/clock")).json["now"]
-    creating = asyncio.create_task(door.send("POST", "/v2/generate", order()))
-    await until(lambda: len(door.sandbox.jobs))
+    client.sandbox.faults.add(Fault("latency", method="POST", seconds=SLOW))
+    begin = (await client.send("GET", "/__sandbox/clock")).json["now"]
+    creating = asyncio.create_task(client.send("POST", "/v2/generate", order()))
+    await until(lambda: len(client.sandbox.jobs))
     assert (await creating).status == 201
-    assert (await door.send("GET", "/__sandbox/clock")).json["now"] - begin >= SLOW
+    assert (await client.send("GET", "/__sandbox/clock")).json["now"] - begin >= SLOW
 
 
-async def test_a_cut_before_the_work_leaves_nothing(door: Door) -> None:
+async def test_a_cut_before_the_work_leaves_nothing(client: Client) -> None:
     """No answer comes and no job is made."""
-    door.sandbox.faults.add(Fault("reset_before", method="POST"))
+    client.sandbox.faults.add(Fault("reset_before", method="POST"))
     with pytest.raises(ConnectionCutError):
-        await door.send("POST", "/v2/generate", order())
-    assert len(door.sandbox.jobs) == 0
+        await client.send("POST", "/v2/generate", order())
+    assert len(client.sandbox.jobs) == 0
 
 
-async def test_a_cut_after_the_work_leaves_a_job(door: Door) -> None:
+async def test_a_cut_after_the_work_leaves_a_job(client: Client) -> None:
     """No answer comes, but the job is there, and its key finds it."""
-    door.sandbox.faults.add(Fault("reset_after", method="POST"))
+    client.sandbox.faults.add(Fault("reset_after", method="POST"))
     headers = {"idempotency-key": "k"}
     with pytest.raises(ConnectionCutError):
-        await door.send("POST", "/v2/generate", order(), headers=headers)
-    assert await created(door, headers) == next(iter(door.sandbox.jobs)).id
-    assert door.sandbox.jobs.created == 1
+        await client.send("POST", "/v2/generate", order(), headers=headers)
+    assert await created(client, headers) == next(iter(client.sandbox.jobs)).id
+    assert client.sandbox.jobs.created == 1
 
 
-async def test_a_hang_may_end_with_a_cut(door: Door) -> None:
+async def test_a_hang_may_end_with_a_cut(client: Client) -> None:
     """With seconds the connection is cut after them, and nothing was done."""
-    door.sandbox.faults.add(Fault("hang", method="POST", seconds=SLOW))
+    client.sandbox.faults.add(Fault("hang", method="POST", seconds=SLOW))
     with pytest.raises(ConnectionCutError):
-        await door.send("POST", "/v2/generate", order())
-    assert len(door.sandbox.jobs) == 0
+        await client.send("POST", "/v2/generate", order())
+    assert len(client.sandbox.jobs) == 0
 
 
-async def test_a_truncated_body_is_noticed(door: Door) -> None:
+async def test_a_truncated_body_is_noticed(client: Client) -> None:
     """The promised length does not come."""
-    door.sandbox.faults.add(Fault("truncate"))
+    client.sandbox.faults.add(Fault("truncate"))
     with pytest.raises(ConnectionCutError):
-        await door.send("GET", "/v2/models")
-    assert (await door.send("GET", "/v2/models")).status == 200
+        await client.send("GET", "/v2/models")
+    assert (await client.send("GET", "/v2/models")).status == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/models", "/__sandbox/files/clip.bin"])
-async def test_a_slow_body_comes_whole(door: Door, path: str) -> None:
+async def test_a_slow_body_comes_whole(client: Client, path: str) -> None:
     """The body takes its time by the sandbox's clock, also that of a file."""
-    await door.send("PUT", "/__sandbox/files/clip.bin", b"x" * 100)
-    expected = await door.send("GET", path)
-    door.sandbox.faults.add(Fault("slow_body", seconds=SLOW))
-    began = (await door.send("GET", "/__sandbox/clock")).json["now"]
-    answer = await door.send("GET", path)
-    ended = (await door.send("GET", "/__sandbox/clock")).json["now"]
+    await client.send("PUT", "/__sandbox/files/clip.bin", b"x" * 100)
+    expected = await client.send("GET", path)
+    client.sandbox.faults.add(Fault("slow_body", seconds=SLOW))
+    began = (await client.send("GET", "/__sandbox/clock")).json["now"]
+    answer = await client.send("GET", path)
+    ended = (await client.send("GET", "/__sandbox/clock")).json["now"]
     assert (answer.body, ended - began >= SLOW) == (expected.body, True)
 
 
@@ -128,67 +136,69 @@ async def test_a_slow_body_comes_whole(door: Door, path: str) -> None:
         ({"Content-Type": "text/css", "X-Lie": "yes"}, "text/css"),
     ],
 )
-async def test_the_content_type_may_lie(door: Door, headers: dict[str, str], expected: str) -> None:
+async def test_the_content_type_may_lie(
+    client: Client, headers: dict[str, str], expected: str
+) -> None:
     """The right body comes under headers that are wrong."""
-    door.sandbox.faults.add(Fault("content_type", headers=headers))
-    answer = await door.send("GET", "/v2/models")
+    client.sandbox.faults.add(Fault("content_type", headers=headers))
+    answer = await client.send("GET", "/v2/models")
     assert (answer.status, answer.headers["content-type"]) == (200, expected)
     assert answer.headers.get("x-lie") == headers.get("X-Lie")
 
 
 @pytest.mark.parametrize("body", [None, "certainly not json"])
-async def test_json_may_be_malformed(door: Door, body: str | None) -> None:
+async def test_json_may_be_malformed(client: Client, body: str | None) -> None:
     """A success has a body that is no JSON."""
-    door.sandbox.faults.add(Fault("malformed_json", body=body))
-    answer = await door.send("GET", "/v2/models")
+    client.sandbox.faults.add(Fault("malformed_json", body=body))
+    answer = await client.send("GET", "/v2/models")
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         _ = answer.json
     assert answer.status == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/generate/{}", "/v2/generations?ids={}"])
-async def test_fields_may_be_replaced(door: Door, path: str) -> None:
+async def test_fields_may_be_replaced(client: Client, path: str) -> None:
     """A future service may send what is not known today."""
-    job_id = await created(door)
+    job_id = await created(client)
     fields = {"status": "DREAMING", "outputDuration": "long"}
-    door.sandbox.faults.add(Fault("replace_fields", fields=fields))
-    answer = await door.send("GET", path.format(job_id))
+    client.sandbox.faults.add(Fault("replace_fields", fields=fields))
+    answer = await client.send("GET", path.format(job_id))
     found = answer.json[0] if isinstance(answer.json, list) else answer.json
     assert (found["id"], found["status"], found["outputDuration"]) == (job_id, "DREAMING", "long")
 
 
 @pytest.mark.parametrize("path", ["/v2/generate/nonsense", "/__sandbox/files/{}"])
-async def test_only_json_successes_have_fields(door: Door, path: str) -> None:
+async def test_only_json_successes_have_fields(client: Client, path: str) -> None:
     """Errors and media pass as they are."""
-    await door.send("PUT", "/__sandbox/files/a.bin", b"x")
-    expected = await door.send("GET", path.format("a.bin"))
-    door.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
-    assert (await door.send("GET", path.format("a.bin"))).body == expected.body
+    await client.send("PUT", "/__sandbox/files/a.bin", b"x")
+    expected = await client.send("GET", path.format("a.bin"))
+    client.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
+    assert (await client.send("GET", path.format("a.bin"))).body == expected.body
 
 
-async def test_controls_are_out_of_reach(door: Door) -> None:
+async def test_controls_are_out_of_reach(client: Client) -> None:
     """No fault keeps anybody from clearing the faults."""
-    door.sandbox.faults.add(Fault("status", status=500, count=None))
-    assert (await door.send("GET", "/__sandbox/health")).status == 200
+    client.sandbox.faults.add(Fault("status", status=500, count=None))
+    assert (await client.send("GET", "/__sandbox/health")).status == 200
 
 
-async def test_faults_add_up(door: Door) -> None:
+async def test_faults_add_up(client: Client) -> None:
     """A late error is an error that is late."""
-    door.sandbox.faults.add(Fault("latency", seconds=SLOW))
-    door.sandbox.faults.add(Fault("status", status=503))
-    begin = (await door.send("GET", "/__sandbox/clock")).json["now"]
-    answer = await door.send("GET", "/v2/models")
-    passed = (await door.send("GET", "/__sandbox/clock")).json["now"] - begin
+    client.sandbox.faults.add(Fault("latency", seconds=SLOW))
+    client.sandbox.faults.add(Fault("status", status=503))
+    begin = (await client.send("GET", "/__sandbox/clock")).json["now"]
+    answer = await client.send("GET", "/v2/models")
+    passed = (await client.send("GET", "/__sandbox/clock")).json["now"] - begin
     assert (answer.status, passed >= SLOW) == (503, True)
 
 
 async def test_a_hang_ends_with_the_sandbox() -> None:
     """A request that is never answered does not keep the sandbox from ending."""
-    async with socket_door() as door:
-        door.sandbox.faults.add(Fault("hang"))
+    async with socket_client() as client:
+        client.sandbox.faults.add(Fault("hang"))
         # A POST, for the client would silently send a GET once more.
-        hanging = asyncio.create_task(door.send("POST", "/v2/generate", order()))
-        await until(lambda: len(door.sandbox.requests))
+        hanging = asyncio.create_task(client.send("POST", "/v2/generate", order()))
+        await until(lambda: len(client.sandbox.requests))
     with pytest.raises(ConnectionCutError):
         await hanging
 
@@ -224,12 +234,12 @@ class TestInMemory:
         assert (answer.status, clock.now()) == (200, SLOW)
 
 
-async def test_the_fields_of_a_generation_come_back(door: Door) -> None:
+async def test_the_fields_of_a_generation_come_back(client: Client) -> None:
     """A replaced answer is one answer; the job itself is untouched."""
-    job_id = await created(door)
-    door.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
-    await door.send("GET", f"/v2/generate/{job_id}")
-    assert (await shown(door, job_id))["status"] == "PENDING"
+    job_id = await created(client)
+    client.sandbox.faults.add(Fault("replace_fields", fields={"status": "DREAMING"}))
+    await client.send("GET", f"/v2/generate/{job_id}")
+    assert (await shown(client, job_id))["status"] == "PENDING"
 
 
 async def instead(fault: Fault) -> Response:
@@ -274,12 +284,12 @@ async def test_concurrency_limited_has_the_services_body() -> None:
     assert "retryAfterSeconds" not in quiet
 
 
-async def test_a_fault_and_the_limit_itself_say_the_same(open_door: OpenDoor) -> None:
+async def test_a_fault_and_the_limit_itself_say_the_same(open_client: OpenClient) -> None:
     """Both 429 bodies have one wording each, wherever they come from."""
-    async with open_door(progression="manual", concurrency=1, requests_per_minute=1) as door:
-        await created(door)
-        answers = [await door.send("POST", "/v2/generate", order())]
-        answers += [await door.send("GET", "/v2/models") for _ in range(2)]
+    async with open_client(progression="manual", concurrency=1, requests_per_minute=1) as client:
+        await created(client)
+        answers = [await client.send("POST", "/v2/generate", order())]
+        answers += [await client.send("GET", "/v2/models") for _ in range(2)]
     limit, rate = (
         (await instead(concurrency_limited(1, 1))).whole,
         (await instead(rate_limited())).whole,

@@ -17,8 +17,8 @@ from lipsync_async._models.http import Request
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from lipsync_async.sandbox.jobs import Progression, Table
 from lipsync_async.sandbox.server.api_errors import ApiError
-from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import Door, created, order, shown
+from tests.sandbox.clients import NOW, Client, created, order, shown
+from tests.sandbox.conftest import OpenClient
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_a_job_draws_a_time_within_the_range(shortest: float, more: float, seed:
 
 
 @pytest.mark.anyio
-async def test_each_job_takes_a_time_of_its_own(open_door: OpenDoor) -> None:
+async def test_each_job_takes_a_time_of_its_own(open_client: OpenClient) -> None:
     """One seed draws the same times in every run, all within the range."""
     runs = []
     for seed in (7, 7, 8):
-        async with open_door(seed=seed, progression="time(5-30)") as door:
-            jobs = [door.sandbox.jobs[await created(door)] for _ in range(20)]
+        async with open_client(seed=seed, progression="time(5-30)") as client:
+            jobs = [client.sandbox.jobs[await created(client)] for _ in range(20)]
             runs.append([job.progression.amount for job in jobs])
-            await door.sleep(30.0)
+            await client.sleep(30.0)
             assert all(job.is_ended for job in jobs)
     assert runs[0] == runs[1] != runs[2]
     assert all(5.0 <= seconds <= 30.0 for seconds in runs[0])
@@ -91,25 +91,25 @@ async def test_each_job_takes_a_time_of_its_own(open_door: OpenDoor) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_header_may_ask_for_a_range(open_door: OpenDoor) -> None:
+async def test_a_header_may_ask_for_a_range(open_client: OpenClient) -> None:
     """Durations do not take from what draws the ids."""
     found = []
     for progression in ("manual", "time(5-30)"):
-        async with open_door(seed=7, progression="manual") as door:
+        async with open_client(seed=7, progression="manual") as client:
             found.append(
-                [await created(door, {"x-sandbox-progression": progression}) for _ in "ab"]
+                [await created(client, {"x-sandbox-progression": progression}) for _ in "ab"]
             )
     assert found[0] == found[1]
 
 
 @pytest.mark.anyio
-async def test_a_job_without_time_has_a_progress(open_door: OpenDoor) -> None:
+async def test_a_job_without_time_has_a_progress(open_client: OpenClient) -> None:
     """A job of no seconds that is stuck is nearly done, not an error."""
-    async with open_door(progression="time(0)") as door:
-        job_id = await created(door, {"x-sandbox-fault": '{"kind": "stick_job"}'})
-        await door.sleep(1.0)
-        answer = await door.send("GET", f"/v2/generate/{job_id}?include=progress")
-        assert (await shown(door, job_id))["status"] == "PROCESSING"
+    async with open_client(progression="time(0)") as client:
+        job_id = await created(client, {"x-sandbox-fault": '{"kind": "stick_job"}'})
+        await client.sleep(1.0)
+        answer = await client.send("GET", f"/v2/generate/{job_id}?include=progress")
+        assert (await shown(client, job_id))["status"] == "PROCESSING"
     assert (answer.status, answer.json["progress_percent"]) == (200, 99.0)
 
 
@@ -188,51 +188,49 @@ def test_only_moves_of_the_table_are_seen(
 )
 @pytest.mark.parametrize("progression", ["immediate", "polls(2)", "time(60)"])
 async def test_faults_decide_how_a_job_ends(
-    open_door: OpenDoor, progression: str, fate: str, ends: tuple[str, str | None]
+    open_client: OpenClient, progression: str, fate: str, ends: tuple[str, str | None]
 ) -> None:
     """A job fault strikes at the create and stays with the job."""
-    async with open_door(progression=progression) as door:
-        door.sandbox.faults.add(Fault(fate))
-        job_id = await created(door)
+    async with open_client(progression=progression) as client:
+        client.sandbox.faults.add(Fault(fate))
+        job_id = await created(client)
         for _ in range(2):
-            await door.sleep(30.0)
-            await shown(door, job_id)
-        found = await shown(door, job_id)
+            await client.sleep(30.0)
+            await shown(client, job_id)
+        found = await shown(client, job_id)
     assert (found["status"], found.get("errorCode")) == ends
     assert ("error" in found) is (ends[0] != "PROCESSING")
 
 
-async def test_a_fault_says_code_and_words(open_door: OpenDoor) -> None:
+async def test_a_fault_says_code_and_words(open_client: OpenClient) -> None:
     """What the fault names is what the job shows."""
-    async with open_door(progression="immediate") as door:
-        door.sandbox.faults.add(
+    async with open_client(progression="immediate") as client:
+        client.sandbox.faults.add(
             Fault("fail_job", code="generation_input_video_invalid", message="No face.")
         )
-        found = await shown(door, await created(door))
+        found = await shown(client, await created(client))
     assert (found["error"], found["errorCode"]) == ("No face.", "generation_input_video_invalid")
 
 
-async def settled_inbox(door: Door, expected: int) -> list[dict[str, Any]]:
+async def settled_inbox(client: Client, expected: int) -> list[dict[str, Any]]:
     """Return what is in the inbox once so much has arrived."""
-    while len(door.sandbox.inbox) < expected:
-        await door.sleep(0.001)
-    return door.sandbox.inbox.to_json()
+    while len(client.sandbox.inbox) < expected:
+        await client.sleep(0.001)
+    return client.sandbox.inbox.to_json()
 
 
-def inbox_url(door: Door) -> str:
+def inbox_url(client: Client) -> str:
     """Return the address of the sandbox's inbox."""
-    return f"{door.sandbox.url}/__sandbox/inbox"
+    return f"{client.sandbox.url}/__sandbox/inbox"
 
 
 class TestWebhooks:
     """Signed POSTs when a job has ended."""
 
-    async def test_the_end_is_told(self, door: Door) -> None:
+    async def test_the_end_is_told(self, client: Client) -> None:
         """The payload is the documented subset, and its signature is good."""
-        job_id = await created(
-            door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door)
-        )
-        received = (await settled_inbox(door, 1))[0]
+        job_id = await created(client, NOW, webhookUrl=inbox_url(client))
+        received = (await settled_inbox(client, 1))[0]
         event = webhooks.parse(json.dumps(received["body"]).encode())
         assert (event.id, event.status, received["signature"]) == (job_id, "COMPLETED", "valid")
         assert set(received["body"]) == {
@@ -246,19 +244,19 @@ class TestWebhooks:
             "webhookUrl",
         }
 
-    async def test_a_failure_is_told_in_snake_case(self, door: Door) -> None:
+    async def test_a_failure_is_told_in_snake_case(self, client: Client) -> None:
         """The code is `error_code` here and `errorCode` when polled."""
-        door.sandbox.faults.add(Fault("fail_job"))
-        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
-        body = (await settled_inbox(door, 1))[0]["body"]
+        client.sandbox.faults.add(Fault("fail_job"))
+        await created(client, NOW, webhookUrl=inbox_url(client))
+        body = (await settled_inbox(client, 1))[0]["body"]
         assert (body["status"], body["error_code"]) == ("FAILED", "generation_pipeline_failed")
 
-    async def test_a_rejection_is_not_told(self, door: Door) -> None:
+    async def test_a_rejection_is_not_told(self, client: Client) -> None:
         """Who relies on webhooks alone never learns of it."""
-        door.sandbox.faults.add(Fault("reject_job"))
-        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
-        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
-        assert [item["body"]["status"] for item in await settled_inbox(door, 1)] == ["COMPLETED"]
+        client.sandbox.faults.add(Fault("reject_job"))
+        await created(client, NOW, webhookUrl=inbox_url(client))
+        await created(client, NOW, webhookUrl=inbox_url(client))
+        assert [item["body"]["status"] for item in await settled_inbox(client, 1)] == ["COMPLETED"]
 
     @pytest.mark.parametrize(
         ("kind", "seconds", "expected"),
@@ -269,20 +267,20 @@ class TestWebhooks:
         ],
     )
     async def test_deliveries_have_faults_of_their_own(
-        self, door: Door, kind: str, seconds: float | None, expected: list[str]
+        self, client: Client, kind: str, seconds: float | None, expected: list[str]
     ) -> None:
         """Dropped, sent twice, or late by the sandbox's clock."""
-        door.sandbox.faults.add(Fault(kind, seconds=seconds))
-        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
-        await door.sleep(3600.0)
-        received = await settled_inbox(door, len(expected))
+        client.sandbox.faults.add(Fault(kind, seconds=seconds))
+        await created(client, NOW, webhookUrl=inbox_url(client))
+        await client.sleep(3600.0)
+        received = await settled_inbox(client, len(expected))
         assert [item["signature"] for item in received] == expected
 
-    async def test_a_bad_signature_is_noticed(self, door: Door) -> None:
+    async def test_a_bad_signature_is_noticed(self, client: Client) -> None:
         """The inbox tells what the signature is worth."""
-        door.sandbox.faults.add(Fault("webhook_bad_signature"))
-        await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=inbox_url(door))
-        assert (await settled_inbox(door, 1))[0]["signature"] != "valid"
+        client.sandbox.faults.add(Fault("webhook_bad_signature"))
+        await created(client, NOW, webhookUrl=inbox_url(client))
+        assert (await settled_inbox(client, 1))[0]["signature"] != "valid"
 
 
 class Receiver:
@@ -315,18 +313,18 @@ async def receiver(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.parametrize("receiver", [200, 500], indirect=True)
 async def test_other_receivers_are_told_over_http(
-    door: Door, receiver: tuple[Receiver, str], caplog: pytest.LogCaptureFixture
+    client: Client, receiver: tuple[Receiver, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """One POST, signed over the raw bytes, never repeated; a refusal is only logged."""
     found, url = receiver
-    await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=url)
+    await created(client, NOW, webhookUrl=url)
     await found.came.wait()
     while found.status == 500 and not caplog.records:
-        await door.sleep(0.001)
+        await client.sleep(0.001)
     webhooks.verify(
         found.bodies[0],
         found.headers[0]["Sync-Signature"],
-        door.sandbox.webhook_secret,
+        client.sandbox.webhook_secret,
         tolerance=None,
     )
     assert (len(found.bodies), "was answered 500" in caplog.text) == (1, found.status == 500)
@@ -340,14 +338,14 @@ async def test_other_receivers_are_told_over_http(
     ],
 )
 async def test_webhooks_that_cannot_be_delivered_are_logged(
-    door: Door, caplog: pytest.LogCaptureFixture, url: str, reason: str
+    client: Client, caplog: pytest.LogCaptureFixture, url: str, reason: str
 ) -> None:
     """The sandbox sends nothing to strangers, and an absent receiver changes nothing."""
-    job_id = await created(door, {"x-sandbox-progression": "immediate"}, webhookUrl=url)
+    job_id = await created(client, NOW, webhookUrl=url)
     while not caplog.records:
-        await door.sleep(0.001)
+        await client.sleep(0.001)
     assert reason in caplog.text
-    assert (await shown(door, job_id))["status"] == "COMPLETED"
+    assert (await shown(client, job_id))["status"] == "COMPLETED"
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given, strategies as st
 
 from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
-from tests.sandbox.doors import until
+from tests.sandbox.clients import until
 
 pytestmark = pytest.mark.anyio
 

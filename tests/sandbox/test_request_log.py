@@ -191,7 +191,7 @@ def test_a_body_may_come_after_its_entry_is_forgotten() -> None:
 
 
 def test_json_form_is_plain_data(log: RequestLog) -> None:
-    """The admin door shows each entry whole; bodies decoded where they are JSON."""
+    """The control shows each entry whole; bodies decoded where they are JSON."""
     log.record("POST", "/text", body=b"plain \xff")
     listed = json.loads(json.dumps(log.to_json()))
     assert [entry["body"] for entry in listed][1:] == [None, None, "plain \ufffd"]

@@ -23,14 +23,14 @@ from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
 from lipsync_async.sandbox.server.body_reading import MOST_BODY_BYTES
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
-from tests.sandbox.doors import Door, created, order, shown, socket_door, until
+from tests.sandbox.clients import Client, created, order, shown, socket_client, until
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_several_sandboxes_run_at_once() -> None:
     """Each has a port, a key and jobs of its own."""
-    async with socket_door(seed=1) as one, socket_door(seed=2) as two:
+    async with socket_client(seed=1) as one, socket_client(seed=2) as two:
         await created(one)
         assert (len(one.sandbox.jobs), len(two.sandbox.jobs)) == (1, 0)
         assert one.sandbox.url != two.sandbox.url
@@ -39,8 +39,8 @@ async def test_several_sandboxes_run_at_once() -> None:
 
 async def test_a_port_that_is_taken_is_an_error() -> None:
     """Nothing stays behind."""
-    async with socket_door() as door:
-        port = int(door.sandbox.url.rpartition(":")[2])
+    async with socket_client() as client:
+        port = int(client.sandbox.url.rpartition(":")[2])
         with pytest.raises(OSError, match=str(port)):
             await Sandbox(port=port).__aenter__()
 
@@ -234,11 +234,11 @@ class TestRealClock:
 
 async def test_a_fast_sandbox_finishes_hours_at_once() -> None:
     """`speed` counts for jobs too."""
-    async with socket_door(speed=1_000_000.0, progression="time(3600)") as door:
-        job_id = await created(door)
-        job = door.sandbox.jobs[job_id]
+    async with socket_client(speed=1_000_000.0, progression="time(3600)") as client:
+        job_id = await created(client)
+        job = client.sandbox.jobs[job_id]
         await until(lambda: job.is_ended)
-        assert (await shown(door, job_id))["status"] == "COMPLETED"
+        assert (await shown(client, job_id))["status"] == "COMPLETED"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ def _without_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_without_codecs_outputs_are_placeholders(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sandbox without its extra runs, and its health says what is missing."""
     _without_codecs(monkeypatch)
-    async with socket_door(render=True) as door:
-        found = (await door.send("GET", "/__sandbox/health")).json
-        job = await shown(door, await created(door))
+    async with socket_client(render=True) as client:
+        found = (await client.send("GET", "/__sandbox/health")).json
+        job = await shown(client, await created(client))
     assert (found["renders"], job["status"]) == (False, "COMPLETED")
     assert "pip install 'lipsync-async[sandbox]'" in found["engines"]["video"]
 
@@ -289,14 +289,14 @@ def test_the_command_needs_codecs(
 
 async def test_malformed_forms_are_refused() -> None:
     """A form that cannot be read is 400, and the sandbox goes on."""
-    async with socket_door() as door:
+    async with socket_client() as client:
         statuses = []
         for content_type, body in BROKEN_FORMS:
-            answer = await door.send(
+            answer = await client.send(
                 "POST", "/v2/generate", body, headers={"content-type": content_type}
             )
             statuses.append(answer.status)
-        assert (statuses, len(door.sandbox.jobs)) == ([400] * len(BROKEN_FORMS), 0)
+        assert (statuses, len(client.sandbox.jobs)) == ([400] * len(BROKEN_FORMS), 0)
 
 
 _HEAD = b"--b\r\nContent-Disposition: form-data"
@@ -324,10 +324,10 @@ async def test_a_body_without_end_is_413() -> None:
     """A JSON body has a limit as well, so that no other request waits long while it is read."""
     boxes = [[0.5, 0.25, 1919.987654321, 1079.123456789]] * 54_000  # half an hour of frames
     speaker = {"active_speaker_detection": {"bounding_boxes": boxes}}
-    async with socket_door() as door:
+    async with socket_client() as client:
         largest = json.dumps(order(options=speaker)).encode().ljust(MOST_BODY_BYTES)
         answers = [
-            (await door.send("POST", "/v2/generate", body)).status
+            (await client.send("POST", "/v2/generate", body)).status
             for body in (largest, largest + b" ")
         ]
         assert answers == [201, 413]
@@ -335,14 +335,14 @@ async def test_a_body_without_end_is_413() -> None:
 
 async def test_a_repeated_key_header_is_malformed() -> None:
     """Exactly one header is allowed, even if both say the same."""
-    async with socket_door() as door:
+    async with socket_client() as client:
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", int(door.sandbox.url.rpartition(":")[2])
+            "127.0.0.1", int(client.sandbox.url.rpartition(":")[2])
         )
         writer.write(
             b"POST /v2/generate HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\r\n"
             b"Idempotency-Key: a\r\nContent-Length: 2\r\nContent-Type: application/json\r\n"
-            b"Connection: close\r\n" + f"x-api-key: {door.sandbox.api_key}\r\n\r\n{{}}".encode()
+            b"Connection: close\r\n" + f"x-api-key: {client.sandbox.api_key}\r\n\r\n{{}}".encode()
         )
         answer = await reader.read()
         writer.close()
@@ -352,20 +352,22 @@ async def test_a_repeated_key_header_is_malformed() -> None:
 
 async def test_an_upload_that_breaks_off_leaves_nothing() -> None:
     """The connection is lost in the middle of a file."""
-    async with socket_door() as door:
-        await _broken_upload(door)
-        assert (await door.send("GET", "/__sandbox/files/a.wav")).status == 404
-        folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see what is left
+    async with socket_client() as client:
+        await _broken_upload(client)
+        assert (await client.send("GET", "/__sandbox/files/a.wav")).status == 404
+        folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see what is left
         await until(lambda: not list(folder.iterdir()))
 
 
-async def _broken_upload(door: Door) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", int(door.sandbox.url.rpartition(":")[2]))
+async def _broken_upload(client: Client) -> None:
+    _, writer = await asyncio.open_connection(
+        "127.0.0.1", int(client.sandbox.url.rpartition(":")[2])
+    )
     writer.write(
         b"PUT /__sandbox/files/a.wav HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf"
     )
     await writer.drain()
-    folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see that it began
+    folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see that it began
     await until(lambda: list(folder.iterdir()))
     writer.close()
     await writer.wait_closed()

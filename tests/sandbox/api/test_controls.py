@@ -6,154 +6,154 @@ import pytest
 
 from lipsync_async._enums import Model, Status
 from lipsync_async.sandbox.media.engines import engines
-from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import Door, created, order, shown
+from tests.sandbox.clients import Client, created, order, shown
+from tests.sandbox.conftest import OpenClient
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_health_names_the_engines(door: Door) -> None:
+async def test_health_names_the_engines(client: Client) -> None:
     """Who looks knows what would render, and how many jobs there are."""
-    await created(door)
-    found = (await door.send("GET", "/__sandbox/health")).json
+    await created(client)
+    found = (await client.send("GET", "/__sandbox/health")).json
     assert (found["status"], found["renders"], found["engines"]) == ("ok", False, engines())
     assert (found["jobs"], found["created"]) == ({"PENDING": 1}, 1)
 
 
-async def test_faults_can_be_armed_listed_and_cleared(door: Door) -> None:
+async def test_faults_can_be_armed_listed_and_cleared(client: Client) -> None:
     """One model of faults behind the control and behind Python."""
     body = [{"kind": "status", "status": 500}, {"kind": "hang", "method": "POST"}]
-    added = await door.send("POST", "/__sandbox/faults", body)
-    listed = (await door.send("GET", "/__sandbox/faults")).json
-    struck = (await door.send("GET", "/v2/models")).status
-    cleared = await door.send("DELETE", "/__sandbox/faults")
+    added = await client.send("POST", "/__sandbox/faults", body)
+    listed = (await client.send("GET", "/__sandbox/faults")).json
+    struck = (await client.send("GET", "/v2/models")).status
+    cleared = await client.send("DELETE", "/__sandbox/faults")
     assert (added.status, [fault["kind"] for fault in listed]) == (201, ["status", "hang"])
-    assert (struck, cleared.json, len(door.sandbox.faults)) == (500, [], 0)
+    assert (struck, cleared.json, len(client.sandbox.faults)) == (500, [], 0)
 
 
 @pytest.mark.parametrize("body", [{"kind": "gremlin"}, [3], b"{"])
-async def test_a_malformed_fault_is_400(door: Door, body: Any) -> None:
+async def test_a_malformed_fault_is_400(client: Client, body: Any) -> None:
     """Nothing is armed that could not strike."""
-    answer = await door.send("POST", "/__sandbox/faults", body)
-    assert (answer.status, len(door.sandbox.faults)) == (400, 0)
+    answer = await client.send("POST", "/__sandbox/faults", body)
+    assert (answer.status, len(client.sandbox.faults)) == (400, 0)
 
 
-async def test_requests_can_be_listed_and_cleared(door: Door) -> None:
+async def test_requests_can_be_listed_and_cleared(client: Client) -> None:
     """The log shows what came, with the key masked, and leaves the controls out."""
-    await door.send("POST", "/v2/generate", order())
-    listed = (await door.send("GET", "/__sandbox/requests")).json
+    await client.send("POST", "/v2/generate", order())
+    listed = (await client.send("GET", "/__sandbox/requests")).json
     assert [(item["method"], item["path"], item["status"]) for item in listed] == [
         ("POST", "/v2/generate", 201)
     ]
     assert (listed[0]["headers"]["x-api-key"], listed[0]["body"]) == ("***", order())
-    await door.send("DELETE", "/__sandbox/requests")
-    assert len(door.sandbox.requests) == 0
+    await client.send("DELETE", "/__sandbox/requests")
+    assert len(client.sandbox.requests) == 0
 
 
-async def test_every_answer_has_a_request_id(door: Door) -> None:
+async def test_every_answer_has_a_request_id(client: Client) -> None:
     """Support would ask for it."""
-    ids = [(await door.send("GET", "/v2/models")).headers["x-request-id"] for _ in range(2)]
+    ids = [(await client.send("GET", "/v2/models")).headers["x-request-id"] for _ in range(2)]
     assert ids == ["sandbox-1", "sandbox-2"]
 
 
-async def test_the_inbox_takes_anything(door: Door) -> None:
+async def test_the_inbox_takes_anything(client: Client) -> None:
     """What arrives is listed with what its signature is worth."""
-    answer = await door.send("POST", "/__sandbox/inbox", {"id": "x"})
-    listed = (await door.send("GET", "/__sandbox/inbox")).json
-    await door.send("DELETE", "/__sandbox/inbox")
+    answer = await client.send("POST", "/__sandbox/inbox", {"id": "x"})
+    listed = (await client.send("GET", "/__sandbox/inbox")).json
+    await client.send("DELETE", "/__sandbox/inbox")
     assert (answer.status, listed[0]["body"], listed[0]["signature"] == "valid") == (
         201,
         {"id": "x"},
         False,
     )
-    assert len(door.sandbox.inbox) == 0
+    assert len(client.sandbox.inbox) == 0
 
 
 class TestMoves:
     """Jobs moved by hand."""
 
-    async def test_a_job_moves_along_the_table(self, door: Door) -> None:
+    async def test_a_job_moves_along_the_table(self, client: Client) -> None:
         """Each step is shown as it is taken."""
-        job_id = await created(door)
+        job_id = await created(client)
         path = f"/__sandbox/jobs/{job_id}"
-        first = await door.send("POST", path, {"status": "PROCESSING"})
-        second = await door.send(
+        first = await client.send("POST", path, {"status": "PROCESSING"})
+        second = await client.send(
             "POST", path, {"status": "FAILED", "error": "Too dark.", "errorCode": "dark"}
         )
         assert (first.json["status"], second.json["status"]) == ("PROCESSING", "FAILED")
-        found = await shown(door, job_id)
+        found = await shown(client, job_id)
         assert (found["error"], found["errorCode"]) == ("Too dark.", "dark")
 
-    async def test_other_moves_are_refused(self, door: Door) -> None:
+    async def test_other_moves_are_refused(self, client: Client) -> None:
         """There is no way back, and no step may be left out."""
-        job_id = await created(door)
-        answer = await door.send("POST", f"/__sandbox/jobs/{job_id}", {"status": "COMPLETED"})
+        job_id = await created(client)
+        answer = await client.send("POST", f"/__sandbox/jobs/{job_id}", {"status": "COMPLETED"})
         assert (answer.status, answer.json["errorCode"]) == (409, "generation_conflict")
-        assert (await shown(door, job_id))["status"] == "PENDING"
+        assert (await shown(client, job_id))["status"] == "PENDING"
 
     @pytest.mark.parametrize("body", [{}, {"status": "DONE"}, [], b"x"])
-    async def test_malformed_moves_are_400(self, door: Door, body: Any) -> None:
+    async def test_malformed_moves_are_400(self, client: Client, body: Any) -> None:
         """The status must be one that jobs have."""
-        job_id = await created(door)
-        assert (await door.send("POST", f"/__sandbox/jobs/{job_id}", body)).status == 400
+        job_id = await created(client)
+        assert (await client.send("POST", f"/__sandbox/jobs/{job_id}", body)).status == 400
 
-    async def test_python_moves_the_same_jobs(self, door: Door) -> None:
-        """`sandbox.jobs.move` is the same door; a wrong step is a ValueError."""
-        job_id = await created(door)
+    async def test_python_moves_the_same_jobs(self, client: Client) -> None:
+        """`sandbox.jobs.move` does the same; a wrong step is a ValueError."""
+        job_id = await created(client)
         with pytest.raises(ValueError, match="does not become COMPLETED"):
-            door.sandbox.jobs.move(job_id, Status.COMPLETED)
-        door.sandbox.jobs.move(job_id, "PROCESSING")
-        door.sandbox.jobs.move(job_id, "COMPLETED")
-        assert (await shown(door, job_id))["status"] == "COMPLETED"
-        assert repr(door.sandbox.jobs) == "<JobTable {'COMPLETED': 1}>"
-        assert (door.sandbox.jobs.count(), door.sandbox.jobs.count("COMPLETED")) == (1, 1)
+            client.sandbox.jobs.move(job_id, Status.COMPLETED)
+        client.sandbox.jobs.move(job_id, "PROCESSING")
+        client.sandbox.jobs.move(job_id, "COMPLETED")
+        assert (await shown(client, job_id))["status"] == "COMPLETED"
+        assert repr(client.sandbox.jobs) == "<JobTable {'COMPLETED': 1}>"
+        assert (client.sandbox.jobs.count(), client.sandbox.jobs.count("COMPLETED")) == (1, 1)
 
 
 class TestClock:
     """The sandbox's time can be moved."""
 
-    async def test_time_can_be_skipped(self, open_door: OpenDoor) -> None:
+    async def test_time_can_be_skipped(self, open_client: OpenClient) -> None:
         """What would fall due in an hour falls due now."""
-        async with open_door(progression="time(3600)") as door:
-            job_id = await created(door)
-            before = (await door.send("GET", "/__sandbox/clock")).json["now"]
-            after = (await door.send("POST", "/__sandbox/clock", {"advance": 3600})).json["now"]
+        async with open_client(progression="time(3600)") as client:
+            job_id = await created(client)
+            before = (await client.send("GET", "/__sandbox/clock")).json["now"]
+            after = (await client.send("POST", "/__sandbox/clock", {"advance": 3600})).json["now"]
             assert after - before >= 3600
-            assert (await shown(door, job_id))["status"] == "COMPLETED"
+            assert (await shown(client, job_id))["status"] == "COMPLETED"
 
     @pytest.mark.parametrize("body", [{}, {"advance": -1}, {"advance": "1"}, [], b"x"])
-    async def test_it_does_not_run_back(self, door: Door, body: Any) -> None:
+    async def test_it_does_not_run_back(self, client: Client, body: Any) -> None:
         """Only a number of seconds from zero up moves the time."""
-        assert (await door.send("POST", "/__sandbox/clock", body)).status == 400
+        assert (await client.send("POST", "/__sandbox/clock", body)).status == 400
 
 
-async def test_models_are_listed(door: Door) -> None:
+async def test_models_are_listed(client: Client) -> None:
     """The list holds what the client knows by name."""
-    found = (await door.send("GET", "/v2/models")).json
+    found = (await client.send("GET", "/v2/models")).json
     assert {model["id"] for model in found} == set(Model)
     assert {model["type"] for model in found} == {"lipsync", "react"}
 
 
-async def test_errors_are_listed(door: Door) -> None:
+async def test_errors_are_listed(client: Client) -> None:
     """Every code comes once, with a message and a suggestion."""
-    found = (await door.send("GET", "/v2/errors")).json
+    found = (await client.send("GET", "/v2/errors")).json
     assert len({item["code"] for item in found}) == len(found) > 60
     assert {tuple(item) for item in found} == {("code", "message", "suggestion")}
 
 
-async def test_the_webhook_secret_is_told(door: Door) -> None:
+async def test_the_webhook_secret_is_told(client: Client) -> None:
     """The secret in Python and on the wire is one."""
-    answer = await door.send("GET", "/v2/organizations/webhook/secret")
-    assert answer.json == {"secret": door.sandbox.webhook_secret}
-    assert door.sandbox.webhook_secret.startswith("whsec_")
+    answer = await client.send("GET", "/v2/organizations/webhook/secret")
+    assert answer.json == {"secret": client.sandbox.webhook_secret}
+    assert client.sandbox.webhook_secret.startswith("whsec_")
 
 
 class TestEstimates:
     """What a generation would cost."""
 
-    async def test_a_create_body_gives_a_list_of_one(self, door: Door) -> None:
+    async def test_a_create_body_gives_a_list_of_one(self, client: Client) -> None:
         """The legacy form looks at the media; a placeholder plays one second."""
-        answer = await door.send("POST", "/v2/analyze/cost", order())
+        answer = await client.send("POST", "/v2/analyze/cost", order())
         assert answer.json == [{"estimatedFrameCount": 25, "estimatedGenerationCost": 0.04}]
 
     @pytest.mark.parametrize("path", ["/v2/generations/estimate", "/v2/generate/estimate-cost"])
@@ -170,10 +170,10 @@ class TestEstimates:
         ],
     )
     async def test_a_duration_gives_an_object(
-        self, door: Door, path: str, body: dict[str, Any], frames: int, cost: float
+        self, client: Client, path: str, body: dict[str, Any], frames: int, cost: float
     ) -> None:
         """Billing is per frame; without a rate thirty are assumed."""
-        answer = await door.send("POST", path, body)
+        answer = await client.send("POST", path, body)
         assert answer.json == {
             "estimatedFrameCount": frames,
             "estimatedGenerationCost": cost,
@@ -189,13 +189,13 @@ class TestEstimates:
             ({"model": "lipsync-2", "duration": True}, 1),
         ],
     )
-    async def test_malformed_bodies_are_400(self, door: Door, body: Any, problems: int) -> None:
+    async def test_malformed_bodies_are_400(self, client: Client, body: Any, problems: int) -> None:
         """Each problem is one entry."""
-        answer = await door.send("POST", "/v2/generations/estimate", body)
+        answer = await client.send("POST", "/v2/generations/estimate", body)
         assert (answer.status, len(answer.json["message"])) == (400, problems)
 
-    async def test_a_model_without_a_price_is_422(self, door: Door) -> None:
+    async def test_a_model_without_a_price_is_422(self, client: Client) -> None:
         """What has no price has no estimate."""
         body = {"model": "lipsync-2-mini", "duration": 1}
-        answer = await door.send("POST", "/v2/generations/estimate", body)
+        answer = await client.send("POST", "/v2/generations/estimate", body)
         assert (answer.status, answer.json["errorCode"]) == (422, "cost_estimate_unavailable")

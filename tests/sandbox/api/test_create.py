@@ -10,22 +10,22 @@ from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from lipsync_async.sandbox.api.create import create_generation
 from lipsync_async.sandbox.server.api_errors import ApiError
-from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import AUDIO, VIDEO, Door, created, order, shown
+from tests.sandbox.clients import AUDIO, VIDEO, Client, created, order, shown
+from tests.sandbox.conftest import OpenClient
 
 pytestmark = pytest.mark.anyio
 
 KEY = "take-1"
 
 
-async def test_a_create_answers_201_with_a_pending_generation(door: Door) -> None:
+async def test_a_create_answers_201_with_a_pending_generation(client: Client) -> None:
     """The answer echoes the order, and nothing that is not known yet."""
-    answer = await door.send("POST", "/v2/generate", order(options={"sync_mode": "loop"}))
+    answer = await client.send("POST", "/v2/generate", order(options={"sync_mode": "loop"}))
     found = answer.json
     created_at = found.pop("createdAt")
     assert (answer.status, created_at[-1]) == (201, "Z")
     assert found == {
-        "id": next(iter(door.sandbox.jobs)).id,
+        "id": next(iter(client.sandbox.jobs)).id,
         "status": "PENDING",
         "model": "lipsync-2",
         "input": [VIDEO, AUDIO],
@@ -34,19 +34,19 @@ async def test_a_create_answers_201_with_a_pending_generation(door: Door) -> Non
     }
 
 
-async def test_ids_come_from_the_seed(open_door: OpenDoor) -> None:
+async def test_ids_come_from_the_seed(open_client: OpenClient) -> None:
     """One seed gives the same ids, another seed others."""
     ids = []
     for seed in (7, 7, 8):
-        async with open_door(seed=seed) as door:
-            ids.append(await created(door))
+        async with open_client(seed=seed) as client:
+            ids.append(await created(client))
     assert (ids[0] == ids[1], ids[1] == ids[2]) == (True, False)
 
 
-async def test_the_source_header_is_kept(door: Door) -> None:
+async def test_the_source_header_is_kept(client: Client) -> None:
     """`x-sync-source` becomes the generation's source."""
-    job_id = await created(door, {"x-sync-source": "mobile"})
-    assert (await shown(door, job_id))["source"] == "mobile"
+    job_id = await created(client, {"x-sync-source": "mobile"})
+    assert (await shown(client, job_id))["source"] == "mobile"
 
 
 @pytest.mark.parametrize(
@@ -58,24 +58,24 @@ async def test_the_source_header_is_kept(door: Door) -> None:
     ],
 )
 async def test_a_body_of_the_wrong_shape_is_400_with_a_list(
-    door: Door, body: Any, message: list[str]
+    client: Client, body: Any, message: list[str]
 ) -> None:
     """Every problem of shape is one entry of the message."""
-    answer = await door.send("POST", "/v2/generate", body)
+    answer = await client.send("POST", "/v2/generate", body)
     expected = {"message": message, "error": "Bad Request", "statusCode": 400}
     assert (answer.status, answer.json) == (400, expected)
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"model": NaN}', b'"\\ud800"', b"[" * 100_000])
-async def test_a_body_that_is_no_json_is_400_with_a_text(door: Door, body: bytes) -> None:
+async def test_a_body_that_is_no_json_is_400_with_a_text(client: Client, body: bytes) -> None:
     """A body that cannot be read gives a message that is one string."""
-    answer = await door.send("POST", "/v2/generate", body)
+    answer = await client.send("POST", "/v2/generate", body)
     assert (answer.status, type(answer.json["message"])) == (400, str)
 
 
-async def test_an_input_too_many_is_coded(door: Door) -> None:
+async def test_an_input_too_many_is_coded(client: Client) -> None:
     """What is well-formed but wrong has a code, a suggestion and a field."""
-    answer = await door.send("POST", "/v2/generate", order(input=[VIDEO, VIDEO, AUDIO]))
+    answer = await client.send("POST", "/v2/generate", order(input=[VIDEO, VIDEO, AUDIO]))
     found = answer.json
     assert (answer.status, found["errorCode"], found["field"], "suggestion" in found) == (
         422,
@@ -85,41 +85,41 @@ async def test_an_input_too_many_is_coded(door: Door) -> None:
     )
 
 
-async def test_a_project_must_exist(open_door: OpenDoor) -> None:
+async def test_a_project_must_exist(open_client: OpenClient) -> None:
     """An unknown project is refused, a known one is echoed."""
     project = "0e4ab13e-1111-4c11-8111-000000000001"
-    async with open_door(projects=[project]) as door:
-        job_id = await created(door, projectId=project)
-        assert (await shown(door, job_id))["projectId"] == project
-    async with open_door() as door:
-        answer = await door.send("POST", "/v2/generate", order(projectId=project))
+    async with open_client(projects=[project]) as client:
+        job_id = await created(client, projectId=project)
+        assert (await shown(client, job_id))["projectId"] == project
+    async with open_client() as client:
+        answer = await client.send("POST", "/v2/generate", order(projectId=project))
         assert (answer.status, answer.json["errorCode"]) == (422, "project_not_found")
 
 
-async def test_the_progression_header_overrules_the_sandbox(door: Door) -> None:
+async def test_the_progression_header_overrules_the_sandbox(client: Client) -> None:
     """A create chooses how its own job moves along."""
-    quick = await created(door, {"x-sandbox-progression": "immediate"})
-    slow = await created(door)
-    statuses = [(await shown(door, job_id))["status"] for job_id in (quick, slow)]
+    quick = await created(client, {"x-sandbox-progression": "immediate"})
+    slow = await created(client)
+    statuses = [(await shown(client, job_id))["status"] for job_id in (quick, slow)]
     assert statuses == ["COMPLETED", "PENDING"]
 
 
 @pytest.mark.parametrize("progression", ["sometimes", "polls(2.7)"])
-async def test_an_unknown_progression_is_refused(door: Door, progression: str) -> None:
+async def test_an_unknown_progression_is_refused(client: Client, progression: str) -> None:
     """A progression that the sandbox does not know is 400, and no job is made."""
     headers = {"x-sandbox-progression": progression}
-    answer = await door.send("POST", "/v2/generate", order(), headers=headers)
-    assert (answer.status, len(door.sandbox.jobs)) == (400, 0)
+    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
+    assert (answer.status, len(client.sandbox.jobs)) == (400, 0)
 
 
 class TestIdempotency:
     """One key stands for one generation."""
 
-    async def test_the_same_body_replays_the_same_generation(self, door: Door) -> None:
+    async def test_the_same_body_replays_the_same_generation(self, client: Client) -> None:
         """A repeated create answers 201 with the job as it is now."""
-        first = await created(door, {"idempotency-key": KEY})
-        door.sandbox.jobs.move(first, "PROCESSING")
-        answer = await door.send(
+        first = await created(client, {"idempotency-key": KEY})
+        client.sandbox.jobs.move(first, "PROCESSING")
+        answer = await client.send(
             "POST",
             "/v2/generate",
             {"input": [VIDEO, AUDIO], "model": "lipsync-2"},
@@ -130,46 +130,48 @@ class TestIdempotency:
             first,
             "PROCESSING",
         )
-        assert (answer.headers["x-sandbox-replayed"], door.sandbox.jobs.created) == ("true", 1)
+        assert (answer.headers["x-sandbox-replayed"], client.sandbox.jobs.created) == ("true", 1)
 
-    async def test_another_body_is_refused(self, door: Door) -> None:
+    async def test_another_body_is_refused(self, client: Client) -> None:
         """A key that belongs to another body is 422."""
-        await created(door, {"idempotency-key": KEY})
-        answer = await door.send(
+        await created(client, {"idempotency-key": KEY})
+        answer = await client.send(
             "POST", "/v2/generate", order(model="sync-3"), headers={"idempotency-key": KEY}
         )
         assert (answer.status, answer.json["errorCode"]) == (409, "IDEMPOTENCY_KEY_REUSED")
 
     @pytest.mark.parametrize("key", ["a b", "x" * 129, "a,b", "é"])
-    async def test_a_malformed_key_is_refused(self, door: Door, key: str) -> None:
+    async def test_a_malformed_key_is_refused(self, client: Client, key: str) -> None:
         """Characters and length are the documented ones."""
-        answer = await door.send("POST", "/v2/generate", order(), headers={"idempotency-key": key})
+        answer = await client.send(
+            "POST", "/v2/generate", order(), headers={"idempotency-key": key}
+        )
         assert (answer.status, answer.json["errorCode"]) == (400, "INVALID_IDEMPOTENCY_KEY")
 
-    async def test_a_refused_create_leaves_the_key_free(self, door: Door) -> None:
+    async def test_a_refused_create_leaves_the_key_free(self, client: Client) -> None:
         """After a 4xx the key may be used with the corrected body."""
         headers = {"idempotency-key": KEY}
-        refused = await door.send("POST", "/v2/generate", order(input=[VIDEO]), headers=headers)
-        job_id = await created(door, headers)
-        assert (refused.status, job_id in door.sandbox.jobs) == (400, True)
+        refused = await client.send("POST", "/v2/generate", order(input=[VIDEO]), headers=headers)
+        job_id = await created(client, headers)
+        assert (refused.status, job_id in client.sandbox.jobs) == (400, True)
 
-    async def test_requests_at_once_make_one_job(self, door: Door) -> None:
+    async def test_requests_at_once_make_one_job(self, client: Client) -> None:
         """Ten creates with one key at the same time are one generation."""
-        ids = await asyncio.gather(*(created(door, {"idempotency-key": KEY}) for _ in range(10)))
-        assert (len(set(ids)), door.sandbox.jobs.created) == (1, 1)
+        ids = await asyncio.gather(*(created(client, {"idempotency-key": KEY}) for _ in range(10)))
+        assert (len(set(ids)), client.sandbox.jobs.created) == (1, 1)
 
-    async def test_the_key_of_a_deleted_generation_finds_nothing(self, door: Door) -> None:
+    async def test_the_key_of_a_deleted_generation_finds_nothing(self, client: Client) -> None:
         """Deleting a generation does not make its key pay again."""
         headers = {"idempotency-key": KEY, "x-sandbox-progression": "immediate"}
-        job_id = await created(door, headers)
-        await door.send("DELETE", f"/v2/generations/{job_id}")
-        answer = await door.send("POST", "/v2/generate", order(), headers=headers)
-        assert (answer.status, door.sandbox.jobs.created) == (404, 1)
+        job_id = await created(client, headers)
+        await client.send("DELETE", f"/v2/generations/{job_id}")
+        answer = await client.send("POST", "/v2/generate", order(), headers=headers)
+        assert (answer.status, client.sandbox.jobs.created) == (404, 1)
 
-    async def test_a_form_replays_by_its_content(self, door: Door) -> None:
+    async def test_a_form_replays_by_its_content(self, client: Client) -> None:
         """Field values and file bytes decide whether forms are the same."""
         answers = [
-            await door.send(
+            await client.send(
                 "POST", "/v2/generate", form=form(video), headers={"idempotency-key": KEY}
             )
             for video in (b"one", b"one", b"two")
@@ -191,69 +193,69 @@ def form(video: bytes = b"video", **texts: str) -> tuple[TextPart | FilePart, ..
 class TestForms:
     """A multipart create is the same create."""
 
-    async def test_files_become_hosted_assets(self, door: Door) -> None:
+    async def test_files_become_hosted_assets(self, client: Client) -> None:
         """Each file has a URL at which its bytes are, and an asset id."""
-        answer = await door.send("POST", "/v2/generate", form=form(options='{"temperature":1}'))
+        answer = await client.send("POST", "/v2/generate", form=form(options='{"temperature":1}'))
         found = answer.json
         assert [item["type"] for item in found["input"]] == ["video", "audio"]
         assert found["options"] == {"temperature": 1}
-        served = [await door.send("GET", item["url"]) for item in found["input"]]
+        served = [await client.send("GET", item["url"]) for item in found["input"]]
         assert [answer.body for answer in served] == [b"video", b"audio"]
         assert [answer.headers["content-type"] for answer in served] == [
             "video/mp4",
             "audio/x-wav",
         ]
 
-    async def test_a_file_wins_over_the_url_of_its_slot(self, door: Door) -> None:
+    async def test_a_file_wins_over_the_url_of_its_slot(self, client: Client) -> None:
         """The replaced input keeps its refId; other inputs stay."""
         items = '[{"type":"audio","url":"http://localhost/x.wav","refId":"a1"}]'
-        answer = await door.send("POST", "/v2/generate", form=form(input=items))
+        answer = await client.send("POST", "/v2/generate", form=form(input=items))
         assert [(item["type"], item.get("refId")) for item in answer.json["input"]] == [
             ("video", None),
             ("audio", "a1"),
         ]
 
-    async def test_nested_fields_must_be_json(self, door: Door) -> None:
+    async def test_nested_fields_must_be_json(self, client: Client) -> None:
         """A nested field that is no JSON is 400 and names the field."""
-        answer = await door.send("POST", "/v2/generate", form=form(options="{'a': 1}"))
+        answer = await client.send("POST", "/v2/generate", form=form(options="{'a': 1}"))
         assert (answer.status, answer.json["message"]) == (
             400,
             ["options must be one JSON string"],
         )
 
-    async def test_unknown_text_fields_are_ignored(self, door: Door) -> None:
+    async def test_unknown_text_fields_are_ignored(self, client: Client) -> None:
         """Fields that the service does not know do not hurt."""
-        answer = await door.send("POST", "/v2/generate", form=form(colour="red"))
+        answer = await client.send("POST", "/v2/generate", form=form(colour="red"))
         assert (answer.status, "colour" in answer.json) == (201, False)
 
-    async def test_a_file_over_the_parsers_limit_is_413(self, open_door: OpenDoor) -> None:
+    async def test_a_file_over_the_parsers_limit_is_413(self, open_client: OpenClient) -> None:
         """The parser's limit has its own status."""
-        async with open_door(max_file_bytes=4) as door:
-            answer = await door.send("POST", "/v2/generate", form=form())
+        async with open_client(max_file_bytes=4) as client:
+            answer = await client.send("POST", "/v2/generate", form=form())
         assert (answer.status, answer.json["errorCode"]) == (
             413,
             "generation_input_validation_failed",
         )
 
-    async def test_a_file_over_the_plans_limit_is_422(self, open_door: OpenDoor) -> None:
+    async def test_a_file_over_the_plans_limit_is_422(self, open_client: OpenClient) -> None:
         """The plan's limit has its own status and code."""
-        async with open_door(plan_file_bytes=4) as door:
-            answer = await door.send("POST", "/v2/generate", form=form())
+        async with open_client(plan_file_bytes=4) as client:
+            answer = await client.send("POST", "/v2/generate", form=form())
         assert (answer.status, answer.json["errorCode"], answer.json["field"]) == (
             422,
             "file_size_exceeds_plan_limit",
             "video",
         )
 
-    async def test_too_many_fields_are_413(self, door: Door) -> None:
+    async def test_too_many_fields_are_413(self, client: Client) -> None:
         """More than 32 fields are over the parser's limit."""
         texts: dict[str, Any] = {f"field{number}": "" for number in range(33)}
-        answer = await door.send("POST", "/v2/generate", form=form(**texts))
+        answer = await client.send("POST", "/v2/generate", form=form(**texts))
         assert answer.status == 413
 
-    async def test_a_text_over_a_mebibyte_is_413(self, door: Door) -> None:
+    async def test_a_text_over_a_mebibyte_is_413(self, client: Client) -> None:
         """One text field may hold 1 MiB."""
-        answer = await door.send("POST", "/v2/generate", form=form(input=" " * (1024**2 + 1)))
+        answer = await client.send("POST", "/v2/generate", form=form(input=" " * (1024**2 + 1)))
         assert answer.status == 413
 
     @pytest.mark.parametrize(
@@ -267,17 +269,19 @@ class TestForms:
         ],
         ids=["unknown", "twice"],
     )
-    async def test_unexpected_files_are_400(self, door: Door, extra: tuple[FilePart, ...]) -> None:
+    async def test_unexpected_files_are_400(
+        self, client: Client, extra: tuple[FilePart, ...]
+    ) -> None:
         """There is one file for each of three slots."""
-        answer = await door.send(
+        answer = await client.send(
             "POST", "/v2/generate", form=(TextPart("model", "lipsync-2"), *extra)
         )
         assert answer.status == 400
 
-    async def test_the_request_log_shows_what_a_form_held(self, door: Door) -> None:
+    async def test_the_request_log_shows_what_a_form_held(self, client: Client) -> None:
         """Texts are logged as they are, files by name, size and digest."""
-        await door.send("POST", "/v2/generate", form=form())
-        logged = door.sandbox.requests.assert_any("POST", "/v2/generate")[0].json
+        await client.send("POST", "/v2/generate", form=form())
+        logged = client.sandbox.requests.assert_any("POST", "/v2/generate")[0].json
         assert (logged["model"], logged["video"]["filename"], logged["video"]["size"]) == (
             "lipsync-2",
             "clip.mp4",
@@ -294,42 +298,42 @@ class TestForms:
     ],
 )
 async def test_an_unknown_outcome_without_a_job_names_none(
-    door: Door, method: str, path: str, body: str | None
+    client: Client, method: str, path: str, body: str | None
 ) -> None:
     """Of a list, a refusal, and where the fault brings its own body."""
-    door.sandbox.faults.add(Fault("outcome_unknown", body=body))
-    answer = await door.send(method, path, order())
+    client.sandbox.faults.add(Fault("outcome_unknown", body=body))
+    answer = await client.send(method, path, order())
     assert (answer.status, b"generationId" in answer.body) == (503, False)
 
 
-async def test_an_unknown_outcome_can_be_repeated_safely(door: Door) -> None:
+async def test_an_unknown_outcome_can_be_repeated_safely(client: Client) -> None:
     """The job of a create that answered 503 is found again by its key."""
-    door.sandbox.faults.add(Fault("outcome_unknown", method="POST"))
+    client.sandbox.faults.add(Fault("outcome_unknown", method="POST"))
     headers = {"idempotency-key": KEY}
-    answer = await door.send("POST", "/v2/generate", order(), headers=headers)
+    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
     assert (answer.status, answer.json["errorCode"]) == (503, "IDEMPOTENCY_OUTCOME_UNKNOWN")
-    job_id = await created(door, headers)
+    job_id = await created(client, headers)
     assert answer.json["generationId"] == job_id
-    assert (door.sandbox.jobs.created, job_id in door.sandbox.jobs) == (1, True)
+    assert (client.sandbox.jobs.created, job_id in client.sandbox.jobs) == (1, True)
 
 
-async def test_one_form_field_for_each_input_is_a_list(door: Door) -> None:
+async def test_one_form_field_for_each_input_is_a_list(client: Client) -> None:
     """As the service's TypeScript client sends them, each a JSON object."""
     form = (
         TextPart("model", "lipsync-2"),
         TextPart("input", json.dumps(VIDEO)),
         TextPart("input", json.dumps(AUDIO)),
     )
-    answer = await door.send("POST", "/v2/generate", form=form)
+    answer = await client.send("POST", "/v2/generate", form=form)
     assert (answer.status, answer.json["input"]) == (201, [VIDEO, AUDIO])
 
 
-async def test_a_key_minted_or_chosen_gives_the_same_ids(open_door: OpenDoor) -> None:
+async def test_a_key_minted_or_chosen_gives_the_same_ids(open_client: OpenClient) -> None:
     """What the seed decides does not depend on other settings."""
     ids = []
     for settings in ({}, {"api_key": "mine"}):
-        async with open_door(seed=7, **settings) as door:
-            ids.append(await created(door))
+        async with open_client(seed=7, **settings) as client:
+            ids.append(await created(client))
     assert ids[0] == ids[1]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from lipsync_async._enums import Model
 from lipsync_async.sandbox.api.create_body import CREATE_BODY, check_generation
 from lipsync_async.sandbox.server.api_errors import ERROR_CODES, ApiError
-from tests.sandbox.doors import AUDIO, VIDEO, order
+from tests.sandbox.clients import AUDIO, VIDEO, order
 
 TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."}}
 SEGMENT = {"startTime": 0, "endTime": 1, "audioInput": {"refId": "a1"}}

@@ -11,8 +11,8 @@ from hypothesis import given, strategies as st
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.api.hosting import served
 from lipsync_async.sandbox.server.messages import Request
-from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import AUDIO, Answer, ConnectionCutError, Door, created, order, shown
+from tests.sandbox.clients import AUDIO, Answer, Client, ConnectionCutError, created, order, shown
+from tests.sandbox.conftest import OpenClient
 
 pytestmark = pytest.mark.anyio
 
@@ -20,197 +20,201 @@ NO_KEY = {"x-api-key": ""}
 
 
 @pytest.fixture
-async def door(open_door: OpenDoor) -> AsyncIterator[Door]:
+async def client(open_client: OpenClient) -> AsyncIterator[Client]:
     """Connect to a sandbox whose jobs are done at once."""
-    async with open_door(progression="immediate") as connected:
+    async with open_client(progression="immediate") as connected:
         yield connected
 
 
-async def fetched(door: Door, url: str, **headers: str) -> Answer:
+async def fetched(client: Client, url: str, **headers: str) -> Answer:
     """Fetch media as everybody may, without a key."""
-    return await door.send("GET", url, headers={**NO_KEY, **headers})
+    return await client.send("GET", url, headers={**NO_KEY, **headers})
 
 
-async def output_url(door: Door, fault: str | None = None, **fields: Any) -> str:
+async def output_url(client: Client, fault: str | None = None, **fields: Any) -> str:
     """Create a job, with a fault if asked, and return its output's URL."""
     if fault is not None:
-        door.sandbox.faults.add(Fault(fault, method="POST"))
-    return str((await shown(door, await created(door, **fields)))["outputUrl"])
+        client.sandbox.faults.add(Fault(fault, method="POST"))
+    return str((await shown(client, await created(client, **fields)))["outputUrl"])
 
 
-async def test_an_output_is_served_whole(door: Door) -> None:
+async def test_an_output_is_served_whole(client: Client) -> None:
     """Type, length, name and validator come with it."""
-    answer = await fetched(door, await output_url(door, outputFileName="take-1"))
+    answer = await fetched(client, await output_url(client, outputFileName="take-1"))
     assert (answer.status, len(answer.body), answer.body[4:8]) == (200, 1024, b"ftyp")
     assert answer.headers["content-type"] == "video/mp4"
     assert answer.headers["content-disposition"] == 'attachment; filename="take-1.mp4"'
     assert (answer.headers["accept-ranges"], answer.headers["etag"][0]) == ("bytes", '"')
 
 
-async def test_a_range_is_served(door: Door) -> None:
+async def test_a_range_is_served(client: Client) -> None:
     """The part that is asked for comes, with its place in the whole."""
-    url = await output_url(door)
-    whole = await fetched(door, url)
-    part = await fetched(door, url, range="bytes=1000-", **{"if-range": whole.headers["etag"]})
+    url = await output_url(client)
+    whole = await fetched(client, url)
+    part = await fetched(client, url, range="bytes=1000-", **{"if-range": whole.headers["etag"]})
     assert (part.status, part.body) == (206, whole.body[1000:])
     assert part.headers["content-range"] == "bytes 1000-1023/1024"
 
 
-async def test_a_range_of_another_version_is_served_whole(door: Door) -> None:
+async def test_a_range_of_another_version_is_served_whole(client: Client) -> None:
     """A validator that does not match means: from the beginning."""
-    part = await fetched(door, await output_url(door), range="bytes=9-", **{"if-range": '"x"'})
+    part = await fetched(client, await output_url(client), range="bytes=9-", **{"if-range": '"x"'})
     assert (part.status, len(part.body)) == (200, 1024)
 
 
-async def test_a_range_behind_the_end_is_416(door: Door) -> None:
+async def test_a_range_behind_the_end_is_416(client: Client) -> None:
     """The answer tells the true length."""
-    part = await fetched(door, await output_url(door), range="bytes=1024-")
+    part = await fetched(client, await output_url(client), range="bytes=1024-")
     assert (part.status, part.headers["content-range"]) == (416, "bytes */1024")
 
 
 @pytest.mark.parametrize("size", [1, 41, 100_000])
-async def test_the_placeholder_has_the_size_that_was_asked(open_door: OpenDoor, size: int) -> None:
+async def test_the_placeholder_has_the_size_that_was_asked(
+    open_client: OpenClient, size: int
+) -> None:
     """It is never smaller than its boxes."""
-    async with open_door(progression="immediate", placeholder_size=size) as door:
-        answer = await fetched(door, await output_url(door))
+    async with open_client(progression="immediate", placeholder_size=size) as client:
+        answer = await fetched(client, await output_url(client))
     assert len(answer.body) == max(size, 40)
 
 
-async def test_links_expire(open_door: OpenDoor) -> None:
+async def test_links_expire(open_client: OpenClient) -> None:
     """After its lifetime a link is 403, and the generation shows a fresh one."""
-    async with open_door(progression="immediate", link_lifetime=60.0) as door:
-        job_id = await created(door)
-        url = (await shown(door, job_id))["outputUrl"]
-        fresh = (await fetched(door, url)).status
-        await door.sleep(61.0)
-        stale = (await fetched(door, url)).status
-        again = (await fetched(door, (await shown(door, job_id))["outputUrl"])).status
+    async with open_client(progression="immediate", link_lifetime=60.0) as client:
+        job_id = await created(client)
+        url = (await shown(client, job_id))["outputUrl"]
+        fresh = (await fetched(client, url)).status
+        await client.sleep(61.0)
+        stale = (await fetched(client, url)).status
+        again = (await fetched(client, (await shown(client, job_id))["outputUrl"])).status
     assert (fresh, stale, again) == (200, 403, 200)
 
 
 @pytest.mark.parametrize("change", ["&", "x", "?"])
-async def test_a_link_that_was_changed_is_403(door: Door, change: str) -> None:
+async def test_a_link_that_was_changed_is_403(client: Client, change: str) -> None:
     """Only what was signed here is served."""
-    url = await output_url(door)
+    url = await output_url(client)
     changed = {
         "&": url.replace("version=0", "version=1"),
         "x": url + "x",
         "?": url.partition("?")[0],
     }
-    assert (await fetched(door, changed[change])).status == 403
+    assert (await fetched(client, changed[change])).status == 403
 
 
-async def test_a_deleted_output_is_404(door: Door) -> None:
+async def test_a_deleted_output_is_404(client: Client) -> None:
     """The link is good, but nothing is behind it."""
-    url = await output_url(door)
-    job = next(iter(door.sandbox.jobs))
-    await door.send("DELETE", f"/v2/generations/{job.id}")
-    assert (await fetched(door, url)).status == 404
+    url = await output_url(client)
+    job = next(iter(client.sandbox.jobs))
+    await client.send("DELETE", f"/v2/generations/{job.id}")
+    assert (await fetched(client, url)).status == 404
 
 
 class TestOutputFaults:
     """Faults that stay with a job's output."""
 
-    async def test_an_expired_link_is_replaced_by_the_generation(self, door: Door) -> None:
+    async def test_an_expired_link_is_replaced_by_the_generation(self, client: Client) -> None:
         """The first link is 403; looking again gives one that works."""
-        url = await output_url(door, "expire_output")
-        job = next(iter(door.sandbox.jobs))
-        first = (await fetched(door, url)).status
-        fresh = (await shown(door, job.id))["outputUrl"]
-        statuses = [(await fetched(door, link)).status for link in (url, fresh)]
+        url = await output_url(client, "expire_output")
+        job = next(iter(client.sandbox.jobs))
+        first = (await fetched(client, url)).status
+        fresh = (await shown(client, job.id))["outputUrl"]
+        statuses = [(await fetched(client, link)).status for link in (url, fresh)]
         assert (first, statuses) == (403, [403, 200])
 
-    async def test_a_missing_output_is_found_by_download(self, door: Door) -> None:
+    async def test_a_missing_output_is_found_by_download(self, client: Client) -> None:
         """Only `/download` gives a link that works."""
-        url = await output_url(door, "missing_output")
-        job = next(iter(door.sandbox.jobs))
-        link = await door.send("GET", f"/v2/generations/{job.id}/download")
-        statuses = [(await fetched(door, found)).status for found in (url, link.body.decode())]
+        url = await output_url(client, "missing_output")
+        job = next(iter(client.sandbox.jobs))
+        link = await client.send("GET", f"/v2/generations/{job.id}/download")
+        statuses = [(await fetched(client, found)).status for found in (url, link.body.decode())]
         assert statuses == [404, 200]
 
-    async def test_a_truncated_output_breaks_off_once(self, door: Door) -> None:
+    async def test_a_truncated_output_breaks_off_once(self, client: Client) -> None:
         """After that a range brings the rest."""
-        url = await output_url(door, "truncate_output")
+        url = await output_url(client, "truncate_output")
         with pytest.raises(ConnectionCutError):
-            await fetched(door, url)
-        rest = await fetched(door, url, range="bytes=512-")
+            await fetched(client, url)
+        rest = await fetched(client, url, range="bytes=512-")
         assert (rest.status, len(rest.body)) == (206, 512)
 
-    async def test_a_redirected_output_is_on_another_host(self, door: Door) -> None:
+    async def test_a_redirected_output_is_on_another_host(self, client: Client) -> None:
         """The other name is this machine too, so it can be followed."""
-        url = await output_url(door, "redirect_output")
-        answer = await fetched(door, url)
+        url = await output_url(client, "redirect_output")
+        answer = await fetched(client, url)
         target = answer.headers["location"]
         hosts = {urlsplit(url).hostname, urlsplit(target).hostname}
         moved = urlsplit(target)
-        again = await fetched(door, f"{door.sandbox.url}{moved.path}?{moved.query}")
+        again = await fetched(client, f"{client.sandbox.url}{moved.path}?{moved.query}")
         assert (answer.status, hosts, again.status) == (302, {"127.0.0.1", "localhost"}, 200)
 
 
 class TestHostedFiles:
     """Local files with a URL."""
 
-    async def test_a_hosted_file_is_served_from_its_place(self, door: Door, tmp_path: Path) -> None:
+    async def test_a_hosted_file_is_served_from_its_place(
+        self, client: Client, tmp_path: Path
+    ) -> None:
         """Its bytes, its type, and ranges of it."""
         file = tmp_path / "a clip.mp4"
         file.write_bytes(b"0123456789")
-        url = door.sandbox.host_file(file)
-        whole, part = await fetched(door, url), await fetched(door, url, range="bytes=-3")
+        url = client.sandbox.host_file(file)
+        whole, part = await fetched(client, url), await fetched(client, url, range="bytes=-3")
         assert (whole.body, whole.headers["content-type"]) == (b"0123456789", "video/mp4")
         assert (part.status, part.body) == (206, b"789")
 
-    async def test_a_large_file_comes_whole(self, door: Door, tmp_path: Path) -> None:
+    async def test_a_large_file_comes_whole(self, client: Client, tmp_path: Path) -> None:
         """What does not fit one piece is sent in several."""
         file = tmp_path / "large.bin"
         file.write_bytes(bytes(range(256)) * 4096)
-        answer = await fetched(door, door.sandbox.host_file(file))
+        answer = await fetched(client, client.sandbox.host_file(file))
         assert answer.body == file.read_bytes()
 
-    async def test_files_of_one_name_do_not_collide(self, door: Door, tmp_path: Path) -> None:
+    async def test_files_of_one_name_do_not_collide(self, client: Client, tmp_path: Path) -> None:
         """The second gets a number; the same file keeps its URL."""
         files = [tmp_path / name / "clip.mp4" for name in ("a", "b")]
         for file in files:
             file.parent.mkdir()
             file.write_text(file.parent.name)
-        urls = [door.sandbox.host_file(file) for file in [*files, files[0]]]
-        bodies = [(await fetched(door, url)).body for url in urls]
+        urls = [client.sandbox.host_file(file) for file in [*files, files[0]]]
+        bodies = [(await fetched(client, url)).body for url in urls]
         assert (bodies, urls[0] == urls[2]) == ([b"a", b"b", b"a"], True)
 
-    async def test_a_file_can_be_put(self, door: Door) -> None:
+    async def test_a_file_can_be_put(self, client: Client) -> None:
         """The body of a PUT gets a URL; its type follows from its name."""
-        answer = await door.send("PUT", "/__sandbox/files/line%201.wav", b"sound")
-        served = await fetched(door, answer.json["url"])
+        answer = await client.send("PUT", "/__sandbox/files/line%201.wav", b"sound")
+        served = await fetched(client, answer.json["url"])
         assert (answer.status, served.body, served.headers["content-type"]) == (
             201,
             b"sound",
             "audio/x-wav",
         )
 
-    async def test_a_name_may_hold_any_letter(self, door: Door) -> None:
+    async def test_a_name_may_hold_any_letter(self, client: Client) -> None:
         """The URL that is told is the URL that works, also with a slash in its name."""
-        put = await door.send("PUT", "/__sandbox/files/a%2Fb%20%C3%BC.wav", b"sound")
-        answer = await door.send("GET", put.json["url"])
+        put = await client.send("PUT", "/__sandbox/files/a%2Fb%20%C3%BC.wav", b"sound")
+        answer = await client.send("GET", put.json["url"])
         assert (put.status, answer.status, answer.body) == (201, 200, b"sound")
         body = order(input=[{"type": "video", "url": put.json["url"]}, AUDIO])
-        assert (await door.send("POST", "/v2/generate", body)).status == 201
+        assert (await client.send("POST", "/v2/generate", body)).status == 201
 
-    async def test_a_put_without_a_body_is_400(self, door: Door) -> None:
+    async def test_a_put_without_a_body_is_400(self, client: Client) -> None:
         """There is nothing to host."""
-        assert (await door.send("PUT", "/__sandbox/files/a.wav")).status == 400
+        assert (await client.send("PUT", "/__sandbox/files/a.wav")).status == 400
 
-    async def test_a_file_over_the_limit_is_413(self, open_door: OpenDoor) -> None:
+    async def test_a_file_over_the_limit_is_413(self, open_client: OpenClient) -> None:
         """Hosting has the same limit as uploading."""
-        async with open_door(max_file_bytes=3) as door:
-            answer = await door.send("PUT", "/__sandbox/files/a.wav", b"sound")
+        async with open_client(max_file_bytes=3) as client:
+            answer = await client.send("PUT", "/__sandbox/files/a.wav", b"sound")
         assert answer.status == 413
 
-    async def test_a_file_that_is_gone_is_404(self, door: Door, tmp_path: Path) -> None:
+    async def test_a_file_that_is_gone_is_404(self, client: Client, tmp_path: Path) -> None:
         """Nothing is kept of a file that stays where it is."""
         file = tmp_path / "clip.mp4"
         file.write_bytes(b"x")
-        url = door.sandbox.host_file(file)
+        url = client.sandbox.host_file(file)
         file.unlink()
-        assert (await fetched(door, url)).status == 404
+        assert (await fetched(client, url)).status == 404
 
     def test_what_is_no_file_cannot_be_hosted(self, tmp_path: Path) -> None:
         """A wrong path is found at once."""

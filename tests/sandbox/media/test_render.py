@@ -9,7 +9,7 @@ import av
 import pytest
 from PIL import Image
 
-from lipsync_async.sandbox.media.demo_media import speak_line, tone
+from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.errors import MediaError, RenderCancelledError
 from lipsync_async.sandbox.media.render import Rendered, RenderJob, RenderSegment, render
 from tests.sandbox.media.clips import (
@@ -327,39 +327,6 @@ def _order(
     return RenderJob(
         folder / visual, is_image=is_image, audio=None, output=folder / "out.mp4", segments=segments
     )
-
-
-def test_each_sound_is_heard_in_its_own_window_only(tmp_path: Path) -> None:
-    """Two tones and a spoken line replace the video's own tone where they belong."""
-    Clip(150, size=_SMALL, hertz=OWN).write(tmp_path / "in.mp4")
-    first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
-    second = tone(tmp_path / "second.wav", seconds=5.0, hertz=SECOND, rate=22_050)
-    line = speak_line(tmp_path / "line.wav", seconds=0.8, text="Here I am.")
-    rendered = render(
-        _order(
-            tmp_path,
-            RenderSegment(4.0, 5.0, line, sync_mode="cut_off"),
-            RenderSegment(1.0, 2.0, first),
-            RenderSegment(2.0, 3.0, second, crop=(1.0, 1.5), sync_mode="remap"),
-        )
-    )
-    assert rendered.duration == pytest.approx(6.0, abs=0.04)
-    sound = heard(rendered.path)
-    pitches = (OWN, FIRST, SECOND)
-    tones = {
-        (0.05, 0.95): OWN,
-        (1.05, 1.95): FIRST,
-        (2.05, 2.45): SECOND,
-        (3.05, 3.95): OWN,
-        (5.05, 5.95): OWN,
-    }
-    for (start, end), pitch in tones.items():
-        audible = [hertz for hertz in pitches if strength(sound, start, end, hertz) > 0.02]
-        assert audible == [pitch], f"between {start} s and {end} s"
-    assert loudness(sound, 2.55, 2.95) < 0.001
-    assert loudness(sound, 4.05, 4.75) > 0.01
-    assert loudness(sound, 4.85, 4.98) < 0.001
-    assert strength(sound, 4.05, 4.75, OWN) < 0.02
 
 
 def test_the_picture_outside_the_windows_is_the_video_itself(tmp_path: Path) -> None:

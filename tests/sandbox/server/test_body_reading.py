@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sandbox.doors import VIDEO, Door, created, order
+from tests.sandbox.clients import VIDEO, Client, created, order
 
 pytestmark = pytest.mark.anyio
 
@@ -34,17 +34,17 @@ def body_with(spot: str, number: str) -> bytes:
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=lambda number: number[:12])
 @pytest.mark.parametrize("spot", SPOTS)
-async def test_a_number_that_cannot_be_read_is_400(door: Door, spot: str, number: str) -> None:
+async def test_a_number_that_cannot_be_read_is_400(client: Client, spot: str, number: str) -> None:
     """Wherever it stands, it is no JSON that a service could answer in."""
-    answer = await door.send("POST", "/v2/generate", body_with(spot, number))
+    answer = await client.send("POST", "/v2/generate", body_with(spot, number))
     assert (answer.status, "not valid JSON" in answer.json["message"]) == (400, True)
 
 
 @pytest.mark.parametrize("spot", SPOTS)
-async def test_the_largest_numbers_do_no_harm(door: Door, spot: str) -> None:
+async def test_the_largest_numbers_do_no_harm(client: Client, spot: str) -> None:
     """They pass or are refused by the rules of their field, and are echoed as they came."""
-    answer = await door.send("POST", "/v2/generate", body_with(spot, HUGE))
-    listed = await door.send("GET", "/v2/generations")
+    answer = await client.send("POST", "/v2/generate", body_with(spot, HUGE))
+    listed = await client.send("GET", "/v2/generations")
     assert (answer.status, listed.status) == (SPOTS[spot][1], 200)
     assert len(listed.json) == (answer.status == 201)
 
@@ -52,29 +52,29 @@ async def test_the_largest_numbers_do_no_harm(door: Door, spot: str) -> None:
 @pytest.mark.parametrize("number", [*UNREADABLE, HUGE], ids=lambda number: number[:12])
 @pytest.mark.parametrize("field", ["duration", "fps"])
 async def test_an_estimate_needs_frames_that_can_be_counted(
-    door: Door, field: str, number: str
+    client: Client, field: str, number: str
 ) -> None:
     """Neither a number without end nor a product without end is a bill."""
     numbers = {"duration": "1", "fps": "25", field: number}
     body = f'{{"model": "lipsync-2", "duration": {numbers["duration"]}, "fps": {numbers["fps"]}}}'
-    answer = await door.send("POST", "/v2/generations/estimate", body.encode())
+    answer = await client.send("POST", "/v2/generations/estimate", body.encode())
     assert answer.status == 400
 
 
 @pytest.mark.parametrize("number", [*UNREADABLE, HUGE], ids=lambda number: number[:12])
-async def test_the_clock_stays_within_the_calendar(door: Door, number: str) -> None:
+async def test_the_clock_stays_within_the_calendar(client: Client, number: str) -> None:
     """A clock that was sent beyond all dates could answer nothing any more."""
-    answer = await door.send("POST", "/__sandbox/clock", f'{{"advance": {number}}}'.encode())
+    answer = await client.send("POST", "/__sandbox/clock", f'{{"advance": {number}}}'.encode())
     assert answer.status == 400
-    assert (await door.send("POST", "/v2/generate", order())).status == 201
+    assert (await client.send("POST", "/v2/generate", order())).status == 201
 
 
 @pytest.mark.parametrize("number", [*UNREADABLE, HUGE], ids=lambda number: number[:12])
-async def test_a_fault_of_such_a_number_is_400(door: Door, number: str) -> None:
+async def test_a_fault_of_such_a_number_is_400(client: Client, number: str) -> None:
     """A fault could not wait so long, and could not be listed."""
     body = f'{{"kind": "latency", "seconds": {number}}}'
-    answer = await door.send("POST", "/__sandbox/faults", body.encode())
-    assert (answer.status, len(door.sandbox.faults)) == (400, 0)
+    answer = await client.send("POST", "/__sandbox/faults", body.encode())
+    assert (answer.status, len(client.sandbox.faults)) == (400, 0)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ async def test_a_fault_of_such_a_number_is_400(door: Door, number: str) -> None:
     ],
 )
 async def test_numbers_in_text_are_400(
-    door: Door, method: str, path: str, headers: dict[str, str]
+    client: Client, method: str, path: str, headers: dict[str, str]
 ) -> None:
     """Queries and headers are read with as much care as bodies."""
-    await created(door)
+    await created(client)
     body = order() if method == "POST" else None
-    assert (await door.send(method, path, body, headers=headers)).status == 400
+    assert (await client.send(method, path, body, headers=headers)).status == 400

@@ -15,8 +15,17 @@ from lipsync_async.sandbox.server.memory_server import MemoryServer
 from lipsync_async.sandbox.server.messages import Request
 from lipsync_async.sandbox.server.pipeline import Pipeline, Resource, Router
 from lipsync_async.sandbox.state import State
-from tests.sandbox.conftest import OpenDoor
-from tests.sandbox.doors import AUDIO, Door, created, memory_door, order, shown, socket_door
+from tests.sandbox.clients import (
+    AUDIO,
+    NOW,
+    Client,
+    created,
+    memory_client,
+    order,
+    shown,
+    socket_client,
+)
+from tests.sandbox.conftest import OpenClient
 
 pytestmark = pytest.mark.anyio
 
@@ -70,10 +79,10 @@ async def test_a_new_resource_is_one_file_and_one_line() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/models", "/v2/generations", "/v2/nowhere"])
-async def test_no_key_and_a_wrong_key_have_two_bodies(door: Door, path: str) -> None:
+async def test_no_key_and_a_wrong_key_have_two_bodies(client: Client, path: str) -> None:
     """The two 401 answers are documented to differ."""
-    missing = await door.send("GET", path, headers={"x-api-key": ""})
-    wrong = await door.send("GET", path, headers={"x-api-key": "sandbox-other"})
+    missing = await client.send("GET", path, headers={"x-api-key": ""})
+    wrong = await client.send("GET", path, headers={"x-api-key": "sandbox-other"})
     assert (missing.status, missing.json) == (
         401,
         {
@@ -85,9 +94,9 @@ async def test_no_key_and_a_wrong_key_have_two_bodies(door: Door, path: str) -> 
     assert (wrong.status, wrong.json) == (401, {"message": "Unauthorized", "statusCode": 401})
 
 
-async def test_a_key_that_looks_live_is_told_where_it_is(door: Door) -> None:
+async def test_a_key_that_looks_live_is_told_where_it_is(client: Client) -> None:
     """A real key gets a 401 that says so."""
-    answer = await door.send("GET", "/v2/models", headers={"x-api-key": "sk-abc"})
+    answer = await client.send("GET", "/v2/models", headers={"x-api-key": "sk-abc"})
     assert (answer.status, "sandbox" in answer.json["message"]) == (401, True)
 
 
@@ -98,27 +107,27 @@ def test_a_sandbox_does_not_take_a_live_key() -> None:
     assert "sk-abc" not in str(caught.value)
 
 
-async def test_a_path_that_does_not_exist_is_404(door: Door) -> None:
+async def test_a_path_that_does_not_exist_is_404(client: Client) -> None:
     """The body names method and path."""
-    answer = await door.send("PUT", "/v2/models", b"x")
+    answer = await client.send("PUT", "/v2/models", b"x")
     assert (answer.status, answer.json["message"]) == (404, "Cannot PUT /v2/models")
 
 
 @pytest.mark.parametrize("path", ["/v2/errors", "/__sandbox/health", "/__sandbox/requests"])
-async def test_public_paths_need_no_key(door: Door, path: str) -> None:
+async def test_public_paths_need_no_key(client: Client, path: str) -> None:
     """The catalogue of errors and the controls are open."""
-    assert (await door.send("GET", path, headers={"x-api-key": ""})).status == 200
+    assert (await client.send("GET", path, headers={"x-api-key": ""})).status == 200
 
 
 class TestMinutes:
     """Requests in any sixty seconds, for creates and for all others."""
 
-    async def test_creates_have_a_limit_of_their_own(self, open_door: OpenDoor) -> None:
+    async def test_creates_have_a_limit_of_their_own(self, open_client: OpenClient) -> None:
         """Over it a create is 429 with the documented body, other requests are not."""
-        async with open_door(creates_per_minute=2) as door:
-            ids = [await created(door) for _ in range(2)]
-            answer = await door.send("POST", "/v2/generate", order())
-            await shown(door, ids[0])
+        async with open_client(creates_per_minute=2) as client:
+            ids = [await created(client) for _ in range(2)]
+            answer = await client.send("POST", "/v2/generate", order())
+            await shown(client, ids[0])
         assert (answer.status, answer.json) == (
             429,
             {
@@ -129,20 +138,22 @@ class TestMinutes:
             },
         )
 
-    async def test_the_window_slides(self, open_door: OpenDoor) -> None:
+    async def test_the_window_slides(self, open_client: OpenClient) -> None:
         """A minute after the first request there is room for another."""
-        async with open_door(requests_per_minute=1) as door:
+        async with open_client(requests_per_minute=1) as client:
             statuses = []
             for seconds in (0.0, 0.0, 60.0):
-                await door.sleep(seconds)
-                statuses.append((await door.send("GET", "/v2/models")).status)
+                await client.sleep(seconds)
+                statuses.append((await client.send("GET", "/v2/models")).status)
         assert statuses == [200, 429, 200]
 
     async def test_the_plan_brings_the_documented_numbers(self) -> None:
         """60 creates and 600 others."""
-        async with memory_door(plan="scale", progression="immediate") as door:
-            creates = [(await door.send("POST", "/v2/generate", order())).status for _ in range(61)]
-            others = [(await door.send("GET", "/v2/models")).status for _ in range(601)]
+        async with memory_client(plan="scale", progression="immediate") as client:
+            creates = [
+                (await client.send("POST", "/v2/generate", order())).status for _ in range(61)
+            ]
+            others = [(await client.send("GET", "/v2/models")).status for _ in range(601)]
         assert (creates.index(429), others.index(429)) == (60, 600)
 
 
@@ -154,15 +165,15 @@ class TestSlots:
         [("free", 1), ("hobbyist", 1), ("creator", 3), ("growth", 6), ("enterprise:4", 4)],
     )
     async def test_a_create_over_the_plan_is_refused(
-        self, open_door: OpenDoor, plan: str, limit: int
+        self, open_client: OpenClient, plan: str, limit: int
     ) -> None:
         """The 429 tells the account's numbers; nothing is queued."""
-        async with open_door(plan=plan, progression="manual", retry_after_seconds=5) as door:
+        async with open_client(plan=plan, progression="manual", retry_after_seconds=5) as client:
             for _ in range(limit):
-                await created(door)
-            answer = await door.send("POST", "/v2/generate", order())
+                await created(client)
+            answer = await client.send("POST", "/v2/generate", order())
             found = answer.json
-            assert (answer.status, door.sandbox.jobs.created) == (429, limit)
+            assert (answer.status, client.sandbox.jobs.created) == (429, limit)
         noun = "generation" if limit == 1 else "generations"
         assert found.pop("message").startswith(f"Your plan runs {limit} {noun} at once, ")
         assert found.pop("upgradeUrl")
@@ -174,20 +185,20 @@ class TestSlots:
             "retryAfterSeconds": 5,
         }
 
-    async def test_an_ended_generation_frees_its_slot(self, open_door: OpenDoor) -> None:
+    async def test_an_ended_generation_frees_its_slot(self, open_client: OpenClient) -> None:
         """PENDING and PROCESSING take a slot, the rest does not."""
-        async with open_door(concurrency=1, progression="manual") as door:
-            job_id = await created(door)
-            door.sandbox.jobs.move(job_id, "PROCESSING")
-            taken = await door.send("POST", "/v2/generate", order())
-            door.sandbox.jobs.move(job_id, "FAILED")
-            await created(door)
+        async with open_client(concurrency=1, progression="manual") as client:
+            job_id = await created(client)
+            client.sandbox.jobs.move(job_id, "PROCESSING")
+            taken = await client.send("POST", "/v2/generate", order())
+            client.sandbox.jobs.move(job_id, "FAILED")
+            await created(client)
         assert taken.status == 429
 
-    async def test_a_replay_needs_no_slot(self, open_door: OpenDoor) -> None:
+    async def test_a_replay_needs_no_slot(self, open_client: OpenClient) -> None:
         """The same key and body answer even when all slots are taken."""
-        async with open_door(concurrency=1, progression="manual") as door:
-            ids = [await created(door, {"idempotency-key": "k"}) for _ in range(2)]
+        async with open_client(concurrency=1, progression="manual") as client:
+            ids = [await created(client, {"idempotency-key": "k"}) for _ in range(2)]
         assert ids[0] == ids[1]
 
     def test_unknown_plans_are_refused(self) -> None:
@@ -207,13 +218,13 @@ KEYLESS = {"x-api-key": ""}
 FAULT = {"x-sandbox-fault": '{"kind": "status", "status": 500}'}
 
 
-async def left_by(door: Door, *requests: tuple[Any, ...]) -> tuple[int, int]:
+async def left_by(client: Client, *requests: tuple[Any, ...]) -> tuple[int, int]:
     """Send requests; return the last status, and how many files are left on the disk."""
     status = 0
     for method, path, body, form, headers in requests:
-        answer = await door.send(method, path, body, form=form, headers=headers)
+        answer = await client.send(method, path, body, form=form, headers=headers)
         status = answer.status
-    folder = door.sandbox._state.folder.new_path().parent  # noqa: SLF001 - the disk is the promise
+    folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - the disk is the promise
     return status, len([*folder.iterdir()])
 
 
@@ -244,10 +255,10 @@ KEYED = {"idempotency-key": "k"}
     ],
 )
 async def test_only_what_was_taken_over_stays(
-    door: Door, requests: list[tuple[Any, ...]], status: int, left: int
+    client: Client, requests: list[tuple[Any, ...]], status: int, left: int
 ) -> None:
     """However a request ends, the files that it brought are gone, or belong to what it made."""
-    assert await left_by(door, *requests) == (status, left)
+    assert await left_by(client, *requests) == (status, left)
 
 
 @pytest.mark.parametrize(
@@ -256,46 +267,46 @@ async def test_only_what_was_taken_over_stays(
 )
 async def test_without_a_key_no_body_is_read(body: bytes, content_type: str) -> None:
     """Such a request is 401 whatever it brings, and is logged as any other."""
-    async with socket_door() as door:
+    async with socket_client() as client:
         headers = {"content-type": content_type, **KEYLESS}
-        answer = await door.send("POST", "/v2/generate", body, headers=headers)
+        answer = await client.send("POST", "/v2/generate", body, headers=headers)
         assert (answer.status, "x-request-id" in answer.headers) == (401, True)
-        (entry,) = door.sandbox.requests
+        (entry,) = client.sandbox.requests
         assert (entry.status, entry.body_size) == (401, 0)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
-async def test_json_needs_its_content_type(door: Door, content_type: str) -> None:
+async def test_json_needs_its_content_type(client: Client, content_type: str) -> None:
     """A client that forgets the header fails here, too, and not only in the service."""
-    answer = await door.send(
+    answer = await client.send(
         "POST", "/v2/generate", order(), headers={"content-type": content_type}
     )
     assert (answer.status, content_type in answer.json["message"]) == (400, True)
 
 
-async def test_head_is_get_without_a_body(door: Door) -> None:
+async def test_head_is_get_without_a_body(client: Client) -> None:
     """Of the API, and of an output, whose length is told."""
-    assert (await door.send("HEAD", "/v2/models")).status == 200
-    job_id = await created(door, {"x-sandbox-progression": "immediate"})
-    url = (await shown(door, job_id))["outputUrl"]
-    answer = await door.send("HEAD", url)
+    assert (await client.send("HEAD", "/v2/models")).status == 200
+    job_id = await created(client, NOW)
+    url = (await shown(client, job_id))["outputUrl"]
+    answer = await client.send("HEAD", url)
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "1024")
-    await door.send("PUT", "/__sandbox/files/a.bin", b"abc")
-    answer = await door.send("HEAD", "/__sandbox/files/a.bin")
+    await client.send("PUT", "/__sandbox/files/a.bin", b"abc")
+    answer = await client.send("HEAD", "/__sandbox/files/a.bin")
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "3")
 
 
 async def test_what_goes_wrong_in_the_sandbox_is_a_500_with_an_id(
-    door: Door, caplog: pytest.LogCaptureFixture
+    client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bug does not look like a lost connection; the log has its traceback."""
 
     def broken(_job: Any) -> None:
         raise RuntimeError("spring")
 
-    door.sandbox.jobs.on_end = broken
-    headers = {"x-sandbox-progression": "immediate"}
-    answer = await door.send("POST", "/v2/generate", order(), headers=headers)
+    client.sandbox.jobs.on_end = broken
+    headers = NOW
+    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
     assert (answer.status, answer.json["errorCode"]) == (500, "internal_error")
     assert answer.json["requestId"] == answer.headers["x-request-id"]
     assert "spring" in caplog.text
@@ -312,11 +323,11 @@ class FullFolder(Folder):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
-async def test_a_full_disk_has_a_code_of_its_own(door: Door) -> None:
+async def test_a_full_disk_has_a_code_of_its_own(client: Client) -> None:
     """It is the service's own trouble, not a fault of the file."""
-    door.sandbox._state.folder = folder = FullFolder()  # noqa: SLF001 - no disk is filled up
+    client.sandbox._state.folder = folder = FullFolder()  # noqa: SLF001 - no disk is filled up
     try:
-        answer = await door.send("POST", "/v2/generate", form=FORM)
+        answer = await client.send("POST", "/v2/generate", form=FORM)
     finally:
         folder.close()
     assert (answer.status, answer.json["errorCode"]) == (500, "generation_infra_storage_error")
@@ -333,8 +344,8 @@ async def test_a_full_disk_has_a_code_of_its_own(door: Door) -> None:
     ],
 )
 async def test_no_web_page_of_others_controls_the_sandbox(
-    door: Door, headers: dict[str, str], status: int
+    client: Client, headers: dict[str, str], status: int
 ) -> None:
     """A browser sends such requests without asking first."""
-    answer = await door.send("POST", "/__sandbox/faults", {"kind": "hang"}, headers=headers)
-    assert (answer.status, len(door.sandbox.faults)) == (status, int(status == 201))
+    answer = await client.send("POST", "/__sandbox/faults", {"kind": "hang"}, headers=headers)
+    assert (answer.status, len(client.sandbox.faults)) == (status, int(status == 201))

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import attrs
@@ -18,10 +18,12 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 
 VIDEO = {"type": "video", "url": "http://localhost:9/clip.mp4"}
 AUDIO = {"type": "audio", "url": "http://localhost:9/line.wav"}
+Form = tuple[TextPart | FilePart, ...]
+NOW = {"x-sandbox-progression": "immediate"}  # asks for a job that is done at once
 
 
 class ConnectionCutError(Exception):
-    """Raised by either door when no whole answer came."""
+    """Raised when no whole answer came."""
 
 
 @attrs.frozen
@@ -38,8 +40,9 @@ class Answer:
         return json.loads(self.body)
 
 
-class Door(Protocol):
-    """Send requests to one sandbox."""
+@attrs.define
+class Client:
+    """Sends requests to one sandbox; a subclass knows the way."""
 
     sandbox: Sandbox
 
@@ -50,14 +53,26 @@ class Door(Protocol):
         body: Any = None,
         *,
         headers: Mapping[str, str] | None = None,
-        form: tuple[TextPart | FilePart, ...] = (),
+        form: Form = (),
     ) -> Answer:
         """Return the answer; a key is sent unless `headers` say otherwise."""
-        ...
+        url = path if path.startswith("http") else self.sandbox.url + path
+        sent = {"x-api-key": self.sandbox.api_key, **(headers or {})}
+        sent = {name: value for name, value in sent.items() if value}
+        if body is not None and method != "PUT":
+            sent = {"content-type": "application/json", **sent}
+            body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.exchange(method, url, sent, body, form)
+
+    async def exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, form: Form
+    ) -> Answer:
+        """Return the answer to a request that is prepared."""
+        raise NotImplementedError  # pragma: no cover - both subclasses have it
 
     async def sleep(self, seconds: float) -> None:
-        """Let the sandbox's time pass."""
-        ...
+        """Let the sandbox's time pass: it is moved by its control."""
+        await self.send("POST", "/__sandbox/clock", {"advance": seconds})
 
 
 def order(**fields: Any) -> dict[str, Any]:
@@ -65,9 +80,9 @@ def order(**fields: Any) -> dict[str, Any]:
     return {"model": "lipsync-2", "input": [VIDEO, AUDIO], **fields}
 
 
-async def created(door: Door, headers: Mapping[str, str] | None = None, **fields: Any) -> str:
+async def created(client: Client, headers: Mapping[str, str] | None = None, **fields: Any) -> str:
     """Create a generation and return its id."""
-    answer = await door.send("POST", "/v2/generate", order(**fields), headers=headers)
+    answer = await client.send("POST", "/v2/generate", order(**fields), headers=headers)
     assert answer.status == 201, answer.body
     return str(answer.json["id"])
 
@@ -78,53 +93,33 @@ async def until(condition: Callable[[], object]) -> None:
         await checkpoint()
 
 
-async def shown(door: Door, job_id: str) -> dict[str, Any]:
+async def shown(client: Client, job_id: str) -> dict[str, Any]:
     """Return a generation as a plain look shows it."""
-    answer = await door.send("GET", f"/v2/generate/{job_id}")
+    answer = await client.send("GET", f"/v2/generate/{job_id}")
     assert answer.status == 200, answer.body
     found: dict[str, Any] = answer.json
     return found
 
 
-def _prepared(
-    sandbox: Sandbox, method: str, path: str, body: Any, headers: Mapping[str, str] | None
-) -> tuple[str, dict[str, str], bytes | None]:
-    url = path if path.startswith("http") else sandbox.url + path
-    sent = {"x-api-key": sandbox.api_key, **(headers or {})}
-    sent = {name: value for name, value in sent.items() if value}
-    if body is None or method == "PUT":
-        return url, sent, body
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return url, {"content-type": "application/json", **sent}, data
-
-
 @attrs.define
-class SocketDoor:
-    """Talk over HTTP."""
+class SocketClient(Client):
+    """Talks over HTTP."""
 
-    sandbox: Sandbox
     session: aiohttp.ClientSession
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        form: tuple[TextPart | FilePart, ...] = (),
+    async def exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, form: Form
     ) -> Answer:
         """Return the answer."""
-        url, sent, data = _prepared(self.sandbox, method, path, body, headers)
         if form:
-            data = _form_body(form)
-            sent["content-type"] = f"multipart/form-data; boundary={_BOUNDARY}"
+            body = _form_body(form)
+            headers["content-type"] = f"multipart/form-data; boundary={_BOUNDARY}"
         try:
             async with self.session.request(
                 method,
                 URL(url, encoded=True),
-                headers=sent,
-                data=io.BytesIO(data) if data is not None else None,
+                headers=headers,
+                data=io.BytesIO(body) if body is not None else None,
                 allow_redirects=False,
             ) as answer:
                 found = {name.lower(): value for name, value in answer.headers.items()}
@@ -132,15 +127,11 @@ class SocketDoor:
         except aiohttp.ClientError as error:
             raise ConnectionCutError from error
 
-    async def sleep(self, seconds: float) -> None:
-        """Move the sandbox's clock by its control."""
-        await self.send("POST", "/__sandbox/clock", {"advance": seconds})
-
 
 _BOUNDARY = "sandbox-boundary"
 
 
-def _form_body(form: tuple[TextPart | FilePart, ...]) -> bytes:
+def _form_body(form: Form) -> bytes:
     """Write a form as RFC 7578 has it, so that no client's habits are tested."""
     lines = []
     for part in form:
@@ -156,26 +147,19 @@ def _form_body(form: tuple[TextPart | FilePart, ...]) -> bytes:
 
 
 @attrs.define
-class MemoryDoor:
-    """Talk in memory."""
+class MemoryClient(Client):
+    """Talks in memory."""
 
-    sandbox: Sandbox
     transport: MemoryTransport
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        form: tuple[TextPart | FilePart, ...] = (),
+    async def exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, form: Form
     ) -> Answer:
         """Return the answer."""
-        url, sent, data = _prepared(self.sandbox, method, path, body, headers)
-        request = Request(method, url, sent, data, form)
         try:
-            answer = await self.transport.send(request, timeout=None)
+            answer = await self.transport.send(
+                Request(method, url, headers, body, form), timeout=None
+            )
         except TransportError as error:
             raise ConnectionCutError from error
         is_whole = len(answer.body) == int(answer.headers["content-length"])
@@ -189,17 +173,17 @@ class MemoryDoor:
 
 
 @asynccontextmanager
-async def socket_door(**settings: Any) -> AsyncIterator[Door]:
+async def socket_client(**settings: Any) -> AsyncIterator[Client]:
     """Run a sandbox on a socket and connect to it."""
     async with (
         Sandbox(**{"render": False, **settings}) as sandbox,
         aiohttp.ClientSession(auto_decompress=False) as session,
     ):
-        yield SocketDoor(sandbox, session)
+        yield SocketClient(sandbox, session)
 
 
 @asynccontextmanager
-async def memory_door(**settings: Any) -> AsyncIterator[Door]:
+async def memory_client(**settings: Any) -> AsyncIterator[Client]:
     """Run a sandbox in memory and connect to it."""
     async with Sandbox(**{"render": False, "clock": VirtualClock(), **settings}) as sandbox:
-        yield MemoryDoor(sandbox, sandbox.transport())
+        yield MemoryClient(sandbox, sandbox.transport())
