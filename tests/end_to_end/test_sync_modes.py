@@ -11,7 +11,8 @@ from tests.sandbox.media.clips import Clip, shown_numbers
 
 pytestmark = pytest.mark.anyio
 
-# `test_render` has the examples of the guide. What becomes of five numbered frames, five a second, under so many seconds of sound.
+# `test_render` has the examples of the guide. What becomes of five numbered frames, five a
+# second, under so many seconds of sound.
 FRAMES = [
     (SyncMode.BOUNCE, 2.4, [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3]),
     (SyncMode.LOOP, 2.4, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]),

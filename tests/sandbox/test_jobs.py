@@ -228,28 +228,11 @@ class TestWebhooks:
     """Signed POSTs when a job has ended."""
 
     async def test_the_end_is_told(self, client: Client) -> None:
-        """The payload is the documented subset, and its signature is good."""
+        """The client reads it, and its signature is good."""
         job_id = await created(client, NOW, webhookUrl=inbox_url(client))
         received = (await settled_inbox(client, 1))[0]
         event = webhooks.parse(json.dumps(received["body"]).encode())
         assert (event.id, event.status, received["signature"]) == (job_id, "COMPLETED", "valid")
-        assert set(received["body"]) == {
-            "status",
-            "createdAt",
-            "id",
-            "input",
-            "model",
-            "outputDuration",
-            "outputUrl",
-            "webhookUrl",
-        }
-
-    async def test_a_failure_is_told_in_snake_case(self, client: Client) -> None:
-        """The code is `error_code` here and `errorCode` when polled."""
-        client.sandbox.faults.add(Fault("fail_job"))
-        await created(client, NOW, webhookUrl=inbox_url(client))
-        body = (await settled_inbox(client, 1))[0]["body"]
-        assert (body["status"], body["error_code"]) == ("FAILED", "generation_pipeline_failed")
 
     async def test_a_rejection_is_not_told(self, client: Client) -> None:
         """Who relies on webhooks alone never learns of it."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lipsync_async._enums import Model, Status
+from lipsync_async._enums import Status
 from lipsync_async.sandbox.media.engines import engines
 from tests.sandbox.clients import Client, created, order, shown
 from tests.sandbox.conftest import OpenClient
@@ -127,13 +127,6 @@ class TestClock:
         assert (await client.send("POST", "/__sandbox/clock", body)).status == 400
 
 
-async def test_models_are_listed(client: Client) -> None:
-    """The list holds what the client knows by name."""
-    found = (await client.send("GET", "/v2/models")).json
-    assert {model["id"] for model in found} == set(Model)
-    assert {model["type"] for model in found} == {"lipsync", "react"}
-
-
 async def test_errors_are_listed(client: Client) -> None:
     """Every code comes once, with a message and a suggestion."""
     found = (await client.send("GET", "/v2/errors")).json
@@ -150,11 +143,6 @@ async def test_the_webhook_secret_is_told(client: Client) -> None:
 
 class TestEstimates:
     """What a generation would cost."""
-
-    async def test_a_create_body_gives_a_list_of_one(self, client: Client) -> None:
-        """The legacy form looks at the media; a placeholder plays one second."""
-        answer = await client.send("POST", "/v2/analyze/cost", order())
-        assert answer.json == [{"estimatedFrameCount": 25, "estimatedGenerationCost": 0.04}]
 
     @pytest.mark.parametrize("path", ["/v2/generations/estimate", "/v2/generate/estimate-cost"])
     @pytest.mark.parametrize(
@@ -193,9 +181,3 @@ class TestEstimates:
         """Each problem is one entry."""
         answer = await client.send("POST", "/v2/generations/estimate", body)
         assert (answer.status, len(answer.json["message"])) == (400, problems)
-
-    async def test_a_model_without_a_price_is_422(self, client: Client) -> None:
-        """What has no price has no estimate."""
-        body = {"model": "lipsync-2-mini", "duration": 1}
-        answer = await client.send("POST", "/v2/generations/estimate", body)
-        assert (answer.status, answer.json["errorCode"]) == (422, "cost_estimate_unavailable")

@@ -18,22 +18,6 @@ pytestmark = pytest.mark.anyio
 KEY = "take-1"
 
 
-async def test_a_create_answers_201_with_a_pending_generation(client: Client) -> None:
-    """The answer echoes the order, and nothing that is not known yet."""
-    answer = await client.send("POST", "/v2/generate", order(options={"sync_mode": "loop"}))
-    found = answer.json
-    created_at = found.pop("createdAt")
-    assert (answer.status, created_at[-1]) == (201, "Z")
-    assert found == {
-        "id": next(iter(client.sandbox.jobs)).id,
-        "status": "PENDING",
-        "model": "lipsync-2",
-        "input": [VIDEO, AUDIO],
-        "options": {"sync_mode": "loop"},
-        "outputDuration": None,
-    }
-
-
 async def test_ids_come_from_the_seed(open_client: OpenClient) -> None:
     """One seed gives the same ids, another seed others."""
     ids = []
@@ -71,18 +55,6 @@ async def test_a_body_that_is_no_json_is_400_with_a_text(client: Client, body: b
     """A body that cannot be read gives a message that is one string."""
     answer = await client.send("POST", "/v2/generate", body)
     assert (answer.status, type(answer.json["message"])) == (400, str)
-
-
-async def test_an_input_too_many_is_coded(client: Client) -> None:
-    """What is well-formed but wrong has a code, a suggestion and a field."""
-    answer = await client.send("POST", "/v2/generate", order(input=[VIDEO, VIDEO, AUDIO]))
-    found = answer.json
-    assert (answer.status, found["errorCode"], found["field"], "suggestion" in found) == (
-        422,
-        "generation_input_too_many_visual",
-        "input",
-        True,
-    )
 
 
 async def test_a_project_must_exist(open_client: OpenClient) -> None:
@@ -131,14 +103,6 @@ class TestIdempotency:
             "PROCESSING",
         )
         assert (answer.headers["x-sandbox-replayed"], client.sandbox.jobs.created) == ("true", 1)
-
-    async def test_another_body_is_refused(self, client: Client) -> None:
-        """A key that belongs to another body is 422."""
-        await created(client, {"idempotency-key": KEY})
-        answer = await client.send(
-            "POST", "/v2/generate", order(model="sync-3"), headers={"idempotency-key": KEY}
-        )
-        assert (answer.status, answer.json["errorCode"]) == (409, "IDEMPOTENCY_KEY_REUSED")
 
     @pytest.mark.parametrize("key", ["a b", "x" * 129, "a,b", "é"])
     async def test_a_malformed_key_is_refused(self, client: Client, key: str) -> None:
@@ -190,6 +154,10 @@ def form(video: bytes = b"video", **texts: str) -> tuple[TextPart | FilePart, ..
     )
 
 
+POSTER = FilePart("poster", "a.png", "image/png", b"x")
+MANY: dict[str, Any] = {f"field{number}": "" for number in range(33)}
+
+
 class TestForms:
     """A multipart create is the same create."""
 
@@ -215,68 +183,31 @@ class TestForms:
             ("audio", "a1"),
         ]
 
-    async def test_nested_fields_must_be_json(self, client: Client) -> None:
-        """A nested field that is no JSON is 400 and names the field."""
-        answer = await client.send("POST", "/v2/generate", form=form(options="{'a': 1}"))
-        assert (answer.status, answer.json["message"]) == (
-            400,
-            ["options must be one JSON string"],
-        )
-
     async def test_unknown_text_fields_are_ignored(self, client: Client) -> None:
         """Fields that the service does not know do not hurt."""
         answer = await client.send("POST", "/v2/generate", form=form(colour="red"))
         assert (answer.status, "colour" in answer.json) == (201, False)
 
-    async def test_a_file_over_the_parsers_limit_is_413(self, open_client: OpenClient) -> None:
-        """The parser's limit has its own status."""
-        async with open_client(max_file_bytes=4) as client:
-            answer = await client.send("POST", "/v2/generate", form=form())
-        assert (answer.status, answer.json["errorCode"]) == (
-            413,
-            "generation_input_validation_failed",
-        )
-
-    async def test_a_file_over_the_plans_limit_is_422(self, open_client: OpenClient) -> None:
-        """The plan's limit has its own status and code."""
-        async with open_client(plan_file_bytes=4) as client:
-            answer = await client.send("POST", "/v2/generate", form=form())
-        assert (answer.status, answer.json["errorCode"], answer.json["field"]) == (
-            422,
-            "file_size_exceeds_plan_limit",
-            "video",
-        )
-
-    async def test_too_many_fields_are_413(self, client: Client) -> None:
-        """More than 32 fields are over the parser's limit."""
-        texts: dict[str, Any] = {f"field{number}": "" for number in range(33)}
-        answer = await client.send("POST", "/v2/generate", form=form(**texts))
-        assert answer.status == 413
-
-    async def test_a_text_over_a_mebibyte_is_413(self, client: Client) -> None:
-        """One text field may hold 1 MiB."""
-        answer = await client.send("POST", "/v2/generate", form=form(input=" " * (1024**2 + 1)))
-        assert answer.status == 413
-
     @pytest.mark.parametrize(
-        "extra",
+        ("settings", "given", "status", "told"),
         [
-            (FilePart("poster", "a.png", "image/png", b"x"),),
-            (
-                FilePart("video", "a.mp4", "video/mp4", b"x"),
-                FilePart("video", "b.mp4", "video/mp4", b"y"),
-            ),
+            ({}, form(options="{'a': 1}"), 400, ["options must be one JSON string"]),
+            ({}, (*form(), POSTER), 400, "Unexpected file field 'poster'."),
+            ({}, (*form(), *form()), 400, "Send one file as 'video', not several."),
+            ({"max_file_bytes": 4}, form(), 413, "clip.mp4 is larger than 4 bytes."),
+            ({"plan_file_bytes": 4}, form(), 422, "The plan takes files of 4 bytes at most."),
+            ({}, form(**MANY), 413, "The form has more than 32 fields."),
+            ({}, form(input=" " * (1024**2 + 1)), 413, "Field input is larger than 1048576 bytes."),
         ],
-        ids=["unknown", "twice"],
+        ids=["no JSON", "unknown", "twice", "too large", "over the plan", "many", "long"],
     )
-    async def test_unexpected_files_are_400(
-        self, client: Client, extra: tuple[FilePart, ...]
+    async def test_forms_have_limits(
+        self, *, open_client: OpenClient, settings: Any, given: Any, status: int, told: Any
     ) -> None:
-        """There is one file for each of three slots."""
-        answer = await client.send(
-            "POST", "/v2/generate", form=(TextPart("model", "lipsync-2"), *extra)
-        )
-        assert answer.status == 400
+        """The parser's limits and the plan's have their own status; each slot takes one file."""
+        async with open_client(**settings) as client:
+            answer = await client.send("POST", "/v2/generate", form=given)
+        assert (answer.status, answer.json["message"]) == (status, told)
 
     async def test_the_request_log_shows_what_a_form_held(self, client: Client) -> None:
         """Texts are logged as they are, files by name, size and digest."""
