@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,7 +145,7 @@ class TestIdempotency:
         assert answers[0].json["id"] == answers[1].json["id"]
 
 
-def form(video: bytes = b"video", **texts: str) -> tuple[TextPart | FilePart, ...]:
+def form(video: bytes | Path = b"video", **texts: str) -> tuple[TextPart | FilePart, ...]:
     """Return a form with two files."""
     return (
         TextPart("model", "lipsync-2"),
@@ -161,9 +162,11 @@ MANY: dict[str, Any] = {f"field{number}": "" for number in range(33)}
 class TestForms:
     """A multipart create is the same create."""
 
-    async def test_files_become_hosted_assets(self, client: Client) -> None:
+    async def test_files_become_hosted_assets(self, client: Client, tmp_path: Path) -> None:
         """Each file has a URL at which its bytes are, and an asset id."""
-        answer = await client.send("POST", "/v2/generate", form=form(options='{"temperature":1}'))
+        (tmp_path / "clip.mp4").write_bytes(b"video")
+        given = form(tmp_path / "clip.mp4", options='{"temperature":1}')
+        answer = await client.send("POST", "/v2/generate", form=given)
         found = answer.json
         assert [item["type"] for item in found["input"]] == ["video", "audio"]
         assert found["options"] == {"temperature": 1}
