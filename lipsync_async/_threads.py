@@ -295,15 +295,14 @@ class _Workers:
         with suppress(IndexError):
             self._idle.pop().put(None)
             return
-        try:
+        with suppress(Empty):  # all are busy, and each takes more work before it rests
             self._places.get_nowait()
-            start_thread(self._run, "lipsync_async worker")
-        except Empty:  # all are busy, and each takes more work before it rests
-            pass
-        # The system has no more threads: run it here.
-        except (RuntimeError, ConfigurationError):  # pragma: no cover - the system's doing
-            self._places.put(None)
-            self._run_waiting()
+            try:
+                start_thread(self._run, "lipsync_async worker")
+            # The system has no more threads: run it here.
+            except (RuntimeError, ConfigurationError):  # pragma: no cover - the system's doing
+                self._places.put(None)
+                self._run_waiting()
 
     def _run(self, _: Thread) -> None:
         call: SimpleQueue[None] = SimpleQueue()

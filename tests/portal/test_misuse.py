@@ -381,6 +381,24 @@ def test_closed_in_its_own_loop(portal: Portal) -> None:
     verb(portal.call, close)
 
 
+def test_closed_by_another_thread_as_well(portal: Portal) -> None:
+    """Who closes second waits for the first."""
+    begun, told = threading.Event(), []
+
+    async def close() -> None:
+        begun.set()
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        told.append("closed")
+
+    closing = threading.Thread(target=verb, args=(portal.close, close))
+    closing.start()
+    begun.wait()
+    verb(portal.close, anyio.lowlevel.checkpoint)
+    assert told == ["closed"]
+    closing.join()
+
+
 def test_interrupted_while_a_block_is_left(portal: Portal) -> None:
     """Ctrl-C during the clean-up at a block's end ends the clean-up and is raised."""
 
