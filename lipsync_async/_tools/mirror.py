@@ -158,9 +158,9 @@ class _Module:
         head = _HEADER.format(name=self._name) + "\n" + self._docstring(self._tree)
         if not classes:
             return head
-        return f"{head}\n{self._imports(classes)}\n{classes}"
+        return f"{head}\n{self._imports()}\n{classes}"
 
-    def _imports(self, classes: str) -> str:
+    def _imports(self) -> str:
         lines = ["from __future__ import annotations", _IMPORTS]
         lines += [ast.unparse(node) for node in _imports(self._tree)]
         own = ", ".join(_own_names(self._tree))
@@ -170,10 +170,9 @@ class _Module:
             for name, home in self._homes.items()
             if home != self._name
         ]
-        aliases = ""
-        for name, meaning in reversed(self._aliases.items()):  # one may be made of those above it
-            if re.search(rf"\b{name}\b", classes + aliases):
-                aliases = f"    {name} = {self._types.text(meaning)}\n{aliases}"
+        aliases = "".join(
+            f"    {name} = {self._types.text(meaning)}\n" for name, meaning in self._aliases.items()
+        )
         return "\n".join([*lines, aliases and f"if TYPE_CHECKING:\n{aliases}"])
 
     def _class(self, node: ast.ClassDef) -> str:

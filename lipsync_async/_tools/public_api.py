@@ -152,10 +152,9 @@ def _members(kind: type) -> dict[str, Any]:
 
 def _member_lines(name: str, member: Any) -> Iterator[str]:
     if isinstance(member, property | cached_property):
-        getter = member.fget if isinstance(member, property) else member.func
-        if getter is not None:
-            yield f"property {name}{_signature(getter).removeprefix('()')}"
-            yield from _raised(getter)
+        getter: Any = member.fget if isinstance(member, property) else member.func
+        yield f"property {name}{_signature(getter).removeprefix('()')}"
+        yield from _raised(getter)
     elif isinstance(member, staticmethod | classmethod):
         yield from _function_lines(name, member.__func__)
     elif inspect.isfunction(member):
@@ -206,10 +205,7 @@ def _verbatim(value: Any, text_of: Callable[[Any], str]) -> Any:
 
 def _type_text(annotation: Any) -> str:
     """Write a type as the source does: without modules."""
-    if isinstance(annotation, type):
-        return annotation.__qualname__
-    text = annotation if isinstance(annotation, str) else repr(annotation)
-    return _MODULE_PREFIX.sub("", text)
+    return _MODULE_PREFIX.sub("", annotation if isinstance(annotation, str) else repr(annotation))
 
 
 def main() -> int:
