@@ -34,6 +34,7 @@ import attrs
 
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import RETRY_LOG, log
+from lipsync_async._enums import TERMINAL
 from lipsync_async._logic.config import service_at
 from lipsync_async._threads import new_lock
 from lipsync_async._transport.protocol import Transport
@@ -685,7 +686,7 @@ class SlotPool:
             if is_held:
                 self._limiter.held(own)
                 self._add_owner(own)
-            if job.is_terminal:
+            if job.status in TERMINAL:
                 self._limiter.saw(job.id, now, is_over=True)
             self._accepted_at = now
         if self._waiters:
