@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
-from lipsync_async._polling.poller import LeaderFollower, Waiter
+from lipsync_async._polling.poller import LeaderFollower, Subscription, Waiter
 from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +37,10 @@ class Scheduler:
         else:
             self.told.append((job, str(news.status)))
 
+    def watch(self, *jobs: str, status: str = "") -> list[Subscription]:
+        """Watch jobs."""
+        return [self.poller.subscribe(job, self.hear, status=status) for job in jobs]
+
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[None]:
         """Keep the looks coming, in a task of its own."""
@@ -52,8 +56,7 @@ async def test_thousands_with_one_callback() -> None:
     service.end_all(10.0)
     async with service.client() as client:
         scheduler = Scheduler(client)
-        for job in service.jobs:
-            scheduler.poller.subscribe(job, scheduler.hear)
+        scheduler.watch(*service.jobs)
         async with scheduler.leading():
             await anyio.lowlevel.checkpoint()
             assert len(asyncio.all_tasks()) <= 3
@@ -73,8 +76,7 @@ async def test_jobs_join_while_others_are_looked_at() -> None:
         async with scheduler.leading():
             await service.clock.sleep(100.0)
             assert service.looks == []
-            for job in service.jobs[:10]:
-                scheduler.poller.subscribe(job, scheduler.hear, status="PENDING")
+            scheduler.watch(*service.jobs[:10], status="PENDING")
             await service.clock.sleep(0.7)
             assert len(scheduler.told) == 10
             async with anyio.create_task_group() as tasks:
@@ -92,7 +94,7 @@ async def test_waits_go_on_without_the_scheduler() -> None:
     service = Planned(40)
     async with service.client() as client, anyio.create_task_group() as tasks:
         scheduler = Scheduler(client)
-        watchers = [scheduler.poller.subscribe(job, scheduler.hear) for job in service.jobs[3:]]
+        watchers = scheduler.watch(*service.jobs[3:])
         waits = Waits(client, tasks)
         async with scheduler.leading():
             waits.start(*service.jobs[:3])
@@ -115,8 +117,7 @@ async def test_a_scheduler_that_stays_after_an_error() -> None:
     service.end_all(30.0)
     async with service.client() as client:
         scheduler = Scheduler(client)
-        for job in service.jobs:
-            scheduler.poller.subscribe(job, scheduler.hear, status="PROCESSING")
+        scheduler.watch(*service.jobs, status="PROCESSING")
         async with scheduler.leading():
             await service.clock.sleep(35.0)
     assert scheduler.errors != []
@@ -129,9 +130,9 @@ async def test_watchers_of_one_job_are_independent() -> None:
     service.end_all(5.0)
     async with service.client() as client:
         first, second, third = (Scheduler(client) for _ in range(3))
-        gone = first.poller.subscribe("job-0", first.hear)
-        second.poller.subscribe("job-0", second.hear)
-        third.poller.subscribe("job-0", third.hear, status="PROCESSING")
+        (gone,) = first.watch("job-0")
+        second.watch("job-0")
+        third.watch("job-0", status="PROCESSING")
         first.poller.unsubscribe(gone)
         async with first.leading():
             await service.clock.sleep(15.0)
@@ -213,8 +214,7 @@ async def test_the_rate_follows_the_limit(limit: int | None, jobs: int, looks: f
     service = Planned(jobs)
     async with service.client(limits=Limits(requests_per_minute=limit)) as client:
         scheduler = Scheduler(client)
-        for job in service.jobs:
-            scheduler.poller.subscribe(job, scheduler.hear)
+        scheduler.watch(*service.jobs)
         async with scheduler.leading():
             await service.clock.sleep(30.0)
     assert len(service.looks) / 30 == pytest.approx(looks, rel=0.05)

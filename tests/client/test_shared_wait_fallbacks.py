@@ -10,7 +10,6 @@ from lipsync_async import (
     BadRequestError,
     DecodeError,
     Generation,
-    LipsyncError,
     NotFoundError,
     PollPolicy,
     RetryPolicy,
@@ -84,8 +83,7 @@ async def test_lists_may_be_shorter_than_documented() -> None:
     service = Planned(200)
     service.longest = 30
     service.end_all(8.0)
-    async with service.client() as client:
-        assert len(completed_of(await wait_for_all(client, service.jobs))) == 200
+    assert len(completed_of(await service.outcomes())) == 200
     assert len([ids for ids in service.looks if len(ids) > 30]) <= 3
     assert {len(ids) for ids in service.looks[20:]} == {25}
 
@@ -95,8 +93,7 @@ async def test_a_job_that_no_list_shows() -> None:
     service = Planned(20)
     service.unlisted = {"job-7"}
     service.end_all(20.0)
-    async with service.client() as client:
-        assert len(completed_of(await wait_for_all(client, service.jobs))) == 20
+    assert len(completed_of(await service.outcomes())) == 20
     alone = [ids for ids in service.looks if len(ids) == 1]
     assert set(alone) == {("job-7",)}
     assert len(alone) == pytest.approx(20 / INTERVAL, abs=3)
@@ -113,6 +110,7 @@ async def test_a_job_that_no_list_shows() -> None:
         {"id": "job-3"},
         {"id": "job-3", "status": 7},
         {"id": 3, "status": "COMPLETED"},
+        {"id": "job-unknown", "status": "COMPLETED"},  # which nobody has asked for
         {"id": "job-3", "status": "COMPLETED", "outputUrl": 7},
     ],
 )
@@ -121,8 +119,7 @@ async def test_a_wrong_shape_in_a_list_harms_no_one(shape: object) -> None:
     service = Planned(10)
     service.shapes["job-3"] = shape
     service.end_all(5.0)
-    async with service.client() as client:
-        assert len(completed_of(await wait_for_all(client, service.jobs))) == 10
+    assert len(completed_of(await service.outcomes())) == 10
     assert ("job-3",) in service.looks
 
 
@@ -131,21 +128,11 @@ async def test_a_job_of_a_wrong_shape_fails_alone() -> None:
     service = Planned(10)
     service.shapes["job-3"] = service.shapes_alone["job-3"] = {"id": "job-3", "status": 7}
     service.end_all(5.0)
-    async with service.client() as client:
-        outcomes = await wait_for_all(client, service.jobs)
+    outcomes = await service.outcomes()
     assert len(completed_of(outcomes)) == 9
     error = outcomes["job-3"]
     assert isinstance(error, DecodeError)
     assert error.generation == Generation(id="job-3", status=error.generation.status)  # type: ignore[union-attr]
-
-
-async def test_strangers_in_a_list_are_left_alone() -> None:
-    """What was not asked for, and what is shown of jobs that left, is no matter."""
-    service = Planned(8)
-    service.shapes["job-0"] = {"id": "job-unknown", "status": "COMPLETED"}
-    service.end_all(5.0)
-    async with service.client() as client:
-        assert len(completed_of(await wait_for_all(client, service.jobs))) == 8
 
 
 async def test_unknown_statuses_are_not_the_end() -> None:
@@ -230,8 +217,7 @@ async def test_a_rate_limit_is_kept() -> None:
     service = Planned(150)
     service.failures = [429, 429, 503, 429]
     service.end_all(60.0)
-    async with service.client() as client:
-        assert len(completed_of(await wait_for_all(client, service.jobs))) == 150
+    assert len(completed_of(await service.outcomes())) == 150
 
 
 @pytest.mark.parametrize("missing", [{"job-3"}, set()])
@@ -241,9 +227,7 @@ async def test_no_patience(missing: set[str]) -> None:
     service.failures = [503] * 1000
     service.unlisted = missing
     hasty = RetryPolicy(give_up_after=5.0, first_pause=0.5)
-    outcomes: dict[str, Generation | LipsyncError] = {}
-    async with service.client(retry=hasty) as client:
-        outcomes = await wait_for_all(client, service.jobs)
+    outcomes = await service.outcomes(retry=hasty)
     assert {type(outcome).__name__ for outcome in outcomes.values()} == {"ServerError"}
     assert service.clock.now() <= 6.0
 
@@ -255,6 +239,5 @@ async def test_lists_come_back() -> None:
     restore = partial(setattr, service, "longest", 100)
     service.clock.call_later(10.0, restore)
     service.end_all(150.0)
-    async with service.client() as client:
-        assert len(completed_of(await wait_for_all(client, service.jobs))) == 60
+    assert len(completed_of(await service.outcomes())) == 60
     assert max(len(ids) for ids in service.looks[-10:]) > 10

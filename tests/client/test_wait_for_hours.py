@@ -73,22 +73,25 @@ async def test_no_limit() -> None:
     assert 100_000.0 <= clock.now() <= 100_600.0
 
 
-async def test_long_poll_is_honoured(hours: World) -> None:
-    """The end is seen within two seconds of it, for about five requests a minute."""
-    done = await hours.client.generations.run(**ORDER)
+@pytest.mark.parametrize("timeout", [60.0, 3.0])
+async def test_long_poll_is_honoured(hours: World, timeout: float) -> None:
+    """The end is seen in two seconds by five looks a minute, held beyond the timeout or not."""
+    done = await hours.client.with_options(timeout=timeout).generations.run(**ORDER)
     assert done.is_completed
     assert 600.0 <= hours.clock.now() <= 602.0
     assert 50 <= hours.looks <= 61
     assert hours.sandbox.requests.count(*LOOKS, query={"wait": "true"}) == hours.looks
 
 
-async def test_ignored_long_poll_is_no_busy_loop(hours: World) -> None:
-    """A service that answers a long poll at once is looked at with growing pauses."""
+@pytest.mark.parametrize(("long_poll", "asked"), [(10.0, 1), (None, 0)])
+async def test_without_the_long_poll(hours: World, long_poll: float | None, asked: int) -> None:
+    """Where looks are answered at once, or not to be held, pauses grow to the longest."""
     hours.break_looks("ignore_wait")
-    done = await hours.client.generations.run(**ORDER)
-    assert done.is_completed
-    assert hours.looks <= 600 / 5 + 10
-    assert hours.sandbox.requests.count(*LOOKS, query={"wait": "true"}) == 1
+    plain = hours.client.with_options(poll=PollPolicy(long_poll=long_poll))
+    assert (await plain.generations.run(**ORDER)).is_completed
+    assert 600.0 <= hours.clock.now() <= 610.0
+    assert 600 / 10 <= hours.looks <= 600 / 5 + 10
+    assert hours.sandbox.requests.count(*LOOKS, query={"wait": "true"}) == asked
 
 
 async def test_lying_long_poll_is_no_busy_loop() -> None:
@@ -106,14 +109,6 @@ async def test_lying_long_poll_is_no_busy_loop() -> None:
         with pytest.raises(WaitTimeoutError):
             await client.generations.wait_until_complete("job-1", timeout=600.0)
     assert looks <= 600 / 5 + 10
-
-
-async def test_plain_polling(hours: World) -> None:
-    """Without the long poll, pauses grow to the longest and no further."""
-    plain = hours.client.with_options(poll=PollPolicy(long_poll=None))
-    assert (await plain.generations.run(**ORDER)).is_completed
-    assert 600.0 <= hours.clock.now() <= 610.0
-    assert 600 / 10 <= hours.looks <= 600 / 5 + 10
 
 
 async def test_a_fresh_create_may_still_spread(hours: World) -> None:
@@ -177,14 +172,6 @@ async def test_changes_that_the_limit_cuts_off(endless: World) -> None:
         with pytest.raises(WaitTimeoutError, match="is still PROCESSING"):
             seen.append(await anext(changes))
     assert [change.status for change in seen] == [Status.PROCESSING]
-
-
-async def test_a_look_may_be_held_beyond_the_timeout(hours: World) -> None:
-    """A look that the service holds open for ten seconds is no failure at `timeout=3`."""
-    created = await order(hours.client)
-    quick = hours.client.with_options(timeout=3.0)
-    assert (await quick.generations.wait_until_complete(created)).is_completed
-    assert hours.looks <= 61
 
 
 async def test_waiters_leave_room(hours: World) -> None:

@@ -177,6 +177,11 @@ class Planned:
         """Return a client of this service."""
         return AsyncClient("key", transport=MemoryTransport(self._handle, self.clock), **settings)
 
+    async def outcomes(self, **settings: Any) -> dict[str, Generation | LipsyncError]:
+        """Wait for all jobs at once, by a client of its own, and return how each wait ended."""
+        async with self.client(**settings) as client:
+            return await wait_for_all(client, self.jobs)
+
     def end_all(self, after: float, status: str = "COMPLETED") -> None:
         """Let all jobs end after seconds."""
         self.clock.call_later(

@@ -378,6 +378,20 @@ def test_rounds_are_cut_into_equal_looks(number: int, expected: list[int]) -> No
     assert [look.time for look in looks] == pytest.approx(times)
 
 
+def test_few_may_be_taken_one_by_one() -> None:
+    """Each of few jobs is handed out alone, but what is asked for out of turn as it is."""
+    scheduler = filled(3)
+    looks = [scheduler.next_batch(now, alone=True) for now in (1.0, 2.0, 3.0)]
+    assert looks == [
+        PollBatch((job,), now, is_alone=True)
+        for job, now in zip(names(3), (1.0, 2.0, 3.0), strict=True)
+    ]
+    assert scheduler.next_batch(9.0, alone=True) is None
+    scheduler = filled(2)
+    scheduler.on_answer(taken(scheduler, 1.0), set())
+    assert scheduler.next_batch(1.1, alone=True) == PollBatch(("job-0",), 1.1)
+
+
 def test_full_looks_are_taken_when_there_is_no_room() -> None:
     """More rounds than the rate allows in an interval: each look is as long as may be."""
     scheduler = filled(1101)
@@ -394,16 +408,6 @@ def test_a_little_late_is_caught_up_with(delay: float, expected: float) -> None:
     look = taken(scheduler, 1.0 + delay)
     scheduler.on_answer(look, look.ids)
     assert scheduler.next_time() == pytest.approx(expected)
-
-
-def test_the_rate_may_change() -> None:
-    """From the next look on, as when the budget was learnt to be smaller."""
-    scheduler = filled(300)
-    taken(scheduler, 1.0)
-    assert scheduler.next_time() == pytest.approx(1.1)
-    scheduler.rate = 2.0
-    assert scheduler.next_time() == pytest.approx(1.5)
-    assert period_of(scheduler) == 1.5
 
 
 def test_who_leaves_is_not_missed() -> None:
