@@ -204,18 +204,12 @@ CURRENT_CALL: ContextVar[BlockingCall] = ContextVar("CURRENT_CALL")
 class CallState(IntEnum):
     """State of a blocking call; it only moves forward."""
 
-    CREATED = auto()
-    """The coroutine has not begun."""
-    RUNNING = auto()
-    """The coroutine runs; the caller waits for it, or uses what it has yielded."""
-    LEAVING = auto()
-    """The caller is on its way out: no more input is drawn."""
-    CANCELLING = auto()
-    """The coroutine was cancelled; the caller waits for its clean-up."""
-    DONE = auto()
-    """The coroutine has ended."""
-    ABANDONED = auto()
-    """The caller has gone; what comes is not read any more."""
+    CREATED = auto()  # the coroutine has not begun
+    RUNNING = auto()  # it runs; the caller waits for it, or uses what it has yielded
+    LEAVING = auto()  # the caller is on its way out: no more input is drawn
+    CANCELLING = auto()  # the coroutine was cancelled; the caller waits for its clean-up
+    DONE = auto()  # the coroutine has ended
+    ABANDONED = auto()  # the caller has gone; what comes is not read any more
 
 
 @attrs.define(slots=True, eq=False)

@@ -24,31 +24,20 @@ _PROXY_ADVICE = (
 
 @attrs.frozen(slots=True)
 class Proxy:
-    """One proxy.
+    """One proxy."""
 
-    Attributes:
-        url: Its address, without user name and password.
-        origin: What has named it: an argument or a variable.
-        authorization: The header that authorizes its users.
-        problem: Why it cannot be used.
-    """
-
-    url: str
-    origin: str
-    authorization: Secret | None = None
-    problem: str | None = None
+    url: str  # without user name and password
+    origin: str  # what has named it: an argument or a variable
+    authorization: Secret | None = None  # the header that authorizes its users
+    problem: str | None = None  # why it cannot be used
 
 
 @attrs.frozen(slots=True)
 class Proxies:
-    """Proxies by scheme, and the hosts that need none.
-
-    Attributes:
-        by_scheme: The proxy for each scheme of an address.
-        bypassed: The entries of `NO_PROXY`; `None`: every address goes through a proxy.
-    """
+    """Proxies by scheme, and the hosts that need none."""
 
     by_scheme: Mapping[str, Proxy] = attrs.field(factory=dict)
+    # The entries of `NO_PROXY`; `None`: every address goes through a proxy.
     bypassed: tuple[str, ...] | None = ()
 
     def way_to(self, url: str) -> Proxy | None:
@@ -225,20 +214,12 @@ OWN_NAME = f"lipsync-async/{__version__}"
 
 @attrs.frozen(slots=True)
 class Config:
-    """Where requests go, what authorizes them, and how they get there.
-
-    Attributes:
-        base_url: The service's address.
-        api_key: The account's key.
-        proxies: The proxy for each address.
-        headers: Header fields that every request to the service has besides.
-        user_agent: What the client calls itself.
-    """
+    """Where requests go, what authorizes them, and how they get there."""
 
     base_url: str
     api_key: Secret
     proxies: Proxies = attrs.field(factory=Proxies)
-    headers: Mapping[str, str] = attrs.field(factory=lambda: Headers({}))
+    headers: Mapping[str, str] = attrs.field(factory=lambda: Headers({}))  # to the service, besides
     user_agent: str = OWN_NAME
 
 

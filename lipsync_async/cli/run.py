@@ -46,7 +46,7 @@ from lipsync_async.errors import (
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from lipsync_async._models.request import GenerationRequest
 
@@ -67,27 +67,16 @@ _REDRAW_SECONDS = 0.25
 
 @attrs.define(slots=True, kw_only=True)
 class ManifestRun:
-    """Run of a manifest as it was asked for.
-
-    Attributes:
-        manifest: File with the requests.
-        journal: The run's journal.
-        download_to: Folder for the results; `None`: they are not downloaded.
-        options: Keywords of `run_many`, those of `OPTIONS`.
-        limits: Keywords of `Limits`, those that were given.
-        timeout: Seconds for one try of one request; `None`: no limit.
-        on_sandbox: Whether it runs on a sandbox.
-        rows: What the manifest holds, once it was read.
-    """
+    """Run of a manifest as it was asked for."""
 
     manifest: Path
     journal: Path
     download_to: str | None
-    options: Mapping[str, Any]
-    limits: Mapping[str, int | None]
-    timeout: float | None
+    options: Mapping[str, Any]  # keywords of `run_many`, those of `OPTIONS`
+    limits: Mapping[str, int | None]  # keywords of `Limits`, those that were given
+    timeout: float | None  # seconds for one try of one request
     on_sandbox: bool
-    rows: list[ManifestRow] = attrs.field(factory=list, init=False)
+    rows: list[ManifestRow] = attrs.field(factory=list, init=False)  # once the manifest was read
 
     def place(self, index: int) -> str:
         """Return where the manifest has a row, if it has it."""
@@ -96,46 +85,31 @@ class ManifestRun:
 
 @attrs.define(slots=True, kw_only=True)
 class RunSummary:
-    """Result of a run of many requests.
-
-    Attributes:
-        total: Requests in all.
-        progress: How far it got.
-        seconds: How long its own jobs took.
-        elapsed: Seconds from beginning to end.
-        failures: Outcomes that are no success.
-        resumed: Positions of jobs that an earlier run has completed.
-        files: Results saved.
-        bytes: Size of them all.
-        error: What the run has raised in the end; `None`: nothing.
-    """
+    """Result of a run of many requests."""
 
     total: int
     progress: Progress = NO_PROGRESS
-    seconds: list[float] = attrs.field(factory=list)
+    seconds: list[float] = attrs.field(factory=list)  # of each job that was its own
     elapsed: float = 0.0
     failures: list[Outcome] = attrs.field(factory=list)
-    resumed: set[int] = attrs.field(factory=set)
+    resumed: set[int] = attrs.field(factory=set)  # positions that an earlier run has completed
     files: int = 0
     bytes: int = 0
-    error: LipsyncError | None = None
-
-    @property
-    def done(self) -> int:
-        """Outcomes in all."""
-        return self.progress.done
+    error: LipsyncError | None = None  # raised by the run in the end
 
     @property
     def exit_status(self) -> ExitStatus:
         """Exit status for this result."""
         if self.error is not None:
-            has_begun = self.done or self.error.generation_ids or self.error.idempotency_keys
+            has_begun = (
+                self.progress.done or self.error.generation_ids or self.error.idempotency_keys
+            )
             return ExitStatus.UNKNOWN if has_begun else exit_status_of(self.error)
         if self.progress.ended_by is not None:
             return ExitStatus.STOPPED
         if any(map(is_unknown, self.failures)):
             return ExitStatus.UNKNOWN
-        is_complete = not self.failures and self.done == self.total
+        is_complete = not self.failures and self.progress.done == self.total
         return ExitStatus.SUCCESS if is_complete else ExitStatus.FAILURE
 
     def add(self, outcome: Outcome) -> None:
@@ -160,18 +134,18 @@ class RunSummary:
 
     def table(self, requests_sent: int | None = None) -> list[str]:
         """Return the numbers as aligned lines."""
-        fresh = self.done - len(self.resumed)
+        fresh = self.progress.done - len(self.resumed)
         earlier = f" ({len(self.resumed)} of them in earlier runs)" if self.resumed else ""
         unknown = sum(map(is_unknown, self.failures))
         rows: dict[str, object] = {
             "jobs": f"{self.total}{earlier}",
-            "succeeded": str(self.done - len(self.failures)),
+            "succeeded": str(self.progress.done - len(self.failures)),
             "failed": str(len(self.failures) - unknown),
         }
         if unknown:
             rows["unknown"] = f"{unknown}, to be sent again by the same command, and not paid twice"
-        if self.total > self.done:
-            rows["not begun"] = self.total - self.done
+        if self.total > self.progress.done:
+            rows["not begun"] = self.total - self.progress.done
         rows["wall time"] = duration(self.elapsed)
         if fresh and self.elapsed:
             rows["rate"] = rate(fresh / self.elapsed, "jobs")
@@ -219,7 +193,7 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
                 download_to=run.download_to,
                 **run.options,
             )
-    if summary.error is not None and not summary.done:  # there is nothing to sum up
+    if summary.error is not None and not summary.progress.done:  # there is nothing to sum up
         for line in error_lines(summary.error, run.place):
             say(f"run: {line}", is_error=True)
         return summary.exit_status
@@ -252,19 +226,19 @@ async def run_requests(
                     summary.progress = outcomes.progress()
                     show(summary.progress)
             summary.elapsed = anyio.current_time() - began
-            summary.seconds = [*_seconds(journal, summary.resumed)]
+            with suppress(JournalError), JournalView.open(journal) as view:
+                for entry in view.entries(JobState.COMPLETED, JobState.FAILED):
+                    if (
+                        entry.ended_at
+                        and entry.accepted_at
+                        and entry.position not in summary.resumed
+                    ):
+                        seconds = (entry.ended_at - entry.accepted_at).total_seconds()
+                        summary.seconds.append(seconds)
     except LipsyncError as error:
         summary.elapsed = anyio.current_time() - began
         summary.error = error
     return summary
-
-
-def _seconds(journal: Path, resumed: set[int]) -> Iterator[float]:
-    """Yield how long jobs took; nothing if the journal cannot be read."""
-    with suppress(JournalError), JournalView.open(journal) as view:
-        for entry in view.entries(JobState.COMPLETED, JobState.FAILED):
-            if entry.ended_at and entry.accepted_at and entry.position not in resumed:
-                yield (entry.ended_at - entry.accepted_at).total_seconds()
 
 
 @asynccontextmanager

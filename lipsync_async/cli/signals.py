@@ -24,15 +24,11 @@ _STATUS_OF_SIGNALS = 128  # as in shells: plus the number of the signal
 
 
 class SignalHandler:
-    """Handler of the signals that end a command.
-
-    Attributes:
-        received: Numbers of the signals so far.
-        cancel: Ends the async work that runs; `None`: none runs.
-    """
+    """Handler of the signals that end a command."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
+        # Ends the async work that runs; `None`: none runs.
         self.cancel: Callable[[], object] | None = None
 
     def __call__(self, number: int, _frame: object) -> None:
