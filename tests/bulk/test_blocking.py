@@ -28,8 +28,6 @@ from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, names, requests
 
-pytestmark = pytest.mark.anyio
-
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ import pytest
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.kill_loop import Loop
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]
+pytestmark = pytest.mark.usefixtures("interpreter")
 
 # `nox -s soak` kills two hundred.
 KILLS = 6

@@ -33,8 +33,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, requests
 from tests.client.connections import INPUTS
 
-pytestmark = pytest.mark.anyio
-
 
 class Silent(Exception):  # noqa: N818 - as foreign as can be
     """An exception whose message raises."""

@@ -39,8 +39,6 @@ from lipsync_async._logic.codec import encode_request
 from tests.bulk.runs import opened, requests
 from tests.client.connections import INPUTS
 
-pytestmark = pytest.mark.anyio
-
 NAMED = [INPUTS[0], Audio("https://media.example/a.wav", ref_id="a")]
 
 

@@ -16,8 +16,6 @@ from lipsync_async.sandbox import Sandbox
 from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened, requests
 
-pytestmark = pytest.mark.anyio
-
 FEW = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=5)
 MANY = 60
 

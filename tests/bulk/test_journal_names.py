@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from tests.bulk.runs import Runs
 
 
-pytestmark = pytest.mark.anyio
-
 REFUSED = AuthenticationError(response=reply(b"", 401), message="Wrong key", code="bad_key")
 Rows = list[GenerationRequest]
 

@@ -25,8 +25,6 @@ from tests.interpreter import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.anyio
-
 HERE = "https://api.example"
 
 

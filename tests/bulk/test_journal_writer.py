@@ -19,8 +19,6 @@ from lipsync_async._bulk.results import Job, JobUpdate
 from lipsync_async._threads import to_its_end
 from tests.bulk.jobs import job, known, request
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 def journal(quick_path: Path) -> Iterator[Journal]:

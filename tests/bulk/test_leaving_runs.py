@@ -18,8 +18,6 @@ from tests.bulk.runs import opened, requests, slots
 from tests.client.connections import cancel_when
 from tests.client.waiters import poller_of, remains
 
-pytestmark = pytest.mark.anyio
-
 
 async def begun(sandbox: Sandbox, many: int) -> None:
     """Wait until so many jobs were made."""

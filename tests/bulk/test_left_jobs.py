@@ -31,8 +31,6 @@ from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held
 from tests.client.connections import connect
 
-pytestmark = pytest.mark.anyio
-
 CREATE = "/v2/generate"
 MEDIA = "/__sandbox/media/*"
 MANY = 4

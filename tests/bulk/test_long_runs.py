@@ -11,8 +11,6 @@ from lipsync_async._bulk.journal import Journal, JournalView
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests
 
-pytestmark = pytest.mark.anyio
-
 PLAN = Limits(concurrent_generations=15)
 EVERYTHING = Fault("status", status=500, count=None)
 

@@ -13,8 +13,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held
 
-pytestmark = pytest.mark.anyio
-
 CREATE = "/v2/generate"
 UNKNOWN = {"message": "No such generation.", "statusCode": 404}
 

@@ -25,8 +25,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-pytestmark = pytest.mark.anyio
-
 JOURNALS = Path(__file__).with_name("journals")
 LIMITS = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=100)
 

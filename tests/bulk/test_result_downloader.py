@@ -14,8 +14,6 @@ from tests.client.connections import ORDER
 from tests.client.media_world import FILM, MEDIA, Says, World, opened_world
 from tests.logic.test_media_host import MEDIA as MEDIA_BYTES
 
-pytestmark = pytest.mark.anyio
-
 
 def names_in(folder: Path) -> list[str]:
     """Return the names of what is in a folder."""

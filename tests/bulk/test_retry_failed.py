@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from lipsync_async import AsyncClient, JournalEntry, Outcome
     from lipsync_async.sandbox import Sandbox
 
-pytestmark = pytest.mark.anyio
-
 CREATES: dict[str, Any] = {"method": "POST", "path": "/v2/generate"}
 
 

@@ -23,8 +23,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import names, opened, refusals, requests, slots
 from tests.client.connections import INPUTS, connect
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_outcomes_come_as_they_end() -> None:
     """Each request has one outcome, tied to it, and one job."""

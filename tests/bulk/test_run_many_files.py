@@ -15,8 +15,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.runs import FREE
 from tests.client.connections import connect
 
-pytestmark = pytest.mark.anyio
-
 SPEECH = Audio("https://media.example/speech.wav")
 CHANGES: dict[str, Callable[[Path], object]] = {
     "gone": Path.unlink,

@@ -14,8 +14,6 @@ from lipsync_async._polling.poller import Waiter
 from tests.bulk.jobs import job, request
 from tests.client.waiters import Planned, poller_of, remains
 
-pytestmark = pytest.mark.anyio
-
 ANSWER = Response("GET", "http://localhost/v2/generate/job-0", 404, {}, b"")
 
 

@@ -14,8 +14,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, opened, refusals, requests, slots
 from tests.client.connections import connect
 
-pytestmark = pytest.mark.anyio
-
 
 async def all_at_once(*clients: AsyncClient, many: int) -> list[list[Outcome]]:
     """Run as many requests with each client, all at once."""

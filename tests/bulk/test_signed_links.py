@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox import Sandbox
     from tests.bulk.runs import Runs
 
-pytestmark = pytest.mark.anyio
-
 NUMBERS = count(1)
 OTHER = GenerationRequest(model="sync-3", input=[Video("https://h/x"), Audio("https://h/a")])
 CREATES: dict[str, Any] = {"method": "POST", "path": "/v2/generate"}

@@ -22,8 +22,6 @@ from lipsync_async import (
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import FREE, made, names, opened, requests, slots
 
-pytestmark = pytest.mark.anyio
-
 BAD = GenerationRequest(model="", input=())
 
 

@@ -29,8 +29,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests, slots
 from tests.client.connections import INPUTS
 
-pytestmark = pytest.mark.anyio
-
 ANALYZE, ESTIMATE = "/v2/analyze/cost", "/v2/generations/estimate"
 CREATE = "/v2/generate"
 

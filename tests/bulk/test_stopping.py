@@ -25,8 +25,6 @@ from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import made, opened, requests, slots
 from tests.client.connections import INPUTS
 
-pytestmark = pytest.mark.anyio
-
 CREATE = "/v2/generate"
 
 

@@ -215,7 +215,6 @@ def in_two_loops(use: Callable[[], Awaitable[object]]) -> list[object]:
         return [each.result() for each in [pool.submit(asyncio.run, work()) for _ in range(2)]]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("name", VERBS)
 async def test_two_loops_at_once_with_one_client(name: str, tmp_path: Path) -> None:
     """Each works, or gets one clear word; what it says is not sent is not sent."""
@@ -236,7 +235,6 @@ async def test_two_loops_at_once_with_one_client(name: str, tmp_path: Path) -> N
         await client.aclose()
 
 
-@pytest.mark.anyio
 async def test_two_loops_at_once_with_one_account() -> None:
     """Their runs share its slots: both end, and the service refuses neither."""
     async with Sandbox(render=False, progression="polls(2)", concurrency=4) as sandbox:
@@ -251,7 +249,6 @@ async def test_two_loops_at_once_with_one_account() -> None:
     assert [[outcome.error for outcome in end] for end in ends] == [[None] * 8] * 2  # type: ignore[attr-defined]
 
 
-@pytest.mark.anyio
 async def test_forty_blocking_downloads(tmp_path: Path) -> None:
     """In a pool of forty threads each has its own file, whole, and none waits for another."""
     async with Sandbox(render=False, progression="immediate", placeholder_size=50_000) as sandbox:
@@ -297,7 +294,6 @@ WAKEUP = """
 """
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("when", ["", "client.models.list()"], ids=["at first", "used before"])
 async def test_a_wakeup_fd_of_the_users_own(when: str) -> None:

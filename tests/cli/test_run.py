@@ -320,7 +320,6 @@ def test_an_unknown_outcome_is_no_failure() -> None:
     ]
 
 
-@pytest.mark.anyio
 async def test_a_run_with_an_order_of_unknown_outcome_says_so(tmp_path: Path) -> None:
     """An order that no try brings to a known end is named by its line, and status is 4."""
     async with opened() as (client, sandbox, _):
@@ -331,7 +330,6 @@ async def test_a_run_with_an_order_of_unknown_outcome_says_so(tmp_path: Path) ->
     assert line.startswith("  line 1: ConnectionLostError: ")
 
 
-@pytest.mark.anyio
 async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) -> None:
     """What is known by then is summed up, between the reason and the reason."""
     journal = tmp_path / "j.sqlite"

@@ -46,8 +46,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 
-pytestmark = pytest.mark.anyio
-
 ASKED = Request("GET", "http://127.0.0.1:1/x", {"x-api-key": "the-key"})
 
 

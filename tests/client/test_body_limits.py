@@ -28,8 +28,6 @@ from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Host, hosting
 
-pytestmark = pytest.mark.anyio
-
 _MOST, _MOST_OF_REFUSALS = most_bytes(200), most_bytes(503)
 _QUICK = RetryPolicy(attempts=3, first_pause=0.001, longest_pause=0.002)
 

@@ -31,8 +31,6 @@ from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting
 
-pytestmark = pytest.mark.anyio
-
 _JOB = json.dumps({"id": "job-1", "status": "PROCESSING", "model": "lipsync-2"}).encode()
 _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
     _JOB

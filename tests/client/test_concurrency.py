@@ -12,8 +12,6 @@ from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import Door, cancel_when, completed, opened, order
 
-pytestmark = pytest.mark.anyio
-
 Pair = tuple[AsyncClient, Sandbox]
 
 

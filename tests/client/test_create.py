@@ -35,8 +35,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import INPUTS, ORDER, opened, order
 
-pytestmark = pytest.mark.anyio
-
 Pair = tuple[AsyncClient, Sandbox]
 CREATES = ("POST", "/v2/generate")
 

@@ -20,8 +20,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, Door, completed, opened, order
 from tests.client.media_world import MEDIA, opened_world
 
-pytestmark = pytest.mark.anyio
-
 Pair = tuple[AsyncClient, Sandbox]
 RESULT = ("GET", "/__sandbox/media/*")
 

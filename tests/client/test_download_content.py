@@ -25,8 +25,6 @@ from lipsync_async import (
 from tests.client.media_world import FILM, MEDIA, Says, World, names_in, opened_world, saved
 from tests.logic.test_media_host import BOXES, MEDIA as MEDIA_BYTES, TEXTS, zipped
 
-pytestmark = pytest.mark.anyio
-
 ONCE = RetryPolicy(attempts=1)
 LENGTH = {"content-length": str(len(FILM))}
 TAGGED = {**LENGTH, "etag": '"v1"'}

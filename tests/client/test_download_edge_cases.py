@@ -22,8 +22,6 @@ from tests.client.connections import cancel_when, opened
 from tests.client.hosts import Answer, Arrival, Host, hosting
 from tests.client.media_world import names_in
 
-pytestmark = pytest.mark.anyio
-
 # So much that most of a half has been read when its end breaks off.
 WHOLE = bytes(range(256)) * 8192
 HALF = len(WHOLE) // 2

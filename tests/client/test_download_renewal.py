@@ -19,8 +19,6 @@ from lipsync_async import (
 from lipsync_async._models.http import Response
 from tests.client.media_world import FILM, MEDIA, Says, names_in, opened_world, saved
 
-pytestmark = pytest.mark.anyio
-
 OLD, FRESH, RESOLVED = "/old.mp4", "/fresh.mp4", "/resolved.mp4"
 LOOK, ASK = "/v2/generate/g1", "/v2/generations/g1/download"
 GONE = Says(b"gone", 410)

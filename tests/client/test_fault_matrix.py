@@ -24,8 +24,6 @@ from lipsync_async.sandbox import Sandbox
 from tests.client.connections import Door, entered, opened, order
 from tests.client.faults import Trouble, cases
 
-pytestmark = pytest.mark.anyio
-
 # Where the requests of each verb go, as method and path.
 _TARGETS = {
     "create": ("POST", "/v2/generate"),

@@ -24,8 +24,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, rate_limited
 from tests.client.connections import ORDER, Door, completed, opened, order
 
-pytestmark = pytest.mark.anyio
-
 Verb = Callable[[], Awaitable[Any]]
 Pair = tuple[AsyncClient, Sandbox]
 LISTS = ("GET", "/v2/generations")

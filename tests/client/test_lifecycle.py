@@ -91,7 +91,6 @@ async def run(program: str) -> tuple[int, str, str]:
         ),
     ],
 )
-@pytest.mark.anyio
 async def test_nothing_is_printed(body: str, printed: str) -> None:
     """However a client is left, several loops work and nothing is said about sessions."""
     async with Sandbox(api_key="key", render=False) as sandbox:
@@ -113,7 +112,6 @@ def test_trio_is_refused_clearly() -> None:
     trio.run(main)
 
 
-@pytest.mark.anyio
 async def test_import_loads_no_aiohttp() -> None:
     """Importing the package, and its policies and errors, never loads aiohttp."""
     names = "AsyncClient, RetryPolicy, ServerError, Video"
@@ -174,7 +172,6 @@ def test_public_names() -> None:
         getattr(lipsync_async, "Unknown")  # noqa: B009 - the type checker knows it as well
 
 
-@pytest.mark.anyio
 async def test_closed(client_and_sandbox: Pair) -> None:
     """A client can be closed twice; one on sockets then says that it is closed."""
     client, sandbox = client_and_sandbox
@@ -186,7 +183,6 @@ async def test_closed(client_and_sandbox: Pair) -> None:
             await client.models.list()
 
 
-@pytest.mark.anyio
 async def test_views(client_and_sandbox: Pair) -> None:
     """A view shares the account and the connections, and differs in what was set."""
     client, sandbox = client_and_sandbox
@@ -210,7 +206,6 @@ async def test_views(client_and_sandbox: Pair) -> None:
         client.with_options(timeout=-1.0)
 
 
-@pytest.mark.anyio
 async def test_one_client_in_two_running_loops() -> None:
     """A client that one loop is using tells another running loop so, and breaks nothing."""
     async with Sandbox(seed=1, render=False) as sandbox, connect(sandbox) as client:

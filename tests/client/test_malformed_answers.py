@@ -25,8 +25,6 @@ from tests.client.connections import ORDER, UNLIMITED
 from tests.client.waiters import wait_for_all
 from tests.logic.test_codec import SPOILT
 
-pytestmark = pytest.mark.anyio
-
 A, B = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
 # An answer: its status, its body as bytes or JSON, and its headers.
 Answer = tuple[int, Any, dict[str, str]]

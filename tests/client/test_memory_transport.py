@@ -12,8 +12,6 @@ from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import Transport
 from lipsync_async.sandbox import VirtualClock
 
-pytestmark = pytest.mark.anyio
-
 ASKED = Request("GET", "http://localhost/x")
 
 

@@ -9,8 +9,6 @@ from lipsync_async import AsyncClient, GenerationRequest, InvalidRequestError, V
 from tests.client.connections import INPUTS, ORDER, opened
 from tests.logic.bad_requests import BAD_REQUESTS
 
-pytestmark = pytest.mark.anyio
-
 Verb = Callable[[AsyncClient], Awaitable[Any]]
 
 

@@ -14,8 +14,6 @@ from anyio.lowlevel import checkpoint
 from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
 from tests.client.media_world import names_in
 
-pytestmark = pytest.mark.anyio
-
 NAMED = [("v.mp4", True)]
 
 

@@ -15,8 +15,6 @@ from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
 from lipsync_async._polling.poller import LeaderFollower, Subscription, Waiter
 from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains
 
-pytestmark = pytest.mark.anyio
-
 News = Generation | LipsyncError
 
 

@@ -33,8 +33,6 @@ from tests.client.connections import INPUTS, ORDER, UNLIMITED
 from tests.client.hosts import Answer, Arrival, hosting
 from tests.client.proxies import Certificate, certificate, needs_openssl, proxying
 
-pytestmark = pytest.mark.anyio
-
 API = "https://api.sync.example"
 IN_CLEAR = "http://api.sync.example"
 SANDBOX_KEY = "sandbox-0123456789abcdef"

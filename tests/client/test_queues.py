@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
     Situation = Callable[[AsyncClient, Sandbox, Generation], Awaitable[None]]
 
-pytestmark = pytest.mark.anyio
-
 LOOKS = ("GET", "/v2/generate/*")
 
 # --- a wait's limit holds behind every kind of queue -----------------------------------------

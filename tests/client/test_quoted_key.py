@@ -26,8 +26,6 @@ from lipsync_async import (
 from tests.client.connections import ORDER, UNLIMITED
 from tests.client.hosts import Answer, Arrival, hosting
 
-pytestmark = pytest.mark.anyio
-
 KEY = "sk_live_5ecretPart-0123456789"
 # What must be nowhere: the key, most of it, or an encoder's form of it.
 _FORMS = (

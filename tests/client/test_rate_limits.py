@@ -11,8 +11,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import cancel_when, connect, order
 
-pytestmark = pytest.mark.anyio
-
 PLAN = Limits()  # what a user gets who says nothing
 
 

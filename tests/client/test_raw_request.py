@@ -21,8 +21,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, cancel_when, connect
 
-pytestmark = pytest.mark.anyio
-
 Pair = tuple[AsyncClient, Sandbox]
 CREATE = {
     "model": "lipsync-2",

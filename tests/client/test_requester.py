@@ -36,8 +36,6 @@ from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limite
 from tests.client.connections import cancel_when, completed, opened, order
 from tests.client.hosts import Answer, hosting
 
-pytestmark = pytest.mark.anyio
-
 ONCE = RetryPolicy(attempts=1)
 Pair = tuple[AsyncClient, Sandbox]
 OTHER_ID = "0e984725-c51c-4bf4-9960-e1c80e27aba0"

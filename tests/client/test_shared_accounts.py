@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from lipsync_async._rate_limits import Slot
 
-pytestmark = pytest.mark.anyio
-
 HERE = ("key", "https://api.example")
 SAME = [
     ("key", "https://api.example/"),

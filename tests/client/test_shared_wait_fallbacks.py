@@ -28,8 +28,6 @@ from tests.client.waiters import (
     wait_for_all,
 )
 
-pytestmark = pytest.mark.anyio
-
 INTERVAL = PollPolicy().shared_interval
 
 

@@ -34,8 +34,6 @@ from tests.client.waiters import (
     world,
 )
 
-pytestmark = pytest.mark.anyio
-
 # An interval's round trip is none in memory, so rounds are exact.
 INTERVAL = PollPolicy().shared_interval
 

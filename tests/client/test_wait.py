@@ -23,8 +23,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, Door, completed, opened, order
 from tests.client.waiters import LOOKS, wait_for_all
 
-pytestmark = pytest.mark.anyio
-
 Pair = tuple[AsyncClient, Sandbox]
 
 

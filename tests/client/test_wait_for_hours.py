@@ -23,8 +23,6 @@ from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, opened, order
 from tests.client.waiters import LOOKS, World, world
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 async def hours() -> AsyncIterator[World]:

@@ -14,8 +14,6 @@ from lipsync_async.sandbox import VirtualClock
 from lipsync_async.webhooks import WebhookVerificationError, parse, sign, verify
 from tests.contract.vectors import EVENTS, WEBHOOKS, WIRE, Vector, differences, each
 
-pytestmark = pytest.mark.anyio
-
 KEY = "key-of-a-test"
 CALLED = [vector for vector in WIRE if "call" in vector]
 

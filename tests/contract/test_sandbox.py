@@ -7,14 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
-
 from lipsync_async._models.http import FilePart, Request, Response, TextPart
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Sandbox, VirtualClock, faults, webhooks
 from tests.contract.vectors import EVENTS, WEBHOOKS, WIRE, Vector, differences, each
-
-pytestmark = pytest.mark.anyio
 
 ASKED = [
     vector

@@ -16,8 +16,6 @@ from lipsync_async.sandbox import Sandbox
 from tests.end_to_end.conftest import Make
 from tests.sandbox.media.clips import Clip
 
-pytestmark = pytest.mark.anyio
-
 Damage = Callable[[Path], Path]
 
 

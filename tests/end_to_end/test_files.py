@@ -8,8 +8,6 @@ from lipsync_async.sandbox import Sandbox
 from tests.end_to_end.conftest import Make
 from tests.end_to_end.results import FRAME, Result
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_local_files_travel_with_the_order(
     client: AsyncClient, sandbox: Sandbox, head: Make, speech: Make, tmp_path: Path

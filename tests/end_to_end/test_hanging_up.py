@@ -6,8 +6,6 @@ import pytest
 
 from lipsync_async.sandbox import Sandbox
 
-pytestmark = pytest.mark.anyio
-
 SIZE = 300_000  # two pieces of what the sandbox sends
 
 

@@ -1,14 +1,10 @@
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
 from lipsync_async import AsyncClient, Audio, Generation, PollPolicy, Status, Video
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head
 from tests.end_to_end.conftest import Make
-
-pytestmark = pytest.mark.anyio
 
 # Rendering what is ordered here takes a hundred times as long.
 POLL = PollPolicy(progress=True, initial_interval=0.005, max_interval=0.005)

@@ -19,8 +19,6 @@ from lipsync_async.sandbox.media.speech import sine, write_wav
 from tests.end_to_end.results import FRAME, Result, fetch
 from tests.sandbox.media.clips import Clip, heard, loudness, shown_numbers, strength
 
-pytestmark = pytest.mark.anyio
-
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 SECONDS = 6.0

@@ -9,8 +9,6 @@ from lipsync_async.sandbox.media.demo_media import tone
 from tests.end_to_end.results import FRAME, Result
 from tests.sandbox.media.clips import Clip, shown_numbers
 
-pytestmark = pytest.mark.anyio
-
 # `test_render` has the examples of the guide. What becomes of five numbered frames, five a
 # second, under so many seconds of sound.
 FRAMES = [

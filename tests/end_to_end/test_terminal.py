@@ -14,8 +14,6 @@ from lipsync_async import AsyncClient, Audio, Video
 from tests.end_to_end.conftest import Make
 from tests.end_to_end.results import FRAME, Result
 
-pytestmark = pytest.mark.anyio
-
 PATIENCE = 15.0  # seconds; a sandbox that does not end fails its test instead of hanging
 
 

@@ -8,8 +8,6 @@ from lipsync_async.sandbox.media.speech import read_wav
 from tests.end_to_end.conftest import Make
 from tests.end_to_end.results import FRAME, Result, fetch
 
-pytestmark = pytest.mark.anyio
-
 LINE = Text(ElevenLabs(voice_id="anybody", script="Nothing is said twice in the same way. Ça va?"))
 
 

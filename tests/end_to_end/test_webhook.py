@@ -19,8 +19,6 @@ from lipsync_async.sandbox import Sandbox
 from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
 from tests.end_to_end.conftest import Make
 
-pytestmark = pytest.mark.anyio
-
 PATIENCE = 10.0  # seconds; a webhook that never comes fails its test instead of hanging
 
 

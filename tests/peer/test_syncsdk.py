@@ -33,8 +33,6 @@ from sync.core.unchecked_base_model import construct_type
 
 from lipsync_async.sandbox import Fault, Sandbox
 
-pytestmark = pytest.mark.anyio
-
 Peer = Sync | AsyncSync
 Answer = TypeVar("Answer")
 

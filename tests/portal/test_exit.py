@@ -17,8 +17,6 @@ from lipsync_async.sandbox.faults import Fault
 from tests.portal.programs import run, running
 from tests.portal.test_interruption import true
 
-pytestmark = pytest.mark.anyio
-
 LEFT = {
     "alive at the end": """
         client = connect()

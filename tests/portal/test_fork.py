@@ -5,8 +5,6 @@ import pytest
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import QUIET, run
 
-pytestmark = pytest.mark.anyio
-
 CHILDREN = {
     "uses it": 'say("child", client.generations.run(**ORDER).status)',
     "uses and closes it": 'client.models.list(); client.close(); say("closed")',

@@ -7,8 +7,6 @@ import pytest
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import run
 
-pytestmark = pytest.mark.anyio
-
 QUIET = ("-W", "ignore")  # eventlet warns of itself, and both of what they meet
 # How programs patch: each line runs where its name says.
 PATCHES = {

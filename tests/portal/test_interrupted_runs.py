@@ -12,7 +12,7 @@ from lipsync_async.sandbox import Sandbox
 from tests.bulk.kill_loop import SLOTS, Loop
 from tests.portal.programs import run, running
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]
+pytestmark = pytest.mark.usefixtures("interpreter")
 
 COUNT = 12
 BEGINNING = """

@@ -5,13 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
-import pytest
 
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.portal.programs import run, running
-
-pytestmark = pytest.mark.anyio
 
 # What the product promises; the quickest of three counts, because machines are shared.
 PROMISED_SECONDS = 0.5

@@ -30,7 +30,6 @@ async def numbers() -> AsyncGenerator[int, None]:
         yield number
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize(
     "body",

@@ -1,13 +1,10 @@
 """One client, many threads; and loops that run already."""
 
 import anyio
-import pytest
 
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.portal.programs import run, text
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_fifty_threads(sandbox: Sandbox) -> None:

@@ -14,8 +14,6 @@ from lipsync_async.sandbox import Fault, VirtualClock
 from lipsync_async.sandbox.clock import real_seconds, retry_after
 from tests.sandbox.clients import created, order, socket_client, until
 
-pytestmark = pytest.mark.anyio
-
 # Fast enough to tell the two clocks apart, slow enough that a busy machine's seconds,
 # which count tenfold, reach none of the times below.
 SPEED = 10.0

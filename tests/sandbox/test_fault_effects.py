@@ -22,8 +22,6 @@ from tests.sandbox.clients import (
 )
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 SLOW = 3600.0
 
 

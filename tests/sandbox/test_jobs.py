@@ -75,7 +75,6 @@ def test_a_job_draws_a_time_within_the_range(shortest: float, more: float, seed:
     assert shortest <= found.amount <= shortest + more + 1e-9
 
 
-@pytest.mark.anyio
 async def test_each_job_takes_a_time_of_its_own(open_client: OpenClient) -> None:
     """One seed draws the same times in every run, all within the range."""
     runs = []
@@ -90,7 +89,6 @@ async def test_each_job_takes_a_time_of_its_own(open_client: OpenClient) -> None
     assert len(set(runs[0])) == 20
 
 
-@pytest.mark.anyio
 async def test_a_header_may_ask_for_a_range(open_client: OpenClient) -> None:
     """Durations do not take from what draws the ids."""
     found = []
@@ -102,7 +100,6 @@ async def test_a_header_may_ask_for_a_range(open_client: OpenClient) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.anyio
 async def test_a_job_without_time_has_a_progress(open_client: OpenClient) -> None:
     """A job of no seconds that is stuck is nearly done, not an error."""
     async with open_client(progression="time(0)") as client:
@@ -112,8 +109,6 @@ async def test_a_job_without_time_has_a_progress(open_client: OpenClient) -> Non
         assert (await shown(client, job_id))["status"] == "PROCESSING"
     assert (answer.status, answer.json["progress_percent"]) == (200, 99.0)
 
-
-pytestmark = pytest.mark.anyio
 
 PROGRESSIONS = ["immediate", "real", "polls(1)", "polls(3)", "time(0)", "time(5)", "manual"]
 FATES = [None, "fail_job", "stick_job", "reject_job"]

@@ -29,8 +29,6 @@ from lipsync_async.sandbox.tasks import Tasks
 from tests.sandbox.clients import Client, MemoryClient, created, order, shown, socket_client, until
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."}}
 DUB = {"providerName": "elevenlabs", "targetLang": "de"}
 

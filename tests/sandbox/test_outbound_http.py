@@ -11,8 +11,6 @@ from hypothesis import given, strategies as st
 from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
 from tests.sandbox.clients import until
 
-pytestmark = pytest.mark.anyio
-
 FRIEND = frozenset({"Friend.test"})
 
 

@@ -25,8 +25,6 @@ from lipsync_async.sandbox.server.body_reading import MOST_BODY_BYTES
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
 from tests.sandbox.clients import Client, created, order, shown, socket_client, until
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_several_sandboxes_run_at_once() -> None:
     """Each has a port, a key and jobs of its own."""

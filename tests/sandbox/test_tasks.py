@@ -5,11 +5,8 @@ import threading
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import pytest
 
 from lipsync_async.sandbox.tasks import Tasks
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_closing_waits_for_threads() -> None:

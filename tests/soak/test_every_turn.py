@@ -209,7 +209,6 @@ INTERRUPTED = """
 """
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("call", ["create", "run", "run_all", "run_many"])
 async def test_blocking_calls_that_are_interrupted(call: str, tmp_path: Path) -> None:

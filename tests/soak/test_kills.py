@@ -13,7 +13,7 @@ from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from tests.bulk.kill_loop import RESULTS, Loop, tell
 from tests.end_to_end.results import FRAME, Result
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("interpreter")]
+pytestmark = pytest.mark.usefixtures("interpreter")
 
 
 def a_place(folder: Path) -> Path:

@@ -9,8 +9,6 @@ from lipsync_async.sandbox.media.engines import engines
 from tests.sandbox.clients import Client, created, order, shown
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_health_names_the_engines(client: Client) -> None:
     """Who looks knows what would render, and how many jobs there are."""

@@ -14,8 +14,6 @@ from lipsync_async.sandbox.server.api_errors import ApiError
 from tests.sandbox.clients import AUDIO, VIDEO, Client, created, order, shown
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 KEY = "take-1"
 
 

@@ -11,8 +11,6 @@ from lipsync_async.sandbox import Fault
 from tests.sandbox.clients import AUDIO, NOW, VIDEO, Client, created, order, shown, until
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 INVALID = "generation_input_validation_failed"
 UNKNOWN = "0e4ab13e-1111-4c11-8111-000000000001"
 

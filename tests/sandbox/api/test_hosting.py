@@ -14,8 +14,6 @@ from lipsync_async.sandbox.server.messages import Request
 from tests.sandbox.clients import AUDIO, Answer, Client, ConnectionCutError, created, order, shown
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 NO_KEY = {"x-api-key": ""}
 
 

@@ -226,7 +226,6 @@ def test_a_program_learns_it_when_the_sandbox_opens(tmp_path: Path) -> None:
     assert lines[0].endswith(f"; {REPAIR}. Or use render=False, which makes placeholders.")
 
 
-@pytest.mark.anyio
 async def test_nothing_is_opened_where_an_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """What works when it is loaded may still not answer; then there is no service, and no file."""
     sandbox = Sandbox()

@@ -4,8 +4,6 @@ import pytest
 
 from tests.sandbox.clients import VIDEO, Client, created, order
 
-pytestmark = pytest.mark.anyio
-
 HUGE_INTEGER = "9" * 400  # a number, but none that a double holds
 ENDLESS_INTEGER = "9" * 5000  # Python refuses to read it
 UNREADABLE = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", HUGE_INTEGER, ENDLESS_INTEGER]

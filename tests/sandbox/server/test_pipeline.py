@@ -27,8 +27,6 @@ from tests.sandbox.clients import (
 )
 from tests.sandbox.conftest import OpenClient
 
-pytestmark = pytest.mark.anyio
-
 LIVE_KEY = (
     "Unauthorized: this is a sandbox and the key looks like one of the real service. Use the key "
     "that the sandbox printed."
