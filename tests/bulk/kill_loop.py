@@ -103,15 +103,9 @@ async def run_killed(url: str, key: str, *words: str) -> None:
 
 @attrs.define
 class Disk:
-    """Be full for as long as it takes to bring a few jobs to their ends.
+    """A disk that is full for as long as it takes to bring a few jobs to their ends."""
 
-    Attributes:
-        full_at: Outcomes after which no file grows any more; never if there are fewer.
-        seen: Outcomes so far.
-
-    """
-
-    full_at: int
+    full_at: int  # outcomes after which no file grows any more; never if there are fewer
     seen: int = 0
 
     def see(self, _: Progress) -> None:
@@ -130,38 +124,23 @@ def tell(*words: object) -> None:
 
 @attrs.define
 class Loop:
-    """Start clients of a sandbox and kill them.
+    """Clients of a sandbox that are started and killed."""
 
-    Attributes:
-        sandbox: Whose clients; its log of requests is cleared for each.
-        place: Folder of the journal and, in one of its own, the results.
-        count: Requests.
-        chance: Decides moments.
-        media: Video and audio of the requests.
-        kills: How many were killed, by what they had been doing.
-        lives: How many were started to be killed; some are too quick.
-        moves: How often the folder or the journal was moved, by how.
-        refusals: How often a moved journal was refused until what belongs to it was brought.
-        full: How often a disk was full.
-
-    """
-
-    sandbox: Sandbox
-    place: Path
-    count: int
-    chance: Random
+    sandbox: Sandbox  # its log of requests is cleared for each
+    place: Path  # folder of the journal and, in one of its own, the results
+    count: int  # requests
+    chance: Random  # decides moments
     media: tuple[str, str] = HOSTED
     journal: Path = attrs.field(init=False)
-    kills: Counter[str] = attrs.field(factory=Counter)
-    lives: int = 0
-    moves: Counter[str] = attrs.field(factory=Counter)
-    refusals: int = 0
-    full: int = 0
+    kills: Counter[str] = attrs.field(factory=Counter)  # by what the killed had been doing
+    lives: int = 0  # how many were started to be killed; some are too quick
+    moves: Counter[str] = attrs.field(factory=Counter)  # of the folder or the journal, by how
+    refusals: int = 0  # of a moved journal until what belongs to it was brought
+    full: int = 0  # how often a disk was full
 
     def __attrs_post_init__(self) -> None:
         for trouble in TROUBLES.values():
             self.sandbox.faults.add(trouble)
-
         self.journal = self.place / "journal.sqlite"
 
     @property

@@ -47,16 +47,6 @@ def test_a_kill_loses_nothing_that_was_relied_on(quick_path: Path, kills: tuple[
     assert len(whole) == 4 * COUNT  # one key, one job, one end and one file for each request
 
 
-def test_a_process_that_is_left_alone_says_everything(quick_path: Path) -> None:
-    """What the kills are measured by: every record is told once."""
-    path = quick_path / "j.sqlite"
-    with journal_process.start("write", path, 3) as process:
-        lines = process.stdout.readlines()
-    assert len(lines) == 4 * 3
-    with JournalView.open(path) as journal:
-        assert {f"{event} {number} {fact}\n" for event, number, fact in known(journal)} == {*lines}
-
-
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
 def test_a_second_owner_is_refused_at_once(quick_path: Path, is_killed: bool) -> None:  # noqa: FBT001
     """While a process owns the journal no other can, but all can read; its end frees it."""

@@ -143,23 +143,17 @@ async def test_the_key_is_not_in_the_file(quick_path: Path) -> None:
     assert [key.encode() in await file.read_bytes() for file in files] == [False, False]
 
 
-HARD: dict[str, Callable[[Path], Path]] = {
-    "beside": lambda path: path.with_name("other.sqlite"),
-    "elsewhere": lambda path: path.with_name("folder") / path.name,
-}
-
-
-@pytest.mark.parametrize("where", HARD)
+@pytest.mark.parametrize("name", ["other.sqlite", "folder/j.sqlite"], ids=["beside", "elsewhere"])
 @pytest.mark.parametrize("is_open", [False, True])
-def test_a_second_name_is_refused(path: Path, where: str, is_open: bool) -> None:  # noqa: FBT001
+def test_a_second_name_is_refused(path: Path, name: str, is_open: bool) -> None:  # noqa: FBT001
     """Under a hard link another run could write the file at the same time."""
-    other = HARD[where](path)
+    other = path.parent / name
     other.parent.mkdir(exist_ok=True)
     os.link(path, other)
-    for name in (path, other):
+    for each in (path, other):
         with pytest.raises(JournalError, match="has another name as well"):
-            Journal.open(name)
-        with JournalView.open(name) as view:
+            Journal.open(each)
+        with JournalView.open(each) as view:
             assert view.length == 1
     path.unlink()
     if is_open:

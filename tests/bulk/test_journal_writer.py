@@ -27,9 +27,12 @@ def journal(quick_path: Path) -> Iterator[Journal]:
         yield opened
 
 
-def commits(journal: Journal, statements: list[str]) -> None:
-    """Note each commit."""
+@pytest.fixture
+def commits(journal: Journal) -> Callable[[], int]:
+    """Count the journal's commits."""
+    statements: list[str] = []
     journal._connection.set_trace_callback(statements.append)  # noqa: SLF001
+    return lambda: statements.count("COMMIT")
 
 
 async def at_once(*calls: Callable[[], Awaitable[object]]) -> list[object]:
@@ -48,28 +51,36 @@ async def at_once(*calls: Callable[[], Awaitable[object]]) -> list[object]:
     return found
 
 
-async def test_those_of_one_turn_share_a_transaction(journal: Journal) -> None:
-    """Twenty intents cost one commit, each gets its own key, and all are in the journal."""
-    writer, statements = JournalWriter(journal), list[str]()
-    commits(journal, statements)
+async def test_those_of_one_turn_share_a_transaction(
+    journal: Journal, commits: Callable[[], int]
+) -> None:
+    """Twenty records cost one commit, each gets its own key or place, and all are stored."""
+    writer = JournalWriter(journal)
     keys = await at_once(
         *(partial(writer.record_intent, index, request(index)) for index in range(20))
     )
-    assert sum(text.upper().startswith("COMMIT") for text in statements) == 1
+    assert commits() == 1
     assert len(set(keys)) == 20
-    entries = [journal.entry(index) for index in range(20)]
-    assert [entry and entry.idempotency_key for entry in entries] == keys
+    assert [known(journal, index).idempotency_key for index in range(20)] == keys
+    done = [(Job(index, request(index)), job(f"g{index}", "COMPLETED")) for index in range(20)]
+    await writer.record_updates(done)
+    before = commits()
+    paths = [Path(f"{index}.mp4") for index in range(20)]
+    await at_once(*(partial(writer.record_download, *each) for each in enumerate(paths)))
+    assert commits() == before + 1
+    found = [known(journal, index).download_path for index in range(20)]
+    assert found == [path.absolute() for path in paths]
 
 
-async def test_one_after_another_is_written_one_by_one(journal: Journal) -> None:
+async def test_one_after_another_is_written_one_by_one(
+    journal: Journal, commits: Callable[[], int]
+) -> None:
     """A caller goes on only when its own record is on the disk."""
-    writer, statements = JournalWriter(journal), list[str]()
-    commits(journal, statements)
+    writer = JournalWriter(journal)
     for index in range(3):
         key = await writer.record_intent(index, request(index))
-        entry = known(journal, index)
-        assert entry.idempotency_key == key
-    assert sum(text.upper().startswith("COMMIT") for text in statements) == 3
+        assert known(journal, index).idempotency_key == key
+    assert commits() == 3
 
 
 async def test_an_error_reaches_everybody_on_the_page(journal: Journal) -> None:
@@ -82,105 +93,50 @@ async def test_an_error_reaches_everybody_on_the_page(journal: Journal) -> None:
     assert [type(each) for each in found] == [JournalError] * 3
 
 
-async def test_the_others_do_not_depend_on_the_first(journal: Journal) -> None:
-    """The task that writes for all may be cancelled: all is written."""
+async def test_who_is_cancelled_is_written_with_the_others(journal: Journal) -> None:
+    """Neither the task that writes for all nor one that waits takes a record away."""
     writer = JournalWriter(journal)
     keys: list[str] = []
 
     async def intend(index: int) -> None:
         keys.append(await writer.record_intent(index, request(index)))
 
-    async def be_cancelled() -> None:
+    async def be_cancelled(index: int) -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await intend(0)
+            await intend(index)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(be_cancelled)
+        tasks.start_soon(be_cancelled, 0)
         tasks.start_soon(intend, 1)
-        tasks.start_soon(intend, 2)
-    assert len(keys) == 2
+        tasks.start_soon(be_cancelled, 2)
+    assert len(keys) == 1
     assert all(journal.entry(index) is not None for index in range(3))
     await intend(3)
-    assert len(keys) == 3
+    assert len(keys) == 2
 
 
-async def test_who_is_cancelled_while_another_writes(journal: Journal) -> None:
-    """A task that waits may be cancelled; its record is written."""
-    writer = JournalWriter(journal)
-
-    async def leave() -> None:
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await writer.record_intent(1, request(1))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(writer.record_intent, 0, request(0))
-        tasks.start_soon(leave)
-    assert all(journal.entry(index) is not None for index in range(2))
-
-
-async def test_downloads_are_kept_together(journal: Journal) -> None:
-    """Where results are is written like intents are."""
-    writer = JournalWriter(journal)
-    await at_once(*(partial(writer.record_intent, index, request(index)) for index in range(3)))
-    await writer.record_updates(
-        [(Job(index, request(index)), job(f"job-{index}")) for index in range(3)]
-    )
-    done = [job(f"job-{index}", "COMPLETED") for index in range(3)]
-    await writer.record_updates(
-        [(Job(index, request(index)), each) for index, each in enumerate(done)]
-    )
-    statements: list[str] = []
-    commits(journal, statements)
-    await at_once(
-        *(partial(writer.record_download, index, Path(f"{index}.mp4")) for index in range(3))
-    )
-    assert sum(text.upper().startswith("COMMIT") for text in statements) == 1
-    entries = [journal.entry(index) for index in range(3)]
-    assert [entry and entry.download_path and entry.download_path.name for entry in entries] == [
-        "0.mp4",
-        "1.mp4",
-        "2.mp4",
-    ]
-
-
-async def test_the_loop_does_not_wait_for_the_file(journal: Journal) -> None:
-    """While another program holds it, everything else in the program goes on."""
+async def test_what_comes_while_one_writes_is_written_together(
+    journal: Journal, commits: Callable[[], int]
+) -> None:
+    """While another program holds the file the loop goes on, and all costs one more commit."""
     writer = JournalWriter(journal)
     kept: list[str] = []
 
-    async def intend() -> None:
-        kept.append(await writer.record_intent(0, request(0)))
+    async def intend(index: int) -> None:
+        kept.append(await writer.record_intent(index, request(index)))
 
     async with anyio.create_task_group() as tasks:
         with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            tasks.start_soon(intend)
-            for _ in range(100):  # turns that would not come if the loop waited
-                await anyio.lowlevel.checkpoint()
-            assert len(kept) == 0
+            for index in range(30):
+                tasks.start_soon(intend, index)
+                for _ in range(10):  # turns that would not come if the loop waited
+                    await checkpoint()
+            assert kept == []
             other.execute("ROLLBACK")
-    assert len(kept) == 1
-
-
-async def test_what_comes_while_one_writes_is_written_together(journal: Journal) -> None:
-    """However many come while the file is held, they cost one transaction."""
-    writer, statements = JournalWriter(journal), list[str]()
-    commits(journal, statements)
-    async with anyio.create_task_group() as tasks:
-        with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            tasks.start_soon(writer.record_intent, 0, request(0))
-            for _ in range(10):
-                await anyio.lowlevel.checkpoint()
-            for index in range(1, 30):
-                tasks.start_soon(writer.record_intent, index, request(index))
-            for _ in range(10):
-                await anyio.lowlevel.checkpoint()
-            other.execute("ROLLBACK")
-    assert sum(text.upper().startswith("COMMIT") for text in statements) == 2
-    assert journal.length == 30
+    assert commits() == 2
+    assert (len(kept), journal.length) == (30, 30)
 
 
 async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -> None:
