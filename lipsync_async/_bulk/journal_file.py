@@ -141,6 +141,8 @@ ID_PREFIX, OUTPUT_PREFIX = "id:", "output:"
 _CHECKSUM = f"checksum({', '.join(COLUMNS)})"
 # Of the table `journal`.
 _OWN_CHECKSUM = "checksum(secret, salt, service, key_digests, owner, serial, rows, total)"
+# Serial number, rows and total, if they are as they were written.
+_TOTALS = f"SELECT serial, rows, total FROM journal WHERE checksum IS {_OWN_CHECKSUM}"  # noqa: S608
 # Brings the checksum of that table up to date, at the end of a transaction.
 SEAL = f"""
 UPDATE journal SET serial = serial + 1, checksum = {_OWN_CHECKSUM.replace("serial", "serial + 1")}
@@ -569,7 +571,7 @@ def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
 
     Others may write meanwhile, so no query takes long.
     """
-    begun = _totals(connection)
+    begun = connection.execute(_TOTALS).fetchone()
     if begun is None:
         raise _damaged(path, "it does not say whose it is")
     rows, total, altered, last = 0, 0, 0, -1
@@ -591,17 +593,9 @@ def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
             total += 0 if is_altered else checksum
     if altered:
         raise _damaged(path, f"{altered} of {rows} entries are not as they were written")
-    if _totals(connection) == begun and (rows, total) != begun[1:]:
+    if connection.execute(_TOTALS).fetchone() == begun and (rows, total) != begun[1:]:
         written = begun[1]
         raise _damaged(path, f"it holds {rows} entries, and not the {written} that were written")
-
-
-def _totals(connection: sqlite3.Connection) -> tuple[int, int, int] | None:
-    """Return serial number, rows and total, if they are as they were written."""
-    totals: tuple[int, int, int] | None = connection.execute(
-        f"SELECT serial, rows, total FROM journal WHERE checksum IS {_OWN_CHECKSUM}"  # noqa: S608 - our own
-    ).fetchone()
-    return totals
 
 
 class JournalLock:
