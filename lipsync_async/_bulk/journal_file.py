@@ -605,13 +605,8 @@ class JournalLock:
         """Take the lock at once."""
         self._process = os.getpid()
         path = beside(journal, ".lock")
-        try:
+        with translate_errors(journal):
             self._file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise JournalError(
-                f"the journal {journal} cannot be written ({error.strerror or error}). Give a path "
-                "in a folder that exists and may be written to."
-            ) from error
         try:
             _lock(self._file)
         except OSError as error:
