@@ -220,6 +220,8 @@ class Poller:
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
         self._polls = 0
+        # Of the jobs that are polled one by one.
+        self._alone: dict[str, anyio.CancelScope] = {}
         self._sleep_scope = anyio.CancelScope()
         self._sleep_ends = -inf
         # Waits in flight, whether or not they share polls.
@@ -246,6 +248,8 @@ class Poller:
         else:
             self.subscriptions.pop(subscription.job, None)
             self._scheduler.leave(subscription.job)
+            if (scope := self._alone.pop(subscription.job, None)) is not None:
+                scope.cancel()
 
     async def run_until(
         self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf
@@ -319,9 +323,10 @@ class Poller:
         self, options: RequestOptions, stop: Callable[[Exception], None], batch: PollBatch
     ) -> None:
         try:
-            found: set[str] = set()
             if batch.is_alone:
-                await self._poll_alone(options, batch.ids[0])
+                if await self._poll_alone(options, batch.ids[0]):
+                    return
+                found = set(batch.ids)
             else:
                 shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
                 found = self._dispatch(batch.ids, shown)
@@ -342,15 +347,26 @@ class Poller:
             self._polls -= 1
             self._wake_early()
 
-    async def _poll_alone(self, options: RequestOptions, job: str) -> None:
-        """Poll a job as a wait for it alone does, until it has ended or there are many jobs."""
+    async def _poll_alone(self, options: RequestOptions, job: str) -> bool:
+        """Poll a job as a wait for it alone does, until it has ended or there are many jobs.
+
+        Returns whether it has left meanwhile: then its request was cancelled, and the job may be
+        back, in another batch.
+        """
         polls = SoloPolls(self._requester, options, job)
-        while job in self.subscriptions and len(self.subscriptions) <= MAX_SOLO_WAITS:
-            # Shortly before any waiter's time is over, the schedule ends with a last poll.
-            shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
-            if shown is None:
-                return
-            self._dispatch((job,), shown)
+        with anyio.CancelScope() as scope:
+            self._alone[job] = scope
+            try:
+                while job in self.subscriptions and len(self.subscriptions) <= MAX_SOLO_WAITS:
+                    # Shortly before any waiter's time is over, the schedule ends with a last poll.
+                    shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
+                    if shown is None:
+                        break
+                    self._dispatch((job,), shown)
+            finally:
+                if not scope.cancel_called:
+                    self._alone.pop(job, None)
+        return scope.cancel_called
 
     def _dispatch(self, ids: tuple[str, ...], shown: PollResults) -> set[str]:
         """Tell the subscribers of each job what is new to them; return which jobs were shown."""

@@ -140,6 +140,24 @@ async def test_the_last_of_a_crowd_are_polled_as_alone(endless: World, left: int
         assert completed_of(waits.outcomes) == ids_of(jobs)
 
 
+async def test_a_job_that_is_waited_for_again_is_polled_once(endless: World) -> None:
+    """Of few jobs, the poll of one that has left ends at once, also when it comes back."""
+    many, again = await endless.order(2)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(endless.client.generations.wait_until_complete, many)
+        waits = Waits(endless.client, tasks)
+        for _ in range(10):
+            waits.start(again)
+            await endless.clock.sleep(3.0)
+            assert len(endless.sandbox.jobs[again.id].waiters) == 1
+            waits.cancel(again)
+        await endless.clock.sleep(0.1)
+        assert endless.sandbox.jobs[again.id].waiters == []
+        assert len(endless.sandbox.jobs[many.id].waiters) == 1
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_new_crowd_shares_lists_again(endless: World) -> None:
     """Jobs that were polled one by one are in the lists again as soon as there are many."""
     jobs = await endless.order(12)

@@ -137,6 +137,7 @@ def remains(poller: Poller) -> list[object]:
         poller.subscriptions,
         poller._deadlines,  # noqa: SLF001
         poller._scheduler,  # noqa: SLF001
+        poller._alone,  # noqa: SLF001
         poller.waits,
         poller._polls,  # noqa: SLF001
         shift._followers,  # noqa: SLF001
