@@ -136,21 +136,15 @@ def test_only_fresh_signatures_count(age: float, tolerance: float) -> None:
 
 
 def test_tolerance_defaults_to_five_minutes() -> None:
-    """300 s old is fresh, 301 s is not, and neither is 301 s early."""
+    """300 s old is fresh, 301 s is not, nor 301 s early; `None` takes any age.
+
+    Without a time to judge by, the system's clock counts.
+    """
     verify(BODY, HEADER, SECRET, now=NOW + 300)
     assert refused(HEADER, now=NOW + 301) == "it was signed 301 s ago, and 300 s are tolerated"
     assert "301 s in the future" in refused(HEADER, now=NOW - 301)
-
-
-def test_no_tolerance_means_any_age() -> None:
-    """With `None` a recorded delivery can be checked years later, by the system's clock."""
     verify(BODY, HEADER, SECRET, tolerance=None)
-
-
-def test_the_systems_clock_is_the_default() -> None:
-    """A signature of long ago is stale unless told what time it is."""
-    with pytest.raises(WebhookVerificationError, match="s ago"):
-        verify(BODY, sign(BODY, SECRET, 0), SECRET)
+    assert "s ago" in refused(sign(BODY, SECRET, 0), now=None)
 
 
 def test_several_secrets_allow_an_exchange() -> None:
@@ -170,32 +164,16 @@ BAD_SECRETS: list[Any] = [
         b"whsec_\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2",
         "whsec_…",
     ),
-    *(
-        "whsec_...",
-        [SECRET, "****"],
-        "●●●●",
-        7,
-        1.5,
-        True,
-        object(),
-        [7],
-        [[SECRET]],
-        "half \ud800",
-    ),
-    *(memoryview(b""), SECRET.encode),
+    *("whsec_...", [SECRET, "****"], "●●●●", 7, 1.5, True, object(), [7], [[SECRET]]),
+    *("half \ud800", memoryview(b""), SECRET.encode),
 ]
 
 
 @pytest.mark.parametrize("secret", BAD_SECRETS, ids=kind)
 def test_a_secret_that_can_check_nothing_is_a_mistake(secret: Any) -> None:
-    """A missing, empty or masked secret is refused loudly, before the delivery is looked at."""
+    """A missing, empty or masked one is refused at once, and signs nothing."""
     with pytest.raises(ConfigurationError, match=r"[Ww]ebhook secret"):
         verify(None, "nonsense", secret, now=NOW)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("secret", ["", None, "whsec_***", 7])
-def test_nothing_is_signed_without_a_secret(secret: Any) -> None:
-    """An empty secret would let anybody sign."""
     with pytest.raises(ConfigurationError, match=r"[Ww]ebhook secret"):
         sign(BODY, secret, NOW)
 
@@ -254,20 +232,9 @@ def test_a_body_without_its_bytes_is_refused_in_words(body: Any) -> None:
     assert "its body" in refused(HEADER, body, lenient_json=True)
     with pytest.raises(WebhookPayloadError):
         sign(body, SECRET, NOW)
-
-
-@pytest.mark.parametrize(
-    "body", [body for body in NO_BODIES if not isinstance(body, dict)], ids=kind
-)
-def test_nothing_is_read_from_what_is_no_body(body: Any) -> None:
-    """The documented error again."""
-    with pytest.raises(WebhookPayloadError, match="body: its body"):
-        parse(body)
-
-
-def test_a_decoded_body_is_read_as_it_is() -> None:
-    """Some frameworks decode before anybody can ask for bytes."""
-    assert parse(json.loads(BODY)).error == "Grüße, 世界"
+    if not isinstance(body, dict):  # which is read as it is
+        with pytest.raises(WebhookPayloadError, match="body: its body"):
+            parse(body)
 
 
 class Headers:
@@ -400,6 +367,7 @@ def test_parse_reads_every_field() -> None:
         "brandNew": True,
     }
     event = parse(json.dumps(data))
+    assert parse(data) == event  # some frameworks decode before anybody can ask for bytes
     assert (event.id, event.status, event.model) == ("1", Status.COMPLETED, "lipsync-2")
     assert event.created_at == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
     assert event.output_url == "https://media.example/1.mp4"
@@ -439,13 +407,9 @@ def test_a_batch_event_is_read_too() -> None:
     [b"", b"no JSON", b"\xff", b"[" * 100_000, "<html>", '{"id": ' + "9" * 5000 + "}"],
 )
 def test_a_body_that_is_no_json_is_refused(body: bytes | str) -> None:
-    """No error of the JSON parser gets out."""
+    """No error of the JSON parser gets out; a list or a number is no event either."""
     with pytest.raises(WebhookPayloadError, match="body: no JSON"):
         parse(body)
-
-
-def test_a_body_that_is_no_object_is_refused() -> None:
-    """A list or a number is no event."""
     with pytest.raises(WebhookPayloadError, match=r"body: expected an object, got \[1\]"):
         parse(b"[1]")
 
@@ -491,6 +455,7 @@ def test_a_duration_that_is_no_finite_number_is_a_problem(number: str) -> None:
         (10**5000, "id: expected text, got "),  # its kind, in the words of each Python
         ([[[[[]]]]], "id: expected text, got [[[...]]]"),
         ("x" * 500, "createdAt: expected an ISO 8601 time, got 'xxx"),
+        ("0001-01-01T00:00:00+14:00", "createdAt: expected an ISO 8601 time, got '0001"),
         ({"a": "b" * 1000}, "id: expected text, got {'a': 'bbb"),
         (float("nan"), "id: expected text, got nan"),
         (0, "id: expected text, got 0"),
@@ -522,12 +487,6 @@ def test_odd_texts_are_kept_and_shown_by_number(text: str) -> None:
 def test_of_a_name_that_is_given_twice_the_last_counts() -> None:
     """As everywhere in Python; the signature is over all of it."""
     assert parse('{"id": "1", "status": "FAILED", "id": "2"}').id == "2"
-
-
-def test_a_time_outside_the_calendar_is_a_problem() -> None:
-    """A time that cannot be turned into UTC is refused like any unreadable one."""
-    with pytest.raises(WebhookPayloadError, match="createdAt: expected an ISO 8601 time"):
-        parse(b'{"id": "1", "status": "FAILED", "createdAt": "0001-01-01T00:00:00+14:00"}')
 
 
 @given(

@@ -530,41 +530,13 @@ def test_segments_in_order_are_fine_and_reversed_they_are_not(times: list[float]
 
 
 FOLDERS = [
-    "out",
-    "out/",
-    "out.d/",
-    "take.mp4/",
-    "deep/out",
-    "deep.er/out",
-    ".cache",
-    ".mp4",
-    "deep/.mp4",
-    "v1.2",
-    "2026.05",
-    "take.",
-    "take.123456789",
-    "take.mp4 ",
-    "Act 2. The end",
-    "a.b-c",
-    "a.mp4_",
-    "ü",
-    "a.ü",
-    "x" * 300,
+    *("out", "out/", "out.d/", "take.mp4/", "deep/out", "deep.er/out", ".cache", ".mp4"),
+    *("deep/.mp4", "v1.2", "2026.05", "take.", "take.123456789", "take.mp4 "),
+    *("Act 2. The end", "a.b-c", "a.mp4_", "ü", "a.ü", "x" * 300),
 ]
 FILES = [
-    "take.mp4",
-    "take.MOV",
-    "take.mp4.part",
-    "take.bin",
-    "take.3gp",
-    "take.7z",
-    "deep/take.webm",
-    "v1.2.mp4",
-    "..mp4",
-    "a b.mp4",
-    "ü.m4v",
-    "-.a",
-    "x" * 300 + ".mp4",
+    *("take.mp4", "take.MOV", "take.mp4.part", "take.bin", "take.3gp", "take.7z"),
+    *("deep/take.webm", "v1.2.mp4", "..mp4", "a b.mp4", "ü.m4v", "-.a", "x" * 300 + ".mp4"),
 ]
 
 

@@ -48,17 +48,8 @@ def test_a_tilde_with_a_name_is_that_users_folder() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "",
-        "v.mp4",
-        "./~",
-        "./~/v.mp4",
-        "a~",
-        "a/~/b",
-        "/~/v.mp4",
-        " ~/v.mp4",
-        "$HOME/v",
-        "\\~",
-        "%~",
+        *("", "v.mp4", "./~", "./~/v.mp4", "a~", "a/~/b", "/~/v.mp4"),
+        *(" ~/v.mp4", "$HOME/v", "\\~", "%~"),
     ],
 )
 def test_other_paths_stay_as_they_are(path: str) -> None:
@@ -67,14 +58,7 @@ def test_other_paths_stay_as_they_are(path: str) -> None:
 
 
 UNKNOWN = [
-    "~no-such-user",
-    "~no-such-user/v",
-    "~$v.mp4",
-    "~~",
-    "~\0",
-    "~\ud800/v",
-    "~ /v",
-    "~v.mp4",
+    *("~no-such-user", "~no-such-user/v", "~$v.mp4", "~~", "~\0", "~\ud800/v", "~ /v", "~v.mp4"),
 ]
 
 
