@@ -19,7 +19,7 @@ from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 import attrs
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._download import ResultDownloader
-    from lipsync_async._polling.poller import Poller
+    from lipsync_async._polling.poller import Poller, Subscription
     from lipsync_async._requester import Requester, RequestOptions
 
 # Errors that every later request would meet as well; they stop the run. A lack of slots ends a
@@ -534,8 +534,7 @@ class BulkRunner:
             if isinstance(update, NotFoundError) and self._now() < job.fresh_until:
                 return
             # The job's outcome is this error. Polls that fail at once would repeat it endlessly.
-            if job.subscription is not None:
-                self._poller.unsubscribe(job.subscription)
+            self._poller.unsubscribe(cast("Subscription", job.subscription))
         self._update(job, update)
 
     def _update(self, job: Job, update: JobUpdate) -> None:
