@@ -233,6 +233,8 @@ class Poller:
         """Watch a job: from now on it is polled while any task is in `run_until`."""
         subscription = Subscription(job, callback, status, hears_all)
         self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
+        if job in self._alone:  # who comes late is not to wait for the end of a long poll
+            self._leave(job)
         self._scheduler.join(job, self._transport.now())
         self._wake_early()
         return subscription
@@ -247,9 +249,13 @@ class Poller:
             self.subscriptions[subscription.job] = rest
         else:
             self.subscriptions.pop(subscription.job, None)
-            self._scheduler.leave(subscription.job)
-            if (scope := self._alone.pop(subscription.job, None)) is not None:
-                scope.cancel()
+            self._leave(subscription.job)
+
+    def _leave(self, job: str) -> None:
+        """Schedule a job no more, and end a poll of it alone, which may be held for long."""
+        self._scheduler.leave(job)
+        if (scope := self._alone.pop(job, None)) is not None:
+            scope.cancel()
 
     async def run_until(
         self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf

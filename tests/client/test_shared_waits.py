@@ -158,6 +158,20 @@ async def test_a_job_that_is_waited_for_again_is_polled_once(endless: World) -> 
         tasks.cancel_scope.cancel()
 
 
+async def test_who_joins_the_few_does_not_wait_for_the_long_poll(endless: World) -> None:
+    """A wait of five seconds looks at its job, although a poll of ten is under way."""
+    (job,) = await endless.order(1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(endless.client.generations.wait_until_complete, job)
+        await endless.clock.sleep(1.0)
+        with pytest.raises(WaitTimeoutError, match="is still PENDING"):
+            await endless.client.generations.wait_until_complete(job.id, timeout=5.0)
+        assert endless.clock.now() == 6.0
+        assert len(endless.sandbox.jobs[job.id].waiters) <= 1
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_new_crowd_shares_lists_again(endless: World) -> None:
     """Jobs that were polled one by one are in the lists again as soon as there are many."""
     jobs = await endless.order(12)
