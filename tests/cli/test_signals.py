@@ -5,20 +5,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
-from aiohttp import web
-from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.cli.demo import draw_in_thread
 from lipsync_async.cli.main import main
 from lipsync_async.cli.signals import SignalHandler, handled_signals, run_interruptibly
+from lipsync_async.sandbox import Fault, Sandbox
 from tests.cli.terminals import Said
-from tests.portal.verbs import unheard
+from tests.cli.test_run import HEADER, manifest, run, sandbox
+from tests.portal.verbs import interrupted, unheard
+
+__all__ = ["manifest", "sandbox"]  # fixtures
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -142,74 +143,24 @@ def test_drawing_stops_when_it_is_left() -> None:
     assert has_stopped.wait(PATIENCE)
 
 
-class Service:
-    """A service at which Ctrl-C is pressed as soon as a request of some kind comes."""
-
-    def __init__(self, phase: str) -> None:
-        self._phase = phase
-
-    async def answer(self, request: web.Request) -> web.Response:
-        """Answer as the service does, but for the phase."""
-        kind = self._kind(request)
-        if kind == self._phase:
-            os.kill(os.getpid(), signal.SIGINT)
-            await anyio.sleep_forever()
-        job = {"id": "g1", "status": "PENDING", "model": "lipsync-2", "input": []}
-        if kind == "create":
-            return web.json_response(job, status=201)
-        if kind == "estimate":
-            price = {"estimatedFrameCount": 1, "estimatedGenerationCost": 0.1}
-            return web.json_response(price)
-        url = f"http://{request.host}/media/g1.mp4"
-        ended = {**job, "status": "COMPLETED", "outputUrl": url}
-        return web.json_response([ended] if request.path == "/v2/generations" else ended)
-
-    def _kind(self, request: web.Request) -> str:
-        if request.path.startswith("/media/"):
-            return "download"
-        if request.method == "GET":
-            return "wait"
-        return "create" if request.path == "/v2/generate" else "estimate"
-
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
-        """Serve on loopback."""
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.answer)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
-
-
-PHASES = {
-    "estimate": [],
-    "create": ["1 create may have been accepted; ", "  line 2: "],
-    "wait": ["1 job at the service go on, ", "  line 2: g1"],
-    "download": [],
+PHASES: dict[str, tuple[str, str, list[str]]] = {
+    "estimate": ("POST", "/v2/generations/estimate", []),
+    "create": ("POST", "/v2/generate", ["1 create may have been accepted; ", "  line 2: "]),
+    "wait": ("GET", "/v2/*", ["1 job at the service go on, ", "  line 2: "]),
+    "download": ("GET", "/__sandbox/media/*", []),
 }
 
 
-@pytest.mark.parametrize(("phase", "left"), PHASES.items())
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_run_that_is_stopped_names_what_it_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said, phase: str, left: list[str]
+    manifest: Path, sandbox: Sandbox, capsys: Said, phase: str
 ) -> None:
     """Ctrl-C ends it in each phase with 130, and ids and keys are told by lines."""
-    monkeypatch.chdir(tmp_path)
-    row = "lipsync-2,https://h/v.mp4,https://h/a.wav"
-    Path("m.csv").write_text(f"model,video_url,audio_url\n{row}\n", encoding="utf-8")
-    monkeypatch.setenv("SYNC_API_KEY", "key")
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Service(phase).serve()) as url,
-    ):
-        monkeypatch.setenv("SYNC_BASE_URL", url)
-        arguments = ["run", "m.csv", "--journal", "j.sqlite", "--download-to", "out/"]
-        assert main([*arguments, "--max-cost", "5", "--duration", "3"]) == 130
+    method, path, left = PHASES[phase]
+    manifest.write_text(f"{HEADER}lipsync-2,https://h/v.mp4,https://h/a.wav,\n", encoding="utf-8")
+    sandbox.faults.add(Fault("hang", method=method, path=path))
+    with interrupted(lambda: sandbox.requests.count(method, path) > 0):
+        assert run("--download-to", "out/", "--max-cost", "5", "--duration", "3") == 130
     first, *lines = capsys.readouterr().err.splitlines()
     assert first.startswith("run: stopped. To go on where this was, run it again")
     for line, start in zip(lines, left, strict=True):

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from lipsync_async._portal import call_in_caller
@@ -26,11 +26,8 @@ def interrupt() -> None:
 
 
 @contextmanager
-def unheard(is_time: Callable[[], bool]) -> Iterator[None]:
-    """Let another thread receive a SIGINT in time: no wait of this one is woken by it.
-
-    So it is on Windows before Python 3.14, where a signal wakes no wait for a lock.
-    """
+def interrupted(is_time: Callable[[], bool], *, wakes: bool = True) -> Iterator[None]:
+    """Send this process a SIGINT when it is time."""
     has_ended = threading.Event()
 
     def press() -> None:
@@ -40,11 +37,21 @@ def unheard(is_time: Callable[[], bool]) -> Iterator[None]:
 
     pressing = threading.Thread(target=press)
     pressing.start()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    how = signal.SIG_UNBLOCK if wakes else signal.SIG_BLOCK
+    before = signal.pthread_sigmask(how, {signal.SIGINT})
     try:
         yield
     finally:
         has_ended.set()
-        pressing.join()
         with suppress(KeyboardInterrupt):  # one that was not needed
+            pressing.join()
+        with suppress(KeyboardInterrupt):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unheard(is_time: Callable[[], bool]) -> AbstractContextManager[None]:
+    """Let another thread receive a SIGINT in time: no wait of this one is woken by it.
+
+    So it is on Windows before Python 3.14, where a signal wakes no wait for a lock.
+    """
+    return interrupted(is_time, wakes=False)
