@@ -79,7 +79,6 @@ def _complain(reason: str) -> int:
 
 
 def _advice(error: OSError) -> str:
-    """Say what helps against an address that cannot be listened on."""
     if error.errno == errno.EADDRINUSE:
         return "Give another --port (0 picks a free one), or end the program that listens there."
     if error.errno == errno.EACCES:

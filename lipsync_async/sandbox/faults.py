@@ -175,7 +175,6 @@ def _json_problems(data: Any) -> list[str]:
 
 
 def _problems(values: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the values of a fault's fields, each with its path."""
     wrong = [
         f"{name}: must be {rule.demand}, not {values[name]!r:.60}"
         for name, rule in _CHECKS.items()

@@ -135,17 +135,7 @@ class SignedUrls:
     _secret: bytes
     _clock: Clock
     _lifetime: float | None
-    # Where outputs are: this service under another origin, as the real one's are on another
-    # host, to which no API key may be sent.
-    media_base_url: str = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.serve_at(self.base_url)
-
-    def serve_at(self, base_url: str, *, has_other_host: bool = True) -> None:
-        """Learn where the sandbox is, and whether it has another name for its outputs."""
-        self.base_url = base_url
-        self.media_base_url = on_other_host(base_url) if has_other_host else base_url
+    has_other_host: bool = True  # has another name for its outputs
 
     @property
     def are_permanent(self) -> bool:
@@ -159,7 +149,10 @@ class SignedUrls:
         signature = self._sign(job_id, facts)
         # Digits, hex and plain words: nothing that a query would have to escape.
         query = f"expires={expires}&version={version}&via={via}&signature={signature}"
-        return f"{self.media_base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
+        # Outputs are under another origin, as the real service's are on another host, to which
+        # no API key may be sent.
+        base_url = on_other_host(self.base_url) if self.has_other_host else self.base_url
+        return f"{base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
 
     def redirected(self, job_id: str, *, version: int) -> str:
         """Return a link to the same output under another host name."""
@@ -204,11 +197,6 @@ class HostedFile:
     path: Path
     content_type: str
     is_owned: bool = False
-
-    def facts(self) -> tuple[int, str]:
-        """Return its present length and validator."""
-        facts = self.path.stat()
-        return facts.st_size, f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
 
 
 @attrs.define(slots=True)

@@ -239,8 +239,8 @@ class ListFilter:
         )
 
 
-Produced = Callable[[Job, Result], object]
-Failed = Callable[[Job, str, str], object]
+# Takes what became of a job's media: a result, or the code and the words of a failure.
+Finished = Callable[[Job, Result | tuple[str, str]], object]
 
 
 class Row(Protocol):
@@ -377,7 +377,6 @@ class JobTable(Table[Job]):
         return list(islice(older, wanted.limit))
 
     def _candidates(self, wanted: ListFilter) -> list[Job]:
-        """Narrow by the filter that an index serves best."""
         if wanted.ids:
             asked = dict.fromkeys(wanted.ids)
             return [job for job_id in asked if (job := self.get(job_id)) is not None]
@@ -400,11 +399,11 @@ class JobRunner:
 
     _jobs: JobTable
     _clock: Clock
-    _render: Callable[[Job, Produced, Failed], object]
+    _render: Callable[[Job, Finished], object]
 
     def start(self, job: Job) -> None:
         """Set a job going; one that takes no time ends here and now."""
-        self._render(job, self._produced, self._failed)
+        self._render(job, self._finished)
         if job.progression.is_instant:
             self._begin(job)
             self._end(job)
@@ -422,13 +421,11 @@ class JobRunner:
         if job.progression.ends_at_look(job.polls):
             self._end(job)
 
-    def _produced(self, job: Job, result: Result) -> None:
-        job.result = result
-        if job.is_due:
-            self._end(job)
-
-    def _failed(self, job: Job, code: str, message: str) -> None:
-        job.failure = (code, message)
+    def _finished(self, job: Job, outcome: Result | tuple[str, str]) -> None:
+        if isinstance(outcome, Result):
+            job.result = outcome
+        else:
+            job.failure = outcome
         if job.is_due:
             self._end(job)
 
@@ -492,9 +489,9 @@ class Renderer:
         """Return how long the output will play, or raise `ApiError` as `check` does."""
         return PLACEHOLDER_SECONDS
 
-    def start(self, job: Job, produced: Produced, failed: Failed) -> None:  # noqa: ARG002 - no end but one
-        """Begin to make a job's media, and call one of the two when that has ended."""
-        produced(job, placeholder(self.size))
+    def start(self, job: Job, finished: Finished) -> None:
+        """Begin to make a job's media, and call back when that has ended."""
+        finished(job, placeholder(self.size))
 
     def close(self) -> None:
         """Let work that still runs stop soon."""

@@ -34,7 +34,7 @@ from lipsync_async.sandbox.tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from lipsync_async.sandbox.jobs import Failed, Job, Produced
+    from lipsync_async.sandbox.jobs import Finished, Job
 
 _logger = logging.getLogger("lipsync_async.sandbox")
 
@@ -112,31 +112,32 @@ class MediaRenderer(Renderer):
                 is_image = inputs.info.kind == "image"
                 return output_seconds(_mode(body.get("options")), visual, heard, is_image=is_image)
 
-    def start(self, job: Job, produced: Produced, failed: Failed) -> None:
+    def start(self, job: Job, finished: Finished) -> None:
         """Begin to render a job."""
-        self._tasks.start(self._run(job, produced, failed))
+        self._tasks.start(self._run(job, finished))
 
     def close(self) -> None:
         """Let renders that run stop at their next frame."""
         self._is_closed = True
 
-    async def _run(self, job: Job, produced: Produced, failed: Failed) -> None:
+    async def _run(self, job: Job, finished: Finished) -> None:
         """Tell of every end but a cancelled one."""
         try:
             with self._clock.hold():
                 result = await self._render(job)
         except MediaError as error:
-            failed(job, error.code, error.message)
+            finished(job, (error.code, error.message))
         except RenderCancelledError:
             return
         except Exception as error:
             _logger.exception("rendering job %s went wrong", job.id)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                failed(job, "generation_infra_storage_error", "The sandbox's disk is full.")
+                failure = ("generation_infra_storage_error", "The sandbox's disk is full.")
             else:
-                failed(job, "generation_unknown_error", "An unknown error occurred.")
+                failure = ("generation_unknown_error", "An unknown error occurred.")
+            finished(job, failure)
         else:
-            produced(job, result)
+            finished(job, result)
 
     async def _render(self, job: Job) -> Result:
         async with self._load(job.body) as inputs:
@@ -156,7 +157,6 @@ class MediaRenderer(Renderer):
 
     @asynccontextmanager
     async def _load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
-        """Bring every input of a create body onto the disk, for as long as the block runs."""
         with OwnedFiles(self._folder) as files:
             visual = next(item for item in body["input"] if item["type"] in _VISUAL)
             path = await self._path(visual, files)
@@ -250,7 +250,9 @@ def _render_job(body: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> 
                 start=segment["startTime"],
                 end=segment["endTime"],
                 audio=tracks[segment["audioInput"]["refId"]].path,
-                crop=_crop(segment["audioInput"]),
+                crop=(segment["audioInput"]["startTime"], segment["audioInput"]["endTime"])
+                if segment["audioInput"].get("startTime") is not None
+                else None,
                 sync_mode=_mode(segment.get("optionsOverride"), mode),
             )
             for segment in segments
@@ -260,9 +262,3 @@ def _render_job(body: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> 
 
 def _mode(options: Mapping[str, Any] | None, otherwise: str = _DEFAULT_MODE) -> str:
     return (options or {}).get("sync_mode") or otherwise
-
-
-def _crop(audio: Mapping[str, Any]) -> tuple[float, float] | None:
-    if audio.get("startTime") is None:
-        return None
-    return audio["startTime"], audio["endTime"]

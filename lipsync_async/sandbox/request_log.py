@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from json import dumps, loads
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 
@@ -76,14 +76,21 @@ class Entry:
         }
 
 
+class Subsets(TypedDict, total=False):
+    """What a body and a query must hold."""
+
+    json: Any
+    query: Mapping[str, Any] | None
+
+
 @attrs.frozen(slots=True)
 class _Wanted:
     """What a search looks for; `None` fits anything."""
 
     method: str | None
     path: str | None
-    json: Any
-    query: Mapping[str, Any] | None
+    json: Any = None
+    query: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         json = "" if self.json is None else f" with json {dumps(self.json, default=repr)}"
@@ -199,42 +206,30 @@ class RequestLog:
         return f"<RequestLog {len(self)} of {self._recorded} requests>"
 
     def find(
-        self,
-        method: str | None = None,
-        path: str | None = None,
-        *,
-        json: Any = None,
-        query: Mapping[str, Any] | None = None,
+        self, method: str | None = None, path: str | None = None, **subsets: Unpack[Subsets]
     ) -> list[Entry]:
         """Return the entries that fit, oldest first."""
-        wanted = _Wanted(method, path, json, query)
+        wanted = _Wanted(method, path, **subsets)
         return [entry for entry in self._entries if wanted.fits(entry)]
 
     def count(
-        self,
-        method: str | None = None,
-        path: str | None = None,
-        *,
-        json: Any = None,
-        query: Mapping[str, Any] | None = None,
+        self, method: str | None = None, path: str | None = None, **subsets: Unpack[Subsets]
     ) -> int:
         """Count the entries that fit."""
-        return len(self.find(method, path, json=json, query=query))
+        return len(self.find(method, path, **subsets))
 
     def assert_count(
         self,
         expected: int | None,
         method: str | None = None,
         path: str | None = None,
-        *,
-        json: Any = None,
-        query: Mapping[str, Any] | None = None,
+        **subsets: Unpack[Subsets],
     ) -> list[Entry]:
         """Return the entries that fit, if they are as many as expected; `None`: at least one."""
-        found = self.find(method, path, json=json, query=query)
+        found = self.find(method, path, **subsets)
         if found if expected is None else len(found) == expected:
             return found
-        wanted = _Wanted(method, path, json, query)
+        wanted = _Wanted(method, path, **subsets)
         number = "at least 1" if expected is None else expected
         heading = f"expected {number} of {wanted}; found {len(found)} of {len(self)} requests."
         fits = [f"  fits: {entry}" for entry in found[:_SHOWN_FITS]]
@@ -242,15 +237,10 @@ class RequestLog:
         raise AssertionError("\n".join([heading, *fits, *near]))
 
     def assert_any(
-        self,
-        method: str | None = None,
-        path: str | None = None,
-        *,
-        json: Any = None,
-        query: Mapping[str, Any] | None = None,
+        self, method: str | None = None, path: str | None = None, **subsets: Unpack[Subsets]
     ) -> list[Entry]:
         """Return the entries that fit, at least one."""
-        return self.assert_count(None, method, path, json=json, query=query)
+        return self.assert_count(None, method, path, **subsets)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all entries as JSON data, oldest first."""

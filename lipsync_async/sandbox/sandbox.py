@@ -241,9 +241,10 @@ class Sandbox:
             if self._virtual_clock is None:
                 server = HttpServer(self._pipeline, self._real_clock)
                 self._leaving.push_async_callback(server.aclose)
-                url = await server.start(self._host, self._port)
+                urls = self._state.urls
+                urls.base_url = await server.start(self._host, self._port)
                 # In a container one name is all that reaches it.
-                self._state.urls.serve_at(url, has_other_host=not server.is_anywhere)
+                urls.has_other_host = not server.is_anywhere
         except BaseException:
             await self.__aexit__()
             raise

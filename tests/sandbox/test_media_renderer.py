@@ -283,11 +283,11 @@ async def test_a_bug_fails_the_job_and_is_logged(
         clock=clock,
         engines={},
     )
-    failures: list[tuple[str, str]] = []
+    failures: list[Any] = []
     job = Job(
         id="id", number=1, created_at="now", born=0.0, body={}, progression=Progression.real()
     )
-    renderer.start(job, print, lambda _, code, words: failures.append((code, words)))
+    renderer.start(job, lambda _, failure: failures.append(failure))
     await until(lambda: failures)
     assert [found for found, _ in failures] == [code]
     assert "spring" in caplog.text

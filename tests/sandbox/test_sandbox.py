@@ -21,8 +21,8 @@ from lipsync_async.sandbox import Progression, Sandbox, VirtualClock
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
-from lipsync_async.sandbox.server.body_reading import MOST_BODY_BYTES
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
+from lipsync_async.sandbox.server.messages import MOST_BODY_BYTES
 from tests.sandbox.clients import Client, created, order, shown, socket_client, until
 
 

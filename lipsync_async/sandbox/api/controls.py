@@ -9,7 +9,7 @@ from lipsync_async.sandbox.api.generations import generation_json, job_or_404
 from lipsync_async.sandbox.faults import fault_to_json, faults_from_json
 from lipsync_async.sandbox.jobs import IllegalMoveError
 from lipsync_async.sandbox.server.api_errors import bad_request, error
-from lipsync_async.sandbox.server.body_reading import JSON_BODY, RAW
+from lipsync_async.sandbox.server.messages import JSON_BODY, RAW
 from lipsync_async.sandbox.server.pipeline import Access, Resource
 from lipsync_async.sandbox.server.shapes import is_time
 

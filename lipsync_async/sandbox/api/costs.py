@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lipsync_async.sandbox.api.catalogue import PRICES_PER_SECOND
 from lipsync_async.sandbox.api.create_body import check_generation
 from lipsync_async.sandbox.server.api_errors import error, malformed
-from lipsync_async.sandbox.server.body_reading import JSON_BODY
+from lipsync_async.sandbox.server.messages import JSON_BODY
 from lipsync_async.sandbox.server.pipeline import Resource
 from lipsync_async.sandbox.server.shapes import FLAG, POSITIVE, TEXT, Shape
 

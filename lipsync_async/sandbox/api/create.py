@@ -18,8 +18,7 @@ from lipsync_async.sandbox.server.api_errors import (
     error,
     malformed,
 )
-from lipsync_async.sandbox.server.body_reading import json_or_form, parse_json
-from lipsync_async.sandbox.server.messages import JSON, Response
+from lipsync_async.sandbox.server.messages import JSON, Response, json_or_form, parse_json
 from lipsync_async.sandbox.server.pipeline import Resource
 
 if TYPE_CHECKING:
@@ -60,7 +59,11 @@ def _replay(state: State, job_id: str) -> Response:
 @generate.route("POST", is_create=True, body=json_or_form(*_SLOTS), replay=_replay)
 async def create(state: State, request: Request) -> Response:
     """Create a generation."""
-    progression = _progression(request.headers.get("x-sandbox-progression"))
+    asked = request.headers.get("x-sandbox-progression")
+    try:
+        progression = None if asked is None else Progression.parse(asked)
+    except ValueError as problem:
+        raise bad_request(f"x-sandbox-progression: {problem}") from None
     body = request.data if request.form is None else _body_of_form(state, request.form)
     job = await create_generation(
         state,
@@ -106,13 +109,6 @@ async def create_generation(
             files=OwnedFiles(state.folder),
         )
     )
-
-
-def _progression(asked: str | None) -> Progression | None:
-    try:
-        return None if asked is None else Progression.parse(asked)
-    except ValueError as problem:
-        raise bad_request(f"x-sandbox-progression: {problem}") from None
 
 
 def _body_of_form(state: State, form: Form) -> Any:

@@ -233,19 +233,14 @@ def _get_query(query: Query) -> tuple[float | None, bool]:
     if include and (wait is not None or timeout is not None):
         message = "include=progress cannot be combined with wait or timeout."
         raise error("generation_input_validation_failed", message)
-    seconds = _wait_seconds(timeout)
-    return seconds if wait == "true" else None, bool(include)
-
-
-def _wait_seconds(text: str | None) -> float:
     try:
-        seconds = _WAIT_DEFAULT if text is None else float(text)
+        seconds = _WAIT_DEFAULT if timeout is None else float(timeout)
     except ValueError:
         seconds = 0.0
     if not _WAIT_SHORTEST <= seconds <= _WAIT_LONGEST:
         allowed = f"from {_WAIT_SHORTEST:g} to {_WAIT_LONGEST:g}"
         raise malformed([f"timeout must be a number {allowed}"])
-    return seconds
+    return seconds if wait == "true" else None, bool(include)
 
 
 def _values(query: Query, name: str) -> tuple[str, ...]:

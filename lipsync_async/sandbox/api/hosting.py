@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_async.sandbox.files import FILES_PATH, IN_GENERATION, IN_REDIRECT, MEDIA_PATH
 from lipsync_async.sandbox.server.api_errors import bad_request, plain_error
-from lipsync_async.sandbox.server.body_reading import FILE
-from lipsync_async.sandbox.server.messages import FileSlice, Response
+from lipsync_async.sandbox.server.messages import FILE, FileSlice, Response
 from lipsync_async.sandbox.server.pipeline import Access, Resource
 
 if TYPE_CHECKING:
@@ -56,8 +55,9 @@ def hosted(state: State, request: Request) -> Response:
     file = state.files.get(request.params["name"])
     if file is None:
         raise plain_error(404, "There is no such file.")
-    size, etag = file.facts()
-    return served(request, file.path, size, etag, file.content_type)
+    facts = file.path.stat()
+    etag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+    return served(request, file.path, facts.st_size, etag, file.content_type)
 
 
 @files.route("PUT", "{name}", access=Access.CONTROL, body=FILE, status=201)

@@ -126,7 +126,6 @@ def sound_start(path: Path) -> float:
 
 
 def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
-    """Yield the decoded frames of the first audio stream, if there is one."""
     if container.streams.audio:
         yield from container.decode(container.streams.audio[0])
 

@@ -65,7 +65,6 @@ def _refusal(package: str, reason: str) -> str:
 
 @cache
 def _version(package: str) -> str:
-    """Return the version of an installed package, if it tells; a file is read for it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

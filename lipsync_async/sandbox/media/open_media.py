@@ -186,7 +186,6 @@ def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
 
 
 def _seconds(container: InputContainer, stream: AudioStream | VideoStream, path: Path) -> float:
-    """Return the stated length of a stream, else of its file."""
     time_base = stated(stream.time_base)
     if stream.duration and time_base:
         return float(stream.duration * time_base)

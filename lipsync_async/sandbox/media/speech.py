@@ -76,7 +76,6 @@ def speak(
 
 
 def _spoken(script: str, variant: str, timeout: float) -> tuple[Mono, int]:
-    """Let a child process speak, and return its samples and their rate."""
     loader = import_module(_LOADER)
     data = Path(loader.get_data_path())
     command = [

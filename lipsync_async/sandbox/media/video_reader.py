@@ -137,7 +137,6 @@ class FrameReader:
         return max(0, place)
 
     def _decode_run(self, run_number: int) -> list[tuple[int, av.VideoFrame]]:
-        """Return the frames of one run with the times at which they are shown."""
         stamps = self._stamps[run_number * self._run_length :][: self._run_length]
         if run_number != self._next_run:
             self._container.seek(stamps[0].entry, stream=self._stream)
@@ -211,7 +210,6 @@ class FrameNormalizer:
         return shaped
 
     def _build(self, geometry: tuple[int, int, str, int]) -> av.filter.Graph:
-        """Return the filters for frames of one geometry."""
         width, height, pixel_format, rotation = geometry
         upright = (height, width) if rotation in QUARTER_TURNS else (width, height)
         kept = [min(length, even(length)) for length in upright]

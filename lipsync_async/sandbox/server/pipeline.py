@@ -26,9 +26,14 @@ from lipsync_async.sandbox.server.api_errors import (
     plain_error,
     rate_limit_body,
 )
-from lipsync_async.sandbox.server.body_reading import BodyPolicy, read_body
 from lipsync_async.sandbox.server.idempotency import checked_key, fingerprint
-from lipsync_async.sandbox.server.messages import Response, dump, json_response
+from lipsync_async.sandbox.server.messages import (
+    BodyPolicy,
+    Response,
+    dump,
+    json_response,
+    read_body,
+)
 from lipsync_async.sandbox.state import LIVE_KEY_PREFIX, State
 
 if TYPE_CHECKING:
@@ -216,7 +221,6 @@ class Pipeline:
 
 
 def _admit(state: State, route: Route, request: Request) -> None:
-    """Ask for what the route asks for: a key, and room in its limit."""
     origin = request.headers.get("origin") if route.access is Access.CONTROL else None
     # A browser would let web pages of others control the sandbox without asking.
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):

@@ -10,9 +10,8 @@ from lipsync_async._models.http import FilePart, Request as Sent, TextPart
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.api import RESOURCES
 from lipsync_async.sandbox.files import Folder
-from lipsync_async.sandbox.server.body_reading import JSON_BODY
 from lipsync_async.sandbox.server.memory_server import MemoryServer
-from lipsync_async.sandbox.server.messages import Request
+from lipsync_async.sandbox.server.messages import JSON_BODY, Request
 from lipsync_async.sandbox.server.pipeline import Pipeline, Resource, Router
 from lipsync_async.sandbox.state import State
 from tests.sandbox.clients import (
