@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,12 @@ from lipsync_async.sandbox.outbound_http import FetchError, OutboundHttp
 from tests.sandbox.clients import until
 
 FRIEND = frozenset({"Friend.test"})
+NO_HOSTS: frozenset[str] = frozenset()
+STRANGER = "host '.*' is neither loopback nor allowed"
+USER = "it holds a user name or a password"
+SCHEME = "only http and https URLs are fetched"
+NO_HOST = "it names no host"
+NO_URL = "it is no URL \\(.*\\)"
 
 
 async def whole(_request: web.Request) -> web.Response:
@@ -123,48 +130,34 @@ async def test_a_file_is_written_whole(fetcher: Fetcher, host: str) -> None:
 
 
 async def test_five_redirects_are_followed(fetcher: Fetcher) -> None:
-    """Relative redirects are followed, five at most."""
+    """Relative ones, too."""
     assert await fetcher.get("/redirect/5") == b"0123456789"
-    fetcher.target.unlink()
-    assert (await fetcher.reason("/redirect/6")).endswith("is more than 5 redirects away")
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"),
+    ("path", "guards", "reason"),
     [
-        ("/away?to=http://10.0.0.1/", "host '10.0.0.1' is neither loopback nor allowed"),
-        ("/away?to=//evil.com/", "host 'evil.com' is neither loopback nor allowed"),
-        ("/away?to=file:///etc/passwd", "only http and https URLs are fetched"),
-        ("/away?to=http://[::1", "redirects to what is no URL (Invalid IPv6 URL)"),
-        ("/away", "redirects to nowhere"),
+        # A redirect leads nowhere where the first URL might not have gone.
+        ("/away?to=http://10.0.0.1/", {}, "host '10.0.0.1' is neither loopback nor allowed"),
+        ("/away?to=//evil.com/", {}, "host 'evil.com' is neither loopback nor allowed"),
+        ("/away?to=file:///etc/passwd", {}, SCHEME),
+        ("/away?to=http://[::1", {}, "redirects to what is no URL (Invalid IPv6 URL)"),
+        ("/away", {}, "redirects to nowhere"),
+        ("/redirect/6", {}, "is more than 5 redirects away"),
+        # An error status, a promised size and a true size over the cap end the fetch.
+        ("/none", {}, "/none answered 404"),
+        ("/whole", {"max_bytes": 9}, "/whole is larger than 9 bytes"),
+        ("/endless", {"max_bytes": 9}, "/endless is larger than 9 bytes"),
+        # The time counts for everything together.
+        ("/silent", {"seconds": 0.01}, "was not there within 0.01 s"),
+        ("/broken", {}, "/broken cannot be fetched: "),
     ],
 )
-async def test_every_hop_passes_the_gate(fetcher: Fetcher, path: str, reason: str) -> None:
-    """A redirect leads nowhere where the first URL might not have gone."""
-    assert (await fetcher.reason(path)).endswith(reason)
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/none", "/none answered 404"),
-        ("/whole", "/whole is larger than 9 bytes"),
-        ("/endless", "/endless is larger than 9 bytes"),
-    ],
-)
-async def test_errors_and_sizes_have_a_reason(fetcher: Fetcher, path: str, reason: str) -> None:
-    """An error status, a promised size and a true size over the cap end the fetch."""
-    assert (await fetcher.reason(path, max_bytes=9)).endswith(reason)
-
-
-async def test_a_broken_answer_is_no_file(fetcher: Fetcher) -> None:
-    """A body that ends early fails, and what came of it is removed."""
-    assert "/broken cannot be fetched: " in await fetcher.reason("/broken")
-
-
-async def test_a_silent_host_is_left(fetcher: Fetcher) -> None:
-    """The time counts for everything together, and nothing stays behind."""
-    assert (await fetcher.reason("/silent", seconds=0.01)).endswith("was not there within 0.01 s")
+async def test_what_cannot_be_fetched_has_a_reason(
+    fetcher: Fetcher, path: str, guards: dict[str, float], reason: str
+) -> None:
+    """Nothing stays behind of it."""
+    assert reason in await fetcher.reason(path, **guards)
 
 
 async def test_a_host_that_does_not_listen_is_a_reason(fetcher: Fetcher) -> None:
@@ -182,109 +175,74 @@ async def test_cancelling_leaves_no_file(fetcher: Fetcher) -> None:
     assert not await anyio.Path(fetcher.target).exists()
 
 
-NO_HOSTS: frozenset[str] = frozenset()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1/a.mp4",
-        "https://127.0.0.1:8443/a.mp4?token=1#x",
-        "http://127.255.255.254/",
-        "http://[::1]:80/",
-        "http://[0:0:0:0:0:0:0:1]/",
-        "http://localhost/",
-        "HTTP://LOCALHOST:1/",
-        "http://friend.test/",
-        "http://FRIEND.TEST:8080/",
-        "http://127.0.0.1/?next=@evil.com",
-    ],
-)
-def test_loopback_and_allowed_hosts_may_be_asked(url: str) -> None:
-    """Loopback in its canonical spelling, and allowed names in any case and on any port."""
-    assert OutboundHttp(FRIEND, 1).refusal(url) is None
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.1/",
-        "http://127.0.1/",
-        "http://0/",
-        "http://0.0.0.0/",
-        "http://[::]/",
-        "http://2130706433/",
-        "http://0x7f000001/",
-        "http://0x7f.0.0.1/",
-        "http://0177.0.0.1/",
-        "http://127.0.0.1./",
-        "http://localhost./",
-        "http://a.localhost/",
-        "http://localhost.evil.com/",
-        "http://127.0.0.1.evil.com/",
-        "http://127.0.0.1%2eevil.com/",
-        "http://[::ffff:10.0.0.1]/",
-        "http://[::ffff:127.0.0.1]/",
-        "http://[::1%25eth0]/",
-        "http://[fe80::1]/",
-        "http://10.0.0.1/",
-        "http://192.168.0.1/",
-        "http://169.254.169.254/latest/meta-data/",
-        "http://evil.com/",
-        "http://evil.com#@127.0.0.1/",
-        "http://evil.com?@127.0.0.1/",
-        "http://friend.test.evil.com/",
-        "http://sub.friend.test/",
-        "http://friend.test./",
-    ],
-)
-def test_other_hosts_may_not_be_asked(url: str) -> None:
-    """Private addresses, odd spellings and names that only look alike are refused."""
-    reason = OutboundHttp(FRIEND, 1).refusal(url)
-    assert reason is not None
-    assert reason.endswith("is neither loopback nor allowed")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1@evil.com/",
-        "http://evil.com@127.0.0.1/",
-        "http://user:secret@127.0.0.1/",
-        "http://:secret@127.0.0.1/",
-        "http://127.0.0.1:80@evil.com/",
-    ],
-)
-def test_user_names_are_refused(url: str) -> None:
-    """What stands before an @ serves to deceive only."""
-    assert OutboundHttp(FRIEND, 1).refusal(url) == "it holds a user name or a password"
-
-
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("file:///etc/passwd", "only http and https URLs are fetched"),
-        ("ftp://127.0.0.1/", "only http and https URLs are fetched"),
-        ("data:video/mp4;base64,AA", "only http and https URLs are fetched"),
-        ("//127.0.0.1/a.mp4", "only http and https URLs are fetched"),
-        ("a.mp4", "only http and https URLs are fetched"),
-        ("", "only http and https URLs are fetched"),
-        ("http://", "it names no host"),
-        ("http:///a.mp4", "it names no host"),
+        ("http://127.0.0.1/a.mp4", None),
+        ("https://127.0.0.1:8443/a.mp4?token=1#x", None),
+        ("http://127.255.255.254/", None),
+        ("http://[::1]:80/", None),
+        ("http://[0:0:0:0:0:0:0:1]/", None),
+        ("http://localhost/", None),
+        ("HTTP://LOCALHOST:1/", None),
+        ("http://friend.test/", None),
+        ("http://FRIEND.TEST:8080/", None),
+        ("http://127.0.0.1/?next=@evil.com", None),
+        ("http://127.1/", STRANGER),
+        ("http://127.0.1/", STRANGER),
+        ("http://0/", STRANGER),
+        ("http://0.0.0.0/", STRANGER),
+        ("http://[::]/", STRANGER),
+        ("http://2130706433/", STRANGER),
+        ("http://0x7f000001/", STRANGER),
+        ("http://0x7f.0.0.1/", STRANGER),
+        ("http://0177.0.0.1/", STRANGER),
+        ("http://127.0.0.1./", STRANGER),
+        ("http://localhost./", STRANGER),
+        ("http://a.localhost/", STRANGER),
+        ("http://localhost.evil.com/", STRANGER),
+        ("http://127.0.0.1.evil.com/", STRANGER),
+        ("http://127.0.0.1%2eevil.com/", STRANGER),
+        ("http://[::ffff:10.0.0.1]/", STRANGER),
+        ("http://[::ffff:127.0.0.1]/", STRANGER),
+        ("http://[::1%25eth0]/", STRANGER),
+        ("http://[fe80::1]/", STRANGER),
+        ("http://10.0.0.1/", STRANGER),
+        ("http://192.168.0.1/", STRANGER),
+        ("http://169.254.169.254/latest/meta-data/", STRANGER),
+        ("http://evil.com/", STRANGER),
+        ("http://evil.com#@127.0.0.1/", STRANGER),
+        ("http://evil.com?@127.0.0.1/", STRANGER),
+        ("http://friend.test.evil.com/", STRANGER),
+        ("http://sub.friend.test/", STRANGER),
+        ("http://friend.test./", STRANGER),
+        ("http://127.0.0.1@evil.com/", USER),
+        ("http://evil.com@127.0.0.1/", USER),
+        ("http://user:secret@127.0.0.1/", USER),
+        ("http://:secret@127.0.0.1/", USER),
+        ("http://127.0.0.1:80@evil.com/", USER),
+        ("file:///etc/passwd", SCHEME),
+        ("ftp://127.0.0.1/", SCHEME),
+        ("data:video/mp4;base64,AA", SCHEME),
+        ("//127.0.0.1/a.mp4", SCHEME),
+        ("a.mp4", SCHEME),
+        ("", SCHEME),
+        ("http://", NO_HOST),
+        ("http:///a.mp4", NO_HOST),
+        ("http://127.0.0.1\\@evil.com/", NO_URL),
+        ("http://[::1", NO_URL),
+        ("http://127.0.0.1:99999/", NO_URL),
+        ("http://[a]/", NO_URL),
     ],
 )
-def test_other_schemes_and_no_host_are_refused(url: str, reason: str) -> None:
-    """Only http and https URLs with a host are asked."""
-    assert OutboundHttp(NO_HOSTS, 1).refusal(url) == reason
+def test_only_loopback_and_allowed_hosts_may_be_asked(url: str, reason: str | None) -> None:
+    """Loopback in its canonical spelling, and allowed names in any case and on any port.
 
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://127.0.0.1\\@evil.com/", "http://[::1", "http://127.0.0.1:99999/", "http://[a]/"],
-)
-def test_broken_urls_are_refused(url: str) -> None:
-    """What the parser refuses is refused with its words."""
-    assert str(OutboundHttp(NO_HOSTS, 1).refusal(url)).startswith("it is no URL (")
+    Private addresses, odd spellings, names that only look alike and what stands before an @
+    are refused, as are other schemes and what the parser refuses.
+    """
+    found = OutboundHttp(FRIEND, 1).refusal(url)
+    assert found == reason if reason is None else re.fullmatch(reason, found or "")
 
 
 @given(st.ip_addresses(v=4))
