@@ -202,29 +202,40 @@ def test_segments_never_change_the_length(
         done += len(span.frames)
 
 
-def test_a_window_without_length_has_no_effect() -> None:
-    """Start and end may be equal, even inside another window."""
-    spans = plan_segments(4, FPS, [Window(0.0, 0.16, 1, "loop"), Window(0.08, 0.08, 1, "loop")])
-    assert [(list(span.frames), span.window) for span in spans] == [([0, 1, 2, 3], 0)]
+@pytest.mark.parametrize(
+    ("windows", "expected"),
+    [
+        # Start and end may be equal, even inside another window.
+        ([Window(0.0, 0.4, 1, "loop"), Window(0.08, 0.08, 1, "loop")], [(10, 0)]),
+        # A length that was rounded up by a person still works.
+        ([Window(0.0, 0.44, 1.0, "loop")], [(10, 0)]),
+    ],
+)
+def test_windows_need_not_be_exact(
+    windows: list[Window], expected: list[tuple[int, int | None]]
+) -> None:
+    """One without length has no effect, one may reach a frame beyond the video."""
+    spans = plan_segments(10, FPS, windows)
+    assert [(len(span.frames), span.window) for span in spans] == expected
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.3, 0.2), (-0.1, 0.2), (5.0, 5.0)])
-def test_a_window_that_does_not_fit_the_video_is_refused(start: float, end: float) -> None:
-    """A window must run forwards and inside the video; the message says which and why."""
-    with pytest.raises(MediaError, match=r"segments\[0\].*the video lasts 0\.40 s") as caught:
-        plan_segments(10, FPS, [Window(start, end, 1.0, "bounce")])
-    assert caught.value.code == "generation_input_segments_invalid"
+LONG = r"segments\[0\].*the video lasts 0\.40 s"
 
 
-def test_a_window_may_round_to_one_frame_beyond_the_video() -> None:
-    """A length that was rounded up by a person still works."""
-    spans = plan_segments(10, FPS, [Window(0.0, 0.44, 1.0, "loop")])
-    assert [len(span.frames) for span in spans] == [10]
-
-
-def test_overlapping_windows_are_refused() -> None:
-    """Two segments cannot speak at the same time."""
-    windows = [Window(0.2, 0.4, 1.0, "loop"), Window(0.0, 0.3, 1.0, "loop")]
-    with pytest.raises(MediaError, match=r"segments\[0\] overlaps") as caught:
-        plan_segments(10, FPS, windows)
+@pytest.mark.parametrize(
+    ("windows", "words"),
+    [
+        ([(0.0, 0.5)], LONG),
+        ([(0.3, 0.2)], LONG),
+        ([(-0.1, 0.2)], LONG),
+        ([(5.0, 5.0)], LONG),
+        ([(0.2, 0.4), (0.0, 0.3)], r"segments\[0\] overlaps"),
+    ],
+)
+def test_windows_that_do_not_fit_are_refused(
+    windows: list[tuple[float, float]], words: str
+) -> None:
+    """They run forwards, inside the video, and one after the other; the message says which."""
+    with pytest.raises(MediaError, match=words) as caught:
+        plan_segments(10, FPS, [Window(start, end, 1.0, "bounce") for start, end in windows])
     assert caught.value.code == "generation_input_segments_invalid"
