@@ -550,7 +550,7 @@ def _inode(path: Path) -> tuple[int, int]:
 
 def _prepare_reading(connection: sqlite3.Connection, version: int) -> None:
     """Create the view `entries`, which is the same for every version of the file."""
-    connection.execute(f"CREATE TEMP VIEW entries AS SELECT *, {_VIEWS[version]} FROM jobs")  # noqa: S608 - our own
+    connection.execute(f"CREATE TEMP VIEW entries AS SELECT {_VIEWS[version]}, * FROM jobs")  # noqa: S608 - our own
     connection.create_function("checksum", -1, _checksum, deterministic=True)
 
 

@@ -43,7 +43,7 @@ from lipsync_async._bulk.results import (
     as_ours,
     reason_of,
 )
-from lipsync_async._bulk.submitter import NEEDS_DURATION, CostGuard, Submitter
+from lipsync_async._bulk.submitter import NEEDS_DURATION, CostGuard, SpendingLimit, Submitter
 from lipsync_async._callsite import (
     BULK_LOG,
     CALL_SITE,
@@ -350,7 +350,8 @@ class BulkRunner:
         self._now = requester.transport.now
         self._poller = poller
         self._journal = journal
-        self._guard = CostGuard(requester, settings, options, journal)
+        spending = SpendingLimit(max_jobs=options.max_jobs, max_cost=options.max_cost)
+        self._guard = CostGuard(requester, settings, spending, journal, duration=options.duration)
         self._submitter = Submitter(
             requester,
             settings,

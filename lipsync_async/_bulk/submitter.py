@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._bulk.results import Job
-    from lipsync_async._bulk.runner import RunOptions
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
     from lipsync_async._rate_limits import Slot
@@ -434,13 +433,15 @@ class CostGuard:
         self,
         requester: Requester,
         settings: RequestOptions,
-        options: RunOptions,
+        spending: SpendingLimit,
         journal: RunJournal,
+        *,
+        duration: float | None,
     ) -> None:
         self._requester = requester
         self._settings = settings
-        self._spending = SpendingLimit(max_jobs=options.max_jobs, max_cost=options.max_cost)
-        self._duration = options.duration
+        self._spending = spending
+        self._duration = duration
         self._journal = journal
         self._has_counted_earlier = False
         self._prices: dict[tuple[str, bool | None], float] = {}
