@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -283,38 +284,30 @@ async def test_a_generator_may_use_the_client(thread: ClientThread) -> None:
     assert thread.sandbox.jobs.created == 20
 
 
-async def test_a_generator_that_raises(thread: ClientThread) -> None:
-    """Its error comes last, after an outcome for each request that it gave."""
+ENDS = {LookupError("no more rows"): "no more rows", StopAsyncIteration(): "the input raised Stop"}
+
+
+@pytest.mark.parametrize(("failure", "words"), ENDS.items())
+async def test_a_generator_that_raises(
+    thread: ClientThread, failure: Exception, words: str
+) -> None:
+    """Its error comes last, after an outcome for each request; it ends no other iteration."""
 
     def broken() -> Iterator[GenerationRequest]:
         yield from requests(5)
-        raise LookupError("no more rows")
+        raise failure
 
     def work(client: Client) -> int:
         found = []
         with (  # noqa: PT012 - the loop raises
             client.generations.run_many(broken()) as outcomes,
-            pytest.raises(LookupError, match="no more rows"),
+            pytest.raises((LookupError, RuntimeError), match=words),
         ):
             for each in outcomes:
                 found.append(each)  # noqa: PERF402 - it raises in the end
         return len(found)
 
     assert await thread.do(work) == 5
-
-
-async def test_a_generator_that_raises_the_end_of_another_iteration(thread: ClientThread) -> None:
-    """Its rows would be taken for all there are."""
-
-    def broken() -> Iterator[GenerationRequest]:
-        yield from requests(2)
-        raise StopAsyncIteration
-
-    def work(client: Client) -> None:
-        with pytest.raises(RuntimeError, match="the input raised StopAsyncIteration"):
-            client.generations.run_all(broken())
-
-    await thread.do(work)
 
 
 async def test_an_iterator_outlives_the_run(thread: ClientThread) -> None:
@@ -331,30 +324,17 @@ async def test_an_iterator_outlives_the_run(thread: ClientThread) -> None:
     assert 4 <= len(rest) <= 6
 
 
-class Rows:
-    """An input with a length that is no list."""
-
-    def __init__(self, many: int) -> None:
-        self._many = many
-
-    def __len__(self) -> int:
-        return self._many
-
-    def __iter__(self) -> Iterator[GenerationRequest]:
-        return requests(self._many)
-
-
-@pytest.mark.parametrize("kind", [Rows, lambda many: [*requests(many)], requests])
-async def test_the_length_of_the_input(thread: ClientThread, kind: Callable[[int], Any]) -> None:
+@pytest.mark.parametrize("kind", [deque, list, iter])
+async def test_the_length_of_the_input(thread: ClientThread, kind: Callable[[Any], Any]) -> None:
     """A total is known from the start where the input has a length, as for the async client."""
 
     def work(client: Client) -> list[Progress]:
         told: list[Progress] = []
-        client.generations.run_all(kind(5), on_progress=told.append)
+        client.generations.run_all(kind(requests(5)), on_progress=told.append)
         return told
 
     told = await thread.do(work, limit=1)
-    assert told[0].total == (None if kind is requests else 5)
+    assert told[0].total == (None if kind is iter else 5)
     assert told[-1].total == 5
 
 

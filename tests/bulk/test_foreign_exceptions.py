@@ -5,7 +5,7 @@ import json
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -107,17 +107,8 @@ class Spoilt:
         self._inner = inner
         self._before, self._after, self._streams = before, after, streams
 
-    def now(self) -> float:
-        """Tell the time."""
-        return self._inner.now()
-
-    async def sleep(self, seconds: float) -> None:
-        """Pause."""
-        await self._inner.sleep(seconds)
-
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep the clock from jumping."""
-        return self._inner.hold()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
     async def send(self, request: Request, **settings: Any) -> Response:
         """Send a request, unless it strikes."""
@@ -130,10 +121,6 @@ class Spoilt:
         """Open a body, unless it strikes."""
         _raise(self._streams(request))
         return self._inner.stream(request, **settings)
-
-    async def aclose(self) -> None:
-        """Close."""
-        await self._inner.aclose()
 
 
 def _raise(failure: BaseException | None) -> None:
@@ -152,7 +139,7 @@ async def spoilt(
     """Run a sandbox in memory, and a client whose transport is spoilt."""
     clock = VirtualClock()
     async with Sandbox(render=False, progression="time(10)", clock=clock) as sandbox:
-        transport = Spoilt(sandbox.transport(), before, after, streams)
+        transport: Any = Spoilt(sandbox.transport(), before, after, streams)
         client = AsyncClient(
             sandbox.api_key, base_url=sandbox.url, transport=transport, limits=FREE
         )

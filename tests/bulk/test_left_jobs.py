@@ -185,17 +185,6 @@ async def _then(pause: Callable[[], Awaitable[None]], do: Callable[[], object]) 
     do()
 
 
-async def by_wait_for(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
-    """Cancel what waits for a `run_all`, and so the `run_all` as well."""
-    task = asyncio.create_task(
-        asyncio.wait_for(at.client.generations.run_all(requests(MANY), **at.settings), 9999)
-    )
-    await pause()
-    if not task.done():
-        task.cancel()
-    at.taken += await task
-
-
 async def by_a_callback(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
     """Have `on_progress` raise, as soon as there is an outcome."""
 
@@ -279,7 +268,6 @@ WAYS: dict[str, Callable[[Scene, Callable[[], Awaitable[None]]], Awaitable[None]
     "cancel": by_cancelling,
     "a scope": by_time_limit,
     "asyncio.timeout": by_asyncio_timeout,
-    "asyncio.wait_for": by_wait_for,
     "on_progress": by_a_callback,
     "on_response": by_an_answer_callback,
     "the input": by_the_input,
@@ -306,8 +294,7 @@ def lost(at: Scene, told: str) -> list[str]:
 
 def is_quiet(way: str, error: BaseException | None) -> bool:
     """Tell whether what is raised does not come out as it is, so that only the log can tell."""
-    # Python 3.11 waits in another task, and raises a cancellation of its own.
-    return error is None or way in {"a scope", "a generator", "asyncio.wait_for"}
+    return error is None or way in {"a scope", "a generator"}
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -8,7 +8,6 @@ import pytest
 
 from lipsync_async import (
     ConcurrencyLimitError,
-    DownloadError,
     GenerationFailedError,
     GenerationRequest,
     InvalidRequestError,
@@ -119,25 +118,6 @@ async def test_a_slow_caller_holds_the_run_back() -> None:
         assert len(rest) == 1149
 
 
-async def test_progress() -> None:
-    """Every outcome tells how far all are, with an estimate once the input has ended."""
-    told: list[Progress] = []
-    async with opened(Limits(concurrent_generations=5)) as (client, sandbox, _):
-        sandbox.faults.add(Fault("fail_job", count=1))
-
-        async def note(progress: Progress) -> None:
-            await anyio.lowlevel.checkpoint()
-            told.append(progress)
-
-        await client.generations.run_all(requests(20), on_progress=note)
-    assert [each.done for each in told] == list(range(1, 21))
-    last = told[-1]
-    assert (last.total, last.running, last.succeeded, last.failed, last.eta) == (20, 0, 19, 1, 0)
-    assert 0 < last.rate < 1
-    assert told[0].total is None
-    assert told[0].eta is None
-
-
 async def test_results_are_fetched(quick_path: Path) -> None:
     """With a folder, an outcome comes when its result is there, whole, under its own name."""
     async with opened() as (client, _, _):
@@ -148,16 +128,6 @@ async def test_results_are_fetched(quick_path: Path) -> None:
             name = f"take-{outcome.index}-{outcome.generation.id}.mp4"
             assert outcome.path == quick_path / "out" / name
             assert outcome.path.stat().st_size == 1024
-
-
-async def test_a_result_that_cannot_be_fetched(quick_path: Path) -> None:
-    """A download that fails is an outcome with an error and the completed job."""
-    async with opened() as (client, sandbox, _):
-        sandbox.faults.add(Fault("status", path="/__sandbox/media/*", status=410, count=None))
-        (bad,) = await client.generations.run_all(requests(1), download_to=quick_path)
-        assert isinstance(bad.error, DownloadError)
-        assert bad.generation is not None
-        assert bad.generation.is_completed
 
 
 async def test_again_with_the_same_journal(quick_path: Path) -> None:

@@ -19,7 +19,9 @@ from lipsync_async import (
     Outcome,
     Progress,
 )
+from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
+from tests.bulk.jobs import job, record
 from tests.bulk.runs import FREE, made, names, opened, requests, slots
 
 BAD = GenerationRequest(model="", input=())
@@ -155,7 +157,11 @@ async def test_results_that_were_not_fetched_are_fetched_a_few_at_a_time(quick_p
             yield request
 
     async with opened(FREE, progression="immediate") as (client, sandbox, _):
-        await client.generations.run_all(requests(1250), journal=journal)
+        done = await client.generations.run(next(requests(1)))
+        ended = [job(f"g{n}", "COMPLETED", outputUrl=done.output_url) for n in range(1250)]
+        with Journal.open(journal) as written:
+            written.record_intents([*enumerate(requests(1250))])
+            record(written, [*enumerate(ended)])
         sandbox.faults.add(Fault("latency", path="/__sandbox/media/*", seconds=5, count=None))
         async with client.generations.run_many(
             rows(), journal=journal, download_to=quick_path / "out", concurrent_downloads=50
