@@ -191,14 +191,14 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     A cancelled task does not wait for the function, which then ends by itself.
     """
     work = _Work(asyncio.get_running_loop(), function, arguments)
-    _workers().submit(work)
+    _WORKERS.submit(work)
     return cast("T", await work.done)
 
 
 async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
     """Run a blocking function in a worker thread; a cancellation waits until it has ended."""
     work = _Work(asyncio.get_running_loop(), function, arguments)
-    _workers().submit(work)
+    _WORKERS.submit(work)
     await until_done(work.done)
     return cast("T", work.done.result())
 
@@ -238,7 +238,7 @@ def in_executor(
 ) -> asyncio.Future[Any]:
     """Replace a loop's `run_in_executor`, whose threads may be greenlets, or all occupied."""
     work = _Work(loop, function, arguments)
-    _workers().submit(work)
+    _WORKERS.submit(work)
     return work.done
 
 
@@ -283,6 +283,10 @@ class _Workers:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin without a thread."""
         self._places: SimpleQueue[None] = SimpleQueue()  # one for each thread that may start
         for _ in range(_MOST_WORKERS):
             self._places.put(None)
@@ -302,12 +306,15 @@ class _Workers:
             # The system has no more threads: run it here.
             except (RuntimeError, ConfigurationError):  # pragma: no cover - the system's doing
                 self._places.put(None)
-                self._run_waiting()
+                while True:
+                    self._waiting.get_nowait().run()
 
     def _run(self, _: Thread) -> None:
         call: SimpleQueue[None] = SimpleQueue()
         while True:
-            self._run_waiting()
+            with suppress(Empty):
+                while True:
+                    self._waiting.get_nowait().run()
             self._idle.append(call)
             with suppress(Empty):
                 call.get(timeout=_IDLE_SECONDS if self._waiting.empty() else 0.0)
@@ -331,19 +338,10 @@ class _Workers:
             return False
         return True
 
-    def _run_waiting(self) -> None:
-        with suppress(Empty):
-            while True:
-                self._waiting.get_nowait().run()
 
-
-_BY_PROCESS: dict[int, _Workers] = {}
-
-
-def _workers() -> _Workers:
-    """Return this process's workers; a forked child has no threads yet."""
-    process = os.getpid()
-    return _BY_PROCESS.get(process) or _BY_PROCESS.setdefault(process, _Workers())
+_WORKERS = _Workers()
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_WORKERS.reset)  # it has no threads yet
 
 
 class OneThread:
