@@ -192,9 +192,6 @@ class Loop:
             (rest,) = self.place.parent.rglob(f"{self.journal.name}-journal")
             rest.rename(self.journal.with_name(rest.name))
 
-    def leave_it(self) -> None:
-        """Leave all where it is."""
-
     def move_the_folder(self) -> None:
         """Give the folder with journal and results another name."""
         inside = self.journal.relative_to(self.place)
@@ -235,8 +232,7 @@ class Loop:
     def check_journal(self) -> None:
         """Look whether every job that the journal knows is one of its own request's."""
         if self.journal.exists():  # pragma: no branch - or the first was killed too soon
-            known = self._journaled()
-            assert known.items() <= self._ordered().items()
+            assert self._journaled().items() <= self._ordered().items()
 
     def check_all(self) -> None:
         """Look whether every request has one job and one whole file, and nothing is left over."""
@@ -316,7 +312,7 @@ class Loop:
 
 
 _WAYS = {
-    "left": Loop.leave_it,
+    "left": lambda _: None,
     "folder moved": Loop.move_the_folder,
     "journal moved": Loop.move_the_journal,
     "journal copied": Loop.copy_the_journal,

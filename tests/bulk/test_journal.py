@@ -1,7 +1,7 @@
 """The journal's promises: what is stored, what is sent again, what is never done."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,12 +80,10 @@ def test_what_is_about_to_be_sent_is_stored(journal: Journal) -> None:
 
 def test_equal_requests_are_two_jobs(journal: Journal) -> None:
     """Who asks for the same thing twice gets it twice: each position has a key of its own."""
-    first, second = journal.record_intents([(0, request(7)), (1, request(7))])
-    assert first != second
-    one, other = journal.match([request(7), request(7)])
-    assert one is not None
-    assert other is not None
-    assert (one.idempotency_key, other.idempotency_key) == (first, second)
+    keys = journal.record_intents([(0, request(7)), (1, request(7))])
+    assert keys[0] != keys[1]
+    found = journal.match([request(7), request(7)])
+    assert [entry and entry.idempotency_key for entry in found] == keys
 
 
 def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
@@ -122,12 +120,15 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
     ],
 )
 def test_the_service_decides_the_state(journal: Journal, status: str, expected: JobState) -> None:
-    """Its first word may be its last; an unknown status is no end."""
+    """Its first word may be its last; whatever it is, no create for that request is sent again."""
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", status))])
     assert known(journal).state is expected
     assert expected.has_job
     assert expected.has_ended is (expected is not JobState.ACCEPTED)
+    with pytest.raises(JournalError, match=r"request 0 has become generation g1 already. Wait"):
+        journal.record_intents([(1, request(1)), (0, request(0))])
+    assert journal.length == 1
 
 
 def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
@@ -148,16 +149,6 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
     entry = known(journal)
     assert (entry.state, entry.attempts, entry.intended_at) == (JobState.UNKNOWN, 3, START)
     assert not entry.state.has_job
-
-
-@pytest.mark.parametrize("status", ["PROCESSING", "COMPLETED", "FAILED"])
-def test_what_was_accepted_is_never_sent_again(journal: Journal, status: str) -> None:
-    """A create for a request that has a job is stopped, and so are those beside it."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", status))])
-    with pytest.raises(JournalError, match=r"request 0 has become generation g1 already. Wait"):
-        journal.record_intents([(1, request(1)), (0, request(0))])
-    assert journal.length == 1
 
 
 @pytest.mark.parametrize(
@@ -189,16 +180,8 @@ def test_only_certainty_makes_a_request_refused(
     assert (entry.error_class, entry.error_message) == (type(errors[-1]).__name__, str(errors[-1]))
 
 
-def test_a_second_error_of_one_create_changes_no_state(journal: Journal) -> None:
-    """An error is about what was sent last; told twice, it says nothing new."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, REFUSED)])
-    record(journal, [(0, TIMEOUT)])
-    assert known(journal).state is JobState.NOT_CREATED
-
-
-def test_a_refused_request_is_sent_again_under_its_key(journal: Journal) -> None:
-    """Unchanged, it is the same intent as ever, and its old error is forgotten."""
+def test_a_refused_request_may_be_sent_again_or_corrected(journal: Journal) -> None:
+    """Unchanged, it has its key and no error; another may take its place, under another key."""
     (key,) = journal.record_intents([(0, request(0))])
     record(journal, [(0, REFUSED)])
     entry = known(journal)
@@ -206,18 +189,15 @@ def test_a_refused_request_is_sent_again_under_its_key(journal: Journal) -> None
     assert journal.record_intents([(0, request(0))]) == [key]
     again = known(journal)
     assert (again.state, again.attempts, again.error_class) == (JobState.SUBMITTING, 2, None)
-
-
-def test_a_refused_request_may_be_corrected(journal: Journal) -> None:
-    """Nothing was made of it, so another may take its place, under another key."""
-    (key,) = journal.record_intents([(0, request(0))])
-    record(journal, [(0, REFUSED)])
+    record(journal, [(0, REFUSED), (0, TIMEOUT)])  # told twice, it says nothing new
+    assert known(journal).state is JobState.NOT_CREATED
     assert journal.match([request(1)]) == [None]
     (other,) = journal.record_intents([(0, request(1))])
     assert other != key
-    (entry,) = journal.match([request(1)])
-    assert entry is not None
-    assert (entry.state, entry.attempts, entry.error_class) == (JobState.SUBMITTING, 1, None)
+    other_entry = known(journal)
+    assert journal.match([request(1)]) == [other_entry]
+    facts = (other_entry.state, other_entry.attempts, other_entry.error_class)
+    assert facts == (JobState.SUBMITTING, 1, None)
 
 
 @pytest.mark.parametrize(
@@ -290,24 +270,21 @@ def test_a_second_job_of_one_request_is_told(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    "record",
+    "updates",
     [
-        lambda journal: record(journal, [(0, job("g0")), (5, job("g5"))]),
-        lambda journal: record(journal, [(0, TIMEOUT), (5, TIMEOUT)]),
-        lambda journal: record(journal, [(5, GenerationFailedError(job("g5", "FAILED")))]),
+        [(0, job("g0")), (5, job("g5"))],
+        [(0, TIMEOUT), (5, TIMEOUT)],
+        [(5, GenerationFailedError(job("g5", "FAILED")))],
     ],
     ids=["job", "error", "error with a job"],
 )
 def test_nothing_is_known_of_what_was_never_intended(
-    journal: Journal,
-    record: Callable[[Journal], None],
+    journal: Journal, updates: list[tuple[int, Generation | BaseException]]
 ) -> None:
     """News about a request that was never recorded are refused in words, the rest is kept."""
     journal.record_intents([(0, request(0))])
-    with pytest.raises(
-        JournalError, match=r"request 5 was never recorded. Record its intent first"
-    ):
-        record(journal)
+    with pytest.raises(JournalError, match=r"request 5 was never recorded. Record its intent"):
+        record(journal, updates)
     assert journal.length == 1
 
 

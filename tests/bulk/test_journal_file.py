@@ -1,7 +1,6 @@
 """The journal's file: what it is, who may have it, and how its troubles are told."""
 
 import errno
-import fcntl
 import os
 import socket
 import sqlite3
@@ -137,14 +136,6 @@ def test_one_owner_whatever_the_name(tmp_path: Path) -> None:
     ):
         Journal.open(link)
     Journal.open(link).close()
-
-
-def test_an_owner_that_has_not_said_who_it_is(tmp_path: Path) -> None:
-    """Between taking the lock and writing its number, the owner is only somebody."""
-    with (tmp_path / "j.sqlite.lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(JournalError, match=r"in use by another process. Wait"):
-            Journal.open(tmp_path / "j.sqlite")
 
 
 def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.jobs import request
 from tests.bulk.runs import FREE, requests
 from tests.client.connections import connect
-from tests.interpreter import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,33 +171,25 @@ def test_a_run_that_was_overtaken_writes_nothing_more(path: Path) -> None:
             assert second.record_intents([(1, request(1))]) == [key]
 
 
-def test_a_second_process_is_refused_by_number_and_machine(path: Path) -> None:
+OWNERS = {
+    None: f"process {os.getpid()}",
+    b"7 elsewhere.example": "a process on elsewhere.example",
+    b"8": "process 8",
+    b"": "another process",  # between taking the lock and writing its number
+    bytes([255, 254]): "another process",
+}
+
+
+@pytest.mark.parametrize(("written", "owner"), OWNERS.items(), ids=range(len(OWNERS)))
+def test_a_second_owner_is_refused_by_number_and_machine(
+    path: Path, written: bytes | None, owner: str
+) -> None:
     """The words name the owner, as it is known on this machine and on others."""
-    program = f"""
-import pathlib
-from lipsync_async import JournalError
-from lipsync_async._bulk.journal import Journal
-lock = pathlib.Path({str(path)!r} + ".lock")
-for owner in (lock.read_bytes(), b"7 elsewhere.example", b"8", b"", bytes([255, 254])):
-    lock.write_bytes(owner)
-    try:
-        Journal.open({str(path)!r})
-    except JournalError as error:
-        print(error)
-"""
     with Journal.open(path):
-        done = subprocess.run(  # noqa: S603 - our own words
-            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-    lines = done.stdout.splitlines()
-    told = [line.partition("in use by ")[2].partition(". Wait")[0] for line in lines]
-    assert told == [
-        f"process {os.getpid()}",
-        "a process on elsewhere.example",
-        "process 8",
-        "another process",
-        "another process",
-    ]
+        if written is not None:
+            path.with_name(f"{path.name}.lock").write_bytes(written)
+        with pytest.raises(JournalError, match=f"is in use by {owner}. Wait"):
+            Journal.open(path)
 
 
 # Names of a journal, and of what belongs to it.
