@@ -4,9 +4,9 @@ Its two clients have the same verbs; `done` waits for an answer where the face i
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -200,32 +200,30 @@ async def test_a_webhook_is_what_the_client_models(
     assert event.output_duration == completed.output_duration
 
 
-async def test_a_wrong_key_is_a_401(peer: Peer, sandbox: Sandbox) -> None:
-    """A key that the account does not have raises the client's own error."""
+async def test_errors_have_the_clients_own_classes(
+    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+) -> None:
+    """A wrong key, an unknown id, an order that breaks a rule, a fault of the service."""
     wrong = RequestOptions(additional_headers={"x-api-key": "another"})
-    with pytest.raises(UnauthorizedError) as caught:
-        await done(peer.generations.list(request_options=wrong))
-    assert (caught.value.body.message, caught.value.body.status_code) == ("Unauthorized", 401)
-
-
-async def test_an_unknown_id_is_a_404(peer: Peer) -> None:
-    """An unknown id raises the client's own error."""
-    with pytest.raises(NotFoundError) as caught:
-        await done(peer.generations.get(UNKNOWN))
-    assert caught.value.body.status_code == 404
-    assert UNKNOWN in caught.value.body.message
-
-
-async def test_a_malformed_order_is_a_400(peer: Peer, media: list[Video | Audio | Tts]) -> None:
-    """What the client does not check itself is refused, problem by problem."""
-    with pytest.raises(BadRequestError) as caught:
-        await done(
-            peer.generations.create(
-                model="lipsync-2", input=media, options=GenerationOptions(temperature=3.0)
-            )
-        )
-    assert caught.value.body.status_code == 400
-    assert [problem for problem in caught.value.body.message if "temperature" in problem] != []
+    hot = GenerationOptions(temperature=3.0)
+    calls: list[tuple[Callable[[], Any], type[ApiError], int, str]] = [
+        (lambda: peer.generations.list(request_options=wrong), UnauthorizedError, 401, "Unauth"),
+        (lambda: peer.generations.get(UNKNOWN), NotFoundError, 404, UNKNOWN),
+        (
+            lambda: peer.generations.create(model="lipsync-2", input=media, options=hot),
+            BadRequestError,
+            400,
+            "temperature",
+        ),
+        (peer.models.list, InternalServerError, 500, "Internal"),
+    ]
+    sandbox.faults.add(Fault("status", status=500, path="/v2/models"))
+    for call, kind, status, word in calls:
+        with pytest.raises(kind) as caught:
+            await done(call())
+        assert caught.value.body.status_code == status
+        assert word in str(caught.value.body.message)
+    assert len(await done(peer.models.list())) == 5
 
 
 async def test_other_refusals_keep_their_codes(
@@ -244,15 +242,6 @@ async def test_other_refusals_keep_their_codes(
     assert busy.value.status_code == 429
     assert busy.value.body["errorCode"] == "concurrency_limit_reached"
     assert busy.value.body["concurrencyLimit"] == 2
-
-
-async def test_a_broken_service_is_a_500(peer: Peer, sandbox: Sandbox) -> None:
-    """A fault of the sandbox raises the client's own error."""
-    sandbox.faults.add(Fault("status", status=500, count=1))
-    with pytest.raises(InternalServerError) as caught:
-        await done(peer.models.list())
-    assert caught.value.body.status_code == 500
-    assert len(await done(peer.models.list())) == 5
 
 
 async def test_a_failed_job_says_why(

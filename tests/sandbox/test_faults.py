@@ -123,7 +123,7 @@ def test_a_kind_needs_its_detail(kind: str, needed: str) -> None:
 
 
 def test_python_faults_are_checked_too() -> None:
-    """The constructor refuses what the admin client refuses, unhashable kinds included."""
+    """The constructor refuses what the control refuses, unhashable kinds included."""
     with pytest.raises(ValueError, match=r"kind: must be one of .*\n.*body: must be text or JSON"):
         Fault([], body=object())  # type: ignore[arg-type]
 

@@ -145,32 +145,28 @@ def test_too_many_requests_list_those_that_fit(log: RequestLog) -> None:
     assert [line.split()[0] for line in str(caught.value).splitlines()[1:]] == ["fits:", "fits:"]
 
 
-def test_the_log_is_bounded() -> None:
-    """Only the newest entries are kept; their numbers go on."""
-    log = RequestLog(max_entries=2)
-    for _ in range(5):
-        log.record("GET", "/")
-    assert numbers(list(log)) == [4, 5]
-    assert repr(log) == "<RequestLog 2 of 5 requests>"
-
-
-def test_bodies_are_bounded_together() -> None:
-    """Large ones push out older entries sooner; clearing makes room again."""
-    log = RequestLog(max_bytes=100)
-    for body in (b"x" * 60, b"x" * 40, b"", b"x" * 10):
-        log.record("POST", "/", body=body)
-    assert numbers(list(log)) == [2, 3, 4]
+@pytest.mark.parametrize(
+    ("bounds", "requests", "kept"),
+    [
+        ({"max_entries": 2}, [{}] * 5, [4, 5]),
+        # Large ones push out older entries sooner.
+        ({"max_bytes": 100}, [{"body": b"x" * size} for size in (60, 40, 0, 10)], [2, 3, 4]),
+        # A list of a hundred ids is longer than most bodies.
+        ({"max_bytes": 100}, [{"query": [("ids", "x" * 60)]}] * 2, [2]),
+    ],
+)
+def test_the_log_is_bounded(
+    bounds: dict[str, int], requests: list[dict[str, Any]], kept: list[int]
+) -> None:
+    """The newest entries are kept, and their numbers go on; clearing makes room again."""
+    log = RequestLog(**bounds)
+    for request in requests:
+        log.record("POST", "/", **request)
+    assert numbers(list(log)) == kept
+    assert repr(log) == f"<RequestLog {len(kept)} of {len(requests)} requests>"
     log.clear()
     log.record("POST", "/", body=b"x" * 100)
     assert numbers(list(log)) == [1]
-
-
-def test_queries_count_as_bodies_do() -> None:
-    """A list of a hundred ids is longer than most bodies."""
-    log = RequestLog(max_bytes=100)
-    for value in ("x" * 60, "x" * 60):
-        log.record("GET", "/", query=[("ids", value)])
-    assert numbers(list(log)) == [2]
 
 
 def test_clear_starts_anew(log: RequestLog) -> None:

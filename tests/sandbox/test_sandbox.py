@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from lipsync_async._models.http import Request
 from lipsync_async.errors import ConfigurationError
-from lipsync_async.sandbox import Progression, Sandbox, VirtualClock
+from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
@@ -122,10 +122,29 @@ async def test_links_of_a_sandbox_of_one_address() -> None:
 
 
 def test_the_key_is_recognisable() -> None:
-    """It comes from the seed, and says what it is for."""
+    """It comes from the seed, and says what it is for; tests may want a constant."""
     keys = [Sandbox(seed=seed).api_key for seed in (1, 1, 2)]
     assert keys[0].startswith("sandbox-")
     assert (keys[0] == keys[1], keys[1] == keys[2]) == (True, False)
+    assert Sandbox(api_key="sandbox-mine").api_key == "sandbox-mine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"api_key": "sk-abc"}, "looks like one of the real service"),
+        ({"plan": "platinum"}, "there is no plan"),
+        ({"plan": "scale:3"}, "there is no plan"),
+        ({"plan": "enterprise:many"}, "there is no plan"),
+        ({"progression": "someday"}, "no progression"),
+        ({"speed": 0}, "above 0"),
+    ],
+)
+def test_wrong_settings_are_refused_in_words(settings: dict[str, Any], words: str) -> None:
+    """At once, and without repeating a key."""
+    with pytest.raises(ValueError, match=words) as caught:
+        Sandbox(**settings)
+    assert "sk-abc" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["allowed_hosts", "projects"])
@@ -138,11 +157,6 @@ def test_a_text_is_no_list_of_texts(name: str) -> None:
     fine: list[Any] = [[], (), ["a"], {"a"}, frozenset(), iter(["a", "b"]), {"a": 1}]
     for given in fine:
         Sandbox(**{name: given})
-
-
-def test_a_key_may_be_chosen() -> None:
-    """Tests may want a constant."""
-    assert Sandbox(api_key="sandbox-mine").api_key == "sandbox-mine"
 
 
 def test_a_sandbox_on_a_socket_has_no_transport() -> None:
@@ -187,20 +201,8 @@ async def test_ten_thousand_jobs_share_one_output() -> None:
         assert len({id(job.result) for job in sandbox.jobs}) == 1
 
 
-def test_progressions_are_checked() -> None:
-    """A progression may be a value or its spelling."""
-    assert Sandbox(progression=Progression.polls(2)).jobs.count() == 0
-    with pytest.raises(ValueError, match="no progression"):
-        Sandbox(progression="someday")
-
-
 class TestRealClock:
     """The computer's clock, and time that is skipped."""
-
-    def test_it_needs_a_speed(self) -> None:
-        """Time neither stands still nor runs back."""
-        with pytest.raises(ValueError, match="above 0"):
-            RealClock(0)
 
     async def test_timers_run_in_their_order_when_time_is_skipped(self) -> None:
         """Cancelled ones do not run, later ones stay."""
