@@ -13,11 +13,10 @@ from hypothesis import given, strategies as st
 
 from lipsync_async import webhooks
 from lipsync_async._enums import TRANSITIONS, Status
-from lipsync_async._models.http import Request
-from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
+from lipsync_async.sandbox import Fault
 from lipsync_async.sandbox.jobs import Progression, Table
 from lipsync_async.sandbox.server.api_errors import ApiError
-from tests.sandbox.clients import NOW, Client, created, order, shown
+from tests.sandbox.clients import NOW, Client, created, memory_client, order, shown
 from tests.sandbox.conftest import OpenClient
 
 
@@ -127,29 +126,18 @@ async def a_life(
     progression: str, fate: str | None, steps: list[tuple[str, Any]]
 ) -> tuple[list[Status], list[Status]]:
     """Live through steps; return what was seen, and what the job's history says."""
-    clock = VirtualClock()
-    async with Sandbox(clock=clock, render=False, progression=progression) as sandbox:
-        transport, key = (
-            sandbox.transport(),
-            {"x-api-key": sandbox.api_key, "content-type": "application/json"},
-        )
+    async with memory_client(progression=progression) as client:
         if fate is not None:
-            sandbox.faults.add(Fault(fate))
-        url = f"{sandbox.url}/v2/generate"
-        body = json.dumps(order()).encode()
-        answer = json.loads((await transport.send(Request("POST", url, key, body), timeout=1)).body)
-        seen = [Status(answer["status"])]
-        path = f"{url}/{answer['id']}"
+            client.sandbox.faults.add(Fault(fate))
+        answer = (await client.send("POST", "/v2/generate", order())).json
+        seen, job_id = [Status(answer["status"])], answer["id"]
         for kind, value in steps:
             if kind == "sleep":
-                await transport.sleep(value)
+                await client.sleep(value)
             elif kind == "move":
-                move = json.dumps({"status": value}).encode()
-                jobs = f"{sandbox.url}/__sandbox/jobs/{answer['id']}"
-                await transport.send(Request("POST", jobs, key, move), timeout=1)
-            look = await transport.send(Request("GET", path, key), timeout=1)
-            seen.append(Status(json.loads(look.body)["status"]))
-        return seen, [status for _, status in sandbox.jobs[answer["id"]].history]
+                await client.send("POST", f"/__sandbox/jobs/{job_id}", {"status": value})
+            seen.append(Status((await shown(client, job_id))["status"]))
+        return seen, [status for _, status in client.sandbox.jobs[job_id].history]
 
 
 STEPS = st.lists(

@@ -34,9 +34,9 @@ DUB = {"providerName": "elevenlabs", "targetLang": "de"}
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw a clip of 0.4 s, a portrait, and sounds of 0.2 s and 0.6 s."""
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("clips")
     draw_talking_head(folder / "clip.mp4", seconds=0.4, width=96, height=64)
     DrawnFace(64, 64, seed=1).draw(0.0).save(folder / "face.png")
     tone(folder / "short.wav", seconds=0.2, hertz=440)
@@ -52,14 +52,14 @@ async def client(open_client: OpenClient) -> AsyncIterator[Client]:
         yield connected
 
 
-def media(client: Client, shelf: Path, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+def media(client: Client, clips: Path, kind: str, name: str, **fields: Any) -> dict[str, Any]:
     """Return an input that the sandbox hosts itself."""
-    return {"type": kind, "url": client.sandbox.host_file(shelf / name), **fields}
+    return {"type": kind, "url": client.sandbox.host_file(clips / name), **fields}
 
 
-def pair(client: Client, shelf: Path, sound: str = "short.wav") -> list[dict[str, Any]]:
+def pair(client: Client, clips: Path, sound: str = "short.wav") -> list[dict[str, Any]]:
     """Return a video and an audio."""
-    return [media(client, shelf, "video", "clip.mp4"), media(client, shelf, "audio", sound)]
+    return [media(client, clips, "video", "clip.mp4"), media(client, clips, "audio", sound)]
 
 
 async def rendered(client: Client, **fields: Any) -> dict[str, Any]:
@@ -82,73 +82,57 @@ async def downloaded(client: Client, url: str, path: Path) -> Path:
     return path
 
 
+CLIP, FACE = ("video", "clip.mp4"), ("image", "face.png")
+SHORT, LONG = ("audio", "short.wav"), ("audio", "long.wav")
+CROP = {"refId": "long.wav", "startTime": 0.1, "endTime": 0.2}
+SEGMENTS = [
+    {"startTime": 0, "endTime": 0.1, "audioInput": CROP},
+    {
+        "startTime": 0.2,
+        "endTime": 0.4,
+        "audioInput": {"refId": "t1"},
+        "optionsOverride": {"sync_mode": "loop"},
+    },
+]
+
+
 @pytest.mark.parametrize(
-    ("choice", "seconds"),
+    ("files", "texts", "fields", "seconds"),
     [
-        (("bounce", "long.wav"), 0.6),
-        (("cut_off", "long.wav"), 0.4),
-        (("silence", "short.wav"), 0.4),
+        ([CLIP, LONG], [], {"options": {"sync_mode": "bounce"}}, 0.6),
+        ([CLIP, LONG], [], {"options": {"sync_mode": "cut_off"}}, 0.4),
+        ([CLIP, SHORT], [], {"options": {"sync_mode": "silence"}}, 0.4),
+        # An image is shown for as long as the audio.
+        ([FACE, SHORT], [], {"model": "sync-3"}, 0.2),
+        # Segments, with audios, crops and modes of their own, and dubbing keep the video's length.
+        ([CLIP, LONG], [{**TEXT, "refId": "t1"}], {"segments": SEGMENTS}, 0.4),
+        ([CLIP], [], {"dubParams": DUB}, 0.4),
     ],
+    ids=["bounce", "cut_off", "silence", "image", "segments", "dubbing"],
 )
-async def test_the_sync_mode_decides_the_length(
-    client: Client, shelf: Path, tmp_path: Path, choice: tuple[str, str], seconds: float
+async def test_an_output_is_as_long_as_it_says(
+    *,
+    client: Client,
+    clips: Path,
+    tmp_path: Path,
+    files: Any,
+    texts: Any,
+    fields: Any,
+    seconds: float,
 ) -> None:
-    """The file plays as long as the generation says."""
-    sync_mode, sound = choice
-    items, options = pair(client, shelf, sound), {"sync_mode": sync_mode}
-    found = await rendered(client, input=items, options=options)
+    """The file plays as long as the generation says, which its inputs and modes decide."""
+    items = [media(client, clips, kind, name, refId=name) for kind, name in files]
+    found = await rendered(client, input=[*items, *texts], **fields)
     assert found["status"] == "COMPLETED", found
     info = probe(await downloaded(client, found["outputUrl"], tmp_path / "out.mp4"), "video")
     assert [found["outputDuration"], info.duration] == pytest.approx([seconds] * 2, abs=0.03)
-    assert (info.width, info.height) == (96, 64)
+    assert (info.width, info.height) == ((64, 64) if files[0] == FACE else (96, 64))
 
 
-async def test_an_image_comes_to_life(client: Client, shelf: Path) -> None:
-    """An image is shown for as long as the audio."""
-    items = [media(client, shelf, "image", "face.png"), media(client, shelf, "audio", "short.wav")]
-    found = await rendered(client, model="sync-3", input=items)
-    assert (found["status"], found["outputDuration"]) == ("COMPLETED", pytest.approx(0.2, abs=0.03))
-
-
-async def test_segments_keep_the_length_of_the_video(client: Client, shelf: Path) -> None:
-    """Segments bring audios, crops and modes of their own."""
-    items = [
-        media(client, shelf, "video", "clip.mp4"),
-        media(client, shelf, "audio", "long.wav", refId="a1"),
-        {**TEXT, "refId": "t1"},
-    ]
-    crop = {"refId": "a1", "startTime": 0.1, "endTime": 0.2}
-    segments = [
-        {"startTime": 0, "endTime": 0.1, "audioInput": crop},
-        {
-            "startTime": 0.2,
-            "endTime": 0.4,
-            "audioInput": {"refId": "t1"},
-            "optionsOverride": {"sync_mode": "loop"},
-        },
-    ]
-    found = await rendered(client, input=items, segments=segments)
-    assert (found["status"], found["outputDuration"]) == ("COMPLETED", pytest.approx(0.4, abs=0.03))
-
-
-async def test_dubbing_keeps_the_length_of_the_video(client: Client, shelf: Path) -> None:
-    """Without an audio the video keeps its own."""
-    items = [media(client, shelf, "video", "clip.mp4")]
-    found = await rendered(client, input=items, dubParams=DUB)
-    assert found["outputDuration"] == pytest.approx(0.4, abs=0.03)
-
-
-async def test_progress_comes_from_the_renderer(client: Client, shelf: Path) -> None:
-    """A finished render is at a hundred percent."""
-    job_id = await created(client, input=pair(client, shelf))
-    await ended(client, job_id)
-    assert client.sandbox.jobs[job_id].percent == 100.0
-
-
-async def test_a_progression_may_take_longer_than_the_render(client: Client, shelf: Path) -> None:
+async def test_a_progression_may_take_longer_than_the_render(client: Client, clips: Path) -> None:
     """COMPLETED waits for both."""
     job_id = await created(
-        client, {"x-sandbox-progression": "time(3600)"}, input=pair(client, shelf)
+        client, {"x-sandbox-progression": "time(3600)"}, input=pair(client, clips)
     )
     await until(lambda: client.sandbox.jobs[job_id].result)
     before = (await shown(client, job_id))["status"]
@@ -156,9 +140,9 @@ async def test_a_progression_may_take_longer_than_the_render(client: Client, she
     assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "COMPLETED")
 
 
-async def test_creates_with_one_key_wait_for_each_other(client: Client, shelf: Path) -> None:
+async def test_creates_with_one_key_wait_for_each_other(client: Client, clips: Path) -> None:
     """While the media of the first are looked at, the others wait for its generation."""
-    body = order(input=pair(client, shelf))
+    body = order(input=pair(client, clips))
     headers = {"idempotency-key": "k"}
     creates = [client.send("POST", "/v2/generate", body, headers=headers) for _ in range(5)]
     answers = await asyncio.gather(*creates)
@@ -182,25 +166,25 @@ class TestRefusals:
         ids=["stranger", "missing", "broken", "asset"],
     )
     async def test_bad_media_are_found_at_the_create(
-        self, client: Client, shelf: Path, item: dict[str, Any], code: str
+        self, client: Client, clips: Path, item: dict[str, Any], code: str
     ) -> None:
         """What can be seen at once is a 422, and no job is made."""
-        client.sandbox.host_file(shelf / "broken.mp4")
+        client.sandbox.host_file(clips / "broken.mp4")
         files = f"{client.sandbox.url}/__sandbox/files/"
         item = {**item, "url": item["url"].format(files)} if "url" in item else item
-        body = order(input=[item, media(client, shelf, "audio", "short.wav")])
+        body = order(input=[item, media(client, clips, "audio", "short.wav")])
         for path in ("/v2/generate", "/v2/analyze/cost"):
             answer = await client.send("POST", path, body)
             assert (answer.status, answer.json["errorCode"]) == (422, code)
         assert client.sandbox.jobs.created == 0
 
     async def test_media_that_play_too_long_are_refused(
-        self, client: Client, shelf: Path, tmp_path: Path
+        self, client: Client, clips: Path, tmp_path: Path
     ) -> None:
         """Half an hour is the most."""
         endless = tone(tmp_path / "endless.wav", seconds=1801, hertz=1, rate=200)
         audio = {"type": "audio", "url": client.sandbox.host_file(endless)}
-        body = order(input=[media(client, shelf, "video", "clip.mp4"), audio])
+        body = order(input=[media(client, clips, "video", "clip.mp4"), audio])
         answer = await client.send("POST", "/v2/generate", body)
         assert answer.json["errorCode"] == "generation_input_duration_greater_than_max_duration"
 
@@ -209,11 +193,11 @@ class TestFailures:
     """Media that the job itself fails for."""
 
     async def test_what_is_not_there_when_the_job_runs_fails_it(
-        self, client: Client, shelf: Path
+        self, client: Client, clips: Path
     ) -> None:
         """An address on this machine without a server is found by the worker."""
         items = [{"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}]
-        items.append(media(client, shelf, "audio", "short.wav"))
+        items.append(media(client, clips, "audio", "short.wav"))
         found = await rendered(client, input=items)
         assert (found["status"], found["errorCode"]) == (
             "FAILED",
@@ -226,11 +210,11 @@ class TestFailures:
         )
 
     async def test_a_failure_shows_when_its_time_has_come(
-        self, client: Client, shelf: Path
+        self, client: Client, clips: Path
     ) -> None:
         """A job that cannot succeed still takes its time."""
         items = [{"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}]
-        items.append(media(client, shelf, "audio", "short.wav"))
+        items.append(media(client, clips, "audio", "short.wav"))
         job_id = await created(client, {"x-sandbox-progression": "time(9)"}, input=items)
         await until(lambda: client.sandbox.jobs[job_id].failure)
         before = (await shown(client, job_id))["status"]
@@ -238,12 +222,12 @@ class TestFailures:
         assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "FAILED")
 
     async def test_a_segment_behind_the_end_fails_the_job(
-        self, client: Client, shelf: Path
+        self, client: Client, clips: Path
     ) -> None:
         """Only the renderer knows how long the video is."""
         items = [
-            media(client, shelf, "video", "clip.mp4"),
-            media(client, shelf, "audio", "short.wav", refId="a1"),
+            media(client, clips, "video", "clip.mp4"),
+            media(client, clips, "audio", "short.wav", refId="a1"),
         ]
         segments = [{"startTime": 5, "endTime": 6, "audioInput": {"refId": "a1"}}]
         found = await rendered(client, input=items, segments=segments)
@@ -299,11 +283,11 @@ async def test_health_says_that_it_renders(client: Client) -> None:
     assert (found["renders"], found["engines"]) == (True, engines())
 
 
-async def test_costs_are_estimated_from_the_media(client: Client, shelf: Path) -> None:
+async def test_costs_are_estimated_from_the_media(client: Client, clips: Path) -> None:
     """The legacy estimate fetches and probes what it is about."""
     video, audio = (
-        media(client, shelf, "video", "clip.mp4"),
-        media(client, shelf, "audio", "long.wav", refId="a1"),
+        media(client, clips, "video", "clip.mp4"),
+        media(client, clips, "audio", "long.wav", refId="a1"),
     )
     segment = {"startTime": 0, "endTime": 0.2, "audioInput": {"refId": "a1"}}
     bodies = [
@@ -317,45 +301,38 @@ async def test_costs_are_estimated_from_the_media(client: Client, shelf: Path) -
     assert frames == [15, 10, 10, 10]
 
 
-async def test_inputs_are_fetched_from_other_servers(client: Client, shelf: Path) -> None:
-    """Another server on this machine may host the media."""
-    async with socket_client() as other:
-        found = await rendered(client, input=pair(other, shelf))
-        assert (found["status"], len(other.sandbox.requests)) == ("COMPLETED", 2)
-
-
-async def test_a_job_that_was_moved_to_its_end_stops_rendering(client: Client, shelf: Path) -> None:
+async def test_a_job_that_was_moved_to_its_end_stops_rendering(client: Client, clips: Path) -> None:
     """Nothing is rendered that is no longer wanted."""
-    job_id = await created(client, input=pair(client, shelf, "long.wav"))
+    job_id = await created(client, input=pair(client, clips, "long.wav"))
     client.sandbox.jobs.move(job_id, "FAILED")
     # There is no other sign of a stop.
     await until(lambda: not client.sandbox._tasks._running)  # noqa: SLF001
     assert client.sandbox.jobs[job_id].result is None
 
 
-async def test_a_job_cannot_be_completed_without_its_media(client: Client, shelf: Path) -> None:
+async def test_a_job_cannot_be_completed_without_its_media(client: Client, clips: Path) -> None:
     """COMPLETED means that the file is there."""
     client.sandbox.faults.add(Fault("stick_job"))
-    job_id = await created(client, input=pair(client, shelf, "long.wav"))
+    job_id = await created(client, input=pair(client, clips, "long.wav"))
     with pytest.raises(ValueError, match="do not exist yet"):
         client.sandbox.jobs.move(job_id, "COMPLETED")
 
 
-async def test_nothing_is_left_when_jobs_still_render(shelf: Path) -> None:
+async def test_nothing_is_left_when_jobs_still_render(clips: Path) -> None:
     """Leaving stops the render at its next frame, and removes its files."""
     async with socket_client(render=True) as client:
         for _ in range(4):
-            await created(client, input=pair(client, shelf, "long.wav"))
+            await created(client, input=pair(client, clips, "long.wav"))
         folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - what is to be gone
     assert not folder.exists()
 
 
-async def test_virtual_time_waits_for_the_render(shelf: Path) -> None:
+async def test_virtual_time_waits_for_the_render(clips: Path) -> None:
     """In memory a render takes no virtual time at all."""
     clock = VirtualClock()
     async with Sandbox(clock=clock) as sandbox:
         client = MemoryClient(sandbox, sandbox.transport())
-        job_id = await created(client, input=pair(client, shelf))
+        job_id = await created(client, input=pair(client, clips))
         assert (await ended(client, job_id))["status"] == "COMPLETED"
     assert clock.now() == 0.0
 
@@ -367,11 +344,11 @@ def kept(client: Client) -> list[str]:
     return sorted(path.suffix for path in folder.iterdir())
 
 
-async def test_only_the_output_of_a_job_stays_on_the_disk(client: Client, shelf: Path) -> None:
+async def test_only_the_output_of_a_job_stays_on_the_disk(client: Client, clips: Path) -> None:
     """What was fetched goes, after a render, a failure and an estimate; one speech stays."""
     async with socket_client() as other:
-        video = media(other, shelf, "video", "clip.mp4")
-        audio = media(other, shelf, "audio", "short.wav")
+        video = media(other, clips, "video", "clip.mp4")
+        audio = media(other, clips, "audio", "short.wav")
         await rendered(client, input=[video, audio])
         await rendered(client, input=[{**audio, "type": "video"}, audio])
         await client.send("POST", "/v2/analyze/cost", order(input=[video, TEXT]))
@@ -381,20 +358,20 @@ async def test_only_the_output_of_a_job_stays_on_the_disk(client: Client, shelf:
 
 
 async def test_a_fetched_playlist_reads_no_local_file(
-    client: Client, shelf: Path, tmp_path: Path
+    client: Client, clips: Path, tmp_path: Path
 ) -> None:
     """A list of files is no video, whatever its URL is called."""
     playlist = tmp_path / "list.m3u8"
-    playlist.write_text(f"#EXTM3U\n#EXTINF:1,\nfile://{shelf / 'clip.mp4'}\n#EXT-X-ENDLIST\n")
+    playlist.write_text(f"#EXTM3U\n#EXTINF:1,\nfile://{clips / 'clip.mp4'}\n#EXT-X-ENDLIST\n")
     async with socket_client() as other:
         video = media(other, tmp_path, "video", "list.m3u8")
-        audio = media(client, shelf, "audio", "short.wav")
+        audio = media(client, clips, "audio", "short.wav")
         found = await rendered(client, input=[video, audio])
     assert found["errorCode"] == "generation_input_video_invalid"
 
 
 async def test_a_photograph_is_fetched_by_its_url(
-    client: Client, shelf: Path, tmp_path: Path
+    client: Client, clips: Path, tmp_path: Path
 ) -> None:
     """A JPEG of real size, hosted here or elsewhere, comes to life."""
     grain = np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8)
@@ -402,12 +379,12 @@ async def test_a_photograph_is_fetched_by_its_url(
     async with socket_client() as other:
         for host in (client, other):
             image = media(host, tmp_path, "image", "photo.jpg")
-            audio = media(client, shelf, "audio", "short.wav")
+            audio = media(client, clips, "audio", "short.wav")
             found = await rendered(client, model="sync-3", input=[image, audio])
             assert found["status"] == "COMPLETED", found
 
 
-async def test_inputs_are_fetched_eight_at_a_time(shelf: Path) -> None:
+async def test_inputs_are_fetched_eight_at_a_time(clips: Path) -> None:
     """Many jobs that begin at once do not open a connection each."""
     gate, waiting, most = anyio.Event(), 0, 0
 
@@ -423,7 +400,7 @@ async def test_inputs_are_fetched_eight_at_a_time(shelf: Path) -> None:
     app.router.add_get("/clip.mp4", serve)
     async with TestServer(app) as server, socket_client(render=True) as client:
         items = [{"type": "video", "url": str(server.make_url("/clip.mp4"))}]
-        items.append(media(client, shelf, "audio", "short.wav"))
+        items.append(media(client, clips, "audio", "short.wav"))
         jobs = [await created(client, input=items) for _ in range(12)]
         await until(lambda: waiting == 8)
         for _ in range(100):
@@ -434,7 +411,7 @@ async def test_inputs_are_fetched_eight_at_a_time(shelf: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
-async def test_speech_is_made_two_at_a_time(shelf: Path) -> None:
+async def test_speech_is_made_two_at_a_time(clips: Path) -> None:
     """A hundred lines do not start a hundred processes."""
 
     def children() -> int:
@@ -447,7 +424,7 @@ async def test_speech_is_made_two_at_a_time(shelf: Path) -> None:
 
     async with socket_client(render=True) as client:
         before, most = children(), 0
-        items = [media(client, shelf, "video", "clip.mp4"), TEXT]
+        items = [media(client, clips, "video", "clip.mp4"), TEXT]
         jobs = [client.sandbox.jobs[await created(client, input=items)] for _ in range(4)]
         while not all(job.is_ended for job in jobs):
             most = max(most, children() - before)
@@ -458,15 +435,15 @@ async def test_speech_is_made_two_at_a_time(shelf: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
 async def test_an_input_that_does_not_fit_on_the_disk_is_not_the_callers_fault(
-    shelf: Path,
+    clips: Path,
 ) -> None:
     """A full disk has a code of its own, which says that another try may help."""
     async with socket_client() as other, socket_client(render=True) as client:
         path = client.sandbox._state.folder.new_path()  # noqa: SLF001 - the input comes to the next
         path.with_name(f"{int(path.name) + 1}").symlink_to("/dev/full")
         items = [
-            media(other, shelf, "video", "clip.mp4"),
-            media(client, shelf, "audio", "short.wav"),
+            media(other, clips, "video", "clip.mp4"),
+            media(client, clips, "audio", "short.wav"),
         ]
         found = await rendered(client, input=items)
     assert found["errorCode"] == "generation_infra_storage_error"

@@ -15,7 +15,6 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._models.http import Request
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.__main__ import main
@@ -23,7 +22,7 @@ from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
 from lipsync_async.sandbox.server.messages import MOST_BODY_BYTES
-from tests.sandbox.clients import Client, created, order, shown, socket_client, until
+from tests.sandbox.clients import Client, created, memory_client, order, shown, socket_client, until
 
 
 async def test_several_sandboxes_run_at_once() -> None:
@@ -180,25 +179,17 @@ async def test_reprs_tell_where_it_is_and_what_it_holds() -> None:
 
 async def test_in_memory_dates_come_from_the_seed_too() -> None:
     """Virtual time begins at one and the same moment."""
-    async with Sandbox(clock=VirtualClock(), render=False) as sandbox:
-        request = Request("GET", f"{sandbox.url}/__sandbox/clock")
-        answer = await sandbox.transport().send(request, timeout=1.0)
+    async with memory_client() as client:
+        answer = await client.send("GET", "/__sandbox/clock")
     assert answer.body == b'{"now":0.0,"date":"2026-01-01T00:00:00.000Z"}'
 
 
 async def test_ten_thousand_jobs_share_one_output() -> None:
     """Without rendering jobs cost next to nothing."""
-    async with Sandbox(clock=VirtualClock(), render=False, progression="manual") as sandbox:
+    async with memory_client(progression="manual") as client:
         for _ in range(50):
-            request = Request(
-                "POST",
-                f"{sandbox.url}/v2/generate",
-                {"x-api-key": sandbox.api_key, "content-type": "application/json"},
-                b'{"model":"lipsync-2","input":[{"type":"video","assetId":"v"},'
-                b'{"type":"audio","assetId":"a"}]}',
-            )
-            await sandbox.transport().send(request, timeout=1.0)
-        assert len({id(job.result) for job in sandbox.jobs}) == 1
+            await created(client)
+        assert len({id(job.result) for job in client.sandbox.jobs}) == 1
 
 
 class TestRealClock:
