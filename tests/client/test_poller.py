@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
 from lipsync_async._polling.poller import LeaderFollower, Subscription, Waiter
-from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains
+from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains, waiting
 
 News = Generation | LipsyncError
 
@@ -77,9 +77,7 @@ async def test_jobs_join_while_others_are_looked_at() -> None:
             scheduler.watch(*service.jobs[:10], status="PENDING")
             await service.clock.sleep(0.7)
             assert len(scheduler.told) == 10
-            async with anyio.create_task_group() as tasks:
-                waits = Waits(client, tasks)
-                waits.start(*service.jobs[10:12])
+            async with waiting(client, *service.jobs[10:12]) as waits:
                 await service.clock.sleep(1.0)
                 assert {len(ids) for ids in service.looks[-2:]} == {12}
                 service.end_all(1.0)
@@ -176,9 +174,8 @@ def test_each_loop_has_a_poller_of_its_own() -> None:
     async def wait_for_all() -> None:
         assert poller_of(client) is not pollers[0]
         service.end_all(5.0)
-        async with anyio.create_task_group() as tasks:
-            waits = Waits(client, tasks)
-            waits.start(*service.jobs)
+        async with waiting(client, *service.jobs) as waits:
+            pass
         assert len(completed_of(waits.outcomes)) == 10
 
     asyncio.run(look_and_be_left())

@@ -31,6 +31,7 @@ from tests.client.waiters import (
     poller_of,
     remains,
     wait_for_all,
+    waiting,
     world,
 )
 
@@ -87,9 +88,7 @@ async def test_few_look_for_themselves(minute: World) -> None:
 async def test_a_wait_chooses_once(endless: World) -> None:
     """The first waits keep to the long poll, later ones share lists, each to its end."""
     jobs = await endless.order(10)
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(endless.client, tasks)
-        waits.start(*jobs[:2])
+    async with waiting(endless.client, *jobs[:2]) as waits:
         await endless.clock.sleep(15.0)
         assert (endless.lists, endless.looks) == (0, 4)
         waits.start(*jobs[2:])
@@ -97,13 +96,11 @@ async def test_a_wait_chooses_once(endless: World) -> None:
         assert endless.looks == 6
         assert endless.lists == pytest.approx(15 / INTERVAL, abs=2)
         assert asked_last(endless) == ids_of(jobs[2:])
-        for job in jobs[:5]:
-            endless.complete(job)
+        endless.complete(*jobs[:5])
         await endless.clock.sleep(1.0)
         assert completed_of(waits.outcomes) == ids_of(jobs[:5])
         assert asked_last(endless) == ids_of(jobs[5:])
-        for job in jobs[5:]:
-            endless.complete(job)
+        endless.complete(*jobs[5:])
         await endless.clock.sleep(1.0)
         lists = endless.lists
         await endless.clock.sleep(15.0)
@@ -121,12 +118,9 @@ def asked_last(world: World) -> set[str]:
 async def test_the_last_of_a_crowd_are_polled_as_alone(endless: World, left: int) -> None:
     """When few jobs are left, each costs five requests a minute, and long polls find the ends."""
     jobs = await endless.order(6)
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(endless.client, tasks)
-        waits.start(*jobs)
+    async with waiting(endless.client, *jobs) as waits:
         await endless.clock.sleep(20.0)
-        for job in jobs[left:]:
-            endless.complete(job)
+        endless.complete(*jobs[left:])
         await endless.clock.sleep(2.0)
         assert completed_of(waits.outcomes) == ids_of(jobs[left:])
         endless.sandbox.requests.clear()
@@ -134,8 +128,7 @@ async def test_the_last_of_a_crowd_are_polled_as_alone(endless: World, left: int
         assert endless.lists == 0
         assert 50 * left <= endless.looks <= 51 * left
         assert endless.sandbox.requests.count(*LOOKS, query={"wait": "true"}) == endless.looks
-        for job in jobs[:left]:
-            endless.complete(job)
+        endless.complete(*jobs[:left])
         await endless.clock.sleep(2.0)
         assert completed_of(waits.outcomes) == ids_of(jobs)
 
@@ -175,17 +168,14 @@ async def test_who_joins_the_few_does_not_wait_for_the_long_poll(endless: World)
 async def test_a_new_crowd_shares_lists_again(endless: World) -> None:
     """Jobs that were polled one by one are in the lists again as soon as there are many."""
     jobs = await endless.order(12)
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(endless.client, tasks)
-        waits.start(*jobs[:6])
+    async with waiting(endless.client, *jobs[:6]) as waits:
         await endless.clock.sleep(5.0)
-        for job in jobs[2:6]:
-            endless.complete(job)
+        endless.complete(*jobs[2:6])
         await endless.clock.sleep(30.0)
         waits.start(*jobs[6:])
         await endless.clock.sleep(13.0)
         assert asked_last(endless) == ids_of([*jobs[:2], *jobs[6:]])
-        tasks.cancel_scope.cancel()
+        waits.cancel_all()
 
 
 async def test_the_last_of_a_crowd_keep_to_their_time(endless: World) -> None:
@@ -280,9 +270,7 @@ async def test_who_is_cancelled_disturbs_no_one(minute: World, leaving: Sequence
     """Waits are cancelled in the middle, the leader's or others; the rest goes on as before."""
     jobs = await minute.order(20)
     gone = [jobs[number] for number in leaving]
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(minute.client, tasks)
-        waits.start(*jobs)
+    async with waiting(minute.client, *jobs) as waits:
         await minute.clock.sleep(20.2)
         waits.cancel(*gone)
     assert completed_of(waits.outcomes) == ids_of(jobs) - ids_of(gone)
@@ -295,9 +283,7 @@ async def test_a_leader_leaves_in_the_middle_of_a_look(minute: World) -> None:
     """A look that is under way when its maker is cancelled is made again by another at once."""
     jobs = await minute.order(20)
     minute.sandbox.faults.add(Fault("hang", method="GET", path=LISTS[1]))
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(minute.client, tasks)
-        waits.start(*jobs)
+    async with waiting(minute.client, *jobs) as waits:
         await minute.clock.sleep(5.0)
         assert minute.lists == 1
         waits.cancel(*jobs[:5])  # among them the one that leads
@@ -315,8 +301,7 @@ async def test_everybody_leaves_at_once(endless: World) -> None:
         await endless.clock.sleep(5.0)
         tasks.cancel_scope.cancel()
     assert remains(poller_of(endless.client)) == []
-    for job in jobs:
-        endless.complete(job)
+    endless.complete(*jobs)
     assert completed_of(await wait_for_all(endless.client, jobs)) == ids_of(jobs)
 
 
@@ -359,9 +344,7 @@ async def test_a_revoked_key_reaches_everybody(endless: World) -> None:
     """A key that dies ends all waits at once, each with its own job, after one request."""
     jobs = await endless.order(110)
     body = {"message": "Unauthorized", "statusCode": 401}
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(endless.client, tasks)
-        waits.start(*jobs)
+    async with waiting(endless.client, *jobs) as waits:
         await endless.clock.sleep(5.0)
         lists = endless.lists
         endless.sandbox.faults.add(Fault("status", status=401, body=body, count=None))
@@ -416,19 +399,15 @@ async def test_limits_hold_in_an_outage(minute: World) -> None:
 async def test_a_laptop_sleeps(endless: World) -> None:
     """After a gap of hours the looks just go on, without a burst, and find what has ended."""
     jobs = await endless.order(120)
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(endless.client, tasks)
-        waits.start(*jobs, timeout=None)
+    async with waiting(endless.client, *jobs, timeout=None) as waits:
         await endless.clock.sleep(10.0)
         endless.sandbox.requests.clear()
         endless.clock.advance(4 * 3600.0)
-        for job in jobs[:80]:
-            endless.complete(job)
+        endless.complete(*jobs[:80])
         await endless.clock.sleep(INTERVAL + 0.2)
         assert completed_of(waits.outcomes) == ids_of(jobs[:80])
         assert endless.lists <= 4
-        for job in jobs[80:]:
-            endless.complete(job)
+        endless.complete(*jobs[80:])
     assert completed_of(waits.outcomes) == ids_of(jobs)
 
 
@@ -472,8 +451,7 @@ async def test_a_failing_on_response_fails_its_own_view(endless: World) -> None:
         waits.start(*jobs[1:])
         await endless.clock.sleep(5.0)
         assert refusals == [jobs[0].id]
-        for job in jobs[1:]:
-            endless.complete(job)
+        endless.complete(*jobs[1:])
     assert completed_of(waits.outcomes) == ids_of(jobs[1:])
 
 

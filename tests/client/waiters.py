@@ -38,10 +38,11 @@ class World:
         self.sandbox.requests.clear()
         return jobs
 
-    def complete(self, job: Generation) -> None:
-        """Let a job end well, here and now."""
-        self.sandbox.jobs.move(job.id, "PROCESSING")
-        self.sandbox.jobs.move(job.id, "COMPLETED")
+    def complete(self, *jobs: Generation) -> None:
+        """Let jobs end well, here and now."""
+        for job in jobs:
+            self.sandbox.jobs.move(job.id, "PROCESSING")
+            self.sandbox.jobs.move(job.id, "COMPLETED")
 
     def break_looks(self, kind: str, **details: Any) -> None:
         """Let every look at a single job fail from now on, unless the details say otherwise."""
@@ -85,6 +86,10 @@ class Waits:
         for job in jobs:
             self._tasks.start_soon(partial(self._wait, job, **settings))
 
+    def cancel_all(self) -> None:
+        """Cancel all waits, and what else runs beside them."""
+        self._tasks.cancel_scope.cancel()
+
     def cancel(self, *jobs: Generation) -> None:
         """Cancel the waits for jobs."""
         for job in jobs:
@@ -101,14 +106,23 @@ class Waits:
                 self.outcomes[job_id] = done
 
 
+@asynccontextmanager
+async def waiting(
+    client: AsyncClient, *jobs: Generation | str, **settings: Any
+) -> AsyncIterator[Waits]:
+    """Let jobs be waited for, in a task each, until the waits are over."""
+    async with anyio.create_task_group() as tasks:
+        waits = Waits(client, tasks)
+        waits.start(*jobs, **settings)
+        yield waits
+
+
 async def wait_for_all(
     client: AsyncClient, jobs: Iterable[Generation | str], **settings: Any
 ) -> dict[str, Generation | LipsyncError]:
     """Wait for jobs at once and return how each wait ended."""
-    async with anyio.create_task_group() as tasks:
-        waits = Waits(client, tasks)
-        waits.start(*jobs, **settings)
-    return waits.outcomes
+    async with waiting(client, *jobs, **settings) as waits:
+        return waits.outcomes
 
 
 def completed_of(outcomes: Mapping[str, Generation | LipsyncError]) -> set[str]:
