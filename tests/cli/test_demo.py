@@ -97,13 +97,3 @@ def test_many_jobs_are_rendered_and_summed_up(tmp_path: Path, capsys: Said) -> N
     assert hint[:4] == ["python", "-m", "lipsync_async", "journal"]
     assert main(hint[3:]) == 0
     assert "completed   3" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("jobs", ["0", "-5", "x", "1.5", "", "²"])
-def test_a_number_of_jobs_that_is_none_is_one_clear_line(jobs: str, capsys: Said) -> None:
-    """Status 2, and what would be right."""
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", "--jobs", jobs])
-    *_, line = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 2
-    assert line.endswith(f"argument --jobs: use a whole number above 0, not {jobs!r}")

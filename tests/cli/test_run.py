@@ -448,7 +448,10 @@ WRONG: list[tuple[str, ...]] = [
     ("run",),
     ("run", "takes.csv"),
     *(("run", "takes.csv", "--journal", "j", *more) for more in (("--max-jobs",), ("two.csv",))),
-    *(("run", "takes.csv", "--journal", "j", "--max-jobs", n) for n in ("0", "-1", "1.5", "x", "")),
+    *(
+        ("run", "takes.csv", "--journal", "j", "--max-jobs", n)
+        for n in ("0", "-1", "1.5", "x", "", "²")
+    ),
     *(("run", "takes.csv", "--journal", "j", "--timeout", n) for n in ("0", "-1", "nan", "inf")),
     *(("run", "takes.csv", "--journal", "j", f"--{name}", "0") for name in sorted(LIMITS)),
     ("run", "takes.csv", "--journal", "j", "--concurrent-downloads", "none"),
@@ -462,7 +465,7 @@ WRONG: list[tuple[str, ...]] = [
     ("journal",),
     ("journal", "j", "--export", "out.txt"),
     ("journal", "j", "--export", "~no-such-user/out.csv"),
-    ("demo", "--jobs", "0"),
+    *(("demo", "--jobs", number) for number in ("0", "²")),
     ("run", "takes.csv", "--journal", "j", "\x1b[2J"),
 ]
 

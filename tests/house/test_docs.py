@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tomllib
-import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -39,30 +38,6 @@ GUIDE_BLOCKS = [block for guide in GUIDES for block in blocks(guide, "python")]
 UNMAPPED = {"__init__.py", "__main__.py", "__pycache__"}
 # A test file of its own; it runs under pytest below.
 IS_TEST_FILE = re.compile(r"^@pytest\.", re.MULTILINE)
-
-EXAMPLE = """\
-# Title
-
-```sh
-echo not python
-```
-
-```python
-import asyncio
-
-async def main():
-    return __name__
-
-here = asyncio.run(main())
-```
-
-```python
-def inner():
-    raise LookupError("gone")
-
-inner()
-```
-"""
 
 
 @pytest.fixture(scope="module")
@@ -220,30 +195,6 @@ def test_a_guide_lists_all(guide: str, words: Iterable[str]) -> None:
     """Tables of kinds, columns and states are complete."""
     text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
     assert [word for word in words if f"`{word}`" not in text] == []
-
-
-def test_blocks_are_found_with_their_place(tmp_path: Path) -> None:
-    """Language and line come with each block."""
-    (tmp_path / "example.md").write_text(EXAMPLE, encoding="utf-8")
-    found = blocks(tmp_path / "example.md", "sh", "python")
-    assert [(str(block), block.language) for block in found] == [
-        ("example.md:3", "sh"),
-        ("example.md:7", "python"),
-        ("example.md:16", "python"),
-    ]
-
-
-def test_a_block_runs_as_a_script(tmp_path: Path) -> None:
-    """It runs as `__main__`; a traceback through it points into the Markdown file."""
-    (tmp_path / "example.md").write_text(EXAMPLE, encoding="utf-8")
-    script, failing = blocks(tmp_path / "example.md", "python")
-    assert script.run()["here"] == "__main__"
-    with pytest.raises(LookupError) as caught:
-        failing.run()
-    frames = traceback.extract_tb(caught.tb)
-    lines = [frame.lineno for frame in frames if frame.filename == "example.md"]
-    assert lines == [20, 18]
-    assert EXAMPLE.splitlines()[18 - 1] == '    raise LookupError("gone")'
 
 
 def _drawn_paths(tree: str) -> set[Path]:
