@@ -17,10 +17,9 @@ import sys
 from asyncio import StreamReader, StreamReaderProtocol
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 import anyio
-import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,18 +89,8 @@ def begun() -> Iterator[None]:
         ours.close()
 
 
-@attrs.define
-class Pipes:
-    """Hold our ends of a program's pipes, and its number.
-
-    Attributes:
-        pid: The number of its process, which leads a group of its own.
-        stdin: What it reads.
-        stdout: What it prints.
-        stderr: What it prints of errors.
-        end: Where it says how it has ended.
-
-    """
+class Pipes(NamedTuple):
+    """Our ends of a program's pipes, and its number; `end` is where it says how it has ended."""
 
     pid: int
     stdin: int

@@ -106,8 +106,8 @@ async def test_an_error_page_that_drips_is_not_waited_for(tmp_path: Path, pause:
             assert world.clock.now() <= 3 * (10.0 + pause)
 
 
-@pytest.mark.parametrize("more", [1, 2, 100, 5000])
-@pytest.mark.parametrize("size", [1, 7, 1024, len(FILM), 10_000])
+@pytest.mark.parametrize("more", [1, 5000])
+@pytest.mark.parametrize("size", [7, 1024, len(FILM), 10_000])
 async def test_more_than_was_promised_is_never_kept(tmp_path: Path, size: int, more: int) -> None:
     """A body that goes on behind its announced length is given up where it does."""
     says = Says(cut(FILM + bytes(more) + b"x" * 100_000, size), headers=TAGGED)
@@ -157,7 +157,7 @@ async def test_what_is_compressed_is_unpacked(tmp_path: Path, coding: str) -> No
             assert await saved(client, world, tmp_path) == FILM
 
 
-@pytest.mark.parametrize("coding", PACKED)
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize("place", [1, 2, 10, 0.25, 0.5, 0.75, -9, -8, -5, -4, -1])
 async def test_what_is_compressed_and_breaks_off(tmp_path: Path, coding: str, place: float) -> None:
     """Where the end of the compressed bytes is missing, the message's own end says nothing."""
@@ -485,8 +485,8 @@ def few_threads(count: int) -> Iterator[None]:
         limiter.total_tokens = before
 
 
-@pytest.mark.parametrize("endpoints", [1, 2, 3, 7, 20, 40])
-@pytest.mark.parametrize("threads", [1, 2, 5, 40])
+@pytest.mark.parametrize("endpoints", [1, 7, 40])
+@pytest.mark.parametrize("threads", [1, 5, 40])
 async def test_no_thread_of_the_program_is_needed(
     tmp_path: Path, threads: int, endpoints: int
 ) -> None:
