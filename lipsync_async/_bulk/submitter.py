@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import attrs
 
+from lipsync_async._bulk.journal import RunJournal
 from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
@@ -21,6 +22,7 @@ from lipsync_async._logic.validation import exact, upload_problems
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._polling.poller import retry_until_timeout
 from lipsync_async._rate_limits import LONGEST_JOB
+from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConflictError,
@@ -36,12 +38,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._bulk.results import Job
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
     from lipsync_async._rate_limits import Slot
-    from lipsync_async._requester import Requester, RequestOptions
 
 # Said where a price is asked for that cannot be known from the media.
 NEEDS_DURATION = "pass duration=, the seconds of the longest result"
@@ -131,7 +131,7 @@ class Submitter:
         What an earlier run may have created is no new request: it is sent where that may be.
         """
         self.is_closed = True
-        self._guard.close()
+        self._guard.is_closed = True
         queue, self.queue = self.queue, deque()
         for job in queue:
             if job.is_doubtful and job.refusal is None and self._guard.allows_doubtful:
@@ -426,33 +426,26 @@ class SpendingLimit:
         )
 
 
+@attrs.define(slots=True, eq=False)
 class CostGuard:
-    """Check of each new job against the limits of a run; asks for its price where that matters."""
+    """Check of each new job against the limits of a run; asks for its price where that matters.
 
-    def __init__(
-        self,
-        requester: Requester,
-        settings: RequestOptions,
-        spending: SpendingLimit,
-        journal: RunJournal,
-        *,
-        duration: float | None,
-    ) -> None:
-        self._requester = requester
-        self._settings = settings
-        self._spending = spending
-        self._duration = duration
-        self._journal = journal
-        self._has_counted_earlier = False
-        self._prices: dict[tuple[str, bool | None], float] = {}
-        self._has_price = False
-        self._refusals = RefusalCounter()
-        self._lock = anyio.Lock()
-        self._is_closed = False
+    Attributes:
+        is_closed: Whether nothing more may be ordered, and no more prices are asked for.
 
-    def close(self) -> None:
-        """Let nothing more be ordered, and ask for no more prices."""
-        self._is_closed = True
+    """
+
+    _requester: Requester
+    _settings: RequestOptions
+    _spending: SpendingLimit
+    _journal: RunJournal
+    _duration: float | None = attrs.field(kw_only=True)
+    is_closed: bool = False
+    _has_counted_earlier: bool = False
+    _prices: dict[tuple[str, bool | None], float] = attrs.field(factory=dict)
+    _has_price: bool = False
+    _refusals: RefusalCounter = attrs.field(factory=RefusalCounter)
+    _lock: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     async def reserve(self, job: Job) -> bool:
         """Let a job be ordered, and reserve its price."""
@@ -462,9 +455,9 @@ class CostGuard:
             async with self._lock:
                 await self._count_earlier(job)
                 # What an earlier run may have ordered was counted then.
-                if not (self._is_closed or spending.why_over is not None or job.is_doubtful):
+                if not (self.is_closed or spending.why_over is not None or job.is_doubtful):
                     job.cost = await self._known_price(job)
-                if self._is_closed and spending.why_over is None:
+                if self.is_closed and spending.why_over is None:
                     return False
         problem = spending.order(job.cost or 0.0, is_counted=job.is_doubtful)
         if problem is not None:
