@@ -267,26 +267,25 @@ def decode(kind: type[T], data: Any) -> T:
         raise ShapeError([f"expected an object, not {_shown(data)} @ $"])
     try:
         decoded: Any = _structure_hook(kind)(data, kind)  # type: ignore[arg-type]  # classes are hashable
-        if kind is Generation and decoded.error_code is None:  # older answers spell it so
-            decoded.error_code = _text_or_none(data.get("error_code"))
+        if kind is Generation and decoded.error_code is None and "error_code" in data:
+            decoded.error_code = _text_or_none(data["error_code"])  # as older answers spell it
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of everything; each becomes a line
         from cattrs import transform_error  # noqa: PLC0415 - see _converter
 
-        paths = transform_error(error, format_exception=lambda problem, _: _described(problem))
+        paths = transform_error(error, format_exception=_in_words)
         raise ShapeError([_with_wire_names(path) for path in paths]) from None
     if kind in _KEEP_RAW:
         decoded.raw = data
     return decoded  # type: ignore[no-any-return]
 
 
+def _in_words(problem: BaseException, _: Any) -> str:
+    return "required field missing" if isinstance(problem, KeyError) else str(problem)
+
+
 def _with_wire_names(path: str) -> str:
     """Name the fields in a path as the JSON does."""
     return re.sub(r"(?<=[$\]\w]\.)\w+", lambda name: _WIRE_NAME_OF.get(name[0], name[0]), path)
-
-
-def _described(problem: BaseException) -> str:
-    """Say one problem in words; cattrs adds the path."""
-    return "required field missing" if isinstance(problem, KeyError) else str(problem)
 
 
 @cache

@@ -171,26 +171,17 @@ def _form_of(request: GenerationRequest) -> tuple[TextPart | FilePart, ...]:
 
 
 def _file_part(slot: Kind, file: Any) -> FilePart:
+    """Describe a file as it is now; one that cannot be read is for the transport to report."""
     source = file if isinstance(file, bytes) else Path(file)
-    head = b"" if isinstance(source, bytes) else _head(source)
+    head, stamp = b"", None
+    if isinstance(source, Path):
+        with suppress(OSError):
+            stamp = stamp_of(source.stat())
+            if source.is_file():  # to open a pipe would wait for its other end
+                with source.open("rb") as opened:
+                    head = head_of(opened)
     filename, content_type = upload_name_and_type(slot, source, head)
-    return FilePart(slot, filename, content_type, source, _stamp(source))
-
-
-def _head(path: Path) -> bytes:
-    """Return how a file begins; one that cannot be read is for the transport to report."""
-    with suppress(OSError):
-        if path.is_file():  # to open a pipe would wait for its other end
-            with path.open("rb") as file:
-                return head_of(file)
-    return b""
-
-
-def _stamp(source: Path | bytes) -> tuple[int, ...] | None:
-    """Remember what a file is like now; one that is gone is for the transport to report."""
-    with suppress(OSError):
-        return None if isinstance(source, bytes) else stamp_of(source.stat())
-    return None
+    return FilePart(slot, filename, content_type, source, stamp)
 
 
 def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:
