@@ -16,7 +16,7 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._logic import config, endpoints, validation
 from lipsync_async._logic.secrecy import Headers, hidden
 from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
-from lipsync_async._polling.poller import Poller
+from lipsync_async._polling import Poller
 from lipsync_async._rate_limits import AccountLimits, limits_for
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import ConfigurationError

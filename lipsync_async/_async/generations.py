@@ -31,7 +31,7 @@ from lipsync_async._logic.validation import (
 )
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
-from lipsync_async._polling import wait
+from lipsync_async._polling import JobWait, as_generation, error_of
 from lipsync_async.errors import InvalidRequestError, LipsyncError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
-    from lipsync_async._polling.poller import Poller
+    from lipsync_async._polling import Poller
     from lipsync_async._requester import Requester, RequestOptions
 
 
@@ -315,9 +315,9 @@ class AsyncGenerations:
                 *validation.timeout_problems(timeout),
             ]
         )
-        last = wait.as_generation(generation)
+        last = as_generation(generation)
         poller, limit = self._pollers.get(), inf if timeout is None else timeout
-        watched = wait.JobWait(self._requester, poller, self._options, last, limit)
+        watched = JobWait(self._requester, poller, self._options, last, limit)
         try:
             async with aclosing(watched.changes()) as changes:
                 async for last in changes:
@@ -328,7 +328,7 @@ class AsyncGenerations:
         except BaseException as error:
             _note_job(last, error)
             raise
-        if (failure := wait.error_of(last)) is not None:
+        if (failure := error_of(last)) is not None:
             raise failure
         return last
 
@@ -360,9 +360,9 @@ class AsyncGenerations:
         raise_if_invalid(
             [*validation.generation_id_problems(generation), *validation.timeout_problems(timeout)]
         )
-        last, poller = wait.as_generation(generation), self._pollers.get()
+        last, poller = as_generation(generation), self._pollers.get()
         limit = inf if timeout is None else timeout
-        watched = wait.JobWait(self._requester, poller, self._options, last, limit)
+        watched = JobWait(self._requester, poller, self._options, last, limit)
         async with aclosing(watched.changes()) as changes:
             try:
                 yield changes
@@ -514,7 +514,7 @@ class AsyncGenerations:
                 *flag("overwrite", overwrite),
             ]
         )
-        job = wait.as_generation(generation)
+        job = as_generation(generation)
         # Imported here: many clients download nothing.
         from lipsync_async import _download  # noqa: PLC0415
 

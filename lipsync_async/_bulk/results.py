@@ -19,7 +19,7 @@ from lipsync_async._logic.validation import exact
 from lipsync_async._models.request import GenerationRequest, Serializable
 from lipsync_async._models.response import Generation
 from lipsync_async._models.text import on_one_line
-from lipsync_async._polling.poller import Subscription
+from lipsync_async._polling import Subscription
 from lipsync_async._rate_limits import Slot
 from lipsync_async.errors import (
     ConfigurationError,

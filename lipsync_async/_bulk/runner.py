@@ -73,8 +73,7 @@ from lipsync_async._logic.validation import (
 )
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
-from lipsync_async._polling.poller import Waiter
-from lipsync_async._polling.wait import error_of
+from lipsync_async._polling import Waiter, error_of
 from lipsync_async._threads import until_done
 from lipsync_async.errors import (
     AuthenticationError,
@@ -97,7 +96,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._download import ResultDownloader
-    from lipsync_async._polling.poller import Poller, Subscription
+    from lipsync_async._polling import Poller, Subscription
     from lipsync_async._requester import Requester, RequestOptions
 
 # Errors that every later request would meet as well; they stop the run. A lack of slots ends a

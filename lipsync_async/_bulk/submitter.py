@@ -20,7 +20,7 @@ from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.validation import exact, upload_problems
 from lipsync_async._models.policies import RetryPolicy
-from lipsync_async._polling.poller import retry_until_timeout
+from lipsync_async._polling import retry_until_timeout
 from lipsync_async._rate_limits import LONGEST_JOB
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.results import reason_in, reason_of
-from lipsync_async._polling.wait import error_of
+from lipsync_async._polling import error_of
 from lipsync_async.cli.output import clock, plural, say, some_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from lipsync_async import AsyncClient, AuthenticationError, NotFoundError, Respo
 from lipsync_async._bulk.journal import NullJournal
 from lipsync_async._bulk.results import Job
 from lipsync_async._bulk.runner import BulkRunner, RunOptions
-from lipsync_async._polling.poller import Waiter
+from lipsync_async._polling import Waiter
 from tests.bulk.jobs import job, request
 from tests.client.waiters import Planned, poller_of, remains
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
-from lipsync_async._polling.poller import LeaderFollower, Subscription, Waiter
+from lipsync_async._polling import LeaderFollower, Subscription, Waiter
 from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains, waiting
 
 News = Generation | LipsyncError

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError, Response
 from lipsync_async._models.http import Request
-from lipsync_async._polling.poller import Poller
+from lipsync_async._polling import Poller
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.client.connections import connect, opened, order

@@ -1,3 +1,0 @@
-"""Waiting for jobs: one poller serves every waiter of a client."""
-
-from __future__ import annotations
