@@ -196,20 +196,16 @@ def _marks(key: str, packed: tuple[bytes, ...]) -> dict[bytes, tuple[bytes, ...]
     run of them is there, or the first two characters in one of the encoders' forms. Each
     group of marks has a sign that must be there as well, and mostly is not.
     """
-    run = max(re.findall("[a-z0-9]+", key.lower()), key=len, default="").encode()
-
-    def twos(*forms: str) -> tuple[bytes, ...]:
-        first = key.lower()[:2]
-        return tuple(
-            "".join(form.format(ord(letter)) for letter in first).encode() for form in forms
-        )
-
+    run = max(re.findall("[a-z0-9]+", key.lower()), key=len, default="")
+    a, b = map(ord, key.lower()[:2])
+    percents = f"%{a:02x}%{b:02x}", f"%25{a:02x}%25{b:02x}"
+    references = f"&#{a}&#{b}", f"&#x{a:x}&#x{b:x}", f"&#{a};&#{b};", f"&#x{a:x};&#x{b:x};"
     return {
-        b"": (run, key.encode().hex().encode(), *(form.lower() for form in packed)),
-        b"%": twos("%{:02x}", "%25{:02x}"),
-        b"\\": (f"u{ord(key[:1]):04x}\\".encode(), f"x{ord(key[:1]):02x}\\".encode()),
-        b"#": twos("&#{}", "&#x{:x}", "&#{};", "&#x{:x};"),
-        b"\0": tuple(nuls.join(bytes([each]) for each in run) for nuls in (b"\0", b"\0\0\0")),
+        b"": (run.encode(), key.encode().hex().encode(), *map(bytes.lower, packed)),
+        b"%": tuple(map(str.encode, percents)),
+        b"\\": (f"u{ord(key[0]):04x}\\".encode(), f"x{ord(key[0]):02x}\\".encode()),
+        b"#": tuple(map(str.encode, references)),
+        b"\0": (run.encode("utf-16-le")[:-1], run.encode("utf-32-le")[:-3]),
     }
 
 

@@ -209,7 +209,7 @@ def number(minimum: float, maximum: float = sys.float_info.max) -> Check:
     right = f"{minimum:g} or more and finite" if is_open else f"{minimum:g} to {maximum:g}"
 
     def check(path: str, value: object) -> Iterator[str]:
-        if not is_number(value):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             yield wrong(path, "a number", value)
         elif not minimum <= value <= maximum:
             yield wrong(path, right, value)
@@ -419,7 +419,7 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
 def file_problems(request: GenerationRequest) -> list[str]:
     """Return what is wrong with a request's local files at this moment."""
     problems: list[str] = []
-    for position, item in enumerate(items_of(request.input)):
+    for position, item in enumerate(request.input if is_list(request.input) else ()):
         file = item.file if isinstance(item, Video | Image | Audio) else None
         # What is no path has a problem of its own.
         if file is not None and _is_path(file) and at_home(os.fspath(file)) is not None:
@@ -525,7 +525,7 @@ def upload_problems(
     """Return each input that is a local file, where the service takes JSON only."""
     return [
         f"input[{position}].file: cannot be estimated; {advice}"
-        for position, item in enumerate(items_of(request.input))
+        for position, item in enumerate(request.input if is_list(request.input) else ())
         if getattr(item, "file", None) is not None
     ]
 
