@@ -6,8 +6,6 @@ of a program runs at the top of the main module, so what it raises ends its proc
 A test that starts programs asks for the fixture `interpreter`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
@@ -15,14 +13,12 @@ import socket
 import subprocess
 import sys
 from asyncio import StreamReader, StreamReaderProtocol
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
+from typing import NamedTuple, Self, TextIO
 
 import anyio
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
 # Every warning is an error, and everything left open is reported.
@@ -131,7 +127,7 @@ class Fork:
         self._pipes = pipes
 
     @classmethod
-    async def start(cls, text: str) -> Fork:
+    async def start(cls, text: str) -> Self:
         """Start a program that has nothing to read."""
         pipes = _started(text)
         os.close(pipes.stdin)

@@ -1,17 +1,12 @@
 """A server that says exactly what a test has planned, byte for byte."""
 
-from __future__ import annotations
-
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
-from typing import TYPE_CHECKING
 
 import attrs
-
-if TYPE_CHECKING:
-    import ssl
 
 
 @attrs.frozen

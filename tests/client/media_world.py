@@ -1,11 +1,10 @@
 """A service and its media hosts in memory, on a virtual clock, saying what a test has planned."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -14,9 +13,6 @@ from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import UNLIMITED
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 API = "http://127.0.0.1:1"
 MEDIA = "https://media.example"

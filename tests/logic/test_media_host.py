@@ -1,7 +1,5 @@
 """What media hosts say: addresses, refusals, pages instead of media, lengths, paces."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import random

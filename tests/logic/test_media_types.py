@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import ntpath
 import re
 from io import BytesIO
