@@ -315,7 +315,9 @@ class AiohttpTransport:
                 await self._take(here.places, request, deadline)
             try:
                 if deadline is not None:
-                    left = max(deadline - self.now(), 0.0)
+                    left = deadline - self.now()
+                    if left <= 0:  # aiohttp takes a timeout of 0 for none at all
+                        raise no_place_in_time(request)
                     timeout = left if timeout is None else min(timeout, left)
                 return await self._answer(here, request, call, timeout)
             finally:

@@ -154,6 +154,15 @@ async def test_waiting_for_a_place_has_a_deadline() -> None:
     assert len(host.arrivals) == 1
 
 
+async def test_a_deadline_that_has_passed_is_no_endless_try(transport: AiohttpTransport) -> None:
+    """It may pass between two looks at the clock; then nothing is sent."""
+    async with hosting(Answer(raw=b"", hangs=True)) as host:
+        asked = transport.send(Request("GET", host.url), timeout=None, deadline=transport.now())
+        with pytest.raises(RequestTimeoutError, match="no connection was free in time"):
+            await asked
+    assert host.arrivals == []
+
+
 async def test_place_that_is_free_in_time(transport: AiohttpTransport) -> None:
     """A deadline that is not met changes nothing."""
     async with hosting(Answer(b"{}")) as host:

@@ -204,15 +204,20 @@ async def test_user_of_a_proxy(
     assert "proxy-authorization" not in repr(host.arrivals)
 
 
-def _everything_of(error: BaseException) -> str:
-    """Return all that could be shown or stored of an error, but the test's own frame."""
+def _traceback_of(error: BaseException) -> str:
+    """Return a traceback with local variables, but those of the test's own frame."""
     error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "".join(told.format())
+
+
+def _everything_of(error: BaseException) -> str:
+    """Return all that could be shown or stored of an error."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     held = "".join(f"{each}{each!r}{vars(each)}" for each in chain)
-    return "".join(told.format()) + held + repr(pickle.dumps(error))
+    return _traceback_of(error) + held + repr(pickle.dumps(error))
 
 
 _REFUSALS: dict[str, tuple[bytes, bool, str]] = {
@@ -772,10 +777,7 @@ def test_all_that_is_wrong_is_told_at_once(kind: Any) -> None:
     assert len(lines) == 1 + 13
     for word in ("API key", "base_url", "timeout", "retry", "poll", "limits", "on_response"):
         assert any(word in line for line in lines[1:])
-    caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next
-    shown = "".join(
-        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
-    )
+    shown = _traceback_of(caught.value)
     assert [each for each in ("real key", "geheim", "t0ken") if each in shown] == []
 
 
@@ -799,10 +801,7 @@ def test_key_in_a_constructor_that_fails(
     monkeypatch.setenv("SYNC_API_KEY", "sk-real-key")
     with pytest.raises(ConfigurationError) as caught:
         kind(**arguments)
-    caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next
-    shown = "".join(
-        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
-    )
+    shown = _traceback_of(caught.value)
     assert "real-key" not in shown
 
 
