@@ -1,7 +1,7 @@
 """A sandbox in memory and a client for runs of many requests, in virtual time."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,16 @@ def requests(many: int) -> Iterator[GenerationRequest]:
 
 @asynccontextmanager
 async def opened(
-    limits: Limits = FREE, **settings: Any
+    limits: Limits = FREE, client: Mapping[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[AsyncClient, Sandbox, VirtualClock]]:
     """Run a sandbox in memory, and a client with a user's own patience."""
     clock = VirtualClock()
     usual: dict[str, Any] = {"render": False, "progression": "time(10)", "clock": clock}
-    async with Sandbox(**usual | settings) as sandbox, connect(sandbox, limits=limits) as client:
-        yield client, sandbox, clock
+    async with (
+        Sandbox(**usual | settings) as sandbox,
+        connect(sandbox, limits=limits, **client or {}) as connected,
+    ):
+        yield connected, sandbox, clock
 
 
 @attrs.frozen

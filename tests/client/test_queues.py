@@ -24,15 +24,16 @@ from lipsync_async import (
     WaitTimeoutError,
 )
 from lipsync_async._callsite import tell_under_way
-from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.bulk.runs import made, opened, refusals, requests, slots
-from tests.client.connections import ORDER, UNLIMITED, connect, order
+from tests.client.connections import ORDER, UNLIMITED, order
 from tests.client.test_malformed_answers import Service, caught, job
 from tests.client.waiters import wait_for_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    from lipsync_async.sandbox import Sandbox
 
     Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
     Situation = Callable[[AsyncClient, Sandbox, Generation], Awaitable[None]]
@@ -111,11 +112,8 @@ async def test_a_wait_is_over_in_time(name: str, waits: int) -> None:
     """Whatever stands before it, and however many wait: to the moment, as `WaitTimeoutError`."""
     prepare, limits = SITUATIONS[name]
     for timeout in TIMEOUTS:
-        clock = VirtualClock()
-        async with (
-            Sandbox(render=False, clock=clock, progression="manual") as sandbox,
-            connect(sandbox, limits=limits, timeout=30.0) as client,
-        ):
+        world = opened(limits, {"timeout": 30.0}, progression="manual")
+        async with world as (client, sandbox, clock):
             jobs = [await order(client) for _ in range(waits)]
             await prepare(client, sandbox, jobs[0])
             begun = clock.now()
@@ -127,11 +125,7 @@ async def test_a_wait_is_over_in_time(name: str, waits: int) -> None:
 @pytest.mark.parametrize("behind", [1, 20, 200])
 async def test_a_wait_leaves_the_line_in_time(behind: int) -> None:
     """With many in line before and after it, it does not wait for its turn to be late."""
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock, progression="manual") as sandbox,
-        connect(sandbox, limits=Limits(requests_per_minute=6)) as client,
-    ):
+    async with opened(Limits(requests_per_minute=6), progression="manual") as (client, _, clock):
         job = await order(client)
         async with anyio.create_task_group() as tasks:
             for _ in range(behind):
@@ -199,11 +193,7 @@ async def test_an_absurd_pause_stops_nothing_for_long(
 ) -> None:
     """A minute at most, told in the log with the setting's name; and the other class goes on."""
     caplog.set_level("INFO")
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock, progression="manual") as sandbox,
-        connect(sandbox, limits=Limits()) as client,
-    ):
+    async with opened(Limits(), progression="manual") as (client, sandbox, clock):
         job = await order(client)
         sandbox.faults.add(refusal(name, method=method))
         generations = client.with_options(retry=RetryPolicy(attempts=1)).generations
@@ -227,12 +217,8 @@ def generations_of(generations: Any) -> Any:
 @pytest.mark.parametrize("give_up_after", [0.5, 3.0, 20.0, 300.0, None])
 async def test_a_pause_ends_when_its_call_gives_up(give_up_after: float | None) -> None:
     """Who is impatient is not held up for longer by what was told to another call."""
-    clock = VirtualClock()
     retry = RetryPolicy(attempts=1, give_up_after=give_up_after)
-    async with (
-        Sandbox(render=False, clock=clock) as sandbox,
-        connect(sandbox, limits=Limits(), retry=retry) as client,
-    ):
+    async with opened(Limits(), {"retry": retry}) as (client, sandbox, clock):
         sandbox.faults.add(rate_limited(86_400.0, path=None))
         assert isinstance(await caught(client.generations.count()), RateLimitError)
         await client.generations.count()
@@ -241,11 +227,8 @@ async def test_a_pause_ends_when_its_call_gives_up(give_up_after: float | None) 
 
 async def test_without_a_limit_a_told_year_is_an_hour() -> None:
     """A call that never gives up asks again within the hour, whatever it was told."""
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock) as sandbox,
-        connect(sandbox, retry=RetryPolicy(give_up_after=None)) as client,
-    ):
+    retry = RetryPolicy(give_up_after=None)
+    async with opened(UNLIMITED, {"retry": retry}) as (client, sandbox, clock):
         sandbox.faults.add(rate_limited(31_536_000.0, path=None))
         await client.generations.count()
         assert clock.now() == 3600.0
@@ -306,11 +289,7 @@ async def test_an_odd_refusal_costs_a_minute_at_most(name: str, verb: str) -> No
 async def test_others_keep_all_slots(told: float | None, slot_timeout: float, verb: str) -> None:
     """A create is given up when its patience is over, and asks until then, but not in a rush."""
     retry = RetryPolicy(slot_timeout=slot_timeout)
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock) as sandbox,
-        connect(sandbox, retry=retry) as client,
-    ):
+    async with opened(UNLIMITED, {"retry": retry}) as (client, sandbox, clock):
         sandbox.faults.add(concurrency_limited(3, retry_after_seconds=told, count=None))
         if verb == "create":
             error = await caught(order(client))
@@ -689,12 +668,8 @@ async def test_a_job_that_two_waits_look_after() -> None:
 
 async def test_patience_may_be_endless() -> None:
     """Without a `slot_timeout` a create waits for as long as a job takes."""
-    retry = RetryPolicy(slot_timeout=None)
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock, progression="time(11000)") as sandbox,
-        connect(sandbox, retry=retry, limits=slots(1)) as client,
-    ):
+    patient = {"retry": RetryPolicy(slot_timeout=None)}
+    async with opened(slots(1), patient, progression="time(11000)") as (client, sandbox, clock):
         await order(client)
         await order(client)
         assert 11_000 <= clock.now() <= 11_006  # longer than an hour, and the two of a job
