@@ -323,8 +323,6 @@ class AsyncGenerations:
                 async for last in changes:
                     if on_update is not None:
                         await call_back(on_update, last)
-        except GeneratorExit:  # it was dropped with its loop
-            raise
         except BaseException as error:
             _note_job(last, error)
             raise
