@@ -561,15 +561,17 @@ class RefusalCounter:
 
     A filter's page, a log-in page, a path that is not there or a certificate that is not
     trusted meets every request, and thousands would be spent on it.
+
+    Attributes:
+        limit: How many tell that all others would meet it as well.
+        count: How many there were in a row; 0 again when a request is let through.
+        reason: That of the last.
+
     """
 
     limit: int = MAX_SAME_REFUSALS
     count: int = 0
     reason: str = ""
-
-    def reset(self) -> None:
-        """Start anew: a request was let through."""
-        self.count = 0
 
     def add(self, error: BaseException, *, may_be_of_one: bool = True) -> bool:
         """Count a refusal; return whether all other requests would meet it as well.

@@ -135,11 +135,6 @@ class RunOptions:
     match_query: bool = False
     accept_new_key: bool = False
 
-    @property
-    def journal_path(self) -> Path | None:
-        """The journal's file; `None`: there is none."""
-        return None if self.journal is None else Path(expanded(self.journal))
-
     @survived("arguments")
     def problems(self, requests: object) -> list[str]:
         """Return every problem, each as `argument: what is wrong`; folders are looked up.
@@ -242,10 +237,10 @@ async def open_run(
 @asynccontextmanager
 async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIterator[RunJournal]:
     """Open the run's journal, if it has one: it may have to wait for another program."""
-    path = options.journal_path
-    if path is None:
+    if options.journal is None:
         yield NullJournal()
         return
+    path = Path(expanded(options.journal))
     loop = asyncio.get_running_loop()
     hold = requester.transport.hold
     binding = Binding(requester.service, requester.key_digest, is_new_key=options.accept_new_key)
@@ -383,14 +378,19 @@ class BulkRunner:
     @property
     def journal_path(self) -> Path | None:
         """The journal that has all that was ordered; `None`: there is none, or it may not."""
+        path = self._options.journal
         is_lost = self._journal.has_unwritten or isinstance(self._error, JournalError)
-        return None if is_lost else self._options.journal_path
+        return None if path is None or is_lost else Path(expanded(path))
 
     async def run(self, requests: Requests) -> None:
         """Run all requests; return when each has its outcome."""
         tracker = self.tracker
         tracker.length = len(requests) if isinstance(requests, Sized) else None
-        log(BULK_LOG, logging.INFO, f"run_many begins: {self._guard.limits()}")
+        options = self._options
+        limits = [] if options.max_jobs is None else [f"max_jobs={options.max_jobs}"]
+        if options.max_cost is not None:
+            limits.append(f"max_cost={options.max_cost:g} US dollars")
+        log(BULK_LOG, logging.INFO, f"run_many begins: {', '.join(limits) or 'no limits'}")
         is_done = False
         try:
             async with anyio.create_task_group() as tasks:
@@ -498,7 +498,7 @@ class BulkRunner:
 
     def _accept(self, job: Job, generation: Generation) -> None:
         """Watch the job that the service has created for a request."""
-        self._refusals.reset()
+        self._refusals.count = 0
         self._watch(job, generation)
         if self._journal.keeps_records or generation.is_terminal:
             self._update(job, generation)

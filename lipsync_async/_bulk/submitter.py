@@ -469,14 +469,6 @@ class CostGuard:
         """Whether nothing new may be ordered, but what was may be sent again: it costs no more."""
         return self._spending.is_money_gone
 
-    def limits(self) -> str:
-        """Return what may be ordered, in words."""
-        spending = self._spending
-        limits = [f"max_jobs={spending.max_jobs}"] if spending.max_jobs is not None else []
-        if spending.max_cost is not None:
-            limits.append(f"max_cost={spending.max_cost:g} US dollars")
-        return ", ".join(limits) or "no limits"
-
     def refund(self, job: Job) -> None:
         """Give back what was reserved for a job that was certainly not created."""
         self._spending.refund(job.cost or 0.0)
@@ -513,7 +505,7 @@ class CostGuard:
             why = f"max_cost cannot be kept, for prices cannot be known ({reason_of(error)})"
             raise _over(job, self._spending.end(why)) from error
         self._has_price = True
-        self._refusals.reset()
+        self._refusals.count = 0
         return price
 
     def _is_of_all(self, error: LipsyncError) -> bool:

@@ -212,7 +212,7 @@ def test_what_all_would_meet(make: Any) -> None:
     """The fifth in a row for one reason tells; an acceptance or another reason begins anew."""
     alike = RefusalCounter()
     assert [alike.add(make()) for _ in range(6)] == [False] * 4 + [True] * 2
-    alike.reset()
+    alike.count = 0
     assert [alike.add(make()) for _ in range(5)] == [False] * 4 + [True]
     alike.add(refused(403, message="another reason"))
     assert [alike.add(make()) for _ in range(4)] == [False] * 4
