@@ -8,112 +8,80 @@ from tests.logic.requests import (
     NAMED_AUDIO,
     VIDEO,
     VOICE,
-    BadRequest,
+    BadRequests,
     order,
     segment,
     with_segments,
 )
 
-BAD_SEGMENTS: list[BadRequest] = [
-    ("8-segments-kind", order(segments="all"), "segments", "must be a list, not 'all'"),
-    ("8-segments-empty", order(segments=[]), "segments", "must not be empty; leave it out instead"),
-    ("8-segment-kind", with_segments({"start": 0}), "segments[0]", "must be Segment, not dict"),
-    (
-        "8-no-ref-id",
+BAD_SEGMENTS: BadRequests = {
+    "8-segments-kind": (order(segments="all"), "segments: must be a list, not 'all'"),
+    "8-segments-empty": (order(segments=[]), "segments: must not be empty; leave it out instead"),
+    "8-segment-kind": (with_segments({"start": 0}), "segments[0]: must be Segment, not dict"),
+    "8-no-ref-id": (
         order(VIDEO, AUDIO, segments=[segment(0, 1)]),
-        "input[1].ref_id",
-        "must be given, for segments refer to audio and text by it",
+        "input[1].ref_id: must be given, for segments refer to audio and text by it",
     ),
-    (
-        "8-same-ref-id",
+    "8-same-ref-id": (
         order(VIDEO, NAMED_AUDIO, Text(VOICE, ref_id="a1"), segments=[segment(0, 1)]),
-        "input[2].ref_id",
-        "must differ from that of input[1]",
+        "input[2].ref_id: must differ from that of input[1]",
     ),
-    (
-        "8-unknown-ref-id",
+    "8-unknown-ref-id": (
         with_segments(segment(0, 1, "a2")),
-        "segments[0].audio_input.ref_id",
-        "no input has ref_id 'a2'; audio and text have 'a1'",
+        "segments[0].audio_input.ref_id: no input has ref_id 'a2'; audio and text have 'a1'",
     ),
-    (
-        "8-nothing-to-refer-to",
+    "8-nothing-to-refer-to": (
         order(VIDEO, segments=[segment(0, 1)]),
-        "segments[0].audio_input.ref_id",
-        "no input has ref_id 'a1'; none has one",
+        "segments[0].audio_input.ref_id: no input has ref_id 'a1'; none has one",
     ),
-    (
-        "8-ref-id-kind",
+    "8-ref-id-kind": (
         with_segments(segment(0, 1, 5)),
-        "segments[0].audio_input.ref_id",
-        "must be text, not 5",
+        "segments[0].audio_input.ref_id: must be text, not 5",
     ),
-    (
-        "8-audio-kind",
+    "8-audio-kind": (
         with_segments(Segment(start_time=0, end_time=1, audio_input="a1")),  # type: ignore[arg-type]
-        "segments[0].audio_input",
-        "must be SegmentAudio, not 'a1'",
+        "segments[0].audio_input: must be SegmentAudio, not 'a1'",
     ),
-    ("8-negative", with_segments(segment(-1, 1)), "segments[0].start_time", "must be 0 or more"),
-    ("8-nan", with_segments(segment(0, float("nan"))), "segments[0].end_time", "finite, not nan"),
-    (
-        "8-no-end",
+    "8-negative": (with_segments(segment(-1, 1)), "segments[0].start_time: must be 0 or more"),
+    "8-nan": (with_segments(segment(0, float("nan"))), "segments[0].end_time: finite, not nan"),
+    "8-no-end": (
         with_segments(segment(0, None)),
-        "segments[0].end_time",
-        "must be a number, not None",
+        "segments[0].end_time: must be a number, not None",
     ),
-    (
-        "8-backward",
+    "8-backward": (
         with_segments(segment(2, 1)),
-        "segments[0].end_time",
-        "must not be before start_time 2, but is 1",
+        "segments[0].end_time: must not be before start_time 2, but is 1",
     ),
-    (
-        "8-overlap",
+    "8-overlap": (
         with_segments(segment(0, 2), segment(1, 3)),
-        "segments[1].start_time",
-        "must not be before 2, where segments[0] ends",
+        "segments[1].start_time: must not be before 2, where segments[0] ends",
     ),
-    (
-        "8-overlap-of-an-earlier-one",
+    "8-overlap-of-an-earlier-one": (
         with_segments(segment(0, 9), segment(9, 9), segment(4, 5)),
-        "segments[2].start_time",
-        "must not be before 9",
+        "segments[2].start_time: must not be before 9",
     ),
-    (
-        "8-unsorted",
+    "8-unsorted": (
         with_segments(segment(4, 5), segment(0, 1)),
-        "segments[1].start_time",
-        "sort segments",
+        "segments[1].start_time: sort segments",
     ),
-    (
-        "8-half-a-crop",
+    "8-half-a-crop": (
         with_segments(segment(0, 1, crop=0)),
-        "segments[0].audio_input.end_time",
-        "a crop needs both times or neither",
+        "segments[0].audio_input.end_time: a crop needs both times or neither",
     ),
-    (
-        "8-other-half-of-a-crop",
+    "8-other-half-of-a-crop": (
         with_segments(segment(0, 1, to=1)),
-        "segments[0].audio_input.start_time",
-        "a crop needs both times or neither",
+        "segments[0].audio_input.start_time: a crop needs both times or neither",
     ),
-    (
-        "8-crop-backward",
+    "8-crop-backward": (
         with_segments(segment(0, 1, crop=2, to=1)),
-        "segments[0].audio_input.end_time",
-        "must not be before start_time 2, but is 1",
+        "segments[0].audio_input.end_time: must not be before start_time 2, but is 1",
     ),
-    (
-        "8-override-kind",
+    "8-override-kind": (
         with_segments(segment(0, 1, options_override={"sync_mode": "loop"})),
-        "segments[0].options_override",
-        "must be Options, not dict",
+        "segments[0].options_override: must be Options, not dict",
     ),
-    (
-        "8-override",
+    "8-override": (
         with_segments(segment(0, 1, options_override=Options(temperature=2))),
-        "segments[0].options_override.temperature",
-        "must be 0 to 1, not 2",
+        "segments[0].options_override.temperature: must be 0 to 1, not 2",
     ),
-]
+}

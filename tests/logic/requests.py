@@ -22,8 +22,8 @@ IMAGE = Image("https://media.example/face.png")
 VOICE = ElevenLabs(voice_id="voice", script="Hello.")
 NAMED_AUDIO = Audio("https://media.example/speech.wav", ref_id="a1")
 
-# (rule, keyword arguments of `GenerationRequest`, path of the problem, part of its text)
-BadRequest = tuple[str, dict[str, Any], str, str]
+# By rule: keyword arguments of `GenerationRequest`, and path of the problem with part of its text.
+BadRequests = dict[str, tuple[dict[str, Any], str]]
 
 
 def order(*inputs: Any, **fields: Any) -> dict[str, Any]:
