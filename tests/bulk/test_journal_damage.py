@@ -84,55 +84,17 @@ def is_refused(path: Path, expected: list[JournalEntry], *kinds: type[JournalVie
 
 
 PLACES = st.floats(0, 1, exclude_max=True)
-HARMS: dict[str, Callable[[bytearray, int, int], None]] = {}
-
-
-def harm(function: Callable[[bytearray, int, int], None]) -> Callable[..., None]:
-    """Note a way to damage a file, from a place on, in so many bytes."""
-    HARMS[function.__name__] = function
-    return function
-
-
-@harm
-def flip_a_bit(data: bytearray, place: int, size: int) -> None:
-    """As a disk or a memory chip does."""
-    data[place] ^= 1 << (size % 8)
-
-
-@harm
-def zero(data: bytearray, place: int, size: int) -> None:
-    """As a lost block reads."""
-    data[place : place + size] = bytes(len(data[place : place + size]))
-
-
-@harm
-def cut(data: bytearray, place: int, _: int) -> None:
-    """As a copy onto a full disk ends."""
-    del data[place:]
-
-
-@harm
-def leave_out(data: bytearray, place: int, size: int) -> None:
-    """As a transfer in the wrong mode does."""
-    del data[place : place + size]
-
-
-@harm
-def put_in(data: bytearray, place: int, size: int) -> None:
-    """As an editor does."""
-    data[place:place] = b"\r\n" * size
-
-
-@harm
-def repeat(data: bytearray, place: int, size: int) -> None:
-    """As a block that was written to the wrong place does."""
-    data[place : place + size] = data[:size]
-
-
-@harm
-def grow(data: bytearray, place: int, size: int) -> None:
-    """As a file that something was appended to."""
-    data += data[place : place + size]
+# What a disk or a memory chip does; a lost block; a copy onto a full disk; a transfer in the wrong
+# mode; an editor; a block that was written to the wrong place; and something that was appended.
+HARMS: dict[str, Callable[[bytes, int, int], bytes]] = {
+    "flip_a_bit": lambda data, at, n: data[:at] + bytes([data[at] ^ 1 << n % 8]) + data[at + 1 :],
+    "zero": lambda data, at, n: data[:at] + bytes(len(data[at : at + n])) + data[at + n :],
+    "cut": lambda data, at, _: data[:at],
+    "leave_out": lambda data, at, n: data[:at] + data[at + n :],
+    "put_in": lambda data, at, n: data[:at] + b"\r\n" * n + data[at:],
+    "repeat": lambda data, at, n: data[:at] + data[:n] + data[at + n :],
+    "grow": lambda data, at, n: data + data[at : at + n],
+}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -142,10 +104,9 @@ def test_damage_is_refused_or_harmless(
 ) -> None:
     """Whatever happens to the bytes, nothing that is read differs from what was written."""
     name, place, size = way
-    data = bytearray(whole.read_bytes())
-    HARMS[name](data, int(place * len(data)), size)
+    data = whole.read_bytes()
     damaged = quick_path / "damaged.sqlite"
-    damaged.write_bytes(data)
+    damaged.write_bytes(HARMS[name](data, int(place * len(data)), size))
     is_refused(damaged, expected, JournalView)
     assert {item.name for item in quick_path.iterdir()} <= {
         "damaged.sqlite",
@@ -159,12 +120,11 @@ def test_the_owner_refuses_what_a_reader_refuses(
     whole: Path, expected: list[JournalEntry], quick_path: Path, name: str
 ) -> None:
     """At the boundaries of pages and of the header, beside them and far from them."""
-    size = whole.stat().st_size
+    data = whole.read_bytes()
+    size = len(data)
+    damaged = quick_path / "damaged.sqlite"
     for place in (0, 1, 15, 16, 19, 27, 28, 95, 99, 100, 4095, 4096, 8192, size // 2, size - 1):
-        data = bytearray(whole.read_bytes())
-        HARMS[name](data, place, 64)
-        damaged = quick_path / "damaged.sqlite"
-        damaged.write_bytes(data)
+        damaged.write_bytes(HARMS[name](data, place, 64))
         is_refused(damaged, expected)
 
 

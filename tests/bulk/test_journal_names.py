@@ -153,26 +153,20 @@ async def test_a_named_row_takes_no_place_of_one_without(runs: Runs) -> None:
 
 async def test_names_may_be_given_and_taken_later(quick_path: Path, runs: Runs) -> None:
     """A row is known by its place and content, then by a name, then by another kind of name."""
-    kinds: list[Callable[[int], GenerationRequest]] = [
-        request,
-        lambda number: request(number, request_id=f"row {number}"),
-        request,
-        lambda number: request(number, request_id=f"row {number}"),
-    ]
-    outputs: list[Callable[[int], GenerationRequest]] = [
-        lambda number: request(number, output_file_name=f"take-{number}"),
-        lambda number: request(
-            number, output_file_name=f"take-{number}", request_id=f"row {number}"
-        ),
-    ]
-    for kind in (*kinds, *kinds[1:2]):
+
+    def named(number: int, **fields: Any) -> GenerationRequest:
+        return request(number, request_id=f"row {number}", **fields)
+
+    kinds: list[Callable[[int], GenerationRequest]] = [request, named, request, named, named]
+    for kind in kinds:
         asked = [kind(number) for number in range(3)]
         await runs.all(asked)
     await runs.all(asked[::-1])
     assert runs.sandbox.jobs.created == 3
     other = quick_path / "k.sqlite"
-    for kind in outputs:
-        asked = [kind(number) for number in range(3)]
+    outputs: list[Callable[..., GenerationRequest]] = [request, named]
+    for make in outputs:
+        asked = [make(number, output_file_name=f"take-{number}") for number in range(3)]
         await runs.all(asked[::-1], journal=other)
     assert runs.sandbox.jobs.created == 6
     without = [attrs.evolve(each, request_id=None) for each in asked[::-1]]
