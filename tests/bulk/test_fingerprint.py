@@ -207,18 +207,15 @@ def test_the_same_file_by_another_way(
 
 
 # Other files, each by what happens to the noted one; its path afterwards.
+TWO = b"take two"
 OTHER: dict[str, Callable[[Path], Path]] = {
-    "longer": lambda clip: written(clip, b"take one and a half"),
-    "empty": lambda clip: written(clip, b""),
-    "as long, later": lambda clip: written(clip, b"take two"),
-    "as long and as old, elsewhere": lambda clip: written(
-        clip.with_name("other") / clip.name, b"take two", like=clip
-    ),
-    "as long and as old, another name": lambda clip: written(
-        clip.with_name("other.mp4"), b"take two", like=clip
-    ),
-    "gone, elsewhere": lambda clip: clip.with_name("other.mp4"),
-    "a folder": lambda clip: clip.parent,
+    "longer": lambda at: written(at, b"take one and a half"),
+    "empty": lambda at: written(at, b""),
+    "as long, later": lambda at: written(at, TWO),
+    "as long and as old, elsewhere": lambda at: written(at.parent / "o/clip.mp4", TWO, like=at),
+    "as long and as old, another name": lambda at: written(at.with_name("o"), TWO, like=at),
+    "gone, elsewhere": lambda at: at.with_name("other.mp4"),
+    "a folder": lambda at: at.parent,
 }
 
 
