@@ -371,11 +371,12 @@ def test_memory_stays_flat(portal: Portal) -> None:
 
 
 def test_closed_in_its_own_loop(portal: Portal) -> None:
-    """Closing from the loop's own thread is refused like every other call."""
+    """Calling and closing from the loop's own thread are refused."""
 
     async def close() -> None:
-        with pytest.raises(ConfigurationError, match="own event loop"):
-            verb(portal.close, anyio.lowlevel.checkpoint)
+        for method in (portal.call, portal.close):
+            with pytest.raises(ConfigurationError, match="own event loop"):
+                verb(method, anyio.lowlevel.checkpoint)
 
     verb(portal.call, close)
 
