@@ -80,23 +80,6 @@ async def test_a_calendar_that_jumps(quick_path: Path, then: datetime) -> None:
     assert all(entry.ended_at is not None for entry in entries)
 
 
-async def test_a_key_that_is_revoked() -> None:
-    """A dead key ends the run: what was under way is named, nothing else is sent."""
-    async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
-
-        async def revoke() -> None:
-            await clock.sleep(30.0)
-            sandbox.faults.add(Fault("status", status=401, count=None))
-            sandbox.requests.clear()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(revoke)
-            found = await client.generations.run_all(requests(10_000))
-        assert [type(outcome.error) for outcome in found] == [AuthenticationError] * 15
-        assert all(outcome.generation is not None for outcome in found)
-        assert len(sandbox.requests) <= 20
-
-
 async def test_going_on_with_a_new_key(quick_path: Path) -> None:
     """The next run, with a key that works, waits for the jobs that the dead one had to leave."""
     journal = quick_path / "journal.sqlite"

@@ -1,4 +1,4 @@
-"""Manifests as files: which are read, and what is told about those that are not."""
+"""Manifests as files, JSON lines and tables: what is read, and what is told about the rest."""
 
 from __future__ import annotations
 
@@ -14,11 +14,24 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from lipsync_async._bulk import manifest
 from lipsync_async._bulk.manifest import COLUMNS, parse_manifest, read_manifest
 from lipsync_async._logic.codec import WIRE_NAMES, encode_request
-from lipsync_async._models.request import Video
+from lipsync_async._models.request import (
+    ActiveSpeaker,
+    Audio,
+    DubParams,
+    ElevenLabs,
+    GenerationRequest,
+    Image,
+    Options,
+    Origin,
+    Text,
+    Video,
+)
 from lipsync_async.errors import InvalidRequestError
 from tests.bulk.manifests import BODY, LINE, body, problems
+from tests.logic.good_requests import GOOD_REQUESTS
 
 TABLE = "model,video_url,audio_url,output_file_name\nx,https://h/v,https://h/a,{}\n"
 
@@ -330,3 +343,478 @@ def test_rows_are_counted_by_the_lines_that_they_take(rows: list[tuple[str, bool
         line += 1 + script.count("\n")
     told = problems(text, FOLDER, ".csv")
     assert [problem.split(":")[0] for problem in told if rows] == bad
+
+
+WITHOUT_FILES = {name: fields for name, fields in GOOD_REQUESTS.items() if name != "bytes"}
+VIDEO, AUDIO = BODY["input"]
+SEGMENT = {"startTime": 0, "endTime": 1, "audioInput": {"refId": "a1"}}
+
+
+def told(line: Any, folder: Path) -> list[str]:
+    """Return the problems of a manifest of one line."""
+    text = line if isinstance(line, str) else json.dumps(line)
+    return problems(text, folder, ".jsonl")
+
+
+@pytest.mark.parametrize("fields", WITHOUT_FILES.values(), ids=WITHOUT_FILES)
+def test_every_body_of_the_wire_is_read(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """What the client would send can be written into a manifest, and is sent just so."""
+    sent = encode_request(GenerationRequest(**fields))
+    data = json.dumps(sent).encode()
+    (row,) = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    assert json.dumps(encode_request(row.request)) == json.dumps(sent)
+
+
+def test_numbers_stay_as_they_were_written(tmp_path: Path) -> None:
+    """Whole numbers stay whole: pixels must be, and a body should be what was typed."""
+    speaker = {"frame_number": 0, "coordinates": [960, 540]}
+    options = {"temperature": 1, "active_speaker_detection": speaker}
+    data = json.dumps(body(options=options)).encode()
+    (row,) = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    assert json.dumps(encode_request(row.request)["options"]) == json.dumps(options)
+
+
+def test_null_is_a_field_left_out(tmp_path: Path) -> None:
+    """Exporters write null for what they do not know."""
+    line = body(options=None, segments=None, outputFileName=None, dubParams=None)
+    (row,) = parse_manifest(json.dumps(line).encode(), suffix=".jsonl", folder=tmp_path)
+    assert encode_request(row.request) == BODY
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"note": "a"}, {"note": "", "": "b"}])
+def test_texts_of_your_own_are_kept(tmp_path: Path, extra: dict[str, str] | None) -> None:
+    """They are beside the body and not in it."""
+    line = json.dumps(body(extra=extra))
+    (row,) = parse_manifest(line.encode(), suffix=".jsonl", folder=tmp_path)
+    assert (row.extra, row.request.origin) == (extra or {}, Origin(1, extra or {}))
+    assert encode_request(row.request) == BODY
+
+
+@pytest.mark.parametrize("extra", ["note", 1, True, [], ["a"], {"a": 1}, {"a": None}, {"a": {}}])
+def test_texts_of_your_own_are_texts(tmp_path: Path, extra: object) -> None:
+    """A journal keeps nothing else; the line and the name are told."""
+    (problem,) = told(body(extra=extra), tmp_path)
+    assert problem.startswith("line 1: extra: must be an object of texts, not ")
+
+
+def test_a_provider_need_not_be_named(tmp_path: Path) -> None:
+    """There is one; its name is sent all the same."""
+    text = {"type": "text", "provider": {"voiceId": "v", "script": "Hello."}}
+    line = json.dumps(body(input=[VIDEO, text]))
+    (row,) = parse_manifest(line.encode(), suffix=".jsonl", folder=tmp_path)
+    assert encode_request(row.request)["input"][1]["provider"]["name"] == "elevenlabs"
+
+
+def test_lines_of_a_batch_are_read(tmp_path: Path) -> None:
+    """A file for the service's own batches is a manifest, too."""
+    lines = [
+        {"request_id": name, "endpoint": "/v2/generate", "payload": BODY} for name in ("a", "b")
+    ]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    rows = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    assert [(row.line, row.request_id) for row in rows] == [(1, "a"), (2, "b")]
+    assert [row.request.request_id for row in rows] == ["a", "b"]
+    assert [encode_request(row.request) for row in rows] == [BODY, BODY]
+
+
+def test_a_body_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    """It stands beside what is sent, and a journal knows the row by it."""
+    data = json.dumps(body(request_id="scene 1")).encode()
+    (row,) = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    assert (row.request_id, row.request.request_id) == ("scene 1", "scene 1")
+    assert encode_request(row.request) == BODY
+
+
+def test_line_ends_of_every_kind(tmp_path: Path) -> None:
+    """CRLF, blank lines and a missing last line end are fine; odd separators are text."""
+    spoken = {"type": "text", "provider": {"voiceId": "v", "script": "One\u2028two\x85three"}}
+    line = json.dumps(body(input=[VIDEO, spoken]), ensure_ascii=False)
+    data = f"\r\n{line}\r\n \t\n\n{LINE}".encode()
+    rows = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    assert [row.line for row in rows] == [2, 5]
+    rows = parse_manifest(f"{line}\r\r{LINE}\r".encode(), suffix=".jsonl", folder=tmp_path)
+    assert [row.line for row in rows] == [1, 3]
+
+
+BAD: dict[str, tuple[Any, list[str]]] = {
+    "cut off": ('{"model": "x"', ["is no JSON (Expecting ',' delimiter at character 14)"]),
+    "two values": (f"{LINE} {LINE}", [f"is no JSON (Extra data at character {len(LINE) + 2})"]),
+    "no number": ('{"a": NaN}', ["is no JSON (NaN is no number of JSON)"]),
+    "twice": ('{"model": "a", "model": "b"}', ["is no JSON ('model' is given twice)"]),
+    "bottomless": ("[" * 100_000, ["is no JSON that can be read (it is nested too deeply)"]),
+    "list": ([1], ["must be an object, not [1]"]),
+    "nothing": ({}, ["model: is missing", "input: is missing"]),
+    "null": (body(model=None), ["model: is missing"]),
+    "misspelt": (
+        body(outputFilename="a", webhook_url="https://h/x", fps=25),
+        [
+            "outputFilename: is unknown; did you mean outputFileName?",
+            "webhook_url: is unknown; did you mean webhookUrl?",
+            "fps: is unknown",
+        ],
+    ),
+    "no name": (
+        body(**{"a b": 1, "half \ud800": 1, "x" * 1000: 1}),
+        [
+            "'a b': is unknown",
+            "'half \\ud800': is unknown",
+            f"'{'x' * 27}...{'x' * 28}': is unknown",
+        ],
+    ),
+    "deep": (
+        body(
+            input=[{**VIDEO, "assetid": "1"}, {**AUDIO, "ref": 2}],
+            options={"syncMode": "loop", "active_speaker_detection": {"autodetect": True}},
+        ),
+        [
+            "input[0].assetid: is unknown; did you mean assetId?",
+            "input[1].ref: is unknown; did you mean refId?",
+            "options.syncMode: is unknown; did you mean sync_mode?",
+            "options.active_speaker_detection.autodetect: is unknown; did you mean auto_detect?",
+        ],
+    ),
+    "no parts": (
+        body(input=[VIDEO], options=5, dubParams="de"),
+        ["options: must be an object, not 5", "dubParams: must be an object, not 'de'"],
+    ),
+    "odd inputs": (
+        body(input=[{"type": "hologram"}, 7, {"url": "https://h/x"}, {"type": ["video"]}]),
+        [
+            "input[0].type: must be one of video, image, audio, text, not 'hologram'",
+            "input[1]: must be an object, not 7",
+            "input[2].type: must be one of video, image, audio, text, not None",
+            "input[3].type: must be one of video, image, audio, text, not ['video']",
+        ],
+    ),
+    "input": (body(input={"type": "video"}), ["input: must be a list, not dict"]),
+    "url": (
+        body(input=[{"type": "video", "url": "v.mp4"}, AUDIO]),
+        ["input[0].url: must be an http or https URL; pass a local file as file"],
+    ),
+    "file": (
+        body(input=[{"type": "video", "file": 5}, AUDIO]),
+        ["input[0].file: must be a path or bytes, not 5"],
+    ),
+    "other names": (
+        body(outputFileName="take 1", input=[{**VIDEO, "assetId": ""}, {**AUDIO, "refId": 5}]),
+        [
+            "input[0].assetId: must not be empty",
+            "input[1].refId: must be text, not 5",
+            (
+                "outputFileName: must be 1 to 255 letters, digits, - or _ without an extension, "
+                "not 'take 1'"
+            ),
+        ],
+    ),
+    "provider": (
+        body(input=[VIDEO, {"type": "text", "provider": {"name": "other", "script": ""}}]),
+        [
+            "input[1].provider.name: must be 'elevenlabs', not 'other'",
+            "input[1].provider.voiceId: is missing",
+            "input[1].provider.script: must not be empty",
+        ],
+    ),
+    "segments": (
+        body(input=[VIDEO, {**AUDIO, "refId": "a1"}], segments=[SEGMENT, {"endTime": 2}, 5]),
+        [
+            "segments[1].startTime: is missing",
+            "segments[1].audioInput: is missing",
+            "segments[2]: must be an object, not 5",
+        ],
+    ),
+    "segments' references": (
+        body(segments=[{**SEGMENT, "optionsOverride": {"temperature": "hot"}}]),
+        [
+            "segments[0].optionsOverride.temperature: must be a number, not 'hot'",
+            "input[1].refId: must be given, for segments refer to audio and text by it",
+            "segments[0].audioInput.refId: no input has ref_id 'a1'; none has one",
+        ],
+    ),
+    "batch": (
+        {"request_id": 5, "endpoint": "/v2/generat", "payload": {"model": "x"}, "pay": 1},
+        [
+            "pay: is unknown; did you mean payload?",
+            "endpoint: must be '/v2/generate', not '/v2/generat'",
+            "request_id: must be text, not 5",
+            "payload.input: is missing",
+        ],
+    ),
+    "empty batch": (
+        {"request_id": " ", "payload": None},
+        [
+            "endpoint: must be '/v2/generate', not None",
+            "request_id: must be text, not ' '",
+            "payload: must be an object, not None",
+        ],
+    ),
+    "nameless": (body(request_id=" "), ["request_id: must not be empty"]),
+    "numbered": (body(request_id=7), ["request_id: must be text, not 7"]),
+    "listed": (body(request_id=["a"]), ["request_id: must be text, not ['a']"]),
+    "long name": (
+        {"request_id": "a" * 256, "endpoint": "/v2/generate", "payload": BODY},
+        ["request_id: must be 1 to 255 characters, not 256"],
+    ),
+    "unseen": (
+        body(model="lipsync-2\u200b", input=[{"type": "video", "assetId": "a\u2060b"}, AUDIO]),
+        [
+            (
+                "model: must not hold U+200B (ZERO WIDTH SPACE), which is not seen, at character "
+                "10; delete it"
+            ),
+            (
+                "input[0].assetId: must not hold U+2060 (WORD JOINER), which is not seen, at "
+                "character 2; delete it"
+            ),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), BAD.values(), ids=BAD)
+def test_each_flaw_is_told_with_its_place(tmp_path: Path, line: Any, expected: list[str]) -> None:
+    """Every flaw of a line is named, in the names that stand in the file."""
+    assert told(line, tmp_path) == [f"line 1: {problem}" for problem in expected]
+
+
+def test_a_number_of_too_many_digits(tmp_path: Path) -> None:
+    """Python refuses to read it; that is told as the line's problem."""
+    (problem,) = told('{"model": ' + "1" * 5000 + "}", tmp_path)
+    assert problem.startswith("line 1: is no JSON (Exceeds the limit (4300 digits)")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Local files are looked up before anything is sent."""
+    (problem,) = told(body(input=[{"type": "video", "file": "no.mp4"}, AUDIO]), tmp_path)
+    assert problem.startswith("line 1: input[0].file: cannot be read (No such file or directory): ")
+
+
+def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
+    """Good lines between bad ones neither hide nor move them."""
+    lines = [b'{"model": 1}', LINE.encode(), b"\xff\xfe", b"", b"[]", b'"\xc3"']
+    assert problems(b"\r\n".join(lines), tmp_path, ".jsonl") == [
+        "line 1: input: is missing",
+        "line 1: model: must be text, not 1",
+        (
+            "line 3: is not UTF-8 (byte 0xff, 'ÿ' in Windows-1252); save the file as UTF-8, which "
+            "spreadsheets call 'CSV UTF-8'"
+        ),
+        "line 5: must be an object, not []",
+        (
+            "line 6: is not UTF-8 (byte 0xc3, 'Ã' in Windows-1252); save the file as UTF-8, which "
+            "spreadsheets call 'CSV UTF-8'"
+        ),
+    ]
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text(encoding="utf-8")
+
+HEADER = "model,video_url,audio_url,output_file_name"
+ROW = "lipsync-2,https://h/v.mp4,https://h/a.wav"
+
+SPEECH = "model,image_asset_id,voice_id,script,stability,similarity_boost,sync_mode"
+SPOKEN = GenerationRequest(
+    model="sync-3",
+    input=[
+        Image(asset_id="face"),
+        Text(ElevenLabs(voice_id="v", script=" They said:\n“Well, well.” ", stability=0.0)),
+    ],
+)
+OPTIONS = (
+    "sync_mode;temperature;model_mode;prompt;occlusion_detection_enabled;reasoning_enabled;"
+    "speaker_auto_detect"
+)
+TABLES: dict[str, tuple[str, GenerationRequest]] = {
+    "plain": (
+        f"{HEADER}\n{ROW},take-1\n",
+        GenerationRequest(
+            model="lipsync-2",
+            input=[Video("https://h/v.mp4"), Audio("https://h/a.wav")],
+            output_file_name="take-1",
+        ),
+    ),
+    "speech": (f'{SPEECH}\r\n"sync-3", face ,v," They said:\n“Well, well.” ",0,,\r\n', SPOKEN),
+    "options": (
+        (
+            f"model;video_asset_id;audio_asset_id;{OPTIONS}\n"
+            "lipsync-2; v ;a; loop ; 0.5 ;face;happy;TRUE;no;1"
+        ),
+        GenerationRequest(
+            model="lipsync-2",
+            input=[Video(asset_id="v"), Audio(asset_id="a")],
+            options=Options(
+                sync_mode="loop",
+                temperature=0.5,
+                model_mode="face",
+                prompt="happy",
+                occlusion_detection_enabled=True,
+                reasoning_enabled=False,
+                active_speaker_detection=ActiveSpeaker(auto_detect=True),
+            ),
+        ),
+    ),
+    "dubbing": (
+        (
+            "model\tvideo_url\ttarget_lang\tsource_lang\twebhook_url\tproject_id\tspeaker_boxes_url\n"
+            "x\thttps://h/v\tde\t\thttps://h/hook\tp\thttps://h/b.json\n"
+        ),
+        GenerationRequest(
+            model="x",
+            input=[Video("https://h/v")],
+            options=Options(
+                active_speaker_detection=ActiveSpeaker(bounding_boxes_url="https://h/b.json")
+            ),
+            dub_params=DubParams(target_lang="de"),
+            webhook_url="https://h/hook",
+            project_id="p",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "expected"), TABLES.values(), ids=TABLES)
+def test_each_cell_has_its_place(tmp_path: Path, table: str, expected: GenerationRequest) -> None:
+    """Columns in any order, in any of three separators, make the request that they name."""
+    (row,) = parse_manifest(table.encode("utf-8"), suffix=".csv", folder=tmp_path)
+    assert row.request == expected
+
+
+def test_files_are_beside_the_table(tmp_path: Path) -> None:
+    """All three kinds of media can be local, relative to the table's folder."""
+    for name in ("face.png", "v.mp4", "a.wav"):
+        (tmp_path / name).write_bytes(b"data")
+    table = (
+        "model,image_file,video_file,audio_file\n"
+        "sync-3,face.png,,a.wav\n"
+        f"lipsync-2,,{tmp_path / 'v.mp4'},a.wav\n"
+    )
+    rows = parse_manifest(table.encode(), suffix=".csv", folder=tmp_path)
+    assert [list(row.request.input) for row in rows] == [
+        [Image(file=tmp_path / "face.png"), Audio(file=tmp_path / "a.wav")],
+        [Video(file=tmp_path / "v.mp4"), Audio(file=tmp_path / "a.wav")],
+    ]
+
+
+def test_columns_without_a_name_may_stand_empty(tmp_path: Path) -> None:
+    """Spreadsheets leave extra separators; a cell there would be lost, so it is told."""
+    table = f"{HEADER},\n{ROW},a,\n{ROW},b, note\n{ROW},c,,,,far\u200b\n"
+    assert problems(table, tmp_path, ".csv") == [
+        "line 3: 'note' is in a column without a name",
+        "line 4: 'far' is in a column without a name",
+    ]
+
+
+OWN = "A column of your own needs a name that is less like it"
+SURVIVES = "1 and 0 survive every spreadsheet"
+BAD_TABLES: dict[str, tuple[str, list[str]]] = {
+    "columns": (
+        "model,videourls,Model,script,script,nonsense,nonsense\nx,,,,,\n",
+        [
+            f"line 1: column 'videourls' is unknown; did you mean video_url? {OWN}",
+            "line 1: column 'Model' is there twice",
+            "line 1: column 'script' is there twice",
+            "line 1: column 'nonsense' is there twice",
+        ],
+    ),
+    "no header": (
+        f"{ROW}\n",
+        ["line 1: column 'model' is missing; the first line names the columns"],
+    ),
+    "values": (
+        (
+            f"{HEADER},temperature,occlusion_detection_enabled\n"
+            ",v.mp4,https://h/a.wav,,hot,maybe\n"
+            f'{ROW},,"1.000,5",\n'
+            f"{ROW},,1_0,\n"
+            f"{ROW},,nan,\n"
+            f"{ROW},,1e999,\n"
+        ),
+        [
+            "line 2: model: is missing",
+            "line 2: video_url: must be an http or https URL; pass a local file as file",
+            "line 2: temperature: must be a number, not 'hot'",
+            "line 2: occlusion_detection_enabled: must be true or false, not 'maybe'; " + SURVIVES,
+            "line 3: temperature: must be a number, not '1.000,5'",
+            "line 4: temperature: must be a number, not '1_0'",
+            "line 5: temperature: must be a number, not 'nan'",
+            "line 6: temperature: must be 0 to 1, not inf",
+        ],
+    ),
+    "more values": (
+        (
+            f"{HEADER},sync_mode,reasoning_enabled,webhook_url\n"
+            "x,v.mp4,https://h/a.wav,take 1,lop,maybe,http://h/x\n"
+        ),
+        [
+            "line 2: video_url: must be an http or https URL; pass a local file as file",
+            "line 2: sync_mode: must be one of bounce, loop, cut_off, silence, remap, not 'lop'",
+            (
+                "line 2: webhook_url: must be an https URL; http is only for a loopback host like "
+                "localhost"
+            ),
+            (
+                "line 2: output_file_name: must be 1 to 255 letters, digits, - or _ without an "
+                "extension, not 'take 1'"
+            ),
+            "line 2: reasoning_enabled: must be true or false, not 'maybe'; " + SURVIVES,
+        ],
+    ),
+    "combinations": (
+        (
+            "model,video_url,image_url,audio_url,script,source_lang\n"
+            "x,https://h/v,https://h/i,,,\n"
+            "x,https://h/v,,https://h/a,Hello.,\n"
+            "x,https://h/v,,,,en\n"
+        ),
+        [
+            "line 2: input: needs exactly one video or image, not 2",
+            "line 2: input: needs exactly one audio or text, not 0",
+            "line 3: voice_id: is missing",
+            "line 3: input: needs exactly one audio or text, not 2; for several use segments",
+            "line 4: target_lang: is missing",
+        ],
+    ),
+    "quotes": (
+        f'{HEADER}\n{ROW},"a"b\n',
+        ["line 2: is no CSV (',' expected after '\"'); what follows was not looked at"],
+    ),
+    "open quotes": (
+        f'{HEADER}\n{ROW},a\n{ROW},"b\n',
+        ["line 3: is no CSV (unexpected end of data); what follows was not looked at"],
+    ),
+    "huge cell": (
+        f"{HEADER}\n{ROW},{'a' * 140_000}\n",
+        [
+            (
+                "line 2: is no CSV (field larger than field limit (131072)); what follows was not "
+                "looked at"
+            )
+        ],
+    ),
+    "broken header": (
+        '"model\n',
+        ["line 1: is no CSV (unexpected end of data); what follows was not looked at"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "expected"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_each_flaw_of_a_table_is_told(tmp_path: Path, table: str, expected: list[str]) -> None:
+    """Every problem has its line and, where one cell causes it, its column."""
+    assert problems(table, tmp_path, ".csv") == expected
+
+
+def test_lines_that_are_no_text_are_all_told(tmp_path: Path) -> None:
+    """A table in another encoding is no table; all its lines that show it are named."""
+    data = f"{HEADER}\n{ROW},b".encode() + b"\xe4\nx\n\xf6"
+    ending = "save the file as UTF-8, which spreadsheets call 'CSV UTF-8'"
+    assert problems(data, tmp_path, ".csv") == [
+        f"line 2: is not UTF-8 (byte 0xe4, 'ä' in Windows-1252); {ending}",
+        f"line 4: is not UTF-8 (byte 0xf6, 'ö' in Windows-1252); {ending}",
+    ]
+
+
+@pytest.mark.parametrize("documented", [read_manifest.__doc__, GUIDE])
+def test_every_column_is_documented(documented: str) -> None:
+    """Wherever columns are listed, all of them are."""
+    columns = [*manifest.COLUMNS]
+    assert [name for name in columns if f"`{name}`" not in documented] == []

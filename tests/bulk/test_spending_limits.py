@@ -88,18 +88,6 @@ async def test_max_cost_by_a_duration() -> None:
         assert sandbox.requests.count("POST", ANALYZE) == 0
 
 
-async def test_a_duration_decides() -> None:
-    """The price of the longest result is set aside for each."""
-    async with opened(slots(1)) as (client, _, _):
-        estimate = await client.generations.estimate_duration(model="lipsync-2", duration=60)
-        found = await client.generations.run_all(
-            requests(9), max_cost=estimate.cost * 3.5, duration=60
-        )
-        assert [each.is_success for each in found] == [True, True, True, False]
-        assert isinstance(found[3].error, SpendingLimitError)
-        assert f"this one would cost {estimate.cost:.2f}" in str(found[3].error)
-
-
 async def test_both_limits() -> None:
     """Whichever is met first."""
     async with opened() as (client, sandbox, _):

@@ -52,12 +52,14 @@ async def test_what_all_would_meet_stops_the_input(status: int, kind: type[Excep
 
 
 async def test_a_key_that_dies_in_mid_run() -> None:
-    """Every job that runs is named by its outcome, though it cannot be polled any more."""
+    """Every job that runs is named by its outcome, and nothing else is sent."""
     async with opened(slots(5), progression="time(60)") as (client, sandbox, clock):
         async with client.generations.run_many(requests(50)) as outcomes:
             await clock.sleep(70)
             sandbox.faults.add(Fault("status", status=401, count=None))
+            sandbox.requests.clear()
             found = [each async for each in outcomes]
+        assert len(sandbox.requests) <= 20
         dead = [each for each in found if each.error is not None]
         assert {type(each.error) for each in dead} == {AuthenticationError}
         assert len(found) == sandbox.jobs.created == 10
