@@ -19,7 +19,7 @@ from lipsync_async import (
     Status,
 )
 from tests.client.connections import cancel_when, opened
-from tests.client.hosts import Answer, Arrival, Host, hosting
+from tests.client.hosts import Answer, Host, hosting
 from tests.client.media_world import names_in
 
 # So much that most of a half has been read when its end breaks off.
@@ -45,28 +45,7 @@ async def fetched(client: AsyncClient, host: Host, folder: Path) -> Path:
     return await client.generations.download(job_at(f"{host.url}/clip.mp4"), folder)
 
 
-def rest(arrival: Arrival) -> Answer:
-    """Continue as asked."""
-    start = int(arrival.headers["range"].removeprefix("bytes=").removesuffix("-"))
-    place = f"bytes {start}-{len(WHOLE) - 1}/{len(WHOLE)}"
-    return Answer(WHOLE[start:], 206, {**TAG, "Content-Range": place})
-
-
 BROKEN = Answer(WHOLE[:HALF], headers=TAG, length=len(WHOLE))
-
-
-async def test_resumed(client: AsyncClient, tmp_path: Path) -> None:
-    """After a break only the rest is asked for, under the condition that it is the same."""
-    async with hosting(BROKEN, rest) as host:
-        path = await fetched(client, host, tmp_path)
-    assert path.read_bytes() == WHOLE
-    first, second = host.arrivals
-    assert {"range", "if-range"} & first.headers.keys() == set()
-    start = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
-    assert HALF // 2 <= start <= HALF
-    assert second.headers["if-range"] == '"v1"'
-    assert {each.headers["accept-encoding"] for each in host.arrivals} == {"identity"}
-    assert [each for each in host.arrivals if "x-api-key" in each.headers] == []
 
 
 async def test_unannounced_length(client: AsyncClient, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_addresses_that_can_be_asked(address: str, expected: str) -> None:
         ("//cdn.example/v.mp4", "neither http"),
         ("cdn.example/v.mp4", "neither http"),
         ("/v.mp4", "neither http"),
+        ("nowhere", "neither http"),
         ("https:/cdn.example/v.mp4", "neither http"),
         ("https:cdn.example", "neither http"),
         ("ftp://h/v.mp4", "neither http"),
