@@ -343,12 +343,10 @@ class Poller:
     ) -> None:
         try:
             if batch.is_alone:
-                if await self._poll_alone(options, batch.ids[0]):
-                    return
-                found = set(batch.ids)
+                await self._poll_alone(options, batch)
             else:
                 shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
-                found = self._dispatch(batch.ids, shown)
+                self._scheduler.on_answer(batch, self._dispatch(batch.ids, shown))
         except LipsyncError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
@@ -360,18 +358,16 @@ class Poller:
             if failure is None:
                 raise
             stop(failure)
-        else:
-            self._scheduler.on_answer(batch, found)
         finally:
             self._polls -= 1
             self._wake_early()
 
-    async def _poll_alone(self, options: RequestOptions, job: str) -> bool:
+    async def _poll_alone(self, options: RequestOptions, batch: PollBatch) -> None:
         """Poll a job as a wait for it alone does, until it has ended or there are many jobs.
 
-        Returns whether it has left meanwhile: then its request was cancelled, and the job may be
-        back, in another batch.
+        When the job leaves, the poll is cancelled: it may be back soon, in another batch.
         """
+        job = batch.ids[0]
         polls = SoloPolls(self._requester, options, job)
         with anyio.CancelScope() as scope:
             self._alone[job] = scope
@@ -381,11 +377,11 @@ class Poller:
                     shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
                     if shown is None:
                         break
-                    self._dispatch((job,), shown)
+                    self._dispatch(batch.ids, shown)
+                self._scheduler.on_answer(batch, set(batch.ids))
             finally:
                 if not scope.cancel_called:
                     self._alone.pop(job, None)
-        return scope.cancel_called
 
     def _dispatch(self, ids: tuple[str, ...], shown: PollResults) -> set[str]:
         """Tell the subscribers of each job what is new to them; return which jobs were shown."""
