@@ -18,7 +18,7 @@ async def test_progress_rises_to_the_end(
     seen: list[Generation] = []
     await client.with_options(poll=POLL).generations.run(
         model="lipsync-2",
-        input=[Video(sandbox.host_file(video)), Audio(sandbox.host_file(speech(8.64)))],
+        input=[Video(sandbox.host_file(video)), Audio(sandbox.host_file(speech(4.0)))],
         on_update=seen.append,
     )
     shares = [update.progress_percent for update in seen[1:]]

@@ -41,6 +41,7 @@ _MAX_LONG_SIDE, _MAX_SHORT_SIDE = 4096, 2160
 _FORMATS = ["mov", "matroska", "webm", "avi", "wav", "mp3", "ogg", "flac", "aac", "asf"]
 # Of those, what the service takes as video; of Matroska only what calls itself WebM.
 _VIDEO_FORMATS = frozenset({"mov", "matroska", "avi"})
+_WEBM = re.compile(rb"B\x82.{1,8}?webm", re.DOTALL)  # its document type
 # By their first bytes; a suffix would make libav take a numbered series of pictures instead.
 # Moving ones, which have a chunk of their own, are none.
 _PICTURES = {
@@ -157,7 +158,7 @@ def _audio(container: InputContainer, path: Path) -> MediaInfo:
 def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
     stream = picture_stream(container, path, code)
     name = container.format.name.partition(",")[0]
-    is_other = name == "matroska" and b"B\x82\x84webm" not in _head(path)  # its document type
+    is_other = name == "matroska" and _WEBM.search(_head(path)) is None
     if code == VIDEO_INVALID and (is_other or name not in _VIDEO_FORMATS):
         raise MediaError(code, f"{path.name} is not an mp4, mov, WebM or AVI video.")
     too_large = MediaError(
