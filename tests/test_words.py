@@ -19,10 +19,7 @@ COPIERS: dict[str, Callable[[Status], Status]] = {
 
 
 def test_transitions_are_the_documented_ones() -> None:
-    """A job is queued, runs and ends; a rejected one never ran.
-
-    Every status has its row, in the order of the enumeration; the ends are those without a move.
-    """
+    """A job is queued, runs and ends; every status has its row, and an end has no move."""
     moves = {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
     assert moves == {
         *(("PENDING", after) for after in ("PROCESSING", "FAILED", "REJECTED")),

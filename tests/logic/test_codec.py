@@ -562,10 +562,7 @@ SAMPLES: dict[type, dict[str, Any]] = {
 
 
 def test_every_hook_is_built() -> None:
-    """Each class is read, and each class that is sent is written, by the names of its table.
-
-    The raw object is at hand wherever the service may add something.
-    """
+    """Each class is read, or written, by the names of its table; the raw object is at hand."""
     assert set(SAMPLES) == set(WIRE_NAMES) - {GenerationRequest}
     assert set(on_the_wire(EVERYTHING)) >= set(WIRE_NAMES[GenerationRequest].values())
     for kind, sample in SAMPLES.items():
@@ -590,10 +587,7 @@ VALUES = [None, "", "text", 0.5, -1.0, 0, 7, True, False, [], [1, "a"], {"a": 1}
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("read", READERS)
 def test_nothing_is_converted(read: Callable[..., Any], value: object) -> None:
-    """The right type passes unchanged; a wrong one is told in words, with the value.
-
-    No `5` for "5", no `True` for 1. But JSON knows one kind of number.
-    """
+    """The right type passes unchanged, whole numbers as numbers; a wrong one is told in words."""
     if type(value) is READERS[read]:
         assert read(value) is value
     elif read is codec.number and type(value) is int:
