@@ -24,7 +24,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from math import inf
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
@@ -839,7 +839,7 @@ class SlotPool:
 
     def _drop_closed(self) -> bool:
         """Give back what loops have left behind that were closed before their tasks ended."""
-        closed = {loop for loop in self._loops if loop is not None and loop.is_closed()}
+        closed = set(filter(methodcaller("is_closed"), self._loops - {None}))
         if not closed:
             return False
         self._loops -= closed
