@@ -236,11 +236,9 @@ async def test_cancelling_leaves_no_file(fetcher: Fetcher) -> None:
     ],
 )
 def test_only_loopback_and_allowed_hosts_may_be_asked(url: str, reason: str | None) -> None:
-    """Loopback in its canonical spelling, and allowed names in any case and on any port.
-
-    Private addresses, odd spellings, names that only look alike and what stands before an @
-    are refused, as are other schemes and what the parser refuses.
-    """
+    """Loopback as it is usually spelt, and allowed names in any case and on any port."""
+    # Private addresses, odd spellings, names that only look alike and what stands before an @
+    # are refused, as are other schemes and what the parser refuses.
     found = OutboundHttp(FRIEND, 1).refusal(url)
     assert found == reason if reason is None else re.fullmatch(reason, found or "")
 

@@ -284,10 +284,7 @@ def _crop(*crop: float) -> list[tuple[Any, ...]]:
 def test_what_cannot_be_rendered_is_refused(
     *, tmp_path: Path, visual: str, audio: str | None, segments: Any, words: str, code: str
 ) -> None:
-    """A picture has no length and no segments; windows and crops fit; damage has its slot's code.
-
-    Nothing is written then.
-    """
+    """Pictures with segments, windows that do not fit and damage are refused; no file is left."""
     Clip(10).write(tmp_path / "in.mp4")
     Image.new("RGB", (16, 16)).save(tmp_path / "face.png")
     for name in ("bad.mp4", "bad.png"):
