@@ -1,6 +1,5 @@
 """What lists do not show, show wrongly or are refused for: every job is seen to all the same."""
 
-from functools import partial
 from math import ceil
 
 import anyio
@@ -12,7 +11,6 @@ from lipsync_async import (
     Generation,
     NotFoundError,
     PollPolicy,
-    RetryPolicy,
 )
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import Door, opened, order
@@ -74,28 +72,6 @@ async def test_an_id_that_breaks_lists(async_door: Door) -> None:
         assert error.generation is not None
         assert error.generation.id == odd
         assert sandbox.requests.count(*LISTS) >= 3
-
-
-async def test_lists_may_be_shorter_than_documented() -> None:
-    """A service that takes 30 ids is asked for 25 at a time from then on."""
-    service = Planned(200)
-    service.longest = 30
-    service.end_all(8.0)
-    assert len(completed_of(await service.outcomes())) == 200
-    assert len([ids for ids in service.looks if len(ids) > 30]) <= 3
-    assert {len(ids) for ids in service.looks[20:]} == {25}
-
-
-async def test_a_job_that_no_list_shows() -> None:
-    """It is asked for by itself, once a round, while the others stay with their list."""
-    service = Planned(20)
-    service.unlisted = {"job-7"}
-    service.end_all(20.0)
-    assert len(completed_of(await service.outcomes())) == 20
-    alone = [ids for ids in service.looks if len(ids) == 1]
-    assert set(alone) == {("job-7",)}
-    assert len(alone) == pytest.approx(20 / INTERVAL, abs=3)
-    assert len(service.lists) == pytest.approx(20 / INTERVAL, abs=3)
 
 
 @pytest.mark.parametrize(
@@ -216,26 +192,3 @@ async def test_a_rate_limit_is_kept() -> None:
     service.failures = [429, 429, 503, 429]
     service.end_all(60.0)
     assert len(completed_of(await service.outcomes())) == 150
-
-
-@pytest.mark.parametrize("missing", [{"job-3"}, set()])
-async def test_no_patience(missing: set[str]) -> None:
-    """The patience of a wait is `give_up_after`; who left the crowd does not come back."""
-    service = Planned(10)
-    service.failures = [503] * 1000
-    service.unlisted = missing
-    hasty = RetryPolicy(give_up_after=5.0, first_pause=0.5)
-    outcomes = await service.outcomes(retry=hasty)
-    assert {type(outcome).__name__ for outcome in outcomes.values()} == {"ServerError"}
-    assert service.clock.now() <= 6.0
-
-
-async def test_lists_come_back() -> None:
-    """A list that failed for good once is no reason to give lists up."""
-    service = Planned(60)
-    service.refusal, service.longest = 405, 1
-    restore = partial(setattr, service, "longest", 100)
-    service.clock.call_later(10.0, restore)
-    service.end_all(150.0)
-    assert len(completed_of(await service.outcomes())) == 60
-    assert max(len(ids) for ids in service.looks[-10:]) > 10

@@ -169,9 +169,6 @@ class Planned:
         self.statuses = {f"job-{index}": status for index in range(number)}
         self.shapes: dict[str, Any] = {}  # of jobs in lists, if not id and status
         self.shapes_alone: dict[str, Any] = {}  # the same by their own paths
-        self.unlisted: set[str] = set()  # jobs that lists leave out
-        self.spoilers: set[str] = set()  # jobs for which a list is refused
-        self.longest, self.refusal = 100, 400  # ids that a list may have; status of a refused one
         self.failures: list[int] = []  # statuses of the looks that fail, oldest first
         self.way = 0.0  # seconds from a look to its answer
         self.looks: list[tuple[str, ...]] = []  # ids of each that arrived
@@ -221,16 +218,11 @@ class Planned:
         if self.failures:
             return self.failures.pop(0), {}
         if asked:
-            return self._list(ids)
+            shown = [job for job in ids if job in self.statuses]
+            return 200, [self.shapes.get(job, self._shown(job)) for job in shown]
         if ids[0] not in self.statuses:
             return 404, {"message": "No such generation."}
         return 200, self.shapes_alone.get(ids[0], self._shown(ids[0]))
-
-    def _list(self, ids: tuple[str, ...]) -> tuple[int, Any]:
-        if len(ids) > self.longest or not self.spoilers.isdisjoint(ids):
-            return self.refusal, {}
-        shown = [job for job in ids if job in self.statuses and job not in self.unlisted]
-        return 200, [self.shapes.get(job, self._shown(job)) for job in shown]
 
     def _shown(self, job: str) -> dict[str, Any]:
         return {"id": job, "status": self.statuses[job]}
