@@ -84,7 +84,7 @@ async def test_an_id_that_breaks_lists(async_door: Door) -> None:
         {"id": "job-3"},
         {"id": "job-3", "status": 7},
         {"id": 3, "status": "COMPLETED"},
-        {"id": "job-unknown", "status": "COMPLETED"},  # which nobody has asked for
+        {"id": "job-unknown", "status": "COMPLETED"},  # which was not asked for
         {"id": "job-3", "status": "COMPLETED", "outputUrl": 7},
     ],
 )
