@@ -56,16 +56,6 @@ async def test_the_advice_of_a_full_account_is_real() -> None:
     assert (answer.status, answer.json["retryAfterSeconds"]) == (429, 3.0)
 
 
-async def test_a_budget_fills_up_with_the_clock() -> None:
-    """A fast minute is over in seconds: six real ones at ten times the speed."""
-    async with socket_client(requests_per_minute=1, speed=SPEED) as client:
-        statuses = []
-        for seconds in (0.0, 0.0, 60.0):
-            await client.sleep(seconds)
-            statuses.append((await client.send("GET", "/v2/models")).status)
-    assert statuses == [200, 429, 200]
-
-
 async def test_a_long_poll_holds_for_the_clients_seconds() -> None:
     """Ten seconds are a hundred of the clock, and the pause advised after them is real."""
     async with socket_client(progression="manual", speed=SPEED) as client:
@@ -90,17 +80,6 @@ async def test_faults_say_what_they_are_told_to_say() -> None:
         client.sandbox.faults.add(Fault("status", status=429, headers={"Retry-After": "7"}))
         answer = await client.send("GET", "/v2/models")
     assert answer.headers["retry-after"] == "7"
-
-
-async def test_links_expire_by_the_clock() -> None:
-    """An output lives as long as its jobs' time says: 60 s are six real ones."""
-    async with socket_client(progression="immediate", link_lifetime=60.0, speed=SPEED) as client:
-        link = (await client.send("GET", f"/v2/generations/{await created(client)}/download")).body
-        statuses = []
-        for seconds in (0.0, 60.0):
-            await client.sleep(seconds)
-            statuses.append((await client.send("GET", link.decode())).status)
-    assert statuses == [200, 403]
 
 
 async def test_signatures_are_good_for_who_has_a_usual_clock() -> None:

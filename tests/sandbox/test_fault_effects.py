@@ -202,15 +202,6 @@ class TestInMemory:
             with pytest.raises(error):
                 await sandbox.transport().send(request, timeout=30.0)
 
-    async def test_hours_of_latency_take_no_time(self) -> None:
-        """The virtual clock shows what the fault asked for."""
-        clock = VirtualClock()
-        async with Sandbox(clock=clock, render=False) as sandbox:
-            sandbox.faults.add(Fault("latency", seconds=SLOW))
-            request = Request("GET", f"{sandbox.url}/v2/errors")
-            answer = await sandbox.transport().send(request, timeout=None)
-        assert (answer.status, clock.now()) == (200, SLOW)
-
 
 async def instead(fault: Fault) -> Response:
     """Return what a fault answers instead of the service."""
