@@ -627,6 +627,7 @@ def without(facts: dict[str, Any], *names: str) -> dict[str, Any]:
         ({"error_code": "concurrency_limit_reached"}, (None, None, None)),
         ({"errorCode": "batch_concurrency_limit_reached"}, (None, None, None)),
         ({**FULL, "concurrencyLimit": "3", "activeGenerations": True}, (None, None, 30.0)),
+        ({**FULL, "concurrencyLimit": 3.0, "activeGenerations": 2.5}, (3, None, 30.0)),
     ],
 )
 def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> None:
