@@ -86,8 +86,7 @@ _UNSEEN = Status("UNKNOWN")
 
 def retry_until_timeout(options: RequestOptions) -> RequestOptions:
     """Give a poll all the tries that `give_up_after` allows."""
-    policy = attrs.evolve(options.retry, attempts=_TRIES_OF_A_POLL)
-    return attrs.evolve(options, retry=policy, most_told=_LONGEST_TOLD)
+    return attrs.evolve(options, attempts=_TRIES_OF_A_POLL, most_told=_LONGEST_TOLD)
 
 
 @attrs.define(slots=True, eq=False)

@@ -66,6 +66,7 @@ class RequestOptions:
         retry: How failed requests are tried again.
         poll: How waiting looks at a job.
         on_response: Is called with every answer, whatever its status; awaited if need be.
+        attempts: Tries of one call; `None`: as many as `retry` allows.
         most_told: Seconds of a pause that the service may ask for.
         headers: Header fields of one call's own; those that the client needs come after them.
         query: Query parameters of one call's own.
@@ -75,6 +76,7 @@ class RequestOptions:
     retry: RetryPolicy
     poll: PollPolicy
     on_response: Callable[[Response], object] | None = None
+    attempts: int | None = None
     most_told: float = LONGEST_TOLD
     headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
     query: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
@@ -177,6 +179,7 @@ class Requester:
             is_repeatable=call.is_repeatable,
             deadline=deadline,
             history=history,
+            attempts=options.attempts,
             most_told=options.most_told,
         )
         try:
@@ -251,7 +254,7 @@ class Requester:
             return False
         once = attrs.evolve(
             options,
-            retry=attrs.evolve(options.retry, attempts=1),
+            attempts=1,
             headers=NO_HEADERS,  # what one call adds is not for others, whose jobs are shown
             query=NO_HEADERS,
         )
@@ -287,6 +290,7 @@ class Requester:
         is_repeatable: bool,
         deadline: float | None = None,
         history: History | None = None,
+        attempts: int | None = None,
         most_told: float = LONGEST_TOLD,
     ) -> T:
         """Make attempts, with pauses, until one succeeds or another would be pointless.
@@ -306,7 +310,9 @@ class Requester:
                 except LipsyncError as error:
                     _note(history, error)
                     if delays is None:
-                        delays = retry.backoff_delays(policy, is_repeatable=is_repeatable)
+                        delays = retry.backoff_delays(
+                            policy, is_repeatable=is_repeatable, attempts=attempts
+                        )
                         next(delays)
                     now = self.transport.now()
                     elapsed = now - began - history.waited

@@ -81,7 +81,7 @@ class Submitter:
         # number of attempts does not count; `give_up_after` does. One that the user set counts.
         self._settings = retry_until_timeout(settings)
         if settings.retry.attempts != RetryPolicy().attempts:
-            self._settings = attrs.evolve(self._settings, retry=settings.retry)
+            self._settings = attrs.evolve(self._settings, attempts=None)
         self._guard = guard
         self._journal = journal
         self._accept = accept

@@ -124,13 +124,15 @@ def may_have_worked(error: LipsyncError) -> bool:
     return is_unknown or error.may_have_worked
 
 
-def backoff_delays(policy: RetryPolicy, *, is_repeatable: bool) -> Generator[float, Failure, None]:
+def backoff_delays(
+    policy: RetryPolicy, *, is_repeatable: bool, attempts: int | None = None
+) -> Generator[float, Failure, None]:
     """Yield the seconds to wait before each try, the first included (0)."""
     growing = backoff.expo(factor=policy.first_pause, max_value=policy.longest_pause)
     next(growing)  # backoff's generators are primed by one step
     latest = inf if policy.give_up_after is None else policy.give_up_after
     failure = yield 0.0
-    for _ in range(policy.attempts - 1):
+    for _ in range((attempts or policy.attempts) - 1):
         is_unknown = failure.kind is FailureKind.OUTCOME_UNKNOWN
         if failure.kind in _NEVER_REPEATED or (is_unknown and not is_repeatable):
             return
