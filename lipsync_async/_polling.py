@@ -174,10 +174,21 @@ class SoloPolls:
             return None
         if step.pause:
             await transport.sleep(step.pause)
-        before = transport.now()
-        shown = None
+        before, shown, hold = transport.now(), None, step.hold
         try:
-            shown = await self._ask(step.hold)
+            while shown is None:
+                progress = self._options.poll.progress and not self._is_plain
+                hold = None if self._is_plain else hold
+                options = self._options
+                if hold is not None and options.timeout is not None:
+                    options = attrs.evolve(options, timeout=options.timeout + hold)
+                call = polling.poll_job(self.job, hold=hold, progress=progress)
+                try:
+                    shown = await self._requester.execute(call, options, deadline=self.deadline)
+                except _REFUSALS:
+                    if hold is None and not progress:
+                        raise
+                    self._is_plain = True  # and ask in the plainest way
         finally:
             now = transport.now()
             self._seen = polling.LastPoll(
@@ -188,22 +199,6 @@ class SoloPolls:
                 retry_after=None if shown is None else retry_after(shown.response),
             )
         return shown
-
-    async def _ask(self, hold: float | None) -> PollResults:
-        """Ask the service, in the plainest way if need be."""
-        progress = self._options.poll.progress and not self._is_plain
-        hold = None if self._is_plain else hold
-        options = self._options
-        if hold is not None and options.timeout is not None:
-            options = attrs.evolve(options, timeout=options.timeout + hold)
-        try:
-            call = polling.poll_job(self.job, hold=hold, progress=progress)
-            return await self._requester.execute(call, options, deadline=self.deadline)
-        except _REFUSALS:
-            if hold is None and not progress:
-                raise
-            self._is_plain = True
-            return await self._ask(None)
 
 
 @attrs.define(slots=True, eq=False)

@@ -290,7 +290,8 @@ class PollScheduler:
             if not self._queue:
                 return inf
             first = next(iter(self._queue.values()))
-            evenly = self._last + self.interval / ceil(len(self) / self.size)
+            jobs = len(self._queue) + len(self._in_flight)
+            evenly = self._last + self.interval / ceil(jobs / self.size)
             due = max(due, min(evenly, first + self.interval))
         self._evenly = due
         if self._bunches is None:
@@ -311,9 +312,10 @@ class PollScheduler:
                 self._urgent.appendleft(ids[self.size :])
                 ids = ids[: self.size]
         if not ids:  # an equal share of a round, or all that a batch can show
-            rounds = ceil(len(self) / self.size)
+            jobs = len(self._queue) + len(self._in_flight)
+            rounds = ceil(jobs / self.size)
             is_busy = rounds > self.interval * self.rate
-            share = self.size if is_busy else ceil(len(self) / max(rounds, 1))
+            share = self.size if is_busy else ceil(jobs / max(rounds, 1))
             ids = tuple(islice(self._queue, 1 if alone else share))
             if not ids:
                 return None
