@@ -179,18 +179,6 @@ async def test_a_new_crowd_shares_lists_again(endless: World) -> None:
         waits.cancel_all()
 
 
-async def test_the_last_of_a_crowd_keep_to_their_time(endless: World) -> None:
-    """A job that ends shortly before the limit is seen, also where the long poll is ignored."""
-    endless.sandbox.faults.add(Fault("ignore_wait", method="GET", path=LOOKS[1], count=None))
-    jobs = await endless.order(6)
-    for job in jobs[1:]:
-        endless.clock.call_later(5.0, partial(endless.complete, job))
-    endless.clock.call_later(59.2, partial(endless.complete, jobs[0]))
-    done = await wait_for_all(endless.client, jobs, timeout=60.0)
-    assert completed_of(done) == ids_of(jobs)
-    assert endless.looks <= 20
-
-
 async def test_every_end_finds_its_waiter(minute: World) -> None:
     """Among many, one job fails, one is rejected, and each waiter gets its own end."""
     minute.sandbox.faults.add(Fault("fail_job", code="generation_timeout", message="Too slow."))
@@ -324,13 +312,16 @@ async def test_limits_are_kept_to_the_second(endless: World) -> None:
     assert ended == pytest.approx({job.id: 0.0 for job in jobs})
 
 
-async def test_a_last_look_before_the_limit(endless: World) -> None:
-    """A job that ends shortly before the limit is seen to, among many as alone."""
+@pytest.mark.parametrize("left", [20, 1])
+async def test_a_last_look_before_the_limit(endless: World, left: int) -> None:
+    """A job that ends shortly before the limit is seen, of many and few, without the long poll."""
+    endless.break_looks("ignore_wait")
     jobs = await endless.order(20)
-    for job in jobs:
-        endless.clock.call_later(29.4, partial(endless.complete, job))
+    endless.clock.call_later(5.0, partial(endless.complete, *jobs[left:]))
+    endless.clock.call_later(29.2, partial(endless.complete, *jobs[:left]))
     done = await wait_for_all(endless.client, jobs, timeout=30.0)
     assert completed_of(done) == ids_of(jobs)
+    assert endless.looks <= 20
 
 
 async def test_no_time_for_others(endless: World) -> None:

@@ -14,6 +14,7 @@ from lipsync_async import (
     GenerationFailedError,
     GenerationRejectedError,
     InvalidRequestError,
+    LipsyncError,
     NotFoundError,
     PollPolicy,
     Status,
@@ -31,25 +32,17 @@ def looks_show(**fields: object) -> Fault:
     return Fault("replace_fields", method="GET", path=LOOKS[1], fields=fields, count=None)
 
 
-async def test_completed(client_and_sandbox: Pair) -> None:
-    """A wait returns the COMPLETED job with its output and the create's key."""
+@pytest.mark.parametrize("begins_with_id", [True, False])
+async def test_completed(client_and_sandbox: Pair, *, begins_with_id: bool) -> None:
+    """A wait returns the COMPLETED job with its output; an id is enough, after a restart."""
     client, sandbox = client_and_sandbox
     created = await order(client)
-    done = await client.generations.wait_until_complete(created)
-    assert done.status == Status.COMPLETED
-    assert done.is_completed
-    assert done.id == created.id
+    known = created.id if begins_with_id else created
+    done = await client.generations.wait_until_complete(known)
+    assert (done.id, done.status, done.is_completed) == (created.id, Status.COMPLETED, True)
     assert done.output_url is not None
-    assert done.idempotency_key == created.idempotency_key
+    assert done.idempotency_key == (None if begins_with_id else created.idempotency_key)
     assert sandbox.jobs.created == 1
-
-
-async def test_by_id(client_and_sandbox: Pair) -> None:
-    """An id alone is enough to wait, for instance after a restart."""
-    client, _ = client_and_sandbox
-    created = await order(client)
-    done = await client.generations.wait_until_complete(created.id)
-    assert (done.id, done.status) == (created.id, Status.COMPLETED)
 
 
 async def test_an_ended_job_is_not_looked_at(client_and_sandbox: Pair) -> None:
@@ -202,25 +195,22 @@ def _note_progress(seen: list[float | None], job: Generation) -> None:
     seen.append(job.progress_percent)
 
 
-async def test_revoked_key(client_and_sandbox: Pair) -> None:
-    """A key that dies during the wait is an error at once, with the job that goes on."""
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [(401, "Unauthorized", AuthenticationError), (404, "No such job.", NotFoundError)],
+)
+async def test_a_dead_key_and_a_job_that_is_gone(
+    client_and_sandbox: Pair, status: int, message: str, kind: type[LipsyncError]
+) -> None:
+    """A key that dies, or a job that was seen and is gone, is an error at once, with the job."""
     client, sandbox = client_and_sandbox
-    body = {"message": "Unauthorized", "statusCode": 401}
-    sandbox.faults.add(Fault("status", method="GET", status=401, body=body, skip=1, count=None))
-    with pytest.raises(AuthenticationError) as caught:
+    body = {"message": message, "statusCode": status}
+    sandbox.faults.add(Fault("status", method="GET", status=status, body=body, skip=1, count=None))
+    with pytest.raises(kind) as caught:
         await completed(client)
     assert caught.value.generation is not None
     assert caught.value.generation.status == Status.PROCESSING
     assert caught.value.generation.id in str(caught.value)
-    assert sandbox.requests.count(*LOOKS) == 2
-
-
-async def test_vanished_job(client_and_sandbox: Pair) -> None:
-    """A job that was seen and then is gone is an error at once, not a matter of grace."""
-    client, sandbox = client_and_sandbox
-    sandbox.faults.add(Fault("status", method="GET", status=404, skip=1, count=None))
-    with pytest.raises(NotFoundError):
-        await completed(client)
     assert sandbox.requests.count(*LOOKS) == 2
 
 
