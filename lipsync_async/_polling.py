@@ -267,7 +267,10 @@ class Poller:
     async def run_until(
         self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf
     ) -> None:
-        """Keep the polls coming, together with all others, until the waiter's wait is over."""
+        """Keep the polls coming, together with all others, until the waiter's wait is over.
+
+        The options are those of `retry_until_timeout`.
+        """
         entry = (deadline, next(self._numbers), waiter)
         insort(self._deadlines, entry)
         self._wake_early()
@@ -284,7 +287,6 @@ class Poller:
         # Fields and parameters of this task's view are not for the polls of others.
         plain = attrs.evolve(options.poll, progress=False)  # which lists do not show
         options = attrs.evolve(options, headers=NO_HEADERS, query=NO_HEADERS, poll=plain)
-        options = retry_until_timeout(options)
         failures: list[Exception] = []
         async with anyio.create_task_group() as tasks:
 
@@ -484,8 +486,7 @@ class JobWait:
             is_solo = self._options.poll.progress or is_short
             if is_solo or max(poller.waits, len(poller.subscriptions)) <= MAX_SOLO_WAITS:
                 limit = None if self._deadline == inf else self._deadline
-                options = retry_until_timeout(self._options)
-                polls = SoloPolls(self._requester, options, self.last.id, limit)
+                polls = SoloPolls(self._requester, self._options, self.last.id, limit)
                 next_change = partial(self._poll_alone, polls)
             else:
                 waiter = Waiter(lambda: bool(self._updates) or transport.now() >= self._deadline)

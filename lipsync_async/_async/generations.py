@@ -31,7 +31,7 @@ from lipsync_async._logic.validation import (
 )
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
-from lipsync_async._polling import JobWait, as_generation, error_of
+from lipsync_async._polling import JobWait, as_generation, error_of, retry_until_timeout
 from lipsync_async.errors import InvalidRequestError, LipsyncError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class AsyncGenerations:
     ) -> None:
         self._requester = requester
         self._options = options
+        self._polling_options = retry_until_timeout(options)
         self._pollers = pollers
 
     @overload
@@ -317,7 +318,7 @@ class AsyncGenerations:
         )
         last = as_generation(generation)
         poller, limit = self._pollers.get(), inf if timeout is None else timeout
-        watched = JobWait(self._requester, poller, self._options, last, limit)
+        watched = JobWait(self._requester, poller, self._polling_options, last, limit)
         try:
             async with aclosing(watched.changes()) as changes:
                 async for last in changes:
@@ -360,7 +361,7 @@ class AsyncGenerations:
         )
         last, poller = as_generation(generation), self._pollers.get()
         limit = inf if timeout is None else timeout
-        watched = JobWait(self._requester, poller, self._options, last, limit)
+        watched = JobWait(self._requester, poller, self._polling_options, last, limit)
         async with aclosing(watched.changes()) as changes:
             try:
                 yield changes

@@ -73,7 +73,7 @@ from lipsync_async._logic.validation import (
 )
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
-from lipsync_async._polling import Waiter, error_of
+from lipsync_async._polling import Waiter, error_of, retry_until_timeout
 from lipsync_async._threads import until_done
 from lipsync_async.errors import (
     AuthenticationError,
@@ -394,7 +394,8 @@ class BulkRunner:
         is_done = False
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._poller.run_until, Waiter(bool), self._settings)
+                patient = retry_until_timeout(self._settings)
+                tasks.start_soon(self._poller.run_until, Waiter(bool), patient)
                 tasks.start_soon(self._submitter.run, tasks)
                 tasks.start_soon(self._read_input, requests, tasks)
                 await self._handle_updates(tasks)

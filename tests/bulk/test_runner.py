@@ -65,7 +65,7 @@ async def test_an_error_is_reported_once() -> None:
         for number, each in enumerate(jobs):
             runner._watch(each, job(f"job-{number}"))  # noqa: SLF001
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(poller.run_until, Waiter(lambda: False), client._options)  # noqa: SLF001
+            tasks.start_soon(poller.run_until, Waiter(bool), client._options)  # noqa: SLF001
             await service.clock.sleep(60.0)
             tasks.cancel_scope.cancel()
     assert [each for each, _ in runner._updates] == jobs  # noqa: SLF001

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import AsyncClient, Generation, Limits, LipsyncError
-from lipsync_async._polling import LeaderFollower, Subscription, Waiter
+from lipsync_async._polling import LeaderFollower, Subscription, Waiter, retry_until_timeout
 from tests.client.waiters import Planned, Waits, completed_of, poller_of, remains, waiting
 
 News = Generation | LipsyncError
@@ -25,7 +25,7 @@ class Scheduler:
         self.poller = poller_of(client)
         self.told: list[tuple[str, str]] = []
         self.errors: list[LipsyncError] = []
-        self._options = client._options  # noqa: SLF001
+        self._options = retry_until_timeout(client._options)  # noqa: SLF001
         self._waiter = Waiter(lambda: False)
 
     def hear(self, job: str, news: News) -> None:
