@@ -7,9 +7,9 @@ import anyio
 import pytest
 
 from lipsync_async import Limits, PollPolicy, RateLimitError, RetryPolicy, WaitTimeoutError
-from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
-from tests.client.connections import cancel_when, connect, order
+from tests.bulk.runs import opened, refusals
+from tests.client.connections import cancel_when, order
 
 PLAN = Limits()  # what a user gets who says nothing
 
@@ -25,22 +25,14 @@ async def at_once(many: int, call: Callable[[], Awaitable[object]]) -> None:
             tasks.start_soon(make)
 
 
-def refusals(sandbox: Sandbox) -> int:
-    """Count the requests that the sandbox found too many."""
-    return sum(entry.status == 429 for entry in sandbox.requests)
-
-
 @pytest.mark.parametrize(
     ("method", "limit", "many"), [("POST", 60, 300), ("GET", 600, 1300)], ids=["creates", "others"]
 )
 async def test_a_rush_within_the_limits(method: str, limit: int, many: int) -> None:
     """Far more calls than a minute allows: none is refused, and the rate is 98 % of the limit."""
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock, plan="enterprise:1000") as sandbox,
-        # A timeout that the waiting would use up, and no second try.
-        connect(sandbox, limits=PLAN, timeout=1.0, retry=RetryPolicy(attempts=1)) as client,
-    ):
+    # A timeout that the waiting would use up, and no second try.
+    hasty = {"timeout": 1.0, "retry": RetryPolicy(attempts=1)}
+    async with opened(PLAN, hasty, plan="enterprise:1000") as (client, sandbox, clock):
         call = partial(order, client) if method == "POST" else client.generations.count
         await at_once(many, call)
         assert refusals(sandbox) == 0
@@ -51,24 +43,16 @@ async def test_a_rush_within_the_limits(method: str, limit: int, many: int) -> N
 
 async def test_a_lone_user_waits_for_nothing() -> None:
     """A few calls in a row are not held up."""
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock) as sandbox,
-        connect(sandbox, limits=PLAN) as client,
-    ):
+    async with opened(PLAN) as (client, _, clock):
         for _ in range(10):
             await order(client)
             await client.generations.count()
-    assert clock.now() == 0.0
+        assert clock.now() == 0.0
 
 
 async def test_somebody_else_uses_the_key() -> None:
     """When the service allows less than believed, refusals stay rare and all calls succeed."""
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock, creates_per_minute=30) as sandbox,
-        connect(sandbox, limits=PLAN) as client,
-    ):
+    async with opened(PLAN, creates_per_minute=30) as (client, sandbox, _):
         await at_once(200, partial(order, client))
         assert sandbox.jobs.created == 200
         assert refusals(sandbox) <= 20
@@ -76,12 +60,8 @@ async def test_somebody_else_uses_the_key() -> None:
 
 async def test_a_wait_ends_in_time() -> None:
     """A wait whose looks are held up by the budget still ends when its time is over."""
-    clock = VirtualClock()
-    tight = Limits(requests_per_minute=1)
-    async with (
-        Sandbox(render=False, clock=clock, progression="manual") as sandbox,
-        connect(sandbox, limits=tight, poll=PollPolicy(long_poll=None)) as client,
-    ):
+    tight, short = Limits(requests_per_minute=1), {"poll": PollPolicy(long_poll=None)}
+    async with opened(tight, short, progression="manual") as (client, sandbox, clock):
         job = await order(client)
         with pytest.raises(WaitTimeoutError):
             await client.generations.wait_until_complete(job, timeout=30.0)
@@ -91,11 +71,7 @@ async def test_a_wait_ends_in_time() -> None:
 
 async def test_who_leaves_the_line_leaves_no_gap() -> None:
     """The place of a call that is cancelled while it waits is used by the next one."""
-    clock = VirtualClock()
-    async with (
-        Sandbox(render=False, clock=clock) as sandbox,
-        connect(sandbox, limits=Limits(requests_per_minute=2)) as client,
-    ):
+    async with opened(Limits(requests_per_minute=2)) as (client, sandbox, clock):
         await at_once(2, client.models.list)
         turns = iter(range(20))  # of the loop, in which all come to stand in line
         await cancel_when(lambda: next(turns, None) is None, *[client.models.list] * 3)
@@ -109,8 +85,8 @@ async def test_who_never_left_the_line_has_ordered_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A create that is cancelled while it waits for its turn is not said to have worked."""
-    sandbox = Sandbox(render=False, clock=VirtualClock(), plan="enterprise:1000")
-    async with sandbox, connect(sandbox, limits=Limits(creates_per_minute=1)) as client:
+    world = opened(Limits(creates_per_minute=1), plan="enterprise:1000")
+    async with world as (client, sandbox, _):
         await order(client)
         turns = iter(range(20))
         await cancel_when(lambda: next(turns, None) is None, *[partial(order, client)] * 3)
@@ -120,10 +96,7 @@ async def test_who_never_left_the_line_has_ordered_nothing(
 
 async def test_a_refusal_without_retries() -> None:
     """A refusal is the caller's to see when nothing is to be tried again."""
-    async with (
-        Sandbox(render=False, clock=VirtualClock()) as sandbox,
-        connect(sandbox, limits=PLAN, retry=RetryPolicy(attempts=1)) as client,
-    ):
+    async with opened(PLAN, {"retry": RetryPolicy(attempts=1)}) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", status=429, headers={"Retry-After": "7"}))
         with pytest.raises(RateLimitError):
             await client.models.list()
