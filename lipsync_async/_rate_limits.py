@@ -877,34 +877,30 @@ class _Registry:
 
     def reset(self) -> None:
         """Start anew: at first, and in a forked child, where the lock may never be released."""
-        self._lock = new_lock()
-        self._kept: dict[tuple[object, ...], AccountLimits] = {}
-        self._most = _FEW_ACCOUNTS
+        self.lock = new_lock()
+        self.kept: dict[tuple[object, ...], AccountLimits] = {}
+        self.most = _FEW_ACCOUNTS
         # Those that were idle, but that a client still holds.
-        self._held: WeakValueDictionary[tuple[object, ...], AccountLimits] = WeakValueDictionary()
-
-    def find(self, config: Config) -> AccountLimits:
-        """Return the account's limits, new ones if it was not used before."""
-        key = sha256(config.api_key.revealed.encode()).digest()
-        name = (service_at(config.base_url), key)
-        with self._lock:
-            account = self._kept.get(name) or self._held.get(name) or AccountLimits()
-            self._kept[name] = self._held[name] = account
-            if len(self._kept) > self._most:
-                # Keep only what is of use, now and then: a process may use thousands of keys.
-                now = time.monotonic()
-                self._kept = {n: each for n, each in self._kept.items() if not each.is_idle(now)}
-                self._kept.update(self._held)  # what a client holds may be used yet
-                self._most = 2 * len(self._kept) + _FEW_ACCOUNTS
-            return account
+        self.held: WeakValueDictionary[tuple[object, ...], AccountLimits] = WeakValueDictionary()
 
 
 _REGISTRY = _Registry()
 
 
 def limits_for(config: Config) -> AccountLimits:
-    """Return what this process's clients of an account share."""
-    return _REGISTRY.find(config)
+    """Return what this process's clients of an account share; new limits at first."""
+    key = sha256(config.api_key.revealed.encode()).digest()
+    name, every = (service_at(config.base_url), key), _REGISTRY
+    with every.lock:
+        account = every.kept.get(name) or every.held.get(name) or AccountLimits()
+        every.kept[name] = every.held[name] = account
+        if len(every.kept) > every.most:
+            # Keep only what is of use, now and then: a process may use thousands of keys.
+            now = time.monotonic()
+            every.kept = {n: each for n, each in every.kept.items() if not each.is_idle(now)}
+            every.kept.update(every.held)  # what a client holds may be used yet
+            every.most = 2 * len(every.kept) + _FEW_ACCOUNTS
+        return account
 
 
 @attrs.define(slots=True, eq=False)
