@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from anyio.lowlevel import checkpoint
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import interpreter as forks
 from tests.house.loopback import stranger
@@ -45,8 +45,9 @@ def _watch_network(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_watch_network)
 # What is drawn is the same in every run: none fails, or covers a line, by luck. `nox -s soak`
 # draws anew, and far more. A busy machine may take its time with any example.
-settings.register_profile("same", deadline=None, derandomize=True, max_examples=50)
-settings.register_profile("anew", deadline=None, max_examples=2000)
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", _patient, derandomize=True, max_examples=50)
+settings.register_profile("anew", _patient, max_examples=2000)
 settings.load_profile("same")
 # The developer's own account and proxies are hidden from the tests.
 for _name in list(os.environ):
