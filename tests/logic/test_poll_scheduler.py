@@ -28,6 +28,7 @@ class Service:
     unlisted: frozenset[str] = frozenset()  # jobs that its lists do not show
     way: float = 0.0  # seconds from a look to its answer
     outages: frozenset[int] = frozenset()  # looks that get no answer, by their number
+    few: int = 0  # jobs up to which each is looked at alone
 
     def answer(self, scheduler: PollScheduler, look: PollBatch, number: int) -> Callable[[], None]:
         """Return how the look comes back."""
@@ -100,7 +101,8 @@ class Ride:
         self.seen[job] = [self.now]
 
     def _take(self) -> None:
-        look = self.scheduler.next_batch(self.now)
+        has_few = len(self.scheduler) <= self.service.few
+        look = self.scheduler.next_batch(self.now, alone=has_few)
         if look is None:  # those whom it would have shown have left
             return
         for job in look.ids:
@@ -220,6 +222,7 @@ SERVICES = st.builds(
     unlisted=SOME,
     way=st.sampled_from([0.0, 0.05, 1.5]),
     outages=st.frozensets(st.integers(0, 40), max_size=10),
+    few=st.sampled_from([0, 4]),
 )
 # Jobs that come and go, whatever Hypothesis draws.
 ALWAYS = partial(PollScheduler, rate=4, interval=0.5, most=7)
