@@ -15,7 +15,7 @@ HEAVY = {"aiohttp", "av", "espeakng_loader", "numpy", "PIL", "rich", "sqlite3", 
 
 STATEMENTS = """
 import lipsync_async, lipsync_async.errors, lipsync_async.webhooks, sys
-from lipsync_async import GenerationRequest, Options, RetryPolicy, Video
+from lipsync_async import AsyncClient, GenerationRequest, Options, RetryPolicy, ServerError, Video
 from lipsync_async import JobState, JournalEntry, ManifestRow, read_manifest
 print(*{name.partition(".")[0] for name in sys.modules})
 """
