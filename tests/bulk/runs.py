@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome
+from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome, Status
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.client.connections import INPUTS, connect
 
@@ -74,3 +74,15 @@ def made(sandbox: Sandbox) -> Counter[str]:
 def refusals(sandbox: Sandbox) -> int:
     """Return how often the account's limits were exceeded."""
     return sum(entry.status == 429 for entry in sandbox.requests)
+
+
+def most_at_once(sandbox: Sandbox) -> int:
+    """Return how many generations ran at the same time at most."""
+    lives = [(job.history[0][0], job.history[-1]) for job in sandbox.jobs]
+    moves = [(begun, 1) for begun, _ in lives]
+    moves += [(end, -1) for _, (end, status) in lives if Status(status).is_terminal]
+    running = most = 0
+    for _, change in sorted(moves):
+        running += change
+        most = max(most, running)
+    return most

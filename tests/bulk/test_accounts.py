@@ -13,7 +13,7 @@ from lipsync_async import AsyncClient, Limits, Outcome
 from lipsync_async._enums import Status
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.runs import made, opened, refusals, requests
+from tests.bulk.runs import made, most_at_once, opened, refusals, requests
 from tests.client.connections import INPUTS
 from tests.client.waiters import poller_of, remains
 
@@ -156,20 +156,6 @@ async def take_slots(sandbox: Sandbox, many: int) -> Callable[[], None]:
             sandbox.jobs.move(job.id, "FAILED")
 
     return end
-
-
-def most_at_once(sandbox: Sandbox) -> int:
-    """Return how many generations ran at the same time at most."""
-    moves = [
-        (moment, -1 if status in ("COMPLETED", "FAILED", "REJECTED") else 1)
-        for job in sandbox.jobs
-        for moment, status in (job.history[0], job.history[-1])
-    ]
-    running = most = 0
-    for _, change in sorted(moves):
-        running += change
-        most = max(most, running)
-    return most
 
 
 def in_any_minute(sandbox: Sandbox, path: str) -> int:

@@ -95,24 +95,6 @@ def test_environment_is_read_when_a_client_is_built(monkeypatch: pytest.MonkeyPa
     assert "'https://api.sync.so'" in repr(AsyncClient("key"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"api_key": "a b"}, "API key holds spaces"),
-        ({"api_key": "key", "base_url": "http://api.example"}, "unencrypted"),
-        ({"api_key": "key", "timeout": 0}, "timeout: must be"),
-        ({"api_key": "key", "retry": 3}, "retry must be a RetryPolicy, not 3"),
-        ({"api_key": "key", "poll": 3}, "poll must be a PollPolicy, not 3"),
-        ({"api_key": "key", "limits": 3}, "limits must be a Limits, not 3"),
-        ({"api_key": "key", "on_response": 3}, "on_response must be callable, not 3"),
-    ],
-)
-def test_client_that_cannot_work(settings: dict[str, object], words: str) -> None:
-    """What cannot work is refused when the client is built."""
-    with pytest.raises(ConfigurationError, match=words):
-        AsyncClient(**settings)  # type: ignore[arg-type]
-
-
 def test_key_is_shown_nowhere() -> None:
     """Neither the repr of a client and its parts nor a pickle gives the key away."""
     client = AsyncClient("the-secret")

@@ -743,6 +743,13 @@ _WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"retry": 0}, "retry must be a RetryPolicy, not 0"),
     ({"poll": False}, "poll must be a PollPolicy, not False"),
     ({"limits": {}}, "limits must be a Limits, not dict"),
+    ({"api_key": "a b"}, "API key holds spaces"),
+    ({"api_key": "key", "base_url": "http://api.example"}, "unencrypted"),
+    ({"timeout": 0}, "timeout: must be"),
+    ({"retry": 3}, "retry must be a RetryPolicy, not 3"),
+    ({"poll": 3}, "poll must be a PollPolicy, not 3"),
+    ({"limits": 3}, "limits must be a Limits, not 3"),
+    ({"on_response": 3}, "on_response must be callable, not 3"),
 ]
 
 
@@ -750,7 +757,7 @@ _WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
 def test_wrong_setting(settings: dict[str, Any], words: str) -> None:
     """What cannot be used is refused when the client is built, in words."""
     with pytest.raises(ConfigurationError) as caught:
-        AsyncClient(SANDBOX_KEY, base_url=API, **settings)
+        AsyncClient(**{"api_key": SANDBOX_KEY, "base_url": API} | settings)
     assert words in str(caught.value)
 
 

@@ -22,7 +22,7 @@ from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import AccountLimits, RateLimit, SlotPool, limits_for
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.sandbox import Sandbox, VirtualClock
-from tests.bulk.runs import made, opened, refusals, requests, slots
+from tests.bulk.runs import made, most_at_once, opened, refusals, requests, slots
 from tests.client.connections import ORDER, UNLIMITED, order
 
 if TYPE_CHECKING:
@@ -237,20 +237,6 @@ def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
 QUICK = PollPolicy(
     initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
 )
-
-
-def most_at_once(sandbox: Sandbox) -> int:
-    """Return how many jobs ran at the same time at most."""
-    moves = sorted(
-        (moment, change)
-        for job in sandbox.jobs
-        for moment, change in ((job.history[0][0], 1), (job.history[-1][0], -1))
-    )
-    running = most = 0
-    for _, change in moves:
-        running += change
-        most = max(most, running)
-    return most
 
 
 @pytest.mark.parametrize("limit", [1, 3, 6])
