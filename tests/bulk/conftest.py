@@ -15,7 +15,7 @@ def quick_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def runs(quick_path: Path) -> AsyncIterator[Runs]:
+async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
     """Give a client of a sandbox in memory, and a journal for its runs."""
     async with opened() as (client, sandbox, _):
-        yield Runs(client, sandbox, quick_path / "j.sqlite")
+        yield Runs(client, sandbox, tmp_path / "j.sqlite")

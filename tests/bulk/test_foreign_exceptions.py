@@ -180,12 +180,12 @@ class Named:
 
 
 @pytest.mark.parametrize("is_delivered", [False, True])
-async def test_in_creates(quick_path: Path, is_delivered: bool) -> None:  # noqa: FBT001
+async def test_in_creates(tmp_path: Path, is_delivered: bool) -> None:  # noqa: FBT001
     """Each has its outcome with its key, and counts as an order that may have been accepted."""
     named = Named("/v2/generate")
     after: Strikes = named.strikes if is_delivered else never
     before: Strikes = never if is_delivered else named.strikes
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     async with spoilt(before, after) as (client, sandbox, _):
         found = await client.generations.run_all(requests(MANY), journal=journal)
         assert [named.is_told(each) for each in found] == [True] * MANY
@@ -244,7 +244,7 @@ async def test_in_looks() -> None:
             assert failed.error.generation is failed.generation
 
 
-async def test_a_callback_in_a_download(quick_path: Path) -> None:
+async def test_a_callback_in_a_download(tmp_path: Path) -> None:
     """What `on_response` raises while an address is renewed is the caller's, and ends the run."""
     failure = LookupError("no display")
     ended: list[str] = []
@@ -259,12 +259,12 @@ async def test_a_callback_in_a_download(quick_path: Path) -> None:
         sandbox.faults.add(Fault("expire_output", count=None))
         view = client.with_options(on_response=show)
         with pytest.raises(LookupError) as caught:
-            await view.generations.run_all(requests(2), download_to=quick_path)
+            await view.generations.run_all(requests(2), download_to=tmp_path)
         assert caught.value is failure
         assert all(job.id in "".join(notes_of(failure)) for job in sandbox.jobs)
 
 
-async def test_in_downloads(quick_path: Path) -> None:
+async def test_in_downloads(tmp_path: Path) -> None:
     """A result that raises is an error of its own, which holds the job; the others are fetched."""
     left = failures()
 
@@ -273,7 +273,7 @@ async def test_in_downloads(quick_path: Path) -> None:
 
     async with spoilt(streams=strikes) as (client, _, _):
         found = await client.generations.run_all(
-            requests(MANY + 5), download_to=quick_path, concurrent_downloads=3
+            requests(MANY + 5), download_to=tmp_path, concurrent_downloads=3
         )
     failed = [each for each in found if each.error is not None]
     assert len([each.path for each in found if each.path]) == 5
@@ -301,9 +301,9 @@ class Fickle(PathLike[str]):
 
 
 @pytest.mark.parametrize("has_journal", [False, True])
-async def test_in_the_request_itself(quick_path: Path, has_journal: bool) -> None:  # noqa: FBT001
+async def test_in_the_request_itself(tmp_path: Path, has_journal: bool) -> None:  # noqa: FBT001
     """Whenever a request's own values raise, nothing was sent, and the next request is."""
-    file = quick_path / "clip.mp4"
+    file = tmp_path / "clip.mp4"
     file.write_bytes(b"clip")
 
     def rows(many: int) -> Iterator[GenerationRequest]:
@@ -312,7 +312,7 @@ async def test_in_the_request_itself(quick_path: Path, has_journal: bool) -> Non
             yield GenerationRequest(model="lipsync-2", input=[Video(file=fickle), INPUTS[1]])
             yield good
 
-    journal = quick_path / "journal.sqlite" if has_journal else None
+    journal = tmp_path / "journal.sqlite" if has_journal else None
     async with spoilt() as (client, _, _):
         for many in range(3):
             found = await client.generations.run_all(rows(many), journal=journal)
@@ -479,7 +479,7 @@ async def test_a_verb_by_itself() -> None:
         assert caught.value.generation is not None
 
 
-async def test_a_download_by_itself(quick_path: Path) -> None:
+async def test_a_download_by_itself(tmp_path: Path) -> None:
     """`download` raises it as an error of the package, which holds the job."""
     failure = AssertionError()
 
@@ -489,6 +489,6 @@ async def test_a_download_by_itself(quick_path: Path) -> None:
     async with spoilt(streams=strikes) as (client, _, _):
         done = await client.generations.run(model="lipsync-2", input=INPUTS)
         with pytest.raises(DownloadError, match="AssertionError") as caught:
-            await client.generations.download(done, quick_path)
+            await client.generations.download(done, tmp_path)
         assert caught.value.__cause__ is failure
         assert caught.value.generation is done

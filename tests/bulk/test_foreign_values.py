@@ -274,11 +274,11 @@ REFUSED: dict[str, tuple[GenerationRequest, str]] = {
 
 
 @pytest.mark.parametrize("has_journal", [False, True])
-async def test_in_a_run(quick_path: Path, has_journal: bool) -> None:  # noqa: FBT001
+async def test_in_a_run(tmp_path: Path, has_journal: bool) -> None:  # noqa: FBT001
     """Each is sent or refused for itself, and every request beside it is run."""
     odd = [*SENT.values(), *(request for request, _ in REFUSED.values())]
     mixed = [each for pair in zip(odd, requests(len(odd)), strict=True) for each in pair]
-    journal = quick_path / "journal.sqlite" if has_journal else None
+    journal = tmp_path / "journal.sqlite" if has_journal else None
     async with opened() as (client, _, _):
         found = await client.generations.run_all(mixed, journal=journal)
         again = await client.generations.run_all(mixed, journal=journal)

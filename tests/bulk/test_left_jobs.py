@@ -299,7 +299,7 @@ def is_quiet(way: str, error: BaseException | None) -> bool:
 
 @pytest.mark.parametrize("state", STATES)
 async def test_each_job_is_named(
-    state: str, quick_path: Path, caplog: pytest.LogCaptureFixture
+    state: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log, and on the exception where one comes out; what was handed over is not."""
     named = 0
@@ -309,7 +309,7 @@ async def test_each_job_is_named(
         for way, leave in WAYS.items():
             error: BaseException | None = None
             caplog.clear()
-            async with scene(STATES[state], sandbox, quick_path) as at:
+            async with scene(STATES[state], sandbox, tmp_path) as at:
                 pause = pausing(STATES[state].seconds, at.client)
                 try:
                     await leave(at, pause)
@@ -446,9 +446,9 @@ async def test_cancelled_again_while_it_ends(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("has_journal", [False, True])
-async def test_an_error_of_ours_holds_ids_and_keys(quick_path: Path, has_journal: bool) -> None:  # noqa: FBT001
+async def test_an_error_of_ours_holds_ids_and_keys(tmp_path: Path, has_journal: bool) -> None:  # noqa: FBT001
     """It can be asked for them, also after it was pickled; with a journal it names that."""
-    journal = quick_path / "journal.sqlite" if has_journal else None
+    journal = tmp_path / "journal.sqlite" if has_journal else None
     async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
         sandbox.faults.add(Fault("slow_body", path=CREATE, seconds=500, skip=2, count=None))
         with pytest.raises(LipsyncError) as caught:  # noqa: PT012 - the block is what is tested
@@ -469,10 +469,10 @@ async def test_an_error_of_ours_holds_ids_and_keys(quick_path: Path, has_journal
 
 
 async def test_a_journal_that_has_failed_knows_nothing(
-    quick_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was ordered when the disk was full, say, is named as if there were no journal."""
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
         with pytest.raises(LookupError):  # noqa: PT012 - the block is what is tested
             async with client.generations.run_many(requests(MANY), journal=journal):
@@ -487,10 +487,10 @@ async def test_a_journal_that_has_failed_knows_nothing(
         assert [job.id for job in sandbox.jobs if job.id not in caplog.text] == []
 
 
-async def test_an_order_that_waits_for_a_slot_after_an_unknown_try(quick_path: Path) -> None:
+async def test_an_order_that_waits_for_a_slot_after_an_unknown_try(tmp_path: Path) -> None:
     """When nothing more is begun, it has an outcome with its key: its job may be there."""
     rows = [*requests(1), GenerationRequest(model="", input=())]
-    for journal in (None, quick_path / "journal.sqlite"):
+    for journal in (None, tmp_path / "journal.sqlite"):
         async with opened(slots(2), progression="manual") as (client, sandbox, clock):
             sandbox.faults.add(Fault("reset_after", path=CREATE))
             refusal = concurrency_limited(1, retry_after_seconds=5, count=None)
@@ -532,10 +532,10 @@ VERBS: dict[str, Callable[[AsyncClient, str], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_cancelled_verb_names_its_job(
-    verb: str, caplog: pytest.LogCaptureFixture, quick_path: Path, monkeypatch: pytest.MonkeyPatch
+    verb: str, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once, on the cancellation and in the log, by its id or its key."""
-    monkeypatch.chdir(quick_path)
+    monkeypatch.chdir(tmp_path)
     progression = "immediate" if verb == "download" else "manual"
     async with opened(slots(MANY), progression=progression) as (client, sandbox, clock):
         job = await client.generations.create(next(requests(1)))
@@ -599,11 +599,11 @@ async def test_an_iteration_of_updates_may_be_left(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_journal_is_left_in_silence(
-    quick_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has what runs, so a block that is left in good order has nothing to say."""
     async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
-        journal = quick_path / "journal.sqlite"
+        journal = tmp_path / "journal.sqlite"
         async with client.generations.run_many(requests(MANY), journal=journal):
             await made(sandbox, MANY)
     assert caplog.messages == []

@@ -123,27 +123,27 @@ def test_what_a_table_says_is_what_was_asked(asked: GenerationRequest) -> None:
     assert encode_request(row.request) == {name: part for name, part in body.items() if part != {}}
 
 
-def test_bytes_are_not_in_a_journal(quick_path: Path) -> None:
+def test_bytes_are_not_in_a_journal(tmp_path: Path) -> None:
     """The user has them; the journal has their digest only."""
     asked = GenerationRequest(model="x", input=[Video(file=b"video"), Audio("https://h/a")])
-    with failed(quick_path / "j.sqlite", [asked]) as journal:
+    with failed(tmp_path / "j.sqlite", [asked]) as journal:
         for name in ("m.csv", "m.jsonl"):
             with pytest.raises(JournalError, match="position 0: its file was given as bytes"):
-                journal.export_manifest(quick_path / name)
-            assert not (quick_path / name).exists()
+                journal.export_manifest(tmp_path / name)
+            assert not (tmp_path / name).exists()
 
 
-def test_dubbing_and_files_are_said(quick_path: Path) -> None:
+def test_dubbing_and_files_are_said(tmp_path: Path) -> None:
     """Local files by their whole paths, wherever the manifest is written to."""
-    (quick_path / "v.mp4").write_bytes(b"video")
-    (quick_path / "out").mkdir()
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    (tmp_path / "out").mkdir()
     dubbed = GenerationRequest(
-        model="x", input=[Video(file=quick_path / "v.mp4")], dub_params=DubParams(target_lang="de")
+        model="x", input=[Video(file=tmp_path / "v.mp4")], dub_params=DubParams(target_lang="de")
     )
-    with failed(quick_path / "j.sqlite", [dubbed]) as journal:
+    with failed(tmp_path / "j.sqlite", [dubbed]) as journal:
         for name in ("m.csv", "m.jsonl"):
-            journal.export_manifest(quick_path / "out" / name)
-            (row,) = read_manifest(quick_path / "out" / name)
+            journal.export_manifest(tmp_path / "out" / name)
+            (row,) = read_manifest(tmp_path / "out" / name)
             assert row.request == dubbed
 
 
@@ -159,12 +159,12 @@ OWN_TEXTS: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("own", OWN_TEXTS)
-def test_own_texts_come_back_from_json_lines(quick_path: Path, own: dict[str, str]) -> None:
+def test_own_texts_come_back_from_json_lines(tmp_path: Path, own: dict[str, str]) -> None:
     """What the author has written beside a request is in its line, and read again."""
     asked = request(0, request_id="r0", origin=Origin(7, own))
-    with failed(quick_path / "j.sqlite", [asked]) as journal:
-        journal.export_manifest(quick_path / "m.jsonl")
-    (row,) = read_manifest(quick_path / "m.jsonl")
+    with failed(tmp_path / "j.sqlite", [asked]) as journal:
+        journal.export_manifest(tmp_path / "m.jsonl")
+    (row,) = read_manifest(tmp_path / "m.jsonl")
     assert row.request == attrs.evolve(asked, origin=Origin(1, own))
     assert (row.extra, row.request_id) == (own, "r0")
 
@@ -176,54 +176,54 @@ def test_two_of_a_kind_are_no_row() -> None:
         cells_of(body)
 
 
-def test_states_are_chosen(quick_path: Path) -> None:
+def test_states_are_chosen(tmp_path: Path) -> None:
     """What has failed, if nothing else is asked for; an empty table has a header."""
-    with failed(quick_path / "j.sqlite", [request(0), request(1)]) as journal:
+    with failed(tmp_path / "j.sqlite", [request(0), request(1)]) as journal:
         journal.record_intents([(2, request(2))])
-        assert journal.export_manifest(quick_path / "m.csv") == 2
-        assert journal.export_manifest(quick_path / "m.csv", states=[JobState.SUBMITTING]) == 1
-        (row,) = read_manifest(quick_path / "m.csv")
+        assert journal.export_manifest(tmp_path / "m.csv") == 2
+        assert journal.export_manifest(tmp_path / "m.csv", states=[JobState.SUBMITTING]) == 1
+        (row,) = read_manifest(tmp_path / "m.csv")
         assert row.request == request(2)
-        assert journal.export_manifest(quick_path / "m.csv", states=[JobState.ACCEPTED]) == 0
-    assert (quick_path / "m.csv").read_bytes() == b"model\r\n"
+        assert journal.export_manifest(tmp_path / "m.csv", states=[JobState.ACCEPTED]) == 0
+    assert (tmp_path / "m.csv").read_bytes() == b"model\r\n"
 
 
 @pytest.mark.parametrize("states", ["failed", JobState.FAILED, ["failed"], {JobState.FAILED}])
-def test_a_state_may_be_its_text(quick_path: Path, states: Any) -> None:
+def test_a_state_may_be_its_text(tmp_path: Path, states: Any) -> None:
     """One alone may stand for itself."""
-    with failed(quick_path / "j.sqlite", [request(0)]) as journal:
-        assert journal.export_manifest(quick_path / "m.csv", states=states) == 1
+    with failed(tmp_path / "j.sqlite", [request(0)]) as journal:
+        assert journal.export_manifest(tmp_path / "m.csv", states=states) == 1
 
 
 NO_STATES = [*FOREIGN.values(), None, 5, "", "FAILED", "done", "\ud800", 10**5000, b"failed"]
 
 
-def test_what_is_no_state_is_refused(quick_path: Path) -> None:
+def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     """It would find nothing: what has failed would look as if it had not."""
-    with failed(quick_path / "j.sqlite", [request(0)]) as journal:
+    with failed(tmp_path / "j.sqlite", [request(0)]) as journal:
         for state in NO_STATES:
             with pytest.raises(
                 JournalError, match=r"is no state of a request\. Give some of submi"
             ):
                 journal.entries(state)
             with pytest.raises(JournalError, match=r"is no state of a request"):
-                journal.export_manifest(quick_path / "m.csv", states=["failed", state])  # type: ignore[list-item]
-    assert not (quick_path / "m.csv").exists()
+                journal.export_manifest(tmp_path / "m.csv", states=["failed", state])  # type: ignore[list-item]
+    assert not (tmp_path / "m.csv").exists()
 
 
-def test_the_journal_is_never_written_over(quick_path: Path) -> None:
+def test_the_journal_is_never_written_over(tmp_path: Path) -> None:
     """Nor is anything that is no file."""
-    with failed(quick_path / "j.csv", [request(0)]) as journal:
-        for target in (quick_path / "j.csv", quick_path):
+    with failed(tmp_path / "j.csv", [request(0)]) as journal:
+        for target in (tmp_path / "j.csv", tmp_path):
             with pytest.raises(JournalError):
                 journal.export_manifest(target)
         assert journal.length == 1
 
 
-def test_where_a_request_comes_from_is_kept_as_last_seen(quick_path: Path) -> None:
+def test_where_a_request_comes_from_is_kept_as_last_seen(tmp_path: Path) -> None:
     """A sheet may be sorted, and its author's own cells changed, between two runs."""
     first = [request(n, request_id=f"r{n}", origin=Origin(n + 2, {"note": "a"})) for n in range(3)]
-    with failed(quick_path / "j.sqlite", first) as journal:
+    with failed(tmp_path / "j.sqlite", first) as journal:
         assert [entry.place for entry in journal.entries()] == [
             *("line 2 (r0)", "line 3 (r1)", "line 4 (r2)")
         ]
@@ -231,7 +231,7 @@ def test_where_a_request_comes_from_is_kept_as_last_seen(quick_path: Path) -> No
         attrs.evolve(each, origin=Origin(line, {"note": "b"}))
         for line, each in enumerate(reversed(first), start=7)
     ]
-    with Journal.open(quick_path / "j.sqlite") as journal:
+    with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.match(moved)
         assert [entry.place for entry in journal.entries()] == [
             *("line 7 (r2)", "line 8 (r1)", "line 9 (r0)")
@@ -239,7 +239,7 @@ def test_where_a_request_comes_from_is_kept_as_last_seen(quick_path: Path) -> No
         assert [entry.origin for entry in journal.entries()] == [each.origin for each in moved]
         journal.match([attrs.evolve(each, origin=None) for each in moved])
         assert [entry.origin.line for entry in journal.entries()] == [7, 8, 9]
-    with Journal.open(quick_path / "j.sqlite", retry_failed=True) as journal:
+    with Journal.open(tmp_path / "j.sqlite", retry_failed=True) as journal:
         journal.match(first)
         journal.record_intents([*enumerate(first)])
         assert [entry.origin.line for entry in journal.entries()] == [2, 3, 4]
@@ -261,11 +261,9 @@ def test_an_origin_that_no_journal_could_keep_is_refused(origin: Any) -> None:
     assert problem.startswith("origin")
 
 
-def test_journals_and_exports_are_at_home(
-    quick_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_journals_and_exports_are_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` is the home folder for each file of a journal; an unknown one is told."""
-    home, work = quick_path / "home", quick_path / "work"
+    home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     monkeypatch.setenv("HOME", str(home))

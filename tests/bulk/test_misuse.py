@@ -35,9 +35,9 @@ async def test_two_requests_get_one_id() -> None:
         assert held(client) == []
 
 
-async def test_an_answer_that_comes_with_the_end(quick_path: Path) -> None:
+async def test_an_answer_that_comes_with_the_end(tmp_path: Path) -> None:
     """A job whose id has arrived is in the journal, however soon its run is cancelled."""
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     async with opened(progression="manual") as (client, sandbox, _):
         scope = anyio.CancelScope()
 
@@ -101,9 +101,9 @@ async def test_what_is_no_unexpected_cancellation() -> None:
     assert judged == [None]
 
 
-async def test_a_leftover_that_cannot_be_cleared_away(quick_path: Path) -> None:
+async def test_a_leftover_that_cannot_be_cleared_away(tmp_path: Path) -> None:
     """What a killed process has left of a result stops neither that result nor the run."""
-    journal, folder = quick_path / "journal.sqlite", quick_path / "results"
+    journal, folder = tmp_path / "journal.sqlite", tmp_path / "results"
     async with opened(slots(2)) as (client, _, _):
         (done,) = await client.generations.run_all(requests(1), journal=journal)
         assert done.generation is not None
@@ -113,9 +113,9 @@ async def test_a_leftover_that_cannot_be_cleared_away(quick_path: Path) -> None:
         assert [each.error for each in found] == [None] * 5
 
 
-async def test_a_rerun_right_after_the_create(quick_path: Path) -> None:
+async def test_a_rerun_right_after_the_create(tmp_path: Path) -> None:
     """A job that an earlier run has just ordered may be unknown for a while, like a new one."""
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     async with opened() as (client, sandbox, clock):
         async with client.generations.run_many(requests(1), journal=journal):
             await clock.sleep(0.1)
@@ -145,11 +145,11 @@ async def test_a_job_that_never_ends_delays_no_other() -> None:
 
 
 async def test_a_program_that_goes_elsewhere(
-    quick_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative folder is the one that it was when the run began; paths are absolute."""
-    monkeypatch.chdir(quick_path)
-    elsewhere = quick_path / "elsewhere"
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     async with (
         opened(slots(1)) as (client, _, _),
@@ -157,5 +157,5 @@ async def test_a_program_that_goes_elsewhere(
     ):
         async for each in outcomes:
             assert each.path is not None
-            assert each.path.parent == quick_path / "results"
+            assert each.path.parent == tmp_path / "results"
             monkeypatch.chdir(elsewhere)

@@ -73,9 +73,9 @@ def tries(journal: Path) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("name", BAD_ENDS)
-async def test_a_bad_end_is_tried_anew(quick_path: Path, name: str) -> None:
+async def test_a_bad_end_is_tried_anew(tmp_path: Path, name: str) -> None:
     """Under a new key; the try before stays in the journal, and the last one counts."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(BAD_ENDS[name])
         first = await run(client, journal)
@@ -96,18 +96,18 @@ async def test_a_bad_end_is_tried_anew(quick_path: Path, name: str) -> None:
         assert sandbox.jobs.created == made + 1
     with JournalView.open(journal) as view:
         assert view.counts()[JobState.COMPLETED] == 3
-        view.export_csv(quick_path / "j.csv")
-        view.export_jsonl(quick_path / "j.jsonl")
-    with (quick_path / "j.csv").open(encoding="utf-8", newline="") as file:
+        view.export_csv(tmp_path / "j.csv")
+        view.export_jsonl(tmp_path / "j.jsonl")
+    with (tmp_path / "j.csv").open(encoding="utf-8", newline="") as file:
         assert [line["tries"] for line in csv.DictReader(file)] == ["1", "2", "1"]
-    lines = (quick_path / "j.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (tmp_path / "j.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["tries"] for line in lines] == [1, 2, 1]
     assert has_job is (before.generation_id is not None)
 
 
-async def test_a_refused_create_keeps_its_key_without_the_word(quick_path: Path) -> None:
+async def test_a_refused_create_keeps_its_key_without_the_word(tmp_path: Path) -> None:
     """It is the same intent, and nothing was made of it."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(BAD_ENDS["a bad request"])
         await run(client, journal)
@@ -131,9 +131,9 @@ async def test_a_refused_create_keeps_its_key_without_the_word(quick_path: Path)
     ],
     ids=["reset", "cut after a while", "hang", "504", "507", "599"],
 )
-async def test_what_is_doubtful_is_never_tried_anew(quick_path: Path, fault: Fault) -> None:
+async def test_what_is_doubtful_is_never_tried_anew(tmp_path: Path, fault: Fault) -> None:
     """It may have become a job, so it is sent again under its key, and there is one job."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(fault)
         hasty = client.with_options(retry=RetryPolicy(attempts=1, give_up_after=1.0), timeout=1.0)
@@ -153,9 +153,9 @@ async def test_what_is_doubtful_is_never_tried_anew(quick_path: Path, fault: Fau
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_it_may_fail_again(quick_path: Path, times: int) -> None:
+async def test_it_may_fail_again(tmp_path: Path, times: int) -> None:
     """Each run tries once; all tries are kept, each with its own key and job."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", skip=1, count=1 + times))
         await client.generations.run_all(requests(2), journal=journal)
@@ -180,12 +180,12 @@ async def test_it_may_fail_again(quick_path: Path, times: int) -> None:
 @pytest.mark.parametrize("retry_failed", [False, True])
 @pytest.mark.parametrize("is_accepted", [False, True])
 async def test_an_interrupted_try_is_gone_on_with(
-    quick_path: Path,
+    tmp_path: Path,
     retry_failed: bool,  # noqa: FBT001
     is_accepted: bool,  # noqa: FBT001
 ) -> None:
     """A second try that was left is waited for, or sent again under its own key."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened(progression="time(60)") as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1, skip=1))
         await run(client, journal)
@@ -205,9 +205,9 @@ async def test_an_interrupted_try_is_gone_on_with(
         assert sandbox.jobs.created == 4
 
 
-async def test_what_is_not_begun_stays_failed(quick_path: Path) -> None:
+async def test_what_is_not_begun_stays_failed(tmp_path: Path) -> None:
     """A limit that is met before a new try leaves the row as it was."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=3))
         await run(client, journal)
@@ -222,9 +222,9 @@ async def test_what_is_not_begun_stays_failed(quick_path: Path) -> None:
         ]
 
 
-async def test_a_failed_row_may_be_corrected_and_tried_anew(quick_path: Path) -> None:
+async def test_a_failed_row_may_be_corrected_and_tried_anew(tmp_path: Path) -> None:
     """With a name it is corrected without a word; without one, only what is the same is tried."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     asked = [GenerationRequest(model="lipsync-2", input=INPUTS, request_id=name) for name in "ab"]
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1, skip=1))
@@ -246,9 +246,9 @@ def in_journal(sandbox: Sandbox, journal: Path) -> bool:
     return {job.id for job in sandbox.jobs} <= {name for (name,) in rows}
 
 
-async def test_all_jobs_are_named(quick_path: Path) -> None:
+async def test_all_jobs_are_named(tmp_path: Path) -> None:
     """Whatever was tried how often, the journal holds the id of every job that was paid for."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _), connect(sandbox, limits=FREE) as other:
         sandbox.faults.add(Fault("fail_job", probability=0.5, count=None))
         for _ in range(6):

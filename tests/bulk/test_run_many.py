@@ -118,21 +118,21 @@ async def test_a_slow_caller_holds_the_run_back() -> None:
         assert len(rest) == 1149
 
 
-async def test_results_are_fetched(quick_path: Path) -> None:
+async def test_results_are_fetched(tmp_path: Path) -> None:
     """With a folder, an outcome comes when its result is there, whole, under its own name."""
     async with opened() as (client, _, _):
-        found = await client.generations.run_all(requests(12), download_to=quick_path / "out")
+        found = await client.generations.run_all(requests(12), download_to=tmp_path / "out")
         for outcome in found:
             assert outcome.path is not None
             assert outcome.generation is not None
             name = f"take-{outcome.index}-{outcome.generation.id}.mp4"
-            assert outcome.path == quick_path / "out" / name
+            assert outcome.path == tmp_path / "out" / name
             assert outcome.path.stat().st_size == 1024
 
 
-async def test_again_with_the_same_journal(quick_path: Path) -> None:
+async def test_again_with_the_same_journal(tmp_path: Path) -> None:
     """A second run orders nothing anew and fetches nothing twice."""
-    journal, out = quick_path / "journal.sqlite", quick_path / "out"
+    journal, out = tmp_path / "journal.sqlite", tmp_path / "out"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1))
         runs = [
@@ -148,9 +148,9 @@ async def test_again_with_the_same_journal(quick_path: Path) -> None:
         assert sandbox.requests.count("GET", "/__sandbox/media/*") == 19
 
 
-async def test_journal_of_another_input(quick_path: Path) -> None:
+async def test_journal_of_another_input(tmp_path: Path) -> None:
     """A journal is refused for another input before anything is sent."""
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     async with opened() as (client, sandbox, _):
         await client.generations.run_all(requests(3), journal=journal)
         other = [GenerationRequest(model="sync-3", input=INPUTS)]
@@ -159,9 +159,9 @@ async def test_journal_of_another_input(quick_path: Path) -> None:
         assert sandbox.jobs.created == 3
 
 
-async def test_journal_in_use(quick_path: Path) -> None:
+async def test_journal_in_use(tmp_path: Path) -> None:
     """Two runs cannot share a journal."""
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     async with (
         opened(progression="manual") as (client, _, _),
         client.generations.run_many(requests(1), journal=journal),
@@ -203,11 +203,11 @@ async def test_attempts_count(attempts: int) -> None:
 
 @pytest.mark.parametrize("is_saved", [True, False])
 async def test_what_an_earlier_run_has_ended_is_resumed(
-    quick_path: Path,
+    tmp_path: Path,
     is_saved: bool,  # noqa: FBT001
 ) -> None:
     """Also if this run only downloads the result, or tries in vain."""
-    journal, folder = quick_path / "j.sqlite", quick_path / "out"
+    journal, folder = tmp_path / "j.sqlite", tmp_path / "out"
     async with opened() as (client, sandbox, _):
         (first,) = await client.generations.run_all(requests(1), journal=journal)
         if not is_saved:

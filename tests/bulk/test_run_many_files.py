@@ -25,9 +25,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def clip(quick_path: Path) -> Path:
+def clip(tmp_path: Path) -> Path:
     """Make a local file."""
-    path = quick_path / "clip.mp4"
+    path = tmp_path / "clip.mp4"
     path.write_bytes(b"take one")
     return path
 
@@ -99,9 +99,9 @@ async def test_a_file_that_was_never_sent_must_be_there(clip: Path) -> None:
         assert sandbox.jobs.created == 2
 
 
-async def test_other_bytes_are_another_request(quick_path: Path) -> None:
+async def test_other_bytes_are_another_request(tmp_path: Path) -> None:
     """What has no name is known by its content alone."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with (
         Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
         connect(sandbox, limits=FREE) as client,

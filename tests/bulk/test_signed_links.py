@@ -70,9 +70,9 @@ def of_store(store: str) -> Iterator[list[GenerationRequest]]:
 
 
 @pytest.mark.parametrize("store", SIGNED_ANEW)
-async def test_links_of_many_stores(quick_path: Path, store: str) -> None:
+async def test_links_of_many_stores(tmp_path: Path, store: str) -> None:
     """Requests are recognized by a link that was signed again, unless all of it counts."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     before, now = of_store(store)
     with Journal.open(path) as journal:
         journal.record_intents([*enumerate(before[:2])])
@@ -222,10 +222,10 @@ REUSED: dict[str, tuple[int, Any] | None] = {
 @pytest.mark.parametrize("is_named", [False, True], ids=["by place", "by name"])
 @pytest.mark.parametrize("refusal", REUSED)
 async def test_an_old_copy_of_a_journal(
-    quick_path: Path, runs: Runs, refusal: str, *, is_named: bool
+    tmp_path: Path, runs: Runs, refusal: str, *, is_named: bool
 ) -> None:
     """What it does not know was created by other links: its keys say so, and nothing is new."""
-    old, many = quick_path / "old.sqlite", 3
+    old, many = tmp_path / "old.sqlite", 3
 
     def rows() -> list[GenerationRequest]:
         found = links(many)

@@ -145,9 +145,9 @@ async def test_outcomes_that_wait_for_their_turn_hold_up_no_order() -> None:
         assert [each.index for each in found] == list(range(1501))
 
 
-async def test_results_that_were_not_fetched_are_fetched_a_few_at_a_time(quick_path: Path) -> None:
+async def test_results_that_were_not_fetched_are_fetched_a_few_at_a_time(tmp_path: Path) -> None:
     """A second run that wants the files of thousands of jobs does not begin all at once."""
-    journal = quick_path / "journal.sqlite"
+    journal = tmp_path / "journal.sqlite"
     taken = 0
 
     def rows() -> Iterator[GenerationRequest]:
@@ -164,7 +164,7 @@ async def test_results_that_were_not_fetched_are_fetched_a_few_at_a_time(quick_p
             record(written, [*enumerate(ended)])
         sandbox.faults.add(Fault("latency", path="/__sandbox/media/*", seconds=5, count=None))
         async with client.generations.run_many(
-            rows(), journal=journal, download_to=quick_path / "out", concurrent_downloads=50
+            rows(), journal=journal, download_to=tmp_path / "out", concurrent_downloads=50
         ) as outcomes:
             first = await anext(outcomes)
             assert first.is_success
