@@ -6,13 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lipsync_async import (
-    AsyncClient,
-    GenerationRequest,
-    LipsyncError,
-    Outcome,
-    Progress,
-)
+from lipsync_async import AsyncClient, GenerationRequest, LipsyncError, Outcome, Progress
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.runs import opened, requests, slots
 from tests.client.connections import cancel_when

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from lipsync_async import (
-    GenerationRequest,
-    JobState,
-    JournalView,
-    RetryPolicy,
-    SpendingLimitError,
-)
+from lipsync_async import GenerationRequest, JobState, JournalView, RetryPolicy, SpendingLimitError
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, opened, requests
 from tests.client.connections import INPUTS, connect
