@@ -15,7 +15,13 @@ def quick_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
+def journal(tmp_path: Path) -> Path:
+    """Give the path of a journal that is not there yet."""
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+async def runs(journal: Path) -> AsyncIterator[Runs]:
     """Give a client of a sandbox in memory, and a journal for its runs."""
     async with opened() as (client, sandbox, _):
-        yield Runs(client, sandbox, tmp_path / "j.sqlite")
+        yield Runs(client, sandbox, journal)

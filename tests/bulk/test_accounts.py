@@ -14,7 +14,7 @@ from lipsync_async._enums import Status
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, most_at_once, opened, refusals, requests
-from tests.client.connections import INPUTS
+from tests.client.connections import connect, order
 from tests.client.waiters import poller_of, remains
 
 CREATE, LIST = "/v2/generate", "/v2/generations"
@@ -25,32 +25,18 @@ _LONGEST = 150.0
 
 @attrs.frozen
 class Account:
-    """Hold what accounts, services and inputs differ in.
+    """What accounts, services and inputs differ in."""
 
-    Attributes:
-        slots: Generations at once.
-        knows_slots: Whether the client knows their number.
-        creates: Creates a minute; `None`: no limit.
-        others: Other requests a minute; `None`: no limit.
-        many: Requests of the input.
-        seconds: How long a job takes.
-        foreign: Slots that somebody else takes from the start, for a while.
-        ordered: Whether outcomes come in the order of the input.
-        faults: What goes wrong.
-        seed: Of the sandbox.
-
-    """
-
-    slots: int
-    knows_slots: bool
-    creates: int | None
-    others: int | None
-    many: int
-    seconds: float
-    foreign: int
-    ordered: bool
+    slots: int  # generations at once
+    knows_slots: bool  # whether the client knows their number
+    creates: int | None  # a minute, without a limit if it is `None`
+    others: int | None  # requests a minute besides
+    many: int  # requests of the input
+    seconds: float  # that a job takes
+    foreign: int  # slots that another program takes from the start, for a while
+    ordered: bool  # whether outcomes come in the order of the input
     faults: tuple[Fault, ...]
-    seed: int
+    seed: int  # of the sandbox
 
     @property
     def bearable(self) -> int:
@@ -78,7 +64,7 @@ class Account:
         }
 
 
-def faults(**details: Any) -> st.SearchStrategy[Fault]:
+def faults() -> st.SearchStrategy[Fault]:
     """Draw faults that end some time, and without which all would be well."""
     kinds = st.sampled_from(
         [
@@ -97,15 +83,8 @@ def faults(**details: Any) -> st.SearchStrategy[Fault]:
             {"kind": "hang", "path": CREATE},
         ]
     )
-    return st.builds(
-        lambda kind, skip, every, count: Fault(
-            **kind, **details, skip=skip, every=every, count=count
-        ),
-        kinds,
-        st.integers(0, 30),
-        st.integers(1, 4),
-        st.integers(1, 3),
-    )
+    few = {"skip": st.integers(0, 30), "every": st.integers(1, 4), "count": st.integers(1, 3)}
+    return st.builds(lambda kind, **times: Fault(**kind, **times), kinds, **few)
 
 
 ACCOUNTS = st.builds(
@@ -137,17 +116,8 @@ async def run(client: AsyncClient, account: Account, **options: Any) -> list[Out
 
 async def take_slots(sandbox: Sandbox, many: int) -> Callable[[], None]:
     """Let somebody else run jobs in the account; return what ends them."""
-    async with AsyncClient(
-        sandbox.api_key,
-        transport=sandbox.transport(),
-        limits=Limits(creates_per_minute=None, requests_per_minute=None),
-    ) as somebody:
-        others = [
-            await somebody.generations.create(
-                model="lipsync-2", input=INPUTS, output_file_name="foreign"
-            )
-            for _ in range(many)
-        ]
+    async with connect(sandbox) as somebody:
+        others = [await order(somebody, output_file_name="foreign") for _ in range(many)]
 
     def end() -> None:
         for job in others:
@@ -195,18 +165,8 @@ def play(
     anyio.run(happen)
 
 
-WHOLE = Account(
-    slots=15,
-    knows_slots=True,
-    creates=60,
-    others=600,
-    many=40,
-    seconds=5.0,
-    foreign=0,
-    ordered=True,
-    faults=(),
-    seed=1,
-)
+PLAN: dict[str, Any] = {"slots": 15, "knows_slots": True, "creates": 60, "others": 600, "seed": 1}
+WHOLE = Account(many=40, seconds=5.0, foreign=0, ordered=True, faults=(), **PLAN)
 
 
 @FEW

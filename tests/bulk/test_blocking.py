@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -17,23 +16,20 @@ from lipsync_async import (
     GenerationFailedError,
     GenerationRequest,
     InvalidRequestError,
-    Limits,
-    Outcome,
-    PollPolicy,
     Progress,
-    RetryPolicy,
     SpendingLimitError,
 )
 from lipsync_async._portal import BlockingOutcomes
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.runs import made, names, requests
+from tests.bulk.runs import made, names, requests, slots
+from tests.client.connections import QUICK
 
 T = TypeVar("T")
 
 
 class ClientThread:
-    """Run blocking code in a thread of its own, with a client of the sandbox."""
+    """A thread of its own for blocking code, which has a client of the sandbox there."""
 
     def __init__(self, sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:
         self.sandbox = sandbox
@@ -43,39 +39,20 @@ class ClientThread:
         """Do something with a client and return what comes of it."""
 
         def work_with_client() -> T:
-            with self._connect(limit) as client:
+            settings = QUICK | {"limits": slots(limit)}
+            with Client(self.sandbox.api_key, base_url=self.sandbox.url, **settings) as client:
                 return work(client)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work_with_client)
 
-    def _connect(self, limit: int | None) -> Client:
-        return Client(
-            self.sandbox.api_key,
-            base_url=self.sandbox.url,
-            retry=RetryPolicy(first_pause=0.001, longest_pause=0.002),
-            poll=PollPolicy(
-                initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
-            ),
-            limits=Limits(
-                creates_per_minute=None, requests_per_minute=None, concurrent_generations=limit
-            ),
-        )
 
-
-@asynccontextmanager
-async def opened(**settings: Any) -> AsyncIterator[ClientThread]:
+@pytest.fixture(params=[{}])
+async def thread(request: pytest.FixtureRequest) -> AsyncIterator[ClientThread]:
     """Run a sandbox, and a thread for those who cannot await."""
     usual: dict[str, Any] = {"render": False, "progression": "polls(2)"}
-    async with Sandbox(**usual | settings) as sandbox:
+    async with Sandbox(**usual | request.param) as sandbox:
         with ThreadPoolExecutor(1) as pool:
             yield ClientThread(sandbox, pool)
-
-
-@pytest.fixture
-async def thread() -> AsyncIterator[ClientThread]:
-    """Run the usual sandbox."""
-    async with opened() as running:
-        yield running
 
 
 class Bound:
@@ -107,10 +84,8 @@ async def test_run_all(thread: ClientThread) -> None:
     """A list in the order of the input, errors in their places."""
     thread.sandbox.faults.add(Fault("fail_job", skip=3))
 
-    def work(client: Client) -> list[Outcome]:
-        return client.generations.run_all([*requests(12), GenerationRequest(model="", input=())])
-
-    found = await thread.do(work)
+    rows = [*requests(12), GenerationRequest(model="", input=())]
+    found = await thread.do(lambda client: client.generations.run_all(rows))
     assert names(found[:12]) == [f"take-{number}" for number in range(12)]
     errors = [type(each.error) for each in found if not each.is_success]
     assert errors == [GenerationFailedError, InvalidRequestError]
@@ -239,8 +214,7 @@ async def test_a_generator_that_is_left_is_closed_by_the_caller(
         return drawn, bound
 
     drawn, bound = await thread.do(work)
-    assert bound.strangers == set()
-    assert bound.is_closed is (drawn > 0)
+    assert (bound.strangers, bound.is_closed) == (set(), drawn > 0)
     assert bound.drawn == drawn < 1000
 
 
@@ -341,27 +315,17 @@ async def test_the_length_of_the_input(thread: ClientThread, kind: Callable[[Any
 @pytest.mark.parametrize("wrong", ["rows", b"rows", {"model": "sync-3"}, 3, None])
 async def test_what_is_no_input(thread: ClientThread, wrong: Any) -> None:
     """It is refused as by the async client, before anything is sent."""
-
-    def work(client: Client) -> None:
+    for call in (
+        lambda client: client.generations.run_all(wrong),
+        lambda client: client.generations.run_many(wrong).__enter__(),
+    ):
         with pytest.raises(InvalidRequestError, match="requests: must be an iterable"):
-            client.generations.run_all(wrong)
-        with pytest.raises(InvalidRequestError, match="requests: must be an iterable"):
-            client.generations.run_many(wrong).__enter__()
-
-    await thread.do(work)
+            await thread.do(call)
     assert len(thread.sandbox.requests) == 0
 
 
-async def test_views_have_it_too(thread: ClientThread) -> None:
-    """A view runs many on the same slots, with its own settings."""
-
-    def work(client: Client) -> list[Outcome]:
-        return client.with_options(timeout=5.0).generations.run_all(requests(5))
-
-    assert len(await thread.do(work)) == 5
-
-
-async def test_a_block_is_left_while_jobs_run() -> None:
+@pytest.mark.parametrize("thread", [{"progression": "manual"}], indirect=True, ids=["manual"])
+async def test_a_block_is_left_while_jobs_run(thread: ClientThread) -> None:
     """Leaving is at once, and closing the client does not wait for jobs."""
 
     def work(client: Client) -> None:
@@ -370,9 +334,8 @@ async def test_a_block_is_left_while_jobs_run() -> None:
         with pytest.raises(LookupError), client.generations.run_many(requests(50)):
             raise LookupError
 
-    async with opened(progression="manual") as thread:
-        await thread.do(work)
-        assert thread.sandbox.jobs.created <= 8
+    await thread.do(work)
+    assert thread.sandbox.jobs.created <= 8
 
 
 def test_nothing_is_done_before_the_block() -> None:
@@ -383,7 +346,7 @@ def test_nothing_is_done_before_the_block() -> None:
     assert bound.drawn == 0
 
 
-async def test_progress_without_a_callback() -> None:
+async def test_progress_without_a_callback(thread: ClientThread) -> None:
     """Blocking code may ask for it, also after the block, but not before."""
 
     def run(client: Client) -> tuple[Progress, Progress]:
@@ -397,6 +360,5 @@ async def test_progress_without_a_callback() -> None:
             assert len([*outcomes]) == 2
         return first, outcomes.progress()
 
-    async with opened() as thread:
-        first, last = await thread.do(run)
+    first, last = await thread.do(run)
     assert (first.done, last.done, last.total, last.running) == (1, 3, 3, 0)

@@ -180,12 +180,11 @@ class Named:
 
 
 @pytest.mark.parametrize("is_delivered", [False, True])
-async def test_in_creates(tmp_path: Path, is_delivered: bool) -> None:  # noqa: FBT001
+async def test_in_creates(journal: Path, is_delivered: bool) -> None:  # noqa: FBT001
     """Each has its outcome with its key, and counts as an order that may have been accepted."""
     named = Named("/v2/generate")
     after: Strikes = named.strikes if is_delivered else never
     before: Strikes = never if is_delivered else named.strikes
-    journal = tmp_path / "journal.sqlite"
     async with spoilt(before, after) as (client, sandbox, _):
         found = await client.generations.run_all(requests(MANY), journal=journal)
         assert [named.is_told(each) for each in found] == [True] * MANY

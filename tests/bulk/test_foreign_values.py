@@ -42,78 +42,35 @@ from tests.client.connections import INPUTS
 NAMED = [INPUTS[0], Audio("https://media.example/a.wav", ref_id="a")]
 
 
-class Seconds(float):
-    """What a library of units makes of a float."""
-
-
 def refuse(*_: object) -> NoReturn:
     """Raise, whatever is asked."""
     raise PermissionError("not for you")
 
 
-class Shouting(float):
-    """A float that does not show itself."""
-
-    __repr__ = __str__ = refuse
-
-
-class Unruly(float):
-    """A float that cannot be compared."""
-
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = refuse
-    __hash__ = float.__hash__
+def refusing(base: type, *names: str, **others: Any) -> Any:
+    """Return a class of which some methods refuse."""
+    return type(
+        "Refusing", (base,), dict.fromkeys((f"__{name}__" for name in names), refuse) | others
+    )
 
 
-class Frames(int):
-    """An integer of another class."""
-
-
-class Rate(enum.IntEnum):
-    """An integer with a name."""
-
-    ONE = 1
-
-
-class Sign(str):
-    """A text of another class."""
-
-    __slots__ = ()
-
-
-class Secret(str):
-    """A text that cannot be shown or compared."""
-
-    __slots__ = ()
-
-    __eq__ = __ne__ = __repr__ = __str__ = __format__ = __hash__ = refuse
-
-
-class Raising(list[Any]):
-    """A list that cannot be gone through."""
-
-    __iter__ = refuse
-
-
-class Kind(enum.StrEnum):
-    """A text with a name."""
-
-    LOOP = "loop"
-
-
-class Plain(enum.Enum):
-    """A name that is no text."""
-
-    LOOP = "loop"
+Seconds: Any = type("Seconds", (float,), {})  # as a library of units has it
+Shouting = refusing(float, "repr", "str")
+Unruly = refusing(float, "lt", "le", "gt", "ge", "eq", __hash__=float.__hash__)
+Frames: Any = type("Frames", (int,), {})
+Rate = enum.IntEnum("Rate", {"ONE": 1})
+Sign: Any = type("Sign", (str,), {})
+Secret = refusing(str, "eq", "ne", "repr", "str", "format", "hash")
+Raising = refusing(list, "iter")
+Kind = enum.StrEnum("Kind", {"LOOP": "loop"})
+Plain = enum.Enum("Plain", {"LOOP": "loop"})
 
 
 class Broken(Sequence[Any]):
     """A list that cannot be read."""
 
-    def __init__(self, length: int = 2) -> None:
-        self._length = length
-
     def __len__(self) -> int:
-        return self._length
+        return 2
 
     def __getitem__(self, _: Any) -> Any:
         raise BufferError("the table is closed")
@@ -122,8 +79,7 @@ class Broken(Sequence[Any]):
 class Endless(Sequence[Any]):
     """A list that does not know how long it is."""
 
-    def __len__(self) -> int:
-        raise OverflowError("cannot fit into an index")
+    __len__ = refuse
 
     def __getitem__(self, _: Any) -> Any:
         raise IndexError
@@ -132,8 +88,7 @@ class Endless(Sequence[Any]):
 class NoPath(PathLike[str]):
     """A path that raises."""
 
-    def __fspath__(self) -> str:
-        raise RuntimeError("unmounted")
+    __fspath__ = refuse
 
 
 class Masked:
@@ -336,20 +291,8 @@ ARGUMENTS: dict[str, Callable[[Any, Any], Any]] = {
     "run_all": lambda verbs, odd: verbs.run_all(odd, journal=odd, max_cost=odd),
 }
 ODD: list[Any] = [
-    Masked(),
-    Unruly(0.5),
-    Broken(),
-    Endless(),
-    NoPath(),
-    math.nan,
-    10**5000,
-    Decimal("NaN"),
-    np.array([1, 2]),
-    np.float32(1),
-    memoryview(b"a"),
-    "\ud800",
-    Plain.LOOP,
-    object,
+    *(Masked(), Unruly(0.5), Broken(), Endless(), NoPath(), math.nan, 10**5000, Decimal("NaN")),
+    *(np.array([1, 2]), np.float32(1), memoryview(b"a"), "\ud800", Plain.LOOP, object),
 ]
 
 

@@ -42,27 +42,14 @@ class Scene:
 
     client: AsyncClient
     sandbox: Sandbox
-    folder: Path | None = None
+    settings: dict[str, Any] = attrs.field(factory=dict)  # what the run is called with
     taken: list[Outcome] = attrs.field(factory=list)
     made: list[str] = attrs.field(factory=list)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the run is called with."""
-        return {"download_to": self.folder}
 
 
 @attrs.frozen
 class State:
-    """How a run is when it is left.
-
-    Args:
-        faults: What goes wrong before.
-        progression: How jobs go on.
-        downloads: Whether results are fetched.
-        seconds: How long it runs before.
-
-    """
+    """How a run is when it is left: what went wrong before, and after how many seconds."""
 
     faults: tuple[Fault, ...] = ()
     progression: str = "manual"
@@ -103,7 +90,7 @@ async def scene(state: State, sandbox: Sandbox, folder: Path) -> AsyncIterator[S
     hasty = RetryPolicy(give_up_after=5.0)
     known = {job.id for job in sandbox.jobs}
     async with connect(sandbox, limits=slots(MANY), retry=hasty) as client:
-        at = Scene(client, sandbox, folder if state.downloads else None)
+        at = Scene(client, sandbox, {"download_to": folder if state.downloads else None})
         yield at
     at.made += [job.id for job in sandbox.jobs if job.id not in known]
 
@@ -145,13 +132,18 @@ def by_raising(kind: type[BaseException]) -> Callable[..., Awaitable[None]]:
     return leave
 
 
-async def by_cancelling(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
-    """Cancel the task of a `run_all`."""
-    task = asyncio.create_task(at.client.generations.run_all(requests(MANY), **at.settings))
-    await pause()
-    if not task.done():
-        task.cancel()
-    at.taken += await task
+def by_ending(end: Callable[[Scene, asyncio.Task[Any]], object]) -> Callable[..., Awaitable[None]]:
+    """Return what ends the task of a `run_all` from outside."""
+
+    async def leave(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
+        task = asyncio.create_task(at.client.generations.run_all(requests(MANY), **at.settings))
+        await pause()
+        result = end(at, task)
+        if isinstance(result, Awaitable):
+            await result
+        at.taken += await task
+
+    return leave
 
 
 async def by_time_limit(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
@@ -237,14 +229,6 @@ async def by_stopping(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
         await pause()
 
 
-async def by_closing_the_client(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
-    """Close the client in the middle of a `run_all`."""
-    task = asyncio.create_task(at.client.generations.run_all(requests(MANY), **at.settings))
-    await pause()
-    await at.client.aclose()
-    at.taken += await task
-
-
 async def by_closing_a_generator(at: Scene, pause: Callable[[], Awaitable[None]]) -> None:
     """Close an async generator around the block."""
 
@@ -265,14 +249,14 @@ WAYS: dict[str, Callable[[Scene, Callable[[], Awaitable[None]]], Awaitable[None]
     "an error of ours": by_raising(LipsyncError),
     "Ctrl-C": by_raising(KeyboardInterrupt),
     "an exit": by_raising(SystemExit),
-    "cancel": by_cancelling,
+    "cancel": by_ending(lambda _, task: task.cancel()),
     "a scope": by_time_limit,
     "asyncio.timeout": by_asyncio_timeout,
     "on_progress": by_a_callback,
     "on_response": by_an_answer_callback,
     "the input": by_the_input,
     "stop_on_error": by_stopping,
-    "aclose": by_closing_the_client,
+    "aclose": by_ending(lambda at, _: at.client.aclose()),
     "a generator": by_closing_a_generator,
 }
 
@@ -469,16 +453,15 @@ async def test_an_error_of_ours_holds_ids_and_keys(tmp_path: Path, has_journal: 
 
 
 async def test_a_journal_that_has_failed_knows_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    journal: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was ordered when the disk was full, say, is named as if there were no journal."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
         with pytest.raises(LookupError):  # noqa: PT012 - the block is what is tested
             async with client.generations.run_many(requests(MANY), journal=journal):
                 while sandbox.jobs.created < 1:
                     await checkpoint()
-                journal.unlink()
+                journal.unlink()  # noqa: ASYNC240 - nothing else runs
                 await made(sandbox, MANY)
                 for job in sandbox.jobs:
                     sandbox.jobs.move(job.id, "PROCESSING")

@@ -36,9 +36,8 @@ async def test_half_a_minute_of_500s() -> None:
         assert clock.now() <= 3 * 60 + 30 + 40
 
 
-async def test_a_laptop_that_sleeps(tmp_path: Path) -> None:
+async def test_a_laptop_that_sleeps(journal: Path) -> None:
     """After hours without a step, all that has ended is found at once, and the rest goes on."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(PLAN, progression="time(60)") as (client, sandbox, clock):
         async with client.generations.run_many(requests(40), journal=journal) as outcomes:
             first = [await anext(outcomes) for _ in range(3)]
@@ -80,9 +79,8 @@ async def test_a_calendar_that_jumps(tmp_path: Path, then: datetime) -> None:
     assert all(entry.ended_at is not None for entry in entries)
 
 
-async def test_going_on_with_a_new_key(tmp_path: Path) -> None:
+async def test_going_on_with_a_new_key(journal: Path) -> None:
     """The next run, with a key that works, waits for the jobs that the dead one had to leave."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(PLAN, progression="time(60)") as (client, sandbox, _):
         sandbox.faults.add(Fault("status", status=401, skip=20, count=None))
         lost = await client.generations.run_all(requests(25), journal=journal)

@@ -35,9 +35,8 @@ async def test_two_requests_get_one_id() -> None:
         assert held(client) == []
 
 
-async def test_an_answer_that_comes_with_the_end(tmp_path: Path) -> None:
+async def test_an_answer_that_comes_with_the_end(journal: Path) -> None:
     """A job whose id has arrived is in the journal, however soon its run is cancelled."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(progression="manual") as (client, sandbox, _):
         scope = anyio.CancelScope()
 
@@ -113,9 +112,8 @@ async def test_a_leftover_that_cannot_be_cleared_away(tmp_path: Path) -> None:
         assert [each.error for each in found] == [None] * 5
 
 
-async def test_a_rerun_right_after_the_create(tmp_path: Path) -> None:
+async def test_a_rerun_right_after_the_create(journal: Path) -> None:
     """A job that an earlier run has just ordered may be unknown for a while, like a new one."""
-    journal = tmp_path / "journal.sqlite"
     async with opened() as (client, sandbox, clock):
         async with client.generations.run_many(requests(1), journal=journal):
             await clock.sleep(0.1)

@@ -33,6 +33,7 @@ from lipsync_async.errors import (
     RequestTimeoutError,
     SpendingLimitError,
 )
+from lipsync_async.sandbox import VirtualClock
 from tests.bulk.jobs import request
 from tests.logic.answers import reply
 
@@ -62,6 +63,18 @@ def about(error: LipsyncError, generation: Generation) -> LipsyncError:
     return error
 
 
+def unsent(
+    message: str, kind: type[ConnectError | ConnectionLostError | RequestTimeoutError]
+) -> LipsyncError:
+    """Return an error of the network; its address is another one each time."""
+    return kind(message, method="POST", url=f"http://h/{uuid()}")
+
+
+def unreadable(body: Any, status: int, **details: Any) -> LipsyncError:
+    """Return the error of an answer that cannot be read."""
+    return DecodeError("it is odd", response=reply(body, status), **details)
+
+
 def limited(message: str) -> ConcurrencyLimitError:
     """Return a refusal for want of a slot."""
     return ConcurrencyLimitError(response=reply(status=429), message=message)
@@ -75,21 +88,12 @@ ALIKE: list[tuple[Any, str]] = [
     (lambda: refused(400, message=f"see https://x.example/{uuid()}"), "400: see ..."),
     (lambda: refused(500, message=f"trace {'ab' * 16}"), "500: trace ..."),
     (lambda: limited("5 of 5 run"), "429: 5 of 5 run"),
+    (lambda: unsent("refused.", ConnectError), "ConnectError: refused."),
+    (lambda: unsent("it broke: so", ConnectionLostError), "ConnectionLostError: it broke: so"),
+    (lambda: unsent("5 s", RequestTimeoutError), "RequestTimeoutError: 5 s"),
+    (lambda: unreadable(uuid().encode(), 200), "an answer with status 200 cannot be read"),
     (
-        lambda: ConnectError("refused.", method="POST", url=f"http://h/{uuid()}"),
-        "ConnectError: refused.",
-    ),
-    (
-        lambda: ConnectionLostError("it broke: so", method="GET", url=f"http://h/{uuid()}"),
-        "ConnectionLostError: it broke: so",
-    ),
-    (lambda: RequestTimeoutError("5 s", method="GET", url="http://h"), "RequestTimeoutError: 5 s"),
-    (
-        lambda: DecodeError("it is none", response=reply(uuid().encode(), 200)),
-        "an answer with status 200 cannot be read",
-    ),
-    (
-        lambda: DecodeError("it is odd", response=reply(b"{}", 201), paths=["$.id: missing"]),
+        lambda: unreadable(b"{}", 201, paths=["$.id: missing"]),
         "an answer with status 201 cannot be read; $.id: missing",
     ),
     (
@@ -101,19 +105,14 @@ ALIKE: list[tuple[Any, str]] = [
         lambda: GenerationRejectedError(job("REJECTED", error=f"plan of {uuid()}")),
         "REJECTED: plan of ...",
     ),
-    (
-        lambda: InvalidRequestError(["model: must be text", "input: none"]),
-        "model: must be text; input: none",
-    ),
+    (lambda: InvalidRequestError(["model: text", "input: none"]), "model: text; input: none"),
     (
         lambda: SpendingLimitError(f"Request {next(NUMBERS)} was not ordered: max_jobs=3."),
         "SpendingLimitError: max_jobs=3.",
     ),
     (
-        lambda: SpendingLimitError(
-            f"Request 1 was not ordered: max_cost=5: {next(NUMBERS)}.25 dollars"
-        ),
-        "SpendingLimitError: max_cost=5: ... dollars",
+        lambda: SpendingLimitError(f"Request 1 was not ordered: max_cost=5: {next(NUMBERS)}.25 $"),
+        "SpendingLimitError: max_cost=5: ... $",
     ),
     (
         lambda: about(DownloadError(f"The result of {uuid()}"), job("COMPLETED")),
@@ -176,9 +175,9 @@ OF_ALL: dict[str, Any] = {
     "gone": lambda: page(410),
     "for legal reasons": lambda: page(451),
     "a redirection": lambda: page(302),
-    "a log-in page": lambda: DecodeError("it is none", response=reply(b"<html>", 200)),
-    "nothing": lambda: DecodeError("it is empty", response=reply(b"", 204)),
-    "another JSON": lambda: DecodeError("odd", response=reply({}, 200), paths=["$.id: missing"]),
+    "a log-in page": lambda: unreadable(b"<html>", 200),
+    "nothing": lambda: unreadable(b"", 204),
+    "another JSON": lambda: unreadable({}, 200, paths=["$.id: missing"]),
     "a certificate": lambda: ConnectError("no", method="POST", url="https://h", is_lasting=True),
 }
 # What says nothing about others: of the service, about one request; and no refusals.
@@ -199,9 +198,9 @@ NO_REFUSAL: dict[str, Any] = {
     "429": lambda: page(429),
     "no slot": lambda: limited("5 of 5 run"),
     "408": lambda: page(408),
-    "no network": lambda: ConnectError("refused", method="POST", url="http://h"),
-    "a broken line": lambda: ConnectionLostError("reset", method="POST", url="http://h"),
-    "too slow": lambda: RequestTimeoutError("5 s", method="POST", url="http://h"),
+    "no network": lambda: unsent("refused", ConnectError),
+    "a broken line": lambda: unsent("reset", ConnectionLostError),
+    "too slow": lambda: unsent("5 s", RequestTimeoutError),
     "an invalid request": lambda: InvalidRequestError(["model: none"]),
     "a limit": lambda: SpendingLimitError("Request 1 was not ordered: max_jobs=1"),
 }
@@ -286,17 +285,6 @@ def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FB
     assert room.is_set()
 
 
-class Clock:
-    """Tell the time that it is set to."""
-
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def now(self) -> float:
-        """Return the time."""
-        return self.time
-
-
 def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
     """Return an outcome of a kind."""
     error = None if is_success else InvalidRequestError(["model: must be text, not None"])
@@ -305,11 +293,11 @@ def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
 
 def test_all_is_counted() -> None:
     """Successes, failures and time; the rate leaves out what an earlier run has done."""
-    clock = Clock()
+    clock = VirtualClock()
     tracker = ProgressTracker(clock.now)
     for each in (ended(), ended(is_success=False), ended(resumed=True)):
         tracker.count(each)
-    clock.time += 4.0
+    clock.advance(4.0)
     tracker.length, tracker.running = 8, 5
     shown = tracker.progress()
     assert shown == Progress(
@@ -320,30 +308,26 @@ def test_all_is_counted() -> None:
     assert tracker.progress().total == 9  # an input may be longer than its length
 
 
-@pytest.mark.parametrize(
-    ("resumed", "seconds", "total", "eta"),
-    [
-        (False, 1.0, None, None),
-        (False, 0.0, 2, None),
-        (True, 1.0, 2, None),
-        (False, 1.0, 2, 1.0),
-        (False, 1.0, 1, 0.0),
-        (False, 0.0, 1, 0.0),
-        (True, 1.0, 1, 0.0),
-    ],
-    ids=["no total", "no time", "no rate", "half", "all", "all at once", "all long ago"],
-)
-def test_the_rest(
-    resumed: bool,  # noqa: FBT001
-    seconds: float,
-    total: int | None,
-    eta: float | None,
-) -> None:
+# Whether an earlier run has ended the one that has ended, seconds, how many there are, the rest.
+RESTS: dict[str, tuple[bool, float, int | None, float | None]] = {
+    "no total": (False, 1.0, None, None),
+    "no time": (False, 0.0, 2, None),
+    "no rate": (True, 1.0, 2, None),
+    "half": (False, 1.0, 2, 1.0),
+    "all": (False, 1.0, 1, 0.0),
+    "all at once": (False, 0.0, 1, 0.0),
+    "all long ago": (True, 1.0, 1, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", RESTS)
+def test_the_rest(name: str) -> None:
     """It is known when there are a rate and a total, and when nothing is left."""
-    clock = Clock()
+    resumed, seconds, total, eta = RESTS[name]
+    clock = VirtualClock()
     tracker = ProgressTracker(clock.now)
     tracker.count(ended(resumed=resumed))
-    clock.time += seconds
+    clock.advance(seconds)
     tracker.length = total
     assert tracker.progress().eta == eta
 
@@ -354,10 +338,10 @@ KINDS = st.tuples(st.booleans(), st.booleans(), st.floats(0, 1e6))
 @given(st.lists(KINDS, max_size=30), st.integers(0, 50))
 def test_nothing_is_ever_odd(kinds: list[tuple[bool, bool, float]], more: int) -> None:
     """Whatever comes when, sums are right and no number is negative or infinite."""
-    clock = Clock()
+    clock = VirtualClock()
     tracker = ProgressTracker(clock.now)
     for is_success, resumed, pause in kinds:
-        clock.time += pause
+        clock.advance(pause)
         tracker.count(ended(is_success=is_success, resumed=resumed))
     tracker.started, tracker.has_read_all = len(kinds) + more, True
     shown = tracker.progress()

@@ -67,9 +67,8 @@ def tries(journal: Path) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("name", BAD_ENDS)
-async def test_a_bad_end_is_tried_anew(tmp_path: Path, name: str) -> None:
+async def test_a_bad_end_is_tried_anew(tmp_path: Path, journal: Path, name: str) -> None:
     """Under a new key; the try before stays in the journal, and the last one counts."""
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(BAD_ENDS[name])
         first = await run(client, journal)
@@ -99,9 +98,8 @@ async def test_a_bad_end_is_tried_anew(tmp_path: Path, name: str) -> None:
     assert has_job is (before.generation_id is not None)
 
 
-async def test_a_refused_create_keeps_its_key_without_the_word(tmp_path: Path) -> None:
+async def test_a_refused_create_keeps_its_key_without_the_word(journal: Path) -> None:
     """It is the same intent, and nothing was made of it."""
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(BAD_ENDS["a bad request"])
         await run(client, journal)
@@ -125,9 +123,8 @@ async def test_a_refused_create_keeps_its_key_without_the_word(tmp_path: Path) -
     ],
     ids=["reset", "cut after a while", "hang", "504", "507", "599"],
 )
-async def test_what_is_doubtful_is_never_tried_anew(tmp_path: Path, fault: Fault) -> None:
+async def test_what_is_doubtful_is_never_tried_anew(journal: Path, fault: Fault) -> None:
     """It may have become a job, so it is sent again under its key, and there is one job."""
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(fault)
         hasty = client.with_options(retry=RetryPolicy(attempts=1, give_up_after=1.0), timeout=1.0)
@@ -147,9 +144,8 @@ async def test_what_is_doubtful_is_never_tried_anew(tmp_path: Path, fault: Fault
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_it_may_fail_again(tmp_path: Path, times: int) -> None:
+async def test_it_may_fail_again(journal: Path, times: int) -> None:
     """Each run tries once; all tries are kept, each with its own key and job."""
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", skip=1, count=1 + times))
         await client.generations.run_all(requests(2), journal=journal)
@@ -174,12 +170,11 @@ async def test_it_may_fail_again(tmp_path: Path, times: int) -> None:
 @pytest.mark.parametrize("retry_failed", [False, True])
 @pytest.mark.parametrize("is_accepted", [False, True])
 async def test_an_interrupted_try_is_gone_on_with(
-    tmp_path: Path,
+    journal: Path,
     retry_failed: bool,  # noqa: FBT001
     is_accepted: bool,  # noqa: FBT001
 ) -> None:
     """A second try that was left is waited for, or sent again under its own key."""
-    journal = tmp_path / "j.sqlite"
     async with opened(progression="time(60)") as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1, skip=1))
         await run(client, journal)
@@ -199,9 +194,8 @@ async def test_an_interrupted_try_is_gone_on_with(
         assert sandbox.jobs.created == 4
 
 
-async def test_what_is_not_begun_stays_failed(tmp_path: Path) -> None:
+async def test_what_is_not_begun_stays_failed(journal: Path) -> None:
     """A limit that is met before a new try leaves the row as it was."""
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=3))
         await run(client, journal)
@@ -216,9 +210,8 @@ async def test_what_is_not_begun_stays_failed(tmp_path: Path) -> None:
         ]
 
 
-async def test_a_failed_row_may_be_corrected_and_tried_anew(tmp_path: Path) -> None:
+async def test_a_failed_row_may_be_corrected_and_tried_anew(journal: Path) -> None:
     """With a name it is corrected without a word; without one, only what is the same is tried."""
-    journal = tmp_path / "j.sqlite"
     asked = [GenerationRequest(model="lipsync-2", input=INPUTS, request_id=name) for name in "ab"]
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1, skip=1))
@@ -240,9 +233,8 @@ def in_journal(sandbox: Sandbox, journal: Path) -> bool:
     return {job.id for job in sandbox.jobs} <= {name for (name,) in rows}
 
 
-async def test_all_jobs_are_named(tmp_path: Path) -> None:
+async def test_all_jobs_are_named(journal: Path) -> None:
     """Whatever was tried how often, the journal holds the id of every job that was paid for."""
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _), connect(sandbox, limits=FREE) as other:
         sandbox.faults.add(Fault("fail_job", probability=0.5, count=None))
         for _ in range(6):

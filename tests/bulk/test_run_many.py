@@ -148,9 +148,8 @@ async def test_again_with_the_same_journal(tmp_path: Path) -> None:
         assert sandbox.requests.count("GET", "/__sandbox/media/*") == 19
 
 
-async def test_journal_of_another_input(tmp_path: Path) -> None:
+async def test_journal_of_another_input(journal: Path) -> None:
     """A journal is refused for another input before anything is sent."""
-    journal = tmp_path / "journal.sqlite"
     async with opened() as (client, sandbox, _):
         await client.generations.run_all(requests(3), journal=journal)
         other = [GenerationRequest(model="sync-3", input=INPUTS)]
@@ -159,9 +158,8 @@ async def test_journal_of_another_input(tmp_path: Path) -> None:
         assert sandbox.jobs.created == 3
 
 
-async def test_journal_in_use(tmp_path: Path) -> None:
+async def test_journal_in_use(journal: Path) -> None:
     """Two runs cannot share a journal."""
-    journal = tmp_path / "journal.sqlite"
     async with (
         opened(progression="manual") as (client, _, _),
         client.generations.run_many(requests(1), journal=journal),

@@ -99,9 +99,8 @@ async def test_a_file_that_was_never_sent_must_be_there(clip: Path) -> None:
         assert sandbox.jobs.created == 2
 
 
-async def test_other_bytes_are_another_request(tmp_path: Path) -> None:
+async def test_other_bytes_are_another_request(journal: Path) -> None:
     """What has no name is known by its content alone."""
-    journal = tmp_path / "j.sqlite"
     async with (
         Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
         connect(sandbox, limits=FREE) as client,

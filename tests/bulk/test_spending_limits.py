@@ -182,9 +182,8 @@ async def test_what_was_certainly_not_made_is_not_paid_for() -> None:
         assert [each.is_success for each in found] == [False, True, True, False]
 
 
-async def test_what_an_earlier_run_has_ordered_is_not_counted(tmp_path: Path) -> None:
+async def test_what_an_earlier_run_has_ordered_is_not_counted(journal: Path) -> None:
     """The limits are those of this run: resumed jobs cost nothing anew."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(slots(2)) as (client, sandbox, _):
         for many in (3, 6, 9):
             found = await client.generations.run_all(requests(9), journal=journal, max_jobs=3)
@@ -279,9 +278,8 @@ async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("duration", [None, 60.0])
-async def test_money_counts_per_journal(tmp_path: Path, duration: float | None) -> None:
+async def test_money_counts_per_journal(journal: Path, duration: float | None) -> None:
     """What earlier runs have ordered is paid for; what was refused for certain is not."""
-    journal = tmp_path / "journal.sqlite"
     settings: dict[str, Any] = {"journal": journal, "duration": duration}
     async with opened(slots(1)) as (client, sandbox, _):
         price = (await client.generations.estimate(next(requests(1)))).cost
@@ -301,9 +299,8 @@ async def test_money_counts_per_journal(tmp_path: Path, duration: float | None) 
         assert f"jobs for {9 * price:.2f} US dollars are ordered ({9 * price:.2f}" in str(last)
 
 
-async def test_an_order_of_unknown_outcome_is_counted_once(tmp_path: Path) -> None:
+async def test_an_order_of_unknown_outcome_is_counted_once(journal: Path) -> None:
     """It may be paid for already, and costs nothing more when it is sent again."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(slots(1)) as (client, sandbox, _):
         price = (await client.generations.estimate(next(requests(1)))).cost
         sandbox.faults.add(Fault("reset_after", path=CREATE, count=1))
@@ -320,9 +317,8 @@ async def test_an_order_of_unknown_outcome_is_counted_once(tmp_path: Path) -> No
         assert sandbox.requests.count("POST", ANALYZE) == estimates + 2
 
 
-async def test_a_journal_without_prices(tmp_path: Path) -> None:
+async def test_a_journal_without_prices(journal: Path) -> None:
     """What was ordered without a limit has no price, so that none can be kept; all else can."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(slots(1)) as (client, sandbox, _):
         await client.generations.run_all(requests(2), journal=journal)
         found = await client.generations.run_all(requests(4), journal=journal, max_cost=1e6)
@@ -349,10 +345,9 @@ HALTS: dict[str, tuple[Fault, int, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("seconds", [1.0, 30.0])
 @pytest.mark.parametrize("halt", HALTS)
-async def test_nothing_is_sent_after_a_halt(tmp_path: Path, halt: str, seconds: float) -> None:
+async def test_nothing_is_sent_after_a_halt(journal: Path, halt: str, seconds: float) -> None:
     """Requests that wait for their price when a run halts are not begun, and cost nothing."""
     fault, many, options = HALTS[halt]
-    journal = tmp_path / "j.sqlite"
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("latency", path=ANALYZE, seconds=seconds, count=None))
         sandbox.faults.add(attrs.evolve(fault, path=CREATE, count=None))

@@ -142,9 +142,8 @@ async def test_the_input_is_left_where_it_waits() -> None:
         assert sorted(each.is_success for each in found) == [False, True]
 
 
-async def test_a_journal_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_journal_that_breaks(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No order leaves without its record; what runs is waited for, then the error comes."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(slots(3)) as (client, sandbox, _):
         found: list[Any] = []
         with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
@@ -190,9 +189,8 @@ async def test_a_job_that_the_service_does_not_know() -> None:
         assert bad.generation.input == [*INPUTS]
 
 
-async def test_a_journal_that_breaks_while_jobs_run(tmp_path: Path) -> None:
+async def test_a_journal_that_breaks_while_jobs_run(journal: Path) -> None:
     """What the service says of them cannot be noted, but every outcome comes before the error."""
-    journal = tmp_path / "journal.sqlite"
     found: list[Any] = []
     async with opened(slots(3)) as (client, sandbox, clock):
         with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
@@ -235,9 +233,8 @@ async def test_a_job_that_has_ended_before_it_is_accepted() -> None:
         assert sandbox.jobs.created == 1
 
 
-async def test_an_old_failure_stops_nothing(tmp_path: Path) -> None:
+async def test_an_old_failure_stops_nothing(journal: Path) -> None:
     """With a journal and `stop_on_error`, each run gets further than the one before."""
-    journal = tmp_path / "journal.sqlite"
     async with opened(slots(1)) as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", skip=1, count=1))
         first, second = [
@@ -260,10 +257,9 @@ MET_BY_ALL = {
 
 @pytest.mark.parametrize("fault", MET_BY_ALL.values(), ids=MET_BY_ALL)
 async def test_what_meets_all_alike_stops_the_run(
-    fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fault: Fault, journal: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A few are refused, the rest is not begun, and says so; the next run brings all to an end."""
-    journal = tmp_path / "journal.sqlite"
     told: list[Progress] = []
     async with opened(slots(4)) as (client, sandbox, _):
         (first,) = await client.generations.run_all(requests(1), journal=journal)
@@ -365,9 +361,8 @@ async def test_what_was_ordered_is_gone_on_with(tmp_path: Path, halt: str, state
         assert (each.path is not None) is is_good
 
 
-async def test_an_endless_input_is_not_searched_for_what_was_ordered(tmp_path: Path) -> None:
+async def test_an_endless_input_is_not_searched_for_what_was_ordered(journal: Path) -> None:
     """Where an input has no end, a run that may order nothing more ends."""
-    journal = tmp_path / "j.sqlite"
     async with opened(slots(2)) as (client, sandbox, _):
         for _ in range(2):
             endless = iter(lambda: next(requests(1)), None)

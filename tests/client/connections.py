@@ -31,7 +31,7 @@ INPUTS = (Video("https://media.example/clip.mp4"), Audio("https://media.example/
 ORDER: dict[str, Any] = {"model": "lipsync-2", "input": INPUTS}
 
 UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
-_QUICK: dict[str, Any] = {
+QUICK: dict[str, Any] = {
     "retry": RetryPolicy(first_pause=0.001, longest_pause=0.002),
     "poll": PollPolicy(
         initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
@@ -45,7 +45,7 @@ def connect(sandbox: Sandbox, **settings: Any) -> AsyncClient:
     if sandbox.url == MEMORY_URL:
         settings = {"transport": sandbox.transport(), "limits": UNLIMITED, **settings}
     else:
-        settings = _QUICK | settings
+        settings = QUICK | settings
     return AsyncClient(sandbox.api_key, base_url=sandbox.url, **settings)
 
 
@@ -64,7 +64,7 @@ def entered(
     """Return what opens a client of the sandbox; the blocking one looks like an async one."""
     if door != "blocking":
         return connect(sandbox, **settings)
-    return awaited(Client(sandbox.api_key, base_url=sandbox.url, **_QUICK | settings))
+    return awaited(Client(sandbox.api_key, base_url=sandbox.url, **QUICK | settings))
 
 
 async def order(client: AsyncClient, **fields: Any) -> Generation:
