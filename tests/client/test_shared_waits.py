@@ -77,26 +77,17 @@ async def test_one_request_a_tick(minute: World) -> None:
     assert {entry.query[0][0] for entry in minute.sandbox.requests} == {"ids"}
 
 
-async def test_few_look_for_themselves(minute: World) -> None:
-    """Up to four waits use the long poll, each for its own job, and no list."""
-    jobs = await minute.order(4)
-    await wait_for_all(minute.client, jobs)
-    assert minute.lists == 0
-    assert minute.looks == minute.sandbox.requests.count(*LOOKS, query={"wait": "true"})
-    assert minute.looks <= 4 * 8
-
-
 async def test_a_wait_chooses_once(endless: World) -> None:
-    """The first waits keep to the long poll, later ones share lists, each to its end."""
+    """The first four waits keep to the long poll, later ones share lists, each to its end."""
     jobs = await endless.order(10)
-    async with waiting(endless.client, *jobs[:2]) as waits:
+    async with waiting(endless.client, *jobs[:4]) as waits:
         await endless.clock.sleep(15.0)
-        assert (endless.lists, endless.looks) == (0, 4)
-        waits.start(*jobs[2:])
+        assert (endless.lists, endless.looks) == (0, 8)
+        waits.start(*jobs[4:])
         await endless.clock.sleep(15.0)
-        assert endless.looks == 6
+        assert endless.looks == endless.sandbox.requests.count(*LOOKS, query={"wait": "true"}) == 12
         assert endless.lists == pytest.approx(15 / INTERVAL, abs=2)
-        assert asked_last(endless) == ids_of(jobs[2:])
+        assert asked_last(endless) == ids_of(jobs[4:])
         endless.complete(*jobs[:5])
         await endless.clock.sleep(1.0)
         assert completed_of(waits.outcomes) == ids_of(jobs[:5])

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async import ConnectError, DecodeError, LipsyncError, Response
+from lipsync_async import ConnectError, DecodeError, Response
 from lipsync_async._logic import endpoints, polling
 from lipsync_async._logic.polling import LastPoll, NextPoll, poll_schedule
 from lipsync_async._models.policies import PollPolicy
@@ -215,11 +215,6 @@ def shown(body: Any, *ids: str) -> polling.PollResults:
     return polling.poll_jobs(ids or IDS).read(response)
 
 
-def refusal(status: int) -> LipsyncError:
-    """Return the error of an answer."""
-    return endpoints.error_for(Response("GET", "http://localhost", status, {}, b"{}"))
-
-
 def test_what_is_asked() -> None:
     """Several jobs are one list in the comma form, a single one is asked for by its path."""
     assert polling.poll_jobs(IDS).path == "/v2/generations?ids=job-1,job-2"
@@ -276,16 +271,17 @@ def test_answers_of_another_shape(body: Any, ids: tuple[str, ...]) -> None:
         shown(body, *ids)
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 414, 422, 501])
-def test_refusals(status: int) -> None:
-    """What would be answered again may be meant for the list."""
-    assert polling.is_refusal(refusal(status))
-
-
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_failures(status: int) -> None:
-    """What may pass is no refusal of lists."""
-    assert not polling.is_refusal(refusal(status))
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        *[(status, True) for status in (400, 403, 404, 405, 413, 414, 422, 501)],
+        *[(status, False) for status in (408, 429, 500, 502, 503, 504)],
+    ],
+)
+def test_refusals(status: int, expected: bool) -> None:  # noqa: FBT001
+    """What would be answered again may be meant for the list; what may pass is no refusal."""
+    response = Response("GET", "http://localhost", status, {}, b"{}")
+    assert polling.is_refusal(endpoints.error_for(response)) is expected
 
 
 def test_no_answer_is_no_refusal() -> None:
