@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
 
@@ -88,16 +88,25 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> str
 
 
 @asynccontextmanager
+async def serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[str]:
+    """Serve connections on a free port of this machine, and give its address."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    try:
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
 async def hosting(
     *answers: Answer | Callable[[Arrival], Answer], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Host]:
     """Serve the planned answers on a free port of this machine."""
     host = Host(*answers)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=tls)
-    scheme = "http" if tls is None else "https"
-    host.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with serving(host.serve, tls) as host.url:
         yield host
-    finally:
-        server.close()
-        await server.wait_closed()

@@ -44,7 +44,7 @@ from lipsync_async._transport.aiohttp import (
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, UNLIMITED
-from tests.client.hosts import Answer, Host, hosting
+from tests.client.hosts import Answer, Host, hosting, serving
 
 ASKED = Request("GET", "http://127.0.0.1:1/x", {"x-api-key": "the-key"})
 
@@ -263,17 +263,16 @@ async def test_the_end_of_a_chunk_is_no_piece(transport: AiohttpTransport) -> No
         writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with transport.stream(Request("GET", url), timeout=5.0) as stream:
+    async with (
+        serving(serve) as url,
+        transport.stream(Request("GET", url), timeout=5.0) as stream,
+    ):
         found = []
         async for chunk in stream.chunks():
             found.append(chunk)
             has_come.set()
     assert b"".join(found) == b"firstsecond"
     assert b"" not in found
-    server.close()
-    await server.wait_closed()
 
 
 async def test_bytes_that_are_no_piece_do_not_count(transport: AiohttpTransport) -> None:
@@ -286,12 +285,9 @@ async def test_bytes_that_are_no_piece_do_not_count(transport: AiohttpTransport)
             writer.write(b"x")
             await checkpoint()
 
-    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.02 s"):
-        await read(transport, url, 0.02)
-    server.close()
-    await server.wait_closed()
+    async with serving(trickle) as url:
+        with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.2 s"):
+            await read(transport, url, 0.2)
 
 
 async def rested() -> None:

@@ -29,7 +29,7 @@ from lipsync_async._transport.aiohttp import AiohttpTransport
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED, connect, opened
-from tests.client.hosts import Answer, Host, hosting
+from tests.client.hosts import Answer, Host, hosting, serving
 
 _JOB = json.dumps({"id": "job-1", "status": "PROCESSING", "model": "lipsync-2"}).encode()
 _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
@@ -121,10 +121,9 @@ async def test_closed_while_a_connection_is_made() -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with server:
-        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        client = AsyncClient("key", base_url=url, timeout=None, limits=UNLIMITED)
+    async with serving(say_nothing) as url:
+        secure = url.replace("http:", "https:")
+        client = AsyncClient("key", base_url=secure, timeout=None, limits=UNLIMITED)
         error = await _closed_under(client, client.generations.create(**ORDER), is_asked.wait)
     assert isinstance(error, ConfigurationError)
     assert not error.may_have_worked

@@ -30,7 +30,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.client.connections import INPUTS, ORDER, UNLIMITED
-from tests.client.hosts import Answer, Arrival, hosting
+from tests.client.hosts import Answer, Arrival, Host, hosting, serving
 from tests.client.proxies import Certificate, certificate, needs_openssl, proxying
 
 API = "https://api.sync.example"
@@ -472,9 +472,8 @@ async def test_https_to_a_server_without() -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(complain, "127.0.0.1", 0)
-    async with server:
-        error = await _error_of(_client(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    async with serving(complain) as url:
+        error = await _error_of(_client(url.replace("http:", "https:")))
     assert type(error) is ConnectError
     assert "no encrypted connection could be made" in str(error)
     assert "Check that the address is one of https" in str(error)
@@ -689,29 +688,24 @@ def test_session_in_two_loops() -> None:
 )
 async def test_pool_of_an_own_session(limit: int, per_host: int, places: int) -> None:
     """No more requests are under way than its pool has connections, less some for media."""
-    arrived = 0
-    every = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal arrived
-        await reader.readuntil(b"\r\n\r\n")
-        arrived += 1
-        if arrived == places:
-            every.set()
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     connector = aiohttp.TCPConnector(limit=limit, limit_per_host=per_host)
-    async with server, aiohttp.ClientSession(connector=connector) as session:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        client = _client(url, session=session, timeout=None)
-        calls = [asyncio.ensure_future(client.generations.get("job-1")) for _ in range(places + 5)]
-        await every.wait()
-        await client.aclose()
-        ends = await asyncio.gather(*calls, return_exceptions=True)
-    assert arrived == places
-    assert {type(end) for end in ends} == {ConfigurationError}
+    async with (
+        hosting(Answer(raw=b"", hangs=True)) as host,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        client = _client(host.url, session=session, timeout=None)
+        assert await _asked_at_once(client, host, places, places + 5) == {ConfigurationError}
+
+
+async def _asked_at_once(client: AsyncClient, host: Host, most: int, calls: int) -> set[type]:
+    """Make calls that hang, and close the client when most have arrived; return how they end."""
+    made = [asyncio.ensure_future(client.generations.get("job-1")) for _ in range(calls)]
+    while len(host.arrivals) < most:
+        await anyio.lowlevel.checkpoint()
+    await client.aclose()
+    ends = await asyncio.gather(*made, return_exceptions=True)
+    assert len(host.arrivals) == most
+    return {type(end) for end in ends}
 
 
 @pytest.mark.parametrize("most", [1, 3])
@@ -719,12 +713,7 @@ async def test_most_connections(most: int) -> None:
     """The pool has the size that was asked for."""
     async with hosting(Answer(raw=b"", hangs=True)) as host:
         client = _client(host.url, max_connections=most, timeout=None)
-        calls = [asyncio.ensure_future(client.generations.get("job-1")) for _ in range(6)]
-        while len(host.arrivals) < most:
-            await anyio.lowlevel.checkpoint()
-        await client.aclose()
-        await asyncio.gather(*calls, return_exceptions=True)
-    assert len(host.arrivals) == most
+        assert await _asked_at_once(client, host, most, 6) == {ConfigurationError}
 
 
 _WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
