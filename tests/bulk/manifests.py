@@ -11,6 +11,8 @@ from lipsync_async.errors import InvalidRequestError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lipsync_async import ManifestRow
+
 BODY: dict[str, Any] = {
     "model": "lipsync-2",
     "input": [
@@ -24,6 +26,12 @@ LINE = json.dumps(BODY)
 def body(**changes: Any) -> dict[str, Any]:
     """Return a good body but for what the caller changes."""
     return {**BODY, **changes}
+
+
+def row_of(line: dict[str, Any], folder: Path) -> ManifestRow:
+    """Return the row of a manifest of one line."""
+    (row,) = parse_manifest(json.dumps(line).encode(), suffix=".jsonl", folder=folder)
+    return row
 
 
 def problems(data: bytes | str, folder: Path, suffix: str) -> list[str]:

@@ -34,9 +34,8 @@ from lipsync_async._bulk.manifest import parse_manifest
 from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.validation import request_problems
 from tests.bulk.jobs import job, record, request
-from tests.bulk.test_manifest import FOLDER
+from tests.bulk.test_manifest import FOLDER, WITHOUT_FILES
 from tests.foreign import FOREIGN
-from tests.logic.good_requests import GOOD_REQUESTS
 
 
 def failed(path: Path, requests: list[GenerationRequest]) -> Journal:
@@ -45,9 +44,6 @@ def failed(path: Path, requests: list[GenerationRequest]) -> Journal:
     journal.record_intents([*enumerate(requests)])
     record(journal, [(n, job(f"g{n}", "FAILED")) for n in range(len(requests))])
     return journal
-
-
-WITHOUT_FILES = {name: fields for name, fields in GOOD_REQUESTS.items() if name != "bytes"}
 
 
 def as_table(body: dict[str, Any]) -> str:
