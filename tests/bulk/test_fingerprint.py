@@ -333,10 +333,7 @@ def everywhere(number: int) -> GenerationRequest:
         options=boxes,
         segments=[
             Segment(
-                start_time=0,
-                end_time=1,
-                audio_input=SegmentAudio("a"),
-                options_override=boxes,
+                start_time=0, end_time=1, audio_input=SegmentAudio("a"), options_override=boxes
             ),
             Segment(start_time=1, end_time=2, audio_input=SegmentAudio("a")),
         ],

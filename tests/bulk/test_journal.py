@@ -167,9 +167,7 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
     ids=lambda value: "-".join(map(str, map(type, value))) if isinstance(value, list) else value,
 )
 def test_only_certainty_makes_a_request_refused(
-    journal: Journal,
-    errors: list[BaseException | None],
-    expected: JobState,
+    journal: Journal, errors: list[BaseException | None], expected: JobState
 ) -> None:
     """One try of unknown outcome is never forgotten, whatever later tries say; nor is a crash."""
     for error in errors:

@@ -162,10 +162,7 @@ def test_what_cannot_be_read_replaces_nothing(quick_path: Path, journal: Journal
 
 @pytest.mark.parametrize("name", ["absent/j.csv", "folder", ""])
 def test_where_it_cannot_be_written_is_told(
-    quick_path: Path,
-    journal: Journal,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    quick_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The system's reason comes in our words, and nothing is left behind."""
     monkeypatch.chdir(quick_path)

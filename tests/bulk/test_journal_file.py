@@ -85,9 +85,7 @@ NO_JOURNALS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize(("make", "words"), NO_JOURNALS.values(), ids=NO_JOURNALS)
 def test_what_is_no_journal_is_refused_and_left_alone(
-    tmp_path: Path,
-    make: Callable[[Path], object],
-    words: str,
+    tmp_path: Path, make: Callable[[Path], object], words: str
 ) -> None:
     """Neither owner nor reader takes it for one, no byte of it changes, and it can be put right."""
     path = tmp_path / "j.sqlite"

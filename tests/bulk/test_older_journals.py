@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from lipsync_async import (
-    AsyncClient,
-    Audio,
-    GenerationRequest,
-    JournalView,
-    Limits,
-    Options,
-    Video,
-)
+from lipsync_async import AsyncClient, Audio, GenerationRequest, JournalView, Limits, Options, Video
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Sandbox, VirtualClock
 

@@ -42,11 +42,7 @@ def exported(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 async def test_another_process_can_use_a_sandbox_until_it_is_ended(
-    *,
-    monkeypatch: pytest.MonkeyPatch,
-    head: Make,
-    speech: Make,
-    tmp_path: Path,
+    *, monkeypatch: pytest.MonkeyPatch, head: Make, speech: Make, tmp_path: Path
 ) -> None:
     """What it prints is all that a client needs; `kill`, as Ctrl-C, leaves nothing on disk."""
     folder = tmp_path / "sandbox"

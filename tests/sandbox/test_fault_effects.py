@@ -12,14 +12,7 @@ from lipsync_async.errors import ConnectError, ConnectionLostError, RequestTimeo
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock, concurrency_limited, rate_limited
 from lipsync_async.sandbox.fault_effects import before_handler
 from lipsync_async.sandbox.server.messages import Response
-from tests.sandbox.clients import (
-    Client,
-    ConnectionCutError,
-    created,
-    order,
-    socket_client,
-    until,
-)
+from tests.sandbox.clients import Client, ConnectionCutError, created, order, socket_client, until
 from tests.sandbox.conftest import OpenClient
 
 SLOW = 3600.0
@@ -109,10 +102,7 @@ async def test_a_slow_body_comes_whole(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("headers", "expected"),
-    [
-        ({}, "text/html; charset=utf-8"),
-        ({"Content-Type": "text/css", "X-Lie": "yes"}, "text/css"),
-    ],
+    [({}, "text/html; charset=utf-8"), ({"Content-Type": "text/css", "X-Lie": "yes"}, "text/css")],
 )
 async def test_the_content_type_may_lie(
     client: Client, headers: dict[str, str], expected: str

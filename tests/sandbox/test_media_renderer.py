@@ -434,9 +434,7 @@ async def test_speech_is_made_two_at_a_time(clips: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
-async def test_an_input_that_does_not_fit_on_the_disk_is_not_the_callers_fault(
-    clips: Path,
-) -> None:
+async def test_an_input_that_does_not_fit_on_the_disk_is_not_the_callers_fault(clips: Path) -> None:
     """A full disk has a code of its own, which says that another try may help."""
     async with socket_client() as other, socket_client(render=True) as client:
         path = client.sandbox._state.folder.new_path()  # noqa: SLF001 - the input comes to the next

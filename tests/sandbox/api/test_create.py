@@ -170,10 +170,7 @@ class TestForms:
         assert found["options"] == {"temperature": 1}
         served = [await client.send("GET", item["url"]) for item in found["input"]]
         assert [answer.body for answer in served] == [b"video", b"audio"]
-        assert [answer.headers["content-type"] for answer in served] == [
-            "video/mp4",
-            "audio/x-wav",
-        ]
+        assert [answer.headers["content-type"] for answer in served] == ["video/mp4", "audio/x-wav"]
 
     async def test_a_file_wins_over_the_url_of_its_slot(self, client: Client) -> None:
         """The replaced input keeps its refId; other inputs stay."""

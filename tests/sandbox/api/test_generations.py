@@ -80,8 +80,7 @@ class TestProgress:
     """`include=progress` tells how far a job is."""
 
     @pytest.mark.parametrize(
-        ("progression", "percent"),
-        [("manual", 0.0), ("immediate", 100.0), ("polls(4)", 25.0)],
+        ("progression", "percent"), [("manual", 0.0), ("immediate", 100.0), ("polls(4)", 25.0)]
     )
     async def test_each_progression_has_a_measure(
         self, client: Client, progression: str, percent: float

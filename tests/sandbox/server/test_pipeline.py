@@ -175,11 +175,7 @@ class TestSlots:
 
 
 CLIP = FilePart("video", "take.mp4", "video/mp4", b"x" * 1000)
-FORM = (
-    TextPart("model", "lipsync-2"),
-    TextPart("input", json.dumps([AUDIO])),
-    CLIP,
-)
+FORM = (TextPart("model", "lipsync-2"), TextPart("input", json.dumps([AUDIO])), CLIP)
 KEYLESS = {"x-api-key": ""}
 FAULT = {"x-sandbox-fault": '{"kind": "status", "status": 500}'}
 
