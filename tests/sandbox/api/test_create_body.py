@@ -15,6 +15,8 @@ TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "scri
 SEGMENT = {"startTime": 0, "endTime": 1, "audioInput": {"refId": "a1"}}
 NAMED = [VIDEO, {**AUDIO, "refId": "a1"}, {**TEXT, "refId": "t1"}]
 IMAGE = {"type": "image", "url": "https://localhost/face.png"}
+SEGMENTS, TRIM = "generation_input_segments_invalid", "generation_input_trim_invalid"
+FACE, INVALID = "generation_input_face_selection_invalid", "generation_input_validation_failed"
 DUB = {"providerName": "elevenlabs", "targetLang": "de"}
 
 
@@ -107,48 +109,28 @@ def test_wrong_shapes_are_named_by_their_path(body: Any, problem: str) -> None:
     ("body", "status", "code"),
     [
         (order(model="lipsync-9"), 400, "generation_unsupported_model"),
-        (order(input=[AUDIO]), 400, "generation_input_validation_failed"),
+        (order(input=[AUDIO]), 400, INVALID),
         (order(input=[VIDEO, IMAGE, AUDIO]), 422, "generation_input_too_many_visual"),
         (order(input=[IMAGE, AUDIO]), 400, "generation_unsupported_model"),
-        (order(input=[VIDEO]), 400, "generation_input_validation_failed"),
-        (order(input=[VIDEO, AUDIO, TEXT]), 400, "generation_input_validation_failed"),
+        (order(input=[VIDEO]), 400, INVALID),
+        (order(input=[VIDEO, AUDIO, TEXT]), 400, INVALID),
         (order(dubParams=DUB), 422, "generation_input_dub_audio_conflict"),
-        (
-            segmented(SEGMENT, model="sync-3", input=[IMAGE, NAMED[1]]),
-            422,
-            "generation_input_segments_invalid",
-        ),
-        (segmented(SEGMENT, input=[VIDEO, AUDIO]), 422, "generation_input_segments_invalid"),
-        (segmented(SEGMENT, input=[*NAMED, NAMED[1]]), 422, "generation_input_segments_invalid"),
-        (
-            segmented({**SEGMENT, "audioInput": {"refId": "a2"}}),
-            422,
-            "generation_input_segments_invalid",
-        ),
-        (segmented({**SEGMENT, "startTime": 2}), 422, "generation_input_segments_invalid"),
-        (segmented(SEGMENT, SEGMENT), 422, "generation_input_segments_invalid"),
-        (
-            segmented({**SEGMENT, "audioInput": {"refId": "a1", "endTime": 1}}),
-            422,
-            "generation_input_trim_invalid",
-        ),
+        (segmented(SEGMENT, model="sync-3", input=[IMAGE, NAMED[1]]), 422, SEGMENTS),
+        (segmented(SEGMENT, input=[VIDEO, AUDIO]), 422, SEGMENTS),
+        (segmented(SEGMENT, input=[*NAMED, NAMED[1]]), 422, SEGMENTS),
+        (segmented({**SEGMENT, "audioInput": {"refId": "a2"}}), 422, SEGMENTS),
+        (segmented({**SEGMENT, "startTime": 2}), 422, SEGMENTS),
+        (segmented(SEGMENT, SEGMENT), 422, SEGMENTS),
+        (segmented({**SEGMENT, "audioInput": {"refId": "a1", "endTime": 1}}), 422, TRIM),
         (
             segmented({**SEGMENT, "audioInput": {"refId": "a1", "startTime": 2, "endTime": 1}}),
             422,
-            "generation_input_trim_invalid",
+            TRIM,
         ),
-        (
-            speaker(auto_detect=True, coordinates=[1, 1], frame_number=0),
-            422,
-            "generation_input_face_selection_invalid",
-        ),
-        (speaker(coordinates=[1, 1]), 422, "generation_input_face_selection_invalid"),
-        (speaker(frame_number=1), 422, "generation_input_face_selection_invalid"),
-        (
-            {**speaker(auto_detect=True), "model": "sync-3", "input": [IMAGE, AUDIO]},
-            422,
-            "generation_input_face_selection_invalid",
-        ),
+        (speaker(auto_detect=True, coordinates=[1, 1], frame_number=0), 422, FACE),
+        (speaker(coordinates=[1, 1]), 422, FACE),
+        (speaker(frame_number=1), 422, FACE),
+        ({**speaker(auto_detect=True), "model": "sync-3", "input": [IMAGE, AUDIO]}, 422, FACE),
     ],
 )
 def test_wrong_combinations_are_coded(body: Any, status: int, code: str) -> None:

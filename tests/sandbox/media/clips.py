@@ -9,13 +9,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import av
 import numpy as np
+import pytest
+
+from lipsync_async.sandbox.media.errors import MediaError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -28,30 +32,17 @@ _AMPLITUDE = 12_000
 
 @attrs.frozen(slots=True)
 class Clip:
-    """Say what a test video looks like.
+    """Say what a test video looks like."""
 
-    Args:
-        frames: How many frames it has; each shows its number.
-        rate: Frames per second.
-        size: Width and height.
-        codec: Video encoder.
-        options: What the video encoder is told.
-        stamps: When each frame is shown, in ticks of `1 / (10 * rate)`; `None` means evenly.
-        hertz: Pitch of its own sound; `None` means no audio stream.
-        pixel_format: How pixels are stored.
-        is_live: Whether it is written as a stream is recorded, with no length anywhere.
-
-    """
-
-    frames: int
+    frames: int  # each shows its number
     rate: Fraction = Fraction(25)
     size: tuple[int, int] = (WIDTH, HEIGHT)
     codec: str = "libx264"
     options: dict[str, str] = attrs.field(factory=lambda: {"preset": "ultrafast", "threads": "1"})
-    stamps: Sequence[int] | None = None
-    hertz: float | None = None
+    stamps: Sequence[int] | None = None  # of each frame, in ticks of `1 / (10 * rate)`
+    hertz: float | None = None  # pitch of its own sound; without one there is no audio stream
     pixel_format: str = "yuv420p"
-    is_live: bool = False
+    is_live: bool = False  # written as a stream is recorded, with no length anywhere
 
     def write(self, path: Path) -> Path:
         """Write the video; the suffix chooses the container."""
@@ -83,6 +74,18 @@ class Clip:
         return path
 
 
+def encoded(source: Path, path: Path, codec: str, rate: int = _RATE, **how: Any) -> Path:
+    """Write the same sound with another codec; the suffix chooses the container."""
+    options = how.pop("options", {})
+    with av.open(str(source)) as given, av.open(str(path), "w", options=options) as target:
+        stream = target.add_stream(codec, rate=rate, **how)
+        assert isinstance(stream, av.AudioStream)
+        for frame in given.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    return path
+
+
 def turn_clockwise(path: Path) -> Path:
     """Mark an mp4 as filmed with the camera on its side, as telephones do."""
     data = path.read_bytes()
@@ -100,6 +103,11 @@ def without_rate(path: Path) -> Path:
     place = data.index(name)
     path.write_bytes(data[:place] + b"\xec\x86" + bytes(6) + data[place + 8 :])
     return path
+
+
+def refused(code: str, words: str = "") -> AbstractContextManager[object]:
+    """Expect the error of media that has a code and some words."""
+    return pytest.raises(MediaError, match=rf"(?s)^{code}: .*(?:{words})")
 
 
 def sine(seconds: float, hertz: float) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:

@@ -1,6 +1,6 @@
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -8,7 +8,7 @@ from lipsync_async.sandbox.media.audio_reader import SampleReader, sound_seconds
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.speech import write_wav
-from tests.sandbox.media.clips import Clip, Floats, loudness, sine, strength
+from tests.sandbox.media.clips import Clip, Floats, encoded, loudness, refused, sine, strength
 
 RATE = 48_000
 
@@ -80,12 +80,7 @@ def test_a_format_that_changes_midway_is_followed(tmp_path: Path) -> None:
     for layout, rate in (("mono", 22_050), ("stereo", 44_100)):
         source = tone(tmp_path / "tone.wav", seconds=1.0, hertz=440, rate=rate)
         options = {"write_xing": "0", "id3v2_version": "0"}
-        with av.open(str(source)) as given, av.open(str(path), "w", options=options) as target:
-            stream = target.add_stream("libmp3lame", rate=rate, layout=layout)
-            assert isinstance(stream, av.AudioStream)
-            for frame in given.decode(audio=0):
-                target.mux(stream.encode(frame))
-            target.mux(stream.encode(None))
+        encoded(source, path, "libmp3lame", rate, layout=layout, options=options)
         parts.append(path.read_bytes())
     path.write_bytes(b"".join(parts))
     left = _left(path, (0, 2 * RATE))[0]
@@ -108,27 +103,16 @@ CODECS = [
     ("a.flac", "flac"),
     ("a.aac", "aac"),
 ]
+STEREO: dict[str, Any] = {"layout": "stereo", "bit_rate": 128_000}
 LAGGARDS = [("a.wma", "wmav2"), ("a.avi", "libmp3lame"), ("a.mov", "alac")]
-
-
-def _compressed(source: Path, path: Path, codec: str) -> Path:
-    """Write the same sound with another codec; the suffix chooses the container."""
-    with av.open(str(source)) as given, av.open(str(path), "w") as target:
-        stream = target.add_stream(codec, rate=RATE, layout="stereo", bit_rate=128_000)
-        assert isinstance(stream, av.AudioStream)
-        for frame in given.decode(audio=0):
-            target.mux(stream.encode(frame))
-        target.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize(("name", "codec"), CODECS)
 def test_compressed_sound_has_its_true_length(tmp_path: Path, name: str, codec: str) -> None:
     """The padding that encoders add does not count."""
     source = tone(tmp_path / "tone.wav", seconds=1.23, hertz=440)
-    assert sound_seconds(_compressed(source, tmp_path / name, codec)) == pytest.approx(
-        1.23, abs=0.03
-    )
+    path = encoded(source, tmp_path / name, codec, **STEREO)
+    assert sound_seconds(path) == pytest.approx(1.23, abs=0.03)
 
 
 @pytest.mark.parametrize(("name", "codec"), CODECS + LAGGARDS)
@@ -138,7 +122,7 @@ def test_far_into_a_file_the_sound_is_where_it_was(tmp_path: Path, name: str, co
     clap[round(6.2 * RATE) :][:480] = sine(0.01, 1000)
     source = tmp_path / "clap.wav"
     write_wav(source, clap, RATE)
-    path = _compressed(source, tmp_path / name, codec)
+    path = encoded(source, tmp_path / name, codec, **STEREO)
     stretch = round(6.1 * RATE), round(6.3 * RATE)
     (leapt,) = _left(path, stretch)
     _, decoded = _left(path, (0, 1), stretch)
@@ -176,6 +160,5 @@ def test_a_file_without_sound_is_refused(tmp_path: Path, measure: object) -> Non
     text.write_text("not a sound")
     assert callable(measure)
     for path in (mute, text):
-        with pytest.raises(MediaError) as caught:
+        with refused("generation_input_audio_invalid"):
             measure(path)
-        assert caught.value.code == "generation_input_audio_invalid"

@@ -4,7 +4,6 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.media.errors import MediaError
 from lipsync_async.sandbox.media.timeline import (
     Window,
     frame_count,
@@ -13,6 +12,7 @@ from lipsync_async.sandbox.media.timeline import (
     plan_segments,
     sample_position,
 )
+from tests.sandbox.media.clips import refused
 
 MODES = ("bounce", "loop", "cut_off", "silence", "remap")
 FPS = Fraction(25)
@@ -139,9 +139,8 @@ def test_samples_follow_the_frames_without_drift(fps: Fraction, frame: int) -> N
 
 def test_an_unknown_mode_is_refused_by_name() -> None:
     """A mode that does not exist is the caller's mistake, not a crash."""
-    with pytest.raises(MediaError, match="'sideways' is not one of bounce, loop") as caught:
+    with refused("generation_input_validation_failed", "'sideways' is not one of bounce, loop"):
         index_map("sideways", 10, FPS, 1.0)
-    assert caught.value.code == "generation_input_validation_failed"
 
 
 def test_frames_outside_segments_keep_their_place() -> None:
@@ -236,6 +235,5 @@ def test_windows_that_do_not_fit_are_refused(
     windows: list[tuple[float, float]], words: str
 ) -> None:
     """They run forwards, inside the video, and one after the other; the message says which."""
-    with pytest.raises(MediaError, match=words) as caught:
+    with refused("generation_input_segments_invalid", words):
         plan_segments(10, FPS, [Window(start, end, 1.0, "bounce") for start, end in windows])
-    assert caught.value.code == "generation_input_segments_invalid"
