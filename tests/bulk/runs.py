@@ -42,18 +42,11 @@ async def opened(
 
 @attrs.frozen
 class Runs:
-    """Runs with one journal, by a client of a sandbox in memory.
-
-    Attributes:
-        client: The client.
-        sandbox: Its service.
-        journal: The journal, which the first run makes.
-
-    """
+    """Runs with one journal, by a client of a sandbox in memory."""
 
     client: AsyncClient
     sandbox: Sandbox
-    journal: Path
+    journal: Path  # the first run makes it
 
     async def all(self, asked: Iterable[GenerationRequest], **options: Any) -> list[Outcome]:
         """Run all requests; return the outcomes."""

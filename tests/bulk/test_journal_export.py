@@ -88,11 +88,8 @@ def test_the_table_is_a_table(journal: Journal) -> None:
     """Unknown facts are empty, commas are quoted; each row has its line and its author's cells."""
     rows = rows_of(journal)
     names = ("position", "generation_id", "output_url", "accepted_at")
-    assert [tuple(row[name] for name in names) for row in rows] == [
-        ("0", "g0", "https://h/v.mp4", SAID),
-        ("1", "g1", "", SAID),
-        ("2", "", "", ""),
-    ]
+    expected = [("0", "g0", "https://h/v.mp4", SAID), ("1", "g1", "", SAID), ("2", "", "", "")]
+    assert [tuple(row[name] for name in names) for row in rows] == expected
     assert rows[0]["output_duration"] == "2.5"
     assert rows[1]["model"] == "lipsync-2"
     assert 'Said: "no",\nthen half \\ud800.' in rows[1]["error_message"]

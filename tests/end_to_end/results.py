@@ -14,22 +14,13 @@ FRAME = 1 / 25  # seconds; all actors here play 25 frames a second
 
 @attrs.frozen
 class Result:
-    """Hold what a downloaded file says of itself.
-
-    Attributes:
-        seconds: The container's length.
-        video_seconds: The length of the pictures.
-        audio_seconds: The length of the sound.
-        codecs: Of every stream, in order.
-        starts: Of every stream, in its own ticks.
-
-    """
+    """Hold what a downloaded file says of itself, and of every stream in order."""
 
     seconds: float
     video_seconds: float
     audio_seconds: float
     codecs: tuple[str, ...]
-    starts: tuple[int | None, ...]
+    starts: tuple[int | None, ...]  # in the stream's own ticks
 
     @classmethod
     def read(cls, path: Path) -> "Result":

@@ -9,7 +9,6 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     ElevenLabs,
-    Generation,
     GenerationFailedError,
     Status,
     Text,
@@ -18,48 +17,36 @@ from lipsync_async import (
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
 from tests.end_to_end.conftest import Make
+from tests.sandbox.clients import until
 
 PATIENCE = 10.0  # seconds; a webhook that never comes fails its test instead of hanging
 
 
-class Receiver:
-    """Take in webhooks as a user's own server would."""
+Deliveries = list[tuple[bytes, str | None]]  # raw bodies with their signatures
 
-    def __init__(self) -> None:
-        self.deliveries: list[tuple[bytes, str | None]] = []
-        self.has_one = anyio.Event()
 
-    async def take(self, request: web.Request) -> web.Response:
-        """Keep the raw body and the signature."""
-        self.deliveries.append((await request.read(), request.headers.get(SIGNATURE_HEADER)))
-        self.has_one.set()
+@pytest.fixture
+def deliveries() -> Deliveries:
+    """Start without deliveries."""
+    return []
+
+
+@pytest.fixture
+async def hook(deliveries: Deliveries) -> AsyncIterator[str]:
+    """Take in webhooks as a user's own server would; return its URL."""
+
+    async def take(request: web.Request) -> web.Response:
+        deliveries.append((await request.read(), request.headers.get(SIGNATURE_HEADER)))
         return web.Response()
 
-
-@pytest.fixture
-async def receiver() -> Receiver:
-    """Start without deliveries."""
-    return Receiver()
-
-
-@pytest.fixture
-async def hook(receiver: Receiver) -> AsyncIterator[str]:
-    """Serve the receiver and return its URL."""
     application = web.Application()
-    application.router.add_post("/hook", receiver.take)
+    application.router.add_post("/hook", take)
     async with TestServer(application) as server:
         yield str(server.make_url("/hook"))
 
 
-async def run(client: AsyncClient, video: str, audio: str, hook: str) -> Generation:
-    """Order a generation that tells a hook of its end."""
-    return await client.generations.run(
-        model="lipsync-2", input=[Video(video), Audio(audio)], webhook_url=hook
-    )
-
-
 async def test_a_receiver_gets_the_bytes_that_were_signed(
-    client: AsyncClient, sandbox: Sandbox, head: Make, receiver: Receiver, hook: str
+    client: AsyncClient, sandbox: Sandbox, head: Make, deliveries: Deliveries, hook: str
 ) -> None:
     """What arrives over HTTP verifies byte for byte, and no longer once it is changed."""
     line = Text(ElevenLabs(voice_id="anybody", script="Grüße, ça va, 你好!"))
@@ -67,8 +54,8 @@ async def test_a_receiver_gets_the_bytes_that_were_signed(
         model="lipsync-2", input=[Video(sandbox.host_file(head(0.8))), line], webhook_url=hook
     )
     with anyio.fail_after(PATIENCE):
-        await receiver.has_one.wait()
-    ((body, signature),) = receiver.deliveries
+        await until(lambda: deliveries)
+    ((body, signature),) = deliveries
     verify(body, signature, sandbox.webhook_secret)
     event = parse(body)
     assert (event.id, event.status) == (generation.id, Status.COMPLETED)
@@ -80,15 +67,19 @@ async def test_a_receiver_gets_the_bytes_that_were_signed(
 
 
 async def test_a_failure_is_told_with_its_code(
-    client: AsyncClient, sandbox: Sandbox, speech: Make, receiver: Receiver, hook: str
+    client: AsyncClient, sandbox: Sandbox, speech: Make, deliveries: Deliveries, hook: str
 ) -> None:
     """The webhook of a failed job has the code that the error has."""
     audio = sandbox.host_file(speech(0.4))
     with pytest.raises(GenerationFailedError) as caught:
-        await run(client, hook.replace("/hook", "/gone.mp4"), audio, hook)
+        await client.generations.run(
+            model="lipsync-2",
+            input=[Video(hook.replace("/hook", "/gone.mp4")), Audio(audio)],
+            webhook_url=hook,
+        )
     with anyio.fail_after(PATIENCE):
-        await receiver.has_one.wait()
-    ((body, signature),) = receiver.deliveries
+        await until(lambda: deliveries)
+    ((body, signature),) = deliveries
     verify(body, signature, sandbox.webhook_secret)
     event = parse(body)
     assert event.status == Status.FAILED

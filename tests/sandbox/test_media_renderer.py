@@ -30,6 +30,9 @@ from tests.sandbox.clients import Client, MemoryClient, created, order, shown, s
 from tests.sandbox.conftest import OpenClient
 
 TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."}}
+INACCESSIBLE = "generation_input_video_inaccessible"
+# An address on this machine without a server is found by the worker.
+GONE = {"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}
 DUB = {"providerName": "elevenlabs", "targetLang": "de"}
 
 
@@ -85,14 +88,10 @@ async def downloaded(client: Client, url: str, path: Path) -> Path:
 CLIP, FACE = ("video", "clip.mp4"), ("image", "face.png")
 SHORT, LONG = ("audio", "short.wav"), ("audio", "long.wav")
 CROP = {"refId": "long.wav", "startTime": 0.1, "endTime": 0.2}
+LOOP = {"sync_mode": "loop"}
 SEGMENTS = [
     {"startTime": 0, "endTime": 0.1, "audioInput": CROP},
-    {
-        "startTime": 0.2,
-        "endTime": 0.4,
-        "audioInput": {"refId": "t1"},
-        "optionsOverride": {"sync_mode": "loop"},
-    },
+    {"startTime": 0.2, "endTime": 0.4, "audioInput": {"refId": "t1"}, "optionsOverride": LOOP},
 ]
 
 
@@ -155,11 +154,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("item", "code"),
         [
-            (
-                {"type": "video", "url": "https://example.com/clip.mp4"},
-                "generation_input_video_inaccessible",
-            ),
-            ({"type": "video", "url": "{}nothing.mp4"}, "generation_input_video_inaccessible"),
+            ({"type": "video", "url": "https://example.com/clip.mp4"}, INACCESSIBLE),
+            ({"type": "video", "url": "{}nothing.mp4"}, INACCESSIBLE),
             ({"type": "video", "url": "{}broken.mp4"}, "generation_input_video_invalid"),
             ({"type": "video", "assetId": "unknown"}, "asset_not_found"),
         ],
@@ -196,25 +192,17 @@ class TestFailures:
         self, client: Client, clips: Path
     ) -> None:
         """An address on this machine without a server is found by the worker."""
-        items = [{"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}]
-        items.append(media(client, clips, "audio", "short.wav"))
+        items = [GONE, media(client, clips, "audio", "short.wav")]
         found = await rendered(client, input=items)
-        assert (found["status"], found["errorCode"]) == (
-            "FAILED",
-            "generation_input_video_inaccessible",
-        )
+        assert (found["status"], found["errorCode"]) == ("FAILED", INACCESSIBLE)
         estimate = await client.send("POST", "/v2/analyze/cost", order(input=items))
-        assert (estimate.status, estimate.json["errorCode"]) == (
-            422,
-            "generation_input_video_inaccessible",
-        )
+        assert (estimate.status, estimate.json["errorCode"]) == (422, INACCESSIBLE)
 
     async def test_a_failure_shows_when_its_time_has_come(
         self, client: Client, clips: Path
     ) -> None:
         """A job that cannot succeed still takes its time."""
-        items = [{"type": "video", "url": "http://127.0.0.1:1/clip.mp4"}]
-        items.append(media(client, clips, "audio", "short.wav"))
+        items = [GONE, media(client, clips, "audio", "short.wav")]
         job_id = await created(client, {"x-sandbox-progression": "time(9)"}, input=items)
         await until(lambda: client.sandbox.jobs[job_id].failure)
         before = (await shown(client, job_id))["status"]
@@ -225,16 +213,11 @@ class TestFailures:
         self, client: Client, clips: Path
     ) -> None:
         """Only the renderer knows how long the video is."""
-        items = [
-            media(client, clips, "video", "clip.mp4"),
-            media(client, clips, "audio", "short.wav", refId="a1"),
-        ]
+        video, audio = pair(client, clips)
         segments = [{"startTime": 5, "endTime": 6, "audioInput": {"refId": "a1"}}]
-        found = await rendered(client, input=items, segments=segments)
-        assert (found["status"], found["errorCode"]) == (
-            "FAILED",
-            "generation_input_segments_invalid",
-        )
+        found = await rendered(client, input=[video, {**audio, "refId": "a1"}], segments=segments)
+        code = "generation_input_segments_invalid"
+        assert (found["status"], found["errorCode"]) == ("FAILED", code)
 
 
 @pytest.mark.parametrize(
@@ -285,10 +268,8 @@ async def test_health_says_that_it_renders(client: Client) -> None:
 
 async def test_costs_are_estimated_from_the_media(client: Client, clips: Path) -> None:
     """The legacy estimate fetches and probes what it is about."""
-    video, audio = (
-        media(client, clips, "video", "clip.mp4"),
-        media(client, clips, "audio", "long.wav", refId="a1"),
-    )
+    video, audio = pair(client, clips, "long.wav")
+    audio["refId"] = "a1"
     segment = {"startTime": 0, "endTime": 0.2, "audioInput": {"refId": "a1"}}
     bodies = [
         order(input=[video, audio]),
@@ -347,8 +328,7 @@ def kept(client: Client) -> list[str]:
 async def test_only_the_output_of_a_job_stays_on_the_disk(client: Client, clips: Path) -> None:
     """What was fetched goes, after a render, a failure and an estimate; one speech stays."""
     async with socket_client() as other:
-        video = media(other, clips, "video", "clip.mp4")
-        audio = media(other, clips, "audio", "short.wav")
+        video, audio = pair(other, clips)
         await rendered(client, input=[video, audio])
         await rendered(client, input=[{**audio, "type": "video"}, audio])
         await client.send("POST", "/v2/analyze/cost", order(input=[video, TEXT]))
@@ -439,9 +419,6 @@ async def test_an_input_that_does_not_fit_on_the_disk_is_not_the_callers_fault(c
     async with socket_client() as other, socket_client(render=True) as client:
         path = client.sandbox._state.folder.new_path()  # noqa: SLF001 - the input comes to the next
         path.with_name(f"{int(path.name) + 1}").symlink_to("/dev/full")
-        items = [
-            media(other, clips, "video", "clip.mp4"),
-            media(client, clips, "audio", "short.wav"),
-        ]
+        items = [pair(other, clips)[0], pair(client, clips)[1]]
         found = await rendered(client, input=items)
     assert found["errorCode"] == "generation_infra_storage_error"

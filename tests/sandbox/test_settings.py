@@ -30,7 +30,5 @@ def test_without_a_limit_everything_passes(gaps: list[float]) -> None:
 def test_plans_have_their_documented_limits() -> None:
     """Concurrency differs, the requests of a minute do not."""
     assert (allowance("scale").concurrency, allowance("scale").creates_per_minute) == (15, 60)
-    assert (allowance("enterprise").concurrency, allowance(None).requests_per_minute) == (
-        None,
-        None,
-    )
+    expected = (None, None)
+    assert (allowance("enterprise").concurrency, allowance(None).requests_per_minute) == expected

@@ -59,11 +59,8 @@ async def test_the_inbox_takes_anything(client: Client) -> None:
     answer = await client.send("POST", "/__sandbox/inbox", {"id": "x"})
     listed = (await client.send("GET", "/__sandbox/inbox")).json
     await client.send("DELETE", "/__sandbox/inbox")
-    assert (answer.status, listed[0]["body"], listed[0]["signature"] == "valid") == (
-        201,
-        {"id": "x"},
-        False,
-    )
+    expected = (201, {"id": "x"}, False)
+    assert (answer.status, listed[0]["body"], listed[0]["signature"] == "valid") == expected
     assert len(client.sandbox.inbox) == 0
 
 

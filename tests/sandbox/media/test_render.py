@@ -92,10 +92,8 @@ def _expect_well_formed(rendered: Rendered, seconds: float) -> None:
     assert read.duration == rendered.duration
     assert rendered.duration == pytest.approx(seconds, abs=FRAME)
     assert read.comment == "SANDBOX"
-    assert [stream[:4] for stream in read.streams] == [
-        ("video", "h264", "yuv420p", 0.0),
-        ("audio", "aac", None, 0.0),
-    ]
+    expected = [("video", "h264", "yuv420p", 0.0), ("audio", "aac", None, 0.0)]
+    assert [stream[:4] for stream in read.streams] == expected
     assert [stream[4] for stream in read.streams] == pytest.approx([seconds] * 2, abs=FRAME)
     data = rendered.path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")

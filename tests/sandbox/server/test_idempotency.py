@@ -27,10 +27,8 @@ def test_a_key_stands_for_one_body_and_one_generation(
             if owner is not None and owner[0] != body:
                 with pytest.raises(ApiError) as caught:
                     await keys.claim(key, body)
-                assert (caught.value.status, caught.value.body["errorCode"]) == (
-                    409,
-                    "IDEMPOTENCY_KEY_REUSED",
-                )
+                expected = (409, "IDEMPOTENCY_KEY_REUSED")
+                assert (caught.value.status, caught.value.body["errorCode"]) == expected
                 continue
             assert await keys.claim(key, body) == (owner and owner[1])
             if owner is None:
