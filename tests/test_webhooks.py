@@ -96,17 +96,8 @@ def test_no_header_text_breaks_the_check(header: str) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        "",
-        "t=,v1=00",
-        "v1=00",
-        "t=1",
-        "t=1,v0=00",
-        "t=-1,v1=00",
-        "t=1.5,v1=00",
-        "t=\u0661,v1=00",
-        "t=1,t=2,v1=00",
-        f"t={'9' * 13},v1=00",
-        "t=1;v1=00",
+        *("", "t=,v1=00", "v1=00", "t=1", "t=1,v0=00", "t=-1,v1=00", "t=1.5,v1=00", "t=1;v1=00"),
+        *("t=\u0661,v1=00", "t=1,t=2,v1=00", f"t={'9' * 13},v1=00"),
     ],
 )
 def test_malformed_headers_are_named_as_such(header: str) -> None:
@@ -155,12 +146,7 @@ def test_several_secrets_allow_an_exchange() -> None:
 BAD_SECRETS: list[Any] = [
     *("", " ", "\n", b"", b" \t", bytearray(), None, [], (), set(), {}, iter(())),
     *([SECRET, ""], [SECRET, None], [None], (b"",), {SECRET, " "}, {SECRET: 1, "": 2}),
-    *(
-        "whsec_****",
-        "whsec_1f2e********9c",
-        b"whsec_\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2",
-        "whsec_…",
-    ),
+    *("whsec_****", "whsec_1f2e********9c", "whsec_…", "whsec_•••".encode()),
     *("whsec_...", [SECRET, "****"], "●●●●", 7, 1.5, True, object(), [7], [[SECRET]]),
     *("half \ud800", memoryview(b""), SECRET.encode),
 ]
@@ -249,11 +235,7 @@ GOOD_HEADERS: list[Any] = [
     *({"HTTP_SYNC_SIGNATURE": HEADER, "wsgi.input": object()}, {"sync_signature": HEADER}),
     *([(b"host", b"h"), (b"sync-signature", HEADER.encode())], [["Sync-Signature", HEADER]]),
     *([("sync-signature", HEADER), ("Sync-Signature", HEADER)], Headers()),
-    *(
-        iter([("a", "b"), ("Sync-Signature", HEADER)]),
-        {"Sync-Signature": {HEADER: 1}.keys().__iter__().__next__()},
-    ),
-    f" {HEADER} ",
+    *(iter([("a", "b"), ("Sync-Signature", HEADER)]), f" {HEADER} "),
 ]
 
 
@@ -297,18 +279,10 @@ class Unread(bytes):
 @pytest.mark.parametrize(
     "header",
     [
-        None,
-        "",
-        "t=1",
-        "t=1,v1=00",
-        f"t={NOW - 301:.0f},v1=00",
-        f"t={NOW + 301:.0f},v1=00",
-        "t=x,v1=00",
-        f"t={NOW:.0f}" + ",v1=" * 16,
-        f"t={NOW:.0f}" + ",v1=" * 1000,
-        HEADER + "," * 2700,
-        HEADER + "," + "v1=" + "0" * 3000,
-        "t=1," * 1000,
+        *(None, "", "t=1", "t=1,v1=00", "t=x,v1=00", "t=1," * 1000),
+        *(f"t={NOW - 301:.0f},v1=00", f"t={NOW + 301:.0f},v1=00"),
+        *(f"t={NOW:.0f}" + ",v1=" * 16, f"t={NOW:.0f}" + ",v1=" * 1000),
+        *(HEADER + "," * 2700, HEADER + "," + "v1=" + "0" * 3000),
     ],
 )
 def test_what_costs_nothing_is_checked_first(header: str | None) -> None:
@@ -354,11 +328,11 @@ def test_parse_reads_every_field() -> None:
         "status": "COMPLETED",
         "model": "lipsync-2",
         "createdAt": "2026-01-02T03:04:05.678Z",
-        "outputUrl": "https://media.example/1.mp4",
-        "segmentOutputUrl": "https://media.example/s.mp4",
+        "outputUrl": "https://h/1.mp4",
+        "segmentOutputUrl": "https://h/s.mp4",
         "outputDuration": 8,
         "error": None,
-        "webhookUrl": "https://example.com/hook",
+        "webhookUrl": "https://h/hook",
         "input": [{"type": "hologram"}],
         "options": {"sync_mode": "loop"},
         "brandNew": True,
@@ -367,13 +341,10 @@ def test_parse_reads_every_field() -> None:
     assert parse(data) == event  # some frameworks decode before anybody can ask for bytes
     assert (event.id, event.status, event.model) == ("1", Status.COMPLETED, "lipsync-2")
     assert event.created_at == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-    assert event.output_url == "https://media.example/1.mp4"
-    assert event.segment_output_url == "https://media.example/s.mp4"
-    assert event.output_duration == 8
+    assert (event.output_url, event.segment_output_url) == ("https://h/1.mp4", "https://h/s.mp4")
+    assert (event.output_duration, event.webhook_url) == (8, "https://h/hook")
     assert (event.error, event.error_code) == (None, None)
-    assert event.webhook_url == "https://example.com/hook"
-    assert event.input == [{"type": "hologram"}]
-    assert event.options == {"sync_mode": "loop"}
+    assert (event.input, event.options) == ([{"type": "hologram"}], {"sync_mode": "loop"})
     assert event.raw == data
 
 
@@ -400,8 +371,7 @@ def test_a_batch_event_is_read_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"no JSON", b"\xff", b"[" * 100_000, "<html>", '{"id": ' + "9" * 5000 + "}"],
+    "body", [b"", b"no JSON", b"\xff", b"[" * 100_000, "<html>", '{"id": ' + "9" * 5000 + "}"]
 )
 def test_a_body_that_is_no_json_is_refused(body: bytes | str) -> None:
     """No error of the JSON parser gets out; a list or a number is no event either."""
@@ -413,17 +383,12 @@ def test_a_body_that_is_no_json_is_refused(body: bytes | str) -> None:
 
 def test_all_problems_are_listed_with_their_paths() -> None:
     """One error names every field that cannot be read, and pickles."""
-    data = {
-        "id": "",
-        "status": 5,
-        "createdAt": "yesterday",
-        "outputDuration": True,
-        "outputUrl": ["x"],
-        "input": {},
-        "options": [],
-    }
+    body = (
+        '{"id": "", "status": 5, "createdAt": "yesterday", "outputDuration": true,'
+        ' "outputUrl": ["x"], "input": {}, "options": []}'
+    )
     with pytest.raises(WebhookPayloadError) as caught:
-        parse(json.dumps(data))
+        parse(body)
     copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
     assert copied.paths == (
         "id: is missing",
@@ -437,8 +402,7 @@ def test_all_problems_are_listed_with_their_paths() -> None:
 
 
 @pytest.mark.parametrize(
-    "number",
-    ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "-1" + "0" * 4000],
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "-1" + "0" * 4000]
 )
 def test_a_duration_that_is_no_finite_number_is_a_problem(number: str) -> None:
     """Nothing that computes with it meets one."""
@@ -517,6 +481,9 @@ class Unlucky:
         raise LookupError("iterated")
 
 
+SIGNED = sign(b"{}", "SECRET", 5)
+
+
 def _raising(secret: str) -> Iterator[str]:
     """Yield a secret, then raise."""
     yield secret
@@ -576,12 +543,8 @@ def test_a_decoded_body_of_foreign_values_is_refused_in_words(field: str) -> Non
         (verify, (b"{}", Unlucky(), "SECRET"), {}),
         (verify, (b"{}", {"Sync-Signature": Unlucky()}, "SECRET"), {}),
         (verify, (b"{}", [(Unlucky(), "t=5,v1=abc")], "SECRET"), {}),
-        (
-            verify,
-            (b"{}", sign(b"{}", "SECRET", 5), "SECRET"),
-            {"now": 5, "lenient_json": Unlucky()},
-        ),
-        (verify, (b"{}", sign(b"{}", "SECRET", 5), ["SECRET", Unlucky()]), {"now": 5}),
+        (verify, (b"{}", SIGNED, "SECRET"), {"now": 5, "lenient_json": Unlucky()}),
+        (verify, (b"{}", SIGNED, ["SECRET", Unlucky()]), {"now": 5}),
         (sign, (b"{}", (each for each in (b"SECRET", Unlucky())), 5), {}),
         (sign, (b"{}", _raising("SECRET"), 5), {}),
         (verify, (b"{}", "t=5,v1=abc", _raising("SECRET")), {"now": 5}),

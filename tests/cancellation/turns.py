@@ -51,50 +51,31 @@ class TurnLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
 
-class Heard(logging.Handler):
-    """Keep what the package logs where a program sees it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        self.lines.append(record.getMessage())
-
-    @contextmanager
-    def listening(self) -> Iterator["Heard"]:
-        """Listen while the block runs."""
-        logger = logging.getLogger("lipsync_async")
-        logger.addHandler(self)
-        try:
-            yield self
-        finally:
-            logger.removeHandler(self)
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Keep the lines that the package logs where a program sees them."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("lipsync_async")
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
 
 
 @attrs.define(slots=True)
 class World:
-    """Hold what one call is made in.
-
-    Attributes:
-        client: Makes the call.
-        sandbox: Answers.
-        folder: For its files.
-        heard: What was logged.
-        before: A job that had ended before the call; `None`: there is none.
-        seen: What the call has handed over.
-        error: How it has ended, unless it has returned.
-
-    """
+    """What one call is made in, and all that has come of it."""
 
     client: AsyncClient
     sandbox: Sandbox
     folder: Path
-    heard: Heard
-    before: Generation | None
-    seen: list[object] = attrs.field(factory=list)
-    error: BaseException | None = None
+    heard: list[str]  # what was logged
+    before: Generation | None  # a job that had ended before the call
+    seen: list[object] = attrs.field(factory=list)  # what the call has handed over
+    error: BaseException | None = None  # how it has ended, unless it has returned
 
     @property
     def journal(self) -> Path:
@@ -113,7 +94,7 @@ class World:
 
     def told(self) -> str:
         """Return all that the caller has been told."""
-        said = [told_by(self.error), *self.heard.lines]
+        said = [told_by(self.error), *self.heard]
         said += [self.before.id] if self.before is not None else []
         for each in self.seen:
             said.append(repr(each))
@@ -264,14 +245,10 @@ async def opened(
     trouble: str = "none", *, has_before: bool = True, **settings: Any
 ) -> AsyncIterator[World]:
     """Open a world in memory, on a virtual clock."""
-    usual: dict[str, Any] = {
-        "render": False,
-        "progression": "time(10)",
-        "placeholder_size": 100_000,
-    }
-    with TemporaryDirectory() as folder, Heard().listening() as heard:
-        settings = usual | {"clock": VirtualClock()} | settings
-        async with Sandbox(**settings) as sandbox, connect(sandbox) as client:
+    with TemporaryDirectory() as folder, listening() as heard:
+        usual: dict[str, Any] = {"progression": "time(10)", "clock": VirtualClock()}
+        sandbox = Sandbox(render=False, placeholder_size=100_000, **usual | settings)
+        async with sandbox, connect(sandbox) as client:
             before = await client.generations.run(**ORDER) if has_before else None
             for fault in TROUBLES[trouble]:
                 sandbox.faults.add(fault)
@@ -397,20 +374,11 @@ async def leave(world: World, scenario: Scenario, way: Way, turn: int) -> bool:
 
 
 # Over sockets, with little to wait for.
-_QUICK: dict[str, Any] = {
-    "clock": None,
-    "progression": "polls(2)",
-    "trouble": "slow answers",
-}
+_QUICK: dict[str, Any] = {"clock": None, "progression": "polls(2)", "trouble": "slow answers"}
 
 
 def drop(scenario: Scenario, turn: int, **settings: Any) -> tuple[World, bool]:
-    """Stop the loop in one turn of a call, close it, and let go of it.
-
-    Returns:
-        The world, and whether the call had ended by itself before.
-
-    """
+    """Drop the loop in one turn of a call; return its world, and whether the call had ended."""
     loop, stack = TurnLoop(), AsyncExitStack()
     world = loop.run_until_complete(stack.enter_async_context(opened(**settings)))
     world.seen.append(stack)  # it is never closed
@@ -425,12 +393,7 @@ def drop(scenario: Scenario, turn: int, **settings: Any) -> tuple[World, bool]:
 def drop_often(in_memory: dict[str, int], over_sockets: dict[str, int]) -> None:
     """Drop loops in the middle of calls, and print for each job whether the caller knows it.
 
-    What the end of the program tells of the others is for another program to read.
-
-    Args:
-        in_memory: For each scenario, in every how many turns a loop is dropped.
-        over_sockets: As above.
-
+    The arguments say for each scenario in every how many turns a loop is dropped.
     """
     slow = {"trouble": "slow", "has_before": False}
     cases = [(name, step, slow) for name, step in in_memory.items()]

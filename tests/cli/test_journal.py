@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async import (
-    Audio,
-    ConnectionLostError,
-    PaymentRequiredError,
-    Video,
-    read_manifest,
-)
+from lipsync_async import Audio, ConnectionLostError, PaymentRequiredError, Video, read_manifest
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.cli.main import main
 from tests.bulk.jobs import job, record, request
@@ -99,9 +93,8 @@ def sheet(tmp_path: Path) -> Path:
     requests = [row.request for row in read_manifest("takes.csv")]
     with Journal.open("j.sqlite") as journal:
         journal.record_intents([*enumerate(requests)])
-        ends = [job(f"g{n}", "FAILED", error="No face.") for n in range(2)]
-        done = job("g2", "COMPLETED")
-        record(journal, [*enumerate([*ends, done])])
+        record(journal, [(n, job(f"g{n}", "FAILED", error="No face.")) for n in range(2)])
+        record(journal, [(2, job("g2", "COMPLETED"))])
         record(journal, [(3, PaymentRequiredError(response=reply(status=402), message="No."))])
     return tmp_path / "takes.csv"
 
@@ -181,14 +174,12 @@ def test_another_form_is_refused(capsys: Said) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["journal", "j.sqlite", "--export", "all.xlsx"])
     assert ended.value.code == 2
-    expected = "use a name that ends in .jsonl or .csv, not 'all.xlsx'"
-    assert expected in capsys.readouterr().err
+    assert "use a name that ends in .jsonl or .csv, not 'all.xlsx'" in capsys.readouterr().err
 
 
 def test_no_journal_is_one_clear_line(tmp_path: Path, capsys: Said) -> None:
     """Status 2 and no traceback, and no file is made."""
     assert main(["journal", str(tmp_path / "none")]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("journal: there is no journal at ")
-    assert error.count("\n") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("journal: there is no journal at ")
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -24,7 +24,7 @@ from lipsync_async.cli.output import (
     say,
     size,
 )
-from tests.cli.test_run import HEADER, manifest, run, sandbox
+from tests.cli.test_run import manifest, run, sandbox, write
 
 __all__ = ["manifest", "sandbox"]  # fixtures
 
@@ -68,35 +68,24 @@ def test_no_line_raises_or_becomes_two(text: str, encoding: str) -> None:
     assert len(written.splitlines()) == 1
 
 
-def broken_pipe() -> TextIO:
-    """Return a stream into a pipe that has no other end."""
+def broken(how: str) -> TextIO:
+    """Return a stream into a pipe without another end, onto a full disk, or that was closed."""
+    if how == "full_disk":
+        return Path("/dev/full").open("w", encoding="utf-8")
+    if how == "closed":
+        stream = io.StringIO()
+        stream.close()
+        return stream
     ours, theirs = os.pipe()
     os.close(ours)
     return os.fdopen(theirs, "w", encoding="utf-8")
 
 
-def full_disk() -> TextIO:
-    """Return a stream onto a disk that is full."""
-    return Path("/dev/full").open("w", encoding="utf-8")
-
-
-def closed() -> TextIO:
-    """Return a stream that was closed."""
-    stream = io.StringIO()
-    stream.close()
-    return stream
-
-
-BROKEN: list[Callable[[], TextIO]] = [broken_pipe, full_disk, closed]
-
-
-@pytest.mark.parametrize("stream_of", BROKEN, ids=lambda broken: broken.__name__)
+@pytest.mark.parametrize("how", ["broken_pipe", "full_disk", "closed"])
 @pytest.mark.parametrize("size", [1, 100_000])
-def test_a_stream_that_takes_nothing_ends_nothing(
-    stream_of: Callable[[], TextIO], size: int
-) -> None:
+def test_a_stream_that_takes_nothing_ends_nothing(how: str, size: int) -> None:
     """Neither while it is written to, nor when Python empties its buffer in the end."""
-    stream = stream_of()
+    stream = broken(how)
     robust = RobustStream(stream)
     assert robust.isatty() is False
     for _ in range(3):
@@ -222,7 +211,7 @@ def test_a_run_goes_on_when_its_pipe_is_closed(
 
 def test_a_run_needs_no_console(manifest: Path, sandbox: object) -> None:
     """Without any standard file it does its work, and writes into no file of its own."""
-    manifest.write_text(HEADER + "lipsync-2,https://h/v.mp4,https://h/a.wav,take\n")
+    write("lipsync-2,https://h/v.mp4,https://h/a.wav,take")
     with started(redirect="<&- >&- 2>&-") as running:
         assert running.communicate() == (b"", b"")
     assert running.returncode == 0

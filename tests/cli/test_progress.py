@@ -11,11 +11,7 @@ from lipsync_async import Generation, Progress, Status
 from lipsync_async.cli.progress import NO_PROGRESS, bulk_progress, facts, job_progress
 from tests.cli.terminals import in_terminal
 
-STATES = [
-    Generation(id="a", status=Status.PENDING),
-    Generation(id="a", status=Status.PROCESSING, progress_percent=41.6),
-    Generation(id="a", status=Status.COMPLETED),
-]
+HALF = Generation(id="a", status=Status.PROCESSING, progress_percent=41.6)
 
 PROGRAM = """
 import sys
@@ -48,9 +44,9 @@ def test_each_state_of_a_job_is_a_line_where_there_is_no_terminal() -> None:
     """Files and pipes get one line a change, with the share where it is known."""
     stream = io.StringIO()
     with job_progress(stream) as show:
-        for state in STATES:
-            show(state)
-
+        show(Generation(id="a", status=Status.PENDING))
+        show(HALF)
+        show(Generation(id="a", status=Status.COMPLETED))
     assert stream.getvalue() == "  PENDING   \n  PROCESSING  42 %\n  COMPLETED \n"
 
 
@@ -89,20 +85,19 @@ def test_a_terminal_without_rich_gets_lines() -> None:
 @pytest.mark.parametrize(
     ("columns", "kind"), [(80, "dumb"), (80, "unknown"), (0, "xterm"), (12, "xterm"), (59, "xterm")]
 )
-def test_a_terminal_that_is_no_good_gets_lines(columns: int, kind: str) -> None:
+def test_a_terminal_that_is_no_good_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, columns: int, kind: str
+) -> None:
     """One that cannot move its cursor, or has no room for a bar."""
     stream = Terminal()
-    environment = {"TERM": kind, "COLUMNS": str(columns), "LINES": "24"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        with job_progress(stream) as show:
-            show(STATES[1])
-        with bulk_progress(1, stream) as show_all:
-            show_all(attrs.evolve(NO_PROGRESS, succeeded=1))
-    assert (
-        stream.getvalue() == "  PROCESSING  42 %\n  1/1  0 running  0 failed            in 0:00\n"
-    )
+    for name, value in {"TERM": kind, "COLUMNS": str(columns), "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    with job_progress(stream) as show:
+        show(HALF)
+    with bulk_progress(1, stream) as show_all:
+        show_all(attrs.evolve(NO_PROGRESS, succeeded=1))
+    last = "  1/1  0 running  0 failed            in 0:00\n"
+    assert stream.getvalue() == f"  PROCESSING  42 %\n{last}"
 
 
 class Terminal(io.StringIO):
@@ -145,9 +140,8 @@ def test_each_tenth_is_a_line_where_there_is_no_terminal() -> None:
     with bulk_progress(200, stream) as show:
         for done in range(1, 201):
             show(far(done))
-    assert [line.split("/")[0].strip() for line in stream.getvalue().splitlines()] == [
-        str(done) for done in range(20, 201, 20)
-    ]
+    told = [int(line.split("/")[0]) for line in stream.getvalue().splitlines()]
+    assert told == [*range(20, 201, 20)]
 
     stream = io.StringIO()
     with bulk_progress(3, stream) as show:

@@ -72,10 +72,13 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write a manifest of three jobs into the folder that commands run in."""
     monkeypatch.chdir(tmp_path)
-    rows = "".join(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}\n" for n in range(3))
-    path = Path("takes.csv")
-    path.write_text(HEADER + rows, encoding="utf-8")
-    return path
+    write(*(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}" for n in range(3)))
+    return Path("takes.csv")
+
+
+def write(*rows: str, head: str = HEADER) -> None:
+    """Write another manifest in its place."""
+    Path("takes.csv").write_text(head + "".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
 def run(*options: str) -> int:
@@ -90,11 +93,7 @@ def test_all_jobs_are_run_once(manifest: Path, sandbox: Sandbox, capsys: Said) -
     assert said.err == ""
     assert said.out.startswith("Running 3 jobs of takes.csv:\n")
     assert "  succeeded     3\n" in said.out
-    assert [path.name[:6] for path in sorted(Path("out").iterdir())] == [
-        "take-0",
-        "take-1",
-        "take-2",
-    ]
+    assert sorted(path.name[:6] for path in Path("out").iterdir()) == ["take-0", "take-1", "take-2"]
 
     sent = len(sandbox.requests)
     assert run("--download-to", "out") == 0
@@ -110,9 +109,8 @@ def test_what_failed_is_named_by_its_line(manifest: Path, sandbox: Sandbox, caps
     sandbox.faults.add(Fault("fail_job", count=3, message="No face."))
     assert run() == 1
     *_, line = capsys.readouterr().out.splitlines()
-    assert (
-        line == "  3 jobs (line 2, line 3, line 4): FAILED (generation_pipeline_failed): No face."
-    )
+    told = "FAILED (generation_pipeline_failed): No face."
+    assert line == f"  3 jobs (line 2, line 3, line 4): {told}"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +139,7 @@ def test_each_problem_of_a_manifest_is_a_line(
     manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """Status 2 before anything was sent, or a journal made."""
-    rows = "lipsync-2,x,https://h/a.wav,\nlipsync-2,https://h/v\n"
-    manifest.write_text(HEADER + rows, encoding="utf-8")
+    write("lipsync-2,x,https://h/a.wav,", "lipsync-2,https://h/v")
     assert run() == 2
     assert capsys.readouterr().err.splitlines() == [
         "run: line 2: video_url: must be an http or https URL; pass a local file as file",
@@ -155,9 +152,8 @@ def test_each_problem_of_a_manifest_is_a_line(
 def test_without_a_key_it_says_so(manifest: Path, capsys: Said) -> None:
     """One line, status 2."""
     assert run() == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("run: There is no API key.")
-    assert said.err.count("\n") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("run: There is no API key.")
 
 
 @pytest.mark.parametrize("cost", ["0", "-1", "nan", "inf", "much"])
@@ -175,8 +171,7 @@ def test_a_sandbox_tries_everything(
     """Without key or service, local files become results; the journal serves this run only."""
     draw_talking_head(tmp_path / "v.mp4", seconds=0.4, width=160, height=96)
     speak_line(tmp_path / "a.wav", seconds=0.4)
-    table = "model,video_file,audio_file\nlipsync-2,v.mp4,a.wav\n"
-    manifest.write_text(table, encoding="utf-8")
+    write("lipsync-2,v.mp4,a.wav", head="model,video_file,audio_file\n")
     assert run("--sandbox", "--download-to", "out") == 0
     assert capsys.readouterr().out.startswith("Running 1 job of takes.csv on a sandbox:\n")
     assert [path.suffix for path in Path("out").iterdir()] == [".mp4"]
@@ -223,21 +218,18 @@ def test_what_will_be_ignored_is_told_before_it_is_paid(
     manifest: Path, sandbox: Sandbox, capsys: Said
 ) -> None:
     """It is no error, but a line beside the output."""
-    table = f"{HEADER.strip()},temperature\nsync-3,https://h/v.mp4,https://h/a.wav,take,0.5\n"
-    manifest.write_text(table, encoding="utf-8")
+    head = f"{HEADER.strip()},temperature\n"
+    write("sync-3,https://h/v.mp4,https://h/a.wav,take,0.5", head=head)
     assert run() == 0
-    error = capsys.readouterr().err
-    assert error.startswith("takes.csv: line 2: options.temperature: ignored by sync-3")
-    assert error.count("\n") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("takes.csv: line 2: options.temperature: ignored by sync-3")
 
 
 def test_what_will_be_ignored_is_told_once() -> None:
     """The first line that it is in stands for all."""
     hot = Options(temperature=0.5)
-    rows = [
-        ManifestRow(line, request("sync-3", options=hot if line > 2 else None))
-        for line in range(2, 6)
-    ]
+    rows = [ManifestRow(2, request("sync-3"))]
+    rows += [ManifestRow(line, request("sync-3", options=hot)) for line in (3, 4, 5)]
     (warning,) = ignored_options(rows)
     assert warning.startswith("line 3 and 2 more lines: options.temperature: ")
     (warning,) = ignored_options(rows[:2])
@@ -302,9 +294,8 @@ ENDINGS: list[tuple[dict[str, Any], int]] = [
 @pytest.mark.parametrize(("facts", "status"), ENDINGS, ids=range(len(ENDINGS)))
 def test_the_status_says_what_came_of_it(facts: dict[str, Any], status: int) -> None:
     """What has stopped a run, and what is not known, come before what has failed."""
-    done = facts.pop("done")
-    ended_by = facts.pop("ended_by", None)
-    progress = attrs.evolve(NO_PROGRESS, succeeded=done, ended_by=ended_by)
+    seen = {"succeeded": facts.pop("done"), "ended_by": facts.pop("ended_by", None)}
+    progress = attrs.evolve(NO_PROGRESS, **seen)
     assert RunSummary(total=3, progress=progress, **facts).exit_status == status
 
 
@@ -333,10 +324,9 @@ async def test_a_run_with_an_order_of_unknown_outcome_says_so(tmp_path: Path) ->
 async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) -> None:
     """What is known by then is summed up, between the reason and the reason."""
     journal = tmp_path / "j.sqlite"
-    async with opened() as (client, _, _):
-        summary = await run_requests(
-            client, [*requests(3)], journal=journal, download_to="/dev/null"
-        )
+    async with opened() as (client, *_):
+        asked = [*requests(3)]
+        summary = await run_requests(client, asked, journal=journal, download_to="/dev/null")
     assert summary.exit_status == ExitStatus.USAGE
     assert not journal.exists()
     (first, *_, last) = summary.lines("line {}".format)
@@ -371,9 +361,8 @@ def test_a_journal_of_other_requests_is_wrong_input(
     with Journal.open("j.sqlite") as journal:
         journal.record_intents([(n, jobs.request(n)) for n in range(3)])
     assert run() == 2
-    said = capsys.readouterr()
-    assert said.err.splitlines()[-3:] != []
-    assert all(line.startswith("run: line ") for line in said.err.splitlines()[-3:])
+    last = capsys.readouterr().err.splitlines()[-3:]
+    assert [line[:10] for line in last] == ["run: line "] * 3
     assert sandbox.jobs.created == 0
 
 
@@ -422,13 +411,9 @@ FLAGS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
 
 
 USUAL = {
-    "max_jobs": None,
-    "max_cost": None,
-    "duration": None,
+    **dict.fromkeys(("max_jobs", "max_cost", "duration")),
+    **dict.fromkeys(("retry_failed", "match_query", "accept_new_key"), False),
     "concurrent_downloads": 4,
-    "retry_failed": False,
-    "match_query": False,
-    "accept_new_key": False,
 }
 
 
@@ -442,31 +427,26 @@ def test_each_flag_says_one_thing(arguments: tuple[str, ...], changes: dict[str,
     assert manifest_run_of(*arguments) == attrs.evolve(plain, options=options, **changes)
 
 
+RUN = ("run", "takes.csv", "--journal", "j")
 WRONG: list[tuple[str, ...]] = [
-    (),
-    ("nothing",),
-    ("run",),
-    ("run", "takes.csv"),
-    *(("run", "takes.csv", "--journal", "j", *more) for more in (("--max-jobs",), ("two.csv",))),
-    *(
-        ("run", "takes.csv", "--journal", "j", "--max-jobs", n)
-        for n in ("0", "-1", "1.5", "x", "", "²")
-    ),
-    *(("run", "takes.csv", "--journal", "j", "--timeout", n) for n in ("0", "-1", "nan", "inf")),
-    *(("run", "takes.csv", "--journal", "j", f"--{name}", "0") for name in sorted(LIMITS)),
-    ("run", "takes.csv", "--journal", "j", "--concurrent-downloads", "none"),
+    *((), ("nothing",), ("run",), ("run", "takes.csv")),
+    *((*RUN, *more) for more in (("--max-jobs",), ("two.csv",))),
+    *((*RUN, "--max-jobs", n) for n in ("0", "-1", "1.5", "x", "", "²")),
+    *((*RUN, "--timeout", n) for n in ("0", "-1", "nan", "inf")),
+    *((*RUN, f"--{name}", "0") for name in sorted(LIMITS)),
+    (*RUN, "--concurrent-downloads", "none"),
     ("run", "takes.csv", "--journal", ""),
     ("run", "\u200b", "--journal", "j"),
     ("run", "~no-such-user/takes.csv", "--journal", "j"),
     ("run", "takes.csv", "--journal", "~no-such-user/j"),
-    ("run", "takes.csv", "--journal", "j", "--download-to", "~no-such-user/out"),
+    (*RUN, "--download-to", "~no-such-user/out"),
     ("run", "takes\u200b.csv", "--journal", "j"),
     ("run", "takes.csv", "--journal", "j\u2060.sqlite"),
     ("journal",),
     ("journal", "j", "--export", "out.txt"),
     ("journal", "j", "--export", "~no-such-user/out.csv"),
     *(("demo", "--jobs", number) for number in ("0", "²")),
-    ("run", "takes.csv", "--journal", "j", "\x1b[2J"),
+    (*RUN, "\x1b[2J"),
 ]
 
 
@@ -510,31 +490,27 @@ def test_a_manifest_that_is_wrong_is_wrong_input(
 def test_files_that_cannot_be_read_are_failed_rows(manifest: Path, capsys: Said) -> None:
     """Status 1 if that is all that is wrong, 2 if the manifest is wrong as well."""
     head = "model,video_file,audio_url,sync_mode\n"
-    manifest.write_text(f"{head}x,none.mp4,https://h/a.wav,\n", encoding="utf-8")
+    write("x,none.mp4,https://h/a.wav,", head=head)
     assert run() == 1
     assert capsys.readouterr().err.startswith("run: line 2: video_file: cannot be read (No such")
-    manifest.write_text(f"{head}x,none.mp4,https://h/a.wav,lop\n", encoding="utf-8")
+    write("x,none.mp4,https://h/a.wav,lop", head=head)
     assert run() == 2
 
 
-STOPPED = {
-    "no money": (Fault("status", status=402, method="POST", count=None), 402),
-    "a dead key": (Fault("status", status=401, method="POST", count=None), 401),
-    "a filter": (
-        Fault("status", status=403, method="POST", body="<html>Blocked</html>", count=None),
-        403,
-    ),
+STOPPED: dict[str, tuple[int, Any]] = {
+    "no money": (402, None),
+    "a dead key": (401, None),
+    "a filter": (403, "<html>Blocked</html>"),
 }
 
 
-@pytest.mark.parametrize(("fault", "status"), STOPPED.values(), ids=STOPPED)
+@pytest.mark.parametrize(("status", "body"), STOPPED.values(), ids=STOPPED)
 def test_what_meets_every_job_stops_the_run(
-    manifest: Path, sandbox: Sandbox, capsys: Said, fault: Fault, status: int
+    manifest: Path, sandbox: Sandbox, capsys: Said, status: int, body: Any
 ) -> None:
     """Status 3, after a few; what was not begun is counted."""
-    rows = "".join(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}\n" for n in range(40))
-    manifest.write_text(HEADER + rows, encoding="utf-8")
-    sandbox.faults.add(fault)
+    write(*(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}" for n in range(40)))
+    sandbox.faults.add(Fault("status", status=status, method="POST", body=body, count=None))
     assert run() == 3
     lines = capsys.readouterr().out.splitlines()
     why = [line for line in lines if line.startswith("Ended early: ")]
@@ -553,12 +529,10 @@ def test_paths_at_home(
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     (home / "takes.csv").write_bytes(manifest.read_bytes())
-    arguments = ["run", "~/takes.csv", "--journal=~/j.sqlite", "--download-to=~/out"]
-    assert main(arguments) == 0
+    assert main(["run", "~/takes.csv", "--journal=~/j.sqlite", "--download-to=~/out"]) == 0
     assert main(["journal", "~/j.sqlite", "--export=~/all.csv"]) == 0
-    assert sorted(path.name for path in home.iterdir() if path.name[:2] != "j.") == [
-        *("all.csv", "out", "takes.csv")
-    ]
+    names = {path.name for path in home.iterdir() if path.name[:2] != "j."}
+    assert names == {"all.csv", "out", "takes.csv"}
     assert list(tmp_path.rglob("~*")) == []
 
 
@@ -624,10 +598,8 @@ def test_what_an_interruption_leaves_is_named(interrupted: ManifestRun) -> None:
     assert lines[2:4] == ["  line 3: g1", "  line 4: g2"]
     assert lines[22] == "  and 4 more; --export of `journal` has them all"
     assert lines[23].startswith("3 creates may have been accepted; ")
-    assert [line.partition(": ")[0] for line in lines[24:]] == [
-        *("  line 27", "  line 28", "  position 27")
-    ]
-    assert len({line.partition(": ")[2] for line in lines[24:]}) == 3
+    places, keys = zip(*(line.split(": ") for line in lines[24:]), strict=True)
+    assert (places, len({*keys})) == (("  line 27", "  line 28", "  position 27"), 3)
 
 
 def test_what_a_run_leaves_that_has_no_journal_yet(tmp_path: Path) -> None:
@@ -644,11 +616,10 @@ def test_what_a_run_leaves_that_has_no_journal_yet(tmp_path: Path) -> None:
 def test_a_folder_that_is_there_may_have_any_name(tmp_path: Path, name: str) -> None:
     """A new journal may lie in it; only a new name of unseen characters is a slip."""
     folder = tmp_path / name
-    read = command_parser().parse_args
+    how = ("--journal", f"{folder}/j.sqlite")
     with pytest.raises(SystemExit):
-        read(["run", "takes.csv", "--journal", f"{folder}/j.sqlite"])
+        manifest_run_of(*how)
     folder.mkdir()
-    chosen = read(["run", "takes.csv", "--journal", f"{folder}/j.sqlite"])
-    assert chosen.journal == folder / "j.sqlite"
+    assert manifest_run_of(*how).journal == folder / "j.sqlite"
     with pytest.raises(SystemExit):
-        read(["run", "takes.csv", "--journal", f"{folder}/j\u200b.sqlite"])
+        manifest_run_of("--journal", f"{folder}/j\u200b.sqlite")

@@ -16,7 +16,7 @@ from lipsync_async.cli.main import main
 from lipsync_async.cli.signals import SignalHandler, handled_signals, run_interruptibly
 from lipsync_async.sandbox import Fault, Sandbox
 from tests.cli.terminals import Said
-from tests.cli.test_run import HEADER, manifest, run, sandbox
+from tests.cli.test_run import manifest, run, sandbox, write
 from tests.portal.verbs import interrupted, unheard
 
 __all__ = ["manifest", "sandbox"]  # fixtures
@@ -157,7 +157,7 @@ def test_a_run_that_is_stopped_names_what_it_leaves(
 ) -> None:
     """Ctrl-C ends it in each phase with 130, and ids and keys are told by lines."""
     method, path, left = PHASES[phase]
-    manifest.write_text(f"{HEADER}lipsync-2,https://h/v.mp4,https://h/a.wav,\n", encoding="utf-8")
+    write("lipsync-2,https://h/v.mp4,https://h/a.wav,")
     sandbox.faults.add(Fault("hang", method=method, path=path))
     with interrupted(lambda: sandbox.requests.count(method, path) > 0):
         assert run("--download-to", "out/", "--max-cost", "5", "--duration", "3") == 130
@@ -175,13 +175,13 @@ def test_a_manifest_that_never_ends_can_be_left(
     pipe = tmp_path / "m.csv"
     os.mkfifo(pipe)
 
-    def press() -> None:
+    def press_when_read() -> None:
         with pipe.open("wb"):  # it waits for the reader
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
             done.wait(PATIENCE)
 
     done = threading.Event()
-    presser = threading.Thread(target=press)
+    presser = threading.Thread(target=press_when_read)
     presser.start()
     try:
         assert main(["run", str(pipe), "--journal", str(tmp_path / "j.sqlite")]) == 130

@@ -15,18 +15,10 @@ _BLOCK = re.compile(r"^```(?P<language>\S+)\n(?P<source>.*?)^```$", re.DOTALL | 
 
 @attrs.frozen
 class Block:
-    """A fenced block.
-
-    Attributes:
-        file: The Markdown file's name.
-        line: Line of the fence, from 1.
-        language: The word after the fence.
-        source: What is inside.
-
-    """
+    """A fenced block."""
 
     file: str
-    line: int
+    line: int  # of the fence, from 1
     language: str
     source: str
 

@@ -5,13 +5,7 @@ from typing import Any
 
 
 def stranger(event: str, arguments: tuple[Any, ...]) -> str | None:
-    """Return the other machine that an audit event reaches for, or `None`.
-
-    Args:
-        event: Name of the audit event, such as `socket.connect`.
-        arguments: The event's arguments.
-
-    """
+    """Return the other machine that an audit event, by name and arguments, reaches for."""
     if event == "socket.getaddrinfo":
         host = arguments[0]
     elif event == "socket.connect" and isinstance(arguments[1], tuple):

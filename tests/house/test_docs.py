@@ -141,10 +141,8 @@ def test_the_reference_has_every_public_name() -> None:
     """What can be imported is described."""
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*")]
     described = set(re.findall(r"^::: lipsync_async\.([\w.]+)$", "\n".join(pages), re.MULTILINE))
-    public = {
-        *lipsync_async.__all__,
-        *(f"sandbox.{name}" for name in lipsync_async.sandbox.__all__),
-    }
+    served = {f"sandbox.{name}" for name in lipsync_async.sandbox.__all__}
+    public = served | {*lipsync_async.__all__}
     assert public - described - {"__version__"} == set()
 
 
@@ -161,12 +159,8 @@ def test_the_map_of_the_house_is_complete() -> None:
     """CONTRIBUTING.md names every folder of the package, and all files of those that it lists."""
     (tree, *_) = blocks(ROOT / "CONTRIBUTING.md", "text")
     drawn = _drawn_paths(tree.source)
-    there = {
-        path
-        for folder in {path.parent for path in drawn}
-        for path in folder.iterdir()
-        if path.is_dir() or path.suffix == ".py"
-    }
+    there = {path for folder in {each.parent for each in drawn} for path in folder.iterdir()}
+    there = {path for path in there if path.is_dir() or path.suffix == ".py"}
     amiss = [path for path in drawn ^ there if path.name not in UNMAPPED]
     assert sorted(path.relative_to(PACKAGE).as_posix() for path in amiss) == []
 
@@ -174,11 +168,8 @@ def test_the_map_of_the_house_is_complete() -> None:
 def test_the_map_of_the_house_stands_on_its_floors() -> None:
     """It draws the package top first, in the order that import-linter holds imports to."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (layers,) = [
-        contract["layers"]
-        for contract in settings["tool"]["importlinter"]["contracts"]
-        if contract["type"] == "layers"
-    ]
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = [each["layers"] for each in contracts if each["type"] == "layers"]
     floors = {part: floor for floor, parts in enumerate(layers) for part in parts.split(" : ")}
     (tree, *_) = blocks(ROOT / "CONTRIBUTING.md", "text")
     drawn = re.findall(r"^  (\w+)(?:\.py|/) (?! *beside:)", tree.source, re.MULTILINE)

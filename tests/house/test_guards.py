@@ -13,6 +13,7 @@ from tests.house.loopback import stranger
 
 ROOT = Path(__file__).parents[2]
 
+SETTINGS = {"PYTHONPATH": str(ROOT), "SYNC_API_KEY": "hidden", "TESTS_CLOSING_SECONDS": "0.2"}
 # Each test breaks one rule, or none; its name says which.
 SAMPLES = """
 import asyncio, os, socket, threading
@@ -71,24 +72,14 @@ def test_every_leak_is_caught_and_nothing_else(tmp_path: Path) -> None:
     completed = subprocess.run(  # noqa: S603 - our own command
         [*command, "-rEfp", "-o", "filterwarnings=ignore", "test_samples.py"],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "SYNC_API_KEY": "hidden",
-            "TESTS_CLOSING_SECONDS": "0.2",
-        },
+        env=os.environ | SETTINGS,
         capture_output=True,
         text=True,
         check=False,
     )
     broken = re.findall(r"^(?:ERROR|FAILED) .*::test_(\w+)", completed.stdout, re.MULTILINE)
-    assert sorted(set(broken)) == [
-        "broken_by_a_name",
-        "broken_by_a_socket",
-        "broken_by_a_stranger",
-        "broken_by_a_task",
-        "broken_by_a_thread",
-    ], completed.stdout + completed.stderr
+    expected = {f"broken_by_a_{each}" for each in ("name", "socket", "stranger", "task", "thread")}
+    assert {*broken} == expected, completed.stdout + completed.stderr
     assert "8 passed, 5 errors" in completed.stdout
     for culprit in ("lingering", "socket:[", "sleep_forever", "192.0.2.1", "sync.example"):
         assert culprit in completed.stdout
@@ -109,9 +100,7 @@ def test_every_leak_is_caught_and_nothing_else(tmp_path: Path) -> None:
     ],
 )
 def test_strangers_are_recognised(
-    event: str,
-    arguments: tuple[Any, ...],
-    expected: str | None,
+    event: str, arguments: tuple[Any, ...], expected: str | None
 ) -> None:
     """Loopback in every spelling is home; everything else is not."""
     assert stranger(event, arguments) == expected

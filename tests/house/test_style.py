@@ -60,30 +60,21 @@ def test_tests_neither_sleep_nor_mock() -> None:
     assert mocking == []
 
 
-@pytest.mark.parametrize(
-    ("call", "expected"),
-    [
-        ("anyio.sleep(1)", True),
-        ("time.sleep(pause)", True),
-        ("asyncio.sleep(0)", True),
-        ("clock.sleep(1)", False),
-        ("anyio.sleep_forever()", False),
-    ],
-)
-def test_sleeps_are_recognised(call: str, expected: bool) -> None:  # noqa: FBT001
+SLEEPING = ["anyio.sleep(1)", "time.sleep(pause)", "asyncio.sleep(0)"]
+
+
+@pytest.mark.parametrize("call", [*SLEEPING, "clock.sleep(1)", "anyio.sleep_forever()"])
+def test_sleeps_are_recognised(call: str) -> None:
     """Sleeps are found, of no length as well; events and virtual time are not sleeping."""
     parsed = ast.parse(call, mode="eval").body
     assert isinstance(parsed, ast.Call)
-    assert is_sleep(parsed) is expected
+    assert is_sleep(parsed) is (call in SLEEPING)
 
 
 def test_the_client_has_threads_of_its_own() -> None:
     """The threads of anyio may all be waiting for the client already, or be greenlets."""
-    client = [
-        path
-        for path in (ROOT / "lipsync_async").rglob("*.py")
-        if not {"sandbox", "cli", "_tools"} & {*path.parts}
-    ]
+    paths, others = (ROOT / "lipsync_async").rglob("*.py"), {"sandbox", "cli", "_tools"}
+    client = [path for path in paths if not others & {*path.parts}]
     assert [path.name for path in client if "to_thread" in path.read_text("utf-8")] == []
 
 
@@ -126,7 +117,8 @@ def test_public_docstrings_are_whole() -> None:
     """Every argument is explained, none is made up, and it fits on a screen."""
     functions = public_callables()
     texts = {name: inspect.getdoc(function) or "" for name, function in functions.items()}
-    assert [name for name, text in texts.items() if not has_room(text)] == []
+    lengths = {name: len(text.splitlines()) for name, text in texts.items()}
+    assert [name for name, length in lengths.items() if not 0 < length <= LONGEST_DOCSTRING] == []
     explained = {name: section(text, "Args") for name, text in texts.items()}
     parameters = {
         name: [item for item in inspect.signature(function).parameters if item != "self"]
@@ -137,20 +129,13 @@ def test_public_docstrings_are_whole() -> None:
     assert [name for name in wrong if explained[name] or len(parameters[name]) > 2] == []
 
 
-def has_room(docstring: str) -> bool:
-    """Tell whether there is a docstring, and a screen shows all of it."""
-    return len(docstring.splitlines()) in range(1, LONGEST_DOCSTRING + 1)
-
-
 def test_documented_errors_exist() -> None:
     """`Raises:` names classes that users can catch."""
     modules = [builtins, *map(import_module, MODULES)]
     known = {name for module in modules for name in dir(module)}
-    unknown = {
-        name: {*section(function.__doc__, "Raises")} - known
-        for name, function in public_callables().items()
-    }
-    assert {name: errors for name, errors in unknown.items() if errors} == {}
+    functions = public_callables().values()
+    documented = {name for each in functions for name in section(each.__doc__, "Raises")}
+    assert documented - known == set()
 
 
 def test_verbs_tell_what_they_send_and_what_can_go_wrong() -> None:

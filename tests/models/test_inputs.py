@@ -22,16 +22,9 @@ from lipsync_async._models.request import (
 VOICE = ElevenLabs(voice_id="v", script="Hello.")
 SEGMENT = Segment(start_time=0, end_time=1, audio_input=SegmentAudio("a1"))
 VALUES = [
-    Video("https://h/v.mp4"),
-    Image(asset_id="a"),
-    Audio(file=b"sound"),
-    VOICE,
-    Text(VOICE),
-    ActiveSpeaker(auto_detect=True),
-    Options(sync_mode="loop"),
-    SegmentAudio("a1", start_time=0, end_time=1),
-    SEGMENT,
-    DubParams(target_lang="de"),
+    *(Video("https://h/v.mp4"), Image(asset_id="a"), Audio(file=b"sound"), VOICE, Text(VOICE)),
+    *(ActiveSpeaker(auto_detect=True), Options(sync_mode="loop"), DubParams(target_lang="de")),
+    *(SegmentAudio("a1", start_time=0, end_time=1), SEGMENT),
     GenerationRequest(model="m", input=[Video("v"), Audio("a")], segments=[SEGMENT]),
 ]
 
@@ -58,9 +51,9 @@ def test_a_request_copies_its_list(videos: list[Video]) -> None:
 @pytest.mark.parametrize("value", [None, 5, "text", {1, 2}, {"type": "video"}])
 def test_everything_else_is_left_to_validation(value: Any) -> None:
     """What is no list is neither changed nor refused here: one error names it later."""
-    held: list[object] = [GenerationRequest(model="m", input=value).input]
-    held.append(ActiveSpeaker(coordinates=value).coordinates)
-    assert all(each is value for each in held)
+    speaker = ActiveSpeaker(coordinates=value)
+    assert GenerationRequest(model="m", input=value).input is value
+    assert speaker.coordinates is value
 
 
 @pytest.mark.parametrize("kind", [Video, Image, Audio])

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lipsync_async import Audio, GenerationRequest, Image, JournalError, JournalView, Video
-from lipsync_async._logic.validation import (
-    folder_problems,
-    request_problems,
-    target_problems,
-)
+from lipsync_async._logic.validation import folder_problems, request_problems, target_problems
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
 
 if TYPE_CHECKING:
@@ -57,12 +53,10 @@ def test_other_paths_stay_as_they_are(path: str) -> None:
     assert at_home(path) == path
 
 
-UNKNOWN = [
-    *("~no-such-user", "~no-such-user/v", "~$v.mp4", "~~", "~\0", "~\ud800/v", "~ /v", "~v.mp4"),
-]
-
-
-@pytest.mark.parametrize("path", UNKNOWN)
+@pytest.mark.parametrize(
+    "path",
+    ["~no-such-user", "~no-such-user/v", "~$v.mp4", "~~", "~\0", "~\ud800/v", "~ /v", "~v.mp4"],
+)
 def test_a_folder_that_is_not_known_is_told(path: str) -> None:
     """What is no user's name is quoted, visibly."""
     assert at_home(path) is None

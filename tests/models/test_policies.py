@@ -16,11 +16,8 @@ Policy = Callable[..., Any]
 
 PATIENT: list[tuple[Policy, str]] = [(RetryPolicy, "give_up_after"), (RetryPolicy, "slot_timeout")]
 STRICT: list[tuple[Policy, str]] = [
-    (RetryPolicy, "first_pause"),
-    (RetryPolicy, "longest_pause"),
-    (PollPolicy, "initial_interval"),
-    (PollPolicy, "max_interval"),
-    (PollPolicy, "shared_interval"),
+    *((RetryPolicy, name) for name in ("first_pause", "longest_pause")),
+    *((PollPolicy, name) for name in ("initial_interval", "max_interval", "shared_interval")),
 ]
 NOT_POSITIVE = st.floats(max_value=0) | st.just(math.nan)
 
@@ -43,10 +40,9 @@ def test_positive_times_are_kept(policy: Policy, name: str, seconds: float) -> N
 @pytest.mark.parametrize(("policy", "name"), STRICT)
 def test_pauses_are_finite(policy: Policy, name: str) -> None:
     """A pause without an end is a call that hangs, and has no `None`; patience may have no end."""
+    told = f"{name} must be a finite number .*, not (inf|int|None)"
     for value in (math.inf, 10**400, 10**5000, None):
-        with pytest.raises(
-            ValueError, match=f"{name} must be a finite number .*, not (inf|int|None)"
-        ):
+        with pytest.raises(ValueError, match=told):
             policy(**{name: value})
 
 
@@ -128,15 +124,10 @@ NO_NUMBERS: dict[str, Any] = {
     "a class": float,
     "anything": object(),
 }
+FLOATS = [*STRICT, *PATIENT, (PollPolicy, "backoff_factor"), (PollPolicy, "long_poll")]
 NUMBERS: list[tuple[Policy, str]] = [
-    *STRICT,
-    *PATIENT,
-    (RetryPolicy, "attempts"),
-    (PollPolicy, "backoff_factor"),
-    (PollPolicy, "long_poll"),
-    (PollPolicy, "not_found_grace"),
-    (Limits, "creates_per_minute"),
-    (Limits, "requests_per_minute"),
+    *(*FLOATS, (RetryPolicy, "attempts"), (PollPolicy, "not_found_grace")),
+    *((Limits, f"{name}_per_minute") for name in ("creates", "requests")),
     (Limits, "concurrent_generations"),
 ]
 
@@ -152,12 +143,7 @@ def test_what_is_no_number_is_refused_at_birth(value: Any) -> None:
 def test_numbers_of_derived_classes_are_numbers() -> None:
     """A `float` of NumPy, or of a library of units, is taken."""
     for value in (np.float64(2), Seconds(2), 2):
-        for policy, name in [
-            *STRICT,
-            *PATIENT,
-            (PollPolicy, "backoff_factor"),
-            (PollPolicy, "long_poll"),
-        ]:
+        for policy, name in FLOATS:
             assert getattr(policy(**{name: value}), name) == 2
 
 

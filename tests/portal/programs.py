@@ -19,7 +19,7 @@ _AS_OPTIONS = {
     QUIET: "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n",
 }
 _BEGINNING = """
-import logging, os, sys, threading, time
+import atexit, gc, logging, os, signal, sys, threading, time
 from lipsync_async import *
 
 logging.getLogger("asyncio").setLevel("ERROR")
@@ -69,22 +69,13 @@ class Program:
 def text(body: str, sandbox: Sandbox) -> str:
     """Return a program's whole text."""
     return (
-        (_BEGINNING + dedent(body))
-        .replace("URL_KEY", sandbox.api_key)
-        .replace(
-            "URL",
-            sandbox.url,
-        )
+        (_BEGINNING + dedent(body)).replace("URL_KEY", sandbox.api_key).replace("URL", sandbox.url)
     )
 
 
 @asynccontextmanager
 async def running(
-    body: str,
-    sandbox: Sandbox,
-    options: tuple[str, ...] = STRICT,
-    *,
-    first: str = "",
+    body: str, sandbox: Sandbox, options: tuple[str, ...] = STRICT, *, first: str = ""
 ) -> AsyncIterator[Program]:
     """Run a program, with a line before all others; kill it if the test does not see its end.
 
@@ -111,11 +102,7 @@ async def running(
 
 
 async def run(
-    body: str,
-    sandbox: Sandbox,
-    options: tuple[str, ...] = STRICT,
-    *,
-    first: str = "",
+    body: str, sandbox: Sandbox, options: tuple[str, ...] = STRICT, *, first: str = ""
 ) -> tuple[int | None, str, str]:
     """Run a program to its end."""
     async with running(body, sandbox, options, first=first) as program:

@@ -9,7 +9,7 @@ CHILDREN = {
     "uses it": 'say("child", client.generations.run(**ORDER).status)',
     "uses and closes it": 'client.models.list(); client.close(); say("closed")',
     "closes it": 'client.close(); say("closed")',
-    "drops it": 'client = None; import gc; gc.collect(); say("dropped")',
+    "drops it": 'client = None; gc.collect(); say("dropped")',
     "leaves it alone": 'say("nothing")',
 }
 FORKED = """
@@ -109,13 +109,7 @@ async def test_what_was_under_way_stays_with_the_parent(sandbox: Sandbox) -> Non
     code, printed, errors = await run(body, sandbox, QUIET)
     assert (code, errors) == (0, "")
     refusal = "This began before the process was forked, and goes on in the parent only. Begin "
-    assert printed.splitlines() == [
-        "PROCESSING",
-        f"{refusal}anew here.",
-        "end",
-        "COMPLETED",
-        "end",
-    ]
+    assert printed.splitlines() == ["PROCESSING", f"{refusal}anew here.", "end", "COMPLETED", "end"]
 
 
 async def test_fork_in_a_callback(sandbox: Sandbox) -> None:

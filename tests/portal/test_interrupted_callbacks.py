@@ -36,9 +36,7 @@ def refuse() -> None:
     ids=["nothing", "a result", "an error"],
 )
 def test_what_an_interrupted_call_leaves(
-    portal: Portal,
-    what_then: Callable[[], Any],
-    notes: list[str],
+    portal: Portal, what_then: Callable[[], Any], notes: list[str]
 ) -> None:
     """What the call came to all the same is noted on the interruption."""
     ring = ringing(interrupt)

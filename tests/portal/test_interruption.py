@@ -190,10 +190,7 @@ async def test_other_interruptions(sandbox: Sandbox) -> None:
     """An alarm's exception or an exit from a signal handler ends a call just so."""
     sandbox.faults.add(Fault("hang", method="GET", count=2))
     body = """
-        import signal
-
-        class Enough(Exception):
-            pass
+        class Enough(Exception): pass
 
         def ring(*_):
             raise ENDING

@@ -42,11 +42,10 @@ async def test_first_calls_at_once(sandbox: Sandbox) -> None:
         with connect() as client:
             gate = threading.Barrier(20)
 
-            def look():
-                gate.wait()
-                client.models.list()
-
-            threads = [threading.Thread(target=look) for _ in range(20)]
+            threads = [
+                threading.Thread(target=lambda: (gate.wait(), client.models.list()))
+                for _ in range(20)
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -74,15 +73,8 @@ async def test_inside_a_running_loop(sandbox: Sandbox) -> None:
 async def test_in_ipython(sandbox: Sandbox, tmp_path: anyio.Path) -> None:
     """A script run by IPython's `%run`, and a cell after it, both use a client."""
     script = anyio.Path(tmp_path / "script.py")
-    await script.write_text(
-        text(
-            """
-            client = connect()
-            say(client.generations.run(**ORDER).status)
-            """,
-            sandbox,
-        ),
-    )
+    ran = "client = connect()\nsay(client.generations.run(**ORDER).status)"
+    await script.write_text(text(ran, sandbox))
     cells = f"get_ipython().run_line_magic('run', {str(script)!r})\nawait cell()"
     body = f"""
         import IPython

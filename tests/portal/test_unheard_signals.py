@@ -1,6 +1,6 @@
 """Ctrl-C where it wakes no wait: every call is left all the same, soon and in good order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -12,24 +12,12 @@ from lipsync_async._threads import Mailbox, OneThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER
+from tests.portal.test_portal import client, sandbox
 from tests.portal.verbs import unheard
 
+__all__ = ["client", "sandbox"]  # fixtures
 REQUEST = GenerationRequest(**ORDER)
 KEY = "take-7"
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    """Run a sandbox in a loop of its own, so that the test may block."""
-    with Sandbox(render=False, progression="polls(1)") as running:
-        yield running
-
-
-@pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Client]:
-    """Connect a blocking client."""
-    with Client(sandbox.api_key, base_url=sandbox.url) as opened:
-        yield opened
 
 
 def take_all(verbs: Any, **how: Any) -> None:

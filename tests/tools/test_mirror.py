@@ -13,6 +13,7 @@ TYPES = {
     "AsyncIterator": "Iterator[{}]",
     "Awaitable": "{}",
 }
+BLOCK = "@asynccontextmanager\nasync def f(self)"
 
 
 def twin(source: str, **words: Any) -> str:
@@ -75,15 +76,9 @@ def test_unknown_async_types_are_refused(annotation: str) -> None:
         ("def f(self) -> 'Self': ...", "f is neither async nor returns Self"),
         ("@property\ndef f(self) -> Self: ...", "f has a decorator that no rule covers"),
         ("@cached\nasync def f(self) -> int: ...", "f has a decorator that no rule covers"),
-        (
-            "@a\n@asynccontextmanager\nasync def f(self) -> int: ...",
-            "f has a decorator that no rule covers",
-        ),
-        ("@asynccontextmanager\nasync def f(self) -> int: ...", "f gives out no async iterator"),
-        (
-            "@asynccontextmanager\nasync def f(self) -> AsyncIterator[int]: ...",
-            "f gives out no async iterator",
-        ),
+        (f"@a\n{BLOCK} -> int: ...", "f has a decorator that no rule covers"),
+        (f"{BLOCK} -> int: ...", "f gives out no async iterator"),
+        (f"{BLOCK} -> AsyncIterator[int]: ...", "f gives out no async iterator"),
         ("async def f(self, on_it: int) -> int: ...", "is on_it a callback?"),
         ("async def f(self, *, on_it=None) -> int: ...", "is on_it a callback?"),
         ("async def f(self, hook: Callable[[], int]) -> int: ...", "is hook a callback?"),

@@ -45,9 +45,7 @@ def pairs(source: type, mirror: type) -> Iterator[tuple[type, type]]:
 
 PAIRS = list(pairs(AsyncClient, Client))
 of_each_pair = pytest.mark.parametrize(
-    ("source", "mirror"),
-    PAIRS,
-    ids=[mirror.__name__ for _, mirror in PAIRS],
+    ("source", "mirror"), PAIRS, ids=[mirror.__name__ for _, mirror in PAIRS]
 )
 
 
@@ -165,9 +163,7 @@ def shape(thing: object) -> dict[str, Any]:
 def test_instances_hold_the_same(kind: type[AsyncClient | Client], prefix: str) -> None:
     """Clients and views have the resources that their classes declare, and nothing else."""
     client = kind("key", base_url="http://127.0.0.1:9")
-    expected: dict[str, Any] = {
-        "generations": (f"{prefix}Generations", {}),
-        "models": (f"{prefix}Models", {}),
-    }
+    nothing: dict[str, Any] = {}
+    expected = {name.lower(): (f"{prefix}{name}", nothing) for name in ("Generations", "Models")}
     assert shape(client) == expected
     assert shape(client.with_options(timeout=5.0)) == expected
