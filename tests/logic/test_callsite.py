@@ -5,8 +5,9 @@ import gc
 import io
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import anyio
@@ -33,18 +34,6 @@ from lipsync_async.errors import LipsyncError
 OURS = logging.getLogger("lipsync_async")
 ROOT = logging.getLogger()
 LEFT = "Generation g1 goes on."
-
-
-class Kept(logging.Handler):
-    """Keep what comes."""
-
-    def __init__(self, level: int = logging.NOTSET) -> None:
-        super().__init__(level)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        self.lines.append(record.getMessage())
 
 
 class Refusing(logging.Handler):
@@ -84,137 +73,58 @@ def plain_logging() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def nothing(_: Kept) -> None:
-    """Set up nothing."""
+# How logging is set up, and on which handlers; lines on stderr; lines that the kept handler gets.
+SET_UPS: dict[str, tuple[dict[str, Any], int, list[str]]] = {
+    "nothing": ({}, 1, []),
+    "root_handler": ({"root": ["kept"]}, 0, ["warning"]),
+    "own_handler": ({"ours": ["kept"]}, 0, ["warning"]),
+    "own_handler_alone": ({"ours": ["kept"], "propagate": False}, 0, ["warning"]),
+    "both": ({"ours": ["kept"], "root": ["kept"]}, 0, ["warning", "warning"]),
+    "not_ours": ({"ours": ["null"]}, 0, []),
+    "null_root": ({"root": ["null"]}, 0, []),
+    "disabled": ({"disable": logging.CRITICAL}, 0, []),
+    "errors_only": ({"level": logging.ERROR}, 0, []),
+    "disabled_logger": ({"disabled": True}, 0, []),  # as `dictConfig` does with unknown ones
+    "high_root_level": ({"root": ["kept"], "root_level": logging.ERROR}, 0, []),
+    "high_handler_level": ({"root": ["kept"], "kept_level": logging.ERROR}, 0, []),
+    "verbose": ({"level": logging.DEBUG}, 1, []),
+    "verbose_root": (
+        {"root": ["kept"], "root_level": logging.DEBUG},
+        0,
+        ["debug", "info", "warning"],
+    ),
+    "dropping": ({"filters": [drop]}, 0, []),
+    "raising_filter": ({"filters": [refuse]}, 0, []),
+    "raising_handler": ({"ours": ["refusing"]}, 0, []),
+    "no_stderr": ({"stderr": None}, 0, []),  # as in a program without a console
+}
 
 
-def root_handler(kept: Kept) -> None:
-    """Set up logging as most programs do."""
-    logging.basicConfig(handlers=[kept])
+def log_three() -> None:
+    """Log a line of each level up to a warning."""
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+        log(HTTP_LOG, level, logging.getLevelName(level).lower())
 
 
-def own_handler(kept: Kept) -> None:
-    """Take this package's lines apart."""
-    OURS.addHandler(kept)
-
-
-def own_handler_alone(kept: Kept) -> None:
-    """Take this package's lines apart, and from the others."""
-    OURS.addHandler(kept)
-    OURS.propagate = False
-
-
-def both(kept: Kept) -> None:
-    """Handle this package's lines twice, as asked for."""
-    OURS.addHandler(kept)
-    ROOT.addHandler(kept)
-
-
-def not_ours(_: Kept) -> None:
-    """Want nothing of this package."""
-    OURS.addHandler(logging.NullHandler())
-
-
-def null_root(_: Kept) -> None:
-    """Want nothing at all."""
-    ROOT.addHandler(logging.NullHandler())
-
-
-def disabled(_: Kept) -> None:
-    """Turn logging off."""
-    logging.disable(logging.CRITICAL)
-
-
-def errors_only(_: Kept) -> None:
-    """Ask for errors only."""
-    OURS.setLevel(logging.ERROR)
-
-
-def disabled_logger(_: Kept) -> None:
-    """Turn this package's logger off, as `dictConfig` does with those that it does not know."""
-    OURS.disabled = True
-
-
-def high_root_level(kept: Kept) -> None:
-    """Ask for errors only, of everything."""
-    logging.basicConfig(level=logging.ERROR, handlers=[kept])
-
-
-def high_handler_level(kept: Kept) -> None:
-    """Have a handler that wants errors only."""
-    kept.setLevel(logging.ERROR)
-    ROOT.addHandler(kept)
-
-
-def verbose(_: Kept) -> None:
-    """Ask for everything, and say not where."""
-    OURS.setLevel(logging.DEBUG)
-
-
-def verbose_root(kept: Kept) -> None:
-    """Ask for everything."""
-    logging.basicConfig(level=logging.DEBUG, handlers=[kept])
-
-
-def dropping(_: Kept) -> None:
-    """Filter this package's lines out."""
-    OURS.addFilter(drop)
-
-
-def raising_filter(_: Kept) -> None:
-    """Have a filter that is broken."""
-    OURS.addFilter(refuse)
-
-
-def raising_handler(_: Kept) -> None:
-    """Have a handler that is broken."""
-    OURS.addHandler(Refusing())
-
-
-def no_stderr(_: Kept) -> None:
-    """Have no stderr, as in a program without a console."""
-    sys.stderr = None
-
-
-# How logging is set up; lines on stderr; lines that a handler gets.
-SET_UPS: list[tuple[Callable[[Kept], None], int, list[str]]] = [
-    (nothing, 1, []),
-    (root_handler, 0, ["warning"]),
-    (own_handler, 0, ["warning"]),
-    (own_handler_alone, 0, ["warning"]),
-    (both, 0, ["warning", "warning"]),
-    (not_ours, 0, []),
-    (null_root, 0, []),
-    (disabled, 0, []),
-    (errors_only, 0, []),
-    (disabled_logger, 0, []),
-    (high_root_level, 0, []),
-    (high_handler_level, 0, []),
-    (verbose, 1, []),
-    (verbose_root, 0, ["debug", "info", "warning"]),
-    (dropping, 0, []),
-    (raising_filter, 0, []),
-    (raising_handler, 0, []),
-    (no_stderr, 0, []),
-]
-
-
-@pytest.mark.parametrize(("set_up", "on_stderr", "handled"), SET_UPS)
-def test_where_lines_go(
-    set_up: Callable[[Kept], None],
-    on_stderr: int,
-    handled: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("name", SET_UPS)
+def test_where_lines_go(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that has set up nothing sees warnings, each once; any other gets what it wants."""
-    kept, screen = Kept(), io.StringIO()
-    monkeypatch.setattr(sys, "stderr", screen)
+    how, on_stderr, handled = SET_UPS[name]
+    kept, screen = BufferingHandler(1000), io.StringIO()
+    handlers = {"kept": kept, "null": logging.NullHandler(), "refusing": Refusing()}
+    monkeypatch.setattr(sys, "stderr", how.get("stderr", screen))
     with plain_logging():
-        set_up(kept)
-        for level in (logging.DEBUG, logging.INFO, logging.WARNING):
-            log(HTTP_LOG, level, logging.getLevelName(level).lower())
+        ROOT.handlers += [handlers[each] for each in how.get("root", ())]
+        OURS.handlers += [handlers[each] for each in how.get("ours", ())]
+        OURS.filters += how.get("filters", ())
+        kept.setLevel(how.get("kept_level", logging.NOTSET))
+        ROOT.setLevel(how.get("root_level", logging.WARNING))
+        OURS.setLevel(how.get("level", logging.NOTSET))
+        OURS.propagate, OURS.disabled = how.get("propagate", True), how.get("disabled", False)
+        logging.disable(how.get("disable", logging.NOTSET))
+        log_three()
     assert screen.getvalue() == "warning\n" * on_stderr
-    assert kept.lines == handled
+    assert [record.getMessage() for record in kept.buffer] == handled
 
 
 @attrs.frozen
@@ -270,12 +180,6 @@ def test_what_is_left_is_told_once(
         note_left(error, LEFT)
         assert notes_of(error) == [LEFT, "Another line."]
         assert caplog.messages == [LEFT, "Another line."]
-
-
-def test_what_is_left_without_an_exception(caplog: pytest.LogCaptureFixture) -> None:
-    """The log alone tells of it."""
-    tell_left(None, LEFT)
-    assert caplog.messages == [LEFT]
 
 
 def test_what_is_left_under_way(caplog: pytest.LogCaptureFixture) -> None:
@@ -360,14 +264,13 @@ def test_the_environment_sets_up_logging(
     named: str, shown: list[str], monkeypatch: pytest.MonkeyPatch, *, has_handler: bool
 ) -> None:
     """`LIPSYNC_LOG=debug` shows lines on stderr, and none twice in a program that logs."""
-    kept, screen = Kept(), io.StringIO()
+    screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
     with plain_logging():
         if has_handler:
-            ROOT.addHandler(kept)
+            ROOT.addHandler(BufferingHandler(1000))
         handler = set_up_logging({"LIPSYNC_LOG": named})
-        for level in (logging.DEBUG, logging.INFO, logging.WARNING):
-            log(HTTP_LOG, level, logging.getLevelName(level).lower())
+        log_three()
     found = [line.split(" ", 2)[2] for line in screen.getvalue().splitlines() if handler]
     expected = [line.replace(" ", " lipsync_async.http: ") for line in shown]
     assert found == ([] if has_handler else expected)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, strategies as st
+from rich.pretty import pretty_repr
 
 from lipsync_async._logic.config import (
     Config,
@@ -25,7 +26,7 @@ from lipsync_async._logic.config import (
     settle,
     transport_problems,
 )
-from lipsync_async._logic.secrecy import Secret, hidden
+from lipsync_async._logic.secrecy import Mask, Secret, hidden
 from lipsync_async._models.policies import Limits
 from lipsync_async.errors import ConfigurationError
 from tests.foreign import FOREIGN, LoudNumber
@@ -124,14 +125,8 @@ class Text(str, enum.Enum):  # noqa: UP042 - of `StrEnum`, Python takes the valu
 
 def test_members_of_enumerations_are_their_texts() -> None:
     """A key that was sent by its name would be refused by the service."""
-    config = resolve(
-        hidden(Text.KEY),
-        Text.URL,
-        {},
-        headers=hidden({Text.FIELD: Text.VALUE}),
-        user_agent=Text.AGENT,
-        proxy=hidden(Text.PROXY),
-    )
+    told = {"headers": hidden({Text.FIELD: Text.VALUE}), "proxy": hidden(Text.PROXY)}
+    config = resolve(hidden(Text.KEY), Text.URL, {}, user_agent=Text.AGENT, **told)
     way = config.proxies.way_to(URL)
     assert (config.api_key.revealed, config.base_url) == (KEY, URL)
     assert dict(config.headers) == {"x-gateway": "pass"}
@@ -143,9 +138,8 @@ def test_members_of_enumerations_are_their_texts() -> None:
 @pytest.mark.parametrize("name", [None, 5, 0.5, b"x", ("a", "b")])
 def test_hidden_headers_show_that_a_name_is_no_text(name: Any) -> None:
     """A traceback with local variables shows them before they are refused."""
-    assert (
-        repr(hidden({name: "secret", "x-a": "secret"})) == f"<Headers {type(name).__name__}, x-a>"
-    )
+    shown = repr(hidden({name: "secret", "x-a": "secret"}))
+    assert shown == f"<Headers {type(name).__name__}, x-a>"
 
 
 @pytest.mark.parametrize("value", [5, b"key", ["key"]])
@@ -225,15 +219,9 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://me@h",
-        "https://me:word@h",
-        "https://:word@h",
-        "https://@h",
-        "https://me:word@h:99999",
-        "https://me:word@[",
-        "http://me:word@localhost",
-        "https://h@evil.example/v2",
-        "https://me:w@ord@h",
+        *("https://me@h", "https://me:word@h", "https://:word@h", "https://@h"),
+        *("https://me:word@h:99999", "https://me:word@[", "http://me:word@localhost"),
+        *("https://h@evil.example/v2", "https://me:w@ord@h"),
     ],
 )
 def test_user_names_are_refused(url: str) -> None:
@@ -265,12 +253,8 @@ def test_addresses_are_written_alike(url: str, usual: str) -> None:
 
 SAME = {
     "https://h": [
-        "https://h/",
-        "https://H",
-        "HTTPS://h",
-        "https://h:443",
-        "https://h.",
-        "https://h.:443//",
+        *("https://h/", "https://H", "HTTPS://h"),
+        *("https://h:443", "https://h.", "https://h.:443//"),
     ],
     "https://h/sync": ["https://h/sync/", "https://h.:443/sync//"],
     "http://127.0.0.1": ["http://127.0.0.1:80", "http://127.0.0.1:080/"],
@@ -295,22 +279,9 @@ def test_two_services_have_two_names() -> None:
 
 LOOPBACK = ["localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"]
 STRANGERS = [
-    "127.evil.com",
-    "127.0.0.1.evil.com",
-    "localhost.evil.com",
-    "evil.com",
-    "10.0.0.1",
-    "0.0.0.0",
-    "8.8.8.8",
-    "::2",
-    "::ffff:8.8.8.8",
-    "fe80::1",
-    "sandbox",
-    "sandbox.localhost",
-    "host.docker.internal",
-    "172.17.0.1",
-    "192.168.1.20",
-    "lipsync.test",
+    *("127.evil.com", "127.0.0.1.evil.com", "localhost.evil.com", "evil.com", "10.0.0.1"),
+    *("0.0.0.0", "8.8.8.8", "::2", "::ffff:8.8.8.8", "fe80::1", "sandbox", "sandbox.localhost"),
+    *("host.docker.internal", "172.17.0.1", "192.168.1.20", "lipsync.test"),
 ]
 
 
@@ -319,6 +290,7 @@ def test_this_machine_needs_no_encryption(host: str) -> None:
     """The sandbox speaks plain http."""
     url = f"http://[{host}]:80" if ":" in host else f"http://{host}:80"
     assert is_loopback(host)
+    assert not is_loopback(None)  # a URL without a host goes nowhere
     assert resolve(KEY, url, {}).base_url == url
 
 
@@ -339,11 +311,6 @@ def test_the_key_of_a_sandbox_may_go_anywhere(host: str) -> None:
     for key in (KEY, "sandbox", "Sandbox-01", "my-sandbox-01"):
         with pytest.raises(ConfigurationError, match=r"only a sandbox's own key \(sandbox-"):
             resolve(key, url, {})
-
-
-def test_no_host_is_not_this_machine() -> None:
-    """A URL without a host goes nowhere."""
-    assert not is_loopback(None)
 
 
 HOSTS = st.text(string.ascii_lowercase, min_size=1, max_size=8)
@@ -370,10 +337,11 @@ def test_whatever_comes_in_is_settled_or_refused(key: str, start: str, rest: str
 
 @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format])
 def test_the_key_is_never_shown(show: Any) -> None:
-    """A key does not get into logs by way of the configuration."""
+    """A key does not get into logs by way of the configuration, nor by the mask that holds it."""
     secret = Secret(KEY)
-    assert show(secret) == "Secret('***')"
-    assert KEY not in show(Config(base_url=URL, api_key=secret))
+    assert (show(secret), show(Mask(secret))) == ("Secret('***')", "<Mask>")
+    config = Config(base_url=URL, api_key=secret)
+    assert KEY not in f"{show(config)}{pretty_repr([secret, config])}"
 
 
 @pytest.mark.parametrize("copier", [pickle.dumps, copy.deepcopy])
@@ -613,12 +581,12 @@ def test_user_name_and_password(user_info: str, known: str) -> None:
     assert [shown for shown in (packed, "me:", "word") if shown in repr(proxies)] == []
 
 
+PROXY_NAMES = [f"{kind}_proxy" for kind in ("http", "https", "all", "no")]
+
+
 @given(
     st.dictionaries(
-        st.sampled_from(
-            [f"{kind}_proxy" for kind in ("http", "https", "all", "no")]
-            + [f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")]
-        ),
+        st.sampled_from([*PROXY_NAMES, *map(str.upper, PROXY_NAMES)]),
         st.text() | st.sampled_from([P, Q, R, "*", "socks5://x", "[", "http://["]),
     ),
     st.sampled_from([API, MEDIA, "http://localhost:1/", "https://[::1]/", "https://h./"]),

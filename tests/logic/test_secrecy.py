@@ -1,6 +1,5 @@
 """The key is shown by nothing that holds it, and blotted out of whatever quotes it."""
 
-import copy
 import html
 import json
 import pickle
@@ -95,17 +94,8 @@ def test_in_another_encoding(encoding: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "sk_live_",
-        "sk_live_5ecret",
-        "sk_live_***",
-        "5ecret",
-        "%73%6b is how it begins",
-        "\\u0073\\u006b",
-        "&#115;&#107;",
-        KEY[:-1],
-        KEY[1:],
-        KEY.replace("_", "-"),
+        *("", "sk_live_", "sk_live_5ecret", "sk_live_***", "5ecret", "%73%6b is how it begins"),
+        *("\\u0073\\u006b", "&#115;&#107;", KEY[:-1], KEY[1:], KEY.replace("_", "-")),
         "\ud800 is half a letter, and 5ecret",
     ],
 )
@@ -215,17 +205,3 @@ def test_hidden(value: Any) -> None:
 def test_nothing_is_hidden_as_nothing() -> None:
     """An argument that was left out stays so."""
     assert hidden(None) is None
-
-
-@pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format, pretty_repr])
-def test_secret(show: Callable[[object], str]) -> None:
-    """A secret and its mask show nothing."""
-    assert KEY not in show(Secret(KEY))
-    assert show(MASK) == "<Mask>"
-
-
-@pytest.mark.parametrize("copier", [pickle.dumps, copy.deepcopy])
-def test_secret_is_not_pickled(copier: Callable[[object], object]) -> None:
-    """A key does not get into files and other processes unseen."""
-    with pytest.raises(TypeError, match="API key is not pickled"):
-        copier(Secret(KEY))
