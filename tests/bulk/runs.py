@@ -26,6 +26,15 @@ def requests(many: int) -> Iterator[GenerationRequest]:
         yield GenerationRequest(model="lipsync-2", input=INPUTS, output_file_name=f"take-{number}")
 
 
+def counted(
+    rows: Iterable[GenerationRequest], taken: list[GenerationRequest]
+) -> Iterator[GenerationRequest]:
+    """Yield requests and note which were taken."""
+    for request in rows:  # pragma: no branch - not all are taken
+        taken.append(request)
+        yield request
+
+
 @asynccontextmanager
 async def opened(
     limits: Limits = FREE, client: Mapping[str, Any] | None = None, **settings: Any
@@ -42,7 +51,7 @@ async def opened(
 
 @attrs.frozen
 class Runs:
-    """Runs with one journal, by a client of a sandbox in memory."""
+    """Runs with one journal, which the first makes, by a client of a sandbox in memory."""
 
     client: AsyncClient
     sandbox: Sandbox

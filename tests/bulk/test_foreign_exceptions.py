@@ -31,7 +31,7 @@ from lipsync_async._transport.protocol import Stream, Transport
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, requests
-from tests.client.connections import INPUTS
+from tests.client.connections import INPUTS, connect
 
 
 class Silent(Exception):  # noqa: N818 - as foreign as can be
@@ -61,35 +61,22 @@ def failures() -> list[Exception]:
     """Return one exception of each kind, all new."""
     return [
         ValueError("Exceeds the limit (4300 digits) for integer string conversion"),
-        TypeError("Type is not JSON serializable: Float64"),
-        AssertionError(),
-        KeyError("id"),
+        *(TypeError("Type is not JSON serializable: Float64"), AssertionError(), KeyError("id")),
         IndexError("list index out of range"),
         AttributeError("'NoneType' object has no attribute 'scheme'"),
         OverflowError("Python int too large to convert to C long"),
         ZeroDivisionError("division by zero"),
-        RecursionError("maximum recursion depth exceeded"),
-        MemoryError(),
+        *(RecursionError("maximum recursion depth exceeded"), MemoryError()),
         UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-        OSError(5, "Input/output error"),
-        PermissionError(13, "Permission denied"),
-        TimeoutError("too slow"),
-        EOFError("end of file"),
-        NotImplementedError(),
-        RuntimeError("Session is closed"),
-        StopAsyncIteration(),
-        ImportError("no module named brotli"),
-        BufferError("memoryview has exported buffers"),
-        ssl.SSLError(1, "wrong version number"),
-        asyncio.InvalidStateError("invalid state"),
-        asyncio.QueueEmpty(),
-        ExceptionGroup("several", [ValueError("one"), KeyError("two")]),
-        Warning("deprecated"),
-        Exception("terminal \x1b[31m escape\r\nand a line"),
-        Silent(),
-        Frozen("as it is"),
-        Odd("falsy"),
+        *(OSError(5, "Input/output error"), PermissionError(13, "Permission denied")),
+        *(TimeoutError("too slow"), EOFError("end of file"), NotImplementedError()),
+        *(RuntimeError("Session is closed"), StopAsyncIteration()),
+        *(ImportError("no module named brotli"), BufferError("memoryview has exported buffers")),
+        *(ssl.SSLError(1, "wrong version number"), asyncio.InvalidStateError("invalid state")),
+        *(asyncio.QueueEmpty(), ExceptionGroup("several", [ValueError("one"), KeyError("two")])),
+        *(Warning("deprecated"), Exception("terminal \x1b[31m escape\r\nand a line"), Silent()),
+        *(Frozen("as it is"), Odd("falsy")),
     ]
 
 
@@ -140,21 +127,12 @@ async def spoilt(
     clock = VirtualClock()
     async with Sandbox(render=False, progression="time(10)", clock=clock) as sandbox:
         transport: Any = Spoilt(sandbox.transport(), before, after, streams)
-        client = AsyncClient(
-            sandbox.api_key, base_url=sandbox.url, transport=transport, limits=FREE
-        )
-        async with client:
+        async with connect(sandbox, transport=transport, limits=FREE) as client:
             yield client, sandbox, clock
 
 
 class Named:
-    """The failures of requests that are named after their number, each raised for its request.
-
-    Args:
-        path: The path that they are sent to.
-        chosen: The numbers of those that raise.
-
-    """
+    """The failures of chosen requests, which are named after their number and sent to a path."""
 
     def __init__(self, path: str, chosen: range = range(MANY)) -> None:
         self.all = failures()

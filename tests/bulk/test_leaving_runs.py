@@ -26,14 +26,8 @@ def held(client: AsyncClient) -> list[object]:
     return [*remains(poller_of(client)), *slots._waiters, *slots._owners]  # noqa: SLF001
 
 
-ENDS: list[type[BaseException]] = [
-    LookupError,
-    LipsyncError,
-    StopAsyncIteration,
-    StopIteration,
-    KeyboardInterrupt,
-    SystemExit,
-]
+ENDS: list[type[BaseException]] = [LookupError, LipsyncError, StopAsyncIteration, StopIteration]
+ENDS += [KeyboardInterrupt, SystemExit]
 
 
 @pytest.mark.parametrize("kind", ENDS)

@@ -347,31 +347,21 @@ def named_once(caplog: pytest.LogCaptureFixture, sandbox: Sandbox) -> bool:
     return all(line.count(job.id) == 1 for job in sandbox.jobs)
 
 
-async def test_a_block_that_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    """Entered and never left: the garbage collector ends it, and no other task is cancelled."""
-    async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
-        block = client.generations.run_many(requests(MANY))
-        await block.__aenter__()
-        await made(sandbox, MANY)
-        del block
-        gc.collect()
-        await made(sandbox, MANY)
-        assert named_once(caplog, sandbox)
-        assert held(client) == []
+@pytest.mark.parametrize("is_around", [False, True], ids=["a block", "a generator around it"])
+async def test_what_is_forgotten(caplog: pytest.LogCaptureFixture, *, is_around: bool) -> None:
+    """The garbage collector ends what is entered and never left; no other task is cancelled."""
 
-
-async def test_a_generator_that_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    """A generator around the block that is asked for no more ends the run as well."""
-
-    async def each(client: AsyncClient, sandbox: Sandbox) -> AsyncIterator[int]:
-        async with client.generations.run_many(requests(MANY)):
-            await made(sandbox, MANY)
+    async def each(block: Any) -> AsyncIterator[int]:
+        async with block:
             yield 1
 
     async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
-        generator: Any = each(client, sandbox)
-        await anext(generator)
-        del generator
+        kept: Any = client.generations.run_many(requests(MANY))
+        if is_around:
+            kept = each(kept)
+        await (anext(kept) if is_around else kept.__aenter__())
+        await made(sandbox, MANY)
+        del kept
         gc.collect()
         await made(sandbox, MANY)
         assert named_once(caplog, sandbox)

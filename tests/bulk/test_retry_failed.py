@@ -46,9 +46,9 @@ BAD_ENDS: dict[str, Fault] = {
 }
 
 
-async def run(client: AsyncClient, journal: Path, **options: Any) -> list[Outcome]:
-    """Run three requests."""
-    return await client.generations.run_all(requests(3), journal=journal, **options)
+async def run(client: AsyncClient, journal: Path, many: int = 3, **options: Any) -> list[Outcome]:
+    """Run as many requests, three if nothing else is said."""
+    return await client.generations.run_all(requests(many), journal=journal, **options)
 
 
 def entry(journal: Path, position: int = 1) -> JournalEntry:
@@ -117,9 +117,7 @@ async def test_a_refused_create_keeps_its_key_without_the_word(journal: Path) ->
         Fault("reset_after", skip=1, count=None, **CREATES),
         Fault("hang", skip=1, count=None, seconds=5.0, **CREATES),
         Fault("hang", skip=1, count=None, **CREATES),
-        Fault("status", skip=1, count=None, status=504, **CREATES),
-        Fault("status", skip=1, count=None, status=507, **CREATES),
-        Fault("status", skip=1, count=None, status=599, **CREATES),
+        *(Fault("status", skip=1, count=None, status=s, **CREATES) for s in (504, 507, 599)),
     ],
     ids=["reset", "cut after a while", "hang", "504", "507", "599"],
 )
@@ -148,16 +146,12 @@ async def test_it_may_fail_again(journal: Path, times: int) -> None:
     """Each run tries once; all tries are kept, each with its own key and job."""
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", skip=1, count=1 + times))
-        await client.generations.run_all(requests(2), journal=journal)
+        await run(client, journal, 2)
         for number in range(times):
-            found = await client.generations.run_all(
-                requests(2), journal=journal, retry_failed=True
-            )
+            found = await run(client, journal, 2, retry_failed=True)
             assert [each.is_success for each in found] == [True, False]
             assert entry(journal).tries == 2 + number
-        (_, last) = await client.generations.run_all(
-            requests(2), journal=journal, retry_failed=True
-        )
+        (_, last) = await run(client, journal, 2, retry_failed=True)
         assert last.is_success
         assert sandbox.jobs.created == 3 + times
     kept = tries(journal)
@@ -238,9 +232,9 @@ async def test_all_jobs_are_named(journal: Path) -> None:
     async with opened() as (client, sandbox, _), connect(sandbox, limits=FREE) as other:
         sandbox.faults.add(Fault("fail_job", probability=0.5, count=None))
         for _ in range(6):
-            await other.generations.run_all(requests(20), journal=journal, retry_failed=True)
+            await run(other, journal, 20, retry_failed=True)
         assert in_journal(sandbox, journal)
         sandbox.faults.clear()
-        found = await client.generations.run_all(requests(20), journal=journal, retry_failed=True)
+        found = await run(client, journal, 20, retry_failed=True)
         assert all(each.is_success for each in found)
         assert in_journal(sandbox, journal)

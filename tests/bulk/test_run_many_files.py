@@ -11,9 +11,7 @@ import pytest
 from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
 from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async.sandbox import Sandbox, VirtualClock
-from tests.bulk.runs import FREE
-from tests.client.connections import connect
+from tests.bulk.runs import opened
 
 SPEECH = Audio("https://media.example/speech.wav")
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -61,10 +59,7 @@ async def test_a_file_that_was_sent_may_go_or_change(
 ) -> None:
     """The rerun waits for the job that there is, orders nothing, and says what has changed."""
     journal = clip.with_name("j.sqlite")
-    async with (
-        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
-        connect(sandbox, limits=FREE) as client,
-    ):
+    async with opened(progression="time(60)") as (client, sandbox, _):
         await accept_all(client, requests(clip), journal)
         if has_ended:
             await client.generations.run_all(requests(clip), journal=journal)
@@ -85,10 +80,7 @@ async def test_a_file_that_was_never_sent_must_be_there(clip: Path) -> None:
     journal = clip.with_name("j.sqlite")
     away = clip.with_name("away.mp4")
     os.rename(clip, away)  # noqa: PTH104 - nothing else runs
-    async with (
-        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
-        connect(sandbox, limits=FREE) as client,
-    ):
+    async with opened(progression="time(60)") as (client, sandbox, _):
         bad, good = await client.generations.run_all(requests(clip), journal=journal)
         assert isinstance(bad.error, InvalidRequestError)
         assert good.is_success
@@ -101,10 +93,7 @@ async def test_a_file_that_was_never_sent_must_be_there(clip: Path) -> None:
 
 async def test_other_bytes_are_another_request(journal: Path) -> None:
     """What has no name is known by its content alone."""
-    async with (
-        Sandbox(render=False, progression="time(60)", clock=VirtualClock()) as sandbox,
-        connect(sandbox, limits=FREE) as client,
-    ):
+    async with opened(progression="time(60)") as (client, sandbox, _):
         await accept_all(client, requests(b"take one"), journal)
         with pytest.raises(InvalidRequestError, match="they differ in input"):
             await client.generations.run_all(requests(b"take two"), journal=journal)

@@ -72,12 +72,9 @@ GOOD_VALUES: dict[str, list[object]] = {
     "max_jobs": [1, 10**6],
     "max_cost": [0.01, 5, 1e300],
     "on_progress": [print, lambda _: None, OddPath],
-    "ordered": [False, True],
-    "stop_on_error": [False, True],
-    "retry_failed": [False, True],
-    "match_query": [False, True],
-    "accept_new_key": [False, True],
 }
+FLAGS = ["ordered", "stop_on_error", "retry_failed", "match_query", "accept_new_key"]
+GOOD_VALUES |= {name: [False, True] for name in FLAGS}
 
 
 @pytest.mark.parametrize(

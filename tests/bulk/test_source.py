@@ -22,8 +22,9 @@ from lipsync_async import (
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.jobs import job, record
-from tests.bulk.runs import FREE, made, names, opened, requests, slots
+from tests.bulk.runs import FREE, counted, made, names, opened, requests, slots
 
+IGNORED: dict[str, Any] = {"model": "sync-3", "options": Options(temperature=0.5)}
 BAD = GenerationRequest(model="", input=())
 
 
@@ -50,11 +51,8 @@ async def test_what_is_no_request() -> None:
     items: list[Any] = [None, {"model": "lipsync-2"}, *requests(1), "row", 3]
     async with opened() as (client, sandbox, _):
         found = await client.generations.run_all(items)
-        assert [type(each.error) for each in found] == [
-            *[InvalidRequestError] * 2,
-            type(None),
-            *[InvalidRequestError] * 2,
-        ]
+        wrong = [InvalidRequestError] * 2
+        assert [type(each.error) for each in found] == [*wrong, type(None), *wrong]
         assert [each.request for each in found] == items
         assert sandbox.jobs.created == 1
 
@@ -65,11 +63,8 @@ async def test_arguments_are_looked_at_first() -> None:
     async with opened() as (client, sandbox, _):
         with pytest.raises(InvalidRequestError) as caught:
             await client.generations.run_all(items, max_jobs=0, max_cost=-1)
-        assert [problem.partition(":")[0] for problem in caught.value.problems] == [
-            "max_jobs",
-            "max_cost",
-            "requests",
-        ]
+        named = [problem.partition(":")[0] for problem in caught.value.problems]
+        assert named == ["max_jobs", "max_cost", "requests"]
         assert len(sandbox.requests) == 0
 
 
@@ -117,21 +112,13 @@ async def test_refused_orders_do_not_wait_for_the_input() -> None:
 
 async def test_an_endless_input_of_nonsense() -> None:
     """What is wrong is not taken in faster than its outcomes are taken."""
-    taken = 0
-
-    def endless() -> Iterator[GenerationRequest]:
-        nonlocal taken
-        for request in repeat(BAD):  # pragma: no branch - without end
-            taken += 1
-            yield request
-
+    taken: list[GenerationRequest] = []
     async with opened() as (client, _, _):
-        async with client.generations.run_many(endless()) as outcomes:
+        async with client.generations.run_many(counted(repeat(BAD), taken)) as outcomes:
             found = [await anext(outcomes) for _ in range(1500)]
         assert {type(each.error) for each in found} == {InvalidRequestError}
-        assert taken <= 1500 + 1000 + 100
-        taken = 0
-        one = await client.generations.run_all(endless(), stop_on_error=True)
+        assert len(taken) <= 1500 + 1000 + 100
+        one = await client.generations.run_all(repeat(BAD), stop_on_error=True)
         assert len(one) == 1
 
 
@@ -147,15 +134,7 @@ async def test_outcomes_that_wait_for_their_turn_hold_up_no_order() -> None:
 
 async def test_results_that_were_not_fetched_are_fetched_a_few_at_a_time(tmp_path: Path) -> None:
     """A second run that wants the files of thousands of jobs does not begin all at once."""
-    journal = tmp_path / "journal.sqlite"
-    taken = 0
-
-    def rows() -> Iterator[GenerationRequest]:
-        nonlocal taken
-        for request in requests(1250):  # pragma: no branch - not all are taken
-            taken += 1
-            yield request
-
+    journal, taken = tmp_path / "journal.sqlite", list[GenerationRequest]()
     async with opened(FREE, progression="immediate") as (client, sandbox, _):
         done = await client.generations.run(next(requests(1)))
         ended = [job(f"g{n}", "COMPLETED", outputUrl=done.output_url) for n in range(1250)]
@@ -163,13 +142,14 @@ async def test_results_that_were_not_fetched_are_fetched_a_few_at_a_time(tmp_pat
             written.record_intents([*enumerate(requests(1250))])
             record(written, [*enumerate(ended)])
         sandbox.faults.add(Fault("latency", path="/__sandbox/media/*", seconds=5, count=None))
+        rows, out = counted(requests(1250), taken), tmp_path / "out"
         async with client.generations.run_many(
-            rows(), journal=journal, download_to=tmp_path / "out", concurrent_downloads=50
+            rows, journal=journal, download_to=out, concurrent_downloads=50
         ) as outcomes:
             first = await anext(outcomes)
             assert first.is_success
             assert first.path is not None
-    assert taken <= 1200
+    assert len(taken) <= 1200
 
 
 async def test_an_input_may_grow_meanwhile() -> None:
@@ -212,10 +192,7 @@ async def test_the_same_request_twice_is_two_jobs() -> None:
 
 async def test_what_a_model_ignores_is_said_once_at_the_user_s_line() -> None:
     """Thousands of requests with the same useless option warn as one order would."""
-    odd = [
-        attrs.evolve(request, model="sync-3", options=Options(temperature=0.5))
-        for request in requests(20)
-    ]
+    odd = [attrs.evolve(each, **IGNORED) for each in requests(20)]
     async with opened() as (client, sandbox, _):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
@@ -226,19 +203,13 @@ async def test_what_a_model_ignores_is_said_once_at_the_user_s_line() -> None:
         assert all(each.is_success for each in found)
         assert sandbox.jobs.created == 40
     shown = [(each.category, each.filename, each.lineno) for each in caught]
-    assert shown == [
-        (IgnoredOptionWarning, __file__, line),
-        (IgnoredOptionWarning, __file__, line + 1),
-    ]
+    assert shown == [(IgnoredOptionWarning, __file__, line + number) for number in (0, 1)]
     assert "options.temperature" in str(caught[0].message)
 
 
 async def test_warnings_may_be_errors() -> None:
     """A request that is warned about is refused then, for itself, before its order is sent."""
-    odd = [
-        attrs.evolve(request, model="sync-3", options=Options(temperature=0.5))
-        for request in requests(3)
-    ]
+    odd = [attrs.evolve(each, **IGNORED) for each in requests(3)]
     async with opened() as (client, sandbox, _):
         found = await client.generations.run_all([*odd, *requests(1)])
         for each in found[:3]:

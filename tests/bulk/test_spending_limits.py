@@ -71,16 +71,12 @@ async def test_max_cost_by_the_media() -> None:
 
 async def test_max_cost_by_a_duration() -> None:
     """One estimate for each model and manner, however many requests; no media are looked at."""
-    kinds: list[tuple[str, Options | None]] = [
-        ("lipsync-2", None),
-        ("lipsync-2-pro", None),
-        ("lipsync-2-pro", Options(reasoning_enabled=True)),
+    kinds: list[dict[str, Any]] = [
+        {"model": "lipsync-2"},
+        {"model": "lipsync-2-pro"},
+        {"model": "lipsync-2-pro", "options": Options(reasoning_enabled=True)},
     ]
-    mixed = [
-        GenerationRequest(model=model, input=INPUTS, options=options)
-        for _ in range(10)
-        for model, options in kinds
-    ]
+    mixed = [GenerationRequest(input=INPUTS, **kind) for kind in kinds * 10]
     async with opened() as (client, sandbox, _):
         found = await client.generations.run_all(mixed, max_cost=1e6, duration=60)
         assert all(each.is_success for each in found)
@@ -211,7 +207,7 @@ async def test_money_is_used_up_in_the_order_of_the_input() -> None:
         assert clock.now() >= 60
 
 
-PAGE = "<html>Blocked</html>"
+PAGE, FEW = "<html>Blocked</html>", MAX_SAME_REFUSALS
 WORDS = {"message": "There is no price for this.", "errorCode": "cost_estimate_unavailable"}
 # What the estimates answer, with or without a duration, and how many requests that costs.
 UNKNOWN: dict[str, tuple[Fault, float | None, int]] = {
@@ -220,17 +216,9 @@ UNKNOWN: dict[str, tuple[Fault, float | None, int]] = {
     "no such path for durations": (Fault("status", path=ESTIMATE, status=404, body=PAGE), 60.0, 1),
     "no such method": (Fault("status", path=ANALYZE, status=405, body=PAGE), None, 1),
     "not implemented": (Fault("status", path=ANALYZE, status=501, body=PAGE), None, 1),
-    "a filter": (Fault("status", path=ANALYZE, status=403, body=PAGE), None, MAX_SAME_REFUSALS),
-    "a log-in page": (
-        Fault("status", path=ANALYZE, status=200, body=PAGE),
-        None,
-        MAX_SAME_REFUSALS,
-    ),
-    "no price for any duration": (
-        Fault("status", path=ESTIMATE, status=422, body=WORDS),
-        60.0,
-        MAX_SAME_REFUSALS,
-    ),
+    "a filter": (Fault("status", path=ANALYZE, status=403, body=PAGE), None, FEW),
+    "a log-in page": (Fault("status", path=ANALYZE, status=200, body=PAGE), None, FEW),
+    "no price for durations": (Fault("status", path=ESTIMATE, status=422, body=WORDS), 60.0, FEW),
 }
 
 
@@ -335,9 +323,9 @@ async def test_a_journal_without_prices(journal: Path) -> None:
 HALTS: dict[str, tuple[Fault, int, dict[str, Any]]] = {
     "a dead key": (Fault("status", status=401), 1, {}),
     "no credit": (Fault("status", status=402), 1, {}),
-    "a filter": (Fault("status", status=403, body="<html>No</html>"), MAX_SAME_REFUSALS, {}),
-    "no such path": (Fault("status", status=404, body="<html>No</html>"), MAX_SAME_REFUSALS, {}),
-    "no such method": (Fault("status", status=405, body="<html>No</html>"), MAX_SAME_REFUSALS, {}),
+    "a filter": (Fault("status", status=403, body=PAGE), FEW, {}),
+    "no such path": (Fault("status", status=404, body=PAGE), FEW, {}),
+    "no such method": (Fault("status", status=405, body=PAGE), FEW, {}),
     "the first wrong one": (Fault("status", status=422), 1, {"stop_on_error": True}),
     "the first refused one": (Fault("status", status=403), 1, {"stop_on_error": True}),
 }

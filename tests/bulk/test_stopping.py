@@ -1,7 +1,7 @@
 """What makes a run begin nothing more, and what becomes of all that is under way then."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,10 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
-from tests.bulk.runs import made, opened, requests, slots
+from tests.bulk.runs import counted, made, opened, requests, slots
 from tests.client.connections import INPUTS
 
 CREATE = "/v2/generate"
-
-
-def counted(many: int, taken: list[int]) -> Iterator[GenerationRequest]:
-    """Yield requests and note how many were taken."""
-    for request in requests(many):  # pragma: no branch - not all are taken
-        taken.append(len(taken))
-        yield request
 
 
 @pytest.mark.parametrize(
@@ -40,10 +33,10 @@ def counted(many: int, taken: list[int]) -> Iterator[GenerationRequest]:
 )
 async def test_what_all_would_meet_stops_the_input(status: int, kind: type[Exception]) -> None:
     """A create that is refused for a dead key, or for want of credit, is the last but one."""
-    taken: list[int] = []
+    taken: list[GenerationRequest] = []
     async with opened(slots(4)) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", path=CREATE, status=status, skip=8, count=None))
-        found = await client.generations.run_all(counted(100, taken))
+        found = await client.generations.run_all(counted(requests(100), taken))
         assert sum(each.is_success for each in found) == 8
         assert {type(each.error) for each in found if not each.is_success} == {kind}
         assert len(found) <= 8 + 4
@@ -80,10 +73,10 @@ async def test_a_key_that_dies_in_mid_run() -> None:
 )
 async def test_stop_on_error(fault: Fault) -> None:
     """After the first error nothing is begun; what runs comes to its own end."""
-    taken: list[int] = []
+    taken: list[GenerationRequest] = []
     async with opened(slots(3)) as (client, sandbox, _):
         sandbox.faults.add(fault)
-        found = await client.generations.run_all(counted(60, taken), stop_on_error=True)
+        found = await client.generations.run_all(counted(requests(60), taken), stop_on_error=True)
         assert [each.index for each in found] == list(range(len(found)))
         assert sum(not each.is_success for each in found) == 1
         assert 4 <= len(found) <= 4 + 3
