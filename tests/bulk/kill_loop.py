@@ -12,6 +12,7 @@ import shutil
 import signal
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -61,19 +62,19 @@ TROUBLES = {
 }
 
 
-def requests(count: int, video: str, audio: str, life: str) -> list[GenerationRequest]:
+def requests(many: int, video: str, audio: str, life: str) -> list[GenerationRequest]:
     """Return requests that differ in the name of their results, by links of this life."""
     signature = f"?X-Amz-Date={life}&X-Amz-Signature={int(life):064x}"
     media = (Video(f"{video}{signature}"), Audio(f"{audio}{signature}"))
     return [
         GenerationRequest(model="lipsync-2", input=media, output_file_name=f"take-{number}")
-        for number in range(count)
+        for number in range(many)
     ]
 
 
 async def run_killed(url: str, key: str, *words: str) -> None:
     """Run all requests with patience for every reset, and say how many went well."""
-    journal, folder, count, video, audio, life, full_at = words
+    journal, folder, many, video, audio, life, full_at = words
     client = AsyncClient(
         key,
         base_url=url,
@@ -85,13 +86,21 @@ async def run_killed(url: str, key: str, *words: str) -> None:
             creates_per_minute=None, requests_per_minute=None, concurrent_generations=SLOTS
         ),
     )
-    asked = requests(int(count), video, audio, life)
-    disk = Disk(int(full_at))
+    asked = requests(int(many), video, audio, life)
+    # Outcomes until no file grows any more, as on a full disk; never if there are fewer.
+    is_full, seen = int(full_at), count(1)
+
+    def see(_: Progress) -> None:
+        number, most = next(seen), resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        if number in {is_full, is_full + FULL}:
+            room = 1 if number == is_full else most
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+
     tell("begun")
     async with client:
         try:
             found = await client.generations.run_all(
-                asked, journal=journal, download_to=folder, on_progress=disk.see
+                asked, journal=journal, download_to=folder, on_progress=see
             )
         except JournalError as error:  # pragma: no cover - unless the kill comes before
             tell("the disk was full", "cannot be" in str(error))
@@ -99,22 +108,6 @@ async def run_killed(url: str, key: str, *words: str) -> None:
             tell(len(found), sum(outcome.is_success for outcome in found))
             for group in group_failures(found):
                 tell(group.count, group.reason)
-
-
-@attrs.define
-class Disk:
-    """A disk that is full for as long as it takes to bring a few jobs to their ends."""
-
-    full_at: int  # outcomes after which no file grows any more; never if there are fewer
-    seen: int = 0
-
-    def see(self, _: Progress) -> None:
-        """Take note of an outcome."""
-        self.seen += 1
-        if self.seen in {self.full_at, self.full_at + FULL}:
-            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-            room = 1 if self.seen == self.full_at else most
-            resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
 
 
 def tell(*words: object) -> None:

@@ -9,31 +9,20 @@ from typing import Any
 
 import pytest
 
+from lipsync_async import InvalidRequestError, JournalError, LipsyncError, errors
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._enums import Status
 from lipsync_async._logic.validation import idempotency_key_problems
 from lipsync_async._models.request import Audio, Video
 from lipsync_async._models.response import Generation
-from lipsync_async.errors import (
-    AuthenticationError,
-    ConnectError,
-    DecodeError,
-    DownloadError,
-    GenerationFailedError,
-    InvalidRequestError,
-    JournalError,
-    LipsyncError,
-    RequestTimeoutError,
-    WaitTimeoutError,
-)
 from tests.bulk.jobs import job, known, record, request
 from tests.logic.answers import reply
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
-REFUSED = AuthenticationError(response=reply(b"", 401), message="Wrong key", code="bad_key")
-UNDELIVERED = ConnectError("refused.", method="POST", url="https://h/x")
+REFUSED = errors.AuthenticationError(response=reply(b"", 401), message="Wrong key", code="bad_key")
+UNDELIVERED = errors.ConnectError("refused.", method="POST", url="https://h/x")
 
 
 def uncertain(error: LipsyncError) -> LipsyncError:
@@ -42,7 +31,7 @@ def uncertain(error: LipsyncError) -> LipsyncError:
     return error
 
 
-TIMEOUT = uncertain(RequestTimeoutError("too slow.", method="POST", url="https://h/x"))
+TIMEOUT = uncertain(errors.RequestTimeoutError("too slow.", method="POST", url="https://h/x"))
 
 
 @pytest.fixture
@@ -138,7 +127,7 @@ def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
     record(journal, [(0, failed), (1, job("g2", "REJECTED"))])
     first, second = journal.entries()
     assert (first.error_class, first.error_code) == ("GenerationFailedError", "no_face")
-    assert first.error_message == str(GenerationFailedError(failed))
+    assert first.error_message == str(errors.GenerationFailedError(failed))
     assert second.error_class == "GenerationRejectedError"
 
 
@@ -152,7 +141,7 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
 
 
 @pytest.mark.parametrize(
-    ("errors", "expected"),
+    ("told", "expected"),
     [
         ([REFUSED], JobState.NOT_CREATED),
         ([UNDELIVERED], JobState.NOT_CREATED),
@@ -167,15 +156,15 @@ def test_what_was_never_accepted_is_sent_again_under_its_key(journal: Journal) -
     ids=lambda value: "-".join(map(str, map(type, value))) if isinstance(value, list) else value,
 )
 def test_only_certainty_makes_a_request_refused(
-    journal: Journal, errors: list[BaseException | None], expected: JobState
+    journal: Journal, told: list[BaseException | None], expected: JobState
 ) -> None:
     """One try of unknown outcome is never forgotten, whatever later tries say; nor is a crash."""
-    for error in errors:
+    for error in told:
         journal.record_intents([(0, request(0))])
         record(journal, [(0, error)] if error else [])
     entry = known(journal)
-    assert (entry.state, entry.attempts) == (expected, len(errors))
-    assert (entry.error_class, entry.error_message) == (type(errors[-1]).__name__, str(errors[-1]))
+    assert (entry.state, entry.attempts) == (expected, len(told))
+    assert (entry.error_class, entry.error_message) == (type(told[-1]).__name__, str(told[-1]))
 
 
 def test_a_refused_request_may_be_sent_again_or_corrected(journal: Journal) -> None:
@@ -201,8 +190,8 @@ def test_a_refused_request_may_be_sent_again_or_corrected(journal: Journal) -> N
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        ("PROCESSING", WaitTimeoutError(job("g1", "PROCESSING"), timeout=5)),
-        ("COMPLETED", DownloadError("cut off. Download again.")),
+        ("PROCESSING", errors.WaitTimeoutError(job("g1", "PROCESSING"), timeout=5)),
+        ("COMPLETED", errors.DownloadError("cut off. Download again.")),
     ],
     ids=["of a wait", "of a download"],
 )
@@ -224,7 +213,9 @@ def test_an_error_of_a_job_can_be_made_good(
 def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
     """A create whose answer was odd but for its id has been accepted; the id is stored."""
     journal.record_intents([(0, request(0))])
-    error = uncertain(DecodeError("odd", response=reply(), paths=["expected text @ $.status"]))
+    error = uncertain(
+        errors.DecodeError("odd", response=reply(), paths=["expected text @ $.status"])
+    )
     error.generation = Generation(id="g1", status=Status("UNKNOWN"), raw={"id": "g1", "status": 5})
     record(journal, [(0, error)])
     entry = known(journal)
@@ -238,7 +229,7 @@ def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
     """Told only by its error, a job has failed all the same."""
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1"))])
-    record(journal, [(0, GenerationFailedError(job("g1", "FAILED", error="No face")))])
+    record(journal, [(0, errors.GenerationFailedError(job("g1", "FAILED", error="No face")))])
     entry = known(journal)
     assert (entry.state, entry.status) == (JobState.FAILED, Status.FAILED)
 
@@ -272,7 +263,7 @@ def test_a_second_job_of_one_request_is_told(journal: Journal) -> None:
     [
         [(0, job("g0")), (5, job("g5"))],
         [(0, TIMEOUT), (5, TIMEOUT)],
-        [(5, GenerationFailedError(job("g5", "FAILED")))],
+        [(5, errors.GenerationFailedError(job("g5", "FAILED")))],
     ],
     ids=["job", "error", "error with a job"],
 )

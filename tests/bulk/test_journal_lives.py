@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
+from lipsync_async import InvalidRequestError, JournalError, LipsyncError, errors
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._enums import Status
-from lipsync_async.errors import (
-    ConnectError,
-    GenerationFailedError,
-    InvalidRequestError,
-    JournalError,
-    LipsyncError,
-)
 from tests.bulk.jobs import job, record, request
 
 if TYPE_CHECKING:
@@ -49,7 +43,7 @@ NEXT: Mapping[JobState | None, frozenset[JobState]] = {
 
 def failure(*, may_have_worked: bool) -> LipsyncError:
     """Return what a create fails with."""
-    error = ConnectError("refused.", method="POST", url="https://h/x")
+    error = errors.ConnectError("refused.", method="POST", url="https://h/x")
     error.may_have_worked = may_have_worked
     return error
 
@@ -66,7 +60,7 @@ def happen(journal: Journal, verb: str, position: int, about: object) -> None:
             record(journal, [(position, failure(may_have_worked=bool(about)))])
         elif verb == "fail for good":
             ended = job(f"see {position}", "FAILED")
-            record(journal, [(position, GenerationFailedError(ended))])
+            record(journal, [(position, errors.GenerationFailedError(ended))])
         else:
             journal.record_downloads([(position, f"{position}.mp4")])
 

@@ -49,27 +49,18 @@ VIDEOS = [
     (live, "generation_media_metadata_missing"),
     (wide, "generation_input_resolution_unsupported"),
 ]
+LINE, CROPPED = SegmentAudio("line"), SegmentAudio("line", start_time=5.0, end_time=6.0)
 SEGMENTS = [
-    (
-        Segment(start_time=0.4, end_time=9.0, audio_input=SegmentAudio("line")),
-        "generation_input_segments_invalid",
-    ),
-    (
-        Segment(
-            start_time=0.2,
-            end_time=0.6,
-            audio_input=SegmentAudio("line", start_time=5.0, end_time=6.0),
-        ),
-        "generation_input_trim_invalid",
-    ),
+    (Segment(start_time=0.4, end_time=9.0, audio_input=LINE), "generation_input_segments_invalid"),
+    (Segment(start_time=0.2, end_time=0.6, audio_input=CROPPED), "generation_input_trim_invalid"),
 ]
 
 
 @pytest.fixture
-async def elsewhere() -> AsyncIterator[Sandbox]:
+async def other() -> AsyncIterator[Sandbox]:
     """Host media on another server, which the job asks only when it runs."""
-    async with Sandbox(render=False) as elsewhere:
-        yield elsewhere
+    async with Sandbox(render=False) as other:
+        yield other
 
 
 @pytest.mark.parametrize(("damage", "code"), VIDEOS)
@@ -87,16 +78,10 @@ async def test_a_bad_video_is_refused_at_once(
 
 @pytest.mark.parametrize(("damage", "code"), VIDEOS[:2])
 async def test_a_bad_video_elsewhere_fails_its_job(
-    *,
-    client: AsyncClient,
-    elsewhere: Sandbox,
-    speech: Make,
-    tmp_path: Path,
-    damage: Damage,
-    code: str,
+    *, client: AsyncClient, other: Sandbox, speech: Make, tmp_path: Path, damage: Damage, code: str
 ) -> None:
     """What has to be fetched is looked at when the job runs, which then fails with the code."""
-    bad = elsewhere.host_file(damage(tmp_path))
+    bad = other.host_file(damage(tmp_path))
     with pytest.raises(GenerationFailedError) as caught:
         await client.generations.run(model="lipsync-2", input=[Video(bad), Audio(file=speech(0.4))])
     assert caught.value.code == code
@@ -111,10 +96,7 @@ async def test_segments_that_do_not_fit_fail_their_job(
     with pytest.raises(GenerationFailedError) as caught:
         await client.generations.run(
             model="lipsync-2",
-            input=[
-                Video(sandbox.host_file(head(0.8))),
-                Audio(sandbox.host_file(speech(0.4)), ref_id="line"),
-            ],
+            input=[Video(file=head(0.8)), Audio(sandbox.host_file(speech(0.4)), ref_id="line")],
             segments=[segment],
         )
     assert caught.value.code == code

@@ -209,16 +209,6 @@ class TestFailures:
         await client.sleep(9.0)
         assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "FAILED")
 
-    async def test_a_segment_behind_the_end_fails_the_job(
-        self, client: Client, clips: Path
-    ) -> None:
-        """Only the renderer knows how long the video is."""
-        video, audio = pair(client, clips)
-        segments = [{"startTime": 5, "endTime": 6, "audioInput": {"refId": "a1"}}]
-        found = await rendered(client, input=[video, {**audio, "refId": "a1"}], segments=segments)
-        code = "generation_input_segments_invalid"
-        assert (found["status"], found["errorCode"]) == ("FAILED", code)
-
 
 @pytest.mark.parametrize(
     ("trouble", "code"),

@@ -130,9 +130,10 @@ async def test_errors_are_listed(client: Client) -> None:
 
 
 async def test_the_webhook_secret_is_told(client: Client) -> None:
-    """The secret in Python and on the wire is one."""
-    answer = await client.send("GET", "/v2/organizations/webhook/secret")
-    assert answer.json == {"secret": client.sandbox.webhook_secret}
+    """The secret in Python and on the wire is one; a masked one signs nothing."""
+    path = "/v2/organizations/webhook/secret"
+    answers = [(await client.send("GET", f"{path}{query}")).json for query in ("", "?masked=true")]
+    assert answers == [{"secret": client.sandbox.webhook_secret}, {"secret": "whsec_********"}]
     assert client.sandbox.webhook_secret.startswith("whsec_")
 
 

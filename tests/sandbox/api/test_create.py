@@ -67,14 +67,6 @@ async def test_a_project_must_exist(open_client: OpenClient) -> None:
         assert (answer.status, answer.json["errorCode"]) == (422, "project_not_found")
 
 
-async def test_the_progression_header_overrules_the_sandbox(client: Client) -> None:
-    """A create chooses how its own job moves along."""
-    quick = await created(client, {"x-sandbox-progression": "immediate"})
-    slow = await created(client)
-    statuses = [(await shown(client, job_id))["status"] for job_id in (quick, slow)]
-    assert statuses == ["COMPLETED", "PENDING"]
-
-
 @pytest.mark.parametrize("progression", ["sometimes", "polls(2.7)"])
 async def test_an_unknown_progression_is_refused(client: Client, progression: str) -> None:
     """A progression that the sandbox does not know is 400, and no job is made."""

@@ -299,9 +299,3 @@ async def test_segments_have_an_output_url_of_their_own(client: Client) -> None:
     found = await shown(client, job_id)
     assert found["segmentOutputUrl"] == found["outputUrl"]
     assert "segmentOutputUrl" not in await shown(client, await created(client, NOW))
-
-
-async def test_a_webhook_secret_may_be_masked(client: Client) -> None:
-    """A masked one signs nothing, and no verifier takes it."""
-    answer = await client.send("GET", "/v2/organizations/webhook/secret?masked=true")
-    assert answer.json == {"secret": "whsec_********"}

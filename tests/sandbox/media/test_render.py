@@ -1,5 +1,4 @@
 import gc
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -46,13 +45,6 @@ def _film(video: Path, audio: Path | None, folder: Path, *, sync_mode: str = "bo
     return RenderJob(video, is_image=False, audio=audio, output=output, sync_mode=sync_mode)
 
 
-def _still(
-    picture: Path, audio: Path | None, folder: Path, *, sync_mode: str = "bounce"
-) -> RenderJob:
-    """Order an output of a picture."""
-    return attrs.evolve(_film(picture, audio, folder, sync_mode=sync_mode), is_image=True)
-
-
 def _order(
     folder: Path, *segments: RenderSegment, visual: str = "in.mp4", is_image: bool = False
 ) -> RenderJob:
@@ -62,39 +54,20 @@ def _order(
     )
 
 
-@attrs.frozen
-class _Read:
-    """Hold what PyAV says about an output."""
-
-    duration: float
-    comment: str
-    streams: Sequence[tuple[str, str, str | None, float, float]]
-
-
-def _read(path: Path) -> _Read:
-    with av.open(str(path)) as container:
-        streams = [
-            (
-                stream.type,
-                stream.codec_context.name,
-                stream.format.name if isinstance(stream, av.VideoStream) else None,
-                float((stream.start_time or 0) * (stream.time_base or 0)),
-                float((stream.duration or 0) * (stream.time_base or 0)),
-            )
-            for stream in container.streams
-        ]
-        return _Read((container.duration or 0) / 1e6, container.metadata["comment"], streams)
-
-
 def _expect_well_formed(rendered: Rendered, seconds: float) -> None:
     """Check everything that any output promises."""
-    read = _read(rendered.path)
-    assert read.duration == rendered.duration
-    assert rendered.duration == pytest.approx(seconds, abs=FRAME)
-    assert read.comment == "SANDBOX"
-    expected = [("video", "h264", "yuv420p", 0.0), ("audio", "aac", None, 0.0)]
-    assert [stream[:4] for stream in read.streams] == expected
-    assert [stream[4] for stream in read.streams] == pytest.approx([seconds] * 2, abs=FRAME)
+    with av.open(str(rendered.path)) as container:
+        assert (container.duration or 0) / 1e6 == rendered.duration
+        assert rendered.duration == pytest.approx(seconds, abs=FRAME)
+        assert container.metadata["comment"] == "SANDBOX"
+        (video,), (audio,) = container.streams.video, container.streams.audio
+        assert container.streams.get() == [video, audio]
+        assert (video.format.name, video.codec_context.name) == ("yuv420p", "h264")
+        assert audio.codec_context.name == "aac"
+        for stream in (video, audio):
+            assert stream.start_time == 0
+            length = float((stream.duration or 0) * (stream.time_base or 0))
+            assert length == pytest.approx(seconds, abs=FRAME)
     data = rendered.path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -151,11 +124,8 @@ def test_an_image_is_shown_for_as_long_as_the_audio(tmp_path: Path) -> None:
     picture = tmp_path / "face.png"
     Image.new("RGBA", (161, 97), "#3366cc80").save(picture)
     audio = tone(tmp_path / "in.wav", seconds=1.2, hertz=700)
-    rendered = render(
-        RenderJob(
-            picture, is_image=True, audio=audio, output=tmp_path / "out.mp4", sync_mode="cut_off"
-        )
-    )
+    film = _film(picture, audio, tmp_path, sync_mode="cut_off")
+    rendered = render(attrs.evolve(film, is_image=True))
     _expect_well_formed(rendered, 1.2)
     assert rendered.frames == 30
     with av.open(str(rendered.path)) as container:
@@ -171,7 +141,7 @@ def test_the_other_picture_formats_work_too(tmp_path: Path, suffix: str) -> None
     exif[0x0112] = 6
     Image.new("RGB", (64, 48), "#3366cc").save(picture, exif=exif)
     audio = tone(tmp_path / "in.wav", seconds=0.2, hertz=700)
-    rendered = render(_still(picture, audio, tmp_path))
+    rendered = render(attrs.evolve(_film(picture, audio, tmp_path), is_image=True))
     _expect_well_formed(rendered, 0.2)
 
 
@@ -214,27 +184,16 @@ def test_the_same_order_gives_the_same_bytes(tmp_path: Path, clips: Path) -> Non
     assert one == two
 
 
-def test_progress_rises_to_one_hundred(tmp_path: Path) -> None:
-    """Each whole percent comes once, and the last one when the file is there."""
-    video = Clip(30).write(tmp_path / "in.mp4")
-    output = tmp_path / "out.mp4"
+@pytest.mark.parametrize(("frames", "calls"), [(30, 31), (250, 101)])
+def test_progress_rises_to_one_hundred(tmp_path: Path, frames: int, calls: int) -> None:
+    """Each whole percent comes once, however many frames there are; the last with the file."""
+    video = Clip(frames, size=_SMALL).write(tmp_path / "in.mp4")
+    order = _film(video, None, tmp_path)
     seen: list[tuple[float, bool]] = []
-    render(
-        _film(video, None, tmp_path),
-        on_progress=lambda percent: seen.append((percent, output.exists())),
-    )
+    render(order, on_progress=lambda percent: seen.append((percent, order.output.exists())))
     percents = [percent for percent, _ in seen]
-    assert percents == sorted(set(percents))
-    assert (seen[0], seen[-1]) == ((0.0, False), (100.0, True))
-    assert len(percents) == 31
-
-
-def test_progress_is_not_repeated_for_long_renders(tmp_path: Path) -> None:
-    """More frames than percents do not mean more calls."""
-    video = Clip(250, size=_SMALL).write(tmp_path / "in.mp4")
-    seen: list[float] = []
-    render(_film(video, None, tmp_path), on_progress=seen.append)
-    assert seen == [float(percent) for percent in range(101)]
+    assert percents == sorted(set(percents) & set(range(101)))
+    assert (seen[0], seen[-1], len(seen)) == ((0.0, False), (100.0, True), calls)
 
 
 def test_a_cancelled_render_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -256,6 +215,9 @@ def test_an_older_output_survives_a_failed_render(tmp_path: Path) -> None:
     assert output.read_bytes() == b"older"
 
 
+SEGMENTS = "generation_input_segments_invalid"
+
+
 def _crop(*crop: float) -> list[tuple[Any, ...]]:
     return [(0.0, 0.2, crop)]
 
@@ -264,14 +226,8 @@ def _crop(*crop: float) -> list[tuple[Any, ...]]:
     ("visual", "audio", "segments", "words", "code"),
     [
         ("face.png", None, [], "needs an audio", "generation_input_validation_failed"),
-        (
-            "face.png",
-            None,
-            [(0.0, 0.2, None)],
-            "video inputs only",
-            "generation_input_segments_invalid",
-        ),
-        ("in.mp4", None, [(0.0, 1.0, None)], r"segments\[0\]", "generation_input_segments_invalid"),
+        ("face.png", None, [(0.0, 0.2, None)], "video inputs only", SEGMENTS),
+        ("in.mp4", None, [(0.0, 1.0, None)], r"segments\[0\]", SEGMENTS),
         ("in.mp4", None, _crop(1.5, 2.0), "not fit 1.00 s", "generation_input_trim_invalid"),
         ("in.mp4", None, _crop(0.5, 0.2), "not fit 1.00 s", "generation_input_trim_invalid"),
         ("in.mp4", None, _crop(-0.5, 0.5), "not fit 1.00 s", "generation_input_trim_invalid"),
@@ -333,13 +289,9 @@ def test_the_picture_outside_the_windows_is_the_video_itself(tmp_path: Path) -> 
     """Inside, the window's mode decides; outside, frame n is frame n."""
     Clip(20).write(tmp_path / "in.mp4")
     short = tone(tmp_path / "short.wav", seconds=2 / 25, hertz=FIRST)
-    rendered = render(
-        _order(
-            tmp_path,
-            RenderSegment(4 / 25, 10 / 25, short, sync_mode="remap"),
-            RenderSegment(12 / 25, 16 / 25, short, sync_mode="silence"),
-        )
-    )
+    first = RenderSegment(4 / 25, 10 / 25, short, sync_mode="remap")
+    second = RenderSegment(12 / 25, 16 / 25, short, sync_mode="silence")
+    rendered = render(_order(tmp_path, first, second))
     assert shown_numbers(rendered.path) == [0, 1, 2, 3, 4, 7, 8, 9, 9, 9, *range(10, 20)]
 
 
@@ -356,11 +308,6 @@ def test_segments_without_length_change_nothing(tmp_path: Path) -> None:
     """A zero-length window, and a zero-length crop in a window, are both fine."""
     Clip(10, hertz=OWN).write(tmp_path / "in.mp4")
     first = tone(tmp_path / "first.wav", seconds=1.0, hertz=FIRST)
-    rendered = render(
-        _order(
-            tmp_path,
-            RenderSegment(0.2, 0.2, first),
-            RenderSegment(0.24, 0.32, first, crop=(0.5, 0.5)),
-        )
-    )
+    parts = RenderSegment(0.2, 0.2, first), RenderSegment(0.24, 0.32, first, crop=(0.5, 0.5))
+    rendered = render(_order(tmp_path, *parts))
     assert shown_numbers(rendered.path) == list(range(10))
