@@ -63,6 +63,11 @@ class Runs:
         return await self.client.generations.run_all(asked, **options)
 
 
+async def run(client: AsyncClient, many: int, **options: Any) -> list[Outcome]:
+    """Run as many requests; return the outcomes in their order."""
+    return await client.generations.run_all(requests(many), **options)
+
+
 def names(outcomes: Iterable[Outcome]) -> list[str | None]:
     """Return the names of the results."""
     return [outcome.request.output_file_name for outcome in outcomes]

@@ -30,7 +30,8 @@ from lipsync_async._models.http import Request
 from lipsync_async._transport.protocol import Stream, Transport
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.runs import FREE, requests
+from tests.bulk.runs import FREE, requests, run
+from tests.bulk.test_leaving_runs import held
 from tests.client.connections import INPUTS, connect
 
 
@@ -249,9 +250,7 @@ async def test_in_downloads(tmp_path: Path) -> None:
         return left.pop() if left else None
 
     async with spoilt(streams=strikes) as (client, _, _):
-        found = await client.generations.run_all(
-            requests(MANY + 5), download_to=tmp_path, concurrent_downloads=3
-        )
+        found = await run(client, MANY + 5, download_to=tmp_path, concurrent_downloads=3)
     failed = [each for each in found if each.error is not None]
     assert len([each.path for each in found if each.path]) == 5
     causes = [each.error and each.error.__cause__ for each in failed]
@@ -378,6 +377,7 @@ async def test_what_the_caller_raises_stays_the_callers(
             for job in [job.id for job in sandbox.jobs][before:]:
                 assert any(job in line or "with idempotency_key=" in line for line in told)
             assert notes_of(caught.value) == ([] if isinstance(failure, Odd) else told)
+            assert held(client) == []
 
 
 class Exit(BaseException):

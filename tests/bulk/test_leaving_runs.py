@@ -94,21 +94,6 @@ async def test_a_callback_that_raises(on_progress: Callable[[Progress], Any]) ->
         assert sandbox.jobs.created <= 6
 
 
-async def test_an_answer_callback_that_raises() -> None:
-    """What a view's own `on_response` raises ends the run, alone, however many raise it."""
-
-    def refuse_answers(_: object) -> None:
-        raise LookupError("not this one")
-
-    async with opened(progression="manual") as (client, sandbox, _):
-        view = client.with_options(on_response=refuse_answers)
-        with pytest.raises(LookupError, match="not this one") as caught:
-            await view.generations.run_all(requests(20))
-        assert "idempotency_key=" in "".join(caught.value.__notes__)
-        assert held(client) == []
-        assert sandbox.jobs.created >= 1
-
-
 async def test_leaving_a_slow_input() -> None:
     """An input that never comes to its next request does not keep anybody."""
     closed: list[str] = []

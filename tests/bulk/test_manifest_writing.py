@@ -220,18 +220,16 @@ def test_where_a_request_comes_from_is_kept_as_last_seen(tmp_path: Path) -> None
     """A sheet may be sorted, and its author's own cells changed, between two runs."""
     first = [request(n, request_id=f"r{n}", origin=Origin(n + 2, {"note": "a"})) for n in range(3)]
     with failed(tmp_path / "j.sqlite", first) as journal:
-        assert [entry.place for entry in journal.entries()] == [
-            *("line 2 (r0)", "line 3 (r1)", "line 4 (r2)")
-        ]
+        places = [entry.place for entry in journal.entries()]
+        assert places == ["line 2 (r0)", "line 3 (r1)", "line 4 (r2)"]
     moved = [
         attrs.evolve(each, origin=Origin(line, {"note": "b"}))
         for line, each in enumerate(reversed(first), start=7)
     ]
     with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.match(moved)
-        assert [entry.place for entry in journal.entries()] == [
-            *("line 7 (r2)", "line 8 (r1)", "line 9 (r0)")
-        ]
+        places = [entry.place for entry in journal.entries()]
+        assert places == ["line 7 (r2)", "line 8 (r1)", "line 9 (r0)"]
         assert [entry.origin for entry in journal.entries()] == [each.origin for each in moved]
         journal.match([attrs.evolve(each, origin=None) for each in moved])
         assert [entry.origin.line for entry in journal.entries()] == [7, 8, 9]

@@ -8,9 +8,7 @@ import pytest
 
 from lipsync_async import (
     ConcurrencyLimitError,
-    GenerationFailedError,
     GenerationRequest,
-    InvalidRequestError,
     JournalError,
     Limits,
     Progress,
@@ -19,24 +17,8 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.runs import names, opened, refusals, requests, slots
-from tests.client.connections import INPUTS, connect
-
-
-async def test_outcomes_come_as_they_end() -> None:
-    """Each request has one outcome, tied to it, and one job."""
-    async with opened() as (client, sandbox, _):
-        sandbox.faults.add(Fault("fail_job", count=1))
-        async with client.generations.run_many(requests(50)) as outcomes:
-            found = [outcome async for outcome in outcomes]
-        assert sorted(outcome.index for outcome in found) == list(range(50))
-        for outcome in found:
-            assert outcome.request.output_file_name == f"take-{outcome.index}"
-            assert outcome.generation is not None
-            assert outcome.generation.output_file_name == f"take-{outcome.index}"
-        errors = [outcome.error for outcome in found if not outcome.is_success]
-        assert [type(error) for error in errors] == [GenerationFailedError]
-        assert sandbox.jobs.created == 50
+from tests.bulk.runs import opened, refusals, requests, run, slots
+from tests.client.connections import connect
 
 
 async def test_one_request_a_tick() -> None:
@@ -47,22 +29,6 @@ async def test_one_request_a_tick() -> None:
         assert looks <= 30 / 0.5 + 2
         assert sandbox.requests.count("GET", "/v2/generations") == looks
         assert clock.now() <= 30 + 2
-
-
-async def test_ordered() -> None:
-    """`run_all`, and `ordered`, give outcomes in the order of the input."""
-    async with opened() as (client, sandbox, _):
-        sandbox.faults.add(Fault("stick_job", count=1))
-
-        async def free_the_first() -> None:
-            await client._requester.transport.sleep(60)  # noqa: SLF001 - virtual seconds
-            (first, *_) = sandbox.jobs
-            sandbox.jobs.move(first.id, "FAILED")
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(free_the_first)
-            found = await client.generations.run_all(requests(30))
-        assert names(found) == [f"take-{number}" for number in range(30)]
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 15])
@@ -148,16 +114,6 @@ async def test_again_with_the_same_journal(tmp_path: Path) -> None:
         assert sandbox.requests.count("GET", "/__sandbox/media/*") == 19
 
 
-async def test_journal_of_another_input(journal: Path) -> None:
-    """A journal is refused for another input before anything is sent."""
-    async with opened() as (client, sandbox, _):
-        await client.generations.run_all(requests(3), journal=journal)
-        other = [GenerationRequest(model="sync-3", input=INPUTS)]
-        with pytest.raises(InvalidRequestError):
-            await client.generations.run_all(other, journal=journal)
-        assert sandbox.jobs.created == 3
-
-
 async def test_journal_in_use(journal: Path) -> None:
     """Two runs cannot share a journal."""
     async with (
@@ -210,9 +166,7 @@ async def test_what_an_earlier_run_has_ended_is_resumed(
         (first,) = await client.generations.run_all(requests(1), journal=journal)
         if not is_saved:
             sandbox.faults.add(Fault("status", path="/__sandbox/media/*", status=410, count=None))
-        (again,) = await client.generations.run_all(
-            requests(1), journal=journal, download_to=folder, stop_on_error=True
-        )
+        (again,) = await run(client, 1, journal=journal, download_to=folder, stop_on_error=True)
         assert (first.resumed, again.resumed) == (False, True)
         assert (again.path is not None, again.is_success) == (is_saved, is_saved)
         assert sandbox.jobs.created == 1

@@ -135,13 +135,10 @@ async def test_one_loop_after_another() -> None:
         async with client:
             return await client.generations.run_all(requests(8))
 
-    def be_left(client: AsyncClient) -> None:
-        with pytest.raises(LookupError):
-            asyncio.run(leave(client))
-
     def in_two_loops(sandbox: Sandbox) -> list[Outcome]:
         client = connect(sandbox, limits=slots(2))
-        be_left(client)
+        with pytest.raises(LookupError):
+            asyncio.run(leave(client))
         return asyncio.run(finish(client))
 
     async with Sandbox(render=False, progression="polls(2)") as sandbox:

@@ -228,11 +228,8 @@ async def test_an_old_copy_of_a_journal(
     old, many = tmp_path / "old.sqlite", 3
 
     def rows() -> list[GenerationRequest]:
-        found = links(many)
         names = [f"row {n}" if is_named else None for n in range(many)]
-        return [
-            attrs.evolve(each, request_id=name) for each, name in zip(found, names, strict=True)
-        ]
+        return [attrs.evolve(each, request_id=names[n]) for n, each in enumerate(links(many))]
 
     Journal.open(runs.journal).close()
     shutil.copy(runs.journal, old)
@@ -243,9 +240,7 @@ async def test_an_old_copy_of_a_journal(
         runs.sandbox.faults.add(Fault("status", status=status, body=body, count=None, **CREATES))
     for _ in range(2):
         found = await runs.all(rows(), journal=old, retry_failed=True)
-        assert [each.error is not None and each.error.may_have_worked for each in found] == [
-            True
-        ] * many
+        assert all(each.error and each.error.may_have_worked for each in found)
     runs.sandbox.faults.clear()
     with JournalView.open(old) as view:
         assert view.counts()[JobState.UNKNOWN] == many

@@ -26,7 +26,7 @@ from lipsync_async import (
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async._bulk.submitter import SpendingLimit
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.runs import opened, requests, slots
+from tests.bulk.runs import opened, requests, run, slots
 from tests.client.connections import INPUTS
 
 ANALYZE, ESTIMATE = "/v2/analyze/cost", "/v2/generations/estimate"
@@ -46,15 +46,6 @@ async def test_max_jobs() -> None:
             )
         assert sandbox.jobs.created == 7
         assert sandbox.requests.count("POST") == 7
-
-
-async def test_what_runs_is_waited_for() -> None:
-    """The limit is met long before the jobs end, and each of them has its outcome."""
-    async with opened(progression="time(100)") as (client, sandbox, clock):
-        found = await client.generations.run_all(requests(50), max_jobs=5)
-        assert sum(each.is_success for each in found) == 5
-        assert clock.now() >= 100
-        assert sandbox.jobs.active == 0
 
 
 async def test_max_cost_by_the_media() -> None:
@@ -82,13 +73,6 @@ async def test_max_cost_by_a_duration() -> None:
         assert all(each.is_success for each in found)
         assert sandbox.requests.count("POST", ESTIMATE) == 3
         assert sandbox.requests.count("POST", ANALYZE) == 0
-
-
-async def test_both_limits() -> None:
-    """Whichever is met first."""
-    async with opened() as (client, sandbox, _):
-        found = await client.generations.run_all(requests(9), max_jobs=4, max_cost=1e6)
-        assert sum(each.is_success for each in found) == 4 == sandbox.jobs.created
 
 
 async def test_after_the_limit_no_price_is_asked_for() -> None:
@@ -228,9 +212,7 @@ async def test_prices_that_cannot_be_known(fault: Fault, duration: float | None,
     told: list[Progress] = []
     async with opened(slots(3)) as (client, sandbox, _):
         sandbox.faults.add(attrs.evolve(fault, count=None))
-        found = await client.generations.run_all(
-            requests(200), max_cost=5.0, on_progress=told.append, duration=duration
-        )
+        found = await run(client, 200, max_cost=5.0, on_progress=told.append, duration=duration)
         assert lost <= len(found) <= lost + 3
         assert isinstance(told[-1].ended_by, SpendingLimitError)
         assert "max_cost cannot be kept" in str(told[-1].ended_by)
@@ -277,9 +259,7 @@ async def test_money_counts_per_journal(journal: Path, duration: float | None) -
             ).cost
         sandbox.faults.add(Fault("status", path=CREATE, status=422, count=2))
         for limit, done in (3.5, 3), (3.5, 3), (5.5, 5), (1.0, 5), (9.5, 9), (9.5, 9):
-            found = await client.generations.run_all(
-                requests(12), max_cost=limit * price, **settings
-            )
+            found = await run(client, 12, max_cost=limit * price, **settings)
             assert (limit, sandbox.jobs.created) == (limit, done)
             last = found[-1].error
             assert isinstance(last, SpendingLimitError)
@@ -293,9 +273,7 @@ async def test_an_order_of_unknown_outcome_is_counted_once(journal: Path) -> Non
         price = (await client.generations.estimate(next(requests(1)))).cost
         sandbox.faults.add(Fault("reset_after", path=CREATE, count=1))
         hasty = client.with_options(retry=RetryPolicy(give_up_after=1e-9))
-        (lost,) = await hasty.generations.run_all(
-            requests(1), journal=journal, max_cost=1.5 * price
-        )
+        (lost,) = await run(hasty, 1, journal=journal, max_cost=1.5 * price)
         assert lost.error is not None
         assert lost.error.may_have_worked
         estimates = sandbox.requests.count("POST", ANALYZE)
@@ -339,9 +317,7 @@ async def test_nothing_is_sent_after_a_halt(journal: Path, halt: str, seconds: f
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(Fault("latency", path=ANALYZE, seconds=seconds, count=None))
         sandbox.faults.add(attrs.evolve(fault, path=CREATE, count=None))
-        found = await client.generations.run_all(
-            requests(40), max_cost=1e6, journal=journal, **options
-        )
+        found = await run(client, 40, max_cost=1e6, journal=journal, **options)
         assert [each.error is not None for each in found] == [True] * many
         assert sandbox.requests.count("POST", CREATE) == many
         assert sandbox.requests.count("POST", ANALYZE) == many + 1

@@ -22,7 +22,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
-from tests.bulk.runs import counted, made, opened, requests, slots
+from tests.bulk.runs import counted, made, opened, requests, run, slots
 from tests.client.connections import INPUTS
 
 CREATE = "/v2/generate"
@@ -56,14 +56,10 @@ async def test_a_key_that_dies_in_mid_run() -> None:
         dead = [each for each in found if each.error is not None]
         assert {type(each.error) for each in dead} == {AuthenticationError}
         assert len(found) == sandbox.jobs.created == 10
-        assert {each.generation.id for each in found if each.generation} == {
-            job.id for job in sandbox.jobs
-        }
-        errors = {id(each.error) for each in dead}
-        assert len(errors) == len(dead)
-        for each in dead:
-            assert each.error is not None
-            assert each.error.generation is each.generation
+        named = {each.generation.id for each in found if each.generation}
+        assert named == {job.id for job in sandbox.jobs}
+        assert len({id(each.error) for each in dead}) == len(dead)
+        assert all(each.error and each.error.generation is each.generation for each in dead)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +255,7 @@ async def test_what_meets_all_alike_stops_the_run(
         assert first.is_success
         sandbox.faults.add(fault)
         with caplog.at_level(logging.WARNING, "lipsync_async"):
-            found = await client.generations.run_all(
-                requests(60), journal=journal, on_progress=told.append
-            )
+            found = await run(client, 60, journal=journal, on_progress=told.append)
         refused = [each for each in found if not each.is_success]
         assert MAX_SAME_REFUSALS <= len(refused) <= MAX_SAME_REFUSALS + 4
         assert told[0].ended_by is None
@@ -277,11 +271,7 @@ async def test_what_meets_all_alike_stops_the_run(
 
 async def test_what_the_service_says_of_many_stops_no_other() -> None:
     """Its own words about each request are outcomes, however many there are in a row."""
-    body = {
-        "message": "Too short.",
-        "statusCode": 422,
-        "errorCode": "generation_input_trim_invalid",
-    }
+    body = {"message": "Too short.", "errorCode": "generation_input_trim_invalid"}
     async with opened(slots(4)) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", path=CREATE, status=422, body=body, count=40))
         found = await client.generations.run_all(requests(60))
