@@ -32,9 +32,7 @@ from tests.client.connections import ORDER, UNLIMITED, connect, opened
 from tests.client.hosts import Answer, Host, hosting, serving
 
 _JOB = json.dumps({"id": "job-1", "status": "PROCESSING", "model": "lipsync-2"}).encode()
-_WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-    _JOB
-)
+_WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(_JOB)
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + _JOB[:5] + b"\r\n"
 # Where an answer stops coming.
 _STOPS = {
@@ -203,6 +201,12 @@ _MORE_CALLS: dict[str, Call] = {
 }
 
 
+async def _half_a_minute(clock: VirtualClock) -> None:
+    is_time = anyio.Event()
+    clock.call_later(30.0, is_time.set)
+    await is_time.wait()
+
+
 @pytest.mark.parametrize("name", _WAITS)
 async def test_closed_in_a_pause(name: str, tmp_path: Path) -> None:
     """Pauses, lines and shared looks end like requests, however many wait."""
@@ -223,14 +227,12 @@ async def test_closed_in_a_pause(name: str, tmp_path: Path) -> None:
             await call(client, "http://localhost", tmp_path)
         errors.append(caught.value)
 
-    is_time = anyio.Event()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             for call in calls:
                 tasks.start_soon(run, _MORE_CALLS[call])
             await checkpoint()
-            clock.call_later(30.0, is_time.set)
-            await is_time.wait()
+            await _half_a_minute(clock)
             await client.aclose()
     assert len(errors) == len(calls)
     assert clock.now() == 30.0
@@ -246,20 +248,9 @@ async def test_closed_between_two_creates(status: int) -> None:
 
     transport = MemoryTransport(handle, clock)
     client = AsyncClient("key", transport=transport, limits=UNLIMITED, retry=_PATIENT)
-    errors: list[ConfigurationError] = []
-
-    async def create() -> None:
-        with pytest.raises(ConfigurationError) as caught:
-            await client.generations.create(**ORDER, idempotency_key="scene-12")
-        errors.append(caught.value)
-
-    is_time = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(create)
-        clock.call_later(30.0, is_time.set)
-        await is_time.wait()
-        await client.aclose()
-    (error,) = errors
+    call = client.generations.create(**ORDER, idempotency_key="scene-12")
+    error = await _closed_under(client, call, partial(_half_a_minute, clock))
+    assert isinstance(error, ConfigurationError)
     assert (error.may_have_worked, error.idempotency_key) == (True, "scene-12")
     assert "idempotency_key='scene-12'" in str(error)
 
@@ -290,9 +281,8 @@ async def test_a_run_closed_at_every_turn() -> None:
             ends.add(type(error))
             told += [str(error), *getattr(error, "__notes__", ())]
             text = " ".join(told)
-            keys = {
-                each.headers["idempotency-key"] for each in sandbox.requests.find(method="POST")
-            }
+            creates = sandbox.requests.find(method="POST")
+            keys = {each.headers["idempotency-key"] for each in creates}
             named = sum(job.id in text for job in sandbox.jobs) + sum(key in text for key in keys)
             assert named >= sandbox.jobs.created
     assert ends == {ConfigurationError, type(None)}

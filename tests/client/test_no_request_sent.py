@@ -1,12 +1,13 @@
 """What is wrong is found before anything is sent, and says where it is wrong."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from lipsync_async import AsyncClient, GenerationRequest, InvalidRequestError, Video
-from tests.client.connections import INPUTS, ORDER, opened
+from tests.client.connections import INPUTS, ORDER, opened, order
 from tests.logic.bad_requests import BAD_REQUESTS
 
 Verb = Callable[[AsyncClient], Awaitable[Any]]
@@ -29,6 +30,22 @@ async def test_bad_request(fields: dict[str, Any], problem: str) -> None:
 
 _BAD_CALLS: dict[str, tuple[str, Verb]] = {
     "run": ("input: ", lambda c: c.generations.run(model="lipsync-2", input=[])),
+    **{
+        f"create-key-{key!r:.5}": ("idempotency_key: ", partial(order, idempotency_key=key))
+        for key in ("", "a b", "ü", "k" * 129, "a\n", 7)
+    },
+    "create-request-and-fields": (
+        "request: give a GenerationRequest or its",
+        lambda c: c.generations.create(GenerationRequest(**ORDER), model="m"),  # type: ignore[call-overload]
+    ),
+    "run-callback": (
+        "on_update: must be callable",
+        lambda c: c.generations.run(**ORDER, on_update=5),  # type: ignore[call-overload]
+    ),
+    "wait-callback": (
+        "on_update: must be callable",
+        lambda c: c.generations.wait_until_complete("job-1", on_update=5),  # type: ignore[arg-type]
+    ),
     "get": ("generation_id: ", lambda c: c.generations.get("")),
     "get-dots": ("generation_id: ", lambda c: c.generations.get("..")),
     "delete": ("generation_id: ", lambda c: c.generations.delete(" ")),

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 import pytest
 
 from lipsync_async import (
@@ -35,16 +36,10 @@ if TYPE_CHECKING:
 
     from lipsync_async.sandbox import Sandbox
 
-    Call = Callable[[AsyncClient], Coroutine[Any, Any, Any]]
     Situation = Callable[[AsyncClient, Sandbox, Generation], Awaitable[None]]
 
-LOOKS = ("GET", "/v2/generate/*")
 
 # --- a wait's limit holds behind every kind of queue -----------------------------------------
-
-
-async def nothing(_: AsyncClient, __: Sandbox, ___: Generation) -> None:
-    """Let nothing be in the way."""
 
 
 async def full_minute(client: AsyncClient, _: Sandbox, job: Generation) -> None:
@@ -59,49 +54,24 @@ async def pause(client: AsyncClient, sandbox: Sandbox, job: Generation) -> None:
     await caught(client.with_options(retry=RetryPolicy(attempts=1)).generations.get(job))
 
 
-async def pauses_without_end(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
-    """Have every request refused for a year."""
-    sandbox.faults.add(rate_limited(31_536_000.0, path=None, count=None))
-
-
-async def no_answer(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
-    """Let no look be answered."""
-    sandbox.faults.add(Fault("hang", method="GET", count=None))
-
-
-async def late_answers(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
-    """Let looks take longer than any try may."""
-    sandbox.faults.add(Fault("latency", method="GET", seconds=100.0, count=None))
-
-
-async def failures(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
-    """Let every look fail, so that it is tried again after growing pauses."""
-    sandbox.faults.add(Fault("status", method="GET", status=599, count=None))
-
-
-async def no_connection(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
-    """Let no look be delivered."""
-    sandbox.faults.add(Fault("reset_before", method="GET", count=None))
-
-
-async def another_job(_: AsyncClient, sandbox: Sandbox, __: Generation) -> None:
-    """Let every look show another job."""
-    sandbox.faults.add(Fault("replace_fields", method="GET", fields={"id": "another"}, count=None))
-
-
-SITUATIONS: dict[str, tuple[Situation, Limits]] = {
-    "nothing": (nothing, UNLIMITED),
+LOOKS: dict[str, Any] = {"method": "GET", "count": None}
+NO_ANSWER = Fault("hang", **LOOKS)
+FAILURE = Fault("status", status=599, **LOOKS)
+A_YEAR = rate_limited(31_536_000.0, path=None, count=None)
+# What is in the way, of each look or made before the first.
+SITUATIONS: dict[str, tuple[Fault | Situation | None, Limits]] = {
+    "nothing": (None, UNLIMITED),
     "a full minute": (full_minute, Limits(requests_per_minute=5)),
     "a pause": (pause, Limits()),
-    "pauses without end": (pauses_without_end, Limits()),
-    "pauses without limits": (pauses_without_end, UNLIMITED),
-    "no answer": (no_answer, UNLIMITED),
-    "no answer, one a minute": (no_answer, Limits(requests_per_minute=1)),
-    "late answers": (late_answers, UNLIMITED),
-    "failures": (failures, UNLIMITED),
-    "failures, one a minute": (failures, Limits(requests_per_minute=1)),
-    "no connection": (no_connection, UNLIMITED),
-    "another job": (another_job, UNLIMITED),
+    "pauses without end": (A_YEAR, Limits()),
+    "pauses without limits": (A_YEAR, UNLIMITED),
+    "no answer": (NO_ANSWER, UNLIMITED),
+    "no answer, one a minute": (NO_ANSWER, Limits(requests_per_minute=1)),
+    "late answers": (Fault("latency", seconds=100.0, **LOOKS), UNLIMITED),
+    "failures": (FAILURE, UNLIMITED),
+    "failures, one a minute": (FAILURE, Limits(requests_per_minute=1)),
+    "no connection": (Fault("reset_before", **LOOKS), UNLIMITED),
+    "another job": (Fault("replace_fields", fields={"id": "another"}, **LOOKS), UNLIMITED),
 }
 TIMEOUTS = (1e-6, 0.5, 1.0, 3.0, 29.7, 100.0)
 
@@ -110,12 +80,15 @@ TIMEOUTS = (1e-6, 0.5, 1.0, 3.0, 29.7, 100.0)
 @pytest.mark.parametrize("waits", [1, 6])
 async def test_a_wait_is_over_in_time(name: str, waits: int) -> None:
     """Whatever stands before it, and however many wait: to the moment, as `WaitTimeoutError`."""
-    prepare, limits = SITUATIONS[name]
+    situation, limits = SITUATIONS[name]
     for timeout in TIMEOUTS:
         world = opened(limits, {"timeout": 30.0}, progression="manual")
         async with world as (client, sandbox, clock):
             jobs = [await order(client) for _ in range(waits)]
-            await prepare(client, sandbox, jobs[0])
+            if isinstance(situation, Fault):
+                sandbox.faults.add(situation)
+            elif situation is not None:
+                await situation(client, sandbox, jobs[0])
             begun = clock.now()
             ends = await wait_for_all(client, jobs, timeout=timeout)
             assert [type(end) for end in ends.values()] == [WaitTimeoutError] * waits
@@ -140,6 +113,7 @@ async def test_a_wait_leaves_the_line_in_time(behind: int) -> None:
 
 # --- pauses that a refusal asks for ---------------------------------------------------------
 
+NOW = {"Date": "Sat, 28 Nov 2026 00:00:00 GMT"}
 ABSURD: dict[str, dict[str, Any]] = {
     "a day": {"headers": {"Retry-After": "86400"}},
     "a year in the body": {"body": {"retryAfterSeconds": 31_536_000}},
@@ -154,18 +128,8 @@ ABSURD: dict[str, dict[str, Any]] = {
     "NaN in the body": {"body": '{"retryAfterSeconds": NaN}'},
     "below zero": {"headers": {"Retry-After": "-86400"}},
     "below zero in the body": {"body": {"retryAfterSeconds": -1e9}},
-    "the year 9999": {
-        "headers": {
-            "Date": "Sat, 28 Nov 2026 00:00:00 GMT",
-            "Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT",
-        }
-    },
-    "the year 1": {
-        "headers": {
-            "Date": "Sat, 28 Nov 2026 00:00:00 GMT",
-            "Retry-After": "Mon, 01 Jan 0001 00:00:00 GMT",
-        }
-    },
+    "the year 9999": {"headers": NOW | {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}},
+    "the year 1": {"headers": NOW | {"Retry-After": "Mon, 01 Jan 0001 00:00:00 GMT"}},
     "a day of no month": {"headers": {"Retry-After": "Sat, 31 Feb 2026 00:00:00 GMT"}},
     "words": {"headers": {"Retry-After": "soon"}},
     "nothing": {"headers": {"Retry-After": ""}},
@@ -199,7 +163,7 @@ async def test_an_absurd_pause_stops_nothing_for_long(
         generations = client.with_options(retry=RetryPolicy(attempts=1)).generations
         same, other = partial(generations.get, job), partial(order, client)
         if method == "POST":
-            same, other = partial(order, generations_of(generations)), same
+            same, other = partial(generations.create, **ORDER), same
         assert isinstance(await caught(same()), RateLimitError)
         await other()
         assert clock.now() == 0.0
@@ -207,11 +171,6 @@ async def test_an_absurd_pause_stops_nothing_for_long(
         assert clock.now() <= 60.0
         setting = "creates_per_minute=60" if method == "POST" else "requests_per_minute=600"
         assert f"see Limits.{setting}" in caplog.text
-
-
-def generations_of(generations: Any) -> Any:
-    """Return what has these generations, as a client has."""
-    return type("View", (), {"generations": generations})
 
 
 @pytest.mark.parametrize("give_up_after", [0.5, 3.0, 20.0, 300.0, None])
@@ -265,11 +224,8 @@ async def test_an_odd_refusal_costs_a_minute_at_most(name: str, verb: str) -> No
     """Whatever a refusal says of the account, creates are asked for again and all jobs run."""
     body = {"errorCode": "concurrency_limit_reached", "message": "Full.", **ODD_REFUSALS[name]}
     fault = Fault("status", method="POST", status=429, body=body)
-    async with opened(slots(None), concurrency=3, progression="time(10)") as (
-        client,
-        sandbox,
-        clock,
-    ):
+    world = opened(slots(None), concurrency=3, progression="time(10)")
+    async with world as (client, sandbox, clock):
         sandbox.faults.add(fault)
         if verb == "run":
             async with anyio.create_task_group() as tasks:
@@ -390,12 +346,8 @@ def said(caplog: pytest.LogCaptureFixture, setting: str) -> list[str]:
 @pytest.mark.parametrize(
     ("limits", "setting", "verb"),
     [
-        (
-            Limits(creates_per_minute=20, requests_per_minute=None),
-            "creates_per_minute=20",
-            "create",
-        ),
-        (Limits(creates_per_minute=None, requests_per_minute=30), "requests_per_minute=30", "get"),
+        (attrs.evolve(UNLIMITED, creates_per_minute=20), "creates_per_minute=20", "create"),
+        (attrs.evolve(UNLIMITED, requests_per_minute=30), "requests_per_minute=30", "get"),
         (slots(3), "concurrent_generations=3", "create"),
         (slots(3), "concurrent_generations=3", "run_many"),
         (slots(None), "concurrent_generations=None (the service has told 3)", "create"),
@@ -408,11 +360,8 @@ async def test_who_waits_says_so(
     caplog.set_level("INFO")
     setting = f"Limits.{setting}"
     concurrency = 3 if "concurrent" in setting else None
-    async with opened(limits, concurrency=concurrency, progression="manual") as (
-        client,
-        sandbox,
-        clock,
-    ):
+    world = opened(limits, concurrency=concurrency, progression="manual")
+    async with world as (client, sandbox, clock):
         made = await order(client)
 
         async def act() -> None:
@@ -443,25 +392,18 @@ async def test_who_waits_says_so(
 
 
 class Left:
-    """Leave calls in a loop that is closed without their ends, and go on in another.
+    """A service whose client leaves calls in a loop that is closed without their ends."""
 
-    Args:
-        limits: Of the client.
-        settings: Of the service.
-
-    """
-
-    def __init__(self, limits: Limits, **settings: Any) -> None:
-        self.limits = limits
+    def __init__(self, code: str | None = None) -> None:
         self.service = Service(self._judge)
-        self.settings = settings
+        self.code = code
+        self.refusals = 8 if code else 0
         self.made = 0
-        self.refusals = settings.get("refusals", 0)
 
     def _judge(self, method: str, path: str, _: dict[str, list[str]]) -> Any:
         if self.refusals:
             self.refusals -= 1
-            return 429, {"errorCode": self.settings["code"], "concurrencyLimit": 1}, {}
+            return 429, {"errorCode": self.code, "concurrencyLimit": 1}, {}
         if method == "POST":
             self.made += 1
             return 201, job(f"job-{self.made}", "PENDING"), {}
@@ -469,11 +411,11 @@ class Left:
             return 200, [job(f"job-{number}") for number in range(1, self.made + 1)], {}
         return 200, job(path.rpartition("/")[2]), {}
 
-    def leave(self, client: AsyncClient, call: Call) -> None:
-        """Begin a call and close its loop in the midst of it."""
+    def leave(self, call: Coroutine[Any, Any, Any]) -> tuple[object, ...]:
+        """Begin a call and close its loop in the midst of it; return what keeps both."""
 
         async def begin() -> asyncio.Task[Any]:
-            begun = asyncio.create_task(call(client))
+            begun = asyncio.create_task(call)
             await self.service.clock.sleep(1.5)
             return begun
 
@@ -481,54 +423,33 @@ class Left:
         loop.set_exception_handler(lambda *_: None)
         left = loop.run_until_complete(begin())
         loop.close()
-        if not self.settings.get("is_kept"):
-            del left, loop
-            gc.collect()
-        else:
-            self.settings["left"] = left, loop
+        return left, loop
 
 
-async def many_creates(client: AsyncClient) -> None:
-    """Order many at once."""
+async def begun_at_once(client: AsyncClient, verb: str) -> None:
+    """Order, look or wait many times at once, or run many requests."""
+    if verb == "run_many":
+        await client.generations.run_all(requests(30))
+        return
+    verbs: dict[str, Callable[[int], Coroutine[Any, Any, Any]]] = {
+        "create": lambda _: order(client),
+        "get": lambda _: client.generations.get("job-1"),
+        "wait": lambda number: client.generations.wait_until_complete(f"job-{number}"),
+    }
     async with anyio.create_task_group() as tasks:
-        for _ in range(30):
-            tasks.start_soon(order, client)
+        for number in range(30):
+            tasks.start_soon(verbs[verb], number)
 
 
-async def many_gets(client: AsyncClient) -> None:
-    """Look many times at once."""
-    async with anyio.create_task_group() as tasks:
-        for _ in range(30):
-            tasks.start_soon(client.generations.get, "job-1")
-
-
-async def many_waits(client: AsyncClient) -> None:
-    """Wait for many at once."""
-    async with anyio.create_task_group() as tasks:
-        for number in range(10):
-            tasks.start_soon(client.generations.wait_until_complete, f"job-{number}")
-
-
-async def one_run(client: AsyncClient) -> None:
-    """Run many requests."""
-    await client.generations.run_all(requests(30))
-
-
-LEFT: dict[str, tuple[Left, Any]] = {
-    "creates in line": (Left(Limits(creates_per_minute=120)), many_creates),
-    "looks in line": (Left(Limits(requests_per_minute=60)), many_gets),
-    "waits": (Left(Limits(requests_per_minute=60)), many_waits),
-    "creates without a slot": (Left(slots(2)), many_creates),
-    "a run without a slot": (Left(slots(2)), one_run),
-    "a run": (Left(Limits()), one_run),
-    "creates that were refused": (
-        Left(UNLIMITED, refusals=8, code="rate_limit_exceeded"),
-        many_creates,
-    ),
-    "creates refused a slot": (
-        Left(UNLIMITED, refusals=8, code="concurrency_limit_reached"),
-        many_creates,
-    ),
+LEFT: dict[str, tuple[Limits, dict[str, Any], str]] = {
+    "creates in line": (Limits(creates_per_minute=120), {}, "create"),
+    "looks in line": (Limits(requests_per_minute=60), {}, "get"),
+    "waits": (Limits(requests_per_minute=60), {}, "wait"),
+    "creates without a slot": (slots(2), {}, "create"),
+    "a run without a slot": (slots(2), {}, "run_many"),
+    "a run": (Limits(), {}, "run_many"),
+    "creates that were refused": (UNLIMITED, {"code": "rate_limit_exceeded"}, "create"),
+    "creates refused a slot": (UNLIMITED, {"code": "concurrency_limit_reached"}, "create"),
 }
 
 
@@ -536,9 +457,9 @@ LEFT: dict[str, tuple[Left, Any]] = {
 @pytest.mark.parametrize("is_kept", [False, True], ids=["collected", "kept"])
 def test_a_closed_loop_leaves_nothing_in_the_way(name: str, is_kept: bool) -> None:  # noqa: FBT001
     """However calls were left, a new loop's get through, as soon as the limits allow."""
-    plan, call = LEFT[name]
-    left = Left(plan.limits, **plan.settings, is_kept=is_kept)
-    client = left.service.client(limits=left.limits)
+    limits, settings, verb = LEFT[name]
+    left = Left(**settings)
+    client = left.service.client(limits=limits)
 
     async def go_on() -> None:
         left.refusals = 0
@@ -548,7 +469,10 @@ def test_a_closed_loop_leaves_nothing_in_the_way(name: str, is_kept: bool) -> No
         assert (await client.generations.wait_until_complete(made)).is_completed
         assert left.service.clock.now() - begun <= 130
 
-    left.leave(client, call)
+    kept = left.leave(begun_at_once(client, verb))
+    if not is_kept:
+        del kept
+        gc.collect()
     for _ in range(2):
         asyncio.run(go_on())
     tell_under_way()  # what the closed loop has left, before the end of this program does
@@ -635,11 +559,9 @@ async def test_a_refusal_that_a_callback_makes_up_pauses_nothing() -> None:
     async with opened(Limits()) as (client, sandbox, clock):
         sandbox.faults.add(rate_limited(3600.0, path=None))
         answers: list[Response] = []
-        error = await caught(
-            client.with_options(
-                on_response=answers.append, retry=RetryPolicy(attempts=1, give_up_after=0.001)
-            ).generations.count()
-        )
+        retry = RetryPolicy(attempts=1, give_up_after=0.001)
+        hasty = client.with_options(on_response=answers.append, retry=retry)
+        error = await caught(hasty.generations.count())
         assert isinstance(error, RateLimitError)
 
         def complain(_: Response) -> None:
@@ -658,9 +580,8 @@ async def test_a_job_that_two_waits_look_after() -> None:
         job = await order(client)
         async with anyio.create_task_group() as tasks:
             for timeout in (3.0, 20.0, 30.0):
-                tasks.start_soon(
-                    caught, client.generations.wait_until_complete(job, timeout=timeout)
-                )
+                wait = client.generations.wait_until_complete(job, timeout=timeout)
+                tasks.start_soon(caught, wait)
             await clock.sleep(5.0)
             assert client._requester.account.slots.used == 1  # noqa: SLF001
         assert client._requester.account.slots.used == 0  # noqa: SLF001

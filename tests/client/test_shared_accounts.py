@@ -32,29 +32,15 @@ if TYPE_CHECKING:
 
 HERE = ("key", "https://api.example")
 SAME = [
-    ("key", "https://api.example/"),
-    ("key", "https://api.example//"),
-    ("key", "https://API.example"),
-    ("key", "https://api.EXAMPLE/"),
-    ("key", "https://api.example:443"),
-    ("key", "https://api.example:443/"),
-    ("key", "HTTPS://api.example"),
+    *("https://api.example/", "https://api.example//", "https://API.example"),
+    *("https://api.EXAMPLE/", "https://api.example:443", "https://api.example:443/"),
+    "HTTPS://api.example",
 ]
 OTHERS = [
-    ("KEY", "https://api.example"),
-    ("key2", "https://api.example"),
-    ("ke", "https://api.example"),
-    ("k\u0065y.", "https://api.example"),
-    ("key", "https://api.example:444"),
-    ("key", "https://api2.example"),
-    ("key", "https://example"),
-    ("key", "https://api.example.org"),
-    ("key", "https://api.example/proxy"),
-    ("key", "https://api.example/Proxy"),
-    ("key", "http://127.0.0.1:443"),
-    ("key", "http://127.0.0.1"),
-    ("key", "http://localhost"),
-    ("key", "http://127.0.0.1:8765"),
+    *((key, "https://api.example") for key in ("KEY", "key2", "ke", "k\u0065y.")),
+    *(("key", f"https://api.example{end}") for end in (":444", ".org", "/proxy", "/Proxy")),
+    *(("key", "https://api2.example"), ("key", "https://example"), ("key", "http://localhost")),
+    *(("key", f"http://127.0.0.1{port}") for port in (":443", "", ":8765")),
 ]
 
 
@@ -63,10 +49,10 @@ def account_of(key: str, url: str) -> AccountLimits:
     return limits_for(settle(key, url, {})[0])
 
 
-@pytest.mark.parametrize("given_as", SAME)
-def test_the_same_account(given_as: tuple[str, str]) -> None:
+@pytest.mark.parametrize("url", SAME)
+def test_the_same_account(url: str) -> None:
     """However the address is written, the same key at the same server is the same account."""
-    assert account_of(*given_as) is account_of(*HERE)
+    assert account_of("key", url) is account_of(*HERE)
 
 
 @pytest.mark.parametrize("given_as", OTHERS)
@@ -78,11 +64,9 @@ def test_another_account(given_as: tuple[str, str]) -> None:
 def test_accounts_outlive_their_clients() -> None:
     """A program that builds a client for each request has one budget all the same."""
     first = id(account_of("outlives", "https://api.example").creates)
-    for _ in range(3):
+    for limits in (Limits(), UNLIMITED) * 3:
         gc.collect()
-        client = AsyncClient("outlives", base_url="https://api.example/", limits=Limits())
-        assert id(client._requester.account.creates) == first  # noqa: SLF001
-        client = AsyncClient("outlives", base_url="https://api.example", limits=UNLIMITED)
+        client = AsyncClient("outlives", base_url="https://api.example/", limits=limits)
         assert id(client._requester.account.creates) == first  # noqa: SLF001
 
 
@@ -182,9 +166,7 @@ async def test_a_low_limit_counts_while_its_client_asks() -> None:
     """When the client with the lowest limit is done, the others go on at their own."""
     clock = VirtualClock()
     async with Sandbox(render=False, clock=clock, requests_per_minute=None) as sandbox:
-        low, high = exchanges(
-            sandbox, Limits(requests_per_minute=6), Limits(requests_per_minute=60)
-        )
+        low, high = exchanges(sandbox, *(Limits(requests_per_minute=many) for many in (6, 60)))
         await counted(low, 6)
         await clock.sleep(70.0)
         begun = clock.now()
@@ -257,9 +239,8 @@ async def test_everything_shares_the_slots(limit: int) -> None:
                     tasks.start_soon(one.generations.run, request)
                 tasks.start_soon(two.generations.run_all, requests(6))
                 tasks.start_soon(anyio.to_thread.run_sync, block, 4)
-            created = [await two.generations.create(request) for request in requests(1)]
-            for job in created:
-                await one.generations.wait_until_complete(job)
+            job = await two.generations.create(*requests(1))
+            await one.generations.wait_until_complete(job)
             assert one._requester.account.slots.used == 0  # noqa: SLF001
         assert refusals(sandbox) == 0
         assert set(made(sandbox).values()) <= {1, 2, 3, 4}
@@ -275,11 +256,8 @@ async def test_everything_shares_the_slots(limit: int) -> None:
 async def test_hundreds_of_runs_at_once(limits: Limits, most: int) -> None:
     """120 `run` on 15 slots: nothing is refused, or a handful while the limit is learnt."""
     paced: dict[str, Any] = {"creates_per_minute": limits.creates_per_minute}
-    async with opened(limits, concurrency=15, progression="time(5-30)", seed=3, **paced) as (
-        client,
-        sandbox,
-        clock,
-    ):
+    world = opened(limits, concurrency=15, progression="time(5-30)", seed=3, **paced)
+    async with world as (client, sandbox, clock):
         async with anyio.create_task_group() as tasks:
             for request in requests(120):
                 tasks.start_soon(client.generations.run, request)

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 
@@ -75,7 +76,6 @@ def test_all_problems_are_reported_at_once() -> None:
         options=Options(temperature=3),
         output_file_name=".",
     )
-
     assert request_problems(request) == [
         "model: must not be empty",
         "input[0].url: must be an http or https URL; pass a local file as file",
@@ -87,7 +87,6 @@ def test_all_problems_are_reported_at_once() -> None:
 def test_an_input_that_came_from_a_newer_service_is_refused() -> None:
     """An input that this release cannot read back cannot be sent, either."""
     unknown: Any = UnknownInput(type="hologram", raw={"type": "hologram"})
-
     assert request_problems(GenerationRequest(**order(unknown, AUDIO))) == [
         "input[0]: must be Video, Image, Audio or Text, not UnknownInput"
     ]
@@ -96,7 +95,6 @@ def test_an_input_that_came_from_a_newer_service_is_refused() -> None:
 def test_a_url_is_not_quoted() -> None:
     """The signature in a mistyped link does not end up in a log."""
     fields = order(Video("htps://h/v.mp4?signature=secret"), AUDIO)
-
     assert "secret" not in "".join(request_problems(GenerationRequest(**fields)))
 
 
@@ -118,7 +116,6 @@ def test_a_missing_file_is_told_with_its_reason(tmp_path: Path) -> None:
     (problem,) = request_problems(
         GenerationRequest(**order(Video(file=tmp_path / "no.mp4"), AUDIO))
     )
-
     assert problem.startswith("input[0].file: cannot be read (No such file or directory): ")
 
 
@@ -135,7 +132,6 @@ def test_a_list_of_lists_is_quoted_in_part() -> None:
     for _ in range(9):
         deep = [deep] * 9
     (problem,) = request_problems(GenerationRequest(**order(project_id=deep)))
-
     assert problem.startswith("project_id: must be text, not [[[...], [...], ")
     assert len(problem) < 300
     wide = [["x" * 100] * 9] * 9
@@ -153,7 +149,6 @@ def test_what_is_no_request_is_a_problem() -> None:
 def test_validate_raises_with_every_problem() -> None:
     """The error carries the same lines that the rules found; of a good request nothing is said."""
     request = GenerationRequest(**order(VIDEO, model=""))
-
     with pytest.raises(InvalidRequestError) as caught:
         validate(request)
     assert list(caught.value.problems) == request_problems(request)
@@ -176,16 +171,13 @@ def test_a_warning_shows_the_line_that_it_is_about(stacklevel: int) -> None:
     assert shown == [(IgnoredOptionWarning, __file__, line)]
 
 
+AUTO = ActiveSpeaker(auto_detect=True)
 OPTION_VERDICTS = [
     (model, option, value, verdict)
     for option, value, verdicts in [  # in the order of "List models"
         ("temperature", 0.5, "ignored used used ignored ignored"),
         ("occlusion_detection_enabled", True, "built-in used used used ignored"),
-        (
-            "active_speaker_detection",
-            ActiveSpeaker(auto_detect=True),
-            "used used used used ignored",
-        ),
+        ("active_speaker_detection", AUTO, "used used used used ignored"),
         ("model_mode", "lips", "ignored ignored ignored ignored used"),
         ("prompt", "sad", "ignored ignored ignored ignored used"),
         ("reasoning_enabled", True, "built-in ignored used ignored ignored"),
@@ -206,7 +198,6 @@ def test_options_that_a_model_ignores_are_told(
         "ignored": [f"options.{option}: ignored by {model}"],
         "built-in": [f"options.{option}: ignored by {model}, which always does this by itself"],
     }
-
     found = request_warnings(request)
     told = [line.partition("; only ")[0] for line in found]
     assert told == beginnings[verdict]
@@ -261,10 +252,8 @@ def test_a_well_formed_key_is_accepted(key: str) -> None:
 def test_a_malformed_key_is_a_problem(key: object) -> None:
     """What the service would answer with 400 is refused before sending."""
     (problem,) = idempotency_key_problems(key)
-
-    assert problem.startswith(
-        "idempotency_key: must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, not "
-    )
+    rule = "must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, not "
+    assert problem.startswith(f"idempotency_key: {rule}")
 
 
 def test_an_id_is_any_text_that_can_be_one() -> None:
@@ -275,12 +264,10 @@ def test_an_id_is_any_text_that_can_be_one() -> None:
     for text in ("a" * 256, "é" * 2_000_000):
         assert generation_id_problems(text) == ["generation_id: must be 1 to 255 characters"]
     assert generation_id_problems(7) == ["generation_id: must be text, not 7"]
-    assert generation_id_problems("..") == [
-        "generation_id: must be the id of a generation, not '..'"
-    ]
-    assert generation_id_problems("a\n") == [
-        "generation_id: must not hold control characters such as line breaks"
-    ]
+    (dots,) = generation_id_problems("..")
+    assert dots == "generation_id: must be the id of a generation, not '..'"
+    (line_end,) = generation_id_problems("a\n")
+    assert line_end == "generation_id: must not hold control characters such as line breaks"
 
 
 @pytest.mark.parametrize(
@@ -360,7 +347,6 @@ def test_a_timeout_is_a_positive_number_of_seconds(timeout: object, expected: li
 def test_local_files_cannot_be_estimated() -> None:
     """Each input that would have to be sent along is named."""
     request = GenerationRequest(**order(VIDEO, Audio(file=b"audio")))
-
     assert upload_problems(request) == [
         "input[1].file: cannot be estimated; use its duration with estimate_duration"
     ]
@@ -458,7 +444,6 @@ REQUESTS = _mixed(
 def test_any_request_is_judged_in_words(request: Any) -> None:
     """Whatever is handed over, each problem is one line with a path, and nothing is raised."""
     lines = [*request_problems(request), *request_warnings(request)]
-
     assert [line for line in lines if not PROBLEM.fullmatch(line)] == []
     assert [line for line in lines if len(line.encode()) > 1000] == []
 
@@ -474,7 +459,6 @@ def test_any_argument_is_judged_in_words(value: Any, other: Any) -> None:
         ),
         *estimate_problems(model=value, duration=value, fps=other),
     ]
-
     assert [line for line in lines if not PROBLEM.fullmatch(line)] == []
 
 
@@ -483,7 +467,6 @@ def test_segments_in_order_are_fine_and_reversed_they_are_not(times: list[float]
     """Segments that follow one another pass; the same ones backwards overlap or are unsorted."""
     parts = [segment(start, end) for start, end in pairwise(times)]
     backwards = [part for part in reversed(parts) if part.start_time < part.end_time]
-
     assert request_problems(GenerationRequest(**with_segments(*parts))) == []
     refused = request_problems(GenerationRequest(**with_segments(*backwards))) if backwards else []
     assert len(refused) == max(0, len(backwards) - 1)
@@ -563,15 +546,14 @@ def test_home(here: Path, place: str, expected: str) -> None:
     assert expanded(Path("~/out")) == f"{here}/out"
 
 
+@attrs.frozen
 class OddPath(PathLike[Any]):
-    """Give out what a path must not be."""
+    """What gives out what a path must not be."""
 
-    def __init__(self, path: object) -> None:
-        self._path = path
+    path: Any
 
     def __fspath__(self) -> Any:
-        """Give it out."""
-        return self._path
+        return self.path
 
 
 @pytest.mark.parametrize(
