@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._bulk.manifest import parse_manifest
 from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lipsync_async import ManifestRow
 
 BODY: dict[str, Any] = {
@@ -21,6 +21,7 @@ BODY: dict[str, Any] = {
     ],
 }
 LINE = json.dumps(BODY)
+FOLDER = Path(tempfile.gettempdir()) / "there-is-no-such-folder"
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -28,17 +29,22 @@ def body(**changes: Any) -> dict[str, Any]:
     return {**BODY, **changes}
 
 
-def row_of(line: dict[str, Any], folder: Path) -> ManifestRow:
+def read(data: bytes | str, suffix: str = ".csv", folder: Path = FOLDER) -> list[ManifestRow]:
+    """Return the rows of a manifest that is right."""
+    encoded = data.encode("utf-8") if isinstance(data, str) else data
+    return parse_manifest(encoded, suffix=suffix, folder=folder)
+
+
+def row_of(line: dict[str, Any]) -> ManifestRow:
     """Return the row of a manifest of one line."""
-    (row,) = parse_manifest(json.dumps(line).encode(), suffix=".jsonl", folder=folder)
+    (row,) = read(json.dumps(line), ".jsonl")
     return row
 
 
-def problems(data: bytes | str, folder: Path, suffix: str) -> list[str]:
+def problems(data: bytes | str, suffix: str = ".csv") -> list[str]:
     """Return what is told about a manifest; nothing, if it is right."""
-    encoded = data.encode("utf-8") if isinstance(data, str) else data
     try:
-        parse_manifest(encoded, suffix=suffix, folder=folder)
+        read(data, suffix)
     except InvalidRequestError as error:
         return [*error.problems]
     return []

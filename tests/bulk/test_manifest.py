@@ -6,7 +6,6 @@ import codecs
 import csv
 import json
 import re
-import tempfile
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._bulk import manifest
-from lipsync_async._bulk.manifest import COLUMNS, parse_manifest, read_manifest
+from lipsync_async._bulk.manifest import COLUMNS, read_manifest
 from lipsync_async._logic.codec import WIRE_NAMES, encode_request
 from lipsync_async._models.request import (
     ActiveSpeaker,
@@ -31,7 +30,7 @@ from lipsync_async._models.request import (
     Video,
 )
 from lipsync_async.errors import InvalidRequestError
-from tests.bulk.manifests import BODY, LINE, body, problems, row_of
+from tests.bulk.manifests import BODY, LINE, body, problems, read, row_of
 from tests.logic.good_requests import GOOD_REQUESTS
 
 TABLE = "model,video_url,audio_url,output_file_name\nx,https://h/v,https://h/a,{}\n"
@@ -88,9 +87,9 @@ EMPTY = [b"", b"\n \r\n\t\n", b"\xef\xbb\xbf"]
 @pytest.mark.parametrize(
     ("data", "suffix"), [*product(EMPTY, [".jsonl", ".csv"]), (b"model,video_url\n", ".csv")]
 )
-def test_an_empty_manifest_is_a_mistake(tmp_path: Path, suffix: str, data: bytes) -> None:
+def test_an_empty_manifest_is_a_mistake(suffix: str, data: bytes) -> None:
     """Nothing to do is told, for it was hardly meant."""
-    assert problems(data, tmp_path, suffix) == ["manifest: holds no request"]
+    assert problems(data, suffix) == ["manifest: holds no request"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -98,12 +97,12 @@ def test_an_empty_manifest_is_a_mistake(tmp_path: Path, suffix: str, data: bytes
     "encoding",
     ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"],
 )
-def test_a_mark_tells_the_encoding(tmp_path: Path, suffix: str, encoding: str) -> None:
+def test_a_mark_tells_the_encoding(suffix: str, encoding: str) -> None:
     """What spreadsheets call Unicode is read as well as UTF-8."""
     text = TABLE.format("a") if suffix == ".csv" else f"\n{LINE}\n"
     has_mark = encoding in {"utf-8", "utf-8-sig", "utf-16", "utf-32"}
     data = (text if has_mark else f"\ufeff{text}").encode(encoding)
-    (row,) = parse_manifest(data, suffix=suffix, folder=tmp_path)
+    (row,) = read(data, suffix)
     assert (row.line, len(row.request.input)) == (2, 2)
 
 
@@ -122,18 +121,16 @@ NO_TEXT = {
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
 @pytest.mark.parametrize(("data", "told"), NO_TEXT.values(), ids=NO_TEXT)
-def test_what_is_no_text_is_refused_in_words(
-    tmp_path: Path, suffix: str, data: bytes, told: str
-) -> None:
+def test_what_is_no_text_is_refused_in_words(suffix: str, data: bytes, told: str) -> None:
     """A file that cannot be read is not guessed at."""
-    (problem,) = problems(data, tmp_path, suffix)
+    (problem,) = problems(data, suffix)
     assert problem.startswith(f"manifest: {told}")
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".XLS", ".ods", ".numbers"])
-def test_a_sheet_by_its_name_is_told_how_to_be_saved(tmp_path: Path, suffix: str) -> None:
+def test_a_sheet_by_its_name_is_told_how_to_be_saved(suffix: str) -> None:
     """The next step is in the message."""
-    (problem,) = problems(XLSX, tmp_path, suffix)
+    (problem,) = problems(XLSX, suffix)
     assert problem.endswith(f"not {suffix!r}; save the sheet as 'CSV UTF-8'")
 
 
@@ -142,20 +139,18 @@ OLD = {"cp1252": "ü", "latin-1": "é", "cp1250": "ł", "cp1251": "Ж", "shift_j
 
 
 @pytest.mark.parametrize(("encoding", "letter"), OLD.items())
-def test_old_encodings_are_refused_with_their_lines(
-    tmp_path: Path, encoding: str, letter: str
-) -> None:
+def test_old_encodings_are_refused_with_their_lines(encoding: str, letter: str) -> None:
     """It cannot be known which of them it is, and a wrong guess is spoken and paid for."""
     data = TABLE.format(letter).encode(encoding)
     byte = letter.encode(encoding)[0]
-    (problem,) = problems(data, tmp_path, ".csv")
+    (problem,) = problems(data)
     assert problem.startswith(f"line 2: is not UTF-8 (byte {byte:#04x}")
     assert problem.endswith(SAVE)
 
 
-def test_a_byte_that_means_nothing_anywhere_is_told_alone(tmp_path: Path) -> None:
+def test_a_byte_that_means_nothing_anywhere_is_told_alone() -> None:
     """Windows has no letter for some bytes."""
-    (problem,) = problems(TABLE.format("").encode() + b"\x81", tmp_path, ".csv")
+    (problem,) = problems(TABLE.format("").encode() + b"\x81")
     assert problem.startswith("line 3: is not UTF-8 (byte 0x81); ")
 
 
@@ -179,12 +174,12 @@ def test_the_home_folder_is_known(
 
 
 @pytest.mark.parametrize("written", ["~no-such-user/v.mp4", "~no-such-user", "~$v.mp4"])
-def test_a_home_that_is_not_known_is_told(tmp_path: Path, written: str) -> None:
+def test_a_home_that_is_not_known_is_told(written: str) -> None:
     """Nothing called `~` is looked for."""
     name = written[1:].partition("/")[0]
     told = f"there is no home folder of {name!r}; write the whole path of a file of that name"
     table = f"model,video_file,audio_url\nx,{written},https://h/a\n"
-    assert problems(table, tmp_path, ".csv") == [f"line 2: video_file: {told}"]
+    assert problems(table) == [f"line 2: video_file: {told}"]
     with pytest.raises(InvalidRequestError) as caught:
         read_manifest(f"{written}.csv")
     (problem,) = caught.value.problems
@@ -210,30 +205,29 @@ def test_a_name_that_looks_right_and_is_not_is_made_visible(tmp_path: Path) -> N
     assert "\\u200b.csv'; its name holds U+200B (ZERO WIDTH SPACE), which is not seen" in problem
 
 
-def test_results_need_names_of_their_own(tmp_path: Path) -> None:
+def test_results_need_names_of_their_own() -> None:
     """Two rows of one name, or of two that some systems take for one, are a slip of copying."""
     lines = [body(outputFileName=name) for name in ("Take", "b", "take", "c")]
     data = "\n".join(map(json.dumps, [*lines, BODY, BODY]))
-    assert problems(data, tmp_path, ".jsonl") == [
+    assert problems(data, ".jsonl") == [
         "line 3: names its output 'take' as line 1 does; give each its own"
     ]
 
 
-def test_ids_of_a_batch_differ(tmp_path: Path) -> None:
+def test_ids_of_a_batch_differ() -> None:
     """The service would refuse a batch with one id for two lines."""
     line = json.dumps({"request_id": "a", "endpoint": "/v2/generate", "payload": BODY})
-    assert problems(f"{line}\n{line}\n", tmp_path, ".jsonl") == [
+    assert problems(f"{line}\n{line}\n", ".jsonl") == [
         "line 2: request_id: must differ from that of line 1"
     ]
 
 
-def test_equal_rows_are_two_requests(tmp_path: Path) -> None:
+def test_equal_rows_are_two_requests() -> None:
     """Who wants two takes of the same says it twice; only names must differ."""
-    rows = parse_manifest(f"{LINE}\n{LINE}".encode(), suffix=".jsonl", folder=tmp_path)
+    rows = read(f"{LINE}\n{LINE}", ".jsonl")
     assert rows[0].request == rows[1].request
 
 
-FOLDER = Path(tempfile.gettempdir()) / "there-is-no-such-folder"
 PROBLEM = re.compile(r"(manifest|line [1-9][0-9]*): \S.*")
 NAMES = st.sampled_from(
     [
@@ -279,21 +273,21 @@ def check(told: list[str]) -> None:
 @example(b"model\x85\xc2\x85", ".csv")
 def test_any_bytes_are_judged_in_words(data: bytes, suffix: str) -> None:
     """No file, however damaged, ends in a traceback."""
-    check(problems(data, FOLDER, suffix))
+    check(problems(data, suffix))
 
 
 @given(st.lists(GARBAGE, max_size=4))
 @example([BODY])
 def test_any_json_is_judged_in_words(values: list[Any]) -> None:
     """Objects of known names with odd contents are where a reader would stumble."""
-    check(problems("\n".join(map(json.dumps, values)), FOLDER, ".jsonl"))
+    check(problems("\n".join(map(json.dumps, values)), ".jsonl"))
 
 
 @given(st.dictionaries(NAMES, GARBAGE, max_size=5))
 @example({})
 def test_any_change_of_a_body_is_judged_in_words(changes: dict[str, Any]) -> None:
     """So are good bodies of which only a part is odd."""
-    check(problems(json.dumps(body(**changes)), FOLDER, ".jsonl"))
+    check(problems(json.dumps(body(**changes)), ".jsonl"))
 
 
 @given(
@@ -309,13 +303,13 @@ def test_any_table_is_judged_in_words(
     written = StringIO()
     csv.writer(written, delimiter=separator).writerows([header, *rows])
     data = written.getvalue().encode("utf-8", "surrogatepass")
-    check(problems(data, FOLDER, ".csv"))
+    check(problems(data))
 
 
 @given(st.lists(st.sampled_from([LINE, "", "{}", "[]", "nonsense", " \r"]), max_size=10))
 def test_lines_are_counted_as_editors_count_them(lines: list[str]) -> None:
     """Each bad line is told under its own number, and no good or blank one is."""
-    told = problems("\n".join(lines), FOLDER, ".jsonl")
+    told = problems("\n".join(lines), ".jsonl")
     named = {int(problem.split()[1].rstrip(":")) for problem in told if problem[0] == "l"}
     bad = {number for number, line in enumerate(lines, 1) if line.strip() not in {LINE, ""}}
     assert named == bad
@@ -333,7 +327,7 @@ def test_rows_are_counted_by_the_lines_that_they_take(rows: list[tuple[str, bool
         if not is_good:
             bad.append(f"line {line}")
         line += 1 + script.count("\n")
-    told = problems(text, FOLDER, ".csv")
+    told = problems(text)
     assert [problem.split(":")[0] for problem in told if rows] == bad
 
 
@@ -342,82 +336,81 @@ VIDEO, AUDIO = BODY["input"]
 SEGMENT = {"startTime": 0, "endTime": 1, "audioInput": {"refId": "a1"}}
 
 
-def told(line: Any, folder: Path) -> list[str]:
+def told(line: Any) -> list[str]:
     """Return the problems of a manifest of one line."""
-    text = line if isinstance(line, str) else json.dumps(line)
-    return problems(text, folder, ".jsonl")
+    return problems(line if isinstance(line, str) else json.dumps(line), ".jsonl")
 
 
 @pytest.mark.parametrize("fields", WITHOUT_FILES.values(), ids=WITHOUT_FILES)
-def test_every_body_of_the_wire_is_read(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_every_body_of_the_wire_is_read(fields: dict[str, Any]) -> None:
     """What the client would send can be written into a manifest, and is sent just so."""
     sent = encode_request(GenerationRequest(**fields))
-    assert json.dumps(encode_request(row_of(sent, tmp_path).request)) == json.dumps(sent)
+    assert json.dumps(encode_request(row_of(sent).request)) == json.dumps(sent)
 
 
-def test_numbers_stay_as_they_were_written(tmp_path: Path) -> None:
+def test_numbers_stay_as_they_were_written() -> None:
     """Whole numbers stay whole: pixels must be, and a body should be what was typed."""
     speaker = {"frame_number": 0, "coordinates": [960, 540]}
     options = {"temperature": 1, "active_speaker_detection": speaker}
-    row = row_of(body(options=options), tmp_path)
+    row = row_of(body(options=options))
     assert json.dumps(encode_request(row.request)["options"]) == json.dumps(options)
 
 
-def test_null_is_a_field_left_out(tmp_path: Path) -> None:
+def test_null_is_a_field_left_out() -> None:
     """Exporters write null for what they do not know."""
-    row = row_of(body(options=None, segments=None, outputFileName=None, dubParams=None), tmp_path)
+    row = row_of(body(options=None, segments=None, outputFileName=None, dubParams=None))
     assert encode_request(row.request) == BODY
 
 
 @pytest.mark.parametrize("extra", [None, {}, {"note": "a"}, {"note": "", "": "b"}])
-def test_texts_of_your_own_are_kept(tmp_path: Path, extra: dict[str, str] | None) -> None:
+def test_texts_of_your_own_are_kept(extra: dict[str, str] | None) -> None:
     """They are beside the body and not in it."""
-    row = row_of(body(extra=extra), tmp_path)
+    row = row_of(body(extra=extra))
     assert (row.extra, row.request.origin) == (extra or {}, Origin(1, extra or {}))
     assert encode_request(row.request) == BODY
 
 
 @pytest.mark.parametrize("extra", ["note", 1, True, [], ["a"], {"a": 1}, {"a": None}, {"a": {}}])
-def test_texts_of_your_own_are_texts(tmp_path: Path, extra: object) -> None:
+def test_texts_of_your_own_are_texts(extra: object) -> None:
     """A journal keeps nothing else; the line and the name are told."""
-    (problem,) = told(body(extra=extra), tmp_path)
+    (problem,) = told(body(extra=extra))
     assert problem.startswith("line 1: extra: must be an object of texts, not ")
 
 
-def test_a_provider_need_not_be_named(tmp_path: Path) -> None:
+def test_a_provider_need_not_be_named() -> None:
     """There is one; its name is sent all the same."""
     text = {"type": "text", "provider": {"voiceId": "v", "script": "Hello."}}
-    row = row_of(body(input=[VIDEO, text]), tmp_path)
+    row = row_of(body(input=[VIDEO, text]))
     assert encode_request(row.request)["input"][1]["provider"]["name"] == "elevenlabs"
 
 
-def test_lines_of_a_batch_are_read(tmp_path: Path) -> None:
+def test_lines_of_a_batch_are_read() -> None:
     """A file for the service's own batches is a manifest, too."""
     lines = [
         {"request_id": name, "endpoint": "/v2/generate", "payload": BODY} for name in ("a", "b")
     ]
     data = "\n".join(map(json.dumps, lines)).encode()
-    rows = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    rows = read(data, ".jsonl")
     assert [(row.line, row.request_id) for row in rows] == [(1, "a"), (2, "b")]
     assert [row.request.request_id for row in rows] == ["a", "b"]
     assert [encode_request(row.request) for row in rows] == [BODY, BODY]
 
 
-def test_a_body_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+def test_a_body_may_have_a_name_of_its_own() -> None:
     """It stands beside what is sent, and a journal knows the row by it."""
-    row = row_of(body(request_id="scene 1"), tmp_path)
+    row = row_of(body(request_id="scene 1"))
     assert (row.request_id, row.request.request_id) == ("scene 1", "scene 1")
     assert encode_request(row.request) == BODY
 
 
-def test_line_ends_of_every_kind(tmp_path: Path) -> None:
+def test_line_ends_of_every_kind() -> None:
     """CRLF, blank lines and a missing last line end are fine; odd separators are text."""
     spoken = {"type": "text", "provider": {"voiceId": "v", "script": "One\u2028two\x85three"}}
     line = json.dumps(body(input=[VIDEO, spoken]), ensure_ascii=False)
     data = f"\r\n{line}\r\n \t\n\n{LINE}".encode()
-    rows = parse_manifest(data, suffix=".jsonl", folder=tmp_path)
+    rows = read(data, ".jsonl")
     assert [row.line for row in rows] == [2, 5]
-    rows = parse_manifest(f"{line}\r\r{LINE}\r".encode(), suffix=".jsonl", folder=tmp_path)
+    rows = read(f"{line}\r\r{LINE}\r", ".jsonl")
     assert [row.line for row in rows] == [1, 3]
 
 
@@ -549,27 +542,27 @@ BAD: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize(("line", "expected"), BAD.values(), ids=BAD)
-def test_each_flaw_is_told_with_its_place(tmp_path: Path, line: Any, expected: list[str]) -> None:
+def test_each_flaw_is_told_with_its_place(line: Any, expected: list[str]) -> None:
     """Every flaw of a line is named, in the names that stand in the file."""
-    assert told(line, tmp_path) == [f"line 1: {problem}" for problem in expected]
+    assert told(line) == [f"line 1: {problem}" for problem in expected]
 
 
-def test_a_number_of_too_many_digits(tmp_path: Path) -> None:
+def test_a_number_of_too_many_digits() -> None:
     """Python refuses to read it; that is told as the line's problem."""
-    (problem,) = told('{"model": ' + "1" * 5000 + "}", tmp_path)
+    (problem,) = told('{"model": ' + "1" * 5000 + "}")
     assert problem.startswith("line 1: is no JSON (Exceeds the limit (4300 digits)")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there() -> None:
     """Local files are looked up before anything is sent."""
-    (problem,) = told(body(input=[{"type": "video", "file": "no.mp4"}, AUDIO]), tmp_path)
+    (problem,) = told(body(input=[{"type": "video", "file": "no.mp4"}, AUDIO]))
     assert problem.startswith("line 1: input[0].file: cannot be read (No such file or directory): ")
 
 
-def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
+def test_every_bad_line_is_told_at_once() -> None:
     """Good lines between bad ones neither hide nor move them."""
     lines = [b'{"model": 1}', LINE.encode(), b"\xff\xfe", b"", b"[]", b'"\xc3"']
-    assert problems(b"\r\n".join(lines), tmp_path, ".jsonl") == [
+    assert problems(b"\r\n".join(lines), ".jsonl") == [
         "line 1: input: is missing",
         "line 1: model: must be text, not 1",
         f"line 3: is not UTF-8 (byte 0xff, 'ÿ' in Windows-1252); {SAVE}",
@@ -644,9 +637,9 @@ TABLES: dict[str, tuple[str, GenerationRequest]] = {
 
 
 @pytest.mark.parametrize(("table", "expected"), TABLES.values(), ids=TABLES)
-def test_each_cell_has_its_place(tmp_path: Path, table: str, expected: GenerationRequest) -> None:
+def test_each_cell_has_its_place(table: str, expected: GenerationRequest) -> None:
     """Columns in any order, in any of three separators, make the request that they name."""
-    (row,) = parse_manifest(table.encode("utf-8"), suffix=".csv", folder=tmp_path)
+    (row,) = read(table)
     assert row.request == expected
 
 
@@ -659,17 +652,17 @@ def test_files_are_beside_the_table(tmp_path: Path) -> None:
         "sync-3,face.png,,a.wav\n"
         f"lipsync-2,,{tmp_path / 'v.mp4'},a.wav\n"
     )
-    rows = parse_manifest(table.encode(), suffix=".csv", folder=tmp_path)
+    rows = read(table, folder=tmp_path)
     assert [list(row.request.input) for row in rows] == [
         [Image(file=tmp_path / "face.png"), Audio(file=tmp_path / "a.wav")],
         [Video(file=tmp_path / "v.mp4"), Audio(file=tmp_path / "a.wav")],
     ]
 
 
-def test_columns_without_a_name_may_stand_empty(tmp_path: Path) -> None:
+def test_columns_without_a_name_may_stand_empty() -> None:
     """Spreadsheets leave extra separators; a cell there would be lost, so it is told."""
     table = f"{HEADER},\n{ROW},a,\n{ROW},b, note\n{ROW},c,,,,far\u200b\n"
-    assert problems(table, tmp_path, ".csv") == [
+    assert problems(table) == [
         "line 3: 'note' is in a column without a name",
         "line 4: 'far' is in a column without a name",
     ]
@@ -758,15 +751,15 @@ BAD_TABLES: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("table", "expected"), BAD_TABLES.values(), ids=BAD_TABLES)
-def test_each_flaw_of_a_table_is_told(tmp_path: Path, table: str, expected: list[str]) -> None:
+def test_each_flaw_of_a_table_is_told(table: str, expected: list[str]) -> None:
     """Every problem has its line and, where one cell causes it, its column."""
-    assert problems(table, tmp_path, ".csv") == expected
+    assert problems(table) == expected
 
 
-def test_lines_that_are_no_text_are_all_told(tmp_path: Path) -> None:
+def test_lines_that_are_no_text_are_all_told() -> None:
     """A table in another encoding is no table; all its lines that show it are named."""
     data = f"{HEADER}\n{ROW},b".encode() + b"\xe4\nx\n\xf6"
-    assert problems(data, tmp_path, ".csv") == [
+    assert problems(data) == [
         f"line 2: is not UTF-8 (byte 0xe4, 'ä' in Windows-1252); {SAVE}",
         f"line 4: is not UTF-8 (byte 0xf6, 'ö' in Windows-1252); {SAVE}",
     ]

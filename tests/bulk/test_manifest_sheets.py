@@ -6,29 +6,19 @@ from __future__ import annotations
 import csv
 import unicodedata
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async._bulk.manifest import COLUMNS, parse_manifest
+from lipsync_async._bulk.manifest import COLUMNS
 from lipsync_async.errors import InvalidRequestError
-from tests.bulk.manifests import problems
-from tests.bulk.test_manifest import FOLDER, OWN, SURVIVES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lipsync_async import ManifestRow
+from tests.bulk.manifests import problems, read
+from tests.bulk.test_manifest import OWN, SURVIVES
 
 V, A = "https://h/v.mp4", "https://h/a.wav"
 HEAD = "model,video_url,audio_url,temperature,occlusion_detection_enabled,output_file_name"
 ROW = f"lipsync-2,{V},{A}"
-
-
-def read(table: str, suffix: str = ".csv") -> list[ManifestRow]:
-    """Read a table that is right."""
-    return parse_manifest(table.encode(), suffix=suffix, folder=FOLDER)
 
 
 @given(
@@ -80,7 +70,7 @@ NO_NUMBERS = [
 @pytest.mark.parametrize("cell", NO_NUMBERS)
 def test_what_could_be_several_numbers_or_none_is_refused(cell: str) -> None:
     """The message quotes it."""
-    (problem,) = problems(f"{HEAD.replace(',', ';')}\nlipsync-2;{V};{A};{cell}\n", FOLDER, ".csv")
+    (problem,) = problems(f"{HEAD.replace(',', ';')}\nlipsync-2;{V};{A};{cell}\n")
     assert problem.startswith("line 2: temperature: must be ")
 
 
@@ -113,7 +103,7 @@ def test_numbers_of_truth(cell: str, value: bool) -> None:  # noqa: FBT001 - a f
 @pytest.mark.parametrize("cell", ["maybe", "2", "-1", "x", "on", "✓", "1.5", "truefalse", "真"])
 def test_other_words_are_told_what_survives(cell: str) -> None:
     """The words that every spreadsheet leaves alone are named."""
-    assert problems(f"{HEAD}\nlipsync-2,{V},{A},,{cell}\n", FOLDER, ".csv") == [
+    assert problems(f"{HEAD}\nlipsync-2,{V},{A},,{cell}\n") == [
         f"line 2: occlusion_detection_enabled: must be true or false, not {cell!r}; {SURVIVES}"
     ]
 
@@ -127,7 +117,7 @@ def test_a_failed_formula_is_not_spoken(column: str, cell: str) -> None:
     """What a spreadsheet writes for it is in no script."""
     columns = ["model", "image_url", "voice_id", "script", "output_file_name"]
     cells = dict.fromkeys(columns, "a") | {"image_url": V, column: cell}
-    told = problems(f"{','.join(cells)}\n{','.join(cells.values())}\n", FOLDER, ".csv")
+    told = problems(f"{','.join(cells)}\n{','.join(cells.values())}\n")
     words = f"holds {cell!r}, which a spreadsheet writes for a formula that has failed"
     assert f"line 2: {column}: {words}" in told
 
@@ -135,13 +125,13 @@ def test_a_failed_formula_is_not_spoken(column: str, cell: str) -> None:
 @pytest.mark.parametrize("script", ["#NAME", "#winning!", "We are #1!", "N/A", "#N/A!!"])
 def test_other_words_with_a_sign_are_spoken(script: str) -> None:
     """Only what no author writes is refused."""
-    told = problems(f"model,image_url,voice_id,script\nx,{V},v,{script}\n", FOLDER, ".csv")
+    told = problems(f"model,image_url,voice_id,script\nx,{V},v,{script}\n")
     assert bool(told) is (script == "#NAME")
 
 
-def test_a_row_is_no_comment(tmp_path: Path) -> None:
+def test_a_row_is_no_comment() -> None:
     """It would be ordered from a model of that name."""
-    assert problems(f"{HEAD}\n#{ROW}\n# {ROW}\n", tmp_path, ".csv") == [
+    assert problems(f"{HEAD}\n#{ROW}\n# {ROW}\n") == [
         "line 2: model: must be a model, not '#lipsync-2'; a table has no comments",
         "line 3: model: must be a model, not '# lipsync-2'; a table has no comments",
     ]
@@ -165,7 +155,7 @@ def test_the_line_that_names_the_separator_is_no_row(first: str, separator: str,
 )
 def test_another_first_line_is_the_header(first: str) -> None:
     """What names no separator is judged as names of columns."""
-    (*_, problem) = problems(f"{first}\n{HEAD}\n{ROW}\n", FOLDER, ".csv")
+    (*_, problem) = problems(f"{first}\n{HEAD}\n{ROW}\n")
     assert problem.startswith("line ")
 
 
@@ -253,7 +243,7 @@ MEANT = [(name, meant) for meant, names in SLIPS.items() for name in names.split
 @pytest.mark.parametrize(("name", "meant"), [*MEANT, ("sync mode ", None)])
 def test_a_slip_in_a_name_is_noticed(name: str, meant: str | None) -> None:
     """What reads like a column, and is none, would be ignored and yet paid for."""
-    told = problems(f"model,video_url,audio_url,{name}\n{ROW}\n", FOLDER, ".csv")
+    told = problems(f"model,video_url,audio_url,{name}\n{ROW}\n")
     expected = f"line 1: column {name!r} is unknown; did you mean {meant}? {OWN}"
     assert told == ([] if meant is None else [expected])
 
@@ -269,7 +259,7 @@ def test_a_slip_in_any_name_is_noticed(name: str) -> None:
     for slip in slips - {name, name.replace("__", "_")}:
         table = f"model,video_url,audio_url,{slip}\n{ROW},\n"
         if slip.replace("_", "") != name.replace("_", ""):
-            assert any("did you mean" in told for told in problems(table, FOLDER, ".csv")), slip
+            assert any("did you mean" in told for told in problems(table)), slip
 
 
 GOOD = {"model": "lipsync-2", "video_url": V, "audio_asset_id": "a-1", "sync_mode": "loop"}
@@ -315,7 +305,7 @@ def test_scripts_hold_what_they_hold(script: str) -> None:
 @pytest.mark.parametrize("cell", ["\u200b", " \u200b ", "\ufeff\xa0", "\u3164", "\U000e0041"])
 def test_a_cell_in_which_nothing_is_seen_is_empty(cell: str) -> None:
     """A script of it would be paid for, and silent."""
-    told = problems(f"model,image_url,voice_id,script\nsync-3,{V},v,{cell}\n", FOLDER, ".csv")
+    told = problems(f"model,image_url,voice_id,script\nsync-3,{V},v,{cell}\n")
     assert told == ["line 2: script: is missing"]
 
 
@@ -326,7 +316,7 @@ def test_rows_have_names_of_their_own() -> None:
     assert (first.request_id, first.request.request_id) == ("シーン 1", "シーン 1")
     assert (second.request_id, second.request.request_id) == (None, None)
     assert first.extra == {}
-    assert problems(f"{head}\n{ROW},,,,a\n{ROW},,,,a\u200b\n", FOLDER, ".csv") == [
+    assert problems(f"{head}\n{ROW},,,,a\n{ROW},,,,a\u200b\n") == [
         "line 3: request_id: must differ from that of line 2"
     ]
 
@@ -342,7 +332,7 @@ def test_own_cells_of_any_text_come_back(rows: list[tuple[str, str]], separator:
     table.writerow(["note", "model", "video_url", "audio_url", "備考"])
     table.writerows([[first, "x", V, A, second] for first, second in rows])
     if "\0" in written.getvalue():
-        assert problems(written.getvalue(), FOLDER, ".csv") != []
+        assert problems(written.getvalue()) != []
     else:
         found = [row.extra for row in read(written.getvalue(), ".tsv")]
         assert found == [{"note": first, "備考": second} for first, second in rows]

@@ -30,11 +30,11 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_export import NotExpressibleError, cells_of
-from lipsync_async._bulk.manifest import parse_manifest
 from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.validation import request_problems
 from tests.bulk.jobs import job, record, request
-from tests.bulk.test_manifest import FOLDER, WITHOUT_FILES
+from tests.bulk.manifests import read
+from tests.bulk.test_manifest import WITHOUT_FILES
 from tests.foreign import FOREIGN
 
 
@@ -64,7 +64,7 @@ def test_every_request_is_read_as_it_was(fields: dict[str, Any]) -> None:
     except NotExpressibleError as error:
         assert "write a file that ends in .jsonl" in str(error)  # noqa: PT017 - most can be said
         return
-    (row,) = parse_manifest(table.encode(), suffix=".csv", folder=FOLDER)
+    (row,) = read(table)
     assert encode_request(row.request) == body
 
 
@@ -114,7 +114,7 @@ REQUESTS = st.builds(
 def test_what_a_table_says_is_what_was_asked(asked: GenerationRequest) -> None:
     """Cells of any request that columns can say make that request, and no other."""
     table = as_table(encode_request(asked))
-    (row,) = parse_manifest(table.encode(), suffix=".csv", folder=FOLDER)
+    (row,) = read(table)
     body = json.loads(json.dumps(encode_request(asked)))
     assert encode_request(row.request) == {name: part for name, part in body.items() if part != {}}
 
