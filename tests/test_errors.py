@@ -13,35 +13,7 @@ from lipsync_async._callsite import HTTP_LOG, log, tell_left
 from lipsync_async._enums import Status
 from lipsync_async._models.response import Generation
 from lipsync_async.cli.output import error_lines
-from lipsync_async.errors import (
-    STATUS_ERRORS,
-    BadRequestError,
-    ConcurrencyLimitError,
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    DecodeError,
-    DownloadError,
-    GenerationError,
-    GenerationFailedError,
-    GenerationRejectedError,
-    IgnoredOptionWarning,
-    InvalidRequestError,
-    JournalError,
-    LipsyncError,
-    LipsyncWarning,
-    NotFoundError,
-    RateLimitError,
-    RequestTimeoutError,
-    ResponseError,
-    ServerError,
-    SpendingLimitError,
-    TransportError,
-    UnexpectedError,
-    WaitTimeoutError,
-    is_retryable_code,
-    is_unsettled_code,
-)
+from lipsync_async.errors import STATUS_ERRORS, LipsyncError, ResponseError, ServerError
 from tests.logic.answers import reply
 
 JOB = Generation(id="g1", status=Status.PROCESSING)
@@ -102,27 +74,27 @@ def answered(kind: type[ResponseError], status: int) -> ResponseError:
 
 SAMPLES: list[LipsyncError] = [
     LipsyncError("Something is wrong. Look."),
-    ConfigurationError("There is no API key. Pass api_key=."),
-    InvalidRequestError(["model: must be text, not 5", "input: must be a list, not None"]),
-    TransportError("no answer.", method="GET", url="https://h/x"),
-    ConnectError("refused.", method="GET", url="https://h/x"),
-    ConnectionLostError("reset.", method="POST", url="https://h/x"),
-    RequestTimeoutError("too slow.", method="GET", url="https://h/x"),
+    errors.ConfigurationError("There is no API key. Pass api_key=."),
+    errors.InvalidRequestError(["model: must be text, not 5", "input: must be a list, not None"]),
+    errors.TransportError("no answer.", method="GET", url="https://h/x"),
+    errors.ConnectError("refused.", method="GET", url="https://h/x"),
+    errors.ConnectionLostError("reset.", method="POST", url="https://h/x"),
+    errors.RequestTimeoutError("too slow.", method="GET", url="https://h/x"),
     answered(ResponseError, 418),
     *(answered(kind, status) for status, kind in STATUS_ERRORS.items()),
     answered(ServerError, 503),
-    ConcurrencyLimitError(
+    errors.ConcurrencyLimitError(
         response=reply(b"", 429), message="Full", concurrency_limit=3, active_generations=2
     ),
-    DecodeError("its body is empty", response=reply(), paths=["expected text @ $.id"]),
-    DownloadError("cut off. Download again."),
-    JournalError("the journal j.sqlite is in use. Wait."),
-    SpendingLimitError("request 3 was not ordered. Raise the limit."),
-    GenerationError("generation g1 is odd. Look.", generation=JOB),
-    GenerationFailedError(FAILED),
-    GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
-    WaitTimeoutError(JOB, timeout=7200.0),
-    UnexpectedError("POST /v2/generate", ValueError("5,000 digits")),
+    errors.DecodeError("its body is empty", response=reply(), paths=["expected text @ $.id"]),
+    errors.DownloadError("cut off. Download again."),
+    errors.JournalError("the journal j.sqlite is in use. Wait."),
+    errors.SpendingLimitError("request 3 was not ordered. Raise the limit."),
+    errors.GenerationError("generation g1 is odd. Look.", generation=JOB),
+    errors.GenerationFailedError(FAILED),
+    errors.GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
+    errors.WaitTimeoutError(JOB, timeout=7200.0),
+    errors.UnexpectedError("POST /v2/generate", ValueError("5,000 digits")),
 ]
 
 
@@ -168,7 +140,7 @@ def test_what_was_attached_pickles_too(error: LipsyncError) -> None:
 def test_messages_are_sentences(error: LipsyncError) -> None:
     """A message ends as a sentence, without an empty slot in it."""
     lines = str(error).splitlines()
-    assert lines[-1].endswith(".") or isinstance(error, InvalidRequestError)
+    assert lines[-1].endswith(".") or isinstance(error, errors.InvalidRequestError)
     assert "None." not in str(error)
     assert ".." not in str(error)
 
@@ -188,20 +160,20 @@ def test_every_status_has_its_next_step(kind: type[ResponseError], status: int) 
 
 def test_a_response_error_names_everything() -> None:
     """What support will ask for is in the message."""
-    assert str(answered(BadRequestError, 400)) == (
+    assert str(answered(errors.BadRequestError, 400)) == (
         "POST https://api.example/v2/thing answered 400 some_code (field input) "
-        f"[request id r1]: Words. {BadRequestError.next_step}"
+        f"[request id r1]: Words. {errors.BadRequestError.next_step}"
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "builtin"),
     [
-        (InvalidRequestError, ValueError),
-        (RequestTimeoutError, TimeoutError),
-        (WaitTimeoutError, TimeoutError),
-        (IgnoredOptionWarning, LipsyncWarning),
-        (LipsyncWarning, UserWarning),
+        (errors.InvalidRequestError, ValueError),
+        (errors.RequestTimeoutError, TimeoutError),
+        (errors.WaitTimeoutError, TimeoutError),
+        (errors.IgnoredOptionWarning, errors.LipsyncWarning),
+        (errors.LipsyncWarning, UserWarning),
     ],
 )
 def test_errors_are_what_python_calls_them(kind: type, builtin: type) -> None:
@@ -212,7 +184,7 @@ def test_errors_are_what_python_calls_them(kind: type, builtin: type) -> None:
 @pytest.mark.parametrize(("number", "count"), [(1, "1 problem"), (2, "2 problems")])
 def test_all_problems_are_listed(number: int, count: str) -> None:
     """One error names every problem, for readers and for programs."""
-    error = InvalidRequestError(["model: bad"] * number)
+    error = errors.InvalidRequestError(["model: bad"] * number)
     first_line = f"Nothing was sent; correct {count} and call again:"
     assert str(error).splitlines() == [first_line, *["  model: bad"] * number]
     assert error.problems == ("model: bad",) * number
@@ -224,7 +196,7 @@ def test_all_problems_are_listed(number: int, count: str) -> None:
 )
 def test_a_message_is_of_a_length_that_is_read(number: int, last: str) -> None:
     """A table may have a problem in each of many rows; the error holds all, and tells the first."""
-    error = InvalidRequestError([f"row {index}" for index in range(number)])
+    error = errors.InvalidRequestError([f"row {index}" for index in range(number)])
     lines = str(error).splitlines()
     assert lines[0] == f"Nothing was sent; correct {number:,} problems and call again:"
     assert (lines[1], lines[-1], len(lines) <= 102) == ("  row 0", last, True)
@@ -253,8 +225,8 @@ def answered_with(code: str | None, status: int) -> ResponseError:
 def passes(code: str | None) -> set[bool]:
     """Return whether a code, an answer with it and a job that failed with it are retryable."""
     job = Generation(id="g1", status=Status.FAILED, error="Words.", error_code=code)
-    errors = answered_with(code, 422), GenerationFailedError(job)
-    return {is_retryable_code(code), *(error.is_retryable for error in errors)}
+    raised = answered_with(code, 422), errors.GenerationFailedError(job)
+    return {errors.is_retryable_code(code), *(error.is_retryable for error in raised)}
 
 
 @pytest.mark.parametrize("status", [*STATUS_ERRORS, 405, 408, 418, 500, 502, 503, 504, 524])
@@ -266,18 +238,18 @@ def test_statuses_that_pass_are_retryable(status: int) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ConnectError("x", method="GET", url="u"), True),
-        (RequestTimeoutError("x", method="GET", url="u"), True),
-        (DownloadError("x"), True),
-        (WaitTimeoutError(JOB, timeout=1), True),
-        (ConcurrencyLimitError(response=reply(b"", 429), message="Full"), True),
-        (DecodeError("its body is empty", response=reply()), True),
-        (DecodeError("odd", response=reply(), paths=["odd @ $"]), False),
-        (GenerationRejectedError(JOB), False),
-        (InvalidRequestError(["x"]), False),
-        (ConfigurationError("x"), False),
-        (JournalError("x"), False),
-        (SpendingLimitError("x"), False),
+        (errors.ConnectError("x", method="GET", url="u"), True),
+        (errors.RequestTimeoutError("x", method="GET", url="u"), True),
+        (errors.DownloadError("x"), True),
+        (errors.WaitTimeoutError(JOB, timeout=1), True),
+        (errors.ConcurrencyLimitError(response=reply(b"", 429), message="Full"), True),
+        (errors.DecodeError("its body is empty", response=reply()), True),
+        (errors.DecodeError("odd", response=reply(), paths=["odd @ $"]), False),
+        (errors.GenerationRejectedError(JOB), False),
+        (errors.InvalidRequestError(["x"]), False),
+        (errors.ConfigurationError("x"), False),
+        (errors.JournalError("x"), False),
+        (errors.SpendingLimitError("x"), False),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -289,17 +261,17 @@ def test_errors_know_whether_they_pass(error: LipsyncError, expected: bool) -> N
 @given(st.text())
 def test_unsettled_codes_are_about_idempotency(text: str) -> None:
     """Only the service's own family of codes says that an outcome is still open."""
-    assert is_unsettled_code(f"IDEMPOTENCY_{text}UNKNOWN")
-    assert is_unsettled_code(f"IDEMPOTENCY_{text}IN_PROGRESS")
-    assert not is_unsettled_code(text.lower())
+    assert errors.is_unsettled_code(f"IDEMPOTENCY_{text}UNKNOWN")
+    assert errors.is_unsettled_code(f"IDEMPOTENCY_{text}IN_PROGRESS")
+    assert not errors.is_unsettled_code(text.lower())
 
 
 @pytest.mark.parametrize(
     ("error", "is_told"),
     [
-        (ConnectionLostError("reset.", method="POST", url="u"), True),
-        (RequestTimeoutError("slow.", method="POST", url="u"), True),
-        (DecodeError("its body is empty", response=reply()), True),
+        (errors.ConnectionLostError("reset.", method="POST", url="u"), True),
+        (errors.RequestTimeoutError("slow.", method="POST", url="u"), True),
+        (errors.DecodeError("its body is empty", response=reply()), True),
         (answered_with(None, 503), True),
         (answered_with("IDEMPOTENCY_REQUEST_IN_PROGRESS", 409), True),
         (answered_with(None, 400), False),
@@ -321,22 +293,22 @@ def test_a_failed_create_tells_how_not_to_pay_twice(
 
 def test_a_failed_look_names_the_job() -> None:
     """Whatever goes wrong while waiting, the job's id is in the message, once."""
-    error = ConnectError("refused.", method="GET", url="https://h/v2")
+    error = errors.ConnectError("refused.", method="GET", url="https://h/v2")
     error.generation = JOB
     assert str(error) == "GET https://h/v2: refused. This was about generation 'g1', which goes on."
-    lost = NotFoundError(response=reply(b"", 404), message="No generation g1")
+    lost = errors.NotFoundError(response=reply(b"", 404), message="No generation g1")
     lost.generation = JOB
     assert str(lost).count("g1") == 1
 
 
 def test_a_failed_job_says_why() -> None:
     """Reason, code and what to do about it."""
-    assert str(GenerationFailedError(FAILED)) == (
+    assert str(errors.GenerationFailedError(FAILED)) == (
         "generation g1 ended as FAILED (no_face): No face found. "
         "Correct what the reason names, then create again."
     )
     passing = Generation(id="g1", status=Status.TIMED_OUT, error_code="controller_timeout")
-    assert str(GenerationFailedError(passing)) == (
+    assert str(errors.GenerationFailedError(passing)) == (
         "generation g1 ended as TIMED_OUT (controller_timeout): the service gave no reason. "
         "A new create with a new idempotency key may succeed (and is billed again)."
     )
@@ -352,7 +324,7 @@ def test_a_failed_job_says_why() -> None:
 def test_a_rejected_job_says_why(error: str | None, code: str | None, said: str) -> None:
     """A rejection never ran; content and plan are what to look at."""
     job = Generation(id="g1", status=Status.REJECTED, error=error, error_code=code)
-    raised = GenerationRejectedError(job)
+    raised = errors.GenerationRejectedError(job)
     assert said in str(raised)
     assert (raised.code, raised.generation) == (code, job)
 
@@ -364,19 +336,19 @@ def test_long_words_make_no_long_message(name: str) -> None:
     job = Generation(id="g1", status=Status("PAUSED"))
     if name != "request id":
         setattr(job, name, Status(long) if name == "status" else long)
-    errors = (
-        GenerationFailedError(job),
-        GenerationRejectedError(job),
-        WaitTimeoutError(job, timeout=1.0),
-        DecodeError("odd", response=reply(b"", 200), request_id=long),
+    raised = (
+        errors.GenerationFailedError(job),
+        errors.GenerationRejectedError(job),
+        errors.WaitTimeoutError(job, timeout=1.0),
+        errors.DecodeError("odd", response=reply(b"", 200), request_id=long),
         ServerError(response=reply(b"", 500), message="odd", request_id=long),
     )
-    assert max(len(str(error)) for error in errors) < 3000
+    assert max(len(str(error)) for error in raised) < 3000
 
 
 def test_a_timeout_says_how_to_go_on() -> None:
     """Waiting can be resumed with what the message shows."""
-    assert str(WaitTimeoutError(JOB, timeout=7200.0)) == (
+    assert str(errors.WaitTimeoutError(JOB, timeout=7200.0)) == (
         "generation g1 is still PROCESSING after 7200 s; it goes on. "
         "Call wait_until_complete('g1') to go on waiting."
     )
@@ -385,7 +357,9 @@ def test_a_timeout_says_how_to_go_on() -> None:
 def test_an_unreadable_answer_shows_its_beginning() -> None:
     """The first bytes tell who answered, the paths what is wrong, the id whom to ask."""
     response = reply(b"<html>" + b"x" * 500, 200)
-    error = DecodeError("odd", response=response, paths=["a @ $.x", "b @ $.y"], request_id="r1")
+    error = errors.DecodeError(
+        "odd", response=response, paths=["a @ $.x", "b @ $.y"], request_id="r1"
+    )
     assert "answered 200 [request id r1], but odd; it begins b'<html>xxx" in str(error)
     assert "\n  a @ $.x\n  b @ $.y Compare" in str(error)
     assert len(str(error)) < 500
@@ -394,11 +368,11 @@ def test_an_unreadable_answer_shows_its_beginning() -> None:
 
 def test_the_numbers_of_the_account_are_kept() -> None:
     """A run of many requests can learn its limit."""
-    error = ConcurrencyLimitError(
+    error = errors.ConcurrencyLimitError(
         response=reply(b"", 429), message="Full", concurrency_limit=3, active_generations=2
     )
     assert (error.concurrency_limit, error.active_generations, error.status) == (3, 2, 429)
-    assert not isinstance(error, RateLimitError)
+    assert not isinstance(error, errors.RateLimitError)
 
 
 HOSTILE = [
@@ -413,18 +387,18 @@ def said_by(words: str) -> list[LipsyncError]:
     job = Generation(id=words, status=Status(words), error=words, error_code=words)
     answer = reply({"message": words}, 500, method="POST")
     facts: Any = dict.fromkeys(("message", "code", "suggestion", "field", "request_id"), words)
-    about = ConnectionLostError(words, method="GET", url=words)
+    about = errors.ConnectionLostError(words, method="GET", url=words)
     about.generation = job
     return [
-        GenerationFailedError(job),
-        GenerationRejectedError(job),
-        WaitTimeoutError(job, timeout=1.0),
+        errors.GenerationFailedError(job),
+        errors.GenerationRejectedError(job),
+        errors.WaitTimeoutError(job, timeout=1.0),
         ServerError(response=answer, **facts),
-        DecodeError(words, response=answer, paths=[words, words], request_id=words),
-        InvalidRequestError([words, words]),
-        DownloadError(words),
+        errors.DecodeError(words, response=answer, paths=[words, words], request_id=words),
+        errors.InvalidRequestError([words, words]),
+        errors.DownloadError(words),
         about,
-        UnexpectedError(words, ValueError(words)),
+        errors.UnexpectedError(words, ValueError(words)),
     ]
 
 
@@ -442,7 +416,7 @@ def test_other_letters_stay_as_they_are() -> None:
     """Words in any script, emoji and joiners included, are read as they were written."""
     words = "лицо не найдено, 顔がありません, 👩\u200d💻 שלום\u200cשלום ❤\ufe0f"  # noqa: RUF001
     job = Generation(id="g1", status=Status.FAILED, error=words)
-    assert words in str(GenerationFailedError(job))
+    assert words in str(errors.GenerationFailedError(job))
 
 
 @pytest.mark.parametrize("words", HOSTILE, ids=ascii)

@@ -34,6 +34,7 @@ from sync.core.unchecked_base_model import construct_type
 from lipsync_async.sandbox import Fault, Sandbox
 
 Peer = Sync | AsyncSync
+Media = list[Video | Audio | Tts]
 Answer = TypeVar("Answer")
 
 FRAME = 1 / 25
@@ -55,7 +56,7 @@ async def peer(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterato
 
 
 @pytest.fixture
-def media(sandbox: Sandbox, video: Path, audio: Path) -> list[Video | Audio | Tts]:
+def media(sandbox: Sandbox, video: Path, audio: Path) -> Media:
     """Host the small media."""
     return [Video(url=sandbox.host_file(video)), Audio(url=sandbox.host_file(audio))]
 
@@ -71,6 +72,11 @@ async def done(answer: Awaitable[Answer] | Answer) -> Answer:
     if isinstance(answer, Awaitable):
         return await answer
     return answer
+
+
+async def ordered(peer: Peer, media: Media, **how: Any) -> Generation:
+    """Create a job."""
+    return await done(peer.generations.create(model="lipsync-2", input=media, **how))
 
 
 async def finished(peer: Peer, generation: Generation) -> Generation:
@@ -89,41 +95,28 @@ async def downloaded(url: str | None) -> bytes:
     return answer.content
 
 
-async def test_a_generation_is_created_and_completed(
-    peer: Peer, media: list[Video | Audio | Tts]
-) -> None:
+async def test_a_generation_is_created_and_completed(peer: Peer, media: Media) -> None:
     """The quickstart works: create, look again and again, fetch the video."""
-    created = await done(
-        peer.generations.create(
-            model="lipsync-2",
-            input=media,
-            options=GenerationOptions(sync_mode="cut_off", temperature=0.7),
-            output_file_name="take-1",
-        )
-    )
+    options = GenerationOptions(sync_mode="cut_off", temperature=0.7)
+    created = await ordered(peer, media, options=options, output_file_name="take-1")
     completed = await finished(peer, created)
     assert created.status == "PENDING"
     assert created.created_at.tzinfo is not None
     assert (completed.id, completed.status) == (created.id, "COMPLETED")
     assert completed.model == "lipsync-2"
-    assert completed.options == GenerationOptions(sync_mode="cut_off", temperature=0.7)
+    assert completed.options == options
     assert [type(item) for item in completed.input] == [Video, Audio]
     assert completed.output_duration == pytest.approx(2.0, abs=FRAME)
     assert (await downloaded(completed.output_url))[4:8] == b"ftyp"
 
 
-async def test_segments_and_text_go_through(peer: Peer, media: list[Video | Audio | Tts]) -> None:
+async def test_segments_and_text_go_through(peer: Peer, media: Media) -> None:
     """Its camelCase segments and its spoken input are understood and echoed."""
     video = media[0]
     line = Tts(provider=ElevenLabs(voice_id="anybody", script="Hello!"), ref_id="line")
-    segment = GenerationSegment(
-        start_time=0.5,
-        end_time=1.5,
-        audio_input=SegmentAudioInput(ref_id="line", start_time=0.0, end_time=0.5),
-    )
-    created = await done(
-        peer.generations.create(model="lipsync-2", input=[video, line], segments=[segment])
-    )
+    sound = SegmentAudioInput(ref_id="line", start_time=0.0, end_time=0.5)
+    segment = GenerationSegment(start_time=0.5, end_time=1.5, audio_input=sound)
+    created = await ordered(peer, [video, line], segments=[segment])
     completed = await finished(peer, created)
     assert completed.status == "COMPLETED"
     assert completed.segments == [segment]
@@ -142,14 +135,9 @@ async def test_files_are_uploaded(peer: Peer, video: Path, sound: bytes) -> None
     assert completed.output_duration == pytest.approx(3.0, abs=FRAME)
 
 
-async def test_generations_are_listed(
-    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
-) -> None:
+async def test_generations_are_listed(peer: Peer, sandbox: Sandbox, media: Media) -> None:
     """Its repeated keys filter as the documented commas do, by status and by id."""
-    first, second = [
-        await done(peer.generations.create(model="lipsync-2", input=media, request_options=STAY))
-        for _ in range(2)
-    ]
+    first, second = [await ordered(peer, media, request_options=STAY) for _ in range(2)]
     assert {item.id for item in await done(peer.generations.list())} == {first.id, second.id}
     waiting = await done(peer.generations.list(status=["PENDING", "PROCESSING"]))
     assert {item.id for item in waiting} == {first.id, second.id}
@@ -158,13 +146,11 @@ async def test_generations_are_listed(
     assert [item.id for item in found] == [second.id]
     both = await done(peer.generations.list(ids=[first.id, second.id], status=["PENDING"]))
     assert {item.id for item in both} == {first.id, second.id}
-    assert [value for name, value in list(sandbox.requests)[-1].query if name == "ids"] == [
-        first.id,
-        second.id,
-    ]
+    sent = [value for name, value in list(sandbox.requests)[-1].query if name == "ids"]
+    assert sent == [first.id, second.id]
 
 
-async def test_a_cost_is_estimated(peer: Peer, media: list[Video | Audio | Tts]) -> None:
+async def test_a_cost_is_estimated(peer: Peer, media: Media) -> None:
     """An estimate is an array of one: 3 s of 25 frames, at the listed price."""
     (estimate,) = await done(peer.generations.estimate_cost(model="lipsync-2", input=media))
     assert estimate.estimated_frame_count == 75
@@ -174,22 +160,18 @@ async def test_a_cost_is_estimated(peer: Peer, media: list[Video | Audio | Tts])
 async def test_models_are_listed(peer: Peer) -> None:
     """Every model comes with a type that the client knows."""
     models = await done(peer.models.list())
-    assert {model.id: model.type for model in models} == {
-        "sync-3": "lipsync",
-        "lipsync-2": "lipsync",
-        "lipsync-2-pro": "lipsync",
-        "lipsync-1.9.0-beta": "lipsync",
-        "react-1": "react",
-    }
+    names = ("sync-3", "lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta")
+    expected = dict.fromkeys(names, "lipsync") | {"react-1": "react"}
+    assert {model.id: model.type for model in models} == expected
     assert [model.deprecated_at for model in models] == [None] * 5
 
 
 async def test_a_webhook_is_what_the_client_models(
-    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+    peer: Peer, sandbox: Sandbox, media: Media
 ) -> None:
     """The signed body reads as the client's own `GenerationNotification`."""
     hook = f"{sandbox.url}/__sandbox/inbox"
-    created = await done(peer.generations.create(model="lipsync-2", input=media, webhook_url=hook))
+    created = await ordered(peer, media, webhook_url=hook)
     completed = await finished(peer, created)
     (received,) = json.loads(await downloaded(hook))
     assert received["signature"] == "valid"
@@ -201,7 +183,7 @@ async def test_a_webhook_is_what_the_client_models(
 
 
 async def test_errors_have_the_clients_own_classes(
-    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
+    peer: Peer, sandbox: Sandbox, media: Media
 ) -> None:
     """A wrong key, an unknown id, an order that breaks a rule, a fault of the service."""
     wrong = RequestOptions(additional_headers={"x-api-key": "another"})
@@ -209,12 +191,7 @@ async def test_errors_have_the_clients_own_classes(
     calls: list[tuple[Callable[[], Any], type[ApiError], int, str]] = [
         (lambda: peer.generations.list(request_options=wrong), UnauthorizedError, 401, "Unauth"),
         (lambda: peer.generations.get(UNKNOWN), NotFoundError, 404, UNKNOWN),
-        (
-            lambda: peer.generations.create(model="lipsync-2", input=media, options=hot),
-            BadRequestError,
-            400,
-            "temperature",
-        ),
+        (lambda: ordered(peer, media, options=hot), BadRequestError, 400, "temperature"),
         (peer.models.list, InternalServerError, 500, "Internal"),
     ]
     sandbox.faults.add(Fault("status", status=500, path="/v2/models"))
@@ -226,17 +203,15 @@ async def test_errors_have_the_clients_own_classes(
     assert len(await done(peer.models.list())) == 5
 
 
-async def test_other_refusals_keep_their_codes(
-    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
-) -> None:
+async def test_other_refusals_keep_their_codes(peer: Peer, sandbox: Sandbox, media: Media) -> None:
     """Errors that the client has no class for carry the body: absent media, no free slot."""
     gone = Video(url=f"{sandbox.url}/__sandbox/files/gone.mp4")
     with pytest.raises(ApiError) as absent:
-        await done(peer.generations.create(model="lipsync-2", input=[gone, media[1]]))
+        await ordered(peer, [gone, media[1]])
     for _ in range(2):
-        await done(peer.generations.create(model="lipsync-2", input=media, request_options=STAY))
+        await ordered(peer, media, request_options=STAY)
     with pytest.raises(ApiError) as busy:
-        await done(peer.generations.create(model="lipsync-2", input=media))
+        await ordered(peer, media)
     assert absent.value.status_code == 422
     assert absent.value.body["errorCode"] == "generation_input_video_inaccessible"
     assert busy.value.status_code == 429
@@ -244,13 +219,10 @@ async def test_other_refusals_keep_their_codes(
     assert busy.value.body["concurrencyLimit"] == 2
 
 
-async def test_a_failed_job_says_why(
-    peer: Peer, sandbox: Sandbox, media: list[Video | Audio | Tts]
-) -> None:
+async def test_a_failed_job_says_why(peer: Peer, sandbox: Sandbox, media: Media) -> None:
     """The reason stands in `error`; the code under the wire's new name, which it lets through."""
     sandbox.faults.add(Fault("fail_job", code="generation_pipeline_failed", message="No face."))
-    created = await done(peer.generations.create(model="lipsync-2", input=media))
-    failed = await finished(peer, created)
+    failed = await finished(peer, await ordered(peer, media))
     assert (failed.status, failed.error) == ("FAILED", "No face.")
     assert failed.model_extra is not None
     assert failed.model_extra["errorCode"] == "generation_pipeline_failed"

@@ -43,22 +43,10 @@ class Peer:
     process: "subprocess.Popen[str]"
     sandbox: Sandbox
 
-    def call(
-        self,
-        verb: str,
-        given: Any = None,
-        *,
-        key: str | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> Any:
-        """Call one of its methods, and return what that returns."""
-        order = {
-            "url": self.sandbox.url,
-            "key": key or self.sandbox.api_key,
-            "verb": verb,
-            "given": given,
-            "options": options,
-        }
+    def call(self, verb: str, given: Any = None, **how: Any) -> Any:
+        """Call one of its methods, with `options` or another `key`; return what that returns."""
+        order = {"url": self.sandbox.url, "key": self.sandbox.api_key, "options": None, **how}
+        order |= {"verb": verb, "given": given}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{json.dumps(order)}\n")
@@ -152,10 +140,8 @@ def test_jobs_are_counted_and_deleted(peer: Peer, body: dict[str, Any]) -> None:
     delete = {"method": "DELETE", "path": f"/v2/generations/{job_id}"}
     assert peer.call("fetch", count) == {"status": 200, "body": {"count": 1}}
     refused = peer.call("fetch", delete)
-    assert (refused["status"], refused["body"]["errorCode"]) == (
-        409,
-        "generation_not_deletable_while_processing",
-    )
+    code = "generation_not_deletable_while_processing"
+    assert (refused["status"], refused["body"]["errorCode"]) == (409, code)
     peer.sandbox.jobs.move(job_id, "PROCESSING")
     peer.sandbox.jobs.move(job_id, "FAILED")
     assert peer.call("fetch", delete)["status"] == 200
@@ -181,25 +167,18 @@ def test_errors_have_their_classes(peer: Peer, body: dict[str, Any]) -> None:
     """A class where the client has one, and the service's body in any case."""
     sandbox = peer.sandbox
     sandbox.faults.add(Fault("status", status=500, code="internal_error", path="/v2/models"))
-    calls: list[tuple[str, Any, dict[str, Any]]] = [
-        ("create", body, {"key": "wrong"}),
-        ("create", {**body, "input": body["input"][:1]}, {}),
-        ("get", UNKNOWN, {}),
-        ("models", None, {}),
-        ("get", "no-id", {}),
+    calls: list[tuple[str, Any, dict[str, Any], str, int]] = [
+        ("create", body, {"key": "wrong"}, "UnauthorizedError", 401),
+        ("create", {**body, "input": body["input"][:1]}, {}, "BadRequestError", 400),
+        ("get", UNKNOWN, {}, "NotFoundError", 404),
+        ("models", None, {}, "InternalServerError", 500),
+        ("get", "no-id", {}, "SyncError", 400),
     ]
-    found = []
-    for verb, given, more in calls:
+    for verb, given, how, name, status in calls:
         with pytest.raises(PeerError) as caught:
-            peer.call(verb, given, **more)
-        found.append((caught.value.name, caught.value.status, caught.value.body["statusCode"]))
-    assert found == [
-        ("UnauthorizedError", 401, 401),
-        ("BadRequestError", 400, 400),
-        ("NotFoundError", 404, 404),
-        ("InternalServerError", 500, 500),
-        ("SyncError", 400, 400),
-    ]
+            peer.call(verb, given, **how)
+        error = caught.value
+        assert (error.name, error.status, error.body["statusCode"]) == (name, status, status)
 
 
 def test_a_full_plan_is_told_in_the_body(peer: Peer, body: dict[str, Any]) -> None:
