@@ -62,11 +62,9 @@ class Client:
         if body is not None and method != "PUT":
             sent = {"content-type": "application/json", **sent}
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await self.exchange(method, url, sent, body, form)
+        return await self.exchange(Request(method, url, sent, body, form))
 
-    async def exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, form: Form
-    ) -> Answer:
+    async def exchange(self, request: Request) -> Answer:
         """Return the answer to a request that is prepared."""
         raise NotImplementedError  # pragma: no cover - both subclasses have it
 
@@ -107,17 +105,16 @@ class SocketClient(Client):
 
     session: aiohttp.ClientSession
 
-    async def exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, form: Form
-    ) -> Answer:
+    async def exchange(self, request: Request) -> Answer:
         """Return the answer."""
-        if form:
-            body = _form_body(form)
+        headers, body = {**request.headers}, request.body
+        if request.form:
+            body = _form_body(request.form)
             headers["content-type"] = f"multipart/form-data; boundary={_BOUNDARY}"
         try:
             async with self.session.request(
-                method,
-                URL(url, encoded=True),
+                request.method,
+                URL(request.url, encoded=True),
                 headers=headers,
                 data=io.BytesIO(body) if body is not None else None,
                 allow_redirects=False,
@@ -152,18 +149,14 @@ class MemoryClient(Client):
 
     transport: MemoryTransport
 
-    async def exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, form: Form
-    ) -> Answer:
+    async def exchange(self, request: Request) -> Answer:
         """Return the answer."""
         try:
-            answer = await self.transport.send(
-                Request(method, url, headers, body, form), timeout=None
-            )
+            answer = await self.transport.send(request, timeout=None)
         except TransportError as error:
             raise ConnectionCutError from error
         is_whole = len(answer.body) == int(answer.headers["content-length"])
-        if method != "HEAD" and not is_whole:
+        if request.method != "HEAD" and not is_whole:
             raise ConnectionCutError
         return Answer(answer.status, answer.headers, answer.body)
 

@@ -171,26 +171,23 @@ async def test_a_hang_ends_with_the_sandbox() -> None:
         await hanging
 
 
-class TestInMemory:
-    """What a client's transport raises in memory."""
-
-    @pytest.mark.parametrize(
-        ("fault", "error"),
-        [
-            (Fault("reset_before"), ConnectError),
-            (Fault("reset_after"), ConnectionLostError),
-            (Fault("truncate"), ConnectionLostError),
-            (Fault("hang"), RequestTimeoutError),
-        ],
-        ids=lambda value: getattr(value, "kind", ""),
-    )
-    async def test_cuts_are_transport_errors(self, fault: Fault, error: Any) -> None:
-        """Each tells how far the request got."""
-        async with Sandbox(clock=VirtualClock(), render=False) as sandbox:
-            sandbox.faults.add(fault)
-            request = Request("GET", f"{sandbox.url}/v2/errors")
-            with pytest.raises(error):
-                await sandbox.transport().send(request, timeout=30.0)
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault("reset_before"), ConnectError),
+        (Fault("reset_after"), ConnectionLostError),
+        (Fault("truncate"), ConnectionLostError),
+        (Fault("hang"), RequestTimeoutError),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+async def test_cuts_in_memory_are_transport_errors(fault: Fault, error: Any) -> None:
+    """Each tells how far the request got."""
+    async with Sandbox(clock=VirtualClock(), render=False) as sandbox:
+        sandbox.faults.add(fault)
+        request = Request("GET", f"{sandbox.url}/v2/errors")
+        with pytest.raises(error):
+            await sandbox.transport().send(request, timeout=30.0)
 
 
 async def instead(fault: Fault) -> Response:

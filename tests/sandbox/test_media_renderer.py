@@ -148,66 +148,58 @@ async def test_creates_with_one_key_wait_for_each_other(client: Client, clips: P
     assert len({answer.json["id"] for answer in answers}) == client.sandbox.jobs.created == 1
 
 
-class TestRefusals:
-    """Media that a create can be refused for."""
-
-    @pytest.mark.parametrize(
-        ("item", "code"),
-        [
-            ({"type": "video", "url": "https://example.com/clip.mp4"}, INACCESSIBLE),
-            ({"type": "video", "url": "{}nothing.mp4"}, INACCESSIBLE),
-            ({"type": "video", "url": "{}broken.mp4"}, "generation_input_video_invalid"),
-            ({"type": "video", "assetId": "unknown"}, "asset_not_found"),
-        ],
-        ids=["stranger", "missing", "broken", "asset"],
-    )
-    async def test_bad_media_are_found_at_the_create(
-        self, client: Client, clips: Path, item: dict[str, Any], code: str
-    ) -> None:
-        """What can be seen at once is a 422, and no job is made."""
-        client.sandbox.host_file(clips / "broken.mp4")
-        files = f"{client.sandbox.url}/__sandbox/files/"
-        item = {**item, "url": item["url"].format(files)} if "url" in item else item
-        body = order(input=[item, media(client, clips, "audio", "short.wav")])
-        for path in ("/v2/generate", "/v2/analyze/cost"):
-            answer = await client.send("POST", path, body)
-            assert (answer.status, answer.json["errorCode"]) == (422, code)
-        assert client.sandbox.jobs.created == 0
-
-    async def test_media_that_play_too_long_are_refused(
-        self, client: Client, clips: Path, tmp_path: Path
-    ) -> None:
-        """Half an hour is the most."""
-        endless = tone(tmp_path / "endless.wav", seconds=1801, hertz=1, rate=200)
-        audio = {"type": "audio", "url": client.sandbox.host_file(endless)}
-        body = order(input=[media(client, clips, "video", "clip.mp4"), audio])
-        answer = await client.send("POST", "/v2/generate", body)
-        assert answer.json["errorCode"] == "generation_input_duration_greater_than_max_duration"
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        ({"type": "video", "url": "https://example.com/clip.mp4"}, INACCESSIBLE),
+        ({"type": "video", "url": "{}nothing.mp4"}, INACCESSIBLE),
+        ({"type": "video", "url": "{}broken.mp4"}, "generation_input_video_invalid"),
+        ({"type": "video", "assetId": "unknown"}, "asset_not_found"),
+    ],
+    ids=["stranger", "missing", "broken", "asset"],
+)
+async def test_bad_media_are_found_at_the_create(
+    client: Client, clips: Path, item: dict[str, Any], code: str
+) -> None:
+    """What can be seen at once is a 422, and no job is made."""
+    client.sandbox.host_file(clips / "broken.mp4")
+    files = f"{client.sandbox.url}/__sandbox/files/"
+    item = {**item, "url": item["url"].format(files)} if "url" in item else item
+    body = order(input=[item, media(client, clips, "audio", "short.wav")])
+    for path in ("/v2/generate", "/v2/analyze/cost"):
+        answer = await client.send("POST", path, body)
+        assert (answer.status, answer.json["errorCode"]) == (422, code)
+    assert client.sandbox.jobs.created == 0
 
 
-class TestFailures:
-    """Media that the job itself fails for."""
+async def test_media_that_play_too_long_are_refused(
+    client: Client, clips: Path, tmp_path: Path
+) -> None:
+    """Half an hour is the most."""
+    endless = tone(tmp_path / "endless.wav", seconds=1801, hertz=1, rate=200)
+    audio = {"type": "audio", "url": client.sandbox.host_file(endless)}
+    body = order(input=[media(client, clips, "video", "clip.mp4"), audio])
+    answer = await client.send("POST", "/v2/generate", body)
+    assert answer.json["errorCode"] == "generation_input_duration_greater_than_max_duration"
 
-    async def test_what_is_not_there_when_the_job_runs_fails_it(
-        self, client: Client, clips: Path
-    ) -> None:
-        """An address on this machine without a server is found by the worker."""
-        items = [GONE, media(client, clips, "audio", "short.wav")]
-        found = await rendered(client, input=items)
-        assert (found["status"], found["errorCode"]) == ("FAILED", INACCESSIBLE)
-        estimate = await client.send("POST", "/v2/analyze/cost", order(input=items))
-        assert (estimate.status, estimate.json["errorCode"]) == (422, INACCESSIBLE)
 
-    async def test_a_failure_shows_when_its_time_has_come(
-        self, client: Client, clips: Path
-    ) -> None:
-        """A job that cannot succeed still takes its time."""
-        items = [GONE, media(client, clips, "audio", "short.wav")]
-        job_id = await created(client, {"x-sandbox-progression": "time(9)"}, input=items)
-        await until(lambda: client.sandbox.jobs[job_id].failure)
-        before = (await shown(client, job_id))["status"]
-        await client.sleep(9.0)
-        assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "FAILED")
+async def test_what_is_not_there_when_the_job_runs_fails_it(client: Client, clips: Path) -> None:
+    """An address on this machine without a server is found by the worker."""
+    items = [GONE, media(client, clips, "audio", "short.wav")]
+    found = await rendered(client, input=items)
+    assert (found["status"], found["errorCode"]) == ("FAILED", INACCESSIBLE)
+    estimate = await client.send("POST", "/v2/analyze/cost", order(input=items))
+    assert (estimate.status, estimate.json["errorCode"]) == (422, INACCESSIBLE)
+
+
+async def test_a_failure_shows_when_its_time_has_come(client: Client, clips: Path) -> None:
+    """A job that cannot succeed still takes its time."""
+    items = [GONE, media(client, clips, "audio", "short.wav")]
+    job_id = await created(client, {"x-sandbox-progression": "time(9)"}, input=items)
+    await until(lambda: client.sandbox.jobs[job_id].failure)
+    before = (await shown(client, job_id))["status"]
+    await client.sleep(9.0)
+    assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "FAILED")
 
 
 @pytest.mark.parametrize(

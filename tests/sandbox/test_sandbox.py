@@ -186,28 +186,26 @@ async def test_ten_thousand_jobs_share_one_output() -> None:
         assert len({id(job.result) for job in client.sandbox.jobs}) == 1
 
 
-class TestRealClock:
-    """The computer's clock, and time that is skipped."""
+async def test_timers_run_in_their_order_when_time_is_skipped() -> None:
+    """Cancelled ones do not run, later ones stay."""
+    clock, ran = RealClock(), list[str]()
+    clock.call_later(20.0, lambda: ran.append("second"))
+    clock.call_later(10.0, lambda: ran.append("first"))
+    clock.call_later(15.0, lambda: ran.append("never")).cancel()
+    clock.call_later(9999.0, lambda: ran.append("late"))
+    clock.advance(30.0)
+    clock.close()
+    assert ran == ["first", "second"]
 
-    async def test_timers_run_in_their_order_when_time_is_skipped(self) -> None:
-        """Cancelled ones do not run, later ones stay."""
-        clock, ran = RealClock(), list[str]()
-        clock.call_later(20.0, lambda: ran.append("second"))
-        clock.call_later(10.0, lambda: ran.append("first"))
-        clock.call_later(15.0, lambda: ran.append("never")).cancel()
-        clock.call_later(9999.0, lambda: ran.append("late"))
-        clock.advance(30.0)
-        clock.close()
-        assert ran == ["first", "second"]
 
-    async def test_a_callback_that_raises_does_not_stop_it(self) -> None:
-        """The loop hears of the error, and later timers run: of a fast clock, at once."""
-        errors, clock = list[type[BaseException]](), RealClock(1_000_000.0)
-        begin, loop = clock.now(), asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: errors.append(type(context["exception"])))
-        clock.call_later(1.0, {}.popitem)
-        await clock.sleep(3600.0)
-        assert (errors, clock.now() - begin >= 3600.0) == ([KeyError], True)
+async def test_a_callback_that_raises_does_not_stop_it() -> None:
+    """The loop hears of the error, and later timers run: of a fast clock, at once."""
+    errors, clock = list[type[BaseException]](), RealClock(1_000_000.0)
+    begin, loop = clock.now(), asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(type(context["exception"])))
+    clock.call_later(1.0, {}.popitem)
+    await clock.sleep(3600.0)
+    assert (errors, clock.now() - begin >= 3600.0) == ([KeyError], True)
 
 
 async def test_a_fast_sandbox_finishes_hours_at_once() -> None:
@@ -270,9 +268,8 @@ async def test_malformed_forms_are_refused() -> None:
     async with socket_client() as client:
         statuses = []
         for content_type, body in BROKEN_FORMS:
-            answer = await client.send(
-                "POST", "/v2/generate", body, headers={"content-type": content_type}
-            )
+            headers = {"content-type": content_type}
+            answer = await client.send("POST", "/v2/generate", body, headers=headers)
             statuses.append(answer.status)
         assert (statuses, len(client.sandbox.jobs)) == ([400] * len(BROKEN_FORMS), 0)
 

@@ -104,22 +104,20 @@ class TestMoves:
         assert (client.sandbox.jobs.count(), client.sandbox.jobs.count("COMPLETED")) == (1, 1)
 
 
-class TestClock:
-    """The sandbox's time can be moved."""
+async def test_time_can_be_skipped(open_client: OpenClient) -> None:
+    """What would fall due in an hour falls due now."""
+    async with open_client(progression="time(3600)") as client:
+        job_id = await created(client)
+        before = (await client.send("GET", "/__sandbox/clock")).json["now"]
+        after = (await client.send("POST", "/__sandbox/clock", {"advance": 3600})).json["now"]
+        assert after - before >= 3600
+        assert (await shown(client, job_id))["status"] == "COMPLETED"
 
-    async def test_time_can_be_skipped(self, open_client: OpenClient) -> None:
-        """What would fall due in an hour falls due now."""
-        async with open_client(progression="time(3600)") as client:
-            job_id = await created(client)
-            before = (await client.send("GET", "/__sandbox/clock")).json["now"]
-            after = (await client.send("POST", "/__sandbox/clock", {"advance": 3600})).json["now"]
-            assert after - before >= 3600
-            assert (await shown(client, job_id))["status"] == "COMPLETED"
 
-    @pytest.mark.parametrize("body", [{}, {"advance": -1}, {"advance": "1"}, [], b"x"])
-    async def test_it_does_not_run_back(self, client: Client, body: Any) -> None:
-        """Only a number of seconds from zero up moves the time."""
-        assert (await client.send("POST", "/__sandbox/clock", body)).status == 400
+@pytest.mark.parametrize("body", [{}, {"advance": -1}, {"advance": "1"}, [], b"x"])
+async def test_the_clock_does_not_run_back(client: Client, body: Any) -> None:
+    """Only a number of seconds from zero up moves the time."""
+    assert (await client.send("POST", "/__sandbox/clock", body)).status == 400
 
 
 async def test_errors_are_listed(client: Client) -> None:
@@ -137,43 +135,41 @@ async def test_the_webhook_secret_is_told(client: Client) -> None:
     assert client.sandbox.webhook_secret.startswith("whsec_")
 
 
-class TestEstimates:
-    """What a generation would cost."""
+@pytest.mark.parametrize("path", ["/v2/generations/estimate", "/v2/generate/estimate-cost"])
+@pytest.mark.parametrize(
+    ("body", "frames", "cost"),
+    [
+        ({"model": "lipsync-2", "duration": 10}, 300, 0.48),
+        ({"model": "lipsync-2", "duration": 10, "fps": 25}, 250, 0.4),
+        (
+            {"model": "lipsync-2-pro", "duration": 1, "fps": 25, "reasoningEnabled": True},
+            25,
+            0.08375,
+        ),
+    ],
+)
+async def test_the_estimate_of_a_duration_is_an_object(
+    client: Client, path: str, body: dict[str, Any], frames: int, cost: float
+) -> None:
+    """Billing is per frame; without a rate thirty are assumed."""
+    answer = await client.send("POST", path, body)
+    assert answer.json == {
+        "estimatedFrameCount": frames,
+        "estimatedGenerationCost": cost,
+        "estimatedCredits": None,
+    }
 
-    @pytest.mark.parametrize("path", ["/v2/generations/estimate", "/v2/generate/estimate-cost"])
-    @pytest.mark.parametrize(
-        ("body", "frames", "cost"),
-        [
-            ({"model": "lipsync-2", "duration": 10}, 300, 0.48),
-            ({"model": "lipsync-2", "duration": 10, "fps": 25}, 250, 0.4),
-            (
-                {"model": "lipsync-2-pro", "duration": 1, "fps": 25, "reasoningEnabled": True},
-                25,
-                0.08375,
-            ),
-        ],
-    )
-    async def test_a_duration_gives_an_object(
-        self, client: Client, path: str, body: dict[str, Any], frames: int, cost: float
-    ) -> None:
-        """Billing is per frame; without a rate thirty are assumed."""
-        answer = await client.send("POST", path, body)
-        assert answer.json == {
-            "estimatedFrameCount": frames,
-            "estimatedGenerationCost": cost,
-            "estimatedCredits": None,
-        }
 
-    @pytest.mark.parametrize(
-        ("body", "problems"),
-        [
-            ([], 1),
-            ({}, 2),
-            ({"model": "lipsync-2", "duration": 0, "fps": -1, "reasoningEnabled": 3}, 3),
-            ({"model": "lipsync-2", "duration": True}, 1),
-        ],
-    )
-    async def test_malformed_bodies_are_400(self, client: Client, body: Any, problems: int) -> None:
-        """Each problem is one entry."""
-        answer = await client.send("POST", "/v2/generations/estimate", body)
-        assert (answer.status, len(answer.json["message"])) == (400, problems)
+@pytest.mark.parametrize(
+    ("body", "problems"),
+    [
+        ([], 1),
+        ({}, 2),
+        ({"model": "lipsync-2", "duration": 0, "fps": -1, "reasoningEnabled": 3}, 3),
+        ({"model": "lipsync-2", "duration": True}, 1),
+    ],
+)
+async def test_malformed_estimates_are_400(client: Client, body: Any, problems: int) -> None:
+    """Each problem is one entry."""
+    answer = await client.send("POST", "/v2/generations/estimate", body)
+    assert (answer.status, len(answer.json["message"])) == (400, problems)

@@ -11,10 +11,10 @@ from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from lipsync_async.sandbox.api.create import create_generation
 from lipsync_async.sandbox.server.api_errors import ApiError
-from tests.sandbox.clients import AUDIO, VIDEO, Client, created, order, shown
+from tests.sandbox.clients import AUDIO, NOW, VIDEO, Client, created, order, shown
 from tests.sandbox.conftest import OpenClient
 
-KEY = "take-1"
+KEYED = {"idempotency-key": "take-1"}
 
 
 async def test_ids_come_from_the_seed(open_client: OpenClient) -> None:
@@ -67,27 +67,15 @@ async def test_a_project_must_exist(open_client: OpenClient) -> None:
         assert (answer.status, answer.json["errorCode"]) == (422, "project_not_found")
 
 
-@pytest.mark.parametrize("progression", ["sometimes", "polls(2.7)"])
-async def test_an_unknown_progression_is_refused(client: Client, progression: str) -> None:
-    """A progression that the sandbox does not know is 400, and no job is made."""
-    headers = {"x-sandbox-progression": progression}
-    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
-    assert (answer.status, len(client.sandbox.jobs)) == (400, 0)
-
-
 class TestIdempotency:
     """One key stands for one generation."""
 
     async def test_the_same_body_replays_the_same_generation(self, client: Client) -> None:
         """A repeated create answers 201 with the job as it is now."""
-        first = await created(client, {"idempotency-key": KEY})
+        first = await created(client, KEYED)
         client.sandbox.jobs.move(first, "PROCESSING")
-        answer = await client.send(
-            "POST",
-            "/v2/generate",
-            {"input": [VIDEO, AUDIO], "model": "lipsync-2"},
-            headers={"idempotency-key": KEY},
-        )
+        body = {"input": [VIDEO, AUDIO], "model": "lipsync-2"}
+        answer = await client.send("POST", "/v2/generate", body, headers=KEYED)
         expected = (201, first, "PROCESSING")
         assert (answer.status, answer.json["id"], answer.json["status"]) == expected
         assert (answer.headers["x-sandbox-replayed"], client.sandbox.jobs.created) == ("true", 1)
@@ -95,26 +83,24 @@ class TestIdempotency:
     @pytest.mark.parametrize("key", ["a b", "x" * 129, "a,b", "é"])
     async def test_a_malformed_key_is_refused(self, client: Client, key: str) -> None:
         """Characters and length are the documented ones."""
-        answer = await client.send(
-            "POST", "/v2/generate", order(), headers={"idempotency-key": key}
-        )
+        headers = {"idempotency-key": key}
+        answer = await client.send("POST", "/v2/generate", order(), headers=headers)
         assert (answer.status, answer.json["errorCode"]) == (400, "INVALID_IDEMPOTENCY_KEY")
 
     async def test_a_refused_create_leaves_the_key_free(self, client: Client) -> None:
         """After a 4xx the key may be used with the corrected body."""
-        headers = {"idempotency-key": KEY}
-        refused = await client.send("POST", "/v2/generate", order(input=[VIDEO]), headers=headers)
-        job_id = await created(client, headers)
+        refused = await client.send("POST", "/v2/generate", order(input=[VIDEO]), headers=KEYED)
+        job_id = await created(client, KEYED)
         assert (refused.status, job_id in client.sandbox.jobs) == (400, True)
 
     async def test_requests_at_once_make_one_job(self, client: Client) -> None:
         """Ten creates with one key at the same time are one generation."""
-        ids = await asyncio.gather(*(created(client, {"idempotency-key": KEY}) for _ in range(10)))
+        ids = await asyncio.gather(*(created(client, KEYED) for _ in range(10)))
         assert (len(set(ids)), client.sandbox.jobs.created) == (1, 1)
 
     async def test_the_key_of_a_deleted_generation_finds_nothing(self, client: Client) -> None:
         """Deleting a generation does not make its key pay again."""
-        headers = {"idempotency-key": KEY, "x-sandbox-progression": "immediate"}
+        headers = KEYED | NOW
         job_id = await created(client, headers)
         await client.send("DELETE", f"/v2/generations/{job_id}")
         answer = await client.send("POST", "/v2/generate", order(), headers=headers)
@@ -123,9 +109,7 @@ class TestIdempotency:
     async def test_a_form_replays_by_its_content(self, client: Client) -> None:
         """Field values and file bytes decide whether forms are the same."""
         answers = [
-            await client.send(
-                "POST", "/v2/generate", form=form(video), headers={"idempotency-key": KEY}
-            )
+            await client.send("POST", "/v2/generate", form=form(video), headers=KEYED)
             for video in (b"one", b"one", b"two")
         ]
         assert [answer.status for answer in answers] == [201, 201, 409]
@@ -222,10 +206,9 @@ async def test_an_unknown_outcome_without_a_job_names_none(
 async def test_an_unknown_outcome_can_be_repeated_safely(client: Client) -> None:
     """The job of a create that answered 503 is found again by its key."""
     client.sandbox.faults.add(Fault("outcome_unknown", method="POST"))
-    headers = {"idempotency-key": KEY}
-    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
+    answer = await client.send("POST", "/v2/generate", order(), headers=KEYED)
     assert (answer.status, answer.json["errorCode"]) == (503, "IDEMPOTENCY_OUTCOME_UNKNOWN")
-    job_id = await created(client, headers)
+    job_id = await created(client, KEYED)
     assert answer.json["generationId"] == job_id
     assert (client.sandbox.jobs.created, job_id in client.sandbox.jobs) == (1, True)
 

@@ -76,30 +76,28 @@ async def test_what_cannot_be_answered_is_refused(
     assert isinstance(answer.json["message"], str if code else list)
 
 
-class TestProgress:
-    """`include=progress` tells how far a job is."""
+@pytest.mark.parametrize(
+    ("progression", "percent"), [("manual", 0.0), ("immediate", 100.0), ("polls(4)", 25.0)]
+)
+async def test_each_progression_has_a_measure_of_progress(
+    client: Client, progression: str, percent: float
+) -> None:
+    """Looks, ends and renderings count."""
+    job_id = await created(client, {"x-sandbox-progression": progression})
+    answer = await client.send("GET", f"/v2/generate/{job_id}?include=progress")
+    assert answer.json["progress_percent"] == percent
 
-    @pytest.mark.parametrize(
-        ("progression", "percent"), [("manual", 0.0), ("immediate", 100.0), ("polls(4)", 25.0)]
-    )
-    async def test_each_progression_has_a_measure(
-        self, client: Client, progression: str, percent: float
-    ) -> None:
-        """Looks, ends and renderings count."""
-        job_id = await created(client, {"x-sandbox-progression": progression})
-        answer = await client.send("GET", f"/v2/generate/{job_id}?include=progress")
-        assert answer.json["progress_percent"] == percent
 
-    async def test_time_counts(self, open_client: OpenClient) -> None:
-        """A timed job is half done after half its time, and never 100 before its end."""
-        async with open_client(progression="time(1000)") as client:
-            job_id = await created(client)
-            found = []
-            for seconds in (501.0, 490.0):  # looking may take some seconds, on a busy machine
-                await client.sleep(seconds)
-                answer = await client.send("GET", f"/v2/generate/{job_id}?include=progress")
-                found.append(answer.json["progress_percent"])
-        assert (found[0] // 1, found[1]) == (50, 99)
+async def test_the_progress_of_a_timed_job_is_its_time(open_client: OpenClient) -> None:
+    """A timed job is half done after half its time, and never 100 before its end."""
+    async with open_client(progression="time(1000)") as client:
+        job_id = await created(client)
+        found = []
+        for seconds in (501.0, 490.0):  # looking may take some seconds, on a busy machine
+            await client.sleep(seconds)
+            answer = await client.send("GET", f"/v2/generate/{job_id}?include=progress")
+            found.append(answer.json["progress_percent"])
+    assert (found[0] // 1, found[1]) == (50, 99)
 
 
 class TestWaiting:
@@ -151,47 +149,45 @@ class TestWaiting:
         assert (answer.status, waited) == (200, set())
 
 
-class TestLists:
-    """`GET /v2/generations` filters and pages."""
+@pytest.mark.parametrize(
+    ("spelling", "expected"),
+    [
+        ("", [0, 1, 2]),
+        ("ids={2},{0}&ids={unknown}", [2, 0]),
+        ("ids={2}&ids={0}", [2, 0]),
+        ("ids={2},{0},{2}", [2, 0]),
+        ('ids=["{2}","{0}"]', [2, 0]),
+        ("status=PENDING,PROCESSING", [0, 1]),
+        ("status=PENDING&status=PROCESSING", [0, 1]),
+        ('status=["PENDING","PROCESSING"]', [0, 1]),
+        ("status=PENDING,PROCESSING,PENDING&status=PROCESSING", [0, 1]),
+        ("ids={0},{1},{2}&status=PENDING&source=b", []),
+        ("ids={0},{1},{2}&status=PROCESSING&source=b", [1]),
+        ("projectId={unknown}", []),
+        ("limit=1&status=PENDING,PROCESSING", [1]),
+    ],
+)
+async def test_filters_of_a_list_come_in_each_form_and_add_up(
+    client: Client, spelling: str, expected: list[int]
+) -> None:
+    """Commas, repeated keys and JSON mean the same; what is unknown is left out."""
+    ids = [await created(client, {"x-sync-source": name}) for name in ("a", "b", "b")]
+    client.sandbox.jobs.move(ids[1], "PROCESSING")
+    client.sandbox.jobs.move(ids[2], "REJECTED")
+    query = spelling.format(*ids, unknown=UNKNOWN)
+    answer = await client.send("GET", f"/v2/generations?{query}")
+    assert [item["id"] for item in answer.json] == [ids[place] for place in expected]
 
-    @pytest.mark.parametrize(
-        ("spelling", "expected"),
-        [
-            ("", [0, 1, 2]),
-            ("ids={2},{0}&ids={unknown}", [2, 0]),
-            ("ids={2}&ids={0}", [2, 0]),
-            ("ids={2},{0},{2}", [2, 0]),
-            ('ids=["{2}","{0}"]', [2, 0]),
-            ("status=PENDING,PROCESSING", [0, 1]),
-            ("status=PENDING&status=PROCESSING", [0, 1]),
-            ('status=["PENDING","PROCESSING"]', [0, 1]),
-            ("status=PENDING,PROCESSING,PENDING&status=PROCESSING", [0, 1]),
-            ("ids={0},{1},{2}&status=PENDING&source=b", []),
-            ("ids={0},{1},{2}&status=PROCESSING&source=b", [1]),
-            ("projectId={unknown}", []),
-            ("limit=1&status=PENDING,PROCESSING", [1]),
-        ],
-    )
-    async def test_filters_come_in_each_form_and_add_up(
-        self, client: Client, spelling: str, expected: list[int]
-    ) -> None:
-        """Commas, repeated keys and JSON mean the same; what is unknown is left out."""
-        ids = [await created(client, {"x-sync-source": name}) for name in ("a", "b", "b")]
-        client.sandbox.jobs.move(ids[1], "PROCESSING")
-        client.sandbox.jobs.move(ids[2], "REJECTED")
-        query = spelling.format(*ids, unknown=UNKNOWN)
-        answer = await client.send("GET", f"/v2/generations?{query}")
-        assert [item["id"] for item in answer.json] == [ids[place] for place in expected]
 
-    async def test_pages_are_newest_first(self, client: Client) -> None:
-        """The cursor is the last id of the page before; a short page is the last."""
-        ids = [await created(client) for _ in range(5)]
-        pages, cursor = list[list[str]](), ""
-        while not pages or len(pages[-1]) == 2:
-            answer = await client.send("GET", f"/v2/generations?limit=2{cursor}")
-            pages.append([item["id"] for item in answer.json])
-            cursor = f"&cursor={pages[-1][-1]}"
-        assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
+async def test_pages_of_a_list_are_newest_first(client: Client) -> None:
+    """The cursor is the last id of the page before; a short page is the last."""
+    ids = [await created(client) for _ in range(5)]
+    pages, cursor = list[list[str]](), ""
+    while not pages or len(pages[-1]) == 2:
+        answer = await client.send("GET", f"/v2/generations?limit=2{cursor}")
+        pages.append([item["id"] for item in answer.json])
+        cursor = f"&cursor={pages[-1][-1]}"
+    assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
 
 
 @pytest.mark.parametrize(
@@ -235,25 +231,23 @@ async def test_download_answers_an_url_as_text(client: Client) -> None:
     assert (answer.headers["content-type"], media.status) == ("text/plain; charset=utf-8", 200)
 
 
-class TestSteps:
-    """Jobs that move by looks."""
+@pytest.mark.parametrize("looks", [1, 2, 3, 4, 7])
+async def test_the_nth_look_sees_the_end(client: Client, looks: int) -> None:
+    """Every look is a step, and every job is PROCESSING in between if it can be seen."""
+    job_id = await created(client, {"x-sandbox-progression": f"polls({looks})"})
+    seen = [(await shown(client, job_id))["status"] for _ in range(looks)]
+    assert seen[-1] == "COMPLETED"
+    assert "COMPLETED" not in seen[:-1]
+    assert set(seen[-2:-1]) <= {"PROCESSING"}
 
-    @pytest.mark.parametrize("looks", [1, 2, 3, 4, 7])
-    async def test_the_nth_look_sees_the_end(self, client: Client, looks: int) -> None:
-        """Every look is a step, and every job is PROCESSING in between if it can be seen."""
-        job_id = await created(client, {"x-sandbox-progression": f"polls({looks})"})
-        seen = [(await shown(client, job_id))["status"] for _ in range(looks)]
-        assert seen[-1] == "COMPLETED"
-        assert "COMPLETED" not in seen[:-1]
-        assert set(seen[-2:-1]) <= {"PROCESSING"}
 
-    async def test_lists_and_long_polls_are_looks_too(self, client: Client) -> None:
-        """Jobs that are read by one list move along."""
-        job_id = await created(client, {"x-sandbox-progression": "polls(3)"})
-        await client.send("GET", "/v2/generations")
-        await client.send("GET", f"/v2/generations/{job_id}")
-        answer = await client.send("GET", f"/v2/generate/{job_id}?wait=true")
-        assert answer.json["status"] == "COMPLETED"
+async def test_lists_and_long_polls_are_looks_too(client: Client) -> None:
+    """Jobs that are read by one list move along."""
+    job_id = await created(client, {"x-sandbox-progression": "polls(3)"})
+    await client.send("GET", "/v2/generations")
+    await client.send("GET", f"/v2/generations/{job_id}")
+    answer = await client.send("GET", f"/v2/generate/{job_id}?wait=true")
+    assert answer.json["status"] == "COMPLETED"
 
 
 async def test_timed_jobs_follow_the_clock(open_client: OpenClient) -> None:

@@ -240,9 +240,8 @@ async def test_without_a_key_no_body_is_read(body: bytes, content_type: str) -> 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
 async def test_json_needs_its_content_type(client: Client, content_type: str) -> None:
     """A client that forgets the header fails here, too, and not only in the service."""
-    answer = await client.send(
-        "POST", "/v2/generate", order(), headers={"content-type": content_type}
-    )
+    headers = {"content-type": content_type}
+    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
     assert (answer.status, content_type in answer.json["message"]) == (400, True)
 
 
@@ -267,8 +266,7 @@ async def test_what_goes_wrong_in_the_sandbox_is_a_500_with_an_id(
         raise RuntimeError("spring")
 
     client.sandbox.jobs.on_end = broken
-    headers = NOW
-    answer = await client.send("POST", "/v2/generate", order(), headers=headers)
+    answer = await client.send("POST", "/v2/generate", order(), headers=NOW)
     assert (answer.status, answer.json["errorCode"]) == (500, "internal_error")
     assert answer.json["requestId"] == answer.headers["x-request-id"]
     assert "spring" in caplog.text
