@@ -113,18 +113,11 @@ def _started(text: str) -> Pipes:
 
 
 class Fork:
-    """Run a program, and talk to it from a loop, as to an `asyncio.subprocess.Process`.
-
-    Attributes:
-        pid: The number of its process, which leads a group of its own.
-        returncode: How it has ended, as far as was waited for; `None`: not known yet.
-
-    """
+    """Run a program, and talk to it from a loop, as to an `asyncio.subprocess.Process`."""
 
     def __init__(self, pipes: Pipes) -> None:
-        self.pid = pipes.pid
-        self.returncode: int | None = None
-        self._pipes = pipes
+        self.pid = pipes.pid  # its process leads a group of its own
+        self.returncode: int | None = None  # how it has ended, as far as was waited for
 
     @classmethod
     async def start(cls, text: str) -> Self:

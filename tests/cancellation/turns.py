@@ -218,24 +218,20 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 # What may be wrong with a service meanwhile.
+CREATES: dict[str, Any] = {"method": "POST", "path": "/v2/generate"}
 TROUBLES: dict[str, tuple[Fault, ...]] = {
     "none": (),
     "slow": (Fault("latency", seconds=1.0, count=None),),
-    "slow answers": (
-        Fault("slow_body", seconds=0.05, method="POST", path="/v2/generate", count=None),
-    ),
+    "slow answers": (Fault("slow_body", seconds=0.05, count=None, **CREATES),),
     "unknown": (
-        Fault("reset_after", method="POST", path="/v2/generate", every=2, count=None),
+        Fault("reset_after", every=2, count=None, **CREATES),
         Fault("status", status=500, method="GET", every=3, count=None),
     ),
-    "named": (Fault("outcome_unknown", method="POST", path="/v2/generate", count=2),),
-    "lost": (
-        Fault("reset_before", every=2, count=None),
-        Fault("truncate", method="POST", path="/v2/generate", count=2),
-    ),
+    "named": (Fault("outcome_unknown", count=2, **CREATES),),
+    "lost": (Fault("reset_before", every=2, count=None), Fault("truncate", count=2, **CREATES)),
     "failing": (
-        Fault("fail_job", method="POST", path="/v2/generate", every=2, count=None),
-        Fault("status", status=402, method="POST", path="/v2/generate", skip=2, count=1),
+        Fault("fail_job", every=2, count=None, **CREATES),
+        Fault("status", status=402, skip=2, count=1, **CREATES),
     ),
 }
 

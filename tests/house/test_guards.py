@@ -90,12 +90,9 @@ def test_every_leak_is_caught_and_nothing_else(tmp_path: Path) -> None:
     [
         ("open", ("192.0.2.1", "r", 0), None),
         ("socket.connect", (None, "a path of a Unix socket"), None),
-        ("socket.connect", (None, ("127.0.0.1", 80)), None),
-        ("socket.connect", (None, ("::1%lo", 80, 0, 0)), None),
+        *(("socket.connect", (None, at), None) for at in [("127.0.0.1", 80), ("::1%lo", 80, 0, 0)]),
         ("socket.connect", (None, ("192.0.2.1", 80)), "192.0.2.1"),
-        ("socket.getaddrinfo", ("localhost", 80), None),
-        ("socket.getaddrinfo", (None, 80), None),
-        ("socket.getaddrinfo", ("", 80), None),
+        *(("socket.getaddrinfo", (name, 80), None) for name in ("localhost", None, "")),
         ("socket.getaddrinfo", (b"sync.example", 80), "sync.example"),
     ],
 )

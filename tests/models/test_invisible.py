@@ -1,11 +1,11 @@
 """Characters that no one sees are found, named, taken off at the ends, and made visible."""
 
 # ruff: noqa: RUF001 - letters of other scripts are what is tested
-from __future__ import annotations
-
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, strategies as st
@@ -30,9 +30,6 @@ from lipsync_async._logic.validation import (
     shown,
 )
 from lipsync_async._models.text import bare, for_screens, hidden, ignored, percent_encoded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # All of them that change nothing which is seen; blanks apart.
 UNSEEN = (
@@ -132,6 +129,7 @@ def asked(**fields: Any) -> GenerationRequest:
 def places(text: str) -> dict[str, list[str]]:
     """Return what is wrong with a text in each place where it does harm."""
     speaker = ActiveSpeaker(bounding_boxes_url=f"https://h/{text}")
+    aimed, dub = Options(active_speaker_detection=speaker), partial(DubParams, target_lang="de")
     voice = ElevenLabs(voice_id=text, script="Hi.")
     requests = {
         "model": asked(model=text),
@@ -140,18 +138,14 @@ def places(text: str) -> dict[str, list[str]]:
         "input[0].asset_id": asked(input=[Video(asset_id=text), AUDIO]),
         "input[0].ref_id": asked(input=[Video("https://h/v", ref_id=text), AUDIO]),
         "input[1].provider.voice_id": asked(input=[VIDEO, Text(voice)]),
-        "options.active_speaker_detection.bounding_boxes_url": asked(
-            options=Options(active_speaker_detection=speaker)
-        ),
+        "options.active_speaker_detection.bounding_boxes_url": asked(options=aimed),
         "options.sync_mode": asked(options=Options(sync_mode=text)),
         "webhook_url": asked(webhook_url=f"https://{text}.example/hook"),
         "output_file_name": asked(output_file_name=text),
         "project_id": asked(project_id=text),
         "request_id": asked(request_id=text),
         "dub_params.target_lang": asked(input=[VIDEO], dub_params=DubParams(target_lang=text)),
-        "dub_params.source_lang": asked(
-            input=[VIDEO], dub_params=DubParams(target_lang="de", source_lang=text)
-        ),
+        "dub_params.source_lang": asked(input=[VIDEO], dub_params=dub(source_lang=text)),
     }
     listing = dict.fromkeys(("status", "ids", "source", "project_id", "limit", "cursor"))
     return {

@@ -1,20 +1,16 @@
 """`~` is the home folder in every path of an input, and nothing else."""
 
-from __future__ import annotations
-
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from lipsync_async import Audio, GenerationRequest, Image, JournalError, JournalView, Video
 from lipsync_async._logic.validation import folder_problems, request_problems, target_problems
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 USER = pwd.getpwuid(os.getuid())
 

@@ -17,22 +17,11 @@ from lipsync_async.sandbox.faults import Fault
 from tests.portal.programs import run, running
 from tests.portal.test_interruption import true
 
+USED = "client = connect()\nsay(client.generations.run(**ORDER).status)\n"
 LEFT = {
-    "alive at the end": """
-        client = connect()
-        say(client.generations.run(**ORDER).status)
-    """,
-    "never used": """
-        client = connect()
-        say("COMPLETED")
-    """,
-    "dropped": """
-        client = connect()
-        say(client.generations.run(**ORDER).status)
-        del client
-        gc.collect()
-        say(threading.active_count())
-    """,
+    "alive at the end": USED,
+    "never used": 'client = connect()\nsay("COMPLETED")',
+    "dropped": f"{USED}del client\ngc.collect()\nsay(threading.active_count())",
     "an iteration left open": """
         client = connect()
         job = client.generations.run(**ORDER)
@@ -56,11 +45,7 @@ LEFT = {
         client.models.list()
         atexit.register(lambda: say(client.generations.run(**ORDER).status))
     """,
-    "a verb that the interpreter itself calls": """
-        client = connect()
-        say(client.generations.run(**ORDER).status)
-        atexit.register(client.models.list)
-    """,
+    "a verb that the interpreter itself calls": f"{USED}atexit.register(client.models.list)",
     "closed when the program ends": """
         client = connect()
         atexit.register(client.close)

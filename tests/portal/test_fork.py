@@ -29,14 +29,19 @@ FORKED = """
 PRINTED = ["child COMPLETED", "closed", "closed", "dropped", "nothing"]
 
 
+async def printed(body: str, sandbox: Sandbox) -> list[str]:
+    """Return the lines of a program that ends well."""
+    code, lines, errors = await run(body, sandbox, QUIET)
+    assert (code, errors) == (0, "")
+    return lines.splitlines()
+
+
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "os._exit(0)"])
 async def test_fork(sandbox: Sandbox, ending: str) -> None:
     """Whatever a child does with the client, both go on, and nothing is complained of."""
     body = FORKED.replace("CHILDREN", repr([*CHILDREN.values()])).replace("ENDING", ending)
-    code, lines, errors = await run(body, sandbox, QUIET)
-    assert (code, errors) == (0, "")
     expected = [each for child in PRINTED for each in (child, "exit code 0", "parent COMPLETED")]
-    assert lines.splitlines() == ["parent COMPLETED", *expected, "1"]
+    assert await printed(body, sandbox) == ["parent COMPLETED", *expected, "1"]
 
 
 async def test_multiprocessing(sandbox: Sandbox) -> None:
@@ -57,9 +62,7 @@ async def test_multiprocessing(sandbox: Sandbox) -> None:
                 pool.join()
             say(work(0))
     """
-    code, printed, errors = await run(body, sandbox, QUIET)
-    assert (code, errors) == (0, "")
-    assert printed.split() == ["COMPLETED"] * 6
+    assert " ".join(await printed(body, sandbox)).split() == ["COMPLETED"] * 6
     assert sandbox.jobs.count("COMPLETED") == 6
 
 
@@ -81,9 +84,7 @@ async def test_fork_while_others_wait(sandbox: Sandbox) -> None:
             say(*{str(each.result().status) for each in runs})
         client.close()
     """
-    code, printed, errors = await run(body, sandbox, QUIET)
-    assert (code, errors) == (0, "")
-    assert printed.split() == ["COMPLETED"] * 4
+    assert await printed(body, sandbox) == ["COMPLETED"] * 4
     assert sandbox.jobs.count("COMPLETED") == 23
 
 
@@ -106,10 +107,9 @@ async def test_what_was_under_way_stays_with_the_parent(sandbox: Sandbox) -> Non
         client.close()
         say("end")
     """
-    code, printed, errors = await run(body, sandbox, QUIET)
-    assert (code, errors) == (0, "")
     refusal = "This began before the process was forked, and goes on in the parent only. Begin "
-    assert printed.splitlines() == ["PROCESSING", f"{refusal}anew here.", "end", "COMPLETED", "end"]
+    expected = ["PROCESSING", f"{refusal}anew here.", "end", "COMPLETED", "end"]
+    assert await printed(body, sandbox) == expected
 
 
 async def test_fork_in_a_callback(sandbox: Sandbox) -> None:
@@ -133,10 +133,9 @@ async def test_fork_in_a_callback(sandbox: Sandbox) -> None:
         say("parent", done.status, len(children))
         client.close()
     """
-    code, printed, errors = await run(body, sandbox, QUIET)
-    assert (code, errors) == (0, "")
-    assert printed.count("child: This began before the process was forked") == 3
-    assert printed.splitlines()[-1] == "parent COMPLETED 3"
+    lines = await printed(body, sandbox)
+    assert "\n".join(lines).count("child: This began before the process was forked") == 3
+    assert lines[-1] == "parent COMPLETED 3"
 
 
 async def test_async_client_in_a_forked_child(sandbox: Sandbox) -> None:
@@ -163,9 +162,7 @@ async def test_async_client_in_a_forked_child(sandbox: Sandbox) -> None:
         client = AsyncClient("KEY", base_url="URL", poll=poll)
         asyncio.run(main())
     """.replace("KEY", sandbox.api_key)
-    code, printed, errors = await run(body, sandbox, QUIET)
-    assert (code, errors) == (0, "")
-    assert printed.split() == ["COMPLETED"] * 3
+    assert await printed(body, sandbox) == ["COMPLETED"] * 3
 
 
 async def test_what_is_under_way_is_the_parents(sandbox: Sandbox) -> None:

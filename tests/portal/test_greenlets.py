@@ -63,6 +63,13 @@ def all_of(*greenlets): return [end(each) for each in greenlets]
 
 def notes(error): return " ".join(getattr(error, "__notes__", ()))
 
+def left_by(kind, call, *arguments, **how):
+    try:
+        call(*arguments, **how)
+    except kind as error:
+        return error
+    raise AssertionError("it should have been left")
+
 @checks.append
 def real_threads_make_the_first_calls_at_once():
     for _ in range(3):
@@ -113,11 +120,8 @@ def others_go_on_meanwhile():
         for _ in range(3): sleep(0.001)
         client.close()
     ticking = spawn(tick)
-    try:
-        client.generations.wait_until_complete(job)
-    except ConfigurationError:
-        return end(ticking)
-    raise AssertionError("it should have been left")
+    left_by(ConfigurationError, client.generations.wait_until_complete, job)
+    end(ticking)
 
 # Callback that begins a time limit when it is first called.
 def limit():
@@ -129,23 +133,15 @@ def limit():
 def a_time_limit_ends_a_call():
     seen = []
     with connect(**PATIENT, on_response=seen.append) as client:
-        try:
-            client.generations.run(**ORDER, on_update=limit())
-        except Timeout as error:
-            assert seen[0].headers and "goes on" in notes(error), notes(error)
-        else:
-            raise AssertionError("it should have been left")
+        error = left_by(Timeout, client.generations.run, **ORDER, on_update=limit())
+        assert seen[0].headers and "goes on" in notes(error), notes(error)
         assert repr(client).endswith("in_flight=0>") and client.generations.count()
 
 @checks.append
 def a_time_limit_ends_a_run():
     with connect(**PATIENT, on_response=limit()) as client:
-        try:
-            client.generations.run_all([GenerationRequest(**ORDER)] * 2)
-        except Timeout:
-            assert repr(client).endswith("in_flight=0>")
-        else:
-            raise AssertionError("it should have been left")
+        left_by(Timeout, client.generations.run_all, [GenerationRequest(**ORDER)] * 2)
+        assert repr(client).endswith("in_flight=0>")
 
 @checks.append
 def a_killed_greenlet_ends_its_call():
@@ -162,10 +158,9 @@ def closing_ends_what_waits():
     client = connect(**PATIENT)
     seen = set()
     def wait():
-        try:
-            client.generations.run(**ORDER, on_update=lambda job: seen.add(job.id))
-        except ConfigurationError as error:
-            return f"{error} {notes(error)}"
+        run, note = client.generations.run, lambda job: seen.add(job.id)
+        error = left_by(ConfigurationError, run, **ORDER, on_update=note)
+        return f"{error} {notes(error)}"
     waiting = [spawn(wait) for _ in range(3)]
     while len(seen) < 3: sleep(0.01)
     client.close()
@@ -231,14 +226,9 @@ def forks_go_on():
 @checks.append
 def ctrl_c_ends_a_call():
     with connect(**PATIENT) as client:
-        try:
-            client.generations.run(
-                **ORDER, on_update=lambda job: os.kill(os.getpid(), signal.SIGINT)
-            )
-        except KeyboardInterrupt as error:
-            assert "goes on" in notes(error)
-        else:
-            raise AssertionError("it should have been interrupted")
+        def press(_): os.kill(os.getpid(), signal.SIGINT)
+        error = left_by(KeyboardInterrupt, client.generations.run, **ORDER, on_update=press)
+        assert "goes on" in notes(error)
 
 @checks.append
 def nothing_stays_open():
@@ -274,7 +264,7 @@ async def test_greenlets(sandbox: Sandbox, tmp_path: Path, library: str, when: s
     code, printed, errors = await run(
         body, sandbox, QUIET, first=patch if when.startswith("before") else ""
     )
-    names = [name for name in NAMES if name not in {"all_of", "notes", "limit"}]
+    names = [name for name in NAMES if name not in {"all_of", "notes", "left_by", "limit"}]
     assert (printed.splitlines(), code) == (names, 0), errors
     # gevent complains at the end of threads that are older than the patch.
     assert errors == "" or when == "after the first call"
