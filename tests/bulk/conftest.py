@@ -9,12 +9,6 @@ from tests.bulk.runs import Runs, opened
 
 
 @pytest.fixture
-def quick_path(tmp_path: Path) -> Path:
-    """Give a folder where a commit takes no time, if there is one: for tests of what, not how."""
-    return tmp_path
-
-
-@pytest.fixture
 def journal(tmp_path: Path) -> Path:
     """Give the path of a journal that is not there yet."""
     return tmp_path / "journal.sqlite"

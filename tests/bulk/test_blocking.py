@@ -189,7 +189,7 @@ async def test_a_generator_is_drawn_in_the_caller_s_thread(thread: ClientThread,
         assert (bound.drawn, bound.is_closed, bound.strangers) == (many, True, set())
 
 
-@pytest.mark.parametrize("ending", ["break", "an exception", "nothing taken", "another thread"])
+@pytest.mark.parametrize("ending", ["break", "an exception", "nothing taken"])
 async def test_a_generator_that_is_left_is_closed_by_the_caller(
     thread: ClientThread, ending: str
 ) -> None:

@@ -35,9 +35,9 @@ TIMEOUT = uncertain(errors.RequestTimeoutError("too slow.", method="POST", url="
 
 
 @pytest.fixture
-def path(quick_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     """Name a journal that is not there yet."""
-    return quick_path / "j.sqlite"
+    return tmp_path / "j.sqlite"
 
 
 @pytest.fixture
@@ -332,9 +332,9 @@ def test_a_changed_request_is_stopped_at_the_last_door_too(journal: Journal) -> 
     assert journal.length == 1
 
 
-def test_a_file_counts_until_it_was_sent(quick_path: Path, journal: Journal) -> None:
+def test_a_file_counts_until_it_was_sent(tmp_path: Path, journal: Journal) -> None:
     """Under one key the same bytes must be sent each time; then they may be cleared away."""
-    file = quick_path / "clip.mp4"
+    file = tmp_path / "clip.mp4"
     file.write_bytes(b"take one")
     local = request(0, input=[Video(file=file), Audio("https://media.example/a")])
     journal.record_intents([(0, local)])
@@ -407,14 +407,14 @@ def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
 
 @pytest.mark.parametrize("name", ["na\udcefve.mp4", "out/v.mp4"], ids=["odd", "relative"])
 def test_any_path_is_stored_whole(
-    quick_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A name in another encoding comes back, and the next run may start from another folder."""
-    monkeypatch.chdir(quick_path)
+    monkeypatch.chdir(tmp_path)
     journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1", "COMPLETED"))])
     journal.record_downloads([(0, name)])
-    assert known(journal).download_path == quick_path / name
+    assert known(journal).download_path == tmp_path / name
 
 
 def test_without_exceptions_nothing_is_written(path: Path) -> None:

@@ -65,9 +65,9 @@ def expected(whole: Path) -> list[JournalEntry]:
 
 
 @pytest.fixture
-def path(whole: Path, quick_path: Path) -> Path:
+def path(whole: Path, tmp_path: Path) -> Path:
     """Copy the whole journal."""
-    return Path(shutil.copy(whole, quick_path))
+    return Path(shutil.copy(whole, tmp_path))
 
 
 def is_refused(path: Path, expected: list[JournalEntry], *kinds: type[JournalView]) -> bool:
@@ -100,15 +100,15 @@ HARMS: dict[str, Callable[[bytes, int, int], bytes]] = {
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(st.sampled_from(sorted(HARMS)), PLACES, st.integers(1, 5000)))
 def test_damage_is_refused_or_harmless(
-    whole: Path, expected: list[JournalEntry], quick_path: Path, way: tuple[str, float, int]
+    whole: Path, expected: list[JournalEntry], tmp_path: Path, way: tuple[str, float, int]
 ) -> None:
     """Whatever happens to the bytes, nothing that is read differs from what was written."""
     name, place, size = way
     data = whole.read_bytes()
-    damaged = quick_path / "damaged.sqlite"
+    damaged = tmp_path / "damaged.sqlite"
     damaged.write_bytes(HARMS[name](data, int(place * len(data)), size))
     is_refused(damaged, expected, JournalView)
-    assert {item.name for item in quick_path.iterdir()} <= {
+    assert {item.name for item in tmp_path.iterdir()} <= {
         "damaged.sqlite",
         "export.csv",
         "export.jsonl",
@@ -117,12 +117,12 @@ def test_damage_is_refused_or_harmless(
 
 @pytest.mark.parametrize("name", HARMS)
 def test_the_owner_refuses_what_a_reader_refuses(
-    whole: Path, expected: list[JournalEntry], quick_path: Path, name: str
+    whole: Path, expected: list[JournalEntry], tmp_path: Path, name: str
 ) -> None:
     """At the boundaries of pages and of the header, beside them and far from them."""
     data = whole.read_bytes()
     size = len(data)
-    damaged = quick_path / "damaged.sqlite"
+    damaged = tmp_path / "damaged.sqlite"
     for place in (0, 1, 15, 16, 19, 27, 28, 95, 99, 100, 4095, 4096, 8192, size // 2, size - 1):
         damaged.write_bytes(HARMS[name](data, place, 64))
         is_refused(damaged, expected)
@@ -161,9 +161,9 @@ def orders_of_cells(data: bytes) -> Iterator[bytes]:
             yield data[:place] + one + one + data[place + 4 :]
 
 
-def test_rows_out_of_order_are_noticed(quick_path: Path) -> None:
+def test_rows_out_of_order_are_noticed(tmp_path: Path) -> None:
     """Rows that are whole, but not in their order, are neither read nor gone through for ever."""
-    path, damaged = quick_path / "j.sqlite", quick_path / "damaged.sqlite"
+    path, damaged = tmp_path / "j.sqlite", tmp_path / "damaged.sqlite"
     with Journal.open(path) as journal:
         journal.record_intents([(number, request(number)) for number in range(40)])
     orders = [*orders_of_cells(path.read_bytes())]
@@ -225,16 +225,16 @@ def test_what_another_program_has_changed_is_noticed(
 
 
 def test_a_lost_row_is_ordered_under_the_key_that_it_had(
-    whole: Path, quick_path: Path, path: Path
+    whole: Path, tmp_path: Path, path: Path
 ) -> None:
     """A copy of an hour ago knows less; what it orders again, it orders under the same keys."""
     asked = [(ROWS + number, request(ROWS + number)) for number in range(3)]
     with Journal.open(path) as journal:
         keys = journal.record_intents(asked)
-    with Journal.open(shutil.copy(whole, quick_path / "early.sqlite")) as journal:
+    with Journal.open(shutil.copy(whole, tmp_path / "early.sqlite")) as journal:
         assert journal.record_intents(asked) == keys
         (other,) = journal.record_intents([(ROWS + 3, request(0))])
-    with Journal.open(quick_path / "new.sqlite") as journal:
+    with Journal.open(tmp_path / "new.sqlite") as journal:
         assert not {*keys, other} & {*journal.record_intents(asked)}
 
 
@@ -252,14 +252,14 @@ def torn(path: Path, away: Path) -> None:
 
 
 def test_a_kill_in_the_middle_of_a_commit(
-    path: Path, expected: list[JournalEntry], quick_path: Path
+    path: Path, expected: list[JournalEntry], tmp_path: Path
 ) -> None:
     """With what lies beside it the file is whole, for reader and owner; alone it is refused."""
-    away = quick_path / "away" / "j.sqlite"
+    away = tmp_path / "away" / "j.sqlite"
     away.parent.mkdir()
     torn(path, away)
     beside = away.with_name("j.sqlite-journal")
-    alone = quick_path / "alone.sqlite"
+    alone = tmp_path / "alone.sqlite"
     shutil.copy(away, alone)
     assert is_refused(alone, expected, JournalView)
     with pytest.raises(JournalError, match="a file of the same name with -journal at its end"):
@@ -271,30 +271,30 @@ def test_a_kill_in_the_middle_of_a_commit(
     assert not beside.exists()
 
 
-def test_what_is_left_of_another_journal(path: Path, quick_path: Path) -> None:
+def test_what_is_left_of_another_journal(path: Path, tmp_path: Path) -> None:
     """A new journal is not begun where the rest of an old one lies, which SQLite would put in."""
-    torn(path, quick_path / "k.sqlite")
-    (quick_path / "k.sqlite").unlink()
+    torn(path, tmp_path / "k.sqlite")
+    (tmp_path / "k.sqlite").unlink()
     with pytest.raises(JournalError, match=r"k.sqlite-journal is there, which belongs to one that"):
-        Journal.open(quick_path / "k.sqlite")
-    (quick_path / "l.sqlite-wal").write_bytes(b"the rest")
+        Journal.open(tmp_path / "k.sqlite")
+    (tmp_path / "l.sqlite-wal").write_bytes(b"the rest")
     with pytest.raises(JournalError, match=r"l.sqlite-wal is there"):
-        Journal.open(quick_path / "l.sqlite")
+        Journal.open(tmp_path / "l.sqlite")
     # What has been committed, or never begun, is of no use.
-    (quick_path / "m.sqlite-journal").write_bytes(bytes(512))
-    (quick_path / "m.sqlite-wal").touch()
-    Journal.open(quick_path / "m.sqlite").close()
-    assert {*quick_path.glob("m.*")} == {quick_path / "m.sqlite", quick_path / "m.sqlite.lock"}
+    (tmp_path / "m.sqlite-journal").write_bytes(bytes(512))
+    (tmp_path / "m.sqlite-wal").touch()
+    Journal.open(tmp_path / "m.sqlite").close()
+    assert {*tmp_path.glob("m.*")} == {tmp_path / "m.sqlite", tmp_path / "m.sqlite.lock"}
 
 
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("how", [shutil.copy, shutil.move, os.link], ids=["copy", "move", "link"])
 @pytest.mark.parametrize("lines", [8, 30])
 def test_a_kill_and_then_a_move_by_the_one_name(
-    quick_path: Path, how: Callable[[Any, Any], object], lines: int
+    tmp_path: Path, how: Callable[[Any, Any], object], lines: int
 ) -> None:
     """All that was relied on is in the file, or it is refused, and whole with what was left."""
-    path, elsewhere = quick_path / "j.sqlite", quick_path / "elsewhere"
+    path, elsewhere = tmp_path / "j.sqlite", tmp_path / "elsewhere"
     elsewhere.mkdir()
     told = [*journal_process.told_until_killed(path, 60, lines)]
     how(path, elsewhere / path.name)
@@ -315,9 +315,9 @@ def test_a_kill_and_then_a_move_by_the_one_name(
 
 
 @pytest.mark.usefixtures("interpreter")
-def test_copies_of_a_journal_that_is_being_written(quick_path: Path) -> None:
+def test_copies_of_a_journal_that_is_being_written(tmp_path: Path) -> None:
     """A copy by its one name has all that was committed before it, or is refused."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     wrong, whole = [], 0
     with journal_process.start("write", path, 70) as process:
         keys: dict[int, str] = {}
@@ -327,7 +327,7 @@ def test_copies_of_a_journal_that_is_being_written(quick_path: Path) -> None:
                 continue
             keys[int(number)] = fact
             if len(keys) % 7 == 0:
-                copy = quick_path / "copy.sqlite"
+                copy = tmp_path / "copy.sqlite"
                 shutil.copy(path, copy)
                 with suppress(JournalError):
                     known = {each.position: each.idempotency_key for each in entries(copy)}

@@ -42,9 +42,9 @@ def ordered(sandbox: Sandbox) -> list[str]:
 
 
 @pytest.mark.parametrize("room", [25_000, 40_000, 60_000, 80_000])
-async def test_the_disk_fills_up(quick_path: Path, room: int) -> None:
+async def test_the_disk_fills_up(tmp_path: Path, room: int) -> None:
     """The run ends by one error, nothing was ordered in secret, and with room it goes on."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         with (
             no_file_grows_beyond(room),
@@ -58,11 +58,11 @@ async def test_the_disk_fills_up(quick_path: Path, room: int) -> None:
         assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
 
 
-async def test_the_disk_is_full_from_the_start(quick_path: Path) -> None:
+async def test_the_disk_is_full_from_the_start(tmp_path: Path) -> None:
     """Not even the owner's number fits: nothing is sent, and the error is the journal's."""
     async with opened(FEW) as (client, sandbox, _):
         with no_file_grows_beyond(0), pytest.raises(JournalError, match="cannot be used"):
-            await client.generations.run_all(requests(MANY), journal=quick_path / "j.sqlite")
+            await client.generations.run_all(requests(MANY), journal=tmp_path / "j.sqlite")
         assert len(sandbox.requests) == 0
 
 
@@ -80,9 +80,9 @@ HARMS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-async def test_the_journal_is_gone(quick_path: Path, harm: str) -> None:
+async def test_the_journal_is_gone(tmp_path: Path, harm: str) -> None:
     """The run creates nothing more; what was moved away is whole, and good for going on."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
             await anext(outcomes)
@@ -135,9 +135,9 @@ MEDDLING = [
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
 @pytest.mark.parametrize("words", MEDDLING)
-def test_another_program_meddles(quick_path: Path, words: str, *, is_open: bool) -> None:
+def test_another_program_meddles(tmp_path: Path, words: str, *, is_open: bool) -> None:
     """All that was noted is in the file by its one name, or what is wrong is said."""
-    path, copy = quick_path / "j.sqlite", quick_path / "copy.sqlite"
+    path, copy = tmp_path / "j.sqlite", tmp_path / "copy.sqlite"
     noted: dict[int, str] = {}
     with ExitStack() as stack, Journal.open(path, patience=0) as journal:
         note(journal, 0, noted)
@@ -156,9 +156,9 @@ def test_another_program_meddles(quick_path: Path, words: str, *, is_open: bool)
         assert noted.items() <= known.items()
 
 
-def test_a_log_that_is_being_read(quick_path: Path) -> None:
+def test_a_log_that_is_being_read(tmp_path: Path) -> None:
     """A program that keeps a log beside the journal is to be closed first; then all goes on."""
-    path, copy = quick_path / "j.sqlite", quick_path / "copy.sqlite"
+    path, copy = tmp_path / "j.sqlite", tmp_path / "copy.sqlite"
     noted: dict[int, str] = {}
     with Journal.open(path, patience=0) as journal:
         note(journal, 0, noted)

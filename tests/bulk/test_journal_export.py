@@ -18,9 +18,9 @@ SAID = "2026-01-31T12:00:00+00:00"
 
 
 @pytest.fixture
-def journal(quick_path: Path) -> Iterator[Journal]:
+def journal(tmp_path: Path) -> Iterator[Journal]:
     """Open a journal with one request of each kind of end, and one without."""
-    with Journal.open(quick_path / "j.sqlite", now=lambda: MOMENT) as journal:
+    with Journal.open(tmp_path / "j.sqlite", now=lambda: MOMENT) as journal:
         origins = [Origin(2, {"note": "=1+1", "state": "mine"}), Origin(4, {"備考": "b"}), None]
         asked = [
             (number, request(number, request_id=f"row-{number}", origin=origin))
@@ -42,9 +42,9 @@ def rows_of(journal: JournalView) -> list[dict[str, str]]:
         return [*csv.DictReader(file)]
 
 
-def test_lines_hold_everything(quick_path: Path, journal: Journal) -> None:
+def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
     """Each line is an entry, with the request and the job as they were on the wire."""
-    target = quick_path / "j.jsonl"
+    target = tmp_path / "j.jsonl"
     journal.export_jsonl(target)
     lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     first = known(journal)
@@ -118,10 +118,10 @@ FORMULAS = [
 
 @pytest.mark.parametrize(("said", "written"), FORMULAS, ids=range(len(FORMULAS)))
 def test_no_spreadsheet_computes_the_services_words(
-    quick_path: Path, said: str, written: str
+    tmp_path: Path, said: str, written: str
 ) -> None:
     """They begin with an apostrophe where they would be a formula, and move no terminal."""
-    with Journal.open(quick_path / "j.sqlite") as journal:
+    with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.record_intents([(0, request(0, request_id="=1", origin=Origin(2, {"=": said})))])
         job_of = job(f"{said or 'g'}", "FAILED", errorCode=said, outputUrl=said)
         record(journal, [(0, job_of)])
@@ -131,38 +131,38 @@ def test_no_spreadsheet_computes_the_services_words(
     assert (row["request_id"], row["="]) == ("=1", said)
 
 
-def test_a_view_exports_while_the_owner_writes(quick_path: Path, journal: Journal) -> None:
+def test_a_view_exports_while_the_owner_writes(tmp_path: Path, journal: Journal) -> None:
     """The status of a run can be exported at any time, over what was there."""
-    target = quick_path / "j.csv"
+    target = tmp_path / "j.csv"
     target.write_text("of yesterday", encoding="utf-8")
     with JournalView.open(journal.path) as view:
         view.export_csv(target)
     assert len(target.read_text(encoding="utf-8").splitlines()) > 3
-    assert [item for item in quick_path.iterdir() if item.suffix == ".part"] == []
+    assert [item for item in tmp_path.iterdir() if item.suffix == ".part"] == []
 
 
-def test_what_cannot_be_read_replaces_nothing(quick_path: Path, journal: Journal) -> None:
+def test_what_cannot_be_read_replaces_nothing(tmp_path: Path, journal: Journal) -> None:
     """An export that fails in the middle leaves the old file, and no part of a new one."""
-    target = quick_path / "j.jsonl"
+    target = tmp_path / "j.jsonl"
     target.write_text("of yesterday", encoding="utf-8")
     journal.close()
     with pytest.raises(JournalError, match="closed database"):
         journal.export_jsonl(target)
     assert target.read_text(encoding="utf-8") == "of yesterday"
-    assert {item.name for item in quick_path.iterdir()} == {"j.sqlite", "j.sqlite.lock", "j.jsonl"}
+    assert {item.name for item in tmp_path.iterdir()} == {"j.sqlite", "j.sqlite.lock", "j.jsonl"}
 
 
 @pytest.mark.parametrize("name", ["absent/j.csv", "folder", ""])
 def test_where_it_cannot_be_written_is_told(
-    quick_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The system's reason comes in our words, and nothing is left behind."""
-    monkeypatch.chdir(quick_path)
-    (quick_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     with pytest.raises(JournalError, match=r"cannot be written \(.*\). Give another path") as told:
         journal.export_csv(name)
     assert ".part" not in str(told.value)
-    assert [*quick_path.rglob("*.part"), *quick_path.parent.glob("*.part")] == []
+    assert [*tmp_path.rglob("*.part"), *tmp_path.parent.glob("*.part")] == []
 
 
 def test_errors_have_their_columns(journal: Journal) -> None:

@@ -93,10 +93,10 @@ def check(before: JournalEntry | None, after: JournalEntry | None) -> None:
 )
 @given(st.lists(EVENTS, max_size=12))
 def test_no_order_of_events_loses_or_doubles(
-    quick_path: Path, events: list[tuple[str, int, object]]
+    tmp_path: Path, events: list[tuple[str, int, object]]
 ) -> None:
     """Ids and keys stay, ends are ends, doubt is never forgotten, crashes change nothing."""
-    with tempfile.TemporaryDirectory(dir=quick_path) as folder:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
         path = Path(folder) / "j.sqlite"
         journal = Journal.open(path)
         try:

@@ -151,7 +151,7 @@ async def test_a_named_row_takes_no_place_of_one_without(runs: Runs) -> None:
     assert runs.sandbox.jobs.created == 4
 
 
-async def test_names_may_be_given_and_taken_later(quick_path: Path, runs: Runs) -> None:
+async def test_names_may_be_given_and_taken_later(tmp_path: Path, runs: Runs) -> None:
     """A row is known by its place and content, then by a name, then by another kind of name."""
 
     def named(number: int, **fields: Any) -> GenerationRequest:
@@ -163,7 +163,7 @@ async def test_names_may_be_given_and_taken_later(quick_path: Path, runs: Runs) 
         await runs.all(asked)
     await runs.all(asked[::-1])
     assert runs.sandbox.jobs.created == 3
-    other = quick_path / "k.sqlite"
+    other = tmp_path / "k.sqlite"
     outputs: list[Callable[..., GenerationRequest]] = [request, named]
     for make in outputs:
         asked = [make(number, output_file_name=f"take-{number}") for number in range(3)]
@@ -205,9 +205,9 @@ async def test_a_request_id_that_two_share(
         )
 
 
-async def test_results_that_are_lost_are_fetched_again(quick_path: Path, runs: Runs) -> None:
+async def test_results_that_are_lost_are_fetched_again(tmp_path: Path, runs: Runs) -> None:
     """Neither here nor there: the job is paid for, and its result is to be had."""
-    out = quick_path / "out"
+    out = tmp_path / "out"
     for _ in range(2):
         found = await runs.all(ABCDE, download_to=out)
         assert [each.path is not None and each.path.is_file() for each in found] == [True] * 5
@@ -215,9 +215,9 @@ async def test_results_that_are_lost_are_fetched_again(quick_path: Path, runs: R
     assert runs.sandbox.jobs.created == 5
 
 
-def test_a_name_that_stands_elsewhere_is_not_created(quick_path: Path) -> None:
+def test_a_name_that_stands_elsewhere_is_not_created(tmp_path: Path) -> None:
     """Without a look before, an intent of a request that has a row elsewhere stores nothing."""
-    with Journal.open(quick_path / "j.sqlite") as journal:
+    with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.record_intents([(0, row("a"))])
         with pytest.raises(JournalError, match="request 5 is at position 0 in the journal"):
             journal.record_intents([(4, row("b")), (5, row("a"))])
@@ -238,15 +238,15 @@ STATES: dict[str, Callable[[Journal], object]] = {
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("place", [0, 1, 5])
 @pytest.mark.parametrize("kind", ["request_id", "output_file_name"])
-def test_a_corrected_row(quick_path: Path, state: str, place: int, kind: str) -> None:
+def test_a_corrected_row(tmp_path: Path, state: str, place: int, kind: str) -> None:
     """It is tried anew if it is certain that nothing came of it, and else refused in words."""
     convert = (lambda given: given) if kind == "request_id" else as_outputs
     before = convert([row("a"), row("b")])
     (corrected,) = convert([row("b", "corrected")])
-    with Journal.open(quick_path / "j.sqlite") as journal:
+    with Journal.open(tmp_path / "j.sqlite") as journal:
         (_, key) = journal.record_intents([*enumerate(before)])
         STATES[state](journal)
-    with Journal.open(quick_path / "j.sqlite") as journal:
+    with Journal.open(tmp_path / "j.sqlite") as journal:
         if state in {"refused", "failed", "rejected"}:
             assert journal.match([corrected], start=place) == [None]
             (other,) = journal.record_intents([(place, corrected)])
@@ -265,9 +265,9 @@ def test_a_corrected_row(quick_path: Path, state: str, place: int, kind: str) ->
             assert journal.ordered().jobs == 2
 
 
-async def test_a_changed_file_of_a_named_row(quick_path: Path, runs: Runs) -> None:
+async def test_a_changed_file_of_a_named_row(tmp_path: Path, runs: Runs) -> None:
     """A request that has an id is corrected by its file as well: it is not given the old result."""
-    clip = quick_path / "clip.mp4"
+    clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"take one")
     local = [request(0, input=[Video(file=clip), Audio("https://h/a")], request_id="a")]
     await runs.all(local)
@@ -285,9 +285,9 @@ NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(NAMES, min_size=1, max_size=4), st.integers(1, 3))
-def test_any_list_after_any_other(quick_path: Path, lists: list[list[str]], stretch: int) -> None:
+def test_any_list_after_any_other(tmp_path: Path, lists: list[list[str]], stretch: int) -> None:
     """However a list changes from run to run, each name has one row, one key and one job."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     path.unlink(missing_ok=True)
     keys: dict[str, str] = {}
     for names in lists:
@@ -346,9 +346,9 @@ MOVES: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-async def test_results_are_not_fetched_again(quick_path: Path, runs: Runs, move: str) -> None:
+async def test_results_are_not_fetched_again(tmp_path: Path, runs: Runs, move: str) -> None:
     """Wherever journal and results are moved, they are found; parts of them are removed."""
-    place = quick_path / "place"
+    place = tmp_path / "place"
     (place / "runs").mkdir(parents=True)
     asked = as_outputs(rows(*"ab"))
     first = await runs.all(asked, journal=place / "runs/j.sqlite", download_to=place / "out")

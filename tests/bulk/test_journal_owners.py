@@ -31,9 +31,9 @@ def binding(key: str = "key", service: str = HERE, **how: bool) -> Binding:
 
 
 @pytest.fixture
-def path(quick_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     """Make a journal of an account, with an order in it."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     with Journal.open(path, binding=binding()) as journal:
         journal.record_intents([(0, request(0))])
     return path
@@ -74,9 +74,9 @@ def test_another_key_is_refused_unless_it_is_said_to_be_the_account_s(path: Path
         Journal.open(path, binding=binding("third"))
 
 
-def test_a_journal_that_was_never_bound_is_bound_by_its_next_run(quick_path: Path) -> None:
+def test_a_journal_that_was_never_bound_is_bound_by_its_next_run(tmp_path: Path) -> None:
     """One of an earlier release says nothing of its account."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     Journal.open(path).close()
     Journal.open(path, binding=binding()).close()
     with pytest.raises(JournalError, match="another API key"):
@@ -86,12 +86,12 @@ def test_a_journal_that_was_never_bound_is_bound_by_its_next_run(quick_path: Pat
         Journal.open(path, binding=binding("other"))
 
 
-def test_two_journals_keep_two_digests_of_one_key(quick_path: Path) -> None:
+def test_two_journals_keep_two_digests_of_one_key(tmp_path: Path) -> None:
     """Each has a salt of its own, so that it cannot be told whose journals belong together."""
     found = []
     for name in ("a", "b"):
-        Journal.open(quick_path / name, binding=binding()).close()
-        with closing(sqlite3.connect(quick_path / name)) as connection:
+        Journal.open(tmp_path / name, binding=binding()).close()
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
             found += connection.execute("SELECT salt, key_digests FROM journal").fetchall()
     assert len({each for pair in found for each in pair}) == 4
 
@@ -104,9 +104,9 @@ async def run(sandbox: Sandbox, journal: Path, **options: Any) -> int:
     return sandbox.jobs.created
 
 
-async def test_a_sandbox_that_was_started_anew_is_another_account(quick_path: Path) -> None:
+async def test_a_sandbox_that_was_started_anew_is_another_account(tmp_path: Path) -> None:
     """Nothing is ordered there with the journal of the one before, and the words say why."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with Sandbox(seed=1, clock=VirtualClock(), render=False) as sandbox:
         assert await run(sandbox, journal) == 5
         assert await run(sandbox, journal) == 5
@@ -116,9 +116,9 @@ async def test_a_sandbox_that_was_started_anew_is_another_account(quick_path: Pa
         assert len(sandbox.requests) == 0
 
 
-async def test_a_replaced_key_goes_on(quick_path: Path) -> None:
+async def test_a_replaced_key_goes_on(tmp_path: Path) -> None:
     """The service knows the account's jobs by any of its keys."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     async with Sandbox(clock=VirtualClock(), render=False, api_key="new") as sandbox:
         with Journal.open(journal, binding=Binding(sandbox.url, lambda _: "old digest")):
             pass
@@ -128,14 +128,14 @@ async def test_a_replaced_key_goes_on(quick_path: Path) -> None:
         assert await run(sandbox, journal) == 5
 
 
-async def test_the_key_is_not_in_the_file(quick_path: Path) -> None:
+async def test_the_key_is_not_in_the_file(tmp_path: Path) -> None:
     """Neither in the journal nor beside it; and an address is the same however it is written."""
-    journal = quick_path / "j.sqlite"
+    journal = tmp_path / "j.sqlite"
     key = "sk-0123456789abcdefghij"
     for base_url in ("https://h.example", "https://H.example", "https://h.example/"):
         async with AsyncClient(key, base_url=base_url) as client:
             await client.generations.run_all([], journal=journal)
-    files = [file async for file in anyio.Path(quick_path).iterdir()]
+    files = [file async for file in anyio.Path(tmp_path).iterdir()]
     assert sorted(file.name for file in files) == ["j.sqlite", "j.sqlite.lock"]
     assert [key.encode() in await file.read_bytes() for file in files] == [False, False]
 

@@ -103,12 +103,12 @@ def written(path: Path, rows: int = 6) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture
-def path(quick_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     """Make a journal that was closed in good order."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     with written(path):
         pass
-    assert [item.name for item in quick_path.iterdir()] == ["j.sqlite"]
+    assert [item.name for item in tmp_path.iterdir()] == ["j.sqlite"]
     return path
 
 
@@ -135,23 +135,23 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize("how", ["closed", "killed"])
-def test_it_is_read_as_it_is(quick_path: Path, path: Path, how: str) -> None:
+def test_it_is_read_as_it_is(tmp_path: Path, path: Path, how: str) -> None:
     """A reader changes nothing of it, and leaves nothing beside it."""
-    path = path if how == "closed" else killed(quick_path)
-    before = {item.name: item.read_bytes() for item in quick_path.iterdir()}
+    path = path if how == "closed" else killed(tmp_path)
+    before = {item.name: item.read_bytes() for item in tmp_path.iterdir()}
     with JournalView.open(path) as view:
         assert facts(view) == EXPECTED
         assert view.length == 6
         assert view.counts() == dict.fromkeys(JobState, 1)
-        view.export_csv(quick_path / "j.csv")
-        (quick_path / "j.csv").unlink()
-    assert {item.name: item.read_bytes() for item in quick_path.iterdir()} == before
+        view.export_csv(tmp_path / "j.csv")
+        (tmp_path / "j.csv").unlink()
+    assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("how", ["closed", "killed"])
-def test_a_run_goes_on_with_it(quick_path: Path, path: Path, how: str) -> None:
+def test_a_run_goes_on_with_it(tmp_path: Path, path: Path, how: str) -> None:
     """Keys, jobs and ends are kept, rows are known again, and nothing is left beside it."""
-    path = path if how == "closed" else killed(quick_path)
+    path = path if how == "closed" else killed(tmp_path)
     asked = [request(number) for number in range(7)]
     with Journal.open(path) as journal:
         assert facts(journal) == EXPECTED
@@ -171,13 +171,13 @@ def test_a_run_goes_on_with_it(quick_path: Path, path: Path, how: str) -> None:
     with JournalView.open(path) as view:
         tried = known(view, 5)
         assert (tried.tries, tried.state) == (2, JobState.SUBMITTING)
-    sides = {item.name.partition("sqlite")[2] for item in quick_path.iterdir()}
+    sides = {item.name.partition("sqlite")[2] for item in tmp_path.iterdir()}
     assert sides == {"", ".lock"}
 
 
-def test_names_are_given_to_rows_that_had_none(quick_path: Path) -> None:
+def test_names_are_given_to_rows_that_had_none(tmp_path: Path) -> None:
     """A list that gets names goes on where it was, and may be sorted from then on."""
-    path = quick_path / "j.sqlite"
+    path = tmp_path / "j.sqlite"
     with written(path, 0) as connection:
         documents = [noted(number, outputFileName=f"take-{number}") for number in range(6)]
         connection.executemany(ROW, [row(*each) for each in enumerate(documents)])
@@ -193,9 +193,9 @@ def test_names_are_given_to_rows_that_had_none(quick_path: Path) -> None:
         assert [each and each.request_id for each in found] == [f"row {5 - n}" for n in range(6)]
 
 
-def test_files_are_known_again(quick_path: Path) -> None:
+def test_files_are_known_again(tmp_path: Path) -> None:
     """They were noted by path, size and time; what was sent may change."""
-    path, clip = quick_path / "j.sqlite", quick_path / "clip.mp4"
+    path, clip = tmp_path / "j.sqlite", tmp_path / "clip.mp4"
     clip.write_bytes(b"take one")
     status = clip.stat()
     file = {"path": str(clip), "size": 8, "mtime_ns": status.st_mtime_ns}
@@ -212,14 +212,14 @@ def test_files_are_known_again(quick_path: Path) -> None:
             journal.match([asked])
 
 
-def test_a_part_of_it_is_refused(quick_path: Path) -> None:
+def test_a_part_of_it_is_refused(tmp_path: Path) -> None:
     """Moved by its one name after a kill it looks blank, and would be paid for once more."""
-    path = killed(quick_path)
-    (quick_path / "killed.sqlite-wal").rename(quick_path / "log")
+    path = killed(tmp_path)
+    (tmp_path / "killed.sqlite-wal").rename(tmp_path / "log")
     for kind in (Journal, JournalView):
         with pytest.raises(JournalError, match="the rest is in a file of the same name with -wal"):
             kind.open(path)
-    (quick_path / "log").rename(quick_path / "killed.sqlite-wal")
+    (tmp_path / "log").rename(tmp_path / "killed.sqlite-wal")
     with Journal.open(path) as journal:
         assert facts(journal) == EXPECTED
 
@@ -288,9 +288,9 @@ def test_a_reader_of_the_first_version_is_waited_for(path: Path) -> None:
         assert facts(journal) == EXPECTED
 
 
-def test_an_interrupted_change_of_version_changes_nothing(quick_path: Path, path: Path) -> None:
+def test_an_interrupted_change_of_version_changes_nothing(tmp_path: Path, path: Path) -> None:
     """All of it is one commit: what a full disk stops is as it was, and goes on later."""
-    big = quick_path / "big.sqlite"
+    big = tmp_path / "big.sqlite"
     with written(big, 120):
         pass
     with closing(sqlite3.connect(big, isolation_level=None)) as connection:
@@ -302,9 +302,9 @@ def test_an_interrupted_change_of_version_changes_nothing(quick_path: Path, path
         connection.execute("PRAGMA cache_size = 1")
         connection.execute("UPDATE jobs_of_the_first SET attempts = 7")
         for side in ("", "-journal"):
-            shutil.copy(f"{path}{side}", quick_path / f"torn.sqlite{side}")
+            shutil.copy(f"{path}{side}", tmp_path / f"torn.sqlite{side}")
         connection.execute("ROLLBACK")
-    with JournalView.open(quick_path / "torn.sqlite") as view:
+    with JournalView.open(tmp_path / "torn.sqlite") as view:
         assert sum(view.counts().values()) == 120
-    with Journal.open(quick_path / "torn.sqlite") as journal:
+    with Journal.open(tmp_path / "torn.sqlite") as journal:
         assert {entry.attempts for entry in journal.entries()} == {1}

@@ -21,9 +21,9 @@ from tests.bulk.jobs import job, known, request
 
 
 @pytest.fixture
-def journal(quick_path: Path) -> Iterator[Journal]:
+def journal(tmp_path: Path) -> Iterator[Journal]:
     """Open a journal."""
-    with Journal.open(quick_path / "journal.sqlite") as opened:
+    with Journal.open(tmp_path / "journal.sqlite") as opened:
         yield opened
 
 

@@ -86,10 +86,10 @@ async def serving(
 
 
 @pytest.mark.parametrize("signature", ["first", "second"])
-async def test_every_state_is_gone_on_with(quick_path: Path, signature: str) -> None:
+async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> None:
     """Whatever state a job was left in, none is made anew, and its outcome is its own."""
     # Journal and results were moved meanwhile; links may be signed anew.
-    folder = quick_path / "elsewhere"
+    folder = tmp_path / "elsewhere"
     shutil.copytree(JOURNALS, folder)
     journal = folder / "every_state.sqlite"
     with JournalView.open(journal) as view:
@@ -123,9 +123,9 @@ async def test_every_state_is_gone_on_with(quick_path: Path, signature: str) -> 
     assert after[0].place == "line 2 (first)"
 
 
-async def test_what_failed_gets_a_new_try(quick_path: Path) -> None:
+async def test_what_failed_gets_a_new_try(tmp_path: Path) -> None:
     """Rows, earlier tries and the secret of the keys are those of then: one create each."""
-    folder = quick_path / "elsewhere"
+    folder = tmp_path / "elsewhere"
     shutil.copytree(JOURNALS, folder)
     journal = folder / "every_state.sqlite"
     asked = every_state(folder, "first")
@@ -139,9 +139,9 @@ async def test_what_failed_gets_a_new_try(quick_path: Path) -> None:
         assert [entry.tries for entry in view.entries()] == [1, 1, 3, 3, 1, 3, 1, 1]
 
 
-async def test_a_run_that_was_killed_ends(quick_path: Path) -> None:
+async def test_a_run_that_was_killed_ends(tmp_path: Path) -> None:
     """What runs is waited for, and only what was never begun is ordered, once."""
-    journal = quick_path / "half_finished.sqlite"
+    journal = tmp_path / "half_finished.sqlite"
     shutil.copyfile(JOURNALS / journal.name, journal)
     asked = [request(number, "first") for number in range(12)]
     async with serving(journal, asked) as (client, sandbox):
