@@ -52,6 +52,10 @@ def _headed(status: int, /, **fields: str) -> Answer:
     return Answer(b'{"message": "no"}', status, headers)
 
 
+def _raw(text: str) -> Answer:
+    return Answer(raw=text.encode())
+
+
 QUOTES: dict[str, Quoting] = {
     "401": lambda key: _told(401, message=f"Invalid API key: {key}", statusCode=401),
     "401, in a list": lambda key: _told(401, message=["no", f"x-api-key {key}"]),
@@ -84,14 +88,12 @@ QUOTES: dict[str, Quoting] = {
     "a job's addresses": lambda key: _job(outputUrl=f"http://h/?k={key}", webhookUrl=f"/{key}"),
     "a job's id": lambda key: _job(id=f"job-{key}"),
     "a job's unknown field": lambda key: _job(debug={"headers": {"x-api-key": key}}),
-    "no HTTP": lambda key: Answer(raw=f"HELLO {key}\r\n\r\n".encode()),
-    "a wrong status line": lambda key: Answer(raw=f"HTTP/1.1 {key} X\r\n\r\n".encode()),
-    "a wrong header": lambda key: Answer(raw=f"HTTP/1.1 200 OK\r\n{key}\r\n\r\n".encode()),
-    "a wrong length": lambda key: Answer(
-        raw=f"HTTP/1.1 200 OK\r\nContent-Length: {key}\r\n\r\n".encode()
-    ),
-    "a wrong chunk": lambda key: Answer(
-        raw=f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{key}\r\n".encode()
+    "no HTTP": lambda key: _raw(f"HELLO {key}\r\n\r\n"),
+    "a wrong status line": lambda key: _raw(f"HTTP/1.1 {key} X\r\n\r\n"),
+    "a wrong header": lambda key: _raw(f"HTTP/1.1 200 OK\r\n{key}\r\n\r\n"),
+    "a wrong length": lambda key: _raw(f"HTTP/1.1 200 OK\r\nContent-Length: {key}\r\n\r\n"),
+    "a wrong chunk": lambda key: _raw(
+        f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{key}\r\n"
     ),
 }
 

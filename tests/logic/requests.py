@@ -7,6 +7,7 @@ from typing import Any
 from lipsync_async._models.request import (
     ActiveSpeaker,
     Audio,
+    DubParams,
     ElevenLabs,
     Image,
     Options,
@@ -39,6 +40,32 @@ def with_options(**fields: Any) -> dict[str, Any]:
 def with_speaker(**fields: Any) -> dict[str, Any]:
     """Return the arguments of a request that chooses the speaker so."""
     return with_options(active_speaker_detection=ActiveSpeaker(**fields))
+
+
+def with_video(*source: Any, **fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request with this video."""
+    return order(Video(*source, **fields), AUDIO)
+
+
+def with_audio(*source: Any, **fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request with this audio."""
+    return order(VIDEO, Audio(*source, **fields))
+
+
+def with_face(**fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request with an image, in which the speaker is chosen so."""
+    options = Options(active_speaker_detection=ActiveSpeaker(**fields))
+    return order(IMAGE, AUDIO, model="sync-3", options=options)
+
+
+def dubbed(*inputs: Any, **fields: Any) -> dict[str, Any]:
+    """Return the arguments of a request for a dub."""
+    return order(*inputs or [VIDEO], dub_params=DubParams(**{"target_lang": "de", **fields}))
+
+
+def at(path: str, rows: BadRequests) -> BadRequests:
+    """Return rows whose problems are told without the beginning of their path."""
+    return {name: (fields, path + problem) for name, (fields, problem) in rows.items()}
 
 
 def with_voice(**fields: Any) -> dict[str, Any]:

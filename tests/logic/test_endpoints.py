@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pytest
 from hypothesis import example, given, strategies as st
 
+from lipsync_async import errors
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.endpoints import (
@@ -35,22 +36,7 @@ from lipsync_async._models.request import (
     Video,
 )
 from lipsync_async._models.response import CostEstimate, Generation
-from lipsync_async.errors import (
-    STATUS_ERRORS,
-    AuthenticationError,
-    BadRequestError,
-    ConcurrencyLimitError,
-    ConflictError,
-    DecodeError,
-    NotFoundError,
-    PayloadTooLargeError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
-    ResponseError,
-    ServerError,
-    UnprocessableError,
-)
+from lipsync_async.errors import DecodeError, ResponseError
 from tests.logic.answers import JOB, JSON, reply
 from tests.logic.requests import AUDIO, VIDEO, VOICE
 
@@ -447,10 +433,22 @@ FACTS = st.dictionaries(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((400, BadRequestError), (401, AuthenticationError), (402, PaymentRequiredError)),
-        *((403, PermissionDeniedError), (404, NotFoundError), (409, ConflictError)),
-        *((413, PayloadTooLargeError), (422, UnprocessableError), (429, RateLimitError)),
-        *((status, ServerError) for status in (500, 501, 502, 503, 504, 505, 520, 599)),
+        *(
+            (400, errors.BadRequestError),
+            (401, errors.AuthenticationError),
+            (402, errors.PaymentRequiredError),
+        ),
+        *(
+            (403, errors.PermissionDeniedError),
+            (404, errors.NotFoundError),
+            (409, errors.ConflictError),
+        ),
+        *(
+            (413, errors.PayloadTooLargeError),
+            (422, errors.UnprocessableError),
+            (429, errors.RateLimitError),
+        ),
+        *((status, errors.ServerError) for status in (500, 501, 502, 503, 504, 505, 520, 599)),
         *((status, ResponseError) for status in (300, 302, 304, 405, 406, 408, 410, 418, 451, 499)),
     ],
 )
@@ -463,7 +461,7 @@ def test_every_status_has_its_class(status: int, kind: type[ResponseError]) -> N
 
 def test_no_status_class_is_forgotten() -> None:
     """Every class of the table is one of the documented statuses."""
-    assert sorted(STATUS_ERRORS) == [400, 401, 402, 403, 404, 409, 413, 422, 429]
+    assert sorted(errors.STATUS_ERRORS) == [400, 401, 402, 403, 404, 409, 413, 422, 429]
 
 
 def facts_of(error: ResponseError) -> tuple[str, str | None, str | None, str | None]:
@@ -574,7 +572,7 @@ def without(facts: dict[str, Any], *names: str) -> dict[str, Any]:
 def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> None:
     """With and without a code, a 429 about running jobs is not one about requests."""
     error = error_for(reply(body, 429))
-    assert isinstance(error, ConcurrencyLimitError)
+    assert isinstance(error, errors.ConcurrencyLimitError)
     assert (error.concurrency_limit, error.active_generations, error.retry_after) == expected
 
 
@@ -587,12 +585,12 @@ def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> N
 )
 def test_too_many_requests_are_told_apart(body: Any) -> None:
     """The code decides; without one and without numbers it is the rate."""
-    assert type(error_for(reply(body, 429))) is RateLimitError
+    assert type(error_for(reply(body, 429))) is errors.RateLimitError
 
 
 def test_only_a_429_is_about_slots() -> None:
     """The same facts with another status are that status's error."""
-    assert type(error_for(reply(FULL, 503))) is ServerError
+    assert type(error_for(reply(FULL, 503))) is errors.ServerError
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])

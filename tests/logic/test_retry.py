@@ -83,13 +83,8 @@ def name_of(value: object) -> str:
 
 @pytest.mark.parametrize(("error", "kind"), CLASSIFIED, ids=name_of)
 def test_every_error_has_its_kind(error: LipsyncError, kind: FailureKind) -> None:
-    """How far it got decides what may be done about it."""
+    """How far it got decides what is done; nothing is tried again that tells a caller not to."""
     assert classify(error) is kind
-
-
-@pytest.mark.parametrize(("error", "kind"), CLASSIFIED, ids=name_of)
-def test_what_is_tried_again_says_so(error: LipsyncError, kind: FailureKind) -> None:
-    """Nothing is tried again by the client that would tell a caller not to."""
     assert error.is_retryable or kind is FINAL
 
 
@@ -140,10 +135,9 @@ class Calling:
         """Return the pause before the next try, `None` when it was given up."""
         self.elapsed += blow.took
         try:
-            pause = self._steps.send(Failure(blow.kind, self.elapsed, blow.retry_after))
+            return self._steps.send(Failure(blow.kind, self.elapsed, blow.retry_after))
         except StopIteration:
             return None
-        return pause
 
     def wait(self, pause: float) -> None:
         """Let the pause go by."""
