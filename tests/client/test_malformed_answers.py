@@ -77,9 +77,6 @@ def named_in(error: LipsyncError | None) -> str | None:
     return error.generation.id if error and error.generation else None
 
 
-# --- broken items ---------------------------------------------------------------------------
-
-
 def breaking(name: bytes, member: bytes) -> Judge:
     """Make jobs, and give the first a broken member in every answer that shows it."""
     made: list[str] = []
@@ -118,8 +115,6 @@ async def test_a_spoilt_item_costs_nothing_but_itself(name: str, field: bytes, c
         assert [each.id for each in page] == [each.id for each in jobs] != []
         assert sum(not each.is_completed for each in page) <= cost
 
-
-# --- another job's answer -------------------------------------------------------------------
 
 CONFUSED: dict[str, Any] = {
     "another job": job(B),
@@ -164,9 +159,6 @@ async def test_an_id_may_be_written_in_capitals() -> None:
     async with Service(lambda *_: (200, job(A.upper()), {})).client() as client:
         assert (await client.generations.get(A)).id == A.upper()
         assert (await client.generations.wait_until_complete(A)).is_completed
-
-
-# --- an unknown outcome that names the job --------------------------------------------------
 
 
 def unsettled(shown: Answer, **facts: Any) -> Service:
@@ -236,9 +228,6 @@ async def test_what_is_no_name_names_nothing(named: Any) -> None:
     assert service.asked == ["POST /v2/generate"] * 2
 
 
-# --- a service that refuses the long poll ---------------------------------------------------
-
-
 @pytest.mark.parametrize("status", [400, 422])
 @pytest.mark.parametrize("poll", [PollPolicy(), PollPolicy(progress=True)])
 async def test_a_refused_long_poll_is_done_without(status: int, poll: PollPolicy) -> None:
@@ -269,9 +258,6 @@ async def test_a_plain_look_that_is_refused_is_an_error() -> None:
     assert len(service.asked) == 2
 
 
-# --- a pause between two looks that cannot be meant -----------------------------------------
-
-
 @pytest.mark.parametrize(
     "told", ["61", "3600", "86400", "31536000", "1e9", "9" * 300, "2000000", "60.1"]
 )
@@ -287,9 +273,6 @@ async def test_an_absurd_pause_between_looks(told: str) -> None:
     async with service.client() as client:
         await client.generations.wait_until_complete(A, timeout=None)
     assert service.clock.now() <= 50
-
-
-# --- pages in a circle ----------------------------------------------------------------------
 
 
 def names(*numbers: int) -> list[dict[str, Any]]:

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     Situation = Callable[[AsyncClient, Sandbox, Generation], Awaitable[None]]
 
 
-# --- a wait's limit holds behind every kind of queue -----------------------------------------
-
-
 async def full_minute(client: AsyncClient, _: Sandbox, job: Generation) -> None:
     """Use up the requests of a minute."""
     for _turn in range(5):
@@ -110,8 +107,6 @@ async def test_a_wait_leaves_the_line_in_time(behind: int) -> None:
             assert clock.now() == pytest.approx(3.0)
             tasks.cancel_scope.cancel()
 
-
-# --- pauses that a refusal asks for ---------------------------------------------------------
 
 NOW = {"Date": "Sat, 28 Nov 2026 00:00:00 GMT"}
 ABSURD: dict[str, dict[str, Any]] = {
@@ -204,8 +199,6 @@ async def test_waits_outlast_an_absurd_pause(waits: int) -> None:
         assert clock.now() <= 200
 
 
-# --- refusals for want of a slot that cannot be meant ---------------------------------------
-
 ODD_LIMITS: list[Any] = [0, -1, 10**30, "3", True, 3.0, 2.5, None, [3], {"now": 3}]
 ODD_ACTIVES: list[Any] = [0, -5, 10**30, "3", False, 7.0, None, []]
 ODD_PAUSES: list[Any] = [31_536_000, 30_000, 1e300, 10**400, -1, 0, "soon", True, None, []]
@@ -276,9 +269,6 @@ async def test_a_limit_that_is_too_low_blocks_no_create_for_ever() -> None:
         assert refusals(sandbox) == 0
 
 
-# --- jobs that no wait looks after ----------------------------------------------------------
-
-
 def forgotten(shown: Callable[[str, int], Any]) -> Service:
     """Return a service whose looks show what a test wants, by path and number."""
     numbers: Iterator[int] = iter(range(10_000))
@@ -333,9 +323,6 @@ async def test_forgotten_jobs_are_looked_at(name: str, verb: str) -> None:
     assert service.asked.count("POST /v2/generate") == 3
 
 
-# --- the log --------------------------------------------------------------------------------
-
-
 def said(caplog: pytest.LogCaptureFixture, setting: str) -> list[str]:
     """Return what was logged at INFO with a setting's name."""
     found = [entry for entry in caplog.records if setting in entry.getMessage()]
@@ -386,9 +373,6 @@ async def test_who_waits_says_so(
             assert len(said(caplog, setting)) <= 12
             tasks.cancel_scope.cancel()
         assert len(sandbox.requests) >= 4
-
-
-# --- loops that were closed -----------------------------------------------------------------
 
 
 class Left:
@@ -493,9 +477,6 @@ def test_two_loops_at_once_get_one_clear_word() -> None:
     assert asyncio.run(main()) == ["ConnectError", "ConfigurationError"]
 
 
-# --- clients that are closed ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("limits", "verb"),
     [
@@ -530,9 +511,6 @@ async def test_closing_ends_what_stands_in_line(limits: Limits, verb: str) -> No
             await client.aclose()
         assert {type(error) for error in errors} == {ConfigurationError}
         assert clock.now() <= 3.0
-
-
-# --- what callbacks raise -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [LookupError("mine"), LipsyncError("mine")])

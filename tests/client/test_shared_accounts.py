@@ -119,9 +119,6 @@ def test_the_key_is_not_kept() -> None:
     assert "a-very-secret-key" not in repr(vars(_rate_limits._REGISTRY))  # noqa: SLF001
 
 
-# --- budgets --------------------------------------------------------------------------------
-
-
 def exchanges(sandbox: Sandbox, *limits: Limits) -> list[Requester]:
     """Return what clients with these limits send by, on one account."""
     account = AccountLimits()
@@ -213,8 +210,6 @@ def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
         slots.release(slot)
     assert slots.take(0.0, 1) is not None
 
-
-# --- slots ----------------------------------------------------------------------------------
 
 QUICK = PollPolicy(
     initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001

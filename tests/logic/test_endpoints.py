@@ -747,12 +747,6 @@ def test_no_header_is_too_odd(seconds: str, milliseconds: str, date: str) -> Non
     assert found is None or 0 <= found < float("inf")
 
 
-def test_what_can_be_read_is_read() -> None:
-    """A good answer is a value."""
-    assert read_json(reply({"a": [1]})) == {"a": [1]}
-    assert read(Generation, reply(JOB)).id == "g1"
-
-
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

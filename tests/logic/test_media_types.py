@@ -279,7 +279,10 @@ def test_a_result_gets_the_best_name_at_hand(
     url: str, content_disposition: str | None, content_type: str | None, expected: str
 ) -> None:
     """The server's name, then the URL's, then the caller's; the type fills in the suffix."""
-    told = {"content_disposition": content_disposition, "content_type": content_type}
+    told: dict[str, Any] = {
+        "content_disposition": content_disposition,
+        "content_type": content_type,
+    }
     assert result_filename(url=url, **told, fallback="the-id") == expected
 
 
