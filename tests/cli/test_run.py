@@ -53,6 +53,8 @@ from tests.bulk.runs import opened, requests
 from tests.cli.terminals import Said
 from tests.logic.answers import reply
 
+pytestmark = pytest.mark.usefixtures("manifest")
+
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
 HEADER = "model,video_url,audio_url,output_file_name\n"
 
@@ -86,7 +88,7 @@ def run(*options: str) -> int:
     return main(["run", "takes.csv", "--journal", "j.sqlite", *options])
 
 
-def test_all_jobs_are_run_once(manifest: Path, sandbox: Sandbox, capsys: Said) -> None:
+def test_all_jobs_are_run_once(sandbox: Sandbox, capsys: Said) -> None:
     """Status 0, files in the folder; the same command again orders and fetches nothing."""
     assert run("--download-to", "out") == 0
     said = capsys.readouterr()
@@ -104,7 +106,7 @@ def test_all_jobs_are_run_once(manifest: Path, sandbox: Sandbox, capsys: Said) -
     assert "  time per job" not in said.out
 
 
-def test_what_failed_is_named_by_its_line(manifest: Path, sandbox: Sandbox, capsys: Said) -> None:
+def test_what_failed_is_named_by_its_line(sandbox: Sandbox, capsys: Said) -> None:
     """Status 1, and a line for each reason, with lines that a text editor can go to."""
     sandbox.faults.add(Fault("fail_job", count=3, message="No face."))
     assert run() == 1
@@ -122,7 +124,7 @@ def test_what_failed_is_named_by_its_line(manifest: Path, sandbox: Sandbox, caps
     ],
 )
 def test_limits_are_kept(
-    manifest: Path, sandbox: Sandbox, capsys: Said, limit: tuple[str, str], words: str
+    sandbox: Sandbox, capsys: Said, limit: tuple[str, str], words: str
 ) -> None:
     """No more is ordered than was allowed; why it ends is said first and last; status 3."""
     assert run(*limit) == 3
@@ -135,9 +137,7 @@ def test_limits_are_kept(
     assert "requests[" not in said.out + said.err
 
 
-def test_each_problem_of_a_manifest_is_a_line(
-    manifest: Path, sandbox: Sandbox, capsys: Said
-) -> None:
+def test_each_problem_of_a_manifest_is_a_line(sandbox: Sandbox, capsys: Said) -> None:
     """Status 2 before anything was sent, or a journal made."""
     write("lipsync-2,x,https://h/a.wav,", "lipsync-2,https://h/v")
     assert run() == 2
@@ -149,7 +149,7 @@ def test_each_problem_of_a_manifest_is_a_line(
     assert not Path("j.sqlite").exists()
 
 
-def test_without_a_key_it_says_so(manifest: Path, capsys: Said) -> None:
+def test_without_a_key_it_says_so(capsys: Said) -> None:
     """One line, status 2."""
     assert run() == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -166,7 +166,7 @@ def test_an_amount_that_is_none_is_explained(cost: str, capsys: Said) -> None:
 
 
 def test_a_sandbox_tries_everything(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     """Without key or service, local files become results; the journal serves this run only."""
     draw_talking_head(tmp_path / "v.mp4", seconds=0.4, width=160, height=96)
@@ -184,9 +184,7 @@ def test_a_sandbox_tries_everything(
     assert capsys.readouterr().err == expected
 
 
-def test_a_sandbox_needs_its_extra(
-    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
-) -> None:
+def test_a_sandbox_needs_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:
     """Placeholders are no trial: without the engines it ends with the command that helps."""
     monkeypatch.setitem(sys.modules, "av", None)
     assert run("--sandbox") == 1
@@ -214,9 +212,7 @@ def request(model: str = "lipsync-2", **fields: object) -> GenerationRequest:
     return GenerationRequest(**{"model": model, "input": media, **fields})  # type: ignore[arg-type]
 
 
-def test_what_will_be_ignored_is_told_before_it_is_paid(
-    manifest: Path, sandbox: Sandbox, capsys: Said
-) -> None:
+def test_what_will_be_ignored_is_told_before_it_is_paid(sandbox: Sandbox, capsys: Said) -> None:
     """It is no error, but a line beside the output."""
     head = f"{HEADER.strip()},temperature\n"
     write("sync-3,https://h/v.mp4,https://h/a.wav,take,0.5", head=head)
@@ -354,9 +350,7 @@ def test_an_error_before_anything_was_begun_has_its_status(error: Exception, sta
     assert exit_status_of(error) == status
 
 
-def test_a_journal_of_other_requests_is_wrong_input(
-    manifest: Path, sandbox: Sandbox, capsys: Said
-) -> None:
+def test_a_journal_of_other_requests_is_wrong_input(sandbox: Sandbox, capsys: Said) -> None:
     """Status 2, in lines of the sheet; nothing is sent."""
     with Journal.open("j.sqlite") as journal:
         journal.record_intents([(n, jobs.request(n)) for n in range(3)])
@@ -473,9 +467,7 @@ NO_RUN = {
 
 
 @pytest.mark.parametrize(("name", "told"), NO_RUN.values(), ids=NO_RUN)
-def test_a_manifest_that_is_wrong_is_wrong_input(
-    manifest: Path, capsys: Said, name: str, told: str
-) -> None:
+def test_a_manifest_that_is_wrong_is_wrong_input(capsys: Said, name: str, told: str) -> None:
     """Status 2; nothing is sent, and no journal is made."""
     Path("empty.csv").write_text(HEADER)
     Path("slip.csv").write_text(HEADER.strip() + ",sync_mod\n")
@@ -487,7 +479,7 @@ def test_a_manifest_that_is_wrong_is_wrong_input(
     assert not Path("j.sqlite").exists()
 
 
-def test_files_that_cannot_be_read_are_failed_rows(manifest: Path, capsys: Said) -> None:
+def test_files_that_cannot_be_read_are_failed_rows(capsys: Said) -> None:
     """Status 1 if that is all that is wrong, 2 if the manifest is wrong as well."""
     head = "model,video_file,audio_url,sync_mode\n"
     write("x,none.mp4,https://h/a.wav,", head=head)
@@ -506,7 +498,7 @@ STOPPED: dict[str, tuple[int, Any]] = {
 
 @pytest.mark.parametrize(("status", "body"), STOPPED.values(), ids=STOPPED)
 def test_what_meets_every_job_stops_the_run(
-    manifest: Path, sandbox: Sandbox, capsys: Said, status: int, body: Any
+    sandbox: Sandbox, capsys: Said, status: int, body: Any
 ) -> None:
     """Status 3, after a few; what was not begun is counted."""
     write(*(f"lipsync-2,https://h/{n}.mp4,https://h/a.wav,take-{n}" for n in range(40)))
@@ -563,9 +555,7 @@ def test_what_has_failed_is_run_again_in_two_ways(
 EVIL = "bad \x1b]0;title\x07\x1b[2J\x9b2J \u202etxt.4pm\nFAKE: all is well [red]no[/]"
 
 
-def test_the_services_words_move_no_terminal(
-    manifest: Path, sandbox: Sandbox, capsys: Said
-) -> None:
+def test_the_services_words_move_no_terminal(sandbox: Sandbox, capsys: Said) -> None:
     """Neither while it runs nor out of the journal; what they hold is seen."""
     sandbox.faults.add(Fault("fail_job", count=1, message=EVIL))
     sandbox.faults.add(Fault("status", status=400, method="POST", body={"message": EVIL}))
