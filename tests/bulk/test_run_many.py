@@ -88,12 +88,11 @@ async def test_results_are_fetched(tmp_path: Path) -> None:
     """With a folder, an outcome comes when its result is there, whole, under its own name."""
     async with opened() as (client, _, _):
         found = await client.generations.run_all(requests(12), download_to=tmp_path / "out")
-        for outcome in found:
-            assert outcome.path is not None
-            assert outcome.generation is not None
-            name = f"take-{outcome.index}-{outcome.generation.id}.mp4"
-            assert outcome.path == tmp_path / "out" / name
-            assert outcome.path.stat().st_size == 1024
+        for each in found:
+            assert each.path is not None
+            assert each.generation is not None
+            assert each.path == tmp_path / "out" / f"take-{each.index}-{each.generation.id}.mp4"
+            assert each.path.stat().st_size == 1024
 
 
 async def test_again_with_the_same_journal(tmp_path: Path) -> None:

@@ -41,9 +41,8 @@ async def test_max_jobs() -> None:
         assert 1 <= len(found) - 7 <= 3
         for each in found[7:]:
             assert isinstance(each.error, SpendingLimitError)
-            assert str(each.error).startswith(
-                f"Request {each.index} was not ordered: max_jobs=7 is reached."
-            )
+            words = f"Request {each.index} was not ordered: max_jobs=7 is reached."
+            assert str(each.error).startswith(words)
         assert sandbox.jobs.created == 7
         assert sandbox.requests.count("POST") == 7
 
