@@ -51,14 +51,17 @@ async def at_once(*calls: Callable[[], Awaitable[object]]) -> list[object]:
     return found
 
 
+async def intended_at_once(writer: JournalWriter | NullJournal, many: int) -> list[object]:
+    """Record so many intents in one turn of the loop."""
+    return await at_once(*(partial(writer.record_intent, n, request(n)) for n in range(many)))
+
+
 async def test_those_of_one_turn_share_a_transaction(
     journal: Journal, commits: Callable[[], int]
 ) -> None:
     """Twenty records cost one commit, each gets its own key or place, and all are stored."""
     writer = JournalWriter(journal)
-    keys = await at_once(
-        *(partial(writer.record_intent, index, request(index)) for index in range(20))
-    )
+    keys = await intended_at_once(writer, 20)
     assert commits() == 1
     assert len(set(keys)) == 20
     assert [known(journal, index).idempotency_key for index in range(20)] == keys
@@ -87,9 +90,7 @@ async def test_an_error_reaches_everybody_on_the_page(journal: Journal) -> None:
     """Whose record was not written must not believe that it was."""
     writer = JournalWriter(journal)
     journal.close()
-    found = await at_once(
-        *(partial(writer.record_intent, index, request(index)) for index in range(3))
-    )
+    found = await intended_at_once(writer, 3)
     assert [type(each) for each in found] == [JournalError] * 3
 
 
@@ -157,16 +158,10 @@ async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -
 
 async def test_news_that_contradict_are_told_once(journal: Journal) -> None:
     """The others are written all the same, and nothing is tried for ever."""
-    writer, jobs = (
-        JournalWriter(journal),
-        [Job(index, request(index), key="k") for index in range(3)],
-    )
+    writer, jobs = JournalWriter(journal), [Job(n, request(n), key="k") for n in range(3)]
     await writer.record_intent(0, jobs[0].request)
-    news: list[tuple[Job, JobUpdate]] = [
-        (jobs[1], job("g1")),
-        (jobs[0], job("g0")),
-        (jobs[2], LipsyncError("refused")),
-    ]
+    news: list[tuple[Job, JobUpdate]] = [(jobs[1], job("g1")), (jobs[0], job("g0"))]
+    news.append((jobs[2], LipsyncError("refused")))
     with pytest.raises(JournalError, match="request 1 was never recorded") as told:
         await writer.record_updates(news)
     assert ["request 2 was never recorded" in note for note in told.value.__notes__] == [True]
@@ -189,9 +184,7 @@ async def test_what_was_ordered_is_summed_up(journal: Journal) -> None:
 async def test_without_a_journal() -> None:
     """Keys are minted, nothing is known of the past, and nothing is written anywhere."""
     writer = NullJournal()
-    keys = await at_once(
-        *(partial(writer.record_intent, index, request(index)) for index in range(3))
-    )
+    keys = await intended_at_once(writer, 3)
     assert len({UUID(str(key)) for key in keys}) == 3
     assert await at_once(partial(writer.record_download, 0, Path("0.mp4"))) == [None]
     await writer.record_updates([(Job(0, request(0)), job("job-0"))])

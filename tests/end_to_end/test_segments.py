@@ -51,6 +51,7 @@ async def test_each_stretch_has_its_own_sound_and_pictures(
         second, np.concatenate([sine(1.0, UNUSED, 48_000), sine(2.0, SECOND, 48_000)]), 48_000
     )
     voice = ElevenLabs(voice_id="anybody", script="The quick brown fox jumps over a lazy dog.")
+    cropped = SegmentAudio("second", start_time=1.0, end_time=2.5)
     generation = await client.generations.run(
         model="lipsync-2",
         input=[
@@ -66,11 +67,7 @@ async def test_each_stretch_has_its_own_sound_and_pictures(
                 audio_input=SegmentAudio("first"),
                 options_override=Options(sync_mode="remap"),
             ),
-            Segment(
-                start_time=2.6,
-                end_time=3.6,
-                audio_input=SegmentAudio("second", start_time=1.0, end_time=2.5),
-            ),
+            Segment(start_time=2.6, end_time=3.6, audio_input=cropped),
             Segment(start_time=4.4, end_time=5.2, audio_input=SegmentAudio("line")),
         ],
     )

@@ -70,13 +70,10 @@ async def test_a_failure_is_told_with_its_code(
     client: AsyncClient, sandbox: Sandbox, speech: Make, deliveries: Deliveries, hook: str
 ) -> None:
     """The webhook of a failed job has the code that the error has."""
-    audio = sandbox.host_file(speech(0.4))
+    gone = hook.replace("/hook", "/gone.mp4")
+    inputs: list[Video | Audio] = [Video(gone), Audio(sandbox.host_file(speech(0.4)))]
     with pytest.raises(GenerationFailedError) as caught:
-        await client.generations.run(
-            model="lipsync-2",
-            input=[Video(hook.replace("/hook", "/gone.mp4")), Audio(audio)],
-            webhook_url=hook,
-        )
+        await client.generations.run(model="lipsync-2", input=inputs, webhook_url=hook)
     with anyio.fail_after(PATIENCE):
         await until(lambda: deliveries)
     ((body, signature),) = deliveries

@@ -215,11 +215,8 @@ async def test_an_unknown_outcome_can_be_repeated_safely(client: Client) -> None
 
 async def test_one_form_field_for_each_input_is_a_list(client: Client) -> None:
     """As the service's TypeScript client sends them, each a JSON object."""
-    form = (
-        TextPart("model", "lipsync-2"),
-        TextPart("input", json.dumps(VIDEO)),
-        TextPart("input", json.dumps(AUDIO)),
-    )
+    inputs = [TextPart("input", json.dumps(item)) for item in (VIDEO, AUDIO)]
+    form = (TextPart("model", "lipsync-2"), *inputs)
     answer = await client.send("POST", "/v2/generate", form=form)
     assert (answer.status, answer.json["input"]) == (201, [VIDEO, AUDIO])
 

@@ -16,6 +16,7 @@ from lipsync_async.sandbox.media.speech import read_wav, speak, speech_engine
 from tests.sandbox.media.clips import refused
 
 SCRIPT = "Hello there, this is a line. It has 2 sentences!"
+ENGINE = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 BOTH = pytest.mark.parametrize("engine", ["espeak-ng", "tones"])
 
 
@@ -60,8 +61,7 @@ def test_other_scripts_are_spoken_too(tmp_path: Path, engine: str) -> None:
 @pytest.mark.parametrize("variant", speech.VARIANTS)
 def test_all_voices_exist(variant: str) -> None:
     """No voice id leads to a voice that the engine lacks."""
-    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    rate, samples = espeak_child.synthesize(library, data, f"en-us+{variant}", "Hi.")
+    rate, samples = espeak_child.synthesize(*ENGINE, f"en-us+{variant}", "Hi.")
     assert len(samples) / 2 / rate > 0.2
 
 
@@ -98,9 +98,8 @@ def test_an_engine_that_hangs_is_ended(tmp_path: Path) -> None:
 
 def test_the_child_writes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script takes its text from one pipe, and gives rate and samples to another."""
-    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     heard = BytesIO()
-    monkeypatch.setattr(sys, "argv", ["", library, data, "en-us+f3"])
+    monkeypatch.setattr(sys, "argv", ["", *ENGINE, "en-us+f3"])
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(SCRIPT.encode())))
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=heard))
     runpy.run_path(espeak_child.__file__, run_name="__main__")
@@ -110,9 +109,8 @@ def test_the_child_writes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_voice_that_does_not_exist_is_named() -> None:
     """A missing voice never falls back in silence."""
-    library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     with pytest.raises(OSError, match="no voice 'martian' in "):
-        espeak_child.synthesize(library, data, "martian", "hi")
+        espeak_child.synthesize(*ENGINE, "martian", "hi")
 
 
 @given(st.text(max_size=60), st.integers(0, 255))

@@ -180,20 +180,9 @@ KEYLESS = {"x-api-key": ""}
 FAULT = {"x-sandbox-fault": '{"kind": "status", "status": 500}'}
 
 
-async def left_by(client: Client, *requests: tuple[Any, ...]) -> tuple[int, int]:
-    """Send requests; return the last status, and how many files are left on the disk."""
-    status = 0
-    for method, path, body, form, headers in requests:
-        answer = await client.send(method, path, body, form=form, headers=headers)
-        status = answer.status
-    folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - the disk is the promise
-    return status, len([*folder.iterdir()])
-
-
-def sent(path: str = "/v2/generate", **given: Any) -> tuple[Any, ...]:
+def sent(path: str = "/v2/generate", **given: Any) -> dict[str, Any]:
     """Return one request that brings a file."""
-    told = {"method": "POST", "body": None, "form": FORM, "headers": None, **given}
-    return told["method"], path, told["body"], told["form"], told["headers"]
+    return {"method": "POST", "path": path, "form": FORM, **given}
 
 
 KEYED = {"idempotency-key": "k"}
@@ -217,10 +206,12 @@ KEYED = {"idempotency-key": "k"}
     ],
 )
 async def test_only_what_was_taken_over_stays(
-    client: Client, requests: list[tuple[Any, ...]], status: int, left: int
+    client: Client, requests: list[dict[str, Any]], status: int, left: int
 ) -> None:
     """However a request ends, the files that it brought are gone, or belong to what it made."""
-    assert await left_by(client, *requests) == (status, left)
+    answers = [await client.send(**request) for request in requests]
+    folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - the disk is the promise
+    assert (answers[-1].status, len([*folder.iterdir()])) == (status, left)
 
 
 @pytest.mark.parametrize(
