@@ -1,7 +1,7 @@
 """Looking at generations, one or many, and the verbs beside."""
 
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -24,7 +24,6 @@ from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, rate_limited
 from tests.client.connections import ORDER, Door, completed, opened, order
 
-Verb = Callable[[], Awaitable[Any]]
 Pair = tuple[AsyncClient, Sandbox]
 LISTS = ("GET", "/v2/generations")
 
@@ -203,20 +202,19 @@ async def test_models(client_and_sandbox: Pair) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "body"),
-    [("list", '{"items": []}'), ("models", '"none"'), ("count", '{"count": "many"}')],
+    [
+        ("generations.list", '{"items": []}'),
+        ("models.list", '"none"'),
+        ("generations.count", '{"count": "many"}'),
+    ],
 )
 async def test_answer_of_another_shape(client_and_sandbox: Pair, verb: str, body: str) -> None:
     """An answer of another shape is a `DecodeError` that shows what came; it is not repeated."""
     client, sandbox = client_and_sandbox
     headers = {"Content-Type": "application/json"}
     sandbox.faults.add(Fault("status", status=200, body=body, headers=headers))
-    calls: dict[str, Verb] = {
-        "list": client.generations.list,
-        "models": client.models.list,
-        "count": client.generations.count,
-    }
     with pytest.raises(DecodeError, match="it begins") as caught:
-        await calls[verb]()
+        await attrgetter(verb)(client)()
     assert caught.value.response.body == body.encode()
     assert caught.value.request_id is not None
     assert len(sandbox.requests) == 1

@@ -4,25 +4,13 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
+from lipsync_async import errors
 from lipsync_async._enums import Status
 from lipsync_async._logic.endpoints import error_for
 from lipsync_async._logic.retry import Failure, FailureKind, backoff_delays, classify
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._models.response import Generation
-from lipsync_async.errors import (
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    DecodeError,
-    DownloadError,
-    GenerationFailedError,
-    InvalidRequestError,
-    JournalError,
-    LipsyncError,
-    RequestTimeoutError,
-    TransportError,
-    WaitTimeoutError,
-)
+from lipsync_async.errors import LipsyncError
 from tests.logic.answers import reply
 
 NEVER_DELIVERED, PACED, NO_SLOT, OUTCOME_UNKNOWN, FINAL = FailureKind
@@ -35,9 +23,9 @@ def answered(status: int, code: str | None = None) -> LipsyncError:
 
 
 CLASSIFIED: list[tuple[LipsyncError, FailureKind]] = [
-    (ConnectError("x", method="POST", url="u"), NEVER_DELIVERED),
-    (ConnectionLostError("x", method="POST", url="u"), OUTCOME_UNKNOWN),
-    (RequestTimeoutError("x", method="POST", url="u"), OUTCOME_UNKNOWN),
+    (errors.ConnectError("x", method="POST", url="u"), NEVER_DELIVERED),
+    (errors.ConnectionLostError("x", method="POST", url="u"), OUTCOME_UNKNOWN),
+    (errors.RequestTimeoutError("x", method="POST", url="u"), OUTCOME_UNKNOWN),
     (answered(429), PACED),
     (answered(429, "rate_limit_exceeded"), PACED),
     (answered(429, "of_the_future"), PACED),
@@ -61,16 +49,16 @@ CLASSIFIED: list[tuple[LipsyncError, FailureKind]] = [
     (answered(400, "INVALID_IDEMPOTENCY_KEY"), FINAL),
     (answered(422, "generation_input_video_inaccessible"), FINAL),
     (answered(402, "account_on_hold"), FINAL),
-    (DecodeError("its body is empty", response=reply()), OUTCOME_UNKNOWN),
-    (DecodeError("odd", response=reply(), paths=["odd @ $"]), FINAL),
+    (errors.DecodeError("its body is empty", response=reply()), OUTCOME_UNKNOWN),
+    (errors.DecodeError("odd", response=reply(), paths=["odd @ $"]), FINAL),
     (LipsyncError("x"), FINAL),
-    (ConfigurationError("x"), FINAL),
-    (InvalidRequestError(["x"]), FINAL),
-    (TransportError("x", method="POST", url="u"), FINAL),
-    (DownloadError("x"), FINAL),
-    (JournalError("x"), FINAL),
-    (GenerationFailedError(JOB), FINAL),
-    (WaitTimeoutError(JOB, timeout=1), FINAL),
+    (errors.ConfigurationError("x"), FINAL),
+    (errors.InvalidRequestError(["x"]), FINAL),
+    (errors.TransportError("x", method="POST", url="u"), FINAL),
+    (errors.DownloadError("x"), FINAL),
+    (errors.JournalError("x"), FINAL),
+    (errors.GenerationFailedError(JOB), FINAL),
+    (errors.WaitTimeoutError(JOB, timeout=1), FINAL),
 ]
 
 

@@ -396,35 +396,20 @@ _OPTIONS = _mixed(
         bounding_boxes_url=st.just("https://h/b"),
     ),
 )
-_MEDIA = [
-    _mixed(
-        kind,
-        url=st.just("https://h/v"),
-        asset_id=st.none(),
-        file=st.none() | st.just(b"x"),
-        ref_id=st.sampled_from(["a1", "a2"]),
-    )
-    for kind in (Video, Image, Audio)
-]
+_NAMES = st.sampled_from(["a1", "a2"])
+_MEDIA = {"url": st.just("https://h/v"), "asset_id": st.none(), "file": st.none() | st.just(b"x")}
+_VOICE = _mixed(ElevenLabs, voice_id=st.just("v"), script=st.text())
 _INPUTS = st.one_of(
-    *_MEDIA,
-    _mixed(
-        Text,
-        provider=_mixed(ElevenLabs, voice_id=st.just("v"), script=st.text()),
-        ref_id=st.just("a3"),
-    ),
+    *(_mixed(kind, **_MEDIA, ref_id=_NAMES) for kind in (Video, Image, Audio)),
+    _mixed(Text, provider=_VOICE, ref_id=st.just("a3")),
     _mixed(Video, segments_secs=st.lists(GARBAGE), segments_frames=st.lists(GARBAGE)),
 )
+_CROP = {"start_time": st.floats(0, 2), "end_time": st.floats(0, 2)}
 _SEGMENTS = _mixed(
     Segment,
     start_time=st.floats(0, 3),
     end_time=st.floats(3, 5),
-    audio_input=_mixed(
-        SegmentAudio,
-        ref_id=st.sampled_from(["a1", "a2"]),
-        start_time=st.floats(0, 2),
-        end_time=st.floats(0, 2),
-    ),
+    audio_input=_mixed(SegmentAudio, ref_id=_NAMES, **_CROP),
     options_override=_OPTIONS,
 )
 REQUESTS = _mixed(
