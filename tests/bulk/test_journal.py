@@ -11,7 +11,7 @@ import pytest
 
 from lipsync_async import InvalidRequestError, JournalError, LipsyncError, errors
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._enums import Status
 from lipsync_async._logic.validation import idempotency_key_problems
 from lipsync_async._models.request import Audio, Video
@@ -46,6 +46,13 @@ def journal(path: Path) -> Iterator[Journal]:
     seconds = iter(range(1000))
     with Journal.open(path, now=lambda: START + timedelta(seconds=next(seconds))) as journal:
         yield journal
+
+
+def became(journal: Journal, *news: Generation | BaseException) -> JournalEntry:
+    """Record the intent of a request, and at once all that came of it; return its entry."""
+    journal.record_intents([(0, request(0))])
+    record(journal, [(0, each) for each in news])
+    return known(journal)
 
 
 def test_what_is_about_to_be_sent_is_stored(journal: Journal) -> None:
@@ -110,9 +117,7 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
 )
 def test_the_service_decides_the_state(journal: Journal, status: str, expected: JobState) -> None:
     """Its first word may be its last; whatever it is, no create for that request is sent again."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", status))])
-    assert known(journal).state is expected
+    assert became(journal, job("g1", status)).state is expected
     assert expected.has_job
     assert expected.has_ended is (expected is not JobState.ACCEPTED)
     with pytest.raises(JournalError, match=r"request 0 has become generation g1 already. Wait"):
@@ -199,9 +204,7 @@ def test_an_error_of_a_job_can_be_made_good(
     path: Path, journal: Journal, status: str, error: LipsyncError
 ) -> None:
     """Who stops waiting can go on later; the next update, or a later download, clears the error."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", status)), (0, error)])
-    entry = known(journal)
+    entry = became(journal, job("g1", status), error)
     assert (entry.status, entry.error_class) == (status, type(error).__name__)
     record(journal, [(0, job("g1", "COMPLETED"))])
     journal.record_downloads([(0, path.with_name("v.mp4"))])
@@ -212,13 +215,11 @@ def test_an_error_of_a_job_can_be_made_good(
 
 def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
     """A create whose answer was odd but for its id has been accepted; the id is stored."""
-    journal.record_intents([(0, request(0))])
     error = uncertain(
         errors.DecodeError("odd", response=reply(), paths=["expected text @ $.status"])
     )
     error.generation = Generation(id="g1", status=Status("UNKNOWN"), raw={"id": "g1", "status": 5})
-    record(journal, [(0, error)])
-    entry = known(journal)
+    entry = became(journal, error)
     assert (entry.state, entry.generation_id) == (JobState.ACCEPTED, "g1")
     assert entry.error_class == "DecodeError"
     assert entry.generation is not None
@@ -227,8 +228,7 @@ def test_an_unreadable_answer_still_names_its_job(journal: Journal) -> None:
 
 def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
     """Told only by its error, a job has failed all the same."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1"))])
+    became(journal, job("g1"))
     record(journal, [(0, errors.GenerationFailedError(job("g1", "FAILED", error="No face")))])
     entry = known(journal)
     assert (entry.state, entry.status) == (JobState.FAILED, Status.FAILED)
@@ -236,8 +236,7 @@ def test_an_error_with_an_end_stores_the_end(journal: Journal) -> None:
 
 def test_news_that_come_late_are_no_news(journal: Journal) -> None:
     """An answer that was overtaken never takes a job from its end."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", "COMPLETED"))])
+    became(journal, job("g1", "COMPLETED"))
     record(journal, [(0, job("g1", "PROCESSING")), (0, job("g1", "FAILED"))])
     record(journal, [(0, job("g1", "COMPLETED", outputUrl="https://h/renewed"))])
     entry = known(journal)
@@ -386,9 +385,7 @@ ODD: dict[str, Any] = {"error": "half \ud800", "errorCode": "code \udfff", "note
 
 def test_text_that_is_no_unicode_is_stored(journal: Journal) -> None:
     """JSON can hold half of a surrogate pair; no answer may keep its job from being stored."""
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g\ud800", "FAILED", **ODD))])
-    entry = known(journal)
+    entry = became(journal, job("g\ud800", "FAILED", **ODD))
     assert (entry.generation_id, entry.error_code) == ("g\\ud800", "code \\udfff")
     assert entry.generation is not None
     assert entry.generation.raw["note"] == "nul\0"
@@ -411,8 +408,7 @@ def test_any_path_is_stored_whole(
 ) -> None:
     """A name in another encoding comes back, and the next run may start from another folder."""
     monkeypatch.chdir(tmp_path)
-    journal.record_intents([(0, request(0))])
-    record(journal, [(0, job("g1", "COMPLETED"))])
+    became(journal, job("g1", "COMPLETED"))
     journal.record_downloads([(0, name)])
     assert known(journal).download_path == tmp_path / name
 

@@ -1,6 +1,7 @@
 """A sandbox that renders, a client that speaks to it, and small actors to send."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def head(folder: Path) -> Make:
     """Draw a talking head of some length, once."""
 
+    @cache
     def make(seconds: float) -> Path:
         path = folder / f"head-{seconds:g}.mp4"
-        if not path.exists():
-            draw_talking_head(path, seconds=seconds, width=_WIDTH, height=_HEIGHT)
-        return path
+        return draw_talking_head(path, seconds=seconds, width=_WIDTH, height=_HEIGHT)
 
     return make
 
@@ -51,12 +51,7 @@ def head(folder: Path) -> Make:
 @pytest.fixture(scope="session")
 def speech(folder: Path) -> Make:
     """Speak a line of some length, once."""
-
-    def make(seconds: float) -> Path:
-        path = folder / f"speech-{seconds:g}.wav"
-        return path if path.exists() else speak_line(path, seconds=seconds)
-
-    return make
+    return cache(lambda seconds: speak_line(folder / f"speech-{seconds:g}.wav", seconds=seconds))
 
 
 @pytest.fixture(scope="session")

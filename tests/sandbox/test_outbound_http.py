@@ -76,16 +76,10 @@ async def silent(request: web.Request) -> web.StreamResponse:
 async def server() -> AsyncIterator[TestServer]:
     """Provide a media host on loopback."""
     app = web.Application()
-    for name, handler in {
-        "/whole": whole,
-        "/redirect/{left}": redirect,
-        "/away": away,
-        "/endless": endless,
-        "/spelling/{name}": spelling,
-        "/broken": broken,
-        "/silent": silent,
-    }.items():
-        app.router.add_get(name, handler)
+    for handler in (whole, away, endless, broken, silent):
+        app.router.add_get(f"/{handler.__name__}", handler)
+    app.router.add_get("/redirect/{left}", redirect)
+    app.router.add_get("/spelling/{name}", spelling)
     started = TestServer(app, handler_cancellation=True)
     async with started:
         yield started
