@@ -5,15 +5,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from lipsync_async import (
-    AsyncClient,
-    Audio,
-    ElevenLabs,
-    GenerationFailedError,
-    Status,
-    Text,
-    Video,
-)
+from lipsync_async import AsyncClient, Audio, ElevenLabs, GenerationFailedError, Status, Text, Video
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
 from tests.end_to_end.conftest import Make

@@ -62,11 +62,7 @@ async def delete(world: World) -> object:
     return None
 
 
-MORE: dict[str, Scenario] = {
-    "create_by_key": create_by_key,
-    "upload": upload,
-    "delete": delete,
-}
+MORE: dict[str, Scenario] = {"create_by_key": create_by_key, "upload": upload, "delete": delete}
 ALL = SCENARIOS | MORE
 
 

@@ -60,9 +60,7 @@ pieces = GenerationRequest(
     segments=[Segment(start_time=0, end_time=1.5, audio_input=SegmentAudio("a"))],
 )
 dubbed = GenerationRequest(
-    model="lipsync-2",
-    input=[Video(file="v.mp4")],
-    dub_params=DubParams(target_lang="fr"),
+    model="lipsync-2", input=[Video(file="v.mp4")], dub_params=DubParams(target_lang="fr")
 )
 
 policies = (RetryPolicy(attempts=3), PollPolicy(long_poll=None))
