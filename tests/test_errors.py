@@ -280,10 +280,7 @@ def test_unsettled_codes_are_about_idempotency(text: str) -> None:
     ],
     ids=str,
 )
-def test_a_failed_create_tells_how_not_to_pay_twice(
-    error: LipsyncError,
-    is_told: bool,  # noqa: FBT001
-) -> None:
+def test_a_failed_create_tells_how_not_to_pay_twice(error: LipsyncError, *, is_told: bool) -> None:
     """The key is in the message where the create may have worked, and on the error always."""
     plain = str(error)
     error.idempotency_key = "key-1"

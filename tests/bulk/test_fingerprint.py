@@ -186,11 +186,7 @@ def gone(path: Path) -> Path:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("large", [False, True])
-def test_the_same_file_by_another_way(
-    tmp_path: Path,
-    way: str,
-    large: bool,  # noqa: FBT001
-) -> None:
+def test_the_same_file_by_another_way(tmp_path: Path, way: str, *, large: bool) -> None:
     """A run goes on from wherever it is started, and after a move of its folder."""
     most = 100_000 if large else 1_000_000
     folder = tmp_path / "project"

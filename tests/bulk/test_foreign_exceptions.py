@@ -412,8 +412,7 @@ async def test_what_is_no_exception_ends_a_run_at_once(
 @pytest.mark.parametrize("end", [StopIteration, StopAsyncIteration])
 @pytest.mark.parametrize("is_awaited", [False, True])
 async def test_an_end_of_an_iteration_out_of_a_callback(
-    end: type[Exception],
-    is_awaited: bool,  # noqa: FBT001
+    end: type[Exception], *, is_awaited: bool
 ) -> None:
     """It would end something in silence; it is a `RuntimeError`, and the caller's own."""
 

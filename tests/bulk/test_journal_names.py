@@ -188,10 +188,7 @@ async def test_a_shared_output_name_is_no_name(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("has_journal", [False, True])
-async def test_a_request_id_that_two_share(
-    runs: Runs,
-    has_journal: bool,  # noqa: FBT001
-) -> None:
+async def test_a_request_id_that_two_share(runs: Runs, *, has_journal: bool) -> None:
     """The second of them is refused, with or without a journal, and stops no other."""
     journal = runs.journal if has_journal else None
     asked = [row("a"), row("a", "x"), row("b"), row(None, "y"), row("a")]

@@ -164,9 +164,7 @@ async def test_it_may_fail_again(journal: Path, times: int) -> None:
 @pytest.mark.parametrize("retry_failed", [False, True])
 @pytest.mark.parametrize("is_accepted", [False, True])
 async def test_an_interrupted_try_is_gone_on_with(
-    journal: Path,
-    retry_failed: bool,  # noqa: FBT001
-    is_accepted: bool,  # noqa: FBT001
+    journal: Path, *, retry_failed: bool, is_accepted: bool
 ) -> None:
     """A second try that was left is waited for, or sent again under its own key."""
     async with opened(progression="time(60)") as (client, sandbox, _):

@@ -155,10 +155,7 @@ async def test_attempts_count(attempts: int) -> None:
 
 
 @pytest.mark.parametrize("is_saved", [True, False])
-async def test_what_an_earlier_run_has_ended_is_resumed(
-    tmp_path: Path,
-    is_saved: bool,  # noqa: FBT001
-) -> None:
+async def test_what_an_earlier_run_has_ended_is_resumed(tmp_path: Path, *, is_saved: bool) -> None:
     """Also if this run only downloads the result, or tries in vain."""
     journal, folder = tmp_path / "j.sqlite", tmp_path / "out"
     async with opened() as (client, sandbox, _):

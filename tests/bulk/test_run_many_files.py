@@ -52,10 +52,7 @@ def ids(outcomes: list[Outcome]) -> list[str | None]:
 @pytest.mark.parametrize("has_ended", [False, True], ids=["running", "ended"])
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_file_that_was_sent_may_go_or_change(
-    clip: Path,
-    change: str,
-    has_ended: bool,  # noqa: FBT001
-    caplog: pytest.LogCaptureFixture,
+    clip: Path, change: str, caplog: pytest.LogCaptureFixture, *, has_ended: bool
 ) -> None:
     """The rerun waits for the job that there is, orders nothing, and says what has changed."""
     journal = clip.with_name("j.sqlite")

@@ -263,8 +263,7 @@ def _form_of(logged: dict[str, Any]) -> dict[str, Any]:
     ids=["after a lost answer", "at once"],
 )
 async def test_a_refusal_tells_whether_an_earlier_try_may_have_worked(
-    kinds: tuple[str, ...],
-    expected: bool,  # noqa: FBT001 - a fact, no switch
+    kinds: tuple[str, ...], *, expected: bool
 ) -> None:
     """A final refusal after a try of unknown outcome still shows the key to go on with."""
     async with opened("sockets") as (client, sandbox):

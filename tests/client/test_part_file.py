@@ -127,11 +127,7 @@ LARGE = bytes(range(256)) * 12_000
     ],
 )
 async def test_what_is_there_is_not_replaced_in_silence(
-    tmp_path: Path,
-    there: bytes | None,
-    new: bytes,
-    overwrite: bool,  # noqa: FBT001
-    expected: bytes | None,
+    tmp_path: Path, there: bytes | None, new: bytes, expected: bytes | None, *, overwrite: bool
 ) -> None:
     """The same bytes are as good; others are replaced only where that is asked for."""
     if there is not None:

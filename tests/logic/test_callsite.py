@@ -167,9 +167,7 @@ ERRORS: list[tuple[BaseException, bool]] = [
 
 @pytest.mark.parametrize(("error", "takes_notes"), ERRORS)
 def test_what_is_left_is_told_once(
-    error: BaseException,
-    takes_notes: bool,  # noqa: FBT001 - a parameter
-    caplog: pytest.LogCaptureFixture,
+    error: BaseException, caplog: pytest.LogCaptureFixture, *, takes_notes: bool
 ) -> None:
     """On the exception and in the log; one that takes no notes is no reason to be silent."""
     tell_left(error, LEFT, "Another line.")
