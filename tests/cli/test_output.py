@@ -13,17 +13,8 @@ from typing import TextIO
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.cli.output import (
-    RobustStream,
-    _occupy,
-    clock,
-    duration,
-    plural,
-    rate,
-    robust_streams,
-    say,
-    size,
-)
+from lipsync_async.cli import output
+from lipsync_async.cli.output import RobustStream, _occupy, robust_streams, say
 from tests.cli.test_run import manifest, run, sandbox, write
 
 __all__ = ["manifest", "sandbox"]  # fixtures
@@ -226,23 +217,23 @@ def test_signals_of_a_pipe_are_not_the_commands_end() -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (clock(0), "0:00"),
-        (clock(59.6), "1:00"),
-        (clock(3599), "59:59"),
-        (clock(3661), "1:01:01"),
-        (clock(90_000), "25:00:00"),
-        (duration(0.04), "0.0 s"),
-        (duration(99.9), "99.9 s"),
-        (duration(100), "1:40"),
-        (size(0), "0.0 kB"),
-        (size(999_900), "999.9 kB"),
-        (size(2_450_000), "2.5 MB"),
-        (size(3_000_000_000), "3.0 GB"),
-        (rate(9.64), "9.6/s"),
-        (rate(9.64, "jobs"), "9.6 jobs/s"),
-        (rate(0.5, "jobs"), "30.0 jobs/min"),
-        (plural(1, "job"), "1 job"),
-        (plural(0, "job"), "0 jobs"),
+        (output.clock(0), "0:00"),
+        (output.clock(59.6), "1:00"),
+        (output.clock(3599), "59:59"),
+        (output.clock(3661), "1:01:01"),
+        (output.clock(90_000), "25:00:00"),
+        (output.duration(0.04), "0.0 s"),
+        (output.duration(99.9), "99.9 s"),
+        (output.duration(100), "1:40"),
+        (output.size(0), "0.0 kB"),
+        (output.size(999_900), "999.9 kB"),
+        (output.size(2_450_000), "2.5 MB"),
+        (output.size(3_000_000_000), "3.0 GB"),
+        (output.rate(9.64), "9.6/s"),
+        (output.rate(9.64, "jobs"), "9.6 jobs/s"),
+        (output.rate(0.5, "jobs"), "30.0 jobs/min"),
+        (output.plural(1, "job"), "1 job"),
+        (output.plural(0, "job"), "0 jobs"),
     ],
 )
 def test_a_number_is_said_in_the_unit_that_fits(said: str, expected: str) -> None:
