@@ -209,17 +209,15 @@ def test_results_need_names_of_their_own() -> None:
     """Two rows of one name, or of two that some systems take for one, are a slip of copying."""
     lines = [body(outputFileName=name) for name in ("Take", "b", "take", "c")]
     data = "\n".join(map(json.dumps, [*lines, BODY, BODY]))
-    assert problems(data, ".jsonl") == [
-        "line 3: names its output 'take' as line 1 does; give each its own"
-    ]
+    told = "line 3: names its output 'take' as line 1 does; give each its own"
+    assert problems(data, ".jsonl") == [told]
 
 
 def test_ids_of_a_batch_differ() -> None:
     """The service would refuse a batch with one id for two lines."""
     line = json.dumps({"request_id": "a", "endpoint": "/v2/generate", "payload": BODY})
-    assert problems(f"{line}\n{line}\n", ".jsonl") == [
-        "line 2: request_id: must differ from that of line 1"
-    ]
+    told = "line 2: request_id: must differ from that of line 1"
+    assert problems(f"{line}\n{line}\n", ".jsonl") == [told]
 
 
 def test_equal_rows_are_two_requests() -> None:

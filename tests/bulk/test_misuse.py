@@ -38,13 +38,8 @@ async def test_two_requests_get_one_id() -> None:
 async def test_an_answer_that_comes_with_the_end(journal: Path) -> None:
     """A job whose id has arrived is in the journal, however soon its run is cancelled."""
     async with opened(progression="manual") as (client, sandbox, _):
-        scope = anyio.CancelScope()
-
-        def leave(_: Response) -> None:
-            scope.cancel()
-
-        with scope:
-            view = client.with_options(on_response=leave)
+        with anyio.CancelScope() as scope:
+            view = client.with_options(on_response=lambda _: scope.cancel())
             await view.generations.run_all(requests(1), journal=journal)
         assert held(client) == []
         (job,) = sandbox.jobs

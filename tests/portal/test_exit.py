@@ -210,9 +210,8 @@ LATE_ENDS: list[tuple[Callable[[], Coroutine[Any, Any, object]], list[str]]] = [
 def test_calls_that_end_when_the_program_has_ended(
     work: Callable[[], Coroutine[Any, Any, object]],
     told: list[str],
+    raises: bool,  # noqa: FBT001 - a parameter
     caplog: pytest.LogCaptureFixture,
-    *,
-    raises: bool,
 ) -> None:
     """Their callers do not get what they return or raise, so it is logged, filters or not."""
 
