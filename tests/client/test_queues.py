@@ -408,16 +408,14 @@ class Left:
 
 async def begun_at_once(client: AsyncClient, verb: str) -> None:
     """Order, look or wait many times at once, or run many requests."""
-    if verb == "run_many":
-        await client.generations.run_all(requests(30))
-        return
     verbs: dict[str, Callable[[int], Coroutine[Any, Any, Any]]] = {
         "create": lambda _: order(client),
         "get": lambda _: client.generations.get("job-1"),
         "wait": lambda number: client.generations.wait_until_complete(f"job-{number}"),
+        "run_many": lambda number: client.generations.run_all(requests(number)),
     }
     async with anyio.create_task_group() as tasks:
-        for number in range(30):
+        for number in [30] if verb == "run_many" else range(30):
             tasks.start_soon(verbs[verb], number)
 
 
