@@ -69,6 +69,9 @@ if TYPE_CHECKING:
 # No more jobs, or waits, than these are polled one by one: the long poll finds an end at once,
 # for 6 requests a minute each, where the shared lists make 120.
 MAX_SOLO_WAITS = 4
+# Seconds from one long poll of a job to the next: it is held for ten, and two are asked for
+# between them.
+_SECONDS_OF_A_LONG_POLL = 12.0
 # Polls in flight: answers may take 2 s before that slows them down. The transport has 100
 # connections, and creates need some.
 _MOST_POLLS = 20
@@ -150,6 +153,7 @@ class SoloPolls:
     Attributes:
         job: The job's id.
         deadline: The transport's time at which a request is over; `None`: no limit.
+        is_honoured: Whether the service honours the long poll, as far as is known.
     """
 
     _requester: Requester
@@ -157,6 +161,7 @@ class SoloPolls:
     job: str
     deadline: float | None = None
     _schedule: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
+    is_honoured: bool = True
     _seen: polling.LastPoll | None = None
     # Whether the service has refused the parameters of the long poll, or of the progress.
     _is_plain: bool = False
@@ -194,10 +199,12 @@ class SoloPolls:
             self._seen = polling.LastPoll(
                 took=now - before,
                 remaining=until - now,
+                hold=step.hold,
                 is_held=shown is None or "x-sync-wait-mode" in shown.response.headers,
                 is_plain=self._is_plain,
                 retry_after=None if shown is None else retry_after(shown.response),
             )
+            self.is_honoured = self._seen.is_honoured
         return shown
 
 
@@ -227,8 +234,13 @@ class Poller:
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
         self._polls = 0
-        # Of the jobs that are polled one by one.
+        # Of the jobs that are polled one by one: their polls, and what the last one has shown.
         self._alone: dict[str, anyio.CancelScope] = {}
+        self._shown: dict[str, PollResults] = {}
+        # Jobs whose poll was ended for who came late: the next one is left to its answer.
+        self._restarted: set[str] = set()
+        # Whether the service honours the long poll, as far as is known.
+        self._is_honoured = True
         self._sleep_scope = anyio.CancelScope()
         self._sleep_ends = -inf
         # Waits in flight, whether or not they share polls.
@@ -240,8 +252,14 @@ class Poller:
         """Watch a job: from now on it is polled while any task is in `run_until`."""
         subscription = Subscription(job, callback, status, hears_all)
         self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
-        if job in self._alone:  # who comes late is not to wait for the end of a long poll
+        # Who comes late is not to wait for the end of a long poll, which may take ten seconds.
+        if (shown := self._shown.get(job)) is not None:
+            subscription.status = shown.items[job]["status"]
+            if hears_all and subscription.status != status:
+                callback(job, shown.generation(job))
+        elif job in self._alone and job not in self._restarted:
             self._leave(job)
+            self._restarted.add(job)
         self._scheduler.join(job, self._transport.now())
         self._wake_early()
         return subscription
@@ -257,10 +275,12 @@ class Poller:
         else:
             self.subscriptions.pop(subscription.job, None)
             self._leave(subscription.job)
+            self._restarted.discard(subscription.job)
 
     def _leave(self, job: str) -> None:
         """Schedule a job no more, and end a poll of it alone, which may be held for long."""
         self._scheduler.leave(job)
+        self._shown.pop(job, None)
         if (scope := self._alone.pop(job, None)) is not None:
             scope.cancel()
 
@@ -296,7 +316,7 @@ class Poller:
 
             try:
                 while True:
-                    while batch := self._next_batch():
+                    while batch := self._next_batch(options):
                         self._polls += 1
                         tasks.start_soon(self._poll, options, stop, batch)
                     await self._sleep()
@@ -304,15 +324,23 @@ class Poller:
                 stop(error)
         raise failures[0]  # as it is, without a group around it
 
-    def _next_batch(self) -> PollBatch | None:
+    def _next_batch(self, options: RequestOptions) -> PollBatch | None:
         """Return the batch that is due, if any, and wake those whose time is over."""
         now = self._transport.now()
         while self._deadlines and self._deadlines[0][0] <= now:
             self._deadlines.pop(0)[2].wake()
         if self._polls >= _MOST_POLLS:
             return None
-        has_few = len(self.subscriptions) <= MAX_SOLO_WAITS
-        return self._scheduler.next_batch(now, alone=has_few)
+        return self._scheduler.next_batch(now, alone=self._has_few(options))
+
+    def _has_few(self, options: RequestOptions) -> bool:
+        """Tell whether long polls serve better than lists: there are few jobs, and they are held.
+
+        The long polls of a small share of the account's requests would queue behind each other.
+        """
+        most = min(MAX_SOLO_WAITS, self._scheduler.rate * _SECONDS_OF_A_LONG_POLL)
+        may_hold = self._is_honoured and options.poll.long_poll is not None
+        return may_hold and len(self.subscriptions) <= most
 
     async def _sleep(self) -> None:
         with anyio.CancelScope() as self._sleep_scope:
@@ -359,7 +387,7 @@ class Poller:
             self._wake_early()
 
     async def _poll_alone(self, options: RequestOptions, batch: PollBatch) -> None:
-        """Poll a job as a wait for it alone does, until it has ended or there are many jobs.
+        """Poll a job by long polls, until it has ended, there are many jobs, or none is held.
 
         When the job leaves, the poll is cancelled: it may be back soon, in another batch.
         """
@@ -368,16 +396,20 @@ class Poller:
         with anyio.CancelScope() as scope:
             self._alone[job] = scope
             try:
-                while job in self.subscriptions and len(self.subscriptions) <= MAX_SOLO_WAITS:
+                while job in self.subscriptions and self._has_few(options):
                     # Shortly before any waiter's time is over, the schedule ends with a last poll.
                     shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
                     if shown is None:
                         break
+                    self._is_honoured = polls.is_honoured
+                    self._shown[job] = shown
+                    self._restarted.discard(job)
                     self._dispatch(batch.ids, shown)
                 self._scheduler.on_answer(batch, set(batch.ids))
             finally:
                 if not scope.cancel_called:
                     self._alone.pop(job, None)
+                    self._shown.pop(job, None)
 
     def _dispatch(self, ids: tuple[str, ...], shown: PollResults) -> set[str]:
         """Tell the subscribers of each job what is new to them; return which jobs were shown."""

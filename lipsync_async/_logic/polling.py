@@ -104,6 +104,7 @@ class LastPoll:
     Attributes:
         took: Seconds that it took.
         remaining: Seconds until the time is over.
+        hold: Seconds for which the service was asked to hold the request open.
         is_held: Whether the service said that it honours the long poll.
         is_plain: Whether it refuses the long poll, and was asked without.
         retry_after: Seconds that the service asked to wait.
@@ -111,9 +112,16 @@ class LastPoll:
 
     took: float
     remaining: float = inf
+    hold: float | None = None
     is_held: bool = False
     is_plain: bool = False
     retry_after: float | None = None
+
+    @property
+    def is_honoured(self) -> bool:
+        """Whether the service honours the long poll, as far as this poll has shown."""
+        is_early = self.hold is not None and self.took < self.hold * _HELD_SHARE
+        return not self.is_plain and (self.is_held or not is_early)
 
 
 def poll_schedule(
@@ -131,8 +139,7 @@ def poll_schedule(
             hold = min(hold, remaining - LAST_POLL)
             hold = hold if hold >= _SHORTEST_HOLD else None
         seen = yield NextPoll(pause, hold)
-        is_early = hold is not None and seen.took < hold * _HELD_SHARE
-        may_hold &= not seen.is_plain and (seen.is_held or not is_early)
+        may_hold &= seen.is_honoured
         told = seen.retry_after or 0.0
         pause = told = told if told <= _LONGEST_TOLD else 0.0
         if not may_hold or hold is None or seen.took < policy.initial_interval:

@@ -109,7 +109,7 @@ class PollPolicy:
     half of its value. A wait that starts while more than four wait shares its polls with
     the others: one shows up to a hundred jobs, each job is polled every `shared_interval`
     seconds, and thousands as often as 600 requests a minute allow. Of four jobs or fewer each
-    is polled as by a wait for it alone.
+    is polled as by a wait for it alone, while the service honours the long poll.
 
     Args:
         initial_interval: Seconds before the second poll (the first comes at once).

@@ -13,6 +13,7 @@ from lipsync_async import (
     Generation,
     GenerationFailedError,
     GenerationRejectedError,
+    Limits,
     PollPolicy,
     Response,
     RetryPolicy,
@@ -143,18 +144,77 @@ async def test_a_job_that_is_waited_for_again_is_polled_once(endless: World) -> 
         tasks.cancel_scope.cancel()
 
 
-async def test_who_joins_the_few_does_not_wait_for_the_long_poll(endless: World) -> None:
-    """A wait of five seconds looks at its job, although a poll of ten is under way."""
+@pytest.mark.parametrize("joined", [1.0, 15.0])
+async def test_who_joins_the_few_does_not_wait_for_the_long_poll(
+    endless: World, joined: float
+) -> None:
+    """A wait of five seconds learns its job's status, although a poll of ten is under way."""
     (job,) = await endless.order(1)
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(endless.client.generations.wait_until_complete, job)
-        await endless.clock.sleep(1.0)
-        with pytest.raises(WaitTimeoutError, match="is still PENDING"):
-            await endless.client.generations.wait_until_complete(job.id, timeout=5.0)
-        assert endless.clock.now() == 6.0
+        await endless.clock.sleep(joined)
+        for known in (job.id, job):
+            with pytest.raises(WaitTimeoutError, match="is still PENDING"):
+                await endless.client.generations.wait_until_complete(known, timeout=5.0)
+        assert endless.clock.now() == joined + 10.0
         assert len(endless.sandbox.jobs[job.id].waiters) <= 1
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("distance", "latency"), [(0.05, 0.1), (0.5, 0.6), (1.0, 3.0)])
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_newcomers_keep_no_end_from_being_seen(
+    endless: World, distance: float, latency: float, *, is_known: bool
+) -> None:
+    """Waits that join one after the other, and give up, do not end each other's polls."""
+    (job,) = await endless.order(1)
+    endless.sandbox.faults.add(Fault("latency", seconds=latency, method="GET", count=None))
+    endless.clock.call_later(20.0, partial(endless.complete, job))
+    seen: list[float] = []
+
+    async def wait_to_the_end() -> None:
+        await endless.client.generations.wait_until_complete(job)
+        seen.append(endless.clock.now())
+
+    async def wait_for_a_while() -> None:
+        known = job if is_known else job.id
+        with pytest.raises(WaitTimeoutError):
+            await endless.client.generations.wait_until_complete(known, timeout=5.0)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(wait_to_the_end)
+        await endless.clock.sleep(4.0)
+        while endless.clock.now() < 14.0:
+            tasks.start_soon(wait_for_a_while)
+            await endless.clock.sleep(distance)
+    assert max(seen) <= 20.0 + 2 * latency + 2.0
+    assert endless.looks <= 30
+
+
+ROOM = {"few requests": 12, "no long poll": 600, "no long poll asked for": 600}
+
+
+@pytest.mark.parametrize("why", ROOM)
+async def test_the_last_of_a_crowd_share_lists(why: str) -> None:
+    """Where long polls would queue or are not held, lists show few jobs as they show many."""
+    poll = PollPolicy(long_poll=None) if why == "no long poll asked for" else PollPolicy()
+    limits = Limits(creates_per_minute=None, requests_per_minute=ROOM[why])
+    async with world("manual", limits=limits, poll=poll) as room:
+        if why == "no long poll":
+            room.break_looks("ignore_wait")
+        jobs = await room.order(6)
+        async with waiting(room.client, *jobs) as waits:
+            await room.clock.sleep(20.0)
+            room.complete(*jobs[4:])
+            await room.clock.sleep(20.0)
+            assert completed_of(waits.outcomes) == ids_of(jobs[4:])
+            room.sandbox.requests.clear()
+            await room.clock.sleep(60.0)
+            assert room.looks == 0
+            assert room.lists == pytest.approx(min(60 / INTERVAL, ROOM[why]), abs=2)
+            room.complete(*jobs[:4])
 
 
 async def test_a_new_crowd_shares_lists_again(endless: World) -> None:
@@ -303,8 +363,8 @@ async def test_limits_are_kept_to_the_second(endless: World) -> None:
     assert ended == pytest.approx({job.id: 0.0 for job in jobs})
 
 
-@pytest.mark.parametrize("left", [20, 1])
-async def test_a_last_look_before_the_limit(endless: World, left: int) -> None:
+@pytest.mark.parametrize(("left", "most"), [(20, 0), (1, 52)])
+async def test_a_last_look_before_the_limit(endless: World, left: int, most: int) -> None:
     """A job that ends shortly before the limit is seen, of many and few, without the long poll."""
     endless.break_looks("ignore_wait")
     jobs = await endless.order(20)
@@ -312,7 +372,7 @@ async def test_a_last_look_before_the_limit(endless: World, left: int) -> None:
     endless.clock.call_later(29.2, partial(endless.complete, *jobs[:left]))
     done = await wait_for_all(endless.client, jobs, timeout=30.0)
     assert completed_of(done) == ids_of(jobs)
-    assert endless.looks <= 20
+    assert endless.looks <= most
 
 
 async def test_no_time_for_others(endless: World) -> None:

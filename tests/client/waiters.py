@@ -61,12 +61,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(progression: str) -> AsyncIterator[World]:
+async def world(progression: str, **settings: Any) -> AsyncIterator[World]:
     """Run a sandbox and a client on a virtual clock, and see that no wait is left."""
     clock = VirtualClock()
     async with (
         opened("memory", clock=clock, progression=progression) as (_, sandbox),
-        connect(sandbox, limits=PLAN) as client,
+        connect(sandbox, **{"limits": PLAN, **settings}) as client,
     ):
         yield World(client, sandbox, clock)
         assert remains(poller_of(client)) == []

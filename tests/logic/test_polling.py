@@ -82,6 +82,7 @@ def wait(
         seen = LastPoll(
             took=took,
             remaining=total - (now - started),
+            hold=look.hold,
             is_held=service.tells,
             retry_after=service.retry_after,
         )
