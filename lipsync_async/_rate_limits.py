@@ -581,8 +581,7 @@ class RateLimit:
     ) -> tuple[Reservation, float]:
         """Reserve a time, if there is none yet; return also the seconds until it comes."""
         with self.lock:
-            while self.unused:
-                self.limiter.cancel(self.unused.popleft())
+            self._take_back()
             if reservation is None:
                 reservation = self.limiter.reserve(now, limit)
                 return reservation, reservation.due - now
@@ -591,7 +590,20 @@ class RateLimit:
     def is_idle(self, now: float) -> bool:
         """Tell whether the limiter has forgotten all that it had learnt, and nothing waits."""
         with self.lock:
+            self._take_back()
             return self.limiter.is_idle(now, _IDLE_SECONDS)
+
+    def refused(
+        self, reservation: Reservation, now: float, told: float | None, patience: float | None
+    ) -> float:
+        """Learn from a refusal; see `SlidingWindowLimiter.on_429`."""
+        with self.lock:
+            self._take_back()
+            return self.limiter.on_429(reservation, now, told, patience)
+
+    def _take_back(self) -> None:
+        while self.unused:
+            self.limiter.cancel(self.unused.popleft())
 
 
 @attrs.define(slots=True)
@@ -615,7 +627,7 @@ class SlotPool:
         self._lock = new_lock()
         # What is given back never waits for the lock, for a finalizer may do so in the midst of
         # a use by its own thread. The next use of the limiter takes it back, before all else.
-        self._released: deque[Slot] = deque()
+        self._released: deque[tuple[Slot, asyncio.AbstractEventLoop | None]] = deque()
         self._waiters: dict[Callable[[], None], _Waiter] = {}
         # Slots of creates in flight and slots that are held, with the loops that will give them
         # back, unless these are closed before.
@@ -666,6 +678,7 @@ class SlotPool:
     def take_anyhow(self, most: int | None, key: str | None = None) -> Slot:
         """Take a slot for a create that is sent in any case."""
         with self._lock:
+            self._take_back()
             slot = self._limiter.started(self._strictest(most), key)
             self._add_owner(slot)
         return slot
@@ -696,6 +709,7 @@ class SlotPool:
     def occupied(self, job: str, most: int | None, now: float) -> Slot:
         """Take a slot for a job that runs already, and hold it; `release` it in the end."""
         with self._lock:
+            self._take_back()
             slot = self._limiter.accepted(self._limiter.started(self._strictest(most)), job, now)
             self._limiter.held(slot)
             self._add_owner(slot)
@@ -728,6 +742,7 @@ class SlotPool:
     def hold(self, job: str) -> Slot | None:
         """Watch a job from now on, if it has a slot here; `release` it in the end."""
         with self._lock:
+            self._take_back()
             slot = self._limiter.jobs.get(job)
             if slot is not None:
                 self._limiter.held(slot)
@@ -740,16 +755,16 @@ class SlotPool:
         It is free then if the job was seen to end.
         """
         if slot is not None:
-            self._released.append(slot)
+            self._released.append((slot, _running_loop()))
             if self._waiters:
                 self._notify()
 
     def _take_back(self) -> None:
         while self._released:
-            slot = self._released.popleft()
+            slot, loop = self._released.popleft()
             owners = self._owners.get(slot, [])
             if len(owners) > 1:
-                owners.pop()
+                owners.remove(loop if loop in owners else owners[-1])
             else:
                 self._owners.pop(slot, None)
             self._limiter.released(slot)
@@ -760,6 +775,7 @@ class SlotPool:
             return
         freed = False
         with self._lock:
+            self._take_back()
             for job, is_over in shown:
                 freed |= self._limiter.saw(job, now, is_over=is_over)
         if freed:
@@ -1069,9 +1085,7 @@ class Throttle:
         self, reservation: Reservation, told: float | None, patience: float | None
     ) -> None:
         """Tell the limiter that what was sent from a reservation was refused for the rate."""
-        with self._shared.lock:
-            now = self._transport.now()
-            seconds = self._shared.limiter.on_429(reservation, now, told, patience)
+        seconds = self._shared.refused(reservation, self._transport.now(), told, patience)
         asked = "" if told is None else f" (it asked for {told:g} s)"
         log(
             RETRY_LOG,

@@ -208,18 +208,22 @@ class AsyncGenerations:
         request: GenerationRequest | None,
         fields: GenerationRequest,
         idempotency_key: str | None,
+        problems: Iterable[str] = (),
     ) -> Generation:
-        """Create a generation of a request that is given whole or by fields."""
+        """Create a generation of a request that is given whole or by fields.
+
+        `problems` are those of the caller's other arguments.
+        """
+        problems = [*problems]
+        if idempotency_key is not None:
+            problems += validation.idempotency_key_problems(idempotency_key)
         if request is None:
             request = fields
         elif _is_given(fields):
-            raise InvalidRequestError(["request: give a GenerationRequest or its fields, not both"])
-        if idempotency_key is None:
-            key = str(uuid.uuid4())
-        else:
-            raise_if_invalid(validation.idempotency_key_problems(idempotency_key))
-            key = str.__str__(idempotency_key)
-        validation.validate(request, stacklevel=_TO_THE_CALLER)
+            problems.append("request: give a GenerationRequest or its fields, not both")
+        raise_if_invalid([*problems, *validation.request_problems(request)])
+        validation.warn_of_ignored(request, stacklevel=_TO_THE_CALLER)
+        key = str(uuid.uuid4()) if idempotency_key is None else str.__str__(idempotency_key)
         call = endpoints.create_generation(request, idempotency_key=key)
         return await send(self._requester, call, self._options)
 
@@ -442,9 +446,6 @@ class AsyncGenerations:
 
         Source: "Create generation", sync.so API reference.
         """
-        raise_if_invalid(
-            [*validation.timeout_problems(timeout), *validation.callback_problems(on_update)]
-        )
         fields = GenerationRequest(
             model="" if model is None else model,
             input=input,
@@ -455,7 +456,8 @@ class AsyncGenerations:
             project_id=project_id,
             dub_params=dub_params,
         )
-        created = await self._submit(request, fields, idempotency_key)
+        problems = validation.timeout_problems(timeout) + validation.callback_problems(on_update)
+        created = await self._submit(request, fields, idempotency_key, problems)
         marker = object()
         UNDER_WAY[marker] = lambda: [_GOES_ON.format(id=created.id)]
         try:

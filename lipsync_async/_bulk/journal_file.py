@@ -356,6 +356,8 @@ def translate_errors(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         advice = _ADVICE.get(code, _OTHER_ADVICE)
         raise JournalError(f"the journal {path} cannot be used ({error}). {advice}") from error
+    except UnicodeDecodeError as error:  # damage, told in words that quote it
+        raise JournalError(f"the journal {path} cannot be used ({error}). {_DAMAGED}") from error
     except OSError as error:
         code = sqlite3.SQLITE_FULL if error.errno in _FULL else sqlite3.SQLITE_CANTOPEN
         reason = error.strerror or error

@@ -136,13 +136,16 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
     )
 
 
-def _written(value: object) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
+def _written(
+    value: object, *, is_raw: bool = False
+) -> tuple[bytes | None, tuple[TextPart | FilePart, ...]]:
     """Write a request as JSON, or as the parts of a form when files go along; all else as JSON.
 
-    What the values raise is an error of the request.
+    What the values raise is an error of the request; so is a request that is to be sent as it
+    is, for it was not checked.
     """
     try:
-        if not isinstance(value, GenerationRequest):
+        if is_raw or not isinstance(value, GenerationRequest):
             return codec.dumps(value), ()
         for item in value.input:
             if getattr(item, "file", None) is not None:
@@ -323,7 +326,7 @@ def raw_request(
     """Describe a request that has no function of its own here; its answer is not read."""
     fields = {name.lower(): str.__str__(value) for name, value in headers.items()}
     if json is not None:
-        fields, (body, _) = _JSON | fields, _written(json)
+        fields, (body, _) = _JSON | fields, _written(json, is_raw=True)
     if idempotency_key is not None:
         fields["idempotency-key"] = idempotency_key
     return Call(

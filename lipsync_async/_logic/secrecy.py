@@ -28,11 +28,16 @@ _SHORTEST = 8
 _LONGEST_ESCAPE = 24
 
 
-@attrs.frozen(slots=True, eq=False, repr=False)
 class Secret:
-    """API key, which no repr, log line or pickle shows."""
+    """API key, which no repr, log line or pickle shows.
 
-    revealed: str = attrs.field(repr=False)  # for tools that show fields whatever the repr
+    It is no attrs class: tools show or write the fields of one, whatever its repr is.
+    """
+
+    __slots__ = ("revealed",)
+
+    def __init__(self, revealed: str) -> None:
+        self.revealed = revealed
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -42,11 +47,13 @@ class Secret:
         raise TypeError(message)
 
 
-@attrs.frozen(slots=True, eq=False, repr=False)
 class Headers(Mapping[str, str]):
-    """Header fields of which the names alone are shown."""
+    """Header fields of which the names alone are shown; no attrs class, as `Secret` is none."""
 
-    revealed: Mapping[str, str] = attrs.field(repr=False)
+    __slots__ = ("revealed",)
+
+    def __init__(self, revealed: Mapping[str, str]) -> None:
+        self.revealed = revealed
 
     def __getitem__(self, name: str) -> str:
         return self.revealed[name]

@@ -382,7 +382,6 @@ def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
-@survived("request")
 def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     """Return every problem of a request, each as `path: what is wrong`.
 
@@ -390,6 +389,15 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     upload); nothing else is looked at but the request. Without files, the result is the same on
     any machine.
     """
+    problems = _form_problems(request)
+    if with_files:
+        problems += [each for each in file_problems(request) if each not in problems]
+    return problems
+
+
+@survived("request")
+def _form_problems(request: object) -> list[str]:
+    """Return what is wrong with a request whatever is on the disk."""
     if not isinstance(request, GenerationRequest):
         return [wrong("request", "GenerationRequest", request)]
     problems = [*fields_of("", request, _REQUEST_FIELDS)]
@@ -412,13 +420,15 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
         problems += _reference_problems(inputs, request.segments)
         if request.dub_params is not None:
             problems.append("segments: cannot be combined with dub_params")
-    return problems + file_problems(request) if files and with_files else problems
+    return problems
 
 
 @survived("request")
-def file_problems(request: GenerationRequest) -> list[str]:
+def file_problems(request: object) -> list[str]:
     """Return what is wrong with a request's local files at this moment."""
     problems: list[str] = []
+    if not isinstance(request, GenerationRequest):
+        return problems
     for position, item in enumerate(request.input if is_list(request.input) else ()):
         file = item.file if isinstance(item, Video | Image | Audio) else None
         # What is no path has a problem of its own.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lipsync_async import AsyncClient, GenerationRequest, InvalidRequestError, Video
+from lipsync_async._logic.validation import request_problems
 from tests.client.connections import INPUTS, ORDER, opened, order
 from tests.logic.bad_requests import BAD_REQUESTS
 
@@ -91,12 +92,50 @@ async def test_bad_call(name: str) -> None:
     assert [each for each in caught.value.problems if each.startswith(path)]
 
 
-async def test_all_problems_at_once() -> None:
-    """One error lists everything that is wrong with an order."""
-    wrong: dict[str, Any] = {**ORDER, "model": "", "output_file_name": "a b", "project_id": ""}
+class Unreadable(list[Video]):
+    """Sequence that raises when it is checked, and is read to its end after that."""
+
+    is_checked = False
+
+    def __len__(self) -> int:
+        self.is_checked = not self.is_checked
+        if self.is_checked:
+            raise OSError("no length")
+        return super().__len__()
+
+
+WRONG: dict[str, Any] = {**ORDER, "model": "", "output_file_name": "a b", "project_id": ""}
+
+
+@pytest.mark.parametrize(
+    ("call", "paths"),
+    [
+        (lambda verbs: verbs.create(**WRONG), ["model", "output_file_name", "project_id"]),
+        (
+            lambda verbs: verbs.run(
+                GenerationRequest(**ORDER), model="m", idempotency_key="", timeout=-1, on_update=5
+            ),
+            ["timeout", "on_update", "idempotency_key", "request"],
+        ),
+        (
+            lambda verbs: verbs.wait_until_complete("", timeout=-1, on_update=5),
+            ["on_update", "generation_id", "timeout"],
+        ),
+    ],
+)
+async def test_all_problems_at_once(
+    call: Callable[[Any], Awaitable[Any]], paths: list[str]
+) -> None:
+    """One error lists everything that is wrong with a call."""
     async with opened("memory") as (client, sandbox):
-        with pytest.raises(InvalidRequestError, match="correct 3 problems") as caught:
-            await client.generations.create(**wrong)
+        with pytest.raises(InvalidRequestError, match=f"correct {len(paths)} problems") as caught:
+            await call(client.generations)
         assert len(sandbox.requests) == 0
-    found = [each.partition(":")[0] for each in caught.value.problems]
-    assert found == ["model", "output_file_name", "project_id"]
+    assert [each.partition(":")[0] for each in caught.value.problems] == paths
+
+
+def test_files_are_looked_up_where_the_form_cannot_be_checked() -> None:
+    """What a value raises hides no problem that is found without it."""
+    inputs = Unreadable([Video(file="no such file")])
+    found = request_problems(GenerationRequest(model="lipsync-2", input=inputs))
+    assert [each.partition(":")[0] for each in found] == ["input", "input[0].file"]

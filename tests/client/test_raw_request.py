@@ -9,6 +9,7 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     ConfigurationError,
+    GenerationRequest,
     InvalidRequestError,
     LipsyncError,
     NotFoundError,
@@ -134,6 +135,7 @@ async def test_fields_of_a_view(client_and_sandbox: Pair) -> None:
         (("POST", "/v2/other", {"json": {}, "body": b""}), "body: give json or body, not both"),
         (("POST", "/v2/other", {"body": "text"}), "body: must be bytes"),
         (("POST", "/v2/other", {"json": {1}}), "cannot be written"),
+        (("POST", "/v2/generate", {"json": GenerationRequest(**ORDER)}), "cannot be written"),
         (("POST", "/v2/other", {"idempotency_key": ""}), "idempotency_key"),
         (("GET", "/v2/models", {"headers": {"x-api-key": "other"}}), "is set by the client"),
         (("GET", "/v2/models", {"query": {"limit": 1}}), "query: 'limit' must be text"),

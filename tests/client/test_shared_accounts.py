@@ -211,6 +211,49 @@ def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
     assert slots.take(0.0, 1) is not None
 
 
+def test_what_was_given_back_counts_no_more() -> None:
+    """A refusal teaches by what was sent; neither it nor many short waits leave anything over."""
+    learnt = []
+    for cancelled in (0, 3):
+        shared = RateLimit()
+        sent = [shared.reserve(None, 0.0, 4)[0] for _ in range(4)]
+        shared.unused.extend([shared.reserve(None, 0.0, 4)[0] for _ in range(cancelled)])
+        shared.refused(sent[3], 95.0, None, None)
+        learnt.append(shared.limiter.limit(95.0, 4))
+        assert shared.is_idle(1e6)
+    assert learnt[0] == learnt[1]
+    slots = SlotPool()
+    slots.release(slots.occupied("job", 1, 0.0))
+    for _ in range(100):
+        slot = slots.hold("job")
+        assert slot is not None
+        assert slot.holders == 1
+        slots.release(slot)
+    slots.saw([("job", True)], 0.0)
+    assert slots.next_try(0.0, 1) == 0.0
+
+
+def test_each_loop_gives_its_own_hold_back() -> None:
+    """A job that two loops hold stays held by one when the other has closed."""
+    slots, (left, other) = SlotPool(), (asyncio.new_event_loop() for _ in range(2))
+
+    async def hold() -> Slot | None:
+        return slots.hold("job")
+
+    async def release(slot: Slot | None) -> None:
+        slots.release(slot)
+
+    slots.release(slots.occupied("job", 1, 0.0))
+    held = [loop.run_until_complete(hold()) for loop in (left, left, other)]
+    left.run_until_complete(release(held[0]))
+    left.close()
+    slots.saw([("job", True)], 0.0)
+    assert (slots.take(0.0, 1), slots.used) == (None, 1)
+    other.run_until_complete(release(held[2]))
+    other.close()
+    assert slots.take(0.0, 1) is not None
+
+
 QUICK = PollPolicy(
     initial_interval=0.001, max_interval=0.002, long_poll=None, shared_interval=0.001
 )

@@ -9,11 +9,14 @@ from traceback import TracebackException
 from typing import Any
 from urllib.parse import quote
 
+import attrs
+import cattrs
 import pytest
 from hypothesis import example, given, settings, strategies as st
 from rich.pretty import pretty_repr
 
 from lipsync_async import ConnectionLostError, LipsyncError
+from lipsync_async._logic.config import settle
 from lipsync_async._logic.secrecy import Headers, Mask, Secret, hidden, kind_of
 from lipsync_async._models.http import Response
 
@@ -190,6 +193,15 @@ def test_headers() -> None:
     assert (len(headers), headers["x-api-key"]) == (2, KEY)
     assert repr(headers) == "<Headers x-api-key, accept>"
     assert KEY not in pretty_repr(headers)
+
+
+def test_the_fields_of_what_holds_a_key_do_not_show_it() -> None:
+    """A tool that writes all fields of attrs classes writes no key."""
+    config, problems = settle(KEY, "https://api.example", {}, proxy="http://u:5ecret@proxy")
+    assert problems == []
+    for written in (attrs.asdict(config), attrs.astuple(config), cattrs.unstructure(config)):
+        assert KEY not in str(written)
+        assert b64encode(b"u:5ecret").decode() not in str(written)
 
 
 @pytest.mark.parametrize("value", [KEY, {"a": KEY}, KEY.encode(), [KEY], 5, Secret(KEY)])
