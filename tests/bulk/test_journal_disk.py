@@ -97,6 +97,7 @@ async def test_the_journal_is_gone(tmp_path: Path, harm: str) -> None:
             found = await client.generations.run_all(requests(MANY), journal=journal)
             assert [outcome.error for outcome in found] == [None] * MANY
             assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
+        assert not journal.with_name("away").exists()
 
 
 # What another program does to a journal that is in use.
