@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lipsync_async._enums import __version__ as __version__
 
 if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
-    from lipsync_async._async.client import (
-        AsyncClient as AsyncClient,
-    )
-    from lipsync_async._async.generations import (
-        OnUpdate as OnUpdate,
-    )
-    from lipsync_async._bulk.journal import (
-        JournalView as JournalView,
-    )
+    from lipsync_async._async.client import AsyncClient as AsyncClient
+    from lipsync_async._async.generations import OnUpdate as OnUpdate
+    from lipsync_async._bulk.journal import JournalView as JournalView
     from lipsync_async._bulk.journal_entry import JobState as JobState, JournalEntry as JournalEntry
     from lipsync_async._bulk.manifest import (
         ManifestRow as ManifestRow,
@@ -40,10 +34,7 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         Status as Status,
         SyncMode as SyncMode,
     )
-    from lipsync_async._models.http import (
-        Request as Request,
-        Response as Response,
-    )
+    from lipsync_async._models.http import Request as Request, Response as Response
     from lipsync_async._models.policies import (
         Limits as Limits,
         PollPolicy as PollPolicy,
@@ -71,19 +62,10 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         GenerationPage as GenerationPage,
         ModelInfo as ModelInfo,
     )
-    from lipsync_async._sync.client import (
-        Client as Client,
-    )
-    from lipsync_async._transport.aiohttp import (
-        AiohttpTransport as AiohttpTransport,
-    )
-    from lipsync_async._transport.memory import (
-        MemoryTransport as MemoryTransport,
-    )
-    from lipsync_async._transport.protocol import (
-        Stream as Stream,
-        Transport as Transport,
-    )
+    from lipsync_async._sync.client import Client as Client
+    from lipsync_async._transport.aiohttp import AiohttpTransport as AiohttpTransport
+    from lipsync_async._transport.memory import MemoryTransport as MemoryTransport
+    from lipsync_async._transport.protocol import Stream as Stream, Transport as Transport
     from lipsync_async.errors import (
         AuthenticationError as AuthenticationError,
         BadRequestError as BadRequestError,

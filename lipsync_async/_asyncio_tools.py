@@ -138,5 +138,5 @@ def cancellation_error(whose: str) -> RuntimeError:
     """Return the error that replaces an unexpected cancellation."""
     return RuntimeError(
         f"{whose} raised CancelledError, though this was not cancelled. Catch it where a task or "
-        "a future is awaited that may be cancelled.",
+        "a future is awaited that may be cancelled."
     )

@@ -68,7 +68,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = MappingProxyType(
         Status.CANCELED: frozenset(),
         Status.CANCELLED: frozenset(),
         Status.TIMED_OUT: frozenset(),
-    },
+    }
 )
 
 TERMINAL: frozenset[Status] = frozenset(

@@ -127,7 +127,7 @@ class LoopThread:
         if os.getpid() != self._process:
             raise ConfigurationError(
                 "This began before the process was forked, and goes on in the parent only. "
-                "Begin anew here.",
+                "Begin anew here."
             )
         if self.is_stopped:
             return False
@@ -259,7 +259,7 @@ class CallerTask:
             result.close()
             failure = ConfigurationError(
                 f"{self._function!r} returned a coroutine, which the blocking client cannot "
-                "await. Pass a plain function, or use AsyncClient.",
+                "await. Pass a plain function, or use AsyncClient."
             )
         call.thread.submit(self._settle, result, failure)  # a stopped loop ends the call anyway
 
@@ -283,10 +283,7 @@ class BlockingCall:
     """
 
     def __init__(
-        self,
-        thread: LoopThread,
-        work: Callable[[], Coroutine[Any, Any, Any]],
-        call_site: CallSite,
+        self, thread: LoopThread, work: Callable[[], Coroutine[Any, Any, Any]], call_site: CallSite
     ) -> None:
         self.thread = thread
         self.cleanups: list[Callable[[], None]] = []
@@ -716,8 +713,7 @@ class BlockingOutcomes(BlockingIterator[Outcome]):
 
 
 async def _serve(
-    manager: AbstractAsyncContextManager[AsyncIterator[Any]],
-    demands: asyncio.Queue[object],
+    manager: AbstractAsyncContextManager[AsyncIterator[Any]], demands: asyncio.Queue[object]
 ) -> None:
     send = CURRENT_CALL.get().send
     async with manager as items:
@@ -831,8 +827,7 @@ class Portal:
             del call  # it may hold its error, whose traceback holds this frame
 
     def open(
-        self,
-        manager: AbstractAsyncContextManager[AsyncIterator[T]],
+        self, manager: AbstractAsyncContextManager[AsyncIterator[T]]
     ) -> AbstractContextManager[Iterator[T]]:
         """Return a blocking context manager over the items of an async one."""
         return BlockingIterator(self, self._thread(), manager, CallSite.of_caller())
@@ -913,7 +908,7 @@ def call_in_caller(name: str, function: T) -> T:
     if iscoroutinefunction(function):
         raise ConfigurationError(
             f"{name} is a coroutine function, which the blocking client cannot await. Pass a "
-            "plain function, or use AsyncClient.",
+            "plain function, or use AsyncClient."
         )
     callback: Callable[..., object] = function
 

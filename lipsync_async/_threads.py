@@ -113,7 +113,7 @@ class _Native(Thread):
             raise ConfigurationError(
                 f"Threads were replaced in this process (by {by}), and the client needs a real "
                 "one. Nothing was sent. gevent and eventlet are supported; with anything else, "
-                "leave threads as they are when you patch.",
+                "leave threads as they are when you patch."
             )
         # gevent makes a loop for each thread, and two that are made at once wait for each other.
         time.sleep(0)
@@ -231,10 +231,7 @@ async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:
 
 
 def in_executor(
-    loop: asyncio.AbstractEventLoop,
-    _: object,
-    function: Callable[..., Any],
-    *arguments: object,
+    loop: asyncio.AbstractEventLoop, _: object, function: Callable[..., Any], *arguments: object
 ) -> asyncio.Future[Any]:
     """Replace a loop's `run_in_executor`, whose threads may be greenlets, or all occupied."""
     work = _Work(loop, function, arguments)

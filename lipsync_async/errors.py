@@ -57,7 +57,7 @@ _RETRYABLE_CODES = frozenset(
         "rate_limit_exceeded",
         "usage_dependency_unavailable",
         "voice_clone_busy",
-    },
+    }
 )
 _RETRYABLE_PREFIXES = ("generation_infra_", "controller_")
 # In codes of a create whose key is known and whose outcome is not ("Idempotency", same place).
@@ -277,7 +277,7 @@ class ResponseError(LipsyncError):
         quoted = f" [request id {_cut(request_id)}]" if request_id else ""
         super().__init__(
             f"{response.method} {_cut(response.url, _MAX_URL)} answered {named}{where}{quoted}: "
-            f"{_sentence(message)} {suggestion or self.next_step}",
+            f"{_sentence(message)} {suggestion or self.next_step}"
         )
 
 
@@ -410,7 +410,7 @@ class DecodeError(LipsyncError):
             # The first bytes usually show who really answered.
             f"but {reason}; it begins {response.body[:80]!r}.{listed} Compare .response with "
             "the service's documentation, and check that nothing between you and it rewrites "
-            "answers.",
+            "answers."
         )
 
 
@@ -434,7 +434,7 @@ class UnexpectedError(LipsyncError):
     def __init__(self, doing: str, cause: BaseException) -> None:
         super().__init__(
             f"{doing} raised {in_words(cause)}. This should not happen: please report it, with "
-            "the traceback of .__cause__.",
+            "the traceback of .__cause__."
         )
 
 

@@ -82,7 +82,7 @@ class WebhookPayloadError(LipsyncError):
         super().__init__(
             f"This webhook cannot be read:{listed}\n"
             "Look at the generation itself instead, and check that nothing between the "
-            "service and you rewrites bodies.",
+            "service and you rewrites bodies."
         )
 
 
@@ -387,7 +387,7 @@ def _key(secret: object) -> bytes:
     if _MASKED.search(key.decode(errors="replace")):
         raise ConfigurationError(
             "The webhook secret is masked, so nothing can be checked with it. Pass the whole "
-            "signing secret of your organization (whsec_…).",
+            "signing secret of your organization (whsec_…)."
         )
     return key
 

@@ -23,12 +23,7 @@ from lipsync_async._callsite import (
     tell_left,
 )
 from lipsync_async._logic import endpoints, validation
-from lipsync_async._logic.validation import (
-    MOST_ON_A_PAGE,
-    flag,
-    target_problems,
-    whole_number,
-)
+from lipsync_async._logic.validation import MOST_ON_A_PAGE, flag, target_problems, whole_number
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._polling import JobWait, as_generation, error_of, retry_until_timeout
@@ -37,13 +32,7 @@ from lipsync_async.errors import InvalidRequestError, LipsyncError
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterable,
-        AsyncIterator,
-        Iterable,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -122,10 +111,7 @@ class AsyncGenerations:
 
     @overload
     async def create(
-        self,
-        request: GenerationRequest,
-        *,
-        idempotency_key: str | None = None,
+        self, request: GenerationRequest, *, idempotency_key: str | None = None
     ) -> Generation: ...
 
     @overload
@@ -277,10 +263,7 @@ class AsyncGenerations:
         """
         raise_if_invalid(validation.estimate_problems(model=model, duration=duration, fps=fps))
         call = endpoints.estimate_duration(
-            model=model,
-            duration=duration,
-            fps=fps,
-            reasoning_enabled=reasoning_enabled,
+            model=model, duration=duration, fps=fps, reasoning_enabled=reasoning_enabled
         )
         return await self._requester.execute(call, self._options)
 
@@ -337,10 +320,7 @@ class AsyncGenerations:
 
     @asynccontextmanager
     async def updates(
-        self,
-        generation: Generation | str,
-        *,
-        timeout: float | None = _WAIT_SECONDS,
+        self, generation: Generation | str, *, timeout: float | None = _WAIT_SECONDS
     ) -> AsyncIterator[AsyncIterator[Generation]]:
         """Iterate over a job's changes until it has ended.
 
@@ -475,11 +455,7 @@ class AsyncGenerations:
             UNDER_WAY.pop(marker, None)
 
     async def download(
-        self,
-        generation: Generation | str,
-        to: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
+        self, generation: Generation | str, to: str | os.PathLike[str], *, overwrite: bool = False
     ) -> Path:
         """Save a COMPLETED generation's result and return the file's path.
 
@@ -588,15 +564,10 @@ class AsyncGenerations:
                 project_id=project_id,
                 limit=limit,
                 cursor=cursor,
-            ),
+            )
         )
         call = endpoints.list_generations(
-            status=status,
-            ids=ids,
-            source=source,
-            project_id=project_id,
-            limit=limit,
-            cursor=cursor,
+            status=status, ids=ids, source=source, project_id=project_id, limit=limit, cursor=cursor
         )
         return await self._requester.execute(call, self._options)
 
@@ -645,10 +616,7 @@ class AsyncGenerations:
             page = following
 
     async def count(
-        self,
-        *,
-        status: Sequence[StatusName] | None = None,
-        source: Sequence[str] | None = None,
+        self, *, status: Sequence[StatusName] | None = None, source: Sequence[str] | None = None
     ) -> int:
         """Return how many generations match.
 

@@ -506,10 +506,7 @@ class Matcher:
     ) -> Difference:
         """Return what sets a request apart from an entry; false if nothing does."""
         return self.recognition.difference(
-            entry.request_json,
-            request,
-            is_named=key is not None,
-            was_sent=entry.state.has_job,
+            entry.request_json, request, is_named=key is not None, was_sent=entry.state.has_job
         )
 
     def items(self, requests: Sequence[GenerationRequest], start: int) -> list[_Item]:

@@ -440,9 +440,7 @@ class Journal(JournalView):
         self._ownership.release()
 
     def match(
-        self,
-        requests: Sequence[GenerationRequest],
-        start: int = 0,
+        self, requests: Sequence[GenerationRequest], start: int = 0
     ) -> list[JournalEntry | None]:
         """Return what is known of consecutive requests of the input; `None`: it is new.
 
@@ -488,8 +486,7 @@ class Journal(JournalView):
         return Ordered(*sums)
 
     def record_intents(
-        self,
-        intents: Iterable[tuple[int, GenerationRequest, *tuple[float | None, ...]]],
+        self, intents: Iterable[tuple[int, GenerationRequest, *tuple[float | None, ...]]]
     ) -> list[str]:
         """Store requests whose creates are about to be sent; return their keys.
 
@@ -578,7 +575,7 @@ class Journal(JournalView):
             elif entry.state.has_job:
                 raise JournalError(
                     f"request {position} has become generation {entry.generation_id} already. "
-                    "Wait for that one; nothing was sent.",
+                    "Wait for that one; nothing was sent."
                 )
             else:
                 if entry.state is not JobState.NOT_CREATED:
@@ -626,7 +623,7 @@ class Journal(JournalView):
         else:
             conflict = JournalError(
                 f"request {position} has become generation {entry.generation_id}, and then "
-                f"{generation.id} as well. Keep both ids, and ask the service's support.",
+                f"{generation.id} as well. Keep both ids, and ask the service's support."
             )
         conflict.generation = generation
         return conflict

@@ -133,10 +133,7 @@ class PollPolicy:
         default=1.5, validator=_Number("a finite number from 1", lowest=1)
     )
     max_interval: float = attrs.field(default=10.0, validator=_PAUSE)
-    long_poll: float | None = attrs.field(
-        default=10.0,
-        validator=_HELD,
-    )
+    long_poll: float | None = attrs.field(default=10.0, validator=_HELD)
     progress: bool = attrs.field(default=False, validator=_flag)
     shared_interval: float = attrs.field(default=0.5, validator=_PAUSE)
     not_found_grace: float = attrs.field(

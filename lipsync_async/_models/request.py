@@ -90,9 +90,7 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _at_home(
-    file: str | PathLike[str] | bytes | None,
-) -> str | PathLike[str] | bytes | None:
+def _at_home(file: str | PathLike[str] | bytes | None) -> str | PathLike[str] | bytes | None:
     """Replace `~` by the home folder; leave anything unknown for validation."""
     with suppress(Exception):  # raised by a class of the user's
         if isinstance(file, str):

@@ -33,11 +33,7 @@ from lipsync_async._callsite import HTTP_LOG, log
 from lipsync_async._logic.config import Proxies
 from lipsync_async._logic.secrecy import Headers
 from lipsync_async._models.http import FilePart, Response, stamp_of
-from lipsync_async._transport.protocol import (
-    CUT_BYTES,
-    most_bytes,
-    no_place_in_time,
-)
+from lipsync_async._transport.protocol import CUT_BYTES, most_bytes, no_place_in_time
 from lipsync_async.errors import (
     ConfigurationError,
     ConnectError,

@@ -267,10 +267,7 @@ def _add_journal(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     journal.add_argument("journal", type=_path, metavar="FILE", help="the journal of a run")
     journal.add_argument(
-        "--export",
-        type=_export,
-        metavar="OUT",
-        help="also write all of it to OUT.jsonl or OUT.csv",
+        "--export", type=_export, metavar="OUT", help="also write all of it to OUT.jsonl or OUT.csv"
     )
     journal.add_argument(
         "--failed",

@@ -203,11 +203,7 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
 
 
 async def run_requests(
-    client: AsyncClient,
-    requests: Sequence[GenerationRequest],
-    *,
-    journal: Path,
-    **options: Any,
+    client: AsyncClient, requests: Sequence[GenerationRequest], *, journal: Path, **options: Any
 ) -> RunSummary:
     """Run requests and show their progress; an error of `run_many` is in the summary."""
     summary = RunSummary(total=len(requests))

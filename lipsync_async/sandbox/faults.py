@@ -39,7 +39,7 @@ REQUEST_KINDS = frozenset(
         "replace_fields",  # put `fields` over the top level of a success body
         "ignore_wait",  # answer a long poll at once
         "outcome_unknown",  # accept the create, answer 503 IDEMPOTENCY_OUTCOME_UNKNOWN
-    },
+    }
 )
 JOB_KINDS = frozenset(
     {
@@ -50,7 +50,7 @@ JOB_KINDS = frozenset(
         "missing_output",  # complete, but the output's URL answers 404
         "truncate_output",  # complete, but the output breaks off in the middle
         "redirect_output",  # complete, the output's URL redirects to another one
-    },
+    }
 )
 WEBHOOK_KINDS = frozenset(
     {
@@ -60,7 +60,7 @@ WEBHOOK_KINDS = frozenset(
         "webhook_out_of_order",  # hold it back so that later jobs overtake it
         "webhook_bad_signature",  # sign it with another secret
         "webhook_stale_time",  # sign it `seconds` in the past
-    },
+    }
 )
 KINDS = REQUEST_KINDS | JOB_KINDS | WEBHOOK_KINDS
 

@@ -33,7 +33,7 @@ _PENDING_SHARE = 0.2
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _SPELLING = re.compile(
     rf"(?:(?P<bare>immediate|manual|real)|polls\((?P<polls>{_NUMBER})\)"
-    rf"|time\((?P<seconds>{_NUMBER})(?:-(?P<longest>{_NUMBER}))?\))",
+    rf"|time\((?P<seconds>{_NUMBER})(?:-(?P<longest>{_NUMBER}))?\))"
 )
 _ADVICE = "use immediate, polls(n), time(s), time(a-b), manual or real."
 
@@ -337,12 +337,7 @@ class JobTable(Table[Job]):
         return job
 
     def move(
-        self,
-        job_id: str,
-        status: str,
-        *,
-        error: str | None = None,
-        error_code: str | None = None,
+        self, job_id: str, status: str, *, error: str | None = None, error_code: str | None = None
     ) -> Job:
         """Move a job to another status, along the table of transitions only."""
         work = partial(self._move, self[job_id], Status(status), error, error_code)

@@ -86,7 +86,7 @@ def checked_key(api_key: str) -> str:
     if api_key.startswith(LIVE_KEY_PREFIX):
         raise ValueError(
             "this api_key looks like one of the real service; leave it out and use the "
-            "sandbox's own.",
+            "sandbox's own."
         )
     return api_key
 

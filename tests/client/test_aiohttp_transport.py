@@ -263,10 +263,7 @@ async def test_the_end_of_a_chunk_is_no_piece(transport: AiohttpTransport) -> No
         writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
         writer.close()
 
-    async with (
-        serving(serve) as url,
-        transport.stream(Request("GET", url), timeout=5.0) as stream,
-    ):
+    async with serving(serve) as url, transport.stream(Request("GET", url), timeout=5.0) as stream:
         found = []
         async for chunk in stream.chunks():
             found.append(chunk)

@@ -5,13 +5,7 @@ from math import ceil
 import anyio
 import pytest
 
-from lipsync_async import (
-    BadRequestError,
-    DecodeError,
-    Generation,
-    NotFoundError,
-    PollPolicy,
-)
+from lipsync_async import BadRequestError, DecodeError, Generation, NotFoundError, PollPolicy
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import Door, opened, order
 from tests.client.waiters import (

@@ -64,14 +64,8 @@ _FACE: BadRequests = {
     ),
 }
 _DUBS: BadRequests = {
-    "5-dub-audio": (
-        dubbed(VIDEO, AUDIO),
-        "input: takes no audio or text with dub_params, not 1",
-    ),
-    "5-dub-image": (
-        {**dubbed(IMAGE), "model": "sync-3"},
-        "dub_params: need a video, not an image",
-    ),
+    "5-dub-audio": (dubbed(VIDEO, AUDIO), "input: takes no audio or text with dub_params, not 1"),
+    "5-dub-image": ({**dubbed(IMAGE), "model": "sync-3"}, "dub_params: need a video, not an image"),
     "5-dub-segments": (
         {**dubbed(), "segments": ONE},
         "segments: cannot be combined with dub_params",

@@ -45,7 +45,7 @@ LEGACY_MODELS = frozenset(
         "lipsync-1.8.0",
         "lipsync-1.8.0-beta",
         "lipsync-2-mini",
-    },
+    }
 )
 
 # Price of one second at 25 frames, in US dollars, the lower ends.
@@ -56,7 +56,7 @@ PRICES_PER_SECOND: Mapping[str, float] = MappingProxyType(
         "lipsync-2-pro": 0.067,
         "lipsync-1.9.0-beta": 0.02,
         "react-1": 0.167,
-    },
+    }
 )
 
 

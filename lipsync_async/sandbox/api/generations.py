@@ -145,11 +145,7 @@ def generation_json(job: Job, urls: SignedUrls) -> dict[str, Any]:
     }
     if job.status is Status.COMPLETED and job.result is not None:
         link = urls.media(job.id, version=job.link_version)
-        shown |= {
-            "outputUrl": link,
-            "outputMediaUrl": link,
-            "outputDuration": job.result.duration,
-        }
+        shown |= {"outputUrl": link, "outputMediaUrl": link, "outputDuration": job.result.duration}
         if job.body.get("segments"):
             shown["segmentOutputUrl"] = link  # the sandbox makes no other file of the segments
     known = {

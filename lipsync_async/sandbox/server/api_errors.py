@@ -84,7 +84,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = MappingProxyType(
         code: ErrorCode(status, advice)
         for (advice, status), codes in _TABLE.items()
         for code in codes.split()
-    },
+    }
 )
 
 
@@ -112,11 +112,7 @@ def error(code: str, message: str, *, is_input: bool = False, **extras: Any) -> 
 
 def malformed(problems: Sequence[str]) -> ApiError:
     """Return a 400 whose message is a list, one entry a problem, up to a hundred."""
-    body = {
-        "message": list(problems[:MOST_PROBLEMS]),
-        "error": "Bad Request",
-        "statusCode": 400,
-    }
+    body = {"message": list(problems[:MOST_PROBLEMS]), "error": "Bad Request", "statusCode": 400}
     return ApiError(400, body)
 
 

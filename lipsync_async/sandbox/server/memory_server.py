@@ -44,7 +44,7 @@ class MemoryServer:
                     parse_qsl(parts.query, keep_blank_values=True),
                     {name.lower(): value for name, value in request.headers.items()},
                     _Body(request, self._clock) if request.body or request.form else None,
-                ),
+                )
             )
         except messages.DropConnection as drop:
             raise _broken(request, was_handled=drop.was_handled) from None

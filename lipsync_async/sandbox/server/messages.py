@@ -248,11 +248,7 @@ def _integer(text: str) -> int:
 
 
 # Made once, used by every create. JSON knows no largest number, services do: a double's.
-_DECODER = json.JSONDecoder(
-    parse_float=_float,
-    parse_int=_integer,
-    parse_constant=_refuse,
-)
+_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_refuse)
 
 
 async def _read_bytes(chunks: AsyncIterator[bytes], most: int, what: str) -> bytes:
