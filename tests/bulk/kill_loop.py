@@ -20,20 +20,11 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from lipsync_async import (
-    AsyncClient,
-    Audio,
-    GenerationRequest,
-    JournalError,
-    Limits,
-    PollPolicy,
-    Progress,
-    RetryPolicy,
-    Video,
-    group_failures,
-)
+from lipsync_async import AsyncClient, Limits, PollPolicy, Progress, RetryPolicy, group_failures
 from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._models.request import Audio, GenerationRequest, Video
+from lipsync_async.errors import JournalError
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.interpreter import Fork, until

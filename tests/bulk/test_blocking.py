@@ -10,16 +10,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from lipsync_async import (
-    Client,
+from lipsync_async import Client, GenerationRequest, Progress
+from lipsync_async._portal import BlockingOutcomes
+from lipsync_async.errors import (
     ConfigurationError,
     GenerationFailedError,
-    GenerationRequest,
     InvalidRequestError,
-    Progress,
     SpendingLimitError,
 )
-from lipsync_async._portal import BlockingOutcomes
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import made, names, requests, slots

@@ -14,20 +14,11 @@ import anyio
 import attrs
 import pytest
 
-from lipsync_async import (
-    AsyncClient,
-    DownloadError,
-    GenerationRequest,
-    InvalidRequestError,
-    JournalView,
-    Outcome,
-    Response,
-    UnexpectedError,
-    Video,
-)
+from lipsync_async import AsyncClient, GenerationRequest, JournalView, Outcome, Response, Video
 from lipsync_async._callsite import notes_of
 from lipsync_async._models.http import Request
 from lipsync_async._transport.protocol import Stream, Transport
+from lipsync_async.errors import DownloadError, InvalidRequestError, UnexpectedError
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import FREE, requests, run

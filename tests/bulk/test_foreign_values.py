@@ -17,25 +17,20 @@ import attrs
 import numpy as np
 import pytest
 
-from lipsync_async import (
+from lipsync_async import JobState, JournalView, Model, read_manifest
+from lipsync_async._logic.codec import encode_request
+from lipsync_async._models.request import (
     ActiveSpeaker,
     Audio,
     ElevenLabs,
     GenerationRequest,
-    InvalidRequestError,
-    JobState,
-    JournalError,
-    JournalView,
-    LipsyncError,
-    Model,
     Options,
     Segment,
     SegmentAudio,
     Text,
     Video,
-    read_manifest,
 )
-from lipsync_async._logic.codec import encode_request
+from lipsync_async.errors import InvalidRequestError, JournalError, LipsyncError
 from tests.bulk.runs import opened, requests
 from tests.client.connections import INPUTS
 

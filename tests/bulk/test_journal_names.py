@@ -15,17 +15,9 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from lipsync_async import (
-    Audio,
-    GenerationRequest,
-    InvalidRequestError,
-    JobState,
-    JournalError,
-    JournalView,
-    Video,
-)
+from lipsync_async import Audio, GenerationRequest, JobState, JournalView, Video
 from lipsync_async._bulk.journal import Journal
-from lipsync_async.errors import AuthenticationError
+from lipsync_async.errors import AuthenticationError, InvalidRequestError, JournalError
 from tests.bulk.jobs import job, known, record, request
 from tests.logic.answers import reply
 

@@ -14,17 +14,10 @@ import attrs
 import pytest
 from anyio.lowlevel import checkpoint
 
-from lipsync_async import (
-    AsyncClient,
-    GenerationRequest,
-    LipsyncError,
-    Outcome,
-    Progress,
-    Response,
-    RetryPolicy,
-)
+from lipsync_async import AsyncClient, GenerationRequest, Outcome, Progress, Response, RetryPolicy
 from lipsync_async._bulk.results import LeftJobs
 from lipsync_async._callsite import notes_of
+from lipsync_async.errors import LipsyncError
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import opened, requests, slots

@@ -12,26 +12,24 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async import (
+from lipsync_async import JobState, JournalView, read_manifest
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_export import NotExpressibleError, cells_of
+from lipsync_async._logic.codec import encode_request
+from lipsync_async._logic.validation import request_problems
+from lipsync_async._models.request import (
     ActiveSpeaker,
     Audio,
     DubParams,
     ElevenLabs,
     GenerationRequest,
     Image,
-    JobState,
-    JournalError,
-    JournalView,
     Options,
     Origin,
     Text,
     Video,
-    read_manifest,
 )
-from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_export import NotExpressibleError, cells_of
-from lipsync_async._logic.codec import encode_request
-from lipsync_async._logic.validation import request_problems
+from lipsync_async.errors import JournalError
 from tests.bulk.jobs import job, record, request
 from tests.bulk.manifests import read
 from tests.bulk.test_manifest import WITHOUT_FILES

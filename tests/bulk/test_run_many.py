@@ -6,15 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lipsync_async import (
-    ConcurrencyLimitError,
-    GenerationRequest,
-    JournalError,
-    Limits,
-    Progress,
-    RetryPolicy,
-    ServerError,
-)
+from lipsync_async import GenerationRequest, Limits, Progress, RetryPolicy
+from lipsync_async.errors import ConcurrencyLimitError, JournalError, ServerError
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, refusals, requests, run, slots

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from lipsync_async import (
-    Audio,
-    GenerationRequest,
-    InvalidRequestError,
-    JobState,
-    JournalView,
-    Video,
-)
+from lipsync_async import Audio, GenerationRequest, JobState, JournalView, Video
 from lipsync_async._bulk.journal import Journal
+from lipsync_async.errors import InvalidRequestError
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.jobs import job, known, record
 from tests.bulk.test_signatures import PLACE, SIGNED_ANEW

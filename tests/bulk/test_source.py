@@ -11,15 +11,9 @@ import anyio
 import attrs
 import pytest
 
-from lipsync_async import (
-    GenerationRequest,
-    IgnoredOptionWarning,
-    InvalidRequestError,
-    Options,
-    Outcome,
-    Progress,
-)
+from lipsync_async import GenerationRequest, Options, Outcome, Progress
 from lipsync_async._bulk.journal import Journal
+from lipsync_async.errors import IgnoredOptionWarning, InvalidRequestError
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.jobs import job, record
 from tests.bulk.runs import FREE, counted, made, names, opened, requests, slots

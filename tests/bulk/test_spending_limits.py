@@ -10,21 +10,17 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async import (
-    BadRequestError,
-    DecodeError,
-    GenerationRequest,
-    InvalidRequestError,
-    Options,
-    Progress,
-    ResponseError,
-    RetryPolicy,
-    SpendingLimitError,
-    UnprocessableError,
-    Video,
-)
+from lipsync_async import GenerationRequest, Options, Progress, RetryPolicy, Video
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async._bulk.submitter import SpendingLimit
+from lipsync_async.errors import (
+    BadRequestError,
+    DecodeError,
+    InvalidRequestError,
+    ResponseError,
+    SpendingLimitError,
+    UnprocessableError,
+)
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests, run, slots
 from tests.client.connections import INPUTS

@@ -9,18 +9,16 @@ import anyio
 import attrs
 import pytest
 
-from lipsync_async import (
+from lipsync_async import GenerationRequest, JournalView, Progress
+from lipsync_async._bulk.results import MAX_SAME_REFUSALS
+from lipsync_async.errors import (
     AuthenticationError,
-    GenerationRequest,
     InvalidRequestError,
     JournalError,
-    JournalView,
     PaymentRequiredError,
-    Progress,
     ServerError,
     SpendingLimitError,
 )
-from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import counted, made, opened, requests, run, slots
 from tests.client.connections import INPUTS

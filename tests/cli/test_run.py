@@ -9,30 +9,9 @@ import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from lipsync_async import (
-    Audio,
-    AuthenticationError,
-    ConfigurationError,
-    ConnectionLostError,
-    DownloadError,
-    Generation,
-    GenerationFailedError,
-    GenerationRequest,
-    InvalidRequestError,
-    JournalError,
-    Limits,
-    LipsyncError,
-    ManifestRow,
-    Options,
-    Origin,
-    Outcome,
-    PaymentRequiredError,
-    SpendingLimitError,
-    Status,
-    Video,
-    read_manifest,
-)
+from lipsync_async import Generation, Limits, ManifestRow, Outcome, Status, read_manifest
 from lipsync_async._bulk.journal import Journal
+from lipsync_async._models.request import Audio, GenerationRequest, Options, Origin, Video
 from lipsync_async.cli.main import command_parser, main, manifest_run
 from lipsync_async.cli.output import ExitStatus, exit_status_of, with_places
 from lipsync_async.cli.progress import NO_PROGRESS
@@ -44,6 +23,18 @@ from lipsync_async.cli.run import (
     media_hosts,
     place,
     run_requests,
+)
+from lipsync_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionLostError,
+    DownloadError,
+    GenerationFailedError,
+    InvalidRequestError,
+    JournalError,
+    LipsyncError,
+    PaymentRequiredError,
+    SpendingLimitError,
 )
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line

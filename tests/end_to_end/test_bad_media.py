@@ -3,15 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async import (
-    AsyncClient,
-    Audio,
-    GenerationFailedError,
-    Segment,
-    SegmentAudio,
-    UnprocessableError,
-    Video,
-)
+from lipsync_async import AsyncClient, Audio, Segment, SegmentAudio, Video
+from lipsync_async.errors import GenerationFailedError, UnprocessableError
 from lipsync_async.sandbox import Sandbox
 from tests.end_to_end.conftest import Make
 from tests.sandbox.media.clips import Clip

@@ -6,20 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async import (
+from lipsync_async import Generation, Outcome, Status
+from lipsync_async._models.request import (
     Audio,
-    Generation,
     GenerationRequest,
-    LipsyncError,
     Options,
     Origin,
-    Outcome,
     Segment,
     SegmentAudio,
-    Status,
     UnknownInput,
     Video,
 )
+from lipsync_async.errors import LipsyncError
 
 REQUEST = GenerationRequest(
     model="sync-3",

@@ -15,21 +15,9 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from lipsync_async import (
-    Client,
-    ConfigurationError,
-    Generation,
-    GenerationFailedError,
-    GenerationRequest,
-    InvalidRequestError,
-    LipsyncError,
-    NotFoundError,
-    Options,
-    PollPolicy,
-    Response,
-    Status,
-)
+from lipsync_async import Client, Generation, PollPolicy, Response, Status
 from lipsync_async._callsite import CallSite
+from lipsync_async._models.request import GenerationRequest, Options
 from lipsync_async._portal import (
     CURRENT_CALL,
     BlockingCall,
@@ -37,6 +25,13 @@ from lipsync_async._portal import (
     LoopThread,
     Portal,
     StepResult,
+)
+from lipsync_async.errors import (
+    ConfigurationError,
+    GenerationFailedError,
+    InvalidRequestError,
+    LipsyncError,
+    NotFoundError,
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
