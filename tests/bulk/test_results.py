@@ -10,13 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async import FailureGroup, Generation, Outcome, Progress, Status, group_failures
-from lipsync_async._bulk.results import (
-    MAX_WAITING,
-    OutcomeQueue,
-    ProgressTracker,
-    RefusalCounter,
-    reason_of,
-)
+from lipsync_async._bulk import results
 from lipsync_async._logic.endpoints import error_for
 from lipsync_async.errors import (
     ConcurrencyLimitError,
@@ -133,12 +127,12 @@ ALIKE: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("make", "expected"), ALIKE)
 def test_errors_alike_have_one_reason(make: Any, expected: str) -> None:
     """No id, key, address, sum of money or line break is in it, and it is short."""
-    assert {expected} == {reason_of(make()), reason_of(make())}
+    assert {expected} == {results.reason_of(make()), results.reason_of(make())}
 
 
 def test_no_two_kinds_share_a_reason() -> None:
     """What is left of a message tells kinds of failure apart."""
-    assert len(ALIKE) == len({reason_of(make()) for make, _ in ALIKE})
+    assert len(ALIKE) == len({results.reason_of(make()) for make, _ in ALIKE})
 
 
 def test_groups() -> None:
@@ -209,7 +203,7 @@ NO_REFUSAL: dict[str, Any] = {
 @pytest.mark.parametrize("make", OF_ALL.values(), ids=OF_ALL)
 def test_what_all_would_meet(make: Any) -> None:
     """The fifth in a row for one reason tells; an acceptance or another reason begins anew."""
-    alike = RefusalCounter()
+    alike = results.RefusalCounter()
     assert [alike.add(make()) for _ in range(6)] == [False] * 4 + [True] * 2
     alike.count = 0
     assert [alike.add(make()) for _ in range(5)] == [False] * 4 + [True]
@@ -220,7 +214,7 @@ def test_what_all_would_meet(make: Any) -> None:
 @pytest.mark.parametrize("make", OF_ONE.values(), ids=OF_ONE)
 def test_what_the_service_says_of_one_request(make: Any) -> None:
     """It tells nothing of others, unless all are alike, and shows that the service is there."""
-    alike = RefusalCounter()
+    alike = results.RefusalCounter()
     assert [alike.add(make()) for _ in range(50)] == [False] * 50
     for _ in range(3):
         assert [alike.add(page(403)) for _ in range(4)] == [False] * 4
@@ -231,15 +225,15 @@ def test_what_the_service_says_of_one_request(make: Any) -> None:
 @pytest.mark.parametrize("make", NO_REFUSAL.values(), ids=NO_REFUSAL)
 def test_what_is_no_refusal(make: Any) -> None:
     """A service that is down is waited for, and does not interrupt a row of refusals either."""
-    alike = RefusalCounter()
+    alike = results.RefusalCounter()
     assert [alike.add(make()) for _ in range(50)] == [False] * 50
     told = [alike.add(error()) for _ in range(5) for error in (make, lambda: page(403))]
     assert told == [False] * 9 + [True]
 
 
-def queue_of(*, is_ordered: bool = True, room: asyncio.Event | None = None) -> OutcomeQueue:
+def queue_of(*, is_ordered: bool = True, room: asyncio.Event | None = None) -> results.OutcomeQueue:
     """Return an empty queue."""
-    return OutcomeQueue(is_ordered=is_ordered, room=room or asyncio.Event())
+    return results.OutcomeQueue(is_ordered=is_ordered, room=room or asyncio.Event())
 
 
 def outcome(index: int) -> Outcome:
@@ -247,7 +241,7 @@ def outcome(index: int) -> Outcome:
     return Outcome(index=index, request=request(index))
 
 
-def taken(queue: OutcomeQueue) -> list[int]:
+def taken(queue: results.OutcomeQueue) -> list[int]:
     """Take all outcomes of a closed queue, and return their indexes."""
 
     async def take_all() -> list[int]:
@@ -276,12 +270,12 @@ def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FB
     """What waits for its turn counts like what waits for the caller; taking makes room."""
     room = asyncio.Event()
     queue = queue_of(is_ordered=is_ordered, room=room)
-    for index in [*range(1, MAX_WAITING), 0]:
-        assert queue.waiting < MAX_WAITING
+    for index in [*range(1, results.MAX_WAITING), 0]:
+        assert queue.waiting < results.MAX_WAITING
         queue.put(outcome(index))
-    assert queue.waiting == MAX_WAITING
+    assert queue.waiting == results.MAX_WAITING
     assert anyio.run(queue.get) is not None
-    assert queue.waiting < MAX_WAITING
+    assert queue.waiting < results.MAX_WAITING
     assert room.is_set()
 
 
@@ -294,7 +288,7 @@ def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
 def test_all_is_counted() -> None:
     """Successes, failures and time; the rate leaves out what an earlier run has done."""
     clock = VirtualClock()
-    tracker = ProgressTracker(clock.now)
+    tracker = results.ProgressTracker(clock.now)
     for each in (ended(), ended(is_success=False), ended(resumed=True)):
         tracker.count(each)
     clock.advance(4.0)
@@ -325,7 +319,7 @@ def test_the_rest(name: str) -> None:
     """It is known when there are a rate and a total, and when nothing is left."""
     resumed, seconds, total, eta = RESTS[name]
     clock = VirtualClock()
-    tracker = ProgressTracker(clock.now)
+    tracker = results.ProgressTracker(clock.now)
     tracker.count(ended(resumed=resumed))
     clock.advance(seconds)
     tracker.length = total
@@ -339,7 +333,7 @@ KINDS = st.tuples(st.booleans(), st.booleans(), st.floats(0, 1e6))
 def test_nothing_is_ever_odd(kinds: list[tuple[bool, bool, float]], more: int) -> None:
     """Whatever comes when, sums are right and no number is negative or infinite."""
     clock = VirtualClock()
-    tracker = ProgressTracker(clock.now)
+    tracker = results.ProgressTracker(clock.now)
     for is_success, resumed, pause in kinds:
         clock.advance(pause)
         tracker.count(ended(is_success=is_success, resumed=resumed))

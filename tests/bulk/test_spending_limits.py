@@ -10,17 +10,9 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async import GenerationRequest, Options, Progress, RetryPolicy, Video
+from lipsync_async import GenerationRequest, Options, Progress, RetryPolicy, Video, errors
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
 from lipsync_async._bulk.submitter import SpendingLimit
-from lipsync_async.errors import (
-    BadRequestError,
-    DecodeError,
-    InvalidRequestError,
-    ResponseError,
-    SpendingLimitError,
-    UnprocessableError,
-)
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests, run, slots
 from tests.client.connections import INPUTS
@@ -36,7 +28,7 @@ async def test_max_jobs() -> None:
         assert [each.is_success for each in found[:7]] == [True] * 7
         assert 1 <= len(found) - 7 <= 3
         for each in found[7:]:
-            assert isinstance(each.error, SpendingLimitError)
+            assert isinstance(each.error, errors.SpendingLimitError)
             words = f"Request {each.index} was not ordered: max_jobs=7 is reached."
             assert str(each.error).startswith(words)
         assert sandbox.jobs.created == 7
@@ -50,7 +42,7 @@ async def test_max_cost_by_the_media() -> None:
         sandbox.requests.clear()
         found = await client.generations.run_all(requests(30), max_cost=price * 5)
         assert sum(each.is_success for each in found) == 5 == sandbox.jobs.created
-        assert {type(each.error) for each in found[5:]} == {SpendingLimitError}
+        assert {type(each.error) for each in found[5:]} == {errors.SpendingLimitError}
         assert sandbox.requests.count("POST", ANALYZE) <= len(found)
         assert sandbox.requests.count("POST", ANALYZE) >= 6
 
@@ -74,7 +66,7 @@ async def test_after_the_limit_no_price_is_asked_for() -> None:
     """What will not be ordered is not analyzed either."""
     async with opened(slots(1)) as (client, sandbox, _):
         found = await client.generations.run_all(requests(9), max_jobs=1, max_cost=1e-9)
-        assert [type(each.error) for each in found] == [SpendingLimitError]
+        assert [type(each.error) for each in found] == [errors.SpendingLimitError]
         assert sandbox.requests.count("POST") == 1
 
 
@@ -84,7 +76,7 @@ async def test_a_local_file_has_no_price(tmp_path: Path) -> None:
     clip.write_bytes(b"clip")
     local = GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]])
     async with opened() as (client, sandbox, _):
-        with pytest.raises(InvalidRequestError) as caught:
+        with pytest.raises(errors.InvalidRequestError) as caught:
             await client.generations.run_all([*requests(2), *[local] * 8], max_cost=1e6)
         assert caught.value.problems == (
             *(
@@ -106,12 +98,15 @@ async def test_a_local_file_that_comes_later(tmp_path: Path) -> None:
     local = GenerationRequest(model="lipsync-2", input=[Video(file=clip), INPUTS[1]])
     async with opened(slots(1)) as (client, sandbox, _):
         found = await client.generations.run_all(iter([local, *requests(3)]), max_cost=1e6)
-        assert {type(each.error) for each in found} == {SpendingLimitError}
+        assert {type(each.error) for each in found} == {errors.SpendingLimitError}
         assert "max_cost cannot be kept, for prices cannot be known" in str(found[0].error)
-        assert isinstance(found[0].error and found[0].error.__cause__, InvalidRequestError)
+        assert isinstance(found[0].error and found[0].error.__cause__, errors.InvalidRequestError)
         assert sandbox.jobs.created == 0
         found = await client.generations.run_all(iter([*requests(2), local]), max_cost=1e6)
-        assert [type(each.error) for each in found] == [*[type(None)] * 2, InvalidRequestError]
+        assert [type(each.error) for each in found] == [
+            *[type(None)] * 2,
+            errors.InvalidRequestError,
+        ]
         assert sandbox.jobs.created == 2
 
 
@@ -120,7 +115,7 @@ async def test_without_a_price_there_is_no_order() -> None:
     """A model that has none, or a service that will not tell, is an error of that request."""
     odd = GenerationRequest(model="lipsync-9", input=INPUTS)
     async with opened() as (client, sandbox, _):
-        for duration, kind in (None, BadRequestError), (60.0, UnprocessableError):
+        for duration, kind in (None, errors.BadRequestError), (60.0, errors.UnprocessableError):
             found = await client.generations.run_all(
                 [odd, *requests(2)], max_cost=1e6, duration=duration
             )
@@ -209,9 +204,9 @@ async def test_prices_that_cannot_be_known(fault: Fault, duration: float | None,
         sandbox.faults.add(attrs.evolve(fault, count=None))
         found = await run(client, 200, max_cost=5.0, on_progress=told.append, duration=duration)
         assert lost <= len(found) <= lost + 3
-        assert isinstance(told[-1].ended_by, SpendingLimitError)
+        assert isinstance(told[-1].ended_by, errors.SpendingLimitError)
         assert "max_cost cannot be kept" in str(told[-1].ended_by)
-        assert isinstance(told[-1].ended_by.__cause__, ResponseError | DecodeError)
+        assert isinstance(told[-1].ended_by.__cause__, errors.ResponseError | errors.DecodeError)
         assert sandbox.jobs.created == 0
         assert sandbox.requests.count("POST") <= lost * 20
 
@@ -257,7 +252,7 @@ async def test_money_counts_per_journal(journal: Path, duration: float | None) -
             found = await run(client, 12, max_cost=limit * price, **settings)
             assert (limit, sandbox.jobs.created) == (limit, done)
             last = found[-1].error
-            assert isinstance(last, SpendingLimitError)
+            assert isinstance(last, errors.SpendingLimitError)
             assert "are ordered" in str(last)
         assert f"jobs for {9 * price:.2f} US dollars are ordered ({9 * price:.2f}" in str(last)
 

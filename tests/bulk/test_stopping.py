@@ -9,16 +9,8 @@ import anyio
 import attrs
 import pytest
 
-from lipsync_async import GenerationRequest, JournalView, Progress
+from lipsync_async import GenerationRequest, JournalView, Progress, errors
 from lipsync_async._bulk.results import MAX_SAME_REFUSALS
-from lipsync_async.errors import (
-    AuthenticationError,
-    InvalidRequestError,
-    JournalError,
-    PaymentRequiredError,
-    ServerError,
-    SpendingLimitError,
-)
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import counted, made, opened, requests, run, slots
 from tests.client.connections import INPUTS
@@ -27,7 +19,7 @@ CREATE = "/v2/generate"
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(401, AuthenticationError), (402, PaymentRequiredError)]
+    ("status", "kind"), [(401, errors.AuthenticationError), (402, errors.PaymentRequiredError)]
 )
 async def test_what_all_would_meet_stops_the_input(status: int, kind: type[Exception]) -> None:
     """A create that is refused for a dead key, or for want of credit, is the last but one."""
@@ -52,7 +44,7 @@ async def test_a_key_that_dies_in_mid_run() -> None:
             found = [each async for each in outcomes]
         assert len(sandbox.requests) <= 20
         dead = [each for each in found if each.error is not None]
-        assert {type(each.error) for each in dead} == {AuthenticationError}
+        assert {type(each.error) for each in dead} == {errors.AuthenticationError}
         assert len(found) == sandbox.jobs.created == 10
         named = {each.generation.id for each in found if each.generation}
         assert named == {job.id for job in sandbox.jobs}
@@ -85,7 +77,7 @@ async def test_a_wrong_request_is_an_error_too() -> None:
     async with opened() as (client, sandbox, _):
         found = await client.generations.run_all(mixed, stop_on_error=True)
         assert [each.is_success for each in found] == [True, True, False]
-        assert isinstance(found[2].error, InvalidRequestError)
+        assert isinstance(found[2].error, errors.InvalidRequestError)
         assert sandbox.jobs.created == 2
 
 
@@ -98,7 +90,9 @@ async def test_orders_that_wait_for_a_slot_are_dropped() -> None:
             found = [each async for each in outcomes]
         # Two of the first four were refused for want of a slot, and one for want of credit.
         assert clock.now() < 60
-        assert [type(each.error) for each in found if not each.is_success] == [PaymentRequiredError]
+        assert [type(each.error) for each in found if not each.is_success] == [
+            errors.PaymentRequiredError
+        ]
         assert sandbox.jobs.created == len(found) - 1
 
 
@@ -110,7 +104,7 @@ async def test_an_order_that_is_refused_after_the_stop_is_dropped() -> None:
         no_slot = concurrency_limited(2, retry_after_seconds=600, count=1)
         sandbox.faults.add(attrs.evolve(no_slot, skip=1))
         found = await client.generations.run_all(requests(20))
-        assert [type(each.error) for each in found] == [PaymentRequiredError]
+        assert [type(each.error) for each in found] == [errors.PaymentRequiredError]
         assert sandbox.jobs.created == 0
         assert clock.now() < 60
 
@@ -133,7 +127,7 @@ async def test_a_journal_that_breaks(journal: Path, monkeypatch: pytest.MonkeyPa
     """No order leaves without its record; what runs is waited for, then the error comes."""
     async with opened(slots(3)) as (client, sandbox, _):
         found: list[Any] = []
-        with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
+        with pytest.raises(errors.JournalError):  # noqa: PT012 - the loop raises
             async with client.generations.run_many(requests(20), journal=journal) as outcomes:
                 async for each in outcomes:
                     found.append(each)
@@ -158,7 +152,7 @@ async def test_looks_that_fail_for_good() -> None:
     async with opened(slots(3)) as (client, sandbox, _):
         sandbox.faults.add(Fault("status", method="GET", status=500, count=None))
         found = await client.generations.run_all(requests(3))
-        assert {type(each.error) for each in found} == {ServerError}
+        assert {type(each.error) for each in found} == {errors.ServerError}
         assert all(each.generation is not None for each in found)
 
 
@@ -180,7 +174,7 @@ async def test_a_journal_that_breaks_while_jobs_run(journal: Path) -> None:
     """What the service says of them cannot be noted, but every outcome comes before the error."""
     found: list[Any] = []
     async with opened(slots(3)) as (client, sandbox, clock):
-        with pytest.raises(JournalError):  # noqa: PT012 - the loop raises
+        with pytest.raises(errors.JournalError):  # noqa: PT012 - the loop raises
             async with client.generations.run_many(requests(3), journal=journal) as outcomes:
                 await clock.sleep(1)
                 damage(journal)
@@ -348,5 +342,5 @@ async def test_an_endless_input_is_not_searched_for_what_was_ordered(journal: Pa
         for _ in range(2):
             endless = iter(lambda: next(requests(1)), None)
             found = await client.generations.run_all(endless, journal=journal, max_jobs=3)
-            assert isinstance(found[-1].error, SpendingLimitError)
+            assert isinstance(found[-1].error, errors.SpendingLimitError)
         assert sandbox.jobs.created == 6

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from lipsync_async import Generation, Limits, ManifestRow, Outcome, Status, read_manifest
+from lipsync_async import Generation, Limits, ManifestRow, Outcome, Status, errors, read_manifest
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._models.request import Audio, GenerationRequest, Options, Origin, Video
 from lipsync_async.cli.main import command_parser, main, manifest_run
@@ -23,18 +23,6 @@ from lipsync_async.cli.run import (
     media_hosts,
     place,
     run_requests,
-)
-from lipsync_async.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectionLostError,
-    DownloadError,
-    GenerationFailedError,
-    InvalidRequestError,
-    JournalError,
-    LipsyncError,
-    PaymentRequiredError,
-    SpendingLimitError,
 )
 from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
@@ -230,7 +218,7 @@ def test_rows_and_hosts_are_named() -> None:
     assert media_hosts(rows) == {"cdn.example"}
 
 
-def failed(index: int, error: LipsyncError, generation: Generation | None = None) -> Outcome:
+def failed(index: int, error: errors.LipsyncError, generation: Generation | None = None) -> Outcome:
     """Return an outcome that is no success."""
     return Outcome(index=index, request=request(), error=error, generation=generation)
 
@@ -238,7 +226,7 @@ def failed(index: int, error: LipsyncError, generation: Generation | None = None
 def test_failures_are_told_by_their_reasons() -> None:
     """The most frequent comes first, with the places of the first ten; twenty are told."""
     failures = [
-        failed(index, GenerationFailedError(job(f"g{index}", Status.FAILED, error=reason)))
+        failed(index, errors.GenerationFailedError(job(f"g{index}", Status.FAILED, error=reason)))
         for index, reason in enumerate(["Said\nno."] * 13 + [f"Reason {n}." for n in range(25)])
     ]
     summary = RunSummary(total=60, failures=failures[::-1])
@@ -250,19 +238,19 @@ def test_failures_are_told_by_their_reasons() -> None:
     assert "  not begun     60" in summary.table()
 
 
-UNKNOWN = ConnectionLostError("broken", method="POST", url="https://h/v2/generate")
+UNKNOWN = errors.ConnectionLostError("broken", method="POST", url="https://h/v2/generate")
 UNKNOWN.may_have_worked = True
-KNOWN = GenerationFailedError(job("g1", Status.FAILED))
-OVER = SpendingLimitError("Request 1 was not ordered: max_jobs=1 is reached.")
-LOST = JournalError("The disk is full.")
-LEFT = JournalError("The disk is full.")
+KNOWN = errors.GenerationFailedError(job("g1", Status.FAILED))
+OVER = errors.SpendingLimitError("Request 1 was not ordered: max_jobs=1 is reached.")
+LOST = errors.JournalError("The disk is full.")
+LEFT = errors.JournalError("The disk is full.")
 LEFT.generation_ids = ("g1",)
 ENDINGS: list[tuple[dict[str, Any], int]] = [
     ({"done": 3}, 0),
     ({"done": 2}, 1),
     ({"done": 3, "failures": [failed(0, KNOWN, KNOWN.generation)]}, 1),
-    ({"done": 3, "failures": [failed(0, DownloadError("cut"), job("g1", "COMPLETED"))]}, 1),
-    ({"done": 3, "failures": [failed(0, InvalidRequestError(["model: is missing"]))]}, 1),
+    ({"done": 3, "failures": [failed(0, errors.DownloadError("cut"), job("g1", "COMPLETED"))]}, 1),
+    ({"done": 3, "failures": [failed(0, errors.InvalidRequestError(["model: is missing"]))]}, 1),
     ({"done": 3, "failures": [failed(0, UNKNOWN)]}, 4),
     ({"done": 3, "failures": [failed(0, KNOWN, KNOWN.generation), failed(1, UNKNOWN)]}, 4),
     ({"done": 3, "failures": [failed(0, UNKNOWN, job("g1", "PENDING"))]}, 1),
@@ -272,9 +260,9 @@ ENDINGS: list[tuple[dict[str, Any], int]] = [
     ({"done": 0, "error": LOST, "ended_by": LOST}, 2),
     ({"done": 0, "error": LEFT, "ended_by": LEFT}, 4),
     ({"done": 1, "error": LOST, "ended_by": LOST}, 4),
-    ({"done": 0, "error": InvalidRequestError(["max_jobs: is wrong"])}, 2),
-    ({"done": 0, "error": ConfigurationError("closed")}, 2),
-    ({"done": 0, "error": DownloadError("odd")}, 1),
+    ({"done": 0, "error": errors.InvalidRequestError(["max_jobs: is wrong"])}, 2),
+    ({"done": 0, "error": errors.ConfigurationError("closed")}, 2),
+    ({"done": 0, "error": errors.DownloadError("odd")}, 1),
 ]
 
 
@@ -322,15 +310,20 @@ async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) ->
 
 
 ALONE: list[tuple[Exception, int]] = [
-    (AuthenticationError(response=reply(status=401), message="No."), 3),
-    (PaymentRequiredError(response=reply(status=402), message="No."), 3),
+    (errors.AuthenticationError(response=reply(status=401), message="No."), 3),
+    (errors.PaymentRequiredError(response=reply(status=402), message="No."), 3),
     (OVER, 3),
-    (InvalidRequestError(["line 2: video_file: cannot be read (No such file): 'v'"]), 1),
-    (InvalidRequestError(["line 2: a: cannot be read (x): 'v'", "line 3: model: is missing"]), 2),
-    (InvalidRequestError(["manifest: cannot be read (No such file): 'm'"]), 2),
-    (ConfigurationError("no key"), 2),
-    (JournalError("in use"), 2),
-    (DownloadError("cut"), 1),
+    (errors.InvalidRequestError(["line 2: video_file: cannot be read (No such file): 'v'"]), 1),
+    (
+        errors.InvalidRequestError(
+            ["line 2: a: cannot be read (x): 'v'", "line 3: model: is missing"]
+        ),
+        2,
+    ),
+    (errors.InvalidRequestError(["manifest: cannot be read (No such file): 'm'"]), 2),
+    (errors.ConfigurationError("no key"), 2),
+    (errors.JournalError("in use"), 2),
+    (errors.DownloadError("cut"), 1),
     (OSError("disk"), 1),
 ]
 

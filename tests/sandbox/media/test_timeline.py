@@ -4,14 +4,7 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.media.timeline import (
-    Window,
-    frame_count,
-    index_map,
-    output_seconds,
-    plan_segments,
-    sample_position,
-)
+from lipsync_async.sandbox.media import timeline
 from tests.sandbox.media.clips import refused
 
 MODES = ("bounce", "loop", "cut_off", "silence", "remap")
@@ -43,15 +36,15 @@ def test_the_documented_examples_last_as_documented(
     mode: str, video: float, audio: float, expected: float
 ) -> None:
     """The service's two worked examples have the documented lengths in every mode."""
-    assert output_seconds(mode, video, audio) == expected
-    mapped = index_map(mode, frame_count(video, FPS), FPS, audio)
-    assert len(mapped) == frame_count(expected, FPS)
+    assert timeline.output_seconds(mode, video, audio) == expected
+    mapped = timeline.index_map(mode, timeline.frame_count(video, FPS), FPS, audio)
+    assert len(mapped) == timeline.frame_count(expected, FPS)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_image_lasts_as_long_as_the_audio(mode: str) -> None:
     """For a picture the mode and the video's length do not matter."""
-    assert output_seconds(mode, 10.0, 3.5, is_image=True) == 3.5
+    assert timeline.output_seconds(mode, 10.0, 3.5, is_image=True) == 3.5
 
 
 @pytest.mark.parametrize(
@@ -73,14 +66,14 @@ def test_each_mode_orders_the_frames_in_its_own_way(
     mode: str, audio_frames: int, expected: list[int]
 ) -> None:
     """Four frames are fitted to longer and to shorter audio as each mode says."""
-    assert index_map(mode, 4, FPS, audio_frames / 25) == expected
+    assert timeline.index_map(mode, 4, FPS, audio_frames / 25) == expected
 
 
 def test_small_cases_are_right_without_exception() -> None:
     """For every small video and audio the length and the bounds hold in every mode."""
     for mode, frames, audio in product(MODES, range(1, 13), range(1, 31)):
-        mapped = index_map(mode, frames, FPS, audio / 25)
-        expected = round(output_seconds(mode, frames / 25, audio / 25) * 25)
+        mapped = timeline.index_map(mode, frames, FPS, audio / 25)
+        expected = round(timeline.output_seconds(mode, frames / 25, audio / 25) * 25)
         assert len(mapped) == expected
         assert mapped[0] == 0
         assert 0 <= min(mapped) <= max(mapped) < frames
@@ -91,7 +84,7 @@ def test_every_output_frame_exists_in_the_source(
     mode: str, frames: int, fps: Fraction, audio: float
 ) -> None:
     """No mode ever asks for a frame that the video does not have, or for no frame."""
-    mapped = index_map(mode, frames, fps, audio)
+    mapped = timeline.index_map(mode, frames, fps, audio)
     assert mapped
     assert set(mapped) <= set(range(frames))
 
@@ -101,7 +94,7 @@ def test_bounce_moves_by_one_frame_and_is_its_own_mirror(
     frames: int, fps: Fraction, audio: float
 ) -> None:
     """Bounce never jumps, never rests at a turning point, and returns as it went."""
-    mapped = index_map("bounce", frames, fps, audio)
+    mapped = timeline.index_map("bounce", frames, fps, audio)
     step = 0 if frames == 1 else 1
     assert {abs(after - before) for before, after in pairwise(mapped)} <= {step}
     there_and_back = mapped[: 2 * frames - 1]
@@ -114,7 +107,7 @@ def test_remap_only_goes_forwards_and_spreads_evenly(
     frames: int, fps: Fraction, audio: float
 ) -> None:
     """Remap is monotonic, and neighbouring steps differ by one frame at most."""
-    mapped = index_map("remap", frames, fps, audio)
+    mapped = timeline.index_map("remap", frames, fps, audio)
     steps = {after - before for before, after in pairwise(mapped)}
     assert all(step >= 0 for step in steps)
     assert len(steps) <= 2
@@ -126,7 +119,7 @@ def test_silence_shows_every_frame_and_then_holds_the_last(
     frames: int, fps: Fraction, audio: float
 ) -> None:
     """Silence never cuts the video."""
-    mapped = index_map("silence", frames, fps, audio)
+    mapped = timeline.index_map("silence", frames, fps, audio)
     assert mapped[:frames] == list(range(frames))
     assert set(mapped[frames:]) <= {frames - 1}
 
@@ -134,19 +127,19 @@ def test_silence_shows_every_frame_and_then_holds_the_last(
 @given(rates, st.integers(0, 10_000))
 def test_samples_follow_the_frames_without_drift(fps: Fraction, frame: int) -> None:
     """After any number of frames, sound and picture are within half a sample."""
-    assert abs(sample_position(frame, fps) - frame / fps * 48_000) <= Fraction(1, 2)
+    assert abs(timeline.sample_position(frame, fps) - frame / fps * 48_000) <= Fraction(1, 2)
 
 
 def test_an_unknown_mode_is_refused_by_name() -> None:
     """A mode that does not exist is the caller's mistake, not a crash."""
     with refused("generation_input_validation_failed", "'sideways' is not one of bounce, loop"):
-        index_map("sideways", 10, FPS, 1.0)
+        timeline.index_map("sideways", 10, FPS, 1.0)
 
 
 def test_frames_outside_segments_keep_their_place() -> None:
     """Two windows leave the rest of the video, and its own audio, alone."""
-    windows = [Window(0.24, 0.32, 0.04, "loop"), Window(0.08, 0.16, 1.0, "remap")]
-    spans = plan_segments(10, FPS, windows)
+    windows = [timeline.Window(0.24, 0.32, 0.04, "loop"), timeline.Window(0.08, 0.16, 1.0, "remap")]
+    spans = timeline.plan_segments(10, FPS, windows)
     assert [(list(span.frames), span.window) for span in spans] == [
         ([0, 1], None),
         ([2, 2], 1),
@@ -170,7 +163,7 @@ def test_a_window_keeps_its_length_in_every_mode(
     mode: str, audio: float, expected: list[int]
 ) -> None:
     """Shorter audio lets the picture go on; longer audio is cut."""
-    spans = plan_segments(7, FPS, [Window(0.08, 0.28, audio, mode)])
+    spans = timeline.plan_segments(7, FPS, [timeline.Window(0.08, 0.28, audio, mode)])
     assert list(spans[-1].frames) == expected
 
 
@@ -187,10 +180,10 @@ def test_segments_never_change_the_length(
     """Whatever the windows are, the output is as long as the video, frame for frame."""
     moments = sorted(cut * float(frames / fps) for cut in cuts)
     windows = [
-        Window(start, end, audio, mode)
+        timeline.Window(start, end, audio, mode)
         for start, end in zip(moments[::2], moments[1::2], strict=False)
     ]
-    spans = plan_segments(frames, fps, windows)
+    spans = timeline.plan_segments(frames, fps, windows)
     shown = [number for span in spans for number in span.frames]
     assert len(shown) == frames
     assert set(shown) <= set(range(frames))
@@ -205,16 +198,16 @@ def test_segments_never_change_the_length(
     ("windows", "expected"),
     [
         # Start and end may be equal, even inside another window.
-        ([Window(0.0, 0.4, 1, "loop"), Window(0.08, 0.08, 1, "loop")], [(10, 0)]),
+        ([timeline.Window(0.0, 0.4, 1, "loop"), timeline.Window(0.08, 0.08, 1, "loop")], [(10, 0)]),
         # A length that was rounded up by a person still works.
-        ([Window(0.0, 0.44, 1.0, "loop")], [(10, 0)]),
+        ([timeline.Window(0.0, 0.44, 1.0, "loop")], [(10, 0)]),
     ],
 )
 def test_windows_need_not_be_exact(
-    windows: list[Window], expected: list[tuple[int, int | None]]
+    windows: list[timeline.Window], expected: list[tuple[int, int | None]]
 ) -> None:
     """One without length has no effect, one may reach a frame beyond the video."""
-    spans = plan_segments(10, FPS, windows)
+    spans = timeline.plan_segments(10, FPS, windows)
     assert [(len(span.frames), span.window) for span in spans] == expected
 
 
@@ -236,4 +229,6 @@ def test_windows_that_do_not_fit_are_refused(
 ) -> None:
     """They run forwards, inside the video, and one after the other; the message says which."""
     with refused("generation_input_segments_invalid", words):
-        plan_segments(10, FPS, [Window(start, end, 1.0, "bounce") for start, end in windows])
+        timeline.plan_segments(
+            10, FPS, [timeline.Window(start, end, 1.0, "bounce") for start, end in windows]
+        )
