@@ -106,13 +106,9 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("PENDING", JobState.ACCEPTED),
-        ("PROCESSING", JobState.ACCEPTED),
-        ("OF_TOMORROW", JobState.ACCEPTED),
+        *((status, JobState.ACCEPTED) for status in ("PENDING", "PROCESSING", "OF_TOMORROW")),
         ("COMPLETED", JobState.COMPLETED),
-        ("FAILED", JobState.FAILED),
-        ("REJECTED", JobState.FAILED),
-        ("TIMED_OUT", JobState.FAILED),
+        *((status, JobState.FAILED) for status in ("FAILED", "REJECTED", "TIMED_OUT")),
     ],
 )
 def test_the_service_decides_the_state(journal: Journal, status: str, expected: JobState) -> None:

@@ -42,12 +42,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "service",
     [
-        "http://api.example",
-        "https://api.example:8443",
-        "https://api2.example",
-        "https://api.example/v3",
-        "http://127.0.0.1:8765",
-        "http://localhost:8765",
+        *("http://api.example", "https://api.example:8443", "https://api2.example"),
+        *("https://api.example/v3", "http://127.0.0.1:8765", "http://localhost:8765"),
     ],
 )
 def test_another_service_is_refused(path: Path, service: str) -> None:

@@ -142,14 +142,10 @@ def test_what_cannot_be_told_counts_for_a_request_without_a_name(query: str) -> 
 @pytest.mark.parametrize(
     "other",
     [
-        "http://media.example/private/take.mp4",
-        "https://other.example/private/take.mp4",
-        "https://media.example:444/private/take.mp4",
-        "https://media.example/private/take2.mp4",
-        "https://media.example/private/take.mp4/",
-        "https://user@media.example/private/take.mp4",
-        "https://[bad/private/take.mp4",
-        "",
+        *("http://media.example/private/take.mp4", "https://other.example/private/take.mp4"),
+        *("https://media.example:444/private/take.mp4", "https://media.example/private/take2.mp4"),
+        *("https://media.example/private/take.mp4/", "https://user@media.example/private/take.mp4"),
+        *("https://[bad/private/take.mp4", ""),
     ],
 )
 def test_all_but_the_query_counts(other: str) -> None:

@@ -107,11 +107,8 @@ class FailingStream(io.StringIO):
 @pytest.mark.parametrize(
     "error",
     [
-        None,
-        BrokenPipeError("its reader has gone"),
-        BlockingIOError("its reader is slow"),
-        OSError(errno.EIO, "its terminal was closed"),
-        OSError(errno.ENOSPC, "the disk is full"),
+        *(None, BrokenPipeError("its reader has gone"), BlockingIOError("its reader is slow")),
+        *(OSError(errno.EIO, "its terminal was closed"), OSError(errno.ENOSPC, "the disk is full")),
         ValueError("it is closed"),
         UnicodeEncodeError("ascii", "é", 0, 1, "it has no such letter"),
     ],
@@ -162,16 +159,9 @@ def test_low_ports_are_for_the_system() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--plan", "platinum"],
-        ["--plan", "enterprise:0"],
-        ["--plan", "enterprise:²"],
-        ["--plan", "enterprise:12345678901"],
-        ["--plan", "scale:5"],
-        ["--port", "65536"],
-        ["--port=-1"],
-        ["--port", "http"],
-        ["--speed", "fast"],
-        ["--speed", "-1"],
+        *(["--plan", "platinum"], ["--plan", "enterprise:0"], ["--plan", "enterprise:²"]),
+        *(["--plan", "enterprise:12345678901"], ["--plan", "scale:5"], ["--port", "65536"]),
+        *(["--port=-1"], ["--port", "http"], ["--speed", "fast"], ["--speed", "-1"]),
     ],
 )
 def test_wrong_options_are_explained(

@@ -42,11 +42,7 @@ def problem(body: bytes, headers: Any, now: float) -> str | None:
 def test_payload_has_the_webhooks_fields_only() -> None:
     """The polled object's extra fields stay out, and the code is spelled in snake case."""
     left_out = {
-        "segments",
-        "outputFileName",
-        "projectId",
-        "synthesizedAudioUrl",
-        "progress_percent",
+        *("segments", "outputFileName", "projectId", "synthesizedAudioUrl", "progress_percent"),
         "errorCode",
     }
     kept = {name: value for name, value in POLLED.items() if name not in left_out}

@@ -96,12 +96,8 @@ def test_a_mute_video_is_silent_where_it_may_be(tmp_path: Path) -> None:
 
 
 CODECS = [
-    ("a.m4a", "aac"),
-    ("a.mp3", "libmp3lame"),
-    ("a.ogg", "libopus"),
-    ("a.mka", "libopus"),
-    ("a.flac", "flac"),
-    ("a.aac", "aac"),
+    *(("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus"), ("a.mka", "libopus")),
+    *(("a.flac", "flac"), ("a.aac", "aac")),
 ]
 STEREO: dict[str, Any] = {"layout": "stereo", "bit_rate": 128_000}
 LAGGARDS = [("a.wma", "wmav2"), ("a.avi", "libmp3lame"), ("a.mov", "alac")]

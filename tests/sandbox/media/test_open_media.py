@@ -266,18 +266,11 @@ class _Pair:
 @pytest.mark.parametrize(
     ("numerator", "denominator", "expected"),
     [
-        (25, 1, Fraction(25)),
-        (30_000, 1001, Fraction(30_000, 1001)),
-        (24_000, 1001, Fraction(24_000, 1001)),
-        (1, 90_000, Fraction(1, 90_000)),
+        *((n, 1001, Fraction(n, 1001)) for n in (30_000, 24_000)),
+        *((n, 1, Fraction(n)) for n in (25, 2**31 - 1)),
+        *((1, n, Fraction(1, n)) for n in (90_000, 2**31 - 1)),
         (50, 2, Fraction(25)),
-        (2**31 - 1, 1, Fraction(2**31 - 1)),
-        (1, 2**31 - 1, Fraction(1, 2**31 - 1)),
-        (0, 1, None),
-        (0, 25, None),
-        (0, 0, None),
-        (1, 0, None),
-        (-1, 0, None),
+        *((n, d, None) for n, d in ((0, 1), (0, 25), (0, 0), (1, 0), (-1, 0))),
     ],
 )
 def test_a_number_that_a_file_does_not_state_is_none(
