@@ -581,7 +581,8 @@ class RateLimit:
     ) -> tuple[Reservation, float]:
         """Reserve a time, if there is none yet; return also the seconds until it comes."""
         with self.lock:
-            self._take_back()
+            if self.unused:
+                self._take_back()
             if reservation is None:
                 reservation = self.limiter.reserve(now, limit)
                 return reservation, reservation.due - now
@@ -775,7 +776,8 @@ class SlotPool:
             return
         freed = False
         with self._lock:
-            self._take_back()
+            if self._released:
+                self._take_back()
             for job, is_over in shown:
                 freed |= self._limiter.saw(job, now, is_over=is_over)
         if freed:
