@@ -19,13 +19,7 @@ _END = object()
 
 
 class Awaited:
-    """Show a blocking object as an async one.
-
-    Args:
-        source: The blocking object.
-        pool: Where its verbs run.
-
-    """
+    """Show a blocking object as an async one; its verbs run in the pool."""
 
     def __init__(self, source: SyncWrapper, pool: ThreadPoolExecutor) -> None:
         self._source = source

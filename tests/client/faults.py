@@ -33,28 +33,16 @@ _CREATE = ("create",)
 
 @attrs.frozen
 class Trouble:
-    """Hold one row of the matrix.
-
-    Attributes:
-        name: What goes wrong.
-        fault: The same as the sandbox's fault.
-        lasting: What comes of it when it never ends.
-        once: What comes of it when it strikes once.
-        in_memory: `lasting` without sockets, where that can tell more.
-        verbs: The verbs that it can hit.
-        timeout: Seconds for each try; `None`: more than are needed.
-        is_slow: Whether it takes longer than a test over sockets may.
-
-    """
+    """One row of the matrix."""
 
     name: str
     fault: Fault
-    lasting: type[LipsyncError] | None
-    once: type[LipsyncError] | None = None
-    in_memory: type[LipsyncError] | None = None
+    lasting: type[LipsyncError] | None  # what comes of it when it never ends
+    once: type[LipsyncError] | None = None  # and when it strikes once
+    in_memory: type[LipsyncError] | None = None  # `lasting` without sockets, where it tells more
     verbs: tuple[str, ...] = _ALL
-    timeout: float | None = None
-    is_slow: bool = False
+    timeout: float | None = None  # seconds for each try; `None`: more than are needed
+    is_slow: bool = False  # takes longer than a test over sockets may
 
     def outcome(self, door: str, *, lasts: bool) -> type[LipsyncError] | None:
         """Return the documented error, or `None` for success."""
@@ -75,6 +63,11 @@ def _told(seconds: str, status: int = 429) -> Fault:
     return _status(status, headers={"Retry-After": seconds})
 
 
+def _full(name: str, seconds: float | None) -> Trouble:
+    fault = concurrency_limited(3, retry_after_seconds=seconds)
+    return Trouble(name, fault, ConcurrencyLimitError, verbs=_CREATE, is_slow=True)
+
+
 # Statuses above 499 that mean that nothing was done; of all others the outcome is unknown.
 _FINAL = (501, 505)
 _UNKNOWN = (504, 506, 507, 508, 510, 511, 520, 524, 530, 561, 598, 599)
@@ -89,20 +82,8 @@ TROUBLES = (
     Trouble("503", _status(503), ServerError),
     Trouble("429-rate", rate_limited(), RateLimitError),
     Trouble("429-rate-with-retry-after", rate_limited(0.002), RateLimitError),
-    Trouble(
-        "429-slots",
-        concurrency_limited(3, retry_after_seconds=None),
-        ConcurrencyLimitError,
-        verbs=_CREATE,
-        is_slow=True,
-    ),
-    Trouble(
-        "429-slots-with-retry-after",
-        concurrency_limited(3, retry_after_seconds=30),
-        ConcurrencyLimitError,
-        verbs=_CREATE,
-        is_slow=True,
-    ),
+    _full("429-slots", None),
+    _full("429-slots-with-retry-after", 30),
     Trouble("reset-before", Fault("reset_before"), ConnectionLostError, in_memory=ConnectError),
     Trouble("reset-after", Fault("reset_after"), ConnectionLostError),
     Trouble("hang", Fault("hang"), RequestTimeoutError, timeout=0.05),
@@ -153,16 +134,7 @@ TROUBLES = (
         Trouble(f"503-after-{told:.9}", _told(told, 503), ServerError, ServerError, is_slow=True)
         for told in _ENDLESS
     ),
-    *(
-        Trouble(
-            f"429-slots-after-{told:.9}",
-            concurrency_limited(3, retry_after_seconds=float(told)),
-            ConcurrencyLimitError,
-            verbs=_CREATE,
-            is_slow=True,
-        )
-        for told in _ENDLESS
-    ),
+    *(_full(f"429-slots-after-{told:.9}", float(told)) for told in _ENDLESS),
 )
 
 

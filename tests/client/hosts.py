@@ -11,24 +11,14 @@ import attrs
 
 @attrs.frozen
 class Answer:
-    """Plan one answer.
-
-    Attributes:
-        body: The bytes to send.
-        status: HTTP status code.
-        headers: Header fields.
-        length: The length to promise; `None`: that of the body; negative: none.
-        raw: Send this instead of an HTTP answer.
-        hangs: Send no more, but keep the connection.
-
-    """
+    """One planned answer."""
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = attrs.field(factory=dict)
-    length: int | None = None
-    raw: bytes | None = None
-    hangs: bool = False
+    length: int | None = None  # that is promised; `None`: that of the body; negative: none
+    raw: bytes | None = None  # is sent instead of an HTTP answer
+    hangs: bool = False  # keeps the connection and sends no more
 
     def encoded(self) -> bytes:
         """Return what goes over the wire."""
@@ -72,7 +62,8 @@ class Host:
             headers = {name.lower(): value for name, value in pairs}
             arrival = Arrival(method, target, headers)
             self.arrivals.append(arrival)
-            self.bodies.append(await _body(reader, headers))
+            length = int(headers.get("content-length", 0))
+            self.bodies.append((await reader.readexactly(length)).decode())
             plan = self.answers[min(next(self._numbers), len(self.answers) - 1)]
             answer = plan if isinstance(plan, Answer) else plan(arrival)
             writer.write(answer.encoded())
@@ -80,11 +71,6 @@ class Host:
             self.has_answered.set()
             if answer.hangs:
                 await reader.read()
-
-
-async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> str:
-    """Read what follows the headers."""
-    return (await reader.readexactly(int(headers.get("content-length", 0)))).decode()
 
 
 @asynccontextmanager

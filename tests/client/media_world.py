@@ -3,7 +3,9 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -21,62 +23,28 @@ FILM = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(range(256)) * 16
 
 @attrs.define
 class Says:
-    """Plan one answer of a media host.
+    """One planned answer of a media host."""
 
-    Attributes:
-        body: Its bytes, or the pieces in which they come.
-        status: HTTP status code.
-        headers: Header fields, names in lower case.
-        pause: Virtual seconds before each piece.
-
-    """
-
-    body: bytes | Sequence[bytes] = FILM
+    body: bytes | Sequence[bytes] = FILM  # or the pieces in which it comes
     status: int = 200
     headers: Mapping[str, str] = attrs.field(factory=dict)
-    pause: float = 0.0
-
-
-class _Pieces:
-    """Hand out a planned body piece by piece."""
-
-    def __init__(self, says: Says, clock: VirtualClock) -> None:
-        self.status = says.status
-        self.headers = says.headers
-        self._says = says
-        self._clock = clock
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the pieces, each after a pause."""
-        body = self._says.body
-        for piece in [body] if isinstance(body, bytes) else body:
-            await self._clock.sleep(self._says.pause)
-            if piece:
-                yield piece
+    pause: float = 0.0  # virtual seconds before each piece
 
 
 class World(MemoryTransport):
-    """Serve one COMPLETED job, `g1`, and the media at any address.
-
-    Attributes:
-        media: What is said at each address, one answer after another, the last again and
-            again; `Says()` where nothing is planned.
-        known: The address that the job has at first.
-        fresh: The one that a look at the job shows; a number is an error status.
-        resolved: The one that the download endpoint tells, likewise; `None` is 404.
-        visits: Every request in order: its address, as far as the query.
-        clock: The time.
-
-    """
+    """A service with one COMPLETED job, `g1`, and its media at any address."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
         super().__init__(self._reply, self.clock)
+        # What is said at each address in turn, the last again and again; else `Says()`.
         self.media: dict[str, list[Says]] = {}
+        # The address that the job has at first, that a look at it shows (a number is an error
+        # status), and that the download endpoint tells (likewise; `None` is 404).
         self.known: Any = f"{MEDIA}/old.mp4"
         self.fresh: Any = f"{MEDIA}/fresh.mp4"
         self.resolved: Any = f"{MEDIA}/resolved.mp4"
-        self.visits: list[str] = []
+        self.visits: list[str] = []  # the address of each request, without its query
         self.requests: list[Request] = []
 
     @property
@@ -123,7 +91,16 @@ class World(MemoryTransport):
         self.visits.append(request.url.removeprefix(MEDIA).partition("?")[0])
         self.requests.append(request)
         planned = self.media.get(request.url.partition("?")[0], [Says()])
-        yield _Pieces(planned.pop(0) if len(planned) > 1 else planned[0], self.clock)
+        says = planned.pop(0) if len(planned) > 1 else planned[0]
+        yield SimpleNamespace(
+            status=says.status, headers=says.headers, chunks=partial(self._pieces, says)
+        )
+
+    async def _pieces(self, says: Says) -> AsyncGenerator[bytes, None]:
+        for piece in [says.body] if isinstance(says.body, bytes) else says.body:
+            await self.clock.sleep(says.pause)
+            if piece:
+                yield piece
 
 
 @asynccontextmanager

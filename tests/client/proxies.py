@@ -88,22 +88,13 @@ def _openssl(*arguments: str) -> None:
 
 
 class Proxy:
-    """Pass requests on to one host, whatever they ask for, or answer as planned.
-
-    Attributes:
-        asked: The first line of each request.
-        headers: The header lines of each request.
-        address: Where all requests go.
-        answer: What is said instead of passing anything on; `None`: nothing.
-        hangs: Whether to say nothing at all.
-
-    """
+    """Pass requests on to one host, whatever they ask for, or answer as planned."""
 
     def __init__(self, address: str, answer: bytes | None, *, hangs: bool) -> None:
-        self.asked: list[str] = []
-        self.headers: list[list[str]] = []
+        self.asked: list[str] = []  # the first line of each request
+        self.headers: list[list[str]] = []  # the other lines of each
         self.address = address
-        self.answer = answer
+        self.answer = answer  # what is said instead of passing on
         self.hangs = hangs
         self.is_asked = asyncio.Event()
         self.url = ""

@@ -32,12 +32,7 @@ Judge = Callable[[str, str, dict[str, list[str]]], Answer]
 
 
 class Service:
-    """Answer as a test has it, on a virtual clock.
-
-    Args:
-        judge: Is given method, path and query.
-
-    """
+    """Answer as a test has it, which is given method, path and query, on a virtual clock."""
 
     def __init__(self, judge: Judge) -> None:
         self.clock = VirtualClock()

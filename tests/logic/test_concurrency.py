@@ -23,24 +23,14 @@ DURATIONS = st.lists(st.floats(1, 60), min_size=1, max_size=60)
 
 @attrs.define(slots=True)
 class Account:
-    """Hold an account that somebody else may use too.
-
-    Attributes:
-        limit: Generations at once.
-        tells: Whether a refusal names the limit and the active generations.
-        retry_after: Seconds that a refusal asks to wait.
-        own: Our generations.
-        foreign: Those of somebody else.
-        wanted: How many somebody else takes when there is room.
-
-    """
+    """An account that somebody else may use too."""
 
     limit: int
-    tells: bool = False
-    retry_after: float | None = None
-    own: int = 0
-    foreign: int = 0
-    wanted: int = 0
+    tells: bool = False  # a refusal names the limit and the active generations
+    retry_after: float | None = None  # seconds that a refusal asks to wait
+    own: int = 0  # our generations
+    foreign: int = 0  # those of somebody else
+    wanted: int = 0  # how many somebody else takes when there is room
 
     def create(self) -> bool:
         """Accept a create of ours if it fits."""
@@ -87,12 +77,9 @@ class Simulation:
         heapq.heappush(self._events, (moment, next(self._numbers), event))
 
     def run(self, jobs: list[float | None], until: float = inf) -> float:
-        """Run more jobs, all or until a time, and return the time.
+        """Run jobs of these durations, all or until a time, and return the time.
 
-        Args:
-            jobs: Their durations; `None`: the create fails, not for want of a slot.
-            until: When to stop looking.
-
+        Of a job that is `None` the create fails, not for want of a slot.
         """
         self._waiting = [*reversed(jobs), *self._waiting]
         left = len(jobs)
@@ -298,12 +285,8 @@ def test_a_probe_that_succeeds_starts_anew() -> None:
 @pytest.mark.parametrize(
     ("is_known", "retry_after", "expected"),
     [
-        (True, None, 5.0),
-        (True, 30.0, 30.0),
-        (True, 0.0, 1.0),
-        (False, None, 5.0),
-        (False, 30.0, 30.0),
-        (False, 0.0, 5.0),
+        *((True, None, 5.0), (True, 30.0, 30.0), (True, 0.0, 1.0)),
+        *((False, None, 5.0), (False, 30.0, 30.0), (False, 0.0, 5.0)),
     ],
 )
 def test_pauses_are_those_of_the_service(
@@ -546,18 +529,7 @@ class Book:
 
 
 DEEDS = st.sampled_from(
-    [
-        "take",
-        "take",
-        "accept",
-        "accept",
-        "refuse",
-        "fail",
-        "hold",
-        "release",
-        "see",
-        "poll_unwatched",
-    ]
+    ["take"] * 2 + ["accept"] * 2 + ["refuse", "fail", "hold", "release", "see", "poll_unwatched"]
 )
 
 
@@ -600,12 +572,8 @@ def test_after_a_refusal_the_eager_ask_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("configured", "told", "most", "expected"),
     [
-        (None, None, None, None),
-        (None, None, 3, 3),
-        (None, 5, 3, 3),
-        (None, 3, 5, 3),
-        (2, 5, 3, 2),
-        (4, None, 9, 4),
+        *((None, None, None, None), (None, None, 3, 3), (None, 5, 3, 3), (None, 3, 5, 3)),
+        *((2, 5, 3, 2), (4, None, 9, 4)),
     ],
 )
 def test_the_lowest_of_all_limits_counts(

@@ -25,20 +25,12 @@ LIMITS = SMALL | st.sampled_from([60, 120])
 
 @attrs.frozen(slots=True)
 class Demand:
-    """Hold one request that somebody wants to send.
+    """One request that somebody wants to send; all times in seconds."""
 
-    Attributes:
-        gap: Seconds after the demand before.
-        lateness: Seconds by which its sleeper wakes too late.
-        way: Seconds from leaving to arriving.
-        patience: Seconds of waiting after which it is cancelled; `None`: never.
-
-    """
-
-    gap: float = 0.0
-    lateness: float = 0.0
-    way: float = 0.0
-    patience: float | None = None
+    gap: float = 0.0  # after the demand before
+    lateness: float = 0.0  # by which its sleeper wakes too late
+    way: float = 0.0  # from leaving to arriving
+    patience: float | None = None  # after which it is cancelled; `None`: never
 
 
 DEMANDS = st.builds(
@@ -68,13 +60,7 @@ class Traffic:
         self._numbers = count()
 
     def run(self, demands: list[Demand], pauses: dict[int, float] | None = None) -> list[float]:
-        """Return the arrivals in their order.
-
-        Args:
-            demands: Who wants to send.
-            pauses: Seconds to pause when the demand of this number comes.
-
-        """
+        """Return the arrivals in their order; at a demand's number there may be a pause."""
         now = self.start
         for number, demand in enumerate(demands):
             now += demand.gap
