@@ -86,16 +86,11 @@ def _instance(kind: type[Exception]) -> Exception:
 
 
 _OTHERS: list[Exception] = [
-    TimeoutError(),
-    ConnectionResetError("odd"),
-    ssl.SSLError("odd"),
+    *(TimeoutError(), ConnectionResetError("odd"), ssl.SSLError("odd")),
     ValueError("a header with a line break"),
     UnicodeDecodeError("utf-8", b"x", 0, 1, "odd"),
     RuntimeError("cannot schedule new futures after shutdown"),
-    AssertionError(),
-    KeyError("odd"),
-    MemoryError(),
-    RecursionError("odd"),
+    *(AssertionError(), KeyError("odd"), MemoryError(), RecursionError("odd")),
 ]
 
 
@@ -203,17 +198,13 @@ async def test_wait_keeps_its_time_behind_a_full_pool() -> None:
 
 async def test_form_on_the_wire(transport: AiohttpTransport) -> None:
     """A form's names, types and bytes arrive as given, names with spaces readable."""
-    form = (
-        TextPart("model", "lipsync-2"),
-        FilePart("video", "für clip.mp4", "video/mp4", b"a clip"),
-    )
+    clip = FilePart("video", "für clip.mp4", "video/mp4", b"a clip")
+    form = (TextPart("model", "lipsync-2"), clip)
     async with hosting(Answer(b"{}")) as host:
         await transport.send(Request("POST", f"{host.url}/x", form=form), timeout=5.0)
     assert host.arrivals[0].headers["content-type"].startswith("multipart/form-data; boundary=")
-    quoted = 'filename="für clip.mp4"'
-    assert quoted in host.bodies[0]
-    assert "Content-Type: video/mp4" in host.bodies[0]
-    assert "a clip" in host.bodies[0]
+    for part in ('filename="für clip.mp4"', "Content-Type: video/mp4", "a clip"):
+        assert part in host.bodies[0]
 
 
 async def test_unreadable_file(transport: AiohttpTransport, tmp_path: Path) -> None:

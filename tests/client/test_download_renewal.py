@@ -262,17 +262,9 @@ async def test_nothing_of_a_page_gets_into_the_file(tmp_path: Path) -> None:
 
 
 ODD_ADDRESSES: list[Any] = [
-    "//cdn.example/v.mp4",
-    " ",
-    "file:///etc/passwd",
-    "http://h:port/x",
-    "http://user:secret@h/x",
-    "https://h/a\r\nb",
-    "https://h/" + "a" * 100_000,
-    5,
-    b"https://h/x",
-    {"url": "https://h/x"},
-    True,
+    *("//cdn.example/v.mp4", " ", "file:///etc/passwd", "http://h:port/x"),
+    *("http://user:secret@h/x", "https://h/a\r\nb", "https://h/" + "a" * 100_000),
+    *(5, b"https://h/x", {"url": "https://h/x"}, True),
 ]
 
 
@@ -293,16 +285,9 @@ async def test_an_odd_address_is_renewed_or_refused_in_words(tmp_path: Path, add
 @pytest.mark.parametrize(
     "location",
     [
-        "",
-        "ftp://h/v",
-        "file:///etc/passwd",
-        "https://user:secret@h/v",
-        "https://[bad",
-        "/old.mp4",
-        "https://media.example/old.mp4?again",
-        "//media.example/old.mp4",
-        "#here",
-        "?a",
+        *("", "ftp://h/v", "file:///etc/passwd", "https://user:secret@h/v", "https://[bad"),
+        *("/old.mp4", "https://media.example/old.mp4?again", "//media.example/old.mp4"),
+        *("#here", "?a"),
     ],
 )
 async def test_a_redirect_to_nowhere_is_renewed_or_refused(tmp_path: Path, location: str) -> None:
@@ -333,21 +318,18 @@ async def test_a_job_that_is_not_completed_any_more(tmp_path: Path) -> None:
         assert path.name == "fresh.mp4"
 
 
-async def test_what_a_callback_raises_is_no_trouble_with_the_file(tmp_path: Path) -> None:
-    """It comes out as it is, also where it looks like a refusal of the service."""
-    own = [ValueError("mine"), NotFoundError(response=NOT_FOUND, message="mine")]
-    for known in (None, f"{MEDIA}/old.mp4"):
-        for endpoint in ("fresh", "resolved"):
-            for error in own:
-                await _raise_from_callback(tmp_path, known, endpoint, error)
-
-
 NOT_FOUND = Response("GET", f"{MEDIA}/", 404, {}, b"")
+OWN = [ValueError("mine"), NotFoundError(response=NOT_FOUND, message="mine")]
 
 
-async def _raise_from_callback(
-    folder: Path, known: str | None, endpoint: str, error: Exception
+@pytest.mark.parametrize("known", [None, f"{MEDIA}/old.mp4"])
+@pytest.mark.parametrize("endpoint", ["fresh", "resolved"])
+@pytest.mark.parametrize("error", OWN)
+async def test_what_a_callback_raises_is_no_trouble_with_the_file(
+    tmp_path: Path, known: str | None, endpoint: str, error: Exception
 ) -> None:
+    """It comes out as it is, also where it looks like a refusal of the service."""
+
     def seen(response: Response) -> None:
         if response.url.endswith("/download") == (endpoint == "resolved"):
             raise error
@@ -358,7 +340,7 @@ async def _raise_from_callback(
             world.plan(name, GONE)
         telling = client.with_options(on_response=seen, retry=RetryPolicy(attempts=1))
         with pytest.raises(type(error), match="mine"):
-            await telling.generations.download(world.job, folder)
+            await telling.generations.download(world.job, tmp_path)
 
 
 async def test_what_a_transport_should_never_raise(tmp_path: Path) -> None:

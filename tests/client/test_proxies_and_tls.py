@@ -510,7 +510,7 @@ async def test_headers_and_user_agent(tmp_path: Path) -> None:
             await client.generations.download(_done(f"{media.url}/v.mp4"), tmp_path / "v.mp4")
     own = {name.lower(): value for name, value in headers.items()} | {"x-api-key": SANDBOX_KEY}
     for arrival in service.arrivals:
-        assert arrival.headers | own == arrival.headers
+        assert {**arrival.headers, **own} == arrival.headers
         agent = arrival.headers["user-agent"]
         assert agent.startswith("lipsync-async/")
         assert agent.endswith(" my-program/1.0 (x)")

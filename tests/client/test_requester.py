@@ -5,7 +5,6 @@ import logging
 import pickle
 import re
 from functools import partial
-from typing import Any
 
 import attrs
 import pytest
@@ -50,15 +49,9 @@ def pointing(url: str, status: int = 302) -> Answer:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (400, BadRequestError),
-        (401, AuthenticationError),
-        (402, PaymentRequiredError),
-        (403, PermissionDeniedError),
-        (404, NotFoundError),
-        (409, ConflictError),
-        (413, PayloadTooLargeError),
-        (418, ResponseError),
-        (422, UnprocessableError),
+        *((400, BadRequestError), (401, AuthenticationError), (402, PaymentRequiredError)),
+        *((403, PermissionDeniedError), (404, NotFoundError), (409, ConflictError)),
+        *((413, PayloadTooLargeError), (418, ResponseError), (422, UnprocessableError)),
         (501, ServerError),
     ],
 )
@@ -241,8 +234,7 @@ async def test_answers_that_are_no_http() -> None:
         async with AsyncClient("the-secret", base_url=host.url, retry=retry) as client:
             with pytest.raises(ConnectionLostError) as caught:
                 await client.models.list()
-    chain: list[Any] = [caught.value, caught.value.__cause__]
-    assert ["the-secret" in str(each) for each in chain] == [False, False]
+    assert "the-secret" not in f"{caught.value}{caught.value.__cause__}"
     assert len(host.arrivals) == 2
 
 

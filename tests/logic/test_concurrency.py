@@ -58,7 +58,6 @@ class Simulation:
     """Run jobs on an account, in virtual time, as soon as the slots let them."""
 
     def __init__(self, slots: ConcurrencyLimiter, account: Account) -> None:
-        """Begin at 0."""
         self.slots = slots
         self.account = account
         self.now = 0.0
@@ -348,8 +347,7 @@ def test_a_probe_that_breaks_makes_room_for_another() -> None:
     slots = ConcurrencyLimiter()
     slots.accepted(slots.started())
     slots.ended(slots.started())
-    assert slots.next_try(0.0) == 0.0
-    assert slots.started().is_probe
+    assert (slots.next_try(0.0), slots.started().is_probe) == (0.0, True)
 
 
 def test_broken_creates_free_their_slots() -> None:
@@ -430,7 +428,6 @@ class Book:
     """Do to the slots whatever may be done, and know by oneself what must be true."""
 
     def __init__(self, limit: int | None) -> None:
-        """Begin with nothing."""
         self.slots = ConcurrencyLimiter(limit)
         self.limit = limit
         self.now = 0.0

@@ -423,14 +423,10 @@ FACTS = st.dictionaries(st.sampled_from(FACT_NAMES), JSON)
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, errors.BadRequestError),
-        (401, errors.AuthenticationError),
-        (402, errors.PaymentRequiredError),
-        (403, errors.PermissionDeniedError),
-        (404, errors.NotFoundError),
-        (409, errors.ConflictError),
-        (413, errors.PayloadTooLargeError),
-        (422, errors.UnprocessableError),
+        *((400, errors.BadRequestError), (401, errors.AuthenticationError)),
+        *((402, errors.PaymentRequiredError), (403, errors.PermissionDeniedError)),
+        *((404, errors.NotFoundError), (409, errors.ConflictError)),
+        *((413, errors.PayloadTooLargeError), (422, errors.UnprocessableError)),
         (429, errors.RateLimitError),
         *((status, errors.ServerError) for status in (500, 501, 502, 503, 504, 505, 520, 599)),
         *((status, ResponseError) for status in (300, 302, 304, 405, 406, 408, 410, 418, 451, 499)),
@@ -446,6 +442,7 @@ def test_every_status_has_its_class(status: int, kind: type[ResponseError]) -> N
 
 PROXY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>nginx</body></html>"
 NOTHING = ("no reason was given", None, None, None)
+EMPTY: tuple[Any, ...] = (None, {}, [], b"", b" \r\n ")
 
 
 @pytest.mark.parametrize(
@@ -468,7 +465,7 @@ NOTHING = ("no reason was given", None, None, None)
         (["One", "Two"], ("['One', 'Two']", None, None, None)),
         ("just text", ("just text", None, None, None)),
         (502, ("502", None, None, None)),
-        *((body, NOTHING) for body in (None, {}, [], b"", b" \r\n ")),
+        *((body, NOTHING) for body in EMPTY),
         (PROXY, ("<html> <head><title>502 Bad Gateway</title></head>", None, None, None)),
         (b'{"message": "cut o', ('{"message": "cut o', None, None, None)),
         (b"\xff\xfe\x00", ("\ufffd\ufffd\x00", None, None, None)),
@@ -490,8 +487,7 @@ def test_no_json_is_too_odd(status: int, body: Any) -> None:
     error = error_for(reply(body, status))
     assert error.status == status
     assert error.message
-    kinds = {type(error.code), type(error.suggestion), type(error.field)}
-    assert kinds <= {str, type(None)}
+    assert {type(error.code), type(error.suggestion), type(error.field)} <= {str, type(None)}
     assert error.retry_after is None or 0 <= error.retry_after < float("inf")
 
 
@@ -699,8 +695,8 @@ def test_a_date_is_measured_by_the_services_own_clock(sent: datetime, seconds: i
 @given(st.text(), st.text(), st.text())
 def test_no_header_is_too_odd(seconds: str, milliseconds: str, date: str) -> None:
     """Whatever the headers hold, it is a sane number of seconds or none."""
-    answer = reply(b"", 429, retry_after=seconds, retry_after_ms=milliseconds, date=date)
-    found = retry_after(answer)
+    told = {"retry_after": seconds, "retry_after_ms": milliseconds, "date": date}
+    found = retry_after(reply(b"", 429, **told))
     assert found is None or 0 <= found < float("inf")
 
 

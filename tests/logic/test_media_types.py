@@ -279,10 +279,7 @@ def test_a_result_gets_the_best_name_at_hand(
     url: str, content_disposition: str | None, content_type: str | None, expected: str
 ) -> None:
     """The server's name, then the URL's, then the caller's; the type fills in the suffix."""
-    told: dict[str, Any] = {
-        "content_disposition": content_disposition,
-        "content_type": content_type,
-    }
+    told: Any = {"content_disposition": content_disposition, "content_type": content_type}
     assert result_filename(url=url, **told, fallback="the-id") == expected
 
 
@@ -301,10 +298,8 @@ def test_the_fallback_is_made_safe_as_well(
     fallback: str, content_type: str | None, expected: str
 ) -> None:
     """No name is taken as it comes, and none is empty or too long."""
-    found = result_filename(
-        url=BARE_URL, content_disposition=None, content_type=content_type, fallback=fallback
-    )
-    assert found == expected
+    told: Any = {"content_disposition": None, "content_type": content_type}
+    assert result_filename(url=BARE_URL, **told, fallback=fallback) == expected
 
 
 NASTY = st.one_of(st.text(), st.text("./\\:%2eEfF\0\n ~ncouNCO1$\"*';=\ud800é.", max_size=12))
@@ -347,9 +342,8 @@ def test_each_odd_id_has_a_harmless_name_of_its_own() -> None:
     plain = ["g1", "0", "3f0c7a52-8d1e-4c55-9d3b-0a4de0f3f9aa", "a_b", "a" * 64]
     assert [name_of_id(each) for each in plain] == plain  # as the service writes them
     assert len({name.lower() for name in names}) == len(names)
-    assert [
-        name for name in names if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}", name)
-    ] == []
+    harmless = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+    assert [name for name in names if not harmless.fullmatch(name)] == []
 
 
 @given(first=NASTY, second=NASTY)
@@ -390,9 +384,8 @@ def test_names_to_try(name: str, tag: str, expected: list[str]) -> None:
 @given(name=st.text("aü\N{PILE OF POO}.", min_size=1, max_size=200), tag=NASTY)
 def test_names_to_try_are_short_enough(name: str, tag: str) -> None:
     """Every name to try fits into 255 bytes, with room for a part file's ending."""
-    safe = result_filename(
-        url="", content_disposition=None, content_type=None, fallback=f"{name * 9}.mp4"
-    )
+    nothing: Any = {"content_disposition": None, "content_type": None}
+    safe = result_filename(url="", **nothing, fallback=f"{name * 9}.mp4")
     names = [each for each, _ in islice(free_names(safe, name_of_id(tag)), 5)]
     assert [each for each in names if len(each.encode()) > 210] == []
     assert len({each.lower() for each in names}) == 5

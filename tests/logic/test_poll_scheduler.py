@@ -47,7 +47,6 @@ class Ride:
     """Let a scheduler ride in virtual time, and write down what it looks at."""
 
     def __init__(self, scheduler: PollScheduler, service: Service | None = None) -> None:
-        """Begin at 0."""
         self.scheduler = scheduler
         self.now = 0.0
         self.looks: list[PollBatch] = []

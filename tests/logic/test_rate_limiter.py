@@ -51,7 +51,6 @@ class Traffic:
     """Let demands reserve, sleep, give up and send, in virtual time."""
 
     def __init__(self, budget: SlidingWindowLimiter, start: float = 0.0) -> None:
-        """Begin at a time."""
         self.budget = budget
         self.start = start
         self.arrivals: list[float] = []
@@ -135,10 +134,8 @@ def test_the_rate_is_reached(limit: int, minutes: int) -> None:
 @given(LIMITS, st.lists(st.floats(0, 60), max_size=BURST), STARTS)
 def test_a_lone_user_feels_nothing(limit: int, moments: list[float], start: float) -> None:
     """A few requests in a minute leave at once."""
-    few = sorted(moments)[:limit]
-    assert waits(SlidingWindowLimiter(limit), [start + moment for moment in few]) == [0.0] * len(
-        few
-    )
+    few = [start + moment for moment in sorted(moments)[:limit]]
+    assert waits(SlidingWindowLimiter(limit), few) == [0.0] * len(few)
 
 
 @given(st.integers(2, 600), st.integers(1, 5))
@@ -285,7 +282,6 @@ class Key:
     def __init__(
         self, budget: SlidingWindowLimiter, allowed: int, retry_after: float | None
     ) -> None:
-        """Begin with an unused key."""
         self.budget = budget
         self.passed: list[float] = []
         self.on_429: list[float] = []

@@ -57,7 +57,6 @@ def test_each_broken_rule_is_named_with_its_path(fields: dict[str, Any], problem
     """A request that breaks a rule gets a problem at that place, saying what would be right."""
     path, _, fragment = problem.partition(": ")
     problems = request_problems(GenerationRequest(**fields))
-
     at_path = [found for found in problems if found.startswith(f"{path}: ")]
     assert sum(fragment in found for found in at_path) == 1, problems
 
