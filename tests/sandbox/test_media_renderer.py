@@ -128,15 +128,19 @@ async def test_an_output_is_as_long_as_it_says(
     assert (info.width, info.height) == ((64, 64) if files[0] == FACE else (96, 64))
 
 
-async def test_a_progression_may_take_longer_than_the_render(client: Client, clips: Path) -> None:
-    """COMPLETED waits for both."""
-    job_id = await created(
-        client, {"x-sandbox-progression": "time(3600)"}, input=pair(client, clips)
-    )
-    await until(lambda: client.sandbox.jobs[job_id].result)
+@pytest.mark.parametrize("end", ["COMPLETED", "FAILED"])
+async def test_a_progression_may_take_longer_than_the_render(
+    client: Client, clips: Path, end: str
+) -> None:
+    """An end waits for both: a job that cannot succeed still takes its time."""
+    video, audio = pair(client, clips)
+    items = [video if end == "COMPLETED" else GONE, audio]
+    job_id = await created(client, {"x-sandbox-progression": "time(3600)"}, input=items)
+    job = client.sandbox.jobs[job_id]
+    await until(lambda: job.result or job.failure)
     before = (await shown(client, job_id))["status"]
     await client.sleep(3600.0)
-    assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "COMPLETED")
+    assert (before, (await ended(client, job_id))["status"]) == ("PENDING", end)
 
 
 async def test_creates_with_one_key_wait_for_each_other(client: Client, clips: Path) -> None:
@@ -190,16 +194,6 @@ async def test_what_is_not_there_when_the_job_runs_fails_it(client: Client, clip
     assert (found["status"], found["errorCode"]) == ("FAILED", INACCESSIBLE)
     estimate = await client.send("POST", "/v2/analyze/cost", order(input=items))
     assert (estimate.status, estimate.json["errorCode"]) == (422, INACCESSIBLE)
-
-
-async def test_a_failure_shows_when_its_time_has_come(client: Client, clips: Path) -> None:
-    """A job that cannot succeed still takes its time."""
-    items = [GONE, media(client, clips, "audio", "short.wav")]
-    job_id = await created(client, {"x-sandbox-progression": "time(9)"}, input=items)
-    await until(lambda: client.sandbox.jobs[job_id].failure)
-    before = (await shown(client, job_id))["status"]
-    await client.sleep(9.0)
-    assert (before, (await ended(client, job_id))["status"]) == ("PENDING", "FAILED")
 
 
 @pytest.mark.parametrize(

@@ -169,64 +169,42 @@ async def test_cancelling_leaves_no_file(fetcher: Fetcher) -> None:
     assert not await anyio.Path(fetcher.target).exists()
 
 
+ALLOWED = [
+    *("http://127.0.0.1/a.mp4", "https://127.0.0.1:8443/a.mp4?token=1#x"),
+    *("http://127.255.255.254/", "http://[::1]:80/", "http://[0:0:0:0:0:0:0:1]/"),
+    *("http://localhost/", "HTTP://LOCALHOST:1/", "http://friend.test/"),
+    *("http://FRIEND.TEST:8080/", "http://127.0.0.1/?next=@evil.com"),
+]
+STRANGERS = [
+    *("127.1/", "127.0.1/", "0/", "0.0.0.0/", "[::]/", "2130706433/", "0x7f000001/", "0x7f.0.0.1/"),
+    *("0177.0.0.1/", "127.0.0.1./", "localhost./", "a.localhost/", "localhost.evil.com/"),
+    *("127.0.0.1.evil.com/", "127.0.0.1%2eevil.com/", "[::ffff:10.0.0.1]/", "[::ffff:127.0.0.1]/"),
+    *("[::1%25eth0]/", "[fe80::1]/", "10.0.0.1/", "192.168.0.1/"),
+    *("169.254.169.254/latest/meta-data/", "evil.com/", "evil.com#@127.0.0.1/"),
+    *("evil.com?@127.0.0.1/", "friend.test.evil.com/", "sub.friend.test/", "friend.test./"),
+]
+USERS = [
+    *("http://127.0.0.1@evil.com/", "http://evil.com@127.0.0.1/", "http://user:secret@127.0.0.1/"),
+    *("http://:secret@127.0.0.1/", "http://127.0.0.1:80@evil.com/"),
+]
+SCHEMES = [
+    *("file:///etc/passwd", "ftp://127.0.0.1/", "data:video/mp4;base64,AA", "//127.0.0.1/a.mp4"),
+    *("a.mp4", ""),
+]
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://127.0.0.1/a.mp4", None),
-        ("https://127.0.0.1:8443/a.mp4?token=1#x", None),
-        ("http://127.255.255.254/", None),
-        ("http://[::1]:80/", None),
-        ("http://[0:0:0:0:0:0:0:1]/", None),
-        ("http://localhost/", None),
-        ("HTTP://LOCALHOST:1/", None),
-        ("http://friend.test/", None),
-        ("http://FRIEND.TEST:8080/", None),
-        ("http://127.0.0.1/?next=@evil.com", None),
-        ("http://127.1/", STRANGER),
-        ("http://127.0.1/", STRANGER),
-        ("http://0/", STRANGER),
-        ("http://0.0.0.0/", STRANGER),
-        ("http://[::]/", STRANGER),
-        ("http://2130706433/", STRANGER),
-        ("http://0x7f000001/", STRANGER),
-        ("http://0x7f.0.0.1/", STRANGER),
-        ("http://0177.0.0.1/", STRANGER),
-        ("http://127.0.0.1./", STRANGER),
-        ("http://localhost./", STRANGER),
-        ("http://a.localhost/", STRANGER),
-        ("http://localhost.evil.com/", STRANGER),
-        ("http://127.0.0.1.evil.com/", STRANGER),
-        ("http://127.0.0.1%2eevil.com/", STRANGER),
-        ("http://[::ffff:10.0.0.1]/", STRANGER),
-        ("http://[::ffff:127.0.0.1]/", STRANGER),
-        ("http://[::1%25eth0]/", STRANGER),
-        ("http://[fe80::1]/", STRANGER),
-        ("http://10.0.0.1/", STRANGER),
-        ("http://192.168.0.1/", STRANGER),
-        ("http://169.254.169.254/latest/meta-data/", STRANGER),
-        ("http://evil.com/", STRANGER),
-        ("http://evil.com#@127.0.0.1/", STRANGER),
-        ("http://evil.com?@127.0.0.1/", STRANGER),
-        ("http://friend.test.evil.com/", STRANGER),
-        ("http://sub.friend.test/", STRANGER),
-        ("http://friend.test./", STRANGER),
-        ("http://127.0.0.1@evil.com/", USER),
-        ("http://evil.com@127.0.0.1/", USER),
-        ("http://user:secret@127.0.0.1/", USER),
-        ("http://:secret@127.0.0.1/", USER),
-        ("http://127.0.0.1:80@evil.com/", USER),
-        ("file:///etc/passwd", SCHEME),
-        ("ftp://127.0.0.1/", SCHEME),
-        ("data:video/mp4;base64,AA", SCHEME),
-        ("//127.0.0.1/a.mp4", SCHEME),
-        ("a.mp4", SCHEME),
-        ("", SCHEME),
-        ("http://", NO_HOST),
-        ("http:///a.mp4", NO_HOST),
-        ("http://127.0.0.1\\@evil.com/", NO_URL),
-        ("http://[::1", NO_URL),
-        ("http://127.0.0.1:99999/", NO_URL),
-        ("http://[a]/", NO_URL),
+        *((url, None) for url in ALLOWED),
+        *((f"http://{url}", STRANGER) for url in STRANGERS),
+        *((url, USER) for url in USERS),
+        *((url, SCHEME) for url in SCHEMES),
+        *((url, NO_HOST) for url in ("http://", "http:///a.mp4")),
+        *(
+            (f"http://{url}", NO_URL)
+            for url in ("127.0.0.1\\@evil.com/", "[::1", "127.0.0.1:99999/", "[a]/")
+        ),
     ],
 )
 def test_only_loopback_and_allowed_hosts_may_be_asked(url: str, reason: str | None) -> None:

@@ -35,15 +35,13 @@ def _audio_of_unknown_length(path: Path) -> Path:
     return encoded(source, path, "libopus", options={"live": "1"})
 
 
-def test_a_video_tells_length_size_and_rate(tmp_path: Path) -> None:
-    """A video is described by its picture, whatever sound it has."""
-    path = Clip(30, hertz=440).write(tmp_path / "in.mp4")
-    assert probe(path, "video") == MediaInfo("video", 1.2, 160, 96, 25.0)
+WEBM = Clip(30, codec="libvpx", options={})  # states one length for all streams
 
 
-def test_a_webm_video_tells_the_length_of_its_file(tmp_path: Path) -> None:
-    """Containers that state no length per stream state one for all."""
-    path = Clip(30, codec="libvpx", options={}).write(tmp_path / "in.webm")
+@pytest.mark.parametrize(("clip", "suffix"), [(Clip(30, hertz=440), "mp4"), (WEBM, "webm")])
+def test_a_video_tells_length_size_and_rate(tmp_path: Path, clip: Clip, suffix: str) -> None:
+    """A video is described by its picture, whatever sound it has, in each container."""
+    path = clip.write(tmp_path / f"in.{suffix}")
     assert probe(path, "video") == MediaInfo("video", 1.2, 160, 96, 25.0)
 
 
