@@ -15,6 +15,12 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of a journal with a short name that is not there yet."""
+    return tmp_path / "j.sqlite"
+
+
+@pytest.fixture
 async def runs(journal: Path) -> AsyncIterator[Runs]:
     """Give a client of a sandbox in memory, and a journal for its runs."""
     async with opened() as (client, sandbox, _):

@@ -35,12 +35,6 @@ TIMEOUT = uncertain(errors.RequestTimeoutError("too slow.", method="POST", url="
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Name a journal that is not there yet."""
-    return tmp_path / "j.sqlite"
-
-
-@pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
     """Open a journal whose clock goes on by a second with each commit."""
     seconds = iter(range(1000))

@@ -42,9 +42,8 @@ def ordered(sandbox: Sandbox) -> list[str]:
 
 
 @pytest.mark.parametrize("room", [25_000, 40_000, 60_000, 80_000])
-async def test_the_disk_fills_up(tmp_path: Path, room: int) -> None:
+async def test_the_disk_fills_up(journal: Path, room: int) -> None:
     """The run ends by one error, nothing was ordered in secret, and with room it goes on."""
-    journal = tmp_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         with (
             no_file_grows_beyond(room),
@@ -80,9 +79,8 @@ HARMS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-async def test_the_journal_is_gone(tmp_path: Path, harm: str) -> None:
+async def test_the_journal_is_gone(journal: Path, harm: str) -> None:
     """The run creates nothing more; what was moved away is whole, and good for going on."""
-    journal = tmp_path / "j.sqlite"
     async with opened(FEW) as (client, sandbox, _):
         async with client.generations.run_many(requests(MANY), journal=journal) as outcomes:
             await anext(outcomes)

@@ -85,10 +85,9 @@ NO_JOURNALS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize(("make", "words"), NO_JOURNALS.values(), ids=NO_JOURNALS)
 def test_what_is_no_journal_is_refused_and_left_alone(
-    tmp_path: Path, make: Callable[[Path], object], words: str
+    tmp_path: Path, path: Path, make: Callable[[Path], object], words: str
 ) -> None:
     """Neither owner nor reader takes it for one, no byte of it changes, and it can be put right."""
-    path = tmp_path / "j.sqlite"
     make(path)
     before = path.read_bytes() if path.is_file() else None
     beside = {*tmp_path.iterdir()}
@@ -179,9 +178,8 @@ def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
     assert found == [2, 1, "persist"]
 
 
-def test_a_program_that_keeps_writing_is_named_as_the_reason(tmp_path: Path) -> None:
+def test_a_program_that_keeps_writing_is_named_as_the_reason(path: Path) -> None:
     """The owner waits as long as asked for another writer, then says so; nothing is stored."""
-    path = tmp_path / "j.sqlite"
     with Journal.open(path, patience=0.01) as journal:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -205,9 +203,8 @@ def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
         assert len(journal.record_intents(many)) == len(many)
 
 
-def test_other_troubles_of_the_file_are_told_too(tmp_path: Path) -> None:
+def test_other_troubles_of_the_file_are_told_too(path: Path) -> None:
     """Whatever SQLite says is passed on as ours."""
-    path = tmp_path / "j.sqlite"
     with Journal.open(path) as journal:
         run(path, "DROP TABLE jobs")
         with pytest.raises(JournalError, match=r"no such table: \S*jobs\). What was recorded"):
@@ -227,9 +224,8 @@ def test_a_closed_journal_says_so(tmp_path: Path) -> None:
     Journal.open(tmp_path / "j.sqlite").close()
 
 
-def test_a_view_changes_nothing(tmp_path: Path) -> None:
+def test_a_view_changes_nothing(path: Path) -> None:
     """A reader beside the owner sees each commit, and cannot write."""
-    path = tmp_path / "j.sqlite"
     with Journal.open(path) as journal, JournalView.open(path) as view:
         assert view.length == 0
         journal.record_intents([(4, request(4))])

@@ -30,9 +30,8 @@ def known(journal: JournalView) -> set[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize("kills", [(0, 3, 25, 40, 100), (1, 14, 15, 60, 28), (29, 7, 2, 55, 80)])
-def test_a_kill_loses_nothing_that_was_relied_on(tmp_path: Path, kills: tuple[int, ...]) -> None:
+def test_a_kill_loses_nothing_that_was_relied_on(path: Path, kills: tuple[int, ...]) -> None:
     """After each of many kills, the journal holds all that was told, and no second of a kind."""
-    path = tmp_path / "j.sqlite"
     Journal.open(path).close()  # a process killed before it had begun leaves nothing to read
     told: set[tuple[str, int, str]] = set()
     for lines in kills:
@@ -48,9 +47,8 @@ def test_a_kill_loses_nothing_that_was_relied_on(tmp_path: Path, kills: tuple[in
 
 
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
-def test_a_second_owner_is_refused_at_once(tmp_path: Path, is_killed: bool) -> None:  # noqa: FBT001
+def test_a_second_owner_is_refused_at_once(path: Path, is_killed: bool) -> None:  # noqa: FBT001
     """While a process owns the journal no other can, but all can read; its end frees it."""
-    path = tmp_path / "j.sqlite"
     with journal_process.start("hold", path) as process:
         key = process.stdout.readline().split()[2]
         with pytest.raises(JournalError, match=f"in use by process {process.pid}. Wait"):

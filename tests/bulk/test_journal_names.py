@@ -274,9 +274,8 @@ NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(NAMES, min_size=1, max_size=4), st.integers(1, 3))
-def test_any_list_after_any_other(tmp_path: Path, lists: list[list[str]], stretch: int) -> None:
+def test_any_list_after_any_other(path: Path, lists: list[list[str]], stretch: int) -> None:
     """However a list changes from run to run, each name has one row, one key and one job."""
-    path = tmp_path / "j.sqlite"
     path.unlink(missing_ok=True)
     keys: dict[str, str] = {}
     for names in lists:

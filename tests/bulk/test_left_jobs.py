@@ -558,11 +558,12 @@ async def test_an_iteration_of_updates_may_be_left(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_journal_is_left_in_silence(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    journal: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has what runs, so a block that is left in good order has nothing to say."""
-    async with opened(slots(MANY), progression="manual") as (client, sandbox, _):
-        journal = tmp_path / "journal.sqlite"
-        async with client.generations.run_many(requests(MANY), journal=journal):
-            await made(sandbox, MANY)
+    async with (
+        opened(slots(MANY), progression="manual") as (client, sandbox, _),
+        client.generations.run_many(requests(MANY), journal=journal),
+    ):
+        await made(sandbox, MANY)
     assert caplog.messages == []

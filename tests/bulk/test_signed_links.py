@@ -64,9 +64,8 @@ def of_store(store: str) -> Iterator[list[GenerationRequest]]:
 
 
 @pytest.mark.parametrize("store", SIGNED_ANEW)
-async def test_links_of_many_stores(tmp_path: Path, store: str) -> None:
+async def test_links_of_many_stores(path: Path, store: str) -> None:
     """Requests are recognized by a link that was signed again, unless all of it counts."""
-    path = tmp_path / "j.sqlite"
     before, now = of_store(store)
     with Journal.open(path) as journal:
         journal.record_intents([*enumerate(before[:2])])

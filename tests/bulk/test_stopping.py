@@ -301,9 +301,10 @@ STATES: dict[str, tuple[Fault | None, bool]] = {
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("halt", HALTS)
-async def test_what_was_ordered_is_gone_on_with(tmp_path: Path, halt: str, state: str) -> None:
+async def test_what_was_ordered_is_gone_on_with(
+    tmp_path: Path, journal: Path, halt: str, state: str
+) -> None:
     """A run that may order nothing more still brings to their ends the jobs of earlier runs."""
-    journal = tmp_path / "j.sqlite"
     asked = [attrs.evolve(each, request_id=f"row {n}") for n, each in enumerate(requests(150))]
     earlier = asked[9::15]
     trouble, is_left = STATES[state]

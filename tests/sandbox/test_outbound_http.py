@@ -187,6 +187,7 @@ USERS = [
     *("http://127.0.0.1@evil.com/", "http://evil.com@127.0.0.1/", "http://user:secret@127.0.0.1/"),
     *("http://:secret@127.0.0.1/", "http://127.0.0.1:80@evil.com/"),
 ]
+NO_URLS = ["127.0.0.1\\@evil.com/", "[::1", "127.0.0.1:99999/", "[a]/"]
 SCHEMES = [
     *("file:///etc/passwd", "ftp://127.0.0.1/", "data:video/mp4;base64,AA", "//127.0.0.1/a.mp4"),
     *("a.mp4", ""),
@@ -201,10 +202,7 @@ SCHEMES = [
         *((url, USER) for url in USERS),
         *((url, SCHEME) for url in SCHEMES),
         *((url, NO_HOST) for url in ("http://", "http:///a.mp4")),
-        *(
-            (f"http://{url}", NO_URL)
-            for url in ("127.0.0.1\\@evil.com/", "[::1", "127.0.0.1:99999/", "[a]/")
-        ),
+        *((f"http://{url}", NO_URL) for url in NO_URLS),
     ],
 )
 def test_only_loopback_and_allowed_hosts_may_be_asked(url: str, reason: str | None) -> None:
