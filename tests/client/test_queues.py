@@ -456,21 +456,6 @@ def test_a_closed_loop_leaves_nothing_in_the_way(name: str, is_kept: bool) -> No
     tell_under_way()  # what the closed loop has left, before the end of this program does
 
 
-def test_two_loops_at_once_get_one_clear_word() -> None:
-    """A client that one loop uses tells another that it needs one of its own."""
-    retry = RetryPolicy(attempts=1)
-    client = AsyncClient("key", base_url="http://127.0.0.1:9", retry=retry)
-
-    async def use() -> str:
-        return type(await caught(client.generations.get("job-1"))).__name__
-
-    async def main() -> list[str]:
-        async with client:
-            return [await use(), await asyncio.to_thread(asyncio.run, use())]
-
-    assert asyncio.run(main()) == ["ConnectError", "ConfigurationError"]
-
-
 @pytest.mark.parametrize("verb", ["create", "run", "run_many"])
 async def test_closing_ends_what_waits_for_a_slot(verb: str) -> None:
     """Though the job that has it is looked at meanwhile: at once, with one clear word."""

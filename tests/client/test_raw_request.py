@@ -23,13 +23,9 @@ from tests.bulk.runs import opened, slots
 from tests.client.connections import ORDER, cancel_when
 
 Pair = tuple[AsyncClient, Sandbox]
-CREATE = {
-    "model": "lipsync-2",
-    "input": [
-        {"type": "video", "url": "https://media.example/v.mp4"},
-        {"type": "audio", "url": "https://media.example/a.wav"},
-    ],
-}
+VIDEO = {"type": "video", "url": "https://media.example/v.mp4"}
+AUDIO = {"type": "audio", "url": "https://media.example/a.wav"}
+CREATE = {"model": "lipsync-2", "input": [VIDEO, AUDIO]}
 
 
 async def test_it_returns_what_came(client_and_sandbox: Pair) -> None:
@@ -51,12 +47,8 @@ async def test_it_returns_what_came(client_and_sandbox: Pair) -> None:
 @pytest.mark.parametrize(
     ("method", "key", "tries"),
     [
-        ("GET", None, 2),
-        ("HEAD", None, 2),
-        ("PUT", None, 2),
-        ("PATCH", None, 1),
-        ("DELETE", None, 1),
-        ("POST", None, 1),
+        *((method, None, 2) for method in ("GET", "HEAD", "PUT")),
+        *((method, None, 1) for method in ("PATCH", "DELETE", "POST")),
         ("POST", "take-7", 2),
     ],
 )
@@ -100,13 +92,9 @@ async def test_a_create_that_is_left(
 async def test_own_fields(client_and_sandbox: Pair) -> None:
     """A call may bring header fields and a body of its own; the API key stays the client's."""
     client, sandbox = client_and_sandbox
+    headers = {"Content-Type": "text/plain", "X-Scene": "4"}
     with pytest.raises(LipsyncError):
-        await client.request(
-            "POST",
-            "/v2/analyze/cost",
-            headers={"Content-Type": "text/plain", "X-Scene": "4"},
-            body=b"hi",
-        )
+        await client.request("POST", "/v2/analyze/cost", headers=headers, body=b"hi")
     (sent,) = sandbox.requests.find(method="POST")
     assert (sent.headers["content-type"], sent.headers["x-scene"]) == ("text/plain", "4")
     assert sent.body == b"hi"

@@ -164,7 +164,6 @@ class Planned:
     """Answer looks on a virtual clock, in ways that the sandbox does not know."""
 
     def __init__(self, number: int, status: str = "PROCESSING") -> None:
-        """Let so many jobs run."""
         self.clock = VirtualClock()
         self.statuses = {f"job-{index}": status for index in range(number)}
         self.shapes: dict[str, Any] = {}  # of jobs in lists, if not id and status
