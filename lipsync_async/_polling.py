@@ -1,4 +1,4 @@
-"""Waiting for jobs: one poller serves every waiter of a client.
+"""Waiting for jobs: a client has one poller in each event loop, which many waits share.
 
 A wait (`JobWait`) chooses once how it polls. While few wait it uses the long poll, which finds
 the end at once. While many wait it shares the polls of all. Waiting is read-only: a wait that
@@ -302,7 +302,7 @@ class Poller:
                 del self._deadlines[place]
 
     async def _lead(self, options: RequestOptions) -> None:
-        """Make polls until cancelled."""
+        """Make polls until cancelled, or until one fails in a way that concerns all."""
         self._scheduler.interval = options.poll.shared_interval
         # Fields and parameters of this task's view are not for the polls of others.
         plain = attrs.evolve(options.poll, progress=False)  # which lists do not show

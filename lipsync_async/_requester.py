@@ -1,7 +1,8 @@
 """One request end to end: limits, send, classify, retry, and raise or return.
 
-This is the only place that decides whether something is sent twice. The rules for it are
-in `_logic/retry.py`; here they meet the transport and its clock.
+Within one call, this is the only place that sends again: `retry` after failures, and `_create`
+when the account had no free slot. `_logic/retry.py` says which failures allow it. A run sends
+creates again as well, always under the key that it has for them (`_bulk/submitter.py`).
 """
 
 from __future__ import annotations

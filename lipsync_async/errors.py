@@ -128,7 +128,7 @@ class LipsyncError(Exception):
     Attributes:
         is_retryable: Whether the same call may succeed later, unchanged.
         idempotency_key: On a failed create: the key it was sent with. Creating again
-            with it never pays twice. `None` on every other call.
+            with it never pays twice. `None` on calls without one.
         may_have_worked: Whether the call may have had its effect nevertheless: the outcome
             of some try is unknown, or its answer was a success that cannot be read.
         generation: The job that the failed call was about, as last seen, where there is

@@ -5,8 +5,8 @@ A request has one canonical form, in which it is stored and recognised.
 Two requests are the same if they ask for the same of the same media. Media count as the
 same
 
-* at an address whose query differs in nothing but its signature (see `signatures`), unless
-  all of it is to count;
+* at an address whose query differs in nothing but its signature, unless all of it is to
+  count;
 * in memory, by content;
 * in a local file that lies where it lay, or there as seen from the journal's folder, by
   size and time of change, or by content; in a file that lies elsewhere by content. Content

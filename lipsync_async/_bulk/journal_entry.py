@@ -42,10 +42,12 @@ if TYPE_CHECKING:
 class JobState(StrEnum):
     """How far a request with a journal has got.
 
-    SUBMITTING: its create was about to be sent. UNKNOWN: it was sent, and the outcome is
-    unknown. NOT_CREATED: certainly no job was made. The next run sends these again, under
-    their old keys. ACCEPTED: the job runs. COMPLETED; FAILED (REJECTED, too): it has ended,
-    and no run creates it again.
+    SUBMITTING: its create was about to be sent. UNKNOWN: it was sent, and its outcome is
+    unknown. The next run sends both again, always under their old keys. NOT_CREATED: certainly
+    no job was made; the next run sends it again, under its old key if the request is
+    unchanged. ACCEPTED: the job runs. COMPLETED: it has succeeded, and no run creates it again.
+    FAILED (REJECTED, too): it has failed. `retry_failed=True` creates what is FAILED or
+    NOT_CREATED again under a new key; so is a request created that has a name and was changed.
     """
 
     SUBMITTING = "submitting"

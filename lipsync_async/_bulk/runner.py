@@ -1,7 +1,7 @@
 """Runs many requests at once: full slots, one poller, a journal, an outcome for each.
 
-The run goes on in a task beside the caller's block, and ends with it. Within it only creates
-and downloads are tasks; a running job is an entry in a table. The poller reports changes by a
+The run goes on in a task beside the caller's block, and ends with it. Within it a
+running job is no task, but an entry in a table. The poller reports changes by a
 callback, and one task handles them: all that have come at once are recorded in one transaction.
 
 Requests are read as they are needed, so an input of any length fits. With a journal, a
@@ -732,7 +732,7 @@ class SourceItem:
 async def read_requests(
     requests: Requests, journal: RunJournal
 ) -> AsyncGenerator[SourceItem, None]:
-    """Yield each request of the input."""
+    """Yield each request of the input, with what the journal knows of it."""
     ids = dict[str, int]()
     start = 0
     if isinstance(requests, AsyncIterable):

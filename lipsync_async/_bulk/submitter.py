@@ -253,7 +253,10 @@ class Submitter:
             self._creates -= 1
 
     async def _submit(self, job: Job) -> Generation | None:
-        """Send a create; `None`: it was not sent, because the run was stopped meanwhile."""
+        """Record the intent, which gives the key, and send the create under it.
+
+        `None`: it was not sent, because the run was stopped meanwhile.
+        """
         if job.key is None:
             if not await self._guard.reserve(job):
                 return None

@@ -1,9 +1,9 @@
 """The endpoints: for each, what is sent, and what its answer means: a value or exactly one error.
 
-A `Call` holds everything that the requester must know about one call, and no more.
-`is_repeatable` is the heart of it: a call whose outcome is unknown may be sent again only
-if a second arrival does no harm. A GET never does; a create only under its
-Idempotency-Key.
+A `Call` holds everything that the requester must know about one call, and no more. Its
+`is_repeatable` says whether it may be sent again when it is not known whether the first try
+worked. That is so if a second arrival has no effect of its own: a GET always, a create because
+it carries an Idempotency-Key, under which the service makes only one job.
 """
 
 from __future__ import annotations

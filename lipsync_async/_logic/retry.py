@@ -1,8 +1,8 @@
 """When a failed call is tried again, and after how long.
 
-Four kinds of failure decide everything: never delivered (try again), refused with a pace
-(try again, not before the service said), outcome unknown (try again only what bears
-repeating) and final. The lack of a slot is a kind of its own: it is waited for elsewhere
+The kind of a failure decides: never delivered (try again), refused for the rate (try again,
+not before the service said), outcome unknown (try again only a call that may be repeated) and
+final. The lack of a slot is a kind of its own: it is waited for elsewhere
 (`_rate_limits.py`), and does not use up the patience meant for failures.
 
 `backoff_delays` is a generator without a clock: it yields the seconds to wait before each try,

@@ -8,6 +8,8 @@ from itertools import count
 
 import attrs
 
+from lipsync_async import ConnectError
+
 
 @attrs.frozen
 class Answer:
@@ -30,6 +32,15 @@ class Answer:
             fields["Content-Length"] = str(length)
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         return f"HTTP/1.1 {self.status} Planned\r\n{lines}\r\n".encode() + self.body
+
+
+async def delivered(call: Callable[[], Awaitable[object]]) -> None:
+    """Call until the service was reached: a busy machine may take longer to connect."""
+    while True:
+        try:
+            await call()
+        except ConnectError:  # pragma: no cover - on a busy machine only
+            continue
 
 
 @attrs.frozen

@@ -44,7 +44,7 @@ from lipsync_async._transport.aiohttp import (
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, UNLIMITED
-from tests.client.hosts import Answer, Host, hosting, serving
+from tests.client.hosts import Answer, Host, delivered, hosting, serving
 
 ASKED = Request("GET", "http://127.0.0.1:1/x", {"x-api-key": "the-key"})
 
@@ -113,13 +113,13 @@ def test_translation(error: Exception) -> None:
 async def test_waiting_for_a_place_costs_no_timeout() -> None:
     """More requests than connections at once: who waits for one is not late by that."""
     async with Sandbox(render=False) as sandbox:
-        sandbox.faults.add(Fault("latency", seconds=0.05, count=None))
+        sandbox.faults.add(Fault("latency", seconds=0.1, count=None))
         transport = AiohttpTransport(connections=1)
         request = Request("GET", f"{sandbox.url}/v2/models", {"x-api-key": sandbox.api_key})
         found: list[int] = []
 
         async def ask() -> None:
-            found.append((await transport.send(request, timeout=0.3)).status)
+            found.append((await transport.send(request, timeout=1.0)).status)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(12):
@@ -423,7 +423,7 @@ async def test_rubbish_is_one_line(name: str, hangs: bool) -> None:  # noqa: FBT
         AsyncClient("key", base_url=host.url, timeout=0.2, retry=RetryPolicy(attempts=1)) as client,
     ):
         with pytest.raises(LipsyncError) as caught:
-            await client.generations.create(**ORDER)
+            await delivered(partial(client.generations.create, **ORDER))
     assert caught.value.may_have_worked
     told = str(caught.value)
     assert told.isprintable()

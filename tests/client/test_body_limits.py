@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async._transport.protocol import CUT_BYTES, most_bytes
 from lipsync_async.sandbox import VirtualClock
 from tests.client.connections import ORDER, UNLIMITED
-from tests.client.hosts import Answer, Host, hosting
+from tests.client.hosts import Answer, Host, delivered, hosting
 
 _MOST, _MOST_OF_REFUSALS = most_bytes(200), most_bytes(503)
 _QUICK = RetryPolicy(attempts=3, first_pause=0.001, longest_pause=0.002)
@@ -249,4 +250,4 @@ async def test_wrong_answer(name: str) -> None:
 async def test_answer_that_stops(raw: bytes) -> None:
     """An answer that does not go on is too slow, whatever part of it has come."""
     with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.05 s"):
-        await _sent(raw, 0.05, hangs=True)
+        await delivered(partial(_sent, raw, 0.05, hangs=True))

@@ -33,7 +33,7 @@ from lipsync_async._logic import endpoints
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault, concurrency_limited, rate_limited
 from tests.client.connections import cancel_when, completed, opened, order
-from tests.client.hosts import Answer, hosting
+from tests.client.hosts import Answer, delivered, hosting
 
 ONCE = RetryPolicy(attempts=1)
 Pair = tuple[AsyncClient, Sandbox]
@@ -197,7 +197,7 @@ async def test_create_that_is_answered_by_no_answer(status: int) -> None:
         AsyncClient("key", base_url=host.url, timeout=0.5, retry=ONCE) as client,
     ):
         with pytest.raises(LipsyncError) as caught:
-            await order(client)
+            await delivered(partial(order, client))
     assert caught.value.may_have_worked
     assert str(caught.value.idempotency_key) in str(caught.value)
     assert [each.target for each in host.arrivals] == ["/v2/generate"]
