@@ -37,7 +37,7 @@ class Secret:
     __slots__ = ("revealed",)
 
     def __init__(self, revealed: str) -> None:
-        self.revealed = revealed
+        self.revealed: str = revealed
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -53,7 +53,7 @@ class Headers(Mapping[str, str]):
     __slots__ = ("revealed",)
 
     def __init__(self, revealed: Mapping[str, str]) -> None:
-        self.revealed = revealed
+        self.revealed: Mapping[str, str] = revealed
 
     def __getitem__(self, name: str) -> str:
         return self.revealed[name]

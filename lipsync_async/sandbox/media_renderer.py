@@ -84,7 +84,7 @@ class MediaRenderer(Renderer):
         """Ask the engines one small question each; `ConfigurationError` where one does not work."""
         try:
             with self._clock.hold():
-                self.engines = await anyio.to_thread.run_sync(working_engines)
+                self.engines: dict[str, str] = await anyio.to_thread.run_sync(working_engines)
         except EngineError as error:
             raise ConfigurationError(cannot_render(str(error))) from error
 
