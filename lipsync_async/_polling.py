@@ -445,6 +445,7 @@ class Poller:
         if is_end:
             del self.subscriptions[job]
             self._scheduler.leave(job)
+            self._restarted.discard(job)
         for each in subscriptions:
             each.status = status
         for each, generation in news:
