@@ -90,12 +90,14 @@ class MediaRenderer(Renderer):
 
     async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""
-        with _as_api_errors():
-            for item in body["input"]:
+        names: dict[Path, str] = {}
+        with _as_api_errors(), _named(names):
+            for index, item in enumerate(body["input"]):
                 if item["type"] == "text":
                     continue
                 path = self._own(item)
                 if path is not None:
+                    names[path] = _place(index, item)
                     await _probe(path, item["type"])
                 # The job fetches what is hosted elsewhere.
                 elif (reason := self._outbound.refusal(item["url"])) is not None:
@@ -157,24 +159,30 @@ class MediaRenderer(Renderer):
 
     @asynccontextmanager
     async def _load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
-        with OwnedFiles(self._folder) as files:
-            visual = next(item for item in body["input"] if item["type"] in _VISUAL)
-            path = await self._path(visual, files)
-            info = await _probe(path, visual["type"])
-            audios = [item for item in body["input"] if item["type"] not in _VISUAL]
-            tracks = [await self._track(item, files) for item in audios]
-            yield LoadedInputs(path, info, tuple(tracks), files)
+        names: dict[Path, str] = {}
+        tracks: list[AudioTrack] = []
+        with OwnedFiles(self._folder) as files, _named(names):
+            # The picture first: without it, nothing need be spoken.
+            pairs = enumerate(body["input"])
+            for index, item in sorted(pairs, key=lambda pair: pair[1]["type"] not in _VISUAL):
+                if item["type"] == "text":
+                    tracks.append(await self._speak(item, files.new_path(".wav")))
+                    continue
+                path = await self._path(item, files)
+                names[path] = _place(index, item)
+                info = await _probe(path, item["type"])
+                if item["type"] in _VISUAL:
+                    visual = path, info
+                else:
+                    tracks.append(AudioTrack(item.get("refId"), path, info.duration or 0.0))
+            yield LoadedInputs(*visual, tuple(tracks), files)
 
-    async def _track(self, item: Mapping[str, Any], files: OwnedFiles) -> AudioTrack:
-        if item["type"] == "text":
-            voice, path = item["provider"], files.new_path(".wav")
-            seconds = await anyio.to_thread.run_sync(
-                speak, voice["script"], voice["voiceId"], path, limiter=self._speaking
-            )
-            return AudioTrack(item.get("refId"), path, seconds, is_spoken=True)
-        path = await self._path(item, files)
-        info = await _probe(path, "audio")
-        return AudioTrack(item.get("refId"), path, info.duration or 0.0)
+    async def _speak(self, item: Mapping[str, Any], path: Path) -> AudioTrack:
+        voice = item["provider"]
+        seconds = await anyio.to_thread.run_sync(
+            speak, voice["script"], voice["voiceId"], path, limiter=self._speaking
+        )
+        return AudioTrack(item.get("refId"), path, seconds, is_spoken=True)
 
     async def _path(self, item: Mapping[str, Any], files: OwnedFiles) -> Path:
         own = self._own(item)
@@ -213,11 +221,27 @@ def _as_api_errors() -> Iterator[None]:
         raise api_error(error.code, error.message, is_input=True) from None
 
 
+@contextmanager
+def _named(names: Mapping[Path, str]) -> Iterator[None]:
+    """Let errors call files what the create body calls them; here they only have numbers."""
+    try:
+        yield
+    except MediaError as error:
+        name = None if error.file is None else names.get(error.file)
+        if name is None:
+            raise
+        raise MediaError(error.code, f"{name} {error.words}") from error
+
+
+def _place(index: int, item: Mapping[str, Any]) -> str:
+    return f"input[{index}] ({item.get('url') or item['assetId']})"
+
+
 async def _probe(path: Path, kind: str) -> MediaInfo:
     info = await anyio.to_thread.run_sync(probe, path, kind)
     if info.duration is not None and info.duration > _MOST_SECONDS:
-        message = f"{path.name} is longer than {_MOST_SECONDS:g} s."
-        raise MediaError("generation_input_duration_greater_than_max_duration", message)
+        code = "generation_input_duration_greater_than_max_duration"
+        raise MediaError(code, f"is longer than {_MOST_SECONDS:g} s.", path)
     return info
 
 

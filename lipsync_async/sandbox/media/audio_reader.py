@@ -55,7 +55,7 @@ class SampleReader:
             self._container = open_media(path)
         if not (self._container.streams.audio or may_be_silent):
             self._container.close()
-            raise MediaError(code, f"{path.name} has no audio stream.")
+            raise MediaError(code, "has no audio stream.", path)
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +114,7 @@ def sound_seconds(path: Path) -> float:
                 promised = float(stream.duration * time_base)
         counted = sum(frame.samples / frame.sample_rate for frame in _frames(container))
     if not counted:
-        raise MediaError(AUDIO_INVALID, f"{path.name} holds no sound.")
+        raise MediaError(AUDIO_INVALID, "holds no sound.", path)
     return promised if 0 < counted - promised < _PADDING_SECONDS else counted
 
 

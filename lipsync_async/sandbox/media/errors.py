@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # Source: "Error handling", sync.so API reference.
 VIDEO_INVALID = "generation_input_video_invalid"
 AUDIO_INVALID = "generation_input_audio_invalid"
@@ -15,13 +20,17 @@ VALIDATION_FAILED = "generation_input_validation_failed"
 
 
 class MediaError(Exception):
-    """Raised for media that the service would refuse: its error code, and words for people."""
+    """Raised for media that the service would refuse: its error code, and words for people.
 
-    def __init__(self, code: str, message: str) -> None:
-        # `args` holds both, so that the error pickles.
-        super().__init__(code, message)
+    `words` go on from the name of a `file`, if they are about one.
+    """
+
+    def __init__(self, code: str, words: str, file: Path | None = None) -> None:
+        super().__init__(code, words, file)  # all of it, so that the error pickles
         self.code = code
-        self.message = message
+        self.words = words
+        self.file = file
+        self.message: str = words if file is None else f"{file.name} {words}"
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

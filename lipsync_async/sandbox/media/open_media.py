@@ -99,7 +99,7 @@ def translated(code: str, path: Path) -> Iterator[None]:
         yield
     except (av.error.FFmpegError, UnicodeDecodeError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(code, f"{path.name} cannot be read: {reason}.") from error
+        raise MediaError(code, f"cannot be read: {reason}.", path) from error
 
 
 def open_media(path: Path) -> InputContainer:
@@ -121,7 +121,7 @@ def picture_stream(container: InputContainer, path: Path, code: str) -> VideoStr
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
-    raise MediaError(code, f"{path.name} has no video stream.")
+    raise MediaError(code, "has no video stream.", path)
 
 
 def probe(path: Path, kind: str) -> MediaInfo:
@@ -129,7 +129,7 @@ def probe(path: Path, kind: str) -> MediaInfo:
     code = _INVALID[kind]
     with translated(code, path):
         if kind != "audio" and (kind == "image") is not (_picture_format(path) is not None):
-            raise MediaError(code, f"{path.name} is not {_ARTICLED[kind]}.")
+            raise MediaError(code, f"is not {_ARTICLED[kind]}.", path)
         with open_media(path) as container:
             if kind == "audio":
                 return _audio(container, path)
@@ -148,10 +148,10 @@ def _picture_format(path: Path) -> str | None:
 
 def _audio(container: InputContainer, path: Path) -> MediaInfo:
     if not container.streams.audio:
-        raise MediaError(AUDIO_INVALID, f"{path.name} has no audio stream.")
+        raise MediaError(AUDIO_INVALID, "has no audio stream.", path)
     stream = container.streams.audio[0]
     if next(container.decode(stream), None) is None:
-        raise MediaError(AUDIO_INVALID, f"{path.name} holds no sound.")
+        raise MediaError(AUDIO_INVALID, "holds no sound.", path)
     return MediaInfo("audio", _seconds(container, stream, path), None, None, None)
 
 
@@ -160,10 +160,9 @@ def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
     name = container.format.name.partition(",")[0]
     is_other = name == "matroska" and _WEBM.search(_head(path)) is None
     if code == VIDEO_INVALID and (is_other or name not in _VIDEO_FORMATS):
-        raise MediaError(code, f"{path.name} is not an mp4, mov, WebM or AVI video.")
-    too_large = MediaError(
-        RESOLUTION_UNSUPPORTED, f"{path.name} is larger than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}."
-    )
+        raise MediaError(code, "is not an mp4, mov, WebM or AVI video.", path)
+    words = f"is larger than {_MAX_LONG_SIDE}x{_MAX_SHORT_SIDE}."
+    too_large = MediaError(RESOLUTION_UNSUPPORTED, words, path)
     # Before a picture is decoded that would fill the memory.
     shorter, longer = sorted((stream.width, stream.height))
     if longer > _MAX_LONG_SIDE or shorter > _MAX_SHORT_SIDE:
@@ -174,7 +173,7 @@ def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
         # What the decoder says to more pixels than `open_media` allows.
         raise too_large from error
     if frame is None:
-        raise MediaError(code, f"{path.name} holds no picture.")
+        raise MediaError(code, "holds no picture.", path)
     width, height = frame.width, frame.height
     if frame.rotation in QUARTER_TURNS:
         width, height = height, width
@@ -182,7 +181,7 @@ def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
         return MediaInfo("image", None, width, height, None)
     rate = stated(stream.average_rate)
     if rate is None:
-        raise MediaError(METADATA_MISSING, f"{path.name} states no frame rate.")
+        raise MediaError(METADATA_MISSING, "states no frame rate.", path)
     return MediaInfo("video", _seconds(container, stream, path), width, height, float(rate))
 
 
@@ -192,4 +191,4 @@ def _seconds(container: InputContainer, stream: AudioStream | VideoStream, path:
         return float(stream.duration * time_base)
     if container.duration:
         return container.duration / MICROSECONDS
-    raise MediaError(METADATA_MISSING, f"{path.name} states no duration.")
+    raise MediaError(METADATA_MISSING, "states no duration.", path)

@@ -94,7 +94,8 @@ def _spoken(script: str, variant: str, timeout: float) -> tuple[Mono, int]:
         )
     except subprocess.SubprocessError as error:
         detail = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
-        reason = detail.rpartition("\n")[2] or str(error)
+        # The last line, or what the error says behind the child's command.
+        reason = detail.rpartition("\n")[2] or str(error).rpartition("]' ")[2]
         raise MediaError(PIPELINE_FAILED, f"espeak-ng failed: {reason}") from error
     rate = int.from_bytes(child.stdout[: espeak_child.RATE_BYTES])
     return np.frombuffer(child.stdout, np.int16, offset=espeak_child.RATE_BYTES), rate

@@ -123,7 +123,7 @@ class FrameReader:
                 self._run = self._decode_run(run_number) or last
             self._run_number = run_number
         if not self._run:
-            raise MediaError(self._code, f"{self._path.name} holds no picture that decodes.")
+            raise MediaError(self._code, "holds no picture that decodes.", self._path)
         shown = self._stamps[position].shown
         # A frame that did not decode is covered by its neighbour, if possible the earlier one.
         place = bisect_right(self._run, shown, key=lambda pair: pair[0]) - 1
@@ -160,7 +160,7 @@ def _rate(stream: VideoStream, path: Path) -> Fraction:
     """Return the average frame rate, in numbers small enough for any container."""
     rate = stated(stream.average_rate)
     if rate is None:
-        raise MediaError(METADATA_MISSING, f"{path.name} states no frame rate.")
+        raise MediaError(METADATA_MISSING, "states no frame rate.", path)
     return min(rate.limit_denominator(1001), _MAX_RATE)
 
 
