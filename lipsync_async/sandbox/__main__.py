@@ -8,6 +8,7 @@ import errno
 import signal
 import sys
 from contextlib import suppress
+from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -68,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         say(
             f"# video: {found['video']}; speech: {found['speech']}; plan: "
-            f"{options.plan or 'without limits'}. Ctrl-C ends it."
+            f"{options.plan or 'without limits'}; seed: {options.seed}. Ctrl-C ends it."
         )
         await anyio.sleep_forever()
 
@@ -107,7 +108,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST",
         help="fetch media from this host, too, and send webhooks to it; may be repeated",
     )
-    parser.add_argument("--seed", type=int, default=1, help="decides ids and keys (default: 1)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        # Another start has other jobs. With the same ids, a journal would take them for its own.
+        default=randbits(32),
+        help="decides ids and keys; repeat that of an earlier start to have the same again "
+        "(default: drawn anew for each start, and printed)",
+    )
     parser.add_argument(
         "--plan",
         type=_plan,

@@ -50,7 +50,9 @@ class Sandbox:
     A sandbox is entered once.
 
     Args:
-        seed: Decides ids, keys, chances and bytes.
+        seed: Decides ids, keys, chances and bytes. Sandboxes of one seed make different jobs
+            under the same ids and key, and a journal cannot tell: go on with a journal only in
+            the sandbox that it began in, or give each sandbox a seed of its own.
         plan: The account's plan, which sets its limits (`free` … `scale`,
             `enterprise:N`); `None`: no limits.
         progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `time(a-b)`

@@ -1,6 +1,6 @@
-"""What can go wrong between a client and its service: one row per trouble.
+"""What can go wrong between a client and its service: one case a row.
 
-A row says what a client makes of the trouble when it strikes once, and when it never
+A row says what a client makes of the fault when it strikes once, and when it never
 ends. `None` is success; anything else is the documented error.
 """
 
@@ -25,14 +25,14 @@ _HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 # A MiB. An answer may have 32 of them, an error's page one.
 _BLANKS = " " * (1 << 20)
 
-# The verbs that a trouble can hit, by what it needs of the answer.
+# The verbs that a fault can hit, by what it needs of the answer.
 _ALL = ("create", "get", "list", "wait", "download", "delete")
 _JSON = ("create", "get", "list", "wait")
 _CREATE = ("create",)
 
 
 @attrs.frozen
-class Trouble:
+class FaultCase:
     """One row of the matrix."""
 
     name: str
@@ -63,9 +63,9 @@ def _told(seconds: str, status: int = 429) -> Fault:
     return _status(status, headers={"Retry-After": seconds})
 
 
-def _full(name: str, seconds: float | None) -> Trouble:
+def _full(name: str, seconds: float | None) -> FaultCase:
     fault = concurrency_limited(3, retry_after_seconds=seconds)
-    return Trouble(name, fault, ConcurrencyLimitError, verbs=_CREATE, is_slow=True)
+    return FaultCase(name, fault, ConcurrencyLimitError, verbs=_CREATE, is_slow=True)
 
 
 # Statuses above 499 that mean that nothing was done; of all others the outcome is unknown.
@@ -76,30 +76,30 @@ _NO_PAUSES = ("-1", "-86400", "nan", "inf", "-inf", "soon", "", "9" * 5000, "1e9
 _ENDLESS = ("86400", "31536000", "30000", "1e300", "9" * 300)
 
 
-TROUBLES = (
-    Trouble("500", _status(500), ServerError),
-    Trouble("502-html", _status(502, body=_HTML), ServerError),
-    Trouble("503", _status(503), ServerError),
-    Trouble("429-rate", rate_limited(), RateLimitError),
-    Trouble("429-rate-with-retry-after", rate_limited(0.002), RateLimitError),
+FAULT_CASES = (
+    FaultCase("500", _status(500), ServerError),
+    FaultCase("502-html", _status(502, body=_HTML), ServerError),
+    FaultCase("503", _status(503), ServerError),
+    FaultCase("429-rate", rate_limited(), RateLimitError),
+    FaultCase("429-rate-with-retry-after", rate_limited(0.002), RateLimitError),
     _full("429-slots", None),
     _full("429-slots-with-retry-after", 30),
-    Trouble("reset-before", Fault("reset_before"), ConnectionLostError, in_memory=ConnectError),
-    Trouble("reset-after", Fault("reset_after"), ConnectionLostError),
-    Trouble("hang", Fault("hang"), RequestTimeoutError, timeout=0.05),
-    Trouble("late", Fault("latency", seconds=0.3), RequestTimeoutError, timeout=0.05),
-    Trouble("truncated", Fault("truncate"), ConnectionLostError),
-    Trouble("slow-body", Fault("slow_body", seconds=0.02), None),
-    Trouble("wrong-content-type", Fault("content_type"), None),
-    Trouble("malformed-json", Fault("malformed_json"), DecodeError, verbs=_JSON),
-    Trouble("empty-body", _status(200, body=""), DecodeError, verbs=_JSON),
-    Trouble("html-success", _status(200, body=_HTML), DecodeError, verbs=_JSON),
-    Trouble("wrong-types", _changed(id=7), DecodeError, DecodeError, verbs=_JSON),
-    Trouble("unknown-status", _changed(status="DREAMING"), None, verbs=_JSON[:3]),
-    Trouble("unknown-enum", _changed(options={"sync_mode": "sideways"}), None, verbs=_JSON),
-    Trouble("unknown-input", _changed(input=[{"type": "hologram", "x": 1}]), None, verbs=_JSON),
-    Trouble("unknown-field", _changed(mood={"deep": [1]}), None, verbs=_JSON),
-    Trouble(
+    FaultCase("reset-before", Fault("reset_before"), ConnectionLostError, in_memory=ConnectError),
+    FaultCase("reset-after", Fault("reset_after"), ConnectionLostError),
+    FaultCase("hang", Fault("hang"), RequestTimeoutError, timeout=0.05),
+    FaultCase("late", Fault("latency", seconds=0.3), RequestTimeoutError, timeout=0.05),
+    FaultCase("truncated", Fault("truncate"), ConnectionLostError),
+    FaultCase("slow-body", Fault("slow_body", seconds=0.02), None),
+    FaultCase("wrong-content-type", Fault("content_type"), None),
+    FaultCase("malformed-json", Fault("malformed_json"), DecodeError, verbs=_JSON),
+    FaultCase("empty-body", _status(200, body=""), DecodeError, verbs=_JSON),
+    FaultCase("html-success", _status(200, body=_HTML), DecodeError, verbs=_JSON),
+    FaultCase("wrong-types", _changed(id=7), DecodeError, DecodeError, verbs=_JSON),
+    FaultCase("unknown-status", _changed(status="DREAMING"), None, verbs=_JSON[:3]),
+    FaultCase("unknown-enum", _changed(options={"sync_mode": "sideways"}), None, verbs=_JSON),
+    FaultCase("unknown-input", _changed(input=[{"type": "hologram", "x": 1}]), None, verbs=_JSON),
+    FaultCase("unknown-field", _changed(mood={"deep": [1]}), None, verbs=_JSON),
+    FaultCase(
         "too-long",
         _changed(blanks=_BLANKS * 33),
         DecodeError,
@@ -107,42 +107,44 @@ TROUBLES = (
         verbs=("create", "get"),
         is_slow=True,
     ),
-    Trouble("too-long-page", _status(502, body=_BLANKS * 2), ServerError, verbs=("create", "get")),
-    Trouble("outcome-unknown", Fault("outcome_unknown"), None, verbs=_CREATE),
-    Trouble(
+    FaultCase(
+        "too-long-page", _status(502, body=_BLANKS * 2), ServerError, verbs=("create", "get")
+    ),
+    FaultCase("outcome-unknown", Fault("outcome_unknown"), None, verbs=_CREATE),
+    FaultCase(
         "outcome-unknown-nameless",
         Fault("outcome_unknown", body={"errorCode": "IDEMPOTENCY_OUTCOME_UNKNOWN"}),
         ServerError,
         verbs=_CREATE,
     ),
-    Trouble("another-job", _changed(id="another"), DecodeError, verbs=("get", "wait")),
-    *(Trouble(f"{status}", _status(status), ServerError, is_slow=True) for status in _UNKNOWN),
+    FaultCase("another-job", _changed(id="another"), DecodeError, verbs=("get", "wait")),
+    *(FaultCase(f"{status}", _status(status), ServerError, is_slow=True) for status in _UNKNOWN),
     *(
-        Trouble(f"{status}", _status(status), ServerError, ServerError, is_slow=True)
+        FaultCase(f"{status}", _status(status), ServerError, ServerError, is_slow=True)
         for status in _FINAL
     ),
     *(
-        Trouble(f"429-after-{told:.9}", _told(told), RateLimitError, is_slow=True)
+        FaultCase(f"429-after-{told:.9}", _told(told), RateLimitError, is_slow=True)
         for told in _NO_PAUSES
     ),
     # A call that has less patience than it is told to have gives up at once.
     *(
-        Trouble(f"429-after-{told:.9}", _told(told), RateLimitError, RateLimitError, is_slow=True)
+        FaultCase(f"429-after-{told:.9}", _told(told), RateLimitError, RateLimitError, is_slow=True)
         for told in _ENDLESS
     ),
     *(
-        Trouble(f"503-after-{told:.9}", _told(told, 503), ServerError, ServerError, is_slow=True)
+        FaultCase(f"503-after-{told:.9}", _told(told, 503), ServerError, ServerError, is_slow=True)
         for told in _ENDLESS
     ),
     *(_full(f"429-slots-after-{told:.9}", float(told)) for told in _ENDLESS),
 )
 
 
-def cases() -> Iterator[tuple[Trouble, str, str]]:
-    """Yield every trouble with each verb that it can hit and each door that can show it."""
-    for trouble in TROUBLES:
-        for verb in trouble.verbs:
-            yield trouble, verb, "memory"
-            if not trouble.is_slow:
-                yield trouble, verb, "sockets"
-                yield trouble, verb, "blocking"
+def cases() -> Iterator[tuple[FaultCase, str, str]]:
+    """Yield every case with each verb that it can hit and each door that can show it."""
+    for case in FAULT_CASES:
+        for verb in case.verbs:
+            yield case, verb, "memory"
+            if not case.is_slow:
+                yield case, verb, "sockets"
+                yield case, verb, "blocking"

@@ -22,7 +22,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Sandbox
 from tests.client.connections import Door, entered, opened, order
-from tests.client.faults import Trouble, cases
+from tests.client.faults import FaultCase, cases
 
 # Where the requests of each verb go, as method and path.
 _TARGETS = {
@@ -36,8 +36,7 @@ _TARGETS = {
 _QUICK_POLLS = PollPolicy(initial_interval=0.001, max_interval=0.002, long_poll=None)
 _ONCE = {"attempts": 1000, "first_pause": 0.001, "longest_pause": 0.002, "give_up_after": 10.0}
 _CASES = [
-    pytest.param(trouble, verb, door, id=f"{trouble.name}-{verb}-{door}")
-    for trouble, verb, door in cases()
+    pytest.param(case, verb, door, id=f"{case.name}-{verb}-{door}") for case, verb, door in cases()
 ]
 
 
@@ -76,7 +75,7 @@ def _with_variables(error: LipsyncError) -> list[str]:
 
 
 def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) -> Awaitable[Any]:
-    """Call the verb that is to meet the trouble."""
+    """Call the verb that is to meet the fault."""
     generations = client.generations
     if job is None:
         return order(client)
@@ -91,23 +90,23 @@ def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) 
 
 
 @asynccontextmanager
-async def _troubled(
-    door: Door, sandbox: Sandbox, trouble: Trouble, verb: str, count: int | None, **patience: Any
+async def _faulty(
+    door: Door, sandbox: Sandbox, case: FaultCase, verb: str, count: int | None, **patience: Any
 ) -> AsyncIterator[AsyncClient]:
-    """Open a client whose verb meets the trouble so many times."""
+    """Open a client whose verb meets the fault so many times."""
     method, path = _TARGETS[verb]
     async with entered(
         door, sandbox, timeout=5.0, retry=RetryPolicy(**patience), poll=_QUICK_POLLS
     ) as client:
-        if trouble.timeout is not None:  # a busy machine may take longer to connect
+        if case.timeout is not None:  # a busy machine may take longer to connect
             await client.generations.list(limit=1)
-            client = client.with_options(timeout=trouble.timeout)  # noqa: PLW2901 - a view
-        sandbox.faults.add(attrs.evolve(trouble.fault, method=method, path=path, count=count))
+            client = client.with_options(timeout=case.timeout)  # noqa: PLW2901 - a view
+        sandbox.faults.add(attrs.evolve(case.fault, method=method, path=path, count=count))
         yield client
 
 
 async def _prepared(client: AsyncClient, verb: str) -> Generation | None:
-    """Order the job that a verb needs, before the trouble begins."""
+    """Order the job that a verb needs, before the fault is set."""
     if verb == "create":
         return None
     job = await order(client)
@@ -127,20 +126,20 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize(("trouble", "verb", "door"), _CASES)
+@pytest.mark.parametrize(("case", "verb", "door"), _CASES)
 async def test_one_trouble(
-    trouble: Trouble,
+    case: FaultCase,
     verb: str,
     door: Door,
     tmp_path: Path,
     secret_is_kept: Callable[[str, LipsyncError | None], None],
 ) -> None:
-    """A trouble that strikes once is overcome with one generation, or is the right error."""
+    """A fault that strikes once is overcome with one generation, or is the right error."""
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
-        async with _troubled(door, sandbox, trouble, verb, 1, **_ONCE) as client:
+        async with _faulty(door, sandbox, case, verb, 1, **_ONCE) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
-        assert (type(error) if error else None) is trouble.outcome(door, lasts=False)
+        assert (type(error) if error else None) is case.outcome(door, lasts=False)
         if error is not None and error.idempotency_key:
             await order(calm, idempotency_key=error.idempotency_key)
         assert sandbox.jobs.created == 1
@@ -150,20 +149,20 @@ async def test_one_trouble(
         secret_is_kept(sandbox.api_key, error)
 
 
-@pytest.mark.parametrize(("trouble", "verb", "door"), _CASES)
+@pytest.mark.parametrize(("case", "verb", "door"), _CASES)
 async def test_lasting_trouble(
-    trouble: Trouble,
+    case: FaultCase,
     verb: str,
     door: Door,
     tmp_path: Path,
     secret_is_kept: Callable[[str, LipsyncError | None], None],
 ) -> None:
-    """A trouble without end is the right error; afterwards all goes on with one generation."""
+    """A fault without end is the right error; afterwards all goes on with one generation."""
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
-        expected = trouble.outcome(door, lasts=True)
+        expected = case.outcome(door, lasts=True)
         patience = {"first_pause": 0.005, "give_up_after": 0.02 if expected else 10.0}
-        async with _troubled(door, sandbox, trouble, verb, None, **patience) as client:
+        async with _faulty(door, sandbox, case, verb, None, **patience) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
             assert (type(error) if error else None) is expected
             assert sandbox.jobs.created <= 1

@@ -43,8 +43,8 @@ class Service:
         return len(look.ids) > self.longest or not self.spoilers.isdisjoint(look.ids)
 
 
-class Ride:
-    """Let a scheduler ride in virtual time, and write down what it looks at."""
+class Simulation:
+    """Run of a scheduler in virtual time; it notes what the scheduler looks at."""
 
     def __init__(self, scheduler: PollScheduler, service: Service | None = None) -> None:
         self.scheduler = scheduler
@@ -78,7 +78,7 @@ class Ride:
             self._join(job)
 
     def until(self, end: float) -> None:
-        """Ride on until a time."""
+        """Go on until a time."""
         while True:
             due = self.scheduler.next_time()
             look_at = max(due, self.now)
@@ -122,21 +122,21 @@ def names(number: int) -> list[str]:
     return [f"job-{index}" for index in range(number)]
 
 
-def crowd(number: int, *, rate: float = 10, interval: float = 1, spread: float = 0) -> Ride:
-    """Let so many jobs ride that join within a time."""
-    ride = Ride(PollScheduler(rate=rate, interval=interval), Service())
+def crowd(number: int, *, rate: float = 10, interval: float = 1, spread: float = 0) -> Simulation:
+    """Return a simulation of so many jobs, which join within a time."""
+    simulation = Simulation(PollScheduler(rate=rate, interval=interval), Service())
     for index, job in enumerate(names(number)):
-        ride.join(job, index * GOLDEN % 1 * spread)
-    return ride
+        simulation.join(job, index * GOLDEN % 1 * spread)
+    return simulation
 
 
-def delays(ride: Ride, start: float, end: float) -> list[float]:
+def delays(simulation: Simulation, start: float, end: float) -> list[float]:
     """Return how late the ends of jobs are seen that end between two times."""
-    jobs = sorted(ride.seen)
+    jobs = sorted(simulation.seen)
     found = []
     for index in range(4000):
         moment = start + (index * GOLDEN % 1) * (end - start)
-        seen = ride.seen[jobs[index * 7919 % len(jobs)]]
+        seen = simulation.seen[jobs[index * 7919 % len(jobs)]]
         found.append(seen[bisect_left(seen, moment)] - moment)
     return found
 
@@ -146,48 +146,48 @@ def delays(ride: Ride, start: float, end: float) -> list[float]:
 def test_ends_are_seen_after_half_a_period(number: int, interval: float) -> None:
     """The mean delay is T/2 within 10 %, the worst T and one spacing; looks are not wasted."""
     period = max(interval, number / 1000)
-    ride = crowd(number, interval=interval, spread=2 * period)
-    ride.until(7 * period)
-    assert period_of(ride.scheduler) == pytest.approx(period)
-    late = delays(ride, 3 * period, 5 * period)
+    simulation = crowd(number, interval=interval, spread=2 * period)
+    simulation.until(7 * period)
+    assert period_of(simulation.scheduler) == pytest.approx(period)
+    late = delays(simulation, 3 * period, 5 * period)
     assert sum(late) / len(late) == pytest.approx(period / 2, rel=0.1)
     assert max(late) <= period + 1 / 10
-    counted = [moment for moment in ride.times if 3 * period <= moment < 5 * period]
+    counted = [moment for moment in simulation.times if 3 * period <= moment < 5 * period]
     assert len(counted) <= 2 * max(-(-number // 100), 1) + 2
 
 
 @pytest.mark.parametrize("number", [1, 100, 101, 1000, 3000])
 def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
     """A process is woken twice an interval, and sees ends no later than if woken for each look."""
-    ride = Ride(PollScheduler(rate=None), Service())
+    simulation = Simulation(PollScheduler(rate=None), Service())
     for index, job in enumerate(names(number)):
-        ride.join(job, index * GOLDEN % 1 * 2)
-    ride.until(9.0)
-    late = delays(ride, 4.0, 7.0)
+        simulation.join(job, index * GOLDEN % 1 * 2)
+    simulation.until(9.0)
+    late = delays(simulation, 4.0, 7.0)
     assert sum(late) / len(late) == pytest.approx(0.5, rel=0.1)
     assert max(late) <= 1.0 + 1 / 2 + 0.001 * number / 100
-    counted = [moment for moment in ride.times if 4.0 <= moment < 7.0]
+    counted = [moment for moment in simulation.times if 4.0 <= moment < 7.0]
     assert len(counted) <= 3 * max(-(-number // 100), 1) + 2
     assert {moment * 2 % 1 for moment in counted} == {0.0}
 
 
 def test_within_a_limit_looks_are_evenly_spaced() -> None:
     """Of 600 requests a minute they use 98 %."""
-    ride = Ride(PollScheduler(rate=10 * SHARE), Service())
+    simulation = Simulation(PollScheduler(rate=10 * SHARE), Service())
     for job in names(2000):
-        ride.join(job)
-    ride.until(10.0)
-    gaps = [later - earlier for earlier, later in pairwise(ride.times)]
+        simulation.join(job)
+    simulation.until(10.0)
+    gaps = [later - earlier for earlier, later in pairwise(simulation.times)]
     assert gaps == pytest.approx([1 / 9.8] * len(gaps))
 
 
 @pytest.mark.parametrize("latency", [0.2, 0.9, 3.0])
 def test_slow_answers_are_waited_for(latency: float) -> None:
     """A job is not asked for again before it was answered for, and at once when it is late."""
-    ride = Ride(PollScheduler(rate=10, interval=0.5), Service(way=latency))
-    ride.join("a")
-    ride.until(30.0)
-    gaps = [later - earlier for earlier, later in pairwise(ride.times)]
+    simulation = Simulation(PollScheduler(rate=10, interval=0.5), Service(way=latency))
+    simulation.join("a")
+    simulation.until(30.0)
+    gaps = [later - earlier for earlier, later in pairwise(simulation.times)]
     assert gaps == pytest.approx([max(0.5, latency)] * len(gaps))
     assert len(gaps) >= 8
 
@@ -220,13 +220,13 @@ BAD = Service(longest=3, spoilers=frozenset(NAMES[:2]), outages=frozenset({0}), 
 SOME_STEPS = [(0.1, index % 12) for index in range(30)]
 
 
-def play(ride: Ride, steps: Steps) -> float:
+def play(simulation: Simulation, steps: Steps) -> float:
     """Let jobs come and go; return the time of the last step."""
     moment = 0.0
     for gap, index in steps:
         moment += gap
-        ride.plan(moment, partial(ride.toggle, NAMES[index]))
-    ride.until(moment)
+        simulation.plan(moment, partial(simulation.toggle, NAMES[index]))
+    simulation.until(moment)
     return moment
 
 
@@ -235,10 +235,10 @@ def play(ride: Ride, steps: Steps) -> float:
 def test_who_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> None:
     """The first look follows within T and a spacing, and so does every other."""
     scheduler = make()
-    ride = Ride(scheduler)
-    play(ride, list(zip(gaps, range(31), strict=False)))
-    ride.until(ride.now + 3 * period_of(scheduler))
-    check_gaps(ride, periods=1)
+    simulation = Simulation(scheduler)
+    play(simulation, list(zip(gaps, range(31), strict=False)))
+    simulation.until(simulation.now + 3 * period_of(scheduler))
+    check_gaps(simulation, periods=1)
 
 
 @example(ALWAYS, SOME_STEPS)
@@ -246,18 +246,18 @@ def test_who_joins_is_seen_within_a_period(make: Make, gaps: list[float]) -> Non
 def test_who_leaves_holds_up_no_one_for_long(make: Make, steps: Steps) -> None:
     """Even when all others leave before their turn, two looks are never 2 T apart."""
     scheduler = make()
-    ride = Ride(scheduler)
-    play(ride, steps)
-    ride.until(ride.now + 3 * period_of(scheduler))
-    check_gaps(ride, periods=2)
+    simulation = Simulation(scheduler)
+    play(simulation, steps)
+    simulation.until(simulation.now + 3 * period_of(scheduler))
+    check_gaps(simulation, periods=2)
 
 
-def check_gaps(ride: Ride, periods: float) -> None:
+def check_gaps(simulation: Simulation, periods: float) -> None:
     """Check that looks at a job are so many periods and a spacing apart at most."""
-    for job in filter(ride.scheduler.__contains__, NAMES):
-        for earlier, later in pairwise([*ride.seen[job], ride.now]):
-            period = max(T for moment, T in ride.periods if earlier <= moment <= later)
-            assert later - earlier <= periods * period + 1 / ride.scheduler.rate + ROUNDING
+    for job in filter(simulation.scheduler.__contains__, NAMES):
+        for earlier, later in pairwise([*simulation.seen[job], simulation.now]):
+            period = max(T for moment, T in simulation.periods if earlier <= moment <= later)
+            assert later - earlier <= periods * period + 1 / simulation.scheduler.rate + ROUNDING
 
 
 @example(ALWAYS, SOME_STEPS)
@@ -265,15 +265,15 @@ def check_gaps(ride: Ride, periods: float) -> None:
 def test_the_least_recently_seen_come_first(make: Make, steps: Steps) -> None:
     """No job is looked at while another has waited for longer."""
     scheduler = make()
-    ride = Ride(scheduler)
-    play(ride, steps)
+    simulation = Simulation(scheduler)
+    play(simulation, steps)
     for job in [job for job in NAMES if job not in scheduler]:
-        ride.join(job, ride.now)
-    ride.until(ride.now)
+        simulation.join(job, simulation.now)
+    simulation.until(simulation.now)
     for _ in range(20):
-        before = {job: seen[-1] for job, seen in ride.seen.items()}
-        ride.until(max(ride.now, scheduler.next_time()))
-        shown = {job for job, seen in ride.seen.items() if seen[-1] != before[job]}
+        before = {job: seen[-1] for job, seen in simulation.seen.items()}
+        simulation.until(max(simulation.now, scheduler.next_time()))
+        shown = {job for job, seen in simulation.seen.items() if seen[-1] != before[job]}
         rest = [before[job] for job in NAMES if job not in shown]
         assert max([before[job] for job in shown]) <= min([inf, *rest]) + ROUNDING
 
@@ -285,14 +285,14 @@ def test_whatever_the_service_does_no_job_is_lost(
 ) -> None:
     """Lists refused, jobs not shown, answers late or missing: who has joined is looked at."""
     scheduler = make()
-    ride = Ride(scheduler, service)
+    simulation = Simulation(scheduler, service)
     for job in NAMES[::2]:
-        ride.join(job)
-    end = play(ride, steps)
+        simulation.join(job)
+    end = play(simulation, steps)
     members = [job for job in NAMES if job in scheduler]
     assert len(scheduler) == len(members)
-    ride.until(end + 60.0)
-    assert [job for job in members if ride.seen[job][-1] <= end] == []
+    simulation.until(end + 60.0)
+    assert [job for job in members if simulation.seen[job][-1] <= end] == []
     assert len(scheduler) == len(members)
 
 
@@ -302,11 +302,11 @@ def test_looks_keep_to_their_bounds(make: Make, service: Service, steps: Steps) 
     """Looks are not too many, not too long, not empty, and name each job once."""
     scheduler = make()
     most = scheduler.size
-    ride = Ride(scheduler, service)
-    ride.until(play(ride, steps) + 10.0)
-    assert all(1 <= len(look.ids) == len(set(look.ids)) <= most for look in ride.looks)
-    for start in ride.times:
-        counted = bisect_left(ride.times, start + 2) - bisect_left(ride.times, start)
+    simulation = Simulation(scheduler, service)
+    simulation.until(play(simulation, steps) + 10.0)
+    assert all(1 <= len(look.ids) == len(set(look.ids)) <= most for look in simulation.looks)
+    for start in simulation.times:
+        counted = bisect_left(simulation.times, start + 2) - bisect_left(simulation.times, start)
         assert counted <= 2 * scheduler.rate + 2
 
 
@@ -315,12 +315,12 @@ def test_looks_keep_to_their_bounds(make: Make, service: Service, steps: Steps) 
 def test_no_job_is_asked_for_twice_at_once(make: Make, service: Service, number: int) -> None:
     """Until a look has come back, its jobs are in no other."""
     scheduler = make()
-    ride = Ride(scheduler, service)
+    simulation = Simulation(scheduler, service)
     for job in NAMES[:number]:
-        ride.join(job)
-    ride.until(30.0)
+        simulation.join(job)
+    simulation.until(30.0)
     for job in NAMES[:number]:
-        seen = ride.seen[job][1:]
+        seen = simulation.seen[job][1:]
         gaps = [later - earlier for earlier, later in pairwise(seen)]
         assert all(gap >= service.way - ROUNDING for gap in gaps)
 
@@ -423,15 +423,15 @@ def test_who_leaves_is_not_missed() -> None:
 
 def test_an_urgent_job_that_has_left_is_forgotten() -> None:
     """If all whom it would have shown have left, no request is made."""
-    ride = crowd(2)
-    ride.service.unlisted = frozenset(names(2))
-    ride.until(1.05)
+    simulation = crowd(2)
+    simulation.service.unlisted = frozenset(names(2))
+    simulation.until(1.05)
     for job in names(2):
-        ride.scheduler.leave(job)
-    assert ride.scheduler.next_time() == pytest.approx(1.1)
-    ride.until(5.0)
-    assert [look.time for look in ride.looks] == [1.0]
-    assert ride.scheduler.next_time() == inf
+        simulation.scheduler.leave(job)
+    assert simulation.scheduler.next_time() == pytest.approx(1.1)
+    simulation.until(5.0)
+    assert [look.time for look in simulation.looks] == [1.0]
+    assert simulation.scheduler.next_time() == inf
 
 
 def test_who_comes_back_is_looked_at_once() -> None:
@@ -483,25 +483,25 @@ def test_a_refused_list_is_asked_for_in_halves() -> None:
 @pytest.mark.parametrize("longest", [1, 10, 50, 99])
 def test_short_lists_are_found_and_kept(longest: int) -> None:
     """A service that takes fewer ids refuses a few lists, then one in a hundred."""
-    ride = crowd(400, rate=100)
-    ride.service.longest = longest
-    ride.until(60.0)
-    assert longest / 2 < ride.scheduler.size <= 2 * longest
-    assert len(ride.refused) <= 8 + len(ride.looks) / 100
-    assert min(seen[-1] for seen in ride.seen.values()) > 50
+    simulation = crowd(400, rate=100)
+    simulation.service.longest = longest
+    simulation.until(60.0)
+    assert longest / 2 < simulation.scheduler.size <= 2 * longest
+    assert len(simulation.refused) <= 8 + len(simulation.looks) / 100
+    assert min(seen[-1] for seen in simulation.seen.values()) > 50
 
 
 def test_one_bad_id_is_found() -> None:
     """It is soon asked for alone, and when it has left, lists are as long as ever."""
-    ride = crowd(1000)
-    ride.service.spoilers = frozenset({"job-250"})
-    ride.until(2.5)
-    assert ("job-250",) in [look.ids for look in ride.looks]
-    assert len(ride.refused) <= 7
-    ride.scheduler.leave("job-250")
-    ride.service.spoilers = frozenset()
-    ride.until(6.0)
-    assert [len(look.ids) for look in ride.looks[-10:]] == [100] * 10
+    simulation = crowd(1000)
+    simulation.service.spoilers = frozenset({"job-250"})
+    simulation.until(2.5)
+    assert ("job-250",) in [look.ids for look in simulation.looks]
+    assert len(simulation.refused) <= 7
+    simulation.scheduler.leave("job-250")
+    simulation.service.spoilers = frozenset()
+    simulation.until(6.0)
+    assert [len(look.ids) for look in simulation.looks[-10:]] == [100] * 10
 
 
 def test_a_service_that_takes_less_than_it_did_is_believed() -> None:

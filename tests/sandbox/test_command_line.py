@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -66,6 +67,19 @@ def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c() -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
+
+
+def test_each_start_is_another_service_unless_it_is_repeated() -> None:
+    """A journal of another start meets a key that it does not know; a printed seed repeats all."""
+    told: list[tuple[str, str]] = []
+    for repeated in (False, False, True):
+        how = ("--seed", told[-1][1]) if repeated else ()
+        with started("--speed", "instant", *how) as (process, _, key, _):
+            assert process.stdout is not None
+            (seed,) = re.findall(r"; seed: (\d+)\. ", process.stdout.readline())
+        told.append((key, seed))
+    first, second, again = told
+    assert (first[0] != second[0], again) == (True, second)
 
 
 @pytest.mark.parametrize(("name", "in_background"), [("SIGHUP", False), ("SIGINT", True)])
