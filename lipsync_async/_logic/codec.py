@@ -301,11 +301,7 @@ def _converter() -> Converter:
     types, and whatever is unknown is passed over.
     """
     from cattrs import Converter  # noqa: PLC0415
-    from cattrs.gen import (  # noqa: PLC0415
-        make_dict_structure_fn,
-        make_dict_unstructure_fn,
-        override,
-    )
+    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415
 
     converter = Converter(omit_if_default=True)
     for primitive, read in _HOOKS.items():
@@ -333,9 +329,48 @@ def _converter() -> Converter:
         write = _marked(MARKS[kind], write) if kind in MARKS else write
         converter.register_unstructure_hook(kind, write)
         if kind is not GenerationRequest:
-            read = make_dict_structure_fn(kind, converter, **overrides)
-            converter.register_structure_hook(kind, read)
+            converter.register_structure_hook(kind, _reader(kind, converter, overrides))
     return converter
+
+
+def _reader(kind: type, converter: Converter, overrides: dict[str, Any]) -> Hook:
+    """Return a hook that reads a class fast, and what it refuses once more, to name all problems.
+
+    Its constructor would take longer than all else, most of it to get around the guard of frozen
+    objects. So fields are set in an object of an unguarded subclass, which has all defaults in
+    place; then it becomes an object of the class itself.
+    """
+    from cattrs import gen  # noqa: PLC0415 - see _converter
+
+    fields = attrs.fields(attrs.resolve_types(kind))
+    defaults = {
+        each.name: attrs.field(default=None if each.default is attrs.NOTHING else each.default)
+        for each in fields
+    }
+    # Both methods, or CPython takes the slow way to set a field.
+    setters = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    unguarded = attrs.make_class(
+        kind.__name__, defaults, bases=(kind,), class_body=setters, slots=True, eq=False, repr=False
+    )
+    fill: Any = gen.make_dict_structure_fn_from_attrs(
+        [each.evolve(init=False) for each in fields],
+        unguarded,
+        converter,
+        _cattrs_include_init_false=True,
+        _cattrs_detailed_validation=False,
+        **overrides,
+    )
+    explain: Any = gen.make_dict_structure_fn(kind, converter, **overrides)
+
+    def read_fields(value: Any, _: Any) -> Any:
+        try:
+            found = fill(value)
+        except Exception:  # noqa: BLE001 - whatever a field's hook meets
+            return explain(value, kind)
+        found.__class__ = kind
+        return found
+
+    return read_fields
 
 
 def _marked(marks: dict[str, str], unstructure: Any) -> Hook:

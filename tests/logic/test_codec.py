@@ -542,6 +542,17 @@ def test_every_hook_is_built() -> None:
             assert wire in sample, (kind, wire)
 
 
+def test_what_is_read_is_what_its_constructor_makes() -> None:
+    """No constructor takes part, yet each object has its class, its guard and its defaults."""
+    for kind, sample in SAMPLES.items():
+        value: Any = decode(kind, sample)
+        copied = pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+        assert (type(value), attrs.evolve(value), copied) == (kind, value, value)
+        if kind not in {Generation, CostEstimate, ModelInfo}:
+            with pytest.raises(attrs.exceptions.FrozenInstanceError):
+                setattr(value, attrs.fields(kind)[0].name, "another")
+
+
 READERS: dict[Callable[..., Any], type] = {
     codec.text: str,
     codec.number: float,
