@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from anyio import Lock
 
 from lipsync_async._logic.media_types import is_cut
-from lipsync_async._threads import OneThread, in_thread, until_done
+from lipsync_async._threads import WORKERS, OneThread, until_done
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -236,10 +236,10 @@ class StalePartFiles:
         """Remove what was once begun under a stem and never finished, if that can be."""
         async with self._lock:
             if self._found is None:
-                self._found = await in_thread(self._look)
+                self._found = await WORKERS.submit(self._look)
             left = self._found.pop(_short(stem), [])
         if left:
-            await in_thread(_unlink_all, left)
+            await WORKERS.submit(_unlink_all, left)
 
     def _look(self) -> defaultdict[str, list[Path]]:
         found: defaultdict[str, list[Path]] = defaultdict(list)

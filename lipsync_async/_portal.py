@@ -35,10 +35,11 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import weakref
-from collections.abc import AsyncIterator, Iterable, Mapping, Sized
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sized
 from contextlib import aclosing, suppress
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from enum import IntEnum, auto
 from functools import partial
 from importlib import import_module
@@ -52,20 +53,20 @@ import attrs
 from lipsync_async._bulk.results import Outcome
 from lipsync_async._callsite import CALL_SITE, HTTP_LOG, LOG_SINK, CallSite, LogLine, log
 from lipsync_async._threads import (
+    SLICE,
     Mailbox,
     Thread,
     has_greenlets,
     in_executor,
     in_own_thread,
-    may_wait,
+    may_switch,
     start_thread,
 )
 from lipsync_async.errors import ConfigurationError, LipsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from contextvars import Context
     from typing import Self
 
     from lipsync_async._bulk.results import OutcomeIterator, Progress
@@ -89,49 +90,50 @@ class _Running:
     stopped: asyncio.Event
 
 
+@attrs.define(slots=False, eq=False)
 class LoopThread:
     """Event loop for the process in which this was made."""
 
-    def __init__(self) -> None:
-        self.is_stopped: bool = False
-        # While the interpreter ends, only daemon threads wait, and they are not to be woken:
-        # they would say on the terminal that their client is gone.
-        self.is_silent: bool = False
-        # The calls under way, and with them, strongly, their tasks: asyncio forgets a task
-        # that nothing else holds.
-        self.calls: set[BlockingCall] = set()
-        self._process = os.getpid()
-        self._published: dict[str, _Running] = {}
-        # What anyio loads when it is first used: a child that is forked while another thread
-        # imports can never import that module, and an interrupted import can leave its lock taken.
-        import_module("anyio._backends._asyncio")
-
-    @property
-    def in_other_process(self) -> bool:
-        """Whether the thread runs in the process that this one was forked from."""
-        return os.getpid() != self._process
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the calling thread is this one."""
-        running = self._published.get("loop")
-        # The number of a thread that has ended is given to another one; its loop is closed.
-        return (
-            running is not None
-            and running.thread_id == threading.get_native_id()
-            and not running.loop.is_closed()
-        )
+    is_stopped: bool = False
+    # While the interpreter ends, only daemon threads wait, and they are not to be woken: they
+    # would say on the terminal that their client is gone.
+    is_silent: bool = False
+    # The thread's number while its loop is open: one that has ended gives it to another thread.
+    thread_id: int | None = None
+    # The calls under way, and with them, strongly, their tasks: asyncio forgets a task that
+    # nothing else holds.
+    calls: set[BlockingCall] = attrs.field(factory=set)
+    process: int = attrs.field(factory=os.getpid)
+    _published: dict[str, _Running] = attrs.field(factory=dict)
 
     def submit(self, callback: Callable[..., object], *arguments: object) -> bool:
-        """Have the loop call something, in order; return `False` once it has been stopped."""
-        if os.getpid() != self._process:
+        """Have the loop call something, in order; return `False` once it has been stopped.
+
+        The first call starts the thread. An interruption may come when that has started and this
+        function does not know it yet. So each loop publishes itself, and a second one finds the
+        first and ends; so does that of another caller at the same time. No lock keeps them apart:
+        one that gevent or eventlet has replaced may never wake a real thread that waits for it.
+        """
+        if os.getpid() != self.process:
             raise ConfigurationError(
                 "This began before the process was forked, and goes on in the parent only. "
                 "Begin anew here."
             )
         if self.is_stopped:
             return False
-        running = self._published.get("loop") or self._start()
+        running, failure = self._published.get("loop"), None
+        if running is None:
+            # No event: its lock is lost when a signal handler or an interruption comes in between.
+            started: Mailbox[Exception | None] = Mailbox()
+            try:
+                start_thread(partial(self._run, started), "lipsync_async")
+                failure = started.receive()
+            except RuntimeError as error:
+                failure = error
+            running = self._published.get("loop")
+        if running is None:
+            message = f"The client's event loop cannot be started ({failure})."
+            raise ConfigurationError(message) from failure
         try:
             running.loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:  # pragma: no cover - only if it was closed just now
@@ -140,37 +142,30 @@ class LoopThread:
             return False
         return True
 
-    def stop(self) -> None:
-        """Cancel every task, wait for their clean-up and for the thread's end. Idempotent."""
+    def stop(self, *, is_final: bool = False) -> None:
+        """Cancel every task, wait for their clean-up and for the thread's end. Idempotent.
+
+        Args:
+            is_final: Nothing uses the client any more, or the interpreter ends.
+
+        """
+        if os.getpid() != self.process:  # it is the parent's
+            return
+        if is_final:
+            self.is_silent = not threading.main_thread().is_alive()
         self.is_stopped = True
         running = self._published.get("loop")
-        if running is not None:
-            with suppress(RuntimeError):  # it is closed already
-                running.loop.call_soon_threadsafe(running.stopped.set)
-            # A finalizer may run anywhere, in the thread itself as well.
-            if running.thread_id != threading.get_native_id() and may_wait():
-                running.thread.join(SHUTDOWN_TIMEOUT)
-
-    def _start(self) -> _Running:
-        """Start the thread and wait for its loop.
-
-        An interruption may come when the thread has started and this function does not know
-        it yet. So each loop publishes itself, and a second one finds the first and ends; so
-        does that of another caller at the same time. No lock keeps them apart: one that gevent
-        or eventlet has replaced may never wake a real thread that waits for it.
-        """
-        # No event: its lock is lost when a signal handler or an interruption comes in between.
-        started: Mailbox[Exception | None] = Mailbox()
-        try:
-            start_thread(partial(self._run, started), "lipsync_async")
-            failure = started.get()
-        except RuntimeError as error:
-            failure = error
-        running = self._published.get("loop")
         if running is None:
-            message = f"The client's event loop cannot be started ({failure})."
-            raise ConfigurationError(message) from failure
-        return running
+            return
+        with suppress(RuntimeError):  # it is closed already
+            running.loop.call_soon_threadsafe(running.stopped.set)
+        # A finalizer may run anywhere: in the thread itself, or where greenlets are switched.
+        is_current = running.thread_id == threading.get_native_id()
+        if is_current or (has_greenlets() and not may_switch()):
+            return
+        deadline = time.monotonic() + SHUTDOWN_TIMEOUT
+        while running.thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            running.thread.join(min(left, SLICE))
 
     def _run(self, started: Mailbox[Exception | None], thread: Thread) -> None:
         """Run the loop until it is stopped, then end what is left in it."""
@@ -178,9 +173,9 @@ class LoopThread:
         try:
             # With a factory the runner does not touch any thread's own event loop.
             runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-            loop, stopped = runner.get_loop(), asyncio.Event()
-            running = _Running(loop, thread, threading.get_native_id(), stopped)
-            vars(loop)["run_in_executor"] = partial(in_executor, loop)
+            thread_id = threading.get_native_id()
+            running = _Running(runner.get_loop(), thread, thread_id, asyncio.Event())
+            vars(running.loop)["run_in_executor"] = in_executor
             is_first = self._published.setdefault("loop", running) is running
         except Exception as error:  # noqa: BLE001 - no file to be had, for instance
             failure = error
@@ -190,8 +185,10 @@ class LoopThread:
         # While the interpreter ends, the runner cannot start a thread to wait for others.
         with suppress(RuntimeError), runner:
             if is_first:
-                runner.run(stopped.wait())
+                self.thread_id = thread_id
+                runner.run(running.stopped.wait())
         if is_first:
+            self.thread_id = None
             self.is_stopped = True
             for call in list(self.calls):
                 call.finish()
@@ -273,6 +270,7 @@ class CallerTask:
 Message: TypeAlias = "CallerTask | LogLine | BaseException | StepResult | None"
 
 
+@attrs.define(eq=False, repr=False)
 class BlockingCall:
     """Coroutine in the loop's thread, with the caller that waits for it.
 
@@ -282,57 +280,52 @@ class BlockingCall:
     caller's sets LEAVING, CANCELLING and ABANDONED.
     """
 
-    def __init__(
-        self, thread: LoopThread, work: Callable[[], Coroutine[Any, Any, Any]], call_site: CallSite
-    ) -> None:
-        self.thread = thread
-        self.cleanups: list[Callable[[], None]] = []
-        # Called in the loop: Python warns of a coroutine that is made and, because of an
-        # interruption, never awaited.
-        self._work = work
-        self._loop_state = self._caller_state = CallState.CREATED
-        self._result: Any = None
-        self._error: BaseException | None = None
-        self._messages: Mailbox[Message] = Mailbox()
-        # Hands an item to the caller; called in the loop.
-        self.send: Callable[[StepResult], None] = self._messages.put
-        self._is_waiting = False
-        self._task: asyncio.Task[None] | None = None
-        context: Context = copy_context()
-        context.run(CURRENT_CALL.set, self)
-        context.run(CALL_SITE.set, call_site)
-        context.run(LOG_SINK.set, self._log)
-        self._context: Context | None = context
+    thread: LoopThread
+    # Called in the loop: Python warns of a coroutine that is made and, because of an
+    # interruption, never awaited.
+    _work: Callable[[], Coroutine[Any, Any, Any]]
+    _call_site: CallSite
+    cleanups: list[Callable[[], None]] = attrs.field(factory=list)
+    messages: Mailbox[Message] = attrs.field(factory=Mailbox)
+    _loop_state: CallState = CallState.CREATED
+    _caller_state: CallState = CallState.CREATED
+    _result: Any = None
+    _error: BaseException | None = None
+    _is_waiting: bool = False
+    _task: asyncio.Task[None] | None = None
+    _context: Context = attrs.field(factory=copy_context)
 
     @property
     def state(self) -> CallState:
         """How far the call is."""
         return max(self._loop_state, self._caller_state)
 
-    def request(self, callback: Callable[..., object], *arguments: object) -> StepResult | None:
-        """Have the loop call something, and wait for the next item, or for the end (`None`)."""
-        if self.thread.is_current:
+    def request(self, callback: Callable[..., object], *arguments: object) -> Any:
+        """Have the loop call something; return or raise the next item, or how the call ended."""
+        if self.thread.thread_id == threading.get_native_id():
             raise ConfigurationError(_FROM_OWN_LOOP)
         try:
             if self._loop_state is CallState.CREATED:
                 self.thread.calls.add(self)
             self._is_waiting = True
-            if not self.thread.submit(callback, *arguments):
+            # It has ended if the client was closed between two items.
+            if self._loop_state is not CallState.DONE and not self.thread.submit(
+                callback, *arguments
+            ):
                 message = "This client is closed. Build a new one to go on."
                 raise ConfigurationError(message)  # noqa: TRY301 - the call must be ended
-            return self._receive()
+            item = self._receive()
         except BaseException as interruption:
             self.cancel_and_wait(interruption)
             raise
-
-    def result(self) -> Any:
-        """Return or raise what the coroutine did; only `close` cancels it."""
+        if item is not None:
+            return item.result()
         if self._error is None:
             return self._result
         self._caller_state = CallState.ABANDONED
         # Not kept any longer: the error's frames lead to this call, which must not lead back.
         error, self._error = self._error, None
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError):  # only a close of the client cancels it
             notes = self._leftovers(error)
             error = ConfigurationError("The client was closed while this call was under way.")
             _add_notes(error, notes)
@@ -349,7 +342,7 @@ class BlockingCall:
 
         Does nothing once the caller has gone.
         """
-        if self._caller_state is CallState.ABANDONED or self.thread.in_other_process:
+        if self._caller_state is CallState.ABANDONED or os.getpid() != self.thread.process:
             return
         self.run_cleanups()
         self._caller_state = CallState.CANCELLING
@@ -389,7 +382,7 @@ class BlockingCall:
         must not stand still for as long as that takes.
         """
         task = CallerTask(function, arguments, can_wait=can_wait)
-        self._messages.put(task)
+        self.messages.put(task)
         if not (can_wait or self._is_waiting):
             await in_own_thread(self._run_apart, task)
         result, failure = await task.reply
@@ -402,7 +395,7 @@ class BlockingCall:
         try:
             task.run(self)
         except BaseException as error:  # noqa: BLE001 - the caller gets it
-            self._messages.put(error)
+            self.messages.put(error)
 
     def _log(self, line: LogLine) -> None:
         if self.thread.is_silent:
@@ -411,7 +404,7 @@ class BlockingCall:
             # Not here: a thread that waits for the loop may hold a handler's lock.
             start_thread(lambda _: _write(line), "lipsync_async log")
         else:
-            self._messages.put(line)
+            self.messages.put(line)
 
     def _receive(self) -> StepResult | None:
         """Wait for an item or the end, and run the functions that come before."""
@@ -419,9 +412,9 @@ class BlockingCall:
         self._is_waiting = True
         try:
             while item is None and not (
-                self._loop_state is CallState.DONE and self._messages.is_empty()
+                self._loop_state is CallState.DONE and self.messages.empty()
             ):
-                message = self._messages.get()
+                message = self.messages.receive()
                 if isinstance(message, StepResult):
                     item = message
                 elif message is not None:
@@ -431,11 +424,11 @@ class BlockingCall:
         if item is not None:
             self._run_urgent()
             return item
-        self._messages.put(None)  # for other threads that wait here
+        self.messages.put(None)  # for other threads that wait here
         is_too_late = self.thread.is_silent and threading.current_thread().daemon
         if is_too_late:  # pragma: no cover - such threads do not end
             self._log_leftovers()
-            Mailbox[None]().get()  # it stays there while the rest ends
+            Mailbox[None]().receive()  # it stays there while the rest ends
         return None
 
     def _handle(self, message: CallerTask | LogLine | BaseException) -> None:
@@ -452,7 +445,7 @@ class BlockingCall:
         try:
             with suppress(Empty):
                 while True:
-                    message = self._messages.get_nowait()
+                    message = self.messages.get_nowait()
                     if isinstance(message, BaseException) or (
                         isinstance(message, CallerTask) and not message.can_wait
                     ):
@@ -461,12 +454,16 @@ class BlockingCall:
                         kept.append(message)
         finally:
             for message in kept:
-                self._messages.put(message)
+                self.messages.put(message)
 
     def begin(self) -> None:
         """Start the coroutine; runs in the loop, as all that follows."""
         self._loop_state = CallState.RUNNING
-        context, self._context = self._context, None
+        context = self._context
+        del self._context  # it will hold this call
+        context.run(CURRENT_CALL.set, self)
+        context.run(CALL_SITE.set, self._call_site)
+        context.run(LOG_SINK.set, self._log)
         work = self._run()
         try:
             self._task = asyncio.get_running_loop().create_task(work, context=context)
@@ -502,7 +499,7 @@ class BlockingCall:
         if self.thread.is_silent:
             self._log_leftovers()
             return
-        self._messages.put(None)
+        self.messages.put(None)
         if self._caller_state is CallState.ABANDONED:  # by a second interruption
             start_thread(lambda _: self._log_leftovers(), "lipsync_async log")
 
@@ -597,7 +594,7 @@ class BlockingIterator(Generic[T]):
         if self._is_entered:
             raise ConfigurationError("This block was entered before. Ask for a new one.")
         self._is_entered = True
-        return self._outcome(self._call.request(self._call.begin))
+        return self._request(self._call.begin)
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -607,15 +604,12 @@ class BlockingIterator(Generic[T]):
             raise ConfigurationError("Enter it first: `with ... as items:`, then iterate.")
         if self._is_left or self._call.state is CallState.ABANDONED:
             raise StopIteration
-        if self._call.state is CallState.DONE:  # only by a close of the client
-            self._outcome(None)
         if not self._stepping.acquire(blocking=False):
             raise ValueError("this iteration is being asked for its next item already")
         try:
-            answer = self._call.request(self._demands.put_nowait, _NEXT)
+            item: T = self._request(self._demands.put_nowait, _NEXT)
         finally:
             self._stepping.release()
-        item: T = self._outcome(answer)
         return item
 
     def __exit__(
@@ -647,53 +641,44 @@ class BlockingIterator(Generic[T]):
             self._call.thread.submit(self._demands.put_nowait, _STOP)
 
     def _run_cleanups(self) -> None:
-        if not self._call.thread.is_current:
+        if self._call.thread.thread_id != threading.get_native_id():
             self._call.run_cleanups()
 
     def _leave(self, error: BaseException | None, traceback: TracebackType | None) -> bool:
         """End the iteration and wait for that; return whether `error` was swallowed inside."""
         call = self._call
-        if self._is_left or call.state >= CallState.DONE or call.thread.in_other_process:
+        if self._is_left or call.state >= CallState.DONE or call.thread.process != os.getpid():
             return False
-        if call.thread.is_current or self._stepping.locked() or not may_wait():
+        is_current = call.thread.thread_id == threading.get_native_id()
+        if is_current or self._stepping.locked() or (has_greenlets() and not may_switch()):
             # The garbage collector runs this in the loop, or another thread waits here.
             self.request_stop()
             return False
         if error is None or isinstance(error, (GeneratorExit, StopIteration)):
             # The latter two cannot be raised in a coroutine.
-            self._demand_last(_STOP)
+            self._request(self._demands.put_nowait, _STOP)
             return False
         if not isinstance(error, Exception):
             call.cancel_and_wait(error)
             return False
         try:
-            return self._demand_last(error)
+            self._request(self._demands.put_nowait, error)
+            return True  # noqa: TRY300 - it was swallowed inside
         except Exception as raised:
             if raised is not error:
                 raise
             error.with_traceback(traceback)  # without its way through the loop
             return False
 
-    def _demand_last(self, demand: object) -> bool:
-        """Make a last demand; return whether it was met, and not made of a closed client."""
+    def _request(self, callback: Callable[..., object], *arguments: object) -> Any:
+        """Make a request of the call; what it raises has a short traceback."""
         try:
-            answer = self._call.request(self._demands.put_nowait, demand)
-        except ConfigurationError:  # pragma: no cover - only if the client is closed just now
-            return False
-        self._outcome(answer)
-        return True
-
-    def _outcome(self, answer: StepResult | None) -> Any:
-        """Return or raise what an answer stands for, with a short traceback."""
-        try:
-            return self._call.result() if answer is None else answer.result()
+            return self._call.request(callback, *arguments)
         except StopIteration:
             raise
         except BaseException as error:
             shorten(error)
             raise
-        finally:
-            del answer  # it may hold its error, whose traceback holds this frame
 
 
 class BlockingOutcomes(BlockingIterator[Outcome]):
@@ -715,7 +700,7 @@ class BlockingOutcomes(BlockingIterator[Outcome]):
 async def _serve(
     manager: AbstractAsyncContextManager[AsyncIterator[Any]], demands: asyncio.Queue[object]
 ) -> None:
-    send = CURRENT_CALL.get().send
+    send = CURRENT_CALL.get().messages.put
     async with manager as items:
         send(StepResult(items))
         while (demand := await demands.get()) is not _STOP:
@@ -801,10 +786,13 @@ class Portal:
 
     def __init__(self) -> None:
         # By process: a fork copies the mapping, and the child must not use the parent's entry.
-        self._threads: dict[int, LoopThread] = {os.getpid(): LoopThread()}
+        self._threads: dict[int, LoopThread] = {}
         # Who closes first, and where the others wait for that.
         self._closings: dict[int, tuple[int, Mailbox[None]]] = {}
-        weakref.finalize(self, _stop, self._threads)
+        # What anyio loads when it is first used: a child that is forked while another thread
+        # imports can never import that module, and an interrupted import can leave its lock taken.
+        import_module("anyio._backends._asyncio")
+        self._thread()
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in the loop, wait for it, and return or raise what it does.
@@ -813,8 +801,7 @@ class Portal:
         """
         call = BlockingCall(self._thread(), work, CallSite.of_caller())
         try:
-            call.request(call.begin)
-            result: T = call.result()
+            result: T = call.request(call.begin)
             return result  # noqa: TRY300 - an interruption may come even here
         except BaseException as error:
             if not isinstance(error, Exception):
@@ -848,7 +835,7 @@ class Portal:
         Calls that are under way in other threads end with an error.
         """
         thread, closed = self._thread(), Mailbox[None]()
-        if thread.is_current:
+        if thread.thread_id == threading.get_native_id():
             raise ConfigurationError(_FROM_OWN_LOOP)
         mine = (threading.get_ident(), closed)
         first, is_over = self._closings.setdefault(os.getpid(), mine)
@@ -859,7 +846,7 @@ class Portal:
             # Not for what a signal handler has interrupted in this very thread.
             elif first != threading.get_ident() or has_greenlets():
                 with suppress(Empty):
-                    is_over.get(SHUTDOWN_TIMEOUT)
+                    is_over.receive(SHUTDOWN_TIMEOUT)
                 is_over.put(None)  # for others that wait
         finally:
             thread.stop()
@@ -867,8 +854,13 @@ class Portal:
 
     def _thread(self) -> LoopThread:
         process = os.getpid()
-        # `setdefault` is atomic: threads that begin at once all get the same.
-        return self._threads.get(process) or self._threads.setdefault(process, LoopThread())
+        thread = self._threads.get(process)
+        if thread is None:
+            made = LoopThread()
+            weakref.finalize(self, made.stop, is_final=True)
+            # `setdefault` is atomic: threads that begin at once all get the same.
+            thread = self._threads.setdefault(process, made)
+        return thread
 
 
 class SyncWrapper:
@@ -916,11 +908,3 @@ def call_in_caller(name: str, function: T) -> T:
         return await CURRENT_CALL.get().run_in_caller(callback, arguments)
 
     return cast("T", run_in_caller)
-
-
-def _stop(threads: dict[int, LoopThread]) -> None:
-    """Stop this process's thread; those that were inherited are the parent's."""
-    thread = threads.get(os.getpid())
-    if thread is not None:
-        thread.is_silent = not threading.main_thread().is_alive()
-        thread.stop()

@@ -22,20 +22,18 @@ import threading
 import time
 import weakref
 from _queue import Empty, SimpleQueue  # the one that no library replaces
+from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from math import inf
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+import attrs
 from anyio import CancelScope
 
 from lipsync_async.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextvars import Context
 
 T = TypeVar("T")
 
@@ -47,16 +45,10 @@ _SHORTEST, _SHARE, _LONGEST = 0.001, 0.1, 0.2
 _IDLE_SECONDS, _MOST_WORKERS = 0.1, 32
 
 
-class Mailbox(Generic[T]):
+class Mailbox(SimpleQueue[T]):
     """Queue between threads, real also among greenlets."""
 
-    def __init__(self) -> None:
-        self._messages: SimpleQueue[T] = SimpleQueue()
-        self.put: Callable[[T], None] = self._messages.put
-        self.is_empty: Callable[[], bool] = self._messages.empty
-        self.get_nowait: Callable[[], T] = self._messages.get_nowait
-
-    def get(self, seconds: float | None = None) -> T:
+    def receive(self, seconds: float | None = None) -> T:
         """Wait for a message, or raise `Empty` after so many seconds."""
         began = now = time.monotonic()
         deadline = inf if seconds is None else began + seconds
@@ -64,8 +56,8 @@ class Mailbox(Generic[T]):
         while True:
             try:
                 if sleeps:
-                    return self._messages.get_nowait()
-                return self._messages.get(timeout=min(SLICE, max(deadline - now, 0.0)))
+                    return self.get_nowait()
+                return self.get(timeout=min(SLICE, max(deadline - now, 0.0)))
             except Empty:
                 now = time.monotonic()
                 if now >= deadline:
@@ -77,36 +69,31 @@ class Mailbox(Generic[T]):
 def start_thread(function: Callable[[Thread], None], name: str) -> None:
     """Start a thread, real also among greenlets, that does not keep the program from ending."""
     is_real = isinstance(_thread.start_new_thread, BuiltinFunctionType)
-    kind = Thread if is_real else _Native
-    kind(function, name)
+    thread = (Thread if is_real else _Native)(name=name, daemon=True)
+    thread.function = function
+    thread.start()
 
 
-class Thread:
-    """Thread of the standard library."""
+class Thread(threading.Thread):
+    """Thread of the standard library, of which its function is told."""
 
-    def __init__(self, function: Callable[[Thread], None], name: str) -> None:
-        self._thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
-        self._thread.start()
+    function: Callable[[Thread], None]
 
-    def _run(self, function: Callable[[Thread], None]) -> None:
+    def run(self) -> None:
+        """Run the function."""
         try:
-            function(self)
+            self.function(self)
         finally:
+            del self.function  # which may hold what holds this thread
             if has_greenlets():
                 _leave_greenlets()
-
-    def join(self, seconds: float) -> None:
-        """Wait for its end, at most for so many seconds."""
-        deadline = time.monotonic() + seconds
-        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
-            self._thread.join(min(left, SLICE))
 
 
 class _Native(Thread):
     """Thread of the system, unknown to the standard library."""
 
-    def __init__(self, function: Callable[[Thread], None], _: str) -> None:
-        self._ended: Mailbox[None] = Mailbox()
+    def start(self) -> None:
+        self._end: Mailbox[None] = Mailbox()
         start = _real("start_new_thread")
         if start is None:
             by = getattr(_thread.start_new_thread, "__module__", None)
@@ -117,21 +104,24 @@ class _Native(Thread):
             )
         # gevent makes a loop for each thread, and two that are made at once wait for each other.
         time.sleep(0)
-        start(self._run, (function,))
+        start(self.run, ())
 
     # Threads that are begun so are not traced.
-    def _run(self, function: Callable[[Thread], None]) -> None:  # pragma: no cover
+    def run(self) -> None:  # pragma: no cover
         try:
-            super()._run(function)
+            super().run()
         finally:
             # The standard library may have taken note of this thread, and does not see its end.
             getattr(threading, "_active", {}).pop(threading.get_ident(), None)
-            self._ended.put(None)
+            self._end.put(None)
 
-    def join(self, seconds: float) -> None:
+    def is_alive(self) -> bool:
+        return self._end.empty()
+
+    def join(self, timeout: float | None = None) -> None:
         with suppress(Empty):
-            self._ended.get(seconds)
-            self._ended.put(None)  # for others that wait
+            self._end.receive(timeout)
+            self._end.put(None)  # for others that wait
 
 
 def has_greenlets() -> bool:
@@ -139,14 +129,12 @@ def has_greenlets() -> bool:
     return not isinstance(time.sleep, BuiltinFunctionType)
 
 
-def may_wait() -> bool:
-    """Return whether a wait is possible here.
+def may_switch() -> bool:
+    """Return whether a greenlet may wait here, while others run.
 
     The garbage collector may run finalizers in the loop that switches greenlets. A wait there
     would stop all of them.
     """
-    if not has_greenlets():
-        return True
     try:
         time.sleep(0)
     except Exception:  # noqa: BLE001 - each library has its own  # pragma: no cover
@@ -185,24 +173,6 @@ def _leave_greenlets() -> None:
         getattr(getattr(hub, "poll", None), "close", int)()
 
 
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Run a blocking function, such as one that writes a file, in a worker thread.
-
-    A cancelled task does not wait for the function, which then ends by itself.
-    """
-    work = _Work(asyncio.get_running_loop(), function, arguments)
-    _WORKERS.submit(work)
-    return cast("T", await work.done)
-
-
-async def to_its_end(function: Callable[..., T], *arguments: object) -> T:
-    """Run a blocking function in a worker thread; a cancellation waits until it has ended."""
-    work = _Work(asyncio.get_running_loop(), function, arguments)
-    _WORKERS.submit(work)
-    await until_done(work.done)
-    return cast("T", work.done.result())
-
-
 async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
     """Wait until something has ended; a cancellation is raised only then.
 
@@ -225,34 +195,19 @@ async def until_done(done: asyncio.Future[Any], seconds: float = inf) -> None:
 
 async def in_own_thread(function: Callable[..., T], *arguments: object) -> T:
     """Run a blocking function in a thread of its own: it may take any time."""
-    work = _Work(asyncio.get_running_loop(), function, arguments)
+    work = _Work(asyncio.get_running_loop().create_future(), function, arguments)
     start_thread(lambda _: work.run(), "lipsync_async callback")
     return cast("T", await work.done)
 
 
-def in_executor(
-    loop: asyncio.AbstractEventLoop, _: object, function: Callable[..., Any], *arguments: object
-) -> asyncio.Future[Any]:
-    """Replace a loop's `run_in_executor`, whose threads may be greenlets, or all occupied."""
-    work = _Work(loop, function, arguments)
-    _WORKERS.submit(work)
-    return work.done
-
-
+@attrs.define(slots=True, eq=False)
 class _Work:
     """Function that waits for a thread, with the future of its result."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        function: Callable[..., Any],
-        arguments: tuple[object, ...],
-    ) -> None:
-        self.done: asyncio.Future[Any] = loop.create_future()
-        self._loop = loop
-        self._function = function
-        self._arguments = arguments
-        self._context: Context = copy_context()
+    done: asyncio.Future[Any]
+    _function: Callable[..., Any]
+    _arguments: tuple[object, ...]
+    _context: Context = attrs.field(factory=copy_context)
 
     def run(self) -> None:
         """Run it in this thread."""
@@ -262,7 +217,7 @@ class _Work:
         except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
             failure = error
         with suppress(RuntimeError):  # the loop has ended meanwhile
-            self._loop.call_soon_threadsafe(self._settle, result, failure)
+            self.done.get_loop().call_soon_threadsafe(self._settle, result, failure)
 
     def _settle(self, result: Any, failure: BaseException | None) -> None:
         if self.done.done():  # its task was cancelled
@@ -290,12 +245,16 @@ class _Workers:
         self._idle: list[SimpleQueue[None]] = []
         self._waiting: SimpleQueue[_Work] = SimpleQueue()
 
-    def submit(self, work: _Work) -> None:
-        """Run it as soon as there is a thread."""
+    def submit(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        """Run a blocking function, such as one that writes a file, as soon as there is a thread.
+
+        A cancelled task does not wait for the function, which then ends by itself.
+        """
+        work = _Work(asyncio.get_running_loop().create_future(), function, arguments)
         self._waiting.put(work)
         with suppress(IndexError):
             self._idle.pop().put(None)
-            return
+            return work.done
         with suppress(Empty):  # all are busy, and each takes more work before it rests
             self._places.get_nowait()
             try:
@@ -305,6 +264,7 @@ class _Workers:
                 self._places.put(None)
                 while True:
                     self._waiting.get_nowait().run()
+        return work.done
 
     def _run(self, _: Thread) -> None:
         call: SimpleQueue[None] = SimpleQueue()
@@ -336,9 +296,14 @@ class _Workers:
         return True
 
 
-_WORKERS = _Workers()
+WORKERS = _Workers()
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_WORKERS.reset)  # it has no threads yet
+    os.register_at_fork(after_in_child=WORKERS.reset)  # it has no threads yet
+
+
+def in_executor(_: object, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    """Replace a loop's `run_in_executor`, whose threads may be greenlets, or all occupied."""
+    return WORKERS.submit(function, *arguments)
 
 
 class OneThread:
@@ -359,7 +324,7 @@ class OneThread:
             # A loop that was stopped in the middle drops this object without calling `end`.
             self._ending = weakref.finalize(self, self._work.put, None)
             self._ending.atexit = False
-        work = _Work(asyncio.get_running_loop(), function, arguments)
+        work = _Work(asyncio.get_running_loop().create_future(), function, arguments)
         self._work.put(work)
         return work.done
 

@@ -100,7 +100,7 @@ from lipsync_async._bulk.results import JobUpdate
 from lipsync_async._enums import Status
 from lipsync_async._logic.validation import shown
 from lipsync_async._models.response import Generation
-from lipsync_async._threads import to_its_end
+from lipsync_async._threads import WORKERS, until_done
 from lipsync_async.errors import (
     GenerationFailedError,
     GenerationRejectedError,
@@ -909,13 +909,15 @@ class JournalWriter:
 
 
 async def in_thread(hold: Hold, function: Callable[..., T], *arguments: object) -> T:
-    """Make a call in a thread, to its end.
+    """Make a call in a thread; a cancellation waits until it has ended.
 
     It is none of the threads that all work of a loop shares, since a journal must not wait for
     forty slow downloads.
     """
     with hold():
-        return await to_its_end(function, *arguments)
+        done = WORKERS.submit(function, *arguments)
+        await until_done(done)
+        return done.result()
 
 
 RunJournal: TypeAlias = JournalWriter | NullJournal

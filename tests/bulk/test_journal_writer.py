@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -14,9 +14,14 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import JournalError, LipsyncError
-from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, _GroupCommit
+from lipsync_async._bulk.journal import (
+    Journal,
+    JournalWriter,
+    NullJournal,
+    _GroupCommit,
+    in_thread,
+)
 from lipsync_async._bulk.results import Job, JobUpdate
-from lipsync_async._threads import to_its_end
 from tests.bulk.jobs import job, known, request
 
 
@@ -218,7 +223,7 @@ async def test_the_first_on_a_page_is_cancelled(journal: Journal, turn: int, can
 
     async def keep_busy() -> None:
         async with writer.turn():
-            await to_its_end(is_busy.wait, 10)
+            await in_thread(nullcontext, is_busy.wait, 10)
 
     busy = asyncio.create_task(keep_busy())
     await checkpoint()

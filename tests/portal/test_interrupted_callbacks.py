@@ -110,7 +110,7 @@ def test_interrupted_once(portal: Portal) -> None:
         try:
             await ring()
         finally:
-            CURRENT_CALL.get()._messages.put(SystemExit())  # noqa: SLF001
+            CURRENT_CALL.get().messages.put(SystemExit())
             with anyio.CancelScope(shield=True):
                 await anyio.lowlevel.checkpoint()
             has_cleaned_up.append(True)

@@ -226,7 +226,13 @@ def test_interrupted_when_all_is_done(portal: Portal, monkeypatch: pytest.Monkey
     async def order() -> str:
         return "job 7"
 
-    monkeypatch.setattr(BlockingCall, "result", lambda _: interrupt())
+    request = BlockingCall.request
+
+    def request_interrupted(call: BlockingCall, *arguments: Any) -> None:
+        request(call, *arguments)
+        interrupt()
+
+    monkeypatch.setattr(BlockingCall, "request", request_interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         verb(portal.call, order)
     monkeypatch.undo()
@@ -394,7 +400,7 @@ def test_what_the_loop_never_began(portal: Portal) -> None:
     thread.stop()
     assert late.state is CallState.DONE
     with pytest.raises(ConfigurationError, match="was closed while"):
-        late.result()
+        late.request(late.begin)
 
 
 @pytest.mark.parametrize("reason", ["no thread", "no file"])

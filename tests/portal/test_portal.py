@@ -388,7 +388,7 @@ class Late(AsyncIterator[str]):
     """An iteration whose item comes just behind what interrupts the wait for it."""
 
     async def __anext__(self) -> str:
-        CURRENT_CALL.get()._messages.put(KeyboardInterrupt())  # noqa: SLF001
+        CURRENT_CALL.get().messages.put(KeyboardInterrupt())
         return "outcome of generation g1"
 
 
@@ -409,7 +409,7 @@ def test_interrupted_on_entering(portal: Portal) -> None:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Any]:
-        CURRENT_CALL.get()._messages.put(KeyboardInterrupt())  # noqa: SLF001
+        CURRENT_CALL.get().messages.put(KeyboardInterrupt())
         yield Late()
 
     with pytest.raises(KeyboardInterrupt) as caught, ExitStack() as stack:
@@ -436,7 +436,7 @@ def test_a_thread_whose_loop_is_closed_is_no_loops_own() -> None:
     told: list[bool] = []
 
     def ask() -> None:
-        told.append(thread.is_current)
+        told.append(thread.thread_id == threading.get_native_id())
 
     class Waiter:  # it is finished in the loop's thread, after the loop was closed
         finish = staticmethod(ask)
@@ -483,9 +483,9 @@ def test_what_came_while_a_wait_was_ending_is_not_left() -> None:
     call = BlockingCall(portal._thread(), nothing, CallSite.here())  # noqa: SLF001
 
     async def fill() -> None:
-        call.send(StepResult(value="item"))
+        call.messages.put(StepResult(value="item"))
         for word, can_wait in (("callback", False), ("input", True)):
-            call._messages.put(CallerTask(ran.append, (word,), can_wait=can_wait))  # noqa: SLF001
+            call.messages.put(CallerTask(ran.append, (word,), can_wait=can_wait))
 
     portal.call(fill)
     item = call._receive()  # noqa: SLF001

@@ -83,5 +83,5 @@ def test_unheard_signals(client: Client, sandbox: Sandbox, tmp_path: Path, name:
 def test_a_wait_for_a_message_ends() -> None:
     """A wait with a limit ends with it, and a thread that was never begun ends at once."""
     with pytest.raises(Empty):
-        Mailbox[None]().get(0.0)
+        Mailbox[None]().receive(0.0)
     OneThread("never begun").end()
