@@ -58,7 +58,7 @@ class _Service:
             key = request.headers["idempotency-key"].encode()
             body = self.jobs.create(key)
         elif parts.query:
-            body = self.jobs.show_all(parts.query.removeprefix("ids=").encode())
+            body = self.jobs.show_all(parts.query.encode())
         else:
             body = self.jobs.show(parts.path.rpartition("/")[2].encode())
         return Response(request.method, request.url, 200, {}, body)

@@ -27,7 +27,7 @@ _PERMISSION = (
     "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260314T092653Z&X-Amz-Expires=3600"
     "&X-Amz-SignedHeaders=host&X-Amz-Signature=" + "5d3f" * 16
 )
-_STATUSES = ("PENDING", "PROCESSING", "COMPLETED")
+_STATUSES = (b"PENDING", b"PROCESSING", b"COMPLETED")
 
 
 def place_of(job_id: str) -> int:
@@ -61,7 +61,7 @@ class Jobs:
         self._begins = array("d")
         self.ends = array("d")
         self._by_key: dict[bytes, int] = {}
-        self._parts = {status: _parts_of(status) for status in _STATUSES}
+        self._parts = {status: _parts_of(status.decode()) for status in _STATUSES}
 
     def create(self, key: bytes | None) -> bytes:
         """Make a job, unless one was made with this Idempotency-Key, and show it."""
@@ -81,10 +81,22 @@ class Jobs:
         """Show a job."""
         return self._shown(int(job_id[:8], 16), self._now())
 
-    def show_all(self, ids: bytes) -> bytes:
-        """Show several jobs as a list."""
+    def show_all(self, query: bytes) -> bytes:
+        """Show the jobs with these `ids` as a list; of them those of a `status`, if it names any.
+
+        Raises:
+            KeyError: It names no ids; or something else, which a list is not asked for.
+
+        """
+        wanted = dict(part.split(b"=") for part in query.replace(b"%2C", b",").split(b"&"))
+        places = [int(job_id[:8], 16) for job_id in wanted.pop(b"ids").split(b",")]
+        statuses = wanted.pop(b"status", b",".join(_STATUSES)).split(b",")
+        if wanted:
+            raise KeyError(*wanted)
         now = self._now()
-        shown = [self._shown(int(job_id[:8], 16), now) for job_id in ids.split(b",")]
+        shown = [
+            self._shown(place, now) for place in places if self._status(place, now) in statuses
+        ]
         return b"[" + b",".join(shown) + b"]"
 
     def most_at_once(self) -> int:
@@ -92,12 +104,13 @@ class Jobs:
         moves = sorted([(start, 1) for start in self._starts] + [(end, -1) for end in self.ends])
         return max(accumulate(step for _, step in moves))
 
-    def _shown(self, place: int, now: float) -> bytes:
+    def _status(self, place: int, now: float) -> bytes:
         if now >= self.ends[place]:
-            status = "COMPLETED"
-        else:
-            status = "PENDING" if now < self._begins[place] else "PROCESSING"
-        return self._ids[place].join(self._parts[status])
+            return b"COMPLETED"
+        return b"PENDING" if now < self._begins[place] else b"PROCESSING"
+
+    def _shown(self, place: int, now: float) -> bytes:
+        return self._ids[place].join(self._parts[self._status(place, now)])
 
 
 def _parts_of(status: str) -> list[bytes]:

@@ -24,7 +24,7 @@ from benchmarks.bulk_jobs import Jobs
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _KEY = re.compile(rb"\r\nidempotency-key: *(\S+)", re.IGNORECASE)
-_LIST = b"/v2/generations?ids="
+_LIST = b"/v2/generations?"
 _ONE = b"/v2/generate/"
 _ANEW = b"/anew?"
 
@@ -53,7 +53,7 @@ class BulkServer:
             key = _KEY.search(head)
             return _answer(201, self._jobs.create(key[1] if key else None))
         if target.startswith(_LIST):
-            return _answer(200, self._jobs.show_all(target[len(_LIST) :].replace(b"%2C", b",")))
+            return _answer(200, self._jobs.show_all(target[len(_LIST) :]))
         if target.startswith(_ONE):
             return _answer(200, self._jobs.show(target[len(_ONE) :].partition(b"?")[0]))
         return self._answer_the_bench(target)

@@ -11,6 +11,11 @@ polls for all, by the options of the view that leads just then: its timeout, its
 its interval, and its `on_response` sees the answer. When few jobs are left, each is polled as
 by a wait for it alone (`SoloPolls`).
 
+Where no subscriber wants to hear of more than the ends, a list shows only the ended among its
+jobs. A job that it leaves out runs, or the service fails to show it. So each is asked for in a
+full list from time to time, and where a list of ended jobs fails, shows another job or is
+refused, the full list is asked for as ever.
+
 There is no background task, so nothing can be left over, crash unseen or outlive its client.
 The first task that waits leads. When its own wait is over, or it is cancelled, the newest
 follower becomes the leader, because it will probably stay longest, and the lead changes least
@@ -38,7 +43,7 @@ import anyio
 import attrs
 
 from lipsync_async._asyncio_tools import unexpected_cancellation
-from lipsync_async._callsite import POLL_LOG, log
+from lipsync_async._callsite import POLL_LOG, is_from_callback, log
 from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic import polling
 from lipsync_async._logic.endpoints import retry_after
@@ -210,12 +215,21 @@ class SoloPolls:
 
 @attrs.define(slots=True, eq=False)
 class Subscription:
-    """Interest of one subscriber in one job, with the status as last seen."""
+    """Interest of one subscriber in one job, with the status as last seen.
+
+    Attributes:
+        job: The job's id.
+        callback: Is called with the job, or the error of its polls.
+        status: The job's status as last seen.
+        hears_all: Whether each new status is of interest; otherwise only the end is.
+        shown_at: When a poll last showed the job; at first, when it was subscribed to.
+    """
 
     job: str
     callback: Notify
     status: str
     hears_all: bool
+    shown_at: float
 
 
 class Poller:
@@ -241,6 +255,8 @@ class Poller:
         self._restarted: set[str] = set()
         # Whether the service honours the long poll, as far as is known.
         self._is_honoured = True
+        # Whether the service lists only ended jobs if asked to, as far as is known.
+        self._lists_ended = True
         self._sleep_scope = anyio.CancelScope()
         self._sleep_ends = -inf
         # Waits in flight, whether or not they share polls.
@@ -250,7 +266,8 @@ class Poller:
         self, job: str, callback: Notify, *, status: str = "", hears_all: bool = True
     ) -> Subscription:
         """Watch a job: from now on it is polled while any task is in `run_until`."""
-        subscription = Subscription(job, callback, status, hears_all)
+        now = self._transport.now()
+        subscription = Subscription(job, callback, status, hears_all, now)
         self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
         # Who comes late is not to wait for the end of a long poll, which may take ten seconds.
         if (shown := self._shown.get(job)) is not None:
@@ -260,7 +277,7 @@ class Poller:
         elif job in self._alone and job not in self._restarted:
             self._leave(job)
             self._restarted.add(job)
-        self._scheduler.join(job, self._transport.now())
+        self._scheduler.join(job, now)
         self._wake_early()
         return subscription
 
@@ -369,8 +386,7 @@ class Poller:
             if batch.is_alone:
                 await self._poll_alone(options, batch)
             else:
-                shown = await self._requester.execute(polling.poll_jobs(batch.ids), options)
-                self._scheduler.on_answer(batch, self._dispatch(batch.ids, shown))
+                await self._poll_list(options, batch)
         except LipsyncError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
@@ -385,6 +401,39 @@ class Poller:
         finally:
             self._polls -= 1
             self._wake_early()
+
+    async def _poll_list(self, options: RequestOptions, batch: PollBatch) -> None:
+        """Poll the jobs of a batch, at first only for those that have ended if that will do."""
+        ids, shown, is_refused = batch.ids, None, False
+        if self._wants_ended_only(batch):
+            call = polling.poll_jobs(ids, ended_only=True)
+            try:
+                shown = await self._requester.execute(call, attrs.evolve(options, attempts=1))
+            except LipsyncError as error:
+                if is_from_callback(error):
+                    raise
+                is_refused = polling.is_refusal(error)
+            else:
+                self._lists_ended &= all(has_ended for _, has_ended in shown.ends())
+                ids = tuple(filter(shown.items.__contains__, ids))
+        if shown is None:
+            shown = await self._requester.execute(polling.poll_jobs(ids), options)
+            self._lists_ended &= not is_refused  # or the full list would be refused as well
+        self._scheduler.on_answer(batch, self._dispatch(ids, shown))
+
+    def _wants_ended_only(self, batch: PollBatch) -> bool:
+        """Tell whether a list may leave out jobs that run: only ends matter, and all are known.
+
+        Each job has a time of its own by which a full list must show it.
+        """
+        if not (batch.is_list and self._lists_ended):
+            return False
+        latest = self._transport.now() - self._scheduler.longest_unseen()
+        for job in batch.ids:
+            for subscription in self.subscriptions.get(job, ()):
+                if subscription.hears_all or subscription.shown_at <= latest:
+                    return False
+        return True
 
     async def _poll_alone(self, options: RequestOptions, batch: PollBatch) -> None:
         """Poll a job by long polls, until it has ended, there are many jobs, or none is held.
@@ -405,28 +454,26 @@ class Poller:
                     self._shown[job] = shown
                     self._restarted.discard(job)
                     self._dispatch(batch.ids, shown)
-                self._scheduler.on_answer(batch, set(batch.ids))
+                self._scheduler.on_answer(batch)
             finally:
                 if not scope.cancel_called:
                     self._alone.pop(job, None)
                     self._shown.pop(job, None)
 
     def _dispatch(self, ids: tuple[str, ...], shown: PollResults) -> set[str]:
-        """Tell the subscribers of each job what is new to them; return which jobs were shown."""
-        found = set()
+        """Tell the subscribers of each job what is new to them; return what was not shown."""
+        missing, now = set(), self._transport.now()
         for job in ids:
-            item = shown.items.get(job)
-            if item is None:
+            if (item := shown.items.get(job)) is None:
+                missing.add(job)
                 continue
-            status = item["status"]
+            status, is_new = item["status"], False
             for subscription in self.subscriptions.get(job, ()):
-                if subscription.status != status:
-                    if self._tell(job, status, shown):
-                        found.add(job)
-                    break
-            else:
-                found.add(job)
-        return found
+                subscription.shown_at = now
+                is_new = is_new or subscription.status != status
+            if is_new and not self._tell(job, status, shown):
+                missing.add(job)
+        return missing
 
     def _tell(self, job: str, status: str, shown: PollResults) -> bool:
         """Tell a job's subscribers its new status; return whether it could be read."""
@@ -459,7 +506,7 @@ class Poller:
             self._scheduler.on_failure(batch)
             jobs = list(self.subscriptions)
         elif not batch.is_list:
-            self._scheduler.on_answer(batch, ())
+            self._scheduler.on_answer(batch)
         elif polling.is_refusal(error):
             self._scheduler.on_refusal(batch)
             jobs = ()

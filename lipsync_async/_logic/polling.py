@@ -31,7 +31,8 @@ refused is asked for in halves, both before the next in the queue: a job that th
 cannot list, and an id for which it refuses a list, are found without harm to the others.
 
 Most shared polls find that nothing has changed. So of each item only `id` and `status` are
-read, and a job is structured when its status is a new one: six times cheaper.
+read, and a job is structured when its status is a new one: six times cheaper. Where only the
+ends are wanted, a list is asked for the ended among its jobs, and is mostly empty.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import backoff
 
-from lipsync_async._enums import TERMINAL
+from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic import endpoints, retry
 from lipsync_async._logic.endpoints import Call
 from lipsync_async._models.http import Response
@@ -72,6 +73,12 @@ _SHORTEST_HOLD = 1.0
 _HELD_SHARE = 0.9
 
 MOST_IDS = 100  # a list's longest page
+# Its documented filter for jobs that have ended; it might refuse other words.
+_ENDED = (Status.COMPLETED, Status.FAILED, Status.REJECTED)
+# A job that lists of ended jobs leave out, because it runs or the list fails to show it, is
+# asked for in a full list after so many periods, but not later than after so many seconds.
+_PERIODS_UNSEEN = 10
+_SECONDS_UNSEEN = 30.0
 
 # So many answers in a row without a refusal, and lists are tried at twice the length: where
 # a server really takes no more, it costs one request in a hundred.
@@ -187,15 +194,15 @@ def poll_job(job: str, *, hold: float | None = None, progress: bool = False) -> 
     return Call("GET", path, partial(_read_job, job), is_repeatable=True, shows=PollResults.ends)
 
 
-def poll_jobs(ids: Sequence[str]) -> Call[PollResults]:
+def poll_jobs(ids: Sequence[str], *, ended_only: bool = False) -> Call[PollResults]:
     """Describe the request that shows these jobs: a list, or the one job's own path.
 
-    Reading what is no list is a DecodeError; in a list a job of a wrong shape is left out and
-    does not harm the others.
+    With `ended_only` the list is to leave out jobs that run. Reading what is no list is a
+    DecodeError; in a list a job of a wrong shape is left out and does not harm the others.
     """
     if len(ids) == 1:
         return poll_job(ids[0])
-    path = endpoints.list_generations(ids=ids).path
+    path = endpoints.list_generations(ids=ids, status=_ENDED if ended_only else None).path
     return Call("GET", path, _read_list, is_repeatable=True, shows=PollResults.ends)
 
 
@@ -278,6 +285,11 @@ class PollScheduler:
     def __contains__(self, job: str) -> bool:
         return job in self._queue or job in self._in_flight
 
+    def longest_unseen(self) -> float:
+        """Return for how many seconds lists may show only those jobs that have ended."""
+        period = max(self.interval, ceil(len(self) / self.size) / self.rate)
+        return min(_PERIODS_UNSEEN * period, _SECONDS_UNSEEN)
+
     def join(self, job: str, now: float) -> None:
         """Schedule a job from now on; it is first polled within a period."""
         if not self._queue and not self._in_flight:
@@ -334,8 +346,8 @@ class PollScheduler:
         self._last = self._evenly if now - due < grace else now
         return PollBatch(ids, self._last, alone)
 
-    def on_answer(self, batch: PollBatch, found: Container[str]) -> None:
-        """Put the jobs of an answered batch back, and ask again for what it did not show.
+    def on_answer(self, batch: PollBatch, missing: Container[str] = ()) -> None:
+        """Put the jobs of an answered batch back, and ask again for those missing in a list.
 
         Jobs that were seen to end should leave before.
         """
@@ -346,11 +358,11 @@ class PollScheduler:
         for job in batch.ids:
             if job not in self._in_flight:  # it has left
                 continue
-            if job in found or not batch.is_list:
+            if job in missing and batch.is_list:
+                self._urgent.append((job,))
+            else:
                 self._in_flight.discard(job)
                 self._queue[job] = batch.time
-            else:
-                self._urgent.append((job,))
 
     def on_refusal(self, batch: PollBatch) -> None:
         """Ask in halves for what the service did not want to list (400, 414).

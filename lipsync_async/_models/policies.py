@@ -121,7 +121,8 @@ class PollPolicy:
             the long poll, nor with shared polls, so polls are then spaced by the pauses.
         shared_interval: Seconds between two polls of a job when polls are shared. Half of
             it is how late an end is seen on average; 0.5 makes 120 requests a minute for
-            up to 100 jobs.
+            up to 100 jobs. The last four jobs are polled by the long poll: an end is seen
+            at once or, in the 2 seconds that the service asks for between two, after them.
         not_found_grace: Seconds after the wait began in which "no such generation" is
             ignored: a create may not have spread yet.
 

@@ -1,7 +1,7 @@
 """Many who wait at once, and a service that answers their looks as a test has planned."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -169,6 +169,11 @@ class Planned:
         self.shapes: dict[str, Any] = {}  # of jobs in lists, if not id and status
         self.shapes_alone: dict[str, Any] = {}  # the same by their own paths
         self.failures: list[int] = []  # statuses of the looks that fail, oldest first
+        # Whether a list shows a job of a status when it is asked for some only; or how such a
+        # list is refused.
+        self.filter: Callable[[str, Sequence[str]], bool] | int = lambda *_: True
+        self.filtered: list[tuple[str, ...]] = []  # ids of lists for some statuses only
+        self.longest = 100  # ids that a list may name
         self.way = 0.0  # seconds from a look to its answer
         self.looks: list[tuple[str, ...]] = []  # ids of each that arrived
         self.most = 0  # looks that were under way at once
@@ -193,6 +198,10 @@ class Planned:
         async with self.client(**settings) as client:
             return await wait_for_all(client, self.jobs)
 
+    def end(self, job: str, after: float) -> None:
+        """Let a job complete after seconds."""
+        self.clock.call_later(after, partial(self.statuses.__setitem__, job, "COMPLETED"))
+
     def end_all(self, after: float, status: str = "COMPLETED") -> None:
         """Let all jobs end after seconds."""
         self.clock.call_later(
@@ -211,13 +220,22 @@ class Planned:
 
     def _answer(self, request: Request) -> tuple[int, Any]:
         parts = urlsplit(request.url)
-        asked = parse_qs(parts.query).get("ids")
+        query = parse_qs(parts.query)
+        asked, wanted = query.get("ids"), query.get("status", [""])[0].split(",")
         ids = tuple(asked[0].split(",")) if asked else (parts.path.rsplit("/", 1)[1],)
         self.looks.append(ids)
+        if wanted != [""]:
+            self.filtered.append(ids)
         if self.failures:
             return self.failures.pop(0), {}
+        if len(ids) > self.longest:
+            return 413, {}
         if asked:
             shown = [job for job in ids if job in self.statuses]
+            if wanted != [""]:
+                if isinstance(self.filter, int):
+                    return self.filter, {}
+                shown = [job for job in shown if self.filter(self.statuses[job], wanted)]
             return 200, [self.shapes.get(job, self._shown(job)) for job in shown]
         if ids[0] not in self.statuses:
             return 404, {"message": "No such generation."}

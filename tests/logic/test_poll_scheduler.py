@@ -35,8 +35,7 @@ class Service:
             return partial(scheduler.on_failure, look)
         if look.is_list and self.refuses(look):
             return partial(scheduler.on_refusal, look)
-        found = set(look.ids) - self.unlisted if look.is_list else set()
-        return partial(scheduler.on_answer, look, found)
+        return partial(scheduler.on_answer, look, self.unlisted)
 
     def refuses(self, look: PollBatch) -> bool:
         """Tell whether a list displeases."""
@@ -345,6 +344,17 @@ def soon(scheduler: PollScheduler) -> PollBatch:
     return taken(scheduler, scheduler.next_time())
 
 
+@pytest.mark.parametrize(
+    ("number", "interval", "expected"),
+    [(0, 0.5, 5.0), (100, 0.5, 5.0), (1500, 0.5, 15.0), (3000, 1.0, 30.0), (9000, 1.0, 30.0)],
+)
+def test_how_long_a_job_may_be_left_out(number: int, interval: float, expected: float) -> None:
+    """For ten periods, but no longer than 30 s."""
+    ride = crowd(number, interval=interval)
+    ride.until(0.0)
+    assert ride.scheduler.longest_unseen() == expected
+
+
 def test_an_empty_scheduler_has_nothing_to_do() -> None:
     """Without jobs there is no time to look."""
     scheduler = PollScheduler(rate=10, interval=1)
@@ -381,7 +391,7 @@ def test_few_may_be_taken_one_by_one() -> None:
     ]
     assert scheduler.next_batch(9.0, alone=True) is None
     scheduler = filled(2)
-    scheduler.on_answer(taken(scheduler, 1.0), set())
+    scheduler.on_answer(taken(scheduler, 1.0), names(2))
     assert scheduler.next_batch(1.1, alone=True) == PollBatch(("job-0",), 1.1)
 
 
@@ -398,8 +408,7 @@ def test_full_looks_are_taken_when_there_is_no_room() -> None:
 def test_a_little_late_is_caught_up_with(delay: float, expected: float) -> None:
     """A look late by less than a spacing delays no other, a long sleep makes no heap."""
     scheduler = filled(3)
-    look = taken(scheduler, 1.0 + delay)
-    scheduler.on_answer(look, look.ids)
+    scheduler.on_answer(taken(scheduler, 1.0 + delay))
     assert scheduler.next_time() == pytest.approx(expected)
 
 
@@ -412,7 +421,7 @@ def test_who_leaves_is_not_missed() -> None:
     look = taken(scheduler, 1.0)
     assert look.ids == ("job-1", "job-2", "job-3", "job-4", "job-5")
     scheduler.leave("job-1")
-    scheduler.on_answer(look, {"job-1", "job-5"})
+    scheduler.on_answer(look, {"job-2", "job-3", "job-4"})
     scheduler.leave("job-2")
     scheduler.leave("job-3")
     assert [job for job in names(6) if job in scheduler] == ["job-4", "job-5"]
@@ -442,7 +451,7 @@ def test_who_comes_back_is_looked_at_once() -> None:
     scheduler.leave("job-1")
     scheduler.join("job-1", 1.2)
     scheduler.join("job-1", 1.4)
-    scheduler.on_answer(look, look.ids)
+    scheduler.on_answer(look)
     assert len(scheduler) == 2
     assert taken(scheduler, 2.2).ids == ("job-1", "job-0")
 
@@ -461,12 +470,12 @@ def test_who_joins_twice_is_not_put_off() -> None:
 def test_what_a_list_does_not_show_is_asked_for_alone() -> None:
     """At once, one by one; then the job takes its turn again, shown or not."""
     scheduler = filled(4)
-    scheduler.on_answer(taken(scheduler, 1.0), {"job-0", "job-2"})
+    scheduler.on_answer(taken(scheduler, 1.0), {"job-1", "job-3"})
     alone = [soon(scheduler), soon(scheduler)]
     assert [look.ids for look in alone] == [("job-1",), ("job-3",)]
     assert [look.time for look in alone] == pytest.approx([1.1, 1.2])
-    scheduler.on_answer(alone[0], {"job-1"})
-    scheduler.on_answer(alone[1], set())
+    scheduler.on_answer(alone[0])
+    scheduler.on_answer(alone[1], {"job-3"})
     assert scheduler.next_time() == 2.0
     assert soon(scheduler).ids == ("job-0", "job-2", "job-1", "job-3")
 
@@ -507,13 +516,13 @@ def test_one_bad_id_is_found() -> None:
 def test_a_service_that_takes_less_than_it_did_is_believed() -> None:
     """One refusal may be an id's fault, two in a row are the length's."""
     scheduler = filled(1000)
-    scheduler.on_answer(soon(scheduler), names(1000))
+    scheduler.on_answer(soon(scheduler))
     sizes = []
     for _ in range(2):
         scheduler.on_refusal(soon(scheduler))
         sizes.append(scheduler.size)
         for _ in range(2):
-            scheduler.on_answer(soon(scheduler), names(1000))
+            scheduler.on_answer(soon(scheduler))
     assert sizes == [100, 50]
 
 
@@ -525,8 +534,7 @@ def test_lists_grow_again() -> None:
     now = 2.0
     for _ in range(300):
         now += 1.0
-        look = taken(scheduler, now)
-        scheduler.on_answer(look, look.ids)
+        scheduler.on_answer(taken(scheduler, now))
         sizes.append(scheduler.size)
     assert sizes == [50] * 99 + [100] * 201
 

@@ -217,6 +217,8 @@ def shown(body: Any, *ids: str) -> polling.PollResults:
 def test_what_is_asked() -> None:
     """Several jobs are one list in the comma form, a single one is asked for by its path."""
     assert polling.poll_jobs(IDS).path == "/v2/generations?ids=job-1,job-2"
+    ended = "/v2/generations?status=COMPLETED,FAILED,REJECTED&ids=job-1,job-2"
+    assert polling.poll_jobs(IDS, ended_only=True).path == ended
     assert polling.poll_jobs(["a/b"]).path == "/v2/generate/a%2Fb"
     assert polling.poll_job("job-1", hold=10.0).path == "/v2/generate/job-1?wait=true&timeout=10"
     assert polling.poll_job("job-1", hold=2.5).path == "/v2/generate/job-1?wait=true&timeout=2.5"

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 
 from lipsync_async._enums import Status
 from lipsync_async.sandbox.clock import retry_after
@@ -88,7 +89,9 @@ def list_all(state: State, request: Request) -> Response:
     wanted = list_filter(request.query)
     if wanted.cursor is not None and wanted.cursor not in state.jobs:
         raise malformed(["cursor must be the id of a generation"])
-    jobs = state.jobs.select(wanted)
+    # A list polls each job that it names, also one that it then leaves out for its status.
+    is_named = bool(wanted.ids) and wanted.limit is None
+    jobs = state.jobs.select(attrs.evolve(wanted, statuses=()) if is_named else wanted)
     for job in jobs:
         state.runner.count_poll(job)
     # A poll may move a job: it is shown only where it still is what was asked for.

@@ -250,6 +250,13 @@ async def test_lists_and_long_polls_are_looks_too(client: Client) -> None:
     assert answer.json["status"] == "COMPLETED"
 
 
+async def test_a_list_polls_the_jobs_that_it_names(client: Client) -> None:
+    """Also those that it does not show, for their status is another."""
+    job_id = await created(client, {"x-sandbox-progression": "polls(3)"})
+    path = f"/v2/generations?ids={job_id}&status=COMPLETED"
+    assert [len((await client.send("GET", path)).json) for _ in range(3)] == [0, 0, 1]
+
+
 async def test_timed_jobs_follow_the_clock(open_client: OpenClient) -> None:
     """A fifth of the time is PENDING, the rest PROCESSING."""
     async with open_client(progression="time(3600)") as client:
