@@ -181,6 +181,8 @@ class Job:
         refusal: Why its create waits to be sent once more.
         id: The service's id; `None`: not accepted yet.
         status: The status when it was accepted, or its end.
+        path: Where its result is saved.
+        resumed: Whether an earlier run has brought it to its end.
         fresh_until: Transport time up to which the service may not know it everywhere.
 
     """
@@ -196,6 +198,8 @@ class Job:
     refusal: LipsyncError | None = None
     id: str | None = None
     status: str = ""
+    path: Path | None = None
+    resumed: bool = False
     fresh_until: float = -inf
     subscription: Subscription | None = None
 
@@ -377,13 +381,14 @@ class OutcomeQueue:
         return self._ready.popleft()
 
 
+@attrs.define(slots=True, eq=False)
 class ProgressTracker:
     """Counts of a run, and an estimate of the time that the rest will take.
 
-    Args:
-        now: The transport's time.
-
     Attributes:
+        succeeded: Outcomes without an error that were taken.
+        failed: Outcomes with one.
+        resumed: Outcomes of either kind that are `resumed`.
         length: Requests of an input that has a length.
         started: Requests that were started.
         running: Jobs that were accepted and have not ended.
@@ -392,21 +397,16 @@ class ProgressTracker:
 
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._began = now()
-        self._succeeded = self._failed = self._resumed = 0
-        self.length: int | None = None
-        self.started: int = 0
-        self.running: int = 0
-        self.has_read_all: bool = False
-        self.ended_by: Exception | None = None
-
-    def count(self, outcome: Outcome) -> None:
-        """Count an outcome that was taken."""
-        self._succeeded += outcome.error is None
-        self._failed += outcome.error is not None
-        self._resumed += outcome.resumed
+    _now: Callable[[], float]
+    _began: float
+    succeeded: int = 0
+    failed: int = 0
+    resumed: int = 0
+    length: int | None = None
+    started: int = 0
+    running: int = 0
+    has_read_all: bool = False
+    ended_by: Exception | None = None
 
     def progress(self) -> Progress:
         """Return how far the run is."""
@@ -414,15 +414,15 @@ class ProgressTracker:
         if total is not None:
             total = max(total, self.started)
         elapsed = self._now() - self._began
-        done = self._succeeded + self._failed
-        rate = (done - self._resumed) / elapsed if elapsed > 0 else 0.0
+        done = self.succeeded + self.failed
+        rate = (done - self.resumed) / elapsed if elapsed > 0 else 0.0
         left = None if total is None else total - done
         eta = left / rate if left and rate > 0 else None
         return Progress(
             total=total,
             running=self.running,
-            succeeded=self._succeeded,
-            failed=self._failed,
+            succeeded=self.succeeded,
+            failed=self.failed,
             elapsed=elapsed,
             rate=rate,
             eta=0.0 if left == 0 else eta,
@@ -430,6 +430,7 @@ class ProgressTracker:
         )
 
 
+@attrs.define(eq=False, repr=False)
 class OutcomeIterator(AsyncIterator[Outcome]):
     """Iterator over a run's outcomes.
 
@@ -437,19 +438,12 @@ class OutcomeIterator(AsyncIterator[Outcome]):
     is cancelled, or whose callback raises, loses nothing.
     """
 
-    def __init__(
-        self,
-        queue: OutcomeQueue,
-        tracker: ProgressTracker,
-        open_requests: OpenRequests,
-        on_progress: OnProgress | None,
-    ) -> None:
-        self._queue = queue
-        self._tracker = tracker
-        self._open_requests = open_requests
-        self._on_progress = on_progress
-        self._kept: deque[Outcome] = deque()
-        self._loop = asyncio.get_running_loop()
+    _queue: OutcomeQueue
+    _tracker: ProgressTracker
+    _open_requests: OpenRequests
+    _on_progress: OnProgress | None
+    _kept: deque[Outcome] = attrs.field(factory=deque, init=False)
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
 
     def progress(self) -> Progress:
         """Return how far the run is: outcomes are counted when they are taken."""
@@ -481,10 +475,13 @@ class OutcomeIterator(AsyncIterator[Outcome]):
         outcome = await self._queue.get()
         if outcome is None:
             raise StopAsyncIteration
-        self._tracker.count(outcome)
+        tracker = self._tracker
+        tracker.succeeded += outcome.error is None
+        tracker.failed += outcome.error is not None
+        tracker.resumed += outcome.resumed
         if self._on_progress is not None:
             try:
-                await call_back(self._on_progress, self._tracker.progress())
+                await call_back(self._on_progress, tracker.progress())
             except BaseException:
                 self._kept.append(outcome)
                 raise

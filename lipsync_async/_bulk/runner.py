@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sized
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
 import attrs
@@ -43,7 +43,7 @@ from lipsync_async._bulk.results import (
     as_ours,
     reason_of,
 )
-from lipsync_async._bulk.submitter import NEEDS_DURATION, CostGuard, SpendingLimit, Submitter
+from lipsync_async._bulk.submitter import NEEDS_DURATION, SpendingLimit, Submitter
 from lipsync_async._callsite import (
     BULK_LOG,
     CALL_SITE,
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.journal import RunJournal
     from lipsync_async._download import ResultDownloader
-    from lipsync_async._polling import Poller, Subscription
+    from lipsync_async._polling import Poller
     from lipsync_async._requester import Requester, RequestOptions
 
 # Errors that every later request would meet as well; they stop the run. A lack of slots ends a
@@ -116,6 +116,8 @@ _READ_AHEAD = 100
 _MAX_SHOWN = 5
 
 Requests: TypeAlias = Iterable[GenerationRequest] | AsyncIterable[GenerationRequest]
+# A request, why it cannot be sent (empty if it can), and what an earlier run has left of it.
+Item: TypeAlias = tuple[Job, list[str], JournalEntry | None]
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -215,7 +217,7 @@ async def open_run(
         run = BulkRunner(requester, settings, options, poller=poller, journal=journal)
         # A task of its own and no task group in the caller's: a generator around the block may
         # be closed by another task than has entered it.
-        task = asyncio.create_task(_run(run, requests, CallSite.here()))
+        task = asyncio.create_task(run.run(requests, CallSite.here()))
         UNDER_WAY[run] = lambda: [] if run.journal_path else run.open_requests.left().messages()
         try:
             try:
@@ -264,24 +266,6 @@ async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIte
                 await in_thread(hold, journal.close)
             else:  # the loop was dropped with all of its tasks
                 journal.close()
-
-
-async def _run(run: BulkRunner, requests: Requests, call_site: CallSite) -> None:
-    """Run to the end; what ends the run early is raised where the outcomes are taken."""
-    CALL_SITE.set(call_site)  # in this task, and those that it starts
-    try:
-        await run.run(requests)
-    except asyncio.CancelledError:
-        # A task that takes outcomes must not wait.
-        run.outcomes.close(cancellation_error("the loop"))
-        raise
-    except BaseException as error:  # noqa: BLE001 - it is raised by `OutcomeQueue.get`
-        # The first error of a task group, without the group: the others came of it.
-        while isinstance(error, BaseExceptionGroup) and not is_from_callback(error):
-            error = error.exceptions[0]
-        run.outcomes.close(error)
-    else:
-        run.outcomes.close()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -333,23 +317,29 @@ class BulkRunner:
         poller: Poller,
         journal: RunJournal,
     ) -> None:
+        self._now = requester.transport.now
         # Set when there may be room for another request.
         self._room = asyncio.Event()
         self.outcomes: OutcomeQueue = OutcomeQueue(is_ordered=options.ordered, room=self._room)
         self.open_requests: OpenRequests = OpenRequests()
-        self.tracker: ProgressTracker = ProgressTracker(requester.transport.now)
+        self.tracker: ProgressTracker = ProgressTracker(self._now, self._now())
         self._updated = asyncio.Event()
         self._options = options
         self._settings = settings
-        self._now = requester.transport.now
         self._poller = poller
         self._journal = journal
-        spending = SpendingLimit(max_jobs=options.max_jobs, max_cost=options.max_cost)
-        self._guard = CostGuard(requester, settings, spending, journal, duration=options.duration)
+        self._spending = SpendingLimit(
+            requester,
+            settings,
+            journal,
+            max_jobs=options.max_jobs,
+            max_cost=options.max_cost,
+            duration=options.duration,
+        )
         self._submitter = Submitter(
             requester,
             settings,
-            guard=self._guard,
+            spending=self._spending,
             journal=journal,
             accept=self._accept,
             fail=self._update,
@@ -371,6 +361,7 @@ class BulkRunner:
         self._jobs: dict[Job, None] = {}
         self._updates: list[tuple[Job, JobUpdate]] = []
         self._delivered = 0
+        self._tasks: TaskGroup  # of the run
         self._reading = anyio.CancelScope()
         self._error: Exception | None = None
         self._refusals = RefusalCounter()
@@ -382,48 +373,57 @@ class BulkRunner:
         is_lost = self._journal.has_unwritten or isinstance(self._error, JournalError)
         return None if path is None or is_lost else Path(expanded(path))
 
-    async def run(self, requests: Requests) -> None:
-        """Run all requests; return when each has its outcome."""
-        tracker = self.tracker
+    async def run(self, requests: Requests, call_site: CallSite) -> None:
+        """Run all requests; what ends the run early is raised where the outcomes are taken."""
+        CALL_SITE.set(call_site)  # in this task, and those that it starts
+        tracker, options = self.tracker, self._options
         tracker.length = len(requests) if isinstance(requests, Sized) else None
-        options = self._options
         limits = [] if options.max_jobs is None else [f"max_jobs={options.max_jobs}"]
         if options.max_cost is not None:
             limits.append(f"max_cost={options.max_cost:g} US dollars")
         log(BULK_LOG, logging.INFO, f"run_many begins: {', '.join(limits) or 'no limits'}")
+        # If this task is cancelled, one that takes outcomes must not wait.
+        end: BaseException | None = cancellation_error("the loop")
         is_done = False
         try:
-            async with anyio.create_task_group() as tasks:
-                patient = retry_until_timeout(self._settings)
-                tasks.start_soon(self._poller.run_until, Waiter(bool), patient)
-                tasks.start_soon(self._submitter.run, tasks)
-                tasks.start_soon(self._read_input, requests, tasks)
-                await self._handle_updates(tasks)
-                is_done = True
-                tasks.cancel_scope.cancel()
-            if not is_done:  # a task group ignores a child that was cancelled
-                raise cancellation_error("a callback")
+            try:
+                async with anyio.create_task_group() as self._tasks:
+                    patient = retry_until_timeout(self._settings)
+                    self._tasks.start_soon(self._poller.run_until, Waiter(bool), patient)
+                    self._tasks.start_soon(self._submitter.run, self._tasks)
+                    self._tasks.start_soon(self._read_input, requests)
+                    await self._handle_updates()
+                    is_done = True
+                    self._tasks.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._shut_down()
+                counts = f"{tracker.started} requests begun, {self._delivered} with their outcomes"
+                by = "" if tracker.ended_by is None else f"; ended by {reason_of(tracker.ended_by)}"
+                log(BULK_LOG, logging.INFO, f"run_many ends: {counts}{by}")
+            # A task group ignores a child that was cancelled.
+            end = self._error if is_done else cancellation_error("a callback")
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised by `OutcomeQueue.get`
+            # The first error of a task group, without the group: the others came of it.
+            end = error
+            while isinstance(end, BaseExceptionGroup) and not is_from_callback(end):
+                end = end.exceptions[0]
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._shut_down()
-            ended_by = tracker.ended_by
-            ended = "" if ended_by is None else f"; ended by {reason_of(ended_by)}"
-            counts = f"{tracker.started} requests begun, {self._delivered} with their outcomes"
-            log(BULK_LOG, logging.INFO, f"run_many ends: {counts}{ended}")
-        if self._error is not None:
-            raise self._error
+            self.outcomes.close(end)
 
     # --- The input ---
 
-    async def _read_input(self, requests: Requests, tasks: TaskGroup) -> None:
+    async def _read_input(self, requests: Requests) -> None:
         try:
             with self._reading:
                 async with aclosing(read_requests(requests, self._journal)) as items:
-                    async for item in items:
+                    async for job, problems, entry in items:
                         # An input need not wait for anything, and it may be endless.
                         if self._reading.cancel_called:
                             break
-                        await self._start_in_turn(item, tasks)
+                        await self._start(job, problems, entry)
         except BaseException as error:
             failure = (
                 error
@@ -440,77 +440,60 @@ class BulkRunner:
         self.tracker.has_read_all = True
         self._updated.set()
 
-    async def _start_in_turn(self, item: SourceItem, tasks: TaskGroup) -> None:
-        """Start a request when there is room for it; return when there may be room for more."""
+    async def _start(self, job: Job, problems: list[str], entry: JournalEntry | None) -> None:
+        """Start a request when there is room for it; return when there may be room for more.
+
+        It goes on from where an earlier run, if any, has left it.
+        """
         downloader = self._downloader
         while self.outcomes.waiting >= MAX_WAITING or (
             downloader is not None and downloader.waiting >= MAX_WAITING
         ):
             self._room.clear()
             await self._room.wait()
-        if self.tracker.ended_by is None or self._was_created(item):
-            await self._start(item, tasks)
+        if self.tracker.ended_by is None or self._was_created(entry):
+            self.tracker.started += 1
+            self.open_requests.each[job.index] = job
+            try:
+                if problems:
+                    self._finish(job, None, InvalidRequestError(problems))
+                elif entry is None or entry.generation is None:
+                    if entry is not None and entry.state is not JobState.NOT_CREATED:
+                        job.is_doubtful = True
+                        job.earlier = earlier_forms(job.request, entry.documents)
+                    warn_of_ignored(job.request)  # which raises, if the user wants it so
+                    self._submitter.submit(job)
+                else:
+                    await self._resume(job, entry.generation, _saved(entry))
+            except Exception as error:  # noqa: BLE001 - it is this request's, whatever it is
+                self._fail(job, error)
         while self._submitter.queue:
             self._room.clear()
             await self._room.wait()
 
-    def _was_created(self, item: SourceItem) -> bool:
+    def _was_created(self, entry: JournalEntry | None) -> bool:
         """Tell whether a request is continued although no new requests are started."""
-        entry = item.entry
         if entry is None or entry.state is JobState.NOT_CREATED:
             return False
-        return entry.state.has_job or self._guard.allows_doubtful
+        return entry.state.has_job or self._spending.is_money_gone
 
-    async def _start(self, item: SourceItem, tasks: TaskGroup) -> None:
-        """Let a request go on from where an earlier run, if any, has left it."""
-        job = Job(item.index, item.request)
-        self.tracker.started += 1
-        self.open_requests.each[job.index] = job
-        try:
-            if item.problems:
-                self._emit(job, error=InvalidRequestError(item.problems))
-            elif item.entry is None or item.entry.generation is None:
-                if item.entry is not None and item.entry.state is not JobState.NOT_CREATED:
-                    job.is_doubtful = True
-                    job.earlier = earlier_forms(job.request, item.entry.documents)
-                warn_of_ignored(job.request)  # which raises, if the user wants it so
-                self._submitter.submit(job, tasks)
-            else:
-                await self._resume(job, item, item.entry.generation, tasks)
-        except Exception as error:  # noqa: BLE001 - it is this request's, whatever it is
-            self._fail(job, error)
-
-    async def _resume(
-        self, job: Job, item: SourceItem, generation: Generation, tasks: TaskGroup
-    ) -> None:
-        """Let a job go on that an earlier run has created."""
+    async def _resume(self, job: Job, generation: Generation, path: Path | None) -> None:
+        """Let a job go on that an earlier run has created; its result may be saved already."""
         job.key = generation.idempotency_key
         job.id, job.status = generation.id, str(generation.status)
         if not generation.is_terminal:
             self._submitter.occupy(job)
-            self._watch(job, generation)
+            self._accept(job, generation, is_new=False)
             return
-        path = item.result
         if path is not None and self._downloader is not None:
             await self._downloader.clear(job.request, generation)
-        self._finish(job, generation, tasks, path=path, resumed=True)
+        job.path, job.resumed = path, True
+        self._finish(job, generation, error_of(generation))
 
     # --- From the submitter and the poller ---
 
-    def _accept(self, job: Job, generation: Generation) -> None:
-        """Watch the job that the service has created for a request."""
-        self._refusals.count = 0
-        self._watch(job, generation)
-        if self._journal.keeps_records or generation.is_terminal:
-            self._update(job, generation)
-
-    def _drop(self, job: Job) -> None:
-        """Forget a request that was not sent, because the run was stopped."""
-        self.open_requests.each.pop(job.index, None)
-        self.tracker.started -= 1
-        self._updated.set()
-
-    def _watch(self, job: Job, generation: Generation) -> None:
+    def _accept(self, job: Job, generation: Generation, *, is_new: bool = True) -> None:
+        """Watch a job; what the service has said of a new one is an update."""
         job.id, job.status = generation.id, str(generation.status)
         # A 404 is ignored for a while (replication lag), of a job that an earlier run has left,
         # too: that may have been just before.
@@ -524,6 +507,16 @@ class BulkRunner:
                 status=job.status,
                 hears_all=self._journal.keeps_records,  # only a journal needs each change
             )
+        if is_new:
+            self._refusals.count = 0
+            if self._journal.keeps_records or generation.is_terminal:
+                self._update(job, generation)
+
+    def _drop(self, job: Job) -> None:
+        """Forget a request that was not sent, because the run was stopped."""
+        self.open_requests.each.pop(job.index, None)
+        self.tracker.started -= 1
+        self._updated.set()
 
     def _on_poll(self, job: Job, _: str, update: JobUpdate) -> None:
         if job not in self._jobs:
@@ -535,7 +528,7 @@ class BulkRunner:
             if isinstance(update, NotFoundError) and self._now() < job.fresh_until:
                 return
             # The job's outcome is this error. Polls that fail at once would repeat it endlessly.
-            self._poller.unsubscribe(cast("Subscription", job.subscription))
+            self._poller.unsubscribe(job.subscription)
         self._update(job, update)
 
     def _update(self, job: Job, update: JobUpdate) -> None:
@@ -545,7 +538,7 @@ class BulkRunner:
 
     # --- The outcomes ---
 
-    async def _handle_updates(self, tasks: TaskGroup) -> None:
+    async def _handle_updates(self) -> None:
         """Record and handle updates until all requests have their outcomes."""
         tracker = self.tracker
         while not (tracker.has_read_all and self._delivered >= tracker.started):
@@ -556,8 +549,18 @@ class BulkRunner:
             updates, self._updates = self._updates, []
             await self._record(updates)
             for job, update in updates:
+                if isinstance(update, Generation) and not update.is_terminal:
+                    continue
                 try:
-                    self._handle_update(job, update, tasks)
+                    self._end(job)
+                    if isinstance(update, Generation):
+                        update.idempotency_key = job.key
+                        self._finish(job, update, error_of(update))
+                    else:
+                        own = copy(update)  # it may be other jobs' error as well
+                        own.__cause__ = update.__cause__
+                        own.generation = own.generation or job.last_seen()
+                        self._finish(job, own.generation, own)
                 except Exception as error:  # noqa: BLE001 - it is this job's, whatever it is
                     self._fail(job, error)
 
@@ -566,19 +569,6 @@ class BulkRunner:
             await self._journal.record_updates(updates)
         except Exception as error:  # noqa: BLE001 - it is raised when all that runs has ended
             self._stop_submitting(error)
-
-    def _handle_update(self, job: Job, update: JobUpdate, tasks: TaskGroup) -> None:
-        if isinstance(update, Generation):
-            if update.is_terminal:
-                self._end(job)
-                update.idempotency_key = job.key
-                self._finish(job, update, tasks)
-        else:
-            self._end(job)
-            error = copy(update)  # it may be other jobs' error as well
-            error.__cause__ = update.__cause__
-            error.generation = error.generation or job.last_seen()
-            self._emit(job, generation=error.generation, error=error)
 
     def _end(self, job: Job) -> None:
         """Stop watching a job, and give its slot back; a job that was never accepted is fine."""
@@ -589,61 +579,16 @@ class BulkRunner:
             self._poller.unsubscribe(job.subscription)
         self._submitter.release(job)
 
-    def _finish(
-        self,
-        job: Job,
-        ended: Generation,
-        tasks: TaskGroup,
-        *,
-        path: Path | None = None,
-        resumed: bool = False,
-    ) -> None:
-        """Bring an ended job to its outcome: its error, or its result."""
-        job.id, job.status = ended.id, str(ended.status)
-        error = error_of(ended)
-        if error is None and path is None and self._downloader is not None:
-            self._downloader.waiting += 1
-            tasks.start_soon(self._download, self._downloader, job, ended, resumed)
-        else:
-            self._emit(job, generation=ended, error=error, path=path, resumed=resumed)
-
-    async def _download(
-        self,
-        downloader: ResultDownloader,
-        job: Job,
-        completed: Generation,
-        resumed: bool,  # noqa: FBT001 - for `start_soon`
-    ) -> None:
-        path: Path | None = None
-        failure: LipsyncError | None = None
-        try:
-            path = await downloader.download(job.request, completed)
-            await self._journal.record_download(job.index, path)
-        except Exception as error:
-            if is_from_callback(error):
-                raise
-            failure = as_ours(error, job)
-            await self._record([(job, failure)])
-        self._emit(job, generation=completed, error=failure, path=path, resumed=resumed)
-        self._room.set()
-        self._updated.set()
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        """Make what was raised for one request its outcome."""
-        ours = as_ours(error, job)
-        self._emit(job, generation=ours.generation, error=ours)
-
-    def _emit(
-        self,
-        job: Job,
-        *,
-        generation: Generation | None = None,
-        error: LipsyncError | None = None,
-        path: Path | None = None,
-        resumed: bool = False,
-    ) -> None:
+    def _finish(self, job: Job, generation: Generation | None, error: LipsyncError | None) -> None:
+        """Give a request its outcome; a result that is wanted is downloaded before."""
+        downloader = self._downloader
+        if error is None and job.path is None and downloader is not None:
+            downloader.waiting += 1
+            completed = cast("Generation", generation)
+            self._tasks.start_soon(self._download, downloader, job, completed)
+            return
         self._delivered += 1
-        is_old = resumed and isinstance(error, GenerationError)
+        is_old = job.resumed and isinstance(error, GenerationError)
         if isinstance(error, JournalError):
             self._stop_submitting(error)
         elif error is not None and not is_old and (why := self._reason_to_stop(error)):
@@ -653,11 +598,32 @@ class BulkRunner:
             request=job.request,
             generation=generation,
             error=error,
-            path=path,
-            resumed=resumed,
+            path=job.path,
+            resumed=job.resumed,
         )
         self.open_requests.each[job.index] = outcome
         self.outcomes.put(outcome)
+
+    async def _download(
+        self, downloader: ResultDownloader, job: Job, completed: Generation
+    ) -> None:
+        failure: LipsyncError | None = None
+        try:
+            job.path = await downloader.download(job.request, completed)
+            await self._journal.record_download(job.index, job.path)
+        except Exception as error:
+            if is_from_callback(error):
+                raise
+            failure = as_ours(error, job)
+            await self._record([(job, failure)])
+        self._finish(job, completed, failure)
+        self._room.set()
+        self._updated.set()
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Make what was raised for one request its outcome."""
+        ours = as_ours(error, job)
+        self._finish(job, ours.generation, ours)
 
     def _reason_to_stop(self, error: LipsyncError) -> str | None:
         """Return why no more requests are started after an outcome's error; `None`: they are."""
@@ -705,88 +671,43 @@ class BulkRunner:
 # --- The input ---
 
 
-@attrs.frozen(slots=True)
-class SourceItem:
-    """A request with its position in the input.
-
-    Attributes:
-        index: Its position, from 0.
-        request: The request.
-        problems: Why it cannot be sent; empty if it can.
-        entry: What an earlier run has left of it.
-
-    """
-
-    index: int
-    request: GenerationRequest
-    problems: list[str]
-    entry: JournalEntry | None = None
-
-    @property
-    def result(self) -> Path | None:
-        """The file that an earlier run has saved, if it is still there."""
-        path = None if self.entry is None else self.entry.download_path
-        return path if path is not None and path.exists() else None
-
-
-async def read_requests(
-    requests: Requests, journal: RunJournal
-) -> AsyncGenerator[SourceItem, None]:
-    """Yield each request of the input, with what the journal knows of it."""
+async def read_requests(requests: Requests, journal: RunJournal) -> AsyncGenerator[Item, None]:
+    """Yield each request of the input; what the input raises comes after all that it gave."""
+    source: Any = requests
+    is_async = isinstance(source, AsyncIterable)
+    source = aiter(source) if is_async else iter(source)
+    end = StopAsyncIteration if is_async else StopIteration
+    size = _READ_AHEAD if journal.keeps_records and not is_async else 1
     ids = dict[str, int]()
     start = 0
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            for item in await _looked_up([request], start, ids, journal):
-                yield item
-            start += 1
-    else:
-        for chunk in _chunks(requests, _READ_AHEAD if journal.keeps_records else 1):
-            for item in await _looked_up(chunk, start, ids, journal):
-                yield item
-            start += len(chunk)
-
-
-def _chunks(
-    requests: Iterable[GenerationRequest], size: int
-) -> Generator[list[GenerationRequest], None, None]:
-    """Yield the input piece by piece; what it raises comes after all that it gave."""
-    chunk: list[GenerationRequest] = []
     failure: Exception | None = None
-    try:
-        for request in requests:
-            chunk.append(request)
-            if len(chunk) >= size:
-                yield chunk
-                chunk = []
-    except Exception as error:  # noqa: BLE001 - it is raised below
-        failure = error
-    if chunk:
-        yield chunk
-    if failure is not None:
+    while failure is None:
+        valid: list[GenerationRequest] = []  # that follow each other
+        invalid: list[Item] = []  # at most one, which comes after them
+        try:
+            while len(valid) < size and not invalid:
+                request = await anext(source) if is_async else next(source)
+                index = start + len(valid)
+                problems = request_problems(request, with_files=False)
+                if not problems and request.request_id is not None:
+                    problems = _shared_id(index, request, ids)
+                if problems:
+                    invalid.append((Job(index, request), problems, None))
+                else:
+                    valid.append(request)
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            failure = error
+        for item in [*await _looked_up(valid, start, journal), *invalid]:
+            yield item
+        start += len(valid) + len(invalid)
+    if not isinstance(failure, end):
         raise failure
 
 
-async def _looked_up(
-    chunk: list[GenerationRequest], start: int, ids: dict[str, int], journal: RunJournal
-) -> list[SourceItem]:
-    """Check requests, and look the valid ones up in the journal; it has no others."""
-    found: list[SourceItem] = []
-    valid: list[GenerationRequest] = []  # that follow each other
-    for index, request in enumerate(chunk, start):
-        problems = request_problems(request, with_files=False)
-        if not problems and request.request_id is not None:
-            problems = _shared_id(index, request, ids)
-        if not problems:
-            valid.append(request)
-            continue
-        if valid:
-            found += await _matched(valid, index - len(valid), journal)
-            valid = []
-        found.append(SourceItem(index, request, problems))
-    if valid:
-        found += await _matched(valid, start + len(chunk) - len(valid), journal)
-    return found
+def _saved(entry: JournalEntry) -> Path | None:
+    """Return the file that an earlier run has saved, if it is still there."""
+    path = entry.download_path
+    return path if path is not None and path.exists() else None
 
 
 def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> list[str]:
@@ -797,25 +718,25 @@ def _shared_id(index: int, request: GenerationRequest, ids: dict[str, int]) -> l
     return [f"request_id: {shown(name)} is that of request {first} as well; give each its own"]
 
 
-async def _matched(
+async def _looked_up(
     requests: list[GenerationRequest], start: int, journal: RunJournal
-) -> list[SourceItem]:
-    """Look valid requests up, all at once; if that raises, one by one to find the reason."""
-    found: list[SourceItem] = []
+) -> list[Item]:
+    """Look valid requests up in the journal; if that raises, one by one to find the reason."""
+    found: list[Item] = []
     try:
-        entries = await journal.match(requests, start)
+        entries = await journal.match(requests, start) if requests else []
     except LipsyncError:
         raise
     except Exception as error:  # noqa: BLE001 - what a request's own values raise
         if len(requests) == 1:
             problem = f"request: cannot be looked up in the journal: {in_words(error)}"
-            return [SourceItem(start, requests[0], [problem])]
+            return [(Job(start, requests[0]), [problem], None)]
         for index, request in enumerate(requests, start):
-            found += await _matched([request], index, journal)
+            found += await _looked_up([request], index, journal)
         return found
-    for index, entry in enumerate(entries):
+    for request, entry in zip(requests, entries, strict=True):
         # Files that were sent already may be gone.
         is_sent = entry is not None and entry.state.has_job
-        problems = [] if is_sent else file_problems(requests[index])
-        found.append(SourceItem(start + index, requests[index], problems, entry))
+        problems = [] if is_sent else file_problems(request)
+        found.append((Job(start + len(found), request), problems, entry))
     return found

@@ -69,7 +69,7 @@ class Submitter:
         requester: Requester,
         settings: RequestOptions,
         *,
-        guard: CostGuard,
+        spending: SpendingLimit,
         journal: RunJournal,
         accept: Callable[[Job, Generation], None],
         fail: Callable[[Job, LipsyncError], None],
@@ -82,7 +82,7 @@ class Submitter:
         self._settings = retry_until_timeout(settings)
         if settings.retry.attempts != RetryPolicy().attempts:
             self._settings = attrs.evolve(self._settings, attempts=None)
-        self._guard = guard
+        self._spending = spending
         self._journal = journal
         self._accept = accept
         self._fail = fail
@@ -97,33 +97,42 @@ class Submitter:
         else:
             self._max_creates = min(_MAX_CREATES, max(2, ceil(per_minute / 60 * _LONGEST_ANSWER)))
         self.queue: deque[Job] = deque()
+        self._tasks: TaskGroup  # of the run
         self._creates = 0
         self._idle: list[asyncio.Future[Job]] = []
         self.is_closed: bool = False
         # Since when no job of this process has held a slot, so that others have them all.
         self._no_own_slot_since: float | None = None
         self._slot_timeout = settings.retry.slot_timeout
-        # Since when the first in the queue has waited for a slot; and whether that was logged.
+        # Whether only the lack of a slot delays the first in the queue; since when; and whether
+        # that was logged.
+        self._lacks_slot = False
         self._waits_since: float | None = None
         self._has_logged = False
         self._sleep_scope = anyio.CancelScope()
 
-    def submit(self, job: Job, tasks: TaskGroup) -> None:
+    def submit(self, job: Job) -> None:
         """Send a create when all before it are under way and there is a slot."""
         self.queue.append(job)
-        self._start_creates(tasks)
-        self.wake_up()
+        self._start_creates()
 
     async def run(self, tasks: TaskGroup) -> None:
         """Send what waits, each when there is a slot; until cancelled."""
+        self._tasks = tasks
         with self._slots.on_change(self.wake_up, self._max_slots):
             while True:
-                self._start_creates(tasks)
-                if not (
-                    self._lacks_slot()
-                    and await self._requester.check_unwatched_jobs(self._settings)
-                ):
-                    await self._sleep()
+                self._start_creates()
+                until = inf
+                if not self._lacks_slot:
+                    self._waits_since = None
+                elif await self._requester.check_unwatched_jobs(self._settings):
+                    continue
+                else:
+                    until = self._next_try()
+                with anyio.CancelScope() as self._sleep_scope:
+                    if until == inf:
+                        await anyio.sleep_forever()
+                    await self._requester.transport.sleep(until - self._now())
 
     def close(self) -> None:
         """Send no new requests; drop those that have no job yet and are not under way.
@@ -131,10 +140,10 @@ class Submitter:
         What an earlier run may have created is no new request: it is sent where that may be.
         """
         self.is_closed = True
-        self._guard.is_closed = True
+        self._spending.is_closed = True
         queue, self.queue = self.queue, deque()
         for job in queue:
-            if job.is_doubtful and job.refusal is None and self._guard.allows_doubtful:
+            if job.is_doubtful and job.refusal is None and self._spending.is_money_gone:
                 self.queue.append(job)
             else:
                 self._give_up(job)
@@ -142,7 +151,7 @@ class Submitter:
 
     def wake_up(self) -> None:
         """Check again whether a create may be sent: something has changed."""
-        if self._lacks_slot():  # otherwise the next create that is answered makes room
+        if self._lacks_slot:  # otherwise the next create that is answered makes room
             self._sleep_scope.cancel()
 
     def occupy(self, job: Job) -> None:
@@ -155,23 +164,12 @@ class Submitter:
         if slot is not None:  # pragma: no branch - a refused create has lost its slot before
             self._slots.release(slot)
 
-    def _lacks_slot(self) -> bool:
-        """Tell whether only the lack of a slot delays the first in the queue."""
-        return bool(self.queue) and self._creates < self._max_creates
-
-    async def _sleep(self) -> None:
-        """Sleep until something has changed, or until there may be a slot all the same."""
-        now, until = self._now(), inf
-        if self._lacks_slot():
-            next_try = self._slots.next_try(now, self._max_slots)
-            next_try = inf if next_try is None else next_try
-            until = min(self._log_wait(now), next_try, self._timeout_ends(now))
-        else:
-            self._waits_since = None
-        with anyio.CancelScope() as self._sleep_scope:
-            if until == inf:
-                await anyio.sleep_forever()
-            await self._requester.transport.sleep(until - now)
+    def _next_try(self) -> float:
+        """Return when there may be a slot though nothing has changed."""
+        now = self._now()
+        next_try = self._slots.next_try(now, self._max_slots)
+        next_try = inf if next_try is None else next_try
+        return min(self._log_wait(now), next_try, self._timeout_ends(now))
 
     def _log_wait(self, now: float) -> float:
         """Log that the run waits for a slot, if it has for long; return when to check again."""
@@ -186,124 +184,101 @@ class Submitter:
         log(BULK_LOG, logging.INFO, f"run_many waits for slots: {words}")
         return inf
 
-    def _next(self) -> Job | None:
-        """Take the first in the queue, with a slot, if its create may be sent."""
-        if not self._lacks_slot():
-            return None
-        key = self.queue[0].key
-        now = self._now()
-        slot = self._slots.take(now, self._max_slots, key, wake=self.wake_up)
-        if slot is None:
-            if now < self._timeout_ends(now):
-                return None
-            slot = self._slots.take_anyhow(self._max_slots, key)  # the service decides
-        job = self.queue.popleft()
-        job.slot = slot
-        self._creates += 1
-        self._notify()
-        return job
-
-    def _start_creates(self, tasks: TaskGroup) -> None:
+    def _start_creates(self) -> None:
         """Send what may be sent: in a task that has nothing to do, or else in a new one."""
-        while (job := self._next()) is not None:
+        self._lacks_slot = False
+        while self.queue and self._creates < self._max_creates:
+            key = self.queue[0].key
+            now = self._now()
+            slot = self._slots.take(now, self._max_slots, key, wake=self.wake_up)
+            if slot is None:
+                if now < self._timeout_ends(now):
+                    self._lacks_slot = True
+                    self._sleep_scope.cancel()  # when to check again may be another time now
+                    return
+                slot = self._slots.take_anyhow(self._max_slots, key)  # the service decides
+            job = self.queue.popleft()
+            job.slot = slot
+            self._creates += 1
+            self._notify()
             if self._idle:
                 self._idle.pop().set_result(job)
             else:
-                tasks.start_soon(self._work, job)
+                self._tasks.start_soon(self._work, job)
 
     async def _work(self, job: Job) -> None:
         """Send creates, until cancelled: a task for each would cost a tenth more CPU."""
         while True:
             await self._create(job)
-            job = self._next() or await self._next_later()
-
-    async def _next_later(self) -> Job:
-        """Wait for a create to send."""
-        self.wake_up()  # from now on only the lack of a slot may delay the next
-        coming: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
-        self._idle.append(coming)
-        try:
-            return await coming
-        except BaseException:
-            if coming.done() and not coming.cancelled():  # cancelled in the moment in which it came
-                self._creates -= 1
-                self.release(coming.result())
-            else:
-                self._idle.remove(coming)
-            raise
+            coming: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
+            self._idle.append(coming)
+            self._start_creates()
+            try:
+                job = await coming
+            except BaseException:
+                if coming.done() and not coming.cancelled():  # cancelled just as it came
+                    self._creates -= 1
+                    self.release(coming.result())
+                else:
+                    self._idle.remove(coming)
+                raise
 
     async def _create(self, job: Job) -> None:
-        """Send a create, or put it back into the queue; whatever is raised for it is passed on."""
+        """Record the intent, which gives the key, and send the create under it.
+
+        A create that finds no slot is put back into the queue; any other error is passed on.
+        """
         slot = cast("Slot", job.slot)
         try:
-            generation = await self._submit(job)
+            if job.key is None:
+                if not await self._spending.reserve(job):  # the run was stopped meanwhile
+                    self.release(job)
+                    self._give_up(job)
+                    return
+                try:
+                    job.key = await self._journal.record_intent(job.index, job.request, job.cost)
+                except Exception:
+                    self._spending.refund(job.cost)
+                    raise
+            generation = await self._send(job, job.key)
         except BaseException as error:
             if not isinstance(error, Exception) or is_from_callback(error):
                 self.release(job)
                 raise
             self._handle_error(job, slot, as_ours(error, job))
         else:
-            if generation is None:
-                self.release(job)
-                self._give_up(job)
-            else:
-                job.slot = self._slots.accepted(slot, generation, self._now(), is_held=True)
-                self._accept(job, generation)
+            self._no_own_slot_since = None
+            job.slot = self._slots.accepted(slot, generation, self._now(), is_held=True)
+            self._accept(job, generation)
         finally:
             self._creates -= 1
 
-    async def _submit(self, job: Job) -> Generation | None:
-        """Record the intent, which gives the key, and send the create under it.
+    async def _send(self, job: Job, key: str) -> Generation:
+        """Send a create, and note on the job whether it may have worked.
 
-        `None`: it was not sent, because the run was stopped meanwhile.
+        The key may belong to another body, that of an earlier form of the request: a link in it
+        was signed anew since. The service answers that body with the job.
         """
-        if job.key is None:
-            if not await self._guard.reserve(job):
-                return None
+        refusal: LipsyncError | None = None
+        for request in (job.request, *job.earlier):
+            call = job.call = endpoints.create_generation(request, idempotency_key=key)
             try:
-                job.key = await self._journal.record_intent(job.index, job.request, job.cost)
-            except Exception:
-                self._guard.refund(job)
-                raise
-        try:
-            generation = await self._send(job, job.request, job.key)
-        except LipsyncError as error:
-            if not job.earlier or not _is_of_another_body(error):
-                raise
-            generation = await self._send_earlier(job, job.key, error)
-        self._no_own_slot_since = None
-        return generation
-
-    async def _send_earlier(self, job: Job, key: str, refusal: LipsyncError) -> Generation:
-        """Return the job that was created by a request in an earlier form.
-
-        The key belongs to the body that was sent before a link was signed anew: the service
-        answers that body with the job.
-        """
-        for request in job.earlier:
-            try:
-                return await self._send(job, request, key)
-            except LipsyncError as error:
-                if not _is_of_another_body(error):
+                return await self._requester.execute(call, self._settings, has_slot=True)
+            except BaseException as error:
+                if not isinstance(error, LipsyncError) or is_from_callback(error):
+                    # Of a create that was cancelled no more is known than that it was sent.
+                    job.is_doubtful |= call.is_sent
                     raise
-        raise refusal
-
-    async def _send(self, job: Job, request: GenerationRequest, key: str) -> Generation:
-        """Send a create, and note on the job whether it may have worked."""
-        call = job.call = endpoints.create_generation(request, idempotency_key=key)
-        try:
-            return await self._requester.execute(call, self._settings, has_slot=True)
-        except BaseException as error:
-            if isinstance(error, LipsyncError) and not is_from_callback(error):
-                # A key of the journal that belongs to another body was sent with that one: the
-                # journal may be an old copy.
-                is_known = self._journal.keeps_records and _is_of_another_body(error)
+                is_of_another = _is_of_another_body(error)
+                # Without an earlier form here, the journal may be an old copy.
+                is_known = self._journal.keeps_records and is_of_another
                 job.is_doubtful |= error.may_have_worked or is_known
-            else:  # of a create that was cancelled no more is known than that it was sent
-                job.is_doubtful |= call.is_sent
-            raise
-        finally:
-            job.call = None
+                if not is_of_another:
+                    raise
+                refusal = refusal or error
+            finally:
+                job.call = None
+        raise cast("LipsyncError", refusal)
 
     def _handle_error(self, job: Job, slot: Slot, error: LipsyncError) -> None:
         """Put a create that found no slot back into the queue, or pass on why there is no job."""
@@ -313,7 +288,7 @@ class Submitter:
             self._handle_refusal(job, slot, error)
             return
         if job.key is not None and not job.is_doubtful:
-            self._guard.refund(job)
+            self._spending.refund(job.cost)
         if error.generation is not None:
             job.slot = self._slots.accepted(slot, error.generation, self._now(), is_held=True)
         # Its slot is free when the runner handles the error, which may stop the run.
@@ -371,79 +346,35 @@ _NO_ESTIMATES = frozenset({(404, None), (405, None), (501, None)})
 _TOLERANCE = 1e-9
 
 
-@attrs.define(slots=True, kw_only=True)
+@attrs.define(slots=True, eq=False)
 class SpendingLimit:
-    """Counter of what is ordered, against the limits of a run.
+    """Limits of what a run may order; each job's price is asked for where it matters.
 
     Once something did not fit nothing more does: which requests of an input are ordered
     must not depend on which of them happens to be cheap. Costs are in US dollars.
-    """
-
-    max_jobs: int | None = None
-    max_cost: float | None = None
-    jobs: int = 0
-    cost: float = 0.0  # that of earlier runs included
-    earlier: float = 0.0
-    why_over: str | None = None  # why nothing more may be ordered
-    is_money_gone: bool = False  # that is so because the next would have cost too much
-
-    def start_with(self, cost: float) -> None:
-        """Count what earlier runs have ordered."""
-        self.earlier = cost
-        self.cost += cost
-
-    def order(self, cost: float, *, is_counted: bool = False) -> str | None:
-        """Count a job that is about to be ordered; return why it may not be, if so."""
-        if self.why_over is not None and not (is_counted and self.is_money_gone):
-            return self.why_over
-        if self.max_jobs is not None and self.jobs >= self.max_jobs:
-            return self.end(f"max_jobs={self.max_jobs} is reached")
-        if self.max_cost is not None and not is_counted:
-            # Asked this way round, a price that is no number does not fit either. A negative
-            # one is no price: it would make room for others.
-            excess = self.cost + cost - self.max_cost
-            if not (cost >= 0 and excess <= self.max_cost * _TOLERANCE):
-                return self._end_money(self.max_cost, cost)
-        self.jobs += 1
-        self.cost += cost
-        return None
-
-    def refund(self, cost: float) -> None:
-        """Discount a job of which it is certain that it was not created."""
-        self.jobs -= 1
-        self.cost -= cost
-
-    def end(self, why: str) -> str:
-        """Let nothing more be ordered, and return why."""
-        self.why_over = why
-        return why
-
-    def _end_money(self, max_cost: float, cost: float) -> str:
-        before = f" ({self.earlier:.2f} of them in earlier runs)" if self.earlier else ""
-        ordered = f"jobs for {self.cost:.2f} US dollars are ordered{before}"
-        self.is_money_gone = True
-        self.end(f"max_cost={max_cost:g} is reached: {ordered}, and the next does not fit")
-        return (
-            f"max_cost={max_cost:g} does not allow it: {ordered}, and this one would cost "
-            f"{cost:.2f}"
-        )
-
-
-@attrs.define(slots=True, eq=False)
-class CostGuard:
-    """Check of each new job against the limits of a run; asks for its price where that matters.
 
     Attributes:
+        jobs: What this run has ordered.
+        cost: The cost of that, and of what earlier runs have ordered.
+        why_over: Why nothing more may be ordered.
+        is_money_gone: Whether that is so because the next would have cost too much. What may
+            have been ordered before may be sent again all the same: it costs no more.
         is_closed: Whether nothing more may be ordered, and no more prices are asked for.
 
     """
 
     _requester: Requester
     _settings: RequestOptions
-    _spending: SpendingLimit
     _journal: RunJournal
+    _max_jobs: int | None = attrs.field(kw_only=True)
+    _max_cost: float | None = attrs.field(kw_only=True)
     _duration: float | None = attrs.field(kw_only=True)
+    jobs: int = 0
+    cost: float = 0.0
+    why_over: str | None = None
+    is_money_gone: bool = False
     is_closed: bool = False
+    _earlier_cost: float = 0.0
     _has_counted_earlier: bool = False
     _prices: dict[tuple[str, bool | None], float] = attrs.field(factory=dict)
     _has_price: bool = False
@@ -451,47 +382,69 @@ class CostGuard:
     _lock: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     async def reserve(self, job: Job) -> bool:
-        """Let a job be ordered, and reserve its price."""
-        spending = self._spending
-        if spending.max_cost is not None:
+        """Let a job be ordered, and reserve its price; `False`: the run was stopped meanwhile."""
+        if self._max_cost is not None:
             # One after the other, since the money is used up in the order of the input.
             async with self._lock:
                 await self._count_earlier(job)
                 # What an earlier run may have ordered was counted then.
-                if not (self.is_closed or spending.why_over is not None or job.is_doubtful):
+                if not (self.is_closed or self.why_over is not None or job.is_doubtful):
                     job.cost = await self._known_price(job)
-                if self.is_closed and spending.why_over is None:
+                if self.is_closed and self.why_over is None:
                     return False
-        problem = spending.order(job.cost or 0.0, is_counted=job.is_doubtful)
+        problem = self.count(job.cost or 0.0, is_counted=job.is_doubtful)
         if problem is not None:
             raise _over(job, problem)
         return True
 
-    @property
-    def allows_doubtful(self) -> bool:
-        """Whether nothing new may be ordered, but what was may be sent again: it costs no more."""
-        return self._spending.is_money_gone
+    def count(self, cost: float, *, is_counted: bool = False) -> str | None:
+        """Count a job that is about to be ordered; return why it may not be, if so.
 
-    def refund(self, job: Job) -> None:
-        """Give back what was reserved for a job that was certainly not created."""
-        self._spending.refund(job.cost or 0.0)
+        The cost of one that earlier runs may have ordered `is_counted` already.
+        """
+        if self.why_over is not None and not (is_counted and self.is_money_gone):
+            return self.why_over
+        if self._max_jobs is not None and self.jobs >= self._max_jobs:
+            self.why_over = f"max_jobs={self._max_jobs} is reached"
+            return self.why_over
+        if self._max_cost is not None and not is_counted:
+            # Asked this way round, a price that is no number does not fit either. A negative
+            # one is no price: it would make room for others.
+            excess = self.cost + cost - self._max_cost
+            if not (cost >= 0 and excess <= self._max_cost * _TOLERANCE):
+                earlier = self._earlier_cost
+                before = f" ({earlier:.2f} of them in earlier runs)" if earlier else ""
+                ordered = f"jobs for {self.cost:.2f} US dollars are ordered{before}"
+                limit = f"max_cost={self._max_cost:g}"
+                self.is_money_gone = True
+                self.why_over = f"{limit} is reached: {ordered}, and the next does not fit"
+                return f"{limit} does not allow it: {ordered}, and this one would cost {cost:.2f}"
+        self.jobs += 1
+        self.cost += cost
+        return None
+
+    def refund(self, cost: float | None) -> None:
+        """Discount a job of which it is certain that it was not created."""
+        self.jobs -= 1
+        self.cost -= cost or 0.0
 
     async def _count_earlier(self, job: Job) -> None:
         """Count what earlier runs have ordered, once; without their prices nothing is ordered."""
         if self._has_counted_earlier:
             return
-        ordered = await self._journal.ordered()
+        earlier = await self._journal.ordered()
         self._has_counted_earlier = True
-        if ordered is None:
+        if earlier is None:
             return
-        if ordered.unpriced:
-            why = (
-                f"max_cost cannot be kept, for {ordered.unpriced} of {ordered.jobs} jobs in the "
+        if earlier.unpriced:
+            self.why_over = (
+                f"max_cost cannot be kept, for {earlier.unpriced} of {earlier.jobs} jobs in the "
                 "journal were ordered without it, and what they cost is not known"
             )
-            raise _over(job, self._spending.end(why))
-        self._spending.start_with(ordered.cost)
-        before = f"{ordered.jobs} jobs for {ordered.cost:.2f} US dollars"
+            raise _over(job, self.why_over)
+        self._earlier_cost = earlier.cost
+        self.cost += earlier.cost
+        before = f"{earlier.jobs} jobs for {earlier.cost:.2f} US dollars"
         log(
             BULK_LOG,
             logging.INFO,
@@ -506,7 +459,8 @@ class CostGuard:
             if is_from_callback(error) or not self._is_of_all(error):
                 raise
             why = f"max_cost cannot be kept, for prices cannot be known ({reason_of(error)})"
-            raise _over(job, self._spending.end(why)) from error
+            self.why_over = why
+            raise _over(job, why) from error
         self._has_price = True
         self._refusals.count = 0
         return price

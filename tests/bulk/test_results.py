@@ -285,12 +285,25 @@ def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
     return Outcome(index=0, request=request(0), error=error, resumed=resumed)
 
 
+def take(tracker: results.ProgressTracker, *outcomes: Outcome) -> None:
+    """Count outcomes, as an iterator does when they are taken."""
+    queue = queue_of(is_ordered=False)
+    for each in outcomes:
+        queue.put(each)
+    queue.close()
+
+    async def take_all() -> None:
+        iterator = results.OutcomeIterator(queue, tracker, results.OpenRequests(), None)
+        assert await iterator.take_all() == [*outcomes]
+
+    anyio.run(take_all)
+
+
 def test_all_is_counted() -> None:
     """Successes, failures and time; the rate leaves out what an earlier run has done."""
     clock = VirtualClock()
-    tracker = results.ProgressTracker(clock.now)
-    for each in (ended(), ended(is_success=False), ended(resumed=True)):
-        tracker.count(each)
+    tracker = results.ProgressTracker(clock.now, clock.now())
+    take(tracker, ended(), ended(is_success=False), ended(resumed=True))
     clock.advance(4.0)
     tracker.length, tracker.running = 8, 5
     shown = tracker.progress()
@@ -319,8 +332,8 @@ def test_the_rest(name: str) -> None:
     """It is known when there are a rate and a total, and when nothing is left."""
     resumed, seconds, total, eta = RESTS[name]
     clock = VirtualClock()
-    tracker = results.ProgressTracker(clock.now)
-    tracker.count(ended(resumed=resumed))
+    tracker = results.ProgressTracker(clock.now, clock.now())
+    take(tracker, ended(resumed=resumed))
     clock.advance(seconds)
     tracker.length = total
     assert tracker.progress().eta == eta
@@ -333,10 +346,10 @@ KINDS = st.tuples(st.booleans(), st.booleans(), st.floats(0, 1e6))
 def test_nothing_is_ever_odd(kinds: list[tuple[bool, bool, float]], more: int) -> None:
     """Whatever comes when, sums are right and no number is negative or infinite."""
     clock = VirtualClock()
-    tracker = results.ProgressTracker(clock.now)
+    tracker = results.ProgressTracker(clock.now, clock.now())
     for is_success, resumed, pause in kinds:
         clock.advance(pause)
-        tracker.count(ended(is_success=is_success, resumed=resumed))
+        take(tracker, ended(is_success=is_success, resumed=resumed))
     tracker.started, tracker.has_read_all = len(kinds) + more, True
     shown = tracker.progress()
     assert shown.done == shown.succeeded + shown.failed == len(kinds)

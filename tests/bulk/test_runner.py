@@ -35,8 +35,8 @@ async def test_a_job_is_watched_while_it_runs() -> None:
         runner = runner_of(client)
         updates = runner._updates  # noqa: SLF001
         running, ended = Job(0, request(0)), Job(1, request(1))
-        runner._watch(running, job("job-0"))  # noqa: SLF001
-        runner._watch(ended, job("job-1", "COMPLETED"))  # noqa: SLF001
+        runner._accept(running, job("job-0"))  # noqa: SLF001
+        runner._accept(ended, job("job-1", "COMPLETED"), is_new=False)  # noqa: SLF001
         assert runner.tracker.running == 2
         assert running.subscription is not None
         assert ended.subscription is None
@@ -63,7 +63,7 @@ async def test_an_error_is_reported_once() -> None:
         runner, poller = runner_of(client), poller_of(client)
         jobs = [Job(number, request(number)) for number in range(3)]
         for number, each in enumerate(jobs):
-            runner._watch(each, job(f"job-{number}"))  # noqa: SLF001
+            runner._accept(each, job(f"job-{number}"))  # noqa: SLF001
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(poller.run_until, Waiter(bool), client._options)  # noqa: SLF001
             await service.clock.sleep(60.0)
@@ -73,24 +73,24 @@ async def test_an_error_is_reported_once() -> None:
     assert remains(poller) == []
 
 
-async def test_a_task_is_cancelled_as_its_create_comes() -> None:
+@pytest.mark.parametrize("comes", [True, False])
+async def test_a_task_is_cancelled_as_its_create_comes(comes: bool) -> None:  # noqa: FBT001
     """The slot is given back, for nothing is sent."""
-    async with Planned(1).client() as client:
+    service = Planned(1)
+    service.failures = [401]
+    async with service.client() as client:
         submitter = runner_of(client)._submitter  # noqa: SLF001
-        running = Job(0, request(0), id="job-0")
-        submitter.occupy(running)
-        assert running.slot is not None
-        task = asyncio.create_task(submitter._next_later())  # noqa: SLF001
-        await checkpoint()
-        submitter._creates += 1  # noqa: SLF001
-        submitter._idle.pop().set_result(running)  # noqa: SLF001
+        refused, coming = Job(0, request(0)), Job(1, request(1), id="job-0")
+        for each in (refused, coming):
+            submitter.occupy(each)
+        submitter._creates += 1 + comes  # noqa: SLF001
+        task = asyncio.create_task(submitter._work(refused))  # noqa: SLF001
+        while not submitter._idle:  # noqa: SLF001
+            await checkpoint()
+        if comes:
+            submitter._idle.pop().set_result(coming)  # noqa: SLF001
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert [running.slot, submitter._creates] == [None, 0]  # noqa: SLF001
-        waiting = asyncio.create_task(submitter._next_later())  # noqa: SLF001
-        await checkpoint()
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert submitter._idle == []  # noqa: SLF001
+        assert (coming.slot is None) is comes
+        assert [submitter._creates, submitter._idle] == [0, []]  # noqa: SLF001
