@@ -6,8 +6,8 @@ with other `Limits` share them as well: the lowest limit of those that ask just 
 for all. A forked child starts anew: the processes of an account do not know of each other, and
 each should be given a share of the limits.
 
-Two limiters decide, without clock, lock or loop: `SlidingWindowLimiter` and
-`ConcurrencyLimiter`. The rest shares them among threads and loops, and queues those who wait.
+Two limiters decide, without clock or lock: `SlidingWindowLimiter` and `ConcurrencyLimiter`.
+The rest shares them among threads and loops, and queues those who wait.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import asyncio
 import logging
 import os
 import time
+from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import partial, wraps
 from hashlib import sha256
 from itertools import islice
 from math import inf
 from operator import attrgetter, methodcaller
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -34,8 +35,9 @@ import attrs
 
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import RETRY_LOG, log
-from lipsync_async._enums import TERMINAL
+from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic.config import service_at
+from lipsync_async._models.response import Generation
 from lipsync_async._threads import new_lock
 from lipsync_async._transport.protocol import Transport
 
@@ -43,9 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator
 
     from lipsync_async._logic.config import Config
-    from lipsync_async._models.response import Generation
     from lipsync_async.errors import ConcurrencyLimitError
 
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WINDOW = 60.0  # seconds; Source: "Rate limits", sync.so documentation
 
@@ -120,9 +124,16 @@ class SlidingWindowLimiter:
 
     Clients that share a limiter may allow themselves different numbers. The lowest number of
     those that have asked within the last window counts for all.
+
+    Attributes:
+        lock: For threads that share the limiter, which itself takes no lock.
+        unused: Reservations to be cancelled by the next use that counts. A finalizer adds them
+            without the lock, since it may run in the midst of a use by its own thread.
     """
 
     def __init__(self, limit: int | None = None, *, window: float = WINDOW) -> None:
+        self.lock = new_lock()
+        self.unused: deque[Reservation] = deque()
         self._configured = limit
         self._window = window
         self._span = window * (1 + GUARD)
@@ -154,6 +165,8 @@ class SlidingWindowLimiter:
         configured = self._configured if limit is None else limit
         if configured is None:
             return Reservation(clock, clock, now)
+        while self.unused:
+            self.cancel(self.unused.popleft())
         if len(self._log) > self._longest:
             # Drop what no window to come contains, now and then, so that it costs O(1).
             del self._log[: bisect_right(self._log, clock - self._span, key=_TIME)]
@@ -219,6 +232,8 @@ class SlidingWindowLimiter:
         passed in the last window is what can be had at present.
         """
         reservation.is_refused = True
+        while self.unused:
+            self.cancel(self.unused.popleft())
         limit = self.limit(now, reservation.limit)
         if limit is not None:
             configured = self._configured if reservation.limit is None else reservation.limit
@@ -289,7 +304,6 @@ class Slot:
         is_accepted: Whether the service has accepted it.
         key: The create's Idempotency-Key, where it is known.
         job: The job's id, once it is accepted; empty: not known.
-        holders: How many runs and waits hold it.
         counts: Whether it is one of the account's: not if it shares the job of another, or
             was given back.
         is_over: Whether its job was seen to end.
@@ -301,11 +315,32 @@ class Slot:
     is_accepted: bool = False
     key: str | None = None
     job: str = ""
-    holders: int = 0
     counts: bool = True
     is_over: bool = False
     since: float = -inf
     seen: float = -inf
+
+
+class Owner(Protocol):
+    """What gives slots back, unless it is closed before: an event loop."""
+
+    def is_closed(self) -> bool:
+        """Tell whether it gives nothing back any more."""
+
+
+@attrs.define(slots=True)
+class Waiter:
+    """Callback to be called when a slot may be free.
+
+    Attributes:
+        loop: The event loop to call it in.
+        most: How many slots the waiting client allows at once.
+        count: How often it is registered.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    most: float
+    count: int = 0
 
 
 class ConcurrencyLimiter:
@@ -329,7 +364,15 @@ class ConcurrencyLimiter:
     `accepted` or `refused`, and given back when a poll shows the job's end, whatever call made
     the poll. Runs and waits *hold* the slots of their jobs: they poll them, and release them in
     the end. A job that is not held is *unwatched*: it keeps its slot until another create lacks
-    one, and is polled then. A job that already runs is `started` and `accepted` in one go.
+    one, and is polled then.
+
+    Attributes:
+        owner: What the limiter is used for at present, and gives back what it takes now.
+        owners: Creates in flight and jobs that are held, each with what will give it back.
+        open_owners: Those of them that were not yet seen to be closed.
+        waiters: Those who wait for a slot, the next in turn first. The lowest number of theirs
+            counts for all, or those who allow more would never leave them a slot.
+        has_news: Whether a waiter is to try again.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -337,21 +380,27 @@ class ConcurrencyLimiter:
         self._told: float = inf
         self._told_at = -inf
         # What is known to fit, once something was refused; and before, the most that ran.
-        self.ceiling: int | None = None
-        self._most_running = 1  # every plan runs one
+        self.ceiling = 1  # every plan runs one
+        self._was_refused = False
         # Own creates under way and own jobs running, and how many of them are under way.
         self.used = 0
         self.starting = 0
         self._probes = 0
         self._refused_probes = 0
         self._quiet_until = -inf
-        self._by_key: dict[str, Slot] = {}
+        self._by_key: dict[str | None, Slot] = {}
         # The slots of the jobs that run.
         self.jobs: dict[str, Slot] = {}
         # The jobs that are not held, the one that was not looked at for longest first.
         self._unwatched: OrderedDict[str, Slot] = OrderedDict()
         self._most_unwatched = _FEW_UNWATCHED
         self._asked_at = -inf
+        self._accepted_at = -inf
+        self.owner: Owner | None = None
+        self.owners: dict[Slot, list[Owner | None]] = {}
+        self.open_owners: set[Owner | None] = set()
+        self.waiters: dict[Callable[[], None], Waiter] = {}
+        self.has_news = False
 
     @property
     def limit(self) -> float | None:
@@ -374,50 +423,80 @@ class ConcurrencyLimiter:
         return None if moment == inf else max(moment, now)
 
     def take(
-        self, now: float, most: int | None = None, key: str | None = None, *, is_eager: bool = False
+        self,
+        now: float,
+        most: int | None = None,
+        key: str | None = None,
+        *,
+        wake: Callable[[], None] | None = None,
+        is_eager: bool = False,
+        is_anyhow: bool = False,
     ) -> Slot | None:
-        """Take a slot for a create, if it may be sent now.
+        """Take a slot for a create, if it may be sent now, or `is_anyhow`.
 
         A create that is repeated, under the same Idempotency-Key, while the first is in flight
         or its job runs has its slot already. `most` is what the asking client allows at once.
+        The waiter with this `wake` is then told of the next free slot after all others.
         `is_eager`: several may be sent at once while nothing is known.
         """
         if key is not None and key in self._by_key:
-            return Slot(key=key, counts=False)
-        moment, is_probe = self._opening(now, most, is_eager=is_eager)
-        return self._start(key, is_probe=is_probe) if moment <= now else None
+            slot = Slot(key=key, counts=False)
+        else:
+            moment, is_probe = self._opening(now, most, is_eager=is_eager)
+            if moment > now and self.drop_closed():
+                moment, is_probe = self._opening(now, most, is_eager=is_eager)
+            if moment > now and not is_anyhow:
+                return None
+            slot = Slot(is_probe=is_probe, key=key)
+            self._by_key.setdefault(key, slot)
+            self.used += 1
+            self.starting += 1
+            self._probes += is_probe
+        self.owners[slot] = [self.owner]
+        if wake in self.waiters:
+            self.waiters[wake] = self.waiters.pop(wake)
+        return slot
 
-    def started(self, most: int | None = None, key: str | None = None) -> Slot:
-        """Note that a create is about to be sent, whether or not it may."""
-        _, is_probe = self._opening(-inf, most)
-        return self._start(key, is_probe=is_probe)
+    def take_anyhow(self, most: int | None = None, key: str | None = None) -> Slot:
+        """Take a slot for a create that is sent in any case."""
+        slot = self.take(-inf, most, key, is_anyhow=True)
+        assert slot is not None  # noqa: S101 - whatever the limit
+        return slot
 
-    def accepted(self, slot: Slot, job: str = "", now: float = 0.0) -> Slot:
+    def occupied(self, job: str, most: int | None, now: float) -> Slot:
+        """Take a slot for a job that runs already, and hold it."""
+        running = Generation(id=job, status=Status.PROCESSING)
+        return self.accepted(self.take_anyhow(most), running, now, is_held=True)
+
+    def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
         """Note that a create has become a job; return its slot, or one that the job has already."""
-        same = self.jobs.get(job)
+        self.has_news = True
+        self._accepted_at = now
+        same = self.jobs.get(job.id)
         if same is not None:
             self.ended(slot)
-            return same
-        if slot.counts:
-            self.starting -= 1
-            self._probes -= slot.is_probe
+            slot = same
         else:
-            self.used += 1
-        slot.is_accepted = slot.counts = True
-        slot.job, slot.since = job, now
-        running = self.used - self.starting
-        self._most_running = max(self._most_running, running)
-        if self.ceiling is not None:
-            self.ceiling = max(self.ceiling, running)
-        if slot.is_probe:
-            self._refused_probes = 0
-        if slot.key is not None:
+            self.owners.pop(slot, None)
+            if slot.counts:
+                self.starting -= 1
+                self._probes -= slot.is_probe
+            else:
+                self.used += 1
+            slot.is_accepted = slot.counts = True
+            slot.job, slot.since = job.id, now
+            self.ceiling = max(self.ceiling, self.used - self.starting)
+            if slot.is_probe:
+                self._refused_probes = 0
             self._by_key.setdefault(slot.key, slot)
-        if job:
-            self.jobs[job] = self._unwatched[job] = slot
-            self._unwatched.move_to_end(job, last=False)
+            self.jobs[job.id] = self._unwatched[job.id] = slot
+            self._unwatched.move_to_end(job.id, last=False)
             if len(self._unwatched) > self._most_unwatched:
                 self._forget_old(now)
+        if is_held:
+            self.hold(job.id)
+        if job.status in TERMINAL:
+            self.saw([(job.id, True)], now)
         return slot
 
     def refused(
@@ -432,6 +511,7 @@ class ConcurrencyLimiter:
         patience: float | None = None,
     ) -> None:
         """Learn from `concurrency_limit_reached`; the create goes on asking for `patience` s."""
+        self.has_news = True
         self._refused_probes += slot.is_probe
         self.ended(slot)
         surplus = 0
@@ -440,57 +520,76 @@ class ConcurrencyLimiter:
             # Over the limit, so many must end before one more fits.
             surplus = max(0, (active or 0) - limit)
         self.ceiling = max(0, self.used - surplus)
+        self._was_refused = True
         pause = self._pause(retry_after, most)
         self._quiet_until = now + (pause if patience is None else min(pause, patience))
 
     def ended(self, slot: Slot) -> None:
         """Note that a job has ended, or that a create came to nothing; once more is fine."""
+        self.owners.pop(slot, None)
         if slot.counts:
             slot.counts = False
             self.used -= 1
             if not slot.is_accepted:
                 self.starting -= 1
                 self._probes -= slot.is_probe
-        if slot.key is not None and self._by_key.get(slot.key) is slot:
+        if self._by_key.get(slot.key) is slot:
             del self._by_key[slot.key]
         if self.jobs.get(slot.job) is slot:
             del self.jobs[slot.job]
             self._unwatched.pop(slot.job, None)
 
-    def held(self, slot: Slot) -> None:
-        """Note that a run or a wait looks after a slot's job."""
-        slot.holders += 1
-        self._unwatched.pop(slot.job, None)
+    def hold(self, job: str) -> Slot | None:
+        """Watch a job from now on, if it has a slot here; `released` in the end."""
+        slot = self.jobs.get(job)
+        if slot is not None:
+            self.owners.setdefault(slot, []).append(self.owner)
+            self._unwatched.pop(job, None)
+        return slot
 
-    def released(self, slot: Slot) -> None:
-        """Note that one looks after it no more, or that a create came to nothing.
+    def released(self, slot: Slot, owner: Owner | None = None) -> None:
+        """Note that an owner watches a job no more, or that its create came to nothing.
 
         A job goes on, unless it was seen to end, and is polled first among the unwatched.
         """
-        slot.holders = max(0, slot.holders - 1)
-        if slot.holders or not slot.counts:
-            return
-        if slot.is_over or not slot.is_accepted:
+        owners = self.owners.pop(slot, [])
+        if len(owners) > 1:
+            owners.remove(owner if owner in owners else owners[-1])
+            self.owners[slot] = owners
+        elif slot.is_over or not slot.is_accepted:
             self.ended(slot)
-            return
-        slot.seen = -inf
-        self._unwatched[slot.job] = slot
-        self._unwatched.move_to_end(slot.job, last=False)
+        elif slot.counts:
+            slot.seen = -inf
+            self._unwatched[slot.job] = slot
+            self._unwatched.move_to_end(slot.job, last=False)
 
-    def saw(self, job: str, now: float, *, is_over: bool) -> bool:
-        """Note what a look has shown of a job; return whether that has freed a slot."""
-        slot = self.jobs.get(job)
-        if slot is None:
+    def drop_closed(self) -> bool:
+        """Give back what closed owners have left behind; tell whether there were any."""
+        closed = set(filter(methodcaller("is_closed"), self.open_owners - {None}))
+        if not closed:
             return False
-        slot.seen = now
-        slot.is_over |= is_over
-        if slot.holders:
-            return False
-        if slot.is_over:
-            self.ended(slot)
-            return True
-        self._unwatched.move_to_end(job)
-        return False
+        self.open_owners -= closed
+        for slot, owners in [*self.owners.items()]:
+            for owner in closed.intersection(owners):
+                for _ in range(owners.count(owner)):
+                    self.released(slot, owner)
+        return True
+
+    def saw(self, shown: Iterable[tuple[str, bool]], now: float) -> None:
+        """Note what an answer has shown: ids, and whether the job is over."""
+        for job, is_over in shown:
+            slot = self.jobs.get(job)
+            if slot is None:
+                continue
+            slot.seen = now
+            slot.is_over |= is_over
+            if slot in self.owners:
+                continue
+            if slot.is_over:
+                self.ended(slot)
+                self.has_news = True
+            else:
+                self._unwatched.move_to_end(job)
 
     def jobs_to_check(self, now: float) -> list[str]:
         """Return jobs that may have ended unseen, to be looked at now.
@@ -502,10 +601,38 @@ class ConcurrencyLimiter:
         if oldest is None or max(oldest.seen, self._asked_at) + _PROBE_PAUSE > now:
             return []
         found = [*islice(self._unwatched, _MOST_CHECKED)]
-        for job in found:
-            self.saw(job, now, is_over=False)
+        self.saw([(job, False) for job in found], now)
         self._asked_at = now
         return found
+
+    def count(self) -> int:
+        """Return how many slots are used."""
+        return self.used
+
+    def has_held(self) -> bool:
+        """Tell whether any run or wait watches a job."""
+        return len(self.owners) > self.starting
+
+    def patience_ends(self, since: float, slot_timeout: float | None) -> float:
+        """Return when a create has waited for too long for a slot.
+
+        `slot_timeout` counts from the last of our creates that was accepted, for others may
+        have all slots; while own jobs run, they may take the time that jobs take.
+        """
+        if slot_timeout is None:
+            return inf
+        return max(since, self._accepted_at) + slot_timeout + (LONGEST_JOB if self.used else 0.0)
+
+    def words(self, most: int | None) -> str:
+        """Say how many slots are in use, and how many there may be."""
+        in_use, limit = f"{self.used} of the account's are in use", self.limit
+        if most is None and limit is None:
+            return (
+                f"{in_use}, and Limits.concurrent_generations=None, so how many there are is "
+                "found out by a few creates at a time."
+            )
+        told = "" if limit is None else f" (the service has told {limit})"
+        return f"{in_use}, and Limits.concurrent_generations={most}{told} allows no more just now."
 
     def _opening(
         self, now: float, most: int | None, *, is_eager: bool = False
@@ -517,25 +644,16 @@ class ConcurrencyLimiter:
         if now - self._told_at > _BELIEVED_FOR:
             self._told = inf
         cap = min(self._configured, self._told, inf if most is None else most)
-        fits: float = self._most_running if cap == inf else cap
-        if self.ceiling is not None:
-            fits = min(self.ceiling, cap)
+        if self.waiters:
+            cap = min(cap, *map(attrgetter("most"), [*self.waiters.values()]))
+        fits = min(self.ceiling, cap) if self._was_refused or cap == inf else cap
         if self.used < fits:
             return now, False
         probes = 1  # at a time
-        if is_eager and self.ceiling is None:
+        if is_eager and not self._was_refused:
             probes = max(_LEAST_AT_ONCE, self.used - self.starting)
         may_probe = self.used < cap and self._probes < probes
         return (self._quiet_until if may_probe else inf), True
-
-    def _start(self, key: str | None, *, is_probe: bool) -> Slot:
-        slot = Slot(is_probe=is_probe, key=key)
-        self.used += 1
-        self.starting += 1
-        self._probes += is_probe
-        if key is not None:
-            self._by_key.setdefault(key, slot)
-        return slot
 
     def _forget_old(self, now: float) -> None:
         """Drop jobs that were not looked at for longer than any job takes."""
@@ -553,8 +671,6 @@ class ConcurrencyLimiter:
         return max(pause, min(_PROBE_PAUSE * 2.0**doublings, _LONGEST_PROBE_PAUSE))
 
 
-T = TypeVar("T")
-
 # A longer wait is logged.
 _SILENT_SECONDS = 1.0
 _LONGEST_SLEEP = 3600.0
@@ -564,157 +680,68 @@ _IDLE_SECONDS = 1200.0
 _FEW_ACCOUNTS = 64
 
 
-@attrs.define(slots=True, eq=False)
-class RateLimit:
-    """Rate limiter that several threads use, one at a time, each under `lock`.
-
-    A finalizer may want to give a reservation back in the midst of a use by its own thread. So
-    that never waits for the lock: `unused` is cancelled by the next use, before all else.
-    """
-
-    lock: Lock = attrs.field(factory=new_lock)
-    limiter: SlidingWindowLimiter = attrs.field(factory=SlidingWindowLimiter)
-    unused: deque[Reservation] = attrs.field(factory=deque)
-
-    def reserve(
-        self, reservation: Reservation | None, now: float, limit: int
-    ) -> tuple[Reservation, float]:
-        """Reserve a time, if there is none yet; return also the seconds until it comes."""
-        with self.lock:
-            if self.unused:
-                self._take_back()
-            if reservation is None:
-                reservation = self.limiter.reserve(now, limit)
-                return reservation, reservation.due - now
-            return reservation, self.limiter.delay(reservation, now)
-
-    def is_idle(self, now: float) -> bool:
-        """Tell whether the limiter has forgotten all that it had learnt, and nothing waits."""
-        with self.lock:
-            self._take_back()
-            return self.limiter.is_idle(now, _IDLE_SECONDS)
-
-    def refused(
-        self, reservation: Reservation, now: float, told: float | None, patience: float | None
-    ) -> float:
-        """Learn from a refusal; see `SlidingWindowLimiter.on_429`."""
-        with self.lock:
-            self._take_back()
-            return self.limiter.on_429(reservation, now, told, patience)
-
-    def _take_back(self) -> None:
-        while self.unused:
-            self.limiter.cancel(self.unused.popleft())
-
-
-@attrs.define(slots=True)
-class _Waiter:
-    """Callback to be called when a slot may be free: its loop, and how often it is registered."""
-
-    loop: asyncio.AbstractEventLoop
-    most: int | None
-    count: int = 0
-
-
 # `None`: there is no loop of asyncio's, as the transport will say.
 _running_loop = asyncio._get_running_loop  # noqa: SLF001 - the public way raises
 
 
-class SlotPool:
-    """An account's slots, shared by the creates, runs and waits of several event loops."""
+def _locked(
+    rule: Callable[Concatenate[ConcurrencyLimiter, P], T],
+) -> Callable[Concatenate[SlotPool, P], T]:
+    """Let several threads use a method of the limiter, one at a time, for their loops."""
 
-    def __init__(self) -> None:
-        self._limiter = ConcurrencyLimiter()
-        self._lock = new_lock()
-        # What is given back never waits for the lock, for a finalizer may do so in the midst of
-        # a use by its own thread. The next use of the limiter takes it back, before all else.
-        self._released: deque[tuple[Slot, asyncio.AbstractEventLoop | None]] = deque()
-        self._waiters: dict[Callable[[], None], _Waiter] = {}
-        # Slots of creates in flight and slots that are held, with the loops that will give them
-        # back, unless these are closed before.
-        self._owners: dict[Slot, list[asyncio.AbstractEventLoop | None]] = {}
-        self._loops: set[asyncio.AbstractEventLoop | None] = set()
-        self._accepted_at = -inf
+    @wraps(rule)
+    def locked(self: SlotPool, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        limiter = self.limiter
+        with self.lock:
+            while self.released:
+                limiter.released(*self.released.popleft())
+            limiter.owner = _running_loop()
+            if limiter.owner not in limiter.open_owners:
+                limiter.drop_closed()
+                limiter.open_owners.add(limiter.owner)
+            answer = rule(limiter, *args, **kwargs)
+            has_news, limiter.has_news = limiter.has_news, False
+        if has_news and limiter.waiters:
+            self.notify()
+        return answer
+
+    return locked
+
+
+@attrs.define(slots=True, eq=False)
+class SlotPool:
+    """An account's slots, shared by the creates, runs and waits of several event loops.
+
+    Attributes:
+        limiter: Tells when a create may be sent, and knows what each slot is used for.
+        lock: Is held while the limiter is used.
+        released: Slots that were given back, with the loops that did. A finalizer may do so in
+            the midst of a use by its own thread, so that waits for no lock; the next use takes
+            them back, before all else.
+    """
+
+    limiter: ConcurrencyLimiter = attrs.field(factory=ConcurrencyLimiter)
+    lock: Lock = attrs.field(factory=new_lock)
+    released: deque[tuple[Slot, Owner | None]] = attrs.field(factory=deque)
+
+    take = _locked(ConcurrencyLimiter.take)
+    take_anyhow = _locked(ConcurrencyLimiter.take_anyhow)
+    occupied = _locked(ConcurrencyLimiter.occupied)
+    next_try = _locked(ConcurrencyLimiter.next_try)
+    accepted = _locked(ConcurrencyLimiter.accepted)
+    _refused = _locked(ConcurrencyLimiter.refused)
+    hold = _locked(ConcurrencyLimiter.hold)
+    saw = _locked(ConcurrencyLimiter.saw)
+    jobs_to_check = _locked(ConcurrencyLimiter.jobs_to_check)
+    count = _locked(ConcurrencyLimiter.count)
+    has_held = _locked(ConcurrencyLimiter.has_held)
+    patience_ends = _locked(ConcurrencyLimiter.patience_ends)
+    words = _locked(ConcurrencyLimiter.words)
 
     @property
     def used(self) -> int:
         """Own creates in flight and own jobs running."""
-        with self._lock:
-            self._take_back()
-        return self._limiter.used
-
-    @property
-    def has_held(self) -> bool:
-        """Whether any run or wait watches a job."""
-        with self._lock:
-            self._take_back()
-        return len(self._owners) > self._limiter.starting
-
-    def take(
-        self,
-        now: float,
-        most: int | None,
-        key: str | None = None,
-        *,
-        wake: Callable[[], None] | None = None,
-        is_eager: bool = False,
-    ) -> Slot | None:
-        """Take a slot for a create, if it may be sent now; see `ConcurrencyLimiter.take`.
-
-        The owner of a registered `wake` is then told of the next free slot after all others.
-        """
-        with self._lock:
-            if self._released:
-                self._take_back()
-            strictest = self._strictest(most) if self._waiters else most
-            slot = self._limiter.take(now, strictest, key, is_eager=is_eager)
-            if slot is None and self._drop_closed():
-                slot = self._limiter.take(now, strictest, key, is_eager=is_eager)
-            if slot is not None:
-                self._add_owner(slot)
-                if wake is not None and wake in self._waiters:
-                    self._waiters[wake] = self._waiters.pop(wake)
-        return slot
-
-    def take_anyhow(self, most: int | None, key: str | None = None) -> Slot:
-        """Take a slot for a create that is sent in any case."""
-        with self._lock:
-            self._take_back()
-            slot = self._limiter.started(self._strictest(most), key)
-            self._add_owner(slot)
-        return slot
-
-    def next_try(self, now: float, most: int | None) -> float | None:
-        """Return when a slot may be free, or a job is to be looked at; see `ConcurrencyLimiter`."""
-        with self._lock:
-            self._take_back()
-            return self._limiter.next_try(now, self._strictest(most))
-
-    def accepted(self, slot: Slot, job: Generation, now: float, *, is_held: bool = False) -> Slot:
-        """Record that a create has become a job; return the slot that the job has."""
-        with self._lock:
-            if self._released:
-                self._take_back()
-            own = self._limiter.accepted(slot, job.id, now)
-            self._owners.pop(slot, None)
-            if is_held:
-                self._limiter.held(own)
-                self._add_owner(own)
-            if job.status in TERMINAL:
-                self._limiter.saw(job.id, now, is_over=True)
-            self._accepted_at = now
-        if self._waiters:
-            self._notify()
-        return own
-
-    def occupied(self, job: str, most: int | None, now: float) -> Slot:
-        """Take a slot for a job that runs already, and hold it; `release` it in the end."""
-        with self._lock:
-            self._take_back()
-            slot = self._limiter.accepted(self._limiter.started(self._strictest(most)), job, now)
-            self._limiter.held(slot)
-            self._add_owner(slot)
-        return slot
+        return self.count()
 
     def refused(
         self,
@@ -726,29 +753,15 @@ class SlotPool:
         patience: float | None,
     ) -> None:
         """Learn from `concurrency_limit_reached`; see `ConcurrencyLimiter.refused`."""
-        with self._lock:
-            self._take_back()
-            self._owners.pop(slot, None)
-            self._limiter.refused(
-                slot,
-                now,
-                limit=error.concurrency_limit,
-                active=error.active_generations,
-                retry_after=error.retry_after,
-                most=most,
-                patience=patience,
-            )
-        self._notify()
-
-    def hold(self, job: str) -> Slot | None:
-        """Watch a job from now on, if it has a slot here; `release` it in the end."""
-        with self._lock:
-            self._take_back()
-            slot = self._limiter.jobs.get(job)
-            if slot is not None:
-                self._limiter.held(slot)
-                self._add_owner(slot)
-        return slot
+        self._refused(
+            slot,
+            now,
+            limit=error.concurrency_limit,
+            active=error.active_generations,
+            retry_after=error.retry_after,
+            most=most,
+            patience=patience,
+        )
 
     def release(self, slot: Slot | None) -> None:
         """Give back the slot of a create from which no job came, or watch its job no more.
@@ -756,133 +769,59 @@ class SlotPool:
         It is free then if the job was seen to end.
         """
         if slot is not None:
-            self._released.append((slot, _running_loop()))
-            if self._waiters:
-                self._notify()
-
-    def _take_back(self) -> None:
-        while self._released:
-            slot, loop = self._released.popleft()
-            owners = self._owners.get(slot, [])
-            if len(owners) > 1:
-                owners.remove(loop if loop in owners else owners[-1])
-            else:
-                self._owners.pop(slot, None)
-            self._limiter.released(slot)
-
-    def saw(self, shown: Iterable[tuple[str, bool]], now: float) -> None:
-        """Record what an answer has shown: ids, and whether the job is over."""
-        if not self._limiter.jobs:
-            return
-        freed = False
-        with self._lock:
-            if self._released:
-                self._take_back()
-            for job, is_over in shown:
-                freed |= self._limiter.saw(job, now, is_over=is_over)
-        if freed:
-            self._notify()
-
-    def jobs_to_check(self, now: float) -> list[str]:
-        """Return jobs to be looked at, because a slot is wanted; see `ConcurrencyLimiter`."""
-        with self._lock:
-            self._take_back()
-            return self._limiter.jobs_to_check(now)
-
-    def patience_ends(self, since: float, slot_timeout: float | None) -> float:
-        """Return when a create has waited for too long for a slot.
-
-        `slot_timeout` counts from the last of our creates that was accepted, for others may
-        have all slots; while own jobs run, they may take the time that jobs take.
-        """
-        if slot_timeout is None:
-            return inf
-        return max(since, self._accepted_at) + slot_timeout + (LONGEST_JOB if self.used else 0.0)
-
-    def words(self, most: int | None) -> str:
-        """Say how many slots are in use, and how many there may be."""
-        in_use, limit = f"{self.used} of the account's are in use", self._limiter.limit
-        if most is None and limit is None:
-            return (
-                f"{in_use}, and Limits.concurrent_generations=None, so how many there are is "
-                "found out by a few creates at a time."
-            )
-        told = "" if limit is None else f" (the service has told {limit})"
-        return f"{in_use}, and Limits.concurrent_generations={most}{told} allows no more just now."
+            self.released.append((slot, _running_loop()))
+            if self.limiter.waiters:
+                self.notify()
 
     @contextmanager
     def on_change(self, wake: Callable[[], None], most: int | None) -> Iterator[None]:
         """Have a function called, in the running loop, when something has changed.
 
-        Meanwhile `most` counts for all, or those who allow more would never leave it a slot.
+        Meanwhile `most` counts for all.
         """
-        waiter = self._waiters.get(wake)
+        waiters = self.limiter.waiters
+        waiter = waiters.get(wake)
         if waiter is None:
-            waiter = self._waiters[wake] = _Waiter(asyncio.get_running_loop(), most)
+            loop = asyncio.get_running_loop()
+            waiter = waiters[wake] = Waiter(loop, inf if most is None else most)
         waiter.count += 1
         try:
             yield
         finally:
             waiter.count -= 1
             if not waiter.count:
-                self._waiters.pop(wake, None)
+                waiters.pop(wake, None)
                 if most is not None:  # it counts no more
-                    self._notify()
+                    self.notify()
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
         """Wake all who wait, each in its own loop: a slot may be free, or known better."""
-        if not self._waiters:
-            return
         here = _running_loop()
-        for wake, waiter in [*self._waiters.items()]:
+        for wake, waiter in [*self.limiter.waiters.items()]:
             try:
                 if waiter.loop is here:
                     waiter.loop.call_soon(wake)
                 else:
                     waiter.loop.call_soon_threadsafe(wake)
             except RuntimeError:  # that loop is closed, with all who waited there
-                self._waiters.pop(wake, None)
-
-    def _strictest(self, most: int | None) -> int | None:
-        limits = [waiter.most for waiter in [*self._waiters.values()] if waiter.most is not None]
-        return min(limits if most is None else [*limits, most], default=None)
-
-    def _add_owner(self, slot: Slot) -> None:
-        """Record that the running loop will give a slot back."""
-        loop = _running_loop()
-        if loop not in self._loops:
-            self._drop_closed()
-            self._loops.add(loop)
-        self._owners.setdefault(slot, []).append(loop)
-
-    def _drop_closed(self) -> bool:
-        """Give back what loops have left behind that were closed before their tasks ended."""
-        closed = set(filter(methodcaller("is_closed"), self._loops - {None}))
-        if not closed:
-            return False
-        self._loops -= closed
-        for slot, owners in [*self._owners.items()]:
-            open_ones = [loop for loop in owners if loop not in closed]
-            for _ in range(len(owners) - len(open_ones)):
-                self._limiter.released(slot)
-            if open_ones:
-                self._owners[slot] = open_ones
-            else:
-                del self._owners[slot]
-        return True
+                self.limiter.waiters.pop(wake, None)
 
 
 @attrs.define(slots=True, eq=False)
 class AccountLimits:
     """What the clients of an account share: two rate limiters, and the slots."""
 
-    creates: RateLimit = attrs.field(factory=RateLimit)
-    requests: RateLimit = attrs.field(factory=RateLimit)
+    creates: SlidingWindowLimiter = attrs.field(factory=SlidingWindowLimiter)
+    requests: SlidingWindowLimiter = attrs.field(factory=SlidingWindowLimiter)
     slots: SlotPool = attrs.field(factory=SlotPool)
 
     def is_idle(self, now: float) -> bool:
         """Tell whether a new object would do as well."""
-        return self.creates.is_idle(now) and self.requests.is_idle(now) and not self.slots.used
+        for limiter in (self.creates, self.requests):
+            with limiter.lock:
+                if not limiter.is_idle(now, _IDLE_SECONDS):
+                    return False
+        return not self.slots.used
 
 
 class _Registry:
@@ -1034,43 +973,56 @@ class WaitQueue:
         return due
 
 
-class Throttle:
+@attrs.define(slots=True, eq=False)
+class _LoopQueues:
+    """Queues of one client: one in each event loop that it is used in."""
+
+    _transport: Transport
+    _queues: LoopLocal[WaitQueue] = attrs.field(init=False)
+    # How many wait in all loops, those included that a closed loop has left waiting.
+    _waiting: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self._queues = LoopLocal(partial(WaitQueue, self._transport, self._words))
+
+    @abstractmethod
+    def _words(self, count: int) -> str:
+        """Say what so many wait for."""
+
+
+@attrs.define(slots=True, eq=False)
+class Throttle(_LoopQueues):
     """Rate limit of one client for one class of requests.
 
     Only the first in the queue holds a reservation, so that the queue moves up when a request
     leaves it.
     """
 
-    def __init__(
-        self, shared: RateLimit, limit: int | None, transport: Transport, name: str
-    ) -> None:
-        self._shared = shared
-        self._limit = limit
-        self._transport = transport
-        self._name = name
-        self._setting = f"Limits.{name}s_per_minute={limit}"
-        self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
-        # How many wait in all loops, those included that a closed loop has left waiting.
-        self._waiting = 0
+    _shared: SlidingWindowLimiter
+    _limit: int | None
+    _name: str
 
     async def acquire(self, deadline: float | None) -> tuple[Reservation | None, float]:
         """Wait until a request may be sent; return its reservation, and the seconds it took.
 
         There is none (`None`) without a limit, and when the deadline leaves no time for one.
         """
-        limit = self._limit
+        shared, limit = self._shared, self._limit
         if limit is None:
             return None, 0.0
         began = self._transport.now()
         reservation: Reservation | None = None
         if not self._waiting or not self._queues.get().places:
-            reservation, seconds = self._shared.reserve(None, began, limit)
-            if seconds <= 0:
+            with shared.lock:
+                reservation = shared.reserve(began, limit)
+            if reservation.due <= began:
                 return reservation, 0.0
 
         def attempt(now: float) -> tuple[Reservation | None, float]:
             nonlocal reservation
-            reservation, seconds = self._shared.reserve(reservation, now, limit)
+            with shared.lock:
+                reservation = reservation or shared.reserve(now, limit)
+                seconds = shared.delay(reservation, now)
             return (reservation, 0.0) if seconds <= 0 else (None, seconds)
 
         got: Reservation | None = None
@@ -1080,38 +1032,36 @@ class Throttle:
         finally:
             self._waiting -= 1
             if got is None and reservation is not None:
-                self._shared.unused.append(reservation)
+                shared.unused.append(reservation)
         return got, self._transport.now() - began
 
     def report_refusal(
         self, reservation: Reservation, told: float | None, patience: float | None
     ) -> None:
         """Tell the limiter that what was sent from a reservation was refused for the rate."""
-        seconds = self._shared.refused(reservation, self._transport.now(), told, patience)
+        with self._shared.lock:
+            seconds = self._shared.on_429(reservation, self._transport.now(), told, patience)
         asked = "" if told is None else f" (it asked for {told:g} s)"
         log(
             RETRY_LOG,
             logging.INFO,
             f"the service refuses more {self._name}s, so none is sent for "
-            f"{seconds:.1f} s{asked}; see {self._setting}.",
+            f"{seconds:.1f} s{asked}; see Limits.{self._name}s_per_minute={self._limit}.",
         )
 
     def _words(self, count: int) -> str:
         return (
             f"{_counted(count, self._name)} for more than {_SILENT_SECONDS:g} s for a turn: "
-            f"{self._setting} allows no more just now."
+            f"Limits.{self._name}s_per_minute={self._limit} allows no more just now."
         )
 
 
-class SlotQueue:
-    """Queue of one client's creates for the account's slots."""
+@attrs.define(slots=True, eq=False)
+class SlotQueue(_LoopQueues):
+    """Queues of one client's creates for the account's slots."""
 
-    def __init__(self, slots: SlotPool, most: int | None, transport: Transport) -> None:
-        self._slots = slots
-        self._most = most
-        self._transport = transport
-        self._queues = LoopLocal(partial(WaitQueue, transport, self._words))
-        self._waiting = 0  # as in a throttle
+    _slots: SlotPool
+    _most: int | None
 
     async def acquire(
         self,

@@ -135,9 +135,9 @@ class Requester:
         self._account = account = self._find_account()
         limits = self.limits
         creates, requests = limits.creates_per_minute, limits.requests_per_minute
-        self._creates = Throttle(account.creates, creates, self.transport, "create")
-        self._requests = Throttle(account.requests, requests, self.transport, "request")
-        self._slots = SlotQueue(account.slots, limits.concurrent_generations, self.transport)
+        self._creates = Throttle(self.transport, account.creates, creates, "create")
+        self._requests = Throttle(self.transport, account.requests, requests, "request")
+        self._slots = SlotQueue(self.transport, account.slots, limits.concurrent_generations)
 
     @property
     def account(self) -> AccountLimits:

@@ -321,7 +321,7 @@ class Submitter:
         Jobs of this process that no run and no wait polls count as others', but are
         given the time that jobs take.
         """
-        if self._slots.has_held:
+        if self._slots.has_held():
             self._no_own_slot_since = None
         elif self._no_own_slot_since is None:
             self._no_own_slot_since = now

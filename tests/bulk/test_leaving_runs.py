@@ -23,7 +23,7 @@ def held(client: AsyncClient) -> list[object]:
     """Return what a client still holds of its runs."""
     slots = client._requester.account.slots  # noqa: SLF001
     _ = slots.used  # what was released is taken back when the slots are next used
-    return [*remains(poller_of(client)), *slots._waiters, *slots._owners]  # noqa: SLF001
+    return [*remains(poller_of(client)), *slots.limiter.waiters, *slots.limiter.owners]
 
 
 ENDS: list[type[BaseException]] = [LookupError, LipsyncError, StopAsyncIteration, StopIteration]

@@ -19,7 +19,13 @@ from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import AccountLimits, RateLimit, SlotPool, limits_for
+from lipsync_async._rate_limits import (
+    AccountLimits,
+    SlidingWindowLimiter,
+    SlotPool,
+    Throttle,
+    limits_for,
+)
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.runs import made, most_at_once, opened, refusals, requests, slots
@@ -73,7 +79,7 @@ def test_accounts_outlive_their_clients() -> None:
 def test_thousands_of_accounts_are_not_kept() -> None:
     """What is at rest and that no client holds is forgotten; what is used is not."""
     used = account_of("used", "https://api.example")
-    used.creates.reserve(None, time.monotonic(), 60)
+    used.creates.reserve(time.monotonic(), 60)
     held = account_of("held", "https://api.example")
     first = id(used)
     del used
@@ -88,7 +94,7 @@ def test_what_is_used_after_others_were_forgotten_is_kept() -> None:
     """Whenever the accounts at rest are forgotten, one that a client holds may be used yet."""
     for number in range(300):  # any of them may be the one that has the others forgotten
         account = account_of(f"late-{number}", "https://api.example")
-        account.creates.reserve(None, time.monotonic(), 60)
+        account.creates.reserve(time.monotonic(), 60)
         first = id(account)
         del account
         gc.collect(0)
@@ -183,14 +189,19 @@ async def test_who_has_no_limit_neither_waits_nor_counts() -> None:
 
 def test_threads_share_a_limiter() -> None:
     """Times that many threads take at once are those of one: none twice, none too early."""
-    shared = RateLimit()
+    shared = SlidingWindowLimiter()
     times: list[float] = []
 
-    def reserve() -> None:
-        times.extend(shared.reserve(None, 0.0, 60)[1] for _ in range(200))
+    async def acquire() -> None:
+        async with Sandbox(render=False, clock=VirtualClock()) as sandbox:
+            throttle = Throttle(sandbox.transport(), shared, 60, "create")
+            for _ in range(200):
+                reservation, _ = await throttle.acquire(None)
+                assert reservation is not None
+                times.append(reservation.time)
 
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(reserve) for _ in range(8)]:
+        for done in [pool.submit(anyio.run, acquire) for _ in range(8)]:
             done.result()
     assert len(times) == 1600
     times.sort()
@@ -199,14 +210,14 @@ def test_threads_share_a_limiter() -> None:
 
 def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
     """A finalizer that runs while its own thread holds the lock does not wait for it."""
-    shared = RateLimit()
-    reservation, _ = shared.reserve(None, 0.0, 1)
+    shared = SlidingWindowLimiter(1)
+    reservation = shared.reserve(0.0)
     with shared.lock:
         shared.unused.append(reservation)
-    assert shared.reserve(None, 0.0, 1)[1] == 0.0
+    assert shared.reserve(0.0).due == 0.0
     slots = SlotPool()
     slot = slots.take(0.0, 1)
-    with slots._lock:  # noqa: SLF001 - the midst of a use cannot be hit from outside
+    with slots.lock:
         slots.release(slot)
     assert slots.take(0.0, 1) is not None
 
@@ -215,19 +226,19 @@ def test_what_was_given_back_counts_no_more() -> None:
     """A refusal teaches by what was sent; neither it nor many short waits leave anything over."""
     learnt = []
     for cancelled in (0, 3):
-        shared = RateLimit()
-        sent = [shared.reserve(None, 0.0, 4)[0] for _ in range(4)]
-        shared.unused.extend([shared.reserve(None, 0.0, 4)[0] for _ in range(cancelled)])
-        shared.refused(sent[3], 95.0, None, None)
-        learnt.append(shared.limiter.limit(95.0, 4))
-        assert shared.is_idle(1e6)
+        shared = SlidingWindowLimiter(4)
+        sent = [shared.reserve(0.0) for _ in range(4)]
+        shared.unused.extend([shared.reserve(0.0) for _ in range(cancelled)])
+        shared.on_429(sent[3], 95.0)
+        learnt.append(shared.limit(95.0))
+        assert shared.is_idle(1e6, 1200.0)
     assert learnt[0] == learnt[1]
     slots = SlotPool()
     slots.release(slots.occupied("job", 1, 0.0))
     for _ in range(100):
         slot = slots.hold("job")
         assert slot is not None
-        assert slot.holders == 1
+        assert len(slots.limiter.owners[slot]) == 1
         slots.release(slot)
     slots.saw([("job", True)], 0.0)
     assert slots.next_try(0.0, 1) == 0.0

@@ -10,6 +10,8 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
+from lipsync_async._enums import Status
+from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import ConcurrencyLimiter, Slot
 
 PAUSE = 5.0  # seconds, when the service names none
@@ -52,6 +54,15 @@ class Account:
     def told(self) -> tuple[int, int] | tuple[None, None]:
         """The limit and the active generations, if a refusal names them."""
         return (self.limit, self.own + self.foreign) if self.tells else (None, None)
+
+
+NUMBERS = count(1)
+
+
+def accept(slots: ConcurrencyLimiter, slot: Slot, name: str = "", now: float = 0.0) -> Slot:
+    """Let the service accept a create; a job that is not named is new, and held."""
+    job = Generation(id=name or f"new-{next(NUMBERS)}", status=Status.PENDING)
+    return slots.accepted(slot, job, now, is_held=not name)
 
 
 class Simulation:
@@ -124,7 +135,7 @@ class Simulation:
 
     def _accepted(self, slot: Slot, end: float) -> None:
         self._probes -= slot.is_probe
-        self.slots.accepted(slot)
+        accept(self.slots, slot)
         self.plan(end, partial(self._ended, slot))
 
     def _refused(self, slot: Slot, job: float, told: tuple[int, int] | tuple[None, None]) -> None:
@@ -295,8 +306,8 @@ def test_pauses_are_those_of_the_service(
 ) -> None:
     """It is asked again when it said, never sooner than after a second."""
     slots = ConcurrencyLimiter(2 if is_known else None)
-    slots.accepted(slots.started())
-    slots.refused(slots.started(), 100.0, retry_after=retry_after)
+    accept(slots, slots.take_anyhow())
+    slots.refused(slots.take_anyhow(), 100.0, retry_after=retry_after)
     assert slots.next_try(100.0) == 100.0 + expected
     assert slots.take(100.0 + expected - 0.001) is None
     assert slots.take(100.0 + expected) is not None
@@ -319,35 +330,35 @@ def test_freed_slots_are_filled_at_once(limit: int, is_known: bool) -> None:  # 
 def test_an_own_end_ends_the_pause() -> None:
     """Whichever is first: the service's time, or the end of a job of our own."""
     slots = ConcurrencyLimiter(3)
-    first = slots.started()
-    slots.accepted(first)
-    slots.refused(slots.started(), 0.0, retry_after=30.0)
+    first = slots.take_anyhow()
+    accept(slots, first)
+    slots.refused(slots.take_anyhow(), 0.0, retry_after=30.0)
     assert slots.next_try(1.0) == 30.0
     slots.ended(first)
     assert slots.next_try(1.0) == 1.0
-    slots.started()
+    slots.take_anyhow()
     assert slots.next_try(1.0) == 30.0
 
 
 def test_one_probe_asks_for_the_unknown() -> None:
     """While it is under way there is no time to ask, only an answer to wait for."""
     slots = ConcurrencyLimiter()
-    first, probe = slots.started(), slots.started()
+    first, probe = slots.take_anyhow(), slots.take_anyhow()
     assert [first.is_probe, probe.is_probe] == [False, True]
     assert slots.next_try(0.0) is None
-    slots.accepted(first)
+    accept(slots, first)
     assert slots.next_try(0.0) is None
-    slots.accepted(probe)
+    accept(slots, probe)
     assert slots.next_try(0.0) == 0.0
-    assert slots.started().is_probe
+    assert slots.take_anyhow().is_probe
 
 
 def test_a_probe_that_breaks_makes_room_for_another() -> None:
     """A create that fails for another reason has taught nothing."""
     slots = ConcurrencyLimiter()
-    slots.accepted(slots.started())
-    slots.ended(slots.started())
-    assert (slots.next_try(0.0), slots.started().is_probe) == (0.0, True)
+    accept(slots, slots.take_anyhow())
+    slots.ended(slots.take_anyhow())
+    assert (slots.next_try(0.0), slots.take_anyhow().is_probe) == (0.0, True)
 
 
 def test_broken_creates_free_their_slots() -> None:
@@ -361,10 +372,10 @@ def test_broken_creates_free_their_slots() -> None:
 def test_a_full_account_waits_for_an_end() -> None:
     """At a known limit there is no time to ask."""
     slots = ConcurrencyLimiter(2)
-    running = [slots.started(), slots.started()]
+    running = [slots.take_anyhow(), slots.take_anyhow()]
     assert slots.next_try(0.0) is None
     for slot in running:
-        slots.accepted(slot)
+        accept(slots, slot)
     assert slots.next_try(0.0) is None
     assert slots.take(1e9) is None
 
@@ -381,15 +392,15 @@ def test_the_service_is_believed(
 ) -> None:
     """What it tells counts, unless less was configured, or it cannot be."""
     slots = ConcurrencyLimiter(configured)
-    slots.refused(slots.started(), 0.0, limit=told)
+    slots.refused(slots.take_anyhow(), 0.0, limit=told)
     assert slots.limit == expected
 
 
 def test_told_limits_may_rise_again() -> None:
     """A plan that was widened meanwhile is believed as well."""
     slots = ConcurrencyLimiter(15)
-    slots.refused(slots.started(), 0.0, limit=3)
-    slots.refused(slots.started(), 30.0, limit=6)
+    slots.refused(slots.take_anyhow(), 0.0, limit=3)
+    slots.refused(slots.take_anyhow(), 30.0, limit=6)
     assert slots.limit == 6
 
 
@@ -403,21 +414,21 @@ def test_an_overdrawn_account_needs_more_ends(
     """Where more run than may, as many must end before one more fits."""
     slots = ConcurrencyLimiter()
     for _ in range(4):
-        slots.accepted(slots.started())
-    slots.refused(slots.started(), 0.0, limit=limit, active=active)
+        accept(slots, slots.take_anyhow())
+    slots.refused(slots.take_anyhow(), 0.0, limit=limit, active=active)
     assert slots.ceiling == expected
 
 
 def test_jobs_that_run_already_count() -> None:
     """Found in a journal, they take slots without having asked, and a probe stays one."""
     slots = ConcurrencyLimiter()
-    running = [slots.started() for _ in range(5)]
+    running = [slots.take_anyhow() for _ in range(5)]
     for slot in running:
-        slots.accepted(slot)
+        accept(slots, slot)
     assert slots.used == 5
-    slots.started()
-    found = slots.started()
-    slots.accepted(found)
+    slots.take_anyhow()
+    found = slots.take_anyhow()
+    accept(slots, found)
     assert slots.next_try(0.0) is None
 
 
@@ -439,6 +450,7 @@ class Book:
     def do(self, what: str, number: int) -> None:
         """Do one thing, to one of those that it can be done to."""
         self.now += number / 7
+        self.slots.has_news = False
         getattr(self, what)(number)
         self.check()
 
@@ -453,7 +465,7 @@ class Book:
         if self.starting:
             slot = self.starting.pop(number % len(self.starting))
             name = f"job-{number % 4 if number % 3 == 0 else next(self.names) + 10}"
-            own = self.slots.accepted(slot, name, self.now)
+            own = accept(self.slots, slot, name, self.now)
             assert own.job == name
             assert own is self.slots.jobs.get(name)
             self.jobs[name] = own
@@ -474,7 +486,8 @@ class Book:
     def hold(self, number: int) -> None:
         """Look after a job."""
         if self.jobs:
-            self.slots.held([*self.jobs.values()][number % len(self.jobs)])
+            name, slot = [*self.jobs.items()][number % len(self.jobs)]
+            assert self.slots.hold(name) is slot
 
     def release(self, number: int) -> None:
         """Look after a job no more; once too often does no harm."""
@@ -485,14 +498,16 @@ class Book:
         """Look at a job, which may have ended."""
         if self.jobs:
             name = [*self.jobs][number % len(self.jobs)]
-            freed = self.slots.saw(name, self.now, is_over=bool(number % 2))
-            assert not freed or self.slots.jobs.get(name) is None
+            slot, is_over = self.jobs[name], bool(number % 2)
+            self.slots.saw([(name, is_over)], self.now)
+            has_ended = is_over and slot not in self.slots.owners
+            assert (name in self.slots.jobs, self.slots.has_news) == (not has_ended, has_ended)
 
     def poll_unwatched(self, _: int) -> None:
         """Ask what is to be looked at: never what is held, never twice at once."""
         found = self.slots.jobs_to_check(self.now)
         for name in found:
-            assert self.jobs[name].holders == 0
+            assert self.jobs[name] not in self.slots.owners
             assert self.slots.jobs.get(name) is self.jobs[name]
         assert self.slots.jobs_to_check(self.now) == []
 
@@ -517,11 +532,12 @@ class Book:
         for slot in self.starting:
             self.slots.ended(slot)
         for name, slot in self.jobs.items():
-            self.slots.saw(name, self.now, is_over=True)
-            for _ in range(slot.holders):
-                self.slots.released(slot)
+            self.slots.saw([(name, True)], self.now)
+            for owner in [*self.slots.owners.get(slot, ())]:
+                self.slots.released(slot, owner)
         assert self.slots.used == self.slots.starting == 0
         assert not self.slots.jobs
+        assert not self.slots.has_held()
         assert self.slots.jobs_to_check(self.now + 100) == []
 
 
@@ -544,7 +560,7 @@ def test_the_eager_try_as_many_as_run(running: int) -> None:
     """While nothing was refused, so many creates go at once as jobs run, and four at least."""
     slots = ConcurrencyLimiter()
     for number in range(running):
-        slots.accepted(slots.started(), f"job-{number}")
+        accept(slots, slots.take_anyhow(), f"job-{number}")
     taken = 0
     while slots.take(0.0, is_eager=True) is not None:
         taken += 1
@@ -558,7 +574,7 @@ def test_after_a_refusal_the_eager_ask_one_by_one() -> None:
     under_way = [slots.take(0.0, is_eager=True) for _ in range(4)]
     for slot in under_way[:3]:
         assert slot is not None
-        slots.accepted(slot)
+        accept(slots, slot)
     assert under_way[3] is not None
     slots.refused(under_way[3], 0.0)
     assert slots.take(0.0, is_eager=True) is None
@@ -579,10 +595,10 @@ def test_the_lowest_of_all_limits_counts(
     """Anyone who has said it: the client that asks, the account's own, or the service."""
     slots = ConcurrencyLimiter(configured)
     if told is not None:
-        slots.refused(slots.started(), -100.0, limit=told)
+        slots.refused(slots.take_anyhow(), -100.0, limit=told)
     taken = 0
     while taken < 30 and (slot := slots.take(0.0, most)) is not None:
-        slots.accepted(slot)
+        accept(slots, slot)
         taken += 1
     assert taken == (30 if expected is None else expected)
 
@@ -590,14 +606,14 @@ def test_the_lowest_of_all_limits_counts(
 def test_a_told_limit_is_checked_after_an_hour() -> None:
     """A plan may be widened while a process runs: then one probe finds it out."""
     slots = ConcurrencyLimiter()
-    slots.accepted(slots.started())
-    slots.refused(slots.started(), 0.0, limit=1)
+    accept(slots, slots.take_anyhow())
+    slots.refused(slots.take_anyhow(), 0.0, limit=1)
     assert slots.take(3600.0) is None
     probe = slots.take(3600.1)
     assert probe is not None
     assert probe.is_probe
     assert slots.take(3600.1) is None
-    slots.accepted(probe)
+    accept(slots, probe)
     assert slots.limit is None
     assert slots.used == 2
 
@@ -607,7 +623,7 @@ def test_a_told_limit_is_checked_after_an_hour() -> None:
 def test_no_pause_is_longer_than_a_minute(told: float, patience: float | None) -> None:
     """Nor longer than the patience of the create that was refused."""
     slots = ConcurrencyLimiter()
-    slots.refused(slots.started(), 0.0, retry_after=told, patience=patience)
+    slots.refused(slots.take_anyhow(), 0.0, retry_after=told, patience=patience)
     assert slots.next_try(0.0) == min(60.0, 60.0 if patience is None else patience)
 
 
@@ -617,7 +633,7 @@ def test_what_is_forgotten_for_hours_is_dropped(forgotten: int) -> None:
     slots = ConcurrencyLimiter()
     for number in range(20):
         for index in range(forgotten):
-            slots.accepted(slots.started(), f"{number}-{index}", number * 3600.0)
+            accept(slots, slots.take_anyhow(), f"{number}-{index}", number * 3600.0)
     assert slots.used <= 6 * forgotten + 1001
 
 
@@ -625,7 +641,7 @@ def test_unwatched_jobs_are_asked_for_a_hundred_at_a_time() -> None:
     """The one that was not looked at for longest first, all in turn, one list in five seconds."""
     slots = ConcurrencyLimiter()
     for number in range(250):
-        slots.accepted(slots.started(), f"job-{number}")
+        accept(slots, slots.take_anyhow(), f"job-{number}")
     asked: list[str] = []
     moments = [5.0 * turn for turn in range(3)]
     for moment in moments:
