@@ -27,7 +27,7 @@ STRICT = ("-W", "error", "-X", "dev")
 # and how it has ended. A fork waits for that, so that the next program need not wait.
 _SERVER = """
 import os, signal, socket, sys
-import lipsync_async.sandbox, tests.bulk.kill_loop, tests.bulk.journal_process
+import lipsync_async.sandbox.sandbox, tests.bulk.kill_loop, tests.bulk.journal_process
 from lipsync_async import *
 
 server = socket.socket(fileno=int(sys.argv.pop()))

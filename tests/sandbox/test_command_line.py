@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from lipsync_async.sandbox.__main__ import _advice as advice_about, main
+from lipsync_async.cli.sandbox import _advice as advice_about, main
 from tests.sandbox.clients import order
 
 
@@ -95,6 +95,25 @@ def test_it_ends_by_signals_as_by_ctrl_c(name: str, in_background: bool) -> None
     finally:
         signal.signal(signal.SIGINT, known)
     assert (process.returncode, errors) == (0, "")
+
+
+# `-m` imports the package first, as `run_module` does.
+EARLY = """
+import runpy, signal, sys
+class Presser:
+    def find_spec(self, name, *_):
+        if name == "aiohttp":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Presser())
+runpy.run_module("lipsync_async.sandbox", None, "__main__")
+"""
+
+
+def test_a_very_early_ctrl_c_is_one_line() -> None:
+    """While modules are still being imported, it is 130 and no traceback."""
+    ended = subprocess.run([sys.executable, "-c", EARLY], check=False, capture_output=True)  # noqa: S603
+    told = b"lipsync_async.sandbox: stopped before it served.\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", told)
 
 
 class FailingStream(io.StringIO):

@@ -15,9 +15,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from lipsync_async.cli.sandbox import main
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox import Sandbox, VirtualClock
-from lipsync_async.sandbox.__main__ import main
 from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, SignedUrls
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
