@@ -688,10 +688,10 @@ class Journal(JournalView):
                 if known and digest not in known and not binding.is_new_key:
                     raise JournalError(
                         f"the journal {self.path} is of a run with another API key. If this key "
-                        "belongs to the same account, run once with accept_new_key=True "
-                        "(--accept-new-key); the jobs of another account are not known to this one "
-                        "and would be paid for once more, so begin a new journal then. (A sandbox "
-                        "that was started again has other jobs, too.)"
+                        "belongs to the same account, run once with accept_new_key=True; "
+                        "the jobs of another account are not known to this one and would be paid "
+                        "for once more, so begin a new journal then. (A sandbox that was started "
+                        "again has other jobs, too.)"
                     )
                 service, known = binding.service, [*dict.fromkeys([*known, digest])]
                 digests = json.dumps(known)

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
-_TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 # Byte order marks, those first that begin like another one.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -275,7 +275,7 @@ def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRo
         raise InvalidRequestError([problem])
     reader = ManifestReader(folder)
     data = _in_utf_8(data)
-    if suffix in _TABLE_SUFFIXES:
+    if suffix in TABLE_SUFFIXES:
         reader.read_table(data)
     else:
         reader.read_lines(data)
@@ -316,6 +316,9 @@ class ManifestReader:
     problems: list[tuple[int, str]] = attrs.field(factory=list)  # each with its line
 
     def add_problem(self, line: int, words: str, path: str = "") -> None:
+        if path.endswith("_url"):  # a column
+            file = f"name a local file in {path.removesuffix('url')}file"
+            words = words.replace("pass a local file as file", file)
         self.problems.append((line, f"{path}: {words}" if path else words))
 
     def add_row(
@@ -476,7 +479,7 @@ class ManifestReader:
                 self.add_problem(
                     line,
                     f"column {shown(own)} is unknown; did you mean {meant}? "
-                    "A column of your own needs a name that is less like it",
+                    f"If it is your own column, rename it, so that it is not taken for {meant}",
                 )
             names.append(name)
         if names and "model" not in names:
@@ -503,7 +506,7 @@ class ManifestReader:
             f"{prefixes[column.part]}{column.name}": name
             for name, column in COLUMNS.items()
             if column.part in prefixes
-        }
+        } | {"input": ""}
         self.add_row(
             line,
             body,

@@ -7,6 +7,7 @@ that the service, a journal or a file name holds moves the cursor of a terminal.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -35,7 +36,18 @@ _KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
 _MAX_NAMES = 10  # of places in one line
 _MAX_SECONDS = 100.0  # longer times are written in minutes
 # How the library names a place in the input.
-_PLACE = re.compile(r"\brequests\[(\d+)\]|\b[Rr]equest (\d+)\b")
+_PLACE = re.compile(r"\b(?:requests\[(\d+)\](\.?)|[Rr]equest (\d+)\b)")
+# What a path is that cannot be written.
+_REASONS = {
+    errno.EEXIST: "is a file, not a folder",
+    errno.ENOTDIR: "would be inside a file, not a folder",
+    errno.EISDIR: "is a folder, not a file",
+    errno.ENOENT: "is in a folder that is not there",
+    errno.EACCES: "may not be written by this user",
+    errno.EPERM: "may not be written by this user",
+    errno.EROFS: "is on a read-only disk",
+    errno.ENOSPC: "does not fit on the disk",
+}
 _MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
 
 
@@ -215,9 +227,12 @@ exit status:
 
 def error_lines(error: BaseException, name_of: Callable[[int], str] | None = None) -> list[str]:
     """Return an error's message as lines: one, or one for each problem of a request."""
-    lines = (
-        first_problems(error.problems) if isinstance(error, InvalidRequestError) else [str(error)]
-    )
+    lines = [str(error)]
+    if isinstance(error, InvalidRequestError):
+        lines = first_problems(error.problems)
+    elif isinstance(error, OSError) and error.strerror:
+        reason = _REASONS.get(error.errno or 0, f"cannot be used ({error.strerror})")
+        lines = [f"{error.filename or 'the output'} {reason}. Give another path."]
     return [with_places(" ".join(line.split()), name_of) for line in lines]
 
 
@@ -228,7 +243,7 @@ def with_places(line: str, name_of: Callable[[int], str] | None) -> str:
 
     def name(found: re.Match[str]) -> str:
         try:
-            return name_of(int(found[1] or found[2]))
+            return name_of(int(found[1] or found[3])) + (": " if found[2] else "")
         except IndexError:  # the journal reaches farther than the input
             return found[0]
 

@@ -108,17 +108,12 @@ def bulk_progress(total: int, stream: TextIO | None = None) -> Iterator[Callable
 
 
 def facts(progress: Progress, total: int) -> str:
-    """Return how far many jobs are, in columns that keep their places."""
+    """Return how far many jobs are, in a text that keeps its width."""
     width = len(str(total))
-    pace = rate(progress.rate) if progress.rate else ""
+    pace = f"{rate(progress.rate)}, " if progress.rate else ""
+    is_open = progress.eta is None or progress.done == total
+    time = f"after {clock(progress.elapsed)}" if is_open else f"{clock(progress.eta or 0)} left"
     return (
-        f"{progress.done:{width}}/{total}  {progress.running:{width}} running  "
-        f"{progress.failed} failed  {pace:<8}  {_time(progress, total):<9}"
+        f"{progress.done:{width}} of {total} done, {progress.running:{width}} running, "
+        f"{progress.failed} failed, {pace + time:<20}"
     )
-
-
-def _time(progress: Progress, total: int) -> str:
-    """Return the time that is left if it is known, else the time so far."""
-    if progress.done == total:
-        return f"in {clock(progress.elapsed)}"
-    return clock(progress.elapsed) if progress.eta is None else f"{clock(progress.eta)} left"

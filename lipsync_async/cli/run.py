@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,7 @@ from anyio import to_thread
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
-from lipsync_async._bulk.manifest import ManifestRow, read_manifest
+from lipsync_async._bulk.manifest import COLUMNS, TABLE_SUFFIXES, ManifestRow, read_manifest
 from lipsync_async._bulk.results import Outcome, Progress, group_failures
 from lipsync_async._logic.config import DEFAULT_BASE_URL, is_loopback
 from lipsync_async._logic.validation import request_warnings
@@ -61,6 +62,13 @@ OPTIONS = (
     "accept_new_key",
 )
 SLOTS = 15  # jobs at once in the largest plan. Source: "Concurrency", sync.so docs
+# How the library names its arguments, and a field of a request.
+_NAMES = "|".join(
+    name for name in [*OPTIONS, *attrs.fields_dict(Limits), "download_to"] if "_" in name
+)
+_ARGUMENT = re.compile(rf"\b(?:Limits\.)?({_NAMES})\b(?:=([\w.]*\w))?|\bduration(?:=|(?=: means))")
+_FIELD = re.compile(r"\binput\[(\d+)\](?:\.\w+)*|\b(?:options|dub_params)(?:\.\w+)+")
+_LINE = re.compile(r"\bline (\d+)\b")
 _MAX_LINES = 20  # of failures, ids and keys
 _REDRAW_SECONDS = 0.25
 
@@ -81,6 +89,16 @@ class ManifestRun:
     def place(self, index: int) -> str:
         """Return where the manifest has a row, if it has it."""
         return place(self.rows[index])
+
+    def say(self, line: str, *, is_error: bool = False) -> None:
+        """Write a line in which arguments are options, and fields the columns of a table."""
+        line = _ARGUMENT.sub(_option, line)
+        found = _LINE.search(line)
+        if found is not None and self.manifest.suffix.lower() in TABLE_SUFFIXES:
+            for row in self.rows:
+                if row.line == int(found[1]):
+                    line = _FIELD.sub(partial(_column, row.request), line)
+        say(line, is_error=is_error)
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -126,11 +144,11 @@ class RunSummary:
     def lines(
         self, name_of: Callable[[int], str], *, requests_sent: int | None = None
     ) -> list[str]:
-        """Return the whole report; the reason of an early end comes first and last."""
+        """Return the whole report; the reason of an early end comes last."""
         error = self.error or self.progress.ended_by
         why = [] if error is None else error_lines(error, name_of)
         reasons = [f"Ended early: {line}" for line in why]
-        return [*reasons, *self.table(requests_sent), *self.failure_lines(name_of), *reasons]
+        return [*self.table(requests_sent), *self.failure_lines(name_of), *reasons]
 
     def table(self, requests_sent: int | None = None) -> list[str]:
         """Return the numbers as aligned lines."""
@@ -169,6 +187,23 @@ class RunSummary:
         return [*lines, f"  and {plural(more, 'more failure')}"] if more else lines
 
 
+def _option(found: re.Match[str]) -> str:
+    value = "" if found[2] in {None, "True"} else f" {found[2].lower()}"
+    return f"--{(found[1] or 'duration').replace('_', '-')}{value}"
+
+
+def _column(request: GenerationRequest, found: re.Match[str]) -> str:
+    """Return the column that holds a field of a request, or the field if none is known."""
+    name = found[0].rpartition(".")[2]
+    names = [name, f"speaker_{name}"]
+    if found[1] is not None and int(found[1]) < len(request.input):
+        item = request.input[int(found[1])]
+        kind = type(item).__name__.lower()
+        given = [each for each in ("url", "asset_id", "file") if getattr(item, each, None)]
+        names += [f"{kind}_{each}" for each in (name, *given)] + ["script"]
+    return next((each for each in names if each in COLUMNS), found[0])
+
+
 def is_unknown(outcome: Outcome) -> bool:
     """Tell whether a create may have been accepted without an answer."""
     error = outcome.error
@@ -181,7 +216,7 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
     read = partial(read_manifest, run.manifest)
     run.rows = await to_thread.run_sync(read, abandon_on_cancel=True)
     for warning in ignored_options(run.rows):
-        say(f"{run.manifest}: {warning}", is_error=True)
+        run.say(f"{run.manifest}: {warning}", is_error=True)
     check_journal(run)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IgnoredOptionWarning)  # they are shown above
@@ -195,10 +230,10 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
             )
     if summary.error is not None and not summary.progress.done:  # there is nothing to sum up
         for line in error_lines(summary.error, run.place):
-            say(f"run: {line}", is_error=True)
+            run.say(f"run: {line}", is_error=True)
         return summary.exit_status
     for line in summary.lines(run.place):
-        say(line)
+        run.say(line)
     return summary.exit_status
 
 
@@ -254,6 +289,10 @@ async def _client(run: ManifestRun) -> AsyncIterator[AsyncClient]:
         ]
     )
     if not run.on_sandbox:
+        if not os.environ.get("SYNC_API_KEY"):
+            raise ConfigurationError(
+                "There is no API key. Set SYNC_API_KEY, or add --sandbox, which needs none."
+            )
         async with AsyncClient(timeout=run.timeout, limits=Limits(**run.limits)) as client:
             say(f"{told}:")
             yield client

@@ -234,7 +234,8 @@ def _named(names: Mapping[Path, str]) -> Iterator[None]:
 
 
 def _place(index: int, item: Mapping[str, Any]) -> str:
-    return f"input[{index}] ({item.get('url') or item['assetId']})"
+    address = "" if "assetId" in item else f" at {item['url']}"
+    return f"input[{index}]{address}"
 
 
 async def _probe(path: Path, kind: str) -> MediaInfo:

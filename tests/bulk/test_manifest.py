@@ -667,13 +667,13 @@ def no_csv(line: int, reason: str) -> list[str]:
     return [f"line {line}: is no CSV ({reason}); what follows was not looked at"]
 
 
-OWN = "A column of your own needs a name that is less like it"
+OWN = "If it is your own column, rename it, so that it is not taken for"
 SURVIVES = "1 and 0 survive every spreadsheet"
 BAD_TABLES: dict[str, tuple[str, list[str]]] = {
     "columns": (
         "model,videourls,Model,script,script,nonsense,nonsense\nx,,,,,\n",
         [
-            f"line 1: column 'videourls' is unknown; did you mean video_url? {OWN}",
+            f"line 1: column 'videourls' is unknown; did you mean video_url? {OWN} video_url",
             "line 1: column 'Model' is there twice",
             "line 1: column 'script' is there twice",
             "line 1: column 'nonsense' is there twice",
@@ -694,7 +694,7 @@ BAD_TABLES: dict[str, tuple[str, list[str]]] = {
         ),
         [
             "line 2: model: is missing",
-            "line 2: video_url: must be an http or https URL; pass a local file as file",
+            "line 2: video_url: must be an http or https URL; name a local file in video_file",
             "line 2: temperature: must be a number, not 'hot'",
             "line 2: occlusion_detection_enabled: must be true or false, not 'maybe'; " + SURVIVES,
             "line 3: temperature: must be a number, not '1.000,5'",
@@ -709,7 +709,7 @@ BAD_TABLES: dict[str, tuple[str, list[str]]] = {
             "x,v.mp4,https://h/a.wav,take 1,lop,maybe,http://h/x\n"
         ),
         [
-            "line 2: video_url: must be an http or https URL; pass a local file as file",
+            "line 2: video_url: must be an http or https URL; name a local file in video_file",
             "line 2: sync_mode: must be one of bounce, loop, cut_off, silence, remap, not 'lop'",
             (
                 "line 2: webhook_url: must be an https URL; http is only for a loopback host like "
@@ -727,10 +727,10 @@ BAD_TABLES: dict[str, tuple[str, list[str]]] = {
             "x,https://h/v,,,,en\n"
         ),
         [
-            "line 2: input: needs exactly one video or image, not 2",
-            "line 2: input: needs exactly one audio or text, not 0",
+            "line 2: needs exactly one video or image, not 2",
+            "line 2: needs exactly one audio or text, not 0",
             "line 3: voice_id: is missing",
-            "line 3: input: needs exactly one audio or text, not 2; for several use segments",
+            "line 3: needs exactly one audio or text, not 2; for several use segments",
             "line 4: target_lang: is missing",
         ],
     ),

@@ -51,9 +51,14 @@ def test_an_output_that_is_a_file_is_one_clear_line(tmp_path: Path, capsys: Said
     """What goes wrong on the disk is said in a line, without a traceback."""
     taken = tmp_path / "taken"
     taken.write_text("")
-    assert main(["demo", "--output", str(taken)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("demo: ")
+    for output, words in {taken: "is a file", taken / "x": "would be inside a file"}.items():
+        assert main(["demo", "--output", str(output)]) == 1
+        expected = f"demo: {output} {words}, not a folder. Give another path.\n"
+        assert capsys.readouterr().err == expected
+    (tmp_path / "line.wav").mkdir()
+    assert main(["demo", "--output", str(tmp_path)]) == 1
+    expected = f"demo: {tmp_path}/line.wav is a folder, not a file. Give another path.\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.usefixtures("interpreter")

@@ -11,7 +11,15 @@ from anyio.from_thread import start_blocking_portal
 
 from lipsync_async import Generation, Limits, ManifestRow, Outcome, Status, errors, read_manifest
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._models.request import Audio, GenerationRequest, Options, Origin, Video
+from lipsync_async._models.request import (
+    Audio,
+    ElevenLabs,
+    GenerationRequest,
+    Options,
+    Origin,
+    Text,
+    Video,
+)
 from lipsync_async.cli.main import command_parser, main, manifest_run
 from lipsync_async.cli.output import ExitStatus, exit_status_of, with_places
 from lipsync_async.cli.progress import NO_PROGRESS
@@ -97,22 +105,21 @@ def test_what_failed_is_named_by_its_line(sandbox: Sandbox, capsys: Said) -> Non
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        (("--max-jobs", "2"), "max_jobs=2 is reached"),
-        (("--max-cost", "0.0001"), "max_cost=0.0001 does not allow it"),
-        (("--max-cost", "0.0001", "--duration", "60"), "max_cost=0.0001 does not allow it"),
+        (("--max-jobs", "2"), "--max-jobs 2 is reached"),
+        (("--max-cost", "0.0001"), "--max-cost 0.0001 does not allow it"),
+        (("--max-cost", "0.0001", "--duration", "60"), "--max-cost 0.0001 does not allow it"),
     ],
 )
 def test_limits_are_kept(
     sandbox: Sandbox, capsys: Said, limit: tuple[str, str], words: str
 ) -> None:
-    """No more is ordered than was allowed; why it ends is said first and last; status 3."""
+    """No more is ordered than was allowed; why it ends is said once, last; status 3."""
     assert run(*limit) == 3
     assert sandbox.jobs.created <= 2
     said = capsys.readouterr()
     lines = said.out.splitlines()
-    why = [number for number, line in enumerate(lines) if line.startswith("Ended early: line ")]
-    assert why == [lines.index("  jobs          3") - 1, len(lines) - 1]
-    assert words in lines[-1]
+    why = [line for line in lines if line.startswith("Ended early: line ")]
+    assert (why, words in lines[-1]) == ([lines[-1]], True)
     assert "requests[" not in said.out + said.err
 
 
@@ -121,8 +128,8 @@ def test_each_problem_of_a_manifest_is_a_line(sandbox: Sandbox, capsys: Said) ->
     write("lipsync-2,x,https://h/a.wav,", "lipsync-2,https://h/v")
     assert run() == 2
     assert capsys.readouterr().err.splitlines() == [
-        "run: line 2: video_url: must be an http or https URL; pass a local file as file",
-        "run: line 3: input: needs exactly one audio or text, not 0",
+        "run: line 2: video_url: must be an http or https URL; name a local file in video_file",
+        "run: line 3: needs exactly one audio or text, not 0",
     ]
     assert len(sandbox.requests) == 0
     assert not Path("j.sqlite").exists()
@@ -131,8 +138,8 @@ def test_each_problem_of_a_manifest_is_a_line(sandbox: Sandbox, capsys: Said) ->
 def test_without_a_key_it_says_so(capsys: Said) -> None:
     """One line, status 2."""
     assert run() == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("run: There is no API key.")
+    told = "run: There is no API key. Set SYNC_API_KEY, or add --sandbox, which needs none.\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize("cost", ["0", "-1", "nan", "inf", "much"])
@@ -197,7 +204,7 @@ def test_what_will_be_ignored_is_told_before_it_is_paid(sandbox: Sandbox, capsys
     write("sync-3,https://h/v.mp4,https://h/a.wav,take,0.5", head=head)
     assert run() == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("takes.csv: line 2: options.temperature: ignored by sync-3")
+    assert line.startswith("takes.csv: line 2: temperature: ignored by sync-3")
 
 
 def test_what_will_be_ignored_is_told_once() -> None:
@@ -297,16 +304,15 @@ async def test_a_run_with_an_order_of_unknown_outcome_says_so(tmp_path: Path) ->
 
 
 async def test_a_run_whose_journal_fails_says_what_came_of_it(tmp_path: Path) -> None:
-    """What is known by then is summed up, between the reason and the reason."""
+    """What is known by then is summed up, and the reason comes last."""
     journal = tmp_path / "j.sqlite"
     async with opened() as (client, *_):
         asked = [*requests(3)]
         summary = await run_requests(client, asked, journal=journal, download_to="/dev/null")
     assert summary.exit_status == ExitStatus.USAGE
     assert not journal.exists()
-    (first, *_, last) = summary.lines("line {}".format)
-    assert first == last
-    assert first.startswith("Ended early: download_to: must be a folder")
+    (*_, last) = summary.lines("line {}".format)
+    assert last.startswith("Ended early: download_to: must be a folder")
 
 
 ALONE: list[tuple[Exception, int]] = [
@@ -346,7 +352,10 @@ def test_a_journal_of_other_requests_is_wrong_input(sandbox: Sandbox, capsys: Sa
 
 PLACES = [
     ("requests[1]: is wrong", "line 3: is wrong"),
-    ("requests[0].input[0].file: cannot be estimated", "line 2.input[0].file: cannot be estimated"),
+    (
+        "requests[0].input[0].file: cannot be estimated",
+        "line 2: input[0].file: cannot be estimated",
+    ),
     ("Request 1 was not ordered", "line 3 was not ordered"),
     ("as request 0 does", "as line 2 does"),
     ("requests[7]: was never seen", "requests[7]: was never seen"),
@@ -360,6 +369,43 @@ def test_places_are_named_as_their_author_finds_them(line: str, expected: str) -
     rows = [ManifestRow(2, request()), ManifestRow(3, request())]
     assert with_places(line, lambda index: place(rows[index])) == expected
     assert with_places(line, None) == line
+
+
+NAMES = [
+    ("line 2: max_jobs=2 is reached", "line 2: --max-jobs 2 is reached"),
+    ("run once with accept_new_key=True;", "run once with --accept-new-key;"),
+    ("and Limits.concurrent_generations=None, so", "and --concurrent-generations none, so"),
+    ("pass duration=, the seconds", "pass --duration, the seconds"),
+    (
+        "run: duration: means nothing without max_cost",
+        "run: --duration: means nothing without --max-cost",
+    ),
+    ("line 2: duration: is of no use", "line 2: duration: is of no use"),
+    ("line 2: input[0].url: is wrong", "line 2: video_url: is wrong"),
+    ("line 2: input[1] cannot be read", "line 2: audio_file cannot be read"),
+    ("line 3: input[1].provider.voice_id: is wrong", "line 3: voice_id: is wrong"),
+    ("line 3: input[1] cannot be spoken", "line 3: script cannot be spoken"),
+    ("line 3: options.sync_mode: is wrong", "line 3: sync_mode: is wrong"),
+    ("line 3: input[7].url: is wrong", "line 3: input[7].url: is wrong"),
+    ("line 9: input[0].url: is wrong", "line 9: input[0].url: is wrong"),
+    ("options: none of input[0]", "options: none of input[0]"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), NAMES)
+def test_arguments_and_fields_have_the_names_that_were_typed(
+    line: str, expected: str, capsys: Said
+) -> None:
+    """Options of the command, and columns of a table; lines of JSON keep their paths."""
+    spoken = [Video("https://h/v.mp4"), Text(ElevenLabs(voice_id="v", script="Hi."))]
+    rows = [ManifestRow(2, request()), ManifestRow(3, request(input=spoken))]
+    said: list[str] = []
+    for name in ("takes.csv", "takes.jsonl"):
+        running = attrs.evolve(manifest_run_of(), manifest=Path(name))
+        running.rows = rows
+        running.say(line)
+        said.append(capsys.readouterr().out.strip())
+    assert (said[0], "input[" in said[1]) == (expected, "input[" in line)
 
 
 def manifest_run_of(*arguments: str) -> ManifestRun:
@@ -490,7 +536,7 @@ def test_what_meets_every_job_stops_the_run(
     assert run() == 3
     lines = capsys.readouterr().out.splitlines()
     why = [line for line in lines if line.startswith("Ended early: ")]
-    assert why == [lines[-1], lines[-1]]
+    assert why == [lines[-1]]
     assert f" {status}" in lines[-1]
     assert sandbox.jobs.created == 0
     not_begun = next(line for line in lines if line.startswith("  not begun"))

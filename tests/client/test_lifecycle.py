@@ -108,11 +108,12 @@ def _parts_of(client: AsyncClient) -> list[object]:
 
 
 def test_public_names() -> None:
-    """The package lists its names before they are loaded, and has no others."""
+    """The package and its sandbox list names before they are loaded, and have no others."""
     assert {"AsyncClient", "Video", "RetryPolicy"} <= set(dir(lipsync_async))
     assert lipsync_async.__version__ == version("lipsync-async")
-    with pytest.raises(AttributeError, match="has no attribute 'Unknown'"):
-        getattr(lipsync_async, "Unknown")  # noqa: B009 - the type checker knows it as well
+    for module in (lipsync_async, lipsync_async.sandbox):
+        with pytest.raises(AttributeError, match="has no attribute 'Unknown'"):
+            getattr(module, "Unknown")  # noqa: B009 - the type checker knows it as well
 
 
 async def test_closed(client_and_sandbox: Pair) -> None:

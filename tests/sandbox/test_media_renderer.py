@@ -181,11 +181,11 @@ async def test_a_message_names_an_input_as_its_author_does(client: Client, clips
     _, audio = pair(client, clips)
     body = order(input=[audio, {**audio, "type": "video"}])
     answer = await client.send("POST", "/v2/generate", body)
-    assert answer.json["message"] == f"input[1] ({audio['url']}) has no video stream."
+    assert answer.json["message"] == f"input[1] at {audio['url']} has no video stream."
     async with socket_client() as other:
         far = media(other, clips, "video", "broken.mp4")
         found = await rendered(client, input=[far, audio])
-    assert found["error"].startswith(f"input[0] ({far['url']}) cannot be read: ")
+    assert found["error"].startswith(f"input[0] at {far['url']} cannot be read: ")
 
 
 async def test_media_that_play_too_long_are_refused(

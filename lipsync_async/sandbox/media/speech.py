@@ -167,7 +167,7 @@ _BYTES_PER_SAMPLE = 2
 
 def write_wav(path: Path, samples: Mono, rate: int) -> float:
     """Write the samples and return their length in seconds."""
-    with wave.open(str(path), "wb") as file:
+    with path.open("wb") as raw, wave.open(raw, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(_BYTES_PER_SAMPLE)
         file.setframerate(rate)
