@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlencode, urlsplit
+from weakref import WeakSet
 
 import attrs
 from anyio import Lock
@@ -119,37 +120,29 @@ class Requester:
         self.transport = transport
         self.limits = limits
         self._find_account = account
-        self._reset_after_fork()
+        self.begin_anew()
         self.base_url: str = config.base_url
+        # The service's address, in one form however it was written.
+        self.service: str = service_at(config.base_url)
         self._origin = origin(config.base_url)
         self._open_headers = {"accept": "application/json", "user-agent": config.user_agent}
         self._more_headers = config.headers
         self._key = config.api_key
         self.mask: Mask = Mask(config.api_key)
+        _IN_USE.add(self)
 
-    def _reset_after_fork(self) -> None:
+    def begin_anew(self) -> None:
         """Forget what was in flight: at first, and in a forked child, where nothing is."""
-        self._pid = os.getpid()
         self.in_flight: int = 0
         self._turns = LoopLocal(Lock)
-        self._account = account = self._find_account()
+        # What the account's clients share, in this process.
+        self.account: AccountLimits = self._find_account()
+        account = self.account
         limits = self.limits
         creates, requests = limits.creates_per_minute, limits.requests_per_minute
         self._creates = Throttle(self.transport, account.creates, creates, "create")
         self._requests = Throttle(self.transport, account.requests, requests, "request")
         self._slots = SlotQueue(self.transport, account.slots, limits.concurrent_generations)
-
-    @property
-    def account(self) -> AccountLimits:
-        """What the account's clients share, in this process."""
-        if os.getpid() != self._pid:  # pragma: no cover - forked children are not traced
-            self._reset_after_fork()
-        return self._account
-
-    @property
-    def service(self) -> str:
-        """The service's address, in one form however it was written."""
-        return service_at(self.base_url)
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""
@@ -168,9 +161,7 @@ class Requester:
         With `has_slot` the caller has taken a slot for a create, and waits for another when it
         is refused. An error carries the create's idempotency key.
         """
-        if os.getpid() != self._pid:  # pragma: no cover - forked children are not traced
-            self._reset_after_fork()
-        slots = self._account.slots
+        slots = self.account.slots
         self.in_flight += 1
         history = History(self._turns.get() if call.is_create else None)
         send = partial(
@@ -369,7 +360,7 @@ class Requester:
             url += f"{'&' if '?' in call.path else '?'}{urlencode(options.query)}"
         headers = Headers(  # no traceback shows what is in them
             {
-                **self._more_headers,
+                **self._more_headers.revealed,
                 **options.headers,
                 **self._open_headers,
                 **call.headers,
@@ -387,7 +378,7 @@ class Requester:
                 raise endpoints.too_long(response)
             found = call.read(response)
             if call.shows is not None:
-                self._account.slots.saw(call.shows(found), self.transport.now())
+                self.account.slots.saw(call.shows(found), self.transport.now())
         except ResponseError as error:
             # Without a reservation there is no limit; or no time left, as the error says.
             is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
@@ -460,6 +451,18 @@ class Requester:
             logging.DEBUG,
             f"{request.method} {place}: {outcome} ({seconds:.3f} s, attempt {attempt})",
         )
+
+
+_IN_USE: WeakSet[Requester] = WeakSet()
+
+
+def _begin_anew_after_fork() -> None:  # pragma: no cover - forked children are not traced
+    for requester in [*_IN_USE]:
+        requester.begin_anew()
+
+
+# Not every platform forks. The registry of accounts, which begins anew as well, comes before.
+getattr(os, "register_at_fork", dict)(after_in_child=_begin_anew_after_fork)
 
 
 def _note(history: History, error: LipsyncError) -> None:

@@ -159,9 +159,8 @@ class AsyncClient:
             "poll": (options.poll, PollPolicy),
         }
         problems += validation.timeout_problems(timeout)
-        problems += config.setting_problems(policies, on_response)
         if transport is None:
-            problems += config.connection_problems(ssl_context, max_connections)
+            problems += config.setting_problems(policies, on_response, ssl_context, max_connections)
             # Imported here: aiohttp takes 200 ms to import.
             from lipsync_async._transport import aiohttp  # noqa: PLC0415
 
@@ -181,6 +180,7 @@ class AsyncClient:
                 "session": session,
                 "max_connections": max_connections,
             }
+            problems += config.setting_problems(policies, on_response)
             problems += config.transport_problems(transport)
             problems += [
                 f"{name} is of no use where transport= carries the requests; leave one out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
@@ -57,14 +58,25 @@ class Proxies:
 
 def proxies_from(argument: object, environment: Mapping[str, str]) -> tuple[Proxies, list[str]]:
     """Return the proxies, and what is wrong with the argument or a variable."""
-    if argument is None:
-        by_scheme: dict[str, Proxy] = {}
-        for scheme in _PORTS:
-            name, text = _variable(environment, f"{scheme}_proxy", "all_proxy")
-            if text.strip():
-                by_scheme[scheme] = _read(text, name)
-        _, text = _variable(environment, "no_proxy")
-        return Proxies(by_scheme, tuple(re.findall(r"[^\s,;]+", text.lower()))), []
+    if argument is not None:
+        return _one_for_all(argument)
+    told: dict[str, tuple[str, str]] = {}
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for each in (name.upper(), name):  # in lower case it takes precedence
+            # A web server sets HTTP_PROXY from a header that any visitor may send ("httpoxy").
+            is_header = each == "HTTP_PROXY" and "REQUEST_METHOD" in environment
+            if each in environment and not is_header:
+                told[name] = each, environment[each]
+    by_scheme: dict[str, Proxy] = {}
+    for scheme in _PORTS:
+        name, text = told.get(f"{scheme}_proxy") or told.get("all_proxy") or ("", "")
+        if text.strip():
+            by_scheme[scheme] = _read(text, name)
+    _, text = told.get("no_proxy", ("", ""))
+    return Proxies(by_scheme, tuple(re.findall(r"[^\s,;]+", text.lower()))), []
+
+
+def _one_for_all(argument: object) -> tuple[Proxies, list[str]]:
     if not isinstance(argument, str):
         return Proxies(), [f"proxy must be text, not {kind_of(argument)}. {_PROXY_ADVICE}"]
     if not argument.strip():
@@ -72,17 +84,6 @@ def proxies_from(argument: object, environment: Mapping[str, str]) -> tuple[Prox
     proxy = _read(argument, "proxy")
     problems = [] if proxy.problem is None else [proxy.problem]
     return Proxies(dict.fromkeys(_PORTS, proxy), None), problems
-
-
-def _variable(environment: Mapping[str, str], *names: str) -> tuple[str, str]:
-    """Return the first variable that is set, and its name; in lower case it comes first."""
-    for name in names:
-        for each in (name, name.upper()):
-            # A web server sets HTTP_PROXY from a header that any visitor may send ("httpoxy").
-            is_header = each == "HTTP_PROXY" and "REQUEST_METHOD" in environment
-            if each in environment and not is_header:
-                return each, environment[each]
-    return "", ""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -181,6 +182,11 @@ DEFAULT_BASE_URL = "https://api.sync.so"  # contract, header
 _SANDBOX_KEY = "sandbox-"
 # A path of the API that stands at the end of a base address by mistake.
 _API_PATH = re.compile(r"/v2(/.*)?$", re.IGNORECASE)
+_NO_KEY = (
+    "There is no API key. Pass api_key= or set SYNC_API_KEY; to work without one, start the local "
+    "sandbox (python -m lipsync_async.sandbox) and use what it prints"
+)
+_UNFIT_KEY = "The API key holds spaces, line ends or characters that no key has. Copy it again"
 _ADVICE = "Pass base_url= (or set SYNC_BASE_URL) like 'https://api.sync.so'"
 # A host of digits and dots alone is an address; other forms than the usual one are refused
 # by aiohttp, and would be read in different ways.
@@ -219,7 +225,7 @@ class Config:
     base_url: str
     api_key: Secret
     proxies: Proxies = attrs.field(factory=Proxies)
-    headers: Mapping[str, str] = attrs.field(factory=lambda: Headers({}))  # to the service, besides
+    headers: Headers = attrs.field(default=Headers({}))  # to the service, besides
     user_agent: str = OWN_NAME
 
 
@@ -247,27 +253,28 @@ def settle(
         # Of a member of an enumeration of texts, Python would take the name.
         key, url, proxy, user_agent = map(exact, (key, url, proxy, user_agent))
         proxies, proxy_problems = proxies_from(proxy, environment)
-        found = [_key_problem(key)]
-        if not isinstance(url, str):
-            found.append(f"base_url must be text, not {kind_of(url)}. {_ADVICE}")
-        elif wrong := _url_problem(url):
-            found.append(f"base_url {wrong}. {_ADVICE}")
-        found += proxy_problems
+        found: list[str | None] = []
+        if not isinstance(key, str):
+            found.append(f"api_key must be text, not {kind_of(key)}")
+        elif not key:
+            found.append(_NO_KEY)
+        elif not key.isascii() or not key.isprintable() or " " in key:
+            found.append(_UNFIT_KEY)
+        found += [_url_problem(url), *proxy_problems]
         if headers is not None:
             found += _header_problems(headers)
         if user_agent is not None:
             found.append(_agent_problem(user_agent))
         problems = [*filter(None, found)]
         if not problems:
-            fields: dict[str, str] = {}
-            for name, value in headers.items() if isinstance(headers, Mapping) else ():
-                fields[name.lower()] = str.__str__(value)
+            named = headers if isinstance(headers, Mapping) else {}
+            fields = zip(map(str.lower, named), map(str.__str__, named.values()), strict=True)
             parts = urlsplit(str(url))
             config = Config(
                 parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/"),
                 Secret(str(key)),
                 proxies,
-                Headers(fields),
+                Headers(dict(fields)),
                 OWN_NAME if user_agent is None else f"{OWN_NAME} {user_agent}",
             )
             problems += _way_problems(config)
@@ -277,7 +284,12 @@ def settle(
 
 
 @survived("settings")
-def setting_problems(policies: Mapping[str, tuple[object, type]], on_response: object) -> list[str]:
+def setting_problems(
+    policies: Mapping[str, tuple[object, type]],
+    on_response: object,
+    ssl_context: object = None,
+    max_connections: object = None,
+) -> list[str]:
     """Return what is wrong with a client's settings; found out later, it might cost a job."""
     problems: list[str] = []
     for name, (value, kind) in policies.items():
@@ -285,6 +297,21 @@ def setting_problems(policies: Mapping[str, tuple[object, type]], on_response: o
             problems.append(f"{name} must be a {kind.__name__}, not {shown(value)}")
     if on_response is not None and not callable(on_response):
         problems.append(f"on_response must be callable, not {shown(on_response)}")
+    if ssl_context is not None:
+        # Here and not above: it takes time to load, and aiohttp will have loaded it by then.
+        from ssl import SSLContext  # noqa: PLC0415
+
+        if not isinstance(ssl_context, SSLContext):
+            kind = type(ssl_context)
+            problems.append(
+                f"ssl_context must be an ssl.SSLContext, not {kind.__name__}. Build one by "
+                "ssl.create_default_context(cafile=...)"
+            )
+    is_number = isinstance(max_connections, int) and not isinstance(max_connections, bool)
+    if max_connections is not None and not (is_number and max_connections >= 1):  # type: ignore[operator]
+        problems.append(
+            f"max_connections must be a whole number from 1, not {shown(max_connections)}"
+        )
     return problems
 
 
@@ -296,28 +323,6 @@ def transport_problems(transport: object) -> list[str]:
         return []
     kind = type(transport).__name__
     return [f"transport must be one like that of a sandbox (sandbox.transport()), not {kind}"]
-
-
-@survived("connections")
-def connection_problems(ssl_context: object, max_connections: object) -> list[str]:
-    """Return what is wrong with the settings of connections."""
-    problems = []
-    if ssl_context is not None:
-        # Here and not above: it takes time to load, and aiohttp will have loaded it by then.
-        from ssl import SSLContext  # noqa: PLC0415
-
-        if not isinstance(ssl_context, SSLContext):
-            kind = type(ssl_context).__name__
-            problems.append(
-                f"ssl_context must be an ssl.SSLContext, not {kind}. Build one by "
-                "ssl.create_default_context(cafile=...)"
-            )
-    is_number = isinstance(max_connections, int) and not isinstance(max_connections, bool)
-    if max_connections is not None and not (is_number and max_connections >= 1):  # type: ignore[operator]
-        problems.append(
-            f"max_connections must be a whole number from 1, not {shown(max_connections)}"
-        )
-    return problems
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
@@ -336,33 +341,21 @@ def service_at(base_url: str) -> str:
     return f"{scheme}://{shown}{where}{urlsplit(base_url).path.rstrip('/')}"
 
 
-def _key_problem(key: object) -> str | None:
-    if not isinstance(key, str):
-        return f"api_key must be text, not {kind_of(key)}"
-    if not key:
-        return (
-            "There is no API key. Pass api_key= or set SYNC_API_KEY; to work without one, start "
-            "the local sandbox (python -m lipsync_async.sandbox) and use what it prints"
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        return "The API key holds spaces, line ends or characters that no key has. Copy it again"
-    return None
-
-
-def _url_problem(url: str) -> str | None:
-    """Tell why a text is no http(s) address, or not one that has the API below it."""
+def _url_problem(url: object) -> str | None:
+    """Tell why this is no http(s) address, or not one that has the API below it."""
+    if not isinstance(url, str):
+        return f"base_url must be text, not {kind_of(url)}. {_ADVICE}"
     if "@" in url.partition("://")[2].partition("/")[0]:  # with a password, it is not repeated
-        return "must not hold a user name or password"
-    try:
+        return f"base_url must not hold a user name or password. {_ADVICE}"
+    parts, host, has_port = urlsplit(""), "", False
+    with suppress(ValueError):
         parts = urlsplit(url)
         host = parts.hostname or ""
-    except ValueError:
-        parts, host = urlsplit(""), ""
-    try:
         has_port = parts.port != 0 and not parts.netloc.endswith(":")
-    except ValueError:
-        has_port = False
-    is_number = _LIKE_AN_ADDRESS.fullmatch(host) is not None
+    is_odd_number = _LIKE_AN_ADDRESS.fullmatch(host) is not None
+    with suppress(ValueError):  # raised by a number that is no address
+        ip_address(host)
+        is_odd_number = False
     checks = {
         "holds a blank, a line end or another character that no address has": (
             not url.isprintable() or " " in url
@@ -376,20 +369,18 @@ def _url_problem(url: str) -> str | None:
         ),
         "has a path that is not ASCII; percent-encode it": not url.isascii(),
         "has a '.' or '..' in its path": not {".", ".."}.isdisjoint(unquote(parts.path).split("/")),
-        "has a number for a host that is no usual address of four parts": (
-            is_number and _address_of(host) is None
-        ),
+        "has a number for a host that is no usual address of four parts": is_odd_number,
     }
+    if (found := _API_PATH.search(parts.path)) is not None:
+        right = parts._replace(path=parts.path[: found.start()]).geturl()
+        checks[f"ends with {found[0]!r}, which the client puts there; leave it out: {right!r}"] = (
+            True
+        )
+    is_below = host == "api.sync.so" and parts.path.strip("/") != ""
+    checks["names a path, but the service has its API at the top"] = is_below
     for words, is_wrong in checks.items():
         if is_wrong:
-            return f"{shown(url)} {words}"
-    found = _API_PATH.search(parts.path)
-    if found is not None:
-        right = parts._replace(path=parts.path[: found.start()]).geturl()
-        words = f"ends with {found[0]!r}, which the client puts there; leave it out: {right!r}"
-        return f"{shown(url)} {words}"
-    if host == "api.sync.so" and parts.path.strip("/"):
-        return f"{shown(url)} names a path, but the service has its API at the top"
+            return f"base_url {shown(url)} {words}. {_ADVICE}"
     return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -28,16 +28,22 @@ _SHORTEST = 8
 _LONGEST_ESCAPE = 24
 
 
-class Secret:
-    """API key, which no repr, log line or pickle shows.
+class _Concealed(Generic[T]):
+    """Value that no repr shows.
 
     It is no attrs class: tools show or write the fields of one, whatever its repr is.
     """
 
     __slots__ = ("revealed",)
 
-    def __init__(self, revealed: str) -> None:
-        self.revealed: str = revealed
+    def __init__(self, revealed: T) -> None:
+        self.revealed: T = revealed
+
+
+class Secret(_Concealed[str]):
+    """API key, which no repr, log line or pickle shows."""
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -47,13 +53,10 @@ class Secret:
         raise TypeError(message)
 
 
-class Headers(Mapping[str, str]):
-    """Header fields of which the names alone are shown; no attrs class, as `Secret` is none."""
+class Headers(_Concealed[Mapping[str, str]], Mapping[str, str]):
+    """Header fields of which the names alone are shown."""
 
-    __slots__ = ("revealed",)
-
-    def __init__(self, revealed: Mapping[str, str]) -> None:
-        self.revealed: Mapping[str, str] = revealed
+    __slots__ = ()
 
     def __getitem__(self, name: str) -> str:
         return self.revealed[name]
@@ -118,14 +121,36 @@ class Mask:
 
     def __init__(self, secret: Secret) -> None:
         self._key = secret
-        self._marks: dict[bytes, tuple[bytes, ...]] = {}
-        self._packed: tuple[bytes, ...] = ()
-        if len(secret.revealed) >= _SHORTEST:
-            self._packed = _packed(secret.revealed)
-            self._marks = _marks(secret.revealed, self._packed)
         self._pattern: re.Pattern[bytes] | None = None
+        # The key in base64, at each offset, as far as it alone decides the characters.
+        self._packed: tuple[bytes, ...] = ()
+        # What, in lower case, is in anything that quotes the key in one of its forms. Encoders
+        # leave letters and digits alone, or change every character: so either the longest run of
+        # them is there, or the first two characters in one of the encoders' forms. Each group of
+        # marks has a sign that must be there as well, and mostly is not.
+        self._marks: dict[bytes, tuple[bytes, ...]] = {}
         # What the longest form, of an escape for each of its characters, may take.
-        self._longest = _LONGEST_ESCAPE * len(secret.revealed) if self._marks else 0
+        self._longest = 0
+        if len(key := secret.revealed) < _SHORTEST:
+            return
+        packed: list[bytes] = []
+        for before in range(3):
+            whole = b64encode(bytes(before) + key.encode())
+            sure = whole[-(-before * 8 // 6) : (before + len(key)) * 8 // 6]
+            packed += [sure, sure.translate(bytes.maketrans(b"+/", b"-_"))]
+        self._packed = tuple(dict.fromkeys(packed))
+        run = max(re.findall("[a-z0-9]+", key.lower()), key=len, default="")
+        a, b = map(ord, key.lower()[:2])
+        percents = f"%{a:02x}%{b:02x}", f"%25{a:02x}%25{b:02x}"
+        references = f"&#{a}&#{b}", f"&#x{a:x}&#x{b:x}", f"&#{a};&#{b};", f"&#x{a:x};&#x{b:x};"
+        self._marks = {
+            b"": (run.encode(), key.encode().hex().encode(), *map(bytes.lower, self._packed)),
+            b"%": tuple(map(str.encode, percents)),
+            b"\\": (f"u{ord(key[0]):04x}\\".encode(), f"x{ord(key[0]):02x}\\".encode()),
+            b"#": tuple(map(str.encode, references)),
+            b"\0": (run.encode("utf-16-le")[:-1], run.encode("utf-32-le")[:-3]),
+        }
+        self._longest = _LONGEST_ESCAPE * len(key)
 
     def __repr__(self) -> str:
         return "<Mask>"
@@ -194,36 +219,6 @@ class Mask:
             if sign in lowered and any(map(lowered.__contains__, marks)):
                 return True
         return False
-
-
-def _marks(key: str, packed: tuple[bytes, ...]) -> dict[bytes, tuple[bytes, ...]]:
-    """Return what, in lower case, is in anything that quotes the key in one of its forms.
-
-    Encoders leave letters and digits alone, or change every character: so either the longest
-    run of them is there, or the first two characters in one of the encoders' forms. Each
-    group of marks has a sign that must be there as well, and mostly is not.
-    """
-    run = max(re.findall("[a-z0-9]+", key.lower()), key=len, default="")
-    a, b = map(ord, key.lower()[:2])
-    percents = f"%{a:02x}%{b:02x}", f"%25{a:02x}%25{b:02x}"
-    references = f"&#{a}&#{b}", f"&#x{a:x}&#x{b:x}", f"&#{a};&#{b};", f"&#x{a:x};&#x{b:x};"
-    return {
-        b"": (run.encode(), key.encode().hex().encode(), *map(bytes.lower, packed)),
-        b"%": tuple(map(str.encode, percents)),
-        b"\\": (f"u{ord(key[0]):04x}\\".encode(), f"x{ord(key[0]):02x}\\".encode()),
-        b"#": tuple(map(str.encode, references)),
-        b"\0": (run.encode("utf-16-le")[:-1], run.encode("utf-32-le")[:-3]),
-    }
-
-
-def _packed(key: str) -> tuple[bytes, ...]:
-    """Return the key in base64, at each offset, as far as it alone decides the characters."""
-    found: list[bytes] = []
-    for before in range(3):
-        whole = b64encode(bytes(before) + key.encode())
-        sure = whole[-(-before * 8 // 6) : (before + len(key)) * 8 // 6]
-        found += [sure, sure.translate(bytes.maketrans(b"+/", b"-_"))]
-    return tuple(dict.fromkeys(found))
 
 
 def _pattern(key: str) -> re.Pattern[bytes]:

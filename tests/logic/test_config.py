@@ -17,7 +17,6 @@ from rich.pretty import pretty_repr
 from lipsync_async._logic.config import (
     Config,
     Proxies,
-    connection_problems,
     is_loopback,
     origin,
     proxies_from,
@@ -87,8 +86,8 @@ def test_settings_of_foreign_classes_are_refused_in_words(kind: str) -> None:
     found = [settle(value, URL, {})[1]]
     found += [settle(KEY, **{"base_url": URL, name: value}, environment={})[1] for name in named]
     found += [settle(KEY, URL, {}, headers={"x-a": value})[1]]
-    found += [setting_problems({"limits": (value, Limits)}, None), connection_problems(value, None)]
-    found += [connection_problems(None, value), transport_problems(value)]
+    found += [setting_problems({"limits": (value, Limits)}, None), transport_problems(value)]
+    found += [setting_problems({}, None, value), setting_problems({}, None, None, value)]
     if not isinstance(value, type):
         found.append(setting_problems({}, value))
     assert [problems for problems in found if len("".join(problems)) not in range(1, 300)] == []
