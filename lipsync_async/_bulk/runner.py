@@ -56,7 +56,7 @@ from lipsync_async._callsite import (
     tell_left,
 )
 from lipsync_async._logic.validation import (
-    OrNone,
+    Check,
     exact,
     expanded,
     file_problems,
@@ -74,7 +74,7 @@ from lipsync_async._logic.validation import (
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._polling import Waiter, error_of, retry_until_timeout
-from lipsync_async._threads import until_done
+from lipsync_async._threads import WORKERS, until_done
 from lipsync_async.errors import (
     AuthenticationError,
     ConcurrencyLimitError,
@@ -145,20 +145,24 @@ class RunOptions:
             requests: The run's input.
 
         """
-        problems = [
-            *OrNone(whole_number(1))("max_jobs", self.max_jobs),
-            *OrNone(positive)("max_cost", self.max_cost),
-            *OrNone(positive)("duration", self.duration),
-            *whole_number(1)("concurrent_downloads", self.concurrent_downloads),
-        ]
+        problems: list[str] = []
+        checks: dict[str, Check] = {
+            "max_jobs": whole_number(1),
+            "max_cost": positive,
+            "duration": positive,
+            "journal": _path,
+            "download_to": folder_problems,
+        }
+        for name, check in checks.items():
+            if getattr(self, name) is not None:
+                problems += check(name, getattr(self, name))
+        problems += whole_number(1)("concurrent_downloads", self.concurrent_downloads)
         for name in ("ordered", "stop_on_error", "retry_failed", "match_query", "accept_new_key"):
             problems += flag(name, getattr(self, name))
         if isinstance(requests, str | bytes | Mapping) or not isinstance(
             requests, Iterable | AsyncIterable
         ):
             problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
-        problems += OrNone(_path)("journal", self.journal)
-        problems += OrNone(folder_problems)("download_to", self.download_to)
         if self.duration is not None and self.max_cost is None:
             problems.append("duration: means nothing without max_cost")
         if self.max_cost is not None and self.duration is None:
@@ -246,22 +250,23 @@ async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIte
     loop = asyncio.get_running_loop()
     hold = requester.transport.hold
     binding = Binding(requester.service, requester.key_digest, is_new_key=options.accept_new_key)
-    opened: list[Journal] = []  # also when this is cancelled while it is opened
-
-    def open_it() -> None:
-        journal = Journal.open(
+    opening = WORKERS.submit(
+        partial(
+            Journal.open,
             path,
             binding=binding,
             retry_failed=options.retry_failed,
             match_query=options.match_query,
         )
-        opened.append(journal)
-
+    )
     try:
-        await in_thread(hold, open_it)
-        yield JournalWriter(opened[0], hold)
+        with hold():
+            await until_done(opening)
+        yield JournalWriter(opening.result(), hold)
     finally:
-        for journal in opened:
+        # It may be open although this was cancelled.
+        if opening.done() and opening.exception() is None:
+            journal = opening.result()
             if loop.is_running():
                 await in_thread(hold, journal.close)
             else:  # the loop was dropped with all of its tasks
@@ -382,8 +387,7 @@ class BulkRunner:
         if options.max_cost is not None:
             limits.append(f"max_cost={options.max_cost:g} US dollars")
         log(BULK_LOG, logging.INFO, f"run_many begins: {', '.join(limits) or 'no limits'}")
-        # If this task is cancelled, one that takes outcomes must not wait.
-        end: BaseException | None = cancellation_error("the loop")
+        end: BaseException | None = None
         is_done = False
         try:
             try:
@@ -404,6 +408,7 @@ class BulkRunner:
             # A task group ignores a child that was cancelled.
             end = self._error if is_done else cancellation_error("a callback")
         except asyncio.CancelledError:
+            end = cancellation_error("the loop")  # a task that takes outcomes must not wait
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised by `OutcomeQueue.get`
             # The first error of a task group, without the group: the others came of it.

@@ -225,15 +225,16 @@ def positive(path: str, value: object) -> Iterator[str]:
         yield wrong(path, "more than 0 and finite", value)
 
 
-def whole_number(minimum: int, maximum: int | None = None) -> Check:
+def whole_number(minimum: int, maximum: float = sys.float_info.max) -> Check:
     """Return a validator of an integer within the limits, both included."""
-    in_range = number(minimum, sys.float_info.max if maximum is None else maximum)
+    is_open = maximum == sys.float_info.max
+    right = f"{minimum} or more and finite" if is_open else f"{minimum} to {maximum}"
 
     def check(path: str, value: object) -> Iterator[str]:
         if not isinstance(value, int) or isinstance(value, bool):
             yield wrong(path, "a whole number", value)
-        else:
-            yield from in_range(path, value)
+        elif not minimum <= value <= maximum:
+            yield wrong(path, right, value)
 
     return check
 
