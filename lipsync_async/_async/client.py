@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lipsync_async._async.generations import AsyncGenerations, raise_if_invalid, send
+from lipsync_async._async.generations import AsyncGenerations, send
 from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._logic import config, endpoints, validation
 from lipsync_async._logic.secrecy import Headers, hidden
@@ -19,7 +19,7 @@ from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
 from lipsync_async._polling import Poller
 from lipsync_async._rate_limits import AccountLimits, limits_for
 from lipsync_async._requester import Requester, RequestOptions
-from lipsync_async.errors import ConfigurationError
+from lipsync_async.errors import ConfigurationError, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -158,7 +158,7 @@ class AsyncClient:
             "retry": (options.retry, RetryPolicy),
             "poll": (options.poll, PollPolicy),
         }
-        problems += validation.timeout_problems(timeout)
+        problems += validation.argument_problems(timeout=timeout)
         if transport is None:
             problems += config.setting_problems(policies, on_response, ssl_context, max_connections)
             # Imported here: aiohttp takes 200 ms to import.
@@ -242,7 +242,7 @@ class AsyncClient:
             query=current.query if extra_query is None else extra_query,
         )
         policies = {"retry": (options.retry, RetryPolicy), "poll": (options.poll, PollPolicy)}
-        problems = validation.timeout_problems(options.timeout)
+        problems = validation.argument_problems(timeout=options.timeout)
         problems += config.setting_problems(policies, options.on_response)
         problems += config.extra_problems(extra_headers, extra_query)
         if problems:
@@ -296,12 +296,12 @@ class AsyncClient:
         headers = hidden(headers)
         is_create = method == "POST" and path.partition("?")[0] == "/v2/generate"
         key = str(uuid.uuid4()) if is_create and idempotency_key is None else idempotency_key
-        raise_if_invalid(
-            [
-                *endpoints.raw_problems(method, path, json, body, key),
-                *config.extra_problems(headers, query, allowed={"accept", "content-type"}),
-            ]
-        )
+        problems = [
+            *endpoints.raw_problems(method, path, json, body, key),
+            *config.extra_problems(headers, query, allowed={"accept", "content-type"}),
+        ]
+        if problems:
+            raise InvalidRequestError(problems)
         call = endpoints.raw_request(
             method, path, headers=headers or {}, json=json, body=body, idempotency_key=key
         )

@@ -23,7 +23,7 @@ from lipsync_async._callsite import (
     tell_left,
 )
 from lipsync_async._logic import endpoints, validation
-from lipsync_async._logic.validation import MOST_ON_A_PAGE, flag, target_problems, whole_number
+from lipsync_async._logic.validation import argument_problems
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._polling import JobWait, as_generation, error_of, retry_until_timeout
@@ -62,7 +62,7 @@ _MAY_HAVE_WORKED = (
     "twice, repeat it with idempotency_key={!r}."
 )
 _REPEATED = "A listing has ended early: the service gave a page again that it had given before."
-# Lines from `validation.validate` up to the user's own, for the warnings.
+# Frames from `_submit` up to the user's own, whose line the warnings name.
 _TO_THE_CALLER = 3
 
 
@@ -200,14 +200,13 @@ class AsyncGenerations:
 
         `problems` are those of the caller's other arguments.
         """
-        problems = [*problems]
-        if idempotency_key is not None:
-            problems += validation.idempotency_key_problems(idempotency_key)
+        problems = [*problems, *argument_problems(idempotency_key=idempotency_key)]
         if request is None:
             request = fields
         elif _is_given(fields):
             problems.append("request: give a GenerationRequest or its fields, not both")
-        raise_if_invalid([*problems, *validation.request_problems(request)])
+        if problems := [*problems, *validation.request_problems(request)]:
+            raise InvalidRequestError(problems)
         validation.warn_of_ignored(request, stacklevel=_TO_THE_CALLER)
         key = str(uuid.uuid4()) if idempotency_key is None else str.__str__(idempotency_key)
         call = endpoints.create_generation(request, idempotency_key=key)
@@ -231,7 +230,8 @@ class AsyncGenerations:
         Source: "Analyze cost", sync.so API reference.
         """
         validation.validate(request, stacklevel=_TO_THE_CALLER - 1)
-        raise_if_invalid(validation.upload_problems(request))
+        if problems := validation.upload_problems(request):
+            raise InvalidRequestError(problems)
         return await self._requester.execute(endpoints.estimate_request(request), self._options)
 
     async def estimate_duration(
@@ -261,7 +261,8 @@ class AsyncGenerations:
 
         Source: "Estimate cost", sync.so API reference.
         """
-        raise_if_invalid(validation.estimate_problems(model=model, duration=duration, fps=fps))
+        if problems := validation.estimate_problems(model=model, duration=duration, fps=fps):
+            raise InvalidRequestError(problems)
         call = endpoints.estimate_duration(
             model=model, duration=duration, fps=fps, reasoning_enabled=reasoning_enabled
         )
@@ -296,13 +297,10 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        raise_if_invalid(
-            [
-                *validation.callback_problems(on_update),
-                *validation.generation_id_problems(generation),
-                *validation.timeout_problems(timeout),
-            ]
-        )
+        if problems := argument_problems(
+            on_update=on_update, generation_id=generation, timeout=timeout
+        ):
+            raise InvalidRequestError(problems)
         last = as_generation(generation)
         poller, limit = self._pollers.get(), inf if timeout is None else timeout
         watched = JobWait(self._requester, poller, self._polling_options, last, limit)
@@ -340,9 +338,8 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        raise_if_invalid(
-            [*validation.generation_id_problems(generation), *validation.timeout_problems(timeout)]
-        )
+        if problems := argument_problems(generation_id=generation, timeout=timeout):
+            raise InvalidRequestError(problems)
         last, poller = as_generation(generation), self._pollers.get()
         limit = inf if timeout is None else timeout
         watched = JobWait(self._requester, poller, self._polling_options, last, limit)
@@ -436,7 +433,7 @@ class AsyncGenerations:
             project_id=project_id,
             dub_params=dub_params,
         )
-        problems = validation.timeout_problems(timeout) + validation.callback_problems(on_update)
+        problems = argument_problems(timeout=timeout, on_update=on_update)
         created = await self._submit(request, fields, idempotency_key, problems)
         marker = object()
         UNDER_WAY[marker] = lambda: [_GOES_ON.format(id=created.id)]
@@ -484,13 +481,8 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        raise_if_invalid(
-            [
-                *validation.generation_id_problems(generation),
-                *target_problems(to),
-                *flag("overwrite", overwrite),
-            ]
-        )
+        if problems := argument_problems(generation_id=generation, to=to, overwrite=overwrite):
+            raise InvalidRequestError(problems)
         job = as_generation(generation)
         # Imported here: many clients download nothing.
         from lipsync_async import _download  # noqa: PLC0415
@@ -522,7 +514,7 @@ class AsyncGenerations:
 
         Source: "Get generation", sync.so API reference.
         """
-        job = _id_of(generation, flag("progress", progress))
+        job = _id_of(generation, progress=progress)
         call = endpoints.get_generation(job, progress=progress)
         return await self._requester.execute(call, self._options)
 
@@ -556,16 +548,10 @@ class AsyncGenerations:
 
         Source: "List generations", sync.so API reference.
         """
-        raise_if_invalid(
-            validation.list_problems(
-                status=status,
-                ids=ids,
-                source=source,
-                project_id=project_id,
-                limit=limit,
-                cursor=cursor,
-            )
-        )
+        if problems := validation.list_problems(
+            status=status, ids=ids, source=source, project_id=project_id, limit=limit, cursor=cursor
+        ):
+            raise InvalidRequestError(problems)
         call = endpoints.list_generations(
             status=status, ids=ids, source=source, project_id=project_id, limit=limit, cursor=cursor
         )
@@ -599,7 +585,8 @@ class AsyncGenerations:
 
         Source: "List generations", sync.so API reference.
         """
-        raise_if_invalid(list(whole_number(1, MOST_ON_A_PAGE)("page_size", page_size)))
+        if problems := argument_problems(page_size=page_size):
+            raise InvalidRequestError(problems)
         detector = _RepeatDetector()
         fetch = partial(
             self.list, status=status, source=source, project_id=project_id, limit=page_size
@@ -634,7 +621,8 @@ class AsyncGenerations:
 
         Source: "Count generations", sync.so API reference.
         """
-        raise_if_invalid(validation.list_problems(status=status, source=source))
+        if problems := validation.list_problems(status=status, source=source):
+            raise InvalidRequestError(problems)
         call = endpoints.count_generations(status=status, source=source)
         return await self._requester.execute(call, self._options)
 
@@ -840,12 +828,6 @@ async def send(
         UNDER_WAY.pop(marker, None)
 
 
-def raise_if_invalid(problems: Sequence[str]) -> None:
-    """Raise an error that names all problems, if there are any."""
-    if problems:
-        raise InvalidRequestError(problems)
-
-
 def _note_job(job: Generation, error: BaseException, message: str | None = None) -> None:
     """Note what becomes of a job on the exception that ends its call, unless it names it."""
     named = error.generation if isinstance(error, LipsyncError) else None
@@ -855,8 +837,8 @@ def _note_job(job: Generation, error: BaseException, message: str | None = None)
         tell_left(error, message.format(id=job.id))
 
 
-def _id_of(generation: Generation | str, problems: Iterable[str] = ()) -> str:
-    """Return a job's id, or raise an error that names all problems."""
-    if found := [*validation.generation_id_problems(generation), *problems]:
-        raise InvalidRequestError(found)
+def _id_of(generation: Generation | str, **arguments: object) -> str:
+    """Return a job's id, or raise an error that names what is wrong with it and other arguments."""
+    if problems := argument_problems(generation_id=generation, **arguments):
+        raise InvalidRequestError(problems)
     return generation.id if isinstance(generation, Generation) else str.__str__(generation)

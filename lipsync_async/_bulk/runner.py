@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sized
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from copy import copy
@@ -43,7 +43,7 @@ from lipsync_async._bulk.results import (
     as_ours,
     reason_of,
 )
-from lipsync_async._bulk.submitter import NEEDS_DURATION, SpendingLimit, Submitter
+from lipsync_async._bulk.submitter import SpendingLimit, Submitter
 from lipsync_async._callsite import (
     BULK_LOG,
     CALL_SITE,
@@ -56,20 +56,13 @@ from lipsync_async._callsite import (
     tell_left,
 )
 from lipsync_async._logic.validation import (
-    Check,
     exact,
     expanded,
     file_problems,
-    flag,
-    folder_problems,
-    positive,
     request_problems,
+    run_problems,
     shown,
-    survived,
-    upload_problems,
     warn_of_ignored,
-    whole_number,
-    wrong,
 )
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
@@ -90,7 +83,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from anyio.abc import TaskGroup
 
@@ -112,8 +105,6 @@ _FATAL_ERRORS = (
 _FATAL_TO_POLLS = (AuthenticationError, ConfigurationError)
 # Requests that a journal is asked for at once.
 _READ_AHEAD = 100
-# So many problems of one kind are listed.
-_MAX_SHOWN = 5
 
 Requests: TypeAlias = Iterable[GenerationRequest] | AsyncIterable[GenerationRequest]
 # A request, why it cannot be sent (empty if it can), and what an earlier run has left of it.
@@ -137,64 +128,6 @@ class RunOptions:
     match_query: bool = False
     accept_new_key: bool = False
 
-    @survived("arguments")
-    def problems(self, requests: object) -> list[str]:
-        """Return every problem, each as `argument: what is wrong`; folders are looked up.
-
-        Args:
-            requests: The run's input.
-
-        """
-        problems: list[str] = []
-        checks: dict[str, Check] = {
-            "max_jobs": whole_number(1),
-            "max_cost": positive,
-            "duration": positive,
-            "journal": _path,
-            "download_to": folder_problems,
-        }
-        for name, check in checks.items():
-            if getattr(self, name) is not None:
-                problems += check(name, getattr(self, name))
-        problems += whole_number(1)("concurrent_downloads", self.concurrent_downloads)
-        for name in ("ordered", "stop_on_error", "retry_failed", "match_query", "accept_new_key"):
-            problems += flag(name, getattr(self, name))
-        if isinstance(requests, str | bytes | Mapping) or not isinstance(
-            requests, Iterable | AsyncIterable
-        ):
-            problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
-        if self.duration is not None and self.max_cost is None:
-            problems.append("duration: means nothing without max_cost")
-        if self.max_cost is not None and self.duration is None:
-            problems += _without_price(requests)
-        on_progress: object = self.on_progress
-        if on_progress is not None and not callable(on_progress):
-            problems.append(wrong("on_progress", "callable", on_progress))
-        return problems
-
-
-def _without_price(requests: object) -> list[str]:
-    """Find local files, whose price cannot be asked for, in an input that is here already."""
-    found = [
-        f"requests[{index}].{problem}"
-        for index, request in enumerate(requests if isinstance(requests, list | tuple) else ())
-        if isinstance(request, GenerationRequest)
-        for problem in upload_problems(request, advice=NEEDS_DURATION)
-    ]
-    more = len(found) - _MAX_SHOWN
-    return [*found[:_MAX_SHOWN], f"requests: {more} more local files"] if more > 0 else found
-
-
-def _path(name: str, value: object) -> Iterator[str]:
-    """Require what can be a file's name."""
-    try:
-        path = os.fspath(value)  # type: ignore[call-overload]  # that is the question
-        os.fsencode(path)
-    except (TypeError, ValueError):
-        path = None
-    if not isinstance(path, str) or "\0" in path:
-        yield wrong(name, "a path", value)
-
 
 @asynccontextmanager
 async def open_run(
@@ -215,7 +148,7 @@ async def open_run(
         InvalidRequestError: An argument is wrong.
 
     """
-    if problems := options.problems(requests):
+    if problems := run_problems(options, requests):
         raise InvalidRequestError(problems)
     async with _opened_journal(options, requester) as journal:
         run = BulkRunner(requester, settings, options, poller=poller, journal=journal)

@@ -18,7 +18,7 @@ from lipsync_async._bulk.journal import RunJournal
 from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
-from lipsync_async._logic.validation import exact, upload_problems
+from lipsync_async._logic.validation import NEEDS_DURATION, exact, upload_problems
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._polling import retry_until_timeout
 from lipsync_async._rate_limits import LONGEST_JOB
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from lipsync_async._models.response import Generation
     from lipsync_async._rate_limits import Slot
 
-# Said where a price is asked for that cannot be known from the media.
-NEEDS_DURATION = "pass duration=, the seconds of the longest result"
 # A run that waits for longer for a slot logs it, once.
 _SILENT_SECONDS = 1.0
 # Creates under way at once: the service's answer takes a part of a second, and a plan's

@@ -28,7 +28,7 @@ from lipsync_async._logic.codec import ShapeError, decode, loads
 from lipsync_async._logic.media_types import Kind, head_of, upload_name_and_type
 from lipsync_async._logic.retry import is_unknown_outcome
 from lipsync_async._logic.secrecy import Headers
-from lipsync_async._logic.validation import exact, generation_id_problems, idempotency_key_problems
+from lipsync_async._logic.validation import argument_problems, exact
 from lipsync_async._models.http import NO_HEADERS, FilePart, Response, TextPart, stamp_of
 from lipsync_async._models.request import Audio, GenerationRequest, Image, Video
 from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
@@ -103,7 +103,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         except DecodeError as error:
             error.generation = salvage_generation(response)
             raise
-        if problems := generation_id_problems(generation.id):
+        if problems := argument_problems(generation_id=generation.id):
             unusable = schema_error(response, *problems)
             unusable.generation = generation
             raise unusable
@@ -354,9 +354,7 @@ def raw_problems(
         problems.append("body: must be bytes")
     if json is not None and body is not None:
         problems.append("body: give json or body, not both")
-    if idempotency_key is not None:
-        problems += idempotency_key_problems(idempotency_key)
-    return problems
+    return [*problems, *argument_problems(idempotency_key=idempotency_key)]
 
 
 def _query(**parameters: Iterable[str] | str | int | None) -> str:

@@ -14,7 +14,7 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from enum import StrEnum
 from functools import partial, wraps
 from ipaddress import ip_address
@@ -22,7 +22,7 @@ from os import PathLike
 from pathlib import Path
 from stat import S_ISREG
 from types import MappingProxyType
-from typing import ParamSpec, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -87,11 +87,15 @@ def survived(path: str) -> Callable[[Callable[P, list[str]]], Callable[P, list[s
             try:
                 return check(*arguments, **named)
             except Exception as error:  # noqa: BLE001 - values of any class are looked at
-                return [f"{path}: cannot be checked, for looking at it raised {in_words(error)}"]
+                return [_unchecked(path, error)]
 
         return checked
 
     return decorated
+
+
+def _unchecked(path: str, error: Exception) -> str:
+    return f"{path}: cannot be checked, for looking at it raised {in_words(error)}"
 
 
 def exact(value: object) -> object:
@@ -366,6 +370,10 @@ MOST_ON_A_PAGE = 100
 _OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 MAX_FILE_BYTES = 5 * 1024**3  # the form parser's limit for one file
 MAX_SCRIPT_CHARACTERS = 5000
+# Said where a price is asked for that cannot be known from the media.
+NEEDS_DURATION = "pass duration=, the seconds of the longest result"
+# So many problems of one kind are listed.
+_MAX_SHOWN = 5
 _LONGEST_REQUEST_ID = 255
 
 
@@ -373,8 +381,7 @@ def validate(request: GenerationRequest, *, stacklevel: int = 1) -> None:
     """Refuse a request that cannot work, and warn of what the service will ignore."""
     if problems := request_problems(request):
         raise InvalidRequestError(problems)
-    for warning in request_warnings(request):
-        warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
+    warn_of_ignored(request, stacklevel=stacklevel + 1)
 
 
 def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
@@ -383,6 +390,7 @@ def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
         warn(warning, IgnoredOptionWarning, stacklevel=stacklevel + 1)
 
 
+@survived("request")
 def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     """Return every problem of a request, each as `path: what is wrong`.
 
@@ -390,15 +398,6 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     upload); nothing else is looked at but the request. Without files, the result is the same on
     any machine.
     """
-    problems = _form_problems(request)
-    if with_files:
-        problems += [each for each in file_problems(request) if each not in problems]
-    return problems
-
-
-@survived("request")
-def _form_problems(request: object) -> list[str]:
-    """Return what is wrong with a request whatever is on the disk."""
     if not isinstance(request, GenerationRequest):
         return [wrong("request", "GenerationRequest", request)]
     problems = [*fields_of("", request, _REQUEST_FIELDS)]
@@ -418,9 +417,9 @@ def _form_problems(request: object) -> list[str]:
     if images:
         problems += _image_problems(request)
     if request.segments is not None:
-        problems += _reference_problems(inputs, request.segments)
-        if request.dub_params is not None:
-            problems.append("segments: cannot be combined with dub_params")
+        problems += _reference_problems(request, inputs)
+    if files and with_files:
+        problems += [each for each in file_problems(request) if each not in problems]
     return problems
 
 
@@ -441,38 +440,43 @@ def file_problems(request: object) -> list[str]:
 # --- arguments of the other calls ---------------------------------------------------------------
 
 
-@survived("on_update")
-def callback_problems(on_update: object) -> list[str]:
-    """Return why `on_update` cannot be called: found out later, it would cost a job."""
-    if on_update is None or callable(on_update):
-        return []
-    return [wrong("on_update", "callable", on_update)]
+def argument_problems(**arguments: object) -> list[str]:
+    """Return what is wrong with arguments of a call; `_ARGUMENTS` says which there are."""
+    problems: list[str] = []
+    for name, value in arguments.items():
+        check = _ARGUMENTS[name]
+        if isinstance(check, OrNone):
+            if value is None:
+                continue
+            check = check.check
+        try:
+            problems += [*check(name, value)]
+        except Exception as error:  # noqa: BLE001 - values of any class are looked at
+            problems.append(_unchecked(name, error))
+    return problems
 
 
-@survived("idempotency_key")
-def idempotency_key_problems(key: object) -> list[str]:
-    """Return what is wrong with a key that the user chose; `None` is no key."""
-    if isinstance(key, str) and _IDEMPOTENCY_KEY.fullmatch(key):
-        return []
-    right = "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -"
-    return [wrong("idempotency_key", right, key)]
+def _callback(path: str, value: object) -> Iterator[str]:
+    """Ask for what can be called: found out later, it would cost a job."""
+    if not callable(value):
+        yield wrong(path, "callable", value)
 
 
-@survived("generation_id")
-def generation_id_problems(value: object) -> list[str]:
-    """Return what is wrong with a generation, or with its id.
+def _idempotency_key(path: str, value: object) -> Iterator[str]:
+    if not isinstance(value, str) or not _IDEMPOTENCY_KEY.fullmatch(value):
+        yield wrong(path, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -", value)
 
-    A path segment of dots would name another endpoint.
-    """
+
+def _generation_id(path: str, value: object) -> Iterator[str]:
+    """Ask for a generation, or its id; a path segment of dots would name another endpoint."""
     value = value.id if isinstance(value, Generation) else value
     if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID and _USUAL_ID.fullmatch(value):
-        return []
-    problems = list(name("generation_id", value))
+        return
+    yield from name(path, value)
     if isinstance(value, str) and value in {".", ".."}:
-        problems.append(wrong("generation_id", "the id of a generation", value))
+        yield wrong(path, "the id of a generation", value)
     if isinstance(value, str) and len(value) > _LONGEST_REQUEST_ID:
-        problems.append(f"generation_id: must be 1 to {_LONGEST_REQUEST_ID} characters")
-    return problems
+        yield f"{path}: must be 1 to {_LONGEST_REQUEST_ID} characters"
 
 
 @survived("filters")
@@ -523,12 +527,6 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
     return [*name("model", model), *positive("duration", duration), *OrNone(positive)("fps", fps)]
 
 
-@survived("timeout")
-def timeout_problems(timeout: object) -> list[str]:
-    """Return what is wrong with a number of seconds to wait; `None` is no limit."""
-    return [] if timeout is None else [*positive("timeout", timeout)]
-
-
 @survived("request")
 def upload_problems(
     request: GenerationRequest, *, advice: str = "use its duration with estimate_duration"
@@ -539,6 +537,35 @@ def upload_problems(
         for position, item in enumerate(request.input if is_list(request.input) else ())
         if getattr(item, "file", None) is not None
     ]
+
+
+@survived("arguments")
+def run_problems(options: Any, requests: object) -> list[str]:
+    """Return every problem of a run's `RunOptions` and input; folders are looked up."""
+    problems = [*fields_of("", options, _RUN_OPTIONS)]
+    if isinstance(requests, str | bytes | Mapping) or not isinstance(
+        requests, Iterable | AsyncIterable
+    ):
+        problems.append(wrong("requests", "an iterable of GenerationRequest", requests))
+    if options.duration is not None and options.max_cost is None:
+        problems.append("duration: means nothing without max_cost")
+    if options.max_cost is not None and options.duration is None:
+        problems += _without_price(requests)
+    if options.on_progress is not None and not callable(options.on_progress):
+        problems.append(wrong("on_progress", "callable", options.on_progress))
+    return problems
+
+
+def _without_price(requests: object) -> list[str]:
+    """Find local files, whose price cannot be asked for, in an input that is here already."""
+    found = [
+        f"requests[{index}].{problem}"
+        for index, request in enumerate(requests if isinstance(requests, list | tuple) else ())
+        if isinstance(request, GenerationRequest)
+        for problem in upload_problems(request, advice=NEEDS_DURATION)
+    ]
+    more = len(found) - _MAX_SHOWN
+    return [*found[:_MAX_SHOWN], f"requests: {more} more local files"] if more > 0 else found
 
 
 # --- where a result is to go: into a folder, or to exactly one file ------------------------------
@@ -587,18 +614,19 @@ def path_problems(name: str, value: object) -> Iterator[str]:
         yield f"{name}: {told}"
 
 
-@survived("to")
-def target_problems(to: object) -> list[str]:
-    """Return what is wrong with the place for a download; one look at the disk is taken."""
-    problems = [*path_problems("to", to)]
-    if problems or not isinstance(to, str | PathLike):
-        return problems
-    target = Path(expanded(to))
+def _target(path: str, value: object) -> Iterator[str]:
+    """Ask for a place for a download; one look at the disk is taken."""
+    problems = [*path_problems(path, value)]
+    yield from problems
+    if problems or not isinstance(value, str | PathLike):
+        return
+    target = Path(expanded(value))
     try:
         is_odd = target.exists() and not target.is_file() and not target.is_dir()
     except OSError:  # a name too long, say: writing will tell
-        return []
-    return ["to: must be a file or a folder; what is there is neither"] if is_odd else []
+        return
+    if is_odd:
+        yield f"{path}: must be a file or a folder; what is there is neither"
 
 
 def folder_problems(name: str, value: object) -> Iterator[str]:
@@ -623,6 +651,40 @@ def _is_no_folder(path: Path) -> bool:
     except OSError:  # a name that cannot be one, or one may not look
         return True
 
+
+def _file_name(path: str, value: object) -> Iterator[str]:
+    try:
+        found = os.fspath(value)  # type: ignore[call-overload]  # that is the question
+        os.fsencode(found)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, str) or "\0" in found:
+        yield wrong(path, "a path", value)
+
+
+_ARGUMENTS: dict[str, Check] = {
+    "generation_id": _generation_id,
+    "idempotency_key": OrNone(_idempotency_key),
+    "on_update": OrNone(_callback),
+    "overwrite": flag,
+    "page_size": whole_number(1, MOST_ON_A_PAGE),
+    "progress": flag,
+    "timeout": OrNone(positive),
+    "to": _target,
+}
+_RUN_OPTIONS: dict[str, Check] = {
+    "max_jobs": OrNone(whole_number(1)),
+    "max_cost": OrNone(positive),
+    "duration": OrNone(positive),
+    "journal": OrNone(_file_name),
+    "download_to": OrNone(folder_problems),
+    "concurrent_downloads": whole_number(1),
+    "ordered": flag,
+    "stop_on_error": flag,
+    "retry_failed": flag,
+    "match_query": flag,
+    "accept_new_key": flag,
+}
 
 # --- inputs -------------------------------------------------------------------------------------
 
@@ -885,13 +947,13 @@ def _image_problems(request: GenerationRequest) -> Iterator[str]:
         yield f"{path}.frame_number: must be 0 with an image, not {shown(speaker.frame_number)}"
 
 
-def _reference_problems(inputs: Iterable[object], segments: object) -> Iterator[str]:
+def _reference_problems(request: GenerationRequest, inputs: Iterable[object]) -> Iterator[str]:
     """Check that every audio and text has a name of its own, and every segment uses one."""
     known: dict[str, str] = {}
     for index, item in enumerate(inputs):
         if isinstance(item, Audio | Text):
             yield from _name_problems(f"input[{index}]", item, known)
-    for index, segment in enumerate(items_of(segments)):
+    for index, segment in enumerate(items_of(request.segments)):
         audio = segment.audio_input if isinstance(segment, Segment) else None
         reference: object = audio.ref_id if isinstance(audio, SegmentAudio) else None
         if isinstance(reference, str) and reference not in known:
@@ -900,6 +962,8 @@ def _reference_problems(inputs: Iterable[object], segments: object) -> Iterator[
             )
             path = f"segments[{index}].audio_input.ref_id"
             yield f"{path}: no input has ref_id {shown(reference)}; {names}"
+    if request.dub_params is not None:
+        yield "segments: cannot be combined with dub_params"
 
 
 def _name_problems(path: str, item: Audio | Text, known: dict[str, str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from lipsync_async import InvalidRequestError, JournalError, LipsyncError, error
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._enums import Status
-from lipsync_async._logic.validation import idempotency_key_problems
+from lipsync_async._logic.validation import argument_problems
 from lipsync_async._models.request import Audio, Video
 from lipsync_async._models.response import Generation
 from tests.bulk.jobs import job, known, record, request
@@ -52,7 +52,7 @@ def became(journal: Journal, *news: Generation | BaseException) -> JournalEntry:
 def test_what_is_about_to_be_sent_is_stored(journal: Journal) -> None:
     """A row holds the request, a key that the service takes, and nothing about a job."""
     (key,) = journal.record_intents([(3, request(3, output_file_name="take-3"))])
-    assert idempotency_key_problems(key) == []
+    assert argument_problems(idempotency_key=key) == []
     entry = known(journal, 3)
     assert entry.request == {
         "model": "lipsync-2",

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async._bulk.runner import RunOptions
+from lipsync_async._logic.validation import run_problems
 from lipsync_async._models.request import GenerationRequest
 
 GOOD: dict[str, Any] = {"requests": (), **attrs.asdict(RunOptions())}
@@ -17,7 +18,7 @@ GOOD: dict[str, Any] = {"requests": (), **attrs.asdict(RunOptions())}
 
 def problems_of(*, requests: object, **options: Any) -> list[str]:
     """Return what is wrong with the arguments of a run."""
-    return RunOptions(**options).problems(requests)
+    return run_problems(RunOptions(**options), requests)
 
 
 class OddPath:

@@ -18,17 +18,14 @@ from hypothesis import given, strategies as st
 from lipsync_async._enums import Model
 from lipsync_async._logic.validation import (
     MAX_FILE_BYTES,
+    argument_problems,
     estimate_problems,
     expanded,
     folder_problems,
-    generation_id_problems,
-    idempotency_key_problems,
     is_folder,
     list_problems,
     request_problems,
     request_warnings,
-    target_problems,
-    timeout_problems,
     upload_problems,
     validate,
 )
@@ -244,28 +241,30 @@ NO_FILTERS: dict[str, Any] = dict.fromkeys(
 @pytest.mark.parametrize("key", ["a", "A-z_0.9~", "k" * 128])
 def test_a_well_formed_key_is_accepted(key: str) -> None:
     """Keys of 1 to 128 of the allowed characters pass."""
-    assert idempotency_key_problems(key) == []
+    assert argument_problems(idempotency_key=key) == []
 
 
-@pytest.mark.parametrize("key", ["", "k" * 129, "a b", "a\n", "schlüssel", "a/b", 5, None, b"a"])
+@pytest.mark.parametrize("key", ["", "k" * 129, "a b", "a\n", "schlüssel", "a/b", 5, b"a"])
 def test_a_malformed_key_is_a_problem(key: object) -> None:
     """What the service would answer with 400 is refused before sending."""
-    (problem,) = idempotency_key_problems(key)
+    (problem,) = argument_problems(idempotency_key=key)
     rule = "must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, not "
     assert problem.startswith(f"idempotency_key: {rule}")
 
 
 def test_an_id_is_any_text_that_can_be_one() -> None:
     """Ids are the service's business; only what can never be one is refused."""
-    assert generation_id_problems("3f1c/äö ..") == []
-    assert generation_id_problems("") == ["generation_id: must not be empty"]
-    assert generation_id_problems("a" * 255) == []
+    assert argument_problems(generation_id="3f1c/äö ..") == []
+    assert argument_problems(generation_id="") == ["generation_id: must not be empty"]
+    assert argument_problems(generation_id="a" * 255) == []
     for text in ("a" * 256, "é" * 2_000_000):
-        assert generation_id_problems(text) == ["generation_id: must be 1 to 255 characters"]
-    assert generation_id_problems(7) == ["generation_id: must be text, not 7"]
-    (dots,) = generation_id_problems("..")
+        assert argument_problems(generation_id=text) == [
+            "generation_id: must be 1 to 255 characters"
+        ]
+    assert argument_problems(generation_id=7) == ["generation_id: must be text, not 7"]
+    (dots,) = argument_problems(generation_id="..")
     assert dots == "generation_id: must be the id of a generation, not '..'"
-    (line_end,) = generation_id_problems("a\n")
+    (line_end,) = argument_problems(generation_id="a\n")
     assert line_end == "generation_id: must not hold control characters such as line breaks"
 
 
@@ -340,7 +339,7 @@ def test_an_estimate_needs_a_model_and_a_duration(
 )
 def test_a_timeout_is_a_positive_number_of_seconds(timeout: object, expected: list[str]) -> None:
     """`None` waits without limit; a wait of no time is refused."""
-    assert timeout_problems(timeout) == expected
+    assert argument_problems(timeout=timeout) == expected
 
 
 def test_local_files_cannot_be_estimated() -> None:
@@ -436,8 +435,8 @@ def test_any_request_is_judged_in_words(request: Any) -> None:
 def test_any_argument_is_judged_in_words(value: Any, other: Any) -> None:
     """The smaller checks survive anything as well."""
     lines = [
-        *idempotency_key_problems(value),
-        *generation_id_problems(value),
+        *argument_problems(idempotency_key=value),
+        *argument_problems(generation_id=value),
         *list_problems(
             status=value, ids=other, source=[value], project_id=value, limit=value, cursor=other
         ),
@@ -564,4 +563,6 @@ class OddPath(PathLike[Any]):
 )
 def test_places_for_a_download(here: Path, to: object, expected: list[str]) -> None:
     """What is no path is refused, and a device is not replaced by a file."""
-    assert [problem[:60] for problem in target_problems(to)] == [line[:60] for line in expected]
+    assert [problem[:60] for problem in argument_problems(to=to)] == [
+        line[:60] for line in expected
+    ]

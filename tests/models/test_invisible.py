@@ -22,9 +22,8 @@ from lipsync_async import (
     Video,
 )
 from lipsync_async._logic.validation import (
+    argument_problems,
     estimate_problems,
-    generation_id_problems,
-    idempotency_key_problems,
     list_problems,
     request_problems,
     shown,
@@ -150,8 +149,8 @@ def places(text: str) -> dict[str, list[str]]:
     listing = dict.fromkeys(("status", "ids", "source", "project_id", "limit", "cursor"))
     return {
         **{place: request_problems(request) for place, request in requests.items()},
-        "generation_id": generation_id_problems(text),
-        "idempotency_key": idempotency_key_problems(text),
+        "generation_id": argument_problems(generation_id=text),
+        "idempotency_key": argument_problems(idempotency_key=text),
         "estimate": estimate_problems(model=text, duration=1.0, fps=None),
         "cursor": list_problems(**{**listing, "cursor": text, "limit": 1}),
         "ids[0]": list_problems(**{**listing, "ids": [text]}),

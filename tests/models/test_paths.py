@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lipsync_async import Audio, GenerationRequest, Image, JournalError, JournalView, Video
-from lipsync_async._logic.validation import folder_problems, request_problems, target_problems
+from lipsync_async._logic.validation import argument_problems, folder_problems, request_problems
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
 
 USER = pwd.getpwuid(os.getuid())
@@ -129,7 +129,7 @@ def test_nothing_is_named_after_a_variable(
 ) -> None:
     """Neither a place for results nor a journal."""
     monkeypatch.chdir(tmp_path)
-    (problem,) = target_problems(path)
+    (problem,) = argument_problems(to=path)
     assert problem.startswith("to: ")
     assert [*folder_problems("download_to", path)] == [problem.replace("to: ", "download_to: ", 1)]
     with pytest.raises(JournalError, match="was not replaced by its value"):
