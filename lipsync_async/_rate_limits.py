@@ -503,10 +503,8 @@ class ConcurrencyLimiter:
         self,
         slot: Slot,
         now: float,
+        error: ConcurrencyLimitError,
         *,
-        limit: int | None = None,
-        active: int | None = None,
-        retry_after: float | None = None,
         most: int | None = None,
         patience: float | None = None,
     ) -> None:
@@ -514,14 +512,14 @@ class ConcurrencyLimiter:
         self.has_news = True
         self._refused_probes += slot.is_probe
         self.ended(slot)
-        surplus = 0
+        surplus, limit = 0, error.concurrency_limit
         if limit is not None and 0 < limit <= _MOST_SLOTS:
             self._told, self._told_at = limit, now
             # Over the limit, so many must end before one more fits.
-            surplus = max(0, (active or 0) - limit)
+            surplus = max(0, (error.active_generations or 0) - limit)
         self.ceiling = max(0, self.used - surplus)
         self._was_refused = True
-        pause = self._pause(retry_after, most)
+        pause = self._pause(error.retry_after, most)
         self._quiet_until = now + (pause if patience is None else min(pause, patience))
 
     def ended(self, slot: Slot) -> None:
@@ -729,7 +727,7 @@ class SlotPool:
     occupied = _locked(ConcurrencyLimiter.occupied)
     next_try = _locked(ConcurrencyLimiter.next_try)
     accepted = _locked(ConcurrencyLimiter.accepted)
-    _refused = _locked(ConcurrencyLimiter.refused)
+    refused = _locked(ConcurrencyLimiter.refused)
     hold = _locked(ConcurrencyLimiter.hold)
     saw = _locked(ConcurrencyLimiter.saw)
     jobs_to_check = _locked(ConcurrencyLimiter.jobs_to_check)
@@ -742,26 +740,6 @@ class SlotPool:
     def used(self) -> int:
         """Own creates in flight and own jobs running."""
         return self.count()
-
-    def refused(
-        self,
-        slot: Slot,
-        now: float,
-        error: ConcurrencyLimitError,
-        *,
-        most: int | None,
-        patience: float | None,
-    ) -> None:
-        """Learn from `concurrency_limit_reached`; see `ConcurrencyLimiter.refused`."""
-        self._refused(
-            slot,
-            now,
-            limit=error.concurrency_limit,
-            active=error.active_generations,
-            retry_after=error.retry_after,
-            most=most,
-            patience=patience,
-        )
 
     def release(self, slot: Slot | None) -> None:
         """Give back the slot of a create from which no job came, or watch its job no more.

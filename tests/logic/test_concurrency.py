@@ -11,8 +11,10 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._enums import Status
+from lipsync_async._models.http import Response
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import ConcurrencyLimiter, Slot
+from lipsync_async.errors import ConcurrencyLimitError
 
 PAUSE = 5.0  # seconds, when the service names none
 WAY = 0.1  # seconds for a create to arrive, and for its answer to come back
@@ -63,6 +65,27 @@ def accept(slots: ConcurrencyLimiter, slot: Slot, name: str = "", now: float = 0
     """Let the service accept a create; a job that is not named is new, and held."""
     job = Generation(id=name or f"new-{next(NUMBERS)}", status=Status.PENDING)
     return slots.accepted(slot, job, now, is_held=not name)
+
+
+def refuse(
+    slots: ConcurrencyLimiter,
+    slot: Slot,
+    now: float,
+    *,
+    limit: int | None = None,
+    active: int | None = None,
+    retry_after: float | None = None,
+    patience: float | None = None,
+) -> None:
+    """Let the service refuse a create, and tell so much."""
+    error = ConcurrencyLimitError(
+        response=Response("POST", "https://api.example", 429, {}, b""),
+        message="",
+        concurrency_limit=limit,
+        active_generations=active,
+        retry_after=retry_after,
+    )
+    slots.refused(slot, now, error, patience=patience)
 
 
 class Simulation:
@@ -144,7 +167,7 @@ class Simulation:
         self._waiting.append(job)
         limit, active = told
         pause = self.account.retry_after
-        self.slots.refused(slot, self.now, limit=limit, active=active, retry_after=pause)
+        refuse(self.slots, slot, self.now, limit=limit, active=active, retry_after=pause)
 
     def _ended(self, slot: Slot) -> None:
         self.account.end()
@@ -307,7 +330,7 @@ def test_pauses_are_those_of_the_service(
     """It is asked again when it said, never sooner than after a second."""
     slots = ConcurrencyLimiter(2 if is_known else None)
     accept(slots, slots.take_anyhow())
-    slots.refused(slots.take_anyhow(), 100.0, retry_after=retry_after)
+    refuse(slots, slots.take_anyhow(), 100.0, retry_after=retry_after)
     assert slots.next_try(100.0) == 100.0 + expected
     assert slots.take(100.0 + expected - 0.001) is None
     assert slots.take(100.0 + expected) is not None
@@ -332,7 +355,7 @@ def test_an_own_end_ends_the_pause() -> None:
     slots = ConcurrencyLimiter(3)
     first = slots.take_anyhow()
     accept(slots, first)
-    slots.refused(slots.take_anyhow(), 0.0, retry_after=30.0)
+    refuse(slots, slots.take_anyhow(), 0.0, retry_after=30.0)
     assert slots.next_try(1.0) == 30.0
     slots.ended(first)
     assert slots.next_try(1.0) == 1.0
@@ -392,15 +415,15 @@ def test_the_service_is_believed(
 ) -> None:
     """What it tells counts, unless less was configured, or it cannot be."""
     slots = ConcurrencyLimiter(configured)
-    slots.refused(slots.take_anyhow(), 0.0, limit=told)
+    refuse(slots, slots.take_anyhow(), 0.0, limit=told)
     assert slots.limit == expected
 
 
 def test_told_limits_may_rise_again() -> None:
     """A plan that was widened meanwhile is believed as well."""
     slots = ConcurrencyLimiter(15)
-    slots.refused(slots.take_anyhow(), 0.0, limit=3)
-    slots.refused(slots.take_anyhow(), 30.0, limit=6)
+    refuse(slots, slots.take_anyhow(), 0.0, limit=3)
+    refuse(slots, slots.take_anyhow(), 30.0, limit=6)
     assert slots.limit == 6
 
 
@@ -415,7 +438,7 @@ def test_an_overdrawn_account_needs_more_ends(
     slots = ConcurrencyLimiter()
     for _ in range(4):
         accept(slots, slots.take_anyhow())
-    slots.refused(slots.take_anyhow(), 0.0, limit=limit, active=active)
+    refuse(slots, slots.take_anyhow(), 0.0, limit=limit, active=active)
     assert slots.ceiling == expected
 
 
@@ -474,7 +497,7 @@ class Book:
         """Let the service refuse a create."""
         if self.starting:
             slot = self.starting.pop(number % len(self.starting))
-            self.slots.refused(slot, self.now, active=number, retry_after=number)
+            refuse(self.slots, slot, self.now, active=number, retry_after=number)
 
     def fail(self, number: int) -> None:
         """Let a create come to nothing, and say so twice."""
@@ -576,7 +599,7 @@ def test_after_a_refusal_the_eager_ask_one_by_one() -> None:
         assert slot is not None
         accept(slots, slot)
     assert under_way[3] is not None
-    slots.refused(under_way[3], 0.0)
+    refuse(slots, under_way[3], 0.0)
     assert slots.take(0.0, is_eager=True) is None
     assert slots.take(5.0, is_eager=True) is not None
     assert slots.take(5.0, is_eager=True) is None
@@ -595,7 +618,7 @@ def test_the_lowest_of_all_limits_counts(
     """Anyone who has said it: the client that asks, the account's own, or the service."""
     slots = ConcurrencyLimiter(configured)
     if told is not None:
-        slots.refused(slots.take_anyhow(), -100.0, limit=told)
+        refuse(slots, slots.take_anyhow(), -100.0, limit=told)
     taken = 0
     while taken < 30 and (slot := slots.take(0.0, most)) is not None:
         accept(slots, slot)
@@ -607,7 +630,7 @@ def test_a_told_limit_is_checked_after_an_hour() -> None:
     """A plan may be widened while a process runs: then one probe finds it out."""
     slots = ConcurrencyLimiter()
     accept(slots, slots.take_anyhow())
-    slots.refused(slots.take_anyhow(), 0.0, limit=1)
+    refuse(slots, slots.take_anyhow(), 0.0, limit=1)
     assert slots.take(3600.0) is None
     probe = slots.take(3600.1)
     assert probe is not None
@@ -623,7 +646,7 @@ def test_a_told_limit_is_checked_after_an_hour() -> None:
 def test_no_pause_is_longer_than_a_minute(told: float, patience: float | None) -> None:
     """Nor longer than the patience of the create that was refused."""
     slots = ConcurrencyLimiter()
-    slots.refused(slots.take_anyhow(), 0.0, retry_after=told, patience=patience)
+    refuse(slots, slots.take_anyhow(), 0.0, retry_after=told, patience=patience)
     assert slots.next_try(0.0) == min(60.0, 60.0 if patience is None else patience)
 
 
