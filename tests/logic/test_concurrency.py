@@ -578,6 +578,15 @@ def test_every_slot_is_given_back_once(limit: int | None, deeds: list[tuple[str,
     book.finish()
 
 
+def test_a_job_may_be_released_after_its_end() -> None:
+    """A task of a closed loop may end late: the job that it watched takes no slot again."""
+    slots = ConcurrencyLimiter()
+    slot = accept(slots, slots.take_anyhow(), "job")
+    slots.ended(slot)
+    slots.released(slot)
+    assert (slots.used, slots.jobs_to_check(100.0)) == (0, [])
+
+
 @pytest.mark.parametrize("running", [0, 1, 3, 8, 20])
 def test_the_eager_try_as_many_as_run(running: int) -> None:
     """While nothing was refused, so many creates go at once as jobs run, and four at least."""
