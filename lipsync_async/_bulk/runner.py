@@ -315,7 +315,6 @@ class BulkRunner:
         """Run all requests; what ends the run early is raised where the outcomes are taken."""
         CALL_SITE.set(call_site)  # in this task, and those that it starts
         tracker, options = self.tracker, self._options
-        tracker.length = len(requests) if isinstance(requests, Sized) else None
         limits = [] if options.max_jobs is None else [f"max_jobs={options.max_jobs}"]
         if options.max_cost is not None:
             limits.append(f"max_cost={options.max_cost:g} US dollars")
@@ -334,7 +333,11 @@ class BulkRunner:
                     self._tasks.cancel_scope.cancel()
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._shut_down()
+                    await self._record(self._updates)  # those that came with the end count
+                for job, _ in self._updates:
+                    self._submitter.release(job)
+                for job in [*self._jobs]:  # what still runs is named by `open_requests`
+                    self._end(job)
                 counts = f"{tracker.started} requests begun, {self._delivered} with their outcomes"
                 by = "" if tracker.ended_by is None else f"; ended by {reason_of(tracker.ended_by)}"
                 log(BULK_LOG, logging.INFO, f"run_many ends: {counts}{by}")
@@ -355,6 +358,7 @@ class BulkRunner:
 
     async def _read_input(self, requests: Requests) -> None:
         try:
+            self.tracker.length = len(requests) if isinstance(requests, Sized) else None
             with self._reading:
                 async with aclosing(read_requests(requests, self._journal)) as items:
                     async for job, problems, entry in items:
@@ -595,15 +599,6 @@ class BulkRunner:
         has_more = self._journal.keeps_records and self.tracker.length is not None
         if is_raised or isinstance(why, _FATAL_TO_POLLS) or not has_more:
             self._reading.cancel()
-
-    async def _shut_down(self) -> None:
-        """Stop watching what still runs; `open_requests` names it."""
-        updates, self._updates = self._updates, []
-        await self._record(updates)  # those that came with the end count
-        for job, _ in updates:
-            self._submitter.release(job)
-        for job in [*self._jobs]:
-            self._end(job)
 
 
 # --- The input ---

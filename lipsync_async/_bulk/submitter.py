@@ -109,17 +109,38 @@ class Submitter:
         self._has_logged = False
         self._sleep_scope = anyio.CancelScope()
 
-    def submit(self, job: Job) -> None:
-        """Send a create when all before it are under way and there is a slot."""
-        self.queue.append(job)
-        self._start_creates()
+    def submit(self, *new: Job) -> None:
+        """Put requests into the queue, and send as many from it as may be sent now.
+
+        Each is sent by a task that has nothing to do, or else by a new one.
+        """
+        self.queue.extend(new)
+        self._lacks_slot = False
+        while self.queue and self._creates < self._max_creates:
+            key = self.queue[0].key
+            now = self._now()
+            slot = self._slots.take(now, self._max_slots, key, wake=self.wake_up)
+            if slot is None:
+                if now < self._timeout_ends(now):
+                    self._lacks_slot = True
+                    self._sleep_scope.cancel()  # when to check again may be another time now
+                    return
+                slot = self._slots.take_anyhow(self._max_slots, key)  # the service decides
+            job = self.queue.popleft()
+            job.slot = slot
+            self._creates += 1
+            self._notify()
+            if self._idle:
+                self._idle.pop().set_result(job)
+            else:
+                self._tasks.start_soon(self._work, job)
 
     async def run(self, tasks: TaskGroup) -> None:
         """Send what waits, each when there is a slot; until cancelled."""
         self._tasks = tasks
         with self._slots.on_change(self.wake_up, self._max_slots):
             while True:
-                self._start_creates()
+                self.submit()
                 until = inf
                 if not self._lacks_slot:
                     self._waits_since = None
@@ -182,35 +203,13 @@ class Submitter:
         log(BULK_LOG, logging.INFO, f"run_many waits for slots: {words}")
         return inf
 
-    def _start_creates(self) -> None:
-        """Send what may be sent: in a task that has nothing to do, or else in a new one."""
-        self._lacks_slot = False
-        while self.queue and self._creates < self._max_creates:
-            key = self.queue[0].key
-            now = self._now()
-            slot = self._slots.take(now, self._max_slots, key, wake=self.wake_up)
-            if slot is None:
-                if now < self._timeout_ends(now):
-                    self._lacks_slot = True
-                    self._sleep_scope.cancel()  # when to check again may be another time now
-                    return
-                slot = self._slots.take_anyhow(self._max_slots, key)  # the service decides
-            job = self.queue.popleft()
-            job.slot = slot
-            self._creates += 1
-            self._notify()
-            if self._idle:
-                self._idle.pop().set_result(job)
-            else:
-                self._tasks.start_soon(self._work, job)
-
     async def _work(self, job: Job) -> None:
         """Send creates, until cancelled: a task for each would cost a tenth more CPU."""
         while True:
             await self._create(job)
             coming: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
             self._idle.append(coming)
-            self._start_creates()
+            self.submit()
             try:
                 job = await coming
             except BaseException:
@@ -346,18 +345,18 @@ _TOLERANCE = 1e-9
 
 @attrs.define(slots=True, eq=False)
 class SpendingLimit:
-    """Limits of what a run may order; each job's price is asked for where it matters.
+    """Limits of the jobs that a run may create; prices are asked for where they matter.
 
-    Once something did not fit nothing more does: which requests of an input are ordered
-    must not depend on which of them happens to be cheap. Costs are in US dollars.
+    Once a job did not fit none does: which requests of an input become jobs must not depend on
+    which of them happens to be cheap. Costs are in US dollars.
 
     Attributes:
-        jobs: What this run has ordered.
-        cost: The cost of that, and of what earlier runs have ordered.
-        why_over: Why nothing more may be ordered.
-        is_money_gone: Whether that is so because the next would have cost too much. What may
-            have been ordered before may be sent again all the same: it costs no more.
-        is_closed: Whether nothing more may be ordered, and no more prices are asked for.
+        jobs: How many this run has created.
+        cost: The cost of them, and of those that earlier runs have created.
+        why_over: Why no more may be created; `None`: more may.
+        is_money_gone: Whether that is so because the next would have cost too much. A create
+            that an earlier run may have sent may be sent again all the same: it costs no more.
+        is_closed: Whether no more may be created, and no more prices are asked for.
 
     """
 
@@ -380,12 +379,17 @@ class SpendingLimit:
     _lock: anyio.Lock = attrs.field(factory=anyio.Lock)
 
     async def reserve(self, job: Job) -> bool:
-        """Let a job be ordered, and reserve its price; `False`: the run was stopped meanwhile."""
+        """Count a job that is about to be created; `False`: the run was stopped meanwhile.
+
+        Raises:
+            SpendingLimitError: It may not be created.
+
+        """
         if self._max_cost is not None:
             # One after the other, since the money is used up in the order of the input.
             async with self._lock:
                 await self._count_earlier(job)
-                # What an earlier run may have ordered was counted then.
+                # What an earlier run may have created was counted then.
                 if not (self.is_closed or self.why_over is not None or job.is_doubtful):
                     job.cost = await self._known_price(job)
                 if self.is_closed and self.why_over is None:
@@ -396,9 +400,9 @@ class SpendingLimit:
         return True
 
     def count(self, cost: float, *, is_counted: bool = False) -> str | None:
-        """Count a job that is about to be ordered; return why it may not be, if so.
+        """Count a job that is about to be created; return why it may not be, if so.
 
-        The cost of one that earlier runs may have ordered `is_counted` already.
+        `is_counted`: an earlier run may have created it, and its cost is among theirs.
         """
         if self.why_over is not None and not (is_counted and self.is_money_gone):
             return self.why_over
@@ -427,7 +431,7 @@ class SpendingLimit:
         self.cost -= cost or 0.0
 
     async def _count_earlier(self, job: Job) -> None:
-        """Count what earlier runs have ordered, once; without their prices nothing is ordered."""
+        """Count what earlier runs have created, once; without their prices nothing more is."""
         if self._has_counted_earlier:
             return
         earlier = await self._journal.ordered()
@@ -450,7 +454,7 @@ class SpendingLimit:
         )
 
     async def _known_price(self, job: Job) -> float:
-        """Return a request's price; where none can be known of any, nothing is ordered at all."""
+        """Return a request's price; where none can be known of any, no job is created at all."""
         try:
             price = await self._price(job.request)
         except LipsyncError as error:
