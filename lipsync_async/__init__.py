@@ -14,8 +14,8 @@ from lipsync_async._enums import __version__ as __version__
 if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
     from lipsync_async._async.client import AsyncClient as AsyncClient
     from lipsync_async._async.generations import OnUpdate as OnUpdate
-    from lipsync_async._bulk.journal import JournalView as JournalView
     from lipsync_async._bulk.journal_entry import JobState as JobState, JournalEntry as JournalEntry
+    from lipsync_async._bulk.journal_view import JournalView as JournalView
     from lipsync_async._bulk.manifest import (
         ManifestRow as ManifestRow,
         read_manifest as read_manifest,
@@ -105,7 +105,7 @@ _HOMES = {
     for module, names in {
         "_async.client": "AsyncClient",
         "_async.generations": "OnUpdate",
-        "_bulk.journal": "JournalView",
+        "_bulk.journal_view": "JournalView",
         "_bulk.journal_entry": "JobState JournalEntry",
         "_bulk.manifest": "ManifestRow read_manifest",
         "_bulk.results": "FailureGroup OnProgress Outcome Progress group_failures",

@@ -1,6 +1,4 @@
-"""Which rows of a journal the requests of an input are.
-
-A request has one canonical form, in which it is stored and recognised.
+"""What identifies a request: its canonical form, in which a journal stores and recognises it.
 
 Two requests are the same if they ask for the same of the same media. Media count as the
 same
@@ -17,31 +15,26 @@ same
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import sqlite3
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import attrs
 
-from lipsync_async._bulk.journal_entry import FIELDS, JobState, JournalEntry, entry_of
-from lipsync_async._bulk.journal_file import ID_PREFIX, OUTPUT_PREFIX, find
-from lipsync_async._callsite import JOURNAL_LOG, log
+from lipsync_async._bulk.journal_file import ID_PREFIX, OUTPUT_PREFIX
 from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.validation import exact
-from lipsync_async._models.request import GenerationRequest
-from lipsync_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lipsync_async._models.request import Origin
+    from lipsync_async._models.request import GenerationRequest
 
 
 # Names in lower case, without `-` and `_`.
@@ -166,16 +159,6 @@ _PIECE = 1024**2
 _SAMPLES, _SAMPLE = 64, 64 * 1024
 
 
-@attrs.frozen(slots=True)
-class Identity:
-    """What identifies a request."""
-
-    # JSON in ASCII with sorted keys. An input that is a local file has an object `file` in it.
-    document: str
-    fingerprint: str  # SHA-256 of the document, in hexadecimal digits
-    essence: str  # what stays of it when links are signed again and folders are moved
-
-
 @attrs.define(slots=True, eq=False)
 class Difference:
     """What sets a request apart from a recorded one; false if nothing does."""
@@ -239,6 +222,14 @@ class Difference:
         return is_same
 
 
+def mismatch(position: int, difference: Difference) -> str:
+    """Return that the journal holds another request."""
+    return (
+        f"requests[{position}]: is not the request that the journal holds there "
+        f"({difference}); restore it, or begin a new journal"
+    )
+
+
 @attrs.define(slots=True)
 class Recognition:
     """Tells requests from each other, as seen from a journal's folder."""
@@ -249,12 +240,20 @@ class Recognition:
     _most_remembered: int = attrs.field(default=1000, kw_only=True)  # digests
     _digests: dict[tuple[str, int, int], dict[str, str]] = attrs.field(factory=dict, init=False)
 
-    def identify(self, request: GenerationRequest) -> Identity:
-        """Return the canonical form of a request that has passed validation."""
-        body = self._body(request, has_content=True)
-        document = _write(body)
-        fingerprint = sha256(document.encode("ascii")).hexdigest()
-        return Identity(document, fingerprint, _write(_canonical("", body, is_essence=True)))
+    def body(self, request: GenerationRequest, *, has_content: bool = True) -> dict[str, Any]:
+        """Return the canonical form of a request that has passed validation, to be written.
+
+        It is its wire JSON. An input that is a local file has an object `file` in it: facts of
+        the file, and digests if `has_content`.
+        """
+        body = encode_request(request)
+        for item, encoded in zip(request.input, body["input"], strict=True):
+            file = getattr(item, "file", None)
+            if file is not None:
+                facts = self._facts(file)
+                encoded["file"] = {**facts, **self._content(facts)} if has_content else facts
+        canonical: dict[str, Any] = _canonical("", body)
+        return canonical
 
     def difference(
         self,
@@ -271,7 +270,7 @@ class Recognition:
         changed does not count as changed.
         """
         before = json.loads(recorded)
-        now = self._body(request, has_content=False)
+        now = self.body(request, has_content=False)
         difference = Difference(self, is_named, was_sent)
         for name in sorted({*before, *now}):
             if not difference.is_same(name, before.get(name), now.get(name)):
@@ -296,16 +295,6 @@ class Recognition:
         if "sample" not in content or content["sample"] != before.get("sample"):
             return False
         return was_sent or (has_its_time and _name(before) == _name(now))
-
-    def _body(self, request: GenerationRequest, *, has_content: bool) -> Any:
-        """Return a request's wire JSON, with the facts of its local files."""
-        body = encode_request(request)
-        for item, encoded in zip(request.input, body["input"], strict=True):
-            file = getattr(item, "file", None)
-            if file is not None:
-                facts = self._facts(file)
-                encoded["file"] = {**facts, **self._content(facts)} if has_content else facts
-        return _canonical("", body)
 
     def _facts(self, file: Any) -> dict[str, Any]:
         """Return what the file system tells about a file."""
@@ -348,7 +337,17 @@ def is_same_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     )
 
 
-def key_of(secret: str, anchor: str, number: int, identity: Identity) -> str:
+def row_names(request: GenerationRequest) -> list[str]:
+    """Return the row keys by which a journal may know a request, the most telling first."""
+    names = []
+    if request.request_id is not None:
+        names.append(f"{ID_PREFIX}{exact(request.request_id)}")
+    if request.output_file_name is not None:
+        names.append(f"{OUTPUT_PREFIX}{exact(request.output_file_name)}")
+    return names
+
+
+def key_of(secret: str, anchor: str, number: int, body: dict[str, Any]) -> str:
     """Make the Idempotency-Key of a try.
 
     It follows from the journal's own secret, and from what is ordered. So if a row is lost,
@@ -356,7 +355,8 @@ def key_of(secret: str, anchor: str, number: int, identity: Identity) -> str:
     key that it had, and the service answers with the job that it has made of it. `anchor` tells
     the request from others in the input; `number` is its try, from 1.
     """
-    facts = json.dumps([secret, anchor, number, identity.essence])
+    essence = write(_canonical("", body, is_essence=True))
+    facts = json.dumps([secret, anchor, number, essence])
     return str(UUID(bytes=sha256(facts.encode()).digest()[:16], version=5))
 
 
@@ -401,24 +401,27 @@ def _with_boxes(options: Any, recorded: Mapping[str, Any] | None) -> Any:
     )
 
 
-_write = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+# JSON in ASCII with sorted keys.
+write = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def _canonical(name: str, value: Any, *, is_essence: bool = False) -> Any:
     """Return a value of the wire as it is stored, or its essence.
 
-    `1.0` is written as `1`: in JSON they are one number, and Python code mixes them freely.
+    The essence is what stays when links are signed again and folders are moved. `1.0` is written
+    as `1`: in JSON they are one number, and Python code mixes them freely.
     """
     if isinstance(value, str):
         return without_signature(value) if is_essence and name in _ADDRESSES else value
     if isinstance(value, dict):
         if is_essence and name == "file":
             return {"name": _name(value), "size": value.get("size")}
-        return {
-            each: _canonical(each, inner, is_essence=is_essence) for each, inner in value.items()
-        }
+        parts = {}
+        for each, inner in value.items():
+            parts[each] = _canonical(each, inner, is_essence=is_essence)
+        return parts
     if isinstance(value, list | tuple):
-        return [_canonical(name, inner, is_essence=is_essence) for inner in value]
+        return [*map(partial(_canonical, name, is_essence=is_essence), value)]
     if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_EXACT:
         return int(value)
     return value
@@ -444,345 +447,3 @@ def _digest(path: str, size: int, most: int) -> dict[str, str]:
             return {"sample": digest.hexdigest()}
     except OSError:
         return {}
-
-
-# An input that has moved by one line differs everywhere; a few lines say as much as all.
-_MAX_PROBLEMS = 10
-
-
-@attrs.frozen(slots=True)
-class _Item:
-    """A request of the input."""
-
-    position: int
-    request: GenerationRequest
-    key: str | None  # the row key by which the journal knows it; `None`: its position only
-
-
-# A row of the journal: its key (`None`: it is known by its position), and where its result is as
-# seen from the journal's folder.
-_Row: TypeAlias = tuple[JournalEntry, str | None, str | bytes | None]
-
-
-@attrs.define(slots=True, eq=False)
-class Matcher:
-    """Finds the rows of an input's requests; the input may have changed since.
-
-    A request is known by its name, if it has one: its `request_id`, or else the name of its
-    result where that stands for the first time. Then it may stand anywhere. A request without
-    a name is known by its position.
-
-    A row's position is where its request stood in the input last. The row of a request that has
-    moved is moved with it (`align`). The row that was there gives way to the end, if it has a
-    name, and comes back when its request does.
-
-    `align` needs a transaction. `relocated` and `origins` hold the positions of the last items
-    whose results are elsewhere than was recorded, or that stand elsewhere in the user's input, and
-    where.
-    """
-
-    _connection: sqlite3.Connection
-    recognition: Recognition
-    _folder: Path
-    retry_failed: bool = attrs.field(kw_only=True)  # whether what has failed gets a new try
-    relocated: list[tuple[Path, int]] = attrs.field(factory=list, init=False)
-    origins: list[tuple[str, int]] = attrs.field(factory=list, init=False)
-    # Where each name of a result stood first in the input: only there it is a key.
-    _outputs: dict[str, int] = attrs.field(factory=dict, init=False)
-    _end: int = attrs.field(default=0, init=False)
-    _fingerprints: set[str] | None = attrs.field(default=None, init=False)
-    # Positions by fingerprints of rows that were recognized in spite of another link.
-    _signed_anew: dict[str, int] = attrs.field(factory=dict, init=False)
-
-    def row_key(self, position: int, request: GenerationRequest) -> str | None:
-        """Return the key by which a request is known, if it has one."""
-        for key in _names(request):
-            if key.startswith(ID_PREFIX) or self._outputs.setdefault(key, position) == position:
-                return key
-        return None
-
-    def difference(
-        self, entry: JournalEntry, key: str | None, request: GenerationRequest
-    ) -> Difference:
-        """Return what sets a request apart from an entry; false if nothing does."""
-        return self.recognition.difference(
-            entry.request_json, request, is_named=key is not None, was_sent=entry.state.has_job
-        )
-
-    def items(self, requests: Sequence[GenerationRequest], start: int) -> list[_Item]:
-        """Return a piece of the input, which begins at a position."""
-        positions = range(start, start + len(requests))
-        self._end = max(self._end, positions.stop)
-        return [*map(_Item, positions, requests, map(self.row_key, positions, requests))]
-
-    def rows(self, items: Sequence[_Item]) -> dict[int, _Row]:
-        """Return the rows at the positions from the first item to the last."""
-        span = items[0].position, items[-1].position
-        names = f"{', '.join(FIELDS)}, row_key, download_near"
-        query = f"SELECT {names} FROM entries WHERE position BETWEEN ? AND ?"  # noqa: S608 - our own
-        found: dict[int, _Row] = {}
-        for *columns, key, near in self._connection.execute(query, span):
-            entry = entry_of(columns)
-            found[entry.position] = entry, key, near
-        return found
-
-    def is_aligned(self, items: Sequence[_Item], rows: Mapping[int, _Row]) -> bool:
-        """Tell whether each request's row, if it has one, is where the request stands."""
-        for item in items:
-            if item.position in rows:
-                _, key, _ = rows[item.position]
-                if key != item.key:
-                    return False
-            elif item.key is not None and self._knows_any(_names(item.request)):
-                return False
-        return True
-
-    def _knows_any(self, keys: list[str]) -> bool:
-        return any(find_key(self._connection, key) is not None for key in keys)
-
-    def align(self, items: Sequence[_Item]) -> dict[int, str]:
-        """Move rows to where their requests stand; return problems by position."""
-        problems = {item.position: self._align(item) for item in items}
-        return {position: words for position, words in problems.items() if words is not None}
-
-    def entries(
-        self, items: Sequence[_Item], rows: Mapping[int, _Row], problems: dict[int, str]
-    ) -> list[JournalEntry | None]:
-        """Return the entries of requests whose rows are where they stand."""
-        found: list[JournalEntry | None] = []
-        self.relocated, self.origins = [], []
-        for item in items:
-            row = rows.get(item.position)
-            entry, problem = None, problems.get(item.position)
-            if row is not None:
-                entry, _, near = row
-                if problem is None:
-                    entry, problem = self._judge(item, row, items)
-                if entry is not None:
-                    entry = self._located(entry, item.request.origin, near)
-            elif problem is None and item.key is None and self._signed_anew:
-                problem = self._overtaken(item)
-            if problem is not None:
-                problems[item.position] = problem
-            found.append(entry)
-        if problems:
-            raise _unknown_input(problems)
-        return found
-
-    def _align(self, item: _Item) -> str | None:
-        position = item.position
-        known = self._find_named(item)
-        row = self.rows([item]).get(position)
-        if known == position:
-            self._set_key(position, item.key)
-        elif known is not None:
-            if row is not None:
-                entry, key, _ = row
-                if key is None and entry.state is not JobState.NOT_CREATED:
-                    return _unnamed(position)
-                self._vacate(position)
-            self._move(known, position)
-            self._set_key(position, item.key)
-        elif row is not None:
-            return self._admit(item, row)
-        return None
-
-    def _admit(self, item: _Item, row: _Row) -> str | None:
-        """Give a request whose name is not known the row at its position, or the position."""
-        entry, key, _ = row
-        is_same = not self.difference(entry, item.key, item.request)
-        has_other_id = item.key is not None and item.key.startswith(ID_PREFIX)
-        if key is None:
-            if is_same and item.key is not None:
-                self._set_key(item.position, item.key)
-        elif not is_same or has_other_id:  # or the request has lost the name that it had
-            if item.key is None:
-                return _unnamed(item.position)
-            self._vacate(item.position)
-        return None
-
-    def _find_named(self, item: _Item) -> int | None:
-        """Return the position of the row that has a request's name, or is to have it."""
-        for key in () if item.key is None else _names(item.request):
-            position = find_key(self._connection, key)
-            entry = None if position is None else find(self._connection, position)
-            if entry is not None and (
-                key == item.key or not self.difference(entry, key, item.request)
-            ):
-                return position
-        return None
-
-    def _move(self, position: int, to: int) -> None:
-        """Give a row, and its earlier tries, another position, at which there must be none."""
-        for table in ("jobs", "tries"):
-            query = f"UPDATE {table} SET position = ? WHERE position = ?"  # noqa: S608 - our own
-            self._connection.execute(query, (to, position))
-
-    def _vacate(self, position: int) -> None:
-        """Move the row at a position behind all others, and behind the input so far."""
-        (last,) = self._connection.execute("SELECT max(position) FROM jobs").fetchone()
-        self._move(position, max(last + 1, self._end))
-
-    def _set_key(self, position: int, key: str | None) -> None:
-        query = "UPDATE jobs SET row_key = ? WHERE position = ?"
-        self._connection.execute(query, (key, position))
-
-    def _judge(
-        self, item: _Item, row: _Row, items: Sequence[_Item]
-    ) -> tuple[JournalEntry | None, str | None]:
-        """Return the entry if the request goes on from it, or what is wrong, or neither."""
-        entry, key, _ = row
-        is_named = item.key is not None and key == item.key
-        difference = self.difference(entry, item.key if is_named else None, item.request)
-        problem: str | None = None
-        if difference:
-            if entry.state is JobState.NOT_CREATED or (is_named and entry.state is JobState.FAILED):
-                return None, None  # another request may take its place
-            problem = self._changed(item, entry, difference, is_named=is_named)
-        elif difference.is_signed_anew and not is_named:
-            problem = self._shifted(item, entry, items)
-        is_tried_again = entry.state is JobState.FAILED and self.retry_failed
-        return None if is_tried_again else entry, problem
-
-    def _changed(
-        self, item: _Item, entry: JournalEntry, difference: Difference, *, is_named: bool
-    ) -> str | None:
-        """Return what is wrong with a request that has changed; or log it, if it may have."""
-        has_id = is_named and str(item.key).startswith(ID_PREFIX)
-        if difference.is_in_files and entry.state.has_job and not has_id:
-            log(
-                JOURNAL_LOG,
-                logging.WARNING,
-                f"request {entry.position}: {difference}; generation {entry.generation_id} is of "
-                "what was sent. To create it again, begin a new journal.",
-            )
-            return None
-        if is_named:
-            return _corrected(entry, difference)
-        found = self._find_fingerprint(self.recognition.identify(item.request).fingerprint)
-        return _elsewhere(item.position, found[0]) if found else mismatch(entry, difference)
-
-    def _overtaken(self, item: _Item) -> str | None:
-        """Return what is wrong if a new request is exactly one whose row another has taken.
-
-        That one differs by its link only, as it seemed; but then this link would have changed,
-        too.
-        """
-        elsewhere = self._signed_anew.get(self._fingerprint(item))
-        return None if elsewhere is None else _elsewhere(item.position, elsewhere)
-
-    def _shifted(self, item: _Item, entry: JournalEntry, items: Sequence[_Item]) -> str | None:
-        """Return what is wrong if a request with a new link is exactly one from another row.
-
-        Not if that one stands in its own place: then the two ask for the same thing twice.
-        """
-        fingerprint = self._fingerprint(item)
-        found = self._find_fingerprint(fingerprint)
-        here = {each.position: each for each in items}
-
-        def stands(position: int) -> bool:
-            if position in here:
-                return self._fingerprint(here[position]) == fingerprint
-            is_past = position < items[0].position
-            return is_past and position not in self._signed_anew.values()
-
-        if found and not any(map(stands, found)):
-            return _elsewhere(item.position, found[0])
-        self._signed_anew[entry.fingerprint] = entry.position
-        return None
-
-    def _fingerprint(self, item: _Item) -> str:
-        return self.recognition.identify(item.request).fingerprint
-
-    def _find_fingerprint(self, fingerprint: str) -> list[int]:
-        """Return the positions that hold exactly this request."""
-        execute = self._connection.execute
-        if self._fingerprints is None:
-            self._fingerprints = {each for (each,) in execute("SELECT fingerprint FROM jobs")}
-        if fingerprint not in self._fingerprints:
-            return []
-        query = "SELECT position FROM jobs WHERE fingerprint = ? ORDER BY position"
-        return [position for (position,) in execute(query, (fingerprint,))]
-
-    def _located(
-        self, entry: JournalEntry, origin: Origin | None, near: str | bytes | None
-    ) -> JournalEntry:
-        """Return an entry with where its result is now: it, or the journal, may have moved."""
-        if origin is not None and (stored := stored_origin(origin)) != entry.origin_json:
-            self.origins.append((stored, entry.position))
-        if near is None:
-            return entry
-        recorded = entry.download_path
-        path = Path(os.path.normpath(self._folder / os.fsdecode(near)))
-        if not path.is_file():
-            if recorded is not None and recorded.is_file():
-                self.relocated.append((recorded, entry.position))
-            return entry
-        with suppress(OSError):  # nothing is where it was recorded
-            if recorded is not None and path.samefile(recorded):
-                return entry
-        self.relocated.append((path, entry.position))
-        return attrs.evolve(entry, download_path=path)
-
-
-def find_key(connection: sqlite3.Connection, row_key: str) -> int | None:
-    """Return the position of the row with a key."""
-    query = "SELECT position FROM jobs WHERE row_key = ?"
-    row: tuple[int] | None = connection.execute(query, (row_key,)).fetchone()
-    return None if row is None else row[0]
-
-
-def stored_origin(origin: Origin) -> str:
-    """Return where a request comes from, as a journal stores it."""
-    return json.dumps({"line": origin.line, "extra": dict(origin.extra)})
-
-
-def _names(request: GenerationRequest) -> list[str]:
-    """Return the keys by which a request may be known, the most telling first."""
-    names = []
-    if request.request_id is not None:
-        names.append(f"{ID_PREFIX}{exact(request.request_id)}")
-    if request.output_file_name is not None:
-        names.append(f"{OUTPUT_PREFIX}{exact(request.output_file_name)}")
-    return names
-
-
-def _unknown_input(problems: dict[int, str]) -> InvalidRequestError:
-    shown = [problems[position] for position in sorted(problems)]
-    more = len(shown) - _MAX_PROBLEMS
-    if more > 0:
-        shown[_MAX_PROBLEMS:] = [f"requests: {more} more are not what the journal holds"]
-    return InvalidRequestError(shown)
-
-
-def mismatch(entry: JournalEntry, difference: Difference) -> str:
-    """Return that the journal holds another request."""
-    return (
-        f"requests[{entry.position}]: is not the request that the journal holds there "
-        f"({difference}); restore it, or begin a new journal"
-    )
-
-
-def _elsewhere(position: int, elsewhere: int) -> str:
-    return (
-        f"requests[{position}]: is at position {elsewhere} in the journal; keep the order of the "
-        "input"
-    )
-
-
-def _corrected(entry: JournalEntry, difference: Difference) -> str:
-    if entry.state.has_job:
-        fact = f"generation {entry.generation_id} was made of it as it was"
-    else:
-        fact = "it may have become a job as it was"
-    return (
-        f"requests[{entry.position}]: was changed ({difference}), but {fact}; restore it, or give "
-        "the changed one a name of its own"
-    )
-
-
-def _unnamed(position: int) -> str:
-    return (
-        f"requests[{position}]: stands where the journal holds another request, and one of the two "
-        "has no name to be known by; keep the order of the input, or give each a request_id"
-    )

@@ -14,8 +14,8 @@ crash just before would cost:
   more, which is free.
 * `record_updates`, an error: when a create, a wait or a download is given up. Without it, that
   is tried again: a create under its key, a wait and a download for free.
-* `record_downloads`: when a result is complete under its final name. Without it, the result is
-  downloaded again, for free; a name that depends on the job alone makes that harmless.
+* `record_updates`, a path: when a result is complete under its final name. Without it, the result
+  is downloaded again, for free; a name that depends on the job alone makes that harmless.
 
 | event | from | to |
 |---|---|---|
@@ -59,6 +59,7 @@ from contextlib import (
 )
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
@@ -68,37 +69,30 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._bulk.fingerprint import (
-    Matcher,
-    Recognition,
-    find_key,
-    key_of,
-    mismatch,
-    stored_origin,
-)
+from lipsync_async._bulk.fingerprint import Recognition, key_of, mismatch, row_names, write
 from lipsync_async._bulk.journal_entry import (
     SELECT_ENTRIES,
     STORED,
     JobState,
     JournalEntry,
     entry_of,
-    unreadable,
+    stored_origin,
 )
 from lipsync_async._bulk.journal_file import (
     COLUMNS,
+    ID_PREFIX,
+    PATIENCE,
     SEAL,
-    JournalLock,
     begin_writing,
     connect_owner,
-    connect_reader,
     find,
-    from_home,
+    find_key,
     resolve,
     translate_errors,
 )
 from lipsync_async._bulk.results import JobUpdate
 from lipsync_async._enums import Status
-from lipsync_async._logic.validation import shown
+from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._threads import WORKERS, until_done
 from lipsync_async.errors import (
@@ -113,25 +107,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
+    from lipsync_async._bulk.journal_match import Matcher  # noqa: TC004 - `_match_known` loads it
     from lipsync_async._bulk.results import Job
-    from lipsync_async._models.request import GenerationRequest
 
 T = TypeVar("T")
 # What keeps a virtual clock from going on while a thread is at work.
 Hold: TypeAlias = Callable[[], AbstractContextManager[None]]
+# The service's base address, and what gives the digest of the API key for a journal's salt.
+Account: TypeAlias = tuple[str, Callable[[bytes], str]]
+# A create that is about to be sent: position, request, estimated cost in US dollars.
+_Intent: TypeAlias = tuple[int, GenerationRequest, float | None]
 
-# Seconds. A reader waits while a commit is under way, which is soon done. Only a program that is
-# not ours can be in an owner's way, such as an editor of tables.
-_PATIENCE = 10.0
 _UTC_NOW = partial(datetime.now, UTC)
 # Milliseconds to wait for a reader before something harmless is left beside the file.
 _LAST_PATIENCE = 200
-# Entries of one query: a journal of any length is read in little memory.
-_PAGE = 500
 # Forms of a request that are kept for one key. If a form has arrived, all later ones are
 # refused, so the first ones are the likely ones: they are kept, and tried first.
 _MAX_EARLIER_FORMS = 50
 
+_FIND_INTENT = "SELECT 1 FROM jobs WHERE position = :position OR row_key = :row_key"
 _INSERT_INTENT = """
 INSERT INTO jobs
     (position, row_key, state, fingerprint, tries, cost, idempotency_key, attempts, intended_at,
@@ -176,12 +170,12 @@ WHERE position = :position
 
 
 @attrs.define(eq=False, repr=False)
-class JournalView:
-    """A journal to read, without a client: what was committed last.
+class Journal:
+    """A journal, and the right to write it.
 
-    `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
-    writing to it, and disturbs none. Two calls may see two moments. Threads may share a
-    view.
+    Calls may come from any thread, one at a time. Requests must have passed validation. A
+    request is known by its row key: its `request_id`, or else the name of its result where that
+    stands for the first time. One that has neither is known by its position.
 
     Attributes:
         path: Where the journal is, absolute.
@@ -191,28 +185,49 @@ class JournalView:
     path: Path
     _connection: sqlite3.Connection
     _files: ExitStack
+    _now: Callable[[], datetime]
+    _recognition: Recognition
+    _retry_failed: bool
+    _file: os.stat_result
+    _process: int = attrs.field(factory=os.getpid, init=False)
     # Threads may share the connection, but not a transaction.
     _lock: Lock = attrs.field(factory=Lock, init=False)
+    _owner: str | None = attrs.field(default=None, init=False)
+    _secret: str = attrs.field(default="", init=False)
+    # Where each name of a result stood first in the input, and where the input so far ends.
+    _outputs: dict[str, int] = attrs.field(factory=dict, init=False)
+    _end: int = attrs.field(default=0, init=False)
+    # `None` as long as all requests are new.
+    _matcher: Matcher | None = attrs.field(default=None, init=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open a journal to read it, whether or not a run is writing to it.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        account: Account | None = None,
+        accept_new_key: bool = False,
+        retry_failed: bool = False,
+        match_query: bool = False,
+        patience: float = PATIENCE,
+        now: Callable[[], datetime] = _UTC_NOW,
+    ) -> Self:
+        """Open a journal as its only owner, or make a new one in a folder that exists.
 
-        Nothing is left beside it, and it may lie where nothing can be written.
-
-        Args:
-            path: What `run_many` was given as `journal`.
-
-        Returns:
-            The view, to be closed in the end.
-
-        Raises:
-            JournalError: There is none, or it is no journal, or one of a newer release, or
-                it is damaged.
-
+        It must belong to `account`, if that is given: jobs of one mean nothing to another.
+        `accept_new_key`: the user says that the key is another one of the same account.
+        `patience`: seconds to wait for another program that is writing to the file. `now` gives
+        the times that are recorded.
         """
         resolved = resolve(path)
-        return cls(resolved, *connect_reader(resolved, patience=_PATIENCE))
+        recognition = Recognition(resolved.parent, matches_query=match_query)
+        connection, files = connect_owner(resolved, patience=patience)
+        with files:
+            status = resolved.stat()
+            journal = cls(resolved, connection, files, now, recognition, retry_failed, status)
+            journal._take_over(account, accept_new_key=accept_new_key)
+            journal._files = files.pop_all()
+        return journal
 
     def __enter__(self) -> Self:
         return self
@@ -221,231 +236,21 @@ class JournalView:
         self.close()
 
     def close(self) -> None:
-        """Close the file; harmless when repeated."""
-        with self._lock:
-            self._files.close()
-
-    @property
-    def length(self) -> int:
-        """Positions of the input that the journal reaches over.
-
-        More than its entries where some requests were never sent.
-
-        Raises:
-            JournalError: The file cannot be read.
-
-        """
-        with self._reading() as connection:
-            (highest,) = connection.execute("SELECT max(position) FROM entries").fetchone()
-        return 0 if highest is None else highest + 1
-
-    def counts(self) -> dict[JobState, int]:
-        """Return how many requests are in each state, no state left out.
-
-        Raises:
-            JournalError: The file cannot be read.
-
-        """
-        with self._reading() as connection:
-            rows = connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
-            try:
-                counts = {JobState(state): count for state, count in rows}
-            except ValueError as error:
-                raise unreadable("unknown", error) from error
-        return dict.fromkeys(JobState, 0) | counts
-
-    def entry(self, position: int) -> JournalEntry | None:
-        """Return what is known of the request at a position (from 0), `None` if nothing is.
-
-        Raises:
-            JournalError: The file cannot be read.
-
-        """
-        with self._reading() as connection:
-            return find(connection, position)
-
-    def entries(self, *states: JobState) -> Iterator[JournalEntry]:
-        """Yield the entries in these states (in any, if none is given), by position.
-
-        However long the journal is, a few hundred of them are in memory at once.
-
-        Raises:
-            JournalError: What is given is no state, or the file cannot be read.
-
-        """
-        return self._entries(_checked_states(states) if states else tuple(JobState))
-
-    def export_jsonl(self, path: str | os.PathLike[str]) -> None:
-        """Write each entry as a line of JSON; the file appears whole, or not at all.
-
-        Args:
-            path: The file; one that is there is replaced, but never the journal.
-
-        Raises:
-            JournalError: It cannot be written, or the journal not be read.
-
-        """
-        from lipsync_async._bulk.journal_export import write_jsonl  # noqa: PLC0415 - no run needs it
-
-        write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
-
-    def export_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write each entry as a row of a table; the file appears whole, or not at all.
-
-        Args:
-            path: The file; one that is there is replaced, but never the journal.
-
-        Raises:
-            JournalError: It cannot be written, or the journal not be read.
-
-        """
-        from lipsync_async._bulk.journal_export import write_csv  # noqa: PLC0415 - as above
-
-        write_csv(self.entries, from_home(path).absolute(), journal=self.path)
-
-    def export_manifest(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        states: Iterable[JobState] = (JobState.FAILED, JobState.NOT_CREATED),
-    ) -> int:
-        """Write requests as a manifest that `read_manifest` reads, to be run anew.
-
-        A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
-        (`.jsonl`) say everything else, too, and have the author's own texts in `extra`. Local
-        files are named by their whole paths.
-
-        Args:
-            path: The file; one that is there is replaced, but never the journal.
-            states: Which requests; those that have failed, or of which no job was made.
-
-        Returns:
-            How many requests there are.
-
-        Raises:
-            JournalError: What is given is no state, a request cannot be written in that form,
-                the file cannot be written, or the journal not be read.
-
-        """
-        from lipsync_async._bulk.journal_export import write_manifest  # noqa: PLC0415 - as above
-
-        entries = self._entries(_checked_states(states))
-        return write_manifest(entries, from_home(path).absolute(), journal=self.path)
-
-    def _entries(self, states: tuple[JobState, ...]) -> Iterator[JournalEntry]:
-        position = -1
-        while page := self._page(position, states):
-            yield from page
-            position = page[-1].position
-
-    def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
-        marks = ", ".join("?" * len(states))
-        query = (
-            f"{SELECT_ENTRIES} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
-        )
-        values = (position, *(state.stored for state in states), _PAGE)
-        with self._reading() as connection:
-            page = [*map(entry_of, connection.execute(query, values))]
-        # In a file that was damaged meanwhile the order may be a circle.
-        return [entry for entry in page if entry.position > position]
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, translate_errors(self.path):
-            yield self._connection
-
-
-def _checked_states(states: object) -> tuple[JobState, ...]:
-    """Return states; a single one may stand for itself, and none but them finds anything."""
-    given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
-    known = {word: state for state in JobState for word in (state.value, state.stored)}
-    checked = []
-    for state in given:
-        if not isinstance(state, str) or state not in known:
-            names = ", ".join(JobState)
-            raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
-        checked.append(known[state])
-    return tuple(checked)
-
-
-@attrs.frozen(slots=True)
-class Binding:
-    """What a journal belongs to: jobs of one account mean nothing to another."""
-
-    service: str  # its base address
-    digest: Callable[[bytes], str]  # of the API key, for the journal's salt
-    is_new_key: bool = False  # whether the user says that it is one of the same account
-
-
-@attrs.frozen(slots=True)
-class Ordered:
-    """What was ordered with a journal, in all runs: tries that may have become jobs."""
-
-    jobs: int
-    cost: float  # estimated US dollars for all of them
-    unpriced: int  # jobs whose cost was not estimated
-
-
-@attrs.define(eq=False, repr=False)
-class Journal(JournalView):
-    """A journal and the right to write it.
-
-    Calls may come from any thread, one at a time. Requests must have passed validation.
-    """
-
-    _ownership: JournalLock
-    _now: Callable[[], datetime]
-    _matcher: Matcher
-    _file: os.stat_result
-    _owner: str | None = attrs.field(default=None, init=False)
-    _secret: str = attrs.field(default="", init=False)
-
-    @classmethod
-    def open(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        binding: Binding | None = None,
-        retry_failed: bool = False,
-        match_query: bool = False,
-        patience: float = _PATIENCE,
-        now: Callable[[], datetime] = _UTC_NOW,
-    ) -> Self:
-        """Open a journal as its only owner, or make a new one in a folder that exists.
-
-        What it must belong to is checked if `binding` says it. `patience`: seconds to wait for
-        another program that is writing to the file. `now` gives the times that are recorded.
-        """
-        resolved = resolve(path)
-        recognition = Recognition(resolved.parent, matches_query=match_query)
-        with ExitStack() as undo:
-            lock = JournalLock(resolved)
-            undo.callback(lock.release)
-            connection, files = connect_owner(resolved, patience=patience)
-            undo.push(files)
-            matcher = Matcher(connection, recognition, resolved.parent, retry_failed=retry_failed)
-            journal = cls(resolved, connection, files, lock, now, matcher, resolved.stat())
-            journal._take_over(binding)
-            undo.pop_all()
-        return journal
-
-    def close(self) -> None:
         """Close the file and let others own it; harmless when repeated."""
         with self._lock:  # not in the midst of a transaction
-            if self._ownership.is_held:
+            if os.getpid() == self._process:  # not one that was forked from the owner
                 with suppress(sqlite3.Error):  # leave nothing beside it, unless a reader is looking
                     self._connection.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
                     self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
             self._files.close()
-        self._ownership.release()
 
     def match(
         self, requests: Sequence[GenerationRequest], start: int = 0
     ) -> list[JournalEntry | None]:
         """Return what is known of consecutive requests of the input; `None`: it is new.
 
-        A request that has a name is known by it wherever it stands, see `Matcher`; any other is
-        known by its position, and of those the input may have become longer or shorter.
+        A request that has a row key is known by it wherever it stands, see `Matcher`; any other
+        is known by its position, and of those the input may have become longer or shorter.
 
         A request of which certainly no job was made may have changed: it counts as new. So does
         one that has a name and whose job has failed. Local files of which a job was made may
@@ -456,34 +261,64 @@ class Journal(JournalView):
         """
         if not requests:
             return []
-        matcher = self._matcher
-        items = matcher.items(requests, start)
+        positions = range(start, start + len(requests))
+        self._end = max(self._end, positions.stop)
+        keys = [*map(self._row_key, positions, requests)]
+        names: list[str] = []
+        for request, key in zip(requests, keys, strict=True):
+            if key is not None:
+                names += row_names(request)
+        with self._lock, translate_errors(self.path):
+            query = "SELECT 1 FROM jobs WHERE position BETWEEN ? AND ?"
+            span = start, positions.stop - 1
+            is_known = self._connection.execute(query, span).fetchone() is not None
+            while names and not is_known:
+                is_known = find_key(self._connection, names.pop()) is not None
+        if is_known or self._matcher is not None:
+            return self._match_known(positions, requests, keys)
+        return [None] * len(requests)
+
+    def _match_known(
+        self, positions: range, requests: Sequence[GenerationRequest], keys: Sequence[str | None]
+    ) -> list[JournalEntry | None]:
+        """Return what is known of requests of which some are known, or an earlier one was."""
+        if (matcher := self._matcher) is None:
+            # Here, because a run with a new journal does not need it.
+            from lipsync_async._bulk.journal_match import Matcher  # noqa: PLC0415
+
+            matcher = self._matcher = Matcher(
+                self._connection, self._recognition, self.path.parent, self._retry_failed
+            )
+        items = matcher.items(positions, requests, keys)
         problems: dict[int, str] = {}
-        with self._reading():
+        with self._lock, translate_errors(self.path):
             rows = matcher.rows(items)
             is_aligned = matcher.is_aligned(items, rows)
         if not is_aligned:
             with self._transaction(is_dated=False):
-                problems = matcher.align(items)
+                problems = matcher.align(items, self._end)
                 rows = matcher.rows(items)
-        with self._reading():
+        with self._lock, translate_errors(self.path):
             found = matcher.entries(items, rows, problems)
         if matcher.origins or matcher.relocated:
-            self._record_moves()
+            self._record_moves(matcher)
         return found
 
-    def ordered(self) -> Ordered:
-        """Return what was ordered with this journal so far, in this run and before.
+    def spending(self) -> tuple[int, float, int]:
+        """Return how many jobs were ordered with this journal so far, and for how much.
 
-        What is SUBMITTING or UNKNOWN is counted, so it costs nothing more to send it again.
+        The third number is of those whose cost was not estimated; the others cost the second, in
+        US dollars. Earlier runs and tries count. What is SUBMITTING or UNKNOWN is counted, so it
+        costs nothing more to send it again.
         """
         query = (
             "SELECT count(*), total(cost), count(*) - count(cost) FROM (SELECT state, cost FROM "
             "jobs UNION ALL SELECT state, cost FROM tries) WHERE state <> ?"
         )
-        with self._reading() as connection:
-            sums = connection.execute(query, (JobState.NOT_CREATED.stored,)).fetchone()
-        return Ordered(*sums)
+        with self._lock, translate_errors(self.path):
+            found = self._connection.execute(query, (JobState.NOT_CREATED.stored,)).fetchone()
+        sums: tuple[int, float, int] = found
+        return sums
 
     def record_intents(
         self, intents: Iterable[tuple[int, GenerationRequest, *tuple[float | None, ...]]]
@@ -497,9 +332,28 @@ class Journal(JournalView):
         """
         keys: list[str] = []
         with self._transaction() as moment:
+            execute = self._connection.execute
             for position, request, *costs in intents:
-                cost = costs[0] if costs else None
-                keys.append(self._record_intent(position, request, cost, moment))
+                row_key = self._row_key(position, request)
+                document = write(body := self._recognition.body(request))
+                values: dict[str, Any] = {
+                    "position": position,
+                    "row_key": row_key,
+                    "state": STORED[JobState.SUBMITTING],
+                    "fingerprint": sha256(document.encode("ascii")).hexdigest(),
+                    "tries": 1,
+                    "cost": costs[0] if costs else None,
+                    "moment": moment,
+                    "document": document,
+                    "origin": None if request.origin is None else stored_origin(request.origin),
+                }
+                is_known = execute(_FIND_INTENT, values).fetchone() is not None
+                key = self._known_key(request, values) if is_known else None
+                if key is None:
+                    anchor = row_key or f"position:{position}"
+                    key = key_of(self._secret, anchor, values["tries"], body)
+                    execute(_INSERT_INTENT, {"key": key, **values})
+                keys.append(key)
         return keys
 
     def record_updates(
@@ -529,65 +383,52 @@ class Journal(JournalView):
                     first.add_note(str(conflict))
         return first
 
-    def record_downloads(self, paths: Iterable[tuple[int, str | os.PathLike[str]]]) -> None:
-        """Store where the results of completed jobs are.
+    def _row_key(self, position: int, request: GenerationRequest) -> str | None:
+        """Return the key by which a request is known, if it has one."""
+        for name in row_names(request):
+            if name.startswith(ID_PREFIX) or self._outputs.setdefault(name, position) == position:
+                return name
+        return None
 
-        A job that is not completed raises; the other items are stored.
-        """
-        conflict = self.record_updates(paths)
-        if conflict is not None:
-            raise conflict
-
-    def _record_intent(
-        self, position: int, request: GenerationRequest, cost: float | None, moment: str
-    ) -> str:
-        connection, matcher = self._connection, self._matcher
-        row_key = matcher.row_key(position, request)
-        entry = find(connection, position)
-        identity = matcher.recognition.identify(request)
+    def _known_key(self, request: GenerationRequest, values: dict[str, Any]) -> str | None:
+        """Record an intent again; return its key, or `None` where a new try begins."""
+        connection, position, row_key = self._connection, values["position"], values["row_key"]
         named = None if row_key is None else find_key(connection, row_key)
         if named not in {None, position}:
             raise JournalError(
                 f"request {position} is at position {named} in the journal. Nothing was sent."
             )
-        values: dict[str, Any] = {
-            "position": position,
-            "row_key": row_key,
-            "state": STORED[JobState.SUBMITTING],
-            "fingerprint": identity.fingerprint,
-            "tries": 1,
-            "cost": cost,
-            "moment": moment,
-            "document": identity.document,
-            "origin": None if request.origin is None else stored_origin(request.origin),
-        }
-        if entry is not None:
-            difference = matcher.difference(entry, row_key, request)
-            has_ended = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
-            if has_ended and (matcher.retry_failed or (difference and named == position)):
-                connection.execute(_ARCHIVE, (position,))
-                connection.execute(_REMOVE, (position,))
-                values["tries"] = entry.tries + 1
-            elif difference and entry.state is JobState.NOT_CREATED:
-                connection.execute(_REMOVE, (position,))
-            elif difference:
-                raise InvalidRequestError([mismatch(entry, difference)])
-            elif entry.state.has_job:
-                raise JournalError(
-                    f"request {position} has become generation {entry.generation_id} already. "
-                    "Wait for that one; nothing was sent."
-                )
-            else:
-                if entry.state is not JobState.NOT_CREATED:
-                    values["state"] = STORED[JobState.UNKNOWN]
-                    forms = [form for form in entry.documents if form != identity.document]
-                    values["earlier"] = json.dumps(forms[:_MAX_EARLIER_FORMS]) if forms else None
-                connection.execute(_REPEAT_INTENT, {"earlier": None, **values})
-                return entry.idempotency_key
-        anchor = row_key or f"position:{position}"
-        key = key_of(self._secret, anchor, values["tries"], identity)
-        connection.execute(_INSERT_INTENT, {"key": key, **values})
-        return key
+        query = f"{SELECT_ENTRIES} WHERE position = ?"
+        entry = entry_of(connection.execute(query, (position,)).fetchone())
+        difference = self._recognition.difference(
+            entry.request_json,
+            request,
+            is_named=row_key is not None,
+            was_sent=entry.state.has_job,
+        )
+        has_ended = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
+        if has_ended and (self._retry_failed or (difference and named == position)):
+            connection.execute(_ARCHIVE, (position,))
+            connection.execute(_REMOVE, (position,))
+            values["tries"] = entry.tries + 1
+            return None
+        if difference and entry.state is JobState.NOT_CREATED:
+            connection.execute(_REMOVE, (position,))
+            return None
+        if difference:
+            raise InvalidRequestError([mismatch(position, difference)])
+        if entry.state.has_job:
+            raise JournalError(
+                f"request {position} has become generation {entry.generation_id} already. "
+                "Wait for that one; nothing was sent."
+            )
+        values["earlier"] = None
+        if entry.state is not JobState.NOT_CREATED:
+            values["state"] = STORED[JobState.UNKNOWN]
+            forms = [form for form in entry.documents if form != values["document"]]
+            values["earlier"] = json.dumps(forms[:_MAX_EARLIER_FORMS]) if forms else None
+        connection.execute(_REPEAT_INTENT, values)
+        return entry.idempotency_key
 
     def _record_status(
         self, position: int, generation: Generation, moment: str
@@ -660,32 +501,32 @@ class Journal(JournalView):
             return None
         return JournalError(f"request {position} has no completed job. Record its end first.")
 
-    def _record_moves(self) -> None:
+    def _record_moves(self, matcher: Matcher) -> None:
         """Record where requests and results are now, if that is elsewhere than was recorded."""
         with self._transaction(is_dated=False):
             query = "UPDATE jobs SET origin_json = ? WHERE position = ?"
-            self._connection.executemany(query, self._matcher.origins)
-            for path, position in self._matcher.relocated:
+            self._connection.executemany(query, matcher.origins)
+            for path, position in matcher.relocated:
                 columns = _path_columns(path, self.path.parent)
                 self._connection.execute(_RELOCATE, {"position": position, **columns})
 
-    def _take_over(self, binding: Binding | None) -> None:
+    def _take_over(self, account: Account | None, *, accept_new_key: bool) -> None:
         """Become the owner, in the file as well, if it belongs to the account."""
         with self._transaction(is_dated=False):
             connection = self._connection
             query = "SELECT secret, service, salt, key_digests FROM journal"
             self._secret, service, salt, digests = connection.execute(query).fetchone()
-            if binding is not None:
-                known = json.loads(digests)
-                digest = binding.digest(bytes.fromhex(salt))
-                if service not in {None, binding.service}:
+            if account is not None:
+                client, digest_of = account
+                known, digest = json.loads(digests), digest_of(bytes.fromhex(salt))
+                if service not in {None, client}:
                     raise JournalError(
                         f"the journal {self.path} is of a run at {service}, and this client talks "
-                        f"to {binding.service}, where its jobs are not known and would be paid for "
+                        f"to {client}, where its jobs are not known and would be paid for "
                         "once more. Use the client that it belongs to, or begin a new journal. (A "
                         "sandbox that was started again is another one, too.)"
                     )
-                if known and digest not in known and not binding.is_new_key:
+                if known and digest not in known and not accept_new_key:
                     raise JournalError(
                         f"the journal {self.path} is of a run with another API key. If this key "
                         "belongs to the same account, run once with accept_new_key=True; "
@@ -693,8 +534,7 @@ class Journal(JournalView):
                         "for once more, so begin a new journal then. (A sandbox that was started "
                         "again has other jobs, too.)"
                     )
-                service, known = binding.service, [*dict.fromkeys([*known, digest])]
-                digests = json.dumps(known)
+                service, digests = client, json.dumps([*dict.fromkeys([*known, digest])])
             owner = token_hex(8)
             connection.execute(
                 "UPDATE journal SET owner = ?, service = ?, key_digests = ?",
@@ -705,44 +545,15 @@ class Journal(JournalView):
     @contextmanager
     def _transaction(self, *, is_dated: bool = True) -> Iterator[str]:
         """Give a transaction, and its time as text; commit, or keep nothing."""
-        with self._reading() as connection:
+        with self._lock, translate_errors(self.path):
             try:
-                is_here = os.path.samestat(self._file, self.path.stat())
-            except OSError:
-                is_here = False
-            if not is_here:  # SQLite would go on writing where the file now is
-                raise JournalError(
-                    f"the journal {self.path} was moved, removed or replaced while it was in use. "
-                    "Put it back, then run again; without it, what was ordered would be ordered "
-                    "again."
-                )
-            begin_writing(connection, self.path)
-            try:
-                self._check_owner()
+                begin_writing(self._connection, self.path, self._file, self._owner)
                 yield self._now().isoformat(timespec="microseconds") if is_dated else ""
-                connection.execute(SEAL)
-                connection.execute("COMMIT")
+                self._connection.execute(SEAL)
+                self._connection.execute("COMMIT")
             except BaseException:
-                connection.rollback()
+                self._connection.rollback()
                 raise
-
-    def _check_owner(self) -> None:
-        # A trigger of another program would change rows, and ours would believe it.
-        query = (
-            "SELECT owner, typeof(rows), typeof(total), "
-            "(SELECT count(*) FROM sqlite_master WHERE type = 'trigger') FROM journal"
-        )
-        found = self._connection.execute(query).fetchone()
-        if found is None or found[1:] != ("integer", "integer", 0):
-            raise JournalError(
-                "another program has changed the journal while it was in use. Go on with an "
-                "undamaged copy."
-            )
-        if self._owner not in {None, found[0]}:
-            raise JournalError(
-                "another run has taken the journal over, by another name of its file or because "
-                "its lock was removed. Let one run go on, and nothing is ordered twice."
-            )
 
 
 def _not_recorded(position: int) -> JournalError:
@@ -796,8 +607,8 @@ class NullJournal:
         """Return what an earlier run has left of requests: nothing."""
         return [None] * len(requests)
 
-    async def ordered(self) -> Ordered | None:
-        """Return what was ordered with the journal so far; `None`: there is no journal."""
+    async def spending(self) -> tuple[int, float, int] | None:
+        """Return what was ordered with the journal so far: nothing is known."""
         return None
 
     async def record_intent(
@@ -809,29 +620,27 @@ class NullJournal:
         """Return a new key to send a create under."""
         return str(uuid.uuid4())
 
-    async def record_download(self, index: int, path: Path) -> None:
-        """Record where a result is."""
-
-    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
-        """Record what the service says of jobs, and why requests were given up."""
+    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate | Path]]) -> None:
+        """Record what the service says of jobs, why requests were given up, where results are."""
 
 
 @attrs.define(eq=False)
 class JournalWriter:
-    """Writer of a run's journal, in a thread."""
+    """Writer of a run's journal, in a thread.
+
+    Intents that come while something else is written go into one transaction (group commit).
+    """
 
     keeps_records: ClassVar[bool] = True
     _journal: Journal
     hold: Hold = nullcontext
     _lock: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
     # Updates that the journal lacks, because it could not be written.
-    _unwritten: list[tuple[int, JobUpdate]] = attrs.field(factory=list, init=False)
-    _intents: _GroupCommit = attrs.field(init=False)
-    _downloads: _GroupCommit = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._intents = _GroupCommit(self, self._journal.record_intents)
-        self._downloads = _GroupCommit(self, self._journal.record_downloads)
+    _unwritten: list[tuple[int, JobUpdate | Path]] = attrs.field(factory=list, init=False)
+    # The intents of the next transaction; their keys, or why they were not recorded; the end.
+    _intents: list[_Intent] = attrs.field(factory=list, init=False)
+    _keys: list[str | Exception] = attrs.field(factory=list, init=False)
+    _committed: anyio.Event = attrs.field(factory=anyio.Event, init=False)
 
     @property
     def has_unwritten(self) -> bool:
@@ -845,39 +654,65 @@ class JournalWriter:
         async with self.turn():
             return await in_thread(self.hold, self._journal.match, requests, start)
 
-    async def ordered(self) -> Ordered | None:
-        """Return what was ordered with the journal so far."""
+    async def spending(self) -> tuple[int, float, int] | None:
+        """Return what was ordered with the journal so far, as `Journal.spending` does."""
         async with self.turn():
-            return await in_thread(self.hold, self._journal.ordered)
+            return await in_thread(self.hold, self._journal.spending)
 
     async def record_intent(
         self, index: int, request: GenerationRequest, cost: float | None = None
     ) -> str:
         """Record that a create is about to be sent; return the key to send it under."""
-        key: str = await self._intents.add((index, request, cost))
+        keys, committed, place = self._keys, self._committed, len(self._intents)
+        self._intents.append((index, request, cost))
+        if place:  # the first one writes for all
+            await committed.wait()
+        else:
+            try:
+                await checkpoint()  # what comes meanwhile joins this transaction
+            finally:  # also when cancelled: others rely on it
+                async with self.turn():
+                    intents, self._intents, self._keys = self._intents, [], []
+                    self._committed = anyio.Event()
+                    try:
+                        await in_thread(self.hold, self._write, intents, keys)
+                    finally:
+                        committed.set()
+        # Nothing may go on without its record, whatever has ended the writing.
+        key = keys[place] if place < len(keys) else RuntimeError("it was not written")
+        if isinstance(key, Exception):
+            raise key
         return key
 
-    async def record_download(self, index: int, path: Path) -> None:
-        """Record where a result is."""
-        await self._downloads.add((index, path))
+    def _write(self, intents: list[_Intent], keys: list[str | Exception]) -> None:
+        """Record intents; add their keys, or why they could not be recorded."""
+        try:
+            keys += self._journal.record_intents(intents)
+        except Exception as error:  # noqa: BLE001 - it is raised by `record_intent`
+            if isinstance(error, LipsyncError) or len(intents) == 1:
+                keys += [error] * len(intents)
+            else:  # one request's own values have raised: find out which
+                for intent in intents:
+                    self._write([intent], keys)
 
-    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate]]) -> None:
-        """Record what the service says of jobs, and why requests were given up.
+    async def record_updates(self, updates: Sequence[tuple[Job, JobUpdate | Path]]) -> None:
+        """Record what the service says of jobs, why requests were given up, where results are.
 
         What cannot be written is kept, and written with what comes next: a disk that is full
         may have room again.
         """
         for job, update in updates:
             # A request that failed before its intent was recorded is not in the journal.
-            is_recorded = isinstance(update, Generation) or job.key is not None
-            if is_recorded:
+            if job.key is not None or not isinstance(update, LipsyncError):
                 self._unwritten.append((job.index, update))
         if not self._unwritten:
             return
+        problem: JournalError | None = None
         async with self.turn():
             some, self._unwritten = self._unwritten, []
             try:
-                problem = await in_thread(self.hold, self._journal.record_updates, some)
+                if some:  # no other call has written them meanwhile
+                    problem = await in_thread(self.hold, self._journal.record_updates, some)
             except BaseException:
                 self._unwritten = [*some, *self._unwritten]
                 raise
@@ -921,48 +756,3 @@ async def in_thread(hold: Hold, function: Callable[..., T], *arguments: object) 
 
 
 RunJournal: TypeAlias = JournalWriter | NullJournal
-
-
-@attrs.define(eq=False)
-class _GroupCommit:
-    """Collector of records that come while others are written; then one transaction for all."""
-
-    _writer: JournalWriter
-    _write: Callable[[list[Any]], Sequence[Any] | None]
-    _records: list[Any] = attrs.field(factory=list, init=False)
-    # What the writing gives for each record: its result, or why it was not written.
-    _results: list[Any] = attrs.field(factory=list, init=False)
-    _committed: anyio.Event = attrs.field(factory=anyio.Event, init=False)
-
-    async def add(self, record: object) -> Any:
-        """Write a record; return what the writing gave for it."""
-        results, committed, place = self._results, self._committed, len(self._records)
-        self._records.append(record)
-        if place:  # the first one writes for all
-            await committed.wait()
-        else:
-            try:
-                await checkpoint()  # what comes meanwhile joins this transaction
-            finally:  # also when cancelled: others rely on it
-                async with self._writer.turn():
-                    records, self._records, self._results = self._records, [], []
-                    self._committed = anyio.Event()
-                    try:
-                        await in_thread(self._writer.hold, self._commit, records, results)
-                    finally:
-                        committed.set()
-        # Nothing may go on without its record, whatever has ended the writing.
-        result = results[place] if place < len(results) else RuntimeError("it was not written")
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def _commit(self, records: list[Any], results: list[Any]) -> None:
-        try:
-            results += self._write(records) or [None] * len(records)
-        except Exception as error:  # noqa: BLE001 - it is raised by `add`
-            if isinstance(error, LipsyncError) or len(records) == 1:
-                results += [error] * len(records)
-            else:  # one request's own values have raised: find out which
-                for record in records:
-                    self._commit([record], results)

@@ -219,6 +219,11 @@ class JournalEntry:
         return decoded
 
 
+def stored_origin(origin: Origin) -> str:
+    """Return where a request comes from, as a journal stores it."""
+    return json.dumps({"line": origin.line, "extra": dict(origin.extra)})
+
+
 def unreadable(position: object, why: object) -> JournalError:
     """Return the error of an entry that is not as it was written."""
     return JournalError(

@@ -15,7 +15,7 @@ the middle of a commit. So each row holds a checksum of its other columns, and t
 the table `journal` holds the number of all rows and the sum of their checksums. The owner's
 connection has triggers that keep them up to date; `SEAL` ends each transaction.
 
-**One owner.** `JournalLock` is a lock on a file of its own, `NAME.lock`, which the system drops
+**One owner.** `_lock` takes a lock on a file of its own, `NAME.lock`, which the system drops
 when its holder dies. (SQLite has locks on the journal itself, which closing any other handle of
 it would drop.) The holder writes who it is into the lock's file, with the name of its machine:
 the file may be on a drive that several share. The file stays when the lock goes: to remove it
@@ -53,22 +53,18 @@ if TYPE_CHECKING:
 if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
     import msvcrt
 
+    _LOCK, _UNLOCK = msvcrt.LK_NBLCK, msvcrt.LK_UNLCK
     # Windows forbids others to read what is locked, so the lock lies far behind the text.
     _LOCKED_BYTE = 1 << 30
 
-    def _lock(file: BinaryIO, mode: int = msvcrt.LK_NBLCK) -> None:
+    def _flock(file: BinaryIO, mode: int) -> None:
         file.seek(_LOCKED_BYTE)
         msvcrt.locking(file.fileno(), mode, 1)
 
-    _UNLOCK = msvcrt.LK_UNLCK
-
 else:
-    import fcntl
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock as _flock
 
-    _UNLOCK = fcntl.LOCK_UN
-
-    def _lock(file: BinaryIO, mode: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> None:
-        fcntl.flock(file, mode)
+    _LOCK, _UNLOCK = LOCK_EX | LOCK_NB, LOCK_UN
 
 
 # Written into the file's header, so that no other SQLite file is taken for a journal.
@@ -147,6 +143,18 @@ _TOTALS = f"SELECT serial, rows, total FROM journal WHERE checksum IS {_OWN_CHEC
 SEAL = f"""
 UPDATE journal SET serial = serial + 1, checksum = {_OWN_CHECKSUM.replace("serial", "serial + 1")}
 """  # noqa: S608 - our own
+# Makes a file with the tables a journal of its own.
+_INITIALIZE = (
+    "INSERT INTO journal (id, secret, salt) VALUES (1, :secret, :salt)",
+    f"UPDATE jobs SET checksum = {_CHECKSUM}",  # noqa: S608 - our own
+    """
+    UPDATE journal SET rows = (SELECT count(*) FROM jobs),
+        total = (SELECT coalesce(sum(checksum), 0) FROM jobs)
+    """,
+    SEAL,
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
 _TRIGGERS = """
 CREATE TEMP TRIGGER {table}_inserted AFTER INSERT ON main.{table} BEGIN
     UPDATE journal SET rows = rows + 1, total = total + new.checksum;
@@ -162,17 +170,34 @@ CREATE TEMP TRIGGER {table}_deleted AFTER DELETE ON main.{table} BEGIN
     UPDATE journal SET rows = rows - 1, total = total - old.checksum;
 END;
 """
+# Seconds. A reader waits while a commit is under way, which is soon done. Only a program that is
+# not ours can be in an owner's way, such as an editor of tables.
+PATIENCE = 10.0
 # Bytes of a checksum: small enough that SQLite can add up eight million of them.
 _CHECKSUM_SIZE = 5
 # Rows of one query: another program may write between two.
 _PAGE = 1000
-# What the view `entries` has besides the columns of the table, by version of the file.
+# Creates the view `entries`, by version of the file; it has the same columns for each.
+_VIEW = "CREATE TEMP VIEW entries AS SELECT {}, * FROM jobs"
 _VIEWS = {
-    1: "NULL AS request_id, 1 AS tries, NULL AS cost, NULL AS earlier_json, NULL AS origin_json, "
-    "NULL AS row_key, NULL AS download_near",
-    2: f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
-    f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END AS request_id",
+    1: _VIEW.format(
+        "NULL AS request_id, 1 AS tries, NULL AS cost, NULL AS earlier_json, "
+        "NULL AS origin_json, NULL AS row_key, NULL AS download_near"
+    ),
+    2: _VIEW.format(
+        f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
+        f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END AS request_id"
+    ),
 }
+# Makes every commit reach the disk before it returns, in the file itself. A key must be there
+# before its create is sent: NORMAL would keep it from a killed process, but not from a power cut.
+# On macOS, fsync alone stops at the drive. PERSIST commits by overwriting a few bytes, and is the
+# fastest mode without a log.
+_WITHOUT_A_LOG = "PRAGMA journal_mode = PERSIST"
+_WRITING = (
+    *("PRAGMA synchronous = FULL", "PRAGMA fullfsync = ON", _WITHOUT_A_LOG),
+    "PRAGMA journal_size_limit = 1000000",
+)
 
 _DAMAGED = (
     "It is not as it was written: a disk or another program has changed it, or it was copied in "
@@ -227,8 +252,10 @@ Opened: TypeAlias = tuple[sqlite3.Connection, ExitStack]
 
 
 def connect_owner(path: Path, *, patience: float) -> Opened:
-    """Open a journal to write it, or make a new one; its lock must be held."""
+    """Open a journal as its only owner, or make a new one."""
     with translate_errors(path), ExitStack() as files:
+        _lock(path, files)
+        version: int | None = SCHEMA_VERSION
         if not path.exists():
             _make(path)
         elif path.stat().st_nlink > 1:
@@ -236,20 +263,22 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
                 f"the journal {path} has another name as well (a hard link), under which another "
                 "run could write it. Make a copy, and give that."
             )
-        version = _version(path)
+        else:
+            version = _version(path)
         if version is None:
             copy, copied = _read_copy(path)
             with copied:
                 version = _version_of(copy, path)
-        inode = _inode(path)
-        _OWN.add(inode)
+        status = path.stat()
+        _OWN.add(inode := (status.st_dev, status.st_ino))
         files.callback(_OWN.discard, inode)
         connection = _connect(path, "rw", patience, files)
-        _prepare_writing(connection)
+        for pragma in _WRITING:
+            connection.execute(pragma).fetchone()
         _check_pages(connection, path)
         if version == 1:
             _migrate(connection)
-        _prepare_reading(connection, SCHEMA_VERSION)
+        connection.execute(_VIEWS[SCHEMA_VERSION])
         _check_rows(connection, path)
         for table in ("jobs", "tries"):
             connection.executescript(
@@ -272,7 +301,7 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
         connection, files = opened or _read_copy(path)
         with files:
             version = _version_of(connection, path)
-            _prepare_reading(connection, version)
+            connection.execute(_VIEWS[version])
             check = _check_pages if version == 1 else _check_rows
             check(connection, path)
             return connection, files.pop_all()
@@ -299,7 +328,7 @@ def _read_copy(path: Path) -> Opened:
         shutil.copyfile(path, copy)
         for side in _PARTS:
             with suppress(FileNotFoundError):
-                shutil.copyfile(beside(path, side), beside(copy, side))
+                shutil.copyfile(f"{path}{side}", f"{copy}{side}")
         return _connect(copy, "rw", 0, files), files.pop_all()
 
 
@@ -341,11 +370,6 @@ def from_home(path: str | os.PathLike[str]) -> Path:
     return Path(found)
 
 
-def beside(path: Path, side: str) -> Path:
-    """Return the name of a file that belongs to another."""
-    return path.with_name(f"{path.name}{side}")
-
-
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
     """Raise SQLite's errors, and the system's, as `JournalError` that says what to do."""
@@ -376,41 +400,63 @@ def _connect(path: Path, mode: str, patience: float, files: ExitStack) -> sqlite
     )
     files.callback(connection.close)
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.create_function("checksum", -1, _checksum, deterministic=True)
     return connection
 
 
-def _prepare_writing(connection: sqlite3.Connection) -> None:
-    """Make every commit reach the disk before it returns, in the file itself."""
-    # A key must be on the disk before its create is sent: NORMAL would keep it from a
-    # killed process, but not from a power cut.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone stops at the drive
-    # PERSIST commits by overwriting a few bytes, and is the fastest mode without a log.
-    connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
-    connection.execute("PRAGMA journal_size_limit = 1000000")
+def begin_writing(
+    connection: sqlite3.Connection, path: Path, opened: os.stat_result, owner: str | None
+) -> None:
+    """Begin a transaction of the file's owner, which is written to the file itself.
+
+    `opened`: the file that was opened. `owner`: the name that its owner has given itself.
+    """
+    try:
+        is_here = os.path.samestat(opened, path.stat())
+    except OSError:
+        is_here = False
+    if not is_here:  # SQLite would go on writing where the file now is
+        raise JournalError(
+            f"the journal {path} was moved, removed or replaced while it was in use. Put it back, "
+            "then run again; without it, what was ordered would be ordered again."
+        )
+    connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        _begin_without_log(connection, path)
+    # A trigger of another program would change rows, and ours would believe it.
+    found = connection.execute(
+        "SELECT owner, typeof(rows), typeof(total), "
+        "(SELECT count(*) FROM sqlite_master WHERE type = 'trigger') FROM journal"
+    ).fetchone()
+    if found is None or found[1:] != ("integer", "integer", 0):
+        raise JournalError(
+            "another program has changed the journal while it was in use. Go on with an "
+            "undamaged copy."
+        )
+    if owner not in {None, found[0]}:
+        raise JournalError(
+            "another run has taken the journal over, by another name of its file or because "
+            "its lock was removed. Let one run go on, and nothing is ordered twice."
+        )
 
 
-def begin_writing(connection: sqlite3.Connection, path: Path) -> None:
-    """Begin a transaction that is written to the file itself, not to a log beside it."""
-    for is_last in (False, True):
-        connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
-        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-        if mode != "wal":
-            return
-        connection.execute("ROLLBACK")
-        if not is_last:
-            with suppress(sqlite3.OperationalError):  # it is in use
-                _prepare_writing(connection)
-    raise JournalError(
-        f"another program has the journal {path} open and keeps a log beside it, without which "
-        "the file would not be whole. Close that program, then run again."
-    )
+def _begin_without_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Begin again, without the log that another program has put beside the file."""
+    connection.execute("ROLLBACK")
+    with suppress(sqlite3.OperationalError):  # it is in use
+        connection.execute(_WITHOUT_A_LOG).fetchone()
+    connection.execute("BEGIN EXCLUSIVE")
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        raise JournalError(
+            f"another program has the journal {path} open and keeps a log beside it, without which "
+            "the file would not be whole. Close that program, then run again."
+        )
 
 
 def _make(path: Path) -> None:
     """Make a new journal, whole or not at all, where SQLite would take nothing for a part of it."""
     for side in _PARTS:
-        remains = beside(path, side)
+        remains = Path(f"{path}{side}")
         with suppress(FileNotFoundError):
             with remains.open("rb") as file:
                 beginning = file.read(len(_JOURNAL_MAGIC))
@@ -422,9 +468,10 @@ def _make(path: Path) -> None:
                 )
             remains.unlink()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for table in _TABLES:
-            connection.execute(table)
-        _initialize(connection)
+        connection.create_function("checksum", -1, _checksum, deterministic=True)
+        own = {"secret": token_hex(16), "salt": token_hex(16)}
+        for statement in (*_TABLES, *_INITIALIZE):
+            connection.execute(statement, own)
         data = connection.serialize()
     new = path.with_name(f".{path.name}.new")
     try:
@@ -443,26 +490,10 @@ def _make(path: Path) -> None:
             os.close(folder)
 
 
-def _initialize(connection: sqlite3.Connection) -> None:
-    """Make a file with the tables a journal of its own."""
-    connection.create_function("checksum", -1, _checksum, deterministic=True)
-    connection.execute(
-        "INSERT INTO journal (id, secret, salt) VALUES (1, ?, ?)", (token_hex(16), token_hex(16))
-    )
-    connection.execute(f"UPDATE jobs SET checksum = {_CHECKSUM}")  # noqa: S608 - our own
-    connection.execute(
-        "UPDATE journal SET rows = (SELECT count(*) FROM jobs), "
-        "total = (SELECT coalesce(sum(checksum), 0) FROM jobs)"
-    )
-    connection.execute(SEAL)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring a journal of the first version to today's, all at once or not at all."""
     connection.execute("BEGIN EXCLUSIVE")
-    _prepare_reading(connection, 1)
+    connection.execute(_VIEWS[1])
     for row in connection.execute(SELECT_ENTRIES):
         entry = entry_of(row)
         _ = entry.request, entry.generation  # each must be readable
@@ -475,7 +506,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
         f"INSERT INTO jobs ({columns}) SELECT {columns} FROM jobs_of_version_1"  # noqa: S608 - our own
     )
     connection.execute("DROP TABLE jobs_of_version_1")
-    _initialize(connection)
+    own = {"secret": token_hex(16), "salt": token_hex(16)}
+    for statement in _INITIALIZE:
+        connection.execute(statement, own)
     connection.execute("COMMIT")
 
 
@@ -550,12 +583,6 @@ def _inode(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _prepare_reading(connection: sqlite3.Connection, version: int) -> None:
-    """Create the view `entries`, which is the same for every version of the file."""
-    connection.execute(f"CREATE TEMP VIEW entries AS SELECT {_VIEWS[version]}, * FROM jobs")  # noqa: S608 - our own
-    connection.create_function("checksum", -1, _checksum, deterministic=True)
-
-
 def _checksum(*values: object) -> int:
     # Not `repr`: which characters it escapes differs from one Python to the next.
     digest = blake2b(ascii(values).encode("ascii"), digest_size=_CHECKSUM_SIZE).digest()
@@ -566,6 +593,13 @@ def find(connection: sqlite3.Connection, position: int) -> JournalEntry | None:
     """Return the entry at a position."""
     row = connection.execute(f"{SELECT_ENTRIES} WHERE position = ?", (position,)).fetchone()
     return None if row is None else entry_of(row)
+
+
+def find_key(connection: sqlite3.Connection, row_key: str) -> int | None:
+    """Return the position of the row with a key."""
+    query = "SELECT position FROM jobs WHERE row_key = ?"
+    row: tuple[int] | None = connection.execute(query, (row_key,)).fetchone()
+    return None if row is None else row[0]
 
 
 def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
@@ -600,38 +634,29 @@ def _check_rows(connection: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path, f"it holds {rows} entries, and not the {written} that were written")
 
 
-class JournalLock:
-    """The right to write a journal, until `release` or the end of the process."""
+def _lock(journal: Path, files: ExitStack) -> None:
+    """Take the right to write a journal at once, until `files` are closed or the process ends."""
+    file = Path(f"{journal}.lock").open("a+b", buffering=0)  # noqa: SIM115 - until then
+    try:
+        _flock(file, _LOCK)
+    except OSError as error:
+        owner = _owner(file)
+        file.close()
+        raise JournalError(lock_failure(journal, error, owner)) from error
+    files.callback(_unlock, file, os.getpid())
+    with suppress(OSError):  # a full disk: the lock holds, and others see no number
+        file.truncate(0)
+        name = f"{os.getpid()} {platform.node()}"
+        file.write(name.encode("ascii", "replace")[:_LONGEST_NAME])
 
-    def __init__(self, journal: Path) -> None:
-        """Take the lock at once."""
-        self._process = os.getpid()
-        path = beside(journal, ".lock")
-        with translate_errors(journal):
-            self._file = path.open("a+b", buffering=0)
-        try:
-            _lock(self._file)
-        except OSError as error:
-            owner = _owner(self._file)
-            self._file.close()
-            raise JournalError(refusal(journal, error, owner)) from error
-        with suppress(OSError):  # a full disk: the lock holds, and others see no number
-            self._file.truncate(0)
-            name = f"{os.getpid()} {platform.node()}"
-            self._file.write(name.encode("ascii", "replace")[:_LONGEST_NAME])
 
-    @property
-    def is_held(self) -> bool:
-        """Whether this process holds it, and not the one that it was forked from."""
-        return not self._file.closed and os.getpid() == self._process
-
-    def release(self) -> None:
-        """Release the lock; harmless when repeated."""
+def _unlock(file: BinaryIO, process: int) -> None:
+    """Give a lock up, unless the process that took it is the one that this was forked from."""
+    if os.getpid() == process:
         # To close it would not do: a worker that was forked meanwhile has it open as well.
-        if self.is_held:
-            with suppress(OSError):
-                _lock(self._file, _UNLOCK)
-        self._file.close()
+        with suppress(OSError):
+            _flock(file, _UNLOCK)
+    file.close()
 
 
 def _owner(file: BinaryIO) -> str:
@@ -643,7 +668,7 @@ def _owner(file: BinaryIO) -> str:
     return f"process {digits}" if machine in {"", platform.node()} else f"a process on {machine}"
 
 
-def refusal(journal: Path, error: OSError, owner: str) -> str:
+def lock_failure(journal: Path, error: OSError, owner: str) -> str:
     """Return why the lock could not be taken."""
     if error.errno not in _TAKEN:
         return f"the journal {journal} cannot be locked ({error}). Give a path on a local disk."

@@ -26,7 +26,7 @@ import attrs
 
 from lipsync_async._asyncio_tools import cancellation_error, unexpected_cancellation
 from lipsync_async._bulk.fingerprint import earlier_forms
-from lipsync_async._bulk.journal import Binding, Journal, JournalWriter, NullJournal, in_thread
+from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, in_thread
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.results import (
     MAX_SAME_REFUSALS,
@@ -179,15 +179,14 @@ async def _opened_journal(options: RunOptions, requester: Requester) -> AsyncIte
     if options.journal is None:
         yield NullJournal()
         return
-    path = Path(expanded(options.journal))
     loop = asyncio.get_running_loop()
     hold = requester.transport.hold
-    binding = Binding(requester.service, requester.key_digest, is_new_key=options.accept_new_key)
     opening = WORKERS.submit(
         partial(
             Journal.open,
-            path,
-            binding=binding,
+            options.journal,
+            account=(requester.service, requester.key_digest),
+            accept_new_key=options.accept_new_key,
             retry_failed=options.retry_failed,
             match_query=options.match_query,
         )
@@ -552,7 +551,7 @@ class BulkRunner:
         failure: LipsyncError | None = None
         try:
             job.path = await downloader.download(job.request, completed)
-            await self._journal.record_download(job.index, job.path)
+            await self._journal.record_updates([(job, job.path)])
         except Exception as error:
             if is_from_callback(error):
                 raise

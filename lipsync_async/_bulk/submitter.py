@@ -434,19 +434,20 @@ class SpendingLimit:
         """Count what earlier runs have created, once; without their prices nothing more is."""
         if self._has_counted_earlier:
             return
-        earlier = await self._journal.ordered()
+        earlier = await self._journal.spending()
         self._has_counted_earlier = True
         if earlier is None:
             return
-        if earlier.unpriced:
+        jobs, cost, unpriced = earlier
+        if unpriced:
             self.why_over = (
-                f"max_cost cannot be kept, for {earlier.unpriced} of {earlier.jobs} jobs in the "
-                "journal were ordered without it, and what they cost is not known"
+                f"max_cost cannot be kept, for {unpriced} of {jobs} jobs in the journal were "
+                "ordered without it, and what they cost is not known"
             )
             raise _over(job, self.why_over)
-        self._earlier_cost = earlier.cost
-        self.cost += earlier.cost
-        before = f"{earlier.jobs} jobs for {earlier.cost:.2f} US dollars"
+        self._earlier_cost = cost
+        self.cost += cost
+        before = f"{jobs} jobs for {cost:.2f} US dollars"
         log(
             BULK_LOG,
             logging.INFO,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._bulk.results import reason_in, reason_of
 from lipsync_async._polling import error_of
 from lipsync_async.cli.output import clock, plural, say, some_of

@@ -18,8 +18,8 @@ import attrs
 from anyio import to_thread
 
 from lipsync_async._async.client import AsyncClient
-from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._bulk.manifest import COLUMNS, TABLE_SUFFIXES, ManifestRow, read_manifest
 from lipsync_async._bulk.results import Outcome, Progress, group_failures
 from lipsync_async._logic.config import DEFAULT_BASE_URL, is_loopback

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._enums import Status
 from lipsync_async._models.request import Audio, GenerationRequest, Video
 from lipsync_async._models.response import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from lipsync_async._bulk.journal import Journal, JournalView
+    from lipsync_async._bulk.journal import Journal
     from lipsync_async._bulk.journal_entry import JournalEntry
 
 
@@ -36,15 +38,24 @@ def job(name: str, status: Status | str = Status.PENDING, **fields: Any) -> Gene
     )
 
 
-def record(journal: Journal, updates: Sequence[tuple[int, Generation | BaseException]]) -> None:
+def record(
+    journal: Journal, updates: Sequence[tuple[int, Generation | BaseException | str | Path]]
+) -> None:
     """Record updates; what contradicts the journal is raised."""
     conflict = journal.record_updates(updates)
     if conflict is not None:
         raise conflict
 
 
-def known(journal: JournalView, position: int = 0) -> JournalEntry:
+def entries(journal: Journal | JournalView) -> list[JournalEntry]:
+    """Return all that a journal knows of requests."""
+    with JournalView.open(journal.path) as view:
+        return [*view.entries()]
+
+
+def known(journal: Journal | JournalView, position: int = 0) -> JournalEntry:
     """Return what a journal must know of a request."""
-    entry = journal.entry(position)
+    with JournalView.open(journal.path) as view:
+        entry = view.entry(position)
     assert entry is not None
     return entry

@@ -44,7 +44,7 @@ def write(journal_path: str, count: int) -> None:
                 record(journal, seen)
                 for number, generation in seen:
                     tell(status, number, generation.id)
-            journal.record_downloads([(number, f"{number}.mp4") for number in positions])
+            record(journal, [(number, f"{number}.mp4") for number in positions])
             for number in positions:
                 tell("download", number, f"{number}.mp4")
 
@@ -59,7 +59,7 @@ def hold(journal_path: str) -> None:
 
 def is_unsent(journal: Journal, number: int) -> bool:
     """Tell whether a create must be sent."""
-    entry = journal.entry(number)
+    (entry,) = journal.match([request(number)], number)
     return entry is None or not entry.state.has_job
 
 

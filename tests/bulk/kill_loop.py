@@ -21,8 +21,8 @@ import anyio
 import attrs
 
 from lipsync_async import AsyncClient, Limits, PollPolicy, Progress, RetryPolicy, group_failures
-from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._models.request import Audio, GenerationRequest, Video
 from lipsync_async.errors import JournalError
 from lipsync_async.sandbox import Sandbox

@@ -12,11 +12,12 @@ import pytest
 from lipsync_async import InvalidRequestError, JournalError, LipsyncError, errors
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._enums import Status
 from lipsync_async._logic.validation import argument_problems
 from lipsync_async._models.request import Audio, Video
 from lipsync_async._models.response import Generation
-from tests.bulk.jobs import job, known, record, request
+from tests.bulk.jobs import entries, job, known, record, request
 from tests.logic.answers import reply
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -82,7 +83,7 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
     record(journal, [(0, job("g1"))])
     record(journal, [(0, job("g1", "PROCESSING"))])
     record(journal, [(0, job("g1", "COMPLETED", outputUrl="https://h/v.mp4"))])
-    journal.record_downloads([(0, path.with_name("v.mp4"))])
+    record(journal, [(0, path.with_name("v.mp4"))])
     journal.close()
     with Journal.open(path) as reopened:
         entry = known(reopened)
@@ -112,7 +113,7 @@ def test_the_service_decides_the_state(journal: Journal, status: str, expected: 
     assert expected.has_ended is (expected is not JobState.ACCEPTED)
     with pytest.raises(JournalError, match=r"request 0 has become generation g1 already. Wait"):
         journal.record_intents([(1, request(1)), (0, request(0))])
-    assert journal.length == 1
+    assert len(entries(journal)) == 1
 
 
 def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
@@ -120,7 +121,7 @@ def test_a_bad_end_is_an_error_by_itself(journal: Journal) -> None:
     journal.record_intents([(0, request(0)), (1, request(1))])
     failed = job("g1", "FAILED", error="No face", errorCode="no_face")
     record(journal, [(0, failed), (1, job("g2", "REJECTED"))])
-    first, second = journal.entries()
+    first, second = entries(journal)
     assert (first.error_class, first.error_code) == ("GenerationFailedError", "no_face")
     assert first.error_message == str(errors.GenerationFailedError(failed))
     assert second.error_class == "GenerationRejectedError"
@@ -197,7 +198,7 @@ def test_an_error_of_a_job_can_be_made_good(
     entry = became(journal, job("g1", status), error)
     assert (entry.status, entry.error_class) == (status, type(error).__name__)
     record(journal, [(0, job("g1", "COMPLETED"))])
-    journal.record_downloads([(0, path.with_name("v.mp4"))])
+    record(journal, [(0, path.with_name("v.mp4"))])
     again = known(journal)
     assert (again.state, again.error_class) == (JobState.COMPLETED, None)
     assert again.download_path == path.with_name("v.mp4")
@@ -244,7 +245,7 @@ def test_a_second_job_of_one_request_is_told(journal: Journal) -> None:
         record(journal, news)
     assert told.value.generation is news[0][1]
     assert ["another as well" in note for note in told.value.__notes__] == [True]
-    assert [entry.generation_id for entry in journal.entries()] == ["g0", "g1", "g2"]
+    assert [entry.generation_id for entry in entries(journal)] == ["g0", "g1", "g2"]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_nothing_is_known_of_what_was_never_intended(
     journal.record_intents([(0, request(0))])
     with pytest.raises(JournalError, match=r"request 5 was never recorded. Record its intent"):
         record(journal, updates)
-    assert journal.length == 1
+    assert len(entries(journal)) == 1
 
 
 def test_only_a_completed_job_has_a_result(path: Path, journal: Journal) -> None:
@@ -272,8 +273,8 @@ def test_only_a_completed_job_has_a_result(path: Path, journal: Journal) -> None
     record(journal, [(0, job("g0", "FAILED")), (1, job("g1", "COMPLETED"))])
     paths = [(number, path.with_name(f"{number}.mp4")) for number in (0, 1, 2)]
     with pytest.raises(JournalError, match="request 0 has no completed job"):
-        journal.record_downloads(paths)
-    kept = [entry.download_path for entry in journal.entries()]
+        record(journal, paths)
+    kept = [entry.download_path for entry in entries(journal)]
     assert kept == [None, path.with_name("1.mp4"), None]
 
 
@@ -318,7 +319,7 @@ def test_a_changed_request_is_stopped_at_the_last_door_too(journal: Journal) -> 
     journal.record_intents([(0, request(0))])
     with pytest.raises(InvalidRequestError, match=r"requests\[0\]: is not the request that"):
         journal.record_intents([(1, request(1)), (0, request(5))])
-    assert journal.length == 1
+    assert len(entries(journal)) == 1
 
 
 def test_a_file_counts_until_it_was_sent(tmp_path: Path, journal: Journal) -> None:
@@ -344,30 +345,26 @@ def test_the_view_counts_and_pages(journal: Journal) -> None:
     record(journal, [(5, job("g5", "COMPLETED")), (7, job("g7", "FAILED"))])
     journal.record_intents([(9, request(9))])
     record(journal, [(11, REFUSED)])
-    assert journal.counts() == {
-        JobState.SUBMITTING: 599,
-        JobState.UNKNOWN: 1,
-        JobState.NOT_CREATED: 1,
-        JobState.ACCEPTED: 600,
-        JobState.COMPLETED: 1,
-        JobState.FAILED: 1,
-    }
-    assert [entry.position for entry in journal.entries()] == [*range(1203)]
-    accepted = journal.entries(JobState.ACCEPTED, JobState.FAILED)
-    assert [entry.position for entry in accepted] == [0, 2, 4, 6, 7, *range(8, 1200, 2)]
-    assert journal.length == 1203
-    assert journal.entry(1203) is None
+    with JournalView.open(journal.path) as view:
+        counts = [view.counts()[state] for state in JobState]
+        assert counts == [599, 1, 1, 600, 1, 1]
+        assert [entry.position for entry in view.entries()] == [*range(1203)]
+        accepted = view.entries(JobState.ACCEPTED, JobState.FAILED)
+        assert [entry.position for entry in accepted] == [0, 2, 4, 6, 7, *range(8, 1200, 2)]
+        assert view.length == 1203
+        assert view.entry(1203) is None
 
 
 def test_writing_does_not_disturb_reading(journal: Journal) -> None:
     """Rows may change while they are looked through; each comes once, as it is by then."""
     journal.record_intents([(number, request(number)) for number in range(600)])
     seen = []
-    for entry in journal.entries(JobState.SUBMITTING):
-        record(journal, [(entry.position, job(f"g{entry.position}"))])
-        seen.append(entry.position)
-    assert seen == [*range(600)]
-    assert journal.counts()[JobState.ACCEPTED] == 600
+    with JournalView.open(journal.path) as view:
+        for entry in view.entries(JobState.SUBMITTING):
+            record(journal, [(entry.position, job(f"g{entry.position}"))])
+            seen.append(entry.position)
+        assert seen == [*range(600)]
+        assert view.counts()[JobState.ACCEPTED] == 600
 
 
 ODD: dict[str, Any] = {"error": "half \ud800", "errorCode": "code \udfff", "note": "nul\0"}
@@ -387,7 +384,7 @@ def test_a_job_counts_more_than_its_echo(journal: Journal) -> None:
     journal.record_intents([(0, request(0)), (1, request(1))])
     odd = Generation(id="g0", status=Status.PROCESSING, raw={"id": object()})
     record(journal, [(0, odd), (1, Generation(id="g1", status=Status.PENDING))])
-    generations = [entry.generation for entry in journal.entries()]
+    generations = [entry.generation for entry in entries(journal)]
     found = [(generation.id, generation.status) for generation in generations if generation]
     assert found == [("g0", Status.PROCESSING), ("g1", Status.PENDING)]
 
@@ -399,7 +396,7 @@ def test_any_path_is_stored_whole(
     """A name in another encoding comes back, and the next run may start from another folder."""
     monkeypatch.chdir(tmp_path)
     became(journal, job("g1", "COMPLETED"))
-    journal.record_downloads([(0, name)])
+    record(journal, [(0, name)])
     assert known(journal).download_path == tmp_path / name
 
 
@@ -412,7 +409,7 @@ def test_without_exceptions_nothing_is_written(path: Path) -> None:
     with Journal.open(path, now=broken) as journal:
         with pytest.raises(OverflowError):
             journal.record_intents([(0, request(0))])
-        assert journal.length == 0
+        assert entries(journal) == []
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -425,12 +422,13 @@ def test_news_of_a_row_may_come_many_times_at_once(path: Path, rows: int, many: 
         assert journal.record_updates(news) is None
         done = [(row, job(f"job-{row}", "COMPLETED")) for row, _ in news]
         assert journal.record_updates([*news, *done]) is None
-        journal.record_downloads([(row, path.with_name(f"{row}.mp4")) for row, _ in done])
+        record(journal, [(row, path.with_name(f"{row}.mp4")) for row, _ in done])
         reached = {row for row, _ in news}
-    with Journal.open(path) as journal:
-        completed = [entry.position for entry in journal.entries(JobState.COMPLETED)]
+    Journal.open(path).close()
+    with JournalView.open(path) as view:
+        completed = [entry.position for entry in view.entries(JobState.COMPLETED)]
         assert completed == sorted(reached)
-        assert journal.length == rows
+        assert view.length == rows
 
 
 @pytest.mark.parametrize(
@@ -449,6 +447,7 @@ def test_earlier_names_of_states_mean_the_same(
     with Journal.open(path) as journal:
         journal.record_intents([(0, request(0))])
         expected = int(state is JobState.SUBMITTING)
-        assert len([*journal.entries(word)]) == expected  # type: ignore[arg-type]
+        with JournalView.open(path) as view:
+            assert len([*view.entries(word)]) == expected  # type: ignore[arg-type]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT state FROM jobs").fetchall() == [("intended",)]

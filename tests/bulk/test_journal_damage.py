@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_file import COLUMNS, connect_reader
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.errors import ConnectError, JournalError
 from tests.bulk import journal_process
 from tests.bulk.jobs import job, record, request
@@ -40,16 +41,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record(journal, [(number, job(f"g{number}")) for number in range(6)])
         ends = [(number, job(f"g{number}", "COMPLETED")) for number in range(3)]
         record(journal, [*ends, (3, job("g3", "FAILED", error="No face"))])
-        journal.record_downloads([(0, path.with_name("0.mp4"))])
+        record(journal, [(0, path.with_name("0.mp4"))])
         record(journal, [(7, ConnectError("no", method="POST", url="https://h/x"))])
     with Journal.open(path, retry_failed=True) as journal:
         journal.record_intents([asked[3], asked[7], asked[-1]])
     return path
 
 
-def entries(path: Path, kind: type[JournalView] = JournalView) -> list[JournalEntry]:
+def entries(path: Path, kind: type[JournalView | Journal] = JournalView) -> list[JournalEntry]:
     """Return all that a journal says, having looked at every part of it."""
-    with kind.open(path) as view:
+    with kind.open(path), JournalView.open(path) as view:
         found = [*view.entries()]
         assert [entry.request and entry.generation for entry in found]
         assert sum(view.counts().values()) == len(found)
@@ -70,7 +71,9 @@ def path(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(whole, tmp_path))
 
 
-def is_refused(path: Path, expected: list[JournalEntry], *kinds: type[JournalView]) -> bool:
+def is_refused(
+    path: Path, expected: list[JournalEntry], *kinds: type[JournalView | Journal]
+) -> bool:
     """Tell whether a file is refused; if not, it must say what the whole one does."""
     refusals = []
     for kind in kinds or (JournalView, Journal):
@@ -363,7 +366,7 @@ def test_a_reader_needs_no_folder_to_write_to(whole: Path, open_path: Path) -> N
     out.chmod(0o777)
     program = f"""
 import os, pathlib, sys, tempfile
-import lipsync_async._bulk.journal_export  # another user cannot read the interpreter
+import lipsync_async._bulk.journal_view  # another user cannot read the interpreter
 from lipsync_async import JournalError, JournalView
 from lipsync_async._bulk.journal import Journal
 if os.geteuid() == 0:

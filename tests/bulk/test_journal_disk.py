@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lipsync_async import JournalError, Limits
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.jobs import job, record, request
 from tests.bulk.runs import opened, requests

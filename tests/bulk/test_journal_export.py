@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lipsync_async import Origin
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.errors import JournalError, LipsyncError
 from tests.bulk.jobs import job, known, record, request
 
@@ -30,14 +31,15 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         done = job("g0", "COMPLETED", outputUrl="https://h/v.mp4", outputDuration=2.5)
         failed = job("g1", "FAILED", error='Said: "no",\nthen half \ud800', errorCode="no_face")
         record(journal, [(0, done), (1, failed)])
-        journal.record_downloads([(0, "/out/0.mp4")])
+        record(journal, [(0, "/out/0.mp4")])
         yield journal
 
 
-def rows_of(journal: JournalView) -> list[dict[str, str]]:
+def rows_of(journal: Journal) -> list[dict[str, str]]:
     """Export a journal as a table, and return its rows."""
     target = journal.path.with_name("j.csv")
-    journal.export_csv(target)
+    with JournalView.open(journal.path) as view:
+        view.export_csv(target)
     with target.open(encoding="utf-8", newline="") as file:
         return [*csv.DictReader(file)]
 
@@ -45,7 +47,8 @@ def rows_of(journal: JournalView) -> list[dict[str, str]]:
 def test_lines_hold_everything(tmp_path: Path, journal: Journal) -> None:
     """Each line is an entry, with the request and the job as they were on the wire."""
     target = tmp_path / "j.jsonl"
-    journal.export_jsonl(target)
+    with JournalView.open(journal.path) as view:
+        view.export_jsonl(target)
     lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     first = known(journal)
     assert lines[0] == {
@@ -135,8 +138,10 @@ def test_what_cannot_be_read_replaces_nothing(tmp_path: Path, journal: Journal) 
     target = tmp_path / "j.jsonl"
     target.write_text("of yesterday", encoding="utf-8")
     journal.close()
+    view = JournalView.open(journal.path)
+    view.close()
     with pytest.raises(JournalError, match="closed database"):
-        journal.export_jsonl(target)
+        view.export_jsonl(target)
     assert target.read_text(encoding="utf-8") == "of yesterday"
     assert {item.name for item in tmp_path.iterdir()} == {"j.sqlite", "j.sqlite.lock", "j.jsonl"}
 
@@ -148,8 +153,12 @@ def test_where_it_cannot_be_written_is_told(
     """The system's reason comes in our words, and nothing is left behind."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(JournalError, match=r"cannot be written \(.*\). Give another path") as told:
-        journal.export_csv(name)
+    message = r"cannot be written \(.*\). Give another path"
+    with (
+        JournalView.open(journal.path) as view,
+        pytest.raises(JournalError, match=message) as told,
+    ):
+        view.export_csv(name)
     assert ".part" not in str(told.value)
     assert [*tmp_path.rglob("*.part"), *tmp_path.parent.glob("*.part")] == []
 

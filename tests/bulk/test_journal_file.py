@@ -6,16 +6,17 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import chdir, closing
+from contextlib import chdir, closing, suppress
 from pathlib import Path
 
 import pytest
 
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState
-from lipsync_async._bulk.journal_file import SCHEMA_VERSION, refusal
+from lipsync_async._bulk.journal_file import SCHEMA_VERSION, lock_failure
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.errors import JournalError
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import entries, job, record, request
 
 
 def run(path: Path, *statements: str) -> None:
@@ -140,10 +141,21 @@ def test_one_owner_whatever_the_name(tmp_path: Path) -> None:
     Journal.open(link).close()
 
 
+def inherited_lock(journal: Path) -> int:
+    """Return a handle of a journal's lock, as a fork inherits it."""
+    lock = journal.with_name(f"{journal.name}.lock").stat()
+    handles = [int(each.name) for each in Path("/dev/fd").iterdir()]
+    found = []
+    for handle in handles:
+        with suppress(OSError):  # of the listing itself
+            found += [handle] * os.path.samestat(os.fstat(handle), lock)
+    return os.dup(found[0])
+
+
 def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:
     """Closing a journal frees it, though a child forked meanwhile has the handle, too."""
     journal = Journal.open(tmp_path / "j.sqlite")
-    inherited = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
+    inherited = inherited_lock(journal.path)
     journal.close()
     Journal.open(tmp_path / "j.sqlite").close()
     os.close(inherited)
@@ -152,7 +164,7 @@ def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:
 def test_a_forked_worker_frees_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a child closes stays its parent's."""
     journal = Journal.open(tmp_path / "j.sqlite")
-    parents = os.dup(journal._ownership._file.fileno())  # noqa: SLF001 - as a fork does
+    parents = inherited_lock(journal.path)
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
         journal.close()
@@ -165,7 +177,7 @@ def test_a_forked_worker_frees_no_lock(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path: Path) -> None:
     """What cannot be owned is not said to have an owner."""
     error = OSError(errno.ENOLCK, "No locks available")
-    words = refusal(tmp_path / "j.sqlite", error, "another process")
+    words = lock_failure(tmp_path / "j.sqlite", error, "another process")
     assert words.endswith("No locks available). Give a path on a local disk.")
 
 
@@ -185,7 +197,7 @@ def test_a_program_that_keeps_writing_is_named_as_the_reason(path: Path) -> None
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(JournalError, match=r"is locked\). Close the program that is"):
                 journal.record_intents([(0, request(0))])
-        assert journal.length == 0
+        assert entries(journal) == []
         assert len(journal.record_intents([(0, request(0))])) == 1
 
 
@@ -198,7 +210,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
         many = [(number, request(number)) for number in range(1, 100)]
         with pytest.raises(JournalError, match=r"is full\). Make room on the disk, then run"):
             journal.record_intents(many)
-        assert journal.length == 1
+        assert len(entries(journal)) == 1
         connection.execute("PRAGMA max_page_count = 1000")
         assert len(journal.record_intents(many)) == len(many)
 
@@ -208,7 +220,7 @@ def test_other_troubles_of_the_file_are_told_too(path: Path) -> None:
     with Journal.open(path) as journal:
         run(path, "DROP TABLE jobs")
         with pytest.raises(JournalError, match=r"no such table: \S*jobs\). What was recorded"):
-            journal.counts()
+            entries(journal)
 
 
 def test_a_closed_journal_says_so(tmp_path: Path) -> None:
@@ -220,7 +232,7 @@ def test_a_closed_journal_says_so(tmp_path: Path) -> None:
     thread.join()
     journal.close()
     with pytest.raises(JournalError, match="closed database"):
-        journal.counts()
+        journal.match([request(0)])
     Journal.open(tmp_path / "j.sqlite").close()
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.errors import JournalError
 from tests.bulk import journal_process
 from tests.bulk.jobs import request

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from lipsync_async import Audio, GenerationRequest, JobState, JournalView, Video
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError, InvalidRequestError, JournalError
-from tests.bulk.jobs import job, known, record, request
+from tests.bulk.jobs import entries, job, known, record, request
 from tests.logic.answers import reply
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def test_a_name_that_stands_elsewhere_is_not_created(tmp_path: Path) -> None:
         journal.record_intents([(0, row("a"))])
         with pytest.raises(JournalError, match="request 5 is at position 0 in the journal"):
             journal.record_intents([(4, row("b")), (5, row("a"))])
-        assert journal.length == 1
+        assert len(entries(journal)) == 1
 
 
 STATES: dict[str, Callable[[Journal], object]] = {
@@ -243,7 +243,7 @@ def test_a_corrected_row(tmp_path: Path, state: str, place: int, kind: str) -> N
             after = known(journal, place)
             assert (after.tries, after.attempts, after.state) == (2, 1, JobState.SUBMITTING)
             assert (after.generation_id, after.error_class) == (None, None)
-            assert journal.ordered().jobs == (2 if state == "refused" else 3)
+            assert journal.spending()[0] == (2 if state == "refused" else 3)
         else:
             has_job = state in {"accepted", "completed"}
             fact = "generation g1 was made of it" if has_job else "it may have become a job"
@@ -251,7 +251,7 @@ def test_a_corrected_row(tmp_path: Path, state: str, place: int, kind: str) -> N
                 journal.match([corrected], start=place)
             with pytest.raises(InvalidRequestError):
                 journal.record_intents([(place, corrected)])
-            assert journal.ordered().jobs == 2
+            assert journal.spending()[0] == 2
 
 
 async def test_a_changed_file_of_a_named_row(tmp_path: Path, runs: Runs) -> None:
@@ -293,7 +293,7 @@ def test_any_list_after_any_other(path: Path, lists: list[list[str]], stretch: i
                         assert (entry.position, entry.request_id) == (place, name)
                         assert entry.idempotency_key == keys[name]
                         assert entry.generation_id == f"job of {name}"
-            places = {str(entry.request_id): entry.position for entry in journal.entries()}
+            places = {str(entry.request_id): entry.position for entry in entries(journal)}
             assert {name: places[name] for name in names} == {
                 name: place for place, name in enumerate(names)
             }

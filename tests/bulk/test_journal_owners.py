@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from lipsync_async import AsyncClient, JournalError, JournalView
-from lipsync_async._bulk.journal import Binding, Journal
+from lipsync_async._bulk.journal import Account, Journal
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.jobs import request
 from tests.bulk.runs import FREE, requests
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 HERE = "https://api.example"
 
 
-def binding(key: str = "key", service: str = HERE, **how: bool) -> Binding:
+def account(key: str = "key", service: str = HERE) -> Account:
     """Return what a run says of its account."""
-    return Binding(service, lambda salt: f"{salt.hex()} {key}", **how)
+    return service, lambda salt: f"{salt.hex()} {key}"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Make a journal of an account, with an order in it."""
     path = tmp_path / "j.sqlite"
-    with Journal.open(path, binding=binding()) as journal:
+    with Journal.open(path, account=account()) as journal:
         journal.record_intents([(0, request(0))])
     return path
 
@@ -51,42 +51,42 @@ def test_another_service_is_refused(path: Path, service: str) -> None:
     before = path.read_bytes()
     for is_new_key in (False, True):
         with pytest.raises(JournalError, match=rf"is of a run at {HERE}, and this client talks to"):
-            Journal.open(path, binding=binding(service=service, is_new_key=is_new_key))
+            Journal.open(path, account=account(service=service), accept_new_key=is_new_key)
     assert path.read_bytes() == before
-    Journal.open(path, binding=binding()).close()
+    Journal.open(path, account=account()).close()
 
 
 def test_another_key_is_refused_unless_it_is_said_to_be_the_account_s(path: Path) -> None:
     """Keys are replaced; from then on both are the account's."""
     before = path.read_bytes()
     with pytest.raises(JournalError, match="accept_new_key=True;") as told:
-        Journal.open(path, binding=binding("other"))
+        Journal.open(path, account=account("other"))
     assert "'other'" not in str(told.value)
     assert path.read_bytes() == before
-    Journal.open(path, binding=binding("other", is_new_key=True)).close()
+    Journal.open(path, account=account("other"), accept_new_key=True).close()
     for key in ("key", "other"):
-        Journal.open(path, binding=binding(key)).close()
+        Journal.open(path, account=account(key)).close()
     with pytest.raises(JournalError, match="another API key"):
-        Journal.open(path, binding=binding("third"))
+        Journal.open(path, account=account("third"))
 
 
 def test_a_journal_that_was_never_bound_is_bound_by_its_next_run(tmp_path: Path) -> None:
     """One of an earlier release says nothing of its account."""
     path = tmp_path / "j.sqlite"
     Journal.open(path).close()
-    Journal.open(path, binding=binding()).close()
+    Journal.open(path, account=account()).close()
     with pytest.raises(JournalError, match="another API key"):
-        Journal.open(path, binding=binding("other"))
+        Journal.open(path, account=account("other"))
     Journal.open(path).close()
     with pytest.raises(JournalError, match="another API key"):
-        Journal.open(path, binding=binding("other"))
+        Journal.open(path, account=account("other"))
 
 
 def test_two_journals_keep_two_digests_of_one_key(tmp_path: Path) -> None:
     """Each has a salt of its own, so that it cannot be told whose journals belong together."""
     found = []
     for name in ("a", "b"):
-        Journal.open(tmp_path / name, binding=binding()).close()
+        Journal.open(tmp_path / name, account=account()).close()
         with closing(sqlite3.connect(tmp_path / name)) as connection:
             found += connection.execute("SELECT salt, key_digests FROM journal").fetchall()
     assert len({each for pair in found for each in pair}) == 4
@@ -116,7 +116,7 @@ async def test_a_replaced_key_goes_on(tmp_path: Path) -> None:
     """The service knows the account's jobs by any of its keys."""
     journal = tmp_path / "j.sqlite"
     async with Sandbox(clock=VirtualClock(), render=False, api_key="new") as sandbox:
-        with Journal.open(journal, binding=Binding(sandbox.url, lambda _: "old digest")):
+        with Journal.open(journal, account=(sandbox.url, lambda _: "old digest")):
             pass
         with pytest.raises(JournalError, match="another API key"):
             await run(sandbox, journal)

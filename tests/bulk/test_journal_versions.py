@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._models.request import Audio, Video
 from lipsync_async.errors import InvalidRequestError, JournalError
-from tests.bulk.jobs import job, known, record, request
+from tests.bulk.jobs import entries, job, known, record, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,11 +121,11 @@ def killed(folder: Path, rows: int = 6) -> Path:
     return folder / "killed.sqlite"
 
 
-def facts(view: JournalView) -> list[tuple[object, ...]]:
+def facts(journal: Journal | JournalView) -> list[tuple[object, ...]]:
     """Return what a journal says of each request."""
     return [
         (each.position, each.state, each.idempotency_key, each.generation_id, each.tries, each.cost)
-        for each in view.entries()
+        for each in entries(journal)
     ]
 
 
@@ -160,7 +161,7 @@ def test_a_run_goes_on_with_it(tmp_path: Path, path: Path, how: str) -> None:
         keys = journal.record_intents([(number, asked[number]) for number in (0, 1, 2, 6)])
         assert keys[:3] == ["key-0", "key-1", "key-2"]
         record(journal, [(0, job("g0")), (3, job("g3", "COMPLETED"))])
-        assert (journal.ordered().jobs, journal.ordered().cost) == (7, 0.0)
+        assert journal.spending() == (7, 0.0, 7)
         with pytest.raises(InvalidRequestError, match="keep the order"):
             journal.match([asked[4]])
     with Journal.open(path, retry_failed=True) as journal:
@@ -307,4 +308,4 @@ def test_an_interrupted_change_of_version_changes_nothing(tmp_path: Path, path: 
     with JournalView.open(tmp_path / "torn.sqlite") as view:
         assert sum(view.counts().values()) == 120
     with Journal.open(tmp_path / "torn.sqlite") as journal:
-        assert {entry.attempts for entry in journal.entries()} == {1}
+        assert {entry.attempts for entry in entries(journal)} == {1}

@@ -14,15 +14,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import JournalError, LipsyncError
-from lipsync_async._bulk.journal import (
-    Journal,
-    JournalWriter,
-    NullJournal,
-    _GroupCommit,
-    in_thread,
-)
+from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, in_thread
 from lipsync_async._bulk.results import Job, JobUpdate
-from tests.bulk.jobs import job, known, request
+from tests.bulk.jobs import entries, job, known, request
 
 
 @pytest.fixture
@@ -70,11 +64,12 @@ async def test_those_of_one_turn_share_a_transaction(
     assert commits() == 1
     assert len(set(keys)) == 20
     assert [known(journal, index).idempotency_key for index in range(20)] == keys
-    done = [(Job(index, request(index)), job(f"g{index}", "COMPLETED")) for index in range(20)]
-    await writer.record_updates(done)
+    jobs = [Job(index, request(index)) for index in range(20)]
+    await writer.record_updates([(each, job(f"g{each.index}", "COMPLETED")) for each in jobs])
     before = commits()
     paths = [Path(f"{index}.mp4") for index in range(20)]
-    await at_once(*(partial(writer.record_download, *each) for each in enumerate(paths)))
+    places = zip(jobs, paths, strict=True)
+    await at_once(*(partial(writer.record_updates, [place]) for place in places))
     assert commits() == before + 1
     found = [known(journal, index).download_path for index in range(20)]
     assert found == [path.absolute() for path in paths]
@@ -117,7 +112,7 @@ async def test_who_is_cancelled_is_written_with_the_others(journal: Journal) -> 
         tasks.start_soon(intend, 1)
         tasks.start_soon(be_cancelled, 2)
     assert len(keys) == 1
-    assert all(journal.entry(index) is not None for index in range(3))
+    assert len(entries(journal)) == 3
     await intend(3)
     assert len(keys) == 2
 
@@ -142,7 +137,7 @@ async def test_what_comes_while_one_writes_is_written_together(
             assert kept == []
             other.execute("ROLLBACK")
     assert commits() == 2
-    assert (len(kept), journal.length) == (30, 30)
+    assert (len(kept), len(entries(journal))) == (30, 30)
 
 
 async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -> None:
@@ -158,7 +153,7 @@ async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -
     away.rename(journal.path)
     await writer.record_updates([(jobs[2], job("g2")), (jobs[3], LipsyncError("refused"))])
     assert [writer.has_unwritten] == [False]
-    assert [each.generation_id for each in journal.entries()] == ["g0", "g1", "g2", None]
+    assert [each.generation_id for each in entries(journal)] == ["g0", "g1", "g2", None]
 
 
 async def test_news_that_contradict_are_told_once(journal: Journal) -> None:
@@ -172,7 +167,7 @@ async def test_news_that_contradict_are_told_once(journal: Journal) -> None:
     assert ["request 2 was never recorded" in note for note in told.value.__notes__] == [True]
     assert [writer.has_unwritten] == [False]
     await writer.record_updates([])
-    assert [each.generation_id for each in journal.entries()] == ["g0"]
+    assert [each.generation_id for each in entries(journal)] == ["g0"]
 
 
 async def test_what_was_ordered_is_summed_up(journal: Journal) -> None:
@@ -181,9 +176,7 @@ async def test_what_was_ordered_is_summed_up(journal: Journal) -> None:
     for index, cost in enumerate([0.5, 0.25, None, 1.0]):
         await writer.record_intent(index, request(index), cost)
     await writer.record_updates([(Job(3, request(3), key="k"), LipsyncError("refused"))])
-    ordered = await writer.ordered()
-    assert ordered is not None
-    assert (ordered.jobs, ordered.cost, ordered.unpriced) == (3, 0.75, 1)
+    assert await writer.spending() == (3, 0.75, 1)
 
 
 async def test_without_a_journal() -> None:
@@ -191,9 +184,9 @@ async def test_without_a_journal() -> None:
     writer = NullJournal()
     keys = await intended_at_once(writer, 3)
     assert len({UUID(str(key)) for key in keys}) == 3
-    assert await at_once(partial(writer.record_download, 0, Path("0.mp4"))) == [None]
-    await writer.record_updates([(Job(0, request(0)), job("job-0"))])
-    assert await writer.ordered() is None
+    first = Job(0, request(0))
+    await writer.record_updates([(first, job("job-0")), (first, Path("0.mp4"))])
+    assert await writer.spending() is None
     assert await writer.match([request(0), request(1)], 0) == [None, None]
     assert not writer.keeps_records
 
@@ -207,9 +200,8 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
         [(refused, LipsyncError("too dear")), (sent, LipsyncError("refused"))]
     )
     assert writer.keeps_records
-    assert journal.entry(0) is None
-    entry = known(journal, 1)
-    assert entry.error_message == "refused"
+    (entry,) = entries(journal)
+    assert (entry.position, entry.error_message) == (1, "refused")
     found = await writer.match([request(0), request(1)], 0)
     assert [each is None for each in found] == [True, False]
 
@@ -219,7 +211,6 @@ async def test_what_was_never_intended_is_not_noted(journal: Journal) -> None:
 async def test_the_first_on_a_page_is_cancelled(journal: Journal, turn: int, cancels: int) -> None:
     """The others, and later ones, get what they wait for, whenever asyncio cancels it."""
     writer, is_busy = JournalWriter(journal), threading.Event()
-    batch = _GroupCommit(writer, lambda records: [f"wrote {record}" for record in records])
 
     async def keep_busy() -> None:
         async with writer.turn():
@@ -227,7 +218,9 @@ async def test_the_first_on_a_page_is_cancelled(journal: Journal, turn: int, can
 
     busy = asyncio.create_task(keep_busy())
     await checkpoint()
-    first, second, third = (asyncio.create_task(batch.add(number)) for number in (1, 2, 3))
+    first, second, third = (
+        asyncio.create_task(writer.record_intent(number, request(number))) for number in range(3)
+    )
     for _ in range(turn):
         await checkpoint()
     for _ in range(cancels):
@@ -236,6 +229,7 @@ async def test_the_first_on_a_page_is_cancelled(journal: Journal, turn: int, can
     is_busy.set()
     with anyio.fail_after(10):
         await asyncio.wait([busy, first, second, third])
-        later = await batch.add(4)
+        later = await writer.record_intent(3, request(3))
     assert first.cancelled()
-    assert [second.result(), third.result(), later] == ["wrote 2", "wrote 3", "wrote 4"]
+    keys = [entry.idempotency_key for entry in entries(journal)]
+    assert [second.result(), third.result(), later] == keys[-3:]

@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from lipsync_async import AuthenticationError, Limits
-from lipsync_async._bulk.journal import Journal, JournalView
+from lipsync_async._bulk.journal import Journal
+from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import opened, requests
 

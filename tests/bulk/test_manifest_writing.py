@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from lipsync_async import JobState, JournalView, read_manifest
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_export import NotExpressibleError, cells_of
+from lipsync_async._bulk.journal_view import NotExpressibleError, cells_of
 from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.validation import request_problems
 from lipsync_async._models.request import (
@@ -30,18 +30,18 @@ from lipsync_async._models.request import (
     Video,
 )
 from lipsync_async.errors import JournalError
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import entries, job, record, request
 from tests.bulk.manifests import read
 from tests.bulk.test_manifest import WITHOUT_FILES
 from tests.foreign import FOREIGN
 
 
-def failed(path: Path, requests: list[GenerationRequest]) -> Journal:
+def failed(path: Path, requests: list[GenerationRequest]) -> JournalView:
     """Return a journal of requests that have failed."""
-    journal = Journal.open(path)
-    journal.record_intents([*enumerate(requests)])
-    record(journal, [(n, job(f"g{n}", "FAILED")) for n in range(len(requests))])
-    return journal
+    with Journal.open(path) as journal:
+        journal.record_intents([*enumerate(requests)])
+        record(journal, [(n, job(f"g{n}", "FAILED")) for n in range(len(requests))])
+    return JournalView.open(path)
 
 
 def as_table(body: dict[str, Any]) -> str:
@@ -173,7 +173,8 @@ def test_two_of_a_kind_are_no_row() -> None:
 def test_states_are_chosen(tmp_path: Path) -> None:
     """What has failed, if nothing else is asked for; an empty table has a header."""
     with failed(tmp_path / "j.sqlite", [request(0), request(1)]) as journal:
-        journal.record_intents([(2, request(2))])
+        with Journal.open(journal.path) as owned:
+            owned.record_intents([(2, request(2))])
         assert journal.export_manifest(tmp_path / "m.csv") == 2
         assert journal.export_manifest(tmp_path / "m.csv", states=[JobState.SUBMITTING]) == 1
         (row,) = read_manifest(tmp_path / "m.csv")
@@ -226,17 +227,17 @@ def test_where_a_request_comes_from_is_kept_as_last_seen(tmp_path: Path) -> None
     ]
     with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.match(moved)
-        places = [entry.place for entry in journal.entries()]
+        places = [entry.place for entry in entries(journal)]
         assert places == ["line 7 (r2)", "line 8 (r1)", "line 9 (r0)"]
-        assert [entry.origin for entry in journal.entries()] == [each.origin for each in moved]
+        assert [entry.origin for entry in entries(journal)] == [each.origin for each in moved]
         journal.match([attrs.evolve(each, origin=None) for each in moved])
-        assert [entry.origin.line for entry in journal.entries()] == [7, 8, 9]
+        assert [entry.origin.line for entry in entries(journal)] == [7, 8, 9]
     with Journal.open(tmp_path / "j.sqlite", retry_failed=True) as journal:
         journal.match(first)
         journal.record_intents([*enumerate(first)])
-        assert [entry.origin.line for entry in journal.entries()] == [2, 3, 4]
+        assert [entry.origin.line for entry in entries(journal)] == [2, 3, 4]
         journal.record_intents([*enumerate(moved[::-1])])
-        assert [entry.origin.line for entry in journal.entries()] == [9, 8, 7]
+        assert [entry.origin.line for entry in entries(journal)] == [9, 8, 7]
 
 
 BAD_ORIGINS: list[Any] = [

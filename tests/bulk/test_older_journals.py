@@ -45,6 +45,15 @@ def every_state(folder: Path, signature: str) -> list[GenerationRequest]:
     ]
 
 
+def moved(folder: Path) -> Path:
+    """Bring `every_state.sqlite` with its files to another folder; return where it is."""
+    takes = folder / "takes"
+    takes.mkdir(parents=True)
+    (folder / "clip.mp4").write_bytes(b"a short clip")
+    (takes / "generation-78e51061-7311-48a3-82ce-6f447ed4d57b.mp4").write_bytes(b"the result")
+    return Path(shutil.copy(JOURNALS / "every_state.sqlite", folder))
+
+
 @asynccontextmanager
 async def serving(
     journal: Path, sent: Sequence[GenerationRequest]
@@ -90,8 +99,7 @@ async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> No
     """Whatever state a job was left in, none is made anew, and its outcome is its own."""
     # Journal and results were moved meanwhile; links may be signed anew.
     folder = tmp_path / "elsewhere"
-    shutil.copytree(JOURNALS, folder)
-    journal = folder / "every_state.sqlite"
+    journal = moved(folder)
     with JournalView.open(journal) as view:
         before = [*view.entries()]
     async with serving(journal, every_state(folder, "first")) as (client, sandbox):
@@ -126,8 +134,7 @@ async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> No
 async def test_what_failed_gets_a_new_try(tmp_path: Path) -> None:
     """Rows, earlier tries and the secret of the keys are those of then: one create each."""
     folder = tmp_path / "elsewhere"
-    shutil.copytree(JOURNALS, folder)
-    journal = folder / "every_state.sqlite"
+    journal = moved(folder)
     asked = every_state(folder, "first")
     async with serving(journal, asked) as (client, sandbox):
         made = sandbox.jobs.created

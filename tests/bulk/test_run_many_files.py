@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
-from lipsync_async._bulk.journal import JournalView
 from lipsync_async._bulk.journal_entry import JobState
+from lipsync_async._bulk.journal_view import JournalView
 from tests.bulk.runs import opened
 
 SPEECH = Audio("https://media.example/speech.wav")

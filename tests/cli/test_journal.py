@@ -32,7 +32,7 @@ def journal() -> Path:
         jobs = [(0, job("g0", "COMPLETED")), (1, job("g1", "PROCESSING"))]
         failed = [(n, job(f"g{n}", "FAILED", error=f"no face {n}")) for n in range(2, 25)]
         record(journal, [*jobs, *failed])
-        journal.record_downloads([(0, "out/0.mp4")])
+        record(journal, [(0, "out/0.mp4")])
         record(journal, [(25, lost)])
     return path
 

@@ -1,6 +1,6 @@
-"""A journal's entries as a file: JSON lines or a table, or a manifest of their requests.
+"""A journal to read: its entries, also as JSON lines or a table, or a manifest of their requests.
 
-The file appears whole or not at all.
+A file that is written appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -8,22 +8,42 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sqlite3
 import stat
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async._bulk.journal_file import SIDES, beside, is_of_database
+import attrs
+
+from lipsync_async._bulk.journal_entry import (
+    SELECT_ENTRIES,
+    JobState,
+    JournalEntry,
+    entry_of,
+    unreadable,
+)
+from lipsync_async._bulk.journal_file import (
+    PATIENCE,
+    SIDES,
+    connect_reader,
+    find,
+    from_home,
+    is_of_database,
+    resolve,
+    translate_errors,
+)
 from lipsync_async._bulk.manifest import COLUMNS
+from lipsync_async._logic.validation import shown
 from lipsync_async._models.text import for_screens_by_line
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import TextIO
-
-    from lipsync_async._bulk.journal_entry import JournalEntry
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Self, TextIO
 
 
 # Columns of the table: facts of the entry, then of its job, then what was asked for.
@@ -40,6 +60,195 @@ _FORMULA_MARKS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMNS = (*_ENTRY_FACTS, *_JOB_FACTS, *_REQUEST_FACTS, "request")
 _COLUMN_OF = {(column.part, column.name): name for name, column in COLUMNS.items()}
 _MAX_PROBLEMS = 10
+# Entries of one query: a journal of any length is read in little memory.
+_PAGE = 500
+
+
+@attrs.define(eq=False, repr=False)
+class JournalView:
+    """A journal to read, without a client: what was committed last.
+
+    `with JournalView.open("takes.sqlite") as view:` works whether or not a run is
+    writing to it, and disturbs none. Two calls may see two moments. Threads may share a
+    view.
+
+    Attributes:
+        path: Where the journal is, absolute.
+
+    """
+
+    path: Path
+    _connection: sqlite3.Connection
+    _files: ExitStack
+    # Threads may share the connection, but not a transaction.
+    _lock: Lock = attrs.field(factory=Lock, init=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a journal to read it, whether or not a run is writing to it.
+
+        Nothing is left beside it, and it may lie where nothing can be written.
+
+        Args:
+            path: What `run_many` was given as `journal`.
+
+        Returns:
+            The view, to be closed in the end.
+
+        Raises:
+            JournalError: There is none, or it is no journal, or one of a newer release, or
+                it is damaged.
+
+        """
+        resolved = resolve(path)
+        return cls(resolved, *connect_reader(resolved, patience=PATIENCE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        with self._lock:
+            self._files.close()
+
+    @property
+    def length(self) -> int:
+        """Positions of the input that the journal reaches over.
+
+        More than its entries where some requests were never sent.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            (highest,) = connection.execute("SELECT max(position) FROM entries").fetchone()
+        return 0 if highest is None else highest + 1
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many requests are in each state, no state left out.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            rows = connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
+            try:
+                counts = {JobState(state): count for state, count in rows}
+            except ValueError as error:
+                raise unreadable("unknown", error) from error
+        return dict.fromkeys(JobState, 0) | counts
+
+    def entry(self, position: int) -> JournalEntry | None:
+        """Return what is known of the request at a position (from 0), `None` if nothing is.
+
+        Raises:
+            JournalError: The file cannot be read.
+
+        """
+        with self._reading() as connection:
+            return find(connection, position)
+
+    def entries(self, *states: JobState) -> Iterator[JournalEntry]:
+        """Yield the entries in these states (in any, if none is given), by position.
+
+        However long the journal is, a few hundred of them are in memory at once.
+
+        Raises:
+            JournalError: What is given is no state, or the file cannot be read.
+
+        """
+        return self._entries(_checked_states(states) if states else tuple(JobState))
+
+    def export_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a line of JSON; the file appears whole, or not at all.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+
+        Raises:
+            JournalError: It cannot be written, or the journal not be read.
+
+        """
+        write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
+
+    def export_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write each entry as a row of a table; the file appears whole, or not at all.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+
+        Raises:
+            JournalError: It cannot be written, or the journal not be read.
+
+        """
+        write_csv(self.entries, from_home(path).absolute(), journal=self.path)
+
+    def export_manifest(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        states: Iterable[JobState] = (JobState.FAILED, JobState.NOT_CREATED),
+    ) -> int:
+        """Write requests as a manifest that `read_manifest` reads, to be run anew.
+
+        A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
+        (`.jsonl`) say everything else, too, and have the author's own texts in `extra`. Local
+        files are named by their whole paths.
+
+        Args:
+            path: The file; one that is there is replaced, but never the journal.
+            states: Which requests; those that have failed, or of which no job was made.
+
+        Returns:
+            How many requests there are.
+
+        Raises:
+            JournalError: What is given is no state, a request cannot be written in that form,
+                the file cannot be written, or the journal not be read.
+
+        """
+        entries = self._entries(_checked_states(states))
+        return write_manifest(entries, from_home(path).absolute(), journal=self.path)
+
+    def _entries(self, states: tuple[JobState, ...]) -> Iterator[JournalEntry]:
+        position = -1
+        while page := self._page(position, states):
+            yield from page
+            position = page[-1].position
+
+    def _page(self, position: int, states: tuple[JobState, ...]) -> list[JournalEntry]:
+        marks = ", ".join("?" * len(states))
+        query = (
+            f"{SELECT_ENTRIES} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
+        )
+        values = (position, *(state.stored for state in states), _PAGE)
+        with self._reading() as connection:
+            page = [*map(entry_of, connection.execute(query, values))]
+        # In a file that was damaged meanwhile the order may be a circle.
+        return [entry for entry in page if entry.position > position]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, translate_errors(self.path):
+            yield self._connection
+
+
+def _checked_states(states: object) -> tuple[JobState, ...]:
+    """Return states; a single one may stand for itself, and none but them finds anything."""
+    given = [states] if isinstance(states, str) or not isinstance(states, Iterable) else states
+    known = {word: state for state in JobState for word in (state.value, state.stored)}
+    checked = []
+    for state in given:
+        if not isinstance(state, str) or state not in known:
+            names = ", ".join(JobState)
+            raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
+        checked.append(known[state])
+    return tuple(checked)
 
 
 def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
@@ -128,7 +337,7 @@ def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
 
 def _check_target(target: Path, journal: Path) -> None:
     """Check that a target is new or a regular file, and no part of a journal by any name."""
-    parts = [journal, *(beside(journal, side) for side in SIDES)]
+    parts = [journal, *(Path(f"{journal}{side}") for side in SIDES)]
     found = Path(os.path.realpath(target))  # which takes a circle of links as it is
     is_own = found in parts
     if target.exists():
