@@ -294,7 +294,7 @@ def _read_estimate(response: Response) -> CostEstimate:
     data = read_json(response)
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
-    return structure(CostEstimate, data, response)
+    return read(CostEstimate, response, data)
 
 
 def list_models() -> Call[list[ModelInfo]]:
@@ -408,10 +408,13 @@ def _no_json(response: Response) -> DecodeError:
     return DecodeError(reason, response=response, request_id=request_id(response))
 
 
-def read(kind: type[T], response: Response, *, asked: str | None = None) -> T:
-    """Return the body as one value: of the generation that was asked for, if any was."""
+_ALL = object()
+
+
+def read(kind: type[T], response: Response, part: Any = _ALL, *, asked: str | None = None) -> T:
+    """Return the body, or a part of it, as one value: of the generation that was asked for."""
     try:
-        found = decode(kind, loads(response.body))
+        found = decode(kind, loads(response.body) if part is _ALL else part)
     except ShapeError as error:
         raise schema_error(response, *error.paths) from None
     except ValueError:
@@ -419,14 +422,6 @@ def read(kind: type[T], response: Response, *, asked: str | None = None) -> T:
     if asked is not None and isinstance(found, Generation) and found.id != asked:
         refuse_another(asked, found.id, response)
     return found
-
-
-def structure(kind: type[T], data: Any, response: Response) -> T:
-    """Return a part of the body as a value."""
-    try:
-        return decode(kind, data)
-    except ShapeError as error:
-        raise schema_error(response, *error.paths) from None
 
 
 def read_list(

@@ -180,7 +180,7 @@ class PollResults:
 
     def generation(self, job: str) -> Generation:
         """Return a job that was shown."""
-        return endpoints.structure(Generation, self.items[job], self.response)
+        return endpoints.read(Generation, self.response, self.items[job])
 
 
 def poll_job(job: str, *, hold: float | None = None, progress: bool = False) -> Call[PollResults]:

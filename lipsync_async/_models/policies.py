@@ -14,14 +14,14 @@ _LONGEST_SHOWN = 10**30
 
 
 @attrs.frozen(slots=True)
-class _Number:
-    """Validator of a number, for an attribute of a policy.
+class _Right:
+    """Validator of an attribute of a policy.
 
     Attributes:
         right: What would be right.
         lowest: The least that is right; `above`: the least that is not.
         highest: The most that is right.
-        kinds: Types that are right. No `Decimal`, and `True` is none.
+        kinds: Types that are right. No `Decimal`; and `True` is no number.
 
     """
 
@@ -38,8 +38,8 @@ class _Number:
             ValueError: It is something else.
 
         """
-        is_number = isinstance(value, self.kinds) and not isinstance(value, bool)
-        if not is_number or not self.lowest <= value <= self.highest or not self.above < value:
+        is_kind = isinstance(value, self.kinds) and isinstance(value, bool) == (bool in self.kinds)
+        if not is_kind or not self.lowest <= value <= self.highest or not self.above < value:
             message = f"{attribute.name} must be {self.right}, not {_shown(value)}"
             raise ValueError(message)
 
@@ -51,18 +51,12 @@ def _shown(value: object) -> str:
     return repr(value)[:60] if is_plain or is_short else type(value).__name__
 
 
-def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, bool):
-        message = f"{attribute.name} must be True or False, not {_shown(value)}"
-        raise ValueError(message)  # noqa: TRY004 - one error for all that is wrong with a policy
-
-
-_PAUSE = _Number("a finite number of seconds greater than 0", above=0)
+_PAUSE = _Right("a finite number of seconds greater than 0", above=0)
 _PATIENCE: Any = optional(
-    _Number("a number of seconds greater than 0 or None", above=0, highest=inf)
+    _Right("a number of seconds greater than 0 or None", above=0, highest=inf)
 )
-_HELD: Any = optional(_Number("1 to 10 seconds or None", lowest=1, highest=10))
-_COUNT: Any = optional(_Number("a whole number above 0 or None", lowest=1, kinds=(int,)))
+_HELD: Any = optional(_Right("1 to 10 seconds or None", lowest=1, highest=10))
+_COUNT: Any = optional(_Right("a whole number above 0 or None", lowest=1, kinds=(int,)))
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -91,7 +85,7 @@ class RetryPolicy:
     """
 
     attempts: int = attrs.field(
-        default=6, validator=_Number("a whole number from 1", lowest=1, kinds=(int,))
+        default=6, validator=_Right("a whole number from 1", lowest=1, kinds=(int,))
     )
     first_pause: float = attrs.field(default=1.0, validator=_PAUSE)
     longest_pause: float = attrs.field(default=30.0, validator=_PAUSE)
@@ -131,14 +125,14 @@ class PollPolicy:
 
     initial_interval: float = attrs.field(default=1.0, validator=_PAUSE)
     backoff_factor: float = attrs.field(
-        default=1.5, validator=_Number("a finite number from 1", lowest=1)
+        default=1.5, validator=_Right("a finite number from 1", lowest=1)
     )
     max_interval: float = attrs.field(default=10.0, validator=_PAUSE)
     long_poll: float | None = attrs.field(default=10.0, validator=_HELD)
-    progress: bool = attrs.field(default=False, validator=_flag)
+    progress: bool = attrs.field(default=False, validator=_Right("True or False", kinds=(bool,)))
     shared_interval: float = attrs.field(default=0.5, validator=_PAUSE)
     not_found_grace: float = attrs.field(
-        default=10.0, validator=_Number("a finite number from 0", lowest=0)
+        default=10.0, validator=_Right("a finite number from 0", lowest=0)
     )
 
 
