@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakSet
 
@@ -24,6 +24,7 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import HTTP_LOG, RETRY_LOG, call_back, is_from_callback, log
 from lipsync_async._logic import endpoints, polling, retry
 from lipsync_async._logic.config import origin, service_at
+from lipsync_async._logic.endpoints import Call
 from lipsync_async._logic.retry import LONGEST_TOLD
 from lipsync_async._logic.secrecy import Headers, Mask
 from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
 
     from lipsync_async._logic.config import Config
-    from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.policies import Limits
     from lipsync_async._rate_limits import AccountLimits, SlotPool
     from lipsync_async._transport.protocol import Transport
@@ -89,6 +89,7 @@ class History:
     """What is known of a call after some of its tries.
 
     Attributes:
+        call: The call.
         turn: Lock of the creates that were refused for the rate; `None`: it is no create.
             Hundreds of creates that are each tried again in their own time would use up the
             requests of every minute. So one asks at a time, and the others queue behind it.
@@ -99,6 +100,7 @@ class History:
         named: The job that an answer has named as the call's own.
     """
 
+    call: Call[Any] | None = None
     turn: Lock | None = None
     has_turn: bool = False
     tries: int = 0
@@ -163,7 +165,7 @@ class Requester:
         """
         slots = self.account.slots
         self.in_flight += 1
-        history = History(self._turns.get() if call.is_create else None)
+        history = History(call, self._turns.get() if call.is_create else None)
         send = partial(
             self.retry,
             partial(self._try_once, call, options, deadline, history),
@@ -420,8 +422,9 @@ class Requester:
     ) -> Response:
         """Send a request and return the answer, in which the key is not quoted any more."""
         timeout = options.timeout
-        if request.form and timeout is not None:
-            timeout += _upload_seconds(request)
+        if request.form:
+            seconds = _upload_seconds(request)
+            timeout = None if timeout is None else timeout + seconds
         began = self.transport.now()
         if deadline is not None and deadline <= began:
             message = "there was no time left to send it."
@@ -469,6 +472,8 @@ def _note(history: History, error: LipsyncError) -> None:
     """Keep what a failed try tells of the call, and tell it with the error."""
     if retry.may_have_worked(error):
         history.uncertain = error
+    if history.call is not None and not is_from_callback(error):
+        history.call.is_sent = history.uncertain is not None
     error.may_have_worked = history.uncertain is not None
     error.generation = history.named = error.generation or history.named
 
@@ -483,7 +488,7 @@ def _raise_the_worse(uncertain: LipsyncError | None, error: LipsyncError) -> NoR
 def _upload_seconds(request: Request) -> float:
     files = [part for part in request.form if isinstance(part, FilePart)]
     try:
-        return sum(part.size for part in files) / _BYTES_PER_SECOND
-    except OSError as error:
-        message = f"a file cannot be read any more ({error}). Restore it."
+        return sum(part.checked_size() for part in files) / _BYTES_PER_SECOND
+    except (OSError, ValueError) as error:
+        message = f"a file cannot be sent any more ({error}). Restore it."
         raise ConnectError(message, method=request.method, url=request.url) from error

@@ -76,7 +76,7 @@ class Call(Generic[T]):
         is_done_without: Whether "there is no such thing" is a success after a try of
             unknown outcome, which has then worked.
         shows: Tells which jobs an answer has shown, and whether each has ended.
-        is_sent: Whether a try of it has begun, so that it may have had its effect.
+        is_sent: Whether a try of it is under way, or may have had its effect.
     """
 
     method: str

@@ -42,12 +42,20 @@ class FilePart:
     source: Path | bytes = attrs.field(repr=False)
     stamp: tuple[int, ...] | None = None
 
-    @property
-    def size(self) -> int:
-        """Number of bytes the file has now."""
+    def checked_size(self) -> int:
+        """Return the number of bytes the file has now.
+
+        Raises:
+            OSError: It is not there any more.
+            ValueError: It has changed since the call began.
+
+        """
         if isinstance(self.source, bytes):
             return len(self.source)
-        return self.source.stat().st_size
+        facts = self.source.stat()
+        if self.stamp is not None and self.stamp != stamp_of(facts):
+            raise ValueError(f"{self.source} has changed since the call began")
+        return facts.st_size
 
 
 @attrs.define(slots=True)

@@ -184,8 +184,12 @@ def _write_another(clip: Path) -> None:
 @pytest.mark.parametrize(
     ("door", "change", "told"),
     [
-        *((door, Path.unlink, "{}") for door in ("memory", "sockets", "blocking")),
-        ("sockets", _write_another, "{} has changed since the call began"),
+        (door, *how)
+        for door in ("memory", "sockets", "blocking")
+        for how in (
+            (Path.unlink, "{}"),
+            (_write_another, "{} has changed since the call began"),
+        )
     ],
 )
 async def test_file_that_is_another_by_the_next_try(
@@ -204,6 +208,29 @@ async def test_file_that_is_another_by_the_next_try(
     assert told.format(clip) in str(caught.value.__cause__)
     assert caught.value.may_have_worked
     assert caught.value.idempotency_key == keys_sent(sandbox)[0]
+
+
+@pytest.mark.parametrize(("first", "is_told"), [("reset_before", False), ("reset_after", True)])
+async def test_left_while_connections_are_refused(
+    first: str,
+    is_told: bool,  # noqa: FBT001 - a parameter
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A create that never left this machine is not said to be doubtful; an earlier try is."""
+    retry = RetryPolicy(attempts=1000, first_pause=1.0, longest_pause=1.0)
+
+    async def order_for_a_while() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(order, client.with_options(retry=retry))
+            await sandbox.transport().sleep(50.0)
+            tasks.cancel_scope.cancel()
+
+    async with opened("memory") as (client, sandbox), anyio.create_task_group() as tasks:
+        sandbox.faults.add(Fault("reset_before", method="POST", skip=1, count=None))
+        sandbox.faults.add(Fault(first, method="POST"))
+        tasks.start_soon(order_for_a_while)
+    assert sandbox.requests.count("POST", "*") > 2
+    assert ("may have succeeded" in caplog.text) is is_told
 
 
 async def test_upload_has_time() -> None:

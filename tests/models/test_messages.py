@@ -12,7 +12,7 @@ KEY = "sk-very-secret"
 @given(st.binary())
 def test_bytes_have_their_length(content: bytes) -> None:
     """A file in memory is as long as its bytes."""
-    assert FilePart("video", "clip.mp4", "video/mp4", content).size == len(content)
+    assert FilePart("video", "clip.mp4", "video/mp4", content).checked_size() == len(content)
 
 
 def test_files_are_measured_when_asked(tmp_path: Path) -> None:
@@ -20,10 +20,10 @@ def test_files_are_measured_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     part = FilePart("video", "clip.mp4", "video/mp4", path)
     with pytest.raises(FileNotFoundError):
-        _ = part.size
+        part.checked_size()
     for content in (b"short", b"longer than before"):
         path.write_bytes(content)
-        assert part.size == len(content)
+        assert part.checked_size() == len(content)
 
 
 def test_a_request_shows_neither_key_nor_content() -> None:
