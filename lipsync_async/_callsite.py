@@ -26,7 +26,6 @@ from lipsync_async._models.text import on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
 
 
 # These have no handler of their own. A program that has set up no logging sees warnings on
@@ -96,15 +95,13 @@ class CallSite(NamedTuple):
         if known is not None:
             return known
         frame = sys._getframe(1)  # noqa: SLF001 - the public ways build a list of all frames
-        while frame.f_back is not None and _is_ours(frame):
+        ours = {"lipsync_async", "contextlib"}
+        while (
+            frame.f_back is not None
+            and frame.f_globals.get("__name__", "").partition(".")[0] in ours
+        ):
             frame = frame.f_back
         return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
-
-
-def _is_ours(frame: FrameType) -> bool:
-    """Return whether a frame is between the user's and the code that asks."""
-    package, _, _ = frame.f_globals.get("__name__", "").partition(".")
-    return package in {"lipsync_async", "contextlib"}
 
 
 # Both are set where a blocking call hands the work to an event loop in another thread, the

@@ -164,7 +164,8 @@ class AsyncClient:
             # Imported here: aiohttp takes 200 ms to import.
             from lipsync_async._transport import aiohttp  # noqa: PLC0415
 
-            problems += aiohttp.session_problems(session)
+            if session is not None:
+                problems += aiohttp.session_problems(session)
             if problems:
                 raise _refusal(problems)
             transport = aiohttp.AiohttpTransport(

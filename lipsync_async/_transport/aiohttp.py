@@ -18,6 +18,7 @@ import os
 import time
 import warnings
 import weakref
+from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
 import anyio
+import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -45,7 +47,7 @@ from lipsync_async.errors import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from aiohttp.client import _RequestContextManager
 
@@ -84,55 +86,22 @@ def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
     return file
 
 
+@attrs.define(eq=False, repr=False)
 class LoopSession:
     """What belongs to one event loop of one process: a session, and places in its pool."""
 
-    def __init__(
-        self,
-        owner: object,
-        session: aiohttp.ClientSession,
-        *,
-        places: int,
-        stream_places: int,
-        is_own: bool,
-    ) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.session = session
-        # A request's own ones take the place of the session's, so these have to be named.
-        self.middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = tuple(session._middlewares)  # noqa: SLF001
-        self.places = asyncio.Semaphore(places)
-        self.stream_places = asyncio.Semaphore(stream_places) if stream_places else self.places
-        self.streams: int = stream_places or places
-        # Grows with each piece of a stream and with each end of one.
-        self.moves: int = 0
-        self.process: int = os.getpid()
-        self._keeper: AsyncGenerator[None, None] | None = None
-        self.discard: weakref.finalize[..., object] | None = None
-        self._ended: asyncio.Event | None = None
-        if is_own:
-            self._keeper = keeper = kept(session)
-            with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
-                keeper.asend(None).send(None)
-            self.discard = weakref.finalize(
-                owner, discard, session, self._keeper, self.loop, self.process
-            )
-
-    async def aclose(self) -> None:
-        """Close an own session; who closes it meanwhile waits for its end, too."""
-        if self._keeper is None or self.discard is None:
-            return
-        if self.loop is not asyncio.get_running_loop():
-            self.discard()
-            return
-        if self._ended is not None:
-            await self._ended.wait()
-            return
-        self._ended = asyncio.Event()
-        self.discard.detach()
-        try:
-            await self._keeper.aclose()
-        finally:
-            self._ended.set()
+    session: aiohttp.ClientSession
+    places: asyncio.Semaphore
+    stream_places: asyncio.Semaphore
+    streams: int
+    # Grows with each piece of a stream and with each end of one.
+    moves: int = 0
+    loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+    process: int = attrs.field(factory=os.getpid)
+    # Of an own session: what closes it, what drops it, and the end of a close that has begun.
+    keeper: AsyncGenerator[None, None] | None = None
+    discard: weakref.finalize[..., object] | None = None
+    closed: asyncio.Event | None = None
 
 
 async def kept(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
@@ -233,8 +202,6 @@ async def _watch(
 
 def session_problems(session: object) -> list[str]:
     """Return why requests cannot be carried by a session."""
-    if session is None:
-        return []
     if not isinstance(session, aiohttp.ClientSession):
         return [f"session must be an aiohttp.ClientSession, not {type(session).__name__}"]
     if session.closed:
@@ -251,7 +218,12 @@ class AiohttpTransport:
         ssl_context: How servers are trusted; `None`: as aiohttp does by default.
         session: Carries the requests, and is left open; `None`: one of its own.
 
+    Attributes:
+        now: Returns monotonic seconds.
+
     """
+
+    now = staticmethod(time.monotonic)
 
     def __init__(
         self,
@@ -267,10 +239,6 @@ class AiohttpTransport:
         self._given = session
         self._here: LoopSession | None = None
         self._calls = OpenCalls()
-
-    def now(self) -> float:
-        """Return monotonic seconds."""
-        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task; for no time if the moment that is waited for has passed.
@@ -328,7 +296,15 @@ class AiohttpTransport:
             async with self._asked(
                 here, request, call, proxy, files=files, limits=_limits(timeout)
             ) as answer:
-                body, is_cut = await _body_of(answer)
+                announced, body, is_cut = answer.content_length or 0, bytearray(), False
+                while piece := await answer.content.readany():
+                    body += piece
+                    size = max(len(body), announced)
+                    if size > CUT_BYTES and size > most_bytes(answer.status):
+                        answer.close()
+                        del body[CUT_BYTES:]
+                        is_cut = True
+                        break
         except Exception as error:  # noqa: BLE001 - aiohttp lets through whatever goes wrong
             raise self._failure(error, request, call, timeout, proxy) from _bare(error)
         except BaseException as error:
@@ -340,7 +316,7 @@ class AiohttpTransport:
         if proxy is not None:
             _raise_refusal(proxy, request, answer.status)
         headers = dict(zip(map(str.lower, answer.headers), answer.headers.values(), strict=True))
-        return Response(request.method, request.url, answer.status, headers, body, is_cut)
+        return Response(request.method, request.url, answer.status, headers, bytes(body), is_cut)
 
     def _asked(
         self,
@@ -382,7 +358,8 @@ class AiohttpTransport:
             raise_for_status=False,
             auto_decompress=auto_decompress,
             read_bufsize=read_bufsize,
-            middlewares=(*here.middlewares, partial(_watch, call)),
+            # These take the place of the session's own, so they have to be named as well.
+            middlewares=(*here.session._middlewares, partial(_watch, call)),  # noqa: SLF001
             ssl=self._ssl,
             proxy=None if proxy is None else URL(proxy.url),
             proxy_headers=authorization or None,
@@ -432,8 +409,20 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close every connection and end all that is under way; closing twice is fine."""
         self._calls.close()
-        if self._here is not None:
-            await self._here.aclose()
+        here = self._here
+        if here is None or here.keeper is None or here.discard is None:
+            return
+        if here.loop is not asyncio.get_running_loop():
+            here.discard()
+        elif here.closed is not None:  # another task closes it
+            await here.closed.wait()
+        else:
+            here.closed = asyncio.Event()
+            here.discard.detach()
+            try:
+                await here.keeper.aclose()
+            finally:
+                here.closed.set()
 
     async def _take(self, places: asyncio.Semaphore, request: Request, deadline: float) -> None:
         """Wait for a place, which costs no timeout, but not beyond the caller's deadline."""
@@ -443,31 +432,38 @@ class AiohttpTransport:
             raise no_place_in_time(request)
 
     def _bound(self) -> LoopSession:
-        here = self._here
-        if here is None or here.loop is not asyncio.get_running_loop():
-            if here is not None:
-                if here.loop.is_running() and here.process == os.getpid():  # in another thread
-                    raise ConfigurationError(
-                        "This client is in use by another running event loop. Build one client "
-                        "for each loop."
-                    )
-                if here.discard is not None:
-                    here.discard()
-            here = self._here = (
-                self._borrowed()
-                if self._given is not None
-                else LoopSession(
-                    self,
-                    # .netrc and cookies play no part in it.
-                    aiohttp.ClientSession(
-                        connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
-                        cookie_jar=aiohttp.DummyCookieJar(),
-                    ),
-                    places=self._connections,
-                    stream_places=_STREAMS,
-                    is_own=True,
+        """Return what belongs to the running loop; make it, and let go what was another loop's.
+
+        Raises:
+            ConfigurationError: That other loop runs, in another thread; or as for `_borrowed`.
+
+        """
+        loop, here = asyncio.get_running_loop(), self._here
+        if here is not None and here.loop is loop:
+            return here
+        if here is not None:
+            if here.loop.is_running() and here.process == os.getpid():
+                raise ConfigurationError(
+                    "This client is in use by another running event loop. Build one client "
+                    "for each loop."
                 )
+            if here.discard is not None:
+                here.discard()
+        if self._given is not None:
+            here = self._borrowed()
+        else:
+            # .netrc and cookies play no part in it.
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections + _STREAMS),
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
+            places = asyncio.Semaphore(self._connections), asyncio.Semaphore(_STREAMS)
+            here = LoopSession(session, *places, _STREAMS)
+            here.keeper = keeper = kept(session)
+            with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
+                keeper.asend(None).send(None)
+            here.discard = weakref.finalize(self, discard, session, keeper, loop, here.process)
+        self._here = here
         return here
 
     def _borrowed(self) -> LoopSession:
@@ -493,13 +489,11 @@ class AiohttpTransport:
         limits = (session.connector.limit, session.connector.limit_per_host)
         most = min((limit for limit in limits if limit), default=self._connections + _STREAMS)
         streams = min(max(min(_STREAMS, most // 4), 1), most - 1)
-        return LoopSession(
-            self,
-            session,
-            places=max(min(self._connections, most - streams), 1),
-            stream_places=streams,
-            is_own=False,
-        )
+        count = max(min(self._connections, most - streams), 1)
+        places = asyncio.Semaphore(count)
+        if not streams:
+            return LoopSession(session, places, places, count)
+        return LoopSession(session, places, asyncio.Semaphore(streams), streams)
 
     def _failure(
         self,
@@ -693,19 +687,6 @@ def _refused(proxy: Proxy, request: Request, status: int) -> ConnectError:
         url=request.url,
         is_lasting=status < _FIRST_SERVER_ERROR,
     )
-
-
-async def _body_of(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """Read a body up to the most that an answer may have; tell whether it was cut there."""
-    announced = answer.content_length or 0
-    body = bytearray()
-    while piece := await answer.content.readany():
-        body += piece
-        size = max(len(body), announced)
-        if size > CUT_BYTES and size > most_bytes(answer.status):
-            answer.close()
-            return bytes(body[:CUT_BYTES]), True
-    return bytes(body), False
 
 
 def _bare(error: Exception) -> Exception:

@@ -66,12 +66,17 @@ class MemoryTransport:
         handle: Answers one request; may sleep on `clock` and raise `TransportError`.
         clock: The time that both sides share.
 
+    Attributes:
+        now: Returns the clock's seconds.
+        hold: Keeps the clock from jumping while something real, like a thread, is at work.
+
     """
 
     def __init__(self, handle: Callable[[Request], Awaitable[Response]], clock: Clock) -> None:
         self._handle = handle
         self._clock = clock
         self.now: Callable[[], float] = clock.now
+        self.hold: Callable[[], AbstractContextManager[None]] = clock.hold
         self._calls = OpenCalls()
 
     async def sleep(self, seconds: float) -> None:
@@ -83,10 +88,6 @@ class MemoryTransport:
         """
         with OpenCall(self._calls):
             await self._clock.sleep(seconds)
-
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep the clock from jumping while something real, like a thread, is at work."""
-        return self._clock.hold()
 
     async def send(
         self, request: Request, *, timeout: float | None, deadline: float | None = None
