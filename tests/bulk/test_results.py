@@ -51,15 +51,18 @@ def refused(status: int, **body: Any) -> LipsyncError:
     return error_for(reply(body, status, method="POST"))
 
 
+def page(status: int) -> LipsyncError:
+    """Return the refusal of something between here and the service."""
+    return error_for(reply(b"<html>Blocked</html>", status, method="POST"))
+
+
 def about(error: LipsyncError, generation: Generation) -> LipsyncError:
     """Return an error about a job."""
     error.generation = generation
     return error
 
 
-def unsent(
-    message: str, kind: type[ConnectError | ConnectionLostError | RequestTimeoutError]
-) -> LipsyncError:
+def unsent(message: str, kind: type[Any]) -> Any:
     """Return an error of the network; its address is another one each time."""
     return kind(message, method="POST", url=f"http://h/{uuid()}")
 
@@ -69,11 +72,7 @@ def unreadable(body: Any, status: int, **details: Any) -> LipsyncError:
     return DecodeError("it is odd", response=reply(body, status), **details)
 
 
-def limited(message: str) -> ConcurrencyLimitError:
-    """Return a refusal for want of a slot."""
-    return ConcurrencyLimitError(response=reply(status=429), message=message)
-
-
+NO_SLOT = ConcurrencyLimitError(response=reply(status=429), message="5 of 5 run")
 # What makes an error anew, as another request would have it; and its reason.
 ALIKE: list[tuple[Any, str]] = [
     (lambda: refused(403, message="Blocked"), "403: Blocked"),
@@ -81,7 +80,7 @@ ALIKE: list[tuple[Any, str]] = [
     (lambda: refused(422, message="too\n long ", errorCode="c"), "422 c: too long"),
     (lambda: refused(400, message=f"see https://x.example/{uuid()}"), "400: see ..."),
     (lambda: refused(500, message=f"trace {'ab' * 16}"), "500: trace ..."),
-    (lambda: limited("5 of 5 run"), "429: 5 of 5 run"),
+    (lambda: NO_SLOT, "429: 5 of 5 run"),
     (lambda: unsent("refused.", ConnectError), "ConnectError: refused."),
     (lambda: unsent("it broke: so", ConnectionLostError), "ConnectionLostError: it broke: so"),
     (lambda: unsent("5 s", RequestTimeoutError), "RequestTimeoutError: 5 s"),
@@ -150,11 +149,6 @@ def test_groups() -> None:
     assert group_failures([]) == []
 
 
-def page(status: int) -> LipsyncError:
-    """Return the refusal of something between here and the service."""
-    return error_for(reply(b"<html>Blocked</html>", status, method="POST"))
-
-
 # What meets all others as well, if so many requests in a row have met it.
 OF_ALL: dict[str, Any] = {
     "a filter's page": lambda: page(403),
@@ -190,7 +184,7 @@ NO_REFUSAL: dict[str, Any] = {
     "503": lambda: refused(503, message="Later"),
     "529": lambda: page(529),
     "429": lambda: page(429),
-    "no slot": lambda: limited("5 of 5 run"),
+    "no slot": lambda: NO_SLOT,
     "408": lambda: page(408),
     "no network": lambda: unsent("refused", ConnectError),
     "a broken line": lambda: unsent("reset", ConnectionLostError),
@@ -231,9 +225,12 @@ def test_what_is_no_refusal(make: Any) -> None:
     assert told == [False] * 9 + [True]
 
 
-def queue_of(*, is_ordered: bool = True, room: asyncio.Event | None = None) -> results.OutcomeQueue:
-    """Return an empty queue."""
-    return results.OutcomeQueue(is_ordered=is_ordered, room=room or asyncio.Event())
+def queue_of(*outcomes: Outcome, is_ordered: bool = False) -> results.OutcomeQueue:
+    """Return a queue with outcomes."""
+    queue = results.OutcomeQueue(is_ordered=is_ordered, room=asyncio.Event())
+    for each in outcomes:
+        queue.put(each)
+    return queue
 
 
 def outcome(index: int) -> Outcome:
@@ -241,15 +238,14 @@ def outcome(index: int) -> Outcome:
     return Outcome(index=index, request=request(index))
 
 
-def taken(queue: results.OutcomeQueue) -> list[int]:
-    """Take all outcomes of a closed queue, and return their indexes."""
+def take(queue: results.OutcomeQueue, tracker: results.ProgressTracker) -> list[int]:
+    """Take all outcomes of a queue that is closed now; return their indexes."""
 
     async def take_all() -> list[int]:
-        found: list[int] = []
-        while (each := await queue.get()) is not None:
-            found.append(each.index)
-        return found
+        iterator = results.OutcomeIterator(queue, tracker, results.OpenRequests(), None)
+        return [each.index for each in await iterator.take_all()]
 
+    queue.close()
     return anyio.run(take_all)
 
 
@@ -258,25 +254,22 @@ def test_all_that_is_put_in_comes_out(order: list[int], missing: set[int]) -> No
     """Unordered as it came, ordered by index; gaps are closed at the end, and none is lost."""
     come = [index for index in order if index not in missing]
     for is_ordered in (False, True):
-        queue = queue_of(is_ordered=is_ordered)
-        for index in come:
-            queue.put(outcome(index))
-        queue.close()
-        assert taken(queue) == (sorted(come) if is_ordered else come)
+        queue = queue_of(*map(outcome, come), is_ordered=is_ordered)
+        tracker = results.ProgressTracker(float, 0.0)
+        assert take(queue, tracker) == (sorted(come) if is_ordered else come)
 
 
 @pytest.mark.parametrize("is_ordered", [True, False])
 def test_it_is_full_of_what_was_not_taken(is_ordered: bool) -> None:  # noqa: FBT001
     """What waits for its turn counts like what waits for the caller; taking makes room."""
-    room = asyncio.Event()
-    queue = queue_of(is_ordered=is_ordered, room=room)
+    queue = queue_of(is_ordered=is_ordered)
     for index in [*range(1, results.MAX_WAITING), 0]:
         assert queue.waiting < results.MAX_WAITING
         queue.put(outcome(index))
     assert queue.waiting == results.MAX_WAITING
     assert anyio.run(queue.get) is not None
     assert queue.waiting < results.MAX_WAITING
-    assert room.is_set()
+    assert queue.room.is_set()
 
 
 def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
@@ -285,25 +278,11 @@ def ended(*, is_success: bool = True, resumed: bool = False) -> Outcome:
     return Outcome(index=0, request=request(0), error=error, resumed=resumed)
 
 
-def take(tracker: results.ProgressTracker, *outcomes: Outcome) -> None:
-    """Count outcomes, as an iterator does when they are taken."""
-    queue = queue_of(is_ordered=False)
-    for each in outcomes:
-        queue.put(each)
-    queue.close()
-
-    async def take_all() -> None:
-        iterator = results.OutcomeIterator(queue, tracker, results.OpenRequests(), None)
-        assert await iterator.take_all() == [*outcomes]
-
-    anyio.run(take_all)
-
-
 def test_all_is_counted() -> None:
     """Successes, failures and time; the rate leaves out what an earlier run has done."""
     clock = VirtualClock()
     tracker = results.ProgressTracker(clock.now, clock.now())
-    take(tracker, ended(), ended(is_success=False), ended(resumed=True))
+    take(queue_of(ended(), ended(is_success=False), ended(resumed=True)), tracker)
     clock.advance(4.0)
     tracker.length, tracker.running = 8, 5
     shown = tracker.progress()
@@ -333,7 +312,7 @@ def test_the_rest(name: str) -> None:
     resumed, seconds, total, eta = RESTS[name]
     clock = VirtualClock()
     tracker = results.ProgressTracker(clock.now, clock.now())
-    take(tracker, ended(resumed=resumed))
+    take(queue_of(ended(resumed=resumed)), tracker)
     clock.advance(seconds)
     tracker.length = total
     assert tracker.progress().eta == eta
@@ -349,7 +328,7 @@ def test_nothing_is_ever_odd(kinds: list[tuple[bool, bool, float]], more: int) -
     tracker = results.ProgressTracker(clock.now, clock.now())
     for is_success, resumed, pause in kinds:
         clock.advance(pause)
-        take(tracker, ended(is_success=is_success, resumed=resumed))
+        take(queue_of(ended(is_success=is_success, resumed=resumed)), tracker)
     tracker.started, tracker.has_read_all = len(kinds) + more, True
     shown = tracker.progress()
     assert shown.done == shown.succeeded + shown.failed == len(kinds)

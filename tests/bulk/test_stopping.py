@@ -1,6 +1,7 @@
 """What makes a run begin nothing more, and what becomes of all that is under way then."""
 
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,8 @@ async def test_orders_that_wait_for_a_slot_are_dropped() -> None:
             found = [each async for each in outcomes]
         # Two of the first four were refused for want of a slot, and one for want of credit.
         assert clock.now() < 60
-        assert [type(each.error) for each in found if not each.is_success] == [
-            errors.PaymentRequiredError
-        ]
+        (bad,) = (each.error for each in found if not each.is_success)
+        assert isinstance(bad, errors.PaymentRequiredError)
         assert sandbox.jobs.created == len(found) - 1
 
 
@@ -123,7 +123,7 @@ async def test_the_input_is_left_where_it_waits() -> None:
         assert sorted(each.is_success for each in found) == [False, True]
 
 
-async def test_a_journal_that_breaks(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_journal_that_breaks(journal: Path) -> None:
     """No order leaves without its record; what runs is waited for, then the error comes."""
     async with opened(slots(3)) as (client, sandbox, _):
         found: list[Any] = []
@@ -140,8 +140,6 @@ async def test_a_journal_that_breaks(journal: Path, monkeypatch: pytest.MonkeyPa
 
 def damage(journal: Path) -> None:
     """Take a journal's table away while it is in use."""
-    import sqlite3  # noqa: PLC0415
-
     with sqlite3.connect(journal) as connection:
         connection.execute("DROP TABLE jobs")
     connection.close()
@@ -273,8 +271,7 @@ async def test_what_the_service_says_of_many_stops_no_other() -> None:
 async def test_refusals_between_acceptances() -> None:
     """What is refused now and then does not meet all."""
     async with opened(slots(1)) as (client, sandbox, _):
-        fault = Fault("status", path=CREATE, status=403, body=FILTER, every=2, count=None)
-        sandbox.faults.add(fault)
+        sandbox.faults.add(attrs.evolve(MET_BY_ALL["a filter's page"], every=2))
         found = await client.generations.run_all(requests(40))
         assert sum(each.is_success for each in found) == 20
 
