@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from lipsync_async._transport.protocol import Session, Transport
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class AsyncModels:
     """Models that the account may use. Reached as `client.models`."""
 
-    def __init__(self, requester: Requester, options: RequestOptions) -> None:
-        self._requester = requester
-        self._options = options
+    _requester: Requester
+    _options: RequestOptions
 
     async def list(self) -> list[ModelInfo]:
         """Return the models; deprecated ones are left out by the service.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 import attrs
 
+from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import (
     HTTP_LOG,
     UNDER_WAY,
@@ -26,7 +27,8 @@ from lipsync_async._logic import endpoints, validation
 from lipsync_async._logic.validation import argument_problems
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
-from lipsync_async._polling import JobWait, as_generation, error_of, retry_until_timeout
+from lipsync_async._polling import JobWait, Poller, as_generation, error_of, retry_until_timeout
+from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import InvalidRequestError, LipsyncError
 
 if TYPE_CHECKING:
@@ -36,13 +38,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from lipsync_async._asyncio_tools import LoopLocal
     from lipsync_async._bulk.results import Outcome, OutcomeIterator, Progress
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
-    from lipsync_async._polling import Poller
-    from lipsync_async._requester import Requester, RequestOptions
 
 
 T = TypeVar("T")
@@ -98,16 +97,13 @@ class _RepeatDetector:
         return False
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class AsyncGenerations:
     """Generations: create, look up, wait for and download them. Reached as `client.generations`."""
 
-    def __init__(
-        self, requester: Requester, options: RequestOptions, pollers: LoopLocal[Poller]
-    ) -> None:
-        self._requester = requester
-        self._options = options
-        self._polling_options = retry_until_timeout(options)
-        self._pollers = pollers
+    _requester: Requester
+    _options: RequestOptions
+    _pollers: LoopLocal[Poller]
 
     @overload
     async def create(
@@ -302,8 +298,9 @@ class AsyncGenerations:
         ):
             raise InvalidRequestError(problems)
         last = as_generation(generation)
-        poller, limit = self._pollers.get(), inf if timeout is None else timeout
-        watched = JobWait(self._requester, poller, self._polling_options, last, limit)
+        options, limit = retry_until_timeout(self._options), inf if timeout is None else timeout
+        poller = self._pollers.get()
+        watched = JobWait(self._requester, poller, options, last, limit)
         try:
             async with aclosing(watched.changes()) as changes:
                 async for last in changes:
@@ -341,8 +338,8 @@ class AsyncGenerations:
         if problems := argument_problems(generation_id=generation, timeout=timeout):
             raise InvalidRequestError(problems)
         last, poller = as_generation(generation), self._pollers.get()
-        limit = inf if timeout is None else timeout
-        watched = JobWait(self._requester, poller, self._polling_options, last, limit)
+        options, limit = retry_until_timeout(self._options), inf if timeout is None else timeout
+        watched = JobWait(self._requester, poller, options, last, limit)
         async with aclosing(watched.changes()) as changes:
             try:
                 yield changes

@@ -195,7 +195,8 @@ class _Module:
     def _resources(self, node: ast.ClassDef) -> dict[str, str]:
         """Return the attributes that hold other async objects; a twin would lack any others."""
         resources: dict[str, str] = {}
-        lost: list[ast.expr | ast.stmt] = [*node.decorator_list, *node.bases]
+        lost: list[ast.expr | ast.stmt] = [*node.bases]
+        lost += [each for each in node.decorator_list if not ast.unparse(each).startswith("attrs.")]
         lost += [keyword.value for keyword in node.keywords]
         for each in node.body:
             match each:
@@ -203,6 +204,8 @@ class _Module:
                     resources[name] = kind.removeprefix("Async")
                 case ast.Expr() | ast.FunctionDef() | ast.AsyncFunctionDef():
                     pass
+                case ast.AnnAssign(ast.Name(name), _, None) if name.startswith("_"):
+                    pass  # what only the source needs
                 case _:
                     lost.append(each)
         if lost:

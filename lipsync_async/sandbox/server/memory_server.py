@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, urlsplit
 import anyio.to_thread
 import attrs
 
-from lipsync_async._logic.secrecy import Headers
 from lipsync_async._models.http import Request, Response, TextPart
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.errors import ConnectError, ConnectionLostError
@@ -37,16 +36,13 @@ class MemoryServer:
 
     async def _handle(self, request: Request) -> Response:
         parts = urlsplit(request.url)
-        fields = request.headers
-        if isinstance(fields, Headers):
-            fields = fields.revealed
         try:
             answer = await self._pipeline.handle(
                 messages.Request(
                     request.method.upper(),
                     parts.path,
                     parse_qsl(parts.query, keep_blank_values=True),
-                    {name.lower(): value for name, value in fields.items()},
+                    {name.lower(): value for name, value in request.headers.items()},
                     _Body(request, self._clock) if request.body or request.form else None,
                 )
             )
