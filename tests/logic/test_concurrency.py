@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count, pairwise
 from math import inf
+from typing import Any
 
 import attrs
 import pytest
@@ -53,9 +54,10 @@ class Account:
         self.foreign = min(wanted, self.limit - self.own)
 
     @property
-    def told(self) -> tuple[int, int] | tuple[None, None]:
-        """The limit and the active generations, if a refusal names them."""
-        return (self.limit, self.own + self.foreign) if self.tells else (None, None)
+    def told(self) -> dict[str, Any]:
+        """What a refusal says: the limit and the active generations, if it names them."""
+        named = {"concurrency_limit": self.limit, "active_generations": self.own + self.foreign}
+        return {"retry_after": self.retry_after, **(named if self.tells else {})}
 
 
 NUMBERS = count(1)
@@ -67,24 +69,11 @@ def accept(slots: ConcurrencyLimiter, slot: Slot, name: str = "", now: float = 0
     return slots.accepted(slot, job, now, is_held=not name)
 
 
-def refuse(
-    slots: ConcurrencyLimiter,
-    slot: Slot,
-    now: float,
-    *,
-    limit: int | None = None,
-    active: int | None = None,
-    retry_after: float | None = None,
-    patience: float | None = None,
-) -> None:
-    """Let the service refuse a create, and tell so much."""
-    error = ConcurrencyLimitError(
-        response=Response("POST", "https://api.example", 429, {}, b""),
-        message="",
-        concurrency_limit=limit,
-        active_generations=active,
-        retry_after=retry_after,
-    )
+def refuse(slots: ConcurrencyLimiter, slot: Slot, now: float, **facts: Any) -> None:
+    """Let the service refuse a create, and tell so much; `patience` is the create's own."""
+    patience = facts.pop("patience", None)
+    response = Response("POST", "https://api.example", 429, {}, b"")
+    error = ConcurrencyLimitError(response=response, message="", **facts)
     slots.refused(slot, now, error, patience=patience)
 
 
@@ -161,13 +150,11 @@ class Simulation:
         accept(self.slots, slot)
         self.plan(end, partial(self._ended, slot))
 
-    def _refused(self, slot: Slot, job: float, told: tuple[int, int] | tuple[None, None]) -> None:
+    def _refused(self, slot: Slot, job: float, told: dict[str, Any]) -> None:
         self._probes -= slot.is_probe
         self.refusals.append(self.now)
         self._waiting.append(job)
-        limit, active = told
-        pause = self.account.retry_after
-        refuse(self.slots, slot, self.now, limit=limit, active=active, retry_after=pause)
+        refuse(self.slots, slot, self.now, **told)
 
     def _ended(self, slot: Slot) -> None:
         self.account.end()
@@ -415,15 +402,15 @@ def test_the_service_is_believed(
 ) -> None:
     """What it tells counts, unless less was configured, or it cannot be."""
     slots = ConcurrencyLimiter(configured)
-    refuse(slots, slots.take_anyhow(), 0.0, limit=told)
+    refuse(slots, slots.take_anyhow(), 0.0, concurrency_limit=told)
     assert slots.limit == expected
 
 
 def test_told_limits_may_rise_again() -> None:
     """A plan that was widened meanwhile is believed as well."""
     slots = ConcurrencyLimiter(15)
-    refuse(slots, slots.take_anyhow(), 0.0, limit=3)
-    refuse(slots, slots.take_anyhow(), 30.0, limit=6)
+    refuse(slots, slots.take_anyhow(), 0.0, concurrency_limit=3)
+    refuse(slots, slots.take_anyhow(), 30.0, concurrency_limit=6)
     assert slots.limit == 6
 
 
@@ -438,7 +425,7 @@ def test_an_overdrawn_account_needs_more_ends(
     slots = ConcurrencyLimiter()
     for _ in range(4):
         accept(slots, slots.take_anyhow())
-    refuse(slots, slots.take_anyhow(), 0.0, limit=limit, active=active)
+    refuse(slots, slots.take_anyhow(), 0.0, concurrency_limit=limit, active_generations=active)
     assert slots.ceiling == expected
 
 
@@ -467,14 +454,18 @@ class Book:
         self.now = 0.0
         self.starting: list[Slot] = []
         self.jobs: dict[str, Slot] = {}
-        self.over: set[str] = set()
         self.names = count()
 
     def do(self, what: str, number: int) -> None:
         """Do one thing, to one of those that it can be done to."""
         self.now += number / 7
         self.slots.has_news = False
-        getattr(self, what)(number)
+        if what in {"take", "poll_unwatched"}:
+            getattr(self, what)(number)
+        elif what in {"accept", "refuse", "fail"} and self.starting:
+            getattr(self, what)(self.starting.pop(number % len(self.starting)), number)
+        elif what in {"hold", "release", "see"} and self.jobs:
+            getattr(self, what)([*self.jobs.values()][number % len(self.jobs)], number)
         self.check()
 
     def take(self, number: int) -> None:
@@ -483,48 +474,36 @@ class Book:
         if slot is not None:
             self.starting.append(slot)
 
-    def accept(self, number: int) -> None:
+    def accept(self, slot: Slot, number: int) -> None:
         """Let the service accept a create, perhaps as a job that it has already."""
-        if self.starting:
-            slot = self.starting.pop(number % len(self.starting))
-            name = f"job-{number % 4 if number % 3 == 0 else next(self.names) + 10}"
-            own = accept(self.slots, slot, name, self.now)
-            assert own.job == name
-            assert own is self.slots.jobs.get(name)
-            self.jobs[name] = own
+        name = f"job-{number % 4 if number % 3 == 0 else next(self.names) + 10}"
+        own = accept(self.slots, slot, name, self.now)
+        assert own.job == name
+        assert own is self.slots.jobs.get(name)
+        self.jobs[name] = own
 
-    def refuse(self, number: int) -> None:
+    def refuse(self, slot: Slot, number: int) -> None:
         """Let the service refuse a create."""
-        if self.starting:
-            slot = self.starting.pop(number % len(self.starting))
-            refuse(self.slots, slot, self.now, active=number, retry_after=number)
+        refuse(self.slots, slot, self.now, active_generations=number, retry_after=number)
 
-    def fail(self, number: int) -> None:
+    def fail(self, slot: Slot, _: int) -> None:
         """Let a create come to nothing, and say so twice."""
-        if self.starting:
-            slot = self.starting.pop(number % len(self.starting))
-            self.slots.ended(slot)
-            self.slots.ended(slot)
+        self.slots.ended(slot)
+        self.slots.ended(slot)
 
-    def hold(self, number: int) -> None:
+    def hold(self, slot: Slot, _: int) -> None:
         """Look after a job."""
-        if self.jobs:
-            name, slot = [*self.jobs.items()][number % len(self.jobs)]
-            assert self.slots.hold(name) is slot
+        assert self.slots.hold(slot.job) is slot
 
-    def release(self, number: int) -> None:
+    def release(self, slot: Slot, _: int) -> None:
         """Look after a job no more; once too often does no harm."""
-        if self.jobs:
-            self.slots.released([*self.jobs.values()][number % len(self.jobs)])
+        self.slots.released(slot)
 
-    def see(self, number: int) -> None:
+    def see(self, slot: Slot, number: int) -> None:
         """Look at a job, which may have ended."""
-        if self.jobs:
-            name = [*self.jobs][number % len(self.jobs)]
-            slot, is_over = self.jobs[name], bool(number % 2)
-            self.slots.saw([(name, is_over)], self.now)
-            has_ended = is_over and slot not in self.slots.owners
-            assert (name in self.slots.jobs, self.slots.has_news) == (not has_ended, has_ended)
+        self.slots.saw([(slot.job, bool(number % 2))], self.now)
+        has_ended = slot.is_over and slot not in self.slots.owners
+        assert (slot.counts, self.slots.has_news) == (not has_ended, has_ended)
 
     def poll_unwatched(self, _: int) -> None:
         """Ask what is to be looked at: never what is held, never twice at once."""
@@ -627,7 +606,7 @@ def test_the_lowest_of_all_limits_counts(
     """Anyone who has said it: the client that asks, the account's own, or the service."""
     slots = ConcurrencyLimiter(configured)
     if told is not None:
-        refuse(slots, slots.take_anyhow(), -100.0, limit=told)
+        refuse(slots, slots.take_anyhow(), -100.0, concurrency_limit=told)
     taken = 0
     while taken < 30 and (slot := slots.take(0.0, most)) is not None:
         accept(slots, slot)
@@ -639,7 +618,7 @@ def test_a_told_limit_is_checked_after_an_hour() -> None:
     """A plan may be widened while a process runs: then one probe finds it out."""
     slots = ConcurrencyLimiter()
     accept(slots, slots.take_anyhow())
-    refuse(slots, slots.take_anyhow(), 0.0, limit=1)
+    refuse(slots, slots.take_anyhow(), 0.0, concurrency_limit=1)
     assert slots.take(3600.0) is None
     probe = slots.take(3600.1)
     assert probe is not None
