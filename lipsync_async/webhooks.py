@@ -27,8 +27,10 @@ import re
 import reprlib
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import attrs
@@ -219,7 +221,13 @@ def _verify(
     limit = None if tolerance is None else _seconds("tolerance", tolerance)
     today = time.time() if now is None else _seconds("now", now)
     moment, signatures = _read_header(_header_text(header))
-    _check_age(int(moment), today, limit)
+    age = today - int(moment)
+    if limit is not None and abs(age) > limit:
+        direction = "ago" if age > 0 else "in the future"
+        raise WebhookVerificationError(
+            f"it was signed {abs(age):.0f} s {direction}, and {limit:g} s are tolerated",
+            "Answer 400; it may be a replay. If all webhooks fail, check this machine's clock.",
+        )
     data = _raw(body)
     if data is None:
         raise WebhookVerificationError(
@@ -233,10 +241,14 @@ def _verify(
         hmac.compare_digest(digest, signature) for digest in digests for signature in signatures
     ]
     if not any(matches):
+        texts = [key.decode(errors="replace") for key in secrets]
+        advice = ""
+        if any(text.strip() != text for text in texts):  # it is easily overlooked
+            advice = " The secret begins or ends with a blank or a line end."
         raise WebhookVerificationError(
             "its signature does not match its body",
             "Answer 400. If all webhooks fail, check the secret, and that the bytes checked are "
-            f"the raw ones of the request.{_advice_about(secrets)}",
+            f"the raw ones of the request.{advice}",
         )
 
 
@@ -257,18 +269,19 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
     if not isinstance(data, dict):
         raise WebhookPayloadError([f"body: expected an object, got {_shown(data)}"])
     reader = _Reader(data)
+    text = partial(reader.read, str, "text")
     event = WebhookEvent(
-        id=reader.text("id") or "",
-        status=Status(reader.text("status") or ""),
-        model=reader.text("model"),
-        created_at=reader.moment("createdAt", "created_at"),
-        output_url=reader.text("outputUrl"),
-        segment_output_url=reader.text("segmentOutputUrl"),
-        output_duration=reader.number("outputDuration"),
-        error=reader.text("error"),
+        id=text("id") or "",
+        status=Status(text("status") or ""),
+        model=text("model"),
+        created_at=reader.read(str, "an ISO 8601 time", "createdAt", "created_at", use=_moment),
+        output_url=text("outputUrl"),
+        segment_output_url=text("segmentOutputUrl"),
+        output_duration=reader.read(float | int, "a finite number", "outputDuration", use=_finite),
+        error=text("error"),
         # The webhook's own spelling first; polled objects use the other one.
-        error_code=reader.text("error_code", "errorCode"),
-        webhook_url=reader.text("webhookUrl", "webhook_url"),
+        error_code=text("error_code", "errorCode"),
+        webhook_url=text("webhookUrl", "webhook_url"),
         input=reader.read(list, "a list", "input") or [],
         options=reader.read(dict, "an object", "options"),
         raw=data,
@@ -291,39 +304,30 @@ class _Reader:
     data: Mapping[str, Any]
     problems: list[str] = attrs.field(factory=list)
 
-    def read(self, kind: Any, wanted: str, *names: str) -> Any:
-        """Return the first of the fields that is there and not null."""
+    def read(
+        self, kind: Any, wanted: str, *names: str, use: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Return what is made of the first of the fields that is there and not null."""
         name = next((name for name in names if self.data.get(name) is not None), None)
         if name is None:
             return None
         value = self.data[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            self.problems.append(f"{name}: expected {wanted}, got {_shown(value)}")
-            return None
-        return value
-
-    def text(self, *names: str) -> str | None:
-        found: str | None = self.read(str, "text", *names)
-        return found
-
-    def number(self, *names: str) -> float | None:
-        found: float | None = self.read(float | int, "a number", *names)
-        if found is None or abs(found) <= sys.float_info.max:  # never true of NaN
-            return found
-        self.problems.append(f"{names[0]}: expected a finite number, got {_shown(found)}")
+        with suppress(ValueError, OverflowError):  # raised by `use`
+            if isinstance(value, kind) and not isinstance(value, bool):
+                return value if use is None else use(value)
+        self.problems.append(f"{name}: expected {wanted}, got {_shown(value)}")
         return None
 
-    def moment(self, *names: str) -> datetime | None:
-        text = self.text(*names)
-        if text is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(text)
-            aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return aware.astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.problems.append(f"{names[0]}: expected an ISO 8601 time, got {_shown(text)}")
-            return None
+
+def _finite(number: float) -> float:
+    if not abs(number) <= sys.float_info.max:  # or it is NaN
+        raise ValueError(number)
+    return number
+
+
+def _moment(text: str) -> datetime:
+    read = datetime.fromisoformat(text)
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _shown(value: Any) -> str:
@@ -399,14 +403,6 @@ _NONE_GIVEN = (
 )
 
 
-def _advice_about(secrets: Sequence[bytes]) -> str:
-    """Return a hint if a secret was copied with a blank, which is easily overlooked."""
-    has_blanks = any(
-        secret.decode(errors="replace").strip().encode() != secret for secret in secrets
-    )
-    return " The secret begins or ends with a blank or a line end." if has_blanks else ""
-
-
 def _time(at: object) -> int:
     """Return a moment that `verify` reads, in whole seconds."""
     seconds = _seconds("at", at)
@@ -447,21 +443,19 @@ def _header_text(header: object) -> str | None:
 
 
 def _values(headers: Any) -> list[str | None]:
-    """Return the different values of the signature header among pairs, or among bare values."""
+    """Return the different values of the signature header among pairs, or among bare values.
+
+    WSGI and CGI write its name in another way.
+    """
     found: list[str | None] = []
     for each in headers:
         is_pair = isinstance(each, tuple | list)
         name, value = each if is_pair and len(each) == 2 else (SIGNATURE_HEADER, each)  # noqa: PLR2004
         values = value if isinstance(value, list | tuple) else [value]
-        if _is_signature_header(_as_text(name) or ""):
+        plain = (_as_text(name) or "").strip().lower().replace("_", "-")
+        if plain.removeprefix("http-") == SIGNATURE_HEADER.lower():
             found += [text for text in map(_as_text, values) if text not in found]
     return found
-
-
-def _is_signature_header(name: str) -> bool:
-    """Tell whether it is the header's name, also as WSGI and CGI write it."""
-    plain = name.strip().lower().replace("_", "-")
-    return plain.removeprefix("http-") == SIGNATURE_HEADER.lower()
 
 
 def _as_text(value: object) -> str | None:
@@ -504,14 +498,3 @@ def _compacted(body: bytes) -> list[bytes]:
         return [json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()]
     except (ValueError, RecursionError):
         return []
-
-
-def _check_age(signed_at: int, now: float, tolerance: float | None) -> None:
-    age = now - signed_at
-    if tolerance is None or abs(age) <= tolerance:
-        return
-    direction = "ago" if age > 0 else "in the future"
-    raise WebhookVerificationError(
-        f"it was signed {abs(age):.0f} s {direction}, and {tolerance:g} s are tolerated",
-        "Answer 400; it may be a replay. If all webhooks fail, check this machine's clock.",
-    )

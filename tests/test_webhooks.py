@@ -395,7 +395,7 @@ def test_all_problems_are_listed_with_their_paths() -> None:
         "status: expected text, got 5",
         "createdAt: expected an ISO 8601 time, got 'yesterday'",
         "outputUrl: expected text, got ['x']",
-        "outputDuration: expected a number, got True",
+        "outputDuration: expected a finite number, got True",
         "input: expected a list, got {}",
         "options: expected an object, got []",
     )
