@@ -252,7 +252,11 @@ class _Download:
     async def _fetch(self) -> PartFile:
         try:
             async with self._open_stream() as stream:
-                file = await self._open_target()
+                if self._file is None:  # now there is something to write
+                    stem = self._place.name or self._place.stem or self._tag
+                    self._file = PartFile(self._place.folder, stem)
+                    self._present = await self._file.open(stem)
+                file = self._file
                 await self._seek(file, stream)
                 await self._read(file, stream)
         except TransportError as error:
@@ -309,15 +313,6 @@ class _Download:
             self._validator = None  # it is nothing to go on from
             raise _RefusedError(f"what it gives is no media but {what}")
 
-    async def _open_target(self) -> PartFile:
-        """Open the part file, when there is something to write."""
-        if self._file is None:
-            place = self._place
-            stem = place.name or place.stem or self._tag
-            self._file = PartFile(place.folder, stem)
-            self._present = await self._file.open(stem)
-        return self._file
-
     async def _seek(self, file: PartFile, stream: Stream) -> None:
         """Go to where the content continues, and note the length that it will have."""
         headers = stream.headers
@@ -352,9 +347,13 @@ class _Download:
     @asynccontextmanager
     async def _open_stream(self) -> AsyncIterator[Stream]:
         """Open the address, or the rest of it, following redirects without any key."""
-        url = self._url
+        url, headers = self._url, _HEADERS
+        if self._file is not None and self._file.size and self._validator is not None:
+            # If-Range: a server whose content has changed sends it whole instead of the rest.
+            asked = {"range": f"bytes={self._file.size}-", "if-range": self._validator}
+            headers = _HEADERS | asked
         for _ in range(_MOST_REDIRECTS + 1):
-            request = Request("GET", url, self._range_headers())
+            request = Request("GET", url, headers)
             async with self._requester.transport.stream(
                 request, timeout=self._settings.timeout
             ) as stream:
@@ -371,13 +370,6 @@ class _Download:
                     await self._raise_for_status(request, stream)
                 url = target
         raise _RefusedError(f"more than {_MOST_REDIRECTS} redirects")
-
-    def _range_headers(self) -> dict[str, str]:
-        if self._file is None or self._file.size == 0 or self._validator is None:
-            return _HEADERS
-        # If-Range: a server whose content has changed sends it whole instead of the rest.
-        asked = {"range": f"bytes={self._file.size}-", "if-range": self._validator}
-        return _HEADERS | asked
 
     async def _raise_for_status(self, request: Request, stream: Stream) -> NoReturn:
         if stream.status == _RANGE_NOT_SATISFIABLE and self._validator is not None:
