@@ -6,20 +6,17 @@ stops, by timeout or cancellation, changes nothing about the job, which stays pa
 
 The shared poller (`Poller`) has one list request show up to a hundred jobs. A subscriber passes
 a callback and gets the job when its status has changed. The polls are made by a waiting task,
-the leader of those in `run_until`: it asks the scheduler for the next batch and polls it. It
-polls for all, by the options of the view that leads just then: its timeout, its retry policy,
-its interval, and its `on_response` sees the answer. When few jobs are left, each is polled as
-by a wait for it alone (`SoloPolls`).
+the leader of those in `run_until`: it polls the batches of the scheduler for all, by the options
+of its own view (timeout, retry policy, interval, `on_response`). When few jobs are left, each is
+polled as by a wait for it alone (`SoloPolls`).
 
-Where no subscriber wants to hear of more than the ends, a list shows only the ended among its
-jobs. A job that it leaves out runs, or the service fails to show it. So each is asked for in a
-full list from time to time, and where a list of ended jobs fails, shows another job or is
-refused, the full list is asked for as ever.
+Where only ends are of interest, a list is to show only the ended among its jobs. A job that it
+leaves out runs, or the service fails to show it. So each is asked for in a full list from time
+to time, and where a list of ended jobs fails or shows others, full lists take its place.
 
 There is no background task, so nothing can be left over, crash unseen or outlive its client.
 The first task that waits leads. When its own wait is over, or it is cancelled, the newest
-follower becomes the leader, because it will probably stay longest, and the lead changes least
-often.
+follower leads: it will probably stay longest.
 
 An error concerns as few as possible. A job that a list does not show, or shows in a wrong
 shape, is asked for by itself, and so are all when the service accepts no list at all. An
@@ -46,8 +43,8 @@ from lipsync_async._asyncio_tools import unexpected_cancellation
 from lipsync_async._callsite import POLL_LOG, is_from_callback, log
 from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic import polling
-from lipsync_async._logic.endpoints import retry_after
-from lipsync_async._logic.polling import PollScheduler
+from lipsync_async._logic.endpoints import get_generation, retry_after
+from lipsync_async._logic.polling import PollResults, PollScheduler
 from lipsync_async._models.http import NO_HEADERS
 from lipsync_async._models.response import Generation
 from lipsync_async._requester import Requester, RequestOptions
@@ -67,7 +64,7 @@ from lipsync_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterable
 
-    from lipsync_async._logic.polling import PollBatch, PollResults
+    from lipsync_async._logic.polling import PollBatch
 
     Notify = Callable[[str, Generation | LipsyncError], None]
 
@@ -86,6 +83,9 @@ _TRIES_OF_A_POLL = 1_000_000
 # And it asks again after a minute at the latest, whatever pause a refusal names: a day must
 # not end the waits for all jobs at once.
 _LONGEST_TOLD = 60.0
+# A poll that lasted for less of the time asked for, and does not say that it was held, was
+# answered by a service that is merely slow.
+_HELD_SHARE = 0.9
 # How a service that does not know a poll's parameters, or their values, refuses them.
 _REFUSALS = (BadRequestError, UnprocessableError)
 # Status of a job that no poll has shown yet.
@@ -120,35 +120,24 @@ class LeaderFollower:
     async def wait_or_lead(self, waiter: Waiter, work: Callable[[], Awaitable[None]]) -> None:
         """Wait until the waiter's wait is over, and work meanwhile while it leads."""
         while not waiter.is_over():
-            if self._leader is not None:
-                await self._follow(waiter)
-                continue
-            self._leader = waiter
             try:
-                with anyio.CancelScope() as scope:
-                    waiter.wake_up = scope.cancel
-                    await work()
+                if self._leader is None:
+                    self._leader = waiter
+                    with anyio.CancelScope() as scope:
+                        waiter.wake_up = scope.cancel
+                        await work()
+                else:
+                    called = self._followers[waiter] = anyio.Event()
+                    waiter.wake_up = called.set
+                    await called.wait()
             finally:
-                waiter.wake_up = self._leader = None
-                self._elect()
-
-    async def _follow(self, waiter: Waiter) -> None:
-        called = self._followers[waiter] = anyio.Event()
-        waiter.wake_up = called.set
-        try:
-            await called.wait()
-        finally:
-            waiter.wake_up = None
-            del self._followers[waiter]
-            # A follower that was called to lead may leave instead: cancelled, or done.
-            if self._leader is None:
-                self._elect()
-
-    def _elect(self) -> None:
-        """Call the newest follower; it leads, or calls another when it leaves."""
-        for called in reversed(self._followers.values()):
-            called.set()
-            return
+                waiter.wake_up = None
+                self._followers.pop(waiter, None)
+                if self._leader is waiter:
+                    self._leader = None
+                # Who was called to lead may leave instead, cancelled or done, and calls another.
+                if self._leader is None and self._followers:
+                    next(reversed(self._followers.values())).set()
 
 
 @attrs.define(slots=True, eq=False)
@@ -159,19 +148,25 @@ class SoloPolls:
         job: The job's id.
         deadline: The transport's time at which a request is over; `None`: no limit.
         is_honoured: Whether the service honours the long poll, as far as is known.
+        last: What the last poll has shown.
+        scope: Where the poller makes them.
+        is_restarted: Whether they were ended for a newcomer, or began anew for that reason.
     """
 
     _requester: Requester
     _options: RequestOptions
     job: str
     deadline: float | None = None
-    _schedule: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
     is_honoured: bool = True
+    last: PollResults | None = None
+    scope: anyio.CancelScope = attrs.field(init=False, factory=anyio.CancelScope)
+    is_restarted: bool = False
+    _schedule: Generator[polling.NextPoll, polling.LastPoll, None] | None = None
     _seen: polling.LastPoll | None = None
     # Whether the service has refused the parameters of the long poll, or of the progress.
     _is_plain: bool = False
 
-    async def poll(self, until: float) -> PollResults | None:
+    async def poll(self, until: float) -> Generation | None:
         """Poll after the schedule's pause; return `None` if no poll is worth making until then."""
         transport = self._requester.transport
         if self._schedule is None:
@@ -184,32 +179,30 @@ class SoloPolls:
             return None
         if step.pause:
             await transport.sleep(step.pause)
-        before, shown, hold = transport.now(), None, step.hold
+        before, response, hold = transport.now(), None, step.hold
         try:
-            while shown is None:
+            while response is None:
                 progress = self._options.poll.progress and not self._is_plain
                 hold = None if self._is_plain else hold
                 options = self._options
                 if hold is not None and options.timeout is not None:
                     options = attrs.evolve(options, timeout=options.timeout + hold)
-                call = polling.poll_job(self.job, hold=hold, progress=progress)
+                call = get_generation(self.job, progress=progress, hold=hold)
                 try:
                     shown = await self._requester.execute(call, options, deadline=self.deadline)
+                    response = call.response
                 except _REFUSALS:
                     if hold is None and not progress:
                         raise
                     self._is_plain = True  # and ask in the plainest way
         finally:
             now = transport.now()
-            self._seen = polling.LastPoll(
-                took=now - before,
-                remaining=until - now,
-                hold=step.hold,
-                is_held=shown is None or "x-sync-wait-mode" in shown.response.headers,
-                is_plain=self._is_plain,
-                retry_after=None if shown is None else retry_after(shown.response),
-            )
-            self.is_honoured = self._seen.is_honoured
+            is_held = response is None or "x-sync-wait-mode" in response.headers
+            is_early = step.hold is not None and now - before < step.hold * _HELD_SHARE
+            self.is_honoured = not self._is_plain and (is_held or not is_early)
+            pause = None if response is None else retry_after(response)
+            self._seen = polling.LastPoll(now - before, until - now, self.is_honoured, pause)
+        self.last = PollResults({self.job: shown.raw}, response)
         return shown
 
 
@@ -217,12 +210,7 @@ class SoloPolls:
 class Subscription:
     """Interest of one subscriber in one job, with the status as last seen.
 
-    Attributes:
-        job: The job's id.
-        callback: Is called with the job, or the error of its polls.
-        status: The job's status as last seen.
-        hears_all: Whether each new status is of interest; otherwise only the end is.
-        shown_at: When a poll last showed the job; at first, when it was subscribed to.
+    `shown_at` is when a poll last showed the job; at first, when it was subscribed to.
     """
 
     job: str
@@ -242,17 +230,14 @@ class Poller:
         self._scheduler = PollScheduler(rate=rate)  # the leader sets the interval
         # By the ids of the jobs that are polled.
         self.subscriptions: dict[str, tuple[Subscription, ...]] = {}
-        self._leader = LeaderFollower()
+        self._leadership = LeaderFollower()
         # When a waiter's time is over, soonest first; the number settles ties. The leader wakes
         # followers, for time belongs to the transport and may be virtual.
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
         self._polls = 0
-        # Of the jobs that are polled one by one: their polls, and what the last one has shown.
-        self._alone: dict[str, anyio.CancelScope] = {}
-        self._shown: dict[str, PollResults] = {}
-        # Jobs whose poll was ended for who came late: the next one is left to its answer.
-        self._restarted: set[str] = set()
+        # Polls of the jobs that are polled one by one.
+        self._solo: dict[str, SoloPolls] = {}
         # Whether the service honours the long poll, as far as is known.
         self._is_honoured = True
         # Whether the service lists only ended jobs if asked to, as far as is known.
@@ -269,14 +254,17 @@ class Poller:
         now = self._transport.now()
         subscription = Subscription(job, callback, status, hears_all, now)
         self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
-        # Who comes late is not to wait for the end of a long poll, which may take ten seconds.
-        if (shown := self._shown.get(job)) is not None:
-            subscription.status = shown.items[job]["status"]
+        # A newcomer is not to wait for the end of a long poll, which may take ten seconds. The
+        # poll that is begun anew is left to its answer.
+        polls = self._solo.get(job)
+        if polls is not None and polls.last is not None:
+            subscription.status = polls.last.items[job]["status"]
             if hears_all and subscription.status != status:
-                callback(job, shown.generation(job))
-        elif job in self._alone and job not in self._restarted:
-            self._leave(job)
-            self._restarted.add(job)
+                callback(job, polls.last.generation(job))
+        elif polls is not None and not polls.is_restarted:
+            polls.is_restarted = True
+            polls.scope.cancel()
+            self._scheduler.leave(job)
         self._scheduler.join(job, now)
         self._wake_early()
         return subscription
@@ -291,15 +279,10 @@ class Poller:
             self.subscriptions[subscription.job] = rest
         else:
             self.subscriptions.pop(subscription.job, None)
-            self._leave(subscription.job)
-            self._restarted.discard(subscription.job)
-
-    def _leave(self, job: str) -> None:
-        """Schedule a job no more, and end a poll of it alone, which may be held for long."""
-        self._scheduler.leave(job)
-        self._shown.pop(job, None)
-        if (scope := self._alone.pop(job, None)) is not None:
-            scope.cancel()
+            self._scheduler.leave(subscription.job)
+            polls = self._solo.pop(subscription.job, None)
+            if polls is not None:  # it may be held for long
+                polls.scope.cancel()
 
     async def run_until(
         self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf
@@ -312,7 +295,7 @@ class Poller:
         insort(self._deadlines, entry)
         self._wake_early()
         try:
-            await self._leader.wait_or_lead(waiter, partial(self._lead, options))
+            await self._leadership.wait_or_lead(waiter, partial(self._lead, options))
         finally:
             place = bisect_left(self._deadlines, entry)
             if self._deadlines[place : place + 1] == [entry]:  # it may have fired
@@ -333,22 +316,20 @@ class Poller:
 
             try:
                 while True:
-                    while batch := self._next_batch(options):
+                    now = self._transport.now()
+                    while self._deadlines and self._deadlines[0][0] <= now:
+                        self._deadlines.pop(0)[2].wake()
+                    batch = None
+                    if self._polls < _MOST_POLLS:
+                        batch = self._scheduler.next_batch(now, solo=self._has_few(options))
+                    if batch is None:
+                        await self._sleep()
+                    else:
                         self._polls += 1
                         tasks.start_soon(self._poll, options, stop, batch)
-                    await self._sleep()
             except LipsyncError as error:  # the client was closed
                 stop(error)
         raise failures[0]  # as it is, without a group around it
-
-    def _next_batch(self, options: RequestOptions) -> PollBatch | None:
-        """Return the batch that is due, if any, and wake those whose time is over."""
-        now = self._transport.now()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            self._deadlines.pop(0)[2].wake()
-        if self._polls >= _MOST_POLLS:
-            return None
-        return self._scheduler.next_batch(now, alone=self._has_few(options))
 
     def _has_few(self, options: RequestOptions) -> bool:
         """Tell whether long polls serve better than lists: there are few jobs, and they are held.
@@ -361,18 +342,14 @@ class Poller:
 
     async def _sleep(self) -> None:
         with anyio.CancelScope() as self._sleep_scope:
-            try:
-                self._sleep_ends = self._next_moment()
-                if self._sleep_ends == inf:
-                    await anyio.sleep_forever()
-                await self._transport.sleep(self._sleep_ends - self._transport.now())
-            finally:
-                self._sleep_ends = -inf
+            self._sleep_ends = self._next_moment()
+            if self._sleep_ends == inf:
+                await anyio.sleep_forever()
+            await self._transport.sleep(self._sleep_ends - self._transport.now())
 
     def _wake_early(self) -> None:
-        """Wake the leader if something is due sooner than it believes."""
+        """Wake the leader, if it sleeps, when something is due sooner than it believes."""
         if self._next_moment() < self._sleep_ends:
-            self._sleep_ends = -inf
             self._sleep_scope.cancel()
 
     def _next_moment(self) -> float:
@@ -383,10 +360,8 @@ class Poller:
         self, options: RequestOptions, stop: Callable[[Exception], None], batch: PollBatch
     ) -> None:
         try:
-            if batch.is_alone:
-                await self._poll_alone(options, batch)
-            else:
-                await self._poll_list(options, batch)
+            poll = self._poll_solo if batch.is_solo else self._poll_list
+            await poll(options, batch)
         except LipsyncError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever the view's own `on_response` raises
@@ -414,18 +389,19 @@ class Poller:
                     raise
                 is_refused = polling.is_refusal(error)
             else:
-                self._lists_ended &= all(has_ended for _, has_ended in shown.ends())
+                self._lists_ended &= all(has_ended for _, has_ended in shown.shown_jobs())
                 ids = tuple(filter(shown.items.__contains__, ids))
         if shown is None:
             shown = await self._requester.execute(polling.poll_jobs(ids), options)
             self._lists_ended &= not is_refused  # or the full list would be refused as well
-        self._scheduler.on_answer(batch, self._dispatch(ids, shown))
+        missing, now = set(), self._transport.now()
+        for job in ids:
+            if job not in shown.items or not self._tell(job, shown, now):
+                missing.add(job)
+        self._scheduler.on_answer(batch, missing)
 
     def _wants_ended_only(self, batch: PollBatch) -> bool:
-        """Tell whether a list may leave out jobs that run: only ends matter, and all are known.
-
-        Each job has a time of its own by which a full list must show it.
-        """
+        """Tell whether a list may leave out jobs that run: ends matter, all were shown lately."""
         if not (batch.is_list and self._lists_ended):
             return False
         latest = self._transport.now() - self._scheduler.longest_unseen()
@@ -435,68 +411,51 @@ class Poller:
                     return False
         return True
 
-    async def _poll_alone(self, options: RequestOptions, batch: PollBatch) -> None:
+    async def _poll_solo(self, options: RequestOptions, batch: PollBatch) -> None:
         """Poll a job by long polls, until it has ended, there are many jobs, or none is held.
 
         When the job leaves, the poll is cancelled: it may be back soon, in another batch.
         """
         job = batch.ids[0]
-        polls = SoloPolls(self._requester, options, job)
-        with anyio.CancelScope() as scope:
-            self._alone[job] = scope
+        polls = SoloPolls(self._requester, options, job, is_restarted=job in self._solo)
+        self._solo[job] = polls
+        with polls.scope:
             try:
                 while job in self.subscriptions and self._has_few(options):
                     # Shortly before any waiter's time is over, the schedule ends with a last poll.
                     shown = await polls.poll(self._deadlines[0][0] if self._deadlines else inf)
-                    if shown is None:
+                    if shown is None or polls.last is None:
                         break
                     self._is_honoured = polls.is_honoured
-                    self._shown[job] = shown
-                    self._restarted.discard(job)
-                    self._dispatch(batch.ids, shown)
+                    self._tell(job, polls.last, self._transport.now())
                 self._scheduler.on_answer(batch)
             finally:
-                if not scope.cancel_called:
-                    self._alone.pop(job, None)
-                    self._shown.pop(job, None)
+                if not polls.scope.cancel_called:
+                    self._solo.pop(job, None)
 
-    def _dispatch(self, ids: tuple[str, ...], shown: PollResults) -> set[str]:
-        """Tell the subscribers of each job what is new to them; return what was not shown."""
-        missing, now = set(), self._transport.now()
-        for job in ids:
-            if (item := shown.items.get(job)) is None:
-                missing.add(job)
-                continue
-            status, is_new = item["status"], False
-            for subscription in self.subscriptions.get(job, ()):
-                subscription.shown_at = now
-                is_new = is_new or subscription.status != status
-            if is_new and not self._tell(job, status, shown):
-                missing.add(job)
-        return missing
-
-    def _tell(self, job: str, status: str, shown: PollResults) -> bool:
-        """Tell a job's subscribers its new status; return whether it could be read."""
-        subscriptions = self.subscriptions[job]
+    def _tell(self, job: str, shown: PollResults, now: float) -> bool:
+        """Tell a job's subscribers what is new to them; return whether it could be read."""
+        status: str = shown.items[job]["status"]
         is_end = status in TERMINAL
+        news: list[tuple[Subscription, Generation | None]] = []
         try:
-            # Each gets an object of its own: generations can be changed.
-            news = [
-                (each, shown.generation(job))
-                for each in subscriptions
-                if each.status != status and (is_end or each.hears_all)
-            ]
+            for each in self.subscriptions.get(job, ()):
+                each.shown_at = now
+                if each.status != status:  # an object of its own, for generations can be changed
+                    is_heard = is_end or each.hears_all
+                    news.append((each, shown.generation(job) if is_heard else None))
         except DecodeError:  # the job's own poll will tell
             return False
-        log(POLL_LOG, logging.DEBUG, f"generation {job} is {status}")
-        if is_end:
-            del self.subscriptions[job]
-            self._scheduler.leave(job)
-            self._restarted.discard(job)
-        for each in subscriptions:
-            each.status = status
+        if news:
+            log(POLL_LOG, logging.DEBUG, f"generation {job} is {status}")
+            if is_end:
+                del self.subscriptions[job]
+                self._solo.pop(job, None)
+                self._scheduler.leave(job)
         for each, generation in news:
-            each.callback(job, generation)
+            each.status = status
+            if generation is not None:
+                each.callback(job, generation)
         return True
 
     def _fail(self, batch: PollBatch, error: LipsyncError) -> None:
@@ -567,7 +526,7 @@ class JobWait:
             if is_solo or max(poller.waits, len(poller.subscriptions)) <= MAX_SOLO_WAITS:
                 limit = None if self._deadline == inf else self._deadline
                 polls = SoloPolls(self._requester, self._options, self.last.id, limit)
-                next_change = partial(self._poll_alone, polls)
+                next_change = partial(self._poll_solo, polls)
             else:
                 waiter = Waiter(lambda: bool(self._updates) or transport.now() >= self._deadline)
                 next_change = partial(self._share_polls, waiter)
@@ -588,7 +547,7 @@ class JobWait:
             poller.unsubscribe(subscription)
             poller.waits -= 1
 
-    async def _poll_alone(self, polls: SoloPolls) -> bool:
+    async def _poll_solo(self, polls: SoloPolls) -> bool:
         """Poll once, after the schedule's pause; tell whether the job has changed."""
         try:
             shown = await polls.poll(self._deadline)
@@ -600,7 +559,7 @@ class JobWait:
             transport = self._requester.transport
             await transport.sleep(self._deadline - transport.now())
             raise WaitTimeoutError(self.last, timeout=self._timeout)
-        has_changed = self._record(shown.generation(polls.job))
+        has_changed = self._record(shown)
         if has_changed:
             log(POLL_LOG, logging.DEBUG, f"generation {self.last.id} is {self.last.status}")
         return has_changed

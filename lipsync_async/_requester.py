@@ -378,7 +378,7 @@ class Requester:
                 )
             if response.is_cut:
                 raise endpoints.too_long(response)
-            found = call.read(response)
+            found, call.response = call.read(response), response
             if call.shows is not None:
                 self.account.slots.saw(call.shows(found), self.transport.now())
         except ResponseError as error:

@@ -76,6 +76,7 @@ class Call(Generic[T]):
         is_done_without: Whether "there is no such thing" is a success after a try of
             unknown outcome, which has then worked.
         shows: Tells which jobs an answer has shown, and whether each has ended.
+        response: The success that was read.
         is_sent: Whether a try of it is under way, or may have had its effect.
     """
 
@@ -91,6 +92,7 @@ class Call(Generic[T]):
     look: Callable[[Generation], Call[T]] | None = None
     is_done_without: bool = False
     shows: Callable[[T], Iterable[tuple[str, bool]]] | None = None
+    response: Response | None = None
     is_sent: bool = False
 
 
@@ -187,17 +189,21 @@ def _file_part(slot: Kind, file: Any) -> FilePart:
     return FilePart(slot, filename, content_type, source, stamp)
 
 
-def get_generation(generation_id: str, *, progress: bool = False) -> Call[Generation]:
-    """Describe `GET /v2/generate/{id}`, with `progress_percent` if asked for."""
-    path = f"/v2/generate/{_escaped(generation_id)}{'?include=progress' if progress else ''}"
+def get_generation(
+    generation_id: str, *, progress: bool = False, hold: float | None = None
+) -> Call[Generation]:
+    """Describe `GET /v2/generate/{id}`, with `progress_percent` or as a poll of `hold` seconds."""
+
+    def shown_job(found: Generation) -> list[tuple[str, bool]]:
+        return [(generation_id, found.status in TERMINAL)]
+
+    path = f"/v2/generate/{_escaped(generation_id)}"
+    if hold is not None:
+        path += f"?wait=true&timeout={hold:g}"
+    elif progress:
+        path += "?include=progress"
     read_job = partial(read, Generation, asked=generation_id)
-    return Call("GET", path, read_job, is_repeatable=True, shows=_shown_jobs)
-
-
-def _shown_jobs(found: Generation | GenerationPage) -> list[tuple[str, bool]]:
-    if isinstance(found, Generation):
-        return [(found.id, found.status in TERMINAL)]
-    return [(job.id, job.status in TERMINAL) for job in found]
+    return Call("GET", path, read_job, is_repeatable=True, shows=shown_job)
 
 
 def list_generations(
@@ -216,10 +222,13 @@ def list_generations(
         is_full = limit is not None and came >= limit
         return GenerationPage(items, items[-1].id if items and is_full else None)
 
+    def shown_jobs(page: GenerationPage) -> list[tuple[str, bool]]:
+        return [(job.id, job.status in TERMINAL) for job in page]
+
     query = _query(
         status=status, ids=ids, source=source, projectId=project_id, limit=limit, cursor=cursor
     )
-    return Call("GET", f"/v2/generations{query}", read_page, is_repeatable=True, shows=_shown_jobs)
+    return Call("GET", f"/v2/generations{query}", read_page, is_repeatable=True, shows=shown_jobs)
 
 
 def count_generations(

@@ -16,14 +16,12 @@ jobs, K in a batch and B batches a second, every job is polled every
 
 seconds. The end of a job is seen T/2 later on average and T at worst, however long it ran.
 While there is room, a round is cut into equal batches, evenly spaced: 150 jobs are asked for
-75 at a time, for by 100 some would be asked for too early and the others no sooner. When
-there is none, batches are full and follow each other as fast as allowed. And when many jobs
-have left, so that rounds get shorter, none waits for longer than before: the first in the
-queue is due an interval after its last poll.
+75 at a time. When there is none, batches are full and follow each other as fast as allowed.
+And when many jobs have left, so that rounds get shorter, none waits for longer than before:
+the first in the queue is due an interval after its last poll.
 
-Without a rate limit, the batches of an interval are made in a few bunches: a process that is
-woken for each batch alone pays more for the waking than for the poll (measured: 1.5 to 0.8
-ms), and no job is polled less often.
+Without a rate limit, the batches of an interval are made in a few bunches: to be woken for
+each alone costs more than the poll, and no job is polled less often.
 
 Jobs of a batch in flight are not in the queue, so nothing is asked twice at once, however
 slow the service. What a list does not show is asked for by itself, and a list that was
@@ -38,7 +36,7 @@ ends are wanted, a list is asked for the ended among its jobs, and is mostly emp
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from math import ceil, inf
@@ -68,15 +66,12 @@ _LONGEST_TOLD = 60.0
 LAST_POLL = 1.0
 # The service refuses to hold a request open for less.
 _SHORTEST_HOLD = 1.0
-# A poll that lasted for less of the time asked for, and does not say that it was held, was
-# answered by a service that is merely slow.
-_HELD_SHARE = 0.9
 
 MOST_IDS = 100  # a list's longest page
-# Its documented filter for jobs that have ended; it might refuse other words.
+# The documented statuses; the service might refuse a filter with others.
 _ENDED = (Status.COMPLETED, Status.FAILED, Status.REJECTED)
-# A job that lists of ended jobs leave out, because it runs or the list fails to show it, is
-# asked for in a full list after so many periods, but not later than after so many seconds.
+# A job that lists of ended jobs leave out is asked for in a full list after so many periods, or
+# seconds if those are fewer.
 _PERIODS_UNSEEN = 10
 _SECONDS_UNSEEN = 30.0
 
@@ -111,24 +106,14 @@ class LastPoll:
     Attributes:
         took: Seconds that it took.
         remaining: Seconds until the time is over.
-        hold: Seconds for which the service was asked to hold the request open.
-        is_held: Whether the service said that it honours the long poll.
-        is_plain: Whether it refuses the long poll, and was asked without.
+        is_honoured: Whether the service honours the long poll, as far as this poll has shown.
         retry_after: Seconds that the service asked to wait.
     """
 
     took: float
-    remaining: float = inf
-    hold: float | None = None
-    is_held: bool = False
-    is_plain: bool = False
-    retry_after: float | None = None
-
-    @property
-    def is_honoured(self) -> bool:
-        """Whether the service honours the long poll, as far as this poll has shown."""
-        is_early = self.hold is not None and self.took < self.hold * _HELD_SHARE
-        return not self.is_plain and (self.is_held or not is_early)
+    remaining: float
+    is_honoured: bool
+    retry_after: float | None
 
 
 def poll_schedule(
@@ -173,7 +158,7 @@ class PollResults:
     items: Mapping[str, Mapping[str, Any]]
     response: Response
 
-    def ends(self) -> Iterator[tuple[str, bool]]:
+    def shown_jobs(self) -> Iterator[tuple[str, bool]]:
         """Yield the jobs that were shown, and whether each has ended."""
         for job, item in self.items.items():
             yield job, item["status"] in TERMINAL
@@ -183,27 +168,18 @@ class PollResults:
         return endpoints.read(Generation, self.response, self.items[job])
 
 
-def poll_job(job: str, *, hold: float | None = None, progress: bool = False) -> Call[PollResults]:
-    """Describe the request for a job by its own path; reading a wrong shape is a DecodeError.
-
-    With `hold` the service may hold it open for so many seconds.
-    """
-    path = endpoints.get_generation(job, progress=progress and hold is None).path
-    if hold is not None:
-        path += f"?wait=true&timeout={hold:g}"
-    return Call("GET", path, partial(_read_job, job), is_repeatable=True, shows=PollResults.ends)
-
-
 def poll_jobs(ids: Sequence[str], *, ended_only: bool = False) -> Call[PollResults]:
     """Describe the request that shows these jobs: a list, or the one job's own path.
 
     With `ended_only` the list is to leave out jobs that run. Reading what is no list is a
     DecodeError; in a list a job of a wrong shape is left out and does not harm the others.
     """
+    read: Callable[[Response], PollResults] = _read_list
     if len(ids) == 1:
-        return poll_job(ids[0])
-    path = endpoints.list_generations(ids=ids, status=_ENDED if ended_only else None).path
-    return Call("GET", path, _read_list, is_repeatable=True, shows=PollResults.ends)
+        path, read = endpoints.get_generation(ids[0]).path, partial(_read_job, ids[0])
+    else:
+        path = endpoints.list_generations(ids=ids, status=_ENDED if ended_only else None).path
+    return Call("GET", path, read, is_repeatable=True, shows=PollResults.shown_jobs)
 
 
 def is_refusal(error: LipsyncError) -> bool:
@@ -241,12 +217,12 @@ class PollBatch:
     Attributes:
         ids: The jobs; a single one is asked for by its own path, several by a list.
         time: When the batch was due, or made if that is much later.
-        is_alone: Whether its one job is to be polled as by a wait for it alone.
+        is_solo: Whether its one job is to be polled as by a wait for it alone.
     """
 
     ids: tuple[str, ...]
     time: float
-    is_alone: bool = False
+    is_solo: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -318,14 +294,14 @@ class PollScheduler:
         distance = self.interval / self._bunches
         return ceil(due / distance) * distance
 
-    def next_batch(self, now: float, *, alone: bool = False) -> PollBatch | None:
-        """Return the batch to make now, of one job if it is to be `alone`; `None`: none is due."""
+    def next_batch(self, now: float, *, solo: bool = False) -> PollBatch | None:
+        """Return the batch to make now, of one job if it is to be `solo`; `None`: none is due."""
         due = self.next_time()
         if now < due:
             return None
         ids: tuple[str, ...] = ()
         while self._urgent and not ids:  # out of turn, without those who have left meanwhile
-            alone = False
+            solo = False
             ids = self._still_away(self._urgent.popleft())
             if len(ids) > self.size:
                 self._urgent.appendleft(ids[self.size :])
@@ -335,7 +311,7 @@ class PollScheduler:
             rounds = ceil(jobs / self.size)
             is_busy = rounds > self.interval * self.rate
             share = self.size if is_busy else ceil(jobs / max(rounds, 1))
-            ids = tuple(islice(self._queue, 1 if alone else share))
+            ids = tuple(islice(self._queue, 1 if solo else share))
             if not ids:
                 return None
             self._in_flight.update(ids)
@@ -344,7 +320,7 @@ class PollScheduler:
         # What was a little late is caught up with, so that the period stays; a gap is not.
         grace = 1 / self.rate if self._bunches is None else self.interval / self._bunches
         self._last = self._evenly if now - due < grace else now
-        return PollBatch(ids, self._last, alone)
+        return PollBatch(ids, self._last, solo)
 
     def on_answer(self, batch: PollBatch, missing: Container[str] = ()) -> None:
         """Put the jobs of an answered batch back, and ask again for those missing in a list.

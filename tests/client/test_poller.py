@@ -165,7 +165,7 @@ def test_each_loop_has_a_poller_of_its_own() -> None:
     async def look_and_be_left() -> None:
         scheduler = Scheduler(client)
         pollers.append(scheduler.poller)
-        leader = scheduler.poller._leader  # noqa: SLF001
+        leader = scheduler.poller._leadership  # noqa: SLF001
         leader._leader = Waiter(lambda: False)  # noqa: SLF001 - as a killed loop leaves it
 
     async def wait_for_all() -> None:

@@ -146,12 +146,12 @@ def poller_of(client: AsyncClient) -> Poller:
 
 def remains(poller: Poller) -> list[object]:
     """Return what a poller still holds; empty when all who waited have left."""
-    shift = poller._leader  # noqa: SLF001
+    shift = poller._leadership  # noqa: SLF001
     held: list[Any] = [
         poller.subscriptions,
         poller._deadlines,  # noqa: SLF001
         poller._scheduler,  # noqa: SLF001
-        poller._alone,  # noqa: SLF001
+        poller._solo,  # noqa: SLF001
         poller.waits,
         poller._polls,  # noqa: SLF001
         shift._followers,  # noqa: SLF001

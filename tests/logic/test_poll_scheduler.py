@@ -99,7 +99,7 @@ class Simulation:
 
     def _take(self) -> None:
         has_few = len(self.scheduler) <= self.service.few
-        look = self.scheduler.next_batch(self.now, alone=has_few)
+        look = self.scheduler.next_batch(self.now, solo=has_few)
         if look is None:  # those whom it would have shown have left
             return
         for job in look.ids:
@@ -384,15 +384,15 @@ def test_rounds_are_cut_into_equal_looks(number: int, expected: list[int]) -> No
 def test_few_may_be_taken_one_by_one() -> None:
     """Each of few jobs is handed out alone, but what is asked for out of turn as it is."""
     scheduler = filled(3)
-    looks = [scheduler.next_batch(now, alone=True) for now in (1.0, 2.0, 3.0)]
+    looks = [scheduler.next_batch(now, solo=True) for now in (1.0, 2.0, 3.0)]
     assert looks == [
-        PollBatch((job,), now, is_alone=True)
+        PollBatch((job,), now, is_solo=True)
         for job, now in zip(names(3), (1.0, 2.0, 3.0), strict=True)
     ]
-    assert scheduler.next_batch(9.0, alone=True) is None
+    assert scheduler.next_batch(9.0, solo=True) is None
     scheduler = filled(2)
     scheduler.on_answer(taken(scheduler, 1.0), names(2))
-    assert scheduler.next_batch(1.1, alone=True) == PollBatch(("job-0",), 1.1)
+    assert scheduler.next_batch(1.1, solo=True) == PollBatch(("job-0",), 1.1)
 
 
 def test_full_looks_are_taken_when_there_is_no_room() -> None:

@@ -82,8 +82,7 @@ def wait(
         seen = LastPoll(
             took=took,
             remaining=total - (now - started),
-            hold=look.hold,
-            is_held=service.tells,
+            is_honoured=service.tells or look.hold is None or took >= 0.9 * look.hold,
             retry_after=service.retry_after,
         )
         try:
@@ -220,10 +219,14 @@ def test_what_is_asked() -> None:
     ended = "/v2/generations?status=COMPLETED,FAILED,REJECTED&ids=job-1,job-2"
     assert polling.poll_jobs(IDS, ended_only=True).path == ended
     assert polling.poll_jobs(["a/b"]).path == "/v2/generate/a%2Fb"
-    assert polling.poll_job("job-1", hold=10.0).path == "/v2/generate/job-1?wait=true&timeout=10"
-    assert polling.poll_job("job-1", hold=2.5).path == "/v2/generate/job-1?wait=true&timeout=2.5"
-    assert polling.poll_job("job-1", progress=True).path == "/v2/generate/job-1?include=progress"
     assert polling.poll_jobs(IDS).is_repeatable
+    for settings, query in (
+        ({"hold": 10.0}, "wait=true&timeout=10"),
+        ({"hold": 2.5, "progress": True}, "wait=true&timeout=2.5"),
+        ({"progress": True}, "include=progress"),
+    ):
+        asked = endpoints.get_generation("job-1", **settings)
+        assert asked.path == f"/v2/generate/job-1?{query}"
 
 
 def test_what_is_read() -> None:
