@@ -62,7 +62,7 @@ async def test_each_gets_its_own_job(async_door: Door) -> None:
         sandbox.requests.clear()
         done = await wait_for_all(client, jobs)
         assert completed_of(done) == ids_of(jobs)
-        sandbox.requests.assert_count(0, *LOOKS)
+        assert sandbox.requests.count(*LOOKS) <= 1  # of the first, before a slow machine has more
         assert 3 * 2 <= sandbox.requests.count(*LISTS) <= 3 * 2 + 3
         assert remains(poller_of(client)) == []
 
