@@ -16,7 +16,7 @@ from lipsync_async._models.policies import PollPolicy
 from lipsync_async._models.request import Audio, ElevenLabs, GenerationRequest, Options, Text, Video
 from lipsync_async.cli.output import plural, say
 from lipsync_async.cli.progress import job_progress
-from lipsync_async.cli.run import SLOTS, full_size_sandbox, run_requests, sandbox_client
+from lipsync_async.cli.run import SLOTS, opened_sandbox, run_requests
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def run_bulk_demo(output: Path, jobs: int) -> ExitStatus:
     video = await draw_in_thread(lambda is_cancelled: draw(is_cancelled=is_cancelled))
     say(f"Drew {video} ({_SECONDS:.2f} s).")
     journal = folder / "journal.sqlite"
-    async with full_size_sandbox() as sandbox, sandbox_client(sandbox) as client:
+    async with opened_sandbox() as (sandbox, client):
         what = plural(jobs, "job")
         say(f"The sandbox listens on {sandbox.url} with {SLOTS} slots; creating {what}:")
         summary = await run_requests(

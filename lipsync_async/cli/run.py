@@ -297,33 +297,28 @@ async def _client(run: ManifestRun) -> AsyncIterator[AsyncClient]:
             say(f"{told}:")
             yield client
         return
-    async with (
-        full_size_sandbox(media_hosts(run.rows)) as sandbox,
-        sandbox_client(sandbox, run.limits, timeout=run.timeout) as client,
-    ):
+    hosts = media_hosts(run.rows)
+    async with opened_sandbox(hosts, timeout=run.timeout, **run.limits) as (_, client):
         say(f"{told}:")
         yield client
 
 
-def full_size_sandbox(allowed_hosts: Iterable[str] = ()) -> Sandbox:
-    """Return a sandbox that renders, with the slots of the largest plan."""
-    return Sandbox(concurrency=SLOTS, allowed_hosts=allowed_hosts)
+@asynccontextmanager
+async def opened_sandbox(
+    allowed_hosts: Iterable[str] = (), *, timeout: float | None = 60.0, **limits: int | None
+) -> AsyncIterator[tuple[Sandbox, AsyncClient]]:
+    """Open a sandbox that renders, with the slots of the largest plan, and a client of it.
 
-
-def sandbox_client(
-    sandbox: Sandbox,
-    limits: Mapping[str, int | None] | None = None,
-    *,
-    timeout: float | None = 60.0,
-) -> AsyncClient:
-    """Return a client that finds out about the slots; requests a minute are not limited."""
-    none = {"creates_per_minute": None, "requests_per_minute": None}
-    return AsyncClient(
-        sandbox.api_key,
-        base_url=sandbox.url,
-        limits=Limits(**none | dict(limits or {})),
-        timeout=timeout,
-    )
+    The client finds out about the slots; requests a minute are not limited, unless told.
+    """
+    told = {"creates_per_minute": None, "requests_per_minute": None} | limits
+    async with (
+        Sandbox(concurrency=SLOTS, allowed_hosts=allowed_hosts) as sandbox,
+        AsyncClient(
+            sandbox.api_key, base_url=sandbox.url, limits=Limits(**told), timeout=timeout
+        ) as client,
+    ):
+        yield sandbox, client
 
 
 def place(row: ManifestRow) -> str:

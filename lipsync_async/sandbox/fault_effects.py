@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -13,7 +13,7 @@ from lipsync_async.sandbox.server.api_errors import ERROR_CODES
 from lipsync_async.sandbox.server.messages import JSON, DropConnection, Response, dump
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from lipsync_async.sandbox.clock import Clock
     from lipsync_async.sandbox.faults import Fault
@@ -72,7 +72,14 @@ def _rewritten(fault: Fault, response: Response) -> Response:
             if created is not None and fault.body is None:
                 response.body = dump({**json.loads(response.whole), "generationId": created})
         case "replace_fields":
-            _replace_fields(response, fault.fields)
+            # Over the top level of a success: of the object, or of each object of a list.
+            if response.status < _FIRST_ERROR_STATUS and response.content_type == JSON:
+                found = json.loads(response.whole)
+                items = found if isinstance(found, list) else [found]
+                changed = [
+                    {**item, **fault.fields} if isinstance(item, dict) else item for item in items
+                ]
+                response.body = dump(changed if isinstance(found, list) else changed[0])
     return response
 
 
@@ -106,12 +113,3 @@ def _usual_body(fault: Fault, status: int, code: str | None) -> dict[str, object
     facts = ERROR_CODES.get(code)
     advice = {} if facts is None else {"suggestion": facts.advice}
     return {**body, "errorCode": code, **advice}
-
-
-def _replace_fields(response: Response, fields: Mapping[str, Any]) -> None:
-    """Write over the top level of a success: of the object, or of each object of a list."""
-    if response.status < _FIRST_ERROR_STATUS and response.content_type == JSON:
-        found = json.loads(response.whole)
-        items = found if isinstance(found, list) else [found]
-        changed = [{**item, **fields} if isinstance(item, dict) else item for item in items]
-        response.body = dump(changed if isinstance(found, list) else changed[0])

@@ -134,17 +134,12 @@ class SignedUrls:
     base_url: str
     _secret: bytes
     _clock: Clock
-    _lifetime: float | None
+    lifetime: float | None  # seconds; `None`: a link may be handed out again and again
     has_other_host: bool = True  # has another name for its outputs
-
-    @property
-    def are_permanent(self) -> bool:
-        """Whether a link, once minted, may be handed out again."""
-        return self._lifetime is None
 
     def media(self, job_id: str, *, version: int, via: str = IN_GENERATION) -> str:
         """Return a link to a job's output."""
-        expires = "" if self._lifetime is None else f"{self._clock.now() + self._lifetime:.3f}"
+        expires = "" if self.lifetime is None else f"{self._clock.now() + self.lifetime:.3f}"
         facts = {"expires": expires, "version": str(version), "via": via}
         signature = self._sign(job_id, facts)
         # Digits, hex and plain words: nothing that a query would have to escape.
@@ -165,11 +160,6 @@ class SignedUrls:
             return False
         expires = facts.get("expires")
         return not expires or self._clock.now() <= float(expires)
-
-    @property
-    def inbox(self) -> str:
-        """Where the sandbox takes webhooks itself."""
-        return f"{self.base_url}{INBOX_PATH}"
 
     def file(self, name: str) -> str:
         """Return the address of a hosted file."""

@@ -438,16 +438,14 @@ class JobRunner:
         job.is_due = True
         if job.status is not Status.PROCESSING or "stick_job" in job.faults:
             return
-        fault = job.faults.get("fail_job")
+        failure, fault = job.failure, job.faults.get("fail_job")
         if fault is not None:
-            self._fail(job, fault.code or _USUAL_CODE, fault.message or _USUAL_ERROR)
-        elif job.failure is not None:
-            self._fail(job, *job.failure)
+            failure = (fault.code or _USUAL_CODE, fault.message or _USUAL_ERROR)
+        if failure is not None:
+            code, words = failure
+            self._jobs.move(job.id, Status.FAILED, error=words, error_code=code)
         elif job.result is not None:
             self._jobs.move(job.id, Status.COMPLETED)
-
-    def _fail(self, job: Job, code: str, message: str) -> None:
-        self._jobs.move(job.id, Status.FAILED, error=message, error_code=code)
 
 
 _FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"

@@ -25,7 +25,7 @@ from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.outbound_http import OutboundHttp
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.http_server import HttpServer
-from lipsync_async.sandbox.server.memory_server import MEMORY_URL, MemoryServer
+from lipsync_async.sandbox.server.memory_server import MEMORY_URL, memory_transport
 from lipsync_async.sandbox.server.pipeline import Pipeline, Router
 from lipsync_async.sandbox.state import State, allowance, checked_key, texts
 from lipsync_async.sandbox.tasks import Tasks
@@ -216,7 +216,7 @@ class Sandbox:
         """
         if self._virtual_clock is None:
             raise ValueError("this sandbox is on a socket; use Sandbox(clock=VirtualClock()).")
-        return MemoryServer(self._pipeline, self._virtual_clock).transport()
+        return memory_transport(self._pipeline, self._virtual_clock)
 
     async def __aenter__(self) -> Self:
         """Listen, unless the clock is virtual.
@@ -259,12 +259,7 @@ class Sandbox:
             await self._leaving.aclose()
 
     def __enter__(self) -> Self:
-        """Serve from a thread, for blocking code.
-
-        Raises:
-            As for `async with`.
-
-        """
+        """Serve from a thread, for blocking code; raises what `async with` raises."""
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
             stack.enter_context(portal.wrap_async_context_manager(self))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lipsync_async.sandbox.clock import Calendar
-from lipsync_async.sandbox.files import SignedUrls
+from lipsync_async.sandbox.files import INBOX_PATH, SignedUrls
 from lipsync_async.sandbox.outbound_http import Delivery, OutboundHttp
 from lipsync_async.sandbox.tasks import Tasks
 
@@ -204,7 +204,7 @@ class WebhookSender:
             self._calendar.clock.call_later(delivery.delay, partial(self._send, delivery))
 
     def _send(self, delivery: Delivery) -> None:
-        if delivery.url == self._urls.inbox:
+        if delivery.url == f"{self._urls.base_url}{INBOX_PATH}":
             self._inbox.add(delivery.body, delivery.headers, now=self._calendar.unix())
         else:
             self._tasks.start(self._deliver(delivery))

@@ -18,7 +18,7 @@ from lipsync_async.sandbox.server.api_errors import (
     error,
     malformed,
 )
-from lipsync_async.sandbox.server.messages import JSON, Response, json_or_form, parse_json
+from lipsync_async.sandbox.server.messages import JSON, BodyPolicy, Response, parse_json
 from lipsync_async.sandbox.server.pipeline import Resource
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _TEXTS = frozenset({"model", "webhookUrl", "outputFileName", "projectId"})
 _NESTED = frozenset({"input", "options", "segments", "dubParams"})
 _LISTS = frozenset({"input", "segments"})  # some clients send one field for each item
 _SLOTS = ("video", "image", "audio")
+_BODY = BodyPolicy(is_json=True, file_fields=frozenset(_SLOTS))
 
 generate: Resource = Resource("/v2/generate")
 
@@ -56,7 +57,7 @@ def _replay(state: State, job_id: str) -> Response:
     return Response(201, encoded(job, state.urls), JSON, {"x-sandbox-replayed": "true"})
 
 
-@generate.route("POST", is_create=True, body=json_or_form(*_SLOTS), replay=_replay)
+@generate.route("POST", is_create=True, body=_BODY, replay=_replay)
 async def create(state: State, request: Request) -> Response:
     """Create a generation."""
     asked = request.headers.get("x-sandbox-progression")

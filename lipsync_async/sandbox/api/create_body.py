@@ -36,7 +36,7 @@ from lipsync_async.sandbox.server.shapes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 SCRIPT_LIMIT = 5000  # characters
@@ -75,19 +75,9 @@ _SPEAKER = Shape(
         ),
         "bounding_boxes_url": WEB_URL,
         "v3": FLAG,
-    }
+    },
+    or_flag=True,
 )
-
-
-@attrs.frozen(slots=True)
-class _SpeakerOrFlag:
-    """A speaker choice; a bare boolean is allowed in its place."""
-
-    def problems(self, value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, bool):
-            yield from _SPEAKER.problems(value, path)
-
-
 _OPTIONS = Shape(
     {
         "sync_mode": one_of(SyncMode),
@@ -96,7 +86,7 @@ _OPTIONS = Shape(
         "prompt": one_of(Emotion),
         "occlusion_detection_enabled": FLAG,
         "reasoning_enabled": FLAG,
-        "active_speaker_detection": _SpeakerOrFlag(),  # type: ignore[dict-item]
+        "active_speaker_detection": _SPEAKER,
     }
 )
 _MEDIA = Shape({"url": WEB_URL, "assetId": TEXT, "refId": TEXT}, any_of=("url", "assetId"))

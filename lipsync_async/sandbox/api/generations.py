@@ -165,7 +165,7 @@ def encoded(job: Job, urls: SignedUrls) -> bytes:
     if job.encoded is not None:
         return job.encoded
     body = dump(generation_json(job, urls))
-    if urls.are_permanent or job.status is not Status.COMPLETED:
+    if urls.lifetime is None or job.status is not Status.COMPLETED:
         job.encoded = body
     return body
 

@@ -93,29 +93,33 @@ class _Pen:
         self._openness = eye_openness(moment)
 
     def draw_person(self) -> None:
-        self._ellipse((0, -0.25), (1.12, 1.12), self._palette.hair, depth=0.6)
-        self._draw_body()
-        self._draw_head()
-        for side in (-1, 1):
-            self._draw_eye(side)
-        self._draw_nose_and_mouth()
-        self._draw_fringe()
-
-    def _draw_body(self) -> None:
         palette = self._palette
+        self._ellipse((0, -0.25), (1.12, 1.12), palette.hair, depth=0.6)
+        # The body.
         self._ellipse((0, 2.95), (2.05, 1.35), palette.clothes, depth=0.2)
         self._ellipse((0, 1.64), (0.56, 0.26), palette.shade, depth=0.3)
         neck = self._box_of((0, 1.2), (0.4, 0.52), depth=0.5)
         self._draw.rectangle(neck, fill=palette.shade)
-
-    def _draw_head(self) -> None:
-        palette = self._palette
+        # The head.
         for side in (-1, 1):
             self._ellipse((side * 1.0, 0.1), (0.17, 0.26), palette.skin, depth=0.8)
             self._ellipse((side * 1.0, 0.1), (0.09, 0.15), palette.shade, depth=0.8)
         self._ellipse((0, 0.02), (1.0, 1.28), palette.skin)
         for side in (-1, 1):
             self._ellipse((side * 0.56, 0.47), (0.21, 0.14), palette.blush, depth=1.2)
+            self._draw_eye(side)
+        # Nose and mouth.
+        nose = [(-0.1, 0.43), (0.0, 0.49), (0.1, 0.43)]
+        self._line(nose, palette.shade, 0.055, depth=1.7)
+        corners = self._box_of((0, 0.68), (0.33, 0.27), depth=1.45)
+        self._draw.chord(corners, 12, 168, fill=_MOUTH)
+        teeth = self._box_of((0, 0.685), (0.27, 0.15), depth=1.45)
+        self._draw.chord(teeth, 22, 158, fill=_WHITE)
+        # Hair over the forehead: a cap whose lower edge is cut by the face again.
+        cap = self._box_of((0, -0.18), (1.07, 1.24), depth=0.95)
+        self._draw.chord(cap, 197, 343, fill=palette.hair)
+        lock = self._box_of((-0.35, -0.72), (0.75, 0.36), depth=1.1)
+        self._draw.ellipse(lock, fill=palette.hair)
 
     def _draw_eye(self, side: int) -> None:
         middle = (side * 0.4, 0.08)
@@ -137,21 +141,6 @@ class _Pen:
             (middle[0] + 0.19, middle[1] - 0.02),
         ]
         self._line(lash, _DARK, 0.05, depth=1.4)
-
-    def _draw_nose_and_mouth(self) -> None:
-        nose = [(-0.1, 0.43), (0.0, 0.49), (0.1, 0.43)]
-        self._line(nose, self._palette.shade, 0.055, depth=1.7)
-        corners = self._box_of((0, 0.68), (0.33, 0.27), depth=1.45)
-        self._draw.chord(corners, 12, 168, fill=_MOUTH)
-        teeth = self._box_of((0, 0.685), (0.27, 0.15), depth=1.45)
-        self._draw.chord(teeth, 22, 158, fill=_WHITE)
-
-    def _draw_fringe(self) -> None:
-        """Hair over the forehead: a cap whose lower edge is cut by the face again."""
-        cap = self._box_of((0, -0.18), (1.07, 1.24), depth=0.95)
-        self._draw.chord(cap, 197, 343, fill=self._palette.hair)
-        lock = self._box_of((-0.35, -0.72), (0.75, 0.36), depth=1.1)
-        self._draw.ellipse(lock, fill=self._palette.hair)
 
     def _box_of(
         self, middle: _Point, radius: _Point, *, depth: float = 1.0

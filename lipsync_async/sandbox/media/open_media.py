@@ -179,10 +179,16 @@ def _visual(container: InputContainer, path: Path, code: str) -> MediaInfo:
         width, height = height, width
     if container.format.name in _PICTURES:
         return MediaInfo("image", None, width, height, None)
+    rate = float(average_rate(stream, path))
+    return MediaInfo("video", _seconds(container, stream, path), width, height, rate)
+
+
+def average_rate(stream: VideoStream, path: Path) -> Fraction:
+    """Return the frames a second that a video states."""
     rate = stated(stream.average_rate)
     if rate is None:
         raise MediaError(METADATA_MISSING, "states no frame rate.", path)
-    return MediaInfo("video", _seconds(container, stream, path), width, height, float(rate))
+    return rate
 
 
 def _seconds(container: InputContainer, stream: AudioStream | VideoStream, path: Path) -> float:

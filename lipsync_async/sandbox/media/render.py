@@ -64,24 +64,6 @@ class Rendered:
     frames: int
 
 
-@attrs.define
-class _Watcher:
-    """Reporter of whole percents, which stops the work when it is cancelled."""
-
-    total: int
-    on_progress: Callable[[float], object] | None
-    is_cancelled: Callable[[], bool] | None
-    percent: int = -1
-
-    def reach(self, done: int) -> None:
-        if self.is_cancelled is not None and self.is_cancelled():
-            raise RenderCancelledError(f"the render stopped at frame {done} of {self.total}.")
-        percent = 100 * done // self.total
-        if self.on_progress is not None and percent > self.percent:
-            self.on_progress(float(percent))
-        self.percent = percent
-
-
 def render(
     job: RenderJob,
     *,
@@ -91,12 +73,22 @@ def render(
     """Make the output of one generation; blocking. 100 % is told when the file has its name."""
     partial = job.output.with_name(f"{job.output.name}.part")
     code = VALIDATION_FAILED if job.is_image else VIDEO_INVALID
+    shown = -1  # percent
+
+    def reach(done: int) -> None:
+        nonlocal shown
+        if is_cancelled is not None and is_cancelled():
+            raise RenderCancelledError(f"the render stopped at frame {done} of {total}.")
+        percent = 100 * done // total
+        if on_progress is not None and percent > shown:
+            on_progress(float(percent))
+        shown = percent
+
     try:
         with FrameReader(job.visual, code=code) as frames:
             cut = _Cut(job, frames)
             spans = cut.plan()
             total = sum(len(span.frames) for span in spans)
-            watcher = _Watcher(total, on_progress, is_cancelled)
             first = frames.frame(spans[0].frames[0])
             with Mp4Writer(
                 partial,
@@ -106,13 +98,13 @@ def render(
                 comment=job.comment,
             ) as writer:
                 for number, sound in cut.frames_and_sounds(spans):
-                    watcher.reach(writer.frames)
+                    reach(writer.frames)
                     writer.write(frames.frame(number), sound.read(*writer.next_samples()))
         partial.replace(job.output)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    watcher.reach(total)
+    reach(total)
     with open_media(job.output) as container:
         return Rendered(job.output, (container.duration or 0) / MICROSECONDS, total)
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Mono = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
     Wave = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-ESPEAK = "espeak-ng"
 TONES = "tones"
 
 _LOADER = "espeakng_loader"
@@ -42,7 +41,7 @@ _LEAST_SECONDS = 0.2
 
 def speech_engine() -> str:
     """Return `espeak-ng` when it is installed, else `tones`."""
-    return ESPEAK if util.find_spec(_LOADER) else TONES
+    return "espeak-ng" if util.find_spec(_LOADER) else TONES
 
 
 @cache

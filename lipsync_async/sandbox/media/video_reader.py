@@ -22,10 +22,11 @@ import av
 import av.filter
 from av.video.frame import PictureType
 
-from lipsync_async.sandbox.media.errors import METADATA_MISSING, VIDEO_INVALID, MediaError
+from lipsync_async.sandbox.media.errors import VIDEO_INVALID, MediaError
 from lipsync_async.sandbox.media.open_media import (
     QUARTER_TURNS,
     THREADS,
+    average_rate,
     open_media,
     picture_stream,
     stated,
@@ -79,7 +80,9 @@ class FrameReader:
             self._stream = picture_stream(self._container, path, code)
             self._stream.codec_context.thread_type = "AUTO"
             self._stream.codec_context.thread_count = THREADS
-            self.rate: Fraction = _rate(self._stream, path)
+            # In numbers small enough for any container.
+            rate = average_rate(self._stream, path).limit_denominator(1001)
+            self.rate: Fraction = min(rate, _MAX_RATE)
             self._stamps = _index(self._container, self._stream)
             # Held open from here on; `__exit__` closes it.
             stack.pop_all()
@@ -154,14 +157,6 @@ class FrameReader:
             if shown == stamps[-1].shown:
                 break
         return run
-
-
-def _rate(stream: VideoStream, path: Path) -> Fraction:
-    """Return the average frame rate, in numbers small enough for any container."""
-    rate = stated(stream.average_rate)
-    if rate is None:
-        raise MediaError(METADATA_MISSING, "states no frame rate.", path)
-    return min(rate.limit_denominator(1001), _MAX_RATE)
 
 
 def _index(container: InputContainer, stream: VideoStream) -> list[_Stamp]:

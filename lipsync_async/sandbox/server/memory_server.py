@@ -14,42 +14,37 @@ from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.errors import ConnectError, ConnectionLostError
 from lipsync_async.sandbox.clock import VirtualClock
 from lipsync_async.sandbox.server import messages
-from lipsync_async.sandbox.server.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from lipsync_async.sandbox.server.pipeline import Pipeline
 
 
 MEMORY_URL = "http://localhost"
 
 
-@attrs.frozen(slots=True)
-class MemoryServer:
-    """Answers the requests of a memory transport, on the clock that both sides share."""
+def memory_transport(pipeline: Pipeline, clock: VirtualClock) -> MemoryTransport:
+    """Return a transport whose every request is answered here, whatever its host."""
 
-    _pipeline: Pipeline
-    _clock: VirtualClock
-
-    def transport(self) -> MemoryTransport:
-        """Return a transport whose every request is answered here, whatever its host."""
-        return MemoryTransport(self._handle, self._clock)
-
-    async def _handle(self, request: Request) -> Response:
+    async def handle(request: Request) -> Response:
         parts = urlsplit(request.url)
         try:
-            answer = await self._pipeline.handle(
+            answer = await pipeline.handle(
                 messages.Request(
                     request.method.upper(),
                     parts.path,
                     parse_qsl(parts.query, keep_blank_values=True),
                     {name.lower(): value for name, value in request.headers.items()},
-                    _Body(request, self._clock) if request.body or request.form else None,
+                    _Body(request, clock) if request.body or request.form else None,
                 )
             )
         except messages.DropConnection as drop:
             raise _broken(request, was_handled=drop.was_handled) from None
-        await self._clock.sleep(answer.seconds)
+        await clock.sleep(answer.seconds)
         return _response(request, answer)
+
+    return MemoryTransport(handle, clock)
 
 
 @attrs.frozen(slots=True)

@@ -186,11 +186,6 @@ JSON_BODY = BodyPolicy(is_json=True)
 FILE = BodyPolicy(is_file=True)
 
 
-def json_or_form(*file_fields: str) -> BodyPolicy:
-    """Return the policy of JSON, or of a form with these file fields."""
-    return BodyPolicy(is_json=True, file_fields=frozenset(file_fields))
-
-
 async def read_body(request: Request, policy: BodyPolicy, max_file_bytes: int) -> None:
     """Read what a request brings, and put it where the policy says."""
     source = request.source

@@ -42,11 +42,13 @@ class Shape:
     fields: Mapping[str, Rule | Shape | ListOf | Tagged]
     needed: frozenset[str] = frozenset()
     any_of: tuple[str, ...] = ()  # of which at least one must be there
+    or_flag: bool = False  # a bare boolean is allowed in its place
 
     def problems(self, value: Any, path: str = "") -> Iterator[str]:
         """Yield what is wrong with a value."""
         if not isinstance(value, dict):
-            yield f"{path} must be an object" if path else "the body must be a JSON object"
+            if not (self.or_flag and isinstance(value, bool)):
+                yield f"{path} must be an object" if path else "the body must be a JSON object"
             return
         prefix = f"{path}." if path else ""
         for name, rule in self.fields.items():

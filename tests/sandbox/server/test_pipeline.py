@@ -10,7 +10,7 @@ from lipsync_async._models.http import FilePart, Request as Sent, TextPart
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.api import RESOURCES
 from lipsync_async.sandbox.files import Folder
-from lipsync_async.sandbox.server.memory_server import MemoryServer
+from lipsync_async.sandbox.server.memory_server import memory_transport
 from lipsync_async.sandbox.server.messages import JSON_BODY, Request
 from lipsync_async.sandbox.server.pipeline import Pipeline, Resource, Router
 from lipsync_async.sandbox.state import State
@@ -62,7 +62,7 @@ async def test_a_new_resource_is_one_file_and_one_line() -> None:
     clock = VirtualClock()
     async with Sandbox(clock=clock, render=False) as sandbox:
         pipeline = Pipeline(sandbox._state, Router([*RESOURCES, projects]))  # noqa: SLF001
-        transport = MemoryServer(pipeline, clock).transport()
+        transport = memory_transport(pipeline, clock)
         key = {"x-api-key": sandbox.api_key, "content-type": "application/json"}
 
         async def answer(method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
