@@ -255,6 +255,7 @@ class BulkRunner:
         journal: RunJournal,
     ) -> None:
         self._now = requester.transport.now
+        self._slots = requester.account.slots
         # Set when there may be room for another request.
         self._room = asyncio.Event()
         self.outcomes: OutcomeQueue = OutcomeQueue(is_ordered=options.ordered, room=self._room)
@@ -333,10 +334,9 @@ class BulkRunner:
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._record(self._updates)  # those that came with the end count
-                for job, _ in self._updates:
-                    self._submitter.release(job)
-                for job in [*self._jobs]:  # what still runs is named by `open_requests`
-                    self._end(job)
+                for open_request in self.open_requests.each.values():  # it names what is left
+                    if isinstance(open_request, Job):
+                        self._end(open_request)
                 counts = f"{tracker.started} requests begun, {self._delivered} with their outcomes"
                 by = "" if tracker.ended_by is None else f"; ended by {reason_of(tracker.ended_by)}"
                 log(BULK_LOG, logging.INFO, f"run_many ends: {counts}{by}")
@@ -455,6 +455,7 @@ class BulkRunner:
 
     def _drop(self, job: Job) -> None:
         """Forget a request that was not sent, because the run was stopped."""
+        self._end(job)
         self.open_requests.each.pop(job.index, None)
         self.tracker.started -= 1
         self._updated.set()
@@ -512,13 +513,13 @@ class BulkRunner:
             self._stop_submitting(error)
 
     def _end(self, job: Job) -> None:
-        """Stop watching a job, and give its slot back; a job that was never accepted is fine."""
-        if job.id is not None:
+        """Stop watching a job, and give its slot back; one that has neither is fine."""
+        if job in self._jobs:
             del self._jobs[job]
             self.tracker.running -= 1
-        if job.subscription is not None:
-            self._poller.unsubscribe(job.subscription)
-        self._submitter.release(job)
+        self._poller.unsubscribe(job.subscription)
+        slot, job.slot = job.slot, None
+        self._slots.release(slot)
 
     def _finish(self, job: Job, generation: Generation | None, error: LipsyncError | None) -> None:
         """Give a request its outcome; a result that is wanted is downloaded before."""

@@ -116,6 +116,8 @@ class Submitter:
         """
         self.queue.extend(new)
         self._lacks_slot = False
+        if self._tasks.cancel_scope.cancel_called:  # the run is left, and sends no more
+            return
         while self.queue and self._creates < self._max_creates:
             key = self.queue[0].key
             now = self._now()
@@ -177,12 +179,6 @@ class Submitter:
         """Take a slot for a job that runs already."""
         job.slot = self._slots.occupied(str(job.id), self._max_slots, self._now())
 
-    def release(self, job: Job) -> None:
-        """Give a job's slot back, if it has one; a job that goes on keeps it."""
-        slot, job.slot = job.slot, None
-        if slot is not None:  # pragma: no branch - a refused create has lost its slot before
-            self._slots.release(slot)
-
     def _next_try(self) -> float:
         """Return when there may be a slot though nothing has changed."""
         now = self._now()
@@ -210,15 +206,7 @@ class Submitter:
             coming: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
             self._idle.append(coming)
             self.submit()
-            try:
-                job = await coming
-            except BaseException:
-                if coming.done() and not coming.cancelled():  # cancelled just as it came
-                    self._creates -= 1
-                    self.release(coming.result())
-                else:
-                    self._idle.remove(coming)
-                raise
+            job = await coming
 
     async def _create(self, job: Job) -> None:
         """Record the intent, which gives the key, and send the create under it.
@@ -229,7 +217,6 @@ class Submitter:
         try:
             if job.key is None:
                 if not await self._spending.reserve(job):  # the run was stopped meanwhile
-                    self.release(job)
                     self._give_up(job)
                     return
                 try:
@@ -240,8 +227,7 @@ class Submitter:
             generation = await self._send(job, job.key)
         except BaseException as error:
             if not isinstance(error, Exception) or is_from_callback(error):
-                self.release(job)
-                raise
+                raise  # this ends the run
             self._handle_error(job, slot, as_ours(error, job))
         else:
             self._no_own_slot_since = None

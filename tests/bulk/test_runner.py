@@ -1,17 +1,24 @@
 """The jobs of a run that are polled, and whose updates count."""
 
-import asyncio
+from collections.abc import AsyncIterator
 
 import anyio
-import pytest
 from anyio.lowlevel import checkpoint
 
-from lipsync_async import AsyncClient, AuthenticationError, NotFoundError, Response
+from lipsync_async import (
+    AsyncClient,
+    AuthenticationError,
+    GenerationRequest,
+    NotFoundError,
+    Response,
+)
 from lipsync_async._bulk.journal import NullJournal
 from lipsync_async._bulk.results import Job
 from lipsync_async._bulk.runner import BulkRunner, RunOptions
+from lipsync_async._callsite import CallSite
 from lipsync_async._polling import Waiter
 from tests.bulk.jobs import job, request
+from tests.bulk.runs import opened
 from tests.client.waiters import Planned, poller_of, remains
 
 ANSWER = Response("GET", "http://localhost/v2/generate/job-0", 404, {}, b"")
@@ -73,24 +80,18 @@ async def test_an_error_is_reported_once() -> None:
     assert remains(poller) == []
 
 
-@pytest.mark.parametrize("comes", [True, False])
-async def test_a_task_is_cancelled_as_its_create_comes(comes: bool) -> None:  # noqa: FBT001
-    """The slot is given back, for nothing is sent."""
-    service = Planned(1)
-    service.failures = [401]
-    async with service.client() as client:
-        submitter = runner_of(client)._submitter  # noqa: SLF001
-        refused, coming = Job(0, request(0)), Job(1, request(1), id="job-0")
-        for each in (refused, coming):
-            submitter.occupy(each)
-        submitter._creates += 1 + comes  # noqa: SLF001
-        task = asyncio.create_task(submitter._work(refused))  # noqa: SLF001
-        while not submitter._idle:  # noqa: SLF001
-            await checkpoint()
-        if comes:
-            submitter._idle.pop().set_result(coming)  # noqa: SLF001
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert (coming.slot is None) is comes
-        assert [submitter._creates, submitter._idle] == [0, []]  # noqa: SLF001
+async def test_a_create_that_comes_as_the_run_is_cancelled() -> None:
+    """It is not sent: the tasks that could send it were cancelled. It takes no slot either."""
+    async with opened(progression="manual") as (client, sandbox, _):
+        runner = runner_of(client)
+
+        async def rows() -> AsyncIterator[GenerationRequest]:
+            yield request(0)
+            while not runner._submitter._idle:  # noqa: SLF001
+                await checkpoint()
+            runner._tasks.cancel_scope.cancel()  # noqa: SLF001
+            yield request(1)
+
+        await runner.run(rows(), CallSite.here())
+        assert sandbox.jobs.created == client._requester.account.slots.used == 1  # noqa: SLF001
+        assert list(runner.open_requests.each) == [0, 1]
