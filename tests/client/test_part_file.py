@@ -34,30 +34,25 @@ def killed(file: PartFile) -> None:
     file._file.close()  # noqa: SLF001
 
 
-class Gate:
-    """Hold a part file's thread, as a disk does that takes its time."""
-
-    def __init__(self, file: PartFile) -> None:
-        self._opened = threading.Event()
-        file._thread.submit(self._opened.wait)  # noqa: SLF001 - no disk is slow on demand
-
-    def open(self) -> None:
-        """Let it go on."""
-        self._opened.set()
+def held_up(file: PartFile) -> threading.Event:
+    """Hold a part file's thread, as a slow disk does, until the event is set."""
+    gate = threading.Event()
+    file._thread.submit(gate.wait)  # noqa: SLF001 - no disk is slow on demand
+    return gate
 
 
 @pytest.mark.parametrize("turns", range(4))
 async def test_cancelled_while_the_disk_is_slow(tmp_path: Path, turns: int) -> None:
     """A task cancelled in the middle of opening leaves neither file nor handle behind."""
     file = PartFile(tmp_path, "v.mp4")
-    gate = Gate(file)
+    gate = held_up(file)
     opening = asyncio.create_task(file.open("v.mp4"))
     for _ in range(turns):
         await checkpoint()
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    gate.open()
+    gate.set()
     await file.discard()
     assert names_in(tmp_path) == []
 
@@ -66,11 +61,11 @@ async def test_a_disk_that_does_not_answer(tmp_path: Path) -> None:
     """Giving up waits no longer than it may; what is left goes when the disk answers again."""
     file = PartFile(tmp_path, "v.mp4", patience=0.0)
     await file.open("v.mp4")
-    gate = Gate(file)
+    gate = held_up(file)
     # In a task of its own: Python 3.11 does not trace what comes behind a cancelled wait.
     await asyncio.create_task(file.discard())
     assert len(names_in(tmp_path)) == 1
-    gate.open()
+    gate.set()
     for thread in threading.enumerate():
         if thread.name == "lipsync_async download":
             thread.join()
