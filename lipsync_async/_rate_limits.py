@@ -722,6 +722,7 @@ class SlotPool:
     lock: Lock = attrs.field(factory=new_lock)
     released: deque[tuple[Slot, Owner | None]] = attrs.field(factory=deque)
 
+    # What the limiter does, each under the lock.
     take = _locked(ConcurrencyLimiter.take)
     take_anyhow = _locked(ConcurrencyLimiter.take_anyhow)
     occupied = _locked(ConcurrencyLimiter.occupied)

@@ -19,13 +19,7 @@ from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import (
-    AccountLimits,
-    SlidingWindowLimiter,
-    SlotPool,
-    Throttle,
-    limits_for,
-)
+from lipsync_async._rate_limits import AccountLimits, SlotPool, Throttle, limits_for
 from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from tests.bulk.runs import made, most_at_once, opened, refusals, requests, slots
@@ -189,7 +183,7 @@ async def test_who_has_no_limit_neither_waits_nor_counts() -> None:
 
 def test_threads_share_a_limiter() -> None:
     """Times that many threads take at once are those of one: none twice, none too early."""
-    shared = SlidingWindowLimiter()
+    shared = AccountLimits().creates
     times: list[float] = []
 
     async def acquire() -> None:
@@ -210,11 +204,11 @@ def test_threads_share_a_limiter() -> None:
 
 def test_what_is_given_back_in_the_midst_of_a_use_is_given_back() -> None:
     """A finalizer that runs while its own thread holds the lock does not wait for it."""
-    shared = SlidingWindowLimiter(1)
-    reservation = shared.reserve(0.0)
+    shared = AccountLimits().creates
+    reservation = shared.reserve(0.0, 1)
     with shared.lock:
         shared.unused.append(reservation)
-    assert shared.reserve(0.0).due == 0.0
+    assert shared.reserve(0.0, 1).due == 0.0
     slots = SlotPool()
     slot = slots.take(0.0, 1)
     with slots.lock:
@@ -226,11 +220,11 @@ def test_what_was_given_back_counts_no_more() -> None:
     """A refusal teaches by what was sent; neither it nor many short waits leave anything over."""
     learnt = []
     for cancelled in (0, 3):
-        shared = SlidingWindowLimiter(4)
-        sent = [shared.reserve(0.0) for _ in range(4)]
-        shared.unused.extend([shared.reserve(0.0) for _ in range(cancelled)])
+        shared = AccountLimits().creates
+        sent = [shared.reserve(0.0, 4) for _ in range(4)]
+        shared.unused.extend([shared.reserve(0.0, 4) for _ in range(cancelled)])
         shared.on_429(sent[3], 95.0)
-        learnt.append(shared.limit(95.0))
+        learnt.append(shared.limit(95.0, 4))
         assert shared.is_idle(1e6, 1200.0)
     assert learnt[0] == learnt[1]
     slots = SlotPool()
