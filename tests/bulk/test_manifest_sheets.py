@@ -244,7 +244,7 @@ MEANT = [(name, meant) for meant, names in SLIPS.items() for name in names.split
 def test_a_slip_in_a_name_is_noticed(name: str, meant: str | None) -> None:
     """What reads like a column, and is none, would be ignored and yet paid for."""
     told = problems(f"model,video_url,audio_url,{name}\n{ROW}\n")
-    expected = f"line 1: column {name!r} is unknown; did you mean {meant}? {OWN}"
+    expected = f"line 1: column {name!r} is unknown; did you mean {meant}? {OWN} {meant}"
     assert told == ([] if meant is None else [expected])
 
 
