@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lipsync_async._transport.protocol import Session, Transport
 
 
-@attrs.frozen(slots=False, eq=False, repr=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class AsyncModels:
     """Models that the account may use. Reached as `client.models`."""
 

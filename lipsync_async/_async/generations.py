@@ -97,7 +97,7 @@ class _RepeatDetector:
         return False
 
 
-@attrs.frozen(slots=False, eq=False, repr=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class AsyncGenerations:
     """Generations: create, look up, wait for and download them. Reached as `client.generations`."""
 

@@ -392,7 +392,7 @@ class BulkRunner:
         ):
             self._room.clear()
             await self._room.wait()
-        if self.tracker.ended_by is None or self._was_created(entry):
+        if self.tracker.ended_by is None or self._is_continued(entry):
             self.tracker.started += 1
             self.open_requests.each[job.index] = job
             try:
@@ -412,7 +412,7 @@ class BulkRunner:
             self._room.clear()
             await self._room.wait()
 
-    def _was_created(self, entry: JournalEntry | None) -> bool:
+    def _is_continued(self, entry: JournalEntry | None) -> bool:
         """Tell whether a request is continued although no new requests are started."""
         if entry is None or entry.state is JobState.NOT_CREATED:
             return False

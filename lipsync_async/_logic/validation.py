@@ -424,12 +424,10 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
 
 
 @survived("request")
-def file_problems(request: object) -> list[str]:
+def file_problems(request: GenerationRequest) -> list[str]:
     """Return what is wrong with a request's local files at this moment."""
     problems: list[str] = []
-    if not isinstance(request, GenerationRequest):
-        return problems
-    for position, item in enumerate(request.input if is_list(request.input) else ()):
+    for position, item in enumerate(request.input):
         file = item.file if isinstance(item, Video | Image | Audio) else None
         # What is no path has a problem of its own.
         if file is not None and _is_path(file) and at_home(os.fspath(file)) is not None:

@@ -117,7 +117,7 @@ def test_what_a_class_would_lose_is_refused(source: str) -> None:
 def test_what_only_the_source_needs_is_left_out() -> None:
     """A class of attrs with private fields has the twin of one without."""
     body = "class AsyncThings:\n    '''Do things.'''\n"
-    assert twin(f"@attrs.frozen(eq=False)\n{body}    _part: Part") == twin(body)
+    assert twin(f"@attrs.define(eq=False)\n{body}    _part: Part") == twin(body)
 
 
 @pytest.mark.parametrize(
