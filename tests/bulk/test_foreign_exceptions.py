@@ -6,6 +6,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -236,11 +237,7 @@ async def test_a_callback_in_a_download(tmp_path: Path) -> None:
 async def test_in_downloads(tmp_path: Path) -> None:
     """A result that raises is an error of its own, which holds the job; the others are fetched."""
     left = failures()
-
-    def strikes(_: Request) -> Exception | None:
-        return left.pop() if left else None
-
-    async with spoilt(streams=strikes) as (client, _, _):
+    async with spoilt(streams=lambda _: left.pop() if left else None) as (client, _, _):
         found = await run(client, MANY + 5, download_to=tmp_path, concurrent_downloads=3)
     failed = [each for each in found if each.error is not None]
     assert len([each.path for each in found if each.path]) == 5
@@ -302,11 +299,8 @@ class Ending(list[Any]):
 
 async def test_in_the_conclusion() -> None:
     """A job that cannot be told of as it was seen is told of by its id."""
-
-    def strikes(request: Request) -> Exception | None:
-        return KeyError("id") if request.method == "GET" else None
-
-    async with spoilt(never, strikes) as (client, sandbox, _):
+    strikes = {"GET": KeyError("id")}
+    async with spoilt(never, lambda sent: strikes.get(sent.method)) as (client, sandbox, _):
         for failure in failures():
             request = GenerationRequest(model="lipsync-2", input=())
             ending = Ending(INPUTS)
@@ -324,29 +318,20 @@ async def test_in_the_conclusion() -> None:
             assert found.generation.id == [job.id for job in sandbox.jobs][-1]
 
 
-def rows_that_raise(failure: BaseException | None) -> Iterator[GenerationRequest]:
-    """Yield two requests, and raise then."""
-    yield from requests(2)
-    _raise(failure)
-
-
-async def awaited_rows_that_raise(failure: BaseException) -> AsyncIterator[GenerationRequest]:
-    """Yield two requests, and raise then."""
-    for request in requests(2):
-        yield request
-    raise failure
-
-
 async def run_raising(client: AsyncClient, where: str, failure: BaseException) -> None:
     """Run requests so that the caller's own code raises."""
 
-    def called(_: object) -> None:
+    def called(_: object = None) -> Any:
         raise failure
 
+    async def awaited() -> AsyncIterator[GenerationRequest]:
+        for request in requests(2):
+            yield request
+        called()
+
     view = client.with_options(on_response=called) if where == "on_response" else client
-    rows: Any = rows_that_raise(failure if where == "input" else None)
-    if where == "awaited input":
-        rows = awaited_rows_that_raise(failure)
+    ends = {"input": chain(requests(2), (called() for _ in "a")), "awaited input": awaited()}
+    rows: Any = ends.get(where, requests(2))
     await view.generations.run_all(rows, on_progress=called if where == "on_progress" else None)
 
 
@@ -449,11 +434,7 @@ async def test_a_verb_by_itself() -> None:
 async def test_a_download_by_itself(tmp_path: Path) -> None:
     """`download` raises it as an error of the package, which holds the job."""
     failure = AssertionError()
-
-    def strikes(_: Request) -> Exception:
-        return failure
-
-    async with spoilt(streams=strikes) as (client, _, _):
+    async with spoilt(streams=lambda _: failure) as (client, _, _):
         done = await client.generations.run(model="lipsync-2", input=INPUTS)
         with pytest.raises(DownloadError, match="AssertionError") as caught:
             await client.generations.download(done, tmp_path)

@@ -380,11 +380,8 @@ def test_a_provider_need_not_be_named() -> None:
 
 def test_lines_of_a_batch_are_read() -> None:
     """A file for the service's own batches is a manifest, too."""
-    lines = [
-        {"request_id": name, "endpoint": "/v2/generate", "payload": BODY} for name in ("a", "b")
-    ]
-    data = "\n".join(map(json.dumps, lines)).encode()
-    rows = read(data, ".jsonl")
+    line = {"endpoint": "/v2/generate", "payload": BODY}
+    rows = read("\n".join(json.dumps({"request_id": n, **line}) for n in "ab"), ".jsonl")
     assert [(row.line, row.request_id) for row in rows] == [(1, "a"), (2, "b")]
     assert [row.request.request_id for row in rows] == ["a", "b"]
     assert [encode_request(row.request) for row in rows] == [BODY, BODY]
@@ -401,11 +398,8 @@ def test_line_ends_of_every_kind() -> None:
     """CRLF, blank lines and a missing last line end are fine; odd separators are text."""
     spoken = {"type": "text", "provider": {"voiceId": "v", "script": "One\u2028two\x85three"}}
     line = json.dumps(body(input=[VIDEO, spoken]), ensure_ascii=False)
-    data = f"\r\n{line}\r\n \t\n\n{LINE}".encode()
-    rows = read(data, ".jsonl")
-    assert [row.line for row in rows] == [2, 5]
-    rows = read(f"{line}\r\r{LINE}\r", ".jsonl")
-    assert [row.line for row in rows] == [1, 3]
+    for text, lines in (f"\r\n{line}\r\n \t\n\n{LINE}", [2, 5]), (f"{line}\r\r{LINE}\r", [1, 3]):
+        assert [row.line for row in read(text, ".jsonl")] == lines
 
 
 NO_NAME = "must be 1 to 255 letters, digits, - or _ without an extension, not 'take 1'"

@@ -205,10 +205,7 @@ REUSED: dict[str, tuple[int, Any] | None] = {
     "409 without JSON": (409, "Conflict"),
     "409 and another code": (409, {"message": "Conflict", "errorCode": "conflict"}),
     "a code of its own": (400, {"message": "Another body", "errorCode": "IDEMPOTENCY_MISMATCH"}),
-    "a code of its own, 422": (
-        422,
-        {"message": "Another body", "errorCode": "IDEMPOTENCY_KEY_CONFLICT"},
-    ),
+    "a code of its own, 422": (422, {"message": "Other", "errorCode": "IDEMPOTENCY_KEY_CONFLICT"}),
 }
 
 
