@@ -177,17 +177,13 @@ PATIENCE = 10.0
 _CHECKSUM_SIZE = 5
 # Rows of one query: another program may write between two.
 _PAGE = 1000
-# Creates the view `entries`, by version of the file; it has the same columns for each.
+# Creates the view `entries`, which has the same columns for each version of the file.
 _VIEW = "CREATE TEMP VIEW entries AS SELECT {}, * FROM jobs"
-_VIEWS = {
-    1: _VIEW.format(
-        "NULL AS request_id, 1 AS tries, NULL AS cost, NULL AS earlier_json, "
-        "NULL AS origin_json, NULL AS row_key, NULL AS download_near"
-    ),
-    2: _VIEW.format(
-        f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
-        f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END AS request_id"
-    ),
+_MORE_COLUMNS = {
+    1: "NULL AS request_id, 1 AS tries, NULL AS cost, NULL AS earlier_json, NULL AS origin_json, "
+    "NULL AS row_key, NULL AS download_near",
+    2: f"CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) = '{ID_PREFIX}' "
+    f"THEN substr(row_key, {len(ID_PREFIX) + 1}) END AS request_id",
 }
 # Makes every commit reach the disk before it returns, in the file itself. A key must be there
 # before its create is sent: NORMAL would keep it from a killed process, but not from a power cut.
@@ -278,7 +274,7 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
         _check_pages(connection, path)
         if version == 1:
             _migrate(connection)
-        connection.execute(_VIEWS[SCHEMA_VERSION])
+        connection.execute(_VIEW.format(_MORE_COLUMNS[SCHEMA_VERSION]))
         _check_rows(connection, path)
         for table in ("jobs", "tries"):
             connection.executescript(
@@ -301,7 +297,7 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
         connection, files = opened or _read_copy(path)
         with files:
             version = _version_of(connection, path)
-            connection.execute(_VIEWS[version])
+            connection.execute(_VIEW.format(_MORE_COLUMNS[version]))
             check = _check_pages if version == 1 else _check_rows
             check(connection, path)
             return connection, files.pop_all()
@@ -420,9 +416,18 @@ def begin_writing(
             f"the journal {path} was moved, removed or replaced while it was in use. Put it back, "
             "then run again; without it, what was ordered would be ordered again."
         )
-    connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
-    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-        _begin_without_log(connection, path)
+    for _ in range(2):
+        connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            break
+        connection.execute("ROLLBACK")
+        with suppress(sqlite3.OperationalError):  # it is in use
+            connection.execute(_WITHOUT_A_LOG).fetchone()
+    else:
+        raise JournalError(
+            f"another program has the journal {path} open and keeps a log beside it, without which "
+            "the file would not be whole. Close that program, then run again."
+        )
     # A trigger of another program would change rows, and ours would believe it.
     found = connection.execute(
         "SELECT owner, typeof(rows), typeof(total), "
@@ -437,19 +442,6 @@ def begin_writing(
         raise JournalError(
             "another run has taken the journal over, by another name of its file or because "
             "its lock was removed. Let one run go on, and nothing is ordered twice."
-        )
-
-
-def _begin_without_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Begin again, without the log that another program has put beside the file."""
-    connection.execute("ROLLBACK")
-    with suppress(sqlite3.OperationalError):  # it is in use
-        connection.execute(_WITHOUT_A_LOG).fetchone()
-    connection.execute("BEGIN EXCLUSIVE")
-    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-        raise JournalError(
-            f"another program has the journal {path} open and keeps a log beside it, without which "
-            "the file would not be whole. Close that program, then run again."
         )
 
 
@@ -493,7 +485,7 @@ def _make(path: Path) -> None:
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring a journal of the first version to today's, all at once or not at all."""
     connection.execute("BEGIN EXCLUSIVE")
-    connection.execute(_VIEWS[1])
+    connection.execute(_VIEW.format(_MORE_COLUMNS[1]))
     for row in connection.execute(SELECT_ENTRIES):
         entry = entry_of(row)
         _ = entry.request, entry.generation  # each must be readable

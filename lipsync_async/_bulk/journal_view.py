@@ -42,7 +42,7 @@ from lipsync_async._models.text import for_screens_by_line
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Self, TextIO
 
 
@@ -174,10 +174,25 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        write_jsonl(self.entries(), from_home(path).absolute(), journal=self.path)
+        with _replacing(from_home(path).absolute(), self.path) as file:
+            for entry in self.entries():
+                answer = entry.generation_json
+                line = {
+                    **_facts(entry),
+                    "fingerprint": entry.fingerprint,
+                    "extra": dict(entry.origin.extra),
+                    "request": entry.request,
+                    "generation": None if answer is None else json.loads(answer),
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def export_csv(self, path: str | os.PathLike[str]) -> None:
         """Write each entry as a row of a table; the file appears whole, or not at all.
+
+        What is unknown is an empty cell. The author's own columns come last. A spreadsheet
+        computes a cell that begins like a formula, so what the service has said gets an
+        apostrophe before such a beginning, and its control characters are written as escapes.
+        What the author has written stays as it was.
 
         Args:
             path: The file; one that is there is replaced, but never the journal.
@@ -186,7 +201,23 @@ class JournalView:
             JournalError: It cannot be written, or the journal not be read.
 
         """
-        write_csv(self.entries, from_home(path).absolute(), journal=self.path)
+        own = dict.fromkeys(name for entry in self.entries() for name in entry.origin.extra)
+        with _replacing(from_home(path).absolute(), self.path) as file:
+            table = csv.writer(file)
+            table.writerow(
+                [*_COLUMNS, *(f"{name} (own)" if name in _COLUMNS else name for name in own)]
+            )
+            for entry in self.entries():
+                request, generation = entry.request, entry.generation
+                row = {
+                    **_facts(entry),
+                    **{name: getattr(generation, name, None) for name in _JOB_FACTS},
+                    **{name: request.get(wire) for name, wire in _REQUEST_FACTS.items()},
+                    "request": entry.request_json,
+                }
+                row |= {name: _harmless(row[name]) for name in _FACTS_OF_THE_SERVICE}
+                extra = entry.origin.extra
+                table.writerow([*(row[name] for name in _COLUMNS), *map(extra.get, own)])
 
     def export_manifest(
         self,
@@ -197,8 +228,8 @@ class JournalView:
         """Write requests as a manifest that `read_manifest` reads, to be run anew.
 
         A table (`.csv`) has the columns that are needed, and the author's own ones; JSON lines
-        (`.jsonl`) say everything else, too, and have the author's own texts in `extra`. Local
-        files are named by their whole paths.
+        (`.jsonl`) say everything else, too (segments, faces by pixel, names of inputs), and have
+        the author's own texts in `extra`. Local files are named by their whole paths.
 
         Args:
             path: The file; one that is there is replaced, but never the journal.
@@ -213,7 +244,36 @@ class JournalView:
 
         """
         entries = self._entries(_checked_states(states))
-        return write_manifest(entries, from_home(path).absolute(), journal=self.path)
+        target = from_home(path).absolute()
+        is_table = target.suffix.lower() == ".csv"
+        rows: list[dict[str, Any]] = []
+        problems: list[str] = []
+        for entry in entries:
+            name = {} if entry.request_id is None else {"request_id": entry.request_id}
+            extra = dict(entry.origin.extra)
+            try:
+                body = body_of(entry)
+                if is_table:
+                    rows.append({**name, **cells_of(body), **extra})
+                else:
+                    rows.append({**name, **body, **({"extra": extra} if extra else {})})
+            except NotExpressibleError as error:
+                problems.append(f"{entry.place}: {error}")
+        if problems:
+            more = len(problems) - _MAX_PROBLEMS
+            words = [*problems[:_MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+            raise JournalError(f"{target} was not written. {'; '.join(words)}.")
+        with _replacing(target, self.path) as file:
+            if is_table:
+                own = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+                used = {name for row in rows for name in row}
+                names = [*(name for name in COLUMNS if name in used), *own]
+                table = csv.DictWriter(file, names or ["model"])
+                table.writeheader()
+                table.writerows(rows)
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return len(rows)
 
     def _entries(self, states: tuple[JobState, ...]) -> Iterator[JournalEntry]:
         position = -1
@@ -249,49 +309,6 @@ def _checked_states(states: object) -> tuple[JobState, ...]:
             raise JournalError(f"{shown(state)} is no state of a request. Give some of {names}.")
         checked.append(known[state])
     return tuple(checked)
-
-
-def write_jsonl(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> None:
-    """Write one JSON object a line: the entry's facts, `request` and `generation`."""
-    with _replacing(target, journal) as file:
-        for entry in entries:
-            answer = entry.generation_json
-            line = {
-                **_facts(entry),
-                "fingerprint": entry.fingerprint,
-                "extra": dict(entry.origin.extra),
-                "request": entry.request,
-                "generation": None if answer is None else json.loads(answer),
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def write_csv(
-    entries: Callable[[], Iterable[JournalEntry]], target: Path, *, journal: Path
-) -> None:
-    """Write one row an entry, under a header; what is unknown is an empty cell.
-
-    The author's own columns come last. A spreadsheet computes a cell that begins like a
-    formula, so what the service has said gets an apostrophe before such a beginning, and its
-    control characters are written as escapes. What the author has written stays as it was.
-    """
-    own = dict.fromkeys(name for entry in entries() for name in entry.origin.extra)
-    with _replacing(target, journal) as file:
-        table = csv.writer(file)
-        table.writerow(
-            [*_COLUMNS, *(f"{name} (own)" if name in _COLUMNS else name for name in own)]
-        )
-        for entry in entries():
-            request, generation = entry.request, entry.generation
-            row = {
-                **_facts(entry),
-                **{name: getattr(generation, name, None) for name in _JOB_FACTS},
-                **{name: request.get(wire) for name, wire in _REQUEST_FACTS.items()},
-                "request": entry.request_json,
-            }
-            row |= {name: _harmless(row[name]) for name in _FACTS_OF_THE_SERVICE}
-            extra = entry.origin.extra
-            table.writerow([*(row[name] for name in _COLUMNS), *map(extra.get, own)])
 
 
 def _harmless(value: object) -> object:
@@ -362,44 +379,6 @@ def _check_target(target: Path, journal: Path) -> None:
 
 class NotExpressibleError(Exception):
     """Raised for a part of a request that a form of manifest cannot express."""
-
-
-def write_manifest(entries: Iterable[JournalEntry], target: Path, *, journal: Path) -> int:
-    """Write the requests of entries as a manifest, and return how many there are.
-
-    A table expresses what its columns can. What they cannot (segments, faces by pixel, names of
-    inputs) takes JSON lines, which express everything; there the author's own columns are in
-    `extra`.
-    """
-    is_table = target.suffix.lower() == ".csv"
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for entry in entries:
-        name = {} if entry.request_id is None else {"request_id": entry.request_id}
-        extra = dict(entry.origin.extra)
-        try:
-            body = body_of(entry)
-            if is_table:
-                rows.append({**name, **cells_of(body), **extra})
-            else:
-                rows.append({**name, **body, **({"extra": extra} if extra else {})})
-        except NotExpressibleError as error:
-            problems.append(f"{entry.place}: {error}")
-    if problems:
-        more = len(problems) - _MAX_PROBLEMS
-        shown = [*problems[:_MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
-        raise JournalError(f"{target} was not written. {'; '.join(shown)}.")
-    with _replacing(target, journal) as file:
-        if is_table:
-            own = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-            used = {name for row in rows for name in row}
-            names = [*(name for name in COLUMNS if name in used), *own]
-            table = csv.DictWriter(file, names or ["model"])
-            table.writeheader()
-            table.writerows(rows)
-        else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return len(rows)
 
 
 def body_of(entry: JournalEntry) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import chdir, closing, suppress
+from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
@@ -143,13 +143,9 @@ def test_one_owner_whatever_the_name(tmp_path: Path) -> None:
 
 def inherited_lock(journal: Path) -> int:
     """Return a handle of a journal's lock, as a fork inherits it."""
-    lock = journal.with_name(f"{journal.name}.lock").stat()
-    handles = [int(each.name) for each in Path("/dev/fd").iterdir()]
-    found = []
-    for handle in handles:
-        with suppress(OSError):  # of the listing itself
-            found += [handle] * os.path.samestat(os.fstat(handle), lock)
-    return os.dup(found[0])
+    lock = journal.with_name(f"{journal.name}.lock")
+    handles = Path("/proc/self/fd").iterdir()
+    return os.dup(next(int(each.name) for each in handles if each.resolve() == lock))
 
 
 def test_a_forked_worker_keeps_no_lock(tmp_path: Path) -> None:
