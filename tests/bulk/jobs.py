@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lipsync_async._bulk.journal_view import JournalView
@@ -11,7 +12,6 @@ from lipsync_async._models.response import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from lipsync_async._bulk.journal import Journal
     from lipsync_async._bulk.journal_entry import JournalEntry
@@ -47,15 +47,13 @@ def record(
         raise conflict
 
 
-def entries(journal: Journal | JournalView) -> list[JournalEntry]:
+def entries(journal: Path | Journal | JournalView) -> list[JournalEntry]:
     """Return all that a journal knows of requests."""
-    with JournalView.open(journal.path) as view:
+    with JournalView.open(journal if isinstance(journal, Path) else journal.path) as view:
         return [*view.entries()]
 
 
-def known(journal: Journal | JournalView, position: int = 0) -> JournalEntry:
+def known(journal: Path | Journal | JournalView, position: int = 0) -> JournalEntry:
     """Return what a journal must know of a request."""
-    with JournalView.open(journal.path) as view:
-        entry = view.entry(position)
-    assert entry is not None
+    (entry,) = [each for each in entries(journal) if each.position == position]
     return entry

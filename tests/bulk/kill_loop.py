@@ -27,6 +27,7 @@ from lipsync_async._models.request import Audio, GenerationRequest, Video
 from lipsync_async.errors import JournalError
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
+from tests.bulk.jobs import entries
 from tests.interpreter import Fork, until
 
 if TYPE_CHECKING:
@@ -226,8 +227,7 @@ class Loop:
         assert self.sandbox.jobs.created == self.count
         assert self._journaled() == ordered
         assert self.completed() == self.count
-        with JournalView.open(self.journal) as journal:
-            files = {entry.generation_id: entry.download_path for entry in journal.entries()}
+        files = {entry.generation_id: entry.download_path for entry in entries(self.journal)}
         assert files == {name: self._file(name) for name in ordered}
         assert self.parts() == 0
         assert sorted(self.results.iterdir()) == sorted(map(self._file, ordered))
@@ -244,12 +244,11 @@ class Loop:
 
     def _journaled(self) -> dict[str, str]:
         """Return which job each request has become, as far as the journal knows."""
-        with JournalView.open(self.journal) as journal:
-            return {
-                entry.generation_id: entry.request["outputFileName"]
-                for entry in journal.entries()
-                if entry.generation_id is not None
-            }
+        return {
+            entry.generation_id: entry.request["outputFileName"]
+            for entry in entries(self.journal)
+            if entry.generation_id is not None
+        }
 
     def _ordered(self) -> dict[str, str]:
         """Return which job each request has become, as the service knows."""

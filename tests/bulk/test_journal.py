@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from lipsync_async import InvalidRequestError, JournalError, LipsyncError, errors
+from lipsync_async import InvalidRequestError, JournalError, JournalView, LipsyncError, errors
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
-from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._enums import Status
 from lipsync_async._logic.validation import argument_problems
 from lipsync_async._models.request import Audio, Video

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async import JournalError, Limits
+from lipsync_async import JournalError, JournalView, Limits
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.jobs import job, record, request
+from tests.bulk.jobs import entries, job, record, request
 from tests.bulk.runs import opened, requests
 
 FEW = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=5)
@@ -33,8 +32,7 @@ def no_file_grows_beyond(size: int) -> Iterator[None]:
 
 def recorded(journal: Path) -> set[str]:
     """Return the names of the requests that the journal knows."""
-    with JournalView.open(journal) as view:
-        return {entry.request["outputFileName"] for entry in view.entries()}
+    return {entry.request["outputFileName"] for entry in entries(journal)}
 
 
 def ordered(sandbox: Sandbox) -> list[str]:
@@ -154,8 +152,7 @@ def test_a_log_that_is_being_read(tmp_path: Path) -> None:
                 note(journal, 1, noted)
         note(journal, 1, noted)
         shutil.copy(path, copy)
-    with JournalView.open(copy) as view:
-        assert {entry.position: entry.idempotency_key for entry in view.entries()} == noted
+    assert {entry.position: entry.idempotency_key for entry in entries(copy)} == noted
     assert [*noted] == [0, 1]
 
 

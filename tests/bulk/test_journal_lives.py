@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from lipsync_async import InvalidRequestError, JournalError, LipsyncError, errors
+from lipsync_async import InvalidRequestError, JournalError, JournalView, LipsyncError, errors
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
-from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._enums import Status
 from tests.bulk.jobs import job, record, request
 

@@ -3,9 +3,8 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -34,25 +33,10 @@ def commits(journal: Journal) -> Callable[[], int]:
     return lambda: statements.count("COMMIT")
 
 
-async def at_once(*calls: Callable[[], Awaitable[object]]) -> list[object]:
-    """Make calls in one turn of the loop; return what came of each, errors included."""
-    found: list[object] = [None] * len(calls)
-
-    async def make(place: int, call: Callable[[], Awaitable[object]]) -> None:
-        try:
-            found[place] = await call()
-        except LipsyncError as error:
-            found[place] = error
-
-    async with anyio.create_task_group() as tasks:
-        for place, call in enumerate(calls):
-            tasks.start_soon(make, place, call)
-    return found
-
-
 async def intended_at_once(writer: JournalWriter | NullJournal, many: int) -> list[object]:
-    """Record so many intents in one turn of the loop."""
-    return await at_once(*(partial(writer.record_intent, n, request(n)) for n in range(many)))
+    """Record so many intents in one turn of the loop; return what came of each, errors included."""
+    intents = (writer.record_intent(number, request(number)) for number in range(many))
+    return await asyncio.gather(*intents, return_exceptions=True)
 
 
 async def test_those_of_one_turn_share_a_transaction(
@@ -69,7 +53,7 @@ async def test_those_of_one_turn_share_a_transaction(
     before = commits()
     paths = [Path(f"{index}.mp4") for index in range(20)]
     places = zip(jobs, paths, strict=True)
-    await at_once(*(partial(writer.record_updates, [place]) for place in places))
+    await asyncio.gather(*(writer.record_updates([place]) for place in places))
     assert commits() == before + 1
     found = [known(journal, index).download_path for index in range(20)]
     assert found == [path.absolute() for path in paths]

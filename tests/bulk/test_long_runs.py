@@ -8,8 +8,8 @@ import pytest
 
 from lipsync_async import AuthenticationError, Limits
 from lipsync_async._bulk.journal import Journal
-from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.sandbox.faults import Fault
+from tests.bulk.jobs import entries
 from tests.bulk.runs import opened, requests
 
 PLAN = Limits(concurrent_generations=15)
@@ -73,11 +73,10 @@ async def test_a_calendar_that_jumps(tmp_path: Path, then: datetime) -> None:
         assert [outcome.error for outcome in found] == [None] * 20
         assert sandbox.jobs.created == 20
         assert clock.now() <= 2 * 60 + 10
-    with JournalView.open(path) as view:
-        entries = [*view.entries()]
-    assert [entry.idempotency_key for entry in entries] == keys
-    assert {entry.intended_at for entry in entries} == {then}
-    assert all(entry.ended_at is not None for entry in entries)
+    noted = entries(path)
+    assert [entry.idempotency_key for entry in noted] == keys
+    assert {entry.intended_at for entry in noted} == {then}
+    assert all(entry.ended_at is not None for entry in noted)
 
 
 async def test_going_on_with_a_new_key(journal: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lipsync_async import GenerationRequest, JobState, JournalView, Outcome, Progress, Response
+from lipsync_async import GenerationRequest, JobState, Outcome, Progress, Response
 from lipsync_async._asyncio_tools import unexpected_cancellation
 from lipsync_async.sandbox.faults import Fault
+from tests.bulk.jobs import entries
 from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held
 
@@ -43,8 +44,7 @@ async def test_an_answer_that_comes_with_the_end(journal: Path) -> None:
             await view.generations.run_all(requests(1), journal=journal)
         assert held(client) == []
         (job,) = sandbox.jobs
-    with JournalView.open(journal) as view_of_it:
-        (entry,) = view_of_it.entries()
+    (entry,) = entries(journal)
     assert (entry.state, entry.generation_id) == (JobState.ACCEPTED, job.id)
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from lipsync_async import AsyncClient, Audio, GenerationRequest, JournalView, Limits, Options, Video
+from lipsync_async import AsyncClient, Audio, GenerationRequest, Limits, Options, Video
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Sandbox, VirtualClock
+from tests.bulk.jobs import entries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -83,13 +84,12 @@ async def serving(
             transport=MemoryTransport(handle, clock),
             limits=LIMITS,
         ) as client:
-            with JournalView.open(journal) as view:
-                for entry in [*view.entries()]:
-                    if entry.error_class is None:
-                        made = await client.generations.create(
-                            sent[entry.position], idempotency_key=entry.idempotency_key
-                        )
-                        names[entry.generation_id or made.id] = made.id
+            for entry in entries(journal):
+                if entry.error_class is None:
+                    made = await client.generations.create(
+                        sent[entry.position], idempotency_key=entry.idempotency_key
+                    )
+                    names[entry.generation_id or made.id] = made.id
             await clock.sleep(20)
             yield client, sandbox
 
@@ -100,8 +100,7 @@ async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> No
     # Journal and results were moved meanwhile; links may be signed anew.
     folder = tmp_path / "elsewhere"
     journal = moved(folder)
-    with JournalView.open(journal) as view:
-        before = [*view.entries()]
+    before = entries(journal)
     async with serving(journal, every_state(folder, "first")) as (client, sandbox):
         made = sandbox.jobs.created
         outcomes = await client.generations.run_all(
@@ -120,8 +119,7 @@ async def test_every_state_is_gone_on_with(tmp_path: Path, signature: str) -> No
         outcome.is_success for outcome in outcomes
     ]
     assert paths[0] == folder / "takes" / f"generation-{ids[0]}.mp4"
-    with JournalView.open(journal) as view:
-        after = [*view.entries()]
+    after = entries(journal)
     assert [entry.idempotency_key for entry in after] == [entry.idempotency_key for entry in before]
     assert [entry.state.value for entry in after] == [
         *("completed", "completed", "failed", "failed"),
@@ -142,8 +140,7 @@ async def test_what_failed_gets_a_new_try(tmp_path: Path) -> None:
             outcomes = await client.generations.run_all(asked, journal=journal, retry_failed=True)
             assert sandbox.jobs.created == made + 2
     assert [outcome.is_success for outcome in outcomes] == [*[True] * 5, False, True, True]
-    with JournalView.open(journal) as view:
-        assert [entry.tries for entry in view.entries()] == [1, 1, 3, 3, 1, 3, 1, 1]
+    assert [entry.tries for entry in entries(journal)] == [1, 1, 3, 3, 1, 3, 1, 1]
 
 
 async def test_a_run_that_was_killed_ends(tmp_path: Path) -> None:

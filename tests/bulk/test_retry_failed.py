@@ -13,13 +13,14 @@ import pytest
 
 from lipsync_async import GenerationRequest, JobState, JournalView, RetryPolicy, SpendingLimitError
 from lipsync_async.sandbox.faults import Fault
+from tests.bulk.jobs import entries, known
 from tests.bulk.runs import FREE, opened, requests
 from tests.client.connections import INPUTS, connect
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lipsync_async import AsyncClient, JournalEntry, Outcome
+    from lipsync_async import AsyncClient, Outcome
     from lipsync_async.sandbox import Sandbox
 
 CREATES: dict[str, Any] = {"method": "POST", "path": "/v2/generate"}
@@ -51,14 +52,6 @@ async def run(client: AsyncClient, journal: Path, many: int = 3, **options: Any)
     return await client.generations.run_all(requests(many), journal=journal, **options)
 
 
-def entry(journal: Path, position: int = 1) -> JournalEntry:
-    """Return what a journal knows of a request."""
-    with JournalView.open(journal) as view:
-        found = view.entry(position)
-    assert found is not None
-    return found
-
-
 def tries(journal: Path) -> list[tuple[object, ...]]:
     """Return the tries that there were before, with their keys and jobs."""
     query = "SELECT position, tries, idempotency_key, generation_id FROM tries ORDER BY tries"
@@ -73,14 +66,14 @@ async def test_a_bad_end_is_tried_anew(tmp_path: Path, journal: Path, name: str)
         sandbox.faults.add(BAD_ENDS[name])
         first = await run(client, journal)
         assert [each.is_success for each in first] == [True, False, True]
-        before, made = entry(journal), sandbox.jobs.created
+        before, made = known(journal, 1), sandbox.jobs.created
         assert before.state in {JobState.FAILED, JobState.NOT_CREATED}
         has_job = before.state is JobState.FAILED
         found = await run(client, journal, retry_failed=True)
         assert [each.is_success for each in found] == [True] * 3
         assert [each.resumed for each in found] == [True, False, True]
         assert sandbox.jobs.created == made + 1
-        after = entry(journal)
+        after = known(journal, 1)
         assert (after.tries, after.state, after.error_class) == (2, JobState.COMPLETED, None)
         assert after.idempotency_key != before.idempotency_key
         assert tries(journal) == [(1, 1, before.idempotency_key, before.generation_id)]
@@ -103,9 +96,9 @@ async def test_a_refused_create_keeps_its_key_without_the_word(journal: Path) ->
     async with opened() as (client, sandbox, _):
         sandbox.faults.add(BAD_ENDS["a bad request"])
         await run(client, journal)
-        before = entry(journal)
+        before = known(journal, 1)
         await run(client, journal)
-        after = entry(journal)
+        after = known(journal, 1)
         assert sandbox.jobs.created == 3
     assert (after.idempotency_key, after.tries) == (before.idempotency_key, 1)
     assert after.attempts == before.attempts + 1
@@ -129,13 +122,13 @@ async def test_what_is_doubtful_is_never_tried_anew(journal: Path, fault: Fault)
         asked = [*requests(2)]
         await hasty.generations.run_all(asked[:1], journal=journal)
         await hasty.generations.run_all(asked, journal=journal)
-        before = entry(journal)
+        before = known(journal, 1)
         assert before.state is JobState.UNKNOWN
         await hasty.generations.run_all(asked, journal=journal, retry_failed=True)
-        assert entry(journal).state is JobState.UNKNOWN
+        assert known(journal, 1).state is JobState.UNKNOWN
         sandbox.faults.clear()
         await hasty.generations.run_all(asked, journal=journal, retry_failed=True)
-        after = entry(journal)
+        after = known(journal, 1)
         assert (after.state, after.tries) == (JobState.COMPLETED, 1)
         assert after.idempotency_key == before.idempotency_key
         assert sandbox.jobs.created == 2
@@ -150,14 +143,14 @@ async def test_it_may_fail_again(journal: Path, times: int) -> None:
         for number in range(times):
             found = await run(client, journal, 2, retry_failed=True)
             assert [each.is_success for each in found] == [True, False]
-            assert entry(journal).tries == 2 + number
+            assert known(journal, 1).tries == 2 + number
         (_, last) = await run(client, journal, 2, retry_failed=True)
         assert last.is_success
         assert sandbox.jobs.created == 3 + times
     kept = tries(journal)
     assert [each[1] for each in kept] == [*range(1, 2 + times)]
-    keys = {each[2] for each in kept} | {entry(journal).idempotency_key}
-    jobs = {each[3] for each in kept} | {entry(journal).generation_id}
+    keys = {each[2] for each in kept} | {known(journal, 1).idempotency_key}
+    jobs = {each[3] for each in kept} | {known(journal, 1).generation_id}
     assert len(keys) == len(jobs) == 2 + times
 
 
@@ -170,18 +163,18 @@ async def test_an_interrupted_try_is_gone_on_with(
     async with opened(progression="time(60)") as (client, sandbox, _):
         sandbox.faults.add(Fault("fail_job", count=1, skip=1))
         await run(client, journal)
-        before = entry(journal)
+        before = known(journal, 1)
         if not is_accepted:
             sandbox.faults.add(Fault("hang", count=1, **CREATES))
         async with client.generations.run_many(requests(3), journal=journal, retry_failed=True):
             state = JobState.ACCEPTED if is_accepted else JobState.SUBMITTING
-            while entry(journal).state is not state:
+            while known(journal, 1).state is not state:
                 await anyio.lowlevel.checkpoint()
-        left = entry(journal)
+        left = known(journal, 1)
         assert (left.tries, left.idempotency_key == before.idempotency_key) == (2, False)
         found = await run(client, journal, retry_failed=retry_failed)
         assert [each.is_success for each in found] == [True] * 3
-        after = entry(journal)
+        after = known(journal, 1)
         assert (after.tries, after.idempotency_key) == (2, left.idempotency_key)
         assert sandbox.jobs.created == 4
 
@@ -194,9 +187,8 @@ async def test_what_is_not_begun_stays_failed(journal: Path) -> None:
         found = await run(client, journal, retry_failed=True, max_jobs=1)
         assert [type(each.error) for each in found[:2]] == [type(None), SpendingLimitError]
         assert sandbox.jobs.created == 4
-    with JournalView.open(journal) as view:
-        known = [(each.state, each.tries) for each in view.entries()]
-    assert known == [(JobState.COMPLETED, 2), (JobState.FAILED, 1), (JobState.FAILED, 1)]
+    ended = [(each.state, each.tries) for each in entries(journal)]
+    assert ended == [(JobState.COMPLETED, 2), (JobState.FAILED, 1), (JobState.FAILED, 1)]
 
 
 async def test_a_failed_row_may_be_corrected_and_tried_anew(journal: Path) -> None:
@@ -209,7 +201,7 @@ async def test_a_failed_row_may_be_corrected_and_tried_anew(journal: Path) -> No
         found = await client.generations.run_all(corrected[::-1], journal=journal)
         assert [each.is_success for each in found] == [True, True]
         assert sandbox.jobs.created == 3
-        assert entry(journal, 0).tries == 2
+        assert known(journal, 0).tries == 2
         assert tries(journal)[0][:2] == (0, 1)
 
 

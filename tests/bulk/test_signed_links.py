@@ -46,9 +46,7 @@ def links(many: int, **fields: Any) -> list[GenerationRequest]:
 
 def stored(journal: Path, position: int = 0) -> str:
     """Return the video's link, as the journal has it."""
-    with JournalView.open(journal) as view:
-        entry = known(view, position)
-    return str(entry.request["input"][0]["url"])
+    return str(known(journal, position).request["input"][0]["url"])
 
 
 def sent(sandbox: Sandbox) -> list[str]:
