@@ -11,7 +11,7 @@ from tests.bulk.kill_loop import Loop
 pytestmark = pytest.mark.usefixtures("interpreter")
 
 # `nox -s soak` kills two hundred.
-KILLS = 6
+KILLS = 8
 
 
 async def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
