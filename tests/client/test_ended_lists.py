@@ -1,237 +1,159 @@
 """Lists of ended jobs only, where no more is of interest; and services that do not filter them."""
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from lipsync_async import (
-    AsyncClient,
-    Generation,
-    Limits,
-    LipsyncError,
-    PollPolicy,
-    Progress,
-    Response,
-)
+from lipsync_async import Limits, LipsyncError, PollPolicy, Response
 from lipsync_async._polling import Waiter, retry_until_timeout
 from lipsync_async.sandbox.faults import Fault
-from tests.bulk.runs import opened, requests
-from tests.client.waiters import LISTS, Planned, poller_of, remains
+from tests.bulk.runs import opened, run
+from tests.client.waiters import LISTS, Planned, poller_of
 
-Filter = Callable[[str, Sequence[str]], bool] | int
-HONOURED: Filter = lambda status, wanted: status in wanted  # noqa: E731
 NO_LIMIT = Limits(requests_per_minute=None)
 # Seconds from one poll of a job to the next, and until a full list must show it.
 INTERVAL = PollPolicy().shared_interval
 LONGEST_UNSEEN = 10 * INTERVAL
+PROCESSING = "PROCESSING"
 
 
-class Ends:
-    """Watch jobs for their ends alone, as a run without a journal does."""
+@asynccontextmanager
+async def watched(
+    service: Planned, **settings: Any
+) -> AsyncIterator[tuple[Callable[..., object], dict[str, list[Any]]]]:
+    """Poll all jobs for their ends, as a run without a journal does; give what watches more."""
+    told: dict[str, list[Any]] = {}
 
-    def __init__(self, client: AsyncClient, service: Planned) -> None:
-        self.times: dict[str, float] = {}
-        self.poller = poller_of(client)
-        self._client, self._service = client, service
+    def hear(job: str, news: object) -> None:
+        told.setdefault(job, []).append((service.clock.now(), news))
 
-    def watch(self, *jobs: str) -> None:
-        """Watch jobs."""
-        for job in jobs:
-            self.poller.subscribe(job, self._hear, status="PROCESSING", hears_all=False)
-
-    def _hear(self, job: str, news: Generation | LipsyncError) -> None:
-        assert isinstance(news, Generation)
-        assert job not in self.times
-        self.times[job] = self._service.clock.now()
-
-    async def run(self, seconds: float) -> None:
-        """Let the polls go on for so long."""
-        async with anyio.create_task_group() as tasks:
-            options = retry_until_timeout(self._client._options)  # noqa: SLF001
-            tasks.start_soon(self.poller.run_until, Waiter(bool), options)
-            await self._service.clock.sleep(seconds)
-            tasks.cancel_scope.cancel()
+    client = service.client(limits=NO_LIMIT, **settings)
+    async with client, anyio.create_task_group() as tasks:
+        poller = poller_of(client)
+        watch = partial(poller.subscribe, callback=hear, status=PROCESSING, hears_all=False)
+        for job in service.jobs:
+            watch(job)
+        options = retry_until_timeout(client._options)  # noqa: SLF001
+        tasks.start_soon(poller.run_until, Waiter(bool), options)
+        yield watch, told
+        tasks.cancel_scope.cancel()
 
 
-async def ends_of(
-    service: Planned, seconds: float = 40.0, **settings: Any
-) -> tuple[list[float], int]:
-    """Let jobs end one after another; return how late each was seen, and the requests made."""
-    planned = {job: (index + 1) * 0.1 for index, job in enumerate(service.jobs)}
-    for job, after in planned.items():
-        service.end(job, after)
-    async with service.client(limits=NO_LIMIT, **settings) as client:
-        ends = Ends(client, service)
-        ends.watch(*service.jobs)
-        await ends.run(seconds)
-        assert remains(ends.poller) == []
-    return [ends.times[job] - planned[job] for job in service.jobs], len(service.looks)
-
-
+@pytest.mark.parametrize("since", [0.0, 10.0])
 @pytest.mark.parametrize(
-    ("answers", "latest", "more", "filtered"),
+    ("answers", "latest", "filtered"),
     [
-        (HONOURED, 0.0, 0, None),
-        (lambda *_: True, 0.0, 0, 1),  # it shows all, and is not asked so again
-        (lambda status, wanted: status not in wanted, 0.0, 0, 1),
-        (lambda *_: False, LONGEST_UNSEEN + INTERVAL, 0, None),
-        (400, 0.0, 1, 1),
-        (422, 0.0, 1, 1),
-        (404, 0.0, 1, 1),
-        (500, 0.0, None, None),  # which may pass, so it is tried each time
+        (lambda status, wanted: status in wanted, 0.0, None),
+        (lambda *_: True, 0.0, 1),  # it shows all, and is not asked so again
+        (lambda status, wanted: status not in wanted, 0.0, 1),
+        (lambda *_: False, LONGEST_UNSEEN + INTERVAL, None),
+        *[(status, 0.0, 1) for status in (400, 404, 422)],
+        (500, 0.0, None),  # which may pass, so it is tried each time
     ],
 )
 async def test_however_a_service_filters_all_ends_are_seen(
-    answers: Filter, latest: float, more: int | None, filtered: int | None
+    answers: Any, latest: float, filtered: int | None, since: float
 ) -> None:
-    """A service may filter, show all or nothing or the others, or refuse: no end is missed."""
-    usual = Planned(300)
-    usual.filter = HONOURED
-    _, requests = await ends_of(usual)
+    """It may filter, show all or nothing or others, refuse, also later on: no end is missed."""
     service = Planned(300)
-    service.filter = answers
-    late, made = await ends_of(service)
-    assert max(late) <= 2 * INTERVAL + latest
-    assert len(service.filtered) == filtered or filtered is None
-    assert more is None or made <= requests + more
-    assert {len(ids) for ids in service.looks[:2]} <= {99, 100}  # not halved
-
-
-async def test_a_service_that_begins_to_refuse_the_filter() -> None:
-    """One list more is asked for, and none is halved; the filter is left out from then on."""
-    service = Planned(100)
-    service.filter = HONOURED
-    async with service.client(limits=NO_LIMIT) as client:
-        ends = Ends(client, service)
-        ends.watch(*service.jobs)
-        await ends.run(20.0)
-        service.filter, before = 400, len(service.filtered)
-        await ends.run(20.0)
-        service.end_all(0.0)
-        await ends.run(2.0)
-    assert before == pytest.approx(40 * 0.9, abs=2)
-    assert len(service.filtered) == before + 1
-    assert {len(ids) for ids in service.looks} == {100}
-    assert len(ends.times) == 100
+    ends = {job: (index + 1) * 0.1 for index, job in enumerate(service.jobs)}
+    for job, moment in ends.items():
+        service.clock.call_later(moment, partial(service.statuses.update, {job: "COMPLETED"}))
+    async with watched(service) as (_, told):
+        await service.clock.sleep(since)
+        service.filter = answers
+        service.filtered.clear()
+        await service.clock.sleep(40.0 - since)
+    assert max(moment - ends[job] for job in ends for moment, _ in told[job]) <= latest + 1.0
+    assert filtered in (None, len(service.filtered))
+    refused = len(service.filtered) if isinstance(answers, int) else 0
+    assert len(service.looks) <= 146 + refused  # 3 lists a round, then 2, then 1
+    assert min(map(len, service.looks[: 2 + int(since * 5)])) >= 66  # they are not halved
 
 
 @pytest.mark.parametrize("interval", [0.5, 1.0, 5.0])
-@pytest.mark.parametrize("number", [20, 100, 150, 1030])
+@pytest.mark.parametrize("number", [20, 150, 1030])
 async def test_each_job_is_shown_from_time_to_time(number: int, interval: float) -> None:
     """Every tenth list for a job is full, or that after 30 s, also as jobs change and in halves."""
     service = Planned(number)
-    service.filter = HONOURED
-    shown = {job: [0.0] for job in service.jobs}
-    async with service.client(limits=NO_LIMIT, poll=PollPolicy(shared_interval=interval)) as client:
-        ends = Ends(client, service)
-        ends.watch(*service.jobs)
+    shown, gaps = dict.fromkeys(service.jobs, 0.0), [0.0]
+    async with watched(service, poll=PollPolicy(shared_interval=interval)) as (watch, _):
         for step in range(60):
             service.longest = 60 if 15 <= step < 30 else 100
             if step % 7 == 3:
-                service.end(service.jobs[step % number], 0.0)
-                ends.watch(new := f"job-{number + step}")
-                service.statuses[new], shown[new] = "PROCESSING", [service.clock.now()]
+                service.statuses[service.jobs[step % number]] = "COMPLETED"
+                service.statuses[new := f"new-{step}"] = PROCESSING
+                watch(new)
+                shown[new] = service.clock.now()
             looks, filtered = len(service.looks), len(service.filtered)
-            await ends.run(interval)
-            full = {
-                job
-                for ids in service.looks[looks:]
-                if ids not in service.filtered[filtered:]
-                for job in ids
-            }
-            for job in full:
-                shown[job].append(service.clock.now())
-    running = [job for job, status in service.statuses.items() if status == "PROCESSING"]
-    gaps = [
-        later - earlier
-        for job in running
-        for earlier, later in pairwise([*shown[job], service.clock.now()])
-    ]
+            await service.clock.sleep(interval)
+            for ids in {*service.looks[looks:]} - {*service.filtered[filtered:]}:
+                gaps += [service.clock.now() - shown[job] for job in ids]
+                shown |= dict.fromkeys(ids, service.clock.now())
+    running = [job for job in service.jobs if service.statuses[job] == PROCESSING]
+    gaps += [service.clock.now() - shown[job] for job in running]
     assert max(gaps) <= min(10 * interval, 30.0) + 2 * interval
     least = 0.8 if interval < 5 else 0.7
     assert sum(map(len, service.filtered)) >= least * sum(map(len, service.looks))
 
 
-async def test_a_job_that_lists_leave_out_is_asked_for_alone() -> None:
-    """Whether it runs or is not listed at all, only full lists can tell; of a word of ours, too."""
+async def test_what_only_full_lists_tell() -> None:
+    """A job that is not listed is asked for alone; an end in a word of ours is seen."""
     service = Planned(10)
-    service.filter = HONOURED
     service.shapes["job-3"] = {"id": "another", "status": "COMPLETED"}
-    service.end("job-3", 12.0)
-    service.clock.call_later(12.0, lambda: service.statuses.update({"job-4": "CANCELLED"}))
-    async with service.client() as client:
-        ends = Ends(client, service)
-        ends.watch(*service.jobs)
-        await ends.run(30.0)
-        for job in ("job-3", "job-4"):
-            assert 12.0 < ends.times[job] <= 12.0 + LONGEST_UNSEEN + 2 * INTERVAL
-        assert service.looks.count(("job-3",)) == 3
+    async with watched(service) as (_, told):
+        await service.clock.sleep(12.0)
+        service.statuses |= {"job-3": "COMPLETED", "job-4": "CANCELLED"}
+        await service.clock.sleep(LONGEST_UNSEEN + 2 * INTERVAL)
+    assert [*told] == ["job-4", "job-3"]
+    assert service.looks.count(("job-3",)) == 3
 
 
 async def test_a_list_with_one_that_hears_all_is_full() -> None:
     """Who wants each change has it at once, beside others that want only the ends."""
-    service = Planned(20, status="PENDING")
-    service.filter = HONOURED
-    changes: list[str] = []
-
-    def hear(_: str, news: Generation | LipsyncError) -> None:
-        assert isinstance(news, Generation)
-        changes.append(str(news.status))
-
-    async with service.client() as client:
-        ends = Ends(client, service)
-        ends.watch(*service.jobs)
-        ends.poller.subscribe("job-7", hear, status="PENDING")
-        service.clock.call_later(5.0, lambda: service.statuses.update({"job-7": "PROCESSING"}))
-        await ends.run(10.0)
-        assert (changes, service.filtered) == (["PROCESSING"], [])
-        service.end("job-7", 0.0)
-        await ends.run(10.0)
-    assert changes == ["PROCESSING", "COMPLETED"]
+    service = Planned(20)
+    async with watched(service) as (watch, told):
+        watch("job-7", status="PENDING", hears_all=True)
+        await service.clock.sleep(10.0)
+        assert ([*told], len(told["job-7"]), service.filtered) == (["job-7"], 1, [])
+        service.statuses["job-7"] = "COMPLETED"
+        await service.clock.sleep(10.0)
+    assert len(told["job-7"]) == 3
     assert service.filtered != []
-
-
-@pytest.mark.parametrize("refusals", [0, 1])
-async def test_a_run_asks_for_what_has_ended(tmp_path: Path, refusals: int) -> None:
-    """With a journal it keeps to full lists; in both ways, and refused, it tells as much."""
-    told: list[list[tuple[int, int]]] = []
-    filtered: list[int] = []
-    for journal in (None, tmp_path / "jobs.sqlite"):
-        async with opened(NO_LIMIT, progression="time(5-30)") as (client, sandbox, _):
-            sandbox.faults.add(Fault("status", method="GET", path=LISTS[1], status=400, skip=3))
-            if not refusals:
-                sandbox.faults.clear()
-            progress: list[Progress] = []
-            outcomes = await client.generations.run_all(
-                requests(50), journal=journal, on_progress=progress.append
-            )
-            assert [outcome.is_success for outcome in outcomes] == [True] * 50
-            told.append([(each.done, each.succeeded) for each in progress])
-            lists = sandbox.requests.find(*LISTS)
-            filtered.append(sum("status" in dict(each.query) for each in lists))
-    assert filtered[1] == 0
-    assert filtered[0] == 4 if refusals else filtered[0] >= 40
-    assert told[0] == told[1]
 
 
 async def test_an_error_of_the_callback_is_no_refusal() -> None:
     """What `on_response` raises is told as it is: no other list is asked for in its place."""
-    service = Planned(10)
-    service.filter = HONOURED
-    mistake = LipsyncError("a mistake in on_response")
-    told: list[object] = []
+    service, mistake = Planned(10), LipsyncError("a mistake in on_response")
 
     def fail(_: Response) -> None:
         raise mistake
 
-    async with service.client(on_response=fail) as client:
-        ends = Ends(client, service)
-        for job in service.jobs:
-            ends.poller.subscribe(job, lambda _, news: told.append(news), hears_all=False)
-        await ends.run(1.1 * INTERVAL)
-    assert told == [mistake] * 10
-    assert service.looks == service.filtered == [tuple(service.jobs)]
+    async with watched(service, on_response=fail) as (_, told):
+        await service.clock.sleep(1.01 * INTERVAL)
+    assert [news for (_, news), *_ in told.values()] == [mistake] * 10
+    assert service.looks == service.filtered
+
+
+@pytest.mark.parametrize(("refusals", "filtered"), [(0, 40), (1, 4)])
+async def test_a_run_asks_for_what_has_ended(tmp_path: Path, refusals: int, filtered: int) -> None:
+    """With a journal it keeps to full lists; in both ways, and refused, it tells as much."""
+    told: list[list[int]] = []
+    for journal in (None, tmp_path / "jobs.sqlite"):
+        async with opened(NO_LIMIT, progression="time(5-30)") as (client, sandbox, _):
+            for _ in range(refusals):
+                sandbox.faults.add(Fault("status", method="GET", path=LISTS[1], status=400, skip=3))
+            done: list[int] = []
+            hear = lambda progress, done=done: done.append(progress.succeeded)  # noqa: E731
+            await run(client, 50, journal=journal, on_progress=hear)
+            told.append(done)
+            lists = [dict(each.query) for each in sandbox.requests.find(*LISTS)]
+            asked = sum("status" in query for query in lists)
+            assert asked == 0 if journal else asked >= filtered
+    assert told[0] == told[1]
+    assert told[0][-1] == 50

@@ -5,7 +5,6 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import anyio
 import pytest
@@ -177,17 +176,6 @@ def test_each_loop_has_a_poller_of_its_own() -> None:
 
     asyncio.run(look_and_be_left())
     asyncio.run(wait_for_all())
-
-
-async def test_views_share_a_poller() -> None:
-    """What makes a crowd are all views of a client together."""
-    service = Planned(10)
-    async with service.client() as client, anyio.create_task_group() as tasks:
-        for job in service.jobs:
-            tasks.start_soon(partial(client.with_options().generations.wait_until_complete, job))
-        await service.clock.sleep(3.0)
-        assert {len(ids) for ids in service.looks} == {10}
-        service.end_all(0.0)
 
 
 @pytest.mark.parametrize(

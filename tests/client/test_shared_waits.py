@@ -2,8 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from itertools import count
-from random import Random
 
 import anyio
 import pytest
@@ -25,7 +23,6 @@ from tests.client.connections import Door, opened, order
 from tests.client.waiters import (
     LISTS,
     LOOKS,
-    Planned,
     Waits,
     World,
     completed_of,
@@ -502,30 +499,3 @@ async def test_a_failing_on_response_fails_its_own_view(endless: World) -> None:
         assert refusals == [jobs[0].id]
         endless.complete(*jobs[1:])
     assert completed_of(waits.outcomes) == ids_of(jobs[1:])
-
-
-@pytest.mark.parametrize(("number", "seconds"), [(15, 60.0), (100, 12.0), (700, 6.0)])
-async def test_ends_are_seen_after_half_a_period(number: int, seconds: float) -> None:
-    """With N waits at any time, the mean delay is T/2 within a tenth, T = max(0.5 s, N/1000)."""
-    chance, service, numbers, delays = Random(number), Planned(0), count(), list[float]()
-
-    async def wait_again_and_again() -> None:
-        while True:
-            job, lifetime = f"job-{next(numbers)}", chance.uniform(1.0, 6.0)
-            due = service.clock.now() + lifetime
-            service.statuses[job] = "PROCESSING"
-            service.clock.call_later(
-                lifetime, partial(service.statuses.__setitem__, job, "COMPLETED")
-            )
-            await client.generations.wait_until_complete(job)
-            delays.append(service.clock.now() - due)
-
-    async with service.client() as client, anyio.create_task_group() as tasks:
-        for _ in range(number):
-            tasks.start_soon(wait_again_and_again)
-        await service.clock.sleep(seconds)
-        tasks.cancel_scope.cancel()
-    period = max(INTERVAL, number / 1000)
-    assert len(delays) > 100
-    assert sum(delays) / len(delays) == pytest.approx(period / 2, rel=0.1)
-    assert max(delays) <= period + 0.2

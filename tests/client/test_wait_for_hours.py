@@ -1,7 +1,6 @@
 """Waiting in virtual time: hours, outages and deadlines, in milliseconds."""
 
 from collections.abc import AsyncIterator
-from functools import partial
 
 import anyio
 import pytest
@@ -170,14 +169,3 @@ async def test_changes_that_the_limit_cuts_off(endless: World) -> None:
         with pytest.raises(WaitTimeoutError, match="is still PROCESSING"):
             seen.append(await anext(changes))
     assert [change.status for change in seen] == [Status.PROCESSING]
-
-
-async def test_waiters_leave_room(hours: World) -> None:
-    """However many wait, next to no looks are held open: the first few only, and once."""
-    rare = hours.client.with_options(poll=PollPolicy(shared_interval=5.0))
-    async with anyio.create_task_group() as tasks:
-        for _ in range(20):
-            tasks.start_soon(partial(rare.generations.run, **ORDER))
-    assert hours.sandbox.jobs.count("COMPLETED") == 20
-    held = hours.sandbox.requests.count(*LOOKS, query={"wait": "true"})
-    assert held <= 8

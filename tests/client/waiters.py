@@ -169,9 +169,8 @@ class Planned:
         self.shapes: dict[str, Any] = {}  # of jobs in lists, if not id and status
         self.shapes_alone: dict[str, Any] = {}  # the same by their own paths
         self.failures: list[int] = []  # statuses of the looks that fail, oldest first
-        # Whether a list shows a job of a status when it is asked for some only; or how such a
-        # list is refused.
-        self.filter: Callable[[str, Sequence[str]], bool] | int = lambda *_: True
+        # Whether a list for some statuses shows another; or how such a list is refused.
+        self.filter: Callable[[str, Sequence[str]], bool] | int = lambda one, some: one in some
         self.filtered: list[tuple[str, ...]] = []  # ids of lists for some statuses only
         self.longest = 100  # ids that a list may name
         self.way = 0.0  # seconds from a look to its answer
@@ -197,10 +196,6 @@ class Planned:
         """Wait for all jobs at once, by a client of its own, and return how each wait ended."""
         async with self.client(**settings) as client:
             return await wait_for_all(client, self.jobs)
-
-    def end(self, job: str, after: float) -> None:
-        """Let a job complete after seconds."""
-        self.clock.call_later(after, partial(self.statuses.__setitem__, job, "COMPLETED"))
 
     def end_all(self, after: float, status: str = "COMPLETED") -> None:
         """Let all jobs end after seconds."""

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lipsync_async._logic.polling import SHARE, PollBatch, PollScheduler
+from lipsync_async._logic.polling import PollBatch, PollScheduler
 
 ROUNDING = 1e-6
 GOLDEN = 0.618034  # multiples of it lie evenly between 0 and 1, in no order
@@ -168,16 +168,6 @@ def test_without_a_limit_looks_come_in_bunches(number: int) -> None:
     counted = [moment for moment in simulation.times if 4.0 <= moment < 7.0]
     assert len(counted) <= 3 * max(-(-number // 100), 1) + 2
     assert {moment * 2 % 1 for moment in counted} == {0.0}
-
-
-def test_within_a_limit_looks_are_evenly_spaced() -> None:
-    """Of 600 requests a minute they use 98 %."""
-    simulation = Simulation(PollScheduler(rate=10 * SHARE), Service())
-    for job in names(2000):
-        simulation.join(job)
-    simulation.until(10.0)
-    gaps = [later - earlier for earlier, later in pairwise(simulation.times)]
-    assert gaps == pytest.approx([1 / 9.8] * len(gaps))
 
 
 @pytest.mark.parametrize("latency", [0.2, 0.9, 3.0])
@@ -454,17 +444,6 @@ def test_who_comes_back_is_looked_at_once() -> None:
     scheduler.on_answer(look)
     assert len(scheduler) == 2
     assert taken(scheduler, 2.2).ids == ("job-1", "job-0")
-
-
-def test_who_joins_twice_is_not_put_off() -> None:
-    """The first time counts, also when the others have left."""
-    scheduler = filled(300)
-    soon(scheduler)
-    for job in names(299):
-        scheduler.leave(job)
-    scheduler.join("job-299", 0.9)
-    assert scheduler.next_time() == 1.0
-    assert soon(scheduler).ids == ("job-299",)
 
 
 def test_what_a_list_does_not_show_is_asked_for_alone() -> None:

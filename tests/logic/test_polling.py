@@ -178,14 +178,6 @@ def test_the_long_poll_finds_the_end_at_once(end: float, latency: float) -> None
     assert len(made) <= end / 10 + 1
 
 
-@given(ENDS, st.floats(0.01, 0.99))
-def test_there_is_always_a_first_look(end: float, timeout: float) -> None:
-    """However short the time, the job is looked at once, without holding."""
-    service = Service(honours=True, tells=True, latencies=[0.0], retry_after=None)
-    made, _ = wait(PollPolicy(), end, service, timeout)
-    assert [one.look for one in made] == [NextPoll(0.0, None)]
-
-
 def test_pauses_grow_to_the_longest() -> None:
     """Each pause is drawn from the upper half of a value that grows and then stays."""
     policy = PollPolicy(initial_interval=1, backoff_factor=2, max_interval=5, long_poll=None)
