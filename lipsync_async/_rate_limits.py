@@ -489,10 +489,12 @@ class ConcurrencyLimiter:
             if slot.is_probe:
                 self._refused_probes = 0
             self._by_key.setdefault(slot.key, slot)
-            self.jobs[job.id] = self._unwatched[job.id] = slot
-            self._unwatched.move_to_end(job.id, last=False)
-            if len(self._unwatched) > self._most_unwatched:
-                self._forget_old(now)
+            self.jobs[job.id] = slot
+            if not is_held:
+                self._unwatched[job.id] = slot
+                self._unwatched.move_to_end(job.id, last=False)
+                if len(self._unwatched) > self._most_unwatched:
+                    self._forget_old(now)
         if is_held:
             self.hold(job.id)
         if job.status in TERMINAL:
