@@ -57,6 +57,7 @@ from lipsync_async.errors import (
     GenerationRejectedError,
     LipsyncError,
     NotFoundError,
+    ResponseError,
     UnprocessableError,
     WaitTimeoutError,
 )
@@ -388,6 +389,8 @@ class Poller:
                 if is_from_callback(error):
                     raise
                 is_refused = polling.is_refusal(error)
+                pause = error.retry_after if isinstance(error, ResponseError) else None
+                await self._transport.sleep(min(pause or 0.0, _LONGEST_TOLD))
             else:
                 self._lists_ended &= all(has_ended for _, has_ended in shown.shown_jobs())
                 ids = tuple(filter(shown.items.__contains__, ids))

@@ -11,7 +11,7 @@ import pytest
 
 from lipsync_async import Limits, LipsyncError, PollPolicy, Response
 from lipsync_async._polling import Waiter, retry_until_timeout
-from lipsync_async.sandbox.faults import Fault
+from lipsync_async.sandbox.faults import Fault, rate_limited
 from tests.bulk.runs import opened, run
 from tests.client.waiters import LISTS, Planned, poller_of
 
@@ -138,6 +138,16 @@ async def test_an_error_of_the_callback_is_no_refusal() -> None:
         await service.clock.sleep(1.01 * INTERVAL)
     assert [news for (_, news), *_ in told.values()] == [mistake] * 10
     assert service.looks == service.filtered
+
+
+async def test_a_pause_that_the_service_asks_for_is_kept() -> None:
+    """The full list does not follow a refused one sooner than the service allows."""
+    async with opened(NO_LIMIT, progression="time(20)") as (client, sandbox, _):
+        sandbox.faults.add(rate_limited(7.0, path=LISTS[1]))
+        await run(client, 50)
+        refused, *others = sandbox.requests.find(*LISTS)
+    full = next(each for each in others if each.query == refused.query[1:])
+    assert full.time - refused.time == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize(("refusals", "filtered"), [(0, 40), (1, 4)])
