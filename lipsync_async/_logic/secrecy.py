@@ -164,10 +164,7 @@ class Mask:
             whole = self.data(response.body)
             response = attrs.evolve(response, body=whole[: -self._longest or None])
         told = "\n".join([response.url, *response.headers, *response.headers.values(), ""])
-        if not (
-            self._is_quoted_in(told.encode("utf-8", "surrogatepass"))
-            or self._is_quoted_in(response.body)
-        ):
+        if not self._is_quoted_in(told.encode("utf-8", "surrogatepass") + response.body):
             return response
         return attrs.evolve(
             response,
