@@ -386,7 +386,7 @@ class Poller:
             try:
                 shown = await self._requester.execute(call, attrs.evolve(options, attempts=1))
             except LipsyncError as error:
-                if is_from_callback(error):
+                if is_from_callback(error) or isinstance(error, AuthenticationError):
                     raise
                 is_refused = polling.is_refusal(error)
                 pause = error.retry_after if isinstance(error, ResponseError) else None

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lipsync_async import Limits, LipsyncError, PollPolicy, Response
+from lipsync_async import AuthenticationError, Limits, LipsyncError, PollPolicy, Response
 from lipsync_async._polling import Waiter, retry_until_timeout
 from lipsync_async.sandbox.faults import Fault, rate_limited
 from tests.bulk.runs import opened, run
@@ -138,6 +138,16 @@ async def test_an_error_of_the_callback_is_no_refusal() -> None:
         await service.clock.sleep(1.01 * INTERVAL)
     assert [news for (_, news), *_ in told.values()] == [mistake] * 10
     assert service.looks == service.filtered
+
+
+async def test_a_dead_key_is_told_after_one_list() -> None:
+    """No other list is asked for in its place either."""
+    service = Planned(10)
+    service.failures = [401]
+    async with watched(service) as (_, told):
+        await service.clock.sleep(1.01 * INTERVAL)
+    assert {type(news) for (_, news), *_ in told.values()} == {AuthenticationError}
+    assert len(service.looks) == 1
 
 
 async def test_a_pause_that_the_service_asks_for_is_kept() -> None:
