@@ -88,7 +88,8 @@ class ManifestRun:
 
     def place(self, index: int) -> str:
         """Return where the manifest has a row, if it has it."""
-        return place(self.rows[index])
+        row = self.rows[index]
+        return f"line {row.line}" + ("" if row.request_id is None else f" ({row.request_id})")
 
     def say(self, line: str, *, is_error: bool = False) -> None:
         """Write a line in which arguments are options, and fields the columns of a table."""
@@ -319,11 +320,6 @@ async def opened_sandbox(
         ) as client,
     ):
         yield sandbox, client
-
-
-def place(row: ManifestRow) -> str:
-    """Return where the manifest has a row."""
-    return f"line {row.line}" + ("" if row.request_id is None else f" ({row.request_id})")
 
 
 def ignored_options(rows: list[ManifestRow]) -> list[str]:

@@ -149,10 +149,6 @@ class SignedUrls:
         base_url = on_other_host(self.base_url) if self.has_other_host else self.base_url
         return f"{base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
 
-    def redirected(self, job_id: str, *, version: int) -> str:
-        """Return a link to the same output under another host name."""
-        return on_other_host(self.media(job_id, version=version, via=IN_REDIRECT))
-
     def is_good(self, job_id: str, facts: Mapping[str, str]) -> bool:
         """Return whether a link was minted here and has not expired."""
         expected = self._sign(job_id, facts)

@@ -27,7 +27,7 @@ from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.http_server import HttpServer
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL, memory_transport
 from lipsync_async.sandbox.server.pipeline import Pipeline, Router
-from lipsync_async.sandbox.state import State, allowance, checked_key, texts
+from lipsync_async.sandbox.state import LIVE_KEY_PREFIX, State, allowance, texts
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
 
@@ -120,7 +120,11 @@ class Sandbox:
         chance = Random(seed)
         # Drawn whether or not it is used: one seed gives the same ids with any key.
         minted_key = f"sandbox-{chance.getrandbits(128):032x}"
-        self.api_key: str = checked_key(api_key or minted_key)
+        self.api_key: str = api_key or minted_key
+        if self.api_key.startswith(LIVE_KEY_PREFIX):
+            raise ValueError(
+                "this api_key looks like one of the real service; use the sandbox's own."
+            )
         self.webhook_secret: str = f"whsec_{chance.getrandbits(256):064x}"
         by_hand = {
             "concurrency": concurrency,

@@ -81,16 +81,6 @@ def allowance(plan: str | None) -> Allowance:
     return Allowance(concurrency, _CREATES, _OTHERS)
 
 
-def checked_key(api_key: str) -> str:
-    """Return an API key, unless it looks like one of the real service."""
-    if api_key.startswith(LIVE_KEY_PREFIX):
-        raise ValueError(
-            "this api_key looks like one of the real service; leave it out and use the "
-            "sandbox's own."
-        )
-    return api_key
-
-
 def texts(name: str, given: object) -> frozenset[str]:
     """Return a collection of texts; a text alone would be read as its letters, in silence."""
     is_collection = isinstance(given, Iterable) and not isinstance(given, str)

@@ -29,7 +29,6 @@ from lipsync_async.cli.run import (
     ignored_options,
     left_behind,
     media_hosts,
-    place,
     run_requests,
 )
 from lipsync_async.sandbox import Fault, Sandbox
@@ -220,9 +219,10 @@ def test_what_will_be_ignored_is_told_once() -> None:
 
 def test_rows_and_hosts_are_named() -> None:
     """A row has its line and its name; media are fetched from their hosts, ports aside."""
-    rows = [ManifestRow(2, request()), ManifestRow(3, request(), "a1")]
-    assert [place(row) for row in rows] == ["line 2", "line 3 (a1)"]
-    assert media_hosts(rows) == {"cdn.example"}
+    running = manifest_run_of()
+    running.rows = [ManifestRow(2, request()), ManifestRow(3, request(), "a1")]
+    assert [running.place(index) for index in (0, 1)] == ["line 2", "line 3 (a1)"]
+    assert media_hosts(running.rows) == {"cdn.example"}
 
 
 def failed(index: int, error: errors.LipsyncError, generation: Generation | None = None) -> Outcome:
@@ -366,8 +366,9 @@ PLACES = [
 @pytest.mark.parametrize(("line", "expected"), PLACES)
 def test_places_are_named_as_their_author_finds_them(line: str, expected: str) -> None:
     """As lines of a sheet, which do not begin at 0."""
-    rows = [ManifestRow(2, request()), ManifestRow(3, request())]
-    assert with_places(line, lambda index: place(rows[index])) == expected
+    running = manifest_run_of()
+    running.rows = [ManifestRow(2, request()), ManifestRow(3, request())]
+    assert with_places(line, running.place) == expected
     assert with_places(line, None) == line
 
 

@@ -130,13 +130,6 @@ def struck(faults: Faults, requests: int) -> list[bool]:
     return [bool(faults.strike("GET", "/v2/generations")) for _ in range(requests)]
 
 
-def test_a_fault_strikes_once_unless_told_otherwise() -> None:
-    """The default is one strike at the first matching request."""
-    faults = Faults(seed=1)
-    faults.add(Fault("hang"))
-    assert struck(faults, 3) == [True, False, False]
-
-
 @given(
     skip=st.integers(0, 5),
     every=st.integers(1, 4),

@@ -177,14 +177,6 @@ async def test_faults_decide_how_a_job_ends(
     assert ("error" in found) is (ends[0] != "PROCESSING")
 
 
-async def test_a_fault_says_code_and_words(open_client: OpenClient) -> None:
-    """What the fault names is what the job shows."""
-    async with open_client(progression="immediate") as client:
-        client.sandbox.faults.add(Fault("fail_job", code="of_my_own", message="No face."))
-        found = await shown(client, await created(client))
-    assert (found["error"], found["errorCode"]) == ("No face.", "of_my_own")
-
-
 async def settled_inbox(client: Client, expected: int) -> list[dict[str, Any]]:
     """Return what is in the inbox once so much has arrived."""
     while len(client.sandbox.inbox) < expected:

@@ -6,7 +6,13 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async.sandbox.files import FILES_PATH, IN_GENERATION, IN_REDIRECT, MEDIA_PATH
+from lipsync_async.sandbox.files import (
+    FILES_PATH,
+    IN_GENERATION,
+    IN_REDIRECT,
+    MEDIA_PATH,
+    on_other_host,
+)
 from lipsync_async.sandbox.server.api_errors import bad_request, plain_error
 from lipsync_async.sandbox.server.messages import FILE, FileSlice, Response
 from lipsync_async.sandbox.server.pipeline import Access, Resource
@@ -37,8 +43,8 @@ def output(state: State, request: Request) -> Response:
         raise plain_error(404, "There is no such output.")
     _check_link(job, facts)
     if "redirect_output" in job.faults and facts["via"] != IN_REDIRECT:
-        target = state.urls.redirected(job_id, version=job.link_version)
-        return Response(302, headers={"Location": target})
+        target = state.urls.media(job_id, version=job.link_version, via=IN_REDIRECT)
+        return Response(302, headers={"Location": on_other_host(target)})
     file_name = job.body.get("outputFileName") or job.id
     found = served(request, job.result.source, job.result.size, job.result.etag, "video/mp4")
     if found.size:

@@ -130,12 +130,6 @@ class TestWaiting:
         assert (answer.status, answer.json["status"], job.waiters) == (200, "PENDING", [])
         assert answer.headers["x-sync-wait-timeout-seconds"] == "5"
 
-    async def test_an_ended_job_answers_at_once(self, client: Client) -> None:
-        """There is nothing to wait for."""
-        job_id = await created(client, NOW)
-        answer = await client.send("GET", f"/v2/generate/{job_id}?wait=true&timeout=1")
-        assert answer.json["status"] == "COMPLETED"
-
     @pytest.mark.parametrize(("query", "faults"), [("false", []), ("true", [Fault("ignore_wait")])])
     async def test_a_plain_answer_comes_at_once(
         self, client: Client, query: str, faults: list[Fault]

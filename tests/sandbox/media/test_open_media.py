@@ -86,19 +86,15 @@ def test_a_file_of_another_kind_has_the_code_of_its_slot(tmp_path: Path) -> None
     video = Clip(2).write(tmp_path / "in.mp4")
     picture = _picture(tmp_path / "face.png")
     sound = tone(tmp_path / "in.wav", seconds=0.1, hertz=440)
-    refused = {
-        (
-            video,
-            "image",
-        ): "generation_input_validation_failed: in.mp4 is not a JPEG, PNG or WebP picture.",
-        (picture, "video"): "generation_input_video_invalid: face.png is not a video.",
-        (video, "audio"): "generation_input_audio_invalid: in.mp4 has no audio stream.",
-        (sound, "video"): "generation_input_video_invalid: in.wav has no video stream.",
-    }
-    for (path, kind), message in refused.items():
+    for path, kind, words in (
+        (video, "image", "in.mp4 is not a JPEG, PNG or WebP picture."),
+        (picture, "video", "face.png is not a video."),
+        (video, "audio", "in.mp4 has no audio stream."),
+        (sound, "video", "in.wav has no video stream."),
+    ):
         with pytest.raises(MediaError) as caught:
             probe(path, kind)
-        assert str(caught.value) == message
+        assert str(caught.value) == f"{CODES[kind]}: {words}"
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
@@ -247,9 +243,11 @@ def test_the_largest_picture_is_accepted(tmp_path: Path, width: int, height: int
 
 
 def test_media_errors_pickle() -> None:
-    """An error crosses processes with its code and its words."""
-    error = pickle.loads(pickle.dumps(MediaError("code", "words")))  # noqa: S301 - our own bytes
-    assert (error.code, error.message, str(error)) == ("code", "words", "code: words")
+    """An error crosses processes with its code, its words, and the file that they are about."""
+    for file, said in {None: "words", Path("a/v.mp4"): "v.mp4 words"}.items():
+        error = pickle.loads(pickle.dumps(MediaError("code", "words", file)))  # noqa: S301 - ours
+        found = (error.code, error.words, error.file, str(error))
+        assert found == ("code", "words", file, f"code: {said}")
 
 
 @attrs.frozen
