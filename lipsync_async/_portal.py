@@ -654,21 +654,20 @@ class BlockingIterator(Generic[T]):
             # The garbage collector runs this in the loop, or another thread waits here.
             self.request_stop()
             return False
-        if error is None or isinstance(error, (GeneratorExit, StopIteration)):
-            # The latter two cannot be raised in a coroutine.
-            self._request(self._demands.put_nowait, _STOP)
-            return False
-        if not isinstance(error, Exception):
-            call.cancel_and_wait(error)
+        # The latter two cannot be raised in a coroutine.
+        is_stop = error is None or isinstance(error, (GeneratorExit, StopIteration))
+        if call.thread.is_stopped or not (is_stop or isinstance(error, Exception)):
+            # Another thread closes the client; or this is an interruption.
+            call.cancel_and_wait(GeneratorExit() if error is None else error)
             return False
         try:
-            self._request(self._demands.put_nowait, error)
-            return True  # noqa: TRY300 - it was swallowed inside
+            self._request(self._demands.put_nowait, _STOP if is_stop else error)
         except Exception as raised:
             if raised is not error:
                 raise
-            error.with_traceback(traceback)  # without its way through the loop
+            raised.with_traceback(traceback)  # without its way through the loop
             return False
+        return not is_stop
 
     def _request(self, callback: Callable[..., object], *arguments: object) -> Any:
         """Make a request of the call; what it raises has a short traceback."""

@@ -17,7 +17,7 @@ import pytest
 
 from lipsync_async import ConfigurationError
 from lipsync_async._callsite import HTTP_LOG, CallSite, log
-from lipsync_async._portal import BlockingCall, CallState, Portal
+from lipsync_async._portal import CURRENT_CALL, BlockingCall, CallState, Portal
 from lipsync_async.sandbox import Sandbox
 from tests.portal.programs import run
 from tests.portal.verbs import interrupt, ringing, verb
@@ -376,6 +376,26 @@ def test_closed_by_another_thread_as_well(portal: Portal) -> None:
     verb(portal.close, anyio.lowlevel.checkpoint)
     assert told == ["closed"]
     closing.join()
+
+
+def test_left_while_another_thread_closes(portal: Portal) -> None:
+    """A block that is left while its client is closed ends with that, and raises nothing."""
+
+    async def ending() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            while CURRENT_CALL.get().state < CallState.CANCELLING:
+                await anyio.lowlevel.checkpoint()
+
+    closing = threading.Thread(target=verb, args=(portal.close, anyio.lowlevel.checkpoint))
+    with verb(portal.open, aclosing(ending())) as items:
+        next(items)
+        closing.start()
+        while not portal._thread().is_stopped:  # noqa: SLF001
+            os.sched_yield()
+    closing.join()
+    assert list(items) == []
 
 
 def test_interrupted_while_a_block_is_left(portal: Portal) -> None:
