@@ -61,6 +61,7 @@ _MAY_HAVE_WORKED = (
     "twice, repeat it with idempotency_key={!r}."
 )
 _REPEATED = "A listing has ended early: the service gave a page again that it had given before."
+_FIELDS = tuple(attrs.fields_dict(GenerationRequest))
 # Frames from `_submit` up to the user's own, whose line the warnings name.
 _TO_THE_CALLER = 3
 
@@ -801,7 +802,7 @@ class AsyncGenerations:
 def _is_given(fields: GenerationRequest) -> bool:
     """Tell whether any field was given."""
     # Looked at one by one: what a caller gives may raise when it is compared.
-    given = (getattr(fields, name) for name in attrs.fields_dict(GenerationRequest))
+    given = (getattr(fields, name) for name in _FIELDS)
     return any(
         not (value is None or (type(value) in {str, list, tuple} and not value)) for value in given
     )
