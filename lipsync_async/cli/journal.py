@@ -52,12 +52,12 @@ def _export_failed(view: JournalView, export: Path) -> Iterator[str]:
         yield f"Nothing has failed, so {export} was not written."
         return
     rows = plural(view.export_manifest(export, states=_FAILED), "row")
-    yield f"{rows} of the manifest are in {export}. To create them anew, run it with a new journal."
+    yield f"{export} holds {rows} of the manifest. To create them anew, run it with a new journal."
     left = sum(counts[state] for state in _UNKNOWN)
     if left:
         yield (
-            f"{plural(left, 'create')} of unknown outcome are not in it: run the whole manifest "
-            "with this journal first."
+            f"Left out: {plural(left, 'create')} of unknown outcome; run the whole manifest with "
+            "this journal first."
         )
 
 

@@ -355,7 +355,7 @@ def left_behind(run: ManifestRun) -> list[str]:
         return ["Nothing is left: no job was created."] if is_new else error_lines(error)
     lines = ["To go on where this was, run it again with the same journal."]
     if running:
-        lines.append(f"{plural(len(running), 'job')} at the service go on, and are paid for:")
+        lines.append(f"Still running at the service, and paid for: {plural(len(running), 'job')}")
         lines += _listed(running, lambda entry: str(entry.generation_id))
     if unknown:
         creates = plural(len(unknown), "create")

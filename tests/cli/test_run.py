@@ -615,7 +615,7 @@ def test_what_an_interruption_leaves_is_named(interrupted: ManifestRun) -> None:
     """Jobs by their ids, orders by their keys, all by their lines as far as those are known."""
     lines = left_behind(interrupted)
     assert lines[0] == "To go on where this was, run it again with the same journal."
-    assert lines[1] == "24 jobs at the service go on, and are paid for:"
+    assert lines[1] == "Still running at the service, and paid for: 24 jobs"
     assert lines[2:4] == ["  line 3: g1", "  line 4: g2"]
     assert lines[22] == "  and 4 more; --export of `journal` has them all"
     assert lines[23].startswith("3 creates may have been accepted; ")

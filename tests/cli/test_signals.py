@@ -146,7 +146,7 @@ def test_drawing_stops_when_it_is_left() -> None:
 PHASES: dict[str, tuple[str, str, list[str]]] = {
     "estimate": ("POST", "/v2/generations/estimate", []),
     "create": ("POST", "/v2/generate", ["1 create may have been accepted; ", "  line 2: "]),
-    "wait": ("GET", "/v2/*", ["1 job at the service go on, ", "  line 2: "]),
+    "wait": ("GET", "/v2/*", ["Still running at the service, and paid for: 1 job", "  line 2: "]),
     "download": ("GET", "/__sandbox/media/*", []),
 }
 

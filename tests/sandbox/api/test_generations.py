@@ -8,7 +8,7 @@ from yarl import URL
 
 from lipsync_async._enums import Status
 from lipsync_async.sandbox import Fault
-from tests.sandbox.clients import AUDIO, NOW, VIDEO, Client, created, order, shown, until
+from tests.sandbox.clients import AUDIO, NOW, VIDEO, Client, created, shown, until
 from tests.sandbox.conftest import OpenClient
 
 INVALID = "generation_input_validation_failed"
@@ -28,8 +28,9 @@ async def test_a_completed_generation_shows_its_output(client: Client) -> None:
 
 
 async def test_both_paths_show_the_same_generation(client: Client) -> None:
-    """`/v2/generations/{id}` answers what `/v2/generate/{id}` answers."""
+    """`/v2/generations/{id}` answers what `/v2/generate/{id}` answers; ids are as the service's."""
     job_id = await created(client)
+    assert UUID(job_id).version == 4
     answer = await client.send("GET", f"/v2/generations/{job_id.upper()}")
     assert answer.json == await shown(client, job_id)
 
@@ -260,11 +261,6 @@ async def test_timed_jobs_follow_the_clock(open_client: OpenClient) -> None:
             await client.sleep(seconds)
             seen.append((await shown(client, job_id))["status"])
     assert seen == ["PENDING", "PROCESSING", "PROCESSING", "COMPLETED"]
-
-
-async def test_ids_are_uuids_of_version_4(client: Client) -> None:
-    """Ids look like the service's."""
-    assert UUID((await client.send("POST", "/v2/generate", order())).json["id"]).version == 4
 
 
 async def test_a_job_that_a_list_moves_on_is_shown_where_it_fits(open_client: OpenClient) -> None:
