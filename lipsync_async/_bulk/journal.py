@@ -60,6 +60,7 @@ from contextlib import (
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
@@ -264,19 +265,17 @@ class Journal:
         positions = range(start, start + len(requests))
         self._end = max(self._end, positions.stop)
         keys = [*map(self._row_key, positions, requests)]
-        names: list[str] = []
-        for request, key in zip(requests, keys, strict=True):
-            if key is not None:
-                names += row_names(request)
-        with self._lock, translate_errors(self.path):
-            query = "SELECT 1 FROM jobs WHERE position BETWEEN ? AND ?"
-            span = start, positions.stop - 1
-            is_known = self._connection.execute(query, span).fetchone() is not None
-            while names and not is_known:
-                is_known = find_key(self._connection, names.pop()) is not None
-        if is_known or self._matcher is not None:
-            return self._match_known(positions, requests, keys)
-        return [None] * len(requests)
+        if self._matcher is None:
+            names = [*chain.from_iterable(map(row_names, requests))]
+            with self._lock, translate_errors(self.path):
+                query = "SELECT 1 FROM jobs WHERE position BETWEEN ? AND ?"
+                span = start, positions.stop - 1
+                is_known = self._connection.execute(query, span).fetchone() is not None
+                while names and not is_known:
+                    is_known = find_key(self._connection, names.pop()) is not None
+            if not is_known:
+                return [None] * len(requests)
+        return self._match_known(positions, requests, keys)
 
     def _match_known(
         self, positions: range, requests: Sequence[GenerationRequest], keys: Sequence[str | None]
@@ -400,11 +399,9 @@ class Journal:
             )
         query = f"{SELECT_ENTRIES} WHERE position = ?"
         entry = entry_of(connection.execute(query, (position,)).fetchone())
+        is_named, was_sent = row_key is not None, entry.state.has_job
         difference = self._recognition.difference(
-            entry.request_json,
-            request,
-            is_named=row_key is not None,
-            was_sent=entry.state.has_job,
+            entry.request_json, request, is_named=is_named, was_sent=was_sent
         )
         has_ended = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
         if has_ended and (self._retry_failed or (difference and named == position)):
