@@ -74,17 +74,13 @@ PROGRAMS = {
         client.close()
     """,
     "closed by eight threads at once": """
+        from concurrent.futures import ThreadPoolExecutor
+
         client = connect()
         gate = threading.Barrier(8)
         client.models.list()
-
-        threads = [
-            threading.Thread(target=lambda: (gate.wait(), client.close())) for _ in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: (gate.wait(), client.close()), range(8)))
     """,
     "an iteration over a client that is not kept": """
         for _ in range(2):

@@ -39,17 +39,11 @@ async def test_futures(sandbox: Sandbox) -> None:
 async def test_first_calls_at_once(sandbox: Sandbox) -> None:
     """Threads that make a client's first call at the same moment start one loop."""
     body = """
-        with connect() as client:
-            gate = threading.Barrier(20)
+        from concurrent.futures import ThreadPoolExecutor
 
-            threads = [
-                threading.Thread(target=lambda: (gate.wait(), client.models.list()))
-                for _ in range(20)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        gate = threading.Barrier(20)
+        with connect() as client, ThreadPoolExecutor(20) as pool:
+            list(pool.map(lambda _: (gate.wait(), client.models.list()), range(20)))
             say(sum(thread.name == "lipsync_async" for thread in threading.enumerate()))
     """
     assert await run(body, sandbox) == (0, "1\n", "")
