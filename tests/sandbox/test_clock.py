@@ -225,11 +225,3 @@ async def test_raising_callback_stops_no_clock(rings: int) -> None:
     await clock.sleep(2.0)
     loop.set_exception_handler(None)
     assert (reported, clock.now()) == ([ZeroDivisionError] * rings, 2.0)
-
-
-@pytest.mark.parametrize("seconds", [0.0, -1e-6, -10.0])
-async def test_what_is_due_already_is_not_waited_for(seconds: float) -> None:
-    """No time passes, forwards or backwards, but others get their turn."""
-    clock = VirtualClock(5.0)
-    await clock.sleep(seconds)
-    assert clock.now() == 5.0

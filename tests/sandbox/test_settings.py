@@ -20,13 +20,6 @@ def test_no_window_holds_more_than_the_limit(limit: int, gaps: list[float]) -> N
             admitted.append(now)
 
 
-@given(gaps=GAPS)
-def test_without_a_limit_everything_passes(gaps: list[float]) -> None:
-    """`None` means no limit."""
-    window = RateWindow(None)
-    assert all(window.admit(sum(gaps[:index])) for index in range(len(gaps)))
-
-
 def test_plans_have_their_documented_limits() -> None:
     """Concurrency differs, the requests of a minute do not."""
     assert (allowance("scale").concurrency, allowance("scale").creates_per_minute) == (15, 60)

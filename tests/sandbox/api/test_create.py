@@ -1,6 +1,5 @@
 """`POST /v2/generate`, as JSON and as a form."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -92,11 +91,6 @@ class TestIdempotency:
         refused = await client.send("POST", "/v2/generate", order(input=[VIDEO]), headers=KEYED)
         job_id = await created(client, KEYED)
         assert (refused.status, job_id in client.sandbox.jobs) == (400, True)
-
-    async def test_requests_at_once_make_one_job(self, client: Client) -> None:
-        """Ten creates with one key at the same time are one generation."""
-        ids = await asyncio.gather(*(created(client, KEYED) for _ in range(10)))
-        assert (len(set(ids)), client.sandbox.jobs.created) == (1, 1)
 
     async def test_the_key_of_a_deleted_generation_finds_nothing(self, client: Client) -> None:
         """Deleting a generation does not make its key pay again."""
