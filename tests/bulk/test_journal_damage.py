@@ -112,11 +112,8 @@ def test_damage_is_refused_or_harmless(
     damaged = tmp_path / "damaged.sqlite"
     damaged.write_bytes(HARMS[name](data, int(place * len(data)), size))
     is_refused(damaged, expected, JournalView)
-    assert {item.name for item in tmp_path.iterdir()} <= {
-        "damaged.sqlite",
-        "export.csv",
-        "export.jsonl",
-    }
+    names = {item.name for item in tmp_path.iterdir()}
+    assert names <= {"damaged.sqlite", "export.csv", "export.jsonl"}
 
 
 @pytest.mark.parametrize("name", HARMS)

@@ -15,7 +15,7 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from lipsync_async import Audio, GenerationRequest, JobState, JournalView, Video
+from lipsync_async import Audio, GenerationRequest, JobState, Video
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.errors import AuthenticationError, InvalidRequestError, JournalError
 from tests.bulk.jobs import entries, job, known, record, request
@@ -99,12 +99,12 @@ async def test_a_list_is_changed(runs: Runs, change: str, kind: str) -> None:
         earlier = ids.get(one.request_id or "-")
         assert outcome.generation is not None
         assert earlier is None or earlier.id == outcome.generation.id
-    with JournalView.open(runs.journal) as view:
-        entries = {entry.position: entry for entry in view.entries()}
-        assert len(entries) == 5 + len(new)
-        if kind == "request_id":
-            places = [entries[place].request_id for place in range(len(changed))]
-            assert places == [one.request_id for one in changed]
+    names = {entry.position: entry.request_id for entry in entries(runs.journal)}
+    assert len(names) == 5 + len(new)
+    if kind == "request_id":
+        assert [names[place] for place in range(len(changed))] == [
+            one.request_id for one in changed
+        ]
 
 
 @pytest.mark.parametrize(
@@ -355,9 +355,8 @@ async def test_results_are_not_fetched_again(tmp_path: Path, runs: Runs, move: s
         assert [each.path is not None and each.path.is_file() for each in found] == [True] * 2
     assert runs.sandbox.requests.count("GET", "/__sandbox/media/*") == fetched
     assert runs.sandbox.jobs.created == 2
-    with JournalView.open(journal) as view:
-        for entry, outcome in zip(view.entries(), first, strict=True):
-            assert entry.download_path is not None
-            assert entry.download_path.is_file()
-            assert outcome.path is not None
-            assert entry.download_path.name == outcome.path.name
+    for entry, outcome in zip(entries(journal), first, strict=True):
+        assert entry.download_path is not None
+        assert entry.download_path.is_file()
+        assert outcome.path is not None
+        assert entry.download_path.name == outcome.path.name
