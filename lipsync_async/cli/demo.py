@@ -102,7 +102,10 @@ async def run_bulk_demo(output: Path, jobs: int) -> ExitStatus:
     # Here and not above: it needs the `sandbox` extra.
     from lipsync_async.sandbox.media.demo_media import draw_talking_head  # noqa: PLC0415
 
-    folder = _new_folder(output)
+    number = 1  # of this run, so that nothing of an earlier one is mixed in or deleted
+    while (folder := output / f"jobs-{number}").exists():
+        number += 1
+    folder.mkdir(parents=True)
     width, height = _SMALL
     draw = partial(
         draw_talking_head, folder / "face.mp4", seconds=_SECONDS, width=width, height=height
@@ -126,15 +129,6 @@ async def run_bulk_demo(output: Path, jobs: int) -> ExitStatus:
     say(f"The files are in {folder}. To look into the journal that was kept:")
     say(f"  python -m lipsync_async journal {journal}")
     return summary.exit_status
-
-
-def _new_folder(output: Path) -> Path:
-    """Make a folder for one run, so that nothing of an earlier one is mixed in or deleted."""
-    number = 1
-    while (folder := output / f"jobs-{number}").exists():
-        number += 1
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _requests(video_url: str, jobs: int) -> list[GenerationRequest]:

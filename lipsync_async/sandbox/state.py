@@ -31,8 +31,6 @@ PLANS: dict[str, int | None] = {
     "scale": 15,
     "enterprise": None,
 }
-
-
 # Requests a minute, the lowest numbers that are documented.
 # Source: "Rate limits", sync.so guides.
 _CREATES, _OTHERS = 60, 600

@@ -52,7 +52,6 @@ class RenderJob:
     output: Path  # an mp4; an existing file is replaced
     sync_mode: str = "bounce"
     segments: tuple[RenderSegment, ...] = ()
-    comment: str = "SANDBOX"  # in the file, so that it is not taken for the real service's
 
 
 @attrs.frozen(slots=True)
@@ -95,7 +94,7 @@ def render(
                 width=first.width,
                 height=first.height,
                 rate=frames.rate,
-                comment=job.comment,
+                comment="SANDBOX",  # so that it is not taken for the real service's
             ) as writer:
                 for number, sound in cut.frames_and_sounds(spans):
                     reach(writer.frames)
