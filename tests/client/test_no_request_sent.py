@@ -59,6 +59,7 @@ _BAD_CALLS: dict[str, tuple[str, Verb]] = {
     "iter-none": ("page_size: ", lambda c: anext(c.generations.iter(page_size=None))),  # type: ignore[arg-type]
     "iter-filter": ("status[0]: ", lambda c: anext(c.generations.iter(status=["a,b"]))),
     "get-progress": ("progress: ", lambda c: c.generations.get("a", progress="no")),  # type: ignore[arg-type]
+    "updates": ("timeout: ", lambda c: c.generations.updates("a", timeout=0).__aenter__()),
     "download-overwrite": (
         "overwrite: ",
         lambda c: c.generations.download("a", "out/", overwrite="False"),  # type: ignore[arg-type]
