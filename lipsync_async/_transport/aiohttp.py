@@ -218,12 +218,7 @@ class AiohttpTransport:
         ssl_context: How servers are trusted; `None`: as aiohttp does by default.
         session: Carries the requests, and is left open; `None`: one of its own.
 
-    Attributes:
-        now: Returns monotonic seconds.
-
     """
-
-    now = staticmethod(time.monotonic)
 
     def __init__(
         self,
@@ -239,6 +234,10 @@ class AiohttpTransport:
         self._given = session
         self._here: LoopSession | None = None
         self._calls = OpenCalls()
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task; for no time if the moment that is waited for has passed.
