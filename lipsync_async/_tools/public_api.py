@@ -155,8 +155,6 @@ def _member_lines(name: str, member: Any) -> Iterator[str]:
         getter: Any = member.fget if isinstance(member, property) else member.func
         yield f"property {name}{_signature(getter).removeprefix('()')}"
         yield from _raised(getter)
-    elif isinstance(member, staticmethod) and inspect.isbuiltin(member.__func__):
-        pass  # the docstring's "Attributes" name it
     elif isinstance(member, staticmethod | classmethod):
         yield from _function_lines(name, member.__func__)
     elif inspect.isfunction(member):
