@@ -68,7 +68,6 @@ class MemoryTransport:
 
     Attributes:
         now: Returns the clock's seconds.
-        hold: Keeps the clock from jumping while something real, like a thread, is at work.
 
     """
 
@@ -76,7 +75,6 @@ class MemoryTransport:
         self._handle = handle
         self._clock = clock
         self.now: Callable[[], float] = clock.now
-        self.hold: Callable[[], AbstractContextManager[None]] = clock.hold
         self._calls = OpenCalls()
 
     async def sleep(self, seconds: float) -> None:
@@ -88,6 +86,10 @@ class MemoryTransport:
         """
         with OpenCall(self._calls):
             await self._clock.sleep(seconds)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the clock from jumping while something real, like a thread, is at work."""
+        return self._clock.hold()
 
     async def send(
         self, request: Request, *, timeout: float | None, deadline: float | None = None
