@@ -17,7 +17,7 @@ from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
 from lipsync_async.sandbox.sandbox import Sandbox
-from lipsync_async.sandbox.state import PLANS, allowance
+from lipsync_async.sandbox.plans import PLANS, plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +141,7 @@ def _port(text: str) -> int:
 
 def _plan(text: str) -> str:
     try:
-        allowance(text)
+        plan_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

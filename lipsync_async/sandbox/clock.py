@@ -252,11 +252,19 @@ class Calendar:
 
     def unix(self) -> float:
         """Return the present moment as Unix time."""
-        return self._epoch + self.clock.now() / self.speed
+        return self.unix_at(self.clock.now())
+
+    def unix_at(self, seconds: float) -> float:
+        """Return a moment of the clock as Unix time."""
+        return self._epoch + seconds / self.speed
 
     def timestamp(self) -> str:
         """Return the present moment as the service writes it: ISO 8601, milliseconds, Z."""
-        moment = datetime.fromtimestamp(self.unix(), UTC)
+        return self.timestamp_at(self.clock.now())
+
+    def timestamp_at(self, seconds: float) -> str:
+        """Return a moment of the clock in that form."""
+        moment = datetime.fromtimestamp(self.unix_at(seconds), UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MEDIA_PATH = "/__sandbox/media/"
 FILES_PATH = "/__sandbox/files/"
+BATCHES_PATH = "/__sandbox/batches/"
+UPLOADS_PATH = "/__sandbox/uploads/"
 INBOX_PATH = "/__sandbox/inbox"
 
 # Where a link was handed out; faults tell them apart.
@@ -139,15 +141,23 @@ class SignedUrls:
 
     def media(self, job_id: str, *, version: int, via: str = IN_GENERATION) -> str:
         """Return a link to a job's output."""
+        return self._link(f"{MEDIA_PATH}{job_id}.mp4", job_id, version, via)
+
+    def batch(self, batch_id: str, *, is_signed: bool = False) -> str:
+        """Return a link to a batch's results; the one without a signature points to the other."""
+        path = f"{BATCHES_PATH}{batch_id}.jsonl"
+        return self._link(path, batch_id, 0, IN_DOWNLOAD) if is_signed else self.base_url + path
+
+    def _link(self, path: str, row_id: str, version: int, via: str) -> str:
         expires = "" if self.lifetime is None else f"{self._clock.now() + self.lifetime:.3f}"
         facts = {"expires": expires, "version": str(version), "via": via}
-        signature = self._sign(job_id, facts)
+        signature = self._sign(row_id, facts)
         # Digits, hex and plain words: nothing that a query would have to escape.
         query = f"expires={expires}&version={version}&via={via}&signature={signature}"
         # Outputs are under another origin, as the real service's are on another host, to which
         # no API key may be sent.
         base_url = on_other_host(self.base_url) if self.has_other_host else self.base_url
-        return f"{base_url}{MEDIA_PATH}{job_id}.mp4?{query}"
+        return f"{base_url}{path}?{query}"
 
     def is_good(self, job_id: str, facts: Mapping[str, str]) -> bool:
         """Return whether a link was minted here and has not expired."""
@@ -183,6 +193,7 @@ class HostedFile:
     path: Path
     content_type: str
     is_owned: bool = False
+    digest: str | None = None  # SHA-256 of what was uploaded
 
 
 @attrs.define(slots=True)
@@ -191,7 +202,7 @@ class HostedFiles:
 
     _urls: SignedUrls
     _files: dict[str, HostedFile] = attrs.field(factory=dict)
-    _names_by_asset: dict[str, str] = attrs.field(factory=dict)
+    assets: dict[str, str] = attrs.field(factory=dict)  # the URLs of all assets by their ids
 
     def host(self, path: Path, *, name: str | None = None) -> str:
         """Serve a file that stays where it is, and return its URL."""
@@ -202,28 +213,26 @@ class HostedFiles:
         self._files[name] = HostedFile(path, mimetypes.guess_type(name)[0] or _ANY_TYPE)
         return self._urls.file(name)
 
-    def adopt(
-        self, path: Path, name: str, content_type: str, *, asset_id: str | None = None
-    ) -> str:
+    def adopt(self, path: Path, name: str, content_type: str, *, digest: str | None = None) -> str:
         """Serve a file that came with a request, in place of an older one of that name."""
         if content_type == _ANY_TYPE:
             content_type = mimetypes.guess_type(name)[0] or _ANY_TYPE
         older = self._files.get(name)
         if older is not None and older.is_owned:
             older.path.unlink(missing_ok=True)
-        self._files[name] = HostedFile(path, content_type, is_owned=True)
-        if asset_id is not None:
-            self._names_by_asset[asset_id] = name
+        self._files[name] = HostedFile(path, content_type, is_owned=True, digest=digest)
         return self._urls.file(name)
+
+    def forget(self, url: str) -> None:
+        """Delete the uploaded file behind a URL of this host, if that is one."""
+        file = self.at(url) if self.is_own(url) else None
+        if file is not None and file.is_owned:
+            file.path.unlink(missing_ok=True)
 
     def get(self, name: str) -> HostedFile | None:
         """Return a hosted file, or `None` where there is none (any more)."""
         file = self._files.get(name)
         return file if file is not None and file.path.is_file() else None
-
-    def asset(self, asset_id: str) -> HostedFile | None:
-        """Return the uploaded file that became an asset."""
-        return self.get(self._names_by_asset.get(asset_id, ""))
 
     def is_own(self, url: str) -> bool:
         """Return whether a URL is one of this host's, whether or not the file exists."""

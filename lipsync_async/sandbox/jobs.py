@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from itertools import islice
@@ -21,7 +22,7 @@ from lipsync_async._enums import TRANSITIONS, Status
 from lipsync_async.sandbox.clock import Clock
 from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.files import OwnedFiles
-from lipsync_async.sandbox.server.api_errors import error as api_error
+from lipsync_async.sandbox.server.api_errors import error as api_error, plain_error
 
 if TYPE_CHECKING:
     from random import Random
@@ -169,6 +170,25 @@ class Lifecycle:
         """Whether the job is in its last status."""
         return not self.transitions[self.status]
 
+    def start(self, clock: Clock, begin: Callable[[], object], end: Callable[[], object]) -> None:
+        """Take both steps when the progression says so; without any time, here and now."""
+        if self.progression.is_instant:
+            begin()
+            end()
+        elif self.progression.kind == "time":
+            clock.call_later(self.progression.pending_seconds, begin)
+            clock.call_later(self.progression.amount, end)
+
+    def count_poll(self, begin: Callable[[], object], end: Callable[[], object]) -> None:
+        """Count a poll, which is a step for a job that moves by polls."""
+        if self.progression.kind != "polls" or self.is_ended:
+            return
+        self.polls += 1
+        if self.progression.begins_at_look(self.polls):
+            begin()
+        if self.progression.ends_at_look(self.polls):
+            end()
+
     def enter(self, status: Any, now: float) -> None:
         """Take a step of the table of transitions, and wake those who wait for an end."""
         if status not in self.transitions[self.status]:
@@ -179,6 +199,59 @@ class Lifecycle:
             for waiter in self.waiters:
                 waiter.set()
             self.waiters.clear()
+
+
+def life_to(*good_ends: str) -> Mapping[str, frozenset[str]]:
+    """Return the transitions of a job that is no generation, and ends so or as FAILED."""
+    ends = frozenset({*good_ends, "FAILED"})
+    table = {"PENDING": frozenset({"PROCESSING"}), "PROCESSING": ends}
+    return {**table, **dict.fromkeys(ends, frozenset())}
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Work(Lifecycle):
+    """A job that is no generation: what becomes of it is known when it begins."""
+
+    NOUN: ClassVar[str]
+    NOT_FOUND: ClassVar[str | None] = None
+
+    clock: Clock = attrs.field(repr=False)
+    timestamp: Callable[[], str] = attrs.field(repr=False)
+    created_at: str
+    end: str  # its last status
+    result: Mapping[str, Any] = attrs.field(repr=False)  # shown of it once it has ended
+    status: str = "PENDING"
+    started_at: str | None = None
+    finished_at: str | None = None
+
+    def run(self) -> None:
+        """Set it going."""
+        self.start(self.clock, self._begin, self._finish)
+
+    def poll(self) -> None:
+        """Count a poll."""
+        self.count_poll(self._begin, self._finish)
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """What is to be seen of the result by now."""
+        return self.result if self.is_ended else {}
+
+    def _begin(self) -> None:
+        if self.status == "PENDING":
+            self.started_at = self.timestamp()
+            self.enter("PROCESSING", self.clock.now())
+
+    def _finish(self) -> None:
+        if self.status != "PROCESSING" or "stick_job" in self.faults:
+            return
+        fault = self.faults.get("fail_job")
+        if fault is not None:
+            words = fault.message or _USUAL_ERROR
+            self.end = "FAILED"
+            self.result = {"error": {"code": fault.code or _USUAL_CODE, "message": words}}
+        self.finished_at = self.timestamp()
+        self.enter(self.end, self.clock.now())
 
 
 _USUAL_CODE = "generation_pipeline_failed"
@@ -200,11 +273,16 @@ class Result:
 class Job(Lifecycle):
     """One generation."""
 
+    NOUN: ClassVar[str] = "Generation"
+    NOT_FOUND: ClassVar[str | None] = "generation_not_found"
+
     number: int  # its place among all that were ever created, from 1
     created_at: str
     body: Mapping[str, Any] = attrs.field(repr=False)  # what every answer echoes
     transitions: Mapping[Status, frozenset[Status]] = attrs.field(default=TRANSITIONS, repr=False)
     status: Status = Status.PENDING
+    speech: str | None = None  # the URL of what is to be heard in place of the video's sound
+    batch_id: str | None = None  # it takes no slot then
     source: str | None = None  # what the create's `x-sync-source` said
     percent: float = 0.0  # how far its rendering is
     result: Result | None = None
@@ -246,6 +324,9 @@ Finished = Callable[[Job, Result | tuple[str, str]], object]
 class Row(Protocol):
     """What a table keeps."""
 
+    NOUN: ClassVar[str]
+    NOT_FOUND: ClassVar[str | None]  # the code of the error; `None`: one without a code
+
     @property
     def id(self) -> str:
         """Its id, in lower case."""
@@ -258,7 +339,7 @@ T = TypeVar("T", bound=Row)
 class Table(Generic[T]):
     """Rows in the order in which they were added."""
 
-    _not_found: str
+    _not_found: str | None
     _noun: str
     _rows: dict[str, T] = attrs.field(factory=dict, init=False)
     created: int = attrs.field(default=0, init=False)  # with those deleted since
@@ -280,11 +361,14 @@ class Table(Generic[T]):
         """Return a row, or `None` where no row has the id."""
         return self._rows.get(row_id)
 
-    def find(self, row_id: str) -> T:
-        """Return a row by its id in any case."""
+    def find(self, row_id: str, *, is_input: bool = False) -> T:
+        """Return a row by its id in any case; `is_input`: the id came in a body."""
         row = self._rows.get(row_id.lower())
         if row is None:
-            raise api_error(self._not_found, f"{self._noun} {row_id} was not found.")
+            message = f"{self._noun} {row_id} was not found."
+            if self._not_found is None:
+                raise plain_error(404, message)
+            raise api_error(self._not_found, message, is_input=is_input)
         return row
 
     def add(self, row: T) -> T:
@@ -304,11 +388,12 @@ class JobTable(Table[Job]):
 
     _clock: Clock
     on_end: Callable[[Job], object]
-    _not_found: str = attrs.field(default="generation_not_found", init=False)
-    _noun: str = attrs.field(default="Generation", init=False)
+    _not_found: str | None = attrs.field(default=Job.NOT_FOUND, init=False)
+    _noun: str = attrs.field(default=Job.NOUN, init=False)
     _by_status: dict[Status, dict[str, Job]] = attrs.field(
         factory=lambda: {status: {} for status in TRANSITIONS}, init=False
     )
+    _in_batches: int = attrs.field(default=0, init=False)  # of the active ones
     run_in_loop: Callable[[Callable[[], Job]], Job] | None = attrs.field(default=None, init=False)
 
     def __repr__(self) -> str:
@@ -318,7 +403,7 @@ class JobTable(Table[Job]):
     @property
     def active(self) -> int:
         """Number of generations that take a slot now."""
-        return sum(len(self._by_status[status]) for status in _ACTIVE)
+        return sum(len(self._by_status[status]) for status in _ACTIVE) - self._in_batches
 
     def count(self, status: str | None = None) -> int:
         """Return how many jobs there are, in all or in one status."""
@@ -327,6 +412,7 @@ class JobTable(Table[Job]):
     def add(self, job: Job) -> Job:
         """Add a new job, and return it."""
         self._by_status[job.status][job.id] = job
+        self._in_batches += job.batch_id is not None
         return super().add(job)
 
     def delete(self, job_id: str) -> Job:
@@ -354,6 +440,7 @@ class JobTable(Table[Job]):
         self._by_status[target][job.id] = job
         job.error, job.error_code, job.encoded = error, error_code, None
         if job.is_ended:
+            self._in_batches -= job.batch_id is not None
             self.on_end(job)
         return job
 
@@ -399,22 +486,11 @@ class JobRunner:
     def start(self, job: Job) -> None:
         """Set a job going; one that takes no time ends here and now."""
         self._render(job, self._finished)
-        if job.progression.is_instant:
-            self._begin(job)
-            self._end(job)
-        elif job.progression.kind == "time":
-            self._clock.call_later(job.progression.pending_seconds, partial(self._begin, job))
-            self._clock.call_later(job.progression.amount, partial(self._end, job))
+        job.start(self._clock, partial(self._begin, job), partial(self._end, job))
 
     def count_poll(self, job: Job) -> None:
         """Count a poll, which is a step for jobs that move by polls."""
-        if job.progression.kind != "polls" or job.is_ended:
-            return
-        job.polls += 1
-        if job.progression.begins_at_look(job.polls):
-            self._begin(job)
-        if job.progression.ends_at_look(job.polls):
-            self._end(job)
+        job.count_poll(partial(self._begin, job), partial(self._end, job))
 
     def _finished(self, job: Job, outcome: Result | tuple[str, str]) -> None:
         if isinstance(outcome, Result):
@@ -449,6 +525,7 @@ class JobRunner:
 
 
 _FILE_TYPE = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
+_CHARACTERS_PER_SECOND, _SILENT_RATE = 15.0, 8000
 _NOTE = b"SANDBOX "
 _BOX_HEADER_BYTES = 8
 _SMALLEST = len(_FILE_TYPE) + _BOX_HEADER_BYTES + len(_NOTE)
@@ -481,6 +558,22 @@ class Renderer:
     async def seconds(self, body: dict[str, Any]) -> float:  # noqa: ARG002 - all are equally long
         """Return how long the output will play, or raise `ApiError` as `check` does."""
         return PLACEHOLDER_SECONDS
+
+    async def facts(self, path: Path, kind: str) -> dict[str, Any]:  # noqa: ARG002 - none is looked at
+        """Return what an asset shows of a file, or raise `ApiError` if it is no such media."""
+        return {}
+
+    async def hear(self, path: Path | None) -> tuple[float, list[tuple[float, float]]]:  # noqa: ARG002 - nothing is listened to
+        """Return how long a file's sound is, and where something is said in it, in seconds."""
+        return PLACEHOLDER_SECONDS, [(0.0, PLACEHOLDER_SECONDS)]
+
+    async def speak(self, script: str, voice_id: str, path: Path) -> float:  # noqa: ARG002 - silence
+        """Write a WAV file as long as the script might take, and return its length in seconds."""
+        seconds = max(len(script) / _CHARACTERS_PER_SECOND, 0.2)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 1, _SILENT_RATE, 0, "NONE", "not compressed"))
+            file.writeframes(b"\x80" * int(seconds * _SILENT_RATE))
+        return seconds
 
     def start(self, job: Job, finished: Finished) -> None:
         """Begin to make a job's media, and call back when that has ended."""

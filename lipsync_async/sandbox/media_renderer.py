@@ -21,6 +21,7 @@ from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.clock import Clock
 from lipsync_async.sandbox.files import Folder, HostedFiles, OwnedFiles
 from lipsync_async.sandbox.jobs import Renderer, Result, cannot_render
+from lipsync_async.sandbox.media.audio_reader import heard_stretches
 from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("lipsync_async.sandbox")
 
+_REPLACED = "replaced"  # the name of speech that replaces a video's own
 _DEFAULT_MODE = "bounce"  # Source: "Create generation", sync.so API reference
 _VISUAL = frozenset({"video", "image"})
 _MOST_SECONDS = 1800.0  # Source: "Pricing", sync.so: the longest output of any listed plan
@@ -100,8 +102,8 @@ class MediaRenderer(Renderer):
                     names[path] = _place(index, item)
                     await _probe(path, item["type"])
                 # The job fetches what is hosted elsewhere.
-                elif (reason := self._outbound.refusal(item["url"])) is not None:
-                    raise _inaccessible(item["type"], f"{item['url']}: {reason}")
+                elif (reason := self._outbound.refusal(url := self._url(item))) is not None:
+                    raise _inaccessible(item["type"], f"{url}: {reason}")
 
     async def seconds(self, body: dict[str, Any]) -> float:
         """Return how long the output will play; fetches and probes the media."""
@@ -113,6 +115,26 @@ class MediaRenderer(Renderer):
                 heard = inputs.tracks[0].seconds
                 is_image = inputs.info.kind == "image"
                 return output_seconds(_mode(body.get("options")), visual, heard, is_image=is_image)
+
+    async def facts(self, path: Path, kind: str) -> dict[str, Any]:
+        """Return what an asset shows of a file, or raise `ApiError` if it is no such media."""
+        with _as_api_errors():
+            info = await _probe(path, kind)
+        return {"durationSeconds": info.duration, "width": info.width, "height": info.height}
+
+    async def hear(self, path: Path | None) -> tuple[float, list[tuple[float, float]]]:
+        """Return how long a file's sound is, and where something is said in it, in seconds."""
+        if path is None:
+            return await super().hear(path)
+        with _as_api_errors():
+            return await anyio.to_thread.run_sync(heard_stretches, path, limiter=self._rendering)
+
+    async def speak(self, script: str, voice_id: str, path: Path) -> float:
+        """Speak a script into a WAV file, and return its length in seconds."""
+        with _as_api_errors():
+            return await anyio.to_thread.run_sync(
+                speak, script, voice_id, path, limiter=self._speaking
+            )
 
     def start(self, job: Job, finished: Finished) -> None:
         """Begin to render a job."""
@@ -142,7 +164,15 @@ class MediaRenderer(Renderer):
             finished(job, result)
 
     async def _render(self, job: Job) -> Result:
-        async with self._load(job.body) as inputs:
+        body = job.body
+        if job.speech is not None:
+            audio = {"type": "audio", "url": job.speech, "refId": _REPLACED}
+            body = {**body, "input": [*body["input"], audio]}
+        async with self._load(body) as inputs:
+            if job.speech is not None:  # over the whole video, which keeps its length
+                whole = {"startTime": 0.0, "endTime": inputs.info.duration}
+                segment = {**whole, "audioInput": {"refId": _REPLACED}}
+                body = {**body, "segments": [segment], "options": {"sync_mode": "silence"}}
             spoken = next((track for track in inputs.tracks if track.is_spoken), None)
             if spoken is not None:
                 # Stays, so that the take can be fetched and used again.
@@ -151,7 +181,7 @@ class MediaRenderer(Renderer):
                 job.encoded = None
             work = partial(
                 _make,
-                _render_job(job.body, inputs, job.files.new_path(".mp4")),
+                _render_job(body, inputs, job.files.new_path(".mp4")),
                 on_progress=partial(setattr, job, "percent"),
                 is_cancelled=lambda: self._is_closed or job.is_ended,
             )
@@ -192,19 +222,20 @@ class MediaRenderer(Renderer):
         path = files.new_path()
         try:
             async with self._fetching:
-                await self._outbound.fetch(item["url"], path)
+                await self._outbound.fetch(self._url(item), path)
         except FetchError as error:
             raise _inaccessible(item["type"], error.reason) from None
         return path
 
+    def _url(self, item: Mapping[str, Any]) -> str:
+        url = item.get("url") or self._files.assets.get(item["assetId"])
+        if url is None:
+            raise MediaError("asset_not_found", f"There is no asset {item['assetId']}.")
+        return str(url)
+
     def _own(self, item: Mapping[str, Any]) -> Path | None:
         """Return the file of an input that this sandbox hosts; `None`: it is elsewhere."""
-        url = item.get("url")
-        if url is None:
-            file = self._files.asset(item["assetId"])
-            if file is None:
-                raise MediaError("asset_not_found", f"There is no asset {item['assetId']}.")
-            return file.path
+        url = self._url(item)
         if not self._files.is_own(url):
             return None
         file = self._files.at(url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.api import RESOURCES
-from lipsync_async.sandbox.api.generations import send_webhook
+from lipsync_async.sandbox.api.batches import job_ended
 from lipsync_async.sandbox.clock import Calendar, Clock, RealClock, VirtualClock
 from lipsync_async.sandbox.faults import Faults
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
@@ -23,11 +22,12 @@ from lipsync_async.sandbox.jobs import JobRunner, JobTable, Progression, Rendere
 from lipsync_async.sandbox.media.engines import REPAIR, engines
 from lipsync_async.sandbox.media.errors import in_words
 from lipsync_async.sandbox.outbound_http import OutboundHttp
+from lipsync_async.sandbox.plans import plan_of
 from lipsync_async.sandbox.request_log import RequestLog
 from lipsync_async.sandbox.server.http_server import HttpServer
 from lipsync_async.sandbox.server.memory_server import MEMORY_URL, memory_transport
 from lipsync_async.sandbox.server.pipeline import Pipeline, Router
-from lipsync_async.sandbox.state import LIVE_KEY_PREFIX, State, allowance, texts
+from lipsync_async.sandbox.state import LIVE_KEY_PREFIX, State, texts
 from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
 
@@ -77,6 +77,7 @@ class Sandbox:
         max_file_bytes: Most bytes of an uploaded or fetched file.
         plan_file_bytes: Most bytes of an uploaded file on the account's plan.
         retry_after_seconds: `retryAfterSeconds` of the concurrency 429, in sandbox seconds.
+        batches_at_once: Batches that may run at once; `None`: any number.
         projects: Ids of the projects that exist.
 
     Attributes:
@@ -114,6 +115,7 @@ class Sandbox:
         max_file_bytes: int = 5 * 1024**3,
         plan_file_bytes: int | None = None,
         retry_after_seconds: float = 30.0,
+        batches_at_once: int | None = None,
         projects: Iterable[str] = (),
     ) -> None:
         """Set everything up; nothing is opened before the sandbox is entered."""
@@ -131,8 +133,8 @@ class Sandbox:
             "creates_per_minute": creates_per_minute,
             "requests_per_minute": requests_per_minute,
         }
-        told = {name: limit for name, limit in by_hand.items() if limit is not None}
-        limits = attrs.evolve(allowance(plan), **told)
+        told: dict[str, Any] = {name: most for name, most in by_hand.items() if most is not None}
+        limits = attrs.evolve(plan_of(plan), **told)
         hosts = texts("allowed_hosts", allowed_hosts)
         self._host, self._port = host, port
         self._virtual_clock = clock
@@ -150,7 +152,7 @@ class Sandbox:
         sender = WebhookSender(
             self.webhook_secret, calendar, self.inbox, self._outbound, self._tasks, urls
         )
-        self.jobs: JobTable = JobTable(time_kept, partial(send_webhook, urls, sender))
+        self.jobs: JobTable = JobTable(time_kept, lambda job: job_ended(self._state, sender, job))
         folder, files = Folder(), HostedFiles(urls)
         renderer = Renderer(engines(), placeholder_size)
         if render and renderer.engines["video"].startswith("pyav"):
@@ -166,12 +168,12 @@ class Sandbox:
             api_key=self.api_key,
             webhook_secret=self.webhook_secret,
             progression=Progression.of(progression),
-            allowance=limits,
+            plan=limits,
             allowed_hosts=hosts,
             max_file_bytes=max_file_bytes,
             plan_file_bytes=plan_file_bytes,
             retry_after_seconds=retry_after_seconds,
-            projects=texts("projects", projects),
+            batches_at_once=batches_at_once,
             folder=folder,
             clock=time_kept,
             calendar=calendar,
@@ -186,6 +188,8 @@ class Sandbox:
             requests=self.requests,
             inbox=self.inbox,
         )
+        for project_id in sorted(texts("projects", projects)):
+            self._state.add_project(project_id.lower(), {})
         self._pipeline = Pipeline(self._state, Router(RESOURCES))
         self._was_entered = False
         self._leaving = AsyncExitStack()

@@ -1,82 +1,31 @@
-"""What one sandbox is told and holds, which its handlers work on; the limits of plans."""
+"""What one sandbox is told and holds, which its handlers work on."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
 import attrs
 
 from lipsync_async.sandbox.clock import Calendar, Clock
-from lipsync_async.sandbox.faults import Faults
+from lipsync_async.sandbox.faults import JOB_KINDS, Faults
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
-from lipsync_async.sandbox.jobs import JobRunner, JobTable, Progression, Renderer
+from lipsync_async.sandbox.jobs import JobRunner, JobTable, Progression, Renderer, Row, Table, Work
+from lipsync_async.sandbox.plans import RATES, Plan, Quota, RateWindow
 from lipsync_async.sandbox.request_log import RequestLog
+from lipsync_async.sandbox.server.api_errors import bad_request, error
 from lipsync_async.sandbox.server.idempotency import IdempotencyKeys
 from lipsync_async.sandbox.webhooks import Inbox
 
+if TYPE_CHECKING:
+    from lipsync_async.sandbox.server.messages import Request
+
 # Tokens of the real service begin like this; one here is a mistake.
 LIVE_KEY_PREFIX = "sk-"
-_DIGITS = 10  # of the jobs at once that a plan may have
-
-# Generations at once; `None`: by agreement. Source: "Rate limits", sync.so guides.
-PLANS: dict[str, int | None] = {
-    "free": 1,
-    "hobbyist": 1,
-    "creator": 3,
-    "growth": 6,
-    "scale": 15,
-    "enterprise": None,
-}
-# Requests a minute, the lowest numbers that are documented.
-# Source: "Rate limits", sync.so guides.
-_CREATES, _OTHERS = 60, 600
-
-
-@attrs.define(slots=True)
-class RateWindow:
-    """The requests that were admitted of late; `None` as the limit admits all."""
-
-    _limit: int | None
-    _seconds: float = 60.0
-    _admitted: deque[float] = attrs.field(factory=deque)
-
-    def admit(self, now: float) -> bool:
-        """Return whether a request at `now` passes; only those that pass count."""
-        if self._limit is None:
-            return True
-        while self._admitted and self._admitted[0] <= now - self._seconds:
-            self._admitted.popleft()
-        if len(self._admitted) >= self._limit:
-            return False
-        self._admitted.append(now)
-        return True
-
-
-@attrs.frozen(slots=True)
-class Allowance:
-    """An account's limits; `None` means that there is none."""
-
-    concurrency: int | None = None
-    creates_per_minute: int | None = None
-    requests_per_minute: int | None = None
-
-
-def allowance(plan: str | None) -> Allowance:
-    """Return the limits of a plan; `None`: no limits."""
-    if plan is None:
-        return Allowance()
-    name, _, agreed = plan.partition(":")
-    is_number = agreed.isascii() and agreed.isdecimal() and 0 < len(agreed.lstrip("0")) < _DIGITS
-    agreement_is_fine = not agreed or (name == "enterprise" and is_number)
-    if name not in PLANS or not agreement_is_fine:
-        known = ", ".join(PLANS)
-        raise ValueError(f"there is no plan {plan!r}; use {known} or enterprise:N.")
-    concurrency = int(agreed) if agreed else PLANS[name]
-    return Allowance(concurrency, _CREATES, _OTHERS)
+T = TypeVar("T", bound=Row)
+W = TypeVar("W", bound=Work)
 
 
 def texts(name: str, given: object) -> frozenset[str]:
@@ -88,6 +37,19 @@ def texts(name: str, given: object) -> frozenset[str]:
     return frozenset(items)
 
 
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Project:
+    """One project, with what every answer shows of it."""
+
+    NOUN: ClassVar[str] = "Project"
+    NOT_FOUND: ClassVar[str | None] = "project_not_found"
+
+    id: str
+    number: int
+    fields: dict[str, Any]
+    is_deleted: bool = False  # its id stays taken
+
+
 @attrs.define(slots=True, kw_only=True)
 class State:
     """The settings and the parts of one sandbox; `Sandbox` says what the settings mean."""
@@ -95,12 +57,12 @@ class State:
     api_key: str = attrs.field(repr=False)
     webhook_secret: str = attrs.field(repr=False)
     progression: Progression
-    allowance: Allowance
+    plan: Plan
     allowed_hosts: frozenset[str]
     max_file_bytes: int
     plan_file_bytes: int | None
     retry_after_seconds: float
-    projects: frozenset[str]
+    batches_at_once: int | None
     folder: Folder  # of uploads and results; gone when the sandbox is
     clock: Clock
     calendar: Calendar
@@ -115,12 +77,66 @@ class State:
     requests: RequestLog
     inbox: Inbox
     idempotency: IdempotencyKeys = attrs.field(factory=IdempotencyKeys)
-    creates: RateWindow = attrs.field(init=False)
-    others: RateWindow = attrs.field(init=False)
+    # Scripts that were spoken here, with their seconds, by the URLs of the speech.
+    scripts: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    quota: Quota = attrs.field(init=False)
+    windows: dict[str, RateWindow] = attrs.field(init=False)
+    _tables: dict[Any, Table[Any]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.creates = RateWindow(self.allowance.creates_per_minute)
-        self.others = RateWindow(self.allowance.requests_per_minute)
+        self.quota = Quota(self.plan, self.calendar)
+        self.windows = {rate: self.plan.window(rate) for rate in RATES}
+
+    def table(self, kind: type[T]) -> Table[T]:
+        """Return all rows of a kind, which says its name and the code of the error without one."""
+        if kind not in self._tables:
+            self._tables[kind] = Table(kind.NOT_FOUND, kind.NOUN)
+        return self._tables[kind]
+
+    def add_project(self, project_id: str, told: Mapping[str, Any]) -> Project:
+        """Add a project."""
+        now, table = self.calendar.timestamp(), self.table(Project)
+        fields = {"id": project_id, "createdAt": now, "updatedAt": now}
+        usual = {"visibility": "USER", "mode": "CREATOR", "defaultWorkflow": None}
+        project = Project(id=project_id, number=table.created, fields={**fields, **usual, **told})
+        return table.add(project)
+
+    def project(self, project_id: str, *, is_input: bool = False) -> Project:
+        """Return a project that was not deleted; `is_input`: its id came in a body."""
+        project = self.table(Project).get(project_id.lower())
+        if project is None or project.is_deleted:
+            message, field = f"Project {project_id} was not found.", "projectId"
+            raise error("project_not_found", message, is_input=is_input, field=field)
+        return project
+
+    def progression_of(self, request: Request) -> Progression:
+        """Return how a job moves along, of a range of times one of them."""
+        asked = request.headers.get("x-sandbox-progression")
+        try:
+            progression = self.progression if asked is None else Progression.parse(asked)
+        except ValueError as problem:
+            raise bad_request(f"x-sandbox-progression: {problem}") from None
+        return progression.drawn(self.durations)
+
+    def start_work(
+        self, kind: type[W], request: Request, end: str, result: Mapping[str, Any], **fields: Any
+    ) -> W:
+        """Begin a job that is no generation, which will end so."""
+        job = kind(
+            id=self.new_id(),
+            born=self.clock.now(),
+            created_at=self.calendar.timestamp(),
+            clock=self.clock,
+            timestamp=self.calendar.timestamp,
+            progression=self.progression_of(request),
+            faults={fault.kind: fault for fault in request.faults if fault.kind in JOB_KINDS},
+            end=end,
+            result=result,
+            **fields,
+        )
+        self.table(kind).add(job)
+        job.run()
+        return job
 
     def new_id(self) -> str:
         """Return the seed's next UUID."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lipsync_async._rate_limits import GUARD, WINDOW, Reservation, SlidingWindowLimiter
-from lipsync_async.sandbox.state import RateWindow
+from lipsync_async.sandbox.plans import RateWindow
 
 ROUNDING = 1e-5  # a few steps of the coarsest clock
 SPAN = WINDOW * (1 + GUARD)

@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from lipsync_async.sandbox.state import RateWindow, allowance
+from lipsync_async.sandbox.plans import RateWindow, plan_of
 
 GAPS = st.lists(st.floats(0, 30, allow_nan=False), max_size=60)
 
@@ -22,6 +22,6 @@ def test_no_window_holds_more_than_the_limit(limit: int, gaps: list[float]) -> N
 
 def test_plans_have_their_documented_limits() -> None:
     """Concurrency differs, the requests of a minute do not."""
-    assert (allowance("scale").concurrency, allowance("scale").creates_per_minute) == (15, 60)
+    assert (plan_of("scale").concurrency, plan_of("scale").creates_per_minute) == (15, 60)
     expected = (None, None)
-    assert (allowance("enterprise").concurrency, allowance(None).requests_per_minute) == expected
+    assert (plan_of("enterprise").concurrency, plan_of(None).requests_per_minute) == expected

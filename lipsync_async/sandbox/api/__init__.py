@@ -1,15 +1,40 @@
 """The API, one file a resource; a new one is a file and a line here."""
 
-from lipsync_async.sandbox.api import catalogue, controls, costs, create, generations, hosting
+from lipsync_async.sandbox.api import (
+    account,
+    assets,
+    batches,
+    catalogue,
+    controls,
+    costs,
+    create,
+    dialogue,
+    generations,
+    hosting,
+    projects,
+    speech,
+)
 
 RESOURCES = (
     create.generate,
     generations.one,
     generations.many,
     costs.costs,
+    costs.usage,
+    batches.batches,
+    batches.results,
+    assets.assets,
+    assets.uploads,
+    projects.projects,
+    speech.voices,
+    speech.speech,
+    dialogue.transcriptions,
+    dialogue.edits,
     catalogue.models,
     catalogue.errors,
-    catalogue.organization,
+    account.account,
+    account.organization,
+    account.feedback,
     hosting.outputs,
     hosting.files,
     controls.controls,

@@ -1,4 +1,4 @@
-"""What does not depend on any job: models, error codes, the webhook secret."""
+"""What is the same for all accounts: models, error codes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
-
-
-_MASKED = "whsec_********"  # signs nothing
 
 
 def _model(name: str, kind: str, version: str, description: str) -> dict[str, Any]:
@@ -62,7 +59,6 @@ PRICES_PER_SECOND: Mapping[str, float] = MappingProxyType(
 
 models: Resource = Resource("/v2/models")
 errors: Resource = Resource("/v2/errors", Access.PUBLIC)
-organization: Resource = Resource("/v2/organizations")
 
 
 @models.route("GET")
@@ -82,10 +78,3 @@ def list_errors(_: State, __: Request) -> Any:
         }
         for code, facts in ERROR_CODES.items()
     ]
-
-
-@organization.route("GET", "/webhook/secret")
-def webhook_secret(state: State, request: Request) -> Any:
-    """Answer with the signing secret, or with a masked one that signs nothing."""
-    is_masked = dict(request.query).get("masked") == "true"
-    return {"secret": _MASKED if is_masked else state.webhook_secret}

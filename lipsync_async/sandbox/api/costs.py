@@ -1,6 +1,6 @@
-"""What a generation would cost: three shapes of one sum.
+"""What a generation would cost, in three shapes of one sum; what generations have cost.
 
-Source: "Estimate cost", sync.so API reference.
+Source: "Estimate cost", "Get generation costs", "List usage", sync.so API reference.
 """
 
 from __future__ import annotations
@@ -8,14 +8,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async._enums import Status
 from lipsync_async.sandbox.api.catalogue import PRICES_PER_SECOND
 from lipsync_async.sandbox.api.create_body import check_generation
+from lipsync_async.sandbox.api.generations import job_or_404
+from lipsync_async.sandbox.api.query import limit, moment, page
 from lipsync_async.sandbox.server.api_errors import error, malformed
 from lipsync_async.sandbox.server.messages import JSON_BODY
 from lipsync_async.sandbox.server.pipeline import Resource
 from lipsync_async.sandbox.server.shapes import FLAG, POSITIVE, TEXT, Shape
 
 if TYPE_CHECKING:
+    from lipsync_async.sandbox.jobs import Job
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
 
@@ -23,19 +27,22 @@ _PRICED_FPS = 25.0  # prices are quoted at this rate
 _DEFAULT_FPS = 30.0  # where an estimate names none
 _MOST_FRAMES = 2**53  # beyond it neither JSON's usual readers nor sums are exact
 _REASONING_FACTOR = 1.25  # the sandbox's own; the real price is not documented
+_PAGE, _LONGEST_PAGE = 100, 500
+_RETRY_SECONDS = 60  # advised while a job goes on
 _ESTIMATE = Shape(
     {"model": TEXT, "duration": POSITIVE, "fps": POSITIVE, "reasoningEnabled": FLAG},
     frozenset({"model", "duration"}),
 )
 
 costs: Resource = Resource("/v2")
+usage: Resource = Resource("/v2/usage")
 
 
 @costs.route("POST", "/analyze/cost", body=JSON_BODY)
 async def analyze(state: State, request: Request) -> Any:
     """Take a create body, answer an array of one; the media are looked at."""
     body = request.data
-    check_generation(body, projects=state.projects, http_hosts=state.allowed_hosts)
+    check_generation(body, http_hosts=state.allowed_hosts)
     with state.clock.hold():
         await state.renderer.check(body)
         seconds = await state.renderer.seconds(body)
@@ -68,3 +75,61 @@ def _priced(model: str, seconds: float, fps: float, *, is_reasoned: bool) -> dic
     factor = _REASONING_FACTOR if is_reasoned else 1.0
     cost = round(frames / _PRICED_FPS * price * factor, 6)
     return {"estimatedFrameCount": frames, "estimatedGenerationCost": cost}
+
+
+@costs.route("GET", "/generate/{id}/costs")
+def costs_of_job(state: State, request: Request) -> Any:
+    """Answer with what a generation has cost."""
+    return _costs(job_or_404(state, request.params["id"]))
+
+
+@usage.route("GET", "/generations")
+def list_usage(state: State, request: Request) -> Any:
+    """Answer with a page of what the generations have cost that ended in a range of time."""
+    query = request.query
+    start, end = moment(query, "startTime"), moment(query, "endTime")
+    if start is None or end is None or end <= start:
+        raise malformed(["startTime and endTime must be there, and endTime after startTime"])
+    ended = sorted((job for job in state.jobs if job.is_ended), key=lambda job: job.history[-1][0])
+    found = [job for job in ended if start <= state.calendar.unix_at(job.history[-1][0]) < end]
+    shown, cursor = page(found, query, limit(query, _LONGEST_PAGE, _PAGE) or _PAGE)
+    return {"items": [_usage(state, job) for job in shown], "nextCursor": cursor}
+
+
+def _costs(job: Job) -> dict[str, Any]:
+    """Return a job's costs; those of a job that goes on are not complete."""
+    amount = f"{_paid(job):.6f}"
+    component = {"type": "lipsync", "availability": "complete", "amountUsd": amount}
+    is_ended = job.is_ended
+    return {
+        "generationId": job.id,
+        "generationStatus": str(job.status),
+        "currency": "USD",
+        "availability": "complete" if is_ended else "pending",
+        "totalCostUsd": amount if is_ended else None,
+        "knownSubtotalUsd": amount if is_ended else "0",
+        "retryAfterSeconds": None if is_ended else _RETRY_SECONDS,
+        "components": [component] if is_ended else [],
+        "excludedCosts": ["tax", "subscription fees"],
+    }
+
+
+def _usage(state: State, job: Job) -> dict[str, Any]:
+    seconds = 0.0 if job.result is None else job.result.duration
+    return {
+        **_costs(job),
+        "createdAt": job.created_at,
+        "finishedAt": state.calendar.timestamp_at(job.history[-1][0]),
+        "model": job.body["model"],
+        "apiKey": None,
+        "billedFrames": math.ceil(round(seconds * _PRICED_FPS, 6)),
+    }
+
+
+def _paid(job: Job) -> float:
+    """Return what a job costs: nothing, if it has no output."""
+    if job.result is None or job.status is not Status.COMPLETED:
+        return 0.0
+    is_reasoned = (job.body.get("options") or {}).get("reasoning_enabled") is True
+    priced = _priced(job.body["model"], job.result.duration, _PRICED_FPS, is_reasoned=is_reasoned)
+    return priced["estimatedGenerationCost"]

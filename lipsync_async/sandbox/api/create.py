@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from lipsync_async.sandbox.api.assets import Asset, add_asset, check_file_size
 from lipsync_async.sandbox.api.create_body import check_generation
+from lipsync_async.sandbox.api.dialogue import edited_speech, known_script
 from lipsync_async.sandbox.api.generations import encoded
+from lipsync_async.sandbox.api.speech import check_voice, spoken
 from lipsync_async.sandbox.clock import real_seconds
 from lipsync_async.sandbox.faults import JOB_KINDS, WEBHOOK_KINDS
 from lipsync_async.sandbox.files import OwnedFiles
 from lipsync_async.sandbox.jobs import Job, Progression
 from lipsync_async.sandbox.server.api_errors import (
     ApiError,
-    bad_request,
     concurrency_limit_body,
     error,
     malformed,
@@ -39,9 +41,10 @@ _ECHOED = (
     "outputFileName",
     "projectId",
     "dubParams",
+    "dialogueEdit",
 )
 _TEXTS = frozenset({"model", "webhookUrl", "outputFileName", "projectId"})
-_NESTED = frozenset({"input", "options", "segments", "dubParams"})
+_NESTED = frozenset({"input", "options", "segments", "dubParams", "dialogueEdit"})
 _LISTS = frozenset({"input", "segments"})  # some clients send one field for each item
 _SLOTS = ("video", "image", "audio")
 _BODY = BodyPolicy(is_json=True, file_fields=frozenset(_SLOTS))
@@ -57,14 +60,10 @@ def _replay(state: State, job_id: str) -> Response:
     return Response(201, encoded(job, state.urls), JSON, {"x-sandbox-replayed": "true"})
 
 
-@generate.route("POST", is_create=True, body=_BODY, replay=_replay)
+@generate.route("POST", rate="create", body=_BODY, replay=_replay)
 async def create(state: State, request: Request) -> Response:
     """Create a generation."""
-    asked = request.headers.get("x-sandbox-progression")
-    try:
-        progression = None if asked is None else Progression.parse(asked)
-    except ValueError as problem:
-        raise bad_request(f"x-sandbox-progression: {problem}") from None
+    progression = state.progression_of(request)
     body = request.data if request.form is None else _body_of_form(state, request.form)
     job = await create_generation(
         state,
@@ -73,8 +72,11 @@ async def create(state: State, request: Request) -> Response:
         progression=progression,
         faults=request.faults,
     )
-    for file in request.form.files.values() if request.form is not None else ():
+    for slot, file in request.form.files.items() if request.form is not None else ():
         request.files.hand_over(file.path)
+        item = next(item for item in body["input"] if item["type"] == slot)
+        facts = {"url": item["url"], "type": slot.upper(), "name": file.name, "size": file.size}
+        add_asset(state, facts, digest=file.digest, asset_id=item["assetId"])
     response = Response(201, encoded(job, state.urls), created=job.id)
     state.runner.start(job)
     return response
@@ -84,19 +86,53 @@ async def create_generation(
     state: State,
     body: Any,
     *,
-    source: str | None = None,
     progression: Progression | None = None,
+    source: str | None = None,
     faults: Iterable[Fault] = (),
 ) -> Job:
     """Create a generation from a body, whatever it came through; `runner.start` sets it going."""
-    check_generation(body, projects=state.projects, http_hosts=state.allowed_hosts)
+    check(state, body)
     with state.clock.hold():
         await state.renderer.check(body)
-    limit, active = state.allowance.concurrency, state.jobs.active
+        if state.plan.seconds is not None or body["model"] == "react-1":
+            state.plan.check_seconds(body["model"], await state.renderer.seconds(body))
+    limit, active = state.plan.concurrency, state.jobs.active
     if limit is not None and active >= limit:  # what is over the plan is refused, not queued
         told = real_seconds(state.retry_after_seconds, state.calendar.speed)
         raise ApiError(429, concurrency_limit_body(limit, active, told))
-    progression = progression or state.progression
+    return await new_job(state, body, progression=progression, source=source, faults=faults)
+
+
+def check(state: State, body: Any) -> None:
+    """Pass a create body that the service would accept, whatever its media are."""
+    check_generation(body, http_hosts=state.allowed_hosts)
+    if body.get("projectId") is not None:
+        state.project(body["projectId"], is_input=True)
+    if body.get("dialogueEdit") is not None:
+        edited_speech(state, body["dialogueEdit"]["id"])
+    for index, item in enumerate(body["input"]):
+        if item["type"] == "text":
+            check_voice(state, item["provider"]["voiceId"], f"input[{index}].provider.voiceId")
+        elif item.get("url") is None:
+            asset = state.table(Asset).find(item["assetId"], is_input=True)
+            if asset.fields["type"] != item["type"].upper():
+                message = f"Asset {asset.id} is {asset.fields['type']}, not {item['type'].upper()}."
+                field = f"input[{index}].assetId"
+                raise error("generation_input_asset_type_mismatch", message, field=field)
+
+
+async def new_job(
+    state: State,
+    body: Mapping[str, Any],
+    *,
+    progression: Progression | None = None,
+    source: str | None = None,
+    faults: Iterable[Fault] = (),
+    batch_id: str | None = None,
+) -> Job:
+    """Add a generation of a body that was checked."""
+    state.quota.use("generations", *(["sync-3 generations"] if body["model"] == "sync-3" else []))
+    speech = await _speech_of(state, body)
     return state.jobs.add(
         Job(
             id=state.new_id(),
@@ -104,12 +140,31 @@ async def create_generation(
             created_at=state.calendar.timestamp(),
             born=state.clock.now(),
             body={name: body[name] for name in _ECHOED if body.get(name) is not None},
-            progression=progression.drawn(state.durations),
+            speech=speech,
+            progression=progression or state.progression.drawn(state.durations),
             source=source,
+            batch_id=batch_id,
             faults={fault.kind: fault for fault in faults if fault.kind in _LASTING_KINDS},
             files=OwnedFiles(state.folder),
         )
     )
+
+
+async def _speech_of(state: State, body: Mapping[str, Any]) -> str | None:
+    """Return the URL of the speech that replaces a video's own, where that is asked for.
+
+    The sandbox does not translate: a dubbed video says its own words in another voice, or which
+    language was asked for.
+    """
+    if body.get("dialogueEdit") is not None:
+        return edited_speech(state, body["dialogueEdit"]["id"])
+    if body.get("dubParams") is None:
+        return None
+    language = body["dubParams"]["targetLang"]
+    known = known_script(state, body["input"][0].get("url") or "")
+    script = known[0] if known else f"This video was dubbed into {language}."
+    said = await spoken(state, script, f"dubbed-{language}")
+    return str(said["url"])
 
 
 def _body_of_form(state: State, form: Form) -> Any:
@@ -138,13 +193,10 @@ def _nested(name: str, texts: Sequence[str]) -> Any:
 
 def _with_file(state: State, items: Any, slot: str, file: StoredFile) -> list[Any]:
     """Put a file into its slot: it wins over an input of that type, and keeps its refId."""
-    limit = state.plan_file_bytes
-    if limit is not None and file.size > limit:
-        message = f"The plan takes files of {limit} bytes at most."
-        raise error("file_size_exceeds_plan_limit", message, field=slot)
+    check_file_size(state, file.size, field=slot)
     asset_id = state.new_id()
     name = f"{asset_id}{PurePath(file.name).suffix}"
-    url = state.files.adopt(file.path, name, file.content_type, asset_id=asset_id)
+    url = state.files.adopt(file.path, name, file.content_type)
     found: list[Any] = items if isinstance(items, list) else []
     replaced: Mapping[str, Any] = next(
         (item for item in found if isinstance(item, dict) and item.get("type") == slot), {}

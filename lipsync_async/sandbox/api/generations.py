@@ -5,13 +5,13 @@ Source: "Get generation", "List generations", sync.so API reference.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
 
 from lipsync_async._enums import Status
+from lipsync_async.sandbox.api.query import last, limit as page_limit, values
 from lipsync_async.sandbox.clock import retry_after
 from lipsync_async.sandbox.files import IN_DOWNLOAD
 from lipsync_async.sandbox.jobs import ListFilter
@@ -22,8 +22,7 @@ from lipsync_async.sandbox.server.shapes import is_uuid
 from lipsync_async.sandbox.webhooks import payload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from lipsync_async.sandbox.api.query import Query
     from lipsync_async.sandbox.clock import Clock
     from lipsync_async.sandbox.files import SignedUrls
     from lipsync_async.sandbox.jobs import Job
@@ -32,16 +31,13 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox.state import State
     from lipsync_async.sandbox.webhooks import WebhookSender
 
-    Query = Sequence[tuple[str, str]]
-
 _RETRY_SECONDS = 2.0  # advised after a long poll
 _PAGE_LIMIT = 100
-_MOST_DIGITS = 9  # Python refuses to read thousands of them
 _WAIT_DEFAULT, _WAIT_SHORTEST, _WAIT_LONGEST = 5.0, 1.0, 10.0
 _NEARLY_DONE = 99.0
 # A rejected job has no webhook.
 _NOTIFIED = frozenset({Status.COMPLETED, Status.FAILED})
-_ORIGINS = frozenset({"playground", "api"})
+_ORIGINS = ("playground", "api")
 
 one: Resource = Resource("/v2/generate")
 many: Resource = Resource("/v2/generations")
@@ -106,11 +102,9 @@ def count(state: State, request: Request) -> Any:
     `currentUserOnly` changes nothing: a sandbox has one user. `generationSource` says through
     which door of the service a job came, not what its `x-sync-source` said.
     """
-    origins = _values(request.query, "type")
-    if not set(origins) <= _ORIGINS:
-        raise malformed(["type must be one of the following values: playground, api"])
-    origins = _values(request.query, "generationSource") or origins
-    wanted = ListFilter(_statuses(request.query), sources=_values(request.query, "source"))
+    origins = values(request.query, "type", _ORIGINS)
+    origins = values(request.query, "generationSource") or origins
+    wanted = ListFilter(_statuses(request.query), sources=values(request.query, "source"))
     # Every job here came through the API.
     return {"count": len(state.jobs.select(wanted)) if "api" in (origins or ("api",)) else 0}
 
@@ -204,18 +198,18 @@ async def _until_ended(state: State, job: Job, seconds: float) -> None:
 
 def list_filter(query: Query) -> ListFilter:
     """Return what a list request asks for."""
-    ids = _values(query, "ids")
+    ids = values(query, "ids")
     for generation_id in ids:
         if not is_uuid(generation_id):
             raise _malformed_id(generation_id)
-    limit, cursor = _limit(_last(query, "limit")), _last(query, "cursor")
+    limit, cursor = page_limit(query, _PAGE_LIMIT), last(query, "cursor")
     if cursor is not None and limit is None:
         raise malformed(["cursor must come with a limit"])
     return ListFilter(
         _statuses(query),
         tuple(generation_id.lower() for generation_id in ids),
-        _values(query, "source"),
-        _last(query, "projectId"),
+        values(query, "source"),
+        last(query, "projectId"),
         limit,
         None if cursor is None else cursor.lower(),
     )
@@ -223,8 +217,8 @@ def list_filter(query: Query) -> ListFilter:
 
 def _get_query(query: Query) -> tuple[float | None, bool]:
     """Return how long to wait for an end, if at all, and whether progress is shown."""
-    wait, timeout = _last(query, "wait"), _last(query, "timeout")
-    include = _values(query, "include")
+    wait, timeout = last(query, "wait"), last(query, "timeout")
+    include = values(query, "include")
     if wait not in {None, "true", "false"}:
         raise malformed(["wait must be a boolean value"])
     if not set(include) <= {"progress"}:
@@ -242,44 +236,9 @@ def _get_query(query: Query) -> tuple[float | None, bool]:
     return seconds if wait == "true" else None, bool(include)
 
 
-def _values(query: Query, name: str) -> tuple[str, ...]:
-    """Return the values of a list: split by commas, repeated as keys, or as a JSON array's text."""
-    found: list[str] = []
-    for text in (text for key, text in query if key == name):
-        items = text.split(",")
-        if text.startswith("["):
-            try:
-                items = [str(item) for item in json.loads(text)]
-            except (ValueError, RecursionError):
-                raise malformed([f"{name} must be a list"]) from None
-        found += items
-    return tuple(part for part in found if part)
-
-
-def _last(query: Query, name: str) -> str | None:
-    found = [text for key, text in query if key == name]
-    return found[-1] if found else None
-
-
 def _statuses(query: Query) -> tuple[Status, ...]:
-    asked = _values(query, "status")
     # Older names that a client may still ask for are fine; no job here ever has them.
-    known = [str(status) for status in Status]
-    if not set(asked) <= set(known):
-        words = ", ".join(known)
-        raise malformed([f"each value in status must be one of the following values: {words}"])
-    # What is asked for twice is counted and shown once.
-    return tuple(Status(text) for text in dict.fromkeys(asked))
-
-
-def _limit(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
-        raise malformed(["limit must be an integer number"])
-    if not 1 <= int(text) <= _PAGE_LIMIT:
-        raise malformed([f"limit must not be less than 1 or greater than {_PAGE_LIMIT}"])
-    return int(text)
+    return tuple(map(Status, values(query, "status", [str(status) for status in Status])))
 
 
 def _malformed_id(generation_id: str) -> ApiError:

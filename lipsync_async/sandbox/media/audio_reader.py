@@ -145,3 +145,33 @@ def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[Samples]:
 def _format(frame: av.AudioFrame) -> tuple[int, str, int, str]:
     layout = frame.layout
     return len(layout.channels), layout.name, frame.sample_rate, frame.format.name
+
+
+_WINDOW_SECONDS = 0.02
+_LOUD_SHARE = 0.1  # of the loudest window: above it there is speech
+_PAUSE_SECONDS = 0.3  # a shorter one does not end a stretch
+_BLOCK = 10 * SAMPLE_RATE  # samples that are read at once
+
+
+def heard_stretches(path: Path) -> tuple[float, list[tuple[float, float]]]:
+    """Return how long a file's sound is, and where in it something is to be heard, in seconds."""
+    seconds = sound_seconds(path)
+    window = round(_WINDOW_SECONDS * SAMPLE_RATE)
+    levels: list[float] = []
+    with SampleReader(path) as reader:
+        for first in range(0, round(seconds * SAMPLE_RATE), _BLOCK):
+            last = min(first + _BLOCK, round(seconds * SAMPLE_RATE))
+            samples = reader.read(first, last).astype(np.float64).mean(axis=1)
+            whole = samples[: len(samples) // window * window].reshape(-1, window)
+            levels += [float(level) for level in np.sqrt((whole**2).mean(axis=1))]
+    least = max(levels, default=0.0) * _LOUD_SHARE
+    stretches: list[tuple[float, float]] = []
+    for number, level in enumerate(levels):
+        start, end = number * _WINDOW_SECONDS, (number + 1) * _WINDOW_SECONDS
+        if not least or level < least:
+            continue
+        if stretches and start - stretches[-1][1] < _PAUSE_SECONDS:
+            stretches[-1] = (stretches[-1][0], end)
+        else:
+            stretches.append((start, end))
+    return seconds, stretches

@@ -65,7 +65,9 @@ _TABLE = {
         generation_input_duration_greater_than_max_duration generation_input_asset_type_mismatch
         generation_input_too_many_visual generation_input_dub_audio_conflict
         generation_media_metadata_missing dubbing_duration_exceeded uploaded_file_not_found
-        file_not_in_org_storage elevenlabs_api_key_invalid cost_estimate_unavailable
+        file_not_in_org_storage dialogue_edit_not_found dialogue_edit_unsupported
+        dialogue_edit_removal_too_large dialogue_edit_retime_required
+        elevenlabs_api_key_invalid cost_estimate_unavailable
     """,
     (_KEY, 409): "IDEMPOTENCY_KEY_REUSED",
     (_PLAN, 402): """

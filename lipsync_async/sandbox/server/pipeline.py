@@ -66,7 +66,7 @@ class Route:
     path: str  # `{name}` stands for one piece, which the handler finds in `params`
     handler: Handler
     access: Access = Access.KEY
-    is_create: bool = False  # counts in the limit of creates, not in that of all others
+    rate: str = "request"  # which limit of requests it counts in, see `state.RATES`
     body: BodyPolicy | None = None  # `None`: a body is not read
     status: int = 200  # of a value that the handler returns
     # Shows what a request created once more, to another one with the same `Idempotency-Key`;
@@ -203,6 +203,8 @@ class Pipeline:
         """Let the first of the requests with one key create, and show the others its result."""
         keys = self._state.idempotency
         key = checked_key(request.headers["idempotency-key"])
+        # A key of one route says nothing of another's.
+        key = f"{route.path} {key}"
         created = await keys.claim(key, fingerprint(request))
         if created is not None:
             return route.replay(self._state, created)  # type: ignore[misc]
@@ -233,8 +235,7 @@ def _admit(state: State, route: Route, request: Request) -> None:
     if key != own:
         reason = _LIVE_KEY if key.startswith(LIVE_KEY_PREFIX) else ""
         raise ApiError(401, {"message": f"Unauthorized{reason}", "statusCode": 401})
-    window = state.creates if route.is_create else state.others
-    if not window.admit(state.clock.now()):
+    if not state.windows[route.rate].admit(state.clock.now()):
         raise ApiError(429, rate_limit_body())
 
 

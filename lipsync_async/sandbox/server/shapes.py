@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 import attrs
+
+from lipsync_async.sandbox.server.api_errors import MOST_PROBLEMS, malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,6 +102,15 @@ class Tagged:
             yield f"{path}.{self.tag} must be one of the following values: {known}"
         else:
             yield from shape.problems(value, path)
+
+
+def checked(shape: Shape, body: Any) -> dict[str, Any]:
+    """Return a body that has a shape; raise an `ApiError` that lists what is wrong with it."""
+    problems = list(islice(shape.problems(body), MOST_PROBLEMS))
+    if problems:
+        raise malformed(problems)
+    fine: dict[str, Any] = body
+    return fine
 
 
 def one_of(words: Iterable[str]) -> Rule:

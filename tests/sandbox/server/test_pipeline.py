@@ -30,7 +30,7 @@ LIVE_KEY = (
     "Unauthorized: this is a sandbox and the key looks like one of the real service. Use the key "
     "that the sandbox printed."
 )
-projects = Resource("/v2/projects")
+projects = Resource("/v2/things")
 
 
 @projects.route("GET", "/{id}/assets/{asset_id}")
@@ -66,7 +66,7 @@ async def test_a_new_resource_is_one_file_and_one_line() -> None:
         key = {"x-api-key": sandbox.api_key, "content-type": "application/json"}
 
         async def answer(method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-            url = f"{sandbox.url}/v2/projects{path}"
+            url = f"{sandbox.url}/v2/things{path}"
             found = await transport.send(Sent(method, url, key, body), timeout=None)
             return found.status, found.body
 
