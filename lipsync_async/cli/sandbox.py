@@ -16,8 +16,8 @@ from lipsync_async.cli.output import robust_streams, say
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
-from lipsync_async.sandbox.sandbox import Sandbox
 from lipsync_async.sandbox.plans import PLANS, plan_of
+from lipsync_async.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

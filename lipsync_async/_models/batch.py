@@ -1,0 +1,60 @@
+"""The service's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import attrs
+
+from lipsync_async._models.request import Serializable
+
+BatchStatus: TypeAlias = Literal["PENDING", "JOBS_CREATED", "PROCESSING", "COMPLETED", "FAILED"]
+
+
+@attrs.define(slots=True, kw_only=True)
+class BatchMetrics(Serializable):
+    """Counts of a batch's generations.
+
+    Attributes:
+        total_generations: All.
+        success_count: Those that are COMPLETED.
+        failed_count: Those that have failed.
+        pending_count: Those that have not ended.
+    """
+
+    total_generations: int | None = attrs.field(default=None, metadata={"wire": "total_generations"})
+    success_count: int | None = attrs.field(default=None, metadata={"wire": "success_count"})
+    failed_count: int | None = attrs.field(default=None, metadata={"wire": "failed_count"})
+    pending_count: int | None = attrs.field(default=None, metadata={"wire": "pending_count"})
+
+
+@attrs.define(slots=True, kw_only=True)
+class Batch(Serializable):
+    """Hundreds of generations that were created by one request.
+
+    Attributes:
+        id: The batch's id.
+        status: `PENDING`, `JOBS_CREATED`, `PROCESSING`, `COMPLETED` (some or all of its
+            generations may have failed) or `FAILED` (the batch as a whole).
+        created_at: When it was created (UTC).
+        metrics: How many generations there are, by how they ended.
+        output_url: Where the results are, once it has ended.
+        webhook_url: What gets a POST when it has ended.
+        raw: The whole object as received.
+
+    Source: "Get batch", sync.so API reference.
+    """
+
+    NOUN: ClassVar[str] = "batch"
+    GOOD_ENDS: ClassVar[frozenset[str]] = frozenset({"COMPLETED"})
+    BAD_ENDS: ClassVar[frozenset[str]] = frozenset({"FAILED"})
+
+    id: str
+    status: str
+    created_at: datetime | None = attrs.field(default=None, metadata={"wire": "created_at"})
+    metrics: BatchMetrics | None = None
+    output_url: str | None = None
+    webhook_url: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
