@@ -18,9 +18,12 @@
     ├── JournalError                  the journal of a run cannot be used
     ├── SpendingLimitError            `max_jobs` or `max_cost` is reached
     ├── UnexpectedError               something else was raised; `.__cause__` is what
-    └── GenerationError               the job itself
-        ├── GenerationFailedError, GenerationRejectedError
-        └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
+    ├── GenerationError               the job itself
+    │   ├── GenerationFailedError, GenerationRejectedError
+    │   └── WaitTimeoutError          waiting ended, the job did not (also a TimeoutError)
+    └── JobError                      the same of a job that is no generation
+        ├── JobFailedError
+        └── JobTimeoutError           waiting ended, the job did not (also a TimeoutError)
 
 Messages end with the next step, and hold no control characters. Every error pickles,
 and none holds the API key.
@@ -531,6 +534,53 @@ class WaitTimeoutError(GenerationError, TimeoutError):
             "it goes on. Call "
             f"wait_until_complete({generation.id!r}) to go on waiting.",
             generation=generation,
+        )
+
+
+class JobError(LipsyncError):
+    """Raised when a job that is no generation did not come to a good end.
+
+    Attributes:
+        job: The job as last seen; `None`: it was not seen.
+
+    """
+
+    job: Any
+
+    def __init__(self, message: str, *, job: Any) -> None:
+        self.job = job
+        super().__init__(message)
+
+
+class JobFailedError(JobError):
+    """Raised when a job that is no generation ended as FAILED.
+
+    Attributes:
+        code: The service's error code, where it gave one.
+
+    """
+
+    code: str | None
+
+    def __init__(self, job: Any) -> None:
+        failure = getattr(job, "error", None)
+        self.code = getattr(failure, "code", None)
+        coded = f" ({_cut(self.code)})" if self.code else ""
+        reason = _cut(getattr(failure, "message", None) or "the service gave no reason")
+        super().__init__(f"{job.NOUN} {job.id} failed{coded}: {reason}", job=job)
+
+
+class JobTimeoutError(JobError, TimeoutError):
+    """Raised when waiting took too long. The job goes on."""
+
+    is_retryable = True
+
+    def __init__(self, job_id: str, job: Any, *, timeout: float) -> None:
+        status = "not known" if job is None else _cut(job.status)
+        super().__init__(
+            f"job {job_id} has not ended after {timeout:g} s (its status is {status}); it goes "
+            f"on. Call wait_until_complete({job_id!r}) to go on waiting.",
+            job=job,
         )
 
 

@@ -30,6 +30,7 @@ from lipsync_async._logic.retry import is_unknown_outcome
 from lipsync_async._logic.secrecy import Headers
 from lipsync_async._logic.validation import argument_problems, exact
 from lipsync_async._models.http import NO_HEADERS, FilePart, Response, TextPart, stamp_of
+from lipsync_async._models.library import Page
 from lipsync_async._models.request import Audio, GenerationRequest, Image, Video
 from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
 from lipsync_async.errors import (
@@ -197,7 +198,7 @@ def get_generation(
     def shown_job(found: Generation) -> list[tuple[str, bool]]:
         return [(generation_id, found.status in TERMINAL)]
 
-    path = f"/v2/generate/{_escaped(generation_id)}"
+    path = f"/v2/generate/{escaped(generation_id)}"
     if hold is not None:
         path += f"?wait=true&timeout={hold:g}"
     elif progress:
@@ -252,7 +253,7 @@ def delete_generation(generation_id: str) -> Call[None]:
 
     After a lost answer the second says 404 of a deletion that worked.
     """
-    path = f"/v2/generations/{_escaped(generation_id)}"
+    path = f"/v2/generations/{escaped(generation_id)}"
     return Call(
         "DELETE",
         path,
@@ -265,17 +266,7 @@ def delete_generation(generation_id: str) -> Call[None]:
 
 def download_url(generation_id: str) -> Call[str]:
     """Describe `GET /v2/generations/{id}/download`, whose answer is a bare URL."""
-
-    def read_url(response: Response) -> str:
-        url = response.body.decode("utf-8", errors="replace").strip().strip('"')
-        if not _BARE_URL.fullmatch(url):
-            raise DecodeError(
-                "its body is no URL", response=response, request_id=request_id(response)
-            )
-        return url
-
-    path = f"/v2/generations/{_escaped(generation_id)}/download"
-    return Call("GET", path, read_url, is_repeatable=True)
+    return resource("GET", f"/v2/generations/{escaped(generation_id)}/download", plain_url)
 
 
 def estimate_request(request: GenerationRequest) -> Call[CostEstimate]:
@@ -308,15 +299,79 @@ def _read_estimate(response: Response) -> CostEstimate:
 
 def list_models() -> Call[list[ModelInfo]]:
     """Describe `GET /v2/models`."""
-
-    def read_models(response: Response) -> list[ModelInfo]:
-        models, _ = read_list(ModelInfo, response, lambda _: None)
-        return models
-
-    return Call("GET", "/v2/models", read_models, is_repeatable=True)
+    return resource("GET", "/v2/models", list_of(ModelInfo))
 
 
-def _escaped(generation_id: str) -> str:
+def resource(
+    method: str,
+    path: str,
+    read: Callable[[Response], T],
+    *,
+    query: Mapping[str, Iterable[str] | str | float | None] | None = None,
+    body: Mapping[str, Any] | None = None,
+    is_repeatable: bool = True,
+    is_done_without: bool = False,
+    idempotency_key: str | None = None,
+) -> Call[T]:
+    """Describe a call of any resource; of query and body, what is `None` is left out."""
+    written, headers = None, dict[str, str]()
+    if body is not None:
+        told = {name: value for name, value in body.items() if value is not None}
+        (written, _), headers = _written(told), {**_JSON}
+    if idempotency_key is not None:
+        headers["idempotency-key"] = idempotency_key
+    return Call(
+        method,
+        f"{path}{_query(**(query or {}))}",
+        read,
+        is_repeatable=is_repeatable,
+        headers=headers,
+        body=written,
+        idempotency_key=idempotency_key,
+        is_done_without=is_done_without,
+    )
+
+
+def one(kind: type[T]) -> Callable[[Response], T]:
+    """Return a reader of one value."""
+    return partial(read, kind)
+
+
+def list_of(kind: type[T]) -> Callable[[Response], list[T]]:
+    """Return a reader of a bare list, or of an object that has one under a usual name."""
+
+    def read_all(response: Response) -> list[T]:
+        return read_list(kind, response, lambda _: None)[0]
+
+    return read_all
+
+
+def page_of(kind: type[T]) -> Callable[[Response], Page[T]]:
+    """Return a reader of a page."""
+
+    def read_page(response: Response) -> Page[T]:
+        items, _ = read_list(kind, response, lambda _: None)
+        data = read_json(response)
+        cursor, total = data.get("nextCursor"), data.get("totalCount")
+        is_usual = isinstance(cursor, str) and cursor != ""
+        return Page(items, cursor if is_usual else None, _count(total))
+
+    return read_page
+
+
+def done(_: Response) -> None:
+    """Read an answer that says no more than that it is one."""
+
+
+def plain_url(response: Response) -> str:
+    """Read a bare URL."""
+    url = response.body.decode("utf-8", errors="replace").strip().strip('"')
+    if not _BARE_URL.fullmatch(url):
+        raise DecodeError("its body is no URL", response=response, request_id=request_id(response))
+    return url
+
+
+def escaped(generation_id: str) -> str:
     """Keep an id inside its path segment: neither `/` nor `?` nor `..` can leave it."""
     if generation_id.isascii() and generation_id.replace("-", "").isalnum():
         return generation_id  # as all are that the service gives out; `quote` takes 1 µs
@@ -366,16 +421,18 @@ def raw_problems(
     return [*problems, *argument_problems(idempotency_key=idempotency_key)]
 
 
-def _query(**parameters: Iterable[str] | str | int | None) -> str:
+def _query(**parameters: Iterable[str] | str | float | None) -> str:
     """Return a query string without what is `None`; lists are joined by commas."""
     told = {
-        name: exact(value) if isinstance(value, (str, int)) else ",".join(value)
+        name: exact(value) if isinstance(value, (str, int, float)) else ",".join(value)
         for name, value in parameters.items()
         if value is not None
     }
     return f"?{urlencode(told, safe=',')}" if told else ""
 
 
+# Under which of these names an object may hold a list.
+_LISTS = ("items", "voices")
 _FIRST_ERROR_STATUS = 400
 _TOO_MANY_REQUESTS = 429
 _CONCURRENCY_CODES = frozenset({"concurrency_limit_reached", "batch_concurrency_limit_reached"})
@@ -441,7 +498,7 @@ def read_list(
     An item that cannot be read costs only itself: a warning in the log names it, and what
     can be rescued of it stands in its place.
     """
-    data = read_json(response)
+    data = _list_in(read_json(response))
     if type(data) is not list:
         raise schema_error(response, "expected a list @ $")
     items: list[T] = []
@@ -461,6 +518,13 @@ def read_list(
             raise unreadable
         log(HTTP_LOG, logging.WARNING, f"some items of a list could not be read: {unreadable}")
     return items, len(data)
+
+
+def _list_in(data: Any) -> Any:
+    """Return a list that an object holds under one of the usual names."""
+    if type(data) is dict:
+        return next((data[name] for name in _LISTS if type(data.get(name)) is list), None)
+    return data
 
 
 def schema_error(response: Response, *paths: str) -> DecodeError:

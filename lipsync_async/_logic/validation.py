@@ -202,6 +202,20 @@ def one_of(vocabulary: type[StrEnum]) -> Check:
     return check
 
 
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def uuid_text(path: str, value: object) -> Iterator[str]:
+    """Ask for a UUID in its usual spelling."""
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        yield wrong(path, "a UUID", value)
+
+
+def word_of(words: Sequence[str]) -> Check:
+    """Return a validator of one of some words."""
+    return matching(re.compile("|".join(map(re.escape, words))), f"one of {', '.join(words)}")
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether it is an integer or a float; JSON knows no other, and `True` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -517,6 +531,16 @@ def _filter(path: str, value: object) -> Iterator[str]:
         yield from _filter_words(
             path, tuple(value) if isinstance(value, set | frozenset) else value
         )
+
+
+@survived("arguments")
+def argument_problems(**arguments: tuple[object, Check]) -> list[str]:
+    """Return what is wrong with arguments, each of which comes with its validator."""
+    return [
+        problem
+        for argument, (value, check) in arguments.items()
+        for problem in check(argument, value)
+    ]
 
 
 @survived("arguments")

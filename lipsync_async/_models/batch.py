@@ -13,6 +13,11 @@ from lipsync_async._models.request import Serializable
 BatchStatus: TypeAlias = Literal["PENDING", "JOBS_CREATED", "PROCESSING", "COMPLETED", "FAILED"]
 
 
+def _snake_case(name: str) -> Any:
+    """Return a field that has this name on the wire as well, where most are in camelCase."""
+    return attrs.field(default=None, metadata={"wire": name})
+
+
 @attrs.define(slots=True, kw_only=True)
 class BatchMetrics(Serializable):
     """Counts of a batch's generations.
@@ -24,10 +29,10 @@ class BatchMetrics(Serializable):
         pending_count: Those that have not ended.
     """
 
-    total_generations: int | None = attrs.field(default=None, metadata={"wire": "total_generations"})
-    success_count: int | None = attrs.field(default=None, metadata={"wire": "success_count"})
-    failed_count: int | None = attrs.field(default=None, metadata={"wire": "failed_count"})
-    pending_count: int | None = attrs.field(default=None, metadata={"wire": "pending_count"})
+    total_generations: int | None = _snake_case("total_generations")
+    success_count: int | None = _snake_case("success_count")
+    failed_count: int | None = _snake_case("failed_count")
+    pending_count: int | None = _snake_case("pending_count")
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -53,7 +58,7 @@ class Batch(Serializable):
 
     id: str
     status: str
-    created_at: datetime | None = attrs.field(default=None, metadata={"wire": "created_at"})
+    created_at: datetime | None = _snake_case("created_at")  # noqa: RUF009 - a field of attrs
     metrics: BatchMetrics | None = None
     output_url: str | None = None
     webhook_url: str | None = None

@@ -1,5 +1,4 @@
 """What an organization keeps at the service: assets, projects; and the pages of their lists."""
-# ruff: noqa: PYI051 - beside `str`, the literals are what an editor offers
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Voices, speech, transcripts, and edits of what is said."""
-# ruff: noqa: PYI051 - beside `str`, the literals are what an editor offers
 
 from __future__ import annotations
 

@@ -1,0 +1,184 @@
+"""The account: plan, usage, costs, error catalogue, webhook secret, feedback: `client.account`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, get_args
+
+from lipsync_async._async.generations import raise_if_invalid
+from lipsync_async._async.resource import Resource, check
+from lipsync_async._logic import validation
+from lipsync_async._logic.endpoints import list_of, one, page_of, read_json, resource, schema_error
+from lipsync_async._logic.validation import OrNone, text, whole_number, word_of
+from lipsync_async._models.account import Account, ErrorInfo, FeedbackKind, UsageItem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from lipsync_async._models.http import Response
+    from lipsync_async._models.library import Page
+
+_REPORTED = "The report may have arrived; sending it again makes a second one."
+
+
+class AsyncAccount(Resource):
+    """The account of the API key. Reached as `client.account`."""
+
+    async def get(self) -> Account:
+        """Return plan, limits and balance.
+
+        Wire: `GET /v2/account`
+
+        Raises:
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Get account", sync.so API reference.
+        """
+        return await self._send(resource("GET", "/v2/account", one(Account)))
+
+    async def usage(
+        self, start: datetime, end: datetime, *, limit: int = 500, cursor: str | None = None
+    ) -> Page[UsageItem]:
+        """Return one page of what the organization's generations have cost, oldest first.
+
+        Wire: `GET /v2/usage/generations`
+
+        Args:
+            start: Generations that ended at this moment or later; with a time zone.
+            end: Generations that ended before; later than `start`.
+            limit: 1 to 500 on the page.
+            cursor: `next_cursor` of the page before.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List usage", sync.so API reference.
+        """
+        problems = validation.argument_problems(
+            start=(start, _moment),
+            end=(end, _moment),
+            limit=(limit, whole_number(1, 500)),
+            cursor=(cursor, OrNone(text)),
+        )
+        if not problems and end <= start:
+            problems.append("end: must be later than start")
+        raise_if_invalid(problems)
+        query: dict[str, str | int | None] = {
+            "startTime": _written(start),
+            "endTime": _written(end),
+            "limit": limit,
+            "cursor": cursor,
+        }
+        call = resource("GET", "/v2/usage/generations", page_of(UsageItem), query=query)
+        return await self._send(call)
+
+    def iter_usage(self, start: datetime, end: datetime) -> AsyncGenerator[UsageItem, None]:
+        """Yield what the organization's generations have cost, oldest first, page after page.
+
+        Wire: `GET /v2/usage/generations`, repeatedly
+
+        Args:
+            start: Generations that ended at this moment or later; with a time zone.
+            end: Generations that ended before; later than `start`.
+
+        Raises:
+            As `usage`.
+
+        Source: "List usage", sync.so API reference.
+        """
+        return self._pages(lambda cursor: self.usage(start, end, cursor=cursor))
+
+    async def errors(self) -> list[ErrorInfo]:
+        """Return the service's error codes with what they mean.
+
+        Wire: `GET /v2/errors`
+
+        Raises:
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "List errors", sync.so API reference.
+        """
+        return await self._send(resource("GET", "/v2/errors", list_of(ErrorInfo)))
+
+    async def webhook_secret(self) -> str:
+        """Return the secret that verifies the organization's webhooks. Keep it like the API key.
+
+        Wire: `GET /v2/organizations/webhook/secret`
+
+        Raises:
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Webhook secret", sync.so API reference.
+        """
+        place = "/v2/organizations/webhook/secret"
+        return await self._send(resource("GET", place, _secret))
+
+    async def send_feedback(
+        self, kind: FeedbackKind, message: str, *, generation_id: str | None = None
+    ) -> str | None:
+        """Report one problem to the vendor, and return the receipt's id, if there is one.
+
+        Wire: `POST /v2/feedback`
+
+        A try whose outcome is unknown is not repeated.
+
+        Args:
+            kind: What it is about.
+            message: What was tried and what happened; no secrets.
+            generation_id: The generation that it is about. This field is assumed, and the
+                service refuses fields that it does not know: leave it out where that happens.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            BadRequestError: The service does not know a field.
+            ResponseError: The service refused.
+            TransportError: No answer came; `.may_have_worked` says whether it may have arrived.
+
+        Source: "Send feedback", sync.so API reference.
+        """
+        check(
+            kind=(kind, word_of(get_args(FeedbackKind))),
+            message=(message, text),
+            generation_id=(generation_id, OrNone(validation.name)),
+        )
+        body = {"kind": kind, "message": message, "generationId": generation_id}
+        call = resource("POST", "/v2/feedback", _receipt, body=body, is_repeatable=False)
+        return await self._send(call, advice=_REPORTED)
+
+
+def _moment(place: str, value: object) -> Iterator[str]:
+    if not isinstance(value, datetime):
+        yield validation.wrong(place, "a datetime", value)
+    elif value.tzinfo is None:
+        yield f"{place}: must have a time zone"
+
+
+def _written(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _secret(response: Response) -> str:
+    data = read_json(response)
+    secret = data.get("secret") if isinstance(data, dict) else None
+    if not isinstance(secret, str) or not secret:
+        raise schema_error(response, "expected text @ $.secret")
+    return secret
+
+
+def _receipt(response: Response) -> str | None:
+    """Return the id of a receipt; its form is not documented."""
+    try:
+        data = read_json(response)
+    except Exception:  # noqa: BLE001 - the report has arrived
+        return None
+    receipt = data.get("id") if isinstance(data, dict) else None
+    return receipt if isinstance(receipt, str) else None

@@ -1,0 +1,160 @@
+"""What the resources share: sending, pages, and waiting for jobs that are no generations."""
+
+from __future__ import annotations
+
+import logging
+from math import inf
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from lipsync_async._async.generations import raise_if_invalid, send
+from lipsync_async._callsite import HTTP_LOG, call_back, log, tell_left
+from lipsync_async._logic import polling
+from lipsync_async._logic.endpoints import escaped
+from lipsync_async._logic.validation import (
+    argument_problems,
+    callback_problems,
+    name,
+    timeout_problems,
+)
+from lipsync_async._models.policies import PollPolicy
+from lipsync_async._polling import retry_until_timeout
+from lipsync_async.errors import JobFailedError, JobTimeoutError, LipsyncError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from lipsync_async._logic.endpoints import Call
+    from lipsync_async._logic.validation import Check
+    from lipsync_async._models.library import Page
+    from lipsync_async._requester import Requester, RequestOptions
+
+_REPEATED = "A listing has ended early: the service gave a cursor that it had given before."
+
+T = TypeVar("T")
+
+
+class Job(Protocol):
+    """A job that is no generation."""
+
+    NOUN: ClassVar[str]
+    GOOD_ENDS: ClassVar[frozenset[str]]
+    BAD_ENDS: ClassVar[frozenset[str]]
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def status(self) -> str:
+        """Its status."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+class Resource:
+    """Base of the resources of a client's view."""
+
+    def __init__(self, requester: Requester, options: RequestOptions) -> None:
+        self._requester = requester
+        self._options = options
+
+    async def _send(self, call: Call[T], *, advice: str | None = None) -> T:
+        """Send a call; if it may have worked nevertheless, say what to do before another try."""
+        try:
+            return await send(self._requester, call, self._options)
+        except BaseException as error:
+            may_have_worked = isinstance(error, LipsyncError) and error.may_have_worked
+            is_left = not isinstance(error, LipsyncError) and call.is_sent
+            if advice is not None and (may_have_worked or is_left):
+                tell_left(error, advice)
+            raise
+
+    async def _pages(
+        self, fetch: Callable[[str | None], Awaitable[Page[T]]]
+    ) -> AsyncGenerator[T, None]:
+        """Yield the items of all pages; a cursor that was there before ends it."""
+        cursor: str | None = None
+        seen = set[str]()
+        while True:
+            page = await fetch(cursor)
+            for item in page.items:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None or cursor in seen:
+                break
+            seen.add(cursor)
+        if cursor is not None:
+            log(HTTP_LOG, logging.WARNING, _REPEATED)
+
+    async def _wait(
+        self,
+        job: J | str,
+        fetch: Callable[[str, RequestOptions], Awaitable[J]],
+        *,
+        timeout: float | None,
+        on_update: Callable[[J], object] | None,
+        pauses: tuple[float, float],
+    ) -> J:
+        """Wait until a job has ended well, and return it.
+
+        `pauses` are the first and the longest between two polls, in seconds.
+        """
+        job_id, last = (job, None) if isinstance(job, str) else (job.id, job)
+        problems = argument_problems(id=(job_id, name))
+        raise_if_invalid([*problems, *callback_problems(on_update), *timeout_problems(timeout)])
+        limit, transport = inf if timeout is None else timeout, self._requester.transport
+        deadline = transport.now() + limit
+        policy = PollPolicy(long_poll=None, initial_interval=pauses[0], max_interval=pauses[1])
+        schedule = polling.poll_schedule(policy, remaining=limit)
+        options, seen = retry_until_timeout(self._options), None
+        try:
+            while last is None or last.status not in last.GOOD_ENDS | last.BAD_ENDS:
+                step = _next_poll(schedule, seen)
+                if step is None:
+                    await transport.sleep(deadline - transport.now())
+                    break
+                await transport.sleep(step.pause)
+                before, status = transport.now(), None if last is None else last.status
+                last = await fetch(job_id, options)
+                if last.status != status and on_update is not None:
+                    await call_back(on_update, last)
+                now = transport.now()
+                seen = polling.LastPoll(took=now - before, remaining=deadline - now)
+        except LipsyncError:
+            raise
+        except BaseException as error:
+            tell_left(error, f"Job {job_id} goes on; call wait_until_complete({job_id!r}) again.")
+            raise
+        if last is None or last.status not in last.GOOD_ENDS | last.BAD_ENDS:
+            raise JobTimeoutError(job_id, last, timeout=limit)
+        if last.status in last.BAD_ENDS:
+            raise JobFailedError(last)
+        return last
+
+
+def _next_poll(schedule: Any, seen: polling.LastPoll | None) -> polling.NextPoll | None:
+    try:
+        step: polling.NextPoll = schedule.send(seen)
+    except StopIteration:
+        return None
+    return step
+
+
+def check(**arguments: tuple[object, Check]) -> None:
+    """Refuse arguments that are wrong, each of which comes with its validator."""
+    raise_if_invalid(argument_problems(**arguments))
+
+
+def path(template: str, **ids: str) -> str:
+    """Return a path with ids in it, or refuse what cannot be one."""
+    check(**{argument: (value, name) for argument, value in ids.items()})
+    return template.format(**{argument: escaped(value) for argument, value in ids.items()})
+
+
+def changes(**fields: object) -> dict[str, Any]:
+    """Return the fields to change; at least one must be given."""
+    told = {field: value for field, value in fields.items() if value is not None}
+    if not told:
+        raise_if_invalid(["arguments: give at least one field to change"])
+    return told
