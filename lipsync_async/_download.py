@@ -406,6 +406,29 @@ def _address_of(generation: Generation) -> str | None:
     return generation.output_url or generation.output_media_url
 
 
+async def fetch_text(requester: Requester, settings: RequestOptions, url: str) -> str:
+    """Return the text at an address that the service gave, without the API key."""
+
+    async def fetch() -> str:
+        address: str | None = media_host.checked_address(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            if address is None:
+                break
+            request = Request("GET", address, _HEADERS)
+            answer = await requester.transport.send(request, timeout=settings.timeout)
+            if answer.status in _WHOLE and not answer.is_cut:
+                return answer.body.decode(errors="replace")
+            if media_host.is_refusal(answer.status) or answer.is_cut:
+                raise media_host.refusal_of(requester.mask.response(answer))
+            address = media_host.redirect_address(address, answer.status, answer.headers)
+        raise DownloadError(f"The results were not fetched: {url} leads nowhere.")
+
+    try:
+        return await requester.retry(fetch, settings.retry, is_repeatable=True)
+    except ValueError as error:
+        raise DownloadError(f"The results were not fetched: their address {error}.") from error
+
+
 class ResultDownloader:
     """Downloader of a run's results into a folder, a few at once: they share one network.
 

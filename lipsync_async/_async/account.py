@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, get_args
 
-from lipsync_async._async.generations import raise_if_invalid
-from lipsync_async._async.resource import Resource, check
+from lipsync_async._async.resource import Resource, check, moment, raise_if_invalid, written_moment
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import list_of, one, page_of, read_json, resource, schema_error
 from lipsync_async._logic.validation import OrNone, text, whole_number, word_of
 from lipsync_async._models.account import Account, ErrorInfo, FeedbackKind, UsageItem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
+    from datetime import datetime
 
     from lipsync_async._models.http import Response
     from lipsync_async._models.library import Page
@@ -59,9 +58,9 @@ class AsyncAccount(Resource):
 
         Source: "List usage", sync.so API reference.
         """
-        problems = validation.argument_problems(
-            start=(start, _moment),
-            end=(end, _moment),
+        problems = validation.problems_of(
+            start=(start, moment),
+            end=(end, moment),
             limit=(limit, whole_number(1, 500)),
             cursor=(cursor, OrNone(text)),
         )
@@ -69,8 +68,8 @@ class AsyncAccount(Resource):
             problems.append("end: must be later than start")
         raise_if_invalid(problems)
         query: dict[str, str | int | None] = {
-            "startTime": _written(start),
-            "endTime": _written(end),
+            "startTime": written_moment(start),
+            "endTime": written_moment(end),
             "limit": limit,
             "cursor": cursor,
         }
@@ -153,17 +152,6 @@ class AsyncAccount(Resource):
         body = {"kind": kind, "message": message, "generationId": generation_id}
         call = resource("POST", "/v2/feedback", _receipt, body=body, is_repeatable=False)
         return await self._send(call, advice=_REPORTED)
-
-
-def _moment(place: str, value: object) -> Iterator[str]:
-    if not isinstance(value, datetime):
-        yield validation.wrong(place, "a datetime", value)
-    elif value.tzinfo is None:
-        yield f"{place}: must have a time zone"
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _secret(response: Response) -> str:

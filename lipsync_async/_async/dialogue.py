@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lipsync_async._async.generations import raise_if_invalid
-from lipsync_async._async.resource import Resource, path
+from lipsync_async._async.resource import Resource, path, raise_if_invalid
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import one, resource
 from lipsync_async._logic.validation import OrNone, http_url, positive, whole_number
@@ -66,7 +65,7 @@ class AsyncTranscriptions(Resource):
         Source: "Create transcription", sync.so API reference.
         """
         moment = OrNone(whole_number(0))
-        problems = validation.argument_problems(
+        problems = validation.problems_of(
             video_url=(video_url, OrNone(http_url)),
             audio_url=(audio_url, OrNone(http_url)),
             start_ms=(start_ms, moment),
@@ -185,7 +184,7 @@ class AsyncDialogueEdits(Resource):
         """
         optional = OrNone(validation.name)
         raise_if_invalid(
-            validation.argument_problems(
+            validation.problems_of(
                 transcript=(transcript, _transcript),
                 edits=(edits, validation.list_of(_edit)),
                 video_url=(video_url, http_url),

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from lipsync_async._async.generations import raise_if_invalid, send
+from lipsync_async._async.generations import send
 from lipsync_async._callsite import HTTP_LOG, call_back, log, tell_left
 from lipsync_async._logic import polling
 from lipsync_async._logic.endpoints import escaped
-from lipsync_async._logic.validation import (
-    argument_problems,
-    callback_problems,
-    name,
-    timeout_problems,
-)
+from lipsync_async._logic.validation import argument_problems, name, problems_of, wrong
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._polling import retry_until_timeout
-from lipsync_async.errors import JobFailedError, JobTimeoutError, LipsyncError
+from lipsync_async.errors import (
+    InvalidRequestError,
+    JobFailedError,
+    JobTimeoutError,
+    LipsyncError,
+    ServerError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._logic.validation import Check
@@ -70,6 +73,23 @@ class Resource:
                 tell_left(error, advice)
             raise
 
+    async def _send_or_find(
+        self, call: Call[T], find: Callable[[], Awaitable[T | None]], *, tries: int = 3
+    ) -> T:
+        """Send a call that is not repeatable, again only if what it makes is not found."""
+        while True:
+            try:
+                return await self._send(call)
+            except LipsyncError as error:
+                if not (error.may_have_worked and isinstance(error, TransportError | ServerError)):
+                    raise
+                if (found := await find()) is not None:
+                    return found
+                tries -= 1
+                if not tries:
+                    raise
+            call.is_sent = False
+
     async def _pages(
         self, fetch: Callable[[str | None], Awaitable[Page[T]]]
     ) -> AsyncGenerator[T, None]:
@@ -101,8 +121,8 @@ class Resource:
         `pauses` are the first and the longest between two polls, in seconds.
         """
         job_id, last = (job, None) if isinstance(job, str) else (job.id, job)
-        problems = argument_problems(id=(job_id, name))
-        raise_if_invalid([*problems, *callback_problems(on_update), *timeout_problems(timeout)])
+        problems = problems_of(id=(job_id, name))
+        raise_if_invalid([*problems, *argument_problems(on_update=on_update, timeout=timeout)])
         limit, transport = inf if timeout is None else timeout, self._requester.transport
         deadline = transport.now() + limit
         policy = PollPolicy(long_poll=None, initial_interval=pauses[0], max_interval=pauses[1])
@@ -141,15 +161,34 @@ def _next_poll(schedule: Any, seen: polling.LastPoll | None) -> polling.NextPoll
     return step
 
 
+def raise_if_invalid(problems: Sequence[str]) -> None:
+    """Raise an error that names all problems, if there are any."""
+    if problems:
+        raise InvalidRequestError(problems)
+
+
 def check(**arguments: tuple[object, Check]) -> None:
     """Refuse arguments that are wrong, each of which comes with its validator."""
-    raise_if_invalid(argument_problems(**arguments))
+    raise_if_invalid(problems_of(**arguments))
 
 
 def path(template: str, **ids: str) -> str:
     """Return a path with ids in it, or refuse what cannot be one."""
     check(**{argument: (value, name) for argument, value in ids.items()})
     return template.format(**{argument: escaped(value) for argument, value in ids.items()})
+
+
+def moment(place: str, value: object) -> Iterator[str]:
+    """Ask for a moment with a time zone."""
+    if not isinstance(value, datetime):
+        yield wrong(place, "a datetime", value)
+    elif value.tzinfo is None:
+        yield f"{place}: must have a time zone"
+
+
+def written_moment(value: datetime) -> str:
+    """Return a moment as the service writes it."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def changes(**fields: object) -> dict[str, Any]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from lipsync_async._async.generations import raise_if_invalid
-from lipsync_async._async.resource import Resource, path
+from lipsync_async._async.resource import Resource, path, raise_if_invalid
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import done, list_of, one, resource
 from lipsync_async._logic.validation import (
     MAX_SCRIPT_CHARACTERS,
     OrNone,
     http_url,
-    idempotency_key_problems,
     number,
     text,
     up_to,
@@ -78,7 +76,7 @@ class AsyncVoices(Resource):
 
         Source: "Create voice", sync.so API reference.
         """
-        problems = validation.argument_problems(
+        problems = validation.problems_of(
             name=(name, up_to(100, text)),
             url=(url, OrNone(http_url)),
             asset_id=(asset_id, OrNone(validation.name)),
@@ -181,7 +179,7 @@ class AsyncSpeech(Resource):
 
         Source: "Text to speech jobs", sync.so API reference.
         """
-        problems = [] if idempotency_key is None else idempotency_key_problems(idempotency_key)
+        problems = validation.argument_problems(idempotency_key=idempotency_key)
         body = _body(script, voice_id, stability, similarity_boost, problems)
         key = str(uuid.uuid4()) if idempotency_key is None else str.__str__(idempotency_key)
         call = resource("POST", "/v2/tts/jobs", one(SpeechJob), body=body, idempotency_key=key)
@@ -284,7 +282,7 @@ def _body(
 ) -> dict[str, object]:
     """Return what is to be spoken, or refuse it with all problems."""
     share = OrNone(number(0, 1))
-    found = validation.argument_problems(
+    found = validation.problems_of(
         script=(script, up_to(MAX_SCRIPT_CHARACTERS, text)),
         voice_id=(voice_id, validation.name),
         stability=(stability, share),

@@ -359,6 +359,17 @@ def page_of(kind: type[T]) -> Callable[[Response], Page[T]]:
     return read_page
 
 
+def maybe(kind: type[T], name: str) -> Callable[[Response], T | None]:
+    """Return a reader of a value that an object may hold under a name."""
+
+    def read_part(response: Response) -> T | None:
+        data = read_json(response)
+        found = data.get(name) if isinstance(data, dict) else None
+        return None if found is None else structure(kind, found, response)
+
+    return read_part
+
+
 def done(_: Response) -> None:
     """Read an answer that says no more than that it is one."""
 

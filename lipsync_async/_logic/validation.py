@@ -211,6 +211,15 @@ def uuid_text(path: str, value: object) -> Iterator[str]:
         yield wrong(path, "a UUID", value)
 
 
+_SHA256 = re.compile(r"[a-f0-9]{64}")
+
+
+def sha256_text(path: str, value: object) -> Iterator[str]:
+    """Ask for a SHA-256 in hexadecimal digits."""
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        yield wrong(path, "64 hexadecimal digits in lower case", value)
+
+
 def word_of(words: Sequence[str]) -> Check:
     """Return a validator of one of some words."""
     return matching(re.compile("|".join(map(re.escape, words))), f"one of {', '.join(words)}")
@@ -534,7 +543,7 @@ def _filter(path: str, value: object) -> Iterator[str]:
 
 
 @survived("arguments")
-def argument_problems(**arguments: tuple[object, Check]) -> list[str]:
+def problems_of(**arguments: tuple[object, Check]) -> list[str]:
     """Return what is wrong with arguments, each of which comes with its validator."""
     return [
         problem
