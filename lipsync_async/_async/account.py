@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _REPORTED = "The report may have arrived; sending it again makes a second one."
 
 
-class AsyncAccount(Resource):
+class AsyncAccountInfo(Resource):
     """The account of the API key. Reached as `client.account`."""
 
     async def get(self) -> Account:

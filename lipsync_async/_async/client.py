@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from lipsync_async._async.account import AsyncAccountInfo
+    from lipsync_async._async.assets import AsyncAssets
+    from lipsync_async._async.batches import AsyncBatches
+    from lipsync_async._async.dialogue import AsyncDialogueEdits, AsyncTranscriptions
+    from lipsync_async._async.projects import AsyncProjects
+    from lipsync_async._async.speech import AsyncTextToSpeech, AsyncVoices
     from lipsync_async._models.http import Response
     from lipsync_async._models.response import ModelInfo
     from lipsync_async._transport.protocol import Session, Transport
@@ -197,6 +203,62 @@ class AsyncClient:
         self._options = options
         self.generations = AsyncGenerations(self._requester, options, self._pollers)
         self.models = AsyncModels(self._requester, options)
+
+    @property
+    def assets(self) -> AsyncAssets:
+        """Files at the service: upload, register, list, change, delete."""
+        from lipsync_async._async.assets import AsyncAssets  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncAssets(self._requester, self._options)
+
+    @property
+    def projects(self) -> AsyncProjects:
+        """Folders of generations and assets."""
+        from lipsync_async._async.projects import AsyncProjects  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncProjects(self._requester, self._options)
+
+    @property
+    def voices(self) -> AsyncVoices:
+        """Voices that speak scripts; clones of your own."""
+        from lipsync_async._async.speech import AsyncVoices  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncVoices(self._requester, self._options)
+
+    @property
+    def speech(self) -> AsyncTextToSpeech:
+        """Speech made of a script, at once or as a job."""
+        from lipsync_async._async.speech import AsyncTextToSpeech  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncTextToSpeech(self._requester, self._options)
+
+    @property
+    def transcriptions(self) -> AsyncTranscriptions:
+        """What is said in a video or an audio."""
+        from lipsync_async._async.dialogue import AsyncTranscriptions  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncTranscriptions(self._requester, self._options)
+
+    @property
+    def dialogue_edits(self) -> AsyncDialogueEdits:
+        """Edits of what is said in a video (beta)."""
+        from lipsync_async._async.dialogue import AsyncDialogueEdits  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncDialogueEdits(self._requester, self._options)
+
+    @property
+    def batches(self) -> AsyncBatches:
+        """The service's batches: 20 to 500 requests in one."""
+        from lipsync_async._async.batches import AsyncBatches  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncBatches(self._requester, self._options)
+
+    @property
+    def account(self) -> AsyncAccountInfo:
+        """Plan, usage, error codes, webhook secret, feedback."""
+        from lipsync_async._async.account import AsyncAccountInfo  # noqa: PLC0415 - loaded when it is used
+
+        return AsyncAccountInfo(self._requester, self._options)
 
     def with_options(
         self,

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.results import Outcome, OutcomeIterator, Progress
     from lipsync_async._logic.endpoints import Call
+    from lipsync_async._models.account import GenerationCosts
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
 
@@ -622,6 +623,28 @@ class AsyncGenerations:
         if problems := validation.list_problems(status=status, source=source):
             raise InvalidRequestError(problems)
         call = endpoints.count_generations(status=status, source=source)
+        return await self._requester.execute(call, self._options)
+
+    async def costs(self, generation: Generation | str) -> GenerationCosts:
+        """Return what a generation has cost, as far as that is known by now.
+
+        Wire: `GET /v2/generate/{id}/costs`
+
+        The whole is usually known within 10 minutes after the end.
+
+        Args:
+            generation: The job, or its id.
+
+        Raises:
+            InvalidRequestError: The id cannot be one; nothing was sent.
+            NotFoundError: There is no such generation.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Get generation costs", sync.so API reference.
+        """
+        call = endpoints.generation_costs(_id_of(generation))
         return await self._requester.execute(call, self._options)
 
     async def delete(self, generation: Generation | str) -> None:

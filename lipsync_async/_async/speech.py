@@ -111,7 +111,7 @@ class AsyncVoices(Resource):
         await self._send(resource("DELETE", voice, done, is_done_without=True))
 
 
-class AsyncSpeech(Resource):
+class AsyncTextToSpeech(Resource):
     """Speech made of a script. Reached as `client.speech`."""
 
     async def create(

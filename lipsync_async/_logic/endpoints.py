@@ -16,7 +16,7 @@ from datetime import UTC
 from functools import partial
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import attrs
@@ -42,6 +42,9 @@ from lipsync_async.errors import (
     ServerError,
     in_words,
 )
+
+if TYPE_CHECKING:
+    from lipsync_async._models.account import GenerationCosts
 
 T = TypeVar("T")
 
@@ -302,6 +305,14 @@ def list_models() -> Call[list[ModelInfo]]:
     return resource("GET", "/v2/models", list_of(ModelInfo))
 
 
+def generation_costs(generation_id: str) -> Call[GenerationCosts]:
+    """Describe `GET /v2/generate/{id}/costs`."""
+    from lipsync_async._models.account import GenerationCosts  # noqa: PLC0415 - seldom needed
+
+    path = f"/v2/generate/{escaped(generation_id)}/costs"
+    return resource("GET", path, one(GenerationCosts))
+
+
 def resource(
     method: str,
     path: str,
@@ -365,7 +376,7 @@ def maybe(kind: type[T], name: str) -> Callable[[Response], T | None]:
     def read_part(response: Response) -> T | None:
         data = read_json(response)
         found = data.get(name) if isinstance(data, dict) else None
-        return None if found is None else structure(kind, found, response)
+        return None if found is None else read(kind, response, found)
 
     return read_part
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from lipsync_async._models.http import Response
     from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
     from lipsync_async._models.response import ModelInfo
+    from lipsync_async._sync.account import AccountInfo
+    from lipsync_async._sync.assets import Assets
+    from lipsync_async._sync.batches import Batches
+    from lipsync_async._sync.dialogue import DialogueEdits, Transcriptions
+    from lipsync_async._sync.projects import Projects
+    from lipsync_async._sync.speech import TextToSpeech, Voices
     from lipsync_async._transport.protocol import Session, Transport
 
 
@@ -142,6 +148,62 @@ class Client(SyncWrapper):
                 transport=transport,
             ),
         )
+
+    @property
+    def assets(self) -> Assets:
+        """Files at the service: upload, register, list, change, delete."""
+        from lipsync_async._sync.assets import Assets  # noqa: PLC0415 - loaded when it is used
+
+        return Assets(self._portal, self._source.assets)
+
+    @property
+    def projects(self) -> Projects:
+        """Folders of generations and assets."""
+        from lipsync_async._sync.projects import Projects  # noqa: PLC0415 - loaded when it is used
+
+        return Projects(self._portal, self._source.projects)
+
+    @property
+    def voices(self) -> Voices:
+        """Voices that speak scripts; clones of your own."""
+        from lipsync_async._sync.speech import Voices  # noqa: PLC0415 - loaded when it is used
+
+        return Voices(self._portal, self._source.voices)
+
+    @property
+    def speech(self) -> TextToSpeech:
+        """Speech made of a script, at once or as a job."""
+        from lipsync_async._sync.speech import TextToSpeech  # noqa: PLC0415 - loaded when it is used
+
+        return TextToSpeech(self._portal, self._source.speech)
+
+    @property
+    def transcriptions(self) -> Transcriptions:
+        """What is said in a video or an audio."""
+        from lipsync_async._sync.dialogue import Transcriptions  # noqa: PLC0415 - loaded when it is used
+
+        return Transcriptions(self._portal, self._source.transcriptions)
+
+    @property
+    def dialogue_edits(self) -> DialogueEdits:
+        """Edits of what is said in a video (beta)."""
+        from lipsync_async._sync.dialogue import DialogueEdits  # noqa: PLC0415 - loaded when it is used
+
+        return DialogueEdits(self._portal, self._source.dialogue_edits)
+
+    @property
+    def batches(self) -> Batches:
+        """The service's batches: 20 to 500 requests in one."""
+        from lipsync_async._sync.batches import Batches  # noqa: PLC0415 - loaded when it is used
+
+        return Batches(self._portal, self._source.batches)
+
+    @property
+    def account(self) -> AccountInfo:
+        """Plan, usage, error codes, webhook secret, feedback."""
+        from lipsync_async._sync.account import AccountInfo  # noqa: PLC0415 - loaded when it is used
+
+        return AccountInfo(self._portal, self._source.account)
 
     def with_options(
         self,

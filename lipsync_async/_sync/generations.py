@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lipsync_async._bulk.results import Outcome, Progress
+    from lipsync_async._models.account import GenerationCosts
     from lipsync_async._models.request import (
         DubParams,
         GenerationRequest,
@@ -478,6 +479,27 @@ class Generations(SyncWrapper):
         Source: "Count generations", sync.so API reference.
         """
         return self._portal.call(partial(self._source.count, status=status, source=source))
+
+    def costs(self, generation: Generation | str) -> GenerationCosts:
+        """Return what a generation has cost, as far as that is known by now.
+
+        Wire: `GET /v2/generate/{id}/costs`
+
+        The whole is usually known within 10 minutes after the end.
+
+        Args:
+            generation: The job, or its id.
+
+        Raises:
+            InvalidRequestError: The id cannot be one; nothing was sent.
+            NotFoundError: There is no such generation.
+            ResponseError: The service refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Source: "Get generation costs", sync.so API reference.
+        """
+        return self._portal.call(partial(self._source.costs, generation))
 
     def delete(self, generation: Generation | str) -> None:
         """Delete a generation that has ended. There is no cancel for one that runs.

@@ -195,8 +195,10 @@ class _Module:
     def _resources(self, node: ast.ClassDef) -> dict[str, str]:
         """Return the attributes that hold other async objects; a twin would lack any others."""
         resources: dict[str, str] = {}
-        lost: list[ast.expr | ast.stmt] = [*node.bases]
-        lost += [each for each in node.decorator_list if not ast.unparse(each).startswith("attrs.")]
+        lost: list[ast.expr | ast.stmt] = [
+            each for each in node.decorator_list if not ast.unparse(each).startswith("attrs.")
+        ]
+        lost += [base for base in node.bases if ast.unparse(base) != "Resource"]
         lost += [keyword.value for keyword in node.keywords]
         for each in node.body:
             match each:
@@ -235,6 +237,14 @@ class _Module:
         match [ast.unparse(each) for each in method.decorator_list]:
             case []:
                 return self._function(method, name, returns, self._body(method, returns))
+            case ["property"] if returns in self._types.twins:
+                home = self._homes[f"Async{returns}"]
+                body = (
+                    f"from lipsync_async._sync.{home} import {returns}  "
+                    "# noqa: PLC0415 - loaded when it is used\n"
+                    f"return {returns}(self._portal, self._source.{name})"
+                )
+                return "@property\n" + self._function(method, name, returns, body)
             case ["overload"]:
                 return "@overload\n" + self._function(method, name, returns, "...")
             case ["asynccontextmanager"]:
@@ -248,12 +258,12 @@ class _Module:
 
     def _body(self, method: Method, returns: str) -> str:
         call = self._call(f"self._source.{method.name}", method)
+        if returns.startswith(("Generator[", "Iterator[")):
+            return f"return self._portal.iterate({call})"
         if isinstance(method, ast.FunctionDef):
             if returns != "Self":
                 raise RefusedError(method, f"{method.name} is neither async nor returns Self")
             return f"return self._view({call})"
-        if returns.startswith(("Generator[", "Iterator[")):
-            return f"return self._portal.iterate({call})"
         # The coroutine is made in the loop: one that is never awaited would be warned of.
         arguments = ", ".join([f"self._source.{method.name}", *self._arguments(method)])
         work = f"partial({arguments})" if "," in arguments else arguments
@@ -314,6 +324,7 @@ class _Types(ast.NodeTransformer):
     def __init__(self, tables: Tables, classes: Mapping[str, str]) -> None:
         self._tables = tables
         self._classes = classes
+        self.twins = frozenset(classes.values())
 
     def text(self, node: ast.expr | ast.arguments) -> str:
         """Return the text of an annotation or of parameters."""
