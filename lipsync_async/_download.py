@@ -410,18 +410,17 @@ async def fetch_text(requester: Requester, settings: RequestOptions, url: str) -
     """Return the text at an address that the service gave, without the API key."""
 
     async def fetch() -> str:
-        address: str | None = media_host.checked_address(url)
+        address = media_host.checked_address(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            if address is None:
-                break
             request = Request("GET", address, _HEADERS)
             answer = await requester.transport.send(request, timeout=settings.timeout)
             if answer.status in _WHOLE and not answer.is_cut:
                 return answer.body.decode(errors="replace")
-            if media_host.is_refusal(answer.status) or answer.is_cut:
+            target = media_host.redirect_address(address, answer.status, answer.headers)
+            if target is None:
                 raise media_host.refusal_of(requester.mask.response(answer))
-            address = media_host.redirect_address(address, answer.status, answer.headers)
-        raise DownloadError(f"The results were not fetched: {url} leads nowhere.")
+            address = target
+        raise DownloadError(f"The results were not fetched: {url} points on and on.")
 
     try:
         return await requester.retry(fetch, settings.retry, is_repeatable=True)
