@@ -15,6 +15,7 @@
     │   └── ConcurrencyLimitError 429 too many generations at once
     ├── DecodeError                   an answer that cannot be read
     ├── DownloadError                 the media did not arrive whole
+    ├── UploadError                   a file did not arrive whole at the service
     ├── JournalError                  the journal of a run cannot be used
     ├── SpendingLimitError            `max_jobs` or `max_cost` is reached
     ├── UnexpectedError               something else was raised; `.__cause__` is what
@@ -421,6 +422,10 @@ class DownloadError(LipsyncError):
     """Raised when the media did not arrive whole, or cannot be stored safely."""
 
     is_retryable = True
+
+
+class UploadError(LipsyncError):
+    """Raised when a file did not arrive whole at the service. No asset was made of it."""
 
 
 class JournalError(LipsyncError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeAlias, cast, get_args
 
+from lipsync_async import _upload
 from lipsync_async._async.resource import Resource, changes, check, path, raise_if_invalid
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import (
@@ -13,15 +14,27 @@ from lipsync_async._logic.endpoints import (
     one,
     page_of,
     plain_url,
+    read_json,
     resource,
+    schema_error,
 )
 from lipsync_async._logic.validation import OrNone, http_url, number, text, whole_number, word_of
 from lipsync_async._models.library import Asset, AssetOrder, AssetType, Page, Visibility
+from lipsync_async.errors import ResponseError, UploadError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncGenerator, Sequence
+    import os
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+    from typing import IO, Any
 
+    from lipsync_async._logic.media_types import Kind
+    from lipsync_async._models.http import Response
+
+UploadSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | AsyncIterable[bytes] | Any"
+OnUpload: TypeAlias = "Callable[[int, int], Awaitable[None] | None]"
+
+_FIRST_SERVER_ERROR = 500
 _MOST_IDS = 100
 _TYPE = word_of(get_args(AssetType))
 _VISIBILITY = OrNone(word_of(get_args(Visibility)))
@@ -29,6 +42,104 @@ _VISIBILITY = OrNone(word_of(get_args(Visibility)))
 
 class AsyncAssets(Resource):
     """Files at the service, to be used as inputs. Reached as `client.assets`."""
+
+    async def upload(
+        self,
+        source: UploadSource,
+        *,
+        type: AssetType | None = None,  # noqa: A002 - the wire's name
+        name: str | None = None,
+        content_type: str | None = None,
+        visibility: Visibility | None = None,
+        project_id: str | None = None,
+        deduplicate: bool = True,
+        on_progress: OnUpload | None = None,
+    ) -> Asset:
+        """Upload a file, and return its asset, to be used as an input by `asset_id`.
+
+        Wire: `GET /v2/assets/uploaded`, `POST /v2/assets/upload`, a PUT to the address that it
+        gives, `POST /v2/assets`
+
+        Each try sends the whole file; what was cut off in the middle leaves nothing. Content that
+        this API key has uploaded before is found by its hash, and not sent again.
+
+        Args:
+            source: A path, bytes, an open binary file (from where it stands), an upload of a web
+                framework, or an iterator of bytes, async or not. What can be read only once is
+                copied to the disk first. An `http(s)` address is registered as it is.
+            type: `AUDIO`, `VIDEO` or `IMAGE`; `None`: by the first bytes and the name.
+            name: The file's name; `None`: its own.
+            content_type: Its MIME type; `None`: by the first bytes and the name.
+            visibility: `USER` (the service's default) or `ORGANIZATION`.
+            project_id: UUID of a project.
+            deduplicate: Look for the content before it is sent; False saves the hashing.
+            on_progress: Called, and awaited if need be, with the bytes sent so far and all bytes.
+
+        Raises:
+            InvalidRequestError: The source or an argument is wrong; nothing was sent.
+            UploadError: The file changed while it was sent, or arrived with another length.
+            UnprocessableError: The plan takes no file as large.
+            ResponseError: The service, or the host that takes the bytes, refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Example:
+            `asset = await client.assets.upload("clip.mp4")`
+
+        Source: "Upload assets", sync.so guides.
+        """
+        problems = validation.argument_problems(on_progress=on_progress)
+        problems += validation.problems_of(
+            type=(type, OrNone(_TYPE)),
+            name=(name, OrNone(text)),
+            content_type=(content_type, OrNone(text)),
+            visibility=(visibility, _VISIBILITY),
+            project_id=(project_id, OrNone(validation.name)),
+            deduplicate=(deduplicate, validation.flag),
+        )
+        is_address = isinstance(source, str) and source.startswith(("http://", "https://"))
+        if is_address and type is None:
+            problems.append("type: must be given with an address: AUDIO, VIDEO or IMAGE")
+        raise_if_invalid(problems)
+        if is_address:
+            kind = cast("AssetType", type)
+            facts = {"name": name, "visibility": visibility, "project_id": project_id}
+            return await self.register(source, kind, **facts)  # type: ignore[arg-type]
+        wanted = None if type is None else cast("Kind", type.lower())
+        async with _upload.opened(
+            source, kind=wanted, name=name, content_type=content_type
+        ) as opened:
+            kind = cast("AssetType", opened.kind.upper())
+            if deduplicate:
+                found = await self.find_uploaded(await opened.sha256(), kind)
+                if found is not None:
+                    return found
+            url = await self._put(opened, on_progress)
+            asset = await self.register(
+                url, kind, name=opened.name, visibility=visibility, project_id=project_id
+            )
+            if asset.size is not None and asset.size != opened.size:
+                await self.delete(asset.id)
+                came = f"{asset.size:,} of {opened.size:,} bytes came"
+                raise UploadError(f"{opened.name} did not arrive whole: {came}. Upload it again.")
+            return asset
+
+    async def _put(self, source: _upload.Source, on_progress: OnUpload | None) -> str:
+        """Send a file to where the service wants it, and return its address there.
+
+        An address that has expired meanwhile is asked for once more.
+        """
+        facts = {"fileName": source.name, "contentType": source.content_type, "size": source.size}
+        presign = resource("POST", "/v2/assets/upload", _slot, body=facts)
+        upload_url, url = await self._send(presign)
+        try:
+            await _upload.put(self._requester, self._options, source, upload_url, on_progress)
+        except ResponseError as error:
+            if error.status >= _FIRST_SERVER_ERROR:
+                raise
+            upload_url, url = await self._send(presign)
+            await _upload.put(self._requester, self._options, source, upload_url, on_progress)
+        return url
 
     async def register(
         self,
@@ -321,6 +432,16 @@ class AsyncAssets(Resource):
         Source: "Download asset", sync.so API reference.
         """
         return await self._send(resource("GET", f"{_path(asset_id)}/download", plain_url))
+
+
+def _slot(response: Response) -> tuple[str, str]:
+    """Return where a file is to be sent, and where it will be then."""
+    data = read_json(response)
+    found = data if isinstance(data, dict) else {}
+    upload_url, url = found.get("uploadUrl"), found.get("url")
+    if not isinstance(upload_url, str) or not isinstance(url, str):
+        raise schema_error(response, "expected text @ $.uploadUrl and $.url")
+    return upload_url, url
 
 
 def _path(asset_id: str) -> str:

@@ -341,6 +341,16 @@ _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _CHARSETS = frozenset({"utf-8", "iso-8859-1"})
 
 
+def kind_of(name: str, head: bytes, declared: str | None = None) -> Kind | None:
+    """Return what a file is by its first bytes, its name, or the type that its giver says."""
+    found, named = suffix_of_bytes("video", head), _suffix_of(name).lower()
+    suffix = named if is_refined_by(found, named) else found or named
+    main = (declared or "").partition("/")[0]
+    kinds: tuple[Kind, ...] = ("video", "image", "audio")
+    fitting = (kind for kind in kinds if suffix in _TYPES[kind] or (not suffix and main == kind))
+    return next(fitting, None)
+
+
 def upload_name_and_type(
     kind: Kind, source: str | PathLike[str] | bytes, head: bytes = b""
 ) -> tuple[str, str]:

@@ -696,6 +696,7 @@ def _file_name(path: str, value: object) -> Iterator[str]:
 _ARGUMENTS: dict[str, Check] = {
     "generation_id": _generation_id,
     "idempotency_key": OrNone(_idempotency_key),
+    "on_progress": OrNone(_callback),
     "on_update": OrNone(_callback),
     "overwrite": flag,
     "page_size": whole_number(1, MOST_ON_A_PAGE),

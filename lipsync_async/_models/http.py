@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -62,7 +62,8 @@ class FilePart:
 class Request:
     """HTTP request; `url` is absolute and already percent-encoded.
 
-    `headers` may hold the API key, so they are not part of the repr.
+    `headers` may hold the API key, so they are not part of the repr. `content` is a body that
+    comes in pieces, whose length is among the headers.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Request:
     headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
     form: tuple[TextPart | FilePart, ...] = attrs.field(default=(), repr=False)
+    content: AsyncIterator[bytes] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.define(slots=True)

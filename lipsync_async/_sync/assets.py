@@ -6,22 +6,85 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from lipsync_async._portal import SyncWrapper
+from lipsync_async._portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Generator, Sequence
+    import os
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from lipsync_async._async.assets import AsyncAssets
     from lipsync_async._models.library import Asset, AssetOrder, AssetType, Page, Visibility
+
+    UploadSource = str | os.PathLike[str] | bytes | IO[bytes] | Iterable[bytes] | Any
+    OnUpload = Callable[[int, int], None]
 
 
 class Assets(SyncWrapper):
     """Files at the service, to be used as inputs. Reached as `client.assets`."""
 
     _source: AsyncAssets
+
+    def upload(
+        self,
+        source: UploadSource,
+        *,
+        type: AssetType | None = None,
+        name: str | None = None,
+        content_type: str | None = None,
+        visibility: Visibility | None = None,
+        project_id: str | None = None,
+        deduplicate: bool = True,
+        on_progress: OnUpload | None = None,
+    ) -> Asset:
+        """Upload a file, and return its asset, to be used as an input by `asset_id`.
+
+        Wire: `GET /v2/assets/uploaded`, `POST /v2/assets/upload`, a PUT to the address that it
+        gives, `POST /v2/assets`
+
+        Each try sends the whole file; what was cut off in the middle leaves nothing. Content that
+        this API key has uploaded before is found by its hash, and not sent again.
+
+        Args:
+            source: A path, bytes, an open binary file (from where it stands), an upload of a web
+                framework, or an iterator of bytes, async or not. What can be read only once is
+                copied to the disk first. An `http(s)` address is registered as it is.
+            type: `AUDIO`, `VIDEO` or `IMAGE`; `None`: by the first bytes and the name.
+            name: The file's name; `None`: its own.
+            content_type: Its MIME type; `None`: by the first bytes and the name.
+            visibility: `USER` (the service's default) or `ORGANIZATION`.
+            project_id: UUID of a project.
+            deduplicate: Look for the content before it is sent; False saves the hashing.
+            on_progress: Called, in the thread that waits, with the bytes sent so far and all bytes.
+
+        Raises:
+            InvalidRequestError: The source or an argument is wrong; nothing was sent.
+            UploadError: The file changed while it was sent, or arrived with another length.
+            UnprocessableError: The plan takes no file as large.
+            ResponseError: The service, or the host that takes the bytes, refused.
+            TransportError: No answer came, retries included.
+            DecodeError: The answer cannot be read.
+
+        Example:
+            `asset = client.assets.upload("clip.mp4")`
+
+        Source: "Upload assets", sync.so guides.
+        """
+        return self._portal.call(
+            partial(
+                self._source.upload,
+                source,
+                type=type,
+                name=name,
+                content_type=content_type,
+                visibility=visibility,
+                project_id=project_id,
+                deduplicate=deduplicate,
+                on_progress=call_in_caller("on_progress", on_progress),
+            )
+        )
 
     def register(
         self,

@@ -22,7 +22,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import aiohttp
 import anyio
@@ -70,6 +70,13 @@ def build_form(request: Request, files: list[BinaryIO]) -> aiohttp.FormData:
         else:
             form.add_field(part.name, part.value)
     return form
+
+
+def _data_of(request: Request, files: list[BinaryIO] | None) -> Any:
+    """Return what aiohttp is to send."""
+    if request.content is not None:
+        return request.content
+    return build_form(request, files) if request.form and files is not None else request.body
 
 
 def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
@@ -350,7 +357,7 @@ class AiohttpTransport:
         return here.session.request(
             request.method,
             URL(request.url, encoded=True),
-            data=request.body if files is None or not request.form else build_form(request, files),
+            data=_data_of(request, files),
             headers=headers,
             timeout=limits,
             allow_redirects=False,

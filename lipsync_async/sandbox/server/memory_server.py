@@ -36,7 +36,7 @@ def memory_transport(pipeline: Pipeline, clock: VirtualClock) -> MemoryTransport
                     parts.path,
                     parse_qsl(parts.query, keep_blank_values=True),
                     {name.lower(): value for name, value in request.headers.items()},
-                    _Body(request, clock) if request.body or request.form else None,
+                    _Body(request, clock) if _has_body(request) else None,
                 )
             )
         except messages.DropConnection as drop:
@@ -57,7 +57,11 @@ class _Body:
         return bool(self._request.form)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        yield self._request.body or b""
+        if self._request.content is None:
+            yield self._request.body or b""
+            return
+        async for piece in self._request.content:
+            yield piece
 
     async def parts(self) -> AsyncGenerator[messages.Part]:
         for part in self._request.form:
@@ -69,6 +73,10 @@ class _Body:
                 with self._clock.hold():
                     content = await anyio.to_thread.run_sync(Path(content).read_bytes)
             yield messages.Part(part.name, part.filename, part.content_type, _once(content))
+
+
+def _has_body(request: Request) -> bool:
+    return bool(request.body or request.form or request.content)
 
 
 async def _once(content: bytes) -> AsyncGenerator[bytes]:
