@@ -140,7 +140,9 @@ class Resource:
                 if last.status != status and on_update is not None:
                     await call_back(on_update, last)
                 now = transport.now()
-                seen = polling.LastPoll(took=now - before, remaining=deadline - now)
+                seen = polling.LastPoll(
+                    took=now - before, remaining=deadline - now, is_honoured=False, retry_after=None
+                )
         except LipsyncError:
             raise
         except BaseException as error:

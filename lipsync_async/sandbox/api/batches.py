@@ -27,7 +27,7 @@ from lipsync_async.sandbox.server.api_errors import (
     malformed,
     plain_error,
 )
-from lipsync_async.sandbox.server.messages import Response, dump, json_or_form, parse_json
+from lipsync_async.sandbox.server.messages import BodyPolicy, Response, dump, parse_json
 from lipsync_async.sandbox.server.pipeline import Access, Resource
 
 if TYPE_CHECKING:
@@ -76,11 +76,13 @@ class Batch:
         return self.is_failed or all(job.is_ended for job in self.jobs.values())
 
 
+_BODY = BodyPolicy(is_json=True, file_fields=frozenset({"input"}))
+
 batches: Resource = Resource("/v2/batch")
 results: Resource = Resource(BATCHES_PATH, Access.PUBLIC)
 
 
-@batches.route("POST", body=json_or_form("input"), status=201)
+@batches.route("POST", body=_BODY, status=201)
 async def create(state: State, request: Request) -> Any:
     """Check all rows, then create a generation for each; a dry run only checks."""
     if not state.plan.has_batches:
