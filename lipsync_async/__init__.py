@@ -34,7 +34,22 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         Status as Status,
         SyncMode as SyncMode,
     )
+    from lipsync_async._models.account import (
+        Account as Account,
+        ErrorInfo as ErrorInfo,
+        GenerationCosts as GenerationCosts,
+        UsageItem as UsageItem,
+    )
+    from lipsync_async._models.batch import (
+        Batch as Batch,
+        BatchMetrics as BatchMetrics,
+    )
     from lipsync_async._models.http import Request as Request, Response as Response
+    from lipsync_async._models.library import (
+        Asset as Asset,
+        Page as Page,
+        Project as Project,
+    )
     from lipsync_async._models.policies import (
         Limits as Limits,
         PollPolicy as PollPolicy,
@@ -62,6 +77,19 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         GenerationPage as GenerationPage,
         ModelInfo as ModelInfo,
     )
+    from lipsync_async._models.speech import (
+        DialogueEdit as DialogueEdit,
+        JobFailure as JobFailure,
+        RemoveWord as RemoveWord,
+        ReplaceWord as ReplaceWord,
+        Speech as Speech,
+        SpeechJob as SpeechJob,
+        Transcript as Transcript,
+        Transcription as Transcription,
+        TranscriptSegment as TranscriptSegment,
+        Voice as Voice,
+        Word as Word,
+    )
     from lipsync_async._sync.client import Client as Client
     from lipsync_async._transport.aiohttp import AiohttpTransport as AiohttpTransport
     from lipsync_async._transport.memory import MemoryTransport as MemoryTransport
@@ -81,6 +109,9 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         GenerationRejectedError as GenerationRejectedError,
         IgnoredOptionWarning as IgnoredOptionWarning,
         InvalidRequestError as InvalidRequestError,
+        JobError as JobError,
+        JobFailedError as JobFailedError,
+        JobTimeoutError as JobTimeoutError,
         JournalError as JournalError,
         LipsyncError as LipsyncError,
         LipsyncWarning as LipsyncWarning,
@@ -96,6 +127,7 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         TransportError as TransportError,
         UnexpectedError as UnexpectedError,
         UnprocessableError as UnprocessableError,
+        UploadError as UploadError,
         WaitTimeoutError as WaitTimeoutError,
     )
 
@@ -110,6 +142,13 @@ _HOMES = {
         "_bulk.manifest": "ManifestRow read_manifest",
         "_bulk.results": "FailureGroup OnProgress Outcome Progress group_failures",
         "_enums": "Emotion Model ModelMode Status SyncMode",
+        "_models.account": "Account ErrorInfo GenerationCosts UsageItem",
+        "_models.batch": "Batch BatchMetrics",
+        "_models.library": "Asset Page Project",
+        "_models.speech": """
+            DialogueEdit JobFailure RemoveWord ReplaceWord Speech SpeechJob
+            Transcript Transcription TranscriptSegment Voice Word
+        """,
         "_models.http": "Request Response",
         "_models.policies": "Limits PollPolicy RetryPolicy",
         "_models.request": """
@@ -125,7 +164,8 @@ _HOMES = {
             AuthenticationError BadRequestError ConcurrencyLimitError ConfigurationError
             ConflictError ConnectError ConnectionLostError DecodeError DownloadError
             GenerationError GenerationFailedError GenerationRejectedError
-            IgnoredOptionWarning InvalidRequestError JournalError LipsyncError
+            IgnoredOptionWarning InvalidRequestError JobError JobFailedError JobTimeoutError
+            JournalError LipsyncError
             LipsyncWarning NotFoundError PayloadTooLargeError PaymentRequiredError
             PermissionDeniedError RateLimitError RequestTimeoutError ResponseError
             ServerError SpendingLimitError TransportError UnexpectedError UnprocessableError

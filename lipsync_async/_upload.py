@@ -197,14 +197,7 @@ async def _pieces(source: Any) -> AsyncIterator[bytes]:
     """Yield the bytes of a file, of an upload of a web framework, or of an iterator."""
     read = getattr(source, "read", None)
     if callable(read):
-        while True:
-            if iscoroutinefunction(read):
-                chunk: Any = await read(_CHUNK)
-            else:
-                chunk = await anyio.to_thread.run_sync(read, _CHUNK)
-                chunk = await chunk if isawaitable(chunk) else chunk
-            if not chunk:
-                return
+        while chunk := await _next_piece(read):
             yield _as_bytes(chunk)
     elif isinstance(source, AsyncIterable):
         async for chunk in source:
@@ -216,6 +209,14 @@ async def _pieces(source: Any) -> AsyncIterator[bytes]:
         kind = type(source).__name__
         problem = "must be a path, bytes, a binary file, an upload or an iterator of bytes"
         raise InvalidRequestError([f"source: {problem}, not {kind}"])
+
+
+async def _next_piece(read: Callable[[int], Any]) -> Any:
+    """Read on; in a thread, unless the file is read by awaiting."""
+    if iscoroutinefunction(read):
+        return await read(_CHUNK)
+    chunk = await anyio.to_thread.run_sync(read, _CHUNK)
+    return await chunk if isawaitable(chunk) else chunk
 
 
 def _as_bytes(chunk: Any) -> bytes:

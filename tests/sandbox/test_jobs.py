@@ -4,7 +4,7 @@ import asyncio
 import json
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -259,6 +259,9 @@ async def test_webhooks_that_cannot_be_delivered_are_logged(
 @attrs.frozen
 class Asset:
     """A row."""
+
+    NOUN: ClassVar[str] = "Asset"
+    NOT_FOUND: ClassVar[str | None] = "asset_not_found"
 
     id: str
 
