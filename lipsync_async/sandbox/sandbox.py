@@ -200,6 +200,11 @@ class Sandbox:
         """Base URL of the service; known once the sandbox is entered."""
         return self._state.urls.base_url
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it is reached by `transport()`, on a virtual clock, and not by a socket."""
+        return self._virtual_clock is not None
+
     def host_file(self, path: str | PathLike[str]) -> str:
         """Serve a local file, and return its URL for use as an input.
 
@@ -248,7 +253,7 @@ class Sandbox:
         self._leaving.callback(self._state.renderer.close)
         try:
             await self._state.renderer.open()
-            if self._virtual_clock is None:
+            if not self.is_in_memory:
                 server = HttpServer(self._pipeline, self._real_clock)
                 self._leaving.push_async_callback(server.aclose)
                 urls = self._state.urls
@@ -280,7 +285,7 @@ class Sandbox:
         self._leaving_thread.close()
 
     def __repr__(self) -> str:
-        where = self.url if self._virtual_clock is None else "in memory"
+        where = self.url if not self.is_in_memory else "in memory"
         return f"<Sandbox {where or 'not entered'} {self.jobs!r}>"
 
 

@@ -111,7 +111,8 @@ def test_each_example_has_a_journal_of_its_own() -> None:
 def test_a_test_file_runs_as_pasted(block: Block, folder: Path) -> None:
     """The guides' test files run under pytest."""
     (folder / "test_pasted.py").write_text(block.source, encoding="utf-8")
-    how = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "anyio", "test_pasted.py")
+    plugins = ("-p", "no:cacheprovider", "-p", "anyio", "-p", "lipsync_async.testing")
+    how = ("-m", "pytest", "-q", *plugins, "test_pasted.py")
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     subprocess.run([sys.executable, *how], check=True, timeout=50, env=environment)  # noqa: S603
 
