@@ -51,6 +51,7 @@ from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import (
     AuthenticationError,
     BadRequestError,
+    ConnectionLostError,
     DecodeError,
     GenerationError,
     GenerationFailedError,
@@ -58,6 +59,7 @@ from lipsync_async.errors import (
     LipsyncError,
     NotFoundError,
     ResponseError,
+    ServerError,
     UnprocessableError,
     WaitTimeoutError,
 )
@@ -84,6 +86,9 @@ _TRIES_OF_A_POLL = 1_000_000
 # And it asks again after a minute at the latest, whatever pause a refusal names: a day must
 # not end the waits for all jobs at once.
 _LONGEST_TOLD = 60.0
+# Seconds that a list of ended jobs may take, and rounds in which only full lists show ends,
+# before there are full lists only; and failures in a row that may pass.
+_FILTER_SECONDS, _MOST_LEFT_OUT, _MOST_STRIKES = 10.0, 3, 3
 # A poll that lasted for less of the time asked for, and does not say that it was held, was
 # answered by a service that is merely slow.
 _HELD_SHARE = 0.9
@@ -241,8 +246,12 @@ class Poller:
         self._solo: dict[str, SoloPolls] = {}
         # Whether the service honours the long poll, as far as is known.
         self._is_honoured = True
-        # Whether the service lists only ended jobs if asked to, as far as is known.
+        # Whether the service lists only ended jobs if asked to, as far as is known; and in how
+        # many rounds only full lists have shown ends, when last.
         self._lists_ended = True
+        self._left_out, self._left_out_at = 0, -inf
+        # How often in a row such a list has failed.
+        self._strikes = 0
         self._sleep_scope = anyio.CancelScope()
         self._sleep_ends = -inf
         # Waits in flight, whether or not they share polls.
@@ -380,28 +389,57 @@ class Poller:
 
     async def _poll_list(self, options: RequestOptions, batch: PollBatch) -> None:
         """Poll the jobs of a batch, at first only for those that have ended if that will do."""
-        ids, shown, is_refused = batch.ids, None, False
+        ids = batch.ids
+        shown: PollResults | int = 0
         if self._wants_ended_only(batch):
-            call = polling.poll_jobs(ids, ended_only=True)
-            try:
-                shown = await self._requester.execute(call, attrs.evolve(options, attempts=1))
-            except LipsyncError as error:
-                if is_from_callback(error) or isinstance(error, AuthenticationError):
-                    raise
-                is_refused = polling.is_refusal(error)
-                pause = error.retry_after if isinstance(error, ResponseError) else None
-                await self._transport.sleep(min(pause or 0.0, _LONGEST_TOLD))
-            else:
-                self._lists_ended &= all(has_ended for _, has_ended in shown.shown_jobs())
-                ids = tuple(filter(shown.items.__contains__, ids))
-        if shown is None:
-            shown = await self._requester.execute(polling.poll_jobs(ids), options)
-            self._lists_ended &= not is_refused  # or the full list would be refused as well
+            shown = await self._poll_ended(options, ids)
+        if isinstance(shown, int):
+            # Had this list failed as well, the filter would not be the reason.
+            strikes, shown = shown, await self._requester.execute(polling.poll_jobs(ids), options)
+            self._strikes += strikes
+            self._lists_ended &= self._strikes < _MOST_STRIKES and self._shows_filter_works(shown)
+        else:
+            ids = tuple(filter(shown.items.__contains__, ids))
         missing, now = set(), self._transport.now()
         for job in ids:
             if job not in shown.items or not self._tell(job, shown, now):
                 missing.add(job)
         self._scheduler.on_answer(batch, missing)
+
+    async def _poll_ended(self, options: RequestOptions, ids: tuple[str, ...]) -> PollResults | int:
+        """Poll for those jobs that have ended; or count a failure, after the pause it asks for."""
+        seconds = _FILTER_SECONDS if options.timeout is None else options.timeout
+        once = attrs.evolve(options, attempts=1, timeout=min(seconds, _FILTER_SECONDS))
+        try:
+            shown = await self._requester.execute(polling.poll_jobs(ids, ended_only=True), once)
+        except LipsyncError as error:
+            if is_from_callback(error) or isinstance(error, AuthenticationError):
+                raise
+            pause = error.retry_after if isinstance(error, ResponseError) else None
+            await self._transport.sleep(min(pause or 0.0, _LONGEST_TOLD))
+            may_pass = isinstance(error, ServerError | ConnectionLostError)
+            return 1 if may_pass else _MOST_STRIKES
+        self._strikes = 0
+        ends = [has_ended for _, has_ended in shown.shown_jobs()]
+        self._lists_ended &= all(ends)
+        if ends:
+            self._left_out = 0
+        return shown
+
+    def _shows_filter_works(self, shown: PollResults) -> bool:
+        """Tell whether the full lists show few ends that the lists before them have left out.
+
+        A job that ends between two lists may be shown first by a full one. Where the lists of
+        ended jobs work, that is one end in ten; three rounds in a row are no accident.
+        """
+        now = self._transport.now()
+        latest = now - self._scheduler.longest_unseen() / 2
+        for job, has_ended in shown.shown_jobs():
+            first, *_ = self.subscriptions.get(job, (None,))
+            is_late = has_ended and first is not None and first.shown_at <= latest
+            if is_late and self._left_out_at <= latest:
+                self._left_out_at, self._left_out = now, self._left_out + 1
+        return self._left_out < _MOST_LEFT_OUT
 
     def _wants_ended_only(self, batch: PollBatch) -> bool:
         """Tell whether a list may leave out jobs that run: ends matter, all were shown lately."""

@@ -51,9 +51,8 @@ async def watched(
         (lambda status, wanted: status in wanted, 0.0, None),
         (lambda *_: True, 0.0, 1),  # it shows all, and is not asked so again
         (lambda status, wanted: status not in wanted, 0.0, 1),
-        (lambda *_: False, LONGEST_UNSEEN + INTERVAL, None),
-        *[(status, 0.0, 1) for status in (400, 404, 422)],
-        (500, 0.0, None),  # which may pass, so it is tried each time
+        *[(status, 0.0, 1) for status in (400, 404, 422, 429)],
+        *[(status, 0.0, 3) for status in (500, 503)],  # which may pass
     ],
 )
 async def test_however_a_service_filters_all_ends_are_seen(
@@ -70,10 +69,50 @@ async def test_however_a_service_filters_all_ends_are_seen(
         service.filtered.clear()
         await service.clock.sleep(40.0 - since)
     assert max(moment - ends[job] for job in ends for moment, _ in told[job]) <= latest + 1.0
-    assert filtered in (None, len(service.filtered))
+    beside = answers in (500, 503)  # another list may be under way at the last strike
+    assert filtered is None or 0 <= len(service.filtered) - filtered <= beside
     refused = len(service.filtered) if isinstance(answers, int) else 0
     assert len(service.looks) <= 146 + refused  # 3 lists a round, then 2, then 1
     assert min(map(len, service.looks[: 2 + int(since * 5)])) >= 66  # they are not halved
+
+
+@pytest.mark.parametrize("rounds", [2, 3])
+async def test_a_filter_that_leaves_ended_jobs_out_is_given_up(rounds: int) -> None:
+    """Three rounds in which only full lists show ends are enough; then ends are seen at once."""
+    service = Planned(150)
+    service.filter = lambda *_: False
+    async with watched(service) as (_, told):
+        for group in range(rounds):
+            ended = service.jobs[group * 10 : group * 10 + 10]
+            service.statuses |= dict.fromkeys(ended, "COMPLETED")
+            await service.clock.sleep(LONGEST_UNSEEN + INTERVAL)
+            assert len(told) == group * 10 + 10
+        service.filtered.clear()
+        service.statuses |= dict.fromkeys(service.jobs, "COMPLETED")
+        await service.clock.sleep(3 * INTERVAL)
+    assert (len(told) == 150, service.filtered == []) == (rounds == 3, rounds == 3)
+
+
+async def test_a_filter_that_is_never_answered_is_given_up() -> None:
+    """Its list is waited for ten seconds, once."""
+    service = Planned(10)
+    service.filter = 0
+    async with watched(service) as (_, told):
+        await service.clock.sleep(10.0 + 3 * INTERVAL)
+        service.statuses |= dict.fromkeys(service.jobs, "COMPLETED")
+        await service.clock.sleep(2 * INTERVAL)
+    assert (len(told), len(service.filtered)) == (10, 1)
+
+
+async def test_an_outage_is_no_reason_to_give_the_filter_up() -> None:
+    """Where the full list fails as well, it is asked for with the filter again later."""
+    service = Planned(10)
+    service.failures = [503] * 4
+    async with watched(service) as (_, told):
+        await service.clock.sleep(20.0)
+        service.filtered.clear()
+        await service.clock.sleep(5.0)
+    assert (told, len(service.filtered) >= 8) == ({}, True)
 
 
 @pytest.mark.parametrize("interval", [0.5, 1.0, 5.0])
