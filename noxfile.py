@@ -20,7 +20,7 @@ nox.options.sessions = ["tests", "check"]
 
 CODE = ("lipsync_async", "tests", "benchmarks", "noxfile.py")
 # In this order: the list of public names shows what was generated before.
-GENERATORS = ("lipsync_async._tools.mirror", "lipsync_async._tools.public_api")
+GENERATORS = tuple(f"lipsync_async._tools.{name}" for name in ("mirror", "public_api", "endpoints"))
 SAMPLES = "tests/typing"
 # What the blocking client says once more is generated.
 DUPLICATES = (

@@ -455,7 +455,8 @@ class AsyncGenerations:
     ) -> Path:
         """Save a COMPLETED generation's result and return the file's path.
 
-        Wire: `GET` of the result's address, which is renewed when it has expired
+        Wire: `GET` of the result's address; where that has expired, `GET /v2/generate/{id}` and
+        `GET /v2/generations/{id}/download`
 
         A file under its final name is always whole, and never a page or an error message.
         Broken connections are resumed, and the API key is not sent to the media host. Beside

@@ -90,16 +90,26 @@ def section(docstring: str | None, name: str) -> list[str]:
 
 
 def resources(kind: type) -> dict[str, type]:
-    """Return the classes that users reach only through a class's annotated attributes."""
+    """Return the classes that users reach only through a class's attributes and properties."""
     if attrs.has(kind):
         return {}
     namespace = vars(sys.modules[kind.__module__])
     annotated = {name: namespace.get(text) for name, text in inspect.get_annotations(kind).items()}
+    for name, member in vars(kind).items():
+        if isinstance(member, property):
+            annotated[name] = _imported_and_returned(member)
     return {
         name: found
         for name, found in annotated.items()
         if inspect.isclass(found) and not name.startswith("_")
     }
+
+
+def _imported_and_returned(member: property) -> Any:
+    """Return the class that a property imports from this package and returns; or `None`."""
+    getter: Any = member.fget
+    names = [name for name in getter.__code__.co_names if name.startswith(f"{MODULES[0]}.")]
+    return getattr(import_module(names[0]), getter.__annotations__["return"]) if names else None
 
 
 def _described(

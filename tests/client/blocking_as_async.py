@@ -34,6 +34,8 @@ class Awaited:
             "with_options": self._view,
             "updates": self._opened,
             "iter": self._iterated,
+            "iter_usage": self._iterated,
+            "results": self._iterated,
         }
         return partial(forms.get(name, self._run), value)
 
@@ -49,9 +51,9 @@ class Awaited:
         return Awaited(verb(**named), self._pool)
 
     async def _iterated(
-        self, verb: Callable[..., Iterator[Any]], **named: Any
+        self, verb: Callable[..., Iterator[Any]], *arguments: Any, **named: Any
     ) -> AsyncIterator[Any]:
-        items = verb(**named)
+        items = verb(*arguments, **named)
         try:
             async for item in self._stepped(items):
                 yield item

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lipsync_async._tools import mirror, public_api, write_or_check
+from lipsync_async._tools import endpoints, mirror, public_api, write_or_check
 
 ROOT = Path(__file__).parents[2]
 FILES = {"__init__.py": "", "one.py": "first\nsecond\n", "old.py": None}
@@ -46,7 +46,9 @@ def test_generated_files_are_compared_or_written(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("tool", [mirror, public_api], ids=["mirror", "public_api"])
+@pytest.mark.parametrize(
+    "tool", [mirror, public_api, endpoints], ids=["mirror", "public_api", "endpoints"]
+)
 def test_generated_files_are_up_to_date(tool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m lipsync_async._tools.NAME --check` finds nothing to change."""
     monkeypatch.chdir(ROOT)
