@@ -137,7 +137,15 @@ class SignedUrls:
     _secret: bytes
     _clock: Clock
     lifetime: float | None  # seconds; `None`: a link may be handed out again and again
-    has_other_host: bool = True  # has another name for its outputs
+    has_other_host: bool = True  # has another name for outputs and uploads
+
+    @property
+    def other_url(self) -> str:
+        """The origin of outputs and uploads.
+
+        The real service has them on another host, to which no API key may be sent.
+        """
+        return on_other_host(self.base_url) if self.has_other_host else self.base_url
 
     def media(self, job_id: str, *, version: int, via: str = IN_GENERATION) -> str:
         """Return a link to a job's output."""
@@ -154,10 +162,7 @@ class SignedUrls:
         signature = self._sign(row_id, facts)
         # Digits, hex and plain words: nothing that a query would have to escape.
         query = f"expires={expires}&version={version}&via={via}&signature={signature}"
-        # Outputs are under another origin, as the real service's are on another host, to which
-        # no API key may be sent.
-        base_url = on_other_host(self.base_url) if self.has_other_host else self.base_url
-        return f"{base_url}{path}?{query}"
+        return f"{self.other_url}{path}?{query}"
 
     def is_good(self, job_id: str, facts: Mapping[str, str]) -> bool:
         """Return whether a link was minted here and has not expired."""
@@ -166,6 +171,14 @@ class SignedUrls:
             return False
         expires = facts.get("expires")
         return not expires or self._clock.now() <= float(expires)
+
+    def upload(self, upload_id: str, name: str) -> str:
+        """Return the address to which a file may be PUT."""
+        return f"{self.other_url}{UPLOADS_PATH}{upload_id}/{quote(name, safe='')}"
+
+    def is_ours(self, url: str) -> bool:
+        """Return whether a URL is one of this sandbox, under either of its names."""
+        return url.startswith((f"{self.base_url}/", f"{self.other_url}/"))
 
     def file(self, name: str) -> str:
         """Return the address of a hosted file."""

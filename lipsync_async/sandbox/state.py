@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
@@ -45,7 +46,7 @@ class Project:
     NOT_FOUND: ClassVar[str | None] = "project_not_found"
 
     id: str
-    number: int
+    number: int  # its place among all that were changed, the last one's is the highest
     fields: dict[str, Any]
     is_deleted: bool = False  # its id stays taken
 
@@ -79,6 +80,7 @@ class State:
     idempotency: IdempotencyKeys = attrs.field(factory=IdempotencyKeys)
     # Scripts that were spoken here, with their seconds, by the URLs of the speech.
     scripts: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    numbers: Iterator[int] = attrs.field(factory=count)  # of changes, in their order
     quota: Quota = attrs.field(init=False)
     windows: dict[str, RateWindow] = attrs.field(init=False)
     _tables: dict[Any, Table[Any]] = attrs.field(factory=dict, init=False)
@@ -95,11 +97,13 @@ class State:
 
     def add_project(self, project_id: str, told: Mapping[str, Any]) -> Project:
         """Add a project."""
-        now, table = self.calendar.timestamp(), self.table(Project)
-        fields = {"id": project_id, "createdAt": now, "updatedAt": now}
+        now = self.calendar.timestamp()
+        fields: dict[str, Any] = {"id": project_id, "createdAt": now, "updatedAt": now}
         usual = {"visibility": "USER", "mode": "CREATOR", "defaultWorkflow": None}
-        project = Project(id=project_id, number=table.created, fields={**fields, **usual, **told})
-        return table.add(project)
+        fields |= {**usual, **told}
+        return self.table(Project).add(
+            Project(id=project_id, number=next(self.numbers), fields=fields)
+        )
 
     def project(self, project_id: str, *, is_input: bool = False) -> Project:
         """Return a project that was not deleted; `is_input`: its id came in a body."""

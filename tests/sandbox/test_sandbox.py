@@ -22,7 +22,17 @@ from lipsync_async.sandbox.clock import RealClock
 from lipsync_async.sandbox.files import FILES_PATH, on_other_host
 from lipsync_async.sandbox.server.http_server import HttpServer, base_url
 from lipsync_async.sandbox.server.messages import MOST_BODY_BYTES
-from tests.sandbox.clients import AUDIO, created, memory_client, order, shown, socket_client, until
+from tests.sandbox.clients import (
+    AUDIO,
+    created,
+    memory_client,
+    order,
+    presigned,
+    put,
+    shown,
+    socket_client,
+    until,
+)
 
 
 async def test_several_sandboxes_run_at_once() -> None:
@@ -303,6 +313,37 @@ async def test_a_repeated_key_header_is_malformed() -> None:
         async with sent(client.sandbox.url, head) as reader:
             answer = await reader.read()
     assert (answer.split()[1], b"INVALID_IDEMPOTENCY_KEY" in answer) == (b"400", True)
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        (b"Content-Length: 9\r\n\r\nhalf", b""),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nsound\r\n0\r\n\r\n", b"411"),
+    ],
+)
+async def test_a_presigned_upload_that_is_not_whole_leaves_nothing(
+    rest: bytes, status: bytes
+) -> None:
+    """It was cut in the middle, or never said how long it is; a second one is fine."""
+    async with socket_client() as client:
+        slot = await presigned(client)
+        folder = client.sandbox._state.folder.new_path().parent  # noqa: SLF001 - to see what is left
+        path, put_before = urlsplit(slot["uploadUrl"]).path, len(client.sandbox.requests)
+        head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += "Content-Type: audio/wav\r\n"
+        async with sent(client.sandbox.url, head.encode() + rest) as reader:
+            await until(lambda: len(client.sandbox.requests) > put_before)
+            answer = await reader.readline() if status else b""
+        assert answer.split()[1:2] == ([status] if status else [])
+        await until(lambda: not list(folder.iterdir()))
+        body = {"url": slot["url"], "type": "AUDIO"}
+        answers = [
+            await client.send("POST", "/v2/assets", body),
+            await put(client, slot["uploadUrl"]),
+            await client.send("POST", "/v2/assets", body),
+        ]
+        assert [found.status for found in answers] == [422, 200, 201]
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing() -> None:

@@ -9,32 +9,34 @@ Source: "Upload assets", sync.so guides; "Create asset", "List assets", sync.so 
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from lipsync_async.sandbox.api.query import choice, last, limit, listed, page, values
-from lipsync_async.sandbox.files import UPLOADS_PATH, on_other_host
+from lipsync_async.sandbox.files import MEDIA_PATH, UPLOADS_PATH
 from lipsync_async.sandbox.server.api_errors import bad_request, error, malformed, plain_error
 from lipsync_async.sandbox.server.messages import FILE, JSON_BODY, Response
 from lipsync_async.sandbox.server.pipeline import Access, Resource
 from lipsync_async.sandbox.server.shapes import (
+    COUNT,
     INDEX,
-    POSITIVE,
     TEXT,
     TIME,
     UUID,
     WEB_URL,
+    Rule,
     Shape,
     checked,
+    checked_changes,
     is_uuid,
     one_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from lipsync_async.sandbox.files import HostedFile
     from lipsync_async.sandbox.server.messages import Request
@@ -43,10 +45,13 @@ if TYPE_CHECKING:
 TYPES = ("AUDIO", "VIDEO", "IMAGE")
 VISIBILITIES = ("USER", "ORGANIZATION")
 _MOST_BYTES = 5 * 1024**3
-_EXPIRES_IN = 3600
+_EXPIRES_IN = 3600  # seconds of the client's
 _PAGE, _LONGEST_PAGE, _MOST_IDS = 50, 100, 100
-_DIGEST = re.compile(r"[a-f0-9]{64}")
-_SORTS = {
+_DIGEST = Rule(
+    lambda value: isinstance(value, str) and re.fullmatch(r"[a-f0-9]{64}", value) is not None,
+    "must match /^[a-f0-9]{64}$/",
+)
+_SORTS: dict[str, Callable[[Asset], Any]] = {
     "name": lambda asset: asset.fields.get("name") or "",
     "date": lambda asset: asset.number,
     "duration": lambda asset: asset.fields.get("durationSeconds") or 0.0,
@@ -55,7 +60,7 @@ _SORTS = {
 }
 _SORT_WORDS = tuple(f"{name}{way}" for name in _SORTS for way in ("Asc", "Desc"))
 _UPLOAD = Shape(
-    {"fileName": TEXT, "contentType": TEXT, "size": POSITIVE},
+    {"fileName": TEXT, "contentType": TEXT, "size": COUNT},
     frozenset({"fileName", "contentType", "size"}),
 )
 _ASSET = Shape(
@@ -65,8 +70,12 @@ _ASSET = Shape(
         "name": TEXT,
         "visibility": one_of(VISIBILITIES),
         "projectId": UUID,
+        "contentSha256": _DIGEST,
     },
     frozenset({"url", "type"}),
+)
+_CONTENT = Shape(
+    {"contentSha256": _DIGEST, "type": one_of(TYPES)}, frozenset({"contentSha256", "type"})
 )
 _CHANGES = Shape(
     {
@@ -91,8 +100,20 @@ class Asset:
     id: str
     number: int
     fields: dict[str, Any]
-    digest: str | None = None  # SHA-256 of its bytes, where they came through this sandbox
-    projects: set[str] = attrs.field(factory=set)  # by their ids
+    digest: str | None = None  # SHA-256 of its bytes, as far as it is known
+    attached: set[str] = attrs.field(factory=set)  # to projects, by their ids
+
+    @property
+    def projects(self) -> set[str]:
+        """The ids of the projects that hold it: where it was made, and to which it is attached."""
+        made_in = self.fields.get("projectId")
+        return self.attached | ({made_in} if made_in else set())
+
+    def leave(self, project_id: str) -> None:
+        """Remove it from a project that is deleted."""
+        self.attached.discard(project_id)
+        if self.fields.get("projectId") == project_id:
+            self.fields["projectId"] = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -108,6 +129,8 @@ class Upload:
     expires: float  # in seconds of the sandbox's clock
 
 
+_SHOWN = ("url", "type", "name", "visibility", "projectId")
+
 assets: Resource = Resource("/v2/assets")
 uploads: Resource = Resource(UPLOADS_PATH, Access.PUBLIC)
 
@@ -118,14 +141,12 @@ def presign(state: State, request: Request) -> Any:
     body = checked(_UPLOAD, request.data)
     if body["size"] > _MOST_BYTES:
         raise malformed([f"size must not be greater than {_MOST_BYTES}"])
-    check_file_size(state, int(body["size"]))
+    check_file_size(state, body["size"])
     name = f"{state.new_id()}{PurePath(body['fileName']).suffix}"
-    expires = state.clock.now() + _EXPIRES_IN
+    expires = state.clock.now() + _EXPIRES_IN * state.calendar.speed
     upload = Upload(state.new_id(), name, body["contentType"], expires)
     state.table(Upload).add(upload)
-    base_url = state.urls.base_url
-    base_url = on_other_host(base_url) if state.urls.has_other_host else base_url
-    upload_url = f"{base_url}{UPLOADS_PATH}{upload.id}/{quote(name)}"
+    upload_url = state.urls.upload(upload.id, name)
     return {"uploadUrl": upload_url, "url": state.urls.file(name), "expiresIn": _EXPIRES_IN}
 
 
@@ -139,11 +160,11 @@ def put(state: State, request: Request) -> Response:
         raise plain_error(403, "AccessDenied: Request has expired")
     if request.headers.get("content-type") != upload.content_type:
         raise plain_error(403, "SignatureDoesNotMatch: another Content-Type was signed")
-    if "content-length" not in request.headers:
+    file, length = request.upload, request.headers.get("content-length")
+    if length is None:
         raise plain_error(411, "MissingContentLength")
-    file = request.upload
-    if file is None:
-        raise bad_request("Send the file as the body.")
+    if file is None or length != str(file.size):
+        raise bad_request("IncompleteBody: there must be as many bytes as Content-Length says")
     request.files.hand_over(file.path)
     state.files.adopt(file.path, upload.name, upload.content_type, digest=file.digest)
     return Response(headers={"ETag": f'"{file.digest[:32]}"'})
@@ -153,18 +174,19 @@ def put(state: State, request: Request) -> Response:
 async def register(state: State, request: Request) -> Any:
     """Make an asset of an uploaded file, or of a public address."""
     body = checked(_ASSET, request.data)
-    url = body["url"]
-    file = state.files.at(url) if state.files.is_own(url) else None
-    if file is None and state.files.is_own(url):
-        raise error("uploaded_file_not_found", f"Nothing was uploaded to {url}.", field="url")
-    if file is None and url.startswith(state.urls.base_url):
+    url, digest = body["url"], body.get("contentSha256")
+    facts = {name: body[name] for name in _SHOWN if body.get(name) is not None}
+    if "projectId" in facts:
+        facts["projectId"] = state.project(facts["projectId"], is_input=True).id
+    if state.files.is_own(url):
+        file = state.files.at(url)
+        if file is None:
+            raise error("uploaded_file_not_found", f"Nothing was uploaded to {url}.", field="url")
+        facts |= await _facts(state, file, url, body["type"])
+        digest = file.digest
+    elif state.urls.is_ours(url) and not urlsplit(url).path.startswith(MEDIA_PATH):
         raise error("file_not_in_org_storage", f"{url} is no file of yours.", field="url")
-    project_id = body.get("projectId")
-    if project_id is not None:
-        project_id = state.project(project_id, is_input=True).id
-    facts = {} if file is None else await _facts(state, file, body["type"])
-    digest = None if file is None else file.digest
-    return asset_json(add_asset(state, {**body, **facts}, digest=digest))
+    return asset_json(add_asset(state, facts, digest=digest))
 
 
 def add_asset(
@@ -173,58 +195,63 @@ def add_asset(
     """Add an asset of a file that is there."""
     now, table = state.calendar.timestamp(), state.table(Asset)
     asset_id = asset_id or state.new_id()
-    kind = "URL" if digest is None else "UPLOAD"
+    kind = "UPLOAD" if state.files.is_own(facts["url"]) else "URL"
     fields = {"id": asset_id, "createdAt": now, "updatedAt": now, "visibility": "USER"}
-    fields |= {"inputType": kind, **facts}
     state.files.assets[asset_id] = facts["url"]
-    asset = Asset(id=asset_id, number=table.created, fields=fields, digest=digest)
-    asset.projects |= {fields["projectId"]} if fields.get("projectId") else set()
-    return table.add(asset)
+    return table.add(
+        Asset(
+            id=asset_id,
+            number=table.created,
+            fields={**fields, "inputType": kind, **facts},
+            digest=digest,
+        )
+    )
 
 
 @assets.route("GET")
 def list_assets(state: State, request: Request) -> Any:
     """Answer with a page."""
     query = request.query
-    types, project_id = values(query, "types", TYPES), last(query, "projectId")
+    types, project_id = values(query, "types", TYPES), (last(query, "projectId") or "").lower()
     words = (last(query, "searchQuery") or "").lower()
     order = choice(query, "sortBy", _SORT_WORDS, "dateDesc")
     found = [
         asset
         for asset in state.table(Asset)
         if (not types or asset.fields["type"] in types)
-        and (project_id is None or project_id in asset.projects)
+        and (not project_id or project_id in asset.projects)
         and words in (asset.fields.get("name") or "").lower()
     ]
-    is_down = order.endswith("Desc")
-    found.sort(key=_SORTS[order.removesuffix("Desc").removesuffix("Asc")], reverse=is_down)
-    shown, cursor = page(found, query, limit(query, _LONGEST_PAGE, _PAGE) or _PAGE)
+    key = _SORTS[order.removesuffix("Desc").removesuffix("Asc")]
+    shown, cursor = page(
+        found,
+        query,
+        limit(query, _LONGEST_PAGE, _PAGE),
+        lambda asset: (key(asset), asset.number),
+        is_down=order.endswith("Desc"),
+    )
     return {**listed(map(asset_json, shown), cursor), "totalCount": len(found)}
 
 
 @assets.route("POST", "/batch", body=JSON_BODY)
 def get_many(state: State, request: Request) -> Any:
-    """Answer with the assets of some ids; those that are not there are left out."""
+    """Answer with the assets of some ids, in no order of theirs; unknown ones are left out."""
     ids = request.data.get("ids") if isinstance(request.data, dict) else None
-    ids = [ids] if isinstance(ids, str) else ids
-    if not (isinstance(ids, list) and 1 <= len(ids) <= _MOST_IDS):
-        raise malformed([f"ids must contain 1 to {_MOST_IDS} ids"])
-    table = state.table(Asset)
-    found = [table.get(asset_id) for asset_id in ids if isinstance(asset_id, str)]
-    return [asset_json(asset) for asset in found if asset is not None]
+    asked: list[Any] = ids if isinstance(ids, list) else [ids]
+    if not (1 <= len(asked) <= _MOST_IDS and all(isinstance(each, str) for each in asked)):
+        raise malformed([f"ids must be 1 to {_MOST_IDS} ids"])
+    wanted = {asset_id.lower() for asset_id in asked}
+    return [asset_json(asset) for asset in state.table(Asset) if asset.id in wanted]
 
 
 @assets.route("GET", "/uploaded")
 def uploaded(state: State, request: Request) -> Any:
     """Answer with the newest asset of some bytes, so that they need not be sent again."""
-    digest = last(request.query, "contentSha256") or ""
-    if _DIGEST.fullmatch(digest) is None:
-        raise malformed(["contentSha256 must match /^[a-f0-9]{64}$/"])
-    kind = choice(request.query, "type", TYPES, "")
+    asked = checked(_CONTENT, dict(request.query))
     found = [
         asset
         for asset in state.table(Asset)
-        if asset.digest == digest and asset.fields["type"] == kind
+        if (asset.digest, asset.fields["type"]) == (asked["contentSha256"], asked["type"])
     ]
     return {"asset": asset_json(found[-1]) if found else None}
 
@@ -232,16 +259,14 @@ def uploaded(state: State, request: Request) -> Any:
 @assets.route("GET", "/{id}")
 def get(state: State, request: Request) -> Any:
     """Answer with one asset."""
-    return asset_json(_asset(state, request))
+    return asset_json(asset_of(state, request.params["id"]))
 
 
 @assets.route("PATCH", "/{id}", body=JSON_BODY)
 def change(state: State, request: Request) -> Any:
     """Change some fields of an asset."""
-    asset, body = _asset(state, request), checked(_CHANGES, request.data)
-    changes = {name: body[name] for name in _CHANGES.fields if name in body}
-    if None in changes.values():
-        raise malformed([f"{name} must not be null" for name in changes if changes[name] is None])
+    asset = asset_of(state, request.params["id"])
+    changes = checked_changes(_CHANGES, request.data)
     asset.fields |= {**changes, "updatedAt": state.calendar.timestamp()}
     return asset_json(asset)
 
@@ -249,7 +274,7 @@ def change(state: State, request: Request) -> Any:
 @assets.route("DELETE", "/{id}")
 def delete(state: State, request: Request) -> Any:
     """Delete an asset."""
-    asset = _asset(state, request)
+    asset = asset_of(state, request.params["id"])
     delete_asset(state, asset)
     return {"id": asset.id}
 
@@ -265,7 +290,7 @@ def delete_asset(state: State, asset: Asset) -> None:
 @assets.route("GET", "/{id}/download")
 def download(state: State, request: Request) -> Response:
     """Answer with the file's URL as plain text."""
-    url = _asset(state, request).fields["url"]
+    url = asset_of(state, request.params["id"]).fields["url"]
     return Response(200, url.encode(), "text/plain; charset=utf-8")
 
 
@@ -274,13 +299,14 @@ def asset_json(asset: Asset) -> dict[str, Any]:
     return {name: value for name, value in asset.fields.items() if value is not None}
 
 
-async def _facts(state: State, file: HostedFile, kind: str) -> dict[str, Any]:
+async def _facts(state: State, file: HostedFile, url: str, kind: str) -> dict[str, Any]:
     """Return what is known of a file, or refuse one that the plan does not take."""
     size = file.path.stat().st_size
     check_file_size(state, size)
     with state.clock.hold():
         facts = await state.renderer.facts(file.path, kind.lower())
-    return {"size": size, "format": file.path.suffix.lstrip(".") or None, **facts}
+    suffix = unquote(PurePosixPath(urlsplit(url).path).suffix)
+    return {"size": size, "format": suffix.lstrip(".").lower() or None, **facts}
 
 
 def check_file_size(state: State, size: int, field: str = "size") -> None:
@@ -291,8 +317,8 @@ def check_file_size(state: State, size: int, field: str = "size") -> None:
         raise error("file_size_exceeds_plan_limit", message, field=field)
 
 
-def _asset(state: State, request: Request) -> Asset:
-    asset_id = request.params["id"]
+def asset_of(state: State, asset_id: str) -> Asset:
+    """Return the asset that a path names."""
     if not is_uuid(asset_id):
         raise error("invalid_asset_id_format", f"{asset_id!r} is no id of an asset.")
     return state.table(Asset).find(asset_id)

@@ -90,9 +90,10 @@ def list_usage(state: State, request: Request) -> Any:
     start, end = moment(query, "startTime"), moment(query, "endTime")
     if start is None or end is None or end <= start:
         raise malformed(["startTime and endTime must be there, and endTime after startTime"])
-    ended = sorted((job for job in state.jobs if job.is_ended), key=lambda job: job.history[-1][0])
+    ended = [job for job in state.jobs if job.is_ended]
     found = [job for job in ended if start <= state.calendar.unix_at(job.history[-1][0]) < end]
-    shown, cursor = page(found, query, limit(query, _LONGEST_PAGE, _PAGE) or _PAGE)
+    size = limit(query, _LONGEST_PAGE, _PAGE)
+    shown, cursor = page(found, query, size, lambda job: (job.history[-1][0], job.number))
     return {"items": [_usage(state, job) for job in shown], "nextCursor": cursor}
 
 

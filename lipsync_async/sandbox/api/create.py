@@ -107,7 +107,7 @@ def check(state: State, body: Any) -> None:
     """Pass a create body that the service would accept, whatever its media are."""
     check_generation(body, http_hosts=state.allowed_hosts)
     if body.get("projectId") is not None:
-        state.project(body["projectId"], is_input=True)
+        body["projectId"] = state.project(body["projectId"], is_input=True).id
     if body.get("dialogueEdit") is not None:
         edited_speech(state, body["dialogueEdit"]["id"])
     for index, item in enumerate(body["input"]):

@@ -202,14 +202,14 @@ def list_filter(query: Query) -> ListFilter:
     for generation_id in ids:
         if not is_uuid(generation_id):
             raise _malformed_id(generation_id)
-    limit, cursor = page_limit(query, _PAGE_LIMIT), last(query, "cursor")
+    limit, cursor = page_limit(query, _PAGE_LIMIT, None), last(query, "cursor")
     if cursor is not None and limit is None:
         raise malformed(["cursor must come with a limit"])
     return ListFilter(
         _statuses(query),
         tuple(generation_id.lower() for generation_id in ids),
         values(query, "source"),
-        last(query, "projectId"),
+        (last(query, "projectId") or "").lower() or None,
         limit,
         None if cursor is None else cursor.lower(),
     )

@@ -7,15 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lipsync_async.sandbox.api.assets import VISIBILITIES, Asset, delete_asset
+from lipsync_async.sandbox.api.assets import (
+    VISIBILITIES,
+    Asset,
+    asset_of,
+    delete_asset,
+)
 from lipsync_async.sandbox.api.query import choice, last, limit, listed, page
-from lipsync_async.sandbox.server.api_errors import error, malformed, plain_error
+from lipsync_async.sandbox.server.api_errors import error, plain_error
 from lipsync_async.sandbox.server.messages import JSON_BODY, Response, json_response
 from lipsync_async.sandbox.server.pipeline import Resource
-from lipsync_async.sandbox.server.shapes import TEXT, UUID, Shape, checked, one_of, text
+from lipsync_async.sandbox.server.shapes import (
+    STRING,
+    UUID,
+    Shape,
+    checked,
+    checked_changes,
+    one_of,
+    text,
+)
 from lipsync_async.sandbox.state import Project
 
 if TYPE_CHECKING:
+    from lipsync_async.sandbox.jobs import Job
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
 
@@ -34,7 +48,7 @@ _SORT_WORDS = ("updatedAt", "name")
 _FIELDS = Shape(
     {
         "name": text(_LONGEST_NAME),
-        "description": TEXT,
+        "description": STRING,
         "visibility": one_of(VISIBILITIES),
         "mode": one_of(MODES),
         "defaultWorkflow": one_of(WORKFLOWS),
@@ -50,9 +64,9 @@ projects: Resource = Resource("/v2/projects")
 @projects.route("POST", body=JSON_BODY, status=201)
 def create(state: State, request: Request) -> Any:
     """Create a project; a repeated id shows the one that it made before, and changes nothing."""
-    body, table = checked(_PROJECT, request.data), state.table(Project)
+    body = checked(_PROJECT, request.data)
     project_id = (body.get("id") or state.new_id()).lower()
-    existing = table.get(project_id)
+    existing = state.table(Project).get(project_id)
     if existing is not None:
         if existing.is_deleted:
             raise plain_error(409, f"Project {project_id} was deleted.")
@@ -71,11 +85,14 @@ def list_projects(state: State, request: Request) -> Any:
         for project in state.table(Project)
         if not project.is_deleted and words in project.fields.get("name", "").lower()
     ]
-    if choice(query, "sortBy", _SORT_WORDS, "updatedAt") == "name":
-        found.sort(key=lambda project: project.fields.get("name", ""))
-    else:
-        found.sort(key=lambda project: (project.fields["updatedAt"], project.number), reverse=True)
-    shown, cursor = page(found, query, limit(query, _LONGEST_PAGE, _PAGE) or _PAGE)
+    key = choice(query, "sortBy", _SORT_WORDS, "updatedAt")
+    shown, cursor = page(
+        found,
+        query,
+        limit(query, _LONGEST_PAGE, _PAGE),
+        lambda project: (project.fields.get(key, ""), project.number),
+        is_down=key == "updatedAt",
+    )
     return listed((_item(state, project) for project in shown), cursor)
 
 
@@ -88,11 +105,10 @@ def get(state: State, request: Request) -> Any:
 @projects.route("PATCH", "/{id}", body=JSON_BODY)
 def change(state: State, request: Request) -> Any:
     """Change some fields of a project."""
-    project, body = state.project(request.params["id"]), checked(_FIELDS, request.data)
-    changes = {name: body[name] for name in _FIELDS.fields if name in body}
-    if None in changes.values():
-        raise malformed([f"{name} must not be null" for name in changes if changes[name] is None])
+    project = state.project(request.params["id"])
+    changes = checked_changes(_FIELDS, request.data)
     project.fields |= {**changes, "updatedAt": state.calendar.timestamp()}
+    project.number = next(state.numbers)
     return project.fields
 
 
@@ -100,7 +116,7 @@ def change(state: State, request: Request) -> Any:
 def delete(state: State, request: Request) -> Any:
     """Delete a project with its generations, and the assets that no other project holds."""
     project = state.project(request.params["id"])
-    jobs = [job for job in state.jobs if job.body.get("projectId") == project.id]
+    jobs = _jobs(state, project)
     if any(not job.is_ended for job in jobs):
         message = "A generation of the project is still queued or processing."
         raise error("generation_not_deletable_while_processing", message)
@@ -109,33 +125,35 @@ def delete(state: State, request: Request) -> Any:
     project.is_deleted = True
     for asset in state.table(Asset):
         if project.id in asset.projects:
-            asset.projects.discard(project.id)
+            asset.leave(project.id)
             if not asset.projects:
                 delete_asset(state, asset)
     return {"id": project.id}
 
 
-@projects.route("POST", "/{id}/assets", body=JSON_BODY, status=204)
+@projects.route("POST", "/{id}/assets", body=JSON_BODY)
 def attach(state: State, request: Request) -> Any:
     """Put an asset into a project; doing so twice is fine."""
     project = state.project(request.params["id"])
     asset_id = checked(_ATTACHED, request.data)["assetId"]
-    state.table(Asset).find(asset_id).projects.add(project.id)
+    state.table(Asset).find(asset_id, is_input=True).attached.add(project.id)
     return Response(204)
 
 
 @projects.route("DELETE", "/{id}/assets/{asset_id}")
 def detach(state: State, request: Request) -> Any:
-    """Take an asset out of a project; doing so twice is fine."""
+    """Undo `attach`; doing so twice is fine. An asset that was made in the project stays."""
     project = state.project(request.params["id"])
-    asset = state.table(Asset).get(request.params["asset_id"].lower())
-    if asset is not None:
-        asset.projects.discard(project.id)
+    asset_of(state, request.params["asset_id"]).attached.discard(project.id)
     return Response(204)
 
 
+def _jobs(state: State, project: Project) -> list[Job]:
+    return [job for job in state.jobs if job.body.get("projectId") == project.id]
+
+
 def _item(state: State, project: Project) -> dict[str, Any]:
-    jobs = [job for job in state.jobs if job.body.get("projectId") == project.id]
+    jobs = _jobs(state, project)
     completed = sum(job.status == "COMPLETED" for job in jobs)
     counts = {"generationsCount": len(jobs), "completedGenerationsCount": completed}
     return {**project.fields, **counts}

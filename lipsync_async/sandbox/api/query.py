@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lipsync_async.sandbox.server.api_errors import malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from lipsync_async.sandbox.jobs import Row
+    from collections.abc import Callable, Iterable, Sequence
 
     Query = Sequence[tuple[str, str]]
 
 _MOST_DIGITS = 9  # Python refuses to read thousands of them
 
-T = TypeVar("T", bound="Row")
+T = TypeVar("T")
+N = TypeVar("N", int, None)
 
 
 def values(query: Query, name: str, known: Iterable[str] | None = None) -> tuple[str, ...]:
@@ -69,7 +68,7 @@ def choice(query: Query, name: str, known: Sequence[str], default: str) -> str:
     return asked
 
 
-def limit(query: Query, most: int, default: int | None = None) -> int | None:
+def limit(query: Query, most: int, default: N) -> int | N:
     """Return how many rows a page may have."""
     text = last(query, "limit")
     if text is None:
@@ -81,20 +80,32 @@ def limit(query: Query, most: int, default: int | None = None) -> int | None:
     return int(text)
 
 
-def page(rows: Sequence[T], query: Query, size: int) -> tuple[Sequence[T], str | None]:
-    """Return a page of rows, and the cursor of the next one.
+def page(
+    rows: Iterable[T],
+    query: Query,
+    size: int,
+    place: Callable[[T], tuple[Any, int]],
+    *,
+    is_down: bool = False,
+) -> tuple[Sequence[T], str | None]:
+    """Return a page of rows in the order of their places, and the cursor of the next one.
 
-    A cursor is the id of the last row of a page.
+    Places are JSON values, no two of them are the same. A cursor is the place of the last row
+    of a page: pages go on from there also when that row has been deleted meanwhile.
     """
-    start, cursor = 0, last(query, "cursor")
+    ordered = sorted(rows, key=place, reverse=is_down)
+    cursor = last(query, "cursor")
     if cursor is not None:
-        places = [place for place, row in enumerate(rows, 1) if row.id == cursor]
-        if not places:
-            raise malformed(["cursor must be one of an earlier page"])
-        start = places[0]
-    found = rows[start : start + size]
-    has_more = start + size < len(rows)
-    return found, found[-1].id if has_more else None
+        try:
+            end = tuple(json.loads(bytes.fromhex(cursor)))
+            ordered = [
+                row for row in ordered if (place(row) < end if is_down else place(row) > end)
+            ]
+        except (TypeError, ValueError, RecursionError):
+            raise malformed(["cursor must be one of an earlier page"]) from None
+    found = ordered[:size]
+    has_more = len(ordered) > size
+    return found, json.dumps(place(found[-1])).encode().hex() if has_more else None
 
 
 def listed(items: Iterable[Any], cursor: str | None) -> dict[str, Any]:

@@ -113,6 +113,15 @@ def checked(shape: Shape, body: Any) -> dict[str, Any]:
     return fine
 
 
+def checked_changes(shape: Shape, body: Any) -> dict[str, Any]:
+    """Return what a PATCH changes; that `null` would clear a field is not documented."""
+    fine = checked(shape, body)
+    changes = {name: fine[name] for name in shape.fields if name in fine}
+    if None in changes.values():
+        raise malformed([f"{name} must not be null" for name in changes if changes[name] is None])
+    return changes
+
+
 def one_of(words: Iterable[str]) -> Rule:
     """Return the rule of a vocabulary."""
     known = [str(word) for word in words]
@@ -159,11 +168,13 @@ def _is_web_address(value: Any) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
+STRING = Rule(lambda value: isinstance(value, str), "must be a string")
 TEXT = Rule(lambda value: isinstance(value, str) and value != "", "must be a non-empty string")
 FLAG = Rule(lambda value: isinstance(value, bool), "must be a boolean value")
 SHARE = Rule(lambda value: is_number(value) and 0 <= value <= 1, "must be a number from 0 to 1")
 POSITIVE = Rule(lambda value: is_number(value) and value > 0, "must be a positive, finite number")
 TIME = Rule(is_time, "must not be less than 0")
+COUNT = Rule(lambda value: _is_index(value) and value > 0, "must be an integer above 0")
 INDEX = Rule(_is_index, "must be an integer not less than 0")
 WEB_URL = Rule(_is_web_address, "must be an http or https URL")
 UUID = Rule(is_uuid, "must be a UUID")
