@@ -60,8 +60,11 @@ class _Body:
         if self._request.content is None:
             yield self._request.body or b""
             return
-        async for piece in self._request.content:
-            yield piece
+        try:
+            async for piece in self._request.content:
+                yield piece
+        except OSError:  # the sender cannot read it: on a socket, the connection is cut then
+            raise messages.DropConnection(was_handled=True) from None
 
     async def parts(self) -> AsyncGenerator[messages.Part]:
         for part in self._request.form:

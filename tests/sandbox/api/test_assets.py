@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lipsync_async._models.http import Request
 from lipsync_async.sandbox import Fault, rate_limited
 from lipsync_async.sandbox.media.demo_media import tone
 from tests.sandbox.clients import (
@@ -129,6 +130,26 @@ class TestUpload:
         """A file has bytes."""
         slot = await presigned(client)
         assert (await put(client, slot["uploadUrl"], b"")).status == 400
+
+    @pytest.mark.parametrize("breaks", [False, True])
+    async def test_a_file_may_come_in_pieces(self, memory: Client, *, breaks: bool) -> None:
+        """One that ends too early, because its source fails, is not kept."""
+        slot = await presigned(memory)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"sou"
+            if breaks:
+                raise OSError(5, "the file cannot be read")
+            yield b"nd"
+
+        headers = {"content-type": "audio/wav", "content-length": "5"}
+        request = Request("PUT", slot["uploadUrl"], headers, content=pieces())
+        try:
+            status = (await memory.exchange(request)).status
+        except ConnectionCutError:
+            status = None
+        asset = await memory.send("POST", "/v2/assets", {"url": slot["url"], "type": "AUDIO"})
+        assert (status, asset.status) == ((None, 422) if breaks else (200, 201))
 
     async def test_an_address_that_was_not_signed_is_403(self, memory: Client) -> None:
         """Neither another upload nor another name."""
