@@ -53,8 +53,9 @@ class Sandbox:
         seed: Decides ids, keys, chances and bytes. Sandboxes of one seed make different jobs
             under the same ids and key, and a journal cannot tell: go on with a journal only in
             the sandbox that it began in, or give each sandbox a seed of its own.
-        plan: The account's plan, which sets its limits (`free` … `scale`,
-            `enterprise:N`); `None`: no limits.
+        plan: The account's plan (`free` … `scale`, `enterprise:N`), which sets how many
+            generations run at once, how long an output is, how much a month and how many
+            requests a minute there are, and whether there are batches; `None`: no limits.
         progression: How jobs move along: `immediate`, `polls(n)`, `time(s)`, `time(a-b)`
             (each job draws its own seconds), `manual` or `real`. It names the earliest
             moments; where media are rendered, COMPLETED also waits for the file. A create
