@@ -169,7 +169,7 @@ _HOMES = {
             LipsyncWarning NotFoundError PayloadTooLargeError PaymentRequiredError
             PermissionDeniedError RateLimitError RequestTimeoutError ResponseError
             ServerError SpendingLimitError TransportError UnexpectedError UnprocessableError
-            WaitTimeoutError
+            UploadError WaitTimeoutError
         """,
     }.items()
     for name in names.split()

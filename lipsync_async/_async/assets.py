@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, TypeAlias, cast, get_args
+
+import attrs
 
 from lipsync_async import _upload
 from lipsync_async._async.resource import Resource, changes, check, path, raise_if_invalid
+from lipsync_async._callsite import call_back, is_from_callback, note_left
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import (
     done,
@@ -18,23 +24,24 @@ from lipsync_async._logic.endpoints import (
     resource,
     schema_error,
 )
+from lipsync_async._logic.media_host import is_refusal
 from lipsync_async._logic.validation import OrNone, http_url, number, text, whole_number, word_of
 from lipsync_async._models.library import Asset, AssetOrder, AssetType, Page, Visibility
-from lipsync_async.errors import ResponseError, UploadError
+from lipsync_async.errors import LipsyncError, ResponseError, UploadError
 
 if TYPE_CHECKING:
     import builtins
-    import os
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
-    from typing import IO, Any
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+    from typing import Any
 
     from lipsync_async._logic.media_types import Kind
     from lipsync_async._models.http import Response
+    from lipsync_async._models.request import FileSource, GenerationRequest
+    from lipsync_async._requester import Requester, RequestOptions
 
-UploadSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | AsyncIterable[bytes] | Any"
 OnUpload: TypeAlias = "Callable[[int, int], Awaitable[None] | None]"
 
-_FIRST_SERVER_ERROR = 500
+_NOT_CREATED = "No job was created: this was the upload of the request's files."
 _MOST_IDS = 100
 _TYPE = word_of(get_args(AssetType))
 _VISIBILITY = OrNone(word_of(get_args(Visibility)))
@@ -45,7 +52,7 @@ class AsyncAssets(Resource):
 
     async def upload(
         self,
-        source: UploadSource,
+        source: FileSource,
         *,
         type: AssetType | None = None,  # noqa: A002 - the wire's name
         name: str | None = None,
@@ -89,6 +96,7 @@ class AsyncAssets(Resource):
         Source: "Upload assets", sync.so guides.
         """
         problems = validation.argument_problems(on_progress=on_progress)
+        is_address = isinstance(source, str) and source.startswith(("http://", "https://"))
         problems += validation.problems_of(
             type=(type, OrNone(_TYPE)),
             name=(name, OrNone(text)),
@@ -97,8 +105,9 @@ class AsyncAssets(Resource):
             project_id=(project_id, OrNone(validation.name)),
             deduplicate=(deduplicate, validation.flag),
         )
-        is_address = isinstance(source, str) and source.startswith(("http://", "https://"))
-        if is_address and type is None:
+        if not is_address:
+            problems += validation.source_problems("source", source)
+        elif type is None:
             problems.append("type: must be given with an address: AUDIO, VIDEO or IMAGE")
         raise_if_invalid(problems)
         if is_address:
@@ -107,22 +116,76 @@ class AsyncAssets(Resource):
             return await self.register(source, kind, **facts)  # type: ignore[arg-type]
         wanted = None if type is None else cast("Kind", type.lower())
         async with _upload.opened(
-            source, kind=wanted, name=name, content_type=content_type
+            self._requester, source, kind=wanted, name=name, content_type=content_type
         ) as opened:
-            kind = cast("AssetType", opened.kind.upper())
-            if deduplicate:
-                found = await self.find_uploaded(await opened.sha256(), kind)
-                if found is not None:
-                    return found
-            url = await self._put(opened, on_progress)
-            asset = await self.register(
-                url, kind, name=opened.name, visibility=visibility, project_id=project_id
-            )
-            if asset.size is not None and asset.size != opened.size:
-                await self.delete(asset.id)
-                came = f"{asset.size:,} of {opened.size:,} bytes came"
-                raise UploadError(f"{opened.name} did not arrive whole: {came}. Upload it again.")
-            return asset
+            place = {"visibility": visibility, "project_id": project_id}
+            if not deduplicate:
+                return await self._bring(opened, on_progress, place, is_known=False)
+            return await self._once(opened, on_progress, place)
+
+    async def _once(
+        self,
+        source: _upload.Source,
+        on_progress: OnUpload | None,
+        place: dict[str, str | None],
+        kept: dict[Hashable, Any] | None = None,
+    ) -> Asset:
+        """Let one task send what several want to have at the service at the same time."""
+        content = (source.path, source.stamp) if source.path else await source.sha256()
+        account = id(self._requester.account)
+        key = (account, content, source.kind, source.name, source.content_type, *place.values())
+        return await _upload.once(key, lambda: self._bring(source, on_progress, place), kept)
+
+    async def _bring(
+        self,
+        source: _upload.Source,
+        on_progress: OnUpload | None,
+        place: dict[str, Any],
+        *,
+        is_known: bool = True,
+    ) -> Asset:
+        """Send a file, unless the service has its content, and register it."""
+        kind = cast("AssetType", source.kind.upper())
+        if is_known:
+            found = await self.find_uploaded(await source.sha256(), kind)
+            if found is not None:
+                if on_progress is not None:
+                    await call_back(on_progress, source.size, source.size)
+                return found
+        url = await self._put(source, on_progress)
+        asset = await self.register(url, kind, name=source.name, **place)
+        if asset.size is not None and asset.size != source.size:
+            await self.delete(asset.id)
+            came = f"{asset.size:,} of {source.size:,} bytes came"
+            raise UploadError(f"{source.name} did not arrive whole: {came}. Upload it again.")
+        return asset
+
+    async def _upload_inputs(
+        self,
+        request: GenerationRequest,
+        on_upload: OnUpload | None,
+        kept: dict[Hashable, Any] | None,
+    ) -> GenerationRequest:
+        """Upload the local files of a request; return it with their assets' ids beside them.
+
+        All are opened, and what comes only once is copied, before the first byte is sent.
+        """
+        inputs: builtins.list[Any] = [*request.input]
+        async with AsyncExitStack() as stack:
+            sources: dict[int, _upload.Source] = {}
+            for position, item in enumerate(inputs):
+                if getattr(item, "file", None) is not None:
+                    kind, place = cast("Kind", item.TYPE), f"input[{position}].file"
+                    sources[position] = await stack.enter_async_context(
+                        _upload.opened(self._requester, item.file, place=place, kind=kind)
+                    )
+            total, before = sum(source.size for source in sources.values()), 0
+            for position, source in sources.items():
+                told = None if on_upload is None else partial(_tell, on_upload, before, total)
+                asset = await self._once(source, told, {}, kept)
+                before += source.size
+                inputs[position] = attrs.evolve(inputs[position], asset_id=asset.id)
+        return attrs.evolve(request, input=inputs)
 
     async def _put(self, source: _upload.Source, on_progress: OnUpload | None) -> str:
         """Send a file to where the service wants it, and return its address there.
@@ -135,10 +198,17 @@ class AsyncAssets(Resource):
         try:
             await _upload.put(self._requester, self._options, source, upload_url, on_progress)
         except ResponseError as error:
-            if error.status >= _FIRST_SERVER_ERROR:
+            if not is_refusal(error.status):
                 raise
             upload_url, url = await self._send(presign)
-            await _upload.put(self._requester, self._options, source, upload_url, on_progress)
+            try:
+                await _upload.put(self._requester, self._options, source, upload_url, on_progress)
+            except ResponseError as again:
+                if not is_refusal(again.status):
+                    raise
+                # It says nothing about the key or the account, as it would by its class.
+                problem = f"{source.name} was refused by the host that takes the bytes: {again}"
+                raise UploadError(problem) from again
         return url
 
     async def register(
@@ -432,6 +502,30 @@ class AsyncAssets(Resource):
         Source: "Download asset", sync.so API reference.
         """
         return await self._send(resource("GET", f"{_path(asset_id)}/download", plain_url))
+
+
+async def upload_inputs(
+    requester: Requester,
+    options: RequestOptions,
+    request: GenerationRequest,
+    *,
+    on_upload: OnUpload | None = None,
+    kept: dict[Hashable, Any] | None = None,
+) -> GenerationRequest:
+    """Upload the local files of a request that is about to be sent."""
+    try:
+        return await AsyncAssets(requester, options)._upload_inputs(request, on_upload, kept)  # noqa: SLF001 - of this file
+    except LipsyncError as error:
+        if not is_from_callback(error):
+            error.may_have_worked = False  # whatever the upload was, no job was created
+            note_left(error, _NOT_CREATED)
+        raise
+
+
+async def _tell(on_upload: OnUpload, before: int, total: int, sent: int, _: int) -> None:
+    told = on_upload(before + sent, total)
+    if isawaitable(told):
+        await told
 
 
 def _slot(response: Response) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import uuid
 from copy import copy
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lipsync_async._async.projects import AsyncProjects
     from lipsync_async._async.speech import AsyncTextToSpeech, AsyncVoices
     from lipsync_async._models.http import Response
+    from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import ModelInfo
     from lipsync_async._transport.protocol import Session, Transport
 
@@ -201,7 +202,7 @@ class AsyncClient:
         self._requester = Requester(transport, settled, account, limits)
         self._pollers = LoopLocal(partial(Poller, self._requester, limits.requests_per_minute))
         self._options = options
-        self.generations = AsyncGenerations(self._requester, options, self._pollers)
+        self.generations = AsyncGenerations(self._requester, options, self._pollers, _upload_inputs)
         self.models = AsyncModels(self._requester, options)
 
     @property
@@ -315,7 +316,7 @@ class AsyncClient:
             options = attrs.evolve(options, headers=Headers(fields))
         view = copy(self)
         view._options = options  # noqa: SLF001 - of this very class
-        view.generations = AsyncGenerations(self._requester, options, self._pollers)
+        view.generations = AsyncGenerations(self._requester, options, self._pollers, _upload_inputs)
         view.models = AsyncModels(self._requester, options)
         return view
 
@@ -392,6 +393,15 @@ class AsyncClient:
         if requester is None:  # its constructor has failed, and a traceback shows the variables
             return f"<{name}, not built>"
         return f"<{name} base_url={requester.base_url!r} in_flight={requester.in_flight}>"
+
+
+async def _upload_inputs(
+    requester: Requester, options: RequestOptions, request: GenerationRequest, **how: Any
+) -> GenerationRequest:
+    """Upload the local files of a request."""
+    from lipsync_async._async.assets import upload_inputs  # noqa: PLC0415 - loaded when it is used
+
+    return await upload_inputs(requester, options, request, **how)
 
 
 def _refusal(problems: list[str]) -> ConfigurationError:

@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
 
 import attrs
 
@@ -43,11 +43,14 @@ if TYPE_CHECKING:
     from lipsync_async._models.account import GenerationCosts
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
+    from lipsync_async._upload import UploadInputs  # noqa: TC004 - attrs does not look at it
 
 
 T = TypeVar("T")
 
 OnUpdate: TypeAlias = Callable[[Generation], Awaitable[None] | None]
+OnUpload: TypeAlias = Callable[[int, int], Awaitable[None] | None]
+UploadWay: TypeAlias = Literal["asset", "form"]
 OnProgress: TypeAlias = "Callable[[Progress], Awaitable[None] | None]"  # as in `_bulk.results`
 
 # Two hours: the slowest model takes 55 minutes for 2 minutes of video. Source: "Models",
@@ -106,10 +109,16 @@ class AsyncGenerations:
     _requester: Requester
     _options: RequestOptions
     _pollers: LoopLocal[Poller]
+    _upload_inputs: UploadInputs
 
     @overload
     async def create(
-        self, request: GenerationRequest, *, idempotency_key: str | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
     ) -> Generation: ...
 
     @overload
@@ -125,6 +134,8 @@ class AsyncGenerations:
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
     ) -> Generation: ...
 
     async def create(
@@ -140,10 +151,12 @@ class AsyncGenerations:
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
     ) -> Generation:
         """Create a generation and return it as the service accepted it, usually PENDING.
 
-        Wire: `POST /v2/generate`, as JSON, or as a form when an input is a local file.
+        Wire: `POST /v2/generate`; before, for each file, the calls of `assets.upload`
 
         All tries carry the same Idempotency-Key, so that the job is never created, or paid for,
         twice.
@@ -160,12 +173,17 @@ class AsyncGenerations:
             dub_params: Dub the video's own speech.
             idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
                 your own, stored beforehand, to be able to repeat the call after a crash.
+            upload: How files get there: as assets before the create, whose tries then send no
+                file again, or with it in a `form` (at most one video, image and audio).
+            on_upload: Called, and awaited if need be, with the bytes sent so far of all files
+                together, and all their bytes; not with `form`.
 
         Returns:
             The generation, its `idempotency_key` included.
 
         Raises:
             InvalidRequestError: The request is wrong; nothing was sent.
+            UploadError: A file did not arrive whole; no job was created.
             ResponseError: The service refused it; the class tells the status.
             TransportError: No answer came, retries included; `.idempotency_key` is kept.
             DecodeError: The answer cannot be read; `.idempotency_key` is kept.
@@ -185,14 +203,20 @@ class AsyncGenerations:
             project_id=project_id,
             dub_params=dub_params,
         )
-        return await self._submit(request, fields, idempotency_key)
+        problems = argument_problems(upload=upload, on_upload=on_upload)
+        return await self._submit(
+            request, fields, idempotency_key, problems, upload=upload, on_upload=on_upload
+        )
 
     async def _submit(
         self,
         request: GenerationRequest | None,
         fields: GenerationRequest,
         idempotency_key: str | None,
-        problems: Iterable[str] = (),
+        problems: Iterable[str],
+        *,
+        upload: UploadWay,
+        on_upload: OnUpload | None,
     ) -> Generation:
         """Create a generation of a request that is given whole or by fields.
 
@@ -203,10 +227,15 @@ class AsyncGenerations:
             request = fields
         elif _is_given(fields):
             problems.append("request: give a GenerationRequest or its fields, not both")
-        if problems := [*problems, *validation.request_problems(request)]:
+        is_form = upload == "form"
+        if problems := [*problems, *validation.request_problems(request, is_form=is_form)]:
             raise InvalidRequestError(problems)
         validation.warn_of_ignored(request, stacklevel=_TO_THE_CALLER)
         key = str(uuid.uuid4()) if idempotency_key is None else str.__str__(idempotency_key)
+        if not is_form and validation.has_files(request):
+            request = await self._upload_inputs(
+                self._requester, self._options, request, on_upload=on_upload
+            )
         call = endpoints.create_generation(request, idempotency_key=key)
         return await send(self._requester, call, self._options)
 
@@ -357,6 +386,8 @@ class AsyncGenerations:
         request: GenerationRequest,
         *,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation: ...
@@ -374,6 +405,8 @@ class AsyncGenerations:
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation: ...
@@ -391,6 +424,8 @@ class AsyncGenerations:
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation:
@@ -409,6 +444,8 @@ class AsyncGenerations:
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
             idempotency_key: As for `create`.
+            upload: As for `create`.
+            on_upload: As for `create`.
             timeout: Seconds to wait after the request was accepted; `None`: no limit.
             on_update: Called, and awaited if need be, with the accepted job and each change.
 
@@ -432,8 +469,12 @@ class AsyncGenerations:
             project_id=project_id,
             dub_params=dub_params,
         )
-        problems = argument_problems(timeout=timeout, on_update=on_update)
-        created = await self._submit(request, fields, idempotency_key, problems)
+        problems = argument_problems(
+            timeout=timeout, on_update=on_update, upload=upload, on_upload=on_upload
+        )
+        created = await self._submit(
+            request, fields, idempotency_key, problems, upload=upload, on_upload=on_upload
+        )
         marker = object()
         UNDER_WAY[marker] = lambda: [_GOES_ON.format(id=created.id)]
         try:
@@ -688,6 +729,7 @@ class AsyncGenerations:
         retry_failed: bool = False,
         match_query: bool = False,
         accept_new_key: bool = False,
+        upload: UploadWay = "asset",
     ) -> AsyncIterator[OutcomeIterator]:
         """Run any number of requests at once, within the account's limits.
 
@@ -719,6 +761,7 @@ class AsyncGenerations:
             match_query: Take a request for another one than in the journal if any part of
                 a media address differs. Otherwise a link may have been signed anew.
             accept_new_key: The journal is of a run with another API key of the same account.
+            upload: As for `create`. What a journal holds as sent is sent again as it was.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -742,6 +785,7 @@ class AsyncGenerations:
             retry_failed=retry_failed,
             match_query=match_query,
             accept_new_key=accept_new_key,
+            upload=upload,
         )
         run = open_run(
             requests,
@@ -749,6 +793,7 @@ class AsyncGenerations:
             requester=self._requester,
             settings=self._options,
             poller=self._pollers.get(),
+            upload_inputs=self._upload_inputs,
         )
         async with run as outcomes:
             yield outcomes
@@ -768,6 +813,7 @@ class AsyncGenerations:
         retry_failed: bool = False,
         match_query: bool = False,
         accept_new_key: bool = False,
+        upload: UploadWay = "asset",
     ) -> builtins.list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -787,6 +833,7 @@ class AsyncGenerations:
             retry_failed: As for `run_many`.
             match_query: As for `run_many`.
             accept_new_key: As for `run_many`.
+            upload: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -809,6 +856,7 @@ class AsyncGenerations:
             retry_failed=retry_failed,
             match_query=match_query,
             accept_new_key=accept_new_key,
+            upload=upload,
         )
         run = open_run(
             requests,
@@ -816,6 +864,7 @@ class AsyncGenerations:
             requester=self._requester,
             settings=self._options,
             poller=self._pollers.get(),
+            upload_inputs=self._upload_inputs,
         )
         async with run as outcomes:
             # Unordered: a job that takes hours must not hold back those after it.

@@ -250,6 +250,7 @@ class Recognition:
         for item, encoded in zip(request.input, body["input"], strict=True):
             file = getattr(item, "file", None)
             if file is not None:
+                encoded.pop("assetId", None)  # of its upload; see `noted_uploads`
                 facts = self._facts(file)
                 encoded["file"] = {**facts, **self._content(facts)} if has_content else facts
         canonical: dict[str, Any] = _canonical("", body)
@@ -327,6 +328,31 @@ class Recognition:
         return self._digests[known]
 
 
+def noted_uploads(body: dict[str, Any], request: GenerationRequest) -> dict[str, Any]:
+    """Return a canonical form with the ids of the assets that its files are sent as.
+
+    A request is compared and named without them: an upload is no part of what is ordered.
+    """
+    inputs = [
+        {**known, "file": {**known["file"], "asset_id": getattr(item, "asset_id", None)}}
+        if "file" in known and getattr(item, "asset_id", None) is not None
+        else known
+        for item, known in zip(request.input, body["input"], strict=True)
+    ]
+    return {**body, "input": inputs}
+
+
+def with_uploads(request: GenerationRequest, recorded: Mapping[str, Any]) -> GenerationRequest:
+    """Return the request as a document says that it was sent: with assets, or as a form."""
+    inputs: list[Any] = [
+        attrs.evolve(item, asset_id=known["file"]["asset_id"])
+        if "asset_id" in known.get("file", ())
+        else item
+        for item, known in zip(request.input, recorded["input"], strict=True)
+    ]
+    return attrs.evolve(request, input=inputs)
+
+
 def is_same_place(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Tell whether a file lies where another lay, in itself or as seen from the journal."""
     if any(name in before and before[name] == now.get(name) for name in ("path", "near")):
@@ -365,9 +391,10 @@ def earlier_forms(
 ) -> tuple[GenerationRequest, ...]:
     """Return the forms in which a request was noted and is not written now."""
     forms: list[GenerationRequest] = []
+    sent = with_uploads(request, json.loads(documents[-1]))
     for document in documents:
         form = _with_addresses(request, json.loads(document))
-        if form != request and form not in forms:
+        if form != sent and form not in forms:
             forms.append(form)
     return tuple(forms)
 
@@ -388,7 +415,8 @@ def _with_addresses(request: GenerationRequest, recorded: Mapping[str, Any]) -> 
             )
             for each, known in zip(segments, recorded["segments"], strict=True)
         ]
-    return attrs.evolve(request, input=inputs, options=options, segments=segments)
+    form = attrs.evolve(request, input=inputs, options=options, segments=segments)
+    return with_uploads(form, recorded)
 
 
 def _with_boxes(options: Any, recorded: Mapping[str, Any] | None) -> Any:

@@ -70,7 +70,14 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._bulk.fingerprint import Recognition, key_of, mismatch, row_names, write
+from lipsync_async._bulk.fingerprint import (
+    Recognition,
+    key_of,
+    mismatch,
+    noted_uploads,
+    row_names,
+    write,
+)
 from lipsync_async._bulk.journal_entry import (
     SELECT_ENTRIES,
     STORED,
@@ -93,6 +100,7 @@ from lipsync_async._bulk.journal_file import (
 )
 from lipsync_async._bulk.results import JobUpdate
 from lipsync_async._enums import Status
+from lipsync_async._logic.validation import has_files
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._models.response import Generation
 from lipsync_async._threads import WORKERS, until_done
@@ -334,12 +342,14 @@ class Journal:
             execute = self._connection.execute
             for position, request, *costs in intents:
                 row_key = self._row_key(position, request)
-                document = write(body := self._recognition.body(request))
+                plain = document = write(body := self._recognition.body(request))
+                if has_files(request):
+                    document = write(noted_uploads(body, request))
                 values: dict[str, Any] = {
                     "position": position,
                     "row_key": row_key,
                     "state": STORED[JobState.SUBMITTING],
-                    "fingerprint": sha256(document.encode("ascii")).hexdigest(),
+                    "fingerprint": sha256(plain.encode("ascii")).hexdigest(),
                     "tries": 1,
                     "cost": costs[0] if costs else None,
                     "moment": moment,

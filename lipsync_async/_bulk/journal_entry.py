@@ -101,7 +101,7 @@ class JournalEntry:
             input stays behind the places of the others.
         request_id: The request's own name; `None`: it had none.
         state: How far it has got.
-        fingerprint: SHA-256 of `request_json`, in hexadecimal digits.
+        fingerprint: SHA-256 of `request_json` without ids of uploads, in hexadecimal digits.
         tries: Which try this is, from 1: a request that failed may be created anew.
         cost: US dollars that this try was to cost, as estimated; `None`: not estimated.
         idempotency_key: The key under which its create is sent.

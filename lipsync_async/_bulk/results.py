@@ -178,6 +178,7 @@ class Job:
         call: The create that is under way.
         earlier: The request in other forms, in which an earlier run may have sent it under its
             key, the first first: with links that have been signed anew since.
+        sent: The request as it is sent, with the ids of uploaded files; `None`: not known yet.
         refusal: Why its create waits to be sent once more.
         id: The service's id; `None`: not accepted yet.
         status: The status when it was accepted, or its end.
@@ -195,6 +196,7 @@ class Job:
     is_doubtful: bool = False
     call: Call[Generation] | None = None
     earlier: tuple[GenerationRequest, ...] = ()
+    sent: GenerationRequest | None = None
     refusal: LipsyncError | None = None
     id: str | None = None
     status: str = ""

@@ -25,7 +25,7 @@ import anyio
 import attrs
 
 from lipsync_async._asyncio_tools import cancellation_error, unexpected_cancellation
-from lipsync_async._bulk.fingerprint import earlier_forms
+from lipsync_async._bulk.fingerprint import earlier_forms, with_uploads
 from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, in_thread
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.results import (
@@ -59,6 +59,7 @@ from lipsync_async._logic.validation import (
     exact,
     expanded,
     file_problems,
+    has_files,
     request_problems,
     run_problems,
     shown,
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from lipsync_async._download import ResultDownloader
     from lipsync_async._polling import Poller
     from lipsync_async._requester import Requester, RequestOptions
+    from lipsync_async._upload import UploadInputs
 
 # Errors that every later request would meet as well; they stop the run. A lack of slots ends a
 # request only after `slot_timeout`, in which others have had them all.
@@ -127,6 +129,7 @@ class RunOptions:
     retry_failed: bool = False
     match_query: bool = False
     accept_new_key: bool = False
+    upload: str = "asset"
 
 
 @asynccontextmanager
@@ -137,6 +140,7 @@ async def open_run(
     requester: Requester,
     settings: RequestOptions,
     poller: Poller,
+    upload_inputs: UploadInputs,
 ) -> AsyncIterator[OutcomeIterator]:
     """Run requests in a task while the block runs; cancel it when the block is left.
 
@@ -151,7 +155,14 @@ async def open_run(
     if problems := run_problems(options, requests):
         raise InvalidRequestError(problems)
     async with _opened_journal(options, requester) as journal:
-        run = BulkRunner(requester, settings, options, poller=poller, journal=journal)
+        run = BulkRunner(
+            requester,
+            settings,
+            options,
+            poller=poller,
+            journal=journal,
+            upload_inputs=upload_inputs,
+        )
         # A task of its own and no task group in the caller's: a generator around the block may
         # be closed by another task than has entered it.
         task = asyncio.create_task(run.run(requests, CallSite.here()))
@@ -253,6 +264,7 @@ class BulkRunner:
         *,
         poller: Poller,
         journal: RunJournal,
+        upload_inputs: UploadInputs,
     ) -> None:
         self._now = requester.transport.now
         self._slots = requester.account.slots
@@ -279,6 +291,7 @@ class BulkRunner:
             settings,
             spending=self._spending,
             journal=journal,
+            upload=None if options.upload == "form" else partial(upload_inputs, kept={}),
             accept=self._accept,
             fail=self._update,
             drop=self._drop,
@@ -359,7 +372,9 @@ class BulkRunner:
         try:
             self.tracker.length = len(requests) if isinstance(requests, Sized) else None
             with self._reading:
-                async with aclosing(read_requests(requests, self._journal)) as items:
+                is_form = self._options.upload == "form"
+                reading = read_requests(requests, self._journal, is_form=is_form)
+                async with aclosing(reading) as items:
                     async for job, problems, entry in items:
                         # An input need not wait for anything, and it may be endless.
                         if self._reading.cancel_called:
@@ -399,9 +414,8 @@ class BulkRunner:
                 if problems:
                     self._finish(job, None, InvalidRequestError(problems))
                 elif entry is None or entry.generation is None:
-                    if entry is not None and entry.state is not JobState.NOT_CREATED:
-                        job.is_doubtful = True
-                        job.earlier = earlier_forms(job.request, entry.documents)
+                    if entry is not None:
+                        self._go_on(job, entry)
                     warn_of_ignored(job.request)  # which raises, if the user wants it so
                     self._submitter.submit(job)
                 else:
@@ -411,6 +425,15 @@ class BulkRunner:
         while self._submitter.queue:
             self._room.clear()
             await self._room.wait()
+
+    def _go_on(self, job: Job, entry: JournalEntry) -> None:
+        """Let a request without a job be sent as it was: under its key and with its assets."""
+        is_certain = entry.state is JobState.NOT_CREATED
+        if not is_certain:
+            job.is_doubtful = True
+            job.earlier = earlier_forms(job.request, entry.documents)
+        if has_files(job.request) and not (is_certain and self._options.retry_failed):
+            job.sent = with_uploads(job.request, entry.request)
 
     def _is_continued(self, entry: JournalEntry | None) -> bool:
         """Tell whether a request is continued although no new requests are started."""
@@ -604,7 +627,9 @@ class BulkRunner:
 # --- The input ---
 
 
-async def read_requests(requests: Requests, journal: RunJournal) -> AsyncGenerator[Item, None]:
+async def read_requests(
+    requests: Requests, journal: RunJournal, *, is_form: bool = False
+) -> AsyncGenerator[Item, None]:
     """Yield each request of the input; what the input raises comes after all that it gave."""
     source: Any = requests
     is_async = isinstance(source, AsyncIterable)
@@ -621,7 +646,9 @@ async def read_requests(requests: Requests, journal: RunJournal) -> AsyncGenerat
             while len(valid) < size and not invalid:
                 request = await anext(source) if is_async else next(source)
                 index = start + len(valid)
-                problems = request_problems(request, with_files=False)
+                problems = request_problems(
+                    request, with_files=False, is_form=is_form, is_kept=journal.keeps_records
+                )
                 if not problems and request.request_id is not None:
                     problems = _shared_id(index, request, ids)
                 if problems:

@@ -18,7 +18,7 @@ from lipsync_async._bulk.journal import RunJournal
 from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
-from lipsync_async._logic.validation import NEEDS_DURATION, exact, upload_problems
+from lipsync_async._logic.validation import NEEDS_DURATION, exact, has_files, upload_problems
 from lipsync_async._models.policies import RetryPolicy
 from lipsync_async._polling import retry_until_timeout
 from lipsync_async._rate_limits import LONGEST_JOB
@@ -34,7 +34,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
@@ -69,6 +69,7 @@ class Submitter:
         *,
         spending: SpendingLimit,
         journal: RunJournal,
+        upload: Callable[..., Awaitable[GenerationRequest]] | None,
         accept: Callable[[Job, Generation], None],
         fail: Callable[[Job, LipsyncError], None],
         drop: Callable[[Job], None],
@@ -82,6 +83,7 @@ class Submitter:
             self._settings = attrs.evolve(self._settings, attempts=None)
         self._spending = spending
         self._journal = journal
+        self._upload = upload
         self._accept = accept
         self._fail = fail
         self._drop = drop
@@ -220,11 +222,11 @@ class Submitter:
                     self._give_up(job)
                     return
                 try:
-                    job.key = await self._journal.record_intent(job.index, job.request, job.cost)
+                    await self._record(job)
                 except Exception:
                     self._spending.refund(job.cost)
                     raise
-            generation = await self._send(job, job.key)
+            generation = await self._send(job, cast("str", job.key))
         except BaseException as error:
             if not isinstance(error, Exception) or is_from_callback(error):
                 raise  # this ends the run
@@ -236,6 +238,19 @@ class Submitter:
         finally:
             self._creates -= 1
 
+    async def _record(self, job: Job) -> None:
+        """Upload the request's files, and record the intent with their ids.
+
+        So every try, and every later run, sends the same body under the same key.
+        """
+        if job.sent is None:
+            job.sent = job.request
+            if self._upload is not None and has_files(job.request):
+                job.sent = None
+                requester, settings = self._requester, self._settings
+                job.sent = await self._upload(requester, settings, job.request)
+        job.key = await self._journal.record_intent(job.index, job.sent, job.cost)
+
     async def _send(self, job: Job, key: str) -> Generation:
         """Send a create, and note on the job whether it may have worked.
 
@@ -243,7 +258,7 @@ class Submitter:
         was signed anew since. The service answers that body with the job.
         """
         refusal: LipsyncError | None = None
-        for request in (job.request, *job.earlier):
+        for request in (cast("GenerationRequest", job.sent), *job.earlier):
             call = job.call = endpoints.create_generation(request, idempotency_key=key)
             try:
                 return await self._requester.execute(call, self._settings, has_slot=True)

@@ -31,7 +31,7 @@ from lipsync_async._logic.secrecy import Headers
 from lipsync_async._logic.validation import argument_problems, exact
 from lipsync_async._models.http import NO_HEADERS, FilePart, Response, TextPart, stamp_of
 from lipsync_async._models.library import Page
-from lipsync_async._models.request import Audio, GenerationRequest, Image, Video
+from lipsync_async._models.request import Audio, GenerationRequest, Image, Text, Video
 from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
 from lipsync_async.errors import (
     STATUS_ERRORS,
@@ -154,7 +154,7 @@ def _written(
         if is_raw or not isinstance(value, GenerationRequest):
             return codec.dumps(value), ()
         for item in value.input:
-            if getattr(item, "file", None) is not None:
+            if not isinstance(item, Text) and item.file is not None and item.asset_id is None:
                 return None, _form_of(value)
         return codec.dumps(codec.encode_request(value)), ()
     except Exception as error:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from enum import StrEnum
 from functools import partial, wraps
+from io import TextIOBase
 from ipaddress import ip_address
 from os import PathLike
 from pathlib import Path
@@ -42,6 +43,7 @@ from lipsync_async._models.request import (
     SegmentAudio,
     Text,
     Video,
+    is_stream,
 )
 from lipsync_async._models.response import Generation
 from lipsync_async._models.text import (
@@ -391,6 +393,7 @@ _MOST_IDS = 100
 MOST_ON_A_PAGE = 100
 # Source: "Create generation", sync.so API reference.
 _OUTPUT_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+UPLOAD_WAYS = ("asset", "form")
 MAX_FILE_BYTES = 5 * 1024**3  # the form parser's limit for one file
 MAX_SCRIPT_CHARACTERS = 5000
 # Said where a price is asked for that cannot be known from the media.
@@ -414,8 +417,12 @@ def warn_of_ignored(request: GenerationRequest, *, stacklevel: int = 1) -> None:
 
 
 @survived("request")
-def request_problems(request: object, *, with_files: bool = True) -> list[str]:
+def request_problems(
+    request: object, *, with_files: bool = True, is_form: bool = False, is_kept: bool = False
+) -> list[str]:
     """Return every problem of a request, each as `path: what is wrong`.
+
+    `is_form`: files are sent along in a form. `is_kept`: a journal keeps it.
 
     Files are looked up on the disk (they must exist, be regular files, and fit into an
     upload); nothing else is looked at but the request. Without files, the result is the same on
@@ -435,8 +442,8 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     is_sound = visuals == voices == 1 and request.dub_params is None
     if not is_sound and is_list(request.input) and visuals + voices == len(inputs):
         problems += _count_problems(request, visuals, voices)
-    if files > 1:
-        problems += _form_part_problems(inputs)
+    if files and (is_form or is_kept):
+        problems += _resend_problems(request, inputs, is_form=is_form)
     if images:
         problems += _image_problems(request)
     if request.segments is not None:
@@ -446,6 +453,11 @@ def request_problems(request: object, *, with_files: bool = True) -> list[str]:
     return problems
 
 
+def has_files(request: GenerationRequest) -> bool:
+    """Tell whether a sound request has local files."""
+    return any(not isinstance(item, Text) and item.file is not None for item in request.input)
+
+
 @survived("request")
 def file_problems(request: GenerationRequest) -> list[str]:
     """Return what is wrong with a request's local files at this moment."""
@@ -453,8 +465,8 @@ def file_problems(request: GenerationRequest) -> list[str]:
     for position, item in enumerate(request.input):
         file = item.file if isinstance(item, Video | Image | Audio) else None
         # What is no path has a problem of its own.
-        if file is not None and _is_path(file) and at_home(os.fspath(file)) is not None:
-            problems += _file_problems(f"input[{position}].file", file)
+        if file is not None:
+            problems += _place_problems(f"input[{position}].file", file)
     return problems
 
 
@@ -698,6 +710,8 @@ _ARGUMENTS: dict[str, Check] = {
     "idempotency_key": OrNone(_idempotency_key),
     "on_progress": OrNone(_callback),
     "on_update": OrNone(_callback),
+    "on_upload": OrNone(_callback),
+    "upload": word_of(UPLOAD_WAYS),
     "overwrite": flag,
     "page_size": whole_number(1, MOST_ON_A_PAGE),
     "progress": flag,
@@ -713,6 +727,7 @@ _RUN_OPTIONS: dict[str, Check] = {
     "concurrent_downloads": whole_number(1),
     "ordered": flag,
     "stop_on_error": flag,
+    "upload": word_of(UPLOAD_WAYS),
     "retry_failed": flag,
     "match_query": flag,
     "accept_new_key": flag,
@@ -744,18 +759,33 @@ def _inputs(path: str, value: object) -> Iterator[str]:
 def _file_conflicts(path: str, value: Video | Image | Audio) -> Iterator[str]:
     if parts := [part for part in ("url", "asset_id") if getattr(value, part) is not None]:
         yield f"{path}.file: cannot be combined with {' and '.join(parts)}; choose one"
-    if value.ref_id is not None:
-        yield f"{path}.ref_id: cannot be combined with file; pass url or asset_id instead of file"
 
 
 def local_file(path: str, value: object) -> Iterator[str]:
-    """Ask for bytes that fit into one upload, or a path, to whatever it leads."""
-    if isinstance(value, bytes):
-        yield from _size_problems(path, len(value))
+    """Ask for bytes that fit into one upload, a path, to whatever it leads, or what gives bytes."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        yield from size_problems(path, len(bytes(value)))
+    elif isinstance(value, TextIOBase):
+        yield f"{path}: must be a binary file; open it with mode 'rb'"
+    elif is_stream(value):
+        if getattr(value, "closed", False) is True:
+            yield f"{path}: is a closed file; open it again"
     elif not _is_path(value):
-        yield wrong(path, "a path or bytes", value)
+        yield wrong(path, "a path or bytes, an open file, an upload or an iterator", value)
     elif at_home(os.fspath(value)) is None:
         yield f"{path}: {unknown_home(os.fspath(value))}"
+
+
+@survived("source")
+def source_problems(path: str, value: object) -> list[str]:
+    """Return what is wrong with a file to be uploaded; one look at the disk is taken."""
+    return [*local_file(path, value)] or [*_place_problems(path, value)]
+
+
+def _place_problems(path: str, value: object) -> Iterator[str]:
+    """Look at a path; what is none has a problem of its own."""
+    if _is_path(value) and at_home(os.fspath(value)) is not None:
+        yield from _file_problems(path, expanded(value))
 
 
 def _is_path(value: object) -> TypeGuard[str | PathLike[str]]:
@@ -774,12 +804,12 @@ def _file_problems(path: str, source: str | PathLike[str]) -> Iterator[str]:
         yield f"{path}: cannot be read ({error.strerror}): {shown(str(source))}{hint}"
     else:
         if S_ISREG(status.st_mode):
-            yield from _size_problems(path, status.st_size)
+            yield from size_problems(path, status.st_size)
         else:
             yield wrong(path, "a regular file", str(source))
 
 
-def _size_problems(path: str, size: int) -> Iterator[str]:
+def size_problems(path: str, size: int) -> Iterator[str]:
     if size == 0:
         yield f"{path}: must not be empty"
     elif size > MAX_FILE_BYTES:
@@ -946,8 +976,20 @@ def _count_problems(request: GenerationRequest, visuals: int, voices: int) -> It
         yield f"input: needs exactly one audio or text, not {voices}{several}"
 
 
-def _form_part_problems(inputs: Iterable[object]) -> Iterator[str]:
-    """Allow one file per kind: the form has one part for each."""
+def _resend_problems(
+    request: GenerationRequest, inputs: Iterable[object], *, is_form: bool
+) -> Iterator[str]:
+    """Ask for files that can be read again: for each try of a form, or to know them again."""
+    why = "in a form, which each try sends" if is_form else "with a journal, which compares it"
+    for index, item in enumerate(inputs):
+        if is_stream(getattr(item, "file", None)):
+            yield f"input[{index}].file: must be a path or bytes {why}"
+    if is_form:
+        yield from _form_part_problems(inputs, has_segments=request.segments is not None)
+
+
+def _form_part_problems(inputs: Iterable[object], *, has_segments: bool) -> Iterator[str]:
+    """Allow one file per kind, without a name: the form has one part for each."""
     first_of_kind: dict[str, str] = {}
     for index, item in enumerate(inputs):
         if not isinstance(item, Video | Image | Audio) or item.file is None:
@@ -955,6 +997,10 @@ def _form_part_problems(inputs: Iterable[object]) -> Iterator[str]:
         kind, path = type(item).__name__, f"input[{index}]"
         if kind in first_of_kind:
             yield f"{path}.file: must be the only {kind} file, but {first_of_kind[kind]} has one"
+        if isinstance(item, Audio) and has_segments:
+            yield f"{path}.file: cannot be used with segments in a form; upload it as an asset"
+        elif item.ref_id is not None:
+            yield f"{path}.ref_id: cannot go with a file in a form; upload it as an asset"
         first_of_kind.setdefault(kind, path)
 
 
@@ -1000,9 +1046,7 @@ def _reference_problems(request: GenerationRequest, inputs: Iterable[object]) ->
 
 def _name_problems(path: str, item: Audio | Text, known: dict[str, str]) -> Iterator[str]:
     """Check the name of one input and enter it into `known`, which maps it to its path."""
-    if isinstance(item, Audio) and item.file is not None:
-        yield f"{path}.file: cannot be used with segments, for it takes no ref_id; pass url"
-    elif item.ref_id is None:
+    if item.ref_id is None:
         yield f"{path}.ref_id: must be given, for segments refer to audio and text by it"
     if isinstance(item.ref_id, str):
         if item.ref_id in known:

@@ -9,12 +9,12 @@ snake_case live in `_logic/codec.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from os import PathLike
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 from attrs.converters import optional
@@ -30,8 +30,40 @@ if TYPE_CHECKING:
     EmotionName: TypeAlias = (
         Literal["happy", "sad", "angry", "disgusted", "surprised", "neutral"] | str
     )
+
+    class Readable(Protocol):
+        """An open binary file, or an upload of a web framework, whose `read` may be awaited."""
+
+        def read(self, size: int = ..., /) -> Any:
+            """Return so many bytes; fewer at the end, none behind it."""
+
+    FileSource: TypeAlias = (
+        str
+        | PathLike[str]
+        | bytes
+        | bytearray
+        | memoryview
+        | Readable
+        | AsyncIterable[bytes]
+        | Iterator[bytes]
+    )
+    StreamSource: TypeAlias = (
+        PathLike[str]
+        | bytes
+        | bytearray
+        | memoryview
+        | Readable
+        | AsyncIterable[bytes]
+        | Iterator[bytes]
+    )
+
+    def _address(value: str | StreamSource | None) -> str | None:
+        """Take a file in the place of an address; a request makes it the input's `file`."""
+
 else:  # what the codec reads
     ModelName = SyncModeName = ModelModeName = EmotionName = str
+    FileSource = StreamSource = Any
+    _address = None
 
 
 def _freeze(value: object, *names: str) -> None:
@@ -90,9 +122,28 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _at_home(file: str | PathLike[str] | bytes | None) -> str | PathLike[str] | bytes | None:
+def is_stream(value: object) -> bool:
+    """Tell whether a value gives bytes, perhaps only once: a file, an upload, an iterator."""
+    with suppress(Exception):  # raised by a class of the user's
+        return callable(getattr(value, "read", None)) or isinstance(value, AsyncIterable | Iterator)
+    return False
+
+
+def _settled(item: Any) -> Any:
+    """Return an input with what stands in the place of its address, and is none, as its file."""
+    given = getattr(item, "url", None)
+    if given is None or isinstance(given, str) or type(item) not in _MEDIA or item.file is not None:
+        return item
+    if isinstance(given, PathLike | bytes | bytearray | memoryview) or is_stream(given):
+        return attrs.evolve(item, url=None, file=given)
+    return item
+
+
+def _at_home(file: FileSource | None) -> FileSource | None:
     """Replace `~` by the home folder; leave anything unknown for validation."""
     with suppress(Exception):  # raised by a class of the user's
+        if isinstance(file, bytearray | memoryview):
+            return bytes(file)  # which nothing changes
         if isinstance(file, str):
             return at_home(file) or str.__str__(file)
         if isinstance(file, PurePath) and str(file).startswith("~"):
@@ -109,8 +160,10 @@ class Video:
         url: Public `http(s)` URL; it is fetched when the job runs, so a link that
             expires soon will fail.
         asset_id: Id of an asset of your organization, instead of `url`.
-        file: A local file (path or bytes) sent along with the request, instead of
-            `url`; at most 5 GiB. `~` is the home folder.
+        file: A file instead of `url`: a path (`~` is the home folder), bytes, an open
+            binary file, an upload of a web framework, or an iterator of bytes, async or not;
+            1 byte to 5 GiB. All but a text may stand in the place of `url` as well: a text
+            there is always an address, so that no user of yours can name a file of yours.
         ref_id: Name by which other parts of the request refer to this input.
         segments_secs: Deprecated by the service: `[[start, end], …]` in seconds.
         segments_frames: Deprecated by the service: `[[start, end], …]` in frames.
@@ -118,9 +171,11 @@ class Video:
     Source: "Create generation", sync.so API reference.
     """
 
-    url: str | None = None
+    TYPE: ClassVar[str] = "video"
+
+    url: str | None = attrs.field(default=None, converter=_address)
     asset_id: str | None = attrs.field(default=None, kw_only=True)
-    file: str | PathLike[str] | bytes | None = attrs.field(
+    file: FileSource | None = attrs.field(
         default=None, converter=optional(_at_home), kw_only=True, repr=False
     )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
@@ -135,15 +190,17 @@ class Image:
     Args:
         url: Public `http(s)` URL of a JPEG, PNG or WebP.
         asset_id: Id of an asset of your organization, instead of `url`.
-        file: A local file (path or bytes), instead of `url`; at most 5 GiB.
+        file: A file instead of `url`, as in `Video`.
         ref_id: Name by which other parts of the request refer to this input.
 
     Source: "Create generation", sync.so API reference.
     """
 
-    url: str | None = None
+    TYPE: ClassVar[str] = "image"
+
+    url: str | None = attrs.field(default=None, converter=_address)
     asset_id: str | None = attrs.field(default=None, kw_only=True)
-    file: str | PathLike[str] | bytes | None = attrs.field(
+    file: FileSource | None = attrs.field(
         default=None, converter=optional(_at_home), kw_only=True, repr=False
     )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
@@ -156,15 +213,17 @@ class Audio:
     Args:
         url: Public `http(s)` URL.
         asset_id: Id of an asset of your organization, instead of `url`.
-        file: A local file (path or bytes), instead of `url`; at most 5 GiB.
+        file: A file instead of `url`, as in `Video`.
         ref_id: Name by which segments refer to this input; required with segments.
 
     Source: "Create generation", sync.so API reference.
     """
 
-    url: str | None = None
+    TYPE: ClassVar[str] = "audio"
+
+    url: str | None = attrs.field(default=None, converter=_address)
     asset_id: str | None = attrs.field(default=None, kw_only=True)
-    file: str | PathLike[str] | bytes | None = attrs.field(
+    file: FileSource | None = attrs.field(
         default=None, converter=optional(_at_home), kw_only=True, repr=False
     )
     ref_id: str | None = attrs.field(default=None, kw_only=True)
@@ -218,6 +277,7 @@ class UnknownInput:
     raw: Mapping[str, Any]
 
 
+_MEDIA = (Video, Image, Audio)
 Input = Video | Image | Audio | Text
 AnyInput = Video | Image | Audio | Text | UnknownInput
 
@@ -386,4 +446,4 @@ class GenerationRequest(Serializable):
             _freeze(self, "segments")
         with suppress(Exception):
             if issubclass(type(self.input), list | tuple):
-                object.__setattr__(self, "input", [*self.input])
+                object.__setattr__(self, "input", [*map(_settled, self.input)])

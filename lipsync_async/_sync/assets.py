@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lipsync_async._portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     import builtins
-    import os
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from lipsync_async._async.assets import AsyncAssets
     from lipsync_async._models.library import Asset, AssetOrder, AssetType, Page, Visibility
+    from lipsync_async._models.request import FileSource
 
-    UploadSource = str | os.PathLike[str] | bytes | IO[bytes] | Iterable[bytes] | Any
     OnUpload = Callable[[int, int], None]
 
 
@@ -29,7 +28,7 @@ class Assets(SyncWrapper):
 
     def upload(
         self,
-        source: UploadSource,
+        source: FileSource,
         *,
         type: AssetType | None = None,
         name: str | None = None,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from lipsync_async._async.generations import _WAIT_SECONDS, AsyncGenerations
 from lipsync_async._portal import BlockingOutcomes, SyncWrapper, call_in_caller, iterate_in_caller
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, StatusName
 
     OnUpdate = Callable[[Generation], None]
+    OnUpload = Callable[[int, int], None]
+    UploadWay = Literal["asset", "form"]
     OnProgress = Callable[[Progress], None]
 
 
@@ -41,7 +43,12 @@ class Generations(SyncWrapper):
 
     @overload
     def create(
-        self, request: GenerationRequest, *, idempotency_key: str | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
     ) -> Generation: ...
 
     @overload
@@ -57,6 +64,8 @@ class Generations(SyncWrapper):
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
     ) -> Generation: ...
 
     def create(
@@ -72,10 +81,12 @@ class Generations(SyncWrapper):
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
     ) -> Generation:
         """Create a generation and return it as the service accepted it, usually PENDING.
 
-        Wire: `POST /v2/generate`, as JSON, or as a form when an input is a local file.
+        Wire: `POST /v2/generate`; before, for each file, the calls of `assets.upload`
 
         All tries carry the same Idempotency-Key, so that the job is never created, or paid for,
         twice.
@@ -92,12 +103,17 @@ class Generations(SyncWrapper):
             dub_params: Dub the video's own speech.
             idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
                 your own, stored beforehand, to be able to repeat the call after a crash.
+            upload: How files get there: as assets before the create, whose tries then send no
+                file again, or with it in a `form` (at most one video, image and audio).
+            on_upload: Called, in the thread that waits, with the bytes sent so far of all files
+                together, and all their bytes; not with `form`.
 
         Returns:
             The generation, its `idempotency_key` included.
 
         Raises:
             InvalidRequestError: The request is wrong; nothing was sent.
+            UploadError: A file did not arrive whole; no job was created.
             ResponseError: The service refused it; the class tells the status.
             TransportError: No answer came, retries included; `.idempotency_key` is kept.
             DecodeError: The answer cannot be read; `.idempotency_key` is kept.
@@ -120,6 +136,8 @@ class Generations(SyncWrapper):
                 project_id=project_id,
                 dub_params=dub_params,
                 idempotency_key=idempotency_key,
+                upload=upload,
+                on_upload=call_in_caller("on_upload", on_upload),
             )
         )
 
@@ -246,6 +264,8 @@ class Generations(SyncWrapper):
         request: GenerationRequest,
         *,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation: ...
@@ -263,6 +283,8 @@ class Generations(SyncWrapper):
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation: ...
@@ -280,6 +302,8 @@ class Generations(SyncWrapper):
         project_id: str | None = None,
         dub_params: DubParams | None = None,
         idempotency_key: str | None = None,
+        upload: UploadWay = "asset",
+        on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
     ) -> Generation:
@@ -298,6 +322,8 @@ class Generations(SyncWrapper):
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
             idempotency_key: As for `create`.
+            upload: As for `create`.
+            on_upload: As for `create`.
             timeout: Seconds to wait after the request was accepted; `None`: no limit.
             on_update: Called, in the thread that waits, with the accepted job and each change.
 
@@ -324,6 +350,8 @@ class Generations(SyncWrapper):
                 project_id=project_id,
                 dub_params=dub_params,
                 idempotency_key=idempotency_key,
+                upload=upload,
+                on_upload=call_in_caller("on_upload", on_upload),
                 timeout=timeout,
                 on_update=call_in_caller("on_update", on_update),
             )
@@ -540,6 +568,7 @@ class Generations(SyncWrapper):
         retry_failed: bool = False,
         match_query: bool = False,
         accept_new_key: bool = False,
+        upload: UploadWay = "asset",
     ) -> AbstractContextManager[BlockingOutcomes]:
         """Run any number of requests at once, within the account's limits.
 
@@ -571,6 +600,7 @@ class Generations(SyncWrapper):
             match_query: Take a request for another one than in the journal if any part of
                 a media address differs. Otherwise a link may have been signed anew.
             accept_new_key: The journal is of a run with another API key of the same account.
+            upload: As for `create`. What a journal holds as sent is sent again as it was.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -593,6 +623,7 @@ class Generations(SyncWrapper):
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,
+                upload=upload,
             )
         )
 
@@ -611,6 +642,7 @@ class Generations(SyncWrapper):
         retry_failed: bool = False,
         match_query: bool = False,
         accept_new_key: bool = False,
+        upload: UploadWay = "asset",
     ) -> builtins.list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -630,6 +662,7 @@ class Generations(SyncWrapper):
             retry_failed: As for `run_many`.
             match_query: As for `run_many`.
             accept_new_key: As for `run_many`.
+            upload: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -652,5 +685,6 @@ class Generations(SyncWrapper):
                 retry_failed=retry_failed,
                 match_query=match_query,
                 accept_new_key=accept_new_key,
+                upload=upload,
             )
         )

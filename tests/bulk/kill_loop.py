@@ -57,7 +57,9 @@ TROUBLES = {
 def requests(many: int, video: str, audio: str, life: str) -> list[GenerationRequest]:
     """Return requests that differ in the name of their results, by links of this life."""
     signature = f"?X-Amz-Date={life}&X-Amz-Signature={int(life):064x}"
-    media = (Video(f"{video}{signature}"), Audio(f"{audio}{signature}"))
+    is_file = video.startswith("/")
+    visual = Video(file=video) if is_file else Video(f"{video}{signature}")
+    media = (visual, Audio(f"{audio}{signature}"))
     return [
         GenerationRequest(model="lipsync-2", input=media, output_file_name=f"take-{number}")
         for number in range(many)

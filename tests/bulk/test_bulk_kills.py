@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from lipsync_async.sandbox import Sandbox
-from tests.bulk.kill_loop import Loop
+from tests.bulk.kill_loop import HOSTED, Loop
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 
@@ -14,12 +14,16 @@ pytestmark = pytest.mark.usefixtures("interpreter")
 KILLS = 8
 
 
-async def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_files", [False, True])
+async def test_kills_lose_nothing_and_double_nothing(tmp_path: Path, *, has_files: bool) -> None:
     """After many kills and one quiet run, each request has one job and one whole file."""
     async with Sandbox(render=False, progression="time(0.15)", placeholder_size=100_000) as sandbox:
         place = tmp_path / "place"
         place.mkdir()
-        loop = Loop(sandbox, place, count=40, chance=Random(4))
+        clip = tmp_path / "clip.mp4"
+        clip.write_bytes(b"a short clip")
+        media = (str(clip) if has_files else HOSTED[0], HOSTED[1])
+        loop = Loop(sandbox, place, count=40, chance=Random(4), media=media)
         for _ in range(KILLS):
             await loop.kill_one()
         await loop.run_to_the_end()

@@ -455,7 +455,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     ),
     "file": (
         body(input=[{"type": "video", "file": 5}, AUDIO]),
-        "input[0].file: must be a path or bytes, not 5",
+        "input[0].file: must be a path or bytes, an open file, an upload or an iterator, not 5",
     ),
     "other names": (
         body(outputFileName="take 1", input=[{**VIDEO, "assetId": ""}, {**AUDIO, "refId": 5}]),

@@ -87,7 +87,9 @@ async def serving(
             for entry in entries(journal):
                 if entry.error_class is None:
                     made = await client.generations.create(
-                        sent[entry.position], idempotency_key=entry.idempotency_key
+                        sent[entry.position],
+                        idempotency_key=entry.idempotency_key,
+                        upload="form",  # as earlier releases have sent files
                     )
                     names[entry.generation_id or made.id] = made.id
             await clock.sleep(20)

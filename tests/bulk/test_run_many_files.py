@@ -1,16 +1,29 @@
 """Local files of a journaled run: once they were sent, they may go or change."""
 
+import io
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from lipsync_async import AsyncClient, Audio, GenerationRequest, InvalidRequestError, Outcome, Video
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    GenerationRequest,
+    InvalidRequestError,
+    Outcome,
+    RetryPolicy,
+    UploadError,
+    Video,
+)
 from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_view import JournalView
+from lipsync_async.sandbox import Fault
+from tests.bulk.jobs import entries
 from tests.bulk.runs import opened
 
 SPEECH = Audio("https://media.example/speech.wav")
@@ -65,7 +78,7 @@ async def test_a_file_that_was_sent_may_go_or_change(
             found = await client.generations.run_all(requests(clip), journal=journal)
         assert [outcome.error for outcome in found] == [None, None]
         assert sorted(map(str, ids(found))) == sorted(job.id for job in sandbox.jobs)
-        assert sandbox.requests.count("POST") == 2
+        assert sandbox.requests.count("POST", "/v2/generate") == 2
     told = [record.message for record in caplog.records]
     expected = f"request 0: its file {clip} has changed since; generation {ids(found)[0]} is of"
     is_silent = change in {"gone", "touched"}  # its content is as it was
@@ -95,3 +108,74 @@ async def test_other_bytes_are_another_request(journal: Path) -> None:
         with pytest.raises(InvalidRequestError, match="they differ in input"):
             await client.generations.run_all(requests(b"take two"), journal=journal)
         assert sandbox.jobs.created == 2
+
+
+CREATE = ("POST", "/v2/generate")
+
+
+@pytest.mark.parametrize("upload", ["asset", "form"])
+@pytest.mark.parametrize("later", ["asset", "form"])
+async def test_a_resumed_run_sends_the_same_body(clip: Path, upload: Any, later: Any) -> None:
+    """Key and body are those of the try whose outcome is unknown, whatever the rerun prefers."""
+    journal = clip.with_name("j.sqlite")
+    (asked, _) = requests(clip)
+    async with opened(client={"retry": RetryPolicy(attempts=1)}) as (client, sandbox, _):
+        sandbox.faults.add(Fault("reset_after", method="POST", path=CREATE[1]))
+        (left,) = await client.generations.run_all([asked], journal=journal, upload=upload)
+        assert left.error is not None
+        assert left.error.may_have_worked
+        (again,) = await client.generations.run_all([asked], journal=journal, upload=later)
+        assert again.error is None
+        assert sandbox.jobs.created == 1
+        first, second = sandbox.requests.find(*CREATE)
+        assert first.json == second.json
+        assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+        assert sandbox.requests.count("PUT") == (upload == "asset")
+        assert again.request is asked
+
+
+async def test_a_new_try_uploads_anew(clip: Path) -> None:
+    """An asset that was deleted meanwhile is not used for a new try of what was refused."""
+    journal = clip.with_name("j.sqlite")
+    (asked, _) = requests(clip)
+    async with opened(client={"retry": RetryPolicy(attempts=1)}) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", method="POST", path=CREATE[1], status=422))
+        (left,) = await client.generations.run_all([asked], journal=journal)
+        assert left.error is not None
+        (asset,) = (await client.assets.list()).items
+        await client.assets.delete(asset.id)
+        (again,) = await client.generations.run_all([asked], journal=journal, retry_failed=True)
+        assert again.error is None
+        ids = [entry.json["input"][0]["assetId"] for entry in sandbox.requests.find(*CREATE)]
+        assert (ids[0], len({*ids})) == (asset.id, 2)
+
+
+async def test_an_upload_that_fails_orders_nothing(clip: Path) -> None:
+    """It is the outcome of its request alone; the next run uploads and orders."""
+    journal = clip.with_name("j.sqlite")
+    async with opened(client={"retry": RetryPolicy(attempts=1)}) as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", method="PUT", status=401, count=2))
+        bad, good = await client.generations.run_all(requests(clip), journal=journal)
+        assert isinstance(bad.error, UploadError)
+        assert good.is_success
+        assert len(entries(journal)) == 1
+        found = await client.generations.run_all(requests(clip), journal=journal)
+        assert [outcome.error for outcome in found] == [None, None]
+        assert sandbox.jobs.created == 2
+
+
+async def test_a_journal_must_know_a_file_again(clip: Path) -> None:
+    """What gives its bytes once is refused with a journal, and uploaded without one."""
+    asked = [
+        GenerationRequest(model="lipsync-2", input=[Video(io.BytesIO(b"take one")), SPEECH])
+        for _ in range(2)
+    ]
+    async with opened() as (client, sandbox, _):
+        journal = clip.with_name("j.sqlite")
+        refused = await client.generations.run_all(asked, journal=journal)
+        assert [outcome.is_success for outcome in refused] == [False, False]
+        assert "must be a path or bytes with a journal" in str(refused[0].error)
+        assert len(sandbox.requests) == 0
+        found = await client.generations.run_all(asked)
+        assert [outcome.error for outcome in found] == [None, None]
+        assert sandbox.requests.count("PUT") == 1

@@ -32,6 +32,7 @@ def runner_of(client: AsyncClient) -> BulkRunner:
         RunOptions(),
         poller=poller_of(client),
         journal=NullJournal(),
+        upload_inputs=client.generations._upload_inputs,  # noqa: SLF001
     )
 
 

@@ -153,6 +153,7 @@ async def test_files_are_sent_anew_with_each_try(
         input=[Video(file=clip), Audio(file=speech)],
         options=Options(temperature=0.5),
         output_file_name="take-1",
+        upload="form",
     )
     entries = sandbox.requests.assert_count(2, *CREATES)
     assert [_form_of(entry.json) for entry in entries] == [
@@ -171,7 +172,7 @@ async def test_files_are_sent_anew_with_each_try(
 async def test_file_beside_a_url(client_and_sandbox: Pair) -> None:
     """A form takes the input that is no file as JSON."""
     client, sandbox = client_and_sandbox
-    await order(client, input=[Video(file=b"\0\0\0\x18ftypmp42"), INPUTS[1]])
+    await order(client, input=[Video(file=b"\0\0\0\x18ftypmp42"), INPUTS[1]], upload="form")
     (entry,) = sandbox.requests.assert_count(1, *CREATES)
     expected = [{"type": "audio", "url": "https://media.example/speech.wav"}]
     assert json.loads(entry.json["input"]) == expected
@@ -196,7 +197,7 @@ async def test_file_that_is_another_by_the_next_try(
         sandbox.faults.add(Fault("status", method="POST", status=503))
         hasty = client.with_options(on_response=lambda _: change(clip))
         with pytest.raises(ServerError) as caught:
-            await order(hasty, input=[Video(file=clip), INPUTS[1]])
+            await order(hasty, input=[Video(file=clip), INPUTS[1]], upload="form")
         assert len(sandbox.requests) == 1
     assert isinstance(caught.value.__cause__, ConnectError)
     assert told.format(clip) in str(caught.value.__cause__)
@@ -232,7 +233,7 @@ async def test_upload_has_time() -> None:
         hasty = client.with_options(timeout=5.0, retry=RetryPolicy(attempts=1))
         inputs = [Video(file=bytes(1_250_000)), INPUTS[1]]
         with pytest.raises(RequestTimeoutError, match="no answer within 15 s"):
-            await order(hasty, input=inputs)
+            await order(hasty, input=inputs, upload="form")
         sandbox.faults.add(Fault("hang", method="POST"))
         with pytest.raises(RequestTimeoutError, match="no answer within 5 s"):
             await order(hasty)
@@ -242,8 +243,9 @@ async def test_upload_without_timeout(client_and_sandbox: Pair) -> None:
     """`timeout=None` leaves uploads without a limit too."""
     client, sandbox = client_and_sandbox
     patient = client.with_options(timeout=None)
-    await order(patient, input=[Video(file=b"a clip"), INPUTS[1]])
-    assert sandbox.jobs.created == 1
+    for way in ("form", "asset"):
+        await order(patient, input=[Video(file=b"a clip"), INPUTS[1]], upload=way)
+    assert sandbox.jobs.created == 2
 
 
 async def test_ignored_option_warns_at_the_callers_line(async_client_and_sandbox: Pair) -> None:

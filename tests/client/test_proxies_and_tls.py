@@ -99,7 +99,7 @@ async def test_encrypted_through_a_proxy(
         async with _client(ssl_context=trusted.trusted(), **arguments) as client:
             await client.generations.get("job-1")
             await client.generations.create(
-                model="lipsync-2", input=[Video(file=b"a film"), INPUTS[1]]
+                model="lipsync-2", input=[Video(file=b"a film"), INPUTS[1]], upload="form"
             )
             await client.generations.download(_done(f"{API}/v.mp4"), tmp_path / "v.mp4")
     assert proxy.asked == ["CONNECT api.sync.example:443 HTTP/1.1"] * 3

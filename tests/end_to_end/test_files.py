@@ -15,7 +15,7 @@ async def test_local_files_travel_with_the_order(
     """A path and bytes arrive unharmed and become the video that comes back."""
     video, audio = head(0.8), speech(0.4).read_bytes()
     generation = await client.generations.run(
-        model="lipsync-2", input=[Video(file=video), Audio(file=audio)]
+        model="lipsync-2", input=[Video(file=video), Audio(file=audio)], upload="form"
     )
     result = Result.read(await client.generations.download(generation, tmp_path / "out.mp4"))
     assert result.seconds == pytest.approx(0.4, abs=FRAME)
@@ -55,7 +55,7 @@ async def test_an_uploaded_file_can_be_used_again(
 ) -> None:
     """The inputs that the service echoes are good for another order, by URL or by asset."""
     first = await client.generations.run(
-        model="lipsync-2", input=[Video(file=head(0.8)), Audio(file=speech(0.4))]
+        model="lipsync-2", input=[Video(file=head(0.8)), Audio(file=speech(0.4))], upload="form"
     )
     video = next(item for item in first.input if isinstance(item, Video))
     audio = next(item for item in first.input if isinstance(item, Audio))

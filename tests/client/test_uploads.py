@@ -1,0 +1,453 @@
+"""Files of any kind as inputs: uploaded as assets, whole, once, and never with the API key."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from django.conf import settings as django_settings  # type: ignore[import-untyped]
+from django.core.files.uploadedfile import (  # type: ignore[import-untyped]
+    SimpleUploadedFile,
+)
+from starlette.datastructures import UploadFile
+from werkzeug.datastructures import FileStorage
+
+from lipsync_async import (
+    AsyncClient,
+    Audio,
+    DecodeError,
+    GenerationRequest,
+    InvalidRequestError,
+    RequestTimeoutError,
+    ResponseError,
+    RetryPolicy,
+    Segment,
+    SegmentAudio,
+    ServerError,
+    UploadError,
+    Video,
+)
+from lipsync_async.sandbox import Fault, Sandbox
+from tests.client.connections import INPUTS, Door, opened, order
+
+CLIP = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 5000  # more than one piece
+DIGEST = sha256(CLIP).hexdigest()
+SPEECH = INPUTS[1]
+Pair = tuple[AsyncClient, Sandbox]
+
+if not django_settings.configured:
+    django_settings.configure()
+
+
+async def in_pieces() -> AsyncIterator[bytes]:
+    """Yield the clip, as what comes over a network."""
+    for at in range(0, len(CLIP), 100_000):
+        yield CLIP[at : at + 100_000]
+
+
+def pieces() -> Iterator[bytes]:
+    """Yield the clip, without awaiting."""
+    yield from (CLIP[:7], CLIP[7:])
+
+
+class Reader:
+    """A file of another library, whose `read` returns what is to be awaited."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO(CLIP)
+
+    def read(self, size: int) -> Any:
+        """Read in a task."""
+
+        async def later() -> bytes:
+            return self._file.read(size)
+
+        return later()
+
+
+SOURCES: dict[str, Callable[[Path], Any]] = {
+    "path": lambda path: path,
+    "bytes": lambda _: CLIP,
+    "bytearray": lambda _: bytearray(CLIP),
+    "view": lambda _: memoryview(CLIP),
+    "memory file": lambda _: io.BytesIO(CLIP),
+    "open file": lambda path: path.open("rb"),
+    "async iterator": lambda _: in_pieces(),
+    "iterator": lambda _: pieces(),
+    "awaited reader": lambda _: Reader(),
+    "FastAPI": lambda path: UploadFile(path.open("rb"), filename="clip.mp4"),
+    "Flask": lambda path: FileStorage(path.open("rb"), filename="clip.mp4"),
+    "Django": lambda _: SimpleUploadedFile("clip.mp4", CLIP, content_type="video/mp4"),
+}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Make a local file."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(CLIP)
+    return path
+
+
+async def closed(source: Any) -> None:
+    """Close what a test has opened."""
+    if isinstance(source, UploadFile):
+        await source.close()
+    elif callable(getattr(source, "close", None)):
+        source.close()
+
+
+def puts(sandbox: Sandbox) -> list[Any]:
+    """Return the requests that have sent bytes."""
+    return [entry for entry in sandbox.requests if entry.method == "PUT"]
+
+
+def sent_inputs(sandbox: Sandbox) -> list[Any]:
+    """Return the inputs of each create."""
+    return [entry.json["input"] for entry in sandbox.requests.find("POST", "/v2/generate")]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_any_source_becomes_an_asset(
+    client_and_sandbox: Pair, clip: Path, source: str
+) -> None:
+    """Its bytes arrive unharmed, without the API key, before the only create."""
+    client, sandbox = client_and_sandbox
+    given = SOURCES[source](clip)
+    video = Video(given, ref_id="face")  # a file can have a name here, as it cannot in a form
+    await order(client, input=[video, SPEECH])
+    await closed(given)
+    asset = await client.assets.find_uploaded(DIGEST, "VIDEO")
+    assert asset is not None
+    assert asset.size == len(CLIP)
+    expected = {"type": "video", "assetId": asset.id, "refId": "face"}
+    assert [each[0] for each in sent_inputs(sandbox)] == [expected]
+    (put,) = puts(sandbox)
+    assert "x-api-key" not in put.headers
+    assert put.headers["content-type"] == "video/mp4"
+    assert put.headers["content-length"] == str(len(CLIP))
+
+
+async def test_what_was_uploaded_is_not_sent_again(client_and_sandbox: Pair, clip: Path) -> None:
+    """The same content, whatever it is given as, is found by its hash; progress says that."""
+    client, sandbox = client_and_sandbox
+    told: list[tuple[int, int]] = []
+    first = await client.assets.upload(clip)
+    for source in (clip, str(clip), CLIP):
+        found = await client.assets.upload(source, on_progress=lambda *sent: told.append(sent))
+        assert found.id == first.id
+    assert told == [(len(CLIP), len(CLIP))] * 3
+    assert len(puts(sandbox)) == 1
+    another = await client.assets.upload(clip, deduplicate=False)
+    assert another.id != first.id
+    assert len(puts(sandbox)) == 2
+
+
+async def test_progress_counts_all_files_together(client_and_sandbox: Pair, clip: Path) -> None:
+    """The last figure is the whole, however many files there are."""
+    client, sandbox = client_and_sandbox
+    told: list[tuple[int, int]] = []
+
+    def note(sent: int, total: int) -> None:
+        told.append((sent, total))
+
+    speech = b"RIFF\0\0\0\0WAVEfmt " + bytes(1000)
+    await client.generations.run(
+        model="lipsync-2", input=[Video(clip), Audio(speech)], on_upload=note
+    )
+    total = len(CLIP) + len(speech)
+    assert told == [(1024**2, total), (len(CLIP), total), (total, total)]
+    assert {key for each in sent_inputs(sandbox)[0] for key in each} == {"type", "assetId"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "presigned"),
+    [
+        ("status", 403, 2),  # the link has expired
+        ("status", 500, 1),
+        ("status", 429, 1),
+        ("reset_before", None, 1),
+        ("reset_after", None, 1),
+    ],
+)
+async def test_what_fails_begins_anew(
+    client_and_sandbox: Pair, clip: Path, kind: str, status: int | None, presigned: int
+) -> None:
+    """Each try sends everything; the asset is whole, and the job is one."""
+    client, sandbox = client_and_sandbox
+    headers = {"retry-after": "0"} if status == 429 else {}
+    sandbox.faults.add(Fault(kind, method="PUT", status=status, headers=headers))
+    await order(client, input=[Video(clip), SPEECH])
+    asset = await client.assets.find_uploaded(DIGEST, "VIDEO")
+    assert asset is not None
+    assert sandbox.requests.count("POST", "/v2/assets/upload") == presigned
+    assert len(puts(sandbox)) == 2
+    assert (sandbox.requests.count("POST", "/v2/assets"), sandbox.jobs.created) == (1, 1)
+
+
+async def test_a_host_that_refuses_for_good(client_and_sandbox: Pair, clip: Path) -> None:
+    """It says nothing about the key: the error is one of the upload, and no job exists."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("status", method="PUT", status=401, count=None))
+    with pytest.raises(UploadError, match="refused by the host that takes the bytes") as caught:
+        await order(client, input=[Video(clip), SPEECH])
+    assert "No job was created" in str(caught.value.__notes__)
+    assert not caught.value.may_have_worked
+    assert (sandbox.jobs.created, sandbox.requests.count("POST", "/v2/assets")) == (0, 0)
+
+
+@pytest.mark.parametrize("first", [500, 403])
+async def test_a_host_that_fails_for_good(client_and_sandbox: Pair, clip: Path, first: int) -> None:
+    """Retries end; it is no doubt about the create, which was not sent."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("status", method="PUT", status=500, count=None))
+    sandbox.faults.add(Fault("status", method="PUT", status=first))
+    with pytest.raises(ServerError) as caught:
+        await order(client, input=[Video(clip), SPEECH])
+    assert not caught.value.may_have_worked
+    assert sandbox.jobs.created == 0
+
+
+@pytest.mark.parametrize("timeout", [5.0, None])
+async def test_a_host_that_hangs(clip: Path, timeout: float | None) -> None:
+    """It is given up when nothing has moved for the timeout, whatever the file's size."""
+    async with opened("memory") as (client, sandbox):
+        sandbox.faults.add(Fault("hang", method="PUT", seconds=None))
+        hasty = client.with_options(timeout=timeout, retry=RetryPolicy(attempts=1))
+        sending = asyncio.ensure_future(hasty.assets.upload(clip))
+        if timeout is None:
+            await sandbox.transport().sleep(100_000.0)
+            assert not sending.done()
+            sending.cancel()
+            await asyncio.wait([sending])
+            assert sending.cancelled()
+        else:
+            with pytest.raises(RequestTimeoutError, match="took nothing more"):
+                await sending
+        assert (await client.assets.list()).items == []
+
+
+@pytest.mark.parametrize("size", [len(CLIP) - 1, 10])
+async def test_a_file_that_changes_while_it_is_sent(
+    client_and_sandbox: Pair, clip: Path, size: int
+) -> None:
+    """No asset is made of a mixture, and no job."""
+    client, sandbox = client_and_sandbox
+
+    def change() -> None:
+        clip.write_bytes(bytes(size))
+
+    with pytest.raises(UploadError, match=r"changed while it was sent|became shorter"):
+        await client.generations.create(
+            model="lipsync-2",
+            input=[Video(clip), SPEECH],
+            on_upload=lambda *_: change(),
+        )
+    assert sandbox.jobs.created == 0
+    assert (await client.assets.list()).items == []
+
+
+async def test_what_did_not_arrive_whole_is_deleted(clip: Path) -> None:
+    """An asset of another length than the file is none."""
+    async with opened("memory") as (client, sandbox):
+        fault = Fault("replace_fields", method="POST", path="/v2/assets", fields={"size": 3})
+        sandbox.faults.add(fault)
+        with pytest.raises(UploadError, match=r"did not arrive whole: 3 of 1,280,012 bytes came"):
+            await client.assets.upload(clip)
+        assert (await client.assets.list()).items == []
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "error"),
+    [
+        (307, "/elsewhere", ResponseError),
+        (308, "ftp://elsewhere", UploadError),
+        (302, "/elsewhere", UploadError),
+    ],
+)
+async def test_a_redirect_is_followed_without_the_key(
+    clip: Path, status: int, location: str, error: type[Exception]
+) -> None:
+    """Method and body stay, so 302 is refused; an address that cannot be one is told."""
+    async with opened("memory") as (client, sandbox):
+        headers = {"location": location}
+        sandbox.faults.add(
+            Fault("status", method="PUT", status=status, headers=headers, count=None)
+        )
+        hasty = client.with_options(retry=RetryPolicy(attempts=1))
+        with pytest.raises((error, UploadError)):
+            await hasty.assets.upload(clip)
+        assert ["x-api-key" in put.headers for put in puts(sandbox)] == [False] * len(puts(sandbox))
+        assert (await client.assets.list()).items == []
+
+
+@pytest.mark.parametrize("address", ["ftp://host/file", 5])
+async def test_an_address_that_is_none(clip: Path, address: Any) -> None:
+    """Nothing is sent to it."""
+    async with opened("memory") as (client, sandbox):
+        fields = {"uploadUrl": address}
+        sandbox.faults.add(Fault("replace_fields", path="/v2/assets/upload", fields=fields))
+        with pytest.raises((UploadError, DecodeError)):
+            await client.assets.upload(clip)
+        assert puts(sandbox) == []
+
+
+@pytest.mark.parametrize("is_path", [True, False])
+async def test_fifty_tasks_upload_once(clip: Path, is_path: bool) -> None:  # noqa: FBT001
+    """Each gets the one asset, though all begin at once."""
+    async with opened("memory") as (client, sandbox):
+        asked = GenerationRequest(
+            model="lipsync-2", input=[Video(clip if is_path else CLIP), SPEECH]
+        )
+        requests = [asked] * 50
+        outcomes = await client.generations.run_all(requests)
+        assert [outcome.error for outcome in outcomes] == [None] * 50
+        assert len(puts(sandbox)) == 1
+        assert sandbox.requests.count("GET", "/v2/assets/uploaded") == 1
+        assert len({each[0]["assetId"] for each in sent_inputs(sandbox)}) == 1
+        assert outcomes[0].request is asked  # as it was given
+
+
+async def test_a_task_that_leaves_hands_the_upload_over(clip: Path) -> None:
+    """Those who wait for the same content do not fail with the one that was sending it."""
+    async with opened("memory") as (client, sandbox):
+        sandbox.faults.add(Fault("hang", method="PUT", seconds=None))
+        sending = [asyncio.ensure_future(client.assets.upload(clip)) for _ in range(3)]
+        while not puts(sandbox):
+            await anyio.lowlevel.checkpoint()
+        sending[0].cancel()
+        found = await asyncio.gather(*sending, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert found[1] == found[2]
+        assert len(puts(sandbox)) == 2
+
+
+@pytest.mark.parametrize("door", ["memory", "sockets"])
+async def test_an_error_is_shared_but_not_that_of_a_callback(door: Door, clip: Path) -> None:
+    """One failed upload is not tried fifty times; one's own callback is one's own affair."""
+    async with opened(door) as (client, sandbox):
+        sandbox.faults.add(Fault("status", method="PUT", status=403, count=2))
+        found = await asyncio.gather(
+            *(client.assets.upload(clip) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(each) for each in found] == [UploadError] * 3
+        assert len(puts(sandbox)) == 2
+
+        async def fail(*_: int) -> None:
+            raise RuntimeError("mine")
+
+        mine, others = await asyncio.gather(
+            client.assets.upload(clip, on_progress=fail),
+            client.assets.upload(clip),
+            return_exceptions=True,
+        )
+        assert isinstance(mine, RuntimeError)
+        assert not isinstance(others, BaseException)
+
+
+def shut(path: Path) -> Any:
+    """Return a file that was closed."""
+    with path.open("rb") as file:
+        return file
+
+
+BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "empty": (lambda _: io.BytesIO(), "must not be empty"),
+    "text file": (lambda _: io.StringIO("text"), "open it with mode 'rb'"),
+    "pieces of text": (lambda _: iter(["text"]), "must give bytes, not str"),
+    "closed": (shut, "is a closed file"),
+    "gone": (lambda path: path.with_name("gone"), "cannot be read"),
+    "number": (lambda _: 5, "must be a path or bytes"),
+    "no type": (lambda _: b"unknown", "give type="),
+    "web page": (lambda _: "https://media.example/clip", "type: must be given with an address"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_bad_sources(clip: Path, name: str) -> None:
+    """What is wrong is told before anything is sent."""
+    make, words = BAD[name]
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.assets.upload(make(clip))
+        assert words in str(caught.value)
+        assert len(sandbox.requests) == 0
+
+
+async def test_all_is_checked_before_the_first_byte(clip: Path) -> None:
+    """Every problem is told with its path; an empty stream beside a good file, too."""
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.generations.create(
+                model="lipsync-2",
+                input=[Video(clip.with_name("gone")), Audio(b"")],
+                upload="post",  # type: ignore[call-overload]
+                on_upload=3,
+            )
+        assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+            "upload",
+            "on_upload",
+            "input[1].file",
+            "input[0].file",
+        ]
+        with pytest.raises(InvalidRequestError, match=r"input\[1\].file: must not be empty"):
+            await order(client, input=[Video(clip), Audio(io.BytesIO())])
+        assert len(sandbox.requests) == 0
+
+
+async def test_a_form_takes_less(clip: Path) -> None:
+    """One file of a kind, without a name, that can be read again; an asset has no such limits."""
+    segments = [Segment(start_time=0, end_time=1, audio_input=SegmentAudio("a"))]
+    inputs = [
+        Video(in_pieces(), ref_id="v"),
+        Audio(CLIP, ref_id="a"),
+        Audio(CLIP + b"!", ref_id="b"),
+    ]
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(InvalidRequestError) as caught:
+            await order(client, input=inputs, segments=segments, upload="form")
+        assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+            "input[0].file",
+            "input[0].ref_id",
+            "input[1].file",
+            "input[2].file",
+            "input[2].file",
+        ]
+        assert len(sandbox.requests) == 0
+        await order(client, input=inputs, segments=segments)
+        assert len(puts(sandbox)) == 3
+
+
+async def test_a_stream_that_is_left_is_closed() -> None:
+    """An upload that fails in the middle of reading leaves nothing open."""
+    ended = []
+
+    async def broken() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            raise OSError("the line broke")
+        finally:
+            ended.append(True)
+
+    async with opened("memory") as (client, sandbox), aclosing(broken()) as source:  # type: ignore[type-var]
+        with pytest.raises(OSError, match="the line broke"):
+            await client.assets.upload(source, type="VIDEO")
+        assert (ended, len(sandbox.requests)) == ([True], 0)
+
+
+@pytest.mark.parametrize("door", ["memory"])
+async def test_a_place_and_a_name_of_ones_own(door: Door, clip: Path) -> None:
+    """What the caller says goes before what the file says."""
+    async with opened(door) as (client, sandbox):
+        asset = await client.assets.upload(
+            clip, type="AUDIO", name="talk.mp3", content_type="audio/mpeg", visibility="USER"
+        )
+        assert (asset.type, asset.name) == ("AUDIO", "talk.mp3")
+        assert puts(sandbox)[0].headers["content-type"] == "audio/mpeg"
+        by_address = await client.assets.upload("https://media.example/v.mp4", type="VIDEO")
+        assert by_address.url == "https://media.example/v.mp4"
