@@ -572,7 +572,10 @@ class JobFailedError(JobError):
         self.code = getattr(failure, "code", None)
         coded = f" ({_cut(self.code)})" if self.code else ""
         reason = _cut(getattr(failure, "message", None) or "the service gave no reason")
-        super().__init__(f"{job.NOUN} {job.id} failed{coded}: {reason}", job=job)
+        next_step = "Correct what the reason names, then create it again."
+        super().__init__(
+            f"{job.NOUN} {job.id} failed{coded}: {reason.rstrip('.')}. {next_step}", job=job
+        )
 
 
 class JobTimeoutError(JobError, TimeoutError):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from lipsync_async import errors
+from lipsync_async import JobFailure, SpeechJob, errors
 from lipsync_async._callsite import HTTP_LOG, log, tell_left
 from lipsync_async._enums import Status
 from lipsync_async._models.response import Generation
@@ -94,6 +94,10 @@ SAMPLES: list[LipsyncError] = [
     errors.GenerationFailedError(FAILED),
     errors.GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),
     errors.WaitTimeoutError(JOB, timeout=7200.0),
+    errors.UploadError("clip.mp4 did not arrive whole. Upload it again."),
+    errors.JobError("row r-0001: no answer. Look.", job=None),
+    errors.JobFailedError(SpeechJob(id="s1", status="FAILED", error=JobFailure(code="busy"))),
+    errors.JobTimeoutError("s1", SpeechJob(id="s1", status="PENDING"), timeout=600.0),
     errors.UnexpectedError("POST /v2/generate", ValueError("5,000 digits")),
 ]
 

@@ -48,7 +48,7 @@ class Assets(SyncWrapper):
 
         Args:
             source: A path, bytes, an open binary file (from where it stands), an upload of a web
-                framework, or an iterator of bytes, async or not. What can be read only once is
+                framework, or an iterator of bytes of any kind. What can be read only once is
                 copied to the disk first. An `http(s)` address is registered as it is.
             type: `AUDIO`, `VIDEO` or `IMAGE`; `None`: by the first bytes and the name.
             name: The file's name; `None`: its own.
