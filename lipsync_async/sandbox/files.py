@@ -215,7 +215,7 @@ class HostedFiles:
 
     _urls: SignedUrls
     _files: dict[str, HostedFile] = attrs.field(factory=dict)
-    assets: dict[str, str] = attrs.field(factory=dict)  # the URLs of all assets by their ids
+    assets: dict[str, str] = attrs.field(factory=dict)  # URLs by ids, those of deleted ones too
 
     def host(self, path: Path, *, name: str | None = None) -> str:
         """Serve a file that stays where it is, and return its URL."""
@@ -235,12 +235,6 @@ class HostedFiles:
             older.path.unlink(missing_ok=True)
         self._files[name] = HostedFile(path, content_type, is_owned=True, digest=digest)
         return self._urls.file(name)
-
-    def forget(self, url: str) -> None:
-        """Delete the uploaded file behind a URL of this host, if that is one."""
-        file = self.at(url) if self.is_own(url) else None
-        if file is not None and file.is_owned:
-            file.path.unlink(missing_ok=True)
 
     def get(self, name: str) -> HostedFile | None:
         """Return a hosted file, or `None` where there is none (any more)."""

@@ -273,18 +273,10 @@ def change(state: State, request: Request) -> Any:
 
 @assets.route("DELETE", "/{id}")
 def delete(state: State, request: Request) -> Any:
-    """Delete an asset."""
+    """Delete an asset, not its file: a generation that was accepted with it may still need that."""
     asset = asset_of(state, request.params["id"])
-    delete_asset(state, asset)
-    return {"id": asset.id}
-
-
-def delete_asset(state: State, asset: Asset) -> None:
-    """Delete an asset with its file."""
     state.table(Asset).delete(asset.id)
-    del state.files.assets[asset.id]
-    if asset.fields["url"] not in state.files.assets.values():
-        state.files.forget(asset.fields["url"])
+    return {"id": asset.id}
 
 
 @assets.route("GET", "/{id}/download")

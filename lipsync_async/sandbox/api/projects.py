@@ -11,7 +11,6 @@ from lipsync_async.sandbox.api.assets import (
     VISIBILITIES,
     Asset,
     asset_of,
-    delete_asset,
 )
 from lipsync_async.sandbox.api.query import choice, last, limit, listed, page
 from lipsync_async.sandbox.server.api_errors import error, plain_error
@@ -127,7 +126,7 @@ def delete(state: State, request: Request) -> Any:
         if project.id in asset.projects:
             asset.leave(project.id)
             if not asset.projects:
-                delete_asset(state, asset)
+                state.table(Asset).delete(asset.id)
     return {"id": project.id}
 
 

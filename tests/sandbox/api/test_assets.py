@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from lipsync_async._models.http import Request
 from lipsync_async.sandbox import Fault, rate_limited
@@ -489,30 +490,40 @@ class TestOne:
         assert refusal(answer) == (400, message)
         assert (await memory.send("GET", f"/v2/assets/{asset['id']}")).json == asset
 
-    async def test_its_file_is_deleted_with_the_last_asset(self, memory: Client) -> None:
-        """Another asset of the same address keeps it; a deleted asset is no input any more."""
-        first = await uploaded(memory)
-        second = await registered(memory, first["url"])
-        statuses = []
-        for asset in (first, second):
-            answer = await memory.send("DELETE", f"/v2/assets/{asset['id']}")
-            served = await memory.send("GET", first["url"])
-            statuses.append((answer.status, answer.json, served.status))
-        assert statuses == [
-            (200, {"id": first["id"]}, 200),
-            (200, {"id": second["id"]}, 404),
-        ]
-
-    async def test_a_file_elsewhere_stays_when_its_asset_is_deleted(
+    async def test_a_deleted_asset_is_no_input_any_more(
         self, memory: Client, tmp_path: Path
     ) -> None:
-        """The sandbox deletes only what was uploaded to it."""
+        """Its file stays for the generations that were accepted with it."""
         file = tmp_path / "clip.mp4"
         file.write_bytes(b"x")
-        for url in (memory.sandbox.host_file(file), FAR):
-            asset = await registered(memory, url, "VIDEO")
-            assert (await memory.send("DELETE", f"/v2/assets/{asset['id']}")).status == 200
-        assert file.read_bytes() == b"x"
+        for asset, content in (
+            (await uploaded(memory, type="VIDEO"), b"sound"),
+            (await registered(memory, memory.sandbox.host_file(file), "VIDEO"), b"x"),
+        ):
+            body = order(input=[{"type": "video", "assetId": asset["id"]}, AUDIO])
+            accepted = await memory.send("POST", "/v2/generate", body)
+            deleted = await memory.send("DELETE", f"/v2/assets/{asset['id']}")
+            served = await memory.send("GET", asset["url"])
+            late = await memory.send("POST", "/v2/generate", body)
+            assert (accepted.status, deleted.status) == (201, 200)
+            assert (deleted.json, served.body) == ({"id": asset["id"]}, content)
+            assert refusal(late) == (422, "asset_not_found")
+
+    async def test_a_generation_outlives_its_asset(self, tmp_path: Path) -> None:
+        """One that was accepted is rendered, although its asset was deleted meanwhile."""
+        sound = tone(tmp_path / "a.wav", seconds=0.5, hertz=440.0).read_bytes()
+        picture = tmp_path / "a.png"
+        Image.new("RGB", (64, 64)).save(picture)
+        async with memory_client(render=True, progression="time(60)") as client:
+            image = {"type": "image", "url": client.sandbox.host_file(picture)}
+            asset = await uploaded(client, sound)
+            body = order(input=[image, {"type": "audio", "assetId": asset["id"]}], model="sync-3")
+            job_id = (await client.send("POST", "/v2/generate", body)).json["id"]
+            await client.send("DELETE", f"/v2/assets/{asset['id']}")
+            await client.sleep(61.0)
+            found = await shown(client, job_id)
+        assert found["status"] == "COMPLETED", found
+        assert found["outputDuration"] == pytest.approx(0.5, abs=0.05)
 
     @pytest.mark.parametrize(
         ("method", "path"),
