@@ -10,9 +10,11 @@ generation, then through the download endpoint.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing, asynccontextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import attrs
@@ -21,6 +23,7 @@ from lipsync_async._callsite import is_from_callback
 from lipsync_async._logic import endpoints, media_host, validation
 from lipsync_async._logic.media_types import free_names, name_of_id, result_filename, result_suffix
 from lipsync_async._models.http import Request, Response
+from lipsync_async._models.library import Asset
 from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
 from lipsync_async.errors import (
     AuthenticationError,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
+    from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import Generation
     from lipsync_async._requester import Requester, RequestOptions
@@ -50,6 +54,8 @@ _WHOLE, _PARTIAL, _RANGE_NOT_SATISFIABLE = frozenset({200, 203}), 206, 416
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity"}
 # So much of an error page is read.
 _PAGE_BYTES = 16_384
+# Pieces that a slow reader of a stream leaves waiting.
+_PIECES_AHEAD = 4
 # A job's name may have 255 characters, which is all that file systems take.
 _MAX_NAME = 150
 
@@ -89,21 +95,26 @@ class _NotRenewedError(Exception):
 
 
 async def save(
-    requester: Requester, settings: RequestOptions, generation: Generation, place: Target
+    requester: Requester,
+    settings: RequestOptions,
+    source: Generation | Asset,
+    place: Target,
+    sink: Pipe | None = None,
 ) -> Path:
-    """Save a COMPLETED generation's result."""
-    if not generation.is_completed:
-        problem = f"generation: is {generation.status:.40}; only a COMPLETED one has a result"
+    """Save a COMPLETED generation's result, or an asset, at a place or into a sink."""
+    if not isinstance(source, Asset) and not source.is_completed:
+        problem = f"generation: is {source.status:.40}; only a COMPLETED one has a result"
         raise InvalidRequestError([problem])
     try:
-        return await _Download(requester, settings, generation, place).run()
+        return await _Download(requester, settings, source, place, sink).run()
     except LipsyncError as error:  # before OSError: a timeout is both
-        error.generation = generation
+        if not isinstance(source, Asset):
+            error.generation = source
         raise
     except TakenError as error:
         name = place.folder / (place.name or "")
         raise _failed(
-            generation,
+            source,
             f"there is something else at {name} (nothing is replaced in silence)",
             "Name another file or a folder, or pass overwrite=True.",
         ) from error
@@ -113,17 +124,92 @@ async def save(
         reason = f"fetching it raised {in_words(error)}"
         if isinstance(error, OSError):
             reason = f"it cannot be written ({error})"
-        raise _failed(generation, reason) from error
+        raise _failed(source, reason) from error
+
+
+async def stream(
+    requester: Requester, settings: RequestOptions, source: Generation | Asset
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a result or an asset as they come; one that is left ends its download."""
+    pipe = Pipe()
+    task = asyncio.create_task(save(requester, settings, source, Target(folder=Path()), pipe))
+    try:
+        while (piece := await pipe.next(task)) is not None:
+            yield piece
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class Pipe:
+    """Sink of a download whose bytes go on at once, and cannot be taken back.
+
+    Where a host begins anew instead of going on, what comes again must be what was given.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._given = 0
+        self._digest = sha256()  # of what was given
+        self._again = sha256()  # of what has come again
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue(_PIECES_AHEAD)
+
+    async def next(self, task: asyncio.Task[Path]) -> bytes | None:
+        """Return the next piece; `None`: the download has ended, well or not."""
+        coming = asyncio.ensure_future(self._pieces.get())
+        try:
+            await asyncio.wait([coming, task], return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                return coming.result()
+        finally:
+            coming.cancel()
+        return None if self._pieces.empty() else self._pieces.get_nowait()
+
+    async def open(self, _: str) -> None:
+        """Begin."""
+
+    async def write(self, data: bytes) -> None:
+        """Give bytes, or compare them with what was given."""
+        known = min(max(self._given - self.size, 0), len(data))
+        self.size += len(data)
+        self._again.update(data[:known])
+        if known and self.size >= self._given and self._again.digest() != self._digest.digest():
+            raise DownloadError("the host has begun anew, with other bytes than before")
+        if new := data[known:]:
+            self._given = self.size
+            self._digest.update(new)
+            await self._pieces.put(new)
+
+    async def restart(self) -> None:
+        """Await every byte once more."""
+        self.size, self._again = 0, sha256()
+
+    async def is_cut(self) -> bool:
+        """Tell whether the bytes say that more must come; they are gone."""
+        return False
+
+    async def finish(self, *_: object, **__: object) -> Path:
+        """Tell whether all that was given has come again."""
+        if self.size < self._given:
+            raise DownloadError("the host has begun anew, and ended earlier than before")
+        return Path()
+
+    async def discard(self) -> None:
+        """Leave nothing."""
 
 
 def _failed(
-    generation: Generation, reason: str, advice: str = "Download it again."
+    source: Generation | Asset, reason: str, advice: str = "Download it again."
 ) -> DownloadError:
+    if isinstance(source, Asset):
+        words = f"Asset {source.id} was not saved: {reason}. It is still at the service. {advice}"
+        return DownloadError(words)
     error = DownloadError(
-        f"The result of generation {generation.id} was not saved: {reason}. It is still at the "
+        f"The result of generation {source.id} was not saved: {reason}. It is still at the "
         f"service, and paid for. {advice}"
     )
-    error.generation = generation
+    error.generation = source
     return error
 
 
@@ -131,15 +217,21 @@ class _Download:
     """Download of one result into one file, over as many connections and addresses as it takes."""
 
     def __init__(
-        self, requester: Requester, settings: RequestOptions, generation: Generation, place: Target
+        self,
+        requester: Requester,
+        settings: RequestOptions,
+        source: Generation | Asset,
+        place: Target,
+        sink: Pipe | None = None,
     ) -> None:
         self._requester = requester
         self._settings = settings
-        self._generation = generation
+        self._source = source
         self._place = place
-        self._tag = name_of_id(generation.id)
+        self._sink = sink
+        self._tag = name_of_id(source.id)
         self._url = ""
-        self._file: PartFile | None = None
+        self._file: PartFile | Pipe | None = None
         self._most = 0  # bytes that there ever were
         self._head = b""
         self._validator: str | None = None
@@ -161,14 +253,14 @@ class _Download:
                         refusal = error
         except _NotRenewedError as error:
             reason = f"its address is refused because {refusal}; no fresh one can be had ({error})"
-            raise _failed(self._generation, reason) from error.__cause__
+            raise _failed(self._source, reason) from error.__cause__
         finally:
             if self._file is not None:
                 await self._file.discard()
         reason = f"every address is refused; the last one because {refusal}"
         if refusal is None:
             reason = "the service tells no address for it"
-        raise _failed(self._generation, reason) from (refusal and refusal.__cause__)
+        raise _failed(self._source, reason) from (refusal and refusal.__cause__)
 
     async def _candidate_urls(self) -> AsyncGenerator[object, None]:
         """Yield where the result may be, the known address first, then what is told of it now.
@@ -177,8 +269,10 @@ class _Download:
         after a pause: the media may be late.
         """
         told: list[str] = []
-        for ask in (None, self._fresh_url, self._resolved_url):
-            address = _address_of(self._generation) if ask is None else await ask()
+        asks = (None, self._fresh_url, self._resolved_url)
+        # An asset's own address need not be public.
+        for ask in reversed(asks) if isinstance(self._source, Asset) else asks:
+            address = _address_of(self._source) if ask is None else await ask()
             if address is not None:
                 if address not in told:
                     yield address
@@ -189,18 +283,24 @@ class _Download:
             yield told[0]
 
     async def _fresh_url(self) -> str | None:
-        call = endpoints.get_generation(self._generation.id)
+        call: Call[Any] = endpoints.get_generation(self._source.id)
+        if isinstance(self._source, Asset):
+            path = f"/v2/assets/{endpoints.escaped(self._source.id)}"
+            call = endpoints.resource("GET", path, endpoints.one(Asset))
         try:
             return _address_of(await self._requester.execute(call, self._settings))
         except (ResponseError, DecodeError) as error:
             is_told_apart = isinstance(error, AuthenticationError) or is_from_callback(error)
-            if is_told_apart or _address_of(self._generation) is None:
+            if is_told_apart or _address_of(self._source) is None:
                 raise
             raise _NotRenewedError(str(error)) from error
 
     async def _resolved_url(self) -> str | None:
         """Ask the download endpoint; it may know no better."""
-        call = endpoints.download_url(self._generation.id)
+        call = endpoints.download_url(self._source.id)
+        if isinstance(self._source, Asset):
+            path = f"/v2/assets/{endpoints.escaped(self._source.id)}/download"
+            call = endpoints.resource("GET", path, endpoints.plain_url)
         try:
             return await self._requester.execute(call, self._settings)
         except (ResponseError, DecodeError) as error:
@@ -230,12 +330,12 @@ class _Download:
             url=self._url,
             content_disposition=self._headers.get("content-disposition"),
             content_type=kind,
-            fallback=self._generation.output_file_name or self._tag,
+            fallback=_name_of(self._source) or self._tag,
             head=self._head,
         )
         return free_names(name, self._tag)
 
-    async def _fetch_with_retries(self) -> PartFile:
+    async def _fetch_with_retries(self) -> PartFile | Pipe:
         """Fetch with the patience of the policy, which begins anew when much has come."""
         while True:
             most, began = self._most, self._requester.transport.now()
@@ -249,12 +349,12 @@ class _Download:
                 if not is_worth_it or self._settings.retry.attempts == 1:
                     raise
 
-    async def _fetch(self) -> PartFile:
+    async def _fetch(self) -> PartFile | Pipe:
         try:
             async with self._open_stream() as stream:
                 if self._file is None:  # now there is something to write
                     stem = self._place.name or self._place.stem or self._tag
-                    self._file = PartFile(self._place.folder, stem)
+                    self._file = self._sink or PartFile(self._place.folder, stem)
                     self._present = await self._file.open(stem)
                 file = self._file
                 await self._seek(file, stream)
@@ -270,7 +370,7 @@ class _Download:
             self._break(f"{file.size} bytes came, and they say that there are more")
         return file
 
-    async def _read(self, file: PartFile, stream: Stream) -> None:
+    async def _read(self, file: PartFile | Pipe, stream: Stream) -> None:
         """Append what comes, as long as it comes fast enough and may be media."""
         now, pace = self._requester.transport.now, media_host.Pace(self._settings.timeout)
         coding = media_host.coding_of(stream.headers)
@@ -295,7 +395,7 @@ class _Download:
         if inflater is not None and not inflater.is_whole:
             self._break("the compressed bytes break off")
 
-    async def _append(self, file: PartFile, data: bytes) -> None:
+    async def _append(self, file: PartFile | Pipe, data: bytes) -> None:
         missing = media_host.HEAD_BYTES - len(self._head)
         if missing > 0:
             self._head += data[:missing]
@@ -313,7 +413,7 @@ class _Download:
             self._validator = None  # it is nothing to go on from
             raise _RefusedError(f"what it gives is no media but {what}")
 
-    async def _seek(self, file: PartFile, stream: Stream) -> None:
+    async def _seek(self, file: PartFile | Pipe, stream: Stream) -> None:
         """Go to where the content continues, and note the length that it will have."""
         headers = stream.headers
         before, self._validator = self._validator, media_host.strong_validator(headers)
@@ -336,7 +436,7 @@ class _Download:
             if is_named and self._present not in {None, self._total}:  # before all is fetched
                 raise TakenError(f"{place.name} has {self._present} bytes, not {self._total}")
 
-    async def _restart(self, file: PartFile) -> None:
+    async def _restart(self, file: PartFile | Pipe) -> None:
         self._head = b""
         if file.size:
             await file.restart()
@@ -402,8 +502,14 @@ class _Download:
         return self._requester.mask.response(answer)
 
 
-def _address_of(generation: Generation) -> str | None:
-    return generation.output_url or generation.output_media_url
+def _address_of(source: Generation | Asset) -> str | None:
+    if isinstance(source, Asset):
+        return source.url
+    return source.output_url or source.output_media_url
+
+
+def _name_of(source: Generation | Asset) -> str | None:
+    return source.name if isinstance(source, Asset) else source.output_file_name
 
 
 async def fetch_text(requester: Requester, settings: RequestOptions, url: str) -> str:

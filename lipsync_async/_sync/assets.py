@@ -12,7 +12,9 @@ from lipsync_async._portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     import builtins
+    import os
     from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
 
     from lipsync_async._async.assets import AsyncAssets
     from lipsync_async._models.library import Asset, AssetOrder, AssetType, Page, Visibility
@@ -343,3 +345,45 @@ class Assets(SyncWrapper):
         Source: "Download asset", sync.so API reference.
         """
         return self._portal.call(partial(self._source.download_url, asset_id))
+
+    def download(
+        self, asset: Asset | str, to: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> Path:
+        """Save an asset and return the file's path, with all that `generations.download` promises.
+
+        Wire: `GET /v2/assets/{id}/download`, then `GET` of the address that it gives
+
+        Args:
+            asset: The asset, or its id.
+            to: A folder, where the file is named after the asset, or exactly the file; as in
+                `generations.download`.
+            overwrite: Replace a file that has the name.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was sent.
+            NotFoundError: There is no such asset.
+            DownloadError: No address yields the whole file, or it cannot be written.
+            ResponseError: The media host failed (429, 5xx), retries included.
+            TransportError: The connection failed for good, retries included.
+
+        Source: "Download asset", sync.so API reference.
+        """
+        return self._portal.call(partial(self._source.download, asset, to, overwrite=overwrite))
+
+    def download_chunks(self, asset: Asset | str) -> Generator[bytes, None, None]:
+        """Yield the bytes of an asset, as `generations.download_chunks` does.
+
+        Wire: `GET /v2/assets/{id}/download`, then `GET` of the address that it gives
+
+        Args:
+            asset: The asset, or its id.
+
+        Raises:
+            NotFoundError: There is no such asset.
+            DownloadError: No address yields the whole file, or it has changed meanwhile.
+            ResponseError: The media host failed (429, 5xx), retries included.
+            TransportError: The connection failed for good, retries included.
+
+        Source: "Download asset", sync.so API reference.
+        """
+        return self._portal.iterate(self._source.download_chunks(asset))

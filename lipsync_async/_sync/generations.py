@@ -392,6 +392,50 @@ class Generations(SyncWrapper):
             partial(self._source.download, generation, to, overwrite=overwrite)
         )
 
+    def download_chunks(self, generation: Generation | str) -> Generator[bytes, None, None]:
+        """Yield the bytes of a COMPLETED generation's result, as for an answer that streams.
+
+        Wire: `GET` of the result's address, which is renewed when it has expired
+
+        Nothing is written to the disk. Broken connections are resumed; where the host can only
+        begin anew, what comes again is compared and not yielded again. A slow reader is waited
+        for. The API key is not sent to the media host.
+
+        Args:
+            generation: The job, or its id.
+
+        Raises:
+            InvalidRequestError: The generation is not COMPLETED.
+            DownloadError: No address yields the whole result, or it has changed meanwhile. What
+                was yielded is then not whole.
+            ResponseError: The media host failed (429, 5xx), retries included.
+            TransportError: The connection failed for good, retries included.
+
+        Example:
+            `StreamingResponse(client.generations.download_chunks(job), media_type="video/mp4")`
+
+        Source: "Get generation", sync.so API reference.
+        """
+        return self._portal.iterate(self._source.download_chunks(generation))
+
+    def download_bytes(self, generation: Generation | str) -> bytes:
+        """Return a COMPLETED generation's result; all of it is held in memory.
+
+        Wire: `GET` of the result's address, which is renewed when it has expired
+
+        Args:
+            generation: The job, or its id.
+
+        Raises:
+            InvalidRequestError: The generation is not COMPLETED.
+            DownloadError: No address yields the whole result.
+            ResponseError: The media host failed (429, 5xx), retries included.
+            TransportError: The connection failed for good, retries included.
+
+        Source: "Get generation", sync.so API reference.
+        """
+        return self._portal.call(partial(self._source.download_bytes, generation))
+
     def get(self, generation: Generation | str, *, progress: bool = False) -> Generation:
         """Return one generation as it is now.
 

@@ -34,6 +34,7 @@ class Awaited:
             "with_options": self._view,
             "updates": self._opened,
             "iter": self._iterated,
+            "download_chunks": self._iterated,
             "iter_usage": self._iterated,
             "results": self._iterated,
         }
