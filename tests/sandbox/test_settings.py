@@ -1,14 +1,17 @@
 """Plans, the windows of their limits, and what is left of a month."""
 
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, strategies as st
 
 from lipsync_async.sandbox.plans import RateWindow, plan_of
 from lipsync_async.sandbox.server.api_errors import ApiError
 from tests.sandbox.api.test_assets import refusal
-from tests.sandbox.clients import NOW, memory_client, order
+from tests.sandbox.clients import NOW, Answer, memory_client, order
+from tests.sandbox.media.clips import Clip
 
 GAPS = st.lists(st.floats(0, 30, allow_nan=False), max_size=60)
 
@@ -94,6 +97,26 @@ def test_outputs_have_a_longest_duration(
     except ApiError as refused:
         found = refused.body["errorCode"]
     assert found == code
+
+
+async def test_creates_at_once_do_not_pass_the_limit_together(tmp_path: Path) -> None:
+    """Also where each waits for speech of its own; those that are refused use no quota."""
+    video = Clip(frames=10, hertz=440.0).write(tmp_path / "clip.mp4")
+    async with memory_client(plan="free", render=True, progression="manual") as client:
+        item = {"type": "video", "url": client.sandbox.host_file(video)}
+        body = {"model": "lipsync-2", "input": [item], "dubParams": {"targetLang": "de"}}
+        answers: list[Answer] = []
+
+        async def create() -> None:
+            answers.append(await client.send("POST", "/v2/generate", body))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(create)
+        used = client.sandbox._state.quota.count("generations")  # noqa: SLF001 - what it counts
+    found = sorted((answer.status, answer.json.get("errorCode") or "") for answer in answers)
+    assert found == [(201, ""), *[(429, "concurrency_limit_reached")] * 2]
+    assert used == 1
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,6 @@ async def create_generation(
         await state.renderer.check(body)
         if state.plan.seconds is not None or body["model"] == "react-1":
             state.plan.check_seconds(body["model"], await state.renderer.seconds(body))
-    limit, active = state.plan.concurrency, state.jobs.active
-    if limit is not None and active >= limit:  # what is over the plan is refused, not queued
-        told = real_seconds(state.retry_after_seconds, state.calendar.speed)
-        raise ApiError(429, concurrency_limit_body(limit, active, told))
     return await new_job(state, body, progression=progression, source=source, faults=faults)
 
 
@@ -131,8 +127,13 @@ async def new_job(
     batch_id: str | None = None,
 ) -> Job:
     """Add a generation of a body that was checked."""
-    state.quota.use("generations", *(["sync-3 generations"] if body["model"] == "sync-3" else []))
     speech = await _speech_of(state, body)
+    # Nothing waits from here on: creates that wait at once would pass the limits together.
+    limit, active = state.plan.concurrency, state.jobs.active
+    if batch_id is None and limit is not None and active >= limit:  # refused, not queued
+        told = real_seconds(state.retry_after_seconds, state.calendar.speed)
+        raise ApiError(429, concurrency_limit_body(limit, active, told))
+    state.quota.use("generations", *(["sync-3 generations"] if body["model"] == "sync-3" else []))
     return state.jobs.add(
         Job(
             id=state.new_id(),
