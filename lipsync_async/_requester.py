@@ -40,6 +40,7 @@ from lipsync_async.errors import (
     RequestTimeoutError,
     ResponseError,
     UnexpectedError,
+    is_retryable_code,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_REDIRECTS = 5
+_UNAVAILABLE = 503
 # A look at jobs that hold slots delays those who wait for a slot, so it is short.
 _SECONDS_FOR_CHECKS = 10.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
@@ -382,6 +384,7 @@ class Requester:
             if call.shows is not None:
                 self.account.slots.saw(call.shows(found), self.transport.now())
         except ResponseError as error:
+            _note_refusal(call, error)
             # Without a reservation there is no limit; or no time left, as the error says.
             is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
             if reservation is not None and is_limit:
@@ -466,6 +469,13 @@ def _begin_anew_after_fork() -> None:  # pragma: no cover - forked children are 
 
 # Not every platform forks. The registry of accounts, which begins anew as well, comes before.
 getattr(os, "register_at_fork", dict)(after_in_child=_begin_anew_after_fork)
+
+
+def _note_refusal(call: Call[Any], error: ResponseError) -> None:
+    """Note on a 503 that the service itself refuses the call by it, for good."""
+    if call.is_refused_by_503 and error.status == _UNAVAILABLE:
+        is_own = isinstance(error.body, dict)  # a proxy's is no JSON
+        error.is_retryable = is_retryable_code(error.code) or not is_own
 
 
 def _note(history: History, error: LipsyncError) -> None:

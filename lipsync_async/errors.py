@@ -571,7 +571,9 @@ class JobFailedError(JobError):
         failure = getattr(job, "error", None)
         self.code = getattr(failure, "code", None)
         coded = f" ({_cut(self.code)})" if self.code else ""
-        reason = _cut(getattr(failure, "message", None) or "the service gave no reason")
+        plain = job.raw.get("error")
+        told = getattr(failure, "message", None) or (plain if isinstance(plain, str) else None)
+        reason = _cut(told or "the service gave no reason")
         next_step = "Correct what the reason names, then create it again."
         super().__init__(
             f"{job.NOUN} {job.id} failed{coded}: {reason.rstrip('.')}. {next_step}", job=job

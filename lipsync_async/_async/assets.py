@@ -379,9 +379,12 @@ class AsyncAssets(Resource):
 
         Source: "Get assets", sync.so API reference.
         """
-        check(asset_ids=(asset_ids, validation.list_of(validation.name)))
-        if len(asset_ids) > _MOST_IDS:
-            raise_if_invalid([f"asset_ids: at most {_MOST_IDS} a call, not {len(asset_ids)}"])
+        problems = validation.problems_of(
+            asset_ids=(asset_ids, validation.list_of(validation.name))
+        )
+        if validation.is_list(asset_ids) and len(asset_ids) > _MOST_IDS:
+            problems.append(f"asset_ids: at most {_MOST_IDS} a call, not {len(asset_ids)}")
+        raise_if_invalid(problems)
         body = {"ids": [*asset_ids]}
         return await self._send(resource("POST", "/v2/assets/batch", list_of(Asset), body=body))
 
@@ -444,7 +447,8 @@ class AsyncAssets(Resource):
         Source: "Update asset", sync.so API reference.
         """
         count = OrNone(whole_number(0))
-        check(
+        problems = validation.problems_of(
+            asset_id=(asset_id, validation.name),
             name=(name, OrNone(text)),
             visibility=(visibility, _VISIBILITY),
             duration_seconds=(duration_seconds, OrNone(number(0))),
@@ -454,6 +458,7 @@ class AsyncAssets(Resource):
             height=(height, count),
         )
         body = changes(
+            problems,
             name=name,
             visibility=visibility,
             durationSeconds=duration_seconds,

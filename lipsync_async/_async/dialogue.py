@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from lipsync_async._async.resource import Resource, path, raise_if_invalid
 from lipsync_async._logic import validation
@@ -150,7 +151,7 @@ class AsyncDialogueEdits(Resource):
 
     async def create(
         self,
-        transcript: Transcript,
+        transcript: Transcript | Mapping[str, Any],
         edits: Sequence[ReplaceWord | RemoveWord],
         *,
         video_url: str,
@@ -166,7 +167,8 @@ class AsyncDialogueEdits(Resource):
         `dialogue_edit` of a generation to render it.
 
         Args:
-            transcript: The whole transcript, as a transcription gave it; of one speaker.
+            transcript: The whole transcript of one speaker: `transcript` of a transcription,
+                or its `raw`, if you have kept that as JSON.
             edits: What to change, at least one.
             video_url: The video at the service, of at most 600 s.
             voice_id: Clone of an earlier edit to speak with; `None`: a new one is made.
@@ -194,7 +196,7 @@ class AsyncDialogueEdits(Resource):
             )
         )
         body = {
-            "transcript": transcript.raw,
+            "transcript": _raw(transcript),
             "edits": [*map(_written, edits)],
             "sourceVideoUrl": video_url,
             "voiceId": voice_id,
@@ -259,10 +261,14 @@ class AsyncDialogueEdits(Resource):
 
 
 def _transcript(place: str, value: object) -> Iterator[str]:
-    if not isinstance(value, Transcript):
+    if not isinstance(value, Transcript | Mapping):
         yield validation.wrong(place, "Transcript", value)
-    elif not value.raw.get("segments"):
+    elif not _raw(value).get("segments"):
         yield f"{place}: must be one that the service gave, with segments"
+
+
+def _raw(transcript: Transcript | Mapping[str, Any]) -> Mapping[str, Any]:
+    return transcript.raw if isinstance(transcript, Transcript) else transcript
 
 
 def _edit(place: str, value: object) -> Iterator[str]:

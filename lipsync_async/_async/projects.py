@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from lipsync_async._async.resource import Resource, changes, check, path
-from lipsync_async._logic.endpoints import done, one, page_of, resource
+from lipsync_async._logic.endpoints import done, one, page_of, resource, schema_error
 from lipsync_async._logic.validation import (
     OrNone,
     name,
+    problems_of,
     text,
     up_to,
     uuid_text,
@@ -21,8 +23,10 @@ from lipsync_async._models.library import Page, Project, ProjectMode, Visibility
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from lipsync_async._models.http import Response
     from lipsync_async._models.library import ProjectOrder
 
+_ID = name
 _NAME = up_to(255, text)
 _VISIBILITY = OrNone(word_of(get_args(Visibility)))
 _MODE = OrNone(word_of(get_args(ProjectMode)))
@@ -74,15 +78,16 @@ class AsyncProjects(Resource):
             mode=(mode, _MODE),
             default_workflow=(default_workflow, _WORKFLOW),
         )
+        own = str(uuid.uuid4()) if id is None else id
         body = {
-            "id": str(uuid.uuid4()) if id is None else id,
+            "id": own,
             "name": name,
             "description": description,
             "visibility": visibility,
             "mode": mode,
             "defaultWorkflow": default_workflow,
         }
-        return await self._send(resource("POST", "/v2/projects", one(Project), body=body))
+        return await self._send(resource("POST", "/v2/projects", partial(_own, own), body=body))
 
     async def list(
         self,
@@ -187,7 +192,8 @@ class AsyncProjects(Resource):
 
         Source: "Update project", sync.so API reference.
         """
-        check(
+        problems = problems_of(
+            project_id=(project_id, _ID),
             name=(name, OrNone(_NAME)),
             description=(description, OrNone(text)),
             visibility=(visibility, _VISIBILITY),
@@ -195,6 +201,7 @@ class AsyncProjects(Resource):
             default_workflow=(default_workflow, _WORKFLOW),
         )
         body = changes(
+            problems,
             name=name,
             description=description,
             visibility=visibility,
@@ -242,7 +249,7 @@ class AsyncProjects(Resource):
 
         Source: "Attach asset to project", sync.so API reference.
         """
-        check(asset_id=(asset_id, name))
+        check(project_id=(project_id, name), asset_id=(asset_id, name))
         attached = path("/v2/projects/{project_id}/assets", project_id=project_id)
         await self._send(resource("POST", attached, done, body={"assetId": asset_id}))
 
@@ -267,6 +274,14 @@ class AsyncProjects(Resource):
             "/v2/projects/{project_id}/assets/{asset_id}", project_id=project_id, asset_id=asset_id
         )
         await self._send(resource("DELETE", attached, done, is_done_without=True))
+
+
+def _own(own: str, response: Response) -> Project:
+    """Read the project that was created, which has the id that was sent."""
+    project = one(Project)(response)
+    if project.id.casefold() != own.casefold():
+        raise schema_error(response, f"expected {own!r}, not {project.id!r} @ $.id")
+    return project
 
 
 def _path(project_id: str) -> str:

@@ -193,9 +193,9 @@ def written_moment(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def changes(**fields: object) -> dict[str, Any]:
-    """Return the fields to change; at least one must be given."""
+def changes(problems: Sequence[str], **fields: object) -> dict[str, Any]:
+    """Return the fields to change, or refuse them with all problems; at least one must be given."""
     told = {field: value for field, value in fields.items() if value is not None}
-    if not told:
-        raise_if_invalid(["arguments: give at least one field to change"])
+    none = [] if told else ["arguments: give at least one field to change"]
+    raise_if_invalid([*problems, *none])
     return told

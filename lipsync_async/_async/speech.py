@@ -17,6 +17,7 @@ from lipsync_async._logic.validation import (
     up_to,
 )
 from lipsync_async._models.speech import Speech, SpeechJob, Voice
+from lipsync_async.errors import ServerError
 
 if TYPE_CHECKING:
     import builtins
@@ -31,6 +32,9 @@ _CLONED = (
 _SPOKEN = (
     "The script may have been spoken, and paid for. speech.start() with an idempotency_key can be "
     "repeated safely."
+)
+_NO_JOBS = (
+    "Nothing was spoken: the organization may not use speech jobs. Call speech.create() instead."
 )
 _PAUSES = (3.0, 10.0)  # seconds between two polls; the service advises 3
 
@@ -182,8 +186,20 @@ class AsyncTextToSpeech(Resource):
         problems = validation.argument_problems(idempotency_key=idempotency_key)
         body = _body(script, voice_id, stability, similarity_boost, problems)
         key = str(uuid.uuid4()) if idempotency_key is None else str.__str__(idempotency_key)
-        call = resource("POST", "/v2/tts/jobs", one(SpeechJob), body=body, idempotency_key=key)
-        job = await self._send(call)
+        call = resource(
+            "POST",
+            "/v2/tts/jobs",
+            one(SpeechJob),
+            body=body,
+            is_refused_by_503=True,  # assumed
+            idempotency_key=key,
+        )
+        try:
+            job = await self._send(call)
+        except ServerError as error:
+            if not (error.is_retryable or error.may_have_worked):
+                error.add_note(_NO_JOBS)
+            raise
         job.idempotency_key = key
         return job
 

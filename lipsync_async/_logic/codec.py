@@ -29,7 +29,7 @@ from decimal import Decimal
 from functools import cache, partial
 from math import isfinite
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import attrs
 
@@ -313,7 +313,8 @@ def _converter() -> Converter:
     for kind, names in WIRE_NAMES.items():
         readers = _READERS.get(kind, {})
         if kind is Generation:
-            readers = {name: _lenient(inner, converter) for name, inner in _LENIENT.items()}
+            hook = converter.get_structure_hook
+            readers = {name: _lenient(inner, hook(inner)) for name, inner in _LENIENT.items()}
             readers["input"] = _inputs_hook(converter)
         overrides: Any = {
             field: override(
@@ -348,9 +349,7 @@ def _resource_hook(converter: Converter, kind: Any) -> Hook:
         field.name: override(
             rename=field.metadata.get("wire", camel_case(field.name)),
             omit=True if field.name in _LOCAL_FIELDS else None,
-            struct_hook=None
-            if field.default is attrs.NOTHING
-            else _lenient(field.type, converter, field.default),
+            struct_hook=_resource_field_hook(field, converter),
         )
         for field in attrs.fields(attrs.resolve_types(kind))
     }
@@ -363,6 +362,29 @@ def _resource_hook(converter: Converter, kind: Any) -> Hook:
         return found
 
     return read_resource
+
+
+def _resource_field_hook(field: attrs.Attribute[Any], converter: Converter) -> Hook:
+    """Return a hook that reads a field: of a list what can be read, a number as a whole one."""
+    kind: Any = field.type
+    if get_origin(kind) is list:
+        read = _readable_items(get_args(kind)[0], converter)
+    else:
+        read = _ROUNDED.get(kind) or converter.get_structure_hook(kind)
+    return read if field.default is attrs.NOTHING else _lenient(kind, read, field.default)
+
+
+def _readable_items(kind: Any, converter: Converter) -> Hook:
+    structure = converter.get_structure_hook(kind)
+
+    def read_items(value: Any, _: Any) -> list[Any]:
+        items: list[Any] = []
+        for item in array(value):
+            with suppress(Exception):  # whatever cattrs meets: the others count
+                items.append(structure(item, kind))
+        return items
+
+    return read_items
 
 
 def camel_case(name: str) -> str:
@@ -419,9 +441,8 @@ def _marked(marks: dict[str, str], unstructure: Any) -> Hook:
     return unstructure_marked
 
 
-def _lenient(kind: Any, converter: Converter, default: Any = None) -> Hook:
+def _lenient(kind: Any, structure: Hook, default: Any = None) -> Hook:
     """Read what an answer can do without; an unexpected shape is left to its `raw`."""
-    structure = converter.get_structure_hook(kind)
 
     def read_lenient(value: Any, _: Any) -> Any:
         if value is not None:
@@ -478,6 +499,11 @@ def number(value: Any, _: Any = None) -> float:
     if type(value) is not int:
         raise TypeError(f"expected a number, not {_shown(value)}")
     return float(value)
+
+
+def rounded(value: Any, _: Any = None) -> int:
+    """Return a number as a whole one."""
+    return value if type(value) is int else round(number(value))
 
 
 def _number_or_none(value: Any, _: Any = None) -> float | None:
@@ -538,6 +564,8 @@ _HOOKS: dict[Any, Hook] = {
     Decimal: decimal,
     Status: status,
 }
+# Resources count and measure in whole numbers, which a service may write as 5.0.
+_ROUNDED: dict[Any, Hook] = {int: rounded, int | None: rounded}
 # Fields that are not read by their annotation.
 _READERS: dict[type, dict[str, Hook]] = {
     Video: dict.fromkeys(("segments_secs", "segments_frames"), rows_of_numbers),

@@ -77,6 +77,8 @@ class Call(Generic[T]):
         is_create: Whether it orders a generation: it needs a slot, and has a rate limit of its own.
         look: Describes the look at a job that an answer of unknown outcome names as this
             call's own; `None`: no such answer is expected.
+        is_refused_by_503: Whether a 503 of the service's own refuses for good, unless its code
+            asks for another try.
         is_done_without: Whether "there is no such thing" is a success after a try of
             unknown outcome, which has then worked.
         shows: Tells which jobs an answer has shown, and whether each has ended.
@@ -94,6 +96,7 @@ class Call(Generic[T]):
     idempotency_key: str | None = None
     is_create: bool = False
     look: Callable[[Generation], Call[T]] | None = None
+    is_refused_by_503: bool = False
     is_done_without: bool = False
     shows: Callable[[T], Iterable[tuple[str, bool]]] | None = None
     response: Response | None = None
@@ -322,6 +325,7 @@ def resource(
     body: Mapping[str, Any] | None = None,
     is_repeatable: bool = True,
     is_done_without: bool = False,
+    is_refused_by_503: bool = False,
     idempotency_key: str | None = None,
 ) -> Call[T]:
     """Describe a call of any resource; of query and body, what is `None` is left out."""
@@ -340,6 +344,7 @@ def resource(
         body=written,
         idempotency_key=idempotency_key,
         is_done_without=is_done_without,
+        is_refused_by_503=is_refused_by_503,
     )
 
 
@@ -363,9 +368,10 @@ def page_of(kind: type[T]) -> Callable[[Response], Page[T]]:
     def read_page(response: Response) -> Page[T]:
         items, _ = read_list(kind, response, lambda _: None)
         data = read_json(response)
-        cursor, total = data.get("nextCursor"), data.get("totalCount")
+        facts = data if isinstance(data, dict) else {}  # a bare list has no further page
+        cursor = facts.get("nextCursor")
         is_usual = isinstance(cursor, str) and cursor != ""
-        return Page(items, cursor if is_usual else None, _count(total))
+        return Page(items, cursor if is_usual else None, _count(facts.get("totalCount")))
 
     return read_page
 

@@ -96,7 +96,7 @@ def classify(error: LipsyncError) -> FailureKind:
         # No JSON at all: it was cut off or replaced on its way. A wrong shape stays wrong.
         return FailureKind.FINAL if error.paths else FailureKind.OUTCOME_UNKNOWN
     if isinstance(error, ResponseError) and is_unknown_outcome(error.status, error.code):
-        return FailureKind.OUTCOME_UNKNOWN
+        return FailureKind.OUTCOME_UNKNOWN if error.is_retryable else FailureKind.FINAL
     return FailureKind.FINAL
 
 

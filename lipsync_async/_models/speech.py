@@ -10,6 +10,9 @@ import attrs
 
 from lipsync_async._models.request import Serializable
 
+# Only FAILED is documented for these jobs; the others end generations.
+_BAD_ENDS = frozenset({"FAILED", "REJECTED", "CANCELED", "CANCELLED", "TIMED_OUT"})
+
 
 @attrs.define(slots=True, kw_only=True)
 class Voice(Serializable):
@@ -87,8 +90,9 @@ class SpeechJob(Serializable):
     """
 
     NOUN: ClassVar[str] = "speech job"
-    GOOD_ENDS: ClassVar[frozenset[str]] = frozenset({"SUCCESS"})
-    BAD_ENDS: ClassVar[frozenset[str]] = frozenset({"FAILED"})
+    # COMPLETED ends all other jobs well.
+    GOOD_ENDS: ClassVar[frozenset[str]] = frozenset({"SUCCESS", "COMPLETED"})
+    BAD_ENDS: ClassVar[frozenset[str]] = _BAD_ENDS
 
     id: str
     status: str
@@ -157,9 +161,9 @@ class Transcript(Serializable):
         return "\n".join(segment.text for segment in self.segments)
 
     @property
-    def words(self) -> Iterator[Word]:
+    def words(self) -> list[Word]:
         """All words in their order."""
-        return (word for segment in self.segments for word in segment.words)
+        return [word for segment in self.segments for word in segment.words]
 
     def to_srt(self) -> str:
         """Return it as SubRip subtitles, one for each segment with words."""
@@ -179,14 +183,15 @@ class Transcript(Serializable):
 
     def _cues(self) -> Iterator[tuple[int, int, str]]:
         for segment in self.segments:
-            if segment.words:
-                # A blank line would end the subtitle, and an arrow begin another.
-                text = " ".join(segment.text.replace("-->", "→").split())
-                yield segment.words[0].start_ms, segment.words[-1].end_ms, text
+            # A blank line would end the subtitle, and an arrow begin another.
+            text = " ".join(segment.text.replace("-->", "→").split())
+            if text:
+                start = max(0, min(word.start_ms for word in segment.words))
+                yield start, max(start, *(word.end_ms for word in segment.words)), text
 
 
 def _time(milliseconds: int, point: str) -> str:
-    seconds, rest = divmod(max(milliseconds, 0), 1000)
+    seconds, rest = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{seconds:02}{point}{rest:03}"
@@ -217,7 +222,7 @@ class Transcription(Serializable):
 
     NOUN: ClassVar[str] = "transcription"
     GOOD_ENDS: ClassVar[frozenset[str]] = frozenset({"COMPLETED"})
-    BAD_ENDS: ClassVar[frozenset[str]] = frozenset({"FAILED"})
+    BAD_ENDS: ClassVar[frozenset[str]] = _BAD_ENDS
 
     id: str
     status: str
@@ -269,14 +274,14 @@ class DialogueEdit(Serializable):
         result_transcript: What is said then.
         partial_detail: What is missing, if COMPLETED_PARTIAL.
         error: Why it failed.
-        raw: The whole object as received.
+        raw: The whole object as received, with `edits` and `resultSlots`.
 
     Source: "Dialogue edits", sync.so API reference.
     """
 
     NOUN: ClassVar[str] = "dialogue edit"
     GOOD_ENDS: ClassVar[frozenset[str]] = frozenset({"COMPLETED", "COMPLETED_PARTIAL"})
-    BAD_ENDS: ClassVar[frozenset[str]] = frozenset({"FAILED"})
+    BAD_ENDS: ClassVar[frozenset[str]] = _BAD_ENDS
 
     id: str
     status: str

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lipsync_async._portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lipsync_async._async.dialogue import AsyncDialogueEdits, AsyncTranscriptions
     from lipsync_async._models.speech import (
@@ -131,7 +131,7 @@ class DialogueEdits(SyncWrapper):
 
     def create(
         self,
-        transcript: Transcript,
+        transcript: Transcript | Mapping[str, Any],
         edits: Sequence[ReplaceWord | RemoveWord],
         *,
         video_url: str,
@@ -147,7 +147,8 @@ class DialogueEdits(SyncWrapper):
         `dialogue_edit` of a generation to render it.
 
         Args:
-            transcript: The whole transcript, as a transcription gave it; of one speaker.
+            transcript: The whole transcript of one speaker: `transcript` of a transcription,
+                or its `raw`, if you have kept that as JSON.
             edits: What to change, at least one.
             video_url: The video at the service, of at most 600 s.
             voice_id: Clone of an earlier edit to speak with; `None`: a new one is made.
