@@ -275,7 +275,8 @@ def decode(kind: type[T], data: Any) -> T:
         from cattrs import transform_error  # noqa: PLC0415 - see _converter
 
         paths = transform_error(error, format_exception=_in_words)
-        raise ShapeError([_with_wire_names(path) for path in paths]) from None
+        wire_name = _WIRE_NAME_OF.get if kind in WIRE_NAMES else camel_case
+        raise ShapeError([_with_wire_names(path, wire_name) for path in paths]) from None
     if kind in _KEEP_RAW:
         decoded.raw = data
     return decoded  # type: ignore[no-any-return]
@@ -285,9 +286,9 @@ def _in_words(problem: BaseException, _: Any) -> str:
     return "required field missing" if isinstance(problem, KeyError) else str(problem)
 
 
-def _with_wire_names(path: str) -> str:
+def _with_wire_names(path: str, wire_name: Callable[[str], str | None]) -> str:
     """Name the fields in a path as the JSON does."""
-    return re.sub(r"(?<=[$\]\w]\.)\w+", lambda name: _WIRE_NAME_OF.get(name[0], name[0]), path)
+    return re.sub(r"(?<=[$\]\w]\.)\w+", lambda name: wire_name(name[0]) or name[0], path)
 
 
 @cache

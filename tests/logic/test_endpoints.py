@@ -257,20 +257,26 @@ def test_a_full_page_has_a_next_one(limit: int | None, count: int, cursor: str |
     assert page.next_cursor == cursor
 
 
+GOOD = {"id": "g", "status": "PENDING", "name": "n"}
 LISTS: list[Call[Any]] = [endpoints.list_generations(), endpoints.list_models()]
 
 
 @pytest.mark.parametrize("call", LISTS)
-@pytest.mark.parametrize("body", [{}, {"items": []}, None, "text", 5])
+@pytest.mark.parametrize("name", ["items", "voices"])
+def test_a_list_may_have_a_name(call: Call[Any], name: str) -> None:
+    """An object that holds the list under a usual name is as good."""
+    assert [*call.read(reply({name: []}))] == []
+    assert [item.id for item in call.read(reply({name: [GOOD]}))] == ["g"]
+
+
+@pytest.mark.parametrize("call", LISTS)
+@pytest.mark.parametrize("body", [{}, {"items": 5}, None, "text", 5])
 def test_a_list_is_a_list(call: Call[Any], body: Any) -> None:
     """Another shape is told as such, with the request's id, so that it is not tried again."""
     with pytest.raises(DecodeError) as caught:
         call.read(reply(body, x_request_id="r1"))
     assert (caught.value.paths, caught.value.request_id) == (("expected a list @ $",), "r1")
     assert not caught.value.is_retryable
-
-
-GOOD = {"id": "g", "status": "PENDING", "name": "n"}
 
 
 @pytest.mark.parametrize(("call", "left"), [(LISTS[0], ["g", "g", "x"]), (LISTS[1], ["g", "g"])])
