@@ -127,7 +127,7 @@ class Fault:
     def matches(self, method: str, path: str) -> bool:
         """Return whether a request is among those that this fault is about.
 
-        A fault of a job or its webhook is about creates: no other request brings a job.
+        A fault of a job or its webhook is about creates of generations, unless it names a path.
         """
         of_job = self.kind not in REQUEST_KINDS
         wanted_method = self.method or ("POST" if of_job else None)

@@ -232,6 +232,19 @@ class Work(Lifecycle):
         """Count a poll."""
         self.count_poll(self._begin, self._finish)
 
+    def move(self, status: str) -> None:
+        """Take a step by hand; a job ends as it was going to, or as FAILED."""
+        ends = {self.end, "FAILED"}
+        if status not in self.transitions[self.status] & {"PROCESSING", *ends}:
+            reason = f"does not become {status}; it ends as {' or '.join(sorted(ends))}."
+            raise IllegalMoveError(f"a job that is {self.status} {reason}")
+        if status == "PROCESSING":
+            self._begin()
+        elif status == self.end:
+            self._end(self.end, self.result)
+        else:
+            self._end("FAILED", {"error": {"code": _USUAL_CODE, "message": _USUAL_ERROR}})
+
     @property
     def shown(self) -> Mapping[str, Any]:
         """What is to be seen of the result by now."""
@@ -246,12 +259,15 @@ class Work(Lifecycle):
         if self.status != "PROCESSING" or "stick_job" in self.faults:
             return
         fault = self.faults.get("fail_job")
-        if fault is not None:
-            words = fault.message or _USUAL_ERROR
-            self.end = "FAILED"
-            self.result = {"error": {"code": fault.code or _USUAL_CODE, "message": words}}
-        self.finished_at = self.timestamp()
-        self.enter(self.end, self.clock.now())
+        if fault is None:
+            self._end(self.end, self.result)
+        else:
+            found = {"code": fault.code or _USUAL_CODE, "message": fault.message or _USUAL_ERROR}
+            self._end("FAILED", {"error": found})
+
+    def _end(self, status: str, result: Mapping[str, Any]) -> None:
+        self.end, self.result, self.finished_at = status, result, self.timestamp()
+        self.enter(status, self.clock.now())
 
 
 _USUAL_CODE = "generation_pipeline_failed"

@@ -43,6 +43,7 @@ _REPLACED = "replaced"  # the name of speech that replaces a video's own
 _DEFAULT_MODE = "bounce"  # Source: "Create generation", sync.so API reference
 _VISUAL = frozenset({"video", "image"})
 _MOST_SECONDS = 1800.0  # Source: "Pricing", sync.so: the longest output of any listed plan
+_MOST_SECONDS_IN_BATCH = 30.0  # Source: "Batch processing", sync.so guides
 
 
 @attrs.frozen(slots=True)
@@ -168,7 +169,8 @@ class MediaRenderer(Renderer):
         if job.speech is not None:
             audio = {"type": "audio", "url": job.speech, "refId": _REPLACED}
             body = {**body, "input": [*body["input"], audio]}
-        async with self._load(body) as inputs:
+        longest = _MOST_SECONDS if job.batch_id is None else _MOST_SECONDS_IN_BATCH
+        async with self._load(body, longest) as inputs:
             if job.speech is not None:  # over the whole video, which keeps its length
                 whole = {"startTime": 0.0, "endTime": inputs.info.duration}
                 segment = {**whole, "audioInput": {"refId": _REPLACED}}
@@ -188,7 +190,9 @@ class MediaRenderer(Renderer):
             return await anyio.to_thread.run_sync(work, limiter=self._rendering)
 
     @asynccontextmanager
-    async def _load(self, body: Mapping[str, Any]) -> AsyncIterator[LoadedInputs]:
+    async def _load(
+        self, body: Mapping[str, Any], longest: float = _MOST_SECONDS
+    ) -> AsyncIterator[LoadedInputs]:
         names: dict[Path, str] = {}
         tracks: list[AudioTrack] = []
         with OwnedFiles(self._folder) as files, _named(names):
@@ -200,7 +204,7 @@ class MediaRenderer(Renderer):
                     continue
                 path = await self._path(item, files)
                 names[path] = _place(index, item)
-                info = await _probe(path, item["type"])
+                info = await _probe(path, item["type"], longest)
                 if item["type"] in _VISUAL:
                     visual = path, info
                 else:
@@ -269,11 +273,11 @@ def _place(index: int, item: Mapping[str, Any]) -> str:
     return f"input[{index}]{address}"
 
 
-async def _probe(path: Path, kind: str) -> MediaInfo:
+async def _probe(path: Path, kind: str, longest: float = _MOST_SECONDS) -> MediaInfo:
     info = await anyio.to_thread.run_sync(probe, path, kind)
-    if info.duration is not None and info.duration > _MOST_SECONDS:
+    if info.duration is not None and info.duration > longest:
         code = "generation_input_duration_greater_than_max_duration"
-        raise MediaError(code, f"is longer than {_MOST_SECONDS:g} s.", path)
+        raise MediaError(code, f"is longer than {longest:g} s.", path)
     return info
 
 

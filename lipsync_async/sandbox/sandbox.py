@@ -79,6 +79,7 @@ class Sandbox:
         plan_file_bytes: Most bytes of an uploaded file on the account's plan.
         retry_after_seconds: `retryAfterSeconds` of the concurrency 429, in sandbox seconds.
         batches_at_once: Batches that may run at once; `None`: any number.
+        voice_clones: Cloned voices that there may be; `None`: any number.
         projects: Ids of the projects that exist.
 
     Attributes:
@@ -117,6 +118,7 @@ class Sandbox:
         plan_file_bytes: int | None = None,
         retry_after_seconds: float = 30.0,
         batches_at_once: int | None = None,
+        voice_clones: int | None = None,
         projects: Iterable[str] = (),
     ) -> None:
         """Set everything up; nothing is opened before the sandbox is entered."""
@@ -175,6 +177,7 @@ class Sandbox:
             plan_file_bytes=plan_file_bytes,
             retry_after_seconds=retry_after_seconds,
             batches_at_once=batches_at_once,
+            voice_clones=voice_clones,
             folder=folder,
             clock=time_kept,
             calendar=calendar,

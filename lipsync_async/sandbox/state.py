@@ -64,6 +64,7 @@ class State:
     plan_file_bytes: int | None
     retry_after_seconds: float
     batches_at_once: int | None
+    voice_clones: int | None
     folder: Folder  # of uploads and results; gone when the sandbox is
     clock: Clock
     calendar: Calendar
@@ -121,6 +122,11 @@ class State:
         except ValueError as problem:
             raise bad_request(f"x-sandbox-progression: {problem}") from None
         return progression.drawn(self.durations)
+
+    def work(self, job_id: str) -> Work | None:
+        """Return a job that is no generation."""
+        rows = (table.get(job_id.lower()) for table in self._tables.values())
+        return next((row for row in rows if isinstance(row, Work)), None)
 
     def start_work(
         self, kind: type[W], request: Request, end: str, result: Mapping[str, Any], **fields: Any

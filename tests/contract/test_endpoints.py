@@ -344,7 +344,7 @@ async def _get_edit(given: Given) -> None:
 
 async def _account(given: Given) -> None:
     found = await given.client.account.get()
-    assert (found.billing_model, found.credential_type) == ("credits", "api_key")
+    assert (found.billing_model, found.credential_type) == ("usage", "api_key")
 
 
 async def _secret(given: Given) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from lipsync_async.sandbox.api.costs import billed
+from lipsync_async.sandbox.api.query import choice
 from lipsync_async.sandbox.server.api_errors import malformed
 from lipsync_async.sandbox.server.messages import JSON_BODY
 from lipsync_async.sandbox.server.pipeline import Resource
@@ -63,28 +65,39 @@ def get(state: State, _: Request) -> Any:
         "generations": plan.monthly.get("generations"),
         "textToSpeech": plan.monthly.get("speeches"),
     }
+    year, month = map(int, quota.month.split("-"))
+    reset = f"{year + month // 12}-{month % 12 + 1:02}-01T00:00:00.000Z"
     monthly = {name: {"used": used[name], "max": most[name]} for name in used}
     is_free = plan.name == "free"
     return {
         "account": None,  # the key has no owner
         "organization": {"id": "00000000-0000-4000-8000-000000000000", "name": "Sandbox"},
         "credentialType": "api_key",
-        "billingModel": "free" if is_free else "credits",
+        "billingModel": "free" if is_free else "usage",
         "billingUrl": "https://sync.so/billing",
         "plan": {"name": plan.name or "unlimited"},
         "limits": {"concurrency": plan.concurrency, "maxDurationSeconds": plan.seconds},
         "balance": {
             "credits": None,
-            "freeMonthlyLimits": monthly if is_free else None,
-            "usage": None,
+            "freeMonthlyLimits": {**monthly, "monthlyResetDate": reset} if is_free else None,
+            "usage": None if is_free else _usage(state),
         },
+    }
+
+
+def _usage(state: State) -> dict[str, Any]:
+    bills = [billed(job) for job in state.jobs]
+    return {
+        "totalCostCents": round(sum(price or 0.0 for _, price in bills) * 100),
+        "totalFrames": sum(frames for frames, _ in bills),
+        "totalTtsSeconds": round(sum(seconds for _, seconds in state.scripts.values()), 3),
     }
 
 
 @organization.route("GET", "/webhook/secret")
 def webhook_secret(state: State, request: Request) -> Any:
     """Answer with the signing secret, or with a masked one that signs nothing."""
-    is_masked = dict(request.query).get("masked") == "true"
+    is_masked = choice(request.query, "masked", ("true", "false"), "false") == "true"
     return {"secret": _MASKED if is_masked else state.webhook_secret}
 
 

@@ -8,15 +8,18 @@ Source: "Batch processing", sync.so guides; "Create batch", sync.so API referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from lipsync_async.sandbox.api.create import check, new_job
+from lipsync_async.sandbox.api.create_body import check_webhook
 from lipsync_async.sandbox.api.generations import generation_json, send_webhook
 from lipsync_async.sandbox.api.query import moment, values
+from lipsync_async.sandbox.clock import real_seconds
+from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.files import BATCHES_PATH
 from lipsync_async.sandbox.jobs import Job
 from lipsync_async.sandbox.server.api_errors import (
@@ -31,8 +34,6 @@ from lipsync_async.sandbox.server.messages import BodyPolicy, Response, dump, pa
 from lipsync_async.sandbox.server.pipeline import Access, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lipsync_async.sandbox.server.messages import Form, Request
     from lipsync_async.sandbox.state import State
     from lipsync_async.sandbox.webhooks import WebhookSender
@@ -55,25 +56,28 @@ class Batch:
     created_at: str
     jobs: Mapping[str, Job]  # by the rows' `request_id`
     webhook_url: str | None
-    is_failed: bool = False  # as a whole
+    faults: Sequence[Fault] = ()  # of its create
     was_seen: bool = False  # after its create
 
     @property
     def status(self) -> str:
         """Where it stands; a batch some or all of whose generations fail has completed."""
-        if self.is_failed:
-            return "FAILED"
         jobs = self.jobs.values()
-        if all(job.is_ended for job in jobs):
-            return "COMPLETED"
+        if self.is_ended:
+            return "FAILED" if self.is_failed else "COMPLETED"
         if any(str(job.status) != "PENDING" for job in jobs):
             return "PROCESSING"
         return "JOBS_CREATED" if self.was_seen else "PENDING"
 
     @property
+    def is_failed(self) -> bool:
+        """Whether it fails as a whole, with each of its generations."""
+        return any(fault.kind == "fail_job" for fault in self.faults)
+
+    @property
     def is_ended(self) -> bool:
         """Whether it is COMPLETED or FAILED."""
-        return self.is_failed or all(job.is_ended for job in self.jobs.values())
+        return all(job.is_ended for job in self.jobs.values())
 
 
 _BODY = BodyPolicy(is_json=True, file_fields=frozenset({"input"}))
@@ -88,17 +92,19 @@ async def create(state: State, request: Request) -> Any:
     if not state.plan.has_batches:
         raise error("plan_feature_unavailable", "Batches need the plan Scale or Enterprise.")
     rows, webhook_url, is_dry = _asked(request)
+    check_webhook(webhook_url, "webhook_url", http_hosts=state.allowed_hosts)
     _check(state, rows)
     if is_dry:
         return Response(200, dump({"status": "VALIDATED"}))
     most = state.batches_at_once
     active = sum(not batch.is_ended for batch in state.table(Batch))
     if most is not None and active >= most:
-        body = concurrency_limit_body(most, active, state.retry_after_seconds)
+        told = real_seconds(state.retry_after_seconds, state.calendar.speed)
+        body = concurrency_limit_body(most, active, told)
         raise ApiError(429, {**body, "message": f"Batch concurrency limit reached. {active} run."})
     batch_id, jobs = state.new_id(), dict[str, Job]()
     for row in rows:
-        faults = state.faults.strike("POST", _ENDPOINT, header=None)
+        faults = (*state.faults.strike("POST", _ENDPOINT), *request.faults)
         progression = state.progression_of(request)
         job = await new_job(
             state, row["payload"], progression=progression, faults=faults, batch_id=batch_id
@@ -110,7 +116,7 @@ async def create(state: State, request: Request) -> Any:
         created_at=state.calendar.timestamp(),
         jobs=jobs,
         webhook_url=webhook_url,
-        is_failed=any(fault.kind == "fail_job" for fault in request.faults),
+        faults=request.faults,
     )
     shown = batch_json(state, state.table(Batch).add(batch))
     for job in jobs.values():
@@ -186,7 +192,7 @@ def job_ended(state: State, sender: WebhookSender, job: Job) -> None:
     send_webhook(state.urls, sender, job)
     batch = None if job.batch_id is None else state.table(Batch).get(job.batch_id)
     if batch is not None and batch.webhook_url is not None and batch.is_ended:
-        sender.send(batch.webhook_url, batch_json(state, batch), job.faults.values())
+        sender.send(batch.webhook_url, batch_json(state, batch), batch.faults)
 
 
 def _asked(request: Request) -> tuple[list[Any], str | None, bool]:
@@ -216,12 +222,11 @@ def _rows_of_file(form: Form) -> list[Any]:
     if file.size > _MOST_BYTES:
         raise bad_request(f"The file is larger than {_MOST_BYTES} bytes.")
     rows = []
-    for number, line in enumerate(file.path.read_bytes().splitlines(), 1):
-        if line.strip():
-            try:
-                rows.append(parse_json(line))
-            except (ValueError, RecursionError):
-                raise malformed([f"line {number} is not valid JSON"]) from None
+    for number, line in enumerate(file.path.read_bytes().rstrip().splitlines(), 1):
+        try:
+            rows.append(parse_json(line))
+        except (ValueError, RecursionError):
+            raise malformed([f"line {number} is not valid JSON"]) from None
     return rows
 
 
@@ -248,3 +253,17 @@ def _check(state: State, rows: Sequence[Any]) -> None:
             problems.append(f"line {number}: {words}")
     if problems:
         raise malformed(problems)
+    _check_sources([row["payload"] for row in rows])
+
+
+def _check_sources(bodies: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse dialogue edits of several videos in one batch."""
+    first = None
+    for number, body in enumerate(bodies, 1):
+        if body.get("dialogueEdit") is None:
+            continue
+        source = body["input"][0].get("url") or body["input"][0]["assetId"]
+        first = first or source
+        if source != first:
+            message = f"line {number}: all dialogue edits of a batch are of one video."
+            raise error("dialogue_edit_unsupported", message, lineNumber=number)

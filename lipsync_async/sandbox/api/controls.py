@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lipsync_async.sandbox.faults import Faults
+    from lipsync_async.sandbox.jobs import Work
     from lipsync_async.sandbox.request_log import RequestLog
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
@@ -77,8 +78,12 @@ def receive(state: State, request: Request) -> Any:
 @controls.route("POST", "/jobs/{id}", body=JSON_BODY)
 def move(state: State, request: Request) -> Any:
     """Move a job along the table of transitions."""
-    job, data = job_or_404(state, request.params["id"]), request.data
+    job_id, data = request.params["id"], request.data
     status = data.get("status") if isinstance(data, dict) else None
+    work = state.work(job_id)
+    if work is not None:
+        return _move_work(work, status)
+    job = job_or_404(state, job_id)
     if not isinstance(status, str) or status not in list(Status):
         raise bad_request('Send {"status": …} with a status that jobs have.')
     try:
@@ -86,6 +91,15 @@ def move(state: State, request: Request) -> Any:
     except IllegalMoveError as problem:
         raise error("generation_conflict", str(problem)) from None
     return generation_json(job, state.urls)
+
+
+def _move_work(job: Work, status: Any) -> Any:
+    """Move a job that is no generation."""
+    try:
+        job.move(str(status))
+    except IllegalMoveError as problem:
+        raise error("generation_conflict", str(problem)) from None
+    return {"id": job.id, "status": job.status}
 
 
 @controls.route("GET", "/clock")

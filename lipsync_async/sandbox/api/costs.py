@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_async._enums import Status
 from lipsync_async.sandbox.api.catalogue import PRICES_PER_SECOND
-from lipsync_async.sandbox.api.create_body import check_generation
+from lipsync_async.sandbox.api.create import check
 from lipsync_async.sandbox.api.generations import job_or_404
 from lipsync_async.sandbox.api.query import limit, moment, page
 from lipsync_async.sandbox.server.api_errors import error, malformed
 from lipsync_async.sandbox.server.messages import JSON_BODY
 from lipsync_async.sandbox.server.pipeline import Resource
-from lipsync_async.sandbox.server.shapes import FLAG, POSITIVE, TEXT, Shape
+from lipsync_async.sandbox.server.shapes import FLAG, POSITIVE, TEXT, Shape, checked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lipsync_async.sandbox.jobs import Job
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
@@ -42,22 +44,18 @@ usage: Resource = Resource("/v2/usage")
 async def analyze(state: State, request: Request) -> Any:
     """Take a create body, answer an array of one; the media are looked at."""
     body = request.data
-    check_generation(body, http_hosts=state.allowed_hosts)
+    check(state, body)
     with state.clock.hold():
         await state.renderer.check(body)
         seconds = await state.renderer.seconds(body)
-    is_reasoned = (body.get("options") or {}).get("reasoning_enabled") is True
-    return [_priced(body["model"], seconds, _PRICED_FPS, is_reasoned=is_reasoned)]
+    return [_priced(body["model"], seconds, _PRICED_FPS, is_reasoned=_is_reasoned(body))]
 
 
 @costs.route("POST", "/generations/estimate", body=JSON_BODY)
 @costs.route("POST", "/generate/estimate-cost", body=JSON_BODY)
 def estimate(_: State, request: Request) -> Any:
     """Answer from stated lengths; no media are looked at."""
-    body = request.data
-    problems = list(_ESTIMATE.problems(body))
-    if problems:
-        raise malformed(problems)
+    body = checked(_ESTIMATE, request.data)
     fps = body.get("fps") or _DEFAULT_FPS
     if body["duration"] * fps > _MOST_FRAMES:
         raise malformed([f"duration and fps must give at most {_MOST_FRAMES} frames"])
@@ -66,7 +64,7 @@ def estimate(_: State, request: Request) -> Any:
     return {**found, "estimatedCredits": None}
 
 
-def _priced(model: str, seconds: float, fps: float, *, is_reasoned: bool) -> dict[str, float]:
+def _priced(model: str, seconds: float, fps: float, *, is_reasoned: bool) -> dict[str, Any]:
     """Return frames and price: billing is per output frame."""
     price = PRICES_PER_SECOND.get(model)
     if price is None:
@@ -98,39 +96,49 @@ def list_usage(state: State, request: Request) -> Any:
 
 
 def _costs(job: Job) -> dict[str, Any]:
-    """Return a job's costs; those of a job that goes on are not complete."""
-    amount = f"{_paid(job):.6f}"
-    component = {"type": "lipsync", "availability": "complete", "amountUsd": amount}
-    is_ended = job.is_ended
+    """Return a job's costs: nothing without an output, and no total where no price is known."""
+    _, amount = billed(job)
+    total = None if amount is None else f"{amount:.6f}"
+    if not job.is_ended:
+        availability, total = "pending", None
+    else:
+        availability = "unavailable" if total is None else "complete"
+    component = {"type": "lipsync", "availability": availability, "amountUsd": total}
     return {
         "generationId": job.id,
         "generationStatus": str(job.status),
         "currency": "USD",
-        "availability": "complete" if is_ended else "pending",
-        "totalCostUsd": amount if is_ended else None,
-        "knownSubtotalUsd": amount if is_ended else "0",
-        "retryAfterSeconds": None if is_ended else _RETRY_SECONDS,
-        "components": [component] if is_ended else [],
+        "availability": availability,
+        "totalCostUsd": total,
+        "knownSubtotalUsd": total or "0",
+        "retryAfterSeconds": None if job.is_ended else _RETRY_SECONDS,
+        "components": [component] if job.is_ended else [],
         "excludedCosts": ["tax", "subscription fees"],
     }
 
 
 def _usage(state: State, job: Job) -> dict[str, Any]:
-    seconds = 0.0 if job.result is None else job.result.duration
+    frames, _ = billed(job)
     return {
         **_costs(job),
         "createdAt": job.created_at,
         "finishedAt": state.calendar.timestamp_at(job.history[-1][0]),
         "model": job.body["model"],
         "apiKey": None,
-        "billedFrames": math.ceil(round(seconds * _PRICED_FPS, 6)),
+        "billedFrames": frames,
     }
 
 
-def _paid(job: Job) -> float:
-    """Return what a job costs: nothing, if it has no output."""
+def billed(job: Job) -> tuple[int, float | None]:
+    """Return the frames that are billed, and their price in US dollars; `None`: not known."""
     if job.result is None or job.status is not Status.COMPLETED:
-        return 0.0
-    is_reasoned = (job.body.get("options") or {}).get("reasoning_enabled") is True
-    priced = _priced(job.body["model"], job.result.duration, _PRICED_FPS, is_reasoned=is_reasoned)
-    return priced["estimatedGenerationCost"]
+        return 0, 0.0
+    model, is_reasoned = job.body["model"], _is_reasoned(job.body)
+    if model not in PRICES_PER_SECOND:  # an older model's
+        return math.ceil(round(job.result.duration * _PRICED_FPS, 6)), None
+    found = _priced(model, job.result.duration, _PRICED_FPS, is_reasoned=is_reasoned)
+    return found["estimatedFrameCount"], found["estimatedGenerationCost"]
+
+
+def _is_reasoned(body: Mapping[str, Any]) -> bool:
+    return (body.get("options") or {}).get("reasoning_enabled") is True

@@ -178,16 +178,24 @@ def check_generation(body: Any, *, http_hosts: Iterable[str] = ()) -> None:
     problems = list(islice(CREATE_BODY.problems(body), MOST_PROBLEMS))
     if problems:
         raise malformed(problems)
-    webhook = urlsplit(body.get("webhookUrl") or "https:")
-    host = webhook.hostname or ""
-    if webhook.scheme != "https" and not is_loopback(host) and host not in http_hosts:
-        raise malformed(["webhookUrl must be an https URL, or http to a loopback host"])
+    check_webhook(body.get("webhookUrl"), "webhookUrl", http_hosts=http_hosts)
     if body["model"] not in _MODEL_NAMES:
         raise error("generation_unsupported_model", f"There is no model {body['model']!r}.")
     _check_visuals(body)
     _check_speech(body)
     _check_segments(body)
     _check_speaker(body)
+
+
+def check_webhook(url: Any, field: str, *, http_hosts: Iterable[str]) -> None:
+    """Pass an address to which webhooks are sent; `None`: to none."""
+    if url is None:
+        return
+    parts = urlsplit(url) if WEB_URL.is_fine(url) else None
+    host = (parts and parts.hostname) or ""
+    is_web = parts is not None and (parts.scheme == "https" or is_loopback(host))
+    if not is_web and host not in http_hosts:
+        raise malformed([f"{field} must be an https URL, or http to a loopback host"])
 
 
 def _of(body: Mapping[str, Any], kinds: frozenset[str]) -> list[Mapping[str, Any]]:

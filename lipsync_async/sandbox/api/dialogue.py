@@ -8,6 +8,7 @@ Source: "Create transcription", "Create dialogue edit", sync.so API reference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,10 +16,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from lipsync_async.sandbox.api.speech import spoken
+from lipsync_async.sandbox.api.speech import Voice, check_voice, spoken
 from lipsync_async.sandbox.files import MEDIA_PATH
 from lipsync_async.sandbox.jobs import Work, life_to
-from lipsync_async.sandbox.server.api_errors import error, malformed
+from lipsync_async.sandbox.server.api_errors import bad_request, error, malformed
 from lipsync_async.sandbox.server.messages import JSON_BODY
 from lipsync_async.sandbox.server.pipeline import Resource
 from lipsync_async.sandbox.server.shapes import (
@@ -31,6 +32,7 @@ from lipsync_async.sandbox.server.shapes import (
     Shape,
     Tagged,
     checked,
+    is_uuid,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _LONGEST_WINDOW = 3_600_000  # milliseconds
 _LONGEST_EDITED = 600.0  # seconds
 _LONGEST_REPLACEMENT = 200  # characters; the sandbox's own
+_RUNNING_SECONDS = 3600.0  # a job that runs for longer is not shown for the same source
 _UNKNOWN_WORD = "(speech)"
 _TRANSCRIPTION = Shape(
     {
@@ -55,7 +58,7 @@ _TRANSCRIPTION = Shape(
     any_of=("sourceVideoUrl", "sourceAudioUrl"),
 )
 _WORD = Shape(
-    {"id": TEXT, "text": TEXT, "startMs": INDEX, "endMs": INDEX},
+    {"id": TEXT, "text": TEXT, "startMs": INDEX, "endMs": INDEX, "speakerId": TEXT},
     frozenset({"id", "text", "startMs", "endMs"}),
 )
 _EDIT = Shape(
@@ -131,18 +134,22 @@ async def transcribe(state: State, request: Request) -> Any:
     start, end = asked.get("startMs", 0), asked.get("endMs")
     if end is not None and not start < end <= start + _LONGEST_WINDOW:
         raise malformed([f"endMs must be at most {_LONGEST_WINDOW} ms after startMs"])
-    for job in state.table(Transcription):
-        if job.asked == asked and job.status != "FAILED":
+    if "projectId" in asked:
+        state.project(asked["projectId"], is_input=True)
+    ends, result = await _settled(_transcribed(state, asked))
+    for job in state.table(Transcription):  # as they are after the wait
+        is_young = state.clock.now() - job.born < _RUNNING_SECONDS
+        is_there = job.status == "COMPLETED" or (not job.is_ended and is_young)
+        if is_there and _window(job.asked) == _window(asked):
             return _transcription_json(job)
-    url = asked.get("sourceVideoUrl") or asked["sourceAudioUrl"]
-    path = _hosted(state, url)
-    ends, result = await _settled(_transcribed(state, asked, url, path))
     return _transcription_json(state.start_work(Transcription, request, ends, result, asked=asked))
 
 
 @transcriptions.route("GET", "/{id}")
 def get_transcription(state: State, request: Request) -> Any:
     """Answer with one transcription."""
+    if not is_uuid(request.params["id"]):
+        raise bad_request("A transcription's id is a UUID.")
     job = state.table(Transcription).find(request.params["id"])
     job.poll()
     return _transcription_json(job)
@@ -157,12 +164,17 @@ async def edit(state: State, request: Request) -> Any:
     body = checked(_EDIT, request.data)
     words = [word for part in body["transcript"]["segments"] for word in part["words"]]
     known, speakers = {word["id"] for word in words}, {word.get("speakerId") for word in words}
+    if body.get("projectId") is not None:
+        state.project(body["projectId"], is_input=True)
+    if body.get("rerunOfJobId") is not None:
+        state.table(DialogueEdit).find(body["rerunOfJobId"], is_input=True)
+    if body.get("voiceId") is not None:
+        check_voice(state, body["voiceId"], "voiceId")
     if strange := [each["wordId"] for each in body["edits"] if each["wordId"] not in known]:
         raise malformed([f"edits: there is no word {word_id!r}" for word_id in strange])
-    if len(speakers) > 1:
+    if len(speakers - {None}) > 1:
         raise error("dialogue_edit_unsupported", "Several people speak in the transcript.")
-    path = _hosted(state, body["sourceVideoUrl"])
-    ends, result = await _settled(_edited(state, body, words, path))
+    ends, result = await _settled(_edited(state, body, words))
     return _edit_json(state.start_work(DialogueEdit, request, ends, result, asked=body))
 
 
@@ -189,6 +201,8 @@ def known_script(state: State, url: str) -> tuple[str, float] | None:
     job = state.jobs.get(path.stem) if MEDIA_PATH in str(path) else None
     if job is None:
         return state.scripts.get(url)
+    if job.speech is not None:
+        return state.scripts[job.speech]
     for item in job.body["input"]:
         if item["type"] == "text" and job.result is not None:
             return item["provider"]["script"], job.result.duration
@@ -208,16 +222,15 @@ async def _settled(
         return "FAILED", {"error": found}
 
 
-async def _transcribed(
-    state: State, asked: Mapping[str, Any], url: str, path: Path | None
-) -> tuple[str, dict[str, Any]]:
-    seconds, segments = await _heard(state, url, path)
-    if seconds > asked.get("maxSourceSeconds", _LONGEST_WINDOW / 1000):
+async def _transcribed(state: State, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    url, start, end = _window(asked)
+    seconds, segments = await _heard(state, url)
+    end = min(end, round(seconds * 1000))
+    if end - start > _LONGEST_WINDOW or seconds > asked.get("maxSourceSeconds", math.inf):
         raise _Failure("SOURCE_TOO_LONG", f"The source is {seconds:.1f} s long.")
+    segments = _within(segments, start, end)
     if not segments:
         raise _Failure("NO_AUDIO", "Nothing is to be heard.")
-    end = min(asked.get("endMs", _LONGEST_WINDOW), round(seconds * 1000))
-    segments = _within(segments, asked.get("startMs", 0), end)
     transcript = {"segments": segments}
     return "COMPLETED", {
         "sourceEndMs": end,
@@ -227,11 +240,17 @@ async def _transcribed(
     }
 
 
+def _window(asked: Mapping[str, Any]) -> tuple[str, float, float]:
+    """Return the source without its signature, and the window in milliseconds."""
+    url = asked.get("sourceVideoUrl") or asked["sourceAudioUrl"]
+    return url.partition("?")[0], asked.get("startMs", 0), asked.get("endMs", math.inf)
+
+
 async def _edited(
-    state: State, body: Mapping[str, Any], words: Sequence[Mapping[str, Any]], path: Path | None
+    state: State, body: Mapping[str, Any], words: Sequence[Mapping[str, Any]]
 ) -> tuple[str, dict[str, Any]]:
     """Speak what the edits leave."""
-    seconds, segments = await _heard(state, body["sourceVideoUrl"], path)
+    seconds, segments = await _heard(state, body["sourceVideoUrl"])
     if seconds > _LONGEST_EDITED:
         raise _Failure("SOURCE_TOO_LONG", f"The source is {seconds:.1f} s long.")
     changes = {each["wordId"]: each.get("replacement") for each in body["edits"]}
@@ -239,13 +258,22 @@ async def _edited(
         if len(replacement or "") > _LONGEST_REPLACEMENT:
             facts = {"spanText": replacement, "wordIds": [word_id]}
             raise _Failure("EDIT_TOO_LONG", "The replacement is too long.", facts)
-    texts = [(word, changes.get(word["id"], word["text"])) for word in words]
-    kept = [{**word, "text": text} for word, text in texts if text is not None]
+    changed = [(word, changes.get(word["id"], word["text"])) for word in words]
+    kept = [{**word, "text": text} for word, text in changed if text is not None]
     if not kept:
         message = "The edits remove everything that is said."
         raise error("dialogue_edit_removal_too_large", message, field="edits")
-    voice_id = body.get("voiceId") or "edited"
-    said = await spoken(state, " ".join(word["text"] for word in kept), voice_id)
+    voice_id = body.get("voiceId")
+    if voice_id is None:  # assumed: the clone of who speaks in the source is a voice as any other
+        voice_id = state.new_id()
+        state.table(Voice).add(Voice(voice_id, f"Dialogue edit {voice_id}"))
+    texts = [word["text"] for word in kept]
+    said = await spoken(state, " ".join(texts), voice_id)
+    timed = _segments([(0.0, said["duration"], texts)])[0]["words"]
+    result_words = [
+        {**word, "startMs": new["startMs"], "endMs": new["endMs"]}
+        for word, new in zip(kept, timed, strict=True)
+    ]
     slot = {
         "outputStartMs": 0,
         "outputDurationMs": round(said["duration"] * 1000),
@@ -254,7 +282,7 @@ async def _edited(
     }
     result = {
         "sourceTranscript": body["transcript"],
-        "resultTranscript": {"segments": [{"id": "s1", "words": kept}]},
+        "resultTranscript": {"segments": [{"id": "s1", "words": result_words}]},
         "voiceId": voice_id,
         "previewAudioUrl": said["url"],
         "resultSlots": [slot],
@@ -265,9 +293,9 @@ async def _edited(
     return "COMPLETED_PARTIAL", {**result, "partialDetail": {"reason": "background_bed_missing"}}
 
 
-async def _heard(state: State, url: str, path: Path | None) -> tuple[float, list[dict[str, Any]]]:
+async def _heard(state: State, url: str) -> tuple[float, list[dict[str, Any]]]:
     """Return how long a sound is, and what is said in it."""
-    known = known_script(state, url)
+    path, known = _hosted(state, url), known_script(state, url)
     with state.clock.hold():
         seconds, stretches = await state.renderer.hear(path)
     if known is not None:
@@ -291,7 +319,9 @@ def _segments(parts: Sequence[tuple[float, float, Sequence[str]]]) -> list[dict[
     return segments
 
 
-def _within(segments: Sequence[Mapping[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
+def _within(
+    segments: Sequence[Mapping[str, Any]], start: float, end: float
+) -> list[dict[str, Any]]:
     """Return what is said in a window; times stay those of the source."""
     found = []
     for segment in segments:

@@ -15,7 +15,7 @@ from lipsync_async.sandbox.api.assets import Asset
 from lipsync_async.sandbox.api.create_body import ELEVENLABS, VOICE
 from lipsync_async.sandbox.clock import retry_after
 from lipsync_async.sandbox.jobs import Work, life_to
-from lipsync_async.sandbox.server.api_errors import error, malformed
+from lipsync_async.sandbox.server.api_errors import ApiError, error, malformed
 from lipsync_async.sandbox.server.messages import JSON, JSON_BODY, Response, dump, json_response
 from lipsync_async.sandbox.server.pipeline import Resource
 from lipsync_async.sandbox.server.shapes import TEXT, WEB_URL, Shape, checked, is_uuid, text
@@ -79,29 +79,41 @@ async def clone(state: State, request: Request) -> Any:
     body = checked(_VOICE, request.data)
     if body.get("url") is not None and body.get("assetId") is not None:
         raise malformed(["url or assetId must be given, not both"])
-    if any(voice.name == body["name"] for voice in state.table(Voice)):
+    await _check_sample(state, body)
+    voices_now = state.table(Voice)  # as they are after the wait
+    if any(voice.name == body["name"] for voice in voices_now):
         raise error("voice_name_conflict", f"There is a voice {body['name']!r}.", field="name")
-    url = body.get("url")
-    if url is None:
-        url = state.table(Asset).find(body["assetId"], is_input=True).fields["url"]
+    if state.voice_clones is not None and len(voices_now) >= state.voice_clones:
+        message = f"The plan has {state.voice_clones} voice clones; all are taken."
+        raise error("voice_clone_limit_reached", message)
+    voice = voices_now.add(Voice(state.new_id(), body["name"]))
+    return _voice_json(voice.id, voice.name)
+
+
+async def _check_sample(state: State, body: Mapping[str, Any]) -> None:
+    """Pass a sample that was uploaded, and is long enough."""
+    field = "assetId" if body.get("url") is None else "url"
+    url = body.get("url") or state.table(Asset).find(body[field], is_input=True).fields["url"]
     if not state.files.is_own(url):
-        message = "Upload the sample first; the url must be hosted here."
-        raise error("voice_sample_upload_required", message, field="url")
+        message = "Upload the sample first; it must be hosted here."
+        raise error("voice_sample_upload_required", message, field=field)
     file = state.files.at(url)
     if file is None:
         message = f"There is no file at {url}."
-        raise error("voice_sample_not_accessible", message, field="url")
+        raise error("voice_sample_not_accessible", message, field=field)
     kind = file.content_type.partition("/")[0]
     if kind not in {"audio", "video"}:
         message = f"A sample is audio or video, not {file.content_type}."
-        raise error("voice_sample_type_unsupported", message, field="url")
-    with state.clock.hold():
-        facts = await state.renderer.facts(file.path, kind)
-    if facts.get("durationSeconds", _SHORTEST_SAMPLE) < _SHORTEST_SAMPLE:
-        message = f"A sample is {_SHORTEST_SAMPLE:g} s or longer."
-        raise error("voice_sample_too_short", message, field="url")
-    voice = state.table(Voice).add(Voice(state.new_id(), body["name"]))
-    return _voice_json(voice.id, voice.name)
+        raise error("voice_sample_type_unsupported", message, field=field)
+    try:
+        with state.clock.hold():
+            seconds, _ = await state.renderer.hear(file.path)
+    except ApiError as refusal:
+        message = refusal.body["message"]
+        raise error("voice_sample_invalid", message, field=field) from None
+    if seconds < _SHORTEST_SAMPLE:
+        message = f"A sample is {_SHORTEST_SAMPLE:g} s or longer, not {seconds:.2f} s."
+        raise error("voice_sample_too_short", message, field=field)
 
 
 @voices.route("DELETE", "/{id}")

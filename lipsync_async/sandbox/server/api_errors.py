@@ -43,9 +43,8 @@ _TABLE = {
         generation_infra_resource_exhausted generation_infra_service_unavailable
         generation_media_probe_timeout generation_media_probe_unavailable controller_timeout
         controller_unavailable usage_dependency_unavailable voice_clone_busy
-        IDEMPOTENCY_OUTCOME_UNKNOWN
+        elevenlabs_service_unavailable IDEMPOTENCY_OUTCOME_UNKNOWN
     """,
-    (_RETRY, 502): "elevenlabs_service_unavailable",
     (_RETRY, 429): "concurrency_limit_reached rate_limit_exceeded",
     (_INPUT, 400): """
         generation_unsupported_model generation_input_validation_failed invalid_asset_id_format
@@ -54,7 +53,9 @@ _TABLE = {
         voice_sample_invalid INVALID_IDEMPOTENCY_KEY
     """,
     (_INPUT, 403): "asset_forbidden",
-    (_INPUT, 404): "project_not_found asset_not_found voice_not_found",
+    (_INPUT, 404): """
+        project_not_found asset_not_found voice_not_found dialogue_edit_not_found
+    """,
     (_INPUT, 409): "voice_name_conflict",
     (_INPUT, 422): """
         generation_input_video_inaccessible generation_input_audio_inaccessible
@@ -65,7 +66,7 @@ _TABLE = {
         generation_input_duration_greater_than_max_duration generation_input_asset_type_mismatch
         generation_input_too_many_visual generation_input_dub_audio_conflict
         generation_media_metadata_missing dubbing_duration_exceeded uploaded_file_not_found
-        file_not_in_org_storage dialogue_edit_not_found dialogue_edit_unsupported
+        file_not_in_org_storage dialogue_edit_unsupported
         dialogue_edit_removal_too_large dialogue_edit_retime_required
         elevenlabs_api_key_invalid cost_estimate_unavailable
     """,

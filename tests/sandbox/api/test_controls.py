@@ -173,3 +173,25 @@ async def test_malformed_estimates_are_400(client: Client, body: Any, problems: 
     """Each problem is one entry."""
     answer = await client.send("POST", "/v2/generations/estimate", body)
     assert (answer.status, len(answer.json["message"])) == (400, problems)
+
+
+@pytest.mark.parametrize(
+    ("moves", "statuses", "end"),
+    [
+        (["PROCESSING", "SUCCESS"], [200, 200], "SUCCESS"),
+        (["PROCESSING", "FAILED"], [200, 200], "FAILED"),
+        (["SUCCESS", "PROCESSING", "DONE"], [409, 200, 409], "PROCESSING"),
+    ],
+)
+async def test_other_jobs_are_moved_by_hand(
+    client: Client, moves: list[str], statuses: list[int], end: str
+) -> None:
+    """Along their own statuses, to the result that they have, or to FAILED."""
+    speech = {"script": "Hi.", "voiceId": "v", "provider": "elevenlabs"}
+    job_id = (await client.send("POST", "/v2/tts/jobs", speech)).json["id"]
+    path = f"/__sandbox/jobs/{job_id}"
+    answers = [await client.send("POST", path, {"status": status}) for status in moves]
+    assert [answer.status for answer in answers] == statuses
+    found = (await client.send("GET", f"/v2/tts/jobs/{job_id}")).json
+    assert (found["status"], found["url"] is None) == (end, end != "SUCCESS")
+    assert (found["error"] is None) == (end != "FAILED")

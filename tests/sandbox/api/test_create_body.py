@@ -115,6 +115,12 @@ def test_wrong_shapes_are_named_by_their_path(body: Any, problem: str) -> None:
         (order(input=[VIDEO]), 400, INVALID),
         (order(input=[VIDEO, AUDIO, TEXT]), 400, INVALID),
         (order(dubParams=DUB), 422, "generation_input_dub_audio_conflict"),
+        (
+            order(input=[VIDEO], dubParams=DUB, dialogueEdit={"id": "e"}),
+            422,
+            "dialogue_edit_unsupported",
+        ),
+        (order(dialogueEdit={"id": "e"}), 422, "dialogue_edit_unsupported"),
         (segmented(SEGMENT, model="sync-3", input=[IMAGE, NAMED[1]]), 422, SEGMENTS),
         (segmented(SEGMENT, input=[VIDEO, AUDIO]), 422, SEGMENTS),
         (segmented(SEGMENT, input=[*NAMED, NAMED[1]]), 422, SEGMENTS),
