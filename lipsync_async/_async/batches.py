@@ -264,7 +264,8 @@ def _rows(
         problems.append(f"request_ids: must be {len(every)}, one for each request")
     seen = dict[str, int]()
     for place, name in enumerate(names):
-        problems += validation.name(f"request_ids[{place}]", name)
+        if request_ids is not None:
+            problems += validation.name(f"request_ids[{place}]", name)
         if seen.setdefault(name, place) != place:
             problems.append(f"request_ids[{place}]: is that of requests[{seen[name]}] already")
     for place, request in enumerate(every):
