@@ -7,7 +7,8 @@ Keys of a vector beside `title` and `source`:
 
 * `request`, `response`: what goes over the wire. A header of `null` is left out; `text` is a body
   that is no JSON; `contains` lists pieces of a body. A form is a list of its parts.
-* `call`: the method of the client and its arguments. `{"@": "Video", …}` is a `Video`.
+* `call`: the method of the client (of `generations`, unless it names another resource) and its
+  arguments. `{"@": "Video", …}` is a `Video`.
 * `result` or `error`: what the client makes of the answer: attributes and their values.
 * `differs`: parts of the request that no call of the client would send like this.
 * `varies`: fields whose value is the service's own; the sandbox's has the same type.

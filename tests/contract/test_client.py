@@ -52,8 +52,8 @@ async def answered(vector: Vector, sent: list[Request]) -> Any:
         retry=RetryPolicy(attempts=1, slot_timeout=1.0),
     )
     async with client:
-        part = client.models if name == "models.list" else client.generations
-        method = getattr(part, name.removeprefix("models."))
+        resource, _, verb = name.rpartition(".")
+        method = getattr(getattr(client, resource or "generations"), verb)
         # One of a call's own arguments is positional: the generation's id, or a whole request.
         if name == "estimate":
             return await method(lipsync_async.GenerationRequest(**built(arguments)))

@@ -30,7 +30,7 @@ def each(vectors: list[Vector]) -> pytest.MarkDecorator:
     )
 
 
-WIRE = load("creates", "generations", "errors", "catalogue")
+WIRE = load("creates", "generations", "errors", "catalogue", "resources")
 WEBHOOKS = load("webhooks")
 EVENTS = load("events")
 

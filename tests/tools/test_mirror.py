@@ -120,6 +120,36 @@ def test_what_only_the_source_needs_is_left_out() -> None:
     assert twin(f"@attrs.define(eq=False)\n{body}    _part: Part") == twin(body)
 
 
+def test_a_resource_has_the_twin_of_a_class_without_a_base() -> None:
+    """The base of all resources is private, and not for blocking code."""
+    body = "    '''Do things.'''\n    async def f(self) -> int: ..."
+    based = twin(f"class AsyncThings(Resource):\n{body}")
+    assert based == twin(f"class AsyncThings:\n{body}")
+
+
+def test_a_property_shows_the_twin_of_a_resource() -> None:
+    """A resource that is loaded when it is used is loaded then by the twin as well."""
+    text = method_twin(
+        "@property\ndef parts(self) -> AsyncThings:\n    '''Show the parts.'''", types={}
+    )
+    assert text == (
+        "@property\n"
+        "def parts(self) -> Things:\n"
+        '    """Show the parts."""\n'
+        "    from lipsync_async._sync.things import Things  "
+        "# noqa: PLC0415 - loaded when it is used\n"
+        "\n"
+        "    return Things(self._portal, self._source.parts)\n"
+    )
+
+
+def test_a_plain_function_may_iterate() -> None:
+    """What returns an iterator needs no word `async` of its own."""
+    types = {"AsyncGenerator": "Generator[{}, None, None]"}
+    text = method_twin("def f(self) -> AsyncGenerator[int, None]: ...", types=types)
+    assert "return self._portal.iterate(self._source.f())" in text
+
+
 @pytest.mark.parametrize(
     "table",
     [
