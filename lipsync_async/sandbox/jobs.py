@@ -579,7 +579,7 @@ class Renderer:
         """Return what an asset shows of a file, or raise `ApiError` if it is no such media."""
         return {}
 
-    async def hear(self, path: Path | None) -> tuple[float, list[tuple[float, float]]]:  # noqa: ARG002 - nothing is listened to
+    async def hear(self, path: Path) -> tuple[float, list[tuple[float, float]]]:  # noqa: ARG002 - nothing is listened to
         """Return how long a file's sound is, and where something is said in it, in seconds."""
         return PLACEHOLDER_SECONDS, [(0.0, PLACEHOLDER_SECONDS)]
 

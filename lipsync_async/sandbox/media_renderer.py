@@ -123,10 +123,8 @@ class MediaRenderer(Renderer):
             info = await _probe(path, kind)
         return {"durationSeconds": info.duration, "width": info.width, "height": info.height}
 
-    async def hear(self, path: Path | None) -> tuple[float, list[tuple[float, float]]]:
+    async def hear(self, path: Path) -> tuple[float, list[tuple[float, float]]]:
         """Return how long a file's sound is, and where something is said in it, in seconds."""
-        if path is None:
-            return await super().hear(path)
         with _as_api_errors():
             return await anyio.to_thread.run_sync(heard_stretches, path, limiter=self._rendering)
 
@@ -232,10 +230,7 @@ class MediaRenderer(Renderer):
         return path
 
     def _url(self, item: Mapping[str, Any]) -> str:
-        url = item.get("url") or self._files.assets.get(item["assetId"])
-        if url is None:
-            raise MediaError("asset_not_found", f"There is no asset {item['assetId']}.")
-        return str(url)
+        return str(item.get("url") or self._files.assets[item["assetId"].lower()])
 
     def _own(self, item: Mapping[str, Any]) -> Path | None:
         """Return the file of an input that this sandbox hosts; `None`: it is elsewhere."""

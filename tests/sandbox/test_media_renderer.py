@@ -270,6 +270,15 @@ async def test_costs_are_estimated_from_the_media(client: Client, clips: Path) -
     assert frames == [15, 10, 10, 10]
 
 
+async def test_an_asset_is_an_input_by_its_id(client: Client, clips: Path) -> None:
+    """In any case of its letters."""
+    video, audio = pair(client, clips)
+    told = {"url": video["url"], "type": "VIDEO"}
+    asset = (await client.send("POST", "/v2/assets", told)).json["id"]
+    found = await rendered(client, input=[{"type": "video", "assetId": asset.upper()}, audio])
+    assert (found["status"], found["outputDuration"]) == ("COMPLETED", pytest.approx(0.2, abs=0.03))
+
+
 async def test_a_job_that_was_moved_to_its_end_stops_rendering(client: Client, clips: Path) -> None:
     """Nothing is rendered that is no longer wanted."""
     job_id = await created(client, input=pair(client, clips, "long.wav"))

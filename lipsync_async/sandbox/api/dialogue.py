@@ -18,7 +18,7 @@ import attrs
 
 from lipsync_async.sandbox.api.speech import Voice, check_voice, spoken
 from lipsync_async.sandbox.files import MEDIA_PATH
-from lipsync_async.sandbox.jobs import Work, life_to
+from lipsync_async.sandbox.jobs import PLACEHOLDER_SECONDS, Work, life_to
 from lipsync_async.sandbox.server.api_errors import bad_request, error, malformed
 from lipsync_async.sandbox.server.messages import JSON_BODY
 from lipsync_async.sandbox.server.pipeline import Resource
@@ -296,8 +296,10 @@ async def _edited(
 async def _heard(state: State, url: str) -> tuple[float, list[dict[str, Any]]]:
     """Return how long a sound is, and what is said in it."""
     path, known = _hosted(state, url), known_script(state, url)
-    with state.clock.hold():
-        seconds, stretches = await state.renderer.hear(path)
+    seconds, stretches = PLACEHOLDER_SECONDS, [(0.0, PLACEHOLDER_SECONDS)]
+    if path is not None:
+        with state.clock.hold():
+            seconds, stretches = await state.renderer.hear(path)
     if known is not None:
         script, spoken_seconds = known
         return seconds, _segments([(0.0, min(spoken_seconds, seconds), script.split())])

@@ -383,3 +383,11 @@ async def test_the_words_of_an_output_are_those_of_its_input(
         await client.send("GET", f"/v2/generate/{job_id}?wait=true&timeout=10")
         output = (await shown(client, job_id))["outputUrl"]
         assert words((await transcript(client, output))["transcript"]) == expected
+
+
+async def test_an_output_that_was_not_rendered_has_one_word(client: Client) -> None:
+    """A placeholder plays nothing, and is as long as it says."""
+    job_id = await created(client, NOW)
+    output = (await shown(client, job_id))["outputUrl"]
+    found = await transcript(client, output)
+    assert (words(found["transcript"]), found["sourceEndMs"]) == (["(speech)"], 1000)
