@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from hashlib import sha256
@@ -451,3 +453,45 @@ async def test_a_place_and_a_name_of_ones_own(door: Door, clip: Path) -> None:
         assert puts(sandbox)[0].headers["content-type"] == "audio/mpeg"
         by_address = await client.assets.upload("https://media.example/v.mp4", type="VIDEO")
         assert by_address.url == "https://media.example/v.mp4"
+
+
+_MEASURED = """
+import asyncio, pathlib, sys
+from lipsync_async import AsyncClient, Audio, Limits, Video
+
+def held():
+    facts = pathlib.Path("/proc/self/status").read_text()
+    return int(facts.partition("VmHWM:")[2].split()[0]) // 1024
+
+async def work(file):
+    limits = Limits(creates_per_minute=None, requests_per_minute=None)
+    async with AsyncClient("key", base_url=sys.argv[1], limits=limits) as client:
+        audio = Audio("https://media.example/speech.wav")
+        job = await client.generations.run(model="lipsync-2", input=[Video(file), audio])
+        await client.generations.download(job, file.with_name("result.mp4"), overwrite=True)
+        return [len(chunk) async for chunk in client.generations.download_chunks(job)]
+
+folder = pathlib.Path(sys.argv[2])
+asyncio.run(work(folder / "small.mp4"))
+before = held()
+print(sum(asyncio.run(work(folder / "large.mp4"))), held() - before < 24)
+"""
+
+
+def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
+    """Uploading, saving and streaming 64 MB holds a few pieces at a time."""
+    size = 64_000_000
+    (tmp_path / "small.mp4").write_bytes(CLIP[:100])
+    (tmp_path / "large.mp4").write_bytes(CLIP[:12] + bytes(size))
+    server = [sys.executable, "-m", "benchmarks.upload_server", str(size)]
+    with subprocess.Popen(  # noqa: S603 - our own words
+        server, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as service:
+        assert service.stdout is not None
+        url = f"http://127.0.0.1:{int(service.stdout.readline())}"
+        command = [sys.executable, "-c", _MEASURED, url, str(tmp_path)]
+        done = subprocess.run(  # noqa: S603 - our own words
+            command, capture_output=True, text=True, check=False
+        )
+        service.communicate()
+    assert (done.stdout, done.stderr) == (f"{size} True\n", "")
