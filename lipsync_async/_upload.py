@@ -55,6 +55,7 @@ _MOST_REDIRECTS = 5
 # Those that keep method and body. Source: RFC 9110, 15.4.
 _REDIRECTS = frozenset({307, 308})
 _MOST_HASHES = 1000
+_LONGEST_SLEEP = 3600.0
 _OTHERS = "give type= as AUDIO, VIDEO or IMAGE; its bytes and its name do not tell"
 
 
@@ -299,10 +300,7 @@ async def _noted(
 
 async def _until(task: asyncio.Future[Any], transport: Transport, seconds: float) -> None:
     """Wait for a task, or so many seconds of the transport's time."""
-    if seconds == inf:
-        await asyncio.wait([task])
-        return
-    timer = asyncio.ensure_future(transport.sleep(seconds))
+    timer = asyncio.ensure_future(transport.sleep(min(seconds, _LONGEST_SLEEP)))
     try:
         await asyncio.wait([task, timer], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -370,15 +368,19 @@ def _opened_file(place: str) -> tuple[str, IO[bytes]]:
 
 
 async def _copied(
-    source: Any, place: str, hold: Callable[[], AbstractContextManager[None]]
+    source: Any,
+    place: str,
+    hold: Callable[[], AbstractContextManager[None]],
+    most: int = MAX_FILE_BYTES,
 ) -> IO[bytes]:
+    """Copy to a file without a name; of what is too large, no more than tells that."""
     copied: Any = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
     try:
         async with aclosing(_pieces(source)) as pieces:
             async for piece in pieces:
                 with hold():
                     await WORKERS.submit(copied.write, _as_bytes(piece, place))
-                if copied.tell() > MAX_FILE_BYTES:  # the rest may have no end
+                if copied.tell() > most:  # the rest may have no end
                     break
         with hold():
             await WORKERS.submit(copied.flush)
