@@ -83,7 +83,11 @@ class Resource:
             except LipsyncError as error:
                 if not (error.may_have_worked and isinstance(error, TransportError | ServerError)):
                     raise
-                if (found := await find()) is not None:
+                try:
+                    found = await find()
+                except LipsyncError as unseen:  # without a look, no other try
+                    raise error from unseen
+                if found is not None:
                     return found
                 tries -= 1
                 if not tries:

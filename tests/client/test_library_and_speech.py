@@ -26,7 +26,7 @@ from lipsync_async import (
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
-from tests.client.connections import opened
+from tests.client.connections import cancel_when, opened
 
 Answers = Iterable[tuple[int, Any]]
 Use = Callable[[Any], Awaitable[Any]]  # of a client, by arguments that may be wrong
@@ -500,3 +500,48 @@ async def test_a_partial_edit_is_told() -> None:
     assert (done.is_partial, done.partial_detail) == (True, answer["partialDetail"])
     assert done.result_transcript is not None
     assert (done.result_transcript.text, done.result_transcript.raw) == ("Hello", RAW)
+
+
+# --- what is looked for before it is repeated ----------------------------------------------------
+
+ASSETS = "/v2/assets"
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "creates"),
+    [("reset_after", 1, 1), ("reset_before", 1, 2), ("reset_before", 2, 3)],
+)
+async def test_an_asset_is_registered_once(kind: str, count: int, creates: int) -> None:
+    """After a lost answer the asset is looked for, and made again only if it is not there."""
+    async with opened("memory") as (client, sandbox):
+        await client.assets.register("https://media.example/other.wav", "AUDIO")
+        sandbox.faults.add(Fault(kind, method="POST", path=ASSETS, count=count))
+        asset = await client.assets.register(URL, "AUDIO")
+        assert [each async for each in client.assets.iter() if each.url == URL] == [asset]
+        assert sandbox.requests.count("POST", ASSETS) == 1 + creates
+
+
+@pytest.mark.parametrize(
+    ("answers", "methods"),
+    [
+        ([(500, {}), (200, []), (502, b""), (200, []), (500, {}), (200, [])], "POST GET " * 3),
+        ([(500, {}), (401, {})], "POST GET"),
+        ([(422, {})], "POST"),
+        ([(201, {"odd": 1})], "POST"),
+    ],
+)
+async def test_a_registration_ends(answers: Answers, methods: str) -> None:
+    """It is tried three times, not at all after a refusal, and not without a look."""
+    error, sent = await left(lambda c: c.assets.register(URL, "AUDIO"), answers)
+    assert [request.method for request in sent] == methods.split()
+    assert error.may_have_worked == (422 not in [status for status, _ in answers])
+
+
+async def test_a_wait_that_is_cancelled_names_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    """What goes on at the service is in the log."""
+    seen: list[Any] = []
+    answers = ((200, {"id": "job-1", "status": "PROCESSING"}) for _ in range(100_000))
+    async with answering(answers) as (client, _):
+        wait = client.speech.wait_until_complete
+        await cancel_when(lambda: bool(seen), lambda: wait("job-1", on_update=seen.append))
+    assert "Job job-1 goes on" in caplog.text

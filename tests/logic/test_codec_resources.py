@@ -144,3 +144,13 @@ def test_lists_and_lengths_are_read_as_far_as_possible() -> None:
     assert [len(segment.words) for segment in found.segments] == [3, 0, 0]
     assert {word.end_ms for word in found.words} == {400}
     assert decode(Asset, {"id": "a", "type": "VIDEO", "size": 5.0}).size == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("12.340", Decimal("12.340")), ("NaN", None), ("Infinity", None), ("a", None), (1.5, None)],
+)
+def test_money_is_exact(value: Any, expected: Decimal | None) -> None:
+    """An amount keeps its digits; what is none is not known."""
+    found = decode(GenerationCosts, {"generationId": "g", "totalCostUsd": value})
+    assert (found.total_cost_usd, found.raw["totalCostUsd"]) == (expected, value)
