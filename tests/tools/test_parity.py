@@ -23,7 +23,7 @@ LAZY = {
     for name, kind in resources(Client).items()
     if isinstance(getattr(Client, name, None), property)
 }
-ITERATED = ("Asset", "Generation", "Outcome", "Project", "UsageItem")
+ITERATED = ("Asset", "bytes", "Generation", "Outcome", "Project", "UsageItem")
 ANNOTATIONS = {
     "AsyncIterator[AsyncIterator[Generation]]": "AbstractContextManager[Iterator[Generation]]",
     "AsyncIterator[OutcomeIterator]": "AbstractContextManager[BlockingOutcomes]",
