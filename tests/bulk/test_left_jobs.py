@@ -22,7 +22,7 @@ from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault, concurrency_limited
 from tests.bulk.runs import opened, requests, slots
 from tests.bulk.test_leaving_runs import held
-from tests.client.connections import connect
+from tests.client.connections import connect, records_of
 
 CREATE = "/v2/generate"
 MEDIA = "/__sandbox/media/*"
@@ -264,7 +264,7 @@ def handed_over(outcomes: list[Outcome]) -> str:
 
 def lost(at: Scene, told: str) -> list[str]:
     """Return the jobs that are named nowhere, neither by their ids nor by their keys."""
-    records = at.sandbox._state.idempotency._records  # noqa: SLF001
+    records = records_of(at.sandbox)
     keys = {record.created: key for key, record in records.items()}
     return [job for job in at.made if job not in told and str(keys.get(job)) not in told]
 
@@ -420,7 +420,7 @@ async def test_an_error_of_ours_holds_ids_and_keys(tmp_path: Path, has_journal: 
         assert len(error.generation_ids) == 2
         assert set(error.generation_ids) < set(ids)
         assert list(error.idempotency_keys) == [2, 3]
-        records = sandbox._state.idempotency._records  # noqa: SLF001
+        records = records_of(sandbox)
         keys = [records[key].created for key in error.idempotency_keys.values()]
         assert {*keys, *error.generation_ids} == {*ids}
     notes = "".join(notes_of(caught.value))
@@ -465,7 +465,7 @@ async def test_an_order_that_waits_for_a_slot_after_an_unknown_try(tmp_path: Pat
             assert found[0].error is not None
             assert found[0].error.may_have_worked
             key = str(found[0].error.idempotency_key)
-            assert sandbox._state.idempotency._records[key].created is not None  # noqa: SLF001
+            assert records_of(sandbox)[key].created is not None
             assert f"idempotency_key={key!r}" in str(found[0].error)
 
 
@@ -511,7 +511,7 @@ async def test_a_cancelled_verb_names_its_job(
         assert notes_of(caught.value) == [line]
         if verb in {"run", "create"}:
             known = [made.id for made in sandbox.jobs if made.id != job.id]
-        records = sandbox._state.idempotency._records  # noqa: SLF001
+        records = records_of(sandbox)
         known += [key for key, record in records.items() if record.created in known]
         assert any(name in line for name in known)
 

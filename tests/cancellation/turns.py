@@ -24,7 +24,7 @@ from lipsync_async import AsyncClient, Generation, JournalView, LipsyncError, Ou
 from lipsync_async.sandbox import Sandbox, VirtualClock
 from lipsync_async.sandbox.faults import Fault
 from tests.bulk.runs import requests
-from tests.client.connections import ORDER, connect
+from tests.client.connections import ORDER, connect, records_of
 
 MANY = 3
 # Turns in which what a call has begun to close comes to its end.
@@ -89,7 +89,7 @@ class World:
 
     def keys(self) -> dict[str, str]:
         """Return the keys that jobs were made of, by the jobs' ids."""
-        book = self.sandbox._state.idempotency._records  # noqa: SLF001
+        book = records_of(self.sandbox)
         return {str(record.created): key for key, record in book.items()}
 
     def told(self) -> str:

@@ -67,6 +67,12 @@ def entered(
     return awaited(Client(sandbox.api_key, base_url=sandbox.url, **QUICK | settings))
 
 
+def records_of(sandbox: Sandbox) -> dict[str, Any]:
+    """Return what the service keeps of each idempotency key, of whatever route."""
+    records = sandbox._state.idempotency._records  # noqa: SLF001
+    return {key.rpartition(" ")[2]: record for key, record in records.items()}
+
+
 async def order(client: AsyncClient, **fields: Any) -> Generation:
     """Order a generation like any other."""
     return await client.generations.create(**ORDER | fields)

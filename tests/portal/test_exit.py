@@ -14,6 +14,7 @@ from lipsync_async._callsite import CallSite
 from lipsync_async._portal import BlockingCall, CallState, LoopThread
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
+from tests.client.connections import records_of
 from tests.portal.programs import run, running
 from tests.portal.test_interruption import true
 
@@ -167,7 +168,7 @@ async def test_calls_that_are_left_in_daemon_threads(fault: Fault | None) -> Non
             await true(lambda: len(keys_sent(sandbox)) == CALLS)
             program.interrupt()
             code, printed, errors = await program.end()
-        records = sandbox._state.idempotency._records  # noqa: SLF001
+        records = records_of(sandbox)
         jobs = {key: record.created for key, record in records.items() if record.created}
         told = [
             key in errors or jobs.get(key, key) in printed + errors for key in keys_sent(sandbox)

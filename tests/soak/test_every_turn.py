@@ -29,7 +29,7 @@ from tests.cancellation.turns import (
     left_over,
     opened,
 )
-from tests.client.connections import ORDER, connect
+from tests.client.connections import ORDER, connect, records_of
 from tests.portal.programs import running
 from tests.portal.test_interruption import true
 
@@ -225,7 +225,7 @@ async def test_blocking_calls_that_are_interrupted(call: str, tmp_path: Path) ->
                 program.interrupt()
                 _, printed, errors = await program.end()
             told = printed + errors + (journal.read_bytes().hex() if journal.exists() else "")
-            for key, record in sandbox._state.idempotency._records.items():  # noqa: SLF001
+            for key, record in records_of(sandbox).items():
                 made += 1
                 names = [key, str(record.created)]
                 names += [name.encode().hex() for name in names]
