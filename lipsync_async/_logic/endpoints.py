@@ -357,7 +357,7 @@ def list_of(kind: type[T]) -> Callable[[Response], list[T]]:
     """Return a reader of a bare list, or of an object that has one under a usual name."""
 
     def read_all(response: Response) -> list[T]:
-        return read_list(kind, response, lambda _: None)[0]
+        return read_list(kind, response, lambda _: None, is_lenient=True)[0]
 
     return read_all
 
@@ -366,7 +366,7 @@ def page_of(kind: type[T]) -> Callable[[Response], Page[T]]:
     """Return a reader of a page."""
 
     def read_page(response: Response) -> Page[T]:
-        items, _ = read_list(kind, response, lambda _: None)
+        items, _ = read_list(kind, response, lambda _: None, is_lenient=True)
         data = read_json(response)
         facts = data if isinstance(data, dict) else {}  # a bare list has no further page
         cursor = facts.get("nextCursor")
@@ -519,14 +519,21 @@ def read(kind: type[T], response: Response, part: Any = _ALL, *, asked: str | No
 
 
 def read_list(
-    kind: type[T], response: Response, rescue: Callable[[Any], T | None]
+    kind: type[T],
+    response: Response,
+    rescue: Callable[[Any], T | None],
+    *,
+    is_lenient: bool = False,
 ) -> tuple[list[T], int]:
     """Return the items of a body, and how many came.
+
+    With `is_lenient` the list may be in an object, under one of the usual names.
 
     An item that cannot be read costs only itself: a warning in the log names it, and what
     can be rescued of it stands in its place.
     """
-    data = _list_in(read_json(response))
+    data = read_json(response)
+    data = _list_in(data) if is_lenient else data
     if type(data) is not list:
         raise schema_error(response, "expected a list @ $")
     items: list[T] = []

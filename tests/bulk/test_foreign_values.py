@@ -6,7 +6,7 @@ import json
 import math
 from array import array
 from collections import UserList, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from os import PathLike
@@ -30,7 +30,7 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
-from lipsync_async.errors import InvalidRequestError, JournalError, LipsyncError
+from lipsync_async.errors import InvalidRequestError, JournalError, LipsyncError, UnexpectedError
 from tests.bulk.runs import opened, requests
 from tests.client.connections import INPUTS
 
@@ -335,3 +335,32 @@ def test_what_is_no_path_is_refused_in_words(path: Any) -> None:
         read_manifest(path)
     with pytest.raises(JournalError):
         JournalView.open(path)
+
+
+class Fickle(list[Any]):
+    """A list that can be read a number of times."""
+
+    left = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the items, or raise."""
+        self.left -= 1
+        if self.left < 0:
+            raise BufferError("the table is closed")
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("times", range(12))
+async def test_inputs_that_raise_at_any_moment(tmp_path: Path, times: int) -> None:
+    """They cost their own request at most: when it is checked, looked up, written or sent."""
+    odd, *others = requests(3)
+    journal = tmp_path / "journal.sqlite"
+    async with opened() as (client, sandbox, _):
+        await client.generations.run_all([odd], journal=journal)
+        inputs = Fickle(odd.input)
+        inputs.left = times
+        object.__setattr__(odd, "input", inputs)
+        found = await client.generations.run_all([odd, *others], journal=journal)
+        assert sandbox.jobs.created == 3
+    assert [each.is_success for each in found[1:]] == [True, True]
+    assert type(found[0].error) in {InvalidRequestError, UnexpectedError, type(None)}

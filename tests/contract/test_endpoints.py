@@ -171,7 +171,8 @@ async def _batch(given: Given) -> None:
 
 
 async def _get_batch(given: Given) -> None:
-    made = await given.client.batches.wait_until_complete(await given.batch())
+    made = await given.client.batches.get((await given.batch()).id)
+    made = await given.client.batches.wait_until_complete(made)
     found = [outcome async for outcome in given.client.batches.results(made)]
     assert [each.request.request_id for each in found][:2] == ["r-0001", "r-0002"]
     assert {each.error for each in found} == {None}
@@ -259,6 +260,8 @@ async def _start_speech(given: Given) -> None:
 async def _get_speech(given: Given) -> None:
     job = await given.client.speech.run("Hello there.", VOICE, similarity_boost=0.1)
     assert (job.status, job.url is not None) == ("SUCCESS", True)
+    assert await given.client.speech.get(job.id) == job
+    assert await given.client.speech.wait_until_complete(job.id) == job
 
 
 async def _voices(given: Given) -> None:
@@ -324,7 +327,7 @@ async def _detach(given: Given) -> None:
 
 async def _transcribe(given: Given) -> None:
     job = await given.transcription()
-    assert job.status in {"PENDING", "PROCESSING"}
+    assert (await given.client.transcriptions.get(job.id)).id == job.id
 
 
 async def _get_transcription(given: Given) -> None:
@@ -337,7 +340,8 @@ async def _edit(given: Given) -> None:
 
 
 async def _get_edit(given: Given) -> None:
-    done = await given.client.dialogue_edits.wait_until_complete(await given.edit())
+    job = await given.client.dialogue_edits.get((await given.edit()).id)
+    done = await given.client.dialogue_edits.wait_until_complete(job)
     assert done.result_transcript is not None
     assert done.result_transcript.segments[0].words[0].text == "Goodbye"
 
