@@ -243,7 +243,7 @@ class AsyncBatches(Resource):
         if found.output_url is None:
             raise InvalidRequestError([f"batch: is {found.status} and has no results yet"])
         text = await fetch_text(self._requester, self._options, found.output_url)
-        for index, line in enumerate(filter(str.strip, text.splitlines())):
+        for index, line in enumerate(filter(str.strip, text.split("\n"))):
             yield _outcome(index, line)
 
 

@@ -203,6 +203,7 @@ LINES: list[tuple[Any, tuple[str | None, str | None, str | None]]] = [
     ({"request_id": "r6", "response": None}, ("r6", None, "row r6: ")),
     ({"request_id": 7, "response": {"id": "g1"}}, (None, None, "row 7: ")),
     (["no", "object"], (None, None, "row None: ")),
+    ('{"request_id": "r\u2028"}', ("r\u2028", None, "row r")),
     ("{broken", (None, None, "row None: ")),
 ]
 
