@@ -209,7 +209,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "reset_before": {"kind": "reset_before"},
     "429": {"kind": "status", "status": 429, "code": "rate_limit_exceeded"},
 }
-# After these nobody knows.
+# After these it is not known.
 UNKNOWN: dict[str, dict[str, Any]] = {
     "reset_after": {"kind": "reset_after"},
     "500": {"kind": "status", "status": 500},

@@ -311,7 +311,7 @@ async def test_faults_apply_to_both(client: Client) -> None:
     assert found == ["COMPLETED", "FAILED"]
 
 
-async def test_sound_that_nobody_knows_is_one_word(tmp_path: Path) -> None:
+async def test_unknown_sound_is_one_word(tmp_path: Path) -> None:
     """Where something is to be heard; silence has no words, and an edit of it is partial."""
     tone(tmp_path / "tone.wav", seconds=0.5, hertz=440)
     tone(tmp_path / "silence.wav", seconds=0.5, hertz=0)
