@@ -1,6 +1,6 @@
 """What is wrong is found before anything is sent, and says where it is wrong."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -98,11 +98,11 @@ class Unreadable(list[Video]):
 
     is_checked = False
 
-    def __len__(self) -> int:
+    def __iter__(self) -> Iterator[Video]:
         self.is_checked = not self.is_checked
         if self.is_checked:
-            raise OSError("no length")
-        return super().__len__()
+            raise OSError("no items")
+        return super().__iter__()
 
 
 WRONG: dict[str, Any] = {**ORDER, "model": "", "output_file_name": "a b", "project_id": ""}

@@ -40,13 +40,18 @@ if TYPE_CHECKING:
 
 
 # Into which a video can be dubbed. Source: "Dubbing", sync.so guides.
-_LANGUAGES = (
-    "en_gu_no_sl_pa_ta_az_gl_is_sw_my_fi_el_he_lt_ms_sv_fr_ca_hr_lv_ro_sd_th_tn_pl_ceb_da_hu_"
-    "mr_tl_ug_wo_zu_zh_hi_as_ha_kk_ki_rn_ky_st_te_war_ak_be_cs_ka_mn_bo_ts_ar_ss_nl_tr_af_bs_"
-    "et_rw_ne_ko_it_es_sq_eu_kn_sk_su_ve_pt_am_hy_doi_de_jv_mk_ja_vi_cy_nso_uk_bg_id_lg_yo_ml_"
-    "fa_tg_ur_uz_ru_fil"
+_TWO_LETTERS = (
+    "engunoslpataazglisswmyfielheltmssvfrcahrlvrosdthtnpldahumrtlugwozuzhhiashakkkirnkystteak"
+    "becskamnbotsarssnltrafbsetrwnekoitessqeuknsksuveptamhydejvmkjavicyukbgidlgyomlfatguruzru"
 )
-LANGUAGES = tuple(_LANGUAGES.split("_"))
+LANGUAGES = (
+    *map("".join, zip(*[iter(_TWO_LETTERS)] * 2, strict=True)),
+    "ceb",
+    "war",
+    "doi",
+    "nso",
+    "fil",
+)
 SCRIPT_LIMIT = 5000  # characters
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _PAIR, _SIDES = 2, 4
