@@ -1,6 +1,6 @@
 """What is wrong is found before anything is sent, and says where it is wrong."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -93,18 +93,6 @@ async def test_bad_call(name: str) -> None:
     assert [each for each in caught.value.problems if each.startswith(path)]
 
 
-class Unreadable(list[Video]):
-    """Sequence that raises when it is checked, and is read to its end after that."""
-
-    is_checked = False
-
-    def __iter__(self) -> Iterator[Video]:
-        self.is_checked = not self.is_checked
-        if self.is_checked:
-            raise OSError("no items")
-        return super().__iter__()
-
-
 WRONG: dict[str, Any] = {**ORDER, "model": "", "output_file_name": "a b", "project_id": ""}
 
 
@@ -135,8 +123,8 @@ async def test_all_problems_at_once(
     assert [each.partition(":")[0] for each in caught.value.problems] == paths
 
 
-def test_files_are_looked_up_where_the_form_cannot_be_checked() -> None:
-    """What a value raises hides no problem that is found without it."""
-    inputs = Unreadable([Video(file="no such file")])
-    found = request_problems(GenerationRequest(model="lipsync-2", input=inputs))
+def test_files_are_looked_up_beside_other_problems() -> None:
+    """What is wrong with the inputs hides no problem of their files."""
+    request = GenerationRequest(model="lipsync-2", input=[Video(file="no such file")])
+    found = request_problems(request)
     assert [each.partition(":")[0] for each in found] == ["input", "input[0].file"]
