@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+import attrs
+
 from lipsync_async._async.generations import send
 from lipsync_async._callsite import HTTP_LOG, call_back, log, tell_left
 from lipsync_async._logic import polling
@@ -14,6 +16,7 @@ from lipsync_async._logic.endpoints import escaped
 from lipsync_async._logic.validation import argument_problems, name, problems_of, wrong
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._polling import retry_until_timeout
+from lipsync_async._requester import Requester, RequestOptions
 from lipsync_async.errors import (
     InvalidRequestError,
     JobFailedError,
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._logic.validation import Check
     from lipsync_async._models.library import Page
-    from lipsync_async._requester import Requester, RequestOptions
 
 _REPEATED = "A listing has ended early: the service gave a cursor that it had given before."
 
@@ -55,12 +57,12 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 
 
+@attrs.define(slots=False, eq=False, repr=False)
 class Resource:
     """Base of the resources of a client's view."""
 
-    def __init__(self, requester: Requester, options: RequestOptions) -> None:
-        self._requester = requester
-        self._options = options
+    _requester: Requester
+    _options: RequestOptions
 
     async def _send(self, call: Call[T], *, advice: str | None = None) -> T:
         """Send a call; if it may have worked nevertheless, say what to do before another try."""
