@@ -86,7 +86,7 @@ class AsyncAccountInfo(Resource):
             end: Generations that ended before; later than `start`.
 
         Raises:
-            As `usage`.
+            LipsyncError: As `usage` says.
 
         Source: "List usage", sync.so API reference.
         """

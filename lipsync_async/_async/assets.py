@@ -334,7 +334,7 @@ class AsyncAssets(Resource):
             sort_by: Order, such as `dateDesc` or `nameAsc`; `None`: the service's.
 
         Raises:
-            As `list`.
+            LipsyncError: As `list` says.
 
         Source: "List assets", sync.so API reference.
         """

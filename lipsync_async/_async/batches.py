@@ -177,7 +177,7 @@ class AsyncBatches(Resource):
             rows: How many requests it had; `None`: any number.
 
         Raises:
-            As `list`.
+            LipsyncError: As `list` says.
 
         Source: "List batches", sync.so API reference.
         """

@@ -136,7 +136,7 @@ class AsyncProjects(Resource):
             sort_by: `updatedAt` (the service's default) or `name`.
 
         Raises:
-            As `list`.
+            LipsyncError: As `list` says.
 
         Source: "List projects", sync.so API reference.
         """

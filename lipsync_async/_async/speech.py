@@ -275,7 +275,7 @@ class AsyncTextToSpeech(Resource):
             timeout: Seconds to wait at most; `None`: no limit.
 
         Raises:
-            As `start` and `wait_until_complete`.
+            LipsyncError: As `start` and `wait_until_complete` say.
 
         Source: "Text to speech jobs", sync.so API reference.
         """

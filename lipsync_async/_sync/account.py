@@ -73,7 +73,7 @@ class AccountInfo(SyncWrapper):
             end: Generations that ended before; later than `start`.
 
         Raises:
-            As `usage`.
+            LipsyncError: As `usage` says.
 
         Source: "List usage", sync.so API reference.
         """

@@ -191,7 +191,7 @@ class Assets(SyncWrapper):
             sort_by: Order, such as `dateDesc` or `nameAsc`; `None`: the service's.
 
         Raises:
-            As `list`.
+            LipsyncError: As `list` says.
 
         Source: "List assets", sync.so API reference.
         """

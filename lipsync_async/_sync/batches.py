@@ -143,7 +143,7 @@ class Batches(SyncWrapper):
             rows: How many requests it had; `None`: any number.
 
         Raises:
-            As `list`.
+            LipsyncError: As `list` says.
 
         Source: "List batches", sync.so API reference.
         """

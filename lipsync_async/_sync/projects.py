@@ -117,7 +117,7 @@ class Projects(SyncWrapper):
             sort_by: `updatedAt` (the service's default) or `name`.
 
         Raises:
-            As `list`.
+            LipsyncError: As `list` says.
 
         Source: "List projects", sync.so API reference.
         """

@@ -244,7 +244,7 @@ class TextToSpeech(SyncWrapper):
             timeout: Seconds to wait at most; `None`: no limit.
 
         Raises:
-            As `start` and `wait_until_complete`.
+            LipsyncError: As `start` and `wait_until_complete` say.
 
         Source: "Text to speech jobs", sync.so API reference.
         """
