@@ -14,16 +14,15 @@ from anyio import to_thread
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._models.request import Audio, ElevenLabs, GenerationRequest, Options, Text, Video
-from lipsync_async.cli.output import plural, say
+from lipsync_async.cli.output import ExitStatus, answer, plural, say
 from lipsync_async.cli.progress import job_progress
-from lipsync_async.cli.run import SLOTS, opened_sandbox, run_requests
+from lipsync_async.cli.run import SLOTS, opened_sandbox, require_media, run_requests
 from lipsync_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
     from pathlib import Path
-
-    from lipsync_async.cli.output import ExitStatus
 
 
 T = TypeVar("T")
@@ -37,6 +36,15 @@ _LINE = (
 )
 # The sandbox renders in a second or two; a real job takes minutes, and wants the default.
 _POLL = PollPolicy(initial_interval=0.1, backoff_factor=1.0, progress=True)
+
+
+async def demo(typed: argparse.Namespace) -> ExitStatus:
+    """Make one video, or many."""
+    require_media()
+    if typed.jobs is not None:
+        return await run_bulk_demo(typed.output, typed.jobs)
+    await run_demo(typed.output)
+    return ExitStatus.SUCCESS
 
 
 async def run_demo(output: Path) -> None:
@@ -78,6 +86,7 @@ async def run_demo(output: Path) -> None:
 
     facts = await to_thread.run_sync(probe, result, "video")
     sheet = await to_thread.run_sync(contact_sheet, result, output / "contact-sheet.png")
+    answer({"generation": generation.id, "video": f"{result}", "contact_sheet": f"{sheet}"})
     say(f"Generation {generation.id} is {generation.status}:")
     say(f"  video          {result} ({facts.duration:.2f} s, {facts.width}x{facts.height})")
     say(f"  contact sheet  {sheet}")
@@ -121,6 +130,7 @@ async def run_bulk_demo(output: Path, jobs: int) -> ExitStatus:
             _requests(sandbox.host_file(video), jobs),
             journal=journal,
             download_to=folder / "takes",
+            tell=answer,
         )
         # The log forgets old requests, but not how many there were.
         requests_sent = [*sandbox.requests][-1].number

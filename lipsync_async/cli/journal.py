@@ -9,9 +9,10 @@ from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._bulk.results import reason_in, reason_of
 from lipsync_async._polling import error_of
-from lipsync_async.cli.output import clock, plural, say, some_of
+from lipsync_async.cli.output import ExitStatus, answer, clock, is_json, plural, say, some_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -27,6 +28,29 @@ _MEANINGS = {
     JobState.UNKNOWN: "sent with unknown outcome; sent again by the next run, not paid twice",
     JobState.NOT_CREATED: "not accepted; sent again by the next run",
 }
+
+
+def journal(typed: argparse.Namespace) -> ExitStatus:
+    """Show a journal, and export it, as the arguments say."""
+    show_journal(typed.journal, typed.export, only_failed=typed.failed)
+    if is_json():
+        with JournalView.open(typed.journal) as view:
+            for entry in view.entries(*(_FAILED if typed.failed else ())):
+                answer(_facts(entry))
+    return ExitStatus.SUCCESS
+
+
+def _facts(entry: JournalEntry) -> dict[str, object]:
+    return {
+        "position": entry.position,
+        "line": entry.origin.line,
+        "request_id": entry.request_id,
+        "state": str(entry.state),
+        "generation_id": entry.generation_id,
+        "idempotency_key": entry.idempotency_key,
+        "error": entry.error_message,
+        "path": None if entry.download_path is None else str(entry.download_path),
+    }
 
 
 def show_journal(path: Path, export: Path | None, *, only_failed: bool = False) -> None:

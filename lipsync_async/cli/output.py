@@ -8,6 +8,7 @@ that the service, a journal or a file name holds moves the cursor of a terminal.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import re
@@ -22,13 +23,14 @@ from lipsync_async.errors import (
     ConfigurationError,
     InvalidRequestError,
     JournalError,
+    LipsyncError,
     PaymentRequiredError,
     SpendingLimitError,
     first_problems,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _STANDARD_FILES = (0, 1, 2)
 _MINUTE, _HOUR = 60, 3600
@@ -48,6 +50,19 @@ _REASONS = {
     errno.EROFS: "is on a read-only disk",
     errno.ENOSPC: "does not fit on the disk",
 }
+# How the library names what a command calls otherwise.
+_FIELD = re.compile(r"\binput\[(\d+)\](?:\.\w+)*|\b(?:options|dub_params)\.(\w+)")
+_IN_ARGUMENTS = (
+    (re.compile(r"pass idempotency_key='?([^'\s]+?)'?(?=\.?( |$))"), r"add --idempotency-key \1"),
+    (re.compile(r"repeat it with idempotency_key='([^']+)'"), r"add --idempotency-key \1"),
+    (re.compile(r"\b[Cc]all (?:wait_until_complete|get)\('([^']+)'\)"), r"run `wait \1`"),
+    (re.compile(r"\bcall download\('([^']+)', \.\.\.\) again"), r"run `download \1` again"),
+    (re.compile(r"batches\.find\(.*?\)( names)"), r"`batch list`\1"),
+    (re.compile(r"voices\.list\(\)"), "`voices list`"),
+    (re.compile(r"use its duration with estimate_duration"), "add --duration, its length"),
+    (re.compile(r"\bapi_key= or (?=SYNC_API_KEY)"), ""),
+    (re.compile(r"\bPass base_url= \(or set SYNC_BASE_URL\)"), "Set SYNC_BASE_URL to an address"),
+)
 _MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
 
 
@@ -55,6 +70,36 @@ def say(line: str = "", stream: TextIO | None = None, *, is_error: bool = False)
     """Write one line; escape sequences, line ends and marks of direction become visible."""
     target = stream or (sys.stderr if is_error else sys.stdout)
     print(for_screens(line), file=target, flush=True)
+
+
+_json_streams: list[TextIO] = []  # of commands with --json that run
+
+
+@contextmanager
+def json_only() -> Iterator[None]:
+    """Keep standard output for `answer`; texts for people go to standard error."""
+    _json_streams.append(sys.stdout)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = _json_streams.pop()
+
+
+def answer(value: Any, *lines: str) -> None:
+    """Write what a command has found: a value as a line of JSON, or the lines for people."""
+    if not _json_streams:
+        for line in lines:
+            say(line)
+        return
+    plain = value.to_dict() if hasattr(value, "to_dict") else value
+    # Pure ASCII: it fits any encoding, and moves no cursor.
+    print(json.dumps(plain), file=_json_streams[-1], flush=True)
+
+
+def is_json() -> bool:
+    """Tell whether the command was given --json."""
+    return bool(_json_streams)
 
 
 class RobustStream:
@@ -147,7 +192,7 @@ class _LogHandler(logging.Handler):
         self._command = command
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"{self._command}: {record.getMessage()}", is_error=True)
+        say(f"{self._command}: {in_arguments(record.getMessage())}", is_error=True)
 
 
 @contextmanager
@@ -250,8 +295,24 @@ def with_places(line: str, name_of: Callable[[int], str] | None) -> str:
     return _PLACE.sub(name, line)
 
 
+def in_arguments(line: str, fields: Mapping[str, str] | None = None) -> str:
+    """Return a message of the library in words of the command line.
+
+    `fields` are the arguments that inputs were given by.
+    """
+    for words, ours in _IN_ARGUMENTS:
+        line = words.sub(ours, line)
+
+    def name(found: re.Match[str]) -> str:
+        return (fields or {}).get(found[1] or found[2], found[0])
+
+    return _FIELD.sub(name, line)
+
+
 def exit_status_of(error: BaseException) -> ExitStatus:
-    """Return the exit status of a command that an error has ended before it created a job."""
+    """Return the exit status of a command that an error has ended."""
+    if isinstance(error, LipsyncError) and error.may_have_worked and error.generation is None:
+        return ExitStatus.UNKNOWN
     if isinstance(error, AuthenticationError | PaymentRequiredError | SpendingLimitError):
         return ExitStatus.STOPPED
     if isinstance(error, InvalidRequestError) and all(map(_MISSING_FILE.match, error.problems)):

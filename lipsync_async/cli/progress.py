@@ -60,15 +60,45 @@ def job_progress(stream: TextIO | None = None) -> Iterator[Callable[[Generation]
         task = bar.add_task("PENDING", total=100)
 
         def show(generation: Generation) -> None:
-            done = 100.0 if generation.is_completed else generation.progress_percent
+            # Of other jobs than generations, the service tells no progress.
+            is_done = generation.status == "COMPLETED"
+            done = 100.0 if is_done else getattr(generation, "progress_percent", None)
             status = on_one_line(str(generation.status))
             bar.update(task, description=status, completed=done)
 
         yield show
 
 
+@contextmanager
+def quiet_when_piped(unit: str = "job") -> Iterator[Callable[..., None]]:
+    """Yield a function that shows a job or an upload on standard error, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+    elif unit == "job":
+        with job_progress(sys.stderr) as show:
+            yield show
+    else:
+        with upload_progress(sys.stderr) as show_bytes:
+            yield show_bytes
+
+
+@contextmanager
+def upload_progress(stream: TextIO) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how much of a file was sent, where a bar can be drawn."""
+    console = _console(stream)
+    if console is None:
+        yield lambda *_: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress as Bar, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = ("  upload", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda sent, total: bar.update(task, completed=sent, total=total)
+
+
 def _job_line(generation: Generation) -> str:
-    percent = generation.progress_percent
+    percent = getattr(generation, "progress_percent", None)
     return f"  {generation.status:<10}" + ("" if percent is None else f" {percent:3.0f} %")
 
 

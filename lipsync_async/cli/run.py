@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,13 +21,22 @@ from anyio import to_thread
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.journal_view import JournalView
-from lipsync_async._bulk.manifest import COLUMNS, TABLE_SUFFIXES, ManifestRow, read_manifest
+from lipsync_async._bulk.manifest import (
+    COLUMNS,
+    TABLE_SUFFIXES,
+    ManifestRow,
+    parse_manifest,
+    read_manifest,
+)
 from lipsync_async._bulk.results import Outcome, Progress, group_failures
 from lipsync_async._logic.config import DEFAULT_BASE_URL, is_loopback
 from lipsync_async._logic.validation import request_warnings
 from lipsync_async._models.policies import Limits
+from lipsync_async._models.request import Options
+from lipsync_async.cli.commands import LIMITS
 from lipsync_async.cli.output import (
     ExitStatus,
+    answer,
     duration,
     error_lines,
     exit_status_of,
@@ -45,8 +55,11 @@ from lipsync_async.errors import (
     LipsyncError,
 )
 from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox.media.engines import INSTALL_HINT, engines, working_engines
+from lipsync_async.sandbox.media.errors import EngineError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from lipsync_async._models.request import GenerationRequest
@@ -211,11 +224,91 @@ def is_unknown(outcome: Outcome) -> bool:
     return error is not None and error.may_have_worked and outcome.generation is None
 
 
+async def run(typed: argparse.Namespace) -> ExitStatus:
+    """Run a manifest, or only check and price it, as the arguments say."""
+    if typed.sandbox:
+        require_media()
+    asked = manifest_run(typed)
+    if typed.dry_run:
+        return await price_manifest(asked)
+    if typed.journal is None:
+        raise ConfigurationError("Give --journal FILE, which a run goes on from, or --dry-run.")
+    typed.left_behind = lambda: "\n".join(left_behind(asked))
+    return await run_manifest(asked)
+
+
+def manifest_run(typed: argparse.Namespace) -> ManifestRun:
+    """Return what the arguments of `run` ask for."""
+    given = vars(typed)
+    return ManifestRun(
+        manifest=typed.manifest,
+        journal=typed.journal,
+        download_to=typed.download_to,
+        options={name: given[name] for name in OPTIONS},
+        limits={name: given[name] for name in LIMITS if name in given},
+        timeout=typed.timeout,
+        on_sandbox=typed.sandbox,
+    )
+
+
+def require_media() -> None:
+    """Raise an error that says what to install, if this machine cannot render."""
+    if engines()["video"] == INSTALL_HINT:
+        raise LipsyncError(f"the media engine is {INSTALL_HINT}")
+    try:
+        working_engines()
+    except EngineError as error:
+        raise LipsyncError(str(error)) from error
+
+
+async def rows_of(manifest: Path) -> list[ManifestRow]:
+    """Return the rows of a manifest; `-` is standard input, whose paths are relative to here."""
+    read = partial(read_manifest, manifest)
+    if f"{manifest}" == "-":
+        read = partial(_read_standard_input, Path.cwd())
+    # In a thread that Ctrl-C need not wait for: a disk may be slow, and a pipe may never end.
+    return await to_thread.run_sync(read, abandon_on_cancel=True)
+
+
+def _read_standard_input(folder: Path) -> list[ManifestRow]:
+    data = sys.stdin.buffer.read()
+    is_json = data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    return parse_manifest(data, suffix=".jsonl" if is_json else ".csv", folder=folder)
+
+
+async def price_manifest(run: ManifestRun) -> ExitStatus:
+    """Check a manifest, and tell what its jobs would cost."""
+    run.rows = await rows_of(run.manifest)
+    for warning in ignored_options(run.rows):
+        run.say(f"{run.manifest}: {warning}", is_error=True)
+    run.say(f"Nothing is wrong with the {plural(len(run.rows), 'job')} of {run.manifest}.")
+    prices: dict[object, float] = {}  # many rows have the same price
+    total, duration = 0.0, run.options["duration"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IgnoredOptionWarning)  # they are shown above
+        async with _client(run, "Pricing") as client:
+            for row in run.rows:
+                request = row.request
+                options = request.options or Options()
+                told = (request.model, options.reasoning_enabled)
+                if duration is None:
+                    cost = (await client.generations.estimate(request)).cost
+                elif told in prices:
+                    cost = prices[told]
+                else:
+                    found = await client.generations.estimate_duration(
+                        model=told[0], duration=duration, reasoning_enabled=told[1]
+                    )
+                    cost = prices[told] = found.cost
+                total += cost
+                answer({"line": row.line, "request_id": row.request_id, "cost": cost})
+    run.say(f"Together they would cost about {total:.2f} US dollars. Nothing was created.")
+    return ExitStatus.SUCCESS
+
+
 async def run_manifest(run: ManifestRun) -> ExitStatus:
     """Run a manifest and show the result."""
-    # In a thread that Ctrl-C need not wait for: a disk may be slow, and a pipe may never end.
-    read = partial(read_manifest, run.manifest)
-    run.rows = await to_thread.run_sync(read, abandon_on_cancel=True)
+    run.rows = await rows_of(run.manifest)
     for warning in ignored_options(run.rows):
         run.say(f"{run.manifest}: {warning}", is_error=True)
     check_journal(run)
@@ -227,6 +320,9 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
                 [row.request for row in run.rows],
                 journal=run.journal,
                 download_to=run.download_to,
+                tell=lambda outcome: answer(
+                    {"line": run.rows[outcome.index].line, **outcome.to_dict()}
+                ),
                 **run.options,
             )
     if summary.error is not None and not summary.progress.done:  # there is nothing to sum up
@@ -239,7 +335,12 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
 
 
 async def run_requests(
-    client: AsyncClient, requests: Sequence[GenerationRequest], *, journal: Path, **options: Any
+    client: AsyncClient,
+    requests: Sequence[GenerationRequest],
+    *,
+    journal: Path,
+    tell: Callable[[Outcome], object] = lambda _: None,
+    **options: Any,
 ) -> RunSummary:
     """Run requests and show their progress; an error of `run_many` is in the summary."""
     summary = RunSummary(total=len(requests))
@@ -252,7 +353,9 @@ async def run_requests(
                     # A step that is cancelled loses no outcome.
                     with anyio.move_on_after(_REDRAW_SECONDS):
                         try:
-                            summary.add(await anext(outcomes))
+                            outcome = await anext(outcomes)
+                            summary.add(outcome)
+                            tell(outcome)
                         except StopAsyncIteration:
                             is_over = True
                     summary.progress = outcomes.progress()
@@ -274,7 +377,7 @@ async def run_requests(
 
 
 @asynccontextmanager
-async def _client(run: ManifestRun) -> AsyncIterator[AsyncClient]:
+async def _client(run: ManifestRun, verb: str = "Running") -> AsyncIterator[AsyncClient]:
     """Open a client of the service that the manifest is for."""
     options = run.options
     limits = {
@@ -284,7 +387,7 @@ async def _client(run: ManifestRun) -> AsyncIterator[AsyncClient]:
     }
     told = ", ".join(
         [
-            f"Running {plural(len(run.rows), 'job')} of {run.manifest}"
+            f"{verb} {plural(len(run.rows), 'job')} of {run.manifest}"
             + (" on a sandbox" if run.on_sandbox else ""),
             *(words for words, value in limits.items() if value),
         ]

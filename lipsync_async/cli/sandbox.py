@@ -1,4 +1,4 @@
-"""The command `python -m lipsync_async.sandbox`: a sandbox that serves until Ctrl-C."""
+"""The command `sandbox`, or `python -m lipsync_async.sandbox`: serve until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from lipsync_async.cli.main import Parser
-from lipsync_async.cli.output import robust_streams, say
+from lipsync_async.cli.commands import Parser
+from lipsync_async.cli.output import answer, robust_streams, say
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
@@ -33,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
     with robust_streams():
         return _served(_parser().parse_args(arguments))
+
+
+def serve(typed: argparse.Namespace) -> int:
+    """Serve until Ctrl-C, as `lipsync-async sandbox`."""
+    return _served(typed)
 
 
 def _served(options: argparse.Namespace) -> int:
@@ -60,6 +65,14 @@ async def _serve(options: argparse.Namespace) -> None:
         port=options.port,
         allowed_hosts=options.allow_host,
     ) as sandbox:
+        answer(
+            {
+                "url": sandbox.url,
+                "api_key": sandbox.api_key,
+                "webhook_secret": sandbox.webhook_secret,
+                "seed": options.seed,
+            }
+        )
         found = working_engines() if options.speed["render"] else engines()
         say(
             f"export SYNC_BASE_URL={sandbox.url} SYNC_API_KEY={sandbox.api_key} "
@@ -90,46 +103,50 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lipsync_async.sandbox",
         description="Run a lip-sync service on this machine, without a key or a bill.",
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=_DEFAULT_PORT,
-        help="0 picks a free one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="fetch media from this host, too, and send webhooks to it; may be repeated",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        # Another start has other jobs. With the same ids, a journal would take them for its own.
-        default=randbits(32),
-        help="decides ids and keys; repeat that of an earlier start to have the same again "
-        "(default: drawn anew for each start, and printed)",
-    )
-    parser.add_argument(
-        "--plan",
-        type=_plan,
-        help=f"limits of a plan: {', '.join(PLANS)} or enterprise:N; without it, none",
-    )
-    parser.add_argument(
-        "--speed",
-        type=_pace,
-        default=_pace("real"),
-        help=(
-            "real: render, which takes as long as it takes; instant: complete at once with a "
-            f"placeholder; N: jobs of {_JOB_SECONDS:g} s on a clock that runs N times as fast "
-            "(default: real)"
-        ),
-    )
+    for name, settings in arguments().items():
+        parser.add_argument(name, **settings)
     return parser
+
+
+def arguments() -> dict[str, dict[str, Any]]:
+    """Return the command's arguments, each with its settings."""
+    return {
+        "--host": {
+            "default": "127.0.0.1",
+            "help": "address to listen on (default: %(default)s)",
+        },
+        "--port": {
+            "type": _port,
+            "default": _DEFAULT_PORT,
+            "help": "0 picks a free one (default: %(default)s)",
+        },
+        "--allow-host": {
+            "action": "append",
+            "default": [],
+            "metavar": "HOST",
+            "help": "fetch media from this host, too, and send webhooks to it; may be repeated",
+        },
+        "--seed": {
+            "type": int,
+            # Another start has other jobs. With the same ids, a journal would take them for its own.
+            "default": randbits(32),
+            "help": "decides ids and keys; repeat that of an earlier start to have the same again "
+            "(default: drawn anew for each start, and printed)",
+        },
+        "--plan": {
+            "type": _plan,
+            "help": f"limits of a plan: {', '.join(PLANS)} or enterprise:N; without it, none",
+        },
+        "--speed": {
+            "type": _pace,
+            "default": _pace("real"),
+            "help": (
+                "real: render, which takes as long as it takes; instant: complete at once with a "
+                f"placeholder; N: jobs of {_JOB_SECONDS:g} s on a clock that runs N times as fast "
+                "(default: real)"
+            ),
+        },
+    }
 
 
 def _port(text: str) -> int:
