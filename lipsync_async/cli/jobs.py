@@ -257,7 +257,9 @@ async def request_of(typed: argparse.Namespace) -> GenerationRequest:
 async def _input(flag: str, given: str, voice: str | None) -> Input:
     if flag == "text":
         return Text(ElevenLabs(voice_id=voice or "", script=await text_of(given)))
-    kind = {"video": Video, "image": Image, "audio": Audio}[flag]
+    kinds: dict[str, type[Video | Image | Audio]]
+    kinds = {"video": Video, "image": Image, "audio": Audio}
+    kind = kinds[flag]
     if given.startswith(_ASSET):
         return kind(asset_id=given.removeprefix(_ASSET))
     if "://" in given:

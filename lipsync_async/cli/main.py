@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complete()
     words = sys.argv[1:] if arguments is None else arguments
     with robust_streams():
-        typed = command_parser(words).parse_args(words)
+        parser = command_parser(words)
+        typed = parser.parse_args(words)
+        if typed.command == "run" and typed.journal is None and not typed.dry_run:
+            parser.error("run needs --journal FILE, which it goes on from, or --dry-run")
         with json_only() if typed.json else nullcontext(), logged_warnings(typed.command):
             try:
                 return _result_of(typed)
@@ -59,11 +62,10 @@ def _result_of(typed: argparse.Namespace) -> int:
     module, _, name = typed.function.partition(":")
     function: Any = getattr(import_module(f"lipsync_async.cli.{module}"), name)
     if not iscoroutinefunction(function):
-        status: int = function(typed)
-        return status
+        return int(function(typed))
     from lipsync_async.cli.signals import run_interruptibly  # noqa: PLC0415 - see above
 
-    return run_interruptibly(partial(function, typed))
+    return int(run_interruptibly(partial(function, typed)))
 
 
 def _complete() -> int:

@@ -231,8 +231,6 @@ async def run(typed: argparse.Namespace) -> ExitStatus:
     asked = manifest_run(typed)
     if typed.dry_run:
         return await price_manifest(asked)
-    if typed.journal is None:
-        raise ConfigurationError("Give --journal FILE, which a run goes on from, or --dry-run.")
     typed.left_behind = lambda: "\n".join(left_behind(asked))
     return await run_manifest(asked)
 

@@ -128,7 +128,8 @@ def arguments() -> dict[str, dict[str, Any]]:
         },
         "--seed": {
             "type": int,
-            # Another start has other jobs. With the same ids, a journal would take them for its own.
+            # Another start has other jobs; with the same ids, a journal would take them for
+            # its own.
             "default": randbits(32),
             "help": "decides ids and keys; repeat that of an earlier start to have the same again "
             "(default: drawn anew for each start, and printed)",

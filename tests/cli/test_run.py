@@ -20,7 +20,8 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
-from lipsync_async.cli.main import command_parser, main, manifest_run
+from lipsync_async.cli.commands import command_parser
+from lipsync_async.cli.main import main
 from lipsync_async.cli.output import ExitStatus, exit_status_of, with_places
 from lipsync_async.cli.progress import NO_PROGRESS
 from lipsync_async.cli.run import (
@@ -28,6 +29,7 @@ from lipsync_async.cli.run import (
     RunSummary,
     ignored_options,
     left_behind,
+    manifest_run,
     media_hosts,
     run_requests,
 )
