@@ -14,6 +14,10 @@ Where only ends are of interest, a list is to show only the ended among its jobs
 leaves out runs, or the service fails to show it. So each is asked for in a full list from time
 to time, and where a list of ended jobs fails or shows others, full lists take its place.
 
+Jobs whose webhook is awaited are polled every 30 seconds once a poll has shown them, unless others
+are polled more often anyway. An event lets its job be polled at once, and as often as others: the
+event itself says nothing, and an end is always what a poll shows.
+
 There is no background task, so nothing can be left over, crash unseen or outlive its client.
 The first task that waits leads. When its own wait is over, or it is cancelled, the newest
 follower leads: it will probably stay longest.
@@ -68,7 +72,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterable
 
     from lipsync_async._logic.polling import PollBatch
+    from lipsync_async.webhooks import WebhookReceiver
 
+    Webhooks = WebhookReceiver | None
     Notify = Callable[[str, Generation | LipsyncError], None]
 
 # No more jobs, or waits, than these are polled one by one: the long poll finds an end at once,
@@ -89,6 +95,9 @@ _LONGEST_TOLD = 60.0
 # Seconds that a list of ended jobs may take, and rounds in which only full lists show ends,
 # before there are full lists only; and failures in a row that may pass.
 _FILTER_SECONDS, _MOST_LEFT_OUT, _MOST_STRIKES = 10.0, 3, 3
+# Seconds between two polls of jobs whose webhook is awaited: so late is an end found of which no
+# event comes.
+SLOW_INTERVAL = 30.0
 # A poll that lasted for less of the time asked for, and does not say that it was held, was
 # answered by a service that is merely slow.
 _HELD_SHARE = 0.9
@@ -224,6 +233,12 @@ class Subscription:
     status: str
     hears_all: bool
     shown_at: float
+    webhooks: Webhooks = None
+
+    @property
+    def awaits_event(self) -> bool:
+        """Whether the job's webhook has not come yet, but may."""
+        return self.webhooks is not None and not self.webhooks.has_event(self.job)
 
 
 class Poller:
@@ -233,9 +248,12 @@ class Poller:
         self._requester = requester
         self._transport = requester.transport
         rate = None if requests_per_minute is None else requests_per_minute / 60 * polling.SHARE
-        self._scheduler = PollScheduler(rate=rate)  # the leader sets the interval
+        self._scheduler = PollScheduler(rate=rate)
+        self._interval = SLOW_INTERVAL  # the leader sets it
         # By the ids of the jobs that are polled.
         self.subscriptions: dict[str, tuple[Subscription, ...]] = {}
+        # Those that do not leave it to a webhook to tell when a poll is worth making.
+        self._eager: set[Subscription] = set()
         self._leadership = LeaderFollower()
         # When a waiter's time is over, soonest first; the number settles ties. The leader wakes
         # followers, for time belongs to the transport and may be virtual.
@@ -258,11 +276,25 @@ class Poller:
         self.waits: int = 0
 
     def subscribe(
-        self, job: str, callback: Notify, *, status: str = "", hears_all: bool = True
+        self,
+        job: str,
+        callback: Notify,
+        *,
+        status: str = "",
+        hears_all: bool = True,
+        webhooks: WebhookReceiver | None = None,
+        is_new: bool = False,
     ) -> Subscription:
-        """Watch a job: from now on it is polled while any task is in `run_until`."""
+        """Watch a job: from now on it is polled while any task is in `run_until`.
+
+        A job that `is_new` has been created just now.
+        """
         now = self._transport.now()
-        subscription = Subscription(job, callback, status, hears_all, now)
+        subscription = Subscription(job, callback, status, hears_all, now, webhooks)
+        if webhooks is not None:
+            webhooks.connect(self.wake)
+        if not (is_new and subscription.awaits_event):
+            self._eager.add(subscription)
         self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
         # A newcomer is not to wait for the end of a long poll, which may take ten seconds. The
         # poll that is begun anew is left to its answer.
@@ -283,6 +315,7 @@ class Poller:
         """Watch a job no more; doing so twice, or after the job's end, is fine."""
         if subscription is None:
             return
+        self._eager.discard(subscription)
         present = self.subscriptions.get(subscription.job, ())
         rest = tuple(each for each in present if each is not subscription)
         if rest:
@@ -293,6 +326,15 @@ class Poller:
             polls = self._solo.pop(subscription.job, None)
             if polls is not None:  # it may be held for long
                 polls.scope.cancel()
+
+    def wake(self, job: str) -> None:
+        """Poll a job at once, if it is watched: its webhook has come, or its time is nearly over.
+
+        Once the webhook has come, it is polled as often as a job without one.
+        """
+        self._eager.update(self.subscriptions.get(job, ()))
+        self._scheduler.hurry(job)
+        self._wake_early()
 
     async def run_until(
         self, waiter: Waiter, options: RequestOptions, *, deadline: float = inf
@@ -313,7 +355,7 @@ class Poller:
 
     async def _lead(self, options: RequestOptions) -> None:
         """Make polls until cancelled, or until one fails in a way that concerns all."""
-        self._scheduler.interval = options.poll.shared_interval
+        self._interval = options.poll.shared_interval
         # Fields and parameters of this task's view are not for the polls of others.
         plain = attrs.evolve(options.poll, progress=False)  # which lists do not show
         options = attrs.evolve(options, headers=NO_HEADERS, query=NO_HEADERS, poll=plain)
@@ -330,6 +372,7 @@ class Poller:
                     while self._deadlines and self._deadlines[0][0] <= now:
                         self._deadlines.pop(0)[2].wake()
                     batch = None
+                    self._set_pace()
                     if self._polls < _MOST_POLLS:
                         batch = self._scheduler.next_batch(now, solo=self._has_few(options))
                     if batch is None:
@@ -341,6 +384,14 @@ class Poller:
                 stop(error)
         raise failures[0]  # as it is, without a group around it
 
+    def _awaiting_events(self, job: str) -> Iterable[Subscription]:
+        return (each for each in self.subscriptions.get(job, ()) if each.awaits_event)
+
+    def _set_pace(self) -> None:
+        """Poll slowly while the webhooks of all jobs are awaited."""
+        slow = max(self._interval, SLOW_INTERVAL)
+        self._scheduler.interval = self._interval if self._eager else slow
+
     def _has_few(self, options: RequestOptions) -> bool:
         """Tell whether long polls serve better than lists: there are few jobs, and they are held.
 
@@ -348,7 +399,7 @@ class Poller:
         """
         most = min(MAX_SOLO_WAITS, self._scheduler.rate * _SECONDS_OF_A_LONG_POLL)
         may_hold = self._is_honoured and options.poll.long_poll is not None
-        return may_hold and len(self.subscriptions) <= most
+        return may_hold and bool(self._eager) and len(self.subscriptions) <= most
 
     async def _sleep(self) -> None:
         with anyio.CancelScope() as self._sleep_scope:
@@ -363,6 +414,7 @@ class Poller:
             self._sleep_scope.cancel()
 
     def _next_moment(self) -> float:
+        self._set_pace()
         poll = self._scheduler.next_time() if self._polls < _MOST_POLLS else inf
         return min(poll, self._deadlines[0][0] if self._deadlines else inf)
 
@@ -436,7 +488,9 @@ class Poller:
         latest = now - self._scheduler.longest_unseen() / 2
         for job, has_ended in shown.shown_jobs():
             first, *_ = self.subscriptions.get(job, (None,))
-            is_late = has_ended and first is not None and first.shown_at <= latest
+            if first is None or first.webhooks is not None:  # it may not have been asked for since
+                continue
+            is_late = has_ended and first.shown_at <= latest
             if is_late and self._left_out_at <= latest:
                 self._left_out_at, self._left_out = now, self._left_out + 1
         return self._left_out < _MOST_LEFT_OUT
@@ -487,10 +541,11 @@ class Poller:
                     news.append((each, shown.generation(job) if is_heard else None))
         except DecodeError:  # the job's own poll will tell
             return False
+        self._eager.difference_update(self._awaiting_events(job))
         if news:
             log(POLL_LOG, logging.DEBUG, f"generation {job} is {status}")
             if is_end:
-                del self.subscriptions[job]
+                self._eager.difference_update(self.subscriptions.pop(job))
                 self._solo.pop(job, None)
                 self._scheduler.leave(job)
         for each, generation in news:
@@ -543,8 +598,11 @@ class JobWait:
     _options: RequestOptions
     last: Generation
     _timeout: float
+    _webhooks: Webhooks = None
     _started: float = 0.0
     _deadline: float = inf
+    # Until when it waits for polls as they come: slow ones are followed by one near the deadline.
+    _until: float = inf
     _is_found: bool = False
     _updates: deque[Generation | LipsyncError] = attrs.field(init=False, factory=deque)
 
@@ -564,15 +622,20 @@ class JobWait:
             # Lists show no progress. And a wait with hardly any time makes one poll of its own.
             is_short = self._deadline - transport.now() <= polling.LAST_POLL
             is_solo = self._options.poll.progress or is_short
-            if is_solo or max(poller.waits, len(poller.subscriptions)) <= MAX_SOLO_WAITS:
+            has_few = max(poller.waits, len(poller.subscriptions)) <= MAX_SOLO_WAITS
+            if is_solo or (has_few and self._webhooks is None):
                 limit = None if self._deadline == inf else self._deadline
                 polls = SoloPolls(self._requester, self._options, self.last.id, limit)
                 next_change = partial(self._poll_solo, polls)
             else:
-                waiter = Waiter(lambda: bool(self._updates) or transport.now() >= self._deadline)
+                is_slow = self._webhooks is not None
+                self._until = self._deadline - polling.LAST_POLL * is_slow
+                waiter = Waiter(lambda: bool(self._updates) or transport.now() >= self._until)
                 next_change = partial(self._share_polls, waiter)
                 callback = partial(self._on_update, waiter)
-                subscription = poller.subscribe(self.last.id, callback, status=self.last.status)
+                subscription = poller.subscribe(
+                    self.last.id, callback, status=self.last.status, webhooks=self._webhooks
+                )
             while self.last.status not in TERMINAL:
                 if await next_change():
                     yield self.last
@@ -607,7 +670,11 @@ class JobWait:
 
     async def _share_polls(self, waiter: Waiter) -> bool:
         """Wait for an update from the poller; tell whether it has changed the job."""
-        await self._poller.run_until(waiter, self._options, deadline=self._deadline)
+        await self._poller.run_until(waiter, self._options, deadline=self._until)
+        if not self._updates and self._until < self._deadline:
+            self._until = self._deadline
+            self._poller.wake(self.last.id)
+            return False
         if not self._updates:
             raise WaitTimeoutError(self.last, timeout=self._timeout)
         update = self._updates.popleft()

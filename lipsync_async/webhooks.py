@@ -1,10 +1,12 @@
-"""Webhooks: check who sent one, and read what it says.
+"""Webhooks: verify a delivery, read its event, and let waits poll the job at once.
 
     try:
-        verify(body, headers, secret)
-    except WebhookVerificationError:
-        ...  # answer 400 and do nothing else
-    event = parse(body)
+        event = unwrap(body, headers, secret)
+    except WebhookError as error:
+        ...  # answer with `error.status` and do nothing else
+
+`from_starlette`, `from_aiohttp`, `from_flask` and `from_django` do so with a framework's request,
+and a `WebhookReceiver` lets the client's waits poll a job when its event comes.
 
 Pass the raw bytes of the request: a body that was decoded and encoded again may differ
 from the one that was signed. Take an event as a hint: the service guarantees neither
@@ -22,20 +24,26 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import math
 import re
 import reprlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from asyncio import AbstractEventLoop, get_running_loop
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from operator import attrgetter, methodcaller
+from typing import Any, TypeAlias
+from weakref import WeakMethod
 
 import attrs
 
+from lipsync_async._callsite import log
 from lipsync_async._enums import Status
+from lipsync_async._models.batch import BatchMetrics
 from lipsync_async.errors import ConfigurationError, LipsyncError, in_words
 
 SIGNATURE_HEADER = "Sync-Signature"
@@ -49,6 +57,17 @@ _MAX_TIME_DIGITS = 12  # digits; enough for 30,000 years, and no giant number is
 _MAX_PARTS = 16
 _MAX_HEADER = 2048
 
+# Bytes of a body that the adapters read; an event holds the inputs and options as sent.
+_MAX_BODY = 4 * 1024**2
+# What frameworks raise where a body is larger than they read by their own settings.
+_TOO_LARGE = ("HTTPRequestEntityTooLarge", "RequestEntityTooLarge", "RequestDataTooBig")
+
+# Events of one job that each wake what waits for it; the service has fewer statuses.
+_MAX_STATUSES = 8
+
+_COUNTS = attrs.fields(BatchMetrics)
+_LOG = logging.getLogger("lipsync_async.webhooks")
+
 # How secrets are shown where they are not to be read.
 _MASKED = re.compile(r"[*\u2022\u25cf]{3}|\u2026|\.{3}")
 
@@ -57,7 +76,18 @@ _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 60
 _BRIEF.maxlevel = 2
 
 
-class WebhookVerificationError(LipsyncError):
+class WebhookError(LipsyncError):
+    """Raised when a delivery is not to be acted upon. Base of the two kinds.
+
+    Attributes:
+        status: The HTTP status to answer with: 400, or 413 for a body that is too large.
+
+    """
+
+    status: int = 400
+
+
+class WebhookVerificationError(WebhookError):
     """Raised when a delivery cannot be shown to come from the service, or to be fresh.
 
     Attributes:
@@ -70,7 +100,7 @@ class WebhookVerificationError(LipsyncError):
         super().__init__(f"Do not trust this webhook: {reason}. {next_step}")
 
 
-class WebhookPayloadError(LipsyncError):
+class WebhookPayloadError(WebhookError):
     """Raised when the body of a webhook cannot be read.
 
     Attributes:
@@ -83,17 +113,17 @@ class WebhookPayloadError(LipsyncError):
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
             f"This webhook cannot be read:{listed}\n"
-            "Look at the generation itself instead, and check that nothing between the "
+            "Look at the generation or batch itself instead, and check that nothing between the "
             "service and you rewrites bodies."
         )
 
 
 @attrs.define(slots=True, kw_only=True)
-class WebhookEvent:
-    """What a webhook says about a generation, or about a batch.
+class GenerationEvent:
+    """What a webhook says about a generation.
 
     Attributes:
-        id: The generation's or the batch's id; the same event may come twice.
+        id: The generation's id; the same event may come twice.
         status: Its status; an unknown one keeps its text.
         model: The model's name.
         created_at: When it was created (UTC).
@@ -107,7 +137,7 @@ class WebhookEvent:
         options: The options, as sent.
         raw: The whole object as received, unknown fields included.
 
-    Source: "Webhooks", sync.so API guides; "Batch", sync.so API reference.
+    Source: "Webhooks", sync.so API guides.
     """
 
     id: str
@@ -123,6 +153,34 @@ class WebhookEvent:
     input: list[Any] = attrs.field(factory=list)
     options: Mapping[str, Any] | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+
+@attrs.define(slots=True, kw_only=True)
+class BatchEvent:
+    """What a webhook says about a batch.
+
+    Attributes:
+        id: The batch's id; the same event may come twice.
+        status: Its status; an unknown one keeps its text.
+        created_at: When it was created (UTC).
+        metrics: How many generations there are, by how they ended.
+        output_url: Where the results are; it expires, do not store it.
+        webhook_url: The URL that this was sent to.
+        raw: The whole object as received, unknown fields included.
+
+    Source: "Webhooks", sync.so API guides; "Batch", sync.so API reference.
+    """
+
+    id: str
+    status: str
+    created_at: datetime | None = None
+    metrics: BatchMetrics | None = None
+    output_url: str | None = None
+    webhook_url: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+
+WebhookEvent: TypeAlias = GenerationEvent | BatchEvent
 
 
 def sign(body: bytes | bytearray | memoryview | str, secret: str | bytes, at: float) -> str:
@@ -192,19 +250,262 @@ def verify(
 
     Source: "Webhooks", sync.so API guides.
     """
+    failure = _refusal(body, header, secret, tolerance, now, lenient_json=lenient_json)
+    del secret  # a traceback that lists local variables must not show it
+    if failure is not None:
+        raise failure
+
+
+def unwrap(
+    body: bytes | bytearray | memoryview | str,
+    headers: str | bytes | Mapping[Any, Any] | Iterable[Any] | None,
+    secret: str | bytes | Iterable[str | bytes],
+    *,
+    tolerance: float | None = DEFAULT_TOLERANCE,
+    now: float | None = None,
+) -> WebhookEvent:
+    """Return what a webhook says, once it is sure who sent it: `verify`, then `parse`.
+
+    Args:
+        body: As for `verify`.
+        headers: All headers of the request, or the value of `Sync-Signature`.
+        secret: As for `verify`.
+        tolerance: As for `verify`.
+        now: As for `verify`.
+
+    Returns:
+        A `BatchEvent` if it is about a batch, otherwise a `GenerationEvent`.
+
+    Raises:
+        WebhookVerificationError: The delivery is forged or old, or that cannot be told.
+        WebhookPayloadError: The service sent what cannot be read.
+        ConfigurationError: There is no secret, one is empty or masked, or another
+            argument of yours is wrong.
+
+    Source: "Webhooks", sync.so API guides.
+    """
+    failure = _refusal(body, headers, secret, tolerance, now)
+    del secret  # a traceback that lists local variables must not show it
+    if failure is not None:
+        raise failure
+    return parse(body)
+
+
+async def from_starlette(
+    request: Any,
+    secret: str | bytes | Iterable[str | bytes],
+    *,
+    tolerance: float | None = DEFAULT_TOLERANCE,
+) -> WebhookEvent:
+    """Return what a request of Starlette or FastAPI says, as `unwrap` does.
+
+    Args:
+        request: The `Request`.
+        secret: As for `verify`.
+        tolerance: As for `verify`.
+
+    Raises:
+        WebhookError: As for `unwrap`; or the body was read as a stream or a form before.
+        ConfigurationError: As for `unwrap`.
+
+    Source: "Webhooks", sync.so API guides.
+    """
+    taken = await _awaited(request, _starlette_body)
+    failure = _refusal_of_request(taken, secret, tolerance)
+    del secret
+    return _event_of_request(taken, failure)
+
+
+async def from_aiohttp(
+    request: Any,
+    secret: str | bytes | Iterable[str | bytes],
+    *,
+    tolerance: float | None = DEFAULT_TOLERANCE,
+) -> WebhookEvent:
+    """Return what a request of an aiohttp server says, as `unwrap` does.
+
+    Args:
+        request: The `aiohttp.web.Request`.
+        secret: As for `verify`.
+        tolerance: As for `verify`.
+
+    Raises:
+        WebhookError: As for `unwrap`; or the body was read as a stream or a form before.
+        ConfigurationError: As for `unwrap`.
+
+    Source: "Webhooks", sync.so API guides.
+    """
+    taken = await _awaited(request, methodcaller("read"))
+    failure = _refusal_of_request(taken, secret, tolerance)
+    del secret
+    return _event_of_request(taken, failure)
+
+
+def from_flask(
+    request: Any,
+    secret: str | bytes | Iterable[str | bytes],
+    *,
+    tolerance: float | None = DEFAULT_TOLERANCE,
+) -> WebhookEvent:
+    """Return what a request of Flask or Quart-like werkzeug servers says, as `unwrap` does.
+
+    Args:
+        request: The `flask.request`.
+        secret: As for `verify`.
+        tolerance: As for `verify`.
+
+    Raises:
+        WebhookError: As for `unwrap`; or the body was read as a stream or a form before.
+        ConfigurationError: As for `unwrap`.
+
+    Source: "Webhooks", sync.so API guides.
+    """
+    taken = _taken(request, methodcaller("get_data"))
+    failure = _refusal_of_request(taken, secret, tolerance)
+    del secret
+    return _event_of_request(taken, failure)
+
+
+def from_django(
+    request: Any,
+    secret: str | bytes | Iterable[str | bytes],
+    *,
+    tolerance: float | None = DEFAULT_TOLERANCE,
+) -> WebhookEvent:
+    """Return what a request of Django says, as `unwrap` does; the view must be `csrf_exempt`.
+
+    Args:
+        request: The `HttpRequest`.
+        secret: As for `verify`.
+        tolerance: As for `verify`.
+
+    Raises:
+        WebhookError: As for `unwrap`; or the body was read as a stream or a form before.
+        ConfigurationError: As for `unwrap`.
+
+    Source: "Webhooks", sync.so API guides.
+    """
+    taken = _taken(request, attrgetter("body"))
+    failure = _refusal_of_request(taken, secret, tolerance)
+    del secret
+    return _event_of_request(taken, failure)
+
+
+# A body and headers, or why there are none.
+_Taken: TypeAlias = tuple[Any, Any] | WebhookVerificationError
+
+
+def _taken(request: Any, read: Callable[[Any], Any]) -> _Taken:
+    """Take a request's body and headers."""
+    try:
+        headers = request.headers
+        length = _length(headers)
+        body = read(request) if length <= _MAX_BODY else b""
+    except Exception as error:  # noqa: BLE001 - each framework has errors of its own for it
+        return _unread(error)
+    return _whole(body, headers, length)
+
+
+async def _awaited(request: Any, read: Callable[[Any], Awaitable[Any]]) -> _Taken:
+    """Take a request's body, which is to be awaited, and its headers."""
+    try:
+        headers = request.headers
+        length = _length(headers)
+        body = await read(request) if length <= _MAX_BODY else b""
+    except Exception as error:  # noqa: BLE001 - each framework has errors of its own for it
+        return _unread(error)
+    return _whole(body, headers, length)
+
+
+async def _starlette_body(request: Any) -> bytes:
+    """Read a body; Starlette has no limit for one that comes without its length."""
+    if _length(request.headers):
+        body: bytes = await request.body()
+        return body
+    parts = bytearray()
+    async with aclosing(request.stream()) as stream:
+        async for part in stream:
+            parts += part
+            if len(parts) > _MAX_BODY:
+                break
+    return bytes(parts)
+
+
+def _length(headers: Any) -> int:
+    """Return the length that a request announces, in bytes; 0: none."""
+    announced = {str(name).lower(): value for name, value in headers.items()}
+    return int(announced.get("content-length") or 0)
+
+
+def _whole(body: Any, headers: Any, length: int) -> _Taken:
+    """Return a body and its headers, or why it is not the whole body."""
+    if max(length, len(body)) > _MAX_BODY:
+        return _unchecked_for_size()
+    if length and not body:
+        return _unread_for("something else has taken it")
+    return body, headers
+
+
+def _unread(error: Exception) -> WebhookVerificationError:
+    if type(error).__name__ in _TOO_LARGE:
+        return _unchecked_for_size()
+    return _unread_for(in_words(error))
+
+
+def _unread_for(reason: str) -> WebhookVerificationError:
+    return WebhookVerificationError(
+        f"its body cannot be read ({reason})",
+        "Let nothing read the request before: no form, no stream, no middleware. Pass the "
+        "framework's own request.",
+    )
+
+
+def _unchecked_for_size() -> WebhookVerificationError:
+    error = WebhookVerificationError(
+        "its body is too large to be checked",
+        "Answer 413. The adapters read up to 4 MiB, or what the framework's settings allow.",
+    )
+    error.status = 413
+    return error
+
+
+def _refusal_of_request(
+    taken: _Taken, secret: object, tolerance: float | None
+) -> LipsyncError | None:
+    if isinstance(taken, WebhookVerificationError):
+        return taken
+    return _refusal(*taken, secret, tolerance, None)
+
+
+def _event_of_request(taken: _Taken, failure: LipsyncError | None) -> WebhookEvent:
+    if failure is not None:
+        raise failure
+    return parse(taken[0])  # type: ignore[index]  # otherwise it is the failure
+
+
+def _refusal(
+    body: object,
+    header: object,
+    secret: object,
+    tolerance: float | None,
+    now: float | None,
+    *,
+    lenient_json: bool = False,
+) -> LipsyncError | None:
+    """Return the error that a delivery, or an argument, is; `None`: it is to be believed.
+
+    Its traceback is empty: frames hold the secret.
+    """
     try:
         _verify(body, header, secret, tolerance, now, lenient_json=lenient_json)
     except LipsyncError as error:
-        failure = error.with_traceback(None)
+        return error.with_traceback(None)
     except Exception as error:  # noqa: BLE001 - arguments of any class are looked at
-        failure = WebhookVerificationError(
+        return WebhookVerificationError(
             f"looking at it raised {in_words(error)}",
             "Pass the raw bytes of the request, and its headers as text, bytes or a mapping.",
         )
-    else:
-        return
-    del secret  # a traceback that lists local variables must not show it
-    raise failure
+    return None
 
 
 def _verify(
@@ -253,12 +554,15 @@ def _verify(
 
 
 def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> WebhookEvent:
-    """Return what a webhook says. Check it with `verify` first.
+    """Return what a webhook says. Check it with `verify` first, or call `unwrap`.
 
     Unknown fields stay reachable in `.raw`, and unknown statuses keep their text.
 
     Args:
         body: The body of the request, or the object that was decoded from it.
+
+    Returns:
+        A `BatchEvent` if it has a batch's `metrics`, otherwise a `GenerationEvent`.
 
     Raises:
         WebhookPayloadError: It is no JSON object, or a known field has a wrong type.
@@ -269,23 +573,7 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
     if not isinstance(data, dict):
         raise WebhookPayloadError([f"body: expected an object, got {_shown(data)}"])
     reader = _Reader(data)
-    text = partial(reader.read, str, "text")
-    event = WebhookEvent(
-        id=text("id") or "",
-        status=Status(text("status") or ""),
-        model=text("model"),
-        created_at=reader.read(str, "an ISO 8601 time", "createdAt", "created_at", use=_moment),
-        output_url=text("outputUrl"),
-        segment_output_url=text("segmentOutputUrl"),
-        output_duration=reader.read(float | int, "a finite number", "outputDuration", use=_finite),
-        error=text("error"),
-        # The webhook's own spelling first; polled objects use the other one.
-        error_code=text("error_code", "errorCode"),
-        webhook_url=text("webhookUrl", "webhook_url"),
-        input=reader.read(list, "a list", "input") or [],
-        options=reader.read(dict, "an object", "options"),
-        raw=data,
-    )
+    event = _batch_event(reader) if data.get("metrics") is not None else _generation_event(reader)
     needed = {name: data.get(name) for name in ("id", "status")}
     missing = [
         f"{name}: is missing"
@@ -295,6 +583,159 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
     if missing or reader.problems:
         raise WebhookPayloadError(missing + reader.problems)
     return event
+
+
+def _generation_event(reader: _Reader) -> GenerationEvent:
+    text = reader.text
+    return GenerationEvent(
+        id=text("id") or "",
+        status=Status(text("status") or ""),
+        model=text("model"),
+        created_at=reader.moment("createdAt", "created_at"),
+        output_url=text("outputUrl"),
+        segment_output_url=text("segmentOutputUrl"),
+        output_duration=reader.read(float | int, "a finite number", "outputDuration", use=_finite),
+        error=text("error"),
+        # The webhook's own spelling first; polled objects use the other one.
+        error_code=text("error_code", "errorCode"),
+        webhook_url=text("webhookUrl", "webhook_url"),
+        input=reader.read(list, "a list", "input") or [],
+        options=reader.read(dict, "an object", "options"),
+        raw=reader.data,
+    )
+
+
+def _batch_event(reader: _Reader) -> BatchEvent:
+    text = reader.text
+    counts = _Reader(reader.read(dict, "an object", "metrics") or {})
+    event = BatchEvent(
+        id=text("id") or "",
+        status=text("status") or "",
+        created_at=reader.moment("created_at", "createdAt"),
+        metrics=BatchMetrics(
+            **{field.name: counts.read(int, "a number", field.name) for field in _COUNTS}
+        ),
+        output_url=text("outputUrl", "output_url"),
+        webhook_url=text("webhookUrl", "webhook_url"),
+        raw=reader.data,
+    )
+    reader.problems += [f"metrics.{problem}" for problem in counts.problems]
+    return event
+
+
+class WebhookReceiver:
+    """Receiver of the deliveries of a web route, by which waits of clients poll at the right time.
+
+    Pass it as `webhooks=` to `wait_until_complete`, `run`, `run_many`, `run_all` or
+    `batches.wait_until_complete`. An event only leads to a poll: a result is always what the
+    service answers, so a lost, late, doubled or forged delivery changes none. A generation whose
+    event does not come is polled every 30 seconds. Any thread may pass deliveries in, and any
+    number of clients and event loops may wait. Events that came before a wait are remembered. A
+    route in another process than the wait does not reach it; the wait then polls.
+
+    Args:
+        secret: The organization's signing secret, or several while it is exchanged; needed by
+            `handle` only.
+        tolerance: As for `verify`.
+        remembered: Jobs whose events are remembered, the newest; at least 1.
+
+    Raises:
+        ConfigurationError: A secret is empty or masked, or another argument is wrong.
+
+    Source: "Webhooks", sync.so API guides.
+    """
+
+    def __init__(
+        self,
+        secret: str | bytes | Iterable[str | bytes] | None = None,
+        *,
+        tolerance: float | None = DEFAULT_TOLERANCE,
+        remembered: int = 10_000,
+    ) -> None:
+        # No lock, for a signal handler may come in between: each step is one of the interpreter's
+        # own. The statuses that events have told of each job, and the jobs' ids, oldest first.
+        self._events: dict[str, tuple[str, ...]] = {}
+        self._ids = deque[str]()
+        self._listeners: dict[WeakMethod[Callable[[str], None]], AbstractEventLoop] = {}
+        self._keys, failure = ((), None) if secret is None else _kept(secret)
+        del secret  # a traceback that lists local variables must not show it
+        if failure is not None:
+            raise failure
+        self._tolerance = None if tolerance is None else _seconds("tolerance", tolerance)
+        if type(remembered) is not int or remembered < 1:
+            raise ConfigurationError(f"remembered must be at least 1, not {_shown(remembered)}.")
+        self._most = remembered
+
+    def __repr__(self) -> str:
+        return f"<WebhookReceiver: {len(self._events)} jobs with events>"
+
+    def handle(
+        self,
+        body: bytes | bytearray | memoryview | str,
+        headers: str | bytes | Mapping[Any, Any] | Iterable[Any] | None,
+    ) -> int:
+        """Verify a delivery, wake what waits for it, and return the HTTP status to answer with.
+
+        That is 204, or 400 for what is not to be trusted; the reason goes to the log.
+
+        Args:
+            body: The raw bytes of the request.
+            headers: All of its headers.
+
+        Raises:
+            ConfigurationError: The receiver has no secret.
+
+        Source: "Webhooks", sync.so API guides.
+        """
+        try:
+            event = unwrap(body, headers, self._keys, tolerance=self._tolerance)
+        except WebhookError as error:
+            log(_LOG, logging.WARNING, f"a webhook was refused: {error}")
+            return error.status
+        self.deliver(event)
+        return 204
+
+    def deliver(self, event: WebhookEvent) -> None:
+        """Wake what waits for the job of an event that `unwrap` or an adapter has returned.
+
+        Args:
+            event: The event.
+
+        Source: "Webhooks", sync.so API guides.
+        """
+        known = self._events.get(event.id, ())
+        if event.status in known or len(known) >= _MAX_STATUSES:  # it came twice, or is forged
+            return
+        self._events[event.id] = (*known, str(event.status))
+        if not known:
+            self._ids.append(event.id)
+            if len(self._ids) > self._most:
+                self._events.pop(self._ids.popleft(), None)
+        for listener, loop in self._listeners.copy().items():
+            if (wake := listener()) is not None:
+                with suppress(RuntimeError):  # its loop has been closed
+                    loop.call_soon_threadsafe(wake, event.id)
+
+    def has_event(self, job_id: str) -> bool:
+        """Tell whether an event of a generation or a batch has come, as far as is remembered.
+
+        Args:
+            job_id: Its id.
+
+        """
+        return job_id in self._events
+
+    def connect(self, wake: Callable[[str], None]) -> None:
+        """Call a method in the running event loop with the id of each event's job, from now on.
+
+        The client's waits do this by themselves.
+
+        Args:
+            wake: The method; its object is not kept alive by this.
+
+        """
+        listeners = self._listeners
+        listeners[WeakMethod(wake, lambda gone: listeners.pop(gone, None))] = get_running_loop()
 
 
 @attrs.define(slots=True)
@@ -317,6 +758,16 @@ class _Reader:
                 return value if use is None else use(value)
         self.problems.append(f"{name}: expected {wanted}, got {_shown(value)}")
         return None
+
+    def text(self, *names: str) -> str | None:
+        """Return a text, as `read` does."""
+        found: str | None = self.read(str, "text", *names)
+        return found
+
+    def moment(self, *names: str) -> datetime | None:
+        """Return a time, as `read` does."""
+        found: datetime | None = self.read(str, "an ISO 8601 time", *names, use=_moment)
+        return found
 
 
 def _finite(number: float) -> float:
@@ -374,6 +825,16 @@ def _secrets(given: object) -> list[bytes]:
     if not keys:
         raise ConfigurationError(_NONE_GIVEN)
     return keys
+
+
+def _kept(given: object) -> tuple[tuple[bytes, ...], LipsyncError | None]:
+    """Return all secrets as bytes, and what is wrong with them; its traceback is empty."""
+    try:
+        return tuple(_secrets(given)), None
+    except LipsyncError as error:
+        return (), error.with_traceback(None)
+    except Exception as error:  # noqa: BLE001 - secrets of any class are looked at
+        return (), ConfigurationError(f"The webhook secret cannot be read: {in_words(error)}.")
 
 
 def _key(secret: object) -> bytes:

@@ -14,13 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
 
+from lipsync_async import BatchMetrics
 from lipsync_async._enums import Status
 from lipsync_async.errors import ConfigurationError, LipsyncError
 from lipsync_async.webhooks import (
+    BatchEvent,
+    GenerationEvent,
+    WebhookError,
     WebhookPayloadError,
+    WebhookReceiver,
     WebhookVerificationError,
+    from_django,
+    from_flask,
     parse,
     sign,
+    unwrap,
     verify,
 )
 from tests.foreign import FOREIGN
@@ -38,6 +46,13 @@ secrets = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
 def kind(value: object) -> str:
     """Name a test by its argument's type: some arguments cannot be written out."""
     return type(value).__name__
+
+
+def read(body: Any) -> GenerationEvent:
+    """Return what a webhook says about a generation."""
+    event = parse(body)
+    assert isinstance(event, GenerationEvent)
+    return event
 
 
 def refused(header: str | None, body: bytes = BODY, **judging: Any) -> str:
@@ -337,7 +352,7 @@ def test_parse_reads_every_field() -> None:
         "options": {"sync_mode": "loop"},
         "brandNew": True,
     }
-    event = parse(json.dumps(data))
+    event = read(json.dumps(data))
     assert parse(data) == event  # some frameworks decode before anybody can ask for bytes
     assert (event.id, event.status, event.model) == ("1", Status.COMPLETED, "lipsync-2")
     assert event.created_at == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -360,14 +375,45 @@ def test_parse_reads_every_field() -> None:
 )
 def test_both_spellings_of_the_code_are_read(extra: dict[str, Any], code: str | None) -> None:
     """`error_code` is the webhook's spelling, `errorCode` the polled object's."""
-    assert parse(json.dumps({"id": "1", "status": "FAILED", **extra})).error_code == code
+    assert read(json.dumps({"id": "1", "status": "FAILED", **extra})).error_code == code
 
 
 def test_a_batch_event_is_read_too() -> None:
-    """A batch spells its time in snake case and knows statuses of its own."""
-    event = parse(b'{"id": "b", "status": "JOBS_CREATED", "created_at": "2026-01-02T03:04:05"}')
-    assert (event.status.value, event.status.is_known) == ("JOBS_CREATED", False)
-    assert event.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    """A batch is known by its metrics, spells them in snake case and has statuses of its own."""
+    data = {
+        "id": "b",
+        "status": "JOBS_CREATED",
+        "created_at": "2026-01-02T03:04:05",
+        "metrics": {"total_generations": 20, "success_count": 1, "pending_count": 19},
+        "outputUrl": "https://h/b.jsonl",
+        "webhookUrl": "https://h/hook",
+    }
+    event = parse(data)
+    assert event == BatchEvent(
+        id="b",
+        status="JOBS_CREATED",
+        created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        metrics=BatchMetrics(
+            total_generations=20, success_count=1, failed_count=None, pending_count=19
+        ),
+        output_url="https://h/b.jsonl",
+        webhook_url="https://h/hook",
+    )
+    assert event.raw == data
+
+
+def test_problems_of_a_batch_event_are_listed_with_their_paths() -> None:
+    """Counts are named by their path, and metrics that are no object by themselves."""
+    with pytest.raises(WebhookPayloadError) as caught:
+        parse({"id": 5, "metrics": {"success_count": "all", "failed_count": True}})
+    assert caught.value.paths == (
+        "status: is missing",
+        "id: expected text, got 5",
+        "metrics.success_count: expected a number, got 'all'",
+        "metrics.failed_count: expected a number, got True",
+    )
+    with pytest.raises(WebhookPayloadError, match=r"metrics: expected an object, got \[1\]"):
+        parse({"id": "b", "status": "FAILED", "metrics": [1]})
 
 
 @pytest.mark.parametrize(
@@ -438,7 +484,7 @@ def test_odd_values_are_quoted_in_few_characters(value: Any, told: str) -> None:
 @pytest.mark.parametrize("text", [r"\ud83d", r"\u001b[2J", r"\u202e", r"\u0000"])
 def test_odd_texts_are_kept_and_shown_by_number(text: str) -> None:
     """A text that was cut inside an emoji, say, does not lose the event."""
-    event = parse(f'{{"id": "1", "status": "FAILED", "error": "{text}"}}')
+    event = read(f'{{"id": "1", "status": "FAILED", "error": "{text}"}}')
     assert event.error == json.loads(f'"{text}"')
     with pytest.raises(WebhookPayloadError) as caught:
         parse(f'{{"id": "1", "status": "FAILED", "input": "{text}"}}')
@@ -456,7 +502,9 @@ def test_of_a_name_that_is_given_twice_the_last_counts() -> None:
         lambda inner: (
             st.lists(inner)
             | st.dictionaries(
-                st.sampled_from(["id", "status", "createdAt", "outputDuration", "input", "x"]),
+                st.sampled_from(
+                    ["id", "status", "createdAt", "outputDuration", "input", "metrics", "x"]
+                ),
                 inner,
             )
         ),
@@ -548,6 +596,16 @@ def test_a_decoded_body_of_foreign_values_is_refused_in_words(field: str) -> Non
         (sign, (b"{}", (each for each in (b"SECRET", Unlucky())), 5), {}),
         (sign, (b"{}", _raising("SECRET"), 5), {}),
         (verify, (b"{}", "t=5,v1=abc", _raising("SECRET")), {"now": 5}),
+        (unwrap, (b"{}", "t=5,v1=abc", "SECRET"), {"now": 5}),
+        (unwrap, (b"{}", sign(b"{}", "SECRET", 5), "SECRET"), {"now": 5}),
+        (unwrap, (b"{}", SIGNED, ["SECRET", Unlucky()]), {"now": 5}),
+        (WebhookReceiver, (["SECRET", ""],), {}),
+        (WebhookReceiver, (_raising("SECRET"),), {}),
+        (WebhookReceiver, ("SECRET",), {"tolerance": "soon"}),
+        (WebhookReceiver, ("SECRET",), {"remembered": 0}),
+        (WebhookReceiver, ("SECRET",), {"remembered": True}),
+        (from_flask, (None, "SECRET"), {}),
+        (from_django, (None, "SECRET***"), {}),
     ],
 )
 def test_secret_is_in_no_traceback(function: Any, arguments: Any, named: Any) -> None:
@@ -558,3 +616,38 @@ def test_secret_is_in_no_traceback(function: Any, arguments: Any, named: Any) ->
     frames = [repr(each.locals) for each in told.stack if "/tests/" not in each.filename]
     assert [frame for frame in frames if "SECRET" in frame] == []
     assert "SECRET" not in str(caught.value)
+
+
+def test_unwrap_verifies_and_reads() -> None:
+    """One call returns the typed event, under any of the secrets; a masked one is refused."""
+    event = unwrap(BODY, {"SYNC-SIGNATURE": [HEADER]}, ["whsec_next", SECRET], now=NOW)
+    assert event == GenerationEvent(id="1", status=Status.COMPLETED, error="Grüße, 世界")
+    batch = b'{"id": "b", "status": "FAILED", "metrics": {}}'
+    assert isinstance(unwrap(batch, sign(batch, SECRET, NOW), SECRET, now=NOW), BatchEvent)
+    with pytest.raises(ConfigurationError, match="masked"):
+        unwrap(BODY, HEADER, "whsec_********", now=NOW)
+    for late in (301, -301):
+        with pytest.raises(WebhookVerificationError, match="are tolerated"):
+            unwrap(BODY, HEADER, SECRET, now=NOW + late)
+    unwrap(BODY, HEADER, SECRET, now=NOW + 301, tolerance=302)
+
+
+pieces = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
+odd = st.recursive(
+    pieces, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.binary(), inner)
+)
+
+
+@given(
+    body=odd | st.just(BODY),
+    headers=odd | st.dictionaries(st.sampled_from(["Sync-Signature", b"sync-signature"]), odd),
+    is_signed=st.booleans(),
+)
+def test_any_delivery_is_an_event_or_our_error(body: Any, headers: Any, *, is_signed: bool) -> None:
+    """Any body and headers are an event, or the one public error that says to answer 400."""
+    if is_signed and isinstance(body, bytes):
+        headers = {"Sync-Signature": sign(body, SECRET, NOW)}
+    event = None
+    with suppress(WebhookError):
+        event = unwrap(body, headers, SECRET, now=NOW)
+    assert event is None or body == BODY

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._requester import RequestOptions
     from lipsync_async.errors import LipsyncError
+    from lipsync_async.webhooks import WebhookReceiver
 
 _LEAST, _MOST = 20, 500  # rows
 _MOST_BYTES = 5_000_000
@@ -196,6 +197,7 @@ class AsyncBatches(Resource):
         *,
         timeout: float | None = 86_400.0,
         on_update: Callable[[Batch], Awaitable[None] | None] | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Batch:
         """Wait until a batch has ended, and return it; some of its generations may have failed.
 
@@ -205,6 +207,8 @@ class AsyncBatches(Resource):
             batch: The batch, or its id.
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, and awaited if need be, with each changed status.
+            webhooks: What your route feeds with deliveries for this batch; an event leads to a
+                poll at once.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
@@ -218,7 +222,14 @@ class AsyncBatches(Resource):
         def fetch(batch_id: str, options: RequestOptions) -> Awaitable[Batch]:
             return self._requester.execute(_get(batch_id), options)
 
-        return await self._wait(batch, fetch, timeout=timeout, on_update=on_update, pauses=_PAUSES)
+        return await self._wait(
+            batch,
+            fetch,
+            timeout=timeout,
+            on_update=on_update,
+            pauses=_PAUSES,
+            webhooks=webhooks,
+        )
 
     async def results(self, batch: Batch | str) -> AsyncGenerator[Outcome, None]:
         """Yield what came of each request of a batch that has ended, as `run_many` does.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lipsync_async._models.request import DubParams, Input, ModelName, Options, Segment
     from lipsync_async._models.response import CostEstimate, GenerationPage, StatusName
     from lipsync_async._upload import UploadInputs  # noqa: TC004 - attrs does not look at it
+    from lipsync_async.webhooks import WebhookReceiver
 
 
 T = TypeVar("T")
@@ -301,6 +302,7 @@ class AsyncGenerations:
         *,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation:
         """Wait until a job has succeeded and return it, COMPLETED.
 
@@ -314,6 +316,9 @@ class AsyncGenerations:
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, and awaited if need be, with each changed status (and
                 progress, with `PollPolicy(progress=True)`).
+            webhooks: What your route feeds with deliveries for this job. An event leads to a
+                poll at once, and until one comes, polls are 30 seconds apart, unless progress
+                is wanted.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
@@ -325,13 +330,13 @@ class AsyncGenerations:
         Source: "Get generation", sync.so API reference.
         """
         if problems := argument_problems(
-            on_update=on_update, generation_id=generation, timeout=timeout
+            on_update=on_update, generation_id=generation, timeout=timeout, webhooks=webhooks
         ):
             raise InvalidRequestError(problems)
         last = as_generation(generation)
         options, limit = retry_until_timeout(self._options), inf if timeout is None else timeout
         poller = self._pollers.get()
-        watched = JobWait(self._requester, poller, options, last, limit)
+        watched = JobWait(self._requester, poller, options, last, limit, webhooks)
         try:
             async with aclosing(watched.changes()) as changes:
                 async for last in changes:
@@ -390,6 +395,7 @@ class AsyncGenerations:
         on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation: ...
 
     @overload
@@ -409,6 +415,7 @@ class AsyncGenerations:
         on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation: ...
 
     async def run(
@@ -428,6 +435,7 @@ class AsyncGenerations:
         on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation:
         """Create a generation and wait until it is COMPLETED: `create`, then `wait_until_complete`.
 
@@ -448,6 +456,7 @@ class AsyncGenerations:
             on_upload: As for `create`.
             timeout: Seconds to wait after the request was accepted; `None`: no limit.
             on_update: Called, and awaited if need be, with the accepted job and each change.
+            webhooks: As for `wait_until_complete`; the request needs a `webhook_url` for it.
 
         Raises:
             InvalidRequestError: The request is wrong; nothing was sent.
@@ -470,7 +479,11 @@ class AsyncGenerations:
             dub_params=dub_params,
         )
         problems = argument_problems(
-            timeout=timeout, on_update=on_update, upload=upload, on_upload=on_upload
+            timeout=timeout,
+            on_update=on_update,
+            upload=upload,
+            on_upload=on_upload,
+            webhooks=webhooks,
         )
         created = await self._submit(
             request, fields, idempotency_key, problems, upload=upload, on_upload=on_upload
@@ -480,7 +493,9 @@ class AsyncGenerations:
         try:
             if on_update is not None:
                 await call_back(on_update, created)
-            return await self.wait_until_complete(created, timeout=timeout, on_update=on_update)
+            return await self.wait_until_complete(
+                created, timeout=timeout, on_update=on_update, webhooks=webhooks
+            )
         except LipsyncError as error:
             if error.generation is None:  # it is one of the user's own `on_update`
                 error.generation = created
@@ -788,6 +803,7 @@ class AsyncGenerations:
         match_query: bool = False,
         accept_new_key: bool = False,
         upload: UploadWay = "asset",
+        webhooks: WebhookReceiver | None = None,
     ) -> AsyncIterator[OutcomeIterator]:
         """Run any number of requests at once, within the account's limits.
 
@@ -820,6 +836,8 @@ class AsyncGenerations:
                 a media address differs. Otherwise a link may have been signed anew.
             accept_new_key: The journal is of a run with another API key of the same account.
             upload: As for `create`. What a journal holds as sent is sent again as it was.
+            webhooks: What your route feeds with deliveries; the requests need a `webhook_url`
+                for it. An event leads to a poll at once, and other polls are 30 seconds apart.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -844,6 +862,7 @@ class AsyncGenerations:
             match_query=match_query,
             accept_new_key=accept_new_key,
             upload=upload,
+            webhooks=webhooks,
         )
         run = open_run(
             requests,
@@ -872,6 +891,7 @@ class AsyncGenerations:
         match_query: bool = False,
         accept_new_key: bool = False,
         upload: UploadWay = "asset",
+        webhooks: WebhookReceiver | None = None,
     ) -> builtins.list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -892,6 +912,7 @@ class AsyncGenerations:
             match_query: As for `run_many`.
             accept_new_key: As for `run_many`.
             upload: As for `run_many`.
+            webhooks: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -915,6 +936,7 @@ class AsyncGenerations:
             match_query=match_query,
             accept_new_key=accept_new_key,
             upload=upload,
+            webhooks=webhooks,
         )
         run = open_run(
             requests,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+import anyio
 import attrs
 
 from lipsync_async._async.generations import send
@@ -27,11 +28,16 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._logic.validation import Check
     from lipsync_async._models.library import Page
+    from lipsync_async._transport.protocol import Transport
+    from lipsync_async.webhooks import WebhookReceiver
+
+    Clock = Transport
+    Schedule = Generator[polling.NextPoll, Any, None]
 
 _REPEATED = "A listing has ended early: the service gave a cursor that it had given before."
 
@@ -121,34 +127,29 @@ class Resource:
         timeout: float | None,
         on_update: Callable[[J], object] | None,
         pauses: tuple[float, float],
+        webhooks: WebhookReceiver | None = None,
     ) -> J:
         """Wait until a job has ended well, and return it.
 
-        `pauses` are the first and the longest between two polls, in seconds.
+        `pauses` are the first and the longest between two polls, in seconds; after an event they
+        begin anew with one of a second.
         """
         job_id, last = (job, None) if isinstance(job, str) else (job.id, job)
         problems = problems_of(id=(job_id, name))
-        raise_if_invalid([*problems, *argument_problems(on_update=on_update, timeout=timeout)])
+        problems += argument_problems(on_update=on_update, timeout=timeout, webhooks=webhooks)
+        raise_if_invalid(problems)
         limit, transport = inf if timeout is None else timeout, self._requester.transport
-        deadline = transport.now() + limit
-        policy = PollPolicy(long_poll=None, initial_interval=pauses[0], max_interval=pauses[1])
-        schedule = polling.poll_schedule(policy, remaining=limit)
-        options, seen = retry_until_timeout(self._options), None
+        wait = _Pauses(transport, job_id, pauses, transport.now() + limit)
+        wait.listen(webhooks)
+        options = retry_until_timeout(self._options)
         try:
             while last is None or last.status not in last.GOOD_ENDS | last.BAD_ENDS:
-                step = _next_poll(schedule, seen)
-                if step is None:
-                    await transport.sleep(deadline - transport.now())
+                if not await wait.pause():
                     break
-                await transport.sleep(step.pause)
-                before, status = transport.now(), None if last is None else last.status
+                wait.polled_at, status = transport.now(), None if last is None else last.status
                 last = await fetch(job_id, options)
                 if last.status != status and on_update is not None:
                     await call_back(on_update, last)
-                now = transport.now()
-                seen = polling.LastPoll(
-                    took=now - before, remaining=deadline - now, is_honoured=False, retry_after=None
-                )
         except LipsyncError:
             raise
         except BaseException as error:
@@ -161,12 +162,62 @@ class Resource:
         return last
 
 
-def _next_poll(schedule: Any, seen: polling.LastPoll | None) -> polling.NextPoll | None:
-    try:
-        step: polling.NextPoll = schedule.send(seen)
-    except StopIteration:
-        return None
-    return step
+@attrs.define(slots=True, eq=False)
+class _Pauses:
+    """Pauses between the polls of one job, which its webhook ends.
+
+    Attributes:
+        deadline: The transport's time at which the wait is over.
+        polled_at: When the last poll was begun; `None`: there was none by this schedule.
+        is_woken: Whether an event has come that no poll has followed yet.
+    """
+
+    _transport: Clock
+    _job: str
+    _seconds: tuple[float, float]  # the first and the longest
+    deadline: float
+    polled_at: float | None = None
+    is_woken: bool = False
+    _schedule: Schedule | None = None
+    _scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+
+    def listen(self, webhooks: WebhookReceiver | None) -> None:
+        """Let events wake it from now on; one that has come already counts."""
+        if webhooks is not None:
+            webhooks.connect(self.wake)
+            self.is_woken = webhooks.has_event(self._job)
+
+    def wake(self, job: str) -> None:
+        """Let the next poll come at once, and those after it soon."""
+        if job == self._job:
+            self.is_woken = True
+            self._scope.cancel()
+
+    async def pause(self) -> bool:
+        """Wait until a poll is due; return `False` once the time is over."""
+        now = self._transport.now()
+        schedule = self._schedule
+        if self.is_woken or schedule is None:
+            first, longest = self._seconds
+            first, self.is_woken = 1.0 if self.is_woken else first, False
+            policy = PollPolicy(long_poll=None, initial_interval=first, max_interval=longest)
+            schedule = polling.poll_schedule(policy, remaining=self.deadline - now)
+            self._schedule, self.polled_at = schedule, None
+        seen: Any = None  # the first is `None`, as for any generator
+        if self.polled_at is not None:
+            seen = polling.LastPoll(
+                took=now - self.polled_at,
+                remaining=self.deadline - now,
+                is_honoured=False,
+                retry_after=None,
+            )
+        try:
+            seconds, is_due = schedule.send(seen).pause, True
+        except StopIteration:  # no poll is worth making before the time is over
+            seconds, is_due = self.deadline - now, False
+        with anyio.CancelScope() as self._scope:
+            await self._transport.sleep(seconds)
+        return is_due or self.is_woken
 
 
 def raise_if_invalid(problems: Sequence[str]) -> None:

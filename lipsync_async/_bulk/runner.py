@@ -93,6 +93,9 @@ if TYPE_CHECKING:
     from lipsync_async._polling import Poller
     from lipsync_async._requester import Requester, RequestOptions
     from lipsync_async._upload import UploadInputs
+    from lipsync_async.webhooks import WebhookReceiver
+
+    Webhooks = WebhookReceiver | None
 
 # Errors that every later request would meet as well; they stop the run. A lack of slots ends a
 # request only after `slot_timeout`, in which others have had them all.
@@ -130,6 +133,7 @@ class RunOptions:
     match_query: bool = False
     accept_new_key: bool = False
     upload: str = "asset"
+    webhooks: Webhooks = None
 
 
 @asynccontextmanager
@@ -470,6 +474,8 @@ class BulkRunner:
                 partial(self._on_poll, job),
                 status=job.status,
                 hears_all=self._journal.keeps_records,  # only a journal needs each change
+                webhooks=self._options.webhooks,
+                is_new=is_new,
             )
         if is_new:
             self._refusals.count = 0

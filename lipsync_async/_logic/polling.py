@@ -84,6 +84,8 @@ SHARE = 0.98
 # Batches a second without a limit: a server that answers in a millisecond would not do more.
 _FASTEST = 1000.0
 _BUNCHES = 2
+# Seconds at most between two bunches when a job is to be polled at once.
+_SOON = 0.25
 
 
 @attrs.frozen(slots=True)
@@ -251,6 +253,7 @@ class PollScheduler:
         self._queue: OrderedDict[str, float] = OrderedDict()
         self._in_flight: set[str] = set()
         self._urgent: deque[tuple[str, ...]] = deque()
+        self._is_hurried = False
         # When the last batch was due, or when the first job joined after a rest; when the next
         # would be due without bunches.
         self._last = self._evenly = -inf
@@ -278,6 +281,13 @@ class PollScheduler:
         self._queue.pop(job, None)
         self._in_flight.discard(job)
 
+    def hurry(self, job: str) -> None:
+        """Poll a job next; one in flight comes back by itself."""
+        if job in self._queue:
+            self._is_hurried = True
+            self._queue[job] = -inf
+            self._queue.move_to_end(job, last=False)
+
     def next_time(self) -> float:
         """Return when the next batch is due; infinite: not before a job joins or comes back."""
         due = self._last + 1 / self.rate
@@ -292,6 +302,8 @@ class PollScheduler:
         if self._bunches is None:
             return due
         distance = self.interval / self._bunches
+        if self._is_hurried:
+            distance = min(distance, _SOON)
         return ceil(due / distance) * distance
 
     def next_batch(self, now: float, *, solo: bool = False) -> PollBatch | None:
@@ -299,6 +311,7 @@ class PollScheduler:
         due = self.next_time()
         if now < due:
             return None
+        self._is_hurried = False
         ids: tuple[str, ...] = ()
         while self._urgent and not ids:  # out of turn, without those who have left meanwhile
             solo = False

@@ -495,6 +495,12 @@ def _callback(path: str, value: object) -> Iterator[str]:
         yield wrong(path, "callable", value)
 
 
+def _receiver(path: str, value: object) -> Iterator[str]:
+    """Ask for a `WebhookReceiver`, whose module is above this one."""
+    if not (hasattr(type(value), "has_event") and hasattr(type(value), "connect")):
+        yield wrong(path, "a WebhookReceiver", value)
+
+
 def _idempotency_key(path: str, value: object) -> Iterator[str]:
     if not isinstance(value, str) or not _IDEMPOTENCY_KEY.fullmatch(value):
         yield wrong(path, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ -", value)
@@ -717,6 +723,7 @@ _ARGUMENTS: dict[str, Check] = {
     "progress": flag,
     "timeout": OrNone(positive),
     "to": _target,
+    "webhooks": OrNone(_receiver),
 }
 _RUN_OPTIONS: dict[str, Check] = {
     "max_jobs": OrNone(whole_number(1)),
@@ -731,6 +738,7 @@ _RUN_OPTIONS: dict[str, Check] = {
     "retry_failed": flag,
     "match_query": flag,
     "accept_new_key": flag,
+    "webhooks": OrNone(_receiver),
 }
 
 # --- inputs -------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lipsync_async._bulk.results import Outcome
     from lipsync_async._models.batch import Batch, BatchStatus
     from lipsync_async._models.request import GenerationRequest
+    from lipsync_async.webhooks import WebhookReceiver
 
 
 class Batches(SyncWrapper):
@@ -155,6 +156,7 @@ class Batches(SyncWrapper):
         *,
         timeout: float | None = 86400.0,
         on_update: Callable[[Batch], None] | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Batch:
         """Wait until a batch has ended, and return it; some of its generations may have failed.
 
@@ -164,6 +166,8 @@ class Batches(SyncWrapper):
             batch: The batch, or its id.
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, in the thread that waits, with each changed status.
+            webhooks: What your route feeds with deliveries for this batch; an event leads to a
+                poll at once.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
@@ -179,6 +183,7 @@ class Batches(SyncWrapper):
                 batch,
                 timeout=timeout,
                 on_update=call_in_caller("on_update", on_update),
+                webhooks=webhooks,
             )
         )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Segment,
     )
     from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, StatusName
+    from lipsync_async.webhooks import WebhookReceiver
 
     OnUpdate = Callable[[Generation], None]
     OnUpload = Callable[[int, int], None]
@@ -203,6 +204,7 @@ class Generations(SyncWrapper):
         *,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation:
         """Wait until a job has succeeded and return it, COMPLETED.
 
@@ -216,6 +218,9 @@ class Generations(SyncWrapper):
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, in the thread that waits, with each changed status (and
                 progress, with `PollPolicy(progress=True)`).
+            webhooks: What your route feeds with deliveries for this job. An event leads to a
+                poll at once, and until one comes, polls are 30 seconds apart, unless progress
+                is wanted.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
@@ -232,6 +237,7 @@ class Generations(SyncWrapper):
                 generation,
                 timeout=timeout,
                 on_update=call_in_caller("on_update", on_update),
+                webhooks=webhooks,
             )
         )
 
@@ -268,6 +274,7 @@ class Generations(SyncWrapper):
         on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation: ...
 
     @overload
@@ -287,6 +294,7 @@ class Generations(SyncWrapper):
         on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation: ...
 
     def run(
@@ -306,6 +314,7 @@ class Generations(SyncWrapper):
         on_upload: OnUpload | None = None,
         timeout: float | None = _WAIT_SECONDS,
         on_update: OnUpdate | None = None,
+        webhooks: WebhookReceiver | None = None,
     ) -> Generation:
         """Create a generation and wait until it is COMPLETED: `create`, then `wait_until_complete`.
 
@@ -326,6 +335,7 @@ class Generations(SyncWrapper):
             on_upload: As for `create`.
             timeout: Seconds to wait after the request was accepted; `None`: no limit.
             on_update: Called, in the thread that waits, with the accepted job and each change.
+            webhooks: As for `wait_until_complete`; the request needs a `webhook_url` for it.
 
         Raises:
             InvalidRequestError: The request is wrong; nothing was sent.
@@ -354,6 +364,7 @@ class Generations(SyncWrapper):
                 on_upload=call_in_caller("on_upload", on_upload),
                 timeout=timeout,
                 on_update=call_in_caller("on_update", on_update),
+                webhooks=webhooks,
             )
         )
 
@@ -613,6 +624,7 @@ class Generations(SyncWrapper):
         match_query: bool = False,
         accept_new_key: bool = False,
         upload: UploadWay = "asset",
+        webhooks: WebhookReceiver | None = None,
     ) -> AbstractContextManager[BlockingOutcomes]:
         """Run any number of requests at once, within the account's limits.
 
@@ -645,6 +657,8 @@ class Generations(SyncWrapper):
                 a media address differs. Otherwise a link may have been signed anew.
             accept_new_key: The journal is of a run with another API key of the same account.
             upload: As for `create`. What a journal holds as sent is sent again as it was.
+            webhooks: What your route feeds with deliveries; the requests need a `webhook_url`
+                for it. An event leads to a poll at once, and other polls are 30 seconds apart.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -668,6 +682,7 @@ class Generations(SyncWrapper):
                 match_query=match_query,
                 accept_new_key=accept_new_key,
                 upload=upload,
+                webhooks=webhooks,
             )
         )
 
@@ -687,6 +702,7 @@ class Generations(SyncWrapper):
         match_query: bool = False,
         accept_new_key: bool = False,
         upload: UploadWay = "asset",
+        webhooks: WebhookReceiver | None = None,
     ) -> builtins.list[Outcome]:
         """Run requests as `run_many` does, and return all outcomes in the input's order.
 
@@ -707,6 +723,7 @@ class Generations(SyncWrapper):
             match_query: As for `run_many`.
             accept_new_key: As for `run_many`.
             upload: As for `run_many`.
+            webhooks: As for `run_many`.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.
@@ -730,5 +747,6 @@ class Generations(SyncWrapper):
                 match_query=match_query,
                 accept_new_key=accept_new_key,
                 upload=upload,
+                webhooks=webhooks,
             )
         )

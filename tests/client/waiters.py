@@ -152,6 +152,7 @@ def remains(poller: Poller) -> list[object]:
         poller._deadlines,  # noqa: SLF001
         poller._scheduler,  # noqa: SLF001
         poller._solo,  # noqa: SLF001
+        poller._eager,  # noqa: SLF001
         poller.waits,
         poller._polls,  # noqa: SLF001
         shift._followers,  # noqa: SLF001

@@ -7,7 +7,12 @@ from aiohttp.test_utils import TestServer
 
 from lipsync_async import AsyncClient, Audio, ElevenLabs, GenerationFailedError, Status, Text, Video
 from lipsync_async.sandbox import Sandbox
-from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
+from lipsync_async.webhooks import (
+    SIGNATURE_HEADER,
+    GenerationEvent,
+    WebhookVerificationError,
+    unwrap,
+)
 from tests.end_to_end.conftest import Make
 from tests.sandbox.clients import until
 
@@ -48,14 +53,14 @@ async def test_a_receiver_gets_the_bytes_that_were_signed(
     with anyio.fail_after(PATIENCE):
         await until(lambda: deliveries)
     ((body, signature),) = deliveries
-    verify(body, signature, sandbox.webhook_secret)
-    event = parse(body)
+    event = unwrap(body, signature, sandbox.webhook_secret)
+    assert isinstance(event, GenerationEvent)
     assert (event.id, event.status) == (generation.id, Status.COMPLETED)
     assert event.input[1]["provider"]["script"] == line.provider.script
     with pytest.raises(WebhookVerificationError):
-        verify(body + b" ", signature, sandbox.webhook_secret)
+        unwrap(body + b" ", signature, sandbox.webhook_secret)
     with pytest.raises(WebhookVerificationError):
-        verify(body, signature, "whsec_another")
+        unwrap(body, signature, "whsec_another")
 
 
 async def test_a_failure_is_told_with_its_code(
@@ -69,8 +74,8 @@ async def test_a_failure_is_told_with_its_code(
     with anyio.fail_after(PATIENCE):
         await until(lambda: deliveries)
     ((body, signature),) = deliveries
-    verify(body, signature, sandbox.webhook_secret)
-    event = parse(body)
+    event = unwrap(body, signature, sandbox.webhook_secret)
+    assert isinstance(event, GenerationEvent)
     assert event.status == Status.FAILED
     assert event.error_code == caught.value.code == "generation_input_video_inaccessible"
     assert event.output_url is None

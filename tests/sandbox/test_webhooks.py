@@ -5,7 +5,13 @@ import pytest
 
 from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.webhooks import Inbox, deliveries, payload, sign, signature_problem
-from lipsync_async.webhooks import SIGNATURE_HEADER, WebhookVerificationError, parse, verify
+from lipsync_async.webhooks import (
+    SIGNATURE_HEADER,
+    GenerationEvent,
+    WebhookVerificationError,
+    parse,
+    verify,
+)
 
 SECRET = "whsec_test"
 NOW = 1_750_000_000.0
@@ -58,7 +64,9 @@ def test_a_delivery_is_signed_json_that_the_client_reads() -> None:
     assert "Grüße".encode() in delivery.body
     assert delivery.headers["Content-Type"] == "application/json"
     assert problem(delivery.body, delivery.headers, NOW) is None
-    assert parse(delivery.body).error_code == "generation_input_face_selection_invalid"
+    event = parse(delivery.body)
+    assert isinstance(event, GenerationEvent)
+    assert event.error_code == "generation_input_face_selection_invalid"
 
 
 @pytest.mark.parametrize(

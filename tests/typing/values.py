@@ -10,6 +10,7 @@ from typing import Any, assert_type
 from lipsync_async import (
     ActiveSpeaker,
     Audio,
+    BatchMetrics,
     DubParams,
     ElevenLabs,
     GenerationRequest,
@@ -92,8 +93,11 @@ def advise(error: LipsyncError) -> str:
 def receive(body: bytes, header: str | None) -> str | None:
     """Verify and read a delivery."""
     webhooks.verify(body, header, ["new", "old"], tolerance=None)
-    event = webhooks.parse(body)
-    assert_type(event.output_duration, float | None)
+    event = webhooks.unwrap(body, {"Sync-Signature": header}, ["new", "old"])
+    if isinstance(event, webhooks.BatchEvent):
+        assert_type(event.metrics, BatchMetrics | None)
+    else:
+        assert_type(event.output_duration, float | None)
     return event.output_url
 
 
