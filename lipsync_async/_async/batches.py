@@ -327,6 +327,7 @@ def _outcome(index: int, text: str) -> Outcome:
         output_file_name=echo.output_file_name,
         project_id=echo.project_id,
         dub_params=echo.dub_params,
+        dialogue_edit=echo.dialogue_edit,
         request_id=name if isinstance(name, str) else None,
     )
     return Outcome(index=index, request=request, generation=generation, error=error)

@@ -134,6 +134,7 @@ class AsyncGenerations:
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -151,6 +152,7 @@ class AsyncGenerations:
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -164,7 +166,7 @@ class AsyncGenerations:
 
         Args:
             request: The whole request; or give its fields one by one.
-            model: See `GenerationRequest`, as for all fields down to `dub_params`.
+            model: See `GenerationRequest`, as for all fields down to `dialogue_edit`.
             input: The video or image, and the audio or text.
             options: How the lips are made.
             segments: Time ranges of the video with an audio each.
@@ -172,6 +174,7 @@ class AsyncGenerations:
             output_file_name: Base name of the result, without extension.
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
+            dialogue_edit: Id of a dialogue edit to render.
             idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
                 your own, stored beforehand, to be able to repeat the call after a crash.
             upload: How files get there: as assets before the create, whose tries then send no
@@ -203,6 +206,7 @@ class AsyncGenerations:
             output_file_name=output_file_name,
             project_id=project_id,
             dub_params=dub_params,
+            dialogue_edit=dialogue_edit,
         )
         problems = argument_problems(upload=upload, on_upload=on_upload)
         return await self._submit(
@@ -410,6 +414,7 @@ class AsyncGenerations:
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -430,6 +435,7 @@ class AsyncGenerations:
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -443,7 +449,7 @@ class AsyncGenerations:
 
         Args:
             request: The whole request; or give its fields one by one.
-            model: See `GenerationRequest`, as for all fields down to `dub_params`.
+            model: See `GenerationRequest`, as for all fields down to `dialogue_edit`.
             input: The video or image, and the audio or text.
             options: How the lips are made.
             segments: Time ranges of the video with an audio each.
@@ -451,6 +457,7 @@ class AsyncGenerations:
             output_file_name: Base name of the result, without extension.
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
+            dialogue_edit: Id of a dialogue edit to render.
             idempotency_key: As for `create`.
             upload: As for `create`.
             on_upload: As for `create`.
@@ -477,6 +484,7 @@ class AsyncGenerations:
             output_file_name=output_file_name,
             project_id=project_id,
             dub_params=dub_params,
+            dialogue_edit=dialogue_edit,
         )
         problems = argument_problems(
             timeout=timeout,

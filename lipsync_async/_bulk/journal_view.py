@@ -414,6 +414,8 @@ def _columns(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from _option_columns(value)
         elif name == "dubParams":
             yield from _part("dubParams", value, skipped={"providerName": "elevenlabs"})
+        elif name == "dialogueEdit":
+            yield from _part("dialogueEdit", value)
         else:
             yield from _part("body", {name: value})
 

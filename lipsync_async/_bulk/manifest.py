@@ -91,6 +91,7 @@ _PARTS: dict[tuple[type, str], type] = {
 _OUTSIDE = frozenset({"request_id", "origin"})
 _KINDS = (*_PARTS.values(), *INPUT_TYPES.values(), GenerationRequest, Segment)
 _WIRE_NAME_OF = {name: wire for kind in _KINDS for name, wire in WIRE_NAMES[kind].items()}
+_WIRE_NAME_OF["dialogue_edit"] = "dialogueEdit.id"  # a text in Python, an object on the wire
 _PLAIN_NAME = re.compile(r"\w{1,40}", re.ASCII)
 
 # Tables.
@@ -175,6 +176,7 @@ COLUMNS: Mapping[str, _Column] = {
     "similarity_boost": _Column("provider", "similarityBoost", _number),
     "target_lang": _Column("dubParams", "targetLang"),
     "source_lang": _Column("dubParams", "sourceLang"),
+    "dialogue_edit": _Column("dialogueEdit", "id"),
     "sync_mode": _Column("options", "sync_mode"),
     "temperature": _Column("options", "temperature", _number),
     "model_mode": _Column("options", "model_mode"),
@@ -195,6 +197,7 @@ _PREFIXES = {
     "options": "options.",
     "speaker": "options.active_speaker_detection.",
     "dubParams": "dubParams.",
+    "dialogueEdit": "dialogueEdit.",
 }
 
 
@@ -227,8 +230,8 @@ def read_manifest(path: str | os.PathLike[str]) -> list[ManifestRow]:
 
     `model`, `video_url`, `video_asset_id`, `video_file`, `image_url`, `image_asset_id`,
     `image_file`, `audio_url`, `audio_asset_id`, `audio_file`, `voice_id`, `script`,
-    `stability`, `similarity_boost`, `target_lang`, `source_lang`, `sync_mode`,
-    `temperature`, `model_mode`, `prompt`, `occlusion_detection_enabled`,
+    `stability`, `similarity_boost`, `target_lang`, `source_lang`, `dialogue_edit`,
+    `sync_mode`, `temperature`, `model_mode`, `prompt`, `occlusion_detection_enabled`,
     `reasoning_enabled`, `speaker_auto_detect`, `speaker_boxes_url`, `output_file_name`,
     `webhook_url`, `project_id`, `request_id`.
 
@@ -587,7 +590,7 @@ def _body(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     if "speaker" in parts:
         parts["options"]["active_speaker_detection"] = parts["speaker"]
     body: dict[str, Any] = {**parts["body"], "input": inputs}
-    for name in ("options", "dubParams"):
+    for name in ("options", "dubParams", "dialogueEdit"):
         if name in parts:
             body[name] = parts[name]
     return body, prefixes
@@ -658,12 +661,26 @@ class _BodyReader:
         """Read one field; what is no object and no list is for validation to judge."""
         if (kind, field) in _PARTS:
             return self.read(_PARTS[kind, field], path, value)
+        if field == "dialogue_edit":
+            return self._reference(path, value)
         if field == "file" and isinstance(value, str):
             found = at_home(value)
             return Path(value) if found is None else self.folder / found
         if kind is GenerationRequest and isinstance(value, list):
             return [self._item(field, f"{path}[{index}]", item) for index, item in enumerate(value)]
         return value
+
+    def _reference(self, path: str, value: object) -> Any:
+        """Read an object that names something by its `id` alone."""
+        if not isinstance(value, dict):
+            self._judge(path, _must_be("an object", value))
+            self.judged.add(f"{path}.id")
+            return value
+        self._check_names(path, value, ["id"], {})
+        if value.get("id") is None:
+            self._judge(f"{path}.id", "is missing")
+            return ""
+        return value["id"]
 
     def _item(self, field: str, path: str, item: object) -> Any:
         """Read a segment, or an input by its type."""

@@ -222,6 +222,7 @@ class Job:
             output_file_name=request.output_file_name,
             project_id=request.project_id,
             dub_params=request.dub_params,
+            dialogue_edit=request.dialogue_edit,
             idempotency_key=self.key,
         )
 

@@ -86,6 +86,7 @@ WIRE_NAMES: dict[type, dict[str, str]] = {
         "output_file_name": "outputFileName",
         "project_id": "projectId",
         "dub_params": "dubParams",
+        "dialogue_edit": "dialogueEdit",
     },
     Generation: {
         "created_at": "createdAt",
@@ -93,6 +94,7 @@ WIRE_NAMES: dict[type, dict[str, str]] = {
         "output_file_name": "outputFileName",
         "project_id": "projectId",
         "dub_params": "dubParams",
+        "dialogue_edit": "dialogueEdit",
         "output_url": "outputUrl",
         "output_media_url": "outputMediaUrl",
         "segment_output_url": "segmentOutputUrl",
@@ -317,11 +319,13 @@ def _converter() -> Converter:
             hook = converter.get_structure_hook
             readers = {name: _lenient(inner, hook(inner)) for name, inner in _LENIENT.items()}
             readers["input"] = _inputs_hook(converter)
+            readers["dialogue_edit"] = _lenient(str, _referred)
         overrides: Any = {
             field: override(
                 rename=names.get(field),
                 omit=True if field in _LOCAL_FIELDS else None,
                 struct_hook=readers.get(field),
+                unstruct_hook=_reference if field == "dialogue_edit" else None,
                 # Required on the wire although Python has a default.
                 omit_if_default=False if field == "provider_name" else None,
             )
@@ -581,6 +585,15 @@ _LENIENT: dict[str, Any] = {
     "segments": list[Segment],
     "dub_params": DubParams,
 }
+
+
+def _reference(value: Any) -> dict[str, Any]:
+    """Return the object in which the wire names something by its id alone."""
+    return {"id": exact(value)}
+
+
+def _referred(value: Any, _: Any) -> Any:
+    return text(dict_of(value)["id"])
 
 
 def _shown(value: Any) -> str:

@@ -439,7 +439,8 @@ def request_problems(
         images += isinstance(item, Image)
         files += isinstance(item, Video | Image | Audio) and item.file is not None
     # What is no input may be meant for either; it has a problem of its own.
-    is_sound = visuals == voices == 1 and request.dub_params is None
+    has_own_speech = request.dub_params is not None or request.dialogue_edit is not None
+    is_sound = visuals == voices == 1 and not has_own_speech
     if not is_sound and is_list(request.input) and visuals + voices == len(inputs):
         problems += _count_problems(request, visuals, voices)
     if files and (is_form or is_kept):
@@ -976,12 +977,21 @@ def _is_timed(segment: object) -> TypeGuard[Segment]:
 def _count_problems(request: GenerationRequest, visuals: int, voices: int) -> Iterator[str]:
     if visuals != 1:
         yield f"input: needs exactly one video or image, not {visuals}"
-    if request.dub_params is not None:
+    fields = _speech_fields(request)
+    if len(fields) > 1:
+        yield f"{fields[1]}: cannot be combined with {fields[0]}"
+    if fields:
         if voices:
-            yield f"input: takes no audio or text with dub_params, not {voices}"
+            yield f"input: takes no audio or text with {fields[0]}, not {voices}"
     elif request.segments is None and voices != 1:
         several = "; for several use segments" if voices else ""
         yield f"input: needs exactly one audio or text, not {voices}{several}"
+
+
+def _speech_fields(request: GenerationRequest) -> list[str]:
+    """Return the fields that make speech of the video's own, so that no input gives any."""
+    names = ("dub_params", "dialogue_edit")
+    return [name for name in names if getattr(request, name) is not None]
 
 
 def _resend_problems(
@@ -1018,8 +1028,8 @@ def _image_problems(request: GenerationRequest) -> Iterator[str]:
         yield f"model: must be {Model.SYNC_3} with an image, not {shown(request.model)}"
     if request.segments is not None:
         yield "segments: need a video, not an image"
-    if request.dub_params is not None:
-        yield "dub_params: need a video, not an image"
+    for field in _speech_fields(request):
+        yield f"{field}: can only go with a video, not with an image"
     speaker = (
         request.options.active_speaker_detection if isinstance(request.options, Options) else None
     )
@@ -1048,8 +1058,8 @@ def _reference_problems(request: GenerationRequest, inputs: Iterable[object]) ->
             )
             path = f"segments[{index}].audio_input.ref_id"
             yield f"{path}: no input has ref_id {shown(reference)}; {names}"
-    if request.dub_params is not None:
-        yield "segments: cannot be combined with dub_params"
+    for field in _speech_fields(request):
+        yield f"segments: cannot be combined with {field}"
 
 
 def _name_problems(path: str, item: Audio | Text, known: dict[str, str]) -> Iterator[str]:
@@ -1167,6 +1177,7 @@ _REQUEST_FIELDS: dict[str, Check] = {
     ),
     "project_id": OrNone(name),
     "dub_params": OrNone(instance_of(DubParams, _DUBBING_FIELDS)),
+    "dialogue_edit": OrNone(name),
     "request_id": OrNone(up_to(_LONGEST_REQUEST_ID, name)),
     "origin": OrNone(
         instance_of(Origin, {"line": OrNone(whole_number(1)), "extra": _texts_by_name})

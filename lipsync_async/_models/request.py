@@ -413,7 +413,7 @@ class GenerationRequest(Serializable):
     Args:
         model: See `Model`; any other name is sent with a warning.
         input: Exactly one video or image, and exactly one audio or text; with
-            `segments` several audios and texts; with `dub_params` none.
+            `segments` several audios and texts; with `dub_params` or `dialogue_edit` none.
         options: How the lips are made.
         segments: Time ranges of the video with an audio each, in order.
         webhook_url: `https` URL that gets a POST when the job has ended (`http` is
@@ -422,6 +422,7 @@ class GenerationRequest(Serializable):
             digits, `_` or `-`.
         project_id: UUID of a project of your organization.
         dub_params: Dub the video's own speech.
+        dialogue_edit: Id of a dialogue edit that has ended well: render it into the video.
         request_id: A name of your own for this request, never sent: 1 to 255 characters,
             unique in a run. A journal knows the request by it wherever it stands.
         origin: Where it comes from; never sent, and ignored when requests are compared.
@@ -438,6 +439,7 @@ class GenerationRequest(Serializable):
     output_file_name: str | None = None
     project_id: str | None = None
     dub_params: DubParams | None = None
+    dialogue_edit: str | None = None
     request_id: str | None = None
     origin: Origin | None = attrs.field(default=None, eq=False, repr=False)
 

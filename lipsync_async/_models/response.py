@@ -34,6 +34,7 @@ class Generation(Serializable):
         output_file_name: Base name of the result.
         project_id: The project it belongs to.
         dub_params: The dubbing.
+        dialogue_edit: Id of the dialogue edit that it renders.
         output_url: Where the result is, once COMPLETED; it expires, do not store it.
         output_media_url: The same under the service's newer name.
         segment_output_url: Where the result of the segments alone is.
@@ -59,6 +60,7 @@ class Generation(Serializable):
     output_file_name: str | None = None
     project_id: str | None = None
     dub_params: DubParams | None = None
+    dialogue_edit: str | None = None
     output_url: str | None = None
     output_media_url: str | None = None
     segment_output_url: str | None = None

@@ -265,7 +265,7 @@ class DialogueEdit(Serializable):
     """Job that changes what is said in a video (beta at the service).
 
     Attributes:
-        id: What a generation that renders it names, once it has ended well.
+        id: What a generation that renders it names as `dialogue_edit`.
         status: `PENDING`, `PROCESSING`, `COMPLETED`, `COMPLETED_PARTIAL` or `FAILED`.
         source_video_url: The video.
         source_start_ms: Where the window begins, in milliseconds.

@@ -143,8 +143,8 @@ class DialogueEdits(SyncWrapper):
 
         Wire: `POST /v2/dialogue-edits`
 
-        A try whose outcome is unknown is not repeated. When it has ended well, a generation with
-        its id as `dialogueEdit` renders it; `GenerationRequest` has no field for that yet.
+        A try whose outcome is unknown is not repeated. When it has ended well, a generation of the
+        same video with its id as `dialogue_edit` renders it.
 
         Args:
             transcript: The whole transcript of one speaker: `transcript` of a transcription,

@@ -64,6 +64,7 @@ class Generations(SyncWrapper):
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -81,6 +82,7 @@ class Generations(SyncWrapper):
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -94,7 +96,7 @@ class Generations(SyncWrapper):
 
         Args:
             request: The whole request; or give its fields one by one.
-            model: See `GenerationRequest`, as for all fields down to `dub_params`.
+            model: See `GenerationRequest`, as for all fields down to `dialogue_edit`.
             input: The video or image, and the audio or text.
             options: How the lips are made.
             segments: Time ranges of the video with an audio each.
@@ -102,6 +104,7 @@ class Generations(SyncWrapper):
             output_file_name: Base name of the result, without extension.
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
+            dialogue_edit: Id of a dialogue edit to render.
             idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
                 your own, stored beforehand, to be able to repeat the call after a crash.
             upload: How files get there: as assets before the create, whose tries then send no
@@ -136,6 +139,7 @@ class Generations(SyncWrapper):
                 output_file_name=output_file_name,
                 project_id=project_id,
                 dub_params=dub_params,
+                dialogue_edit=dialogue_edit,
                 idempotency_key=idempotency_key,
                 upload=upload,
                 on_upload=call_in_caller("on_upload", on_upload),
@@ -289,6 +293,7 @@ class Generations(SyncWrapper):
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -309,6 +314,7 @@ class Generations(SyncWrapper):
         output_file_name: str | None = None,
         project_id: str | None = None,
         dub_params: DubParams | None = None,
+        dialogue_edit: str | None = None,
         idempotency_key: str | None = None,
         upload: UploadWay = "asset",
         on_upload: OnUpload | None = None,
@@ -322,7 +328,7 @@ class Generations(SyncWrapper):
 
         Args:
             request: The whole request; or give its fields one by one.
-            model: See `GenerationRequest`, as for all fields down to `dub_params`.
+            model: See `GenerationRequest`, as for all fields down to `dialogue_edit`.
             input: The video or image, and the audio or text.
             options: How the lips are made.
             segments: Time ranges of the video with an audio each.
@@ -330,6 +336,7 @@ class Generations(SyncWrapper):
             output_file_name: Base name of the result, without extension.
             project_id: UUID of a project.
             dub_params: Dub the video's own speech.
+            dialogue_edit: Id of a dialogue edit to render.
             idempotency_key: As for `create`.
             upload: As for `create`.
             on_upload: As for `create`.
@@ -359,6 +366,7 @@ class Generations(SyncWrapper):
                 output_file_name=output_file_name,
                 project_id=project_id,
                 dub_params=dub_params,
+                dialogue_edit=dialogue_edit,
                 idempotency_key=idempotency_key,
                 upload=upload,
                 on_upload=call_in_caller("on_upload", on_upload),

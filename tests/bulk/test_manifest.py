@@ -441,6 +441,20 @@ BAD: dict[str, tuple[Any, ...]] = {
         "options: must be an object, not 5",
         "dubParams: must be an object, not 'de'",
     ),
+    "no id": (
+        body(input=[VIDEO], dialogueEdit={"ID": "e"}),
+        "dialogueEdit.ID: is unknown",
+        "dialogueEdit.id: is missing",
+    ),
+    "no object": (
+        body(input=[VIDEO], dialogueEdit=5),
+        "dialogueEdit: must be an object, not 5",
+    ),
+    "odd id": (
+        body(input=[VIDEO], dialogueEdit={"id": 5}, dubParams={"targetLang": "de"}),
+        "dialogueEdit.id: must be text, not 5",
+        "dialogueEdit.id: cannot be combined with dub_params",
+    ),
     "odd inputs": (
         body(input=[{"type": "hologram"}, 7, {"url": "https://h/x"}, {"type": ["video"]}]),
         "input[0].type: must be one of video, image, audio, text, not 'hologram'",
@@ -602,6 +616,10 @@ TABLES: dict[str, tuple[str, GenerationRequest]] = {
             project_id="p",
         ),
     ),
+    "dialogue edit": (
+        "model,Video URL,Dialogue Edit\nx,https://h/v, e \n",
+        GenerationRequest(model="x", input=[Video("https://h/v")], dialogue_edit="e"),
+    ),
 }
 
 
@@ -700,6 +718,14 @@ BAD_TABLES: dict[str, tuple[str, ...]] = {
         "line 3: voice_id: is missing",
         "line 3: needs exactly one audio or text, not 2; for several use segments",
         "line 4: target_lang: is missing",
+    ),
+    "dialogue edit": (
+        f"{HEADER},dialogue_edit\n{ROW},,e\u200bf\n",
+        (
+            "line 2: dialogue_edit: must not hold U+200B (ZERO WIDTH SPACE), "
+            f"{NOT_SEEN} 2; delete it"
+        ),
+        "line 2: takes no audio or text with dialogue_edit, not 1",
     ),
     "quotes": (f'{HEADER}\n{ROW},"a"b\n', no_csv(2, "',' expected after '\"'")),
     "open quotes": (f'{HEADER}\n{ROW},a\n{ROW},"b\n', no_csv(3, "unexpected end of data")),

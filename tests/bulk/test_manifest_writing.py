@@ -127,13 +127,14 @@ def test_bytes_are_not_in_a_journal(tmp_path: Path) -> None:
             assert not (tmp_path / name).exists()
 
 
-def test_dubbing_and_files_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"dub_params": DubParams(target_lang="de")}, {"dialogue_edit": "e"}]
+)
+def test_dubbing_edits_and_files_are_said(tmp_path: Path, fields: dict[str, Any]) -> None:
     """Local files by their whole paths, wherever the manifest is written to."""
     (tmp_path / "v.mp4").write_bytes(b"video")
     (tmp_path / "out").mkdir()
-    dubbed = GenerationRequest(
-        model="x", input=[Video(file=tmp_path / "v.mp4")], dub_params=DubParams(target_lang="de")
-    )
+    dubbed = GenerationRequest(model="x", input=[Video(file=tmp_path / "v.mp4")], **fields)
     with failed(tmp_path / "j.sqlite", [dubbed]) as journal:
         for name in ("m.csv", "m.jsonl"):
             journal.export_manifest(tmp_path / "out" / name)

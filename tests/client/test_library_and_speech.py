@@ -3,15 +3,18 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import attrs
 import pytest
 
 from lipsync_async import (
     AsyncClient,
     ConflictError,
     DecodeError,
+    GenerationRequest,
     InvalidRequestError,
     JobFailedError,
     JobTimeoutError,
@@ -22,11 +25,13 @@ from lipsync_async import (
     RetryPolicy,
     ServerError,
     Transcript,
+    UnprocessableError,
+    Video,
 )
 from lipsync_async._models.http import Request, Response
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
-from tests.client.connections import cancel_when, opened
+from tests.client.connections import Door, cancel_when, opened
 
 Answers = Iterable[tuple[int, Any]]
 Use = Callable[[Any], Awaitable[Any]]  # of a client, by arguments that may be wrong
@@ -500,6 +505,40 @@ async def test_a_partial_edit_is_told() -> None:
     assert (done.is_partial, done.partial_detail) == (True, answer["partialDetail"])
     assert done.result_transcript is not None
     assert (done.result_transcript.text, done.result_transcript.raw) == ("Hello", RAW)
+
+
+@pytest.mark.parametrize("door", ["memory", "blocking"])
+async def test_an_edit_is_rendered(door: Door, tmp_path: Path) -> None:
+    """By a create, a batch and a run with a journal; in the blocking client as well."""
+    async with opened(door, progression="polls(1)", creates_per_minute=None) as (client, sandbox):
+        (tmp_path / "v.mp4").write_bytes(b"video")
+        face = await client.assets.register(sandbox.host_file(tmp_path / "v.mp4"), "VIDEO")
+        job = await client.transcriptions.create(video_url=face.url)
+        known = (await client.transcriptions.wait_until_complete(job.id)).transcript
+        assert known is not None
+        change = ReplaceWord(known.words[0].id, "Bye")
+        edit = await client.dialogue_edits.create(known, [change], video_url=str(face.url))
+        asked = GenerationRequest(model="lipsync-2", input=[Video(face.url)], dialogue_edit=edit.id)
+        with pytest.raises(UnprocessableError) as refused:
+            await client.generations.create(asked)
+        await client.dialogue_edits.wait_until_complete(edit)
+        done = await client.generations.run(
+            model="lipsync-2", input=[Video(asset_id=face.id)], dialogue_edit=edit.id
+        )
+        batch = await client.batches.create([asked] * 20)
+        await client.batches.wait_until_complete(batch.id)
+        rows = [outcome async for outcome in client.batches.results(batch)]
+        journal = tmp_path / "j.sqlite"
+        runs = [await client.generations.run_all([asked], journal=journal) for _ in "ab"]
+    assert refused.value.code == "dialogue_edit_not_found"
+    assert (done.status, done.dialogue_edit) == ("COMPLETED", edit.id)
+    assert done.raw["dialogueEdit"] == {"id": edit.id}
+    assert [row.request for row in rows] == [
+        attrs.evolve(asked, request_id=f"r-{number:04}") for number in range(1, 21)
+    ]
+    again = [each for (each,) in runs]
+    assert [each.generation and each.generation.dialogue_edit for each in again] == [edit.id] * 2
+    assert [each.resumed for each in again] == [False, True]
 
 
 # --- what is looked for before it is repeated ----------------------------------------------------

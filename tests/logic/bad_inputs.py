@@ -67,7 +67,10 @@ _FACE: BadRequests = {
 }
 _DUBS: BadRequests = {
     "5-dub-audio": (dubbed(VIDEO, AUDIO), "input: takes no audio or text with dub_params, not 1"),
-    "5-dub-image": ({**dubbed(IMAGE), "model": "sync-3"}, "dub_params: need a video, not an image"),
+    "5-dub-image": (
+        {**dubbed(IMAGE), "model": "sync-3"},
+        "dub_params: can only go with a video, not with an image",
+    ),
     "5-dub-segments": (
         {**dubbed(), "segments": ONE},
         "segments: cannot be combined with dub_params",
@@ -78,6 +81,30 @@ _DUBS: BadRequests = {
     "5-dub-provider": (
         dubbed(provider_name="other"),
         "dub_params.provider_name: must be one of elevenlabs, not 'other'",
+    ),
+}
+_EDITED: BadRequests = {
+    "17-id-empty": (order(VIDEO, dialogue_edit=""), "dialogue_edit: must not be empty"),
+    "17-id-kind": (order(VIDEO, dialogue_edit={"id": "e"}), "dialogue_edit: must be text"),
+    "17-audio": (
+        order(dialogue_edit="e"),
+        "input: takes no audio or text with dialogue_edit, not 1",
+    ),
+    "17-no-video": (
+        order(Text(VOICE), dialogue_edit="e"),
+        "input: needs exactly one video or image, not 0",
+    ),
+    "17-image": (
+        order(IMAGE, dialogue_edit="e", model="sync-3"),
+        "dialogue_edit: can only go with a video, not with an image",
+    ),
+    "17-segments": (
+        order(VIDEO, dialogue_edit="e", segments=ONE),
+        "segments: cannot be combined with dialogue_edit",
+    ),
+    "17-dubbing": (
+        {**dubbed(), "dialogue_edit": "e"},
+        "dialogue_edit: cannot be combined with dub_params",
     ),
 }
 _VIDEO: BadRequests = {
@@ -137,6 +164,7 @@ BAD_INPUTS: BadRequests = {
     **_MODEL_AND_INPUT,
     **at("options.active_speaker_detection.", _FACE),
     **_DUBS,
+    **_EDITED,
     **at("input[0]", _VIDEO),
     **at("input[1]", _AUDIO),
     **at("input[1].provider.", _VOICE),

@@ -33,6 +33,8 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "image, by pixel": with_face(frame_number=0, coordinates=(960, 540)),
     "unknown model": order(model="sync-9"),
     "dubbing": dubbed(source_lang="en"),
+    "dialogue edit": order(VIDEO, dialogue_edit="e"),
+    "another dialogue edit": order(VIDEO, dialogue_edit="f"),
     "every option": with_options(
         sync_mode=SyncMode.CUT_OFF,
         temperature=1,

@@ -111,6 +111,7 @@ EVERYTHING = GenerationRequest(
     output_file_name="take-1",
     project_id="p1",
     dub_params=DubParams(target_lang="de", source_lang="en"),
+    dialogue_edit="e1",
     request_id="row-1",  # which is never sent
     origin=Origin(2, {"note": "my own"}),  # nor is this
 )
@@ -153,6 +154,7 @@ EVERYTHING_ON_THE_WIRE: dict[str, Any] = {
     "outputFileName": "take-1",
     "projectId": "p1",
     "dubParams": {"targetLang": "de", "sourceLang": "en", "providerName": "elevenlabs"},
+    "dialogueEdit": {"id": "e1"},
 }
 
 
@@ -242,6 +244,7 @@ def test_every_field_of_a_job_is_read() -> None:
         output_file_name="take-1",
         project_id="p1",
         dub_params=EVERYTHING.dub_params,
+        dialogue_edit="e1",
         output_url="https://h/out.mp4",
         output_media_url="https://h/media.mp4",
         segment_output_url="https://h/segment.mp4",
@@ -326,10 +329,10 @@ ODD_ECHOES: list[Any] = [5, "text", True, [5], {"sync_mode": 5}, {"startTime": "
 @pytest.mark.parametrize("odd", ODD_ECHOES)
 def test_an_echo_of_another_shape_is_ignored(odd: Any) -> None:
     """What cannot be read of the order is left out, and stays in `raw`."""
-    data = job(options=odd, segments=odd, dubParams=odd)
+    data = job(options=odd, segments=odd, dubParams=odd, dialogueEdit=odd)
     generation = decode(Generation, data)
     assert (generation.options or Options()) == Options()
-    assert (generation.segments, generation.dub_params) == (None, None)
+    assert (generation.segments, generation.dub_params, generation.dialogue_edit) == (None,) * 3
     assert generation.raw["options"] is odd
 
 
@@ -480,6 +483,7 @@ REQUESTS = built(
     output_file_name=TEXTS,
     project_id=TEXTS,
     dub_params=built(DubParams, {"target_lang": TEXTS}, source_lang=TEXTS),
+    dialogue_edit=TEXTS,
 )
 
 

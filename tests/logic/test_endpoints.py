@@ -115,6 +115,7 @@ def test_files_go_as_a_form(tmp_path: Path) -> None:
         output_file_name="take-1",
         project_id="p",
         dub_params=DubParams(target_lang="de"),
+        dialogue_edit="e",
     )
     call = endpoints.create_generation(request, idempotency_key="key-1")
     texts = {part.name: part.value for part in call.form if isinstance(part, TextPart)}
@@ -128,6 +129,7 @@ def test_files_go_as_a_form(tmp_path: Path) -> None:
         "outputFileName": "take-1",
         "projectId": "p",
         "dubParams": '{"targetLang":"de","providerName":"elevenlabs"}',
+        "dialogueEdit": '{"id":"e"}',
     }
     assert call.form[-1] == FilePart("image", "face.png", "image/png", path)
     assert (call.body, dict(call.headers)) == (None, {"idempotency-key": "key-1"})

@@ -420,6 +420,7 @@ REQUESTS = _mixed(
     output_file_name=st.just("a"),
     project_id=st.just("p"),
     dub_params=_mixed(DubParams, target_lang=st.just("de")),
+    dialogue_edit=st.just("e"),
 )
 
 

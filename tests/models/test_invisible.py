@@ -143,6 +143,7 @@ def places(text: str) -> dict[str, list[str]]:
         "output_file_name": asked(output_file_name=text),
         "project_id": asked(project_id=text),
         "request_id": asked(request_id=text),
+        "dialogue_edit": asked(input=[VIDEO], dialogue_edit=text),
         "dub_params.target_lang": asked(input=[VIDEO], dub_params=DubParams(target_lang=text)),
         "dub_params.source_lang": asked(input=[VIDEO], dub_params=dub(source_lang=text)),
     }
