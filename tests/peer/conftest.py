@@ -4,19 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, tone
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    """Serve with everything real, and room for two generations at once."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Sandbox(concurrency=2)) as sandbox,
-    ):
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Serve with everything real, unless told, and room for two generations at once."""
+    with Sandbox(**{"concurrency": 2, **getattr(request, "param", {})}) as sandbox:
         yield sandbox
 
 

@@ -6,24 +6,38 @@ const readline = require("node:readline");
 const { SyncClient } = require("@sync.so/sdk");
 
 // {"stream": path} is a file with a name, {"blob": path} one without.
-async function media(given) {
+async function file(given) {
     if (given === null || given === undefined) return undefined;
     return given.stream ? fs.createReadStream(given.stream) : new Blob([fs.readFileSync(given.blob)]);
 }
 
-async function called({ url, key, verb, given, options }) {
+const FILES = { "batch.create": ["input"], "generations.createWithFiles": ["video", "audio"] };
+
+async function called({ url, key, verb, given, options, raw }) {
     if (verb === "fetch") {
-        const answer = await fetch(url + given.path, { method: given.method, headers: { "x-api-key": key } });
+        const headers = { "x-api-key": key, "content-type": "application/json" };
+        const answer = await fetch(url + given.path, { method: given.method, headers, body: given.body });
         return { status: answer.status, body: await answer.json() };
     }
     const client = new SyncClient({ baseUrl: url, apiKey: key });
-    const request = { maxRetries: 0, ...options };
-    if (verb === "createWithFiles") {
-        const files = [await media(given.video), await media(given.audio)];
-        return client.generations.createWithFiles(...files, given.request, request);
+    if (verb === "methods") return methods(client);
+    const [resource, method] = verb.split(".");
+    let inputs = verb === "models.list" ? [] : [given];
+    if (FILES[verb]) {
+        inputs = [...(await Promise.all(FILES[verb].map((name) => file(given[name])))), given.request];
     }
-    if (verb === "models") return client.models.list(request);
-    return client.generations[verb](given, request);
+    const answer = client[resource][method](...inputs, options ?? { maxRetries: 0 });
+    if (!raw) return answer;
+    const { data, rawResponse } = await answer.withRawResponse();
+    return { data, status: rawResponse.status };
+}
+
+// The resources are getters of the client's class.
+function methods(client) {
+    const names = (value) => Object.getOwnPropertyNames(Object.getPrototypeOf(value));
+    const isPublic = (name) => name !== "constructor" && !name.startsWith("_");
+    return names(client).filter(isPublic).flatMap((resource) =>
+        names(client[resource]).filter(isPublic).map((method) => `${resource}.${method}`));
 }
 
 async function main() {
