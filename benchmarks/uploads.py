@@ -19,7 +19,7 @@ import aiohttp
 
 from lipsync_async import AsyncClient, Audio, Limits, Video
 
-_UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
+_UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None, uploads_per_minute=None)
 
 
 def _size(file: Path) -> int:

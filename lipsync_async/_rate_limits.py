@@ -19,7 +19,7 @@ import time
 from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from hashlib import sha256
@@ -37,6 +37,8 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import RETRY_LOG, log
 from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic.config import service_at
+from lipsync_async._logic.endpoints import RATE_CLASSES, REQUEST, RateClass
+from lipsync_async._models.policies import Limits
 from lipsync_async._models.response import Generation
 from lipsync_async._threads import new_lock
 from lipsync_async._transport.protocol import Transport
@@ -73,6 +75,9 @@ _LONGEST_REFUSAL_PAUSE = 1.0
 # in six minutes; after another user of the key has gone, the rest comes back in at most 15.
 _KEPT_WINDOWS = 5.0
 _GROWTH = 0.1
+# After so many windows without a request a limiter has forgotten all that it had learnt; an
+# account of which that holds, and that no client holds, is forgotten.
+_IDLE_WINDOWS = 20.0
 # Another client may have had the whole last minute: one refusal halves the limit at most.
 _MOST_LOST = 2
 # And where nothing has passed, refusals tell no rate: the service may refuse all for a while.
@@ -245,10 +250,10 @@ class SlidingWindowLimiter:
         self.pause(now, now + seconds)
         return seconds
 
-    def is_idle(self, now: float, seconds: float) -> bool:
-        """Tell whether nothing was sent for so many seconds, and nothing waits."""
+    def is_idle(self, now: float) -> bool:
+        """Tell whether nothing waits, and all that was learnt is forgotten."""
         last = self._log[-1].time if self._log else -inf
-        return self._clock(now) - last > seconds
+        return self._clock(now) - last > _IDLE_WINDOWS * self._window
 
     def _lower(self, limit: int, refused: Reservation, clock: float, configured: int) -> None:
         """Lower the limit once for all that was in flight when the first was refused."""
@@ -674,9 +679,6 @@ class ConcurrencyLimiter:
 # A longer wait is logged.
 _SILENT_SECONDS = 1.0
 _LONGEST_SLEEP = 3600.0
-# An account of which nothing was used for so long, and that no client holds, is forgotten:
-# by then its limiters have forgotten all that they had learnt.
-_IDLE_SECONDS = 1200.0
 _FEW_ACCOUNTS = 64
 
 
@@ -790,17 +792,18 @@ class SlotPool:
 
 @attrs.define(slots=True, eq=False)
 class AccountLimits:
-    """What the clients of an account share: two rate limiters, and the slots."""
+    """What the clients of an account share: a rate limiter for each class, and the slots."""
 
-    creates: SlidingWindowLimiter = attrs.field(factory=SlidingWindowLimiter)
-    requests: SlidingWindowLimiter = attrs.field(factory=SlidingWindowLimiter)
+    rates: Mapping[RateClass, SlidingWindowLimiter] = attrs.field(
+        factory=lambda: {each: SlidingWindowLimiter(window=each.seconds) for each in RATE_CLASSES}
+    )
     slots: SlotPool = attrs.field(factory=SlotPool)
 
     def is_idle(self, now: float) -> bool:
         """Tell whether a new object would do as well."""
-        for limiter in (self.creates, self.requests):
+        for limiter in self.rates.values():
             with limiter.lock:
-                if not limiter.is_idle(now, _IDLE_SECONDS):
+                if not limiter.is_idle(now):
                     return False
         return not self.slots.used
 
@@ -973,68 +976,99 @@ class _LoopQueues:
 
 @attrs.define(slots=True, eq=False)
 class Throttle(_LoopQueues):
-    """Rate limit of one client for one class of requests.
+    """Rate limits of one client for one class of requests: its own, and that of all requests.
 
-    Only the first in the queue holds a reservation, so that the queue moves up when a request
+    Only the first in the queue holds reservations, so that the queue moves up when a request
     leaves it.
     """
 
-    _shared: SlidingWindowLimiter
-    _limit: int | None
-    _name: str
+    _rates: Mapping[RateClass, SlidingWindowLimiter]
+    _limits: Limits
+    _rate_class: RateClass
+    # The class's own limit; `None`: there is none.
+    _limit: int | None = attrs.field(init=False)
+    _limiters: tuple[tuple[SlidingWindowLimiter, int], ...] = attrs.field(init=False)
 
-    async def acquire(self, deadline: float | None) -> tuple[Reservation | None, float]:
-        """Wait until a request may be sent; return its reservation, and the seconds it took.
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        own = self._rate_class
+        self._limit = getattr(self._limits, own.setting)
+        classes = (own,) if own.is_alone else (own, REQUEST)
+        limits = [(self._rates[each], getattr(self._limits, each.setting)) for each in classes]
+        self._limiters = tuple((limiter, limit) for limiter, limit in limits if limit is not None)
 
-        There is none (`None`) without a limit, and when the deadline leaves no time for one.
+    async def acquire(self, deadline: float | None) -> tuple[list[Reservation] | None, float]:
+        """Wait until a request may be sent; return its reservations, and the seconds it took.
+
+        There are none (`None`) without a limit, and when the deadline leaves no time for them.
         """
-        shared, limit = self._shared, self._limit
-        if limit is None:
+        if not self._limiters:
             return None, 0.0
         began = self._transport.now()
-        reservation: Reservation | None = None
-        if not self._waiting or not self._queues.get().places:
-            with shared.lock:
-                reservation = shared.reserve(began, limit)
-            if reservation.due <= began:
-                return reservation, 0.0
+        held: list[Reservation] = []
+        is_next = not self._waiting or not self._queues.get().places
+        if is_next and self._reserve(held, began) <= 0:
+            return held, 0.0
 
-        def attempt(now: float) -> tuple[Reservation | None, float]:
-            nonlocal reservation
-            with shared.lock:
-                reservation = reservation or shared.reserve(now, limit)
-                seconds = shared.delay(reservation, now)
-            return (reservation, 0.0) if seconds <= 0 else (None, seconds)
+        def attempt(now: float) -> tuple[list[Reservation] | None, float]:
+            seconds = self._reserve(held, now)
+            return (held, 0.0) if seconds <= 0 else (None, seconds)
 
-        got: Reservation | None = None
+        got: list[Reservation] | None = None
         self._waiting += 1
         try:
             got = await self._queues.get().wait_for(attempt, deadline=deadline)
         finally:
             self._waiting -= 1
-            if got is None and reservation is not None:
-                shared.unused.append(reservation)
+            if got is None:
+                for (limiter, _), reservation in zip(self._limiters, held, strict=False):
+                    limiter.unused.append(reservation)
         return got, self._transport.now() - began
 
+    def _reserve(self, held: list[Reservation], now: float) -> float:
+        """Take a time of each limiter, once that of the one before has come.
+
+        Returns the seconds until it is worth while to try again; 0: all have come.
+        """
+        for place, (limiter, limit) in enumerate(self._limiters):
+            with limiter.lock:
+                if place == len(held):
+                    held.append(limiter.reserve(now, limit))
+                    seconds = held[place].due - now
+                else:
+                    seconds = limiter.delay(held[place], now)
+            if seconds > 0:
+                return seconds
+        return 0.0
+
     def report_refusal(
-        self, reservation: Reservation, told: float | None, patience: float | None
+        self, held: list[Reservation], told: float | None, patience: float | None
     ) -> None:
-        """Tell the limiter that what was sent from a reservation was refused for the rate."""
-        with self._shared.lock:
-            seconds = self._shared.on_429(reservation, self._transport.now(), told, patience)
+        """Tell the limiter that what was sent from reservations was refused for the rate.
+
+        A refusal does not say which limit it is about. The class's own is the lowest; the one of
+        all requests learns from its own refusals.
+        """
+        if self._limit is None:
+            return
+        limiter, _ = self._limiters[0]
+        with limiter.lock:
+            seconds = limiter.on_429(held[0], self._transport.now(), told, patience)
         asked = "" if told is None else f" (it asked for {told:g} s)"
         log(
             RETRY_LOG,
             logging.INFO,
-            f"the service refuses more {self._name}s, so none is sent for "
-            f"{seconds:.1f} s{asked}; see Limits.{self._name}s_per_minute={self._limit}.",
+            f"the service refuses more {self._rate_class.noun}s, so none is sent for "
+            f"{seconds:.1f} s{asked}; see Limits.{self._rate_class.setting}={self._limit}.",
         )
 
     def _words(self, count: int) -> str:
-        return (
-            f"{_counted(count, self._name)} for more than {_SILENT_SECONDS:g} s for a turn: "
-            f"Limits.{self._name}s_per_minute={self._limit} allows no more just now."
-        )
+        waits = f"{_counted(count, self._rate_class.noun)} for more than {_SILENT_SECONDS:g} s"
+        settings = {self._rate_class.setting: self._limit}
+        if not self._rate_class.is_alone:
+            settings[REQUEST.setting] = self._limits.requests_per_minute
+        told = [f"Limits.{name}={limit}" for name, limit in settings.items() if limit is not None]
+        return f"{waits} for a turn, so that no more are sent than {' and '.join(told)} allow."
 
 
 @attrs.define(slots=True, eq=False)

@@ -24,7 +24,7 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import HTTP_LOG, RETRY_LOG, call_back, is_from_callback, log
 from lipsync_async._logic import endpoints, polling, retry
 from lipsync_async._logic.config import origin, service_at
-from lipsync_async._logic.endpoints import Call
+from lipsync_async._logic.endpoints import RATE_CLASSES, Call
 from lipsync_async._logic.retry import LONGEST_TOLD
 from lipsync_async._logic.secrecy import Headers, Mask
 from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
@@ -141,12 +141,11 @@ class Requester:
         self._turns = LoopLocal(Lock)
         # What the account's clients share, in this process.
         self.account: AccountLimits = self._find_account()
-        account = self.account
-        limits = self.limits
-        creates, requests = limits.creates_per_minute, limits.requests_per_minute
-        self._creates = Throttle(self.transport, account.creates, creates, "create")
-        self._requests = Throttle(self.transport, account.requests, requests, "request")
-        self._slots = SlotQueue(self.transport, account.slots, limits.concurrent_generations)
+        transport, account, limits = self.transport, self.account, self.limits
+        self._throttles = {
+            each: Throttle(transport, account.rates, limits, each) for each in RATE_CLASSES
+        }
+        self._slots = SlotQueue(transport, account.slots, limits.concurrent_generations)
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""
@@ -354,8 +353,8 @@ class Requester:
         self, call: Call[T], options: RequestOptions, deadline: float | None, history: History
     ) -> T:
         """Send a call once, when its limits allow it, and read the answer."""
-        throttle = self._creates if call.is_create else self._requests
-        reservation, waited = await throttle.acquire(deadline)
+        throttle = self._throttles[call.rate_class]
+        reservations, waited = await throttle.acquire(deadline)
         history.waited += waited
         history.tries += 1
         call.is_sent = True
@@ -385,11 +384,11 @@ class Requester:
                 self.account.slots.saw(call.shows(found), self.transport.now())
         except ResponseError as error:
             _note_refusal(call, error)
-            # Without a reservation there is no limit; or no time left, as the error says.
+            # Without reservations there is no limit; or no time left, as the error says.
             is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
-            if reservation is not None and is_limit:
+            if reservations is not None and is_limit:
                 patience = options.retry.give_up_after
-                throttle.report_refusal(reservation, error.retry_after, patience)
+                throttle.report_refusal(reservations, error.retry_after, patience)
             if call.look is None or error.generation is None:
                 raise
             # The outcome is unknown, but the answer names the job: the job itself will tell.

@@ -63,7 +63,8 @@ class AsyncVoices(Resource):
 
         Wire: `POST /v2/voices`
 
-        A try whose outcome is unknown is not repeated: look for the name in `list` first.
+        A try whose outcome is unknown is not repeated: look for the name in `list` first. When ten
+        were sent within an hour (`Limits.voices_per_hour`), the next waits for its turn.
 
         Args:
             name: 1 to 100 characters, not the name of another voice.

@@ -61,6 +61,38 @@ _RAW_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _RAW_PATH = re.compile(r"/[!-\"$-~]*")
 
 
+@attrs.frozen(slots=True, eq=False)
+class RateClass:
+    """Requests that the service counts together, and refuses when there are too many.
+
+    Attributes:
+        noun: What one of them is called.
+        setting: The field of `Limits` that says how many may be sent.
+        seconds: In how many seconds.
+        is_alone: Whether they do not count as requests as well.
+    """
+
+    noun: str
+    setting: str
+    seconds: float = 60.0
+    is_alone: bool = False
+
+
+CREATE = RateClass("create", "creates_per_minute", is_alone=True)
+REQUEST = RateClass("request", "requests_per_minute", is_alone=True)
+# The POSTs that have a limit of their own; whether the service counts their requests among
+# all others as well is not documented, so they do here. Source: "Rate limits", sync.so docs.
+_RATE_CLASSES: Mapping[str, RateClass] = {
+    "/v2/generate": CREATE,
+    "/v2/assets/upload": RateClass("upload", "uploads_per_minute"),
+    "/v2/tts": RateClass("speech request", "speeches_per_minute"),
+    "/v2/tts/jobs": RateClass("speech job", "speeches_per_minute"),
+    "/v2/voices": RateClass("voice clone", "voices_per_hour", 3600.0),
+    "/v2/feedback": RateClass("feedback report", "feedback_per_minute"),
+}
+RATE_CLASSES = (REQUEST, *_RATE_CLASSES.values())
+
+
 @attrs.define(slots=True)
 class Call(Generic[T]):
     """One call: what to send, how to read the answer, and whether it may be sent twice.
@@ -74,7 +106,6 @@ class Call(Generic[T]):
         body: The body, if it is no form.
         form: The parts of a form.
         idempotency_key: The key under which it may be sent again.
-        is_create: Whether it orders a generation: it needs a slot, and has a rate limit of its own.
         look: Describes the look at a job that an answer of unknown outcome names as this
             call's own; `None`: no such answer is expected.
         is_refused_by_503: Whether a 503 of the service's own refuses for good, unless its code
@@ -84,6 +115,7 @@ class Call(Generic[T]):
         shows: Tells which jobs an answer has shown, and whether each has ended.
         response: The success that was read.
         is_sent: Whether a try of it is under way, or may have had its effect.
+        rate_class: The requests that it counts among.
     """
 
     method: str
@@ -94,13 +126,24 @@ class Call(Generic[T]):
     body: bytes | None = None
     form: tuple[TextPart | FilePart, ...] = ()
     idempotency_key: str | None = None
-    is_create: bool = False
     look: Callable[[Generation], Call[T]] | None = None
     is_refused_by_503: bool = False
     is_done_without: bool = False
     shows: Callable[[T], Iterable[tuple[str, bool]]] | None = None
     response: Response | None = None
     is_sent: bool = False
+    rate_class: RateClass = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.rate_class = REQUEST
+        if self.method == "POST":
+            path, _, _ = self.path.partition("?")
+            self.rate_class = _RATE_CLASSES.get(path, REQUEST)
+
+    @property
+    def is_create(self) -> bool:
+        """Whether it orders a generation, and needs a slot."""
+        return self.rate_class is CREATE
 
 
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
@@ -140,7 +183,6 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         body=body,
         form=form,
         idempotency_key=idempotency_key,
-        is_create=True,
         look=look,
     )
 
@@ -429,7 +471,6 @@ def raw_request(
         headers=Headers(fields),
         body=body,
         idempotency_key=idempotency_key,
-        is_create=method == "POST" and path.partition("?")[0] == "/v2/generate",
     )
 
 

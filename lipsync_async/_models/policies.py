@@ -153,12 +153,19 @@ class Limits:
 
     Args:
         creates_per_minute: Creates in any 60 seconds; `None`: no limit of ours.
-        requests_per_minute: All other requests in any 60 seconds; `None`: no limit of
-            ours.
+        requests_per_minute: All other requests in any 60 seconds, those below included;
+            `None`: no limit of ours.
         concurrent_generations: Jobs that run at once, whether created by `create`, `run` or
             `run_many`; `None`: learn it from the service. A job keeps its slot until a poll
             of this process shows its end. Jobs that no wait watches are polled when a create
-            lacks a slot.
+            lacks a slot. `client.account.get()` tells it as well, where the service says it.
+        uploads_per_minute: Files whose upload begins in any 60 seconds; `None`: no limit of
+            ours.
+        speeches_per_minute: Scripts that become speech in any 60 seconds: so many by
+            `speech.create`, and as many by `speech.start`; `None`: no limit of ours.
+        voices_per_hour: Voices that are cloned in any hour; `None`: no limit of ours. One more
+            waits for its turn, up to an hour.
+        feedback_per_minute: Reports of feedback in any 60 seconds; `None`: no limit of ours.
 
     Source: "Rate limits", sync.so documentation.
     """
@@ -166,3 +173,7 @@ class Limits:
     creates_per_minute: int | None = attrs.field(default=60, validator=_COUNT)
     requests_per_minute: int | None = attrs.field(default=600, validator=_COUNT)
     concurrent_generations: int | None = attrs.field(default=None, validator=_COUNT)
+    uploads_per_minute: int | None = attrs.field(default=120, validator=_COUNT)
+    speeches_per_minute: int | None = attrs.field(default=60, validator=_COUNT)
+    voices_per_hour: int | None = attrs.field(default=10, validator=_COUNT)
+    feedback_per_minute: int | None = attrs.field(default=30, validator=_COUNT)

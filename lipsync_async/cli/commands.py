@@ -31,6 +31,7 @@ _NO_LIMIT = "none"
 LIMITS = {
     "creates_per_minute": "jobs created in any 60 seconds (default: 60); 'none': no limit",
     "requests_per_minute": "other requests in any 60 seconds (default: 600); 'none': no limit",
+    "uploads_per_minute": "files uploaded in any 60 seconds (default: 120); 'none': no limit",
     "concurrent_generations": "jobs that run at once (default: as many as the account allows)",
 }
 _UNKNOWN_WORD = re.compile(r"invalid choice: '?([^' ]+)")

@@ -413,7 +413,9 @@ async def opened_sandbox(
 
     The client finds out about the slots; requests a minute are not limited, unless told.
     """
-    told = {"creates_per_minute": None, "requests_per_minute": None} | limits
+    told = (
+        dict.fromkeys(("creates_per_minute", "requests_per_minute", "uploads_per_minute")) | limits
+    )
     async with (
         Sandbox(concurrency=SLOTS, allowed_hosts=allowed_hosts) as sandbox,
         AsyncClient(

@@ -10,14 +10,14 @@ import attrs
 
 from lipsync_async import AsyncClient, GenerationRequest, Limits, Outcome, Status
 from lipsync_async.sandbox import Sandbox, VirtualClock
-from tests.client.connections import INPUTS, connect
+from tests.client.connections import INPUTS, UNLIMITED, connect
 
-FREE = Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=10_000)
+FREE = attrs.evolve(UNLIMITED, concurrent_generations=10_000)
 
 
 def slots(limit: int | None) -> Limits:
     """Return limits of nothing but the generations at once."""
-    return Limits(creates_per_minute=None, requests_per_minute=None, concurrent_generations=limit)
+    return attrs.evolve(UNLIMITED, concurrent_generations=limit)
 
 
 def requests(many: int) -> Iterator[GenerationRequest]:

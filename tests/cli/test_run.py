@@ -427,6 +427,7 @@ FLAGS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--creates-per-minute", "30"), {"limits": {"creates_per_minute": 30}}),
     (("--creates-per-minute", "none"), {"limits": {"creates_per_minute": None}}),
     (("--requests-per-minute", "99"), {"limits": {"requests_per_minute": 99}}),
+    (("--uploads-per-minute", "9"), {"limits": {"uploads_per_minute": 9}}),
     (("--requests-per-minute=NONE",), {"limits": {"requests_per_minute": None}}),
     (("--concurrent-generations", "4"), {"limits": {"concurrent_generations": 4}}),
     (("--timeout", "12.5"), {"timeout": 12.5}),

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 import anyio
+import attrs
 
 from lipsync_async import (
     AsyncClient,
@@ -30,7 +31,7 @@ Door = Literal["memory", "sockets", "blocking"]
 INPUTS = (Video("https://media.example/clip.mp4"), Audio("https://media.example/speech.wav"))
 ORDER: dict[str, Any] = {"model": "lipsync-2", "input": INPUTS}
 
-UNLIMITED = Limits(creates_per_minute=None, requests_per_minute=None)
+UNLIMITED = Limits(**{limit.name: None for limit in attrs.fields(Limits)})
 QUICK: dict[str, Any] = {
     "retry": RetryPolicy(first_pause=0.001, longest_pause=0.002),
     "poll": PollPolicy(

@@ -1,13 +1,25 @@
 """A client sends no more than its account allows, and loses nothing by waiting for it."""
 
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import anyio
+import anyio.lowlevel
+import attrs
 import pytest
 
-from lipsync_async import Limits, PollPolicy, RateLimitError, RetryPolicy, WaitTimeoutError
-from lipsync_async.sandbox.faults import Fault
+from lipsync_async import (
+    AsyncClient,
+    Limits,
+    PollPolicy,
+    RateLimitError,
+    RetryPolicy,
+    WaitTimeoutError,
+)
+from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.bulk.runs import opened, refusals
 from tests.client.connections import cancel_when, order
 
@@ -25,20 +37,139 @@ async def at_once(many: int, call: Callable[[], Awaitable[object]]) -> None:
             tasks.start_soon(make)
 
 
-@pytest.mark.parametrize(
-    ("method", "limit", "many"), [("POST", 60, 300), ("GET", 600, 1300)], ids=["creates", "others"]
-)
-async def test_a_rush_within_the_limits(method: str, limit: int, many: int) -> None:
-    """Far more calls than a minute allows: none is refused, and the rate is 98 % of the limit."""
+async def upload(client: AsyncClient) -> object:
+    """Upload a file, whatever the service has already."""
+    return await client.assets.upload(SOUND, name="line.wav", deduplicate=False)
+
+
+async def clone(client: AsyncClient) -> object:
+    """Clone a voice under a new name, from the one sample there is."""
+    [sample] = await client.assets.list()
+    return await client.voices.clone(str(uuid.uuid4()), asset_id=sample.id)
+
+
+SOUND = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
+Use = Callable[[AsyncClient], Awaitable[object]]
+VOICE = "EXAVITQu4vr4xnSDxMaL"
+
+# For each class: what sends one, to where, the setting, the limit, and its seconds.
+CLASSES: dict[str, tuple[Use, str, str, int, float]] = {
+    "creates": (order, "/v2/generate", "creates_per_minute", 60, 60.0),
+    "requests": (
+        lambda client: client.generations.count(),
+        "/v2/generations/count",
+        "requests_per_minute",
+        600,
+        60.0,
+    ),
+    "uploads": (upload, "/v2/assets/upload", "uploads_per_minute", 120, 60.0),
+    "speech": (
+        lambda client: client.speech.create("Hello.", VOICE),
+        "/v2/tts",
+        "speeches_per_minute",
+        60,
+        60.0,
+    ),
+    "speech jobs": (
+        lambda client: client.speech.start("Hello.", VOICE),
+        "/v2/tts/jobs",
+        "speeches_per_minute",
+        60,
+        60.0,
+    ),
+    "voices": (clone, "/v2/voices", "voices_per_hour", 10, 3600.0),
+    "feedback": (
+        lambda client: client.account.send_feedback("other", "Thanks."),
+        "/v2/feedback",
+        "feedback_per_minute",
+        30,
+        60.0,
+    ),
+}
+
+
+@asynccontextmanager
+async def rush(
+    kind: str, times: int, client: Mapping[str, Any]
+) -> AsyncIterator[tuple[Callable[[], Awaitable[object]], int, Sandbox, VirtualClock]]:
+    """Connect a client whose limit is so many times the service's, with a sample to clone."""
+    use, _, setting, limit, seconds = CLASSES[kind]
+    limits = attrs.evolve(PLAN, **{setting: times * limit})
+    async with opened(limits, client, plan="enterprise:1000") as (connected, sandbox, clock):
+        await upload(connected)
+        await clock.sleep(2 * seconds)
+        sandbox.requests.clear()
+        yield partial(use, connected), limit * 5 // 2, sandbox, clock
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+async def test_a_rush_within_the_limits(kind: str) -> None:
+    """Far more calls than the limit allows: none is refused, and the rate is 98 % of the limit."""
+    _, path, setting, limit, seconds = CLASSES[kind]
+    assert getattr(PLAN, setting) == limit
     # A timeout that the waiting would use up, and no second try.
     hasty = {"timeout": 1.0, "retry": RetryPolicy(attempts=1)}
-    async with opened(PLAN, hasty, plan="enterprise:1000") as (client, sandbox, clock):
-        call = partial(order, client) if method == "POST" else client.generations.count
-        await at_once(many, call)
+    async with rush(kind, 1, hasty) as (use, many, sandbox, clock):
+        begun = clock.now()
+        await at_once(many, use)
         assert refusals(sandbox) == 0
-        assert sandbox.requests.count(method) == many
+        assert sum(each.path == path for each in sandbox.requests) == many
         # The first burst comes on top, so a run is a little shorter than evenly spread.
-        assert many / (clock.now() / 60) >= 0.98 * limit
+        assert many / ((clock.now() - begun) / seconds) >= 0.98 * limit
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+async def test_the_service_allows_less(kind: str) -> None:
+    """Where the service allows half of what was configured, refusals stay rare; all succeed."""
+    _, path, _, limit, seconds = CLASSES[kind]
+    async with rush(kind, 2, {}) as (use, many, sandbox, clock):
+        begun = clock.now()
+        await at_once(many, use)
+        assert refusals(sandbox) <= 4
+        assert sum(each.path == path for each in sandbox.requests) == many + refusals(sandbox)
+        assert many / ((clock.now() - begun) / seconds) >= 0.95 * limit
+
+
+async def test_a_class_counts_among_all_requests() -> None:
+    """Uploads wait for the limit of all requests as well, and nothing is sent too late for it."""
+    few = Limits(requests_per_minute=30, uploads_per_minute=120)
+    async with opened(few, requests_per_minute=30) as (client, sandbox, clock):
+        await at_once(10, client.generations.count)
+        await at_once(30, partial(upload, client))
+        sent = [each.time for each in sandbox.requests if each.method != "PUT"]
+        assert refusals(sandbox) == 0
+        assert len(sent) == 70
+        assert all(later - first >= 60 for first, later in zip(sent, sent[30:], strict=False))
+        assert clock.now() <= 60 * (1 + 40 / 29)
+
+
+async def test_a_refused_class_stops_no_other() -> None:
+    """Who is refused an upload may still look at jobs at once."""
+    async with opened(PLAN, plan="enterprise:1000") as (client, sandbox, clock):
+        sandbox.faults.add(
+            Fault("status", status=429, path="/v2/tts", headers={"Retry-After": "30"})
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.speech.create, "Hello.", VOICE)
+            await anyio.lowlevel.checkpoint()
+            await client.generations.count()
+            assert clock.now() == 0.0
+        assert clock.now() >= 30.0
+        assert sum(each.path == "/v2/tts" for each in sandbox.requests) == 2
+
+
+async def test_a_class_without_a_limit_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a limit of ours a refusal is the caller's to see, and holds nothing else back."""
+    free = attrs.evolve(PLAN, feedback_per_minute=None)
+    report = CLASSES["feedback"][0]
+    once = {"retry": RetryPolicy(attempts=1)}
+    async with opened(free, once, plan="enterprise:1000") as (client, _, clock):
+        await at_once(30, partial(report, client))
+        with pytest.raises(RateLimitError):
+            await report(client)
+        await client.generations.count()
+        assert clock.now() <= 32 * 60 * 1.02 / 600
+    assert "the service refuses more" not in caplog.text
 
 
 async def test_a_lone_user_waits_for_nothing() -> None:

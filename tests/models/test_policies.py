@@ -127,8 +127,7 @@ NO_NUMBERS: dict[str, Any] = {
 FLOATS = [*STRICT, *PATIENT, (PollPolicy, "backoff_factor"), (PollPolicy, "long_poll")]
 NUMBERS: list[tuple[Policy, str]] = [
     *(*FLOATS, (RetryPolicy, "attempts"), (PollPolicy, "not_found_grace")),
-    *((Limits, f"{name}_per_minute") for name in ("creates", "requests")),
-    (Limits, "concurrent_generations"),
+    *((Limits, limit.name) for limit in attrs.fields(Limits)),
 ]
 
 
