@@ -14,7 +14,14 @@ from lipsync_async.sandbox.media.drawn_face import DrawnFace
 from lipsync_async.sandbox.media.errors import RenderCancelledError
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import THREADS
-from lipsync_async.sandbox.media.speech import read_wav, silence, sine, speak, write_wav
+from lipsync_async.sandbox.media.speech import (
+    read_phonemes,
+    read_wav,
+    silence,
+    sine,
+    speak,
+    write_wav,
+)
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, frame_count
 from lipsync_async.sandbox.media.video_reader import FrameReader
 
@@ -62,7 +69,10 @@ def speak_line(
     if seconds is not None and seconds != spoken_seconds:
         samples, rate = read_wav(path)
         padding = silence(max(0.0, seconds - spoken_seconds) + 1 / rate, rate)
-        write_wav(path, np.concatenate([samples, padding])[: round(seconds * rate)], rate)
+        samples = np.concatenate([samples, padding])[: round(seconds * rate)]
+        end = len(samples) / rate
+        said = [each for each in read_phonemes(path) if each.end <= end]
+        write_wav(path, samples, rate, said)
     return path
 
 

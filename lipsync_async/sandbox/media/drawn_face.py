@@ -2,7 +2,7 @@
 
 It portrays no real person; skin, hair, clothes and backdrop come from a seed. The head sways,
 the eyes wander a little and blink, all as functions of the moment, so that any frame can
-be drawn alone and equal seeds give equal pictures.
+be drawn alone and equal seeds give equal pictures. The mouth is closed unless another is asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from random import Random
 
 import attrs
 from PIL import Image, ImageDraw
+
+from lipsync_async.sandbox.media.mouth_shapes import REST, Mouth
 
 # Drawn this much larger and then reduced, which smooths every edge.
 _OVERSAMPLING = 2
@@ -26,7 +28,7 @@ _BACKDROPS = (
     ("#e6def5", "#b3a3d8"),
 )
 _EYES = ("#5b3a22", "#3d6b8c", "#4d7a4a")
-_MOUTH = "#8f3a3f"
+_LIP, _MOUTH, _TONGUE, _TEETH = "#b3303f", "#43131c", "#d87a7e", "#fbf6ee"
 _WHITE = "#ffffff"
 _DARK = "#241a17"
 
@@ -34,6 +36,12 @@ _BLINK_SECONDS = 0.18
 _BLINK_EVERY = 2.9
 _FIRST_BLINK = 0.9
 _SHUT = 0.2  # below this openness the lids are drawn as one line
+
+_SEAM = 0.79  # where the lips meet, in heads below the middle
+_MOUTH_DEPTH = 1.45
+_COLUMNS = 24  # of a mouth, from corner to corner
+_CHIN_DROP = 0.06
+_SHUT_MOUTH = 0.05  # a mouth that is less open shows nothing but lips
 
 _Point = tuple[float, float]
 
@@ -67,32 +75,57 @@ def palette(seed: int) -> Palette:
 
 
 class DrawnFace:
-    """A face that can be drawn at any moment."""
+    """A face that can be drawn at any moment, with any mouth."""
 
     def __init__(self, width: int, height: int, seed: int) -> None:
         self._palette = palette(seed)
+        self._size = width, height
         self._backdrop = _backdrop(width * _OVERSAMPLING, height * _OVERSAMPLING, self._palette)
 
-    def draw(self, moment: float) -> Image.Image:
+    def draw(self, moment: float, mouth: Mouth = REST) -> Image.Image:
         """Return the picture at a moment in seconds."""
-        canvas = self._backdrop.copy()
-        _Pen(canvas, self._palette, moment).draw_person()
+        return self._draw((0, 0, *self._size), moment, mouth)
+
+    def draw_lower_face(self, moment: float, mouth: Mouth) -> tuple[Image.Image, tuple[int, int]]:
+        """Return the part of the picture that a mouth changes, and its left upper corner.
+
+        Corner and size are even numbers of pixels.
+        """
+        box = _Pen(self._backdrop, self._palette, moment, mouth).lower_face
+        part = [round(edge / _OVERSAMPLING / 2) * 2 for edge in box]
+        left, top = max(0, part[0]), max(0, part[1])
+        right, bottom = (min(edge, size) for edge, size in zip(part[2:], self._size, strict=True))
+        return self._draw((left, top, right, bottom), moment, mouth), (left, top)
+
+    def _draw(self, box: tuple[int, int, int, int], moment: float, mouth: Mouth) -> Image.Image:
+        left, top, right, bottom = (edge * _OVERSAMPLING for edge in box)
+        canvas = self._backdrop.crop((left, top, right, bottom))
+        pen = _Pen(self._backdrop, self._palette, moment, mouth)
+        pen.draw_person(canvas, (left, top))
         return canvas.reduce(_OVERSAMPLING)
 
 
 class _Pen:
     """Pen for the parts of one face; lengths are in heads, 1 being the head's half width."""
 
-    def __init__(self, canvas: Image.Image, colours: Palette, moment: float) -> None:
-        self._draw = ImageDraw.Draw(canvas)
+    def __init__(self, page: Image.Image, colours: Palette, moment: float, mouth: Mouth) -> None:
         self._palette = colours
-        self._unit = min(canvas.height * 0.235, canvas.width * 0.3)
-        self._middle = canvas.width / 2, canvas.height * 0.47
+        self._unit = min(page.height * 0.235, page.width * 0.3)
+        self._middle = page.width / 2, page.height * 0.47
         self._sway = 0.07 * sin(2 * pi * 0.21 * moment), 0.025 * sin(2 * pi * 0.37 * moment + 1)
         self._glance = 0.03 * sin(2 * pi * 0.13 * moment + 2)
         self._openness = eye_openness(moment)
+        self._mouth = mouth
 
-    def draw_person(self) -> None:
+    @property
+    def lower_face(self) -> tuple[float, float, float, float]:
+        """The pixels that a mouth changes: from the nose to below the chin."""
+        return self._box_of((0, 0.88), (1.08, 0.56))
+
+    def draw_person(self, canvas: Image.Image, corner: tuple[int, int]) -> None:
+        """Draw all on a canvas that shows the page from a corner on."""
+        self._draw = ImageDraw.Draw(canvas)
+        self._middle = self._middle[0] - corner[0], self._middle[1] - corner[1]
         palette = self._palette
         self._ellipse((0, -0.25), (1.12, 1.12), palette.hair, depth=0.6)
         # The body.
@@ -105,21 +138,68 @@ class _Pen:
             self._ellipse((side * 1.0, 0.1), (0.17, 0.26), palette.skin, depth=0.8)
             self._ellipse((side * 1.0, 0.1), (0.09, 0.15), palette.shade, depth=0.8)
         self._ellipse((0, 0.02), (1.0, 1.28), palette.skin)
+        chin = self._box_of((0, 0.02), (1.0, 1.28 + _CHIN_DROP * self._mouth.jaw))
+        self._draw.chord(chin, 0, 180, fill=palette.skin)
         for side in (-1, 1):
             self._ellipse((side * 0.56, 0.47), (0.21, 0.14), palette.blush, depth=1.2)
             self._draw_eye(side)
         # Nose and mouth.
         nose = [(-0.1, 0.43), (0.0, 0.49), (0.1, 0.43)]
         self._line(nose, palette.shade, 0.055, depth=1.7)
-        corners = self._box_of((0, 0.68), (0.33, 0.27), depth=1.45)
-        self._draw.chord(corners, 12, 168, fill=_MOUTH)
-        teeth = self._box_of((0, 0.685), (0.27, 0.15), depth=1.45)
-        self._draw.chord(teeth, 22, 158, fill=_WHITE)
+        self._draw_mouth()
         # Hair over the forehead: a cap whose lower edge is cut by the face again.
         cap = self._box_of((0, -0.18), (1.07, 1.24), depth=0.95)
         self._draw.chord(cap, 197, 343, fill=palette.hair)
         lock = self._box_of((-0.35, -0.72), (0.75, 0.36), depth=1.1)
         self._draw.ellipse(lock, fill=palette.hair)
+
+    def _draw_mouth(self) -> None:
+        """Draw lips, and what is between them, along columns from corner to corner."""
+        jaw, wide, press, tuck = self._mouth
+        spread, rounded = max(0.0, wide), max(0.0, -wide)
+        half = 0.31 * (1 + 0.14 * spread - 0.5 * rounded) * (1 - 0.1 * jaw + 0.05 * press)
+        drop = (0.32 - 0.05 * rounded) * jaw
+        rise = (0.06 + 0.13 * rounded) * jaw + 0.055 * tuck
+        thick = (1 - 0.3 * press) * (1 + 0.25 * rounded)
+        teeth_height = 0.085 * (1 - min(1.0, 1.8 * rounded))
+        # The outer edge of the upper lip, the edges of the opening, the other outer edge; and
+        # the lower edge of the teeth, and the upper one of the tongue.
+        edges: tuple[list[_Point], ...] = ([], [], [], [], [], [])
+        for step in range(_COLUMNS + 1):
+            place = sin(pi * (step / _COLUMNS - 0.5))  # closer to each other at the corners
+            inner = 1 - place * place
+            # The corners are higher than the middle: a smile, which no rounded mouth has.
+            seam = _SEAM - 0.085 * (1 - 0.8 * rounded) * place * place + 0.12 * drop
+            # From a parabola to an ellipse: a jaw that drops opens the corners, too.
+            bend = inner ** (1 - 0.5 * min(1.0, jaw + rounded))
+            upper, lower = seam - rise * bend, seam + drop * bend
+            bow = 0.014 * max(0.0, 1 - (place / 0.3) ** 2)
+            above = upper - (0.062 * inner**0.6 - bow) * thick
+            below = lower + 0.085 * inner**0.6 * thick
+            teeth = upper + min(lower - upper, teeth_height)
+            tongue = lower - min((lower - upper) * 0.6, 0.42 * drop) * (1 - 0.5 * rounded) * (
+                1 - (place / 0.8) ** 2
+            )
+            column = (above, upper, lower, below, teeth, max(teeth, min(lower, tongue)))
+            for edge, y in zip(edges, column, strict=True):
+                edge.append((place * half, y))
+        above_lips, upper_edge, lower_edge, below_lips, teeth_edge, tongue_edge = edges
+        lip = _mixed(self._palette.skin, _LIP, 0.5)
+        self._fill(above_lips, below_lips, lip)
+        if jaw + tuck > _SHUT_MOUTH:
+            self._fill(upper_edge, lower_edge, _MOUTH)
+            self._fill(tongue_edge, lower_edge, _TONGUE)
+            self._fill(upper_edge, teeth_edge, _TEETH)
+        line = [self._pixel(point) for point in upper_edge]
+        width = max(1, round(0.022 * self._unit))
+        self._draw.line(line, fill=_mixed(lip, _MOUTH, 0.6), width=width, joint="curve")
+
+    def _pixel(self, point: _Point) -> _Point:
+        return self._box_of(point, (0, 0), depth=_MOUTH_DEPTH)[:2]
+
+    def _fill(self, upper: list[_Point], lower: list[_Point], colour: str) -> None:
+        """Fill what is between two edges."""
+        self._draw.polygon([self._pixel(point) for point in (*upper, *lower[::-1])], fill=colour)
 
     def _draw_eye(self, side: int) -> None:
         middle = (side * 0.4, 0.08)

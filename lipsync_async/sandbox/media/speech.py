@@ -5,19 +5,24 @@ service's and mean nothing here; each simply gets one of the voices, always the 
 syllable becomes one soft tone with two overtones; vowels decide the pitch, punctuation
 pauses, so that a listener hears the rhythm of the text. Numpy is needed, so `engines`
 imports this module only when it asks.
+
+A file that espeak-ng spoke also holds its phonemes, in a chunk that players skip. So they are
+there wherever the file is used: as a text input, as speech that was made before, uploaded again.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import wave
+import zlib
 from functools import cache
 from hashlib import sha256
 from importlib import import_module, util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +30,8 @@ from lipsync_async.sandbox.media import espeak_child
 from lipsync_async.sandbox.media.errors import PIPELINE_FAILED, MediaError, in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     Mono = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
     Wave = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -37,6 +44,14 @@ VARIANTS = ("f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m7", "Andy", "Annie
 _CHILD_SECONDS = 20.0
 # A script of nothing but punctuation says nothing; the output still needs a length.
 _LEAST_SECONDS = 0.2
+
+
+class Phoneme(NamedTuple):
+    """One sound of a spoken text."""
+
+    name: str  # as espeak-ng writes it: `_` is a pause, `'` before a vowel stresses it
+    start: float  # seconds
+    end: float
 
 
 def speech_engine() -> str:
@@ -68,24 +83,24 @@ def speak(
     digest = sha256(voice_id.encode()).digest()
     if (engine or (TONES if speech_trouble() else speech_engine())) == TONES:
         return write_wav(output, hum(script, digest[0]), RATE)
-    samples, rate = _spoken(script, VARIANTS[digest[0] % len(VARIANTS)], timeout)
+    samples, rate, phonemes = _spoken(script, VARIANTS[digest[0] % len(VARIANTS)], timeout)
     if len(samples) < _LEAST_SECONDS * rate:
-        samples = silence(_LEAST_SECONDS, rate)
-    return write_wav(output, samples, rate)
+        samples, phonemes = silence(_LEAST_SECONDS, rate), ()
+    return write_wav(output, samples, rate, phonemes)
 
 
-def _spoken(script: str, variant: str, timeout: float) -> tuple[Mono, int]:
+def _spoken(script: str, variant: str, timeout: float) -> tuple[Mono, int, tuple[Phoneme, ...]]:
     loader = import_module(_LOADER)
-    data = Path(loader.get_data_path())
+    place = Path(loader.get_data_path())
     command = [
         *(sys.executable, "-I", "-S", espeak_child.__file__),
         # The library cuts long paths off, so the child starts beside the data.
-        *(loader.get_library_path(), data.name, f"en-us+{variant}"),
+        *(loader.get_library_path(), place.name, f"en-us+{variant}"),
     ]
     try:
         child = subprocess.run(  # noqa: S603 - our own script, no shell, and the text goes by pipe
             command,
-            cwd=data.parent,
+            cwd=place.parent,
             input=script.encode(),
             capture_output=True,
             check=True,
@@ -96,8 +111,14 @@ def _spoken(script: str, variant: str, timeout: float) -> tuple[Mono, int]:
         # The last line, or what the error says behind the child's command.
         reason = detail.rpartition("\n")[2] or str(error).rpartition("]' ")[2]
         raise MediaError(PIPELINE_FAILED, f"espeak-ng failed: {reason}") from error
-    rate = int.from_bytes(child.stdout[: espeak_child.RATE_BYTES])
-    return np.frombuffer(child.stdout, np.int16, offset=espeak_child.RATE_BYTES), rate
+    head, _, data = child.stdout.partition(b"\n")
+    told = json.loads(head)
+    samples, rate = np.frombuffer(data, np.int16), int(told["rate"])
+    seconds = len(samples) / rate
+    starts = [min(start, seconds) for _, start in told["phonemes"]]
+    ends = [*starts[1:], seconds]
+    names = (name for name, _ in told["phonemes"])
+    return samples, rate, tuple(map(Phoneme, names, starts, ends))
 
 
 RATE = 22_050  # the rate of espeak-ng, so that both voices make equal files
@@ -164,14 +185,54 @@ FULL_SCALE = 32_767
 _BYTES_PER_SAMPLE = 2
 
 
-def write_wav(path: Path, samples: Mono, rate: int) -> float:
-    """Write the samples and return their length in seconds."""
-    with path.open("wb") as raw, wave.open(raw, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(_BYTES_PER_SAMPLE)
-        file.setframerate(rate)
-        file.writeframes(samples.astype("<i2").tobytes())
+_HEADER_BYTES = 44  # of a file that the `wave` module wrote
+_CHUNK = b"phon"
+_MOST_CHUNK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20
+
+
+def write_wav(path: Path, samples: Mono, rate: int, phonemes: Sequence[Phoneme] = ()) -> float:
+    """Write the samples, and what is said in them; return their length in seconds."""
+    data = samples.astype("<i2").tobytes()
+    with path.open("wb") as raw:
+        with wave.open(raw, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(_BYTES_PER_SAMPLE)
+            file.setframerate(rate)
+            file.writeframes(data)
+        if phonemes:
+            # With a checksum of the samples: a program that cuts them may keep the chunk.
+            text = json.dumps({"crc": zlib.crc32(data), "phonemes": phonemes})
+            text += " " * (len(text) % 2)  # chunks begin at even positions
+            raw.write(_CHUNK + len(text).to_bytes(4, "little") + text.encode())
+            size = raw.tell() - 8
+            raw.seek(4)
+            raw.write(size.to_bytes(4, "little"))
     return len(samples) / rate
+
+
+def read_phonemes(path: Path) -> tuple[Phoneme, ...]:
+    """Return what is said in a file of `write_wav`; empty: not known, or the samples changed."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        if header[:4] != b"RIFF" or header[36:40] != b"data":
+            return ()
+        size, crc = int.from_bytes(header[40:], "little"), 0
+        for start in range(0, size, _BLOCK_BYTES):
+            crc = zlib.crc32(file.read(min(_BLOCK_BYTES, size - start)), crc)
+        chunk = file.read(8)
+        text = file.read(min(int.from_bytes(chunk[4:], "little"), _MOST_CHUNK_BYTES))
+    if chunk[:4] != _CHUNK:
+        return ()
+    try:
+        # From a file that anybody may have written.
+        told: Any = json.loads(text)
+        found = tuple(Phoneme(str(name), start, end) for name, start, end in told["phonemes"])
+        seconds = size / _BYTES_PER_SAMPLE / int.from_bytes(header[24:28], "little")
+        is_good = all(0 <= each.start <= each.end <= seconds for each in found)
+        return found if is_good and told["crc"] == crc else ()
+    except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
+        return ()
 
 
 def read_wav(path: Path) -> tuple[Mono, int]:

@@ -15,6 +15,7 @@ from lipsync_async.sandbox.media.demo_media import (
 from lipsync_async.sandbox.media.drawn_face import eye_openness, palette
 from lipsync_async.sandbox.media.errors import RenderCancelledError
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
+from lipsync_async.sandbox.media.speech import read_phonemes
 from tests.sandbox.media.clips import Clip, heard, loudness, strength
 
 
@@ -56,9 +57,10 @@ def test_equal_seeds_give_equal_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.3, 1.74, 8.64])
 def test_a_line_can_have_an_exact_length(tmp_path: Path, seconds: float) -> None:
-    """Short lines are padded and long ones cut."""
+    """Short lines are padded and long ones cut; what is said in them is still known."""
     path = speak_line(tmp_path / "line.wav", seconds=seconds)
     assert probe(path, "audio").duration == pytest.approx(seconds, abs=1 / 22_050)
+    assert 0 < read_phonemes(path)[-1].end <= seconds
 
 
 def test_a_line_is_as_long_as_its_words_otherwise(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import runpy
 import subprocess
 import sys
@@ -12,7 +13,14 @@ from hypothesis import given, strategies as st
 
 from lipsync_async.sandbox.media import espeak_child, speech
 from lipsync_async.sandbox.media.open_media import probe
-from lipsync_async.sandbox.media.speech import read_wav, speak, speech_engine
+from lipsync_async.sandbox.media.speech import (
+    Phoneme,
+    read_phonemes,
+    read_wav,
+    speak,
+    speech_engine,
+    write_wav,
+)
 from tests.sandbox.media.clips import refused
 
 SCRIPT = "Hello there, this is a line. It has 2 sentences!"
@@ -43,6 +51,55 @@ def test_the_same_words_give_the_same_bytes(tmp_path: Path, engine: str) -> None
     assert one != other
 
 
+def test_a_spoken_file_knows_what_is_said_in_it(tmp_path: Path) -> None:
+    """Each phoneme has its time; the tones have none, and players skip the chunk."""
+    path = tmp_path / "line.wav"
+    seconds = speak("Papa moves.", "voice", path)
+    said = read_phonemes(path)
+    assert [each.name.strip("'") for each in said][:4] == ["p", "A:", "p", "@"]
+    assert [each.end for each in said[:-1]] == [each.start for each in said[1:]]
+    assert (said[0].start < 0.2, said[-1].end) == (True, seconds)
+    assert probe(path, "audio").duration == pytest.approx(seconds, abs=0.001)
+    speak("Papa moves.", "voice", path, engine="tones")
+    assert read_phonemes(path) == ()
+
+
+def _forged(path: Path, old: bytes, new: bytes) -> Path:
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\x07\x00\x08\x00", b"\x07\x00\x09\x00"),  # a sample
+        (b"phon2\x00", b"fact2\x00"),
+        (b'"crc"', b'"cRc"'),
+        (b'["m", 0.0, 0.5]', b'["m", 0.0, NaN]'),
+        (b'["m", 0.0, 0.5]', b'["m", 0.0, 9.5]'),
+        (b'["m", 0.0, 0.5]', b'["m", 0.5, 0.0]'),
+        (b'["m", 0.0, 0.5]', b'["m",  0 ,"1" ]'),
+        (b'["m", 0.0, 0.5]', b'["m", 0.0 0.5 ]'),
+        (b'["m", 0.0, 0.5]', b'["m", 0.0, 0.5\xff'),
+        (b'[["m", 0.0, 0.5]]', b"7                "),
+        (b"\x11\x00\x00\x00", b"\x00\x00\x00\x00"),
+        (b"RIFF", b"RIFX"),
+    ],
+)
+def test_phonemes_that_do_not_fit_their_file_are_not_believed(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    """A file that another program cut, or somebody forged, is like any other sound."""
+    samples = np.full(16, 1, np.int16)
+    samples[6:8] = 7, 8
+    path = tmp_path / "line.wav"
+    write_wav(path, samples, 17, [Phoneme("m", 0.0, 0.5)])
+    assert read_phonemes(path) == (Phoneme("m", 0.0, 0.5),)
+    assert read_phonemes(_forged(path, old, new)) == ()
+
+
 @BOTH
 @pytest.mark.parametrize("script", ["…", "", "-- --", "Grüße, 世界 🎬 привет"])
 def test_any_script_has_a_length(tmp_path: Path, engine: str, script: str) -> None:
@@ -53,7 +110,7 @@ def test_any_script_has_a_length(tmp_path: Path, engine: str, script: str) -> No
 @pytest.mark.parametrize("variant", speech.VARIANTS)
 def test_all_voices_exist(variant: str) -> None:
     """No voice id leads to a voice that the engine lacks."""
-    rate, samples = espeak_child.synthesize(*ENGINE, f"en-us+{variant}", "Hi.")
+    rate, _, samples = espeak_child.synthesize(*ENGINE, f"en-us+{variant}", "Hi.")
     assert len(samples) / 2 / rate > 0.2
 
 
@@ -95,8 +152,10 @@ def test_the_child_writes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(SCRIPT.encode())))
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=heard))
     runpy.run_path(espeak_child.__file__, run_name="__main__")
-    assert int.from_bytes(heard.getvalue()[:4]) == 22_050
-    assert len(heard.getvalue()) > 4 + 2 * 22_050
+    head, _, samples = heard.getvalue().partition(b"\n")
+    told = json.loads(head)
+    assert (told["rate"], told["phonemes"][1][0]) == (22_050, "@")  # of "Hello"
+    assert len(samples) > 2 * 22_050
 
 
 def test_a_voice_that_does_not_exist_is_named() -> None:
