@@ -37,7 +37,7 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from operator import attrgetter, methodcaller
 from typing import Any, TypeAlias
-from weakref import WeakMethod
+from weakref import WeakMethod, ref
 
 import attrs
 
@@ -656,7 +656,7 @@ class WebhookReceiver:
         # own. The statuses that events have told of each job, and the jobs' ids, oldest first.
         self._events: dict[str, tuple[str, ...]] = {}
         self._ids = deque[str]()
-        self._listeners: dict[WeakMethod[Callable[[str], None]], AbstractEventLoop] = {}
+        self._listeners: dict[WeakMethod[Callable[[str], None]], ref[AbstractEventLoop]] = {}
         self._keys, failure = ((), None) if secret is None else _kept(secret)
         del secret  # a traceback that lists local variables must not show it
         if failure is not None:
@@ -711,9 +711,10 @@ class WebhookReceiver:
             self._ids.append(event.id)
             if len(self._ids) > self._most:
                 self._events.pop(self._ids.popleft(), None)
-        for listener, loop in self._listeners.copy().items():
-            if (wake := listener()) is not None:
-                with suppress(RuntimeError):  # its loop has been closed
+        for listener, place in self._listeners.copy().items():
+            wake, loop = listener(), place()
+            if wake is not None and loop is not None:
+                with suppress(RuntimeError):  # it has been closed
                     loop.call_soon_threadsafe(wake, event.id)
 
     def has_event(self, job_id: str) -> bool:
@@ -735,7 +736,8 @@ class WebhookReceiver:
 
         """
         listeners = self._listeners
-        listeners[WeakMethod(wake, lambda gone: listeners.pop(gone, None))] = get_running_loop()
+        loop = ref(get_running_loop())  # a loop that was left would keep its waits alive
+        listeners[WeakMethod(wake, lambda gone: listeners.pop(gone, None))] = loop
 
 
 @attrs.define(slots=True)

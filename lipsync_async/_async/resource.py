@@ -195,8 +195,18 @@ class _Pauses:
 
     async def pause(self) -> bool:
         """Wait until a poll is due; return `False` once the time is over."""
-        now = self._transport.now()
-        schedule = self._schedule
+        while True:
+            seconds = self._next()
+            with anyio.CancelScope() as self._scope:
+                await self._transport.sleep(
+                    self.deadline - self._transport.now() if seconds is None else seconds
+                )
+            if not self.is_woken:
+                return seconds is not None
+
+    def _next(self) -> float | None:
+        """Return the seconds until the next poll; `None`: none is worth making any more."""
+        now, schedule = self._transport.now(), self._schedule
         if self.is_woken or schedule is None:
             first, longest = self._seconds
             first, self.is_woken = 1.0 if self.is_woken else first, False
@@ -212,12 +222,9 @@ class _Pauses:
                 retry_after=None,
             )
         try:
-            seconds, is_due = schedule.send(seen).pause, True
-        except StopIteration:  # no poll is worth making before the time is over
-            seconds, is_due = self.deadline - now, False
-        with anyio.CancelScope() as self._scope:
-            await self._transport.sleep(seconds)
-        return is_due or self.is_woken
+            return schedule.send(seen).pause
+        except StopIteration:
+            return None
 
 
 def raise_if_invalid(problems: Sequence[str]) -> None:

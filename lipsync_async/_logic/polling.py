@@ -83,9 +83,8 @@ _ANSWERS_BEFORE_GROWTH = 100
 SHARE = 0.98
 # Batches a second without a limit: a server that answers in a millisecond would not do more.
 _FASTEST = 1000.0
-_BUNCHES = 2
-# Seconds at most between two bunches when a job is to be polled at once.
-_SOON = 0.25
+# Bunches in an interval, and seconds between two at most: some jobs are to be polled at once.
+_BUNCHES, _MAX_DISTANCE = 2, 0.5
 
 
 @attrs.frozen(slots=True)
@@ -243,7 +242,7 @@ class PollScheduler:
         """Begin without jobs; `rate` is in batches a second, `None`: no limit."""
         self.rate = _FASTEST if rate is None else rate
         self.interval = interval
-        self._bunches = _BUNCHES if rate is None else None
+        self._has_bunches = rate is None
         self._most = most
         # Ids that one list may have (K).
         self.size = most
@@ -253,7 +252,6 @@ class PollScheduler:
         self._queue: OrderedDict[str, float] = OrderedDict()
         self._in_flight: set[str] = set()
         self._urgent: deque[tuple[str, ...]] = deque()
-        self._is_hurried = False
         # When the last batch was due, or when the first job joined after a rest; when the next
         # would be due without bunches.
         self._last = self._evenly = -inf
@@ -284,7 +282,6 @@ class PollScheduler:
     def hurry(self, job: str) -> None:
         """Poll a job next; one in flight comes back by itself."""
         if job in self._queue:
-            self._is_hurried = True
             self._queue[job] = -inf
             self._queue.move_to_end(job, last=False)
 
@@ -299,19 +296,14 @@ class PollScheduler:
             evenly = self._last + self.interval / ceil(jobs / self.size)
             due = max(due, min(evenly, first + self.interval))
         self._evenly = due
-        if self._bunches is None:
-            return due
-        distance = self.interval / self._bunches
-        if self._is_hurried:
-            distance = min(distance, _SOON)
-        return ceil(due / distance) * distance
+        distance = self._distance()
+        return ceil(due / distance) * distance if self._has_bunches else due
 
     def next_batch(self, now: float, *, solo: bool = False) -> PollBatch | None:
         """Return the batch to make now, of one job if it is to be `solo`; `None`: none is due."""
         due = self.next_time()
         if now < due:
             return None
-        self._is_hurried = False
         ids: tuple[str, ...] = ()
         while self._urgent and not ids:  # out of turn, without those who have left meanwhile
             solo = False
@@ -331,8 +323,7 @@ class PollScheduler:
             for job in ids:
                 del self._queue[job]
         # What was a little late is caught up with, so that the period stays; a gap is not.
-        grace = 1 / self.rate if self._bunches is None else self.interval / self._bunches
-        self._last = self._evenly if now - due < grace else now
+        self._last = self._evenly if now - due < self._distance() else now
         return PollBatch(ids, self._last, solo)
 
     def on_answer(self, batch: PollBatch, missing: Container[str] = ()) -> None:
@@ -371,6 +362,11 @@ class PollScheduler:
             self._in_flight.discard(job)
             self._queue[job] = -inf
             self._queue.move_to_end(job, last=False)
+
+    def _distance(self) -> float:
+        """Return the seconds between two bunches, or between two batches at least."""
+        bunches = min(self.interval / _BUNCHES, _MAX_DISTANCE)
+        return bunches if self._has_bunches else 1 / self.rate
 
     def _still_away(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(self._in_flight.__contains__, ids))
