@@ -97,6 +97,7 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
     from lipsync_async.errors import (
         AuthenticationError as AuthenticationError,
         BadRequestError as BadRequestError,
+        BatchLimitError as BatchLimitError,
         ConcurrencyLimitError as ConcurrencyLimitError,
         ConfigurationError as ConfigurationError,
         ConflictError as ConflictError,
@@ -161,7 +162,8 @@ _HOMES = {
         "_transport.memory": "MemoryTransport",
         "_transport.protocol": "Stream Transport",
         "errors": """
-            AuthenticationError BadRequestError ConcurrencyLimitError ConfigurationError
+            AuthenticationError BadRequestError BatchLimitError ConcurrencyLimitError
+            ConfigurationError
             ConflictError ConnectError ConnectionLostError DecodeError DownloadError
             GenerationError GenerationFailedError GenerationRejectedError
             IgnoredOptionWarning InvalidRequestError JobError JobFailedError JobTimeoutError

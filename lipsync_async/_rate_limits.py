@@ -529,6 +529,15 @@ class ConcurrencyLimiter:
         pause = self._pause(error.retry_after, most)
         self._quiet_until = now + (pause if patience is None else min(pause, patience))
 
+    def seed(self, limit: int | None, now: float) -> None:
+        """Learn from the account's facts how many generations may run at once.
+
+        Where as many have run already as to show that it is wrong, it is not believed.
+        """
+        if limit is not None and self.ceiling <= limit <= _MOST_SLOTS and limit > 0:
+            self._told, self._told_at = limit, now
+            self.has_news = True
+
     def ended(self, slot: Slot) -> None:
         """Note that a job has ended, or that a create came to nothing; once more is fine."""
         self.owners.pop(slot, None)
@@ -733,6 +742,7 @@ class SlotPool:
     next_try = _locked(ConcurrencyLimiter.next_try)
     accepted = _locked(ConcurrencyLimiter.accepted)
     refused = _locked(ConcurrencyLimiter.refused)
+    seed = _locked(ConcurrencyLimiter.seed)
     hold = _locked(ConcurrencyLimiter.hold)
     saw = _locked(ConcurrencyLimiter.saw)
     jobs_to_check = _locked(ConcurrencyLimiter.jobs_to_check)

@@ -12,7 +12,8 @@
     │   │   PermissionDeniedError 403, NotFoundError 404, ConflictError 409,
     │   │   PayloadTooLargeError 413, UnprocessableError 422, ServerError 5xx
     │   ├── RateLimitError 429        too many requests in a minute
-    │   └── ConcurrencyLimitError 429 too many generations at once
+    │   ├── ConcurrencyLimitError 429 too many generations at once
+    │   └── BatchLimitError 429       too many batches at once
     ├── DecodeError                   an answer that cannot be read
     ├── DownloadError                 the media did not arrive whole
     ├── UploadError                   a file did not arrive whole at the service
@@ -298,7 +299,7 @@ class AuthenticationError(ResponseError):
 
 
 class PaymentRequiredError(ResponseError):
-    """Raised for 402: quota, plan or invoice stands in the way."""
+    """Raised for 402: quota, plan or invoice stands in the way; also for a 429 that says so."""
 
     next_step = "Check plan and billing of your account."
 
@@ -362,6 +363,16 @@ class ConcurrencyLimitError(ResponseError):
         self.concurrency_limit = concurrency_limit
         self.active_generations = active_generations
         super().__init__(**facts)
+
+
+class BatchLimitError(ResponseError):
+    """Raised for 429: as many batches are running as the plan allows.
+
+    It says nothing about generations, which go on as before.
+    """
+
+    is_retryable = True
+    next_step = "Wait for a running batch to end, then call again."
 
 
 class ServerError(ResponseError):

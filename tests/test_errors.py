@@ -86,6 +86,7 @@ SAMPLES: list[LipsyncError] = [
     errors.ConcurrencyLimitError(
         response=reply(b"", 429), message="Full", concurrency_limit=3, active_generations=2
     ),
+    errors.BatchLimitError(response=reply(b"", 429), message="Full"),
     errors.DecodeError("its body is empty", response=reply(), paths=["expected text @ $.id"]),
     errors.DownloadError("cut off. Download again."),
     errors.JournalError("the journal j.sqlite is in use. Wait."),

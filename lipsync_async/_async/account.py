@@ -28,6 +28,12 @@ class AsyncAccountInfo(Resource):
 
         Wire: `GET /v2/account`
 
+        Where the answer says how many generations may run at once, which is assumed to be
+        `limits["concurrency"]`, the clients of this account in this process keep to it, as to
+        `Limits(concurrent_generations=)`; the lower of the two counts. It is not believed where
+        more have run at once already, a later refusal by the service counts more, and an hour
+        later one more is tried.
+
         Raises:
             ResponseError: The service refused.
             TransportError: No answer came, retries included.
@@ -35,7 +41,10 @@ class AsyncAccountInfo(Resource):
 
         Source: "Get account", sync.so API reference.
         """
-        return await self._send(resource("GET", "/v2/account", one(Account)))
+        account = await self._send(resource("GET", "/v2/account", one(Account)))
+        requester = self._requester
+        requester.account.slots.seed(account.concurrent_generations, requester.transport.now())
+        return account
 
     async def usage(
         self, start: datetime, end: datetime, *, limit: int = 500, cursor: str | None = None

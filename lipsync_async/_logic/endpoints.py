@@ -35,9 +35,12 @@ from lipsync_async._models.request import Audio, GenerationRequest, Image, Text,
 from lipsync_async._models.response import CostEstimate, Generation, GenerationPage, ModelInfo
 from lipsync_async.errors import (
     STATUS_ERRORS,
+    BatchLimitError,
     ConcurrencyLimitError,
     DecodeError,
     InvalidRequestError,
+    PaymentRequiredError,
+    RateLimitError,
     ResponseError,
     ServerError,
     in_words,
@@ -504,7 +507,22 @@ def _query(**parameters: Iterable[str] | str | float | None) -> str:
 _LISTS = ("items", "voices")
 _FIRST_ERROR_STATUS = 400
 _TOO_MANY_REQUESTS = 429
-_CONCURRENCY_CODES = frozenset({"concurrency_limit_reached", "batch_concurrency_limit_reached"})
+_CONCURRENCY_CODE, _BATCH_CODE = "concurrency_limit_reached", "batch_concurrency_limit_reached"
+_BATCHES = "/v2/batch"
+# These say what the plan or the balance does not allow, whatever the status: to send less, or
+# later, changes nothing. Source: "Error codes", sync.so API reference.
+_PLAN_CODES = frozenset(
+    {
+        "account_on_hold",
+        "account_payment_required",
+        "elevenlabs_quota_exceeded",
+        "file_size_exceeds_plan_limit",
+        "free_tier_generations_exhausted",
+        "generation_plan_duration_exceeded",
+        "plan_feature_unavailable",
+        "voice_clone_limit_reached",
+    }
+)
 _FIRST_SERVER_ERROR = 500
 _SHOWN_CHARACTERS = 200
 # Of each text that the service says in an error, so much goes into messages and logs.
@@ -732,14 +750,6 @@ def error_for(response: Response) -> ResponseError:
         "retry_after": retry_after(response, body),
         "body": body,
     }
-    # The two kinds of 429 are told apart also without a code.
-    is_told = code is None and ("concurrencyLimit" in facts or "activeGenerations" in facts)
-    if response.status == _TOO_MANY_REQUESTS and (is_told or code in _CONCURRENCY_CODES):
-        return ConcurrencyLimitError(
-            concurrency_limit=_count(facts.get("concurrencyLimit")),
-            active_generations=_count(facts.get("activeGenerations")),
-            **described,
-        )
     if response.status < _FIRST_ERROR_STATUS:
         place = response.headers.get("location")
         described["message"] = (
@@ -747,10 +757,30 @@ def error_for(response: Response) -> ResponseError:
         )
         described["suggestion"] = "Check base_url; only a GET follows such a pointer."
     default = ServerError if response.status >= _FIRST_SERVER_ERROR else ResponseError
-    error = STATUS_ERRORS.get(response.status, default)(**described)
+    if response.status == _TOO_MANY_REQUESTS:
+        error = _limit_error(response, code, facts, described)
+    else:
+        error = STATUS_ERRORS.get(response.status, default)(**described)
     if is_unknown_outcome(response.status, code):
         error.generation = salvage_from(facts, "generationId")
     return error
+
+
+def _limit_error(
+    response: Response, code: str | None, facts: Mapping[str, Any], described: dict[str, Any]
+) -> ResponseError:
+    """Return the error of a 429: it names a limit by its code, or by the numbers that it holds."""
+    is_told = code is None and ("concurrencyLimit" in facts or "activeGenerations" in facts)
+    is_concurrency = is_told or code == _CONCURRENCY_CODE
+    if code == _BATCH_CODE or (is_concurrency and urlsplit(response.url).path.endswith(_BATCHES)):
+        return BatchLimitError(**described)
+    if is_concurrency:
+        return ConcurrencyLimitError(
+            concurrency_limit=_count(facts.get("concurrencyLimit")),
+            active_generations=_count(facts.get("activeGenerations")),
+            **described,
+        )
+    return (PaymentRequiredError if code in _PLAN_CODES else RateLimitError)(**described)
 
 
 def _text(value: Any) -> str | None:

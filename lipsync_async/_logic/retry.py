@@ -20,6 +20,7 @@ import backoff
 
 from lipsync_async._callsite import is_from_callback
 from lipsync_async.errors import (
+    BatchLimitError,
     ConcurrencyLimitError,
     ConnectError,
     ConnectionLostError,
@@ -66,6 +67,7 @@ _KINDS: dict[type[LipsyncError], FailureKind] = {
     RequestTimeoutError: FailureKind.OUTCOME_UNKNOWN,
     RateLimitError: FailureKind.RATE_LIMITED,
     ConcurrencyLimitError: FailureKind.NO_FREE_SLOT,
+    BatchLimitError: FailureKind.NO_FREE_SLOT,
 }
 _NEVER_REPEATED = {FailureKind.FINAL, FailureKind.NO_FREE_SLOT}
 

@@ -29,6 +29,12 @@ class AccountInfo(SyncWrapper):
 
         Wire: `GET /v2/account`
 
+        Where the answer says how many generations may run at once, which is assumed to be
+        `limits["concurrency"]`, the clients of this account in this process keep to it, as to
+        `Limits(concurrent_generations=)`; the lower of the two counts. It is not believed where
+        more have run at once already, a later refusal by the service counts more, and an hour
+        later one more is tried.
+
         Raises:
             ResponseError: The service refused.
             TransportError: No answer came, retries included.

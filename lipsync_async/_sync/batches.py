@@ -50,7 +50,7 @@ class Batches(SyncWrapper):
         Raises:
             InvalidRequestError: Rows or arguments are wrong; nothing was sent.
             PaymentRequiredError: The plan has no batches.
-            ConcurrencyLimitError: Too many batches run; wait for the end of one.
+            BatchLimitError: Too many batches run; wait for the end of one.
             ResponseError: The service refused.
             TransportError: No answer came; `.may_have_worked` says whether it may be created.
             DecodeError: The answer cannot be read.

@@ -13,7 +13,7 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     Batch,
-    ConcurrencyLimitError,
+    BatchLimitError,
     DownloadError,
     GenerationFailedError,
     GenerationRequest,
@@ -166,7 +166,7 @@ async def test_refusals_have_their_own_errors() -> None:
             await client.batches.create(ROWS)
     async with opened("memory", progression="manual", batches_at_once=1) as (client, sandbox):
         await client.batches.create(ROWS)
-        with pytest.raises(ConcurrencyLimitError, match="Batch concurrency limit"):
+        with pytest.raises(BatchLimitError, match="Batch concurrency limit"):
             await client.batches.create(ROWS)
         assert len(sandbox.requests.find("POST", "/v2/batch")) == 2
 

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from lipsync_async import AsyncClient, Client, Limits, PollPolicy, RetryPolicy
+from lipsync_async import AsyncClient, BatchLimitError, Client, Limits, PollPolicy, RetryPolicy
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
@@ -310,6 +310,64 @@ async def test_hundreds_of_runs_at_once(limits: Limits, most: int) -> None:
         assert sandbox.jobs.count("COMPLETED") == 120
         assert client._requester.account.slots.used == 0  # noqa: SLF001
         assert clock.now() <= 120 * 17.5 / 15 * 1.3
+
+
+@pytest.mark.parametrize(("own", "most"), [(None, 3), (2, 2), (9, 3)])
+async def test_the_account_names_the_slots(own: int | None, most: int) -> None:
+    """Once the account was asked, nothing is refused and every slot is used; own limits stay."""
+    async with opened(slots(own), plan="creator", progression="time(20)") as (
+        client,
+        sandbox,
+        clock,
+    ):
+        account = await client.account.get()
+        assert account.concurrent_generations == 3
+        async with anyio.create_task_group() as tasks:
+            for request in requests(12):
+                tasks.start_soon(client.generations.run, request)
+        assert refusals(sandbox) == 0
+        assert most_at_once(sandbox) == most
+        assert clock.now() <= 12 / most * 20 * 1.1
+
+
+async def test_the_account_is_asked_while_a_run_goes_on() -> None:
+    """What was found out is made certain: after the answer nothing more is refused."""
+    async with opened(slots(None), plan="growth", progression="time(20)") as (
+        client,
+        sandbox,
+        clock,
+    ):
+        refused = -1
+
+        async def ask() -> None:
+            nonlocal refused
+            await clock.sleep(30.0)
+            await client.account.get()
+            refused = refusals(sandbox)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(client.generations.run_all, requests(60))
+        assert refusals(sandbox) == refused
+        assert sandbox.jobs.count("COMPLETED") == 60
+        assert most_at_once(sandbox) == 6
+
+
+async def test_a_refused_batch_takes_no_slot() -> None:
+    """Too many batches at once tell nothing of the generations that may run."""
+    async with opened(slots(None), batches_at_once=1, progression="time(60)") as (
+        client,
+        sandbox,
+        _,
+    ):
+        await client.batches.create(requests(20))
+        with pytest.raises(BatchLimitError):
+            await client.batches.create(requests(20))
+        pool = client._requester.account.slots  # noqa: SLF001
+        assert (pool.limiter.limit, pool.used) == (None, 0)
+        refused = refusals(sandbox)
+        await client.generations.run_all(requests(8))
+        assert refusals(sandbox) == refused
 
 
 async def test_a_forgotten_job_is_looked_at() -> None:

@@ -216,6 +216,64 @@ def test_what_was_told_is_never_exceeded(limit: int, durations: list[float]) -> 
     assert simulation.slots.limit == (limit if simulation.refusals else None)
 
 
+@given(LIMITS, DURATIONS)
+def test_a_limit_that_the_account_names_is_as_good_as_a_known_one(
+    limit: int, durations: list[float]
+) -> None:
+    """Alone, nothing is refused, and no slot is idle for longer than a create's way."""
+    slots = ConcurrencyLimiter()
+    slots.seed(limit, 0.0)
+    simulation = Simulation(slots, Account(limit))
+    took = simulation.run([*durations])
+    assert simulation.refusals == []
+    assert took == pytest.approx(perfect([duration + WAY for duration in durations], limit))
+
+
+@given(
+    LIMITS,
+    st.booleans(),
+    DURATIONS,
+    st.lists(st.tuples(st.floats(0, 300), st.none() | st.integers(-1, 10**6)), max_size=4),
+)
+def test_whatever_the_account_names_all_jobs_run(
+    limit: int,
+    tells: bool,  # noqa: FBT001
+    durations: list[float],
+    seeds: list[tuple[float, int | None]],
+) -> None:
+    """A number that is wrong, or comes while jobs run, stops nothing and breaks no count."""
+    slots = ConcurrencyLimiter()
+    simulation = Simulation(slots, Account(limit, tells=tells))
+    for moment, number in seeds:
+        simulation.plan(moment, lambda number=number: slots.seed(number, simulation.now))  # type: ignore[misc]
+    simulation.run([*durations])
+    assert len(simulation.ends) == len(durations)
+    assert slots.used == simulation.account.own == 0
+    assert len(simulation.refusals) <= len(durations) * (1 + len(seeds)) + simulation.now / PAUSE
+
+
+def test_only_a_number_that_can_be_is_believed() -> None:
+    """Neither none, nor fewer than have run at once, nor more than any plan has."""
+    slots = ConcurrencyLimiter()
+    for wrong in (None, 0, -3, 100_001):
+        slots.seed(wrong, 0.0)
+        assert slots.limit is None
+    for _ in range(3):
+        accept(slots, slots.take_anyhow())
+    slots.seed(2, 0.0)
+    assert slots.limit is None
+    slots.seed(3, 0.0)
+    assert slots.take(0.0, most=5) is None
+    assert slots.words(None).count("(the service has told 3)") == 1
+
+
+def test_what_the_user_allows_is_never_exceeded() -> None:
+    """Whatever the account has, a client keeps to its own lower number."""
+    slots = ConcurrencyLimiter()
+    slots.seed(15, 0.0)
+    assert [slots.take(0.0, most=2) is None for _ in range(3)] == [False, False, True]
+
+
 WISHES = st.lists(st.tuples(st.floats(0, 600), st.integers(0, 40)), max_size=12)
 
 

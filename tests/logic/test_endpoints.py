@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import attrs
 import pytest
 from hypothesis import example, given, strategies as st
 
@@ -37,6 +38,7 @@ from lipsync_async._models.request import (
 )
 from lipsync_async._models.response import CostEstimate, Generation
 from lipsync_async.errors import DecodeError, ResponseError
+from lipsync_async.sandbox.server.api_errors import ERROR_CODES
 from tests.logic.answers import JOB, JSON, reply
 from tests.logic.requests import AUDIO, VIDEO, VOICE
 
@@ -535,7 +537,6 @@ def without(facts: dict[str, Any], *names: str) -> dict[str, Any]:
         (without(FULL, "errorCode", "concurrencyLimit"), (None, 2, 30.0)),
         ({"errorCode": "concurrency_limit_reached"}, (None, None, None)),
         ({"error_code": "concurrency_limit_reached"}, (None, None, None)),
-        ({"errorCode": "batch_concurrency_limit_reached"}, (None, None, None)),
         ({**FULL, "concurrencyLimit": "3", "activeGenerations": True}, (None, None, 30.0)),
         ({**FULL, "concurrencyLimit": 3.0, "activeGenerations": 2.5}, (3, None, 30.0)),
     ],
@@ -557,6 +558,50 @@ def test_a_full_account_is_told_apart(body: Any, expected: tuple[Any, ...]) -> N
 def test_too_many_requests_are_told_apart(body: Any) -> None:
     """The code decides; without one and without numbers it is the rate."""
     assert type(error_for(reply(body, 429))) is errors.RateLimitError
+
+
+PLAN = {
+    *("account_on_hold", "account_payment_required", "elevenlabs_quota_exceeded"),
+    *("file_size_exceeds_plan_limit", "free_tier_generations_exhausted"),
+    *("generation_plan_duration_exceeded", "plan_feature_unavailable"),
+    "voice_clone_limit_reached",
+}
+# By code and path: what a 429 says is full, or used up.
+LIMITS: dict[tuple[str | None, str], type[errors.ResponseError]] = {
+    ("batch_concurrency_limit_reached", "/v2/batch"): errors.BatchLimitError,
+    ("batch_concurrency_limit_reached", "/v2/generate"): errors.BatchLimitError,
+    ("concurrency_limit_reached", "/v2/batch"): errors.BatchLimitError,
+    ("concurrency_limit_reached", "/prefix/v2/batch?x=1"): errors.BatchLimitError,
+    ("concurrency_limit_reached", "/v2/batches"): errors.ConcurrencyLimitError,
+    ("concurrency_limit_reached", "/v2/generate"): errors.ConcurrencyLimitError,
+    ("concurrency_limit_reached", "/v2/tts"): errors.ConcurrencyLimitError,
+    (None, "/v2/batch"): errors.BatchLimitError,  # by the numbers
+    (None, "/v2/generate"): errors.ConcurrencyLimitError,
+    ("rate_limit_exceeded", "/v2/batch"): errors.RateLimitError,
+    ("voice_clone_busy", "/v2/voices"): errors.RateLimitError,
+    ("IDEMPOTENCY_OUTCOME_UNKNOWN", "/v2/generate"): errors.RateLimitError,
+    ("of_the_future", "/v2/generate"): errors.RateLimitError,
+    **{(code, "/v2/generate"): errors.PaymentRequiredError for code in sorted(PLAN)},
+}
+
+
+@pytest.mark.parametrize(("code", "path"), LIMITS)
+def test_which_limit_a_429_is_about(code: str | None, path: str) -> None:
+    """A code names it; only where it says "concurrency" does the path say of what."""
+    answer = reply({**FULL, "errorCode": code, "generationId": "g1"}, 429, method="POST")
+    error = error_for(attrs.evolve(answer, url=f"https://api.example{path}"))
+    assert type(error) is LIMITS[code, path]
+    assert (error.retry_after, error.code, error.status) == (30.0, code, 429)
+    assert error.is_retryable is (code not in PLAN)
+    is_unsettled = code == "IDEMPOTENCY_OUTCOME_UNKNOWN"
+    assert (error.generation is not None) is is_unsettled
+
+
+def test_every_other_code_of_the_catalogue_is_about_the_rate() -> None:
+    """With status 429 only the plan's codes and the lack of slots are about another limit."""
+    found = [error_for(reply({"errorCode": code}, 429)) for code in ERROR_CODES]
+    others = {error.code for error in found if type(error) is not errors.RateLimitError}
+    assert others == PLAN | {"concurrency_limit_reached"}
 
 
 def test_only_a_429_is_about_slots() -> None:

@@ -31,6 +31,7 @@ CLASSIFIED: list[tuple[LipsyncError, FailureKind]] = [
     (answered(429, "of_the_future"), PACED),
     (answered(429, "concurrency_limit_reached"), NO_SLOT),
     (answered(429, "batch_concurrency_limit_reached"), NO_SLOT),
+    (answered(429, "free_tier_generations_exhausted"), FINAL),
     *((answered(status), OUTCOME_UNKNOWN) for status in (408, 500, 502, 503, 504)),
     *((answered(status), OUTCOME_UNKNOWN) for status in (506, 507, 508, 509, 510, 511)),
     *((answered(status), OUTCOME_UNKNOWN) for status in (*range(520, 531), 561, 598, 599)),
