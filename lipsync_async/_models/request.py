@@ -86,7 +86,7 @@ class Serializable:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by their names, as dicts, lists, texts, numbers and `None`.
 
-        Dates are in ISO 8601. Bytes are described, not copied. `raw` is left out.
+        Inputs also have their `type`: "video", "image", "audio" or "text". Dates are in ISO 8601. Bytes are described, not copied. `raw` is left out.
         """
         fields: dict[str, Any] = _plain(self)
         return fields
@@ -103,7 +103,8 @@ class Serializable:
 
 def _plain(value: Any) -> Any:
     if attrs.has(type(value)):
-        return {
+        kind = getattr(value, "TYPE", None)  # of an input, whose fields do not tell
+        return ({} if kind is None else {"type": kind}) | {
             field.name: _plain(getattr(value, field.name))
             for field in attrs.fields(type(value))
             if field.name != "raw" or field.eq  # an unknown input has nothing else
@@ -258,6 +259,8 @@ class Text:
 
     Source: "Create generation", sync.so API reference.
     """
+
+    TYPE: ClassVar[str] = "text"
 
     provider: ElevenLabs
     ref_id: str | None = attrs.field(default=None, kw_only=True)

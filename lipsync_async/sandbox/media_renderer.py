@@ -119,13 +119,13 @@ class MediaRenderer(Renderer):
 
     async def facts(self, path: Path, kind: str) -> dict[str, Any]:
         """Return what an asset shows of a file, or raise `ApiError` if it is no such media."""
-        with _as_api_errors():
+        with _as_api_errors(), _named({path: "The file"}):
             info = await _probe(path, kind)
         return {"durationSeconds": info.duration, "width": info.width, "height": info.height}
 
     async def hear(self, path: Path) -> tuple[float, list[tuple[float, float]]]:
         """Return how long a file's sound is, and where something is said in it, in seconds."""
-        with _as_api_errors():
+        with _as_api_errors(), _named({path: "The file"}):
             return await anyio.to_thread.run_sync(heard_stretches, path, limiter=self._rendering)
 
     async def speak(self, script: str, voice_id: str, path: Path) -> float:

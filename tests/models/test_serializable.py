@@ -9,11 +9,14 @@ import pytest
 from lipsync_async import Generation, Outcome, Status
 from lipsync_async._models.request import (
     Audio,
+    ElevenLabs,
     GenerationRequest,
+    Image,
     Options,
     Origin,
     Segment,
     SegmentAudio,
+    Text,
     UnknownInput,
     Video,
 )
@@ -21,7 +24,12 @@ from lipsync_async.errors import LipsyncError
 
 REQUEST = GenerationRequest(
     model="sync-3",
-    input=[Video(file=Path("v.mp4")), Audio(file=b"RIFF", ref_id="a")],
+    input=[
+        Video(file=Path("v.mp4")),
+        Audio(file=b"RIFF", ref_id="a"),
+        Text(ElevenLabs(voice_id="anna", script="Hello.")),
+        Image("https://media.example/i.png"),
+    ],
     segments=[Segment(start_time=0, end_time=1.5, audio_input=SegmentAudio("a"))],
     origin=Origin(line=2, extra={"scene": "4"}),
 )
@@ -40,6 +48,7 @@ def test_a_request() -> None:
     plain = REQUEST.to_dict()
     assert plain["input"][0]["file"] == "v.mp4"
     assert plain["input"][1]["file"] == "<4 bytes>"
+    assert [item["type"] for item in plain["input"]] == ["video", "audio", "text", "image"]
     assert plain["segments"][0]["audio_input"]["ref_id"] == "a"
     assert plain["origin"] == {"line": 2, "extra": {"scene": "4"}}
     assert plain["options"] is None

@@ -1,6 +1,7 @@
 """Assets: upload, register, list, look up, change, delete; and the faults of all these."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,7 @@ class TestUpload:
             broken = await client.send("POST", "/v2/assets", {"url": slot["url"], "type": "AUDIO"})
         assert (asset["durationSeconds"], asset["size"]) == (pytest.approx(0.5), len(sound))
         assert refusal(broken) == (422, "generation_input_audio_invalid")
+        assert json.loads(broken.body)["message"].startswith("The file cannot be read: ")
 
 
 class TestRegister:
