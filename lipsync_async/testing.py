@@ -3,8 +3,8 @@
 pytest loads this file by itself where the package is installed. A fixture is set up only by
 tests that ask for it:
 
-* `lipsync_sandbox`: a sandbox on a free port of this machine. `SYNC_API_KEY` and
-  `SYNC_BASE_URL` name it, so that code which makes its own client finds it.
+* `lipsync_sandbox`: a sandbox on a free port of this machine. `SYNC_API_KEY`, `SYNC_BASE_URL` and
+  `SYNC_WEBHOOK_SECRET` are set for it, so that code which makes its own client finds it.
 * `lipsync_client`: an `AsyncClient` of that sandbox, for tests of any async plugin.
 * `lipsync_blocking_client`: a `Client` of that sandbox.
 * `lipsync_clock`: a test that asks for it has its sandbox in memory, on this virtual clock:
@@ -74,7 +74,10 @@ def lipsync_sandbox(
     faults: list[Any] = []
     for marker in reversed([*request.node.iter_markers("lipsync")]):  # the test's own is last
         told = dict(marker.kwargs)
-        faults += told.pop("faults", ())
+        listed = told.pop("faults", ())
+        if not isinstance(listed, Iterable):
+            raise pytest.UsageError("the marker lipsync: faults must be a list of Fault(...).")
+        faults += listed
         settings |= told
         if marker.args:
             raise pytest.UsageError("the marker lipsync takes keywords only.")
@@ -87,6 +90,7 @@ def lipsync_sandbox(
     with sandbox:
         monkeypatch.setenv("SYNC_API_KEY", sandbox.api_key)
         monkeypatch.setenv("SYNC_BASE_URL", sandbox.url)
+        monkeypatch.setenv("SYNC_WEBHOOK_SECRET", sandbox.webhook_secret)
         yield sandbox
 
 

@@ -90,7 +90,7 @@ async def test(lipsync_client, lipsync_clock, lipsync_webhooks):
 async def test(lipsync_client, lipsync_webhooks):
     job = await lipsync_client.generations.run(**ORDER)
     body, headers = lipsync_webhooks.delivery(job, status="FAILED", error="Sorry.")
-    webhooks.verify(body, headers["Sync-Signature"], lipsync_webhooks.secret)
+    webhooks.verify(body, headers["Sync-Signature"], os.environ["SYNC_WEBHOOK_SECRET"])
     event = webhooks.parse(body)
     assert (event.id, event.status, event.error) == (job.id, "FAILED", "Sorry.")
     body, _ = lipsync_webhooks.delivery()
@@ -122,6 +122,8 @@ def test_a_test_file_passes(use: str, run_file: RunFile) -> None:
         ('plan="gold"', "there is no plan 'gold'"),
         ("speeed=3", "unexpected keyword argument 'speeed'"),
         ('"creator"', "the marker lipsync takes keywords only"),
+        ('faults=Fault("fail_job")', "faults must be a list of Fault(...)"),
+        ('faults=[{"kind": "fail_job"}]', "a fault is a Fault(kind, ...), not {'kind'"),
     ],
 )
 def test_a_wrong_marker_is_refused(marker: str, message: str, run_file: RunFile) -> None:

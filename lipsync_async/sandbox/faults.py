@@ -336,7 +336,14 @@ class Faults:
         self._armed: list[_Armed] = []
 
     def add(self, fault: Fault) -> Fault:
-        """Arm a fault and return it."""
+        """Arm a fault and return it.
+
+        Raises:
+            TypeError: It is no `Fault`.
+
+        """
+        if not issubclass(type(fault), Fault):
+            raise TypeError(f"a fault is a Fault(kind, ...), not {fault!r}.")
         # A generator of its own keeps a fault's strikes the same whatever is added later.
         chance = Random(f"{self._seed}/{len(self._armed)}")
         self._armed.append(_Armed(fault, chance))
