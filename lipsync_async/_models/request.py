@@ -86,7 +86,8 @@ class Serializable:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by their names, as dicts, lists, texts, numbers and `None`.
 
-        Inputs also have their `type`: "video", "image", "audio" or "text". Dates are in ISO 8601. Bytes are described, not copied. `raw` is left out.
+        Inputs also have their `type`: "video", "image", "audio" or "text". Dates are in ISO 8601.
+        Bytes are described, not copied. `raw` is left out.
         """
         fields: dict[str, Any] = _plain(self)
         return fields
