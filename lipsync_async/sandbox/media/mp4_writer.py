@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import av
 from av.error import FFmpegError
 
+from lipsync_async.sandbox.media.frame_normalizer import PixelTags
 from lipsync_async.sandbox.media.open_media import THREADS
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE, sample_position
 
@@ -42,7 +43,14 @@ class Mp4Writer:
     """Writer of one mp4, whose sides are even numbers of pixels."""
 
     def __init__(
-        self, path: Path, *, width: int, height: int, rate: Fraction, comment: str
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        rate: Fraction,
+        comment: str,
+        tags: PixelTags = PixelTags(),  # noqa: B008 - it cannot be changed
     ) -> None:
         self._rate = rate
         self.frames: int = 0
@@ -54,6 +62,10 @@ class Mp4Writer:
         self._video.height = height
         self._video.pix_fmt = "yuv420p"
         self._video.codec_context.time_base = 1 / rate
+        self._video.codec_context.sample_aspect_ratio = tags.aspect
+        self._video.codec_context.color_primaries = tags.primaries
+        self._video.codec_context.color_trc = tags.transfer
+        self._video.codec_context.colorspace = tags.matrix
         self._audio = self._container.add_stream("aac", rate=SAMPLE_RATE, options=_AUDIO_OPTIONS)
         self._audio.codec_context.layout = "stereo"
         self._audio.bit_rate = _AUDIO_BITS_PER_SECOND

@@ -128,7 +128,7 @@ def probe(path: Path, kind: str) -> MediaInfo:
     """Return a file's properties, or refuse it as the service does; one frame is decoded to see."""
     code = _INVALID[kind]
     with translated(code, path):
-        if kind != "audio" and (kind == "image") is not (_picture_format(path) is not None):
+        if kind != "audio" and (kind == "image") is not is_picture(path):
             raise MediaError(code, f"is not {_ARTICLED[kind]}.", path)
         with open_media(path) as container:
             if kind == "audio":
@@ -139,6 +139,11 @@ def probe(path: Path, kind: str) -> MediaInfo:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_HEAD_BYTES)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture of a kind that the service takes."""
+    return _picture_format(path) is not None
 
 
 def _picture_format(path: Path) -> str | None:

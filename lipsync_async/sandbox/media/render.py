@@ -95,6 +95,7 @@ def render(
                 height=first.height,
                 rate=frames.rate,
                 comment="SANDBOX",  # so that it is not taken for the real service's
+                tags=frames.tags,
             ) as writer:
                 for number, sound in cut.frames_and_sounds(spans):
                     reach(writer.frames)

@@ -10,6 +10,8 @@ Source: "Sync mode" and "Segments", sync.so developer guides.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,7 +20,7 @@ from lipsync_async._enums import SyncMode
 from lipsync_async.sandbox.media.errors import SEGMENTS_INVALID, VALIDATION_FAILED, MediaError
 
 if TYPE_CHECKING:
-    from fractions import Fraction
+    from collections.abc import Iterator
 
 # The audio rate of every output. Faster audio is brought down to it, as the service does;
 # slower audio is brought up, so that sounds of any origin fit into one stream.
@@ -66,6 +68,55 @@ def index_map(mode: str, frames: int, fps: Fraction, audio_seconds: float) -> li
 def frame_count(seconds: float, fps: Fraction) -> int:
     """Return how many frames come nearest to a length, at least one."""
     return max(1, round(seconds * fps))
+
+
+# The rates that cameras and screens have, up to slow motion; the last is the fastest output.
+_USUAL_RATES = (
+    *(Fraction(24), Fraction(24_000, 1001), Fraction(25), Fraction(30), Fraction(30_000, 1001)),
+    *(Fraction(50), Fraction(60), Fraction(60_000, 1001), Fraction(120), Fraction(240)),
+)
+_FASTEST_GRID = 60
+_SLOWEST_RATE, _CALM_RATE = 12, 24
+# Two frames nearer to each other than the fastest rate are one to the eye, and recorders
+# stamp a few of a thousand at random.
+_SHOWN_SHARE = 0.995
+
+
+def steady_rate(ticks: Sequence[int], time_base: Fraction, stated: Sequence[Fraction]) -> Fraction:
+    """Return a rate at which every frame of a video is shown, at most half a frame off its time.
+
+    `ticks` are the moments of the frames, from 0 on; `stated` are the rates that the file
+    states. Frames that follow each other regularly decide; then those that do so but for
+    pauses; for all others it is the slowest rate that leaves no frame out. Slow rates are
+    multiplied, so that sound of any length fits.
+    """
+    possible = [rate.limit_denominator(1001) for rate in stated if rate <= _USUAL_RATES[-1]]
+    for rate in (*possible, *_USUAL_RATES):
+        if all(cell == place for place, cell in enumerate(_cells(ticks, time_base * rate))):
+            return rate * ceil(_CALM_RATE / rate) if rate < _SLOWEST_RATE else rate
+    for rate in _USUAL_RATES:
+        if rate <= _FASTEST_GRID and _is_grid(ticks, time_base * rate):
+            return rate
+    most = len(set(_cells(ticks, time_base * _USUAL_RATES[-1])))
+    return next(
+        rate
+        for rate in _USUAL_RATES
+        if len(set(_cells(ticks, time_base * rate))) >= _SHOWN_SHARE * most
+    )
+
+
+def _cells(ticks: Sequence[int], scale: Fraction) -> Iterator[int]:
+    """Yield the first frame of the output in which each frame may be shown: the nearest one."""
+    numerator, denominator = scale.as_integer_ratio()
+    return (-((denominator - 2 * numerator * tick) // (2 * denominator)) for tick in ticks)
+
+
+def _is_grid(ticks: Sequence[int], scale: Fraction) -> bool:
+    """Whether every frame has a frame of the output to itself, at most an eighth off."""
+    numerator, denominator = scale.as_integer_ratio()
+    rests = (numerator * tick % denominator for tick in ticks)
+    is_near = all(8 * min(rest, denominator - rest) <= denominator for rest in rests)
+    return is_near and len(set(_cells(ticks, scale))) == len(ticks)
 
 
 def sample_position(frame: int, fps: Fraction) -> int:

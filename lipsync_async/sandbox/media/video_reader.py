@@ -5,12 +5,13 @@
 the decoder; for any other run it starts again at the key frame before it. A video of a
 few seconds fits one run and is decoded once, whatever is asked of it.
 
-Frame numbers count a constant rate, the stream's average. In a video of variable rate
-each number means the frame that is nearest to that moment.
+Frame numbers count a constant rate, at which every frame is shown. In a video of variable
+rate each number means the frame that is nearest to that moment.
 """
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
 from contextlib import ExitStack
 from fractions import Fraction
@@ -18,26 +19,32 @@ from itertools import chain
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
-import av
-import av.filter
-from av.video.frame import PictureType
+from PIL import ExifTags, Image
 
 from lipsync_async.sandbox.media.errors import VIDEO_INVALID, MediaError
+from lipsync_async.sandbox.media.frame_normalizer import (
+    EXIF_ORIENTATIONS,
+    FrameNormalizer,
+    Orientation,
+    PixelTags,
+)
 from lipsync_async.sandbox.media.open_media import (
-    QUARTER_TURNS,
     THREADS,
     average_rate,
+    is_picture,
     open_media,
     picture_stream,
     stated,
     translated,
 )
+from lipsync_async.sandbox.media.timeline import steady_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
 
+    import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -47,17 +54,6 @@ if TYPE_CHECKING:
 CACHE_BYTES = 128 * 1024 * 1024
 # Colour is kept at a quarter of the resolution: 12 bits a pixel.
 _BYTES_PER_PIXEL = Fraction(3, 2)
-# Containers without a real rate report nonsense such as 90,000; outputs stay playable.
-_MAX_RATE = Fraction(120)
-
-
-# Counter-clockwise display rotation of a frame, and the filters that apply it.
-_TURNS: dict[int, tuple[tuple[str, str], ...]] = {
-    90: (("transpose", "cclock"),),
-    -90: (("transpose", "clock"),),
-    180: (("hflip", ""), ("vflip", "")),
-    -180: (("hflip", ""), ("vflip", "")),
-}
 
 
 class _Stamp(NamedTuple):
@@ -80,16 +76,24 @@ class FrameReader:
             self._stream = picture_stream(self._container, path, code)
             self._stream.codec_context.thread_type = "AUTO"
             self._stream.codec_context.thread_count = THREADS
-            # In numbers small enough for any container.
-            rate = average_rate(self._stream, path).limit_denominator(1001)
-            self.rate: Fraction = min(rate, _MAX_RATE)
-            self._stamps = _index(self._container, self._stream)
+            average = average_rate(self._stream, path)
+            self._stamps, lasts = _index(self._container, self._stream)
+            if is_picture(path):
+                aspect, still = Fraction(1), _exif_orientation(path)
+            else:
+                aspect, still = stated(self._stream.sample_aspect_ratio) or Fraction(1), None
             # Held open from here on; `__exit__` closes it.
             stack.pop_all()
-        self._normalizer = FrameNormalizer(self._time_base)
+        ticks = [stamp.shown - self._stamps[0].shown for stamp in self._stamps]
+        rates = (average, stated(self._stream.guessed_rate) or average)
+        self.rate: Fraction = steady_rate(ticks, self._time_base, rates)
+        # The last frame, too, is shown for one frame of the output at least.
+        seconds = ticks[-1] * self._time_base + max(lasts * self._time_base, 1 / self.rate)
+        self.count: int = round(seconds * self.rate)
+        self._normalizer = FrameNormalizer(self._time_base, aspect=aspect, still=still)
         pixels = max(1, self._stream.width * self._stream.height)
         self._run_length = max(1, int(cache_bytes / (pixels * _BYTES_PER_PIXEL)))
-        self._decoder: Iterator[av.VideoFrame] = iter(())
+        self._frames: Iterator[tuple[int | None, av.VideoFrame]] = iter(())
         self._next_run = -1
         self._run_number = -1
         self._run: list[tuple[int, av.VideoFrame]] = []
@@ -105,10 +109,9 @@ class FrameReader:
         return stated(self._stream.time_base) or Fraction(1, 90_000)
 
     @property
-    def count(self) -> int:
-        """How many frames the video has at its average rate."""
-        shown = (self._stamps[-1].shown - self._stamps[0].shown) * self._time_base
-        return round(shown * self.rate) + 1
+    def tags(self) -> PixelTags:
+        """What is to be said of all frames; known when one has been read."""
+        return self._normalizer.tags
 
     @property
     def origin(self) -> float:
@@ -140,94 +143,64 @@ class FrameReader:
         return max(0, place)
 
     def _decode_run(self, run_number: int) -> list[tuple[int, av.VideoFrame]]:
-        stamps = self._stamps[run_number * self._run_length :][: self._run_length]
+        first = run_number * self._run_length
+        stamps = self._stamps[first : first + self._run_length]
         if run_number != self._next_run:
-            self._container.seek(stamps[0].entry, stream=self._stream)
-            self._decoder = self._container.decode(self._stream)
+            # With the frame before it, which fields need to become a frame.
+            before = self._stamps[max(0, first - 1)]
+            self._container.seek(before.entry, stream=self._stream)
+            self._frames = self._normalizer.normalized(self._decoded(before.shown))
         self._next_run = run_number + 1
         run: list[tuple[int, av.VideoFrame]] = []
-        for frame in self._decoder:
-            shown = frame.pts if frame.pts is not None else stamps[0].shown
+        for stamp, frame in self._frames:
+            shown = stamps[0].shown if stamp is None else stamp
             if shown > stamps[-1].shown:
                 # The frames before it did not decode; it belongs to the next run.
-                self._decoder = chain([frame], self._decoder)
+                self._frames = chain([(stamp, frame)], self._frames)
                 break
             if shown >= stamps[0].shown:
-                run.append((shown, self._normalizer.normalize(frame)))
+                run.append((shown, frame))
             if shown == stamps[-1].shown:
                 break
         return run
 
+    def _decoded(self, first: int) -> Iterator[av.VideoFrame]:
+        for frame in self._container.decode(self._stream):
+            if frame.pts is None or frame.pts >= first:
+                yield frame
 
-def _index(container: InputContainer, stream: VideoStream) -> list[_Stamp]:
-    """Return every frame's stamps in the order of display, without decoding any.
 
-    A stream without a key frame gets one stamp, at which nothing will decode.
+def _exif_orientation(path: Path) -> Orientation:
+    """Return how a photograph was held; one whose data are damaged is shown as it is stored."""
+    try:
+        with Image.open(path) as picture:
+            number = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        number = 1
+    return EXIF_ORIENTATIONS[number - 1 if number in range(1, 9) else 0]
+
+
+def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Stamp], int]:
+    """Return every frame's stamps in the order of display, and how long the last is shown.
+
+    Nothing is decoded. A stream without a key frame gets one stamp, at which nothing will
+    decode. The length is 0 where the container does not say it.
     """
-    packets: list[tuple[int, int, bool]] = []
+    packets: list[tuple[int, int, bool, bool, int]] = []
     for packet in container.demux(stream):
         shown = packet.pts if packet.pts is not None else packet.dts
-        if shown is not None and not packet.is_discard:
+        if shown is not None:
             # Containers seek by decoding time, which is never after the time of display.
             decoded = packet.dts if packet.dts is not None else shown
-            packets.append((shown, decoded, packet.is_keyframe))
+            lasts = packet.duration or 0
+            packets.append((shown, decoded, packet.is_keyframe, packet.is_discard, lasts))
     stamps: list[_Stamp] = []
-    for shown, decoded, is_key_frame in sorted(packets):
+    last, entry = 0, None
+    for shown, decoded, is_key_frame, is_discarded, lasts in sorted(packets):
         # What comes before the first key frame, as in a recording cut open, never decodes.
-        if is_key_frame or stamps:
-            stamps.append(_Stamp(shown, decoded if is_key_frame else stamps[-1].entry))
-    return stamps or [_Stamp(0, 0)]
-
-
-class FrameNormalizer:
-    """Normalizer of one video's frames: upright, even, `yuv420p`, all of the first one's size.
-
-    4:2:0 colour needs even sides; an odd line is cut off. A change of geometry in mid-stream
-    is followed.
-    """
-
-    def __init__(self, time_base: Fraction) -> None:
-        self._time_base = time_base
-        self._size: tuple[int, int] | None = None
-        self._geometry: tuple[int, int, str, int] | None = None
-        self._graph = av.filter.Graph()
-
-    def normalize(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Return the frame upright, even, `yuv420p`, free of its old picture type."""
-        geometry = (frame.width, frame.height, frame.format.name, frame.rotation)
-        if geometry != self._geometry:
-            self._graph = self._build(geometry)
-            self._geometry = geometry
-        self._graph.vpush(frame)
-        shaped = self._graph.vpull()
-        # Otherwise the encoder would repeat the source's choice of key frames.
-        shaped.pict_type = PictureType.NONE
-        return shaped
-
-    def _build(self, geometry: tuple[int, int, str, int]) -> av.filter.Graph:
-        width, height, pixel_format, rotation = geometry
-        upright = (height, width) if rotation in QUARTER_TURNS else (width, height)
-        kept = [min(length, even(length)) for length in upright]
-        target = self._size = self._size or (even(upright[0]), even(upright[1]))
-        graph = av.filter.Graph()
-        source = graph.add_buffer(
-            width=width,
-            height=height,
-            format=av.VideoFormat(pixel_format),
-            time_base=self._time_base,
-        )
-        wanted = (
-            *_TURNS.get(rotation, ()),
-            ("crop", f"{kept[0]}:{kept[1]}:0:0"),
-            ("scale", f"{target[0]}:{target[1]}"),
-            ("format", "yuv420p"),
-            ("buffersink", ""),
-        )
-        steps = [graph.add(name, arguments or None) for name, arguments in wanted]
-        graph.link_nodes(source, *steps).configure()
-        return graph
-
-
-def even(length: int) -> int:
-    """Return the largest even number of pixels that fits, at least two."""
-    return max(2, length - length % 2)
+        # What an edit list hides is decoded, but not shown.
+        entry = decoded if is_key_frame else entry
+        if entry is not None and not is_discarded:
+            stamps.append(_Stamp(shown, entry))
+            last = lasts
+    return stamps or [_Stamp(0, 0)], last

@@ -1,5 +1,7 @@
+from collections.abc import Iterable
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import accumulate, pairwise, product
+from math import ceil
 
 import pytest
 from hypothesis import given, strategies as st
@@ -224,3 +226,55 @@ def test_windows_that_do_not_fit_are_refused(
         timeline.plan_segments(
             10, FPS, [timeline.Window(start, end, 1.0, "bounce") for start, end in windows]
         )
+
+
+_NTSC = Fraction(30_000, 1001)
+
+
+def _moments(rate: Fraction, numbers: Iterable[int], unit: int) -> list[int]:
+    """Return frames of a rate in ticks of a container."""
+    return [round(number / rate * unit) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "unit", "stated", "expected"),
+    [
+        # Regular ones, at what the file states or, where that is nonsense, at what they are.
+        (_moments(_NTSC, range(600), 90_000), 90_000, [_NTSC], _NTSC),
+        (_moments(_NTSC, range(600), 1000), 1000, [Fraction(1000)], _NTSC),
+        (_moments(Fraction(25), range(900), 1000), 1000, [Fraction(25)], Fraction(25)),
+        (_moments(Fraction(240), range(900), 600), 600, [Fraction(240)], Fraction(240)),
+        # Pauses, whatever the average is.
+        (_moments(_NTSC, [*range(300), *range(900, 950)], 90_000), 90_000, [Fraction(9)], _NTSC),
+        (_moments(Fraction(60), range(0, 900, 7), 1000), 1000, [Fraction(70)], Fraction(60)),
+        # Slow ones are multiplied: 10 becomes 30, 1 becomes 24.
+        (_moments(Fraction(10), range(30), 1000), 1000, [Fraction(10)], Fraction(30)),
+        (_moments(Fraction(1), range(3), 1000), 1000, [Fraction(1)], Fraction(24)),
+        (_moments(Fraction(15), range(30), 1000), 1000, [Fraction(15)], Fraction(15)),
+        # One frame has any rate; a thousand in a second are shown as fast as possible.
+        ([0], 1000, [Fraction(25)], Fraction(25)),
+        (list(range(1000)), 1000, [Fraction(1000)], Fraction(240)),
+    ],
+)
+def test_a_rate_is_found_for_frames_at_any_moments(
+    ticks: list[int], unit: int, stated: list[Fraction], expected: Fraction
+) -> None:
+    """What the frames do decides; the file's own word counts where it agrees with them."""
+    assert timeline.steady_rate(ticks, Fraction(1, unit), stated) == expected
+
+
+@given(st.lists(st.integers(5, 2000), min_size=1, max_size=60), st.fractions(1, 100))
+def test_no_frame_is_left_out_and_none_comes_at_another_time(
+    pauses: list[int], average: Fraction
+) -> None:
+    """Of frames at least 5 ms apart, each is shown within half a frame of its moment."""
+    ticks = [0, *accumulate(pauses)]
+    rate = timeline.steady_rate(ticks, Fraction(1, 1000), [average])
+    # As the reader chooses frames: the last one that has begun at the middle of the place.
+    places = [ceil(Fraction(tick, 1000) * rate - Fraction(1, 2)) for tick in ticks]
+    assert len(set(places)) == len(ticks)
+    assert all(
+        abs(place / rate - Fraction(tick, 1000)) * rate * 2 <= 1
+        for place, tick in zip(places, ticks, strict=True)
+    )
+    assert 12 <= rate <= 240

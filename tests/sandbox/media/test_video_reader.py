@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.errors import MediaError
-from lipsync_async.sandbox.media.video_reader import FrameNormalizer, FrameReader, even
+from lipsync_async.sandbox.media.frame_normalizer import FrameNormalizer, even
+from lipsync_async.sandbox.media.video_reader import FrameReader
 from tests.sandbox.media.clips import Clip, number_of, refused, turn_clockwise
 
 _FRAME_BYTES = 160 * 96 * 3 // 2
@@ -87,15 +89,17 @@ def test_a_side_is_even_and_never_nothing(length: int, expected: int) -> None:
 
 
 def test_a_change_of_size_in_mid_stream_is_scaled_back() -> None:
-    """The first frame decides the size of all."""
-    normalizer = FrameNormalizer(Fraction(1, 25))
-    sizes: list[tuple[int, int]] = []
-    for stamp, (width, height) in enumerate([(64, 48), (32, 32), (33, 65), (64, 48)]):
-        frame = av.VideoFrame(width, height, "rgb24")
-        frame.pts = stamp
-        shaped = normalizer.normalize(frame)
-        sizes.append((shaped.width, shaped.height))
-    assert sizes == [(64, 48)] * 4
+    """The first frame decides the size of all; no frame loses its time stamp."""
+
+    def frames() -> Iterator[av.VideoFrame]:
+        for stamp, size in enumerate([(64, 48), (32, 32), (33, 65), (64, 48)]):
+            frame = av.VideoFrame(*size, "rgb24")
+            frame.pts = stamp
+            yield frame
+
+    shaped = list(FrameNormalizer(Fraction(1, 25)).normalized(frames()))
+    found = [(stamp, frame.width, frame.height) for stamp, frame in shaped]
+    assert found == [(stamp, 64, 48) for stamp in range(4)]
 
 
 def test_a_file_cut_short_holds_its_last_frame(tmp_path: Path) -> None:

@@ -1,0 +1,422 @@
+"""Each kind of file that people bring comes out as long, as bright and as loud as it is."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import attrs
+import av
+import av.filter
+import numpy as np
+import pytest
+from PIL import Image
+
+from lipsync_async.sandbox.media.demo_media import tone
+from lipsync_async.sandbox.media.frame_normalizer import FrameNormalizer, PixelTags
+from lipsync_async.sandbox.media.render import RenderJob, render
+from lipsync_async.sandbox.media.video_reader import FrameReader
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+SIZE = 160, 96
+RATE = Fraction(25)
+FINE = {"crf": "3", "preset": "ultrafast", "threads": "1"}
+HERTZ = 500.0
+UNTAGGED = PixelTags()
+SPEED = 5  # of a scene in which a field is too late to be overlooked
+
+
+def scene(moment: float, size: tuple[int, int]) -> list[Floats]:
+    """Return brightness (16 to 235) and colour of a picture without symmetry, which moves."""
+    x, y = np.meshgrid(np.linspace(0, 1, size[0]), np.linspace(0, 1, size[1]))
+    turn = 2 * np.pi
+    bright = 116 + 55 * np.sin(turn * (0.8 * x + 0.6 * moment)) + 35 * np.cos(turn * 0.7 * (y - x))
+    return [bright, 128 + 25 * np.cos(turn * 0.4 * x), 128 - 25 * np.sin(turn * 0.4 * y)]
+
+
+def drawn(moment: float, size: tuple[int, int]) -> av.VideoFrame:
+    """Return the scene as most cameras write it, with full colour."""
+    frame = av.VideoFrame(*size, "yuv444p")
+    for plane, values in zip(frame.planes, scene(moment, size), strict=True):
+        rows = np.zeros((size[1], plane.line_size), np.uint8)
+        rows[:, : size[0]] = np.round(values)
+        plane.update(rows.tobytes())
+    return frame
+
+
+def woven(moment: float, size: tuple[int, int], *, is_lower_first: bool = False) -> av.VideoFrame:
+    """Return a picture of two fields, as tape recorders write it: the second is 20 ms later."""
+    early, late = drawn(moment, size), drawn(moment + SPEED / 50, size)
+    for old, new in zip(early.planes, late.planes, strict=True):
+        rows = np.frombuffer(bytes(old), np.uint8).reshape(size[1], -1).copy()
+        later = np.frombuffer(bytes(new), np.uint8).reshape(size[1], -1)
+        first = 0 if is_lower_first else 1
+        rows[first::2] = later[first::2]
+        old.update(rows.tobytes())
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=size[0], height=size[1], format=early.format, time_base=1 / RATE
+    )
+    mark = graph.add("setfield", "bff" if is_lower_first else "tff")
+    graph.link_nodes(source, mark, graph.add("buffersink")).configure()
+    graph.push(early)
+    return graph.vpull()
+
+
+# Linear light of bt709 in bt2020, and the transfer functions of BT.2100.
+TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+LUMA = np.array([0.2627, 0.6780, 0.0593])
+
+
+def sdr(light: Floats) -> Floats:
+    """Encode light, of which white is 1, for an ordinary display."""
+    return np.power(light, 1 / 2.4)
+
+
+def pq(light: Floats) -> Floats:
+    """Encode light, of which white has 203 cd/m2."""
+    power = (light * 203 / 10_000) ** 0.1593017578125
+    return np.power((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power), 78.84375)
+
+
+def hlg(light: Floats) -> Floats:
+    """Encode light for a display of 1,000 cd/m2, on which white has 203."""
+    shown = light * 203 / 1000
+    scene = shown * np.maximum(shown @ LUMA, 1e-9)[..., None] ** (1 / 1.2 - 1)
+    bright = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.asarray(np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright))
+
+
+def wide(encode: Callable[[Floats], Floats]) -> Callable[[float, tuple[int, int]], av.VideoFrame]:
+    """Draw the scene in bt2020, with 10 bits."""
+
+    def draw(moment: float, size: tuple[int, int]) -> av.VideoFrame:
+        bright, blue, red = scene(moment, size)
+        grey, pb, pr = (bright - 16) / 219, (blue - 128) / 224, (red - 128) / 224
+        rgb = np.stack([grey + 1.5748 * pr, grey - 0.1873 * pb - 0.4681 * pr, grey + 1.8556 * pb])
+        light = np.clip(np.moveaxis(rgb, 0, -1), 0, 1) ** 2.4 @ TO_BT2020.T
+        codes = encode(light)
+        luma = codes @ LUMA
+        colours = (codes[..., 2] - luma) / 1.8814, (codes[..., 0] - luma) / 1.4746
+        frame = av.VideoFrame(*size, "yuv444p10le")
+        values = [64 + 876 * luma, *(512 + 896 * colour for colour in colours)]
+        for plane, numbers in zip(frame.planes, values, strict=True):
+            rows = np.zeros((size[1], plane.line_size // 2), np.uint16)
+            rows[:, : size[0]] = np.round(numbers)
+            plane.update(rows.tobytes())
+        return frame
+
+    return draw
+
+
+@attrs.frozen(kw_only=True)
+class Film:
+    """One kind of video, and what is to come out."""
+
+    name: str
+    codec: str = "libx264"
+    options: dict[str, str] = FINE
+    pixel_format: str = "yuv420p"
+    size: tuple[int, int] = SIZE
+    rate: Fraction = RATE  # that the file states
+    moments: tuple[Fraction, ...] = ()  # of the frames, seconds; without any: at `rate`, for 1 s
+    last: Fraction = Fraction(0)  # how long the last frame is shown; 0: as `rate` says
+    finish: Callable[[Path], object] = str  # what is done to the file
+    draw: Callable[[float, tuple[int, int]], av.VideoFrame] = drawn
+    speed: float = 1
+    stated: PixelTags = UNTAGGED  # what the file says
+    is_full: bool = False  # values from 0 to 255
+    start: Fraction = Fraction(0)  # what is seen first, seconds
+    seconds: float = 1.0
+    shown: Fraction = RATE  # the rate of the output
+    turned: Callable[[Floats], Floats] = np.asarray
+    tags: PixelTags = UNTAGGED
+
+    def write(self, folder: Path) -> Path:
+        """Make the file."""
+        path = folder / self.name
+        moments = self.moments or tuple(n / self.rate for n in range(round(self.rate)))
+        base = Fraction(1, 90_000)
+        ends = [*moments[1:], moments[-1] + (self.last or 1 / self.rate)]
+        lengths = {
+            round(moment / base): round((end - moment) / base)
+            for moment, end in zip(moments, ends, strict=True)
+        }
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(self.codec, rate=self.rate, options=self.options)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height = self.size
+            stream.pix_fmt = self.pixel_format
+            stream.codec_context.time_base = base
+            stream.codec_context.sample_aspect_ratio = self.stated.aspect
+            stream.codec_context.color_primaries = self.stated.primaries
+            stream.codec_context.color_trc = self.stated.transfer
+            stream.codec_context.colorspace = self.stated.matrix
+            stream.codec_context.color_range = 2 if self.is_full else 1
+            frames = [self.draw(float(moment) * self.speed, self.size) for moment in moments]
+            for stamp, frame in zip(lengths, frames, strict=True):
+                # In the ranges that are converted, colours are those of bt709.
+                frame.colorspace, frame.color_range = 1, 1
+                span = 2 if self.is_full else 1
+                given = frame.reformat(
+                    format=self.pixel_format, dst_colorspace=1, dst_color_range=span, threads=1
+                )
+                given.pts, given.time_base = stamp, base
+                for packet in stream.encode(given):
+                    packet.duration = lengths[packet.pts or 0]
+                    container.mux(packet)
+            for packet in stream.encode(None):
+                packet.duration = lengths[packet.pts or 0]
+                container.mux(packet)
+        self.finish(path)
+        return path
+
+    def expected(self, number: int) -> Floats:
+        """Return the brightness of a frame of the output."""
+        moments = self.moments or tuple(n / self.rate for n in range(round(self.rate)))
+        place = bisect_right(moments, self.start + (number + Fraction(1, 2)) / self.shown)
+        return self.turned(scene(float(moments[place - 1]) * self.speed, self.size)[0])
+
+
+def matrix(a: int, b: int, c: int, d: int) -> Callable[[Path], object]:
+    """Mark a film as held in another way, by the matrix of its track."""
+
+    def finish(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        # 40 bytes behind the name of the first track's header (ISO 14496-12).
+        place, one = data.index(b"tkhd") + 44, 1 << 16
+        struct.pack_into(
+            ">9i", data, place, a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30
+        )
+        path.write_bytes(data)
+
+    return finish
+
+
+def trim(start: float, end: float) -> Callable[[Path], object]:
+    """Let the edit list show a part only, as editors do that do not encode again."""
+
+    def finish(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        scales = {}
+        for box in (b"mvhd", b"mdhd"):
+            scales[box] = struct.unpack_from(">I", data, data.index(box) + 16)[0]
+        place = data.index(b"elst") + 12
+        (offset,) = struct.unpack_from(">i", data, place + 4)
+        length, first = round((end - start) * scales[b"mvhd"]), round(start * scales[b"mdhd"])
+        struct.pack_into(">Ii", data, place, length, offset + first)
+        path.write_bytes(data)
+
+    return finish
+
+
+def held_upright(path: Path) -> None:
+    """Give each picture of a Motion JPEG Exif data, as cameras do: turned by a quarter."""
+    plain = path.rename(path.with_stem("plain"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    part = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+    with av.open(str(plain)) as given, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.size:
+                picture = bytes(packet)
+                marked = av.Packet(picture[:2] + part + picture[2:])
+                marked.pts, marked.dts, marked.time_base = packet.pts, packet.dts, packet.time_base
+                marked.stream, marked.is_keyframe = stream, True
+                marked.duration = packet.duration
+                target.mux(marked)
+
+
+ORIENTATIONS: list[tuple[tuple[int, int, int, int], Callable[[Floats], Floats]]] = [
+    ((1, 0, 0, 1), np.asarray),
+    ((-1, 0, 0, 1), np.fliplr),
+    ((-1, 0, 0, -1), lambda seen: np.rot90(seen, 2)),
+    ((1, 0, 0, -1), np.flipud),
+    ((0, 1, 1, 0), np.transpose),
+    ((0, 1, -1, 0), lambda seen: np.rot90(seen, -1)),
+    ((0, -1, -1, 0), lambda seen: np.rot90(seen.T, 2)),
+    ((0, -1, 1, 0), np.rot90),
+]  # in the order of Exif's numbers
+
+
+def at(rate: int | Fraction, *numbers: int) -> tuple[Fraction, ...]:
+    """Return moments as numbers of frames."""
+    return tuple(number / Fraction(rate) for number in numbers)
+
+
+GOPS = FINE | {"g": "10", "bf": "2", "preset": "veryfast", "sc_threshold": "0"}
+BURSTS = at(30, *range(10), *range(40, 50), *range(75, 90))
+CAPTURE = tuple(Fraction(round(n * 1000 / 60), 1000) for n in range(60) if n % 7 not in {2, 3, 5})
+TRIMMED = Film(name="trimmed.mp4", options=GOPS)
+MJPEG = Film(name="camera.mov", codec="mjpeg", options={"q:v": "1"}, pixel_format="yuvj420p")
+VP8 = Film(name="gap.webm", codec="libvpx", options={"crf": "4", "b": "8M"})
+HD, PAL_WIDE = PixelTags(Fraction(1), 1, 1, 1), PixelTags(Fraction(16, 11))
+PAL, NTSC_COLOURS = PixelTags(Fraction(1), 5, 5, 5), PixelTags(Fraction(1), 6, 6, 6)
+NTSC, SIXTY, FAST = Fraction(30_000, 1001), Fraction(60), Fraction(240)
+FILMS = [
+    *(
+        Film(name=f"orientation-{number}.mp4", finish=matrix(*numbers), turned=turned)
+        for number, (numbers, turned) in enumerate(ORIENTATIONS, 1)
+    ),
+    attrs.evolve(MJPEG, finish=held_upright, turned=ORIENTATIONS[5][1], tags=PixelTags(matrix=5)),
+    attrs.evolve(TRIMMED, finish=trim(0.2, 0.8), start=Fraction(1, 5), seconds=0.6),
+    attrs.evolve(TRIMMED, finish=trim(0.4, 1.0), start=Fraction(2, 5), seconds=0.6, name="key.mov"),
+    Film(name="bursts.mp4", rate=Fraction(30), moments=BURSTS, seconds=3.0, shown=Fraction(30)),
+    Film(name="held.mp4", moments=at(25, *range(10)), last=Fraction(8, 5), seconds=1.96),
+    attrs.evolve(VP8, moments=at(25, *range(10), 35, 36), seconds=1.48, tags=PixelTags(matrix=5)),
+    Film(name="capture.mp4", rate=SIXTY, moments=CAPTURE, last=Fraction(1, 20), shown=SIXTY),
+    Film(name="240.mp4", rate=FAST, moments=at(240, *range(60)), seconds=0.25, shown=FAST),
+    Film(name="slides.mp4", rate=Fraction(1), moments=at(1, 0, 1), seconds=2.0, shown=Fraction(24)),
+    Film(name="ntsc.mov", rate=NTSC, shown=NTSC, seconds=1.001),
+    Film(name="anamorphic.mp4", stated=PAL_WIDE, tags=PAL_WIDE),
+    Film(
+        name="turned-anamorphic.mp4",
+        stated=PAL_WIDE,
+        finish=matrix(0, 1, -1, 0),
+        turned=ORIENTATIONS[5][1],
+        tags=PixelTags(1 / PAL_WIDE.aspect),
+    ),
+    Film(name="bt709.mp4", stated=HD, tags=HD),
+    Film(name="bt601-625.mp4", stated=PAL, tags=PAL),
+    Film(name="bt601-525.mov", stated=NTSC_COLOURS, tags=NTSC_COLOURS),
+    Film(name="full-range.mp4", stated=HD, tags=HD, is_full=True),
+    Film(
+        name="bt2020.mp4",
+        draw=wide(sdr),
+        stated=PixelTags(Fraction(1), 9, 14, 9),
+        tags=HD,
+        pixel_format="yuv420p10le",
+    ),
+    Film(name="rgb.mp4", codec="libx264rgb", pixel_format="rgb24", tags=HD),
+    Film(name="tape.mp4", options=FINE | {"flags": "+ildct"}, draw=woven, speed=SPEED),
+    Film(
+        name="tape-lower-first.mov",
+        options=FINE | {"flags": "+ildct"},
+        draw=partial(woven, is_lower_first=True),
+        speed=SPEED,
+    ),
+]
+
+
+def psnr(pairs: list[tuple[Floats, Floats]]) -> float:
+    """Return how near pictures are to others, in decibels."""
+    error = np.mean([((seen - expected) ** 2).mean() for seen, expected in pairs])
+    return float(10 * np.log10(255**2 / error))
+
+
+def brightness(path: Path) -> tuple[list[Floats], Fraction | None, PixelTags]:
+    """Return the pictures of an output, its rate, and what it says of them."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        colours = context.color_primaries, context.color_trc, context.colorspace
+        tags = PixelTags(stream.sample_aspect_ratio or Fraction(1), *colours)
+        frames = [
+            frame.to_ndarray()[: frame.height].astype(float) for frame in container.decode(stream)
+        ]
+        return frames, stream.average_rate, tags
+
+
+@pytest.mark.parametrize("film", FILMS, ids=lambda film: film.name)
+def test_a_film_is_shown_as_a_player_shows_it(tmp_path: Path, film: Film) -> None:
+    """As long, as fast, the right way round, and each picture is the right one."""
+    rendered = render(
+        RenderJob(film.write(tmp_path), is_image=False, audio=None, output=tmp_path / "out.mp4")
+    )
+    pictures, rate, tags = brightness(rendered.path)
+    assert (rate, tags) == (film.shown, film.tags)
+    assert rendered.duration == pytest.approx(film.seconds, abs=float(1 / film.shown))
+    pairs = [(picture, film.expected(number)) for number, picture in enumerate(pictures)]
+    assert psnr(pairs) >= 38
+
+
+@pytest.mark.parametrize(("encode", "transfer"), [(pq, 16), (hlg, 18)], ids=["pq", "hlg"])
+def test_high_dynamic_range_becomes_bt709(
+    tmp_path: Path, encode: Callable[[Floats], Floats], transfer: int
+) -> None:
+    """With its tags; what is as bright as paper stays so, and only what is brighter is dimmed."""
+    film = Film(
+        name="hdr.mov",
+        draw=wide(encode),
+        pixel_format="yuv420p10le",
+        stated=PixelTags(Fraction(1), 9, transfer, 9),
+    )
+    path = film.write(tmp_path)
+    job = RenderJob(path, is_image=False, audio=None, output=tmp_path / "out.mp4")
+    pictures, _, tags = brightness(render(job).path)
+    expected = [film.expected(number) for number in range(len(pictures))]
+    assert (len(pictures), tags) == (25, HD)
+    assert np.mean(pictures) == pytest.approx(np.mean(expected), rel=0.1)
+    # The darker half is that of the scene itself.
+    pairs = list(zip(pictures, expected, strict=True))
+    errors = [(seen - right)[right < 120] for seen, right in pairs]
+    assert np.abs(np.concatenate(errors)).mean() < 2
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_photograph_is_shown_the_right_way_round(
+    tmp_path: Path, suffix: str, number: int
+) -> None:
+    """Turned and mirrored as its Exif data say, in the colours of bt709."""
+    grey = scene(0.0, SIZE)[0]
+    exif = Image.Exif()
+    exif[0x0112] = number
+    picture = tmp_path / f"face.{suffix}"
+    full = np.round((grey - 16) * 255 / 219).astype(np.uint8)
+    Image.fromarray(full).convert("RGB").save(picture, exif=exif, quality=95)
+    sound = tone(tmp_path / "sound.wav", seconds=0.2, hertz=HERTZ)
+    rendered = render(RenderJob(picture, is_image=True, audio=sound, output=tmp_path / "out.mp4"))
+    pictures, rate, tags = brightness(rendered.path)
+    assert (rate, tags, len(pictures)) == (RATE, PixelTags(Fraction(1), 1, 1, 1), 5)
+    assert psnr([(seen, ORIENTATIONS[number - 1][1](grey)) for seen in pictures]) >= 38
+
+
+NO_SUCH_ORIENTATION = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("exif", [b"II*\0\xff", b"garbage", NO_SUCH_ORIENTATION])
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_a_photograph_with_damaged_exif_data_is_shown_as_it_is_stored(
+    tmp_path: Path, suffix: str, exif: bytes
+) -> None:
+    """Data that cannot be read, or an orientation that does not exist, do no harm."""
+    grey = scene(0.0, SIZE)[0]
+    picture = tmp_path / f"face.{suffix}"
+    full = np.round((grey - 16) * 255 / 219).astype(np.uint8)
+    Image.fromarray(full).save(picture, exif=b"Exif\0\0" + exif, quality=95)
+    sound = tone(tmp_path / "sound.wav", seconds=0.04, hertz=HERTZ)
+    rendered = render(RenderJob(picture, is_image=True, audio=sound, output=tmp_path / "out.mp4"))
+    (shown,), _, _ = brightness(rendered.path)
+    assert psnr([(shown, grey)]) >= 38
+
+
+def test_fields_become_the_same_frames_however_they_are_read(tmp_path: Path) -> None:
+    """In runs of three frames, backwards too, each gets the neighbours that it has in the file."""
+    tape = Film(name="tape.mp4", options=FINE | {"flags": "+ildct"}, draw=woven, speed=SPEED)
+    path = tape.write(tmp_path)
+    with FrameReader(path) as whole, FrameReader(path, cache_bytes=3 * 160 * 96 * 2) as parts:
+        for number in (*range(25), *range(24, -1, -1), 7):
+            seen, expected = (frames.frame(number).to_ndarray() for frames in (parts, whole))
+            assert np.array_equal(seen, expected)
+
+
+def test_fields_of_another_size_lose_no_frame() -> None:
+    """What waits for its neighbour comes out before the size changes."""
+
+    def frames() -> Iterator[av.VideoFrame]:
+        for stamp, size in enumerate([(64, 48)] * 2 + [(32, 32)] * 3):
+            frame = woven(0.0, size)
+            frame.pts = stamp
+            yield frame
+
+    shaped = list(FrameNormalizer(1 / RATE).normalized(frames()))
+    found = [(stamp, frame.width, frame.height) for stamp, frame in shaped]
+    assert found == [(stamp, 64, 48) for stamp in range(5)]
