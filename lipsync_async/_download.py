@@ -22,8 +22,10 @@ import attrs
 from lipsync_async._callsite import is_from_callback
 from lipsync_async._logic import endpoints, media_host, validation
 from lipsync_async._logic.media_types import free_names, name_of_id, result_filename, result_suffix
+from lipsync_async._models.batch import Batch
 from lipsync_async._models.http import Request, Response
 from lipsync_async._models.library import Asset
+from lipsync_async._models.response import Generation
 from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
 from lipsync_async.errors import (
     AuthenticationError,
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
 
     from lipsync_async._logic.endpoints import Call
     from lipsync_async._models.request import GenerationRequest
-    from lipsync_async._models.response import Generation
     from lipsync_async._requester import Requester, RequestOptions
     from lipsync_async._transport.protocol import Stream
 
+    Source = Generation | Asset | Batch
+
+_PATHS: dict[type[Asset | Batch], str] = {Asset: "/v2/assets", Batch: "/v2/batch"}
 _MOST_REDIRECTS = 5
 _WHOLE, _PARTIAL, _RANGE_NOT_SATISFIABLE = frozenset({200, 203}), 206, 416
 # Compressed content would have another length than announced, and media do not compress.
@@ -97,18 +101,18 @@ class _NotRenewedError(Exception):
 async def save(
     requester: Requester,
     settings: RequestOptions,
-    source: Generation | Asset,
+    source: Source,
     place: Target,
     sink: Pipe | None = None,
 ) -> Path:
-    """Save a COMPLETED generation's result, or an asset, at a place or into a sink."""
-    if not isinstance(source, Asset) and not source.is_completed:
+    """Save a COMPLETED generation's result, an asset or a batch's results, or fill a sink."""
+    if isinstance(source, Generation) and not source.is_completed:
         problem = f"generation: is {source.status:.40}; only a COMPLETED one has a result"
         raise InvalidRequestError([problem])
     try:
         return await _Download(requester, settings, source, place, sink).run()
     except LipsyncError as error:  # before OSError: a timeout is both
-        if not isinstance(source, Asset):
+        if isinstance(source, Generation):
             error.generation = source
         raise
     except TakenError as error:
@@ -128,10 +132,10 @@ async def save(
 
 
 async def stream(
-    requester: Requester, settings: RequestOptions, source: Generation | Asset
+    requester: Requester, settings: RequestOptions, source: Source
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a result or an asset as they come; one that is left ends its download."""
-    pipe = Pipe()
+    """Yield the bytes of a download as they come; one that is left ends it."""
+    pipe = _LinePipe() if isinstance(source, Batch) else Pipe()
     task = asyncio.create_task(save(requester, settings, source, Target(folder=Path()), pipe))
     try:
         while (piece := await pipe.next(task)) is not None:
@@ -199,9 +203,27 @@ class Pipe:
         """Leave nothing."""
 
 
-def _failed(
-    source: Generation | Asset, reason: str, advice: str = "Download it again."
-) -> DownloadError:
+class _LinePipe(Pipe):
+    """Pipe of JSON lines, of which the last one tells whether it is whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = b""
+
+    async def write(self, data: bytes) -> None:
+        """Give bytes, and keep the last one that tells an end."""
+        await super().write(data)
+        self._last = data.rstrip(b" \t\r")[-1:] or self._last
+
+    async def is_cut(self) -> bool:
+        """Tell whether the last line breaks off; each is an object."""
+        return self._last not in {b"", b"}", b"\n"}
+
+
+def _failed(source: Source, reason: str, advice: str = "Download it again.") -> DownloadError:
+    if isinstance(source, Batch):
+        words = f"The results of batch {source.id} were not read whole: {reason}. They are still at"
+        return DownloadError(f"{words} the service. Call results again.")
     if isinstance(source, Asset):
         words = f"Asset {source.id} was not saved: {reason}. It is still at the service. {advice}"
         return DownloadError(words)
@@ -220,7 +242,7 @@ class _Download:
         self,
         requester: Requester,
         settings: RequestOptions,
-        source: Generation | Asset,
+        source: Source,
         place: Target,
         sink: Pipe | None = None,
     ) -> None:
@@ -238,6 +260,7 @@ class _Download:
         self._total: int | None = None
         self._headers: Mapping[str, str] = {}
         self._present: int | None = None
+        self._is_media = not isinstance(source, Batch)
 
     async def run(self) -> Path:
         """Try one address after another, and give the file that comes its name."""
@@ -284,9 +307,10 @@ class _Download:
 
     async def _fresh_url(self) -> str | None:
         call: Call[Any] = endpoints.get_generation(self._source.id)
-        if isinstance(self._source, Asset):
-            path = f"/v2/assets/{endpoints.escaped(self._source.id)}"
-            call = endpoints.resource("GET", path, endpoints.one(Asset))
+        for kind, path in _PATHS.items():
+            if isinstance(self._source, kind):
+                place = f"{path}/{endpoints.escaped(self._source.id)}"
+                call = endpoints.resource("GET", place, endpoints.one(kind))
         try:
             return _address_of(await self._requester.execute(call, self._settings))
         except (ResponseError, DecodeError) as error:
@@ -297,6 +321,8 @@ class _Download:
 
     async def _resolved_url(self) -> str | None:
         """Ask the download endpoint; it may know no better."""
+        if isinstance(self._source, Batch):  # which has none
+            return None
         call = endpoints.download_url(self._source.id)
         if isinstance(self._source, Asset):
             path = f"/v2/assets/{endpoints.escaped(self._source.id)}/download"
@@ -362,7 +388,8 @@ class _Download:
         except TransportError as error:
             self._requester.mask.error(error)
             raise
-        if file.size == 0 or (self._total is not None and file.size != self._total):
+        is_short = file.size == 0 and self._is_media
+        if is_short or (self._total is not None and file.size != self._total):
             self._break(f"{file.size} of {self._total or 'an unknown number of'} bytes came")
         self._look_at_head()
         if self._total is None and await file.is_cut():
@@ -409,6 +436,8 @@ class _Download:
         self._most = max(self._most, file.size)
 
     def _look_at_head(self) -> None:
+        if not self._is_media:  # who reads lines of JSON looks at each
+            return
         if (what := media_host.no_media(self._requester.mask.data(self._head))) is not None:
             self._validator = None  # it is nothing to go on from
             raise _RefusedError(f"what it gives is no media but {what}")
@@ -429,7 +458,7 @@ class _Download:
         self._headers = headers
         self._total = media_host.whole_length(headers)
         if self._total is not None:
-            if not 0 < self._total <= media_host.MOST_BYTES:
+            if not self._is_media <= self._total <= media_host.MOST_BYTES:
                 raise _RefusedError(f"it promises {self._total} bytes")
             place = self._place
             is_named = place.name is not None and not place.overwrite
@@ -502,36 +531,18 @@ class _Download:
         return self._requester.mask.response(answer)
 
 
-def _address_of(source: Generation | Asset) -> str | None:
+def _address_of(source: Source) -> str | None:
     if isinstance(source, Asset):
         return source.url
+    if isinstance(source, Batch):
+        return source.output_url
     return source.output_url or source.output_media_url
 
 
-def _name_of(source: Generation | Asset) -> str | None:
+def _name_of(source: Source) -> str | None:
+    if isinstance(source, Batch):
+        return None
     return source.name if isinstance(source, Asset) else source.output_file_name
-
-
-async def fetch_text(requester: Requester, settings: RequestOptions, url: str) -> str:
-    """Return the text at an address that the service gave, without the API key."""
-
-    async def fetch() -> str:
-        address = media_host.checked_address(url)
-        for _ in range(_MOST_REDIRECTS + 1):
-            request = Request("GET", address, _HEADERS)
-            answer = await requester.transport.send(request, timeout=settings.timeout)
-            if answer.status in _WHOLE and not answer.is_cut:
-                return answer.body.decode(errors="replace")
-            target = media_host.redirect_address(address, answer.status, answer.headers)
-            if target is None:
-                raise media_host.refusal_of(requester.mask.response(answer))
-            address = target
-        raise DownloadError(f"The results were not fetched: {url} points on and on.")
-
-    try:
-        return await requester.retry(fetch, settings.retry, is_repeatable=True)
-    except ValueError as error:
-        raise DownloadError(f"The results were not fetched: their address {error}.") from error
 
 
 class ResultDownloader:

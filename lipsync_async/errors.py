@@ -569,7 +569,7 @@ class JobError(LipsyncError):
 
 
 class JobFailedError(JobError):
-    """Raised when a job that is no generation ended as FAILED.
+    """Raised when a job that is no generation ended badly, as FAILED or the like.
 
     Attributes:
         code: The service's error code, where it gave one.
@@ -587,7 +587,9 @@ class JobFailedError(JobError):
         reason = _cut(told or "the service gave no reason")
         next_step = "Correct what the reason names, then create it again."
         super().__init__(
-            f"{job.NOUN} {job.id} failed{coded}: {reason.rstrip('.')}. {next_step}", job=job
+            f"{job.NOUN} {job.id} ended as {_cut(job.status)}{coded}: {reason.rstrip('.')}. "
+            f"{next_step}",
+            job=job,
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from contextlib import aclosing
+from typing import TYPE_CHECKING, get_args
 
 from lipsync_async._async.resource import (
     Resource,
@@ -12,17 +13,13 @@ from lipsync_async._async.resource import (
     raise_if_invalid,
     written_moment,
 )
-from lipsync_async._bulk.results import Outcome
-from lipsync_async._download import fetch_text
-from lipsync_async._enums import Status
-from lipsync_async._logic import codec, validation
+from lipsync_async._bulk.batch import BatchResults, lines_of, names_of, rows_of
+from lipsync_async._download import stream
+from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import list_of, one, resource
-from lipsync_async._logic.validation import OrNone, webhook_url, word_of
+from lipsync_async._logic.validation import OrNone, webhook_url as webhook, word_of
 from lipsync_async._models.batch import Batch, BatchStatus
-from lipsync_async._models.request import GenerationRequest, UnknownInput
-from lipsync_async._models.response import Generation
-from lipsync_async._polling import error_of
-from lipsync_async.errors import InvalidRequestError, JobError
+from lipsync_async.errors import InvalidRequestError, JobFailedError
 
 if TYPE_CHECKING:
     import builtins
@@ -31,19 +28,15 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Iterable,
-        Iterator,
-        Mapping,
-        Sequence,
     )
     from datetime import datetime
 
+    from lipsync_async._bulk.results import Outcome
     from lipsync_async._logic.endpoints import Call
+    from lipsync_async._models.request import GenerationRequest
     from lipsync_async._requester import RequestOptions
-    from lipsync_async.errors import LipsyncError
     from lipsync_async.webhooks import WebhookReceiver
 
-_LEAST, _MOST = 20, 500  # rows
-_MOST_BYTES = 5_000_000
 _PAUSES = (30.0, 120.0)  # seconds between two polls
 _CREATED = (
     "The batch may have been created, and is paid for then. batches.find(created_after=..., "
@@ -58,7 +51,7 @@ class AsyncBatches(Resource):
         self,
         requests: Iterable[GenerationRequest],
         *,
-        request_ids: Sequence[str] | None = None,
+        request_ids: Iterable[str] | None = None,
         webhook_url: str | None = None,
     ) -> Batch:
         """Create a batch.
@@ -84,13 +77,16 @@ class AsyncBatches(Resource):
 
         Source: "Create batch", sync.so API reference.
         """
-        rows = _rows(requests, request_ids, webhook_url)
+        problems = validation.problems_of(webhook_url=(webhook_url, OrNone(webhook)))
+        rows = rows_of(requests, request_ids, problems)
         body = {"rows": rows, "webhook_url": webhook_url}
         call = resource("POST", "/v2/batch", one(Batch), body=body, is_repeatable=False)
-        return await self._send(call, advice=_CREATED.format(rows=len(rows)))
+        batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
+        batch.request_ids = tuple(str(row["request_id"]) for row in rows)
+        return batch
 
     async def validate(
-        self, requests: Iterable[GenerationRequest], *, request_ids: Sequence[str] | None = None
+        self, requests: Iterable[GenerationRequest], *, request_ids: Iterable[str] | None = None
     ) -> None:
         """Let the service check a batch; nothing is created, and nothing costs.
 
@@ -108,7 +104,7 @@ class AsyncBatches(Resource):
 
         Source: "Create batch", sync.so API reference.
         """
-        body = {"rows": _rows(requests, request_ids, None), "dry_run": True}
+        body = {"rows": rows_of(requests, request_ids), "dry_run": True}
         await self._send(resource("POST", "/v2/batch", lambda _: None, body=body))
 
     async def get(self, batch_id: str) -> Batch:
@@ -219,8 +215,10 @@ class AsyncBatches(Resource):
         Source: "Get batch", sync.so API reference.
         """
 
-        def fetch(batch_id: str, options: RequestOptions) -> Awaitable[Batch]:
-            return self._requester.execute(_get(batch_id), options)
+        async def fetch(batch_id: str, options: RequestOptions) -> Batch:
+            found = await self._requester.execute(_get(batch_id), options)
+            found.request_ids = None if isinstance(batch, str) else batch.request_ids
+            return found
 
         return await self._wait(
             batch,
@@ -231,103 +229,50 @@ class AsyncBatches(Resource):
             webhooks=webhooks,
         )
 
-    async def results(self, batch: Batch | str) -> AsyncGenerator[Outcome, None]:
+    async def results(
+        self, batch: Batch | str, *, request_ids: Iterable[str] | None = None
+    ) -> AsyncGenerator[Outcome, None]:
         """Yield what came of each request of a batch that has ended, as `run_many` does.
 
         Wire: `GET /v2/batch/{id}`, then its `outputUrl`, without the API key
 
-        Outcomes come in the order of the file. Each names its request by
-        `outcome.request.request_id`; its other fields are those that the service echoes.
+        The results are read line by line, as they come. Each outcome names its request by
+        `outcome.request.request_id`; the request's other fields are those that the service echoes.
+        A request without a row has an outcome too, with an error that says so, at the end; so has
+        a row that no request was sent for, or that repeats one.
 
         Args:
             batch: The batch, or its id.
+            request_ids: The names of its requests, in their order; `None`: those that the batch
+                itself has. Where they are known, `outcome.index` is the request's position;
+                else it is the row's, and requests without a row are counted, not named.
 
         Raises:
-            InvalidRequestError: The batch has not ended, or has no results.
+            InvalidRequestError: The batch has not ended, or an argument is wrong.
+            JobFailedError: The batch has ended badly, and has no results.
             ResponseError: The service refused.
-            TransportError: No answer came, retries included.
-            DownloadError: The results cannot be read.
+            TransportError: No answer came, or the results broke off, retries included.
+            DownloadError: The results cannot be read. Outcomes so far are good.
 
         Source: "Batch processing", sync.so guides.
         """
+        names = None if isinstance(batch, str) else batch.request_ids
+        if request_ids is not None:
+            names, problems = names_of(request_ids)
+            raise_if_invalid(problems)
         found = await self.get(batch if isinstance(batch, str) else batch.id)
         if found.output_url is None:
+            if found.status in found.BAD_ENDS:
+                raise JobFailedError(found)
             raise InvalidRequestError([f"batch: is {found.status} and has no results yet"])
-        text = await fetch_text(self._requester, self._options, found.output_url)
-        for index, line in enumerate(filter(str.strip, text.split("\n"))):
-            yield _outcome(index, line)
+        results = BatchResults(found, names)
+        chunks = stream(self._requester, self._options, found)
+        async with aclosing(lines_of(found, chunks)) as lines:
+            async for line in lines:
+                yield results.outcome(line)
+        for outcome in results.missing():
+            yield outcome
 
 
 def _get(batch_id: str) -> Call[Batch]:
     return resource("GET", path("/v2/batch/{batch_id}", batch_id=batch_id), one(Batch))
-
-
-def _rows(
-    requests: Iterable[GenerationRequest], request_ids: Sequence[str] | None, webhook: str | None
-) -> list[Mapping[str, Any]]:
-    """Return a batch's rows, or refuse it with the problems of all."""
-    every = [*requests]
-    problems = validation.problems_of(webhook_url=(webhook, OrNone(webhook_url)))
-    if not _LEAST <= len(every) <= _MOST:
-        problems.append(f"requests: must be {_LEAST} to {_MOST}, not {len(every)}")
-    names = [*request_ids] if request_ids is not None else [*_names(every)]
-    if len(names) != len(every):
-        problems.append(f"request_ids: must be {len(every)}, one for each request")
-    seen = dict[str, int]()
-    for place, name in enumerate(names):
-        if request_ids is not None:
-            problems += validation.name(f"request_ids[{place}]", name)
-        if seen.setdefault(name, place) != place:
-            problems.append(f"request_ids[{place}]: is that of requests[{seen[name]}] already")
-    for place, request in enumerate(every):
-        found = validation.request_problems(request, with_files=False)
-        found += validation.upload_problems(request, advice="upload it first, as an asset")
-        problems += [f"requests[{place}].{problem}" for problem in found]
-    raise_if_invalid(problems)
-    rows: list[Mapping[str, Any]] = [
-        {"request_id": name, "endpoint": "/v2/generate", "payload": codec.encode_request(request)}
-        for name, request in zip(names, every, strict=True)
-    ]
-    size = sum(len(codec.dumps(row)) + 1 for row in rows)
-    if size > _MOST_BYTES:
-        raise_if_invalid([f"requests: must be at most {_MOST_BYTES:,} bytes, not {size:,}"])
-    return rows
-
-
-def _names(requests: Iterable[GenerationRequest]) -> Iterator[str]:
-    for number, request in enumerate(requests, 1):
-        own = getattr(request, "request_id", None)
-        yield f"r-{number:04}" if own is None else own
-
-
-def _outcome(index: int, text: str) -> Outcome:
-    """Read a line of the results leniently; a real one is not documented."""
-    try:
-        read = codec.loads(text)
-    except ValueError:
-        read = None
-    line = read if isinstance(read, dict) else {}
-    name = line.get("request_id", line.get("requestId"))
-    found = next((line[key] for key in ("response", "body", "generation") if line.get(key)), None)
-    generation: Generation | None = None
-    error: LipsyncError | None
-    try:
-        generation = codec.decode(Generation, found)
-        error = error_of(generation)
-    except codec.ShapeError as problem:
-        told = line.get("error")
-        message = told.get("message") if isinstance(told, dict) else told
-        error = JobError(f"row {name}: {message or problem}", job=None)
-    echo = generation or Generation(id="", status=Status("UNKNOWN"))
-    request = GenerationRequest(
-        model=echo.model or "",
-        input=[item for item in echo.input if not isinstance(item, UnknownInput)],
-        options=echo.options,
-        segments=echo.segments,
-        output_file_name=echo.output_file_name,
-        project_id=echo.project_id,
-        dub_params=echo.dub_params,
-        dialogue_edit=echo.dialogue_edit,
-        request_id=name if isinstance(name, str) else None,
-    )
-    return Outcome(index=index, request=request, generation=generation, error=error)

@@ -121,7 +121,7 @@ MARKS: dict[type, dict[str, str]] = {
     ElevenLabs: {"name": "elevenlabs"},
 }
 # What only Python knows: neither read from the wire nor written to it.
-_LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw", "request_id", "origin"})
+_LOCAL_FIELDS = frozenset({"file", "idempotency_key", "raw", "request_id", "request_ids", "origin"})
 # Classes whose objects keep the JSON that they were read from.
 _KEEP_RAW = (Generation, CostEstimate, ModelInfo)
 _WIRE_NAME_OF = {name: wire for names in WIRE_NAMES.values() for name, wire in names.items()}

@@ -401,6 +401,7 @@ NEEDS_DURATION = "pass duration=, the seconds of the longest result"
 # So many problems of one kind are listed.
 _MAX_SHOWN = 5
 _LONGEST_REQUEST_ID = 255
+request_id = up_to(_LONGEST_REQUEST_ID, name)
 
 
 def validate(request: GenerationRequest, *, stacklevel: int = 1) -> None:
@@ -579,11 +580,14 @@ def estimate_problems(*, model: object, duration: object, fps: object) -> list[s
 
 @survived("request")
 def upload_problems(
-    request: GenerationRequest, *, advice: str = "use its duration with estimate_duration"
+    request: GenerationRequest,
+    *,
+    problem: str = "cannot be estimated",
+    advice: str = "use its duration with estimate_duration",
 ) -> list[str]:
     """Return each input that is a local file, where the service takes JSON only."""
     return [
-        f"input[{position}].file: cannot be estimated; {advice}"
+        f"input[{position}].file: {problem}; {advice}"
         for position, item in enumerate(request.input if is_list(request.input) else ())
         if getattr(item, "file", None) is not None
     ]
@@ -1178,7 +1182,7 @@ _REQUEST_FIELDS: dict[str, Check] = {
     "project_id": OrNone(name),
     "dub_params": OrNone(instance_of(DubParams, _DUBBING_FIELDS)),
     "dialogue_edit": OrNone(name),
-    "request_id": OrNone(up_to(_LONGEST_REQUEST_ID, name)),
+    "request_id": OrNone(request_id),
     "origin": OrNone(
         instance_of(Origin, {"line": OrNone(whole_number(1)), "extra": _texts_by_name})
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -47,6 +47,8 @@ class Batch(Serializable):
         metrics: How many generations there are, by how they ended.
         output_url: Where the results are, once it has ended.
         webhook_url: What gets a POST when it has ended.
+        request_ids: The names of its requests, in their order, where this client knows them: from
+            `create`, and kept by `wait_until_complete`; the service does not tell them.
         raw: The whole object as received.
 
     Source: "Get batch", sync.so API reference.
@@ -54,7 +56,10 @@ class Batch(Serializable):
 
     NOUN: ClassVar[str] = "batch"
     GOOD_ENDS: ClassVar[frozenset[str]] = frozenset({"COMPLETED"})
-    BAD_ENDS: ClassVar[frozenset[str]] = frozenset({"FAILED"})
+    # All but FAILED are not documented.
+    BAD_ENDS: ClassVar[frozenset[str]] = frozenset(
+        {"FAILED", "CANCELED", "CANCELLED", "EXPIRED", "REJECTED", "TIMED_OUT"}
+    )
 
     id: str
     status: str
@@ -62,4 +67,5 @@ class Batch(Serializable):
     metrics: BatchMetrics | None = None
     output_url: str | None = None
     webhook_url: str | None = None
+    request_ids: Sequence[str] | None = attrs.field(default=None, eq=False)
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)

@@ -12,7 +12,7 @@ from lipsync_async._portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable
     from datetime import datetime
 
     from lipsync_async._async.batches import AsyncBatches
@@ -31,7 +31,7 @@ class Batches(SyncWrapper):
         self,
         requests: Iterable[GenerationRequest],
         *,
-        request_ids: Sequence[str] | None = None,
+        request_ids: Iterable[str] | None = None,
         webhook_url: str | None = None,
     ) -> Batch:
         """Create a batch.
@@ -62,7 +62,7 @@ class Batches(SyncWrapper):
         )
 
     def validate(
-        self, requests: Iterable[GenerationRequest], *, request_ids: Sequence[str] | None = None
+        self, requests: Iterable[GenerationRequest], *, request_ids: Iterable[str] | None = None
     ) -> None:
         """Let the service check a batch; nothing is created, and nothing costs.
 
@@ -187,23 +187,31 @@ class Batches(SyncWrapper):
             )
         )
 
-    def results(self, batch: Batch | str) -> Generator[Outcome, None, None]:
+    def results(
+        self, batch: Batch | str, *, request_ids: Iterable[str] | None = None
+    ) -> Generator[Outcome, None, None]:
         """Yield what came of each request of a batch that has ended, as `run_many` does.
 
         Wire: `GET /v2/batch/{id}`, then its `outputUrl`, without the API key
 
-        Outcomes come in the order of the file. Each names its request by
-        `outcome.request.request_id`; its other fields are those that the service echoes.
+        The results are read line by line, as they come. Each outcome names its request by
+        `outcome.request.request_id`; the request's other fields are those that the service echoes.
+        A request without a row has an outcome too, with an error that says so, at the end; so has
+        a row that no request was sent for, or that repeats one.
 
         Args:
             batch: The batch, or its id.
+            request_ids: The names of its requests, in their order; `None`: those that the batch
+                itself has. Where they are known, `outcome.index` is the request's position;
+                else it is the row's, and requests without a row are counted, not named.
 
         Raises:
-            InvalidRequestError: The batch has not ended, or has no results.
+            InvalidRequestError: The batch has not ended, or an argument is wrong.
+            JobFailedError: The batch has ended badly, and has no results.
             ResponseError: The service refused.
-            TransportError: No answer came, retries included.
-            DownloadError: The results cannot be read.
+            TransportError: No answer came, or the results broke off, retries included.
+            DownloadError: The results cannot be read. Outcomes so far are good.
 
         Source: "Batch processing", sync.so guides.
         """
-        return self._portal.iterate(self._source.results(batch))
+        return self._portal.iterate(self._source.results(batch, request_ids=request_ids))

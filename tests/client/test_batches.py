@@ -1,9 +1,12 @@
 """The service's batches: refused before they are sent, created once, read leniently."""
 
+import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count, repeat
 from typing import Any
 
 import attrs
@@ -14,6 +17,7 @@ from lipsync_async import (
     Audio,
     Batch,
     BatchLimitError,
+    ConnectionLostError,
     DownloadError,
     GenerationFailedError,
     GenerationRequest,
@@ -21,6 +25,7 @@ from lipsync_async import (
     JobError,
     JobFailedError,
     LipsyncError,
+    Outcome,
     PaymentRequiredError,
     PermissionDeniedError,
     Request,
@@ -31,10 +36,27 @@ from lipsync_async import (
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, VirtualClock
 from tests.client.connections import ORDER, opened
+from tests.client.media_world import Says, opened_world
 
 REQUEST = GenerationRequest(**ORDER)
 ROWS = [REQUEST] * 20
 HOUR = timedelta(hours=1)
+NAMES = [f"r-{number:04}" for number in range(1, 21)]
+WEB = "https://a.example/x"
+
+
+class Fading(list[list[float]]):
+    """A list that can be looked through a few times only."""
+
+    def __iter__(self) -> Iterator[list[float]]:
+        """Raise when it is looked through once too often."""
+        self.append([0, 1])
+        if len(self) > 2:
+            raise LookupError("read already")
+        return super().__iter__()
+
+
+FADING = Video(WEB, segments_secs=Fading([[0, 1]]))
 
 
 def named(*names: str) -> list[GenerationRequest]:
@@ -47,10 +69,47 @@ def named(*names: str) -> list[GenerationRequest]:
     ("requests", "settings", "problems"),
     [
         (ROWS[:3], {}, ["requests: must be 20 to 500, not 3"]),
-        ([REQUEST] * 501, {}, ["requests: must be 20 to 500, not 501"]),
+        ([REQUEST] * 501, {}, ["requests: must be 20 to 500, not more"]),
         (ROWS, {"request_ids": ["a"]}, ["request_ids: must be 20, one for each request"]),
-        (named("a", "b", "a"), {}, ["request_ids[2]: is that of requests[0] already"]),
+        (named("a", "b", "a"), {}, ["requests[2].request_id: is that of requests[0] already"]),
         (named("", "b"), {}, ["requests[0].request_id: "]),
+        (5, {}, ["requests: must be a list, not 5"]),
+        ("x" * 20, {}, ["requests: must be a list, not 'xxx"]),
+        (REQUEST, {}, ["requests: must be a list, not GenerationRequest"]),
+        (dict.fromkeys(range(20), REQUEST), {}, ["requests: must be a list, not dict"]),
+        ((), {}, ["requests: must be 20 to 500, not 0"]),
+        (repeat(REQUEST), {}, ["requests: must be 20 to 500, not more"]),
+        ([*ROWS[:19], 7], {}, ["requests[19]: must be GenerationRequest, not 7"]),
+        (ROWS, {"request_ids": {*NAMES}}, ["request_ids: must be a list, not set"]),
+        (ROWS, {"request_ids": 5}, ["request_ids: must be a list, not 5"]),
+        (ROWS, {"request_ids": (f"r{n}" for n in count())}, ["request_ids: must be 20, one for"]),
+        (
+            ROWS,
+            {"request_ids": [*NAMES[:14], [], None, 7, "a\nb", "n" * 256, NAMES[0]]},
+            [
+                "request_ids[14]: must be text, not []",
+                "request_ids[15]: must be text, not None",
+                "request_ids[16]: must be text, not 7",
+                "request_ids[17]: must not hold control characters",
+                "request_ids[18]: must be 1 to 255 characters, not 256",
+                "request_ids[19]: is that of requests[0] already",
+            ],
+        ),
+        (
+            [*ROWS[:19], attrs.evolve(REQUEST, request_id=[])],  # type: ignore[arg-type]
+            {},
+            ["requests[19].request_id: must be text"],
+        ),
+        (
+            [attrs.evolve(REQUEST, input=[Video(f"{WEB}/{'v' * 12_000}"), Audio(WEB)])] * 500,
+            {},
+            ["requests: must be at most 5,000,000 bytes, not 6,"],
+        ),
+        (
+            [*ROWS[:19], attrs.evolve(REQUEST, input=[FADING, Audio(WEB)])],
+            {},
+            ["requests[19]: cannot be written: LookupError: read already"],
+        ),
         (
             [*ROWS[:19], GenerationRequest(model="", input=[Video("https://a.example/v")])],
             {"webhook_url": "ftp://a.example"},
@@ -76,16 +135,6 @@ async def test_what_is_wrong_is_told_before_anything_is_sent(
     assert [text.startswith(start) for text, start in zip(found, problems, strict=True)] == [
         True for _ in problems
     ]
-
-
-async def test_a_batch_is_not_larger_than_five_megabytes() -> None:
-    """The service takes no larger one; it is refused before it is sent."""
-    long = Audio(f"https://media.example/{'a' * 12_000}.wav")
-    request = attrs.evolve(REQUEST, input=[ORDER["input"][0], long])
-    async with opened("memory") as (client, sandbox):
-        with pytest.raises(InvalidRequestError, match="must be at most 5,000,000 bytes, not 6,"):
-            await client.batches.validate([request] * 500)
-        assert len(sandbox.requests) == 0
 
 
 async def test_names_tie_results_to_requests() -> None:
@@ -173,12 +222,13 @@ async def test_refusals_have_their_own_errors() -> None:
 
 @asynccontextmanager
 async def answering(
-    answer: Callable[[Request], tuple[int, dict[str, str], bytes]],
+    answer: Callable[[Request], tuple[int, dict[str, str], bytes]], **fields: Any
 ) -> AsyncIterator[AsyncClient]:
     """Connect to a service whose one batch has completed, and whose results are as told."""
 
     async def handle(request: Request) -> Response:
         shown = {"id": "b1", "status": "COMPLETED", "outputUrl": "https://media.example/results"}
+        shown |= fields
         found: tuple[int, dict[str, str], bytes] = (200, {}, json.dumps(shown).encode())
         if request.url.startswith("https://api.sync.so/v2/"):
             return Response("GET", request.url, *found)
@@ -231,11 +281,203 @@ async def test_results_are_fetched_where_they_are() -> None:
     async with answering(lambda got: (200, {}, line) if "other" in got.url else moved) as client:
         assert len([outcome async for outcome in client.batches.results("b1")]) == 1
     async with answering(lambda _: moved) as client:
-        with pytest.raises(DownloadError, match="points on and on"):
+        with pytest.raises(DownloadError, match="more than 5 redirects"):
             await anext(client.batches.results("b1"))
     async with answering(lambda _: (403, {}, b"")) as client:
-        with pytest.raises(PermissionDeniedError):
+        with pytest.raises(DownloadError) as refused:
             await anext(client.batches.results("b1"))
+        assert isinstance(refused.value.__cause__, PermissionDeniedError)
     async with answering(lambda _: (302, {"location": "file:///etc/passwd"}, b"")) as client:
         with pytest.raises(DownloadError):
             await anext(client.batches.results("b1"))
+
+
+# --- results, line by line -----------------------------------------------------------------------
+
+
+def row(name: str, **fields: Any) -> bytes:
+    """Return a line of results."""
+    return json.dumps({"request_id": name, "response": GENERATION, **fields}).encode() + b"\n"
+
+
+THREE = [row("a"), row("b"), row("c")]
+WHOLE = b"".join(THREE)
+PACKED = {"content-encoding": "gzip"}
+ONCE = RetryPolicy(attempts=1)
+
+
+async def read(*answers: Says, retry: RetryPolicy = ONCE, **arguments: Any) -> list[Outcome]:
+    """Return the outcomes of a batch whose results a host gives so."""
+    async with opened_world(retry) as (client, world):
+        world.plan("fresh.mp4", *answers)
+        return [outcome async for outcome in client.batches.results("g1", **arguments)]
+
+
+async def read_until_it_breaks(answer: Says) -> tuple[list[str | None], LipsyncError]:
+    """Return the names of the rows that come before an error, and the error."""
+    names: list[str | None] = []
+    async with opened_world(ONCE) as (client, world):
+        world.plan("fresh.mp4", answer)
+
+        async def read_all() -> None:
+            async for outcome in client.batches.results("g1"):
+                names.append(outcome.request.request_id)  # noqa: PERF401 - they count if it breaks
+
+        with pytest.raises(LipsyncError) as caught:
+            await read_all()
+    return names, caught.value
+
+
+TORN = Says(WHOLE[:-20])
+SHORT = Says(WHOLE[:-20], headers={"content-length": str(len(WHOLE))})
+PACK = gzip.compress(WHOLE)
+LONG = Says([THREE[0], b'{"a": "', *[b"x" * 2**20] * 17])
+BOMB = Says(gzip.compress(row("a") + bytes(20_000_000)), headers=PACKED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "names", "kind", "words"),
+    [
+        (TORN, "ab", ConnectionLostError, "they say that there are more"),
+        (SHORT, "ab", ConnectionLostError, f"{len(WHOLE) - 20} of {len(WHOLE)} bytes came"),
+        (Says(PACK[:-9], headers=PACKED), "abc", ConnectionLostError, "break off"),
+        (Says([PACK[:-8], b"?" * 8], headers=PACKED), "abc", ConnectionLostError, "damaged"),
+        (BOMB, "a", ConnectionLostError, "far more"),
+        (LONG, "a", DownloadError, "line 2 has over 16,777,216 bytes"),
+        (Says(b"<html>\n<body>Sign in\n"), "", DownloadError, "begin '<html>"),
+        (Says(PACK), "", DownloadError, "no lines of JSON but begin"),
+    ],
+)
+async def test_results_that_break_off_are_one_error(
+    answer: Says, names: str, kind: type[LipsyncError], words: str
+) -> None:
+    """The rows before it were given; what is half there is no row."""
+    found, error = await read_until_it_breaks(answer)
+    assert (found, type(error)) == ([*names], kind)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        Says(WHOLE),
+        Says(WHOLE[100:], 206, {"content-range": f"bytes 100-{len(WHOLE) - 1}/{len(WHOLE)}"}),
+    ],
+)
+async def test_results_go_on_where_they_broke(again: Says) -> None:
+    """Each row is given once, however the host goes on."""
+    tagged = {"etag": '"v1"', "content-length": str(len(WHOLE))}
+    again = attrs.evolve(again, headers={**tagged, **again.headers})
+    found = await read(Says(WHOLE[:100], headers=tagged), again, retry=RetryPolicy(attempts=2))
+    assert [each.request.request_id for each in found] == ["a", "b", "c"]
+
+
+async def test_results_of_any_size_need_little_memory() -> None:
+    """One row is in memory at a time, and a few pieces."""
+    line = row("", request_id=None, note="x" * 10**6)
+    async with opened_world(ONCE) as (client, world):
+        world.plan("fresh.mp4", Says([line] * 64))
+        tracemalloc.start()
+        try:
+            count = len([None async for _ in client.batches.results("g1")])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (count, peak < 30_000_000) == (64, True)
+
+
+async def test_what_is_damaged_is_its_rows_own() -> None:
+    """A mark at the beginning, bytes that are no UTF-8, other line ends: every row is read."""
+    odd = row("b").replace(b"lipsync-2", b"lipsync\xff").replace(b"\n", b"\r\n")
+    packed = gzip.compress(b"\xef\xbb\xbf" + THREE[0] + b"\n \n" + odd + row("c").rstrip())
+    pieces = [packed[at : at + 7] for at in range(0, len(packed), 7)]
+    found = await read(Says(pieces, headers=PACKED))
+    assert [each.unwrap().model for each in found] == ["lipsync-2", "lipsync\ufffd", "lipsync-2"]
+    assert [each.request.request_id for each in found] == ["a", "b", "c"]
+
+
+NO_ROW = "no result in the file of batch g1"
+TWICE = "row a: is in the results of batch g1 already"
+STRANGE = "row c: is in the results of batch g1, but no request of that name"
+
+
+@pytest.mark.parametrize(
+    ("body", "names", "expected"),
+    [
+        (WHOLE, "cab", [(1, "a", ""), (2, "b", ""), (0, "c", "")]),
+        (WHOLE, "ab", [(0, "a", ""), (1, "b", ""), (2, "c", STRANGE)]),
+        (THREE[0], "bac", [(1, "a", ""), (0, "b", NO_ROW), (2, "c", NO_ROW)]),
+        (THREE[0] * 2, "ab", [(0, "a", ""), (2, "a", TWICE), (1, "b", NO_ROW)]),
+        (THREE[0] + b"{broken\n", "ab", [(0, "a", ""), (2, None, "row None"), (1, "b", NO_ROW)]),
+        (b"", "a", [(0, "a", NO_ROW)]),
+        (THREE[0] * 2, None, [(0, "a", ""), (1, "a", TWICE)]),
+        (b"", None, []),
+    ],
+)
+async def test_rows_are_held_against_the_requests(
+    body: bytes, names: str | None, expected: list[tuple[int, str | None, str]]
+) -> None:
+    """A request without a row, a row without a request, and a second row are outcomes as well."""
+    answer = Says(body, headers={"content-length": str(len(body))})
+    found = await read(answer, request_ids=names and [*names])
+    assert [(each.index, each.request.request_id) for each in found] == [
+        (index, name) for index, name, _ in expected
+    ]
+    for each, (*_, words) in zip(found, expected, strict=True):
+        assert (each.error is None) == (not words)
+        assert str(each.error or "").startswith(words)
+        assert type(each.error) in {JobError, type(None)}
+
+
+async def test_requests_without_a_row_are_counted_where_they_have_no_names() -> None:
+    """The batch tells how many requests it has."""
+    metrics = {"total_generations": 3}
+    async with answering(lambda _: (200, {}, THREE[0] * 2), metrics=metrics) as client:
+        found = [outcome async for outcome in client.batches.results("b1")]
+    told = [(each.index, each.request.request_id, each.is_success) for each in found]
+    assert told == [(0, "a", True), (1, "a", False), (2, None, False), (3, None, False)]
+    assert "no result in the file of batch b1" in str(found[-1].error)
+
+
+async def test_a_batch_keeps_the_names_of_its_requests() -> None:
+    """From the create through the wait; so results come at the places of the requests."""
+    async with opened("memory", progression="polls(1)") as (client, sandbox):
+        batch = await client.batches.create(iter(named("mine")))
+        done = await client.batches.wait_until_complete(batch)
+        known = ["mine", *NAMES[1:]]
+        assert (batch.request_ids, done.request_ids) == (tuple(known), tuple(known))
+        assert (await client.batches.get(batch.id)).request_ids is None
+        await client.batches.validate(ROWS, request_ids=known)
+        assert done.to_dict()["request_ids"] == known
+        found = [outcome async for outcome in client.batches.results(done)]
+        names = ["other", *known[:0:-1]]
+        other = [outcome async for outcome in client.batches.results(batch.id, request_ids=names)]
+        before = len(sandbox.requests)
+        wrong: list[Any] = [["a", "a"], ["a", None], "ab", {"a"}]
+        for each in wrong:
+            with pytest.raises(InvalidRequestError, match="request_ids"):
+                await anext(client.batches.results(batch, request_ids=each))
+        assert len(sandbox.requests) == before
+    assert [(each.index, each.request.request_id) for each in found] == [*enumerate(known)]
+    assert sorted(each.index for each in other) == [*range(21)]
+    assert [each.request.request_id for each in other if each.error] == ["mine", "other"]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED", "EXPIRED"])
+async def test_a_batch_that_ended_badly_says_so(status: str) -> None:
+    """While it is waited for, and when results are asked for that it does not have."""
+    async with answering(lambda _: (404, {}, b""), status=status, outputUrl=None) as client:
+        with pytest.raises(JobFailedError, match=f"batch b1 ended as {status}"):
+            await client.batches.wait_until_complete("b1")
+        with pytest.raises(JobFailedError, match=f"batch b1 ended as {status}"):
+            await anext(client.batches.results("b1"))
+
+
+async def test_every_generation_may_fail() -> None:
+    """The batch completes, its metrics say so, and each outcome has its error."""
+    async with opened("memory", progression="time(60)") as (client, sandbox):
+        sandbox.faults.add(Fault("fail_job", path="/v2/generate", count=20))
+        batch = await client.batches.wait_until_complete(await client.batches.create(ROWS))
+        outcomes = [outcome async for outcome in client.batches.results(batch)]
+    assert (batch.status, batch.metrics and batch.metrics.failed_count) == ("COMPLETED", 20)
+    assert [type(each.error) for each in outcomes] == [GenerationFailedError] * 20

@@ -471,7 +471,7 @@ async def test_a_bad_end_is_an_error(
     caught, _ = await left(lambda c: getattr(c, kind).wait_until_complete("job-1"), [(200, answer)])
     assert isinstance(caught, JobFailedError)
     assert (caught.job.id, caught.job.status, caught.code) == ("job-1", status, code)
-    assert f"job-1 failed{words}" in str(caught)
+    assert f"job-1 ended as {status}{words}" in str(caught)
 
 
 @pytest.mark.parametrize("kind", JOBS)

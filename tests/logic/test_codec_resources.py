@@ -67,7 +67,7 @@ def fields(kind: type[Any]) -> list[tuple[Any, str, Any, Any]]:
     """Return a class's fields that are on the wire, with their names and values there."""
     found = []
     for field in attrs.fields(attrs.resolve_types(kind)):
-        if field.name not in {"raw", "idempotency_key"}:
+        if field.name not in {"raw", "idempotency_key", "request_ids"}:
             declared = [each for each in VALUES if field.type in (each, each | None)]
             wire, value = VALUES[declared[0]]
             found.append((field, field.metadata.get("wire", camel_case(field.name)), wire, value))
