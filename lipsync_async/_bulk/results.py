@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import anyio
 import attrs
 
 from lipsync_async._callsite import call_back
@@ -166,6 +167,19 @@ def group_failures(outcomes: Iterable[Outcome]) -> list[FailureGroup]:
 
 
 @attrs.define(slots=True, eq=False)
+class Upload:
+    """Upload of one request's files, which may begin before the request has a slot.
+
+    Attributes:
+        done: Is set at its end.
+        error: Why it has failed.
+    """
+
+    done: anyio.Event = attrs.field(factory=anyio.Event)
+    error: Exception | None = None
+
+
+@attrs.define(slots=True, eq=False)
 class Job:
     """A request on its way.
 
@@ -179,6 +193,7 @@ class Job:
         earlier: The request in other forms, in which an earlier run may have sent it under its
             key, the first first: with links that have been signed anew since.
         sent: The request as it is sent, with the ids of uploaded files; `None`: not known yet.
+        upload: The upload of its files, while it is under way.
         refusal: Why its create waits to be sent once more.
         id: The service's id; `None`: not accepted yet.
         status: The status when it was accepted, or its end.
@@ -197,6 +212,7 @@ class Job:
     call: Call[Generation] | None = None
     earlier: tuple[GenerationRequest, ...] = ()
     sent: GenerationRequest | None = None
+    upload: Upload | None = None
     refusal: LipsyncError | None = None
     id: str | None = None
     status: str = ""

@@ -15,7 +15,7 @@ import anyio
 import attrs
 
 from lipsync_async._bulk.journal import RunJournal
-from lipsync_async._bulk.results import RefusalCounter, as_ours, reason_of
+from lipsync_async._bulk.results import RefusalCounter, Upload, as_ours, reason_of
 from lipsync_async._callsite import BULK_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.validation import NEEDS_DURATION, exact, has_files, upload_problems
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from lipsync_async._models.response import Generation
     from lipsync_async._rate_limits import Slot
 
+    UploadFiles = Callable[
+        [Requester, RequestOptions, GenerationRequest], Awaitable[GenerationRequest]
+    ]
+
 # A run that waits for longer for a slot logs it, once.
 _SILENT_SECONDS = 1.0
 # Creates under way at once: the service's answer takes a part of a second, and a plan's
@@ -69,7 +73,7 @@ class Submitter:
         *,
         spending: SpendingLimit,
         journal: RunJournal,
-        upload: Callable[..., Awaitable[GenerationRequest]] | None,
+        upload: UploadFiles | None,
         accept: Callable[[Job, Generation], None],
         fail: Callable[[Job, LipsyncError], None],
         drop: Callable[[Job], None],
@@ -127,6 +131,8 @@ class Submitter:
             if slot is None:
                 if now < self._timeout_ends(now):
                     self._lacks_slot = True
+                    if key is None and self._spending.has_room(self._creates):
+                        self._begin_upload(self.queue[0])
                     self._sleep_scope.cancel()  # when to check again may be another time now
                     return
                 slot = self._slots.take_anyhow(self._max_slots, key)  # the service decides
@@ -243,13 +249,36 @@ class Submitter:
 
         So every try, and every later run, sends the same body under the same key.
         """
+        upload = self._begin_upload(job)
+        if upload is not None:
+            await upload.done.wait()
+            job.upload = None
+            if upload.error is not None:
+                raise upload.error
         if job.sent is None:
             job.sent = job.request
-            if self._upload is not None and has_files(job.request):
-                job.sent = None
-                requester, settings = self._requester, self._settings
-                job.sent = await self._upload(requester, settings, job.request)
         job.key = await self._journal.record_intent(job.index, job.sent, job.cost)
+
+    def _begin_upload(self, job: Job) -> Upload | None:
+        """Begin to upload a request's files, if there are any and it was not begun before.
+
+        The next in the queue need not wait for its slot: then it holds none meanwhile.
+        """
+        upload_inputs = self._upload
+        is_new = job.upload is None and job.sent is None
+        if is_new and upload_inputs is not None and has_files(job.request):
+            job.upload = Upload()
+            self._tasks.start_soon(self._upload_files, upload_inputs, job, job.upload)
+        return job.upload
+
+    async def _upload_files(self, upload_inputs: UploadFiles, job: Job, upload: Upload) -> None:
+        try:
+            job.sent = await upload_inputs(self._requester, self._settings, job.request)
+        except Exception as error:
+            if is_from_callback(error):
+                raise  # this ends the run
+            upload.error = error  # for the create; a source that gives its bytes once is gone
+        upload.done.set()
 
     async def _send(self, job: Job, key: str) -> Generation:
         """Send a create, and note on the job whether it may have worked.
@@ -430,6 +459,11 @@ class SpendingLimit:
         """Discount a job of which it is certain that it was not created."""
         self.jobs -= 1
         self.cost -= cost or 0.0
+
+    def has_room(self, under_way: int) -> bool:
+        """Tell whether one more job is certain to be allowed, beside so many under way."""
+        is_open = self._max_cost is None and self.why_over is None and not self.is_closed
+        return is_open and (self._max_jobs is None or self.jobs + under_way < self._max_jobs)
 
     async def _count_earlier(self, job: Job) -> None:
         """Count what earlier runs have created, once; without their prices nothing more is."""

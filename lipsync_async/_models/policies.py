@@ -143,8 +143,9 @@ class Limits:
     What exceeds a limit waits for its turn and is then sent; no `timeout` counts that
     wait. A few (20) go at once, the rest evenly. A refusal by the service (429) makes a
     limit stricter for some minutes, and stops what it limits for as long as the service
-    asks, but no longer than a minute or `RetryPolicy.give_up_after`. Waiting for longer than
-    a second, and each such stop, is logged (INFO) with the setting's name.
+    asks, but no longer than a minute (an hour for voices) or `RetryPolicy.give_up_after`.
+    Waiting for longer than a second, and each such stop, is logged (INFO) with the setting's
+    name.
 
     The clients of a process that have the same key and address share all of it, in any
     thread or event loop, for as long as the process lives. If their limits differ, the

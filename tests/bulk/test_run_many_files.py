@@ -16,6 +16,7 @@ from lipsync_async import (
     GenerationRequest,
     InvalidRequestError,
     Outcome,
+    Response,
     RetryPolicy,
     UploadError,
     Video,
@@ -24,7 +25,7 @@ from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.sandbox import Fault
 from tests.bulk.jobs import entries
-from tests.bulk.runs import opened
+from tests.bulk.runs import opened, refusals, slots
 
 SPEECH = Audio("https://media.example/speech.wav")
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -179,3 +180,74 @@ async def test_a_journal_must_know_a_file_again(clip: Path) -> None:
         found = await client.generations.run_all(asked)
         assert [outcome.error for outcome in found] == [None, None]
         assert sandbox.requests.count("PUT") == 1
+
+
+def takes(folder: Path, many: int) -> list[GenerationRequest]:
+    """Return requests about files of their own."""
+    paths = [folder / f"take-{number}.mp4" for number in range(many)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return [
+        GenerationRequest(model="lipsync-2", input=[Video(file=path), SPEECH]) for path in paths
+    ]
+
+
+async def test_files_are_uploaded_before_there_is_a_slot(tmp_path: Path) -> None:
+    """While one job runs, the file of the next is sent: its slot is never idle meanwhile."""
+    async with opened(slots(1), progression="time(60)", concurrency=1) as (client, sandbox, clock):
+        sandbox.faults.add(Fault("latency", method="PUT", seconds=30.0, count=3))
+        found = await client.generations.run_all(takes(tmp_path, 3), journal=tmp_path / "j.sqlite")
+        assert [outcome.error for outcome in found] == [None, None, None]
+        # The first waits for its file; the two others are sent while a job runs.
+        assert 30 + 3 * 60 <= clock.now() <= 30 + 3 * 60 + 10
+        puts = [entry.time for entry in sandbox.requests.find("PUT")]
+        creates = [entry.time for entry in sandbox.requests.find(*CREATE)]
+        assert puts[2] < creates[1] + 60
+        assert refusals(sandbox) == 0
+
+
+async def test_an_upload_before_the_slot_that_fails_is_no_other_try(tmp_path: Path) -> None:
+    """Its error is the outcome of its request alone, once it would have its turn."""
+    run: dict[str, Any] = {"journal": tmp_path / "j.sqlite"}
+    once = {"retry": RetryPolicy(attempts=1)}
+    world = opened(slots(1), once, progression="time(60)", concurrency=1)
+    async with world as (client, sandbox, _):
+        sandbox.faults.add(Fault("status", method="PUT", status=401, skip=2, count=2))
+        found = await client.generations.run_all(takes(tmp_path, 4), **run)
+        failed = [outcome.error for outcome in found if outcome.error is not None]
+        assert [outcome.is_success for outcome in found] == [True, True, False, True]
+        assert isinstance(failed[0], UploadError)
+        assert (sandbox.jobs.created, sandbox.requests.count("PUT")) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_jobs": 1}, {"max_cost": 1e9, "duration": 1.0}], ids=["jobs", "cost"]
+)
+async def test_what_may_not_be_ordered_is_not_uploaded(
+    tmp_path: Path, limit: dict[str, Any]
+) -> None:
+    """With a limit that may forbid the next job, its file is not sent before it is its turn."""
+    run: dict[str, Any] = {"journal": tmp_path / "j.sqlite", **limit}
+    async with (
+        opened(slots(1), progression="time(60)", concurrency=1) as (client, sandbox, clock),
+        client.generations.run_many(takes(tmp_path, 2), **run) as outcomes,
+    ):
+        await clock.sleep(50.0)
+        assert (sandbox.jobs.created, sandbox.requests.count("PUT")) == (1, 1)
+        assert (await anext(outcomes)).is_success
+
+
+async def test_a_callback_ends_the_run_also_during_an_upload_without_a_slot(
+    tmp_path: Path,
+) -> None:
+    """What `on_response` raises while the next file is sent is the run's error."""
+
+    def fail(_: Response) -> None:
+        if sandbox.requests.count("POST", "/v2/assets/upload") == 3:
+            raise KeyError(3)
+
+    world = opened(slots(1), {"on_response": fail}, progression="time(60)", concurrency=1)
+    async with world as (client, sandbox, _):
+        with pytest.raises(KeyError):
+            await client.generations.run_all(takes(tmp_path, 3), journal=tmp_path / "j.sqlite")
+        assert sandbox.jobs.created == 2
