@@ -401,9 +401,9 @@ def _taken(request: Any, read: Callable[[Any], Any]) -> _Taken:
         headers = request.headers
         length = _length(headers)
         body = read(request) if length <= _MAX_BODY else b""
+        return _whole(body, headers, length)
     except Exception as error:  # noqa: BLE001 - each framework has errors of its own for it
         return _unread(error)
-    return _whole(body, headers, length)
 
 
 async def _awaited(request: Any, read: Callable[[Any], Awaitable[Any]]) -> _Taken:
@@ -412,9 +412,9 @@ async def _awaited(request: Any, read: Callable[[Any], Awaitable[Any]]) -> _Take
         headers = request.headers
         length = _length(headers)
         body = await read(request) if length <= _MAX_BODY else b""
+        return _whole(body, headers, length)
     except Exception as error:  # noqa: BLE001 - each framework has errors of its own for it
         return _unread(error)
-    return _whole(body, headers, length)
 
 
 async def _starlette_body(request: Any) -> bytes:

@@ -1,18 +1,22 @@
+import asyncio
+import gc
 import json
 import pickle
 import re
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
-from hypothesis import assume, given, strategies as st
+from anyio.lowlevel import checkpoint
+from hypothesis import assume, given, settings, strategies as st
 
 from lipsync_async import BatchMetrics
 from lipsync_async._enums import Status
@@ -24,8 +28,10 @@ from lipsync_async.webhooks import (
     WebhookPayloadError,
     WebhookReceiver,
     WebhookVerificationError,
+    from_aiohttp,
     from_django,
     from_flask,
+    from_starlette,
     parse,
     sign,
     unwrap,
@@ -641,13 +647,86 @@ odd = st.recursive(
 @given(
     body=odd | st.just(BODY),
     headers=odd | st.dictionaries(st.sampled_from(["Sync-Signature", b"sync-signature"]), odd),
+    secret=odd | st.just(SECRET),
     is_signed=st.booleans(),
 )
-def test_any_delivery_is_an_event_or_our_error(body: Any, headers: Any, *, is_signed: bool) -> None:
-    """Any body and headers are an event, or the one public error that says to answer 400."""
+def test_any_delivery_is_an_event_or_our_error(
+    body: Any, headers: Any, secret: Any, *, is_signed: bool
+) -> None:
+    """Any body and headers are an event or a `WebhookError`; any secret is one or told as wrong."""
     if is_signed and isinstance(body, bytes):
         headers = {"Sync-Signature": sign(body, SECRET, NOW)}
     event = None
+    with suppress(WebhookError, ConfigurationError):
+        event = unwrap(body, headers, secret, now=NOW)
+    assert event is None or (body, secret) == (BODY, SECRET)
     with suppress(WebhookError):
         event = unwrap(body, headers, SECRET, now=NOW)
     assert event is None or body == BODY
+    assert WebhookReceiver(SECRET).handle(body, headers) == 400  # it is as of long ago
+    with suppress(ConfigurationError):
+        assert WebhookReceiver(secret).handle(body, headers) == 400
+
+
+class Odd:
+    """A request with a body, or pieces of one, and headers of any kind."""
+
+    def __init__(self, body: Any, headers: Any) -> None:
+        self.body, self.headers = body, headers
+
+    def get_data(self) -> Any:
+        """Return the body, as Flask does."""
+        return self.body
+
+    async def read(self) -> Any:
+        """Return the body, as aiohttp does."""
+        return self.body
+
+    async def stream(self) -> AsyncIterator[Any]:
+        """Yield the body, as Starlette does."""
+        yield self.body
+
+
+@settings(max_examples=20)
+@given(body=odd, headers=odd | st.dictionaries(st.just("Content-Length"), pieces, min_size=1))
+async def test_any_request_is_an_event_or_our_error(body: Any, headers: Any) -> None:
+    """The adapters take whatever a framework, or a mistake, hands over."""
+    for request in (Odd(body, headers), headers):
+        for adapter in (from_flask, from_django):
+            with pytest.raises(WebhookError):
+                adapter(request, SECRET)
+        for awaited in (from_aiohttp, from_starlette):
+            with pytest.raises(WebhookError):
+                await awaited(request, SECRET)
+
+
+@attrs.frozen(eq=False)
+class Waits:
+    """Waits that note which jobs they were woken for."""
+
+    woken: list[str]
+
+    async def begin(self, receiver: WebhookReceiver) -> None:
+        """Wait in this loop, and be woken once."""
+        receiver.connect(self.wake)
+        receiver.deliver(GenerationEvent(id="first", status=Status.COMPLETED))
+        await checkpoint()
+
+    def wake(self, job: str) -> None:
+        """Note the job."""
+        self.woken.append(job)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_loop_that_was_closed_is_passed_over(is_kept: bool) -> None:  # noqa: FBT001
+    """An event is taken, whatever has become of a loop that waited, and of its object."""
+    receiver, waits = WebhookReceiver(), Waits([])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(waits.begin(receiver))
+    loop.close()
+    kept = [loop] if is_kept else []
+    del loop
+    gc.collect()
+    receiver.deliver(GenerationEvent(id="second", status=Status.COMPLETED))
+    assert receiver.has_event("second")
+    assert (waits.woken, len(kept)) == (["first"], int(is_kept))

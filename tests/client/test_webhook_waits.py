@@ -127,7 +127,7 @@ async def test_the_answer_decides_not_the_event(told: str) -> None:
 async def test_forged_old_and_foreign_deliveries_lead_to_no_poll(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What is not signed, or not by this account, or about a job of nobody, costs no request."""
+    """What is not signed, or not by this account, or about an unknown job, costs no request."""
     service = Service(1)
     caplog.set_level(logging.CRITICAL, "lipsync_async.webhooks")
     async with service.waits(timeout=HOUR) as outcomes:
