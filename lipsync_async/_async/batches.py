@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, get_args
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, get_args
 
 from lipsync_async._async.resource import (
     Resource,
@@ -14,20 +15,25 @@ from lipsync_async._async.resource import (
     written_moment,
 )
 from lipsync_async._bulk.batch import BatchResults, lines_of, names_of, rows_of
+from lipsync_async._bulk.batch_journal import BatchJournal
+from lipsync_async._bulk.journal import in_thread
 from lipsync_async._download import stream
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import list_of, one, resource
 from lipsync_async._logic.validation import OrNone, webhook_url as webhook, word_of
 from lipsync_async._models.batch import Batch, BatchStatus
-from lipsync_async.errors import InvalidRequestError, JobFailedError
+from lipsync_async.errors import InvalidRequestError, JobFailedError, LipsyncError
 
 if TYPE_CHECKING:
     import builtins
+    import os
     from collections.abc import (
         AsyncGenerator,
         Awaitable,
         Callable,
         Iterable,
+        Mapping,
+        Sequence,
     )
     from datetime import datetime
 
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from lipsync_async.webhooks import WebhookReceiver
 
 _PAUSES = (30.0, 120.0)  # seconds between two polls
+_CLOCKS_DIFFER = timedelta(hours=1)  # that of this machine from the service's, at most
 _CREATED = (
     "The batch may have been created, and is paid for then. batches.find(created_after=..., "
     "rows={rows}) names the candidates; do not create it again before you have looked."
@@ -53,6 +60,7 @@ class AsyncBatches(Resource):
         *,
         request_ids: Iterable[str] | None = None,
         webhook_url: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> Batch:
         """Create a batch.
 
@@ -66,9 +74,14 @@ class AsyncBatches(Resource):
             request_ids: A name for each request, to know its result by; `None`: the requests'
                 own `request_id`, or `r-0001` and so on.
             webhook_url: Gets a POST when the batch has ended.
+            journal: A file of this batch alone, by which it is not created twice after a crash:
+                the intent is written before the create is sent, and then the id. A call with the
+                same requests and the file returns the batch as it is now.
 
         Raises:
             InvalidRequestError: Rows or arguments are wrong; nothing was sent.
+            JournalError: The file cannot be used, or holds a create of unknown outcome. That
+                error names the batches that it may have made; nothing was sent.
             PaymentRequiredError: The plan has no batches.
             BatchLimitError: Too many batches run; wait for the end of one.
             ResponseError: The service refused.
@@ -78,11 +91,35 @@ class AsyncBatches(Resource):
         Source: "Create batch", sync.so API reference.
         """
         problems = validation.problems_of(webhook_url=(webhook_url, OrNone(webhook)))
+        problems += validation.argument_problems(journal=journal)
         rows = rows_of(requests, request_ids, problems)
         body = {"rows": rows, "webhook_url": webhook_url}
         call = resource("POST", "/v2/batch", one(Batch), body=body, is_repeatable=False)
-        batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
+        if journal is None:
+            batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
+        else:
+            batch = await self._create_once(call, rows, journal)
         batch.request_ids = tuple(str(row["request_id"]) for row in rows)
+        return batch
+
+    async def _create_once(
+        self, call: Call[Batch], rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+    ) -> Batch:
+        hold = self._requester.transport.hold
+        journal = await in_thread(hold, BatchJournal.open, path, rows)
+        if journal.batch_id is not None:
+            return await self.get(journal.batch_id)
+        if not journal.is_new:
+            found = await self.find(created_after=journal.begun - _CLOCKS_DIFFER, rows=len(rows))
+            raise journal.unknown_outcome(found, len(rows))
+        try:
+            batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
+        except BaseException as error:
+            was_left = error.may_have_worked if isinstance(error, LipsyncError) else call.is_sent
+            if not was_left:
+                journal.forget()
+            raise
+        await in_thread(hold, journal.finish, batch.id)
         return batch
 
     async def validate(

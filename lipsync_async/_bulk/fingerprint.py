@@ -381,9 +381,14 @@ def key_of(secret: str, anchor: str, number: int, body: dict[str, Any]) -> str:
     key that it had, and the service answers with the job that it has made of it. `anchor` tells
     the request from others in the input; `number` is its try, from 1.
     """
-    essence = write(_canonical("", body, is_essence=True))
+    essence = essence_of(body)
     facts = json.dumps([secret, anchor, number, essence])
     return str(UUID(bytes=sha256(facts.encode()).digest()[:16], version=5))
+
+
+def essence_of(value: Any) -> str:
+    """Return what stays of a body, or of several, when links are signed again and files moved."""
+    return write(_canonical("", value, is_essence=True))
 
 
 def earlier_forms(

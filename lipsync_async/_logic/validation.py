@@ -718,6 +718,7 @@ def _file_name(path: str, value: object) -> Iterator[str]:
 
 _ARGUMENTS: dict[str, Check] = {
     "generation_id": _generation_id,
+    "journal": OrNone(_file_name),
     "idempotency_key": OrNone(_idempotency_key),
     "on_progress": OrNone(_callback),
     "on_update": OrNone(_callback),

@@ -12,6 +12,7 @@ from lipsync_async._portal import SyncWrapper, call_in_caller
 
 if TYPE_CHECKING:
     import builtins
+    import os
     from collections.abc import Callable, Generator, Iterable
     from datetime import datetime
 
@@ -33,6 +34,7 @@ class Batches(SyncWrapper):
         *,
         request_ids: Iterable[str] | None = None,
         webhook_url: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> Batch:
         """Create a batch.
 
@@ -46,9 +48,14 @@ class Batches(SyncWrapper):
             request_ids: A name for each request, to know its result by; `None`: the requests'
                 own `request_id`, or `r-0001` and so on.
             webhook_url: Gets a POST when the batch has ended.
+            journal: A file of this batch alone, by which it is not created twice after a crash:
+                the intent is written before the create is sent, and then the id. A call with the
+                same requests and the file returns the batch as it is now.
 
         Raises:
             InvalidRequestError: Rows or arguments are wrong; nothing was sent.
+            JournalError: The file cannot be used, or holds a create of unknown outcome. That
+                error names the batches that it may have made; nothing was sent.
             PaymentRequiredError: The plan has no batches.
             BatchLimitError: Too many batches run; wait for the end of one.
             ResponseError: The service refused.
@@ -58,7 +65,13 @@ class Batches(SyncWrapper):
         Source: "Create batch", sync.so API reference.
         """
         return self._portal.call(
-            partial(self._source.create, requests, request_ids=request_ids, webhook_url=webhook_url)
+            partial(
+                self._source.create,
+                requests,
+                request_ids=request_ids,
+                webhook_url=webhook_url,
+                journal=journal,
+            )
         )
 
     def validate(
