@@ -32,7 +32,7 @@ _VIDEO_SECONDS = 4.0
 _SECONDS, _SMALL = 1.0, (320, 180)
 _LINE = (
     "Hello! I was drawn a second ago, and these words were spoken by your own computer. "
-    "Now my video is stretched to fit them."
+    "Now my mouth moves in time with them."
 )
 # The sandbox renders in a second or two; a real job takes minutes, and wants the default.
 _POLL = PollPolicy(initial_interval=0.1, backoff_factor=1.0, progress=True)
@@ -90,6 +90,8 @@ async def run_demo(output: Path) -> None:
     say(f"Generation {generation.id} is {generation.status}:")
     say(f"  video          {result} ({facts.duration:.2f} s, {facts.width}x{facts.height})")
     say(f"  contact sheet  {sheet}")
+    say("The sandbox moves the drawn mouth by geometry, in time with the words.")
+    say("It shows timing, not the service's picture quality.")
 
 
 async def draw_in_thread(draw: Callable[[Callable[[], bool]], T]) -> T:

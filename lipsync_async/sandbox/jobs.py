@@ -283,6 +283,7 @@ class Result:
     size: int
     etag: str  # with its quotes
     duration: float
+    lips: str = "none (a placeholder)"  # what moved them, or why nothing did
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)

@@ -287,7 +287,7 @@ def _make(
     rendered = render(job, on_progress=on_progress, is_cancelled=is_cancelled)
     with rendered.path.open("rb") as file:
         etag = f'"{hashlib.file_digest(file, "sha256").hexdigest()[:32]}"'
-        return Result(rendered.path, file.tell(), etag, rendered.duration)
+        return Result(rendered.path, file.tell(), etag, rendered.duration, rendered.lips)
 
 
 def _render_job(body: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> RenderJob:

@@ -15,7 +15,7 @@ FRAME = 1 / 25
 
 
 def test_the_demo_leaves_a_playable_video_and_a_contact_sheet(tmp_path: Path, capsys: Said) -> None:
-    """One h264 and one aac stream, from 0, as long as the line; each change was a line."""
+    """One h264 and one aac stream, from 0, as long as the line, whose phonemes move the lips."""
     assert main(["demo", "--output", str(tmp_path / "made here")]) == 0
     said = capsys.readouterr()
     assert said.err == ""
@@ -27,9 +27,11 @@ def test_the_demo_leaves_a_playable_video_and_a_contact_sheet(tmp_path: Path, ca
         assert [stream.start_time for stream in container.streams] == [0, 0]
         assert container.duration is not None
         duration = container.duration / av.time_base
+        assert container.metadata["comment"] == "SANDBOX, lips: drawn (phonemes)"
     assert abs(duration - float(line[1])) <= FRAME
     assert f"{video} ({duration:.2f} s, 640x360)" in said.out
     assert str(sheet) in said.out
+    assert said.out.endswith("It shows timing, not the service's picture quality.\n")
     assert sheet.read_bytes().startswith(b"\x89PNG")
     shown = [words.split()[0] for words in said.out.splitlines() if words.startswith("  ")]
     assert shown[0] == "PENDING"

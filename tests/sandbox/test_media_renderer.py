@@ -143,6 +143,34 @@ async def test_a_progression_may_take_longer_than_the_render(
     assert (before, (await ended(client, job_id))["status"]) == ("PENDING", end)
 
 
+async def test_the_trace_of_a_job_says_what_moved_the_lips(client: Client, clips: Path) -> None:
+    """Phonemes, where the words are known: of a text, of speech made before; else the sound."""
+    speech = {"provider": "elevenlabs", "script": "Hi.", "voiceId": "v"}
+    spoken = (await client.send("POST", "/v2/tts", speech)).json
+    known = {"type": "audio", "url": spoken["url"]}
+    video, audio = pair(client, clips)
+    image = media(client, clips, "image", "face.png")
+    lips = []
+    for items in ([video, TEXT], [video, known], [video, audio], [image, audio]):
+        found = await rendered(client, model="sync-3", input=items)
+        trace = (await client.send("GET", f"/__sandbox/jobs/{found['id']}")).json
+        lips.append(trace["lips"])
+        steps = [step["status"] for step in trace["history"]]
+        assert (trace["id"], steps) == (found["id"], ["PENDING", "PROCESSING", "COMPLETED"])
+    stranger = "none (only a face that the sandbox drew moves its lips)"
+    assert lips == ["drawn (phonemes)", "drawn (phonemes)", "drawn (sound)", stranger]
+
+
+async def test_a_job_without_media_has_a_trace(client: Client) -> None:
+    """A failed one has no output, and other jobs have no lips."""
+    failed = await rendered(client, input=[GONE, TEXT])
+    speech = {"provider": "elevenlabs", "script": "Hi.", "voiceId": "v"}
+    other = (await client.send("POST", "/v2/tts/jobs", speech)).json["id"]
+    for job_id, end in ((failed["id"], "FAILED"), (other, "SUCCESS")):
+        trace = (await client.send("GET", f"/__sandbox/jobs/{job_id}")).json
+        assert (trace["lips"], trace["history"][-1]["status"]) == (None, end)
+
+
 async def test_creates_with_one_key_wait_for_each_other(client: Client, clips: Path) -> None:
     """While the media of the first are looked at, the others wait for its generation."""
     body = order(input=pair(client, clips))

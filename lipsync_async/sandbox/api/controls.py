@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lipsync_async._enums import Status
 from lipsync_async.sandbox.api.generations import generation_json, job_or_404
 from lipsync_async.sandbox.faults import fault_to_json, faults_from_json
-from lipsync_async.sandbox.jobs import IllegalMoveError
+from lipsync_async.sandbox.jobs import IllegalMoveError, Work
 from lipsync_async.sandbox.server.api_errors import bad_request, error
 from lipsync_async.sandbox.server.messages import JSON_BODY, RAW
 from lipsync_async.sandbox.server.pipeline import Access, Resource
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lipsync_async.sandbox.faults import Faults
-    from lipsync_async.sandbox.jobs import Work
     from lipsync_async.sandbox.request_log import RequestLog
     from lipsync_async.sandbox.server.messages import Request
     from lipsync_async.sandbox.state import State
@@ -73,6 +72,18 @@ def add_faults(state: State, request: Request) -> Any:
 def receive(state: State, request: Request) -> Any:
     """Take a webhook."""
     return state.inbox.add(request.body, request.headers, now=state.calendar.unix()).to_json()
+
+
+@controls.route("GET", "/jobs/{id}")
+def trace(state: State, request: Request) -> Any:
+    """Tell what became of a job: its steps, and what moved the lips of its output."""
+    job = state.work(request.params["id"]) or job_or_404(state, request.params["id"])
+    result = None if isinstance(job, Work) else job.result
+    return {
+        "id": job.id,
+        "history": [{"at": at, "status": str(status)} for at, status in job.history],
+        "lips": None if result is None else result.lips,
+    }
 
 
 @controls.route("POST", "/jobs/{id}", body=JSON_BODY)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lipsync_async.sandbox.media.audio_reader import CHANNELS
 from lipsync_async.sandbox.media.drawn_face import DrawnFace
 from lipsync_async.sandbox.media.errors import RenderCancelledError
+from lipsync_async.sandbox.media.lips import face_comment, video_frame
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import THREADS
 from lipsync_async.sandbox.media.speech import (
@@ -49,15 +49,15 @@ def draw_talking_head(
     actor = DrawnFace(width, height, seed)
     noise = np.random.default_rng(seed)
     rate = Fraction(fps)
-    with Mp4Writer(path, width=width, height=height, rate=rate, comment="SANDBOX actor") as writer:
+    comment = face_comment(seed, width, height)
+    with Mp4Writer(path, width=width, height=height, rate=rate, comment=comment) as writer:
         for number in range(frame_count(seconds, rate)):
             if is_cancelled is not None and is_cancelled():
                 raise RenderCancelledError(f"the drawing stopped at frame {number}.")
-            pixels = np.asarray(actor.draw(number / fps))
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture = video_frame(actor.draw(number / fps))
             start, end = writer.next_samples()
             room = noise.integers(-_ROOM_TONE, _ROOM_TONE, (end - start, CHANNELS), dtype=np.int16)
-            writer.write(picture.reformat(format="yuv420p", threads=THREADS), room)
+            writer.write(picture, room)
     return path
 
 

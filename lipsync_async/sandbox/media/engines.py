@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INSTALL_HINT = "missing; run: pip install 'lipsync-async[sandbox]'"
 REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
+LIPS = "those of the drawn face"  # in any other video the mouth stays as it is
 # What rendering, drawing and the tone voice import.
 _VIDEO_MODULES = ("av", "numpy", "PIL")
 _SPEECH_MODULE = "espeakng_loader"
@@ -30,7 +31,7 @@ def engines() -> dict[str, str]:
     return {
         "video": f"pyav {_version('av')}",
         "speech": "espeak-ng" if util.find_spec(_SPEECH_MODULE) else "tones",
-        "lips": "none",  # the mouth in the output is the mouth of the input
+        "lips": LIPS,
     }
 
 

@@ -115,9 +115,9 @@ _CLOSED_FROM = {"p": -0.04, "b": -0.02, "m": 0.005, "f": 0.005, "v": 0.005}
 _CLOSED_UNTIL_BEGIN = {"p": 0.0, "b": 0.015}
 _CLOSED_UNTIL_END = -0.02
 _TUCKED = frozenset({"f", "v"})
-_CLOSING = 0.045  # seconds from open to shut
+_CLOSING = 0.035  # seconds from open to shut
 _JAW_SMOOTHING, _WIDE_SMOOTHING = 0.08, 0.13  # seconds
-_PHONEME_LEAD = 0.02
+_PHONEME_LEAD = 0.01
 
 
 def curve_of_phonemes(phonemes: Sequence[Phoneme]) -> MouthCurve:

@@ -22,6 +22,7 @@ from lipsync_async.sandbox.media.errors import (
     MediaError,
     RenderCancelledError,
 )
+from lipsync_async.sandbox.media.lips import Spoken, edge_weight, find_lips
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media
 from lipsync_async.sandbox.media.timeline import Span, Window, frame_count, index_map, plan_segments
@@ -61,6 +62,7 @@ class Rendered:
     path: Path
     duration: float  # seconds, read back from the file
     frames: int
+    lips: str  # `drawn`, and what moved them, or `none`, and why
 
 
 def render(
@@ -88,25 +90,30 @@ def render(
             cut = _Cut(job, frames)
             spans = cut.plan()
             total = sum(len(span.frames) for span in spans)
+            lips = find_lips(job.visual, frames, cut.sounds(spans), lambda: reach(0))
             first = frames.frame(spans[0].frames[0])
             with Mp4Writer(
                 partial,
                 width=first.width,
                 height=first.height,
                 rate=frames.rate,
-                comment="SANDBOX",  # so that it is not taken for the real service's
+                # So that it is not taken for the real service's.
+                comment=f"SANDBOX, lips: {lips.trace}",
                 tags=frames.tags,
             ) as writer:
-                for number, sound in cut.frames_and_sounds(spans):
+                for number, sound, spoken in cut.frames_and_sounds(spans):
                     reach(writer.frames)
-                    writer.write(frames.frame(number), sound.read(*writer.next_samples()))
+                    picture = frames.frame(number)
+                    if spoken is not None:
+                        picture = lips.paint(picture, number, spoken)
+                    writer.write(picture, sound.read(*writer.next_samples()))
         partial.replace(job.output)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     reach(total)
     with open_media(job.output) as container:
-        return Rendered(job.output, (container.duration or 0) / MICROSECONDS, total)
+        return Rendered(job.output, (container.duration or 0) / MICROSECONDS, total, lips.trace)
 
 
 @attrs.frozen
@@ -137,19 +144,40 @@ class _Cut:
             return [Span([0] * frame_count(seconds, rate), None)]
         return [Span(index_map(job.sync_mode, count, rate, seconds), None)]
 
-    def frames_and_sounds(self, spans: Sequence[Span]) -> Iterator[tuple[int, SampleReader]]:
-        """Yield the source frame and the sound of every output frame."""
-        done = 0
+    def sounds(self, spans: Sequence[Span]) -> dict[Path, float]:
+        """Return the audios that lips move to, with the seconds of each."""
+        windows = [span.window for span in spans if span.window is not None]
+        paths = {self.job.segments[window].audio for window in windows}
+        if self.job.audio is not None and not self.job.segments:
+            paths.add(self.job.audio)
+        return {path: self.length(path) for path in sorted(paths)}
+
+    def frames_and_sounds(
+        self, spans: Sequence[Span]
+    ) -> Iterator[tuple[int, SampleReader, Spoken | None]]:
+        """Yield source frame and sound of every output frame, and what its lips say, if anything.
+
+        Lips follow the output's time, whichever way the video runs.
+        """
+        done, rate = 0, self.video.rate
+        main_audio = None if self.job.segments else self.job.audio
         with self._main_sound() as main:
             for span in spans:
+                middles = [float((place + 0.5) / rate) for place in range(len(span.frames))]
                 if span.window is None:
-                    yield from ((number, main) for number in span.frames)
+                    for number, middle in zip(span.frames, middles, strict=True):
+                        spoken = None if main_audio is None else Spoken(main_audio, middle)
+                        yield number, main, spoken
                 else:
-                    segment, begins = self.job.segments[span.window], float(done / self.video.rate)
+                    segment, begins = self.job.segments[span.window], float(done / rate)
                     start, seconds = self._crop(segment)
                     lead, end = begins - start, begins + seconds
                     with SampleReader(segment.audio, lead=lead, seconds=end) as sound:
-                        yield from ((number, sound) for number in span.frames)
+                        for place, (number, middle) in enumerate(
+                            zip(span.frames, middles, strict=True)
+                        ):
+                            weight = edge_weight(place, len(middles)) if middle < seconds else 0.0
+                            yield number, sound, Spoken(segment.audio, start + middle, weight)
                 done += len(span.frames)
 
     def _main_sound(self) -> SampleReader:

@@ -14,7 +14,7 @@ import pytest
 from lipsync_async import ConfigurationError
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.media import speech
-from lipsync_async.sandbox.media.engines import ask, engines, working_engines
+from lipsync_async.sandbox.media.engines import LIPS, ask, engines, working_engines
 from lipsync_async.sandbox.media.errors import PIPELINE_FAILED, EngineError, MediaError
 from lipsync_async.sandbox.media.speech import read_wav, speak, speech_trouble
 
@@ -22,8 +22,8 @@ REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 
 
 def test_the_engines_are_named_with_their_version() -> None:
-    """With the extra, video and speech are real; lips are not moved."""
-    assert engines() == {"video": f"pyav {av.__version__}", "speech": "espeak-ng", "lips": "none"}
+    """With the extra, video and speech are real; one face moves its lips."""
+    assert engines() == {"video": f"pyav {av.__version__}", "speech": "espeak-ng", "lips": LIPS}
 
 
 def test_without_speech_the_tones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

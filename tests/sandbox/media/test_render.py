@@ -59,7 +59,7 @@ def _expect_well_formed(rendered: Rendered, seconds: float) -> None:
     with av.open(str(rendered.path)) as container:
         assert (container.duration or 0) / 1e6 == rendered.duration
         assert rendered.duration == pytest.approx(seconds, abs=FRAME)
-        assert container.metadata["comment"] == "SANDBOX"
+        assert container.metadata["comment"] == f"SANDBOX, lips: {rendered.lips}"
         (video,), (audio,) = container.streams.video, container.streams.audio
         assert container.streams.get() == [video, audio]
         assert (video.format.name, video.codec_context.name) == ("yuv420p", "h264")

@@ -1,0 +1,307 @@
+"""Lips that move in time with the words, as they are seen in the encoded file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import av
+import numpy as np
+import pytest
+
+from lipsync_async.sandbox.media.demo_media import draw_talking_head
+from lipsync_async.sandbox.media.drawn_face import DrawnFace
+from lipsync_async.sandbox.media.errors import RenderCancelledError
+from lipsync_async.sandbox.media.lips import DrawnFacePainter
+from lipsync_async.sandbox.media.mouth_shapes import Mouth, is_vowel
+from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
+from lipsync_async.sandbox.media.speech import (
+    Phoneme,
+    read_phonemes,
+    read_wav,
+    speak,
+    write_wav,
+)
+from lipsync_async.sandbox.media.video_reader import FrameReader
+from tests.sandbox.media.clips import Floats, heard
+
+SENTENCES = (
+    (
+        "Peter bought a big bottle of milk, maybe from the shop by my home. "
+        "Bob and Mary moved away before we made up our minds."
+    ),
+    (
+        "The sandbox really moves the lips. Whatever you make it say, the mouth will open for "
+        "vowels and close for papa, mama and bobby."
+    ),
+)
+SIDE, FPS = 160, 25
+STEP = 0.01  # seconds between the points at which curves are compared
+MOST_LAG = 0.6
+SHIFT = 0.3
+STOPS = {**dict.fromkeys("ptk", 0.045), **dict.fromkeys("bdg", 0.025)}
+
+
+@attrs.frozen
+class Speech:
+    """What is said, and when."""
+
+    path: Path
+    phonemes: Sequence[Phoneme]
+    seconds: float
+
+    def middles(self) -> tuple[list[float], list[float]]:
+        """Return when vowels are open, and when lips meet, in seconds."""
+        vowels, closures = [], []
+        for each, following in zip(self.phonemes, [*self.phonemes[1:], None], strict=True):
+            name = each.name.strip("',")
+            if is_vowel(name):
+                # A stop is shut before its burst, of which alone the engine tells.
+                stop = "" if following is None else following.name[:1]
+                end = each.end - STOPS.get(stop, 0.0)
+                vowels += [(each.start + end) / 2] if end - each.start > 0.05 else []
+            elif name in {"p", "b", "m"}:
+                middle = {"p": each.start - 0.02, "b": each.start}
+                closures.append(middle.get(name, (each.start + each.end) / 2))
+        return vowels, closures
+
+    def vowel_curve(self) -> Floats:
+        """Return 1 where a vowel is said, else 0."""
+        curve = np.zeros(round(self.seconds / STEP))
+        for each in self.phonemes:
+            if is_vowel(each.name):
+                curve[round(each.start / STEP) : round(each.end / STEP)] = 1
+        return curve
+
+
+@attrs.frozen
+class Seen:
+    """What an output shows: how open the mouth is in each frame, in pixels."""
+
+    path: Path
+    lips: str
+    openness: Floats
+
+    def at(self, moments: object) -> Floats:
+        """Return the openness at moments in seconds."""
+        middles = (np.arange(len(self.openness)) + 0.5) / FPS
+        return np.asarray(np.interp(moments, middles, self.openness))  # type: ignore[call-overload]
+
+    def separation(self, speech: Speech) -> float:
+        """Return how often a vowel is more open than a closure, of all pairs (AUC)."""
+        vowels, closures = (self.at(moments) for moments in speech.middles())
+        pairs = vowels[:, None] - closures[None]
+        return float((pairs > 0).mean() + (pairs == 0).mean() / 2)
+
+    def lag(self, curve: Floats) -> tuple[float, float]:
+        """Return by how many seconds the mouth is behind a curve, and how alike they are then."""
+        own = self.at((np.arange(len(curve)) + 0.5) * STEP)
+        reach = round(MOST_LAG / STEP)
+        inner = curve[reach : len(curve) - reach]
+        found = [
+            float(np.corrcoef(own[reach + by : reach + by + len(inner)], inner)[0, 1])
+            for by in range(-reach, reach + 1)
+        ]
+        best = int(np.argmax(found))
+        return (best - reach) * STEP, found[best]
+
+
+def openness(path: Path) -> Floats:
+    """Return how many pixels below the nose are not skin, in each frame."""
+    head = SIDE * 0.235
+    left, right = round(SIDE / 2 - head / 2), round(SIDE / 2 + head / 2)
+    top, bottom = (round(SIDE * 0.47 + head * below) for below in (0.62, 1.22))
+    counts = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            box = frame.to_ndarray(format="gray", threads=1)[top:bottom, left:right].astype(int)
+            skin = np.bincount(box.ravel()).argmax()
+            counts.append(float((np.abs(box - skin) > 30).sum()))
+    return np.asarray(counts)
+
+
+def loudness_curve(path: Path) -> Floats:
+    """Return the loudness of the vowels' band in a file's sound, in decibels."""
+    sound, width = heard(path), round(STEP * 48_000)
+    windows = sound[: len(sound) // width * width].reshape(-1, width)
+    hertz = np.fft.rfftfreq(width, 1 / 48_000)
+    power = np.abs(np.fft.rfft(windows, axis=1)) ** 2
+    band = power[:, (hertz >= 300) & (hertz <= 3000)].sum(axis=1)
+    return np.asarray(10 * np.log10(band + 1e-3))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw the clip."""
+    folder = tmp_path_factory.mktemp("lips")
+    draw_talking_head(folder / "face.mp4", seconds=4, width=SIDE, height=SIDE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def speech(folder: Path) -> Speech:
+    """Speak both sentences, by two voices, into one file."""
+    pieces, said, seconds = [], list[Phoneme](), 0.0
+    for voice, sentence in zip(("v", "w"), SENTENCES, strict=True):
+        path = folder / f"{voice}.wav"
+        speak(sentence, voice, path, engine="espeak-ng")
+        samples, rate = read_wav(path)
+        said += [
+            Phoneme(each.name, each.start + seconds, each.end + seconds)
+            for each in read_phonemes(path)
+        ]
+        pieces.append(samples)
+        seconds += len(samples) / rate
+    seconds = write_wav(folder / "line.wav", np.concatenate(pieces), rate, said)
+    return Speech(folder / "line.wav", said, seconds)
+
+
+def seen(speech: Speech, phonemes: Sequence[Phoneme], video: Path, name: str) -> Seen:
+    """Render a video with the speech, of which phonemes are known, and look at it."""
+    samples, rate = read_wav(speech.path)
+    audio = video.with_name(f"{name}.wav")
+    write_wav(audio, samples, rate, phonemes)
+    rendered = render(order(video, audio, name))
+    return Seen(rendered.path, rendered.lips, openness(rendered.path))
+
+
+def order(video: Path, audio: Path | None, name: str, **how: Any) -> RenderJob:
+    """Order an output of a video."""
+    output = video.with_name(f"{name}.mp4")
+    return attrs.evolve(RenderJob(video, is_image=False, audio=audio, output=output), **how)
+
+
+def test_the_drawn_face_speaks_in_time(folder: Path, speech: Speech) -> None:
+    """The mouth opens for vowels and shuts for m, b and p, by phonemes better than by ear."""
+    # A mouth that does not move, and one that moves late, show what the measure finds there.
+    clip = folder / "face.mp4"
+    still = folder / "still.mp4"
+    still.write_bytes(clip.read_bytes().replace(b"SANDBOX face", b"SANDBOX FACE"))
+    late = [Phoneme(name, start + SHIFT, end + SHIFT) for name, start, end in speech.phonemes]
+    late = [each for each in late if each.end <= speech.seconds]
+    told = seen(speech, speech.phonemes, clip, "told")
+    by_ear = seen(speech, (), clip, "ear")
+    untouched = seen(speech, speech.phonemes, still, "untouched")
+    shifted = seen(speech, late, clip, "shifted")
+    drives = [each.lips for each in (told, by_ear, untouched, shifted)]
+    assert drives[:2] == ["drawn (phonemes)", "drawn (sound)"]
+    assert drives[2:] == [
+        "none (only a face that the sandbox drew moves its lips)",
+        "drawn (phonemes)",
+    ]
+    vowels, loud = speech.vowel_curve(), loudness_curve(told.path)
+    figures = {
+        name: (one.separation(speech), *one.lag(vowels), *one.lag(loud))
+        for name, one in (("told", told), ("ear", by_ear), ("still", untouched), ("late", shifted))
+    }
+    for name, least in (("told", 0.95), ("ear", 0.85)):
+        separation, lag_to_vowels, likeness, lag_to_sound, _ = figures[name]
+        assert separation >= least
+        assert likeness >= 0.5
+        assert max(abs(lag_to_vowels), abs(lag_to_sound)) <= 0.06
+    separation, _, likeness, _, likeness_to_sound = figures["still"]
+    assert 0.35 <= separation <= 0.65
+    assert max(likeness, likeness_to_sound) <= 0.3
+    assert figures["late"][1] - figures["told"][1] == pytest.approx(SHIFT, abs=0.03)
+    assert figures["late"][0] < 0.75
+
+
+@pytest.fixture(scope="module")
+def word(folder: Path) -> Path:
+    """Speak for about a second."""
+    speak("Papa may move.", "v", folder / "word.wav", engine="espeak-ng")
+    return folder / "word.wav"
+
+
+@pytest.fixture(scope="module")
+def short(folder: Path) -> Path:
+    """Draw a clip of 0.48 s."""
+    return draw_talking_head(folder / "short.mp4", seconds=0.48, width=SIDE, height=SIDE)
+
+
+def test_lips_follow_the_sound_whichever_way_the_video_runs(short: Path, word: Path) -> None:
+    """In every mode the mouth is that of the output's moment; the same order has the same bytes."""
+    shown = {
+        mode: openness(render(order(short, word, mode, sync_mode=mode)).path)
+        for mode in ("bounce", "loop", "remap", "silence", "cut_off")
+    }
+    first = shown.pop("bounce")
+    assert np.ptp(first) > 100
+    for mouth in shown.values():
+        assert np.corrcoef(first[: len(mouth)], mouth)[0, 1] > 0.97
+    again = render(order(short, word, "again"))
+    assert again.path.read_bytes() == short.with_name("bounce.mp4").read_bytes()
+
+
+def test_lips_move_inside_their_segments_only(folder: Path, word: Path) -> None:
+    """They follow the crop of the audio that is heard; at the edges they are the video's own."""
+    clip = folder / "face.mp4"
+    parts = (
+        RenderSegment(0.4, 1.2, word, crop=(0.2, 1.0), sync_mode="cut_off"),
+        RenderSegment(2.0, 3.6, word, sync_mode="cut_off"),
+    )
+    rendered = render(order(clip, None, "segments", segments=parts))
+    assert rendered.lips == "drawn (phonemes)"
+    own, shown = openness(clip), openness(rendered.path)
+    whole = openness(render(order(clip, word, "whole")).path)
+    still = [*range(11), *range(29, 51), *range(89, 100)]
+    # Each frame is encoded anew, so that single pixels may change.
+    assert np.abs(own - shown)[still].max() < 15
+    assert np.corrcoef(shown[13:27], whole[8:22])[0, 1] > 0.97
+    assert np.corrcoef(shown[53 : 50 + len(whole)], whole[3:])[0, 1] > 0.97
+    after = 50 + len(whole)
+    assert np.abs(own - shown)[after:].max() < 15
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"seed=1 ", b"seed=2 ", "the drawn face was changed after it was drawn"),
+        (b"=160x160", b"=160x162", "the drawn face was changed after it was drawn"),
+        (b"SANDBOX ", b"sandbox ", "only a face that the sandbox drew moves its lips"),
+    ],
+)
+def test_a_face_that_is_not_as_it_was_drawn_keeps_its_mouth(
+    short: Path, word: Path, old: bytes, new: bytes, reason: str
+) -> None:
+    """A comment alone is not believed, and the output says why nothing moved."""
+    other = short.with_name("other.mp4")
+    other.write_bytes(short.read_bytes().replace(old, new))
+    rendered = render(order(other, word, "kept"))
+    assert rendered.lips == f"none ({reason})"
+    assert np.ptp(openness(rendered.path)) < 15
+
+
+def test_without_an_audio_the_mouth_is_the_videos_own(short: Path) -> None:
+    """Dubbing a video with its own sound moves nothing."""
+    rendered = render(order(short, None, "own"))
+    assert rendered.lips == "none (the video keeps its own sound)"
+
+
+def test_a_sound_of_which_nothing_is_known_is_listened_to(short: Path, word: Path) -> None:
+    """Both ways may come together; listening stops when the render does, and leaves nothing."""
+    samples, rate = read_wav(word)
+    write_wav(word.with_name("plain.wav"), samples, rate)
+    parts = (
+        RenderSegment(0.0, 0.2, word.with_name("plain.wav")),
+        RenderSegment(0.2, 0.4, word),
+    )
+    job = order(short, None, "both", segments=parts)
+    with pytest.raises(RenderCancelledError, match="at frame 0 of 12"):
+        render(job, is_cancelled=lambda: True)
+    assert list(short.parent.glob("both.mp4*")) == []
+    assert render(job).lips == "drawn (phonemes and sound)"
+
+
+def test_a_painter_leaves_the_readers_frame_alone(short: Path) -> None:
+    """The same frame is handed out again where the video is shown twice."""
+    with FrameReader(short) as frames:
+        painter = DrawnFacePainter(DrawnFace(SIDE, SIDE, 1), frames.rate)
+        picture = frames.frame(3)
+        before = picture.to_ndarray()
+        painted = painter.paint(picture, 3, Mouth(jaw=1.0)).to_ndarray()
+        assert np.array_equal(picture.to_ndarray(), before)
+        # Above the mouth and beside the face nothing changes.
+        changed = np.argwhere(np.abs(painted[:SIDE].astype(int) - before[:SIDE]) > 30)
+    assert len(changed) > 50
+    assert changed.min(axis=0).tolist() > [80, 55]
