@@ -12,15 +12,14 @@ import os
 import re
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from lipsync_async._enums import __version__
-from lipsync_async._models.text import at_home, bare, ignored, unknown_home
-from lipsync_async.cli.output import EXIT_STATUSES, ExitStatus, say
+from lipsync_async.cli.output import EXIT_STATUSES, RUN_STATUSES, ExitStatus, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -52,6 +51,7 @@ class Command(NamedTuple):
     function: str  # module and function, in `lipsync_async.cli`
     arguments: Callable[[], list[Argument]]
     examples: tuple[str, ...] = ()
+    verbs: str = ""  # of the client, with blanks between them
     left_behind: str = "Nothing was changed."
     description: str = ""
 
@@ -82,9 +82,11 @@ def command_parser(typed: Collection[str] | None = None) -> argparse.ArgumentPar
         prog=PROGRAM,
         description="Lip-sync videos at sync.so: one, or thousands from a file; or see the whole "
         "way on this machine.",
-        epilog="To begin: lipsync-async doctor. To see it work without a key: lipsync-async demo. "
-        "Each command has a --help.",
+        epilog="To begin: lipsync-async doctor. To see it work without a key: lipsync-async demo.\n"
+        f"Each command has a --help.\n\n{EXIT_STATUSES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(json=False)
     parser.add_argument("--version", action="version", version=f"lipsync_async {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     parser.words = {command.name.split()[0]: None for command in COMMANDS}
@@ -104,14 +106,21 @@ def command_parser(typed: Collection[str] | None = None) -> argparse.ArgumentPar
 def _add_group(
     commands: argparse._SubParsersAction[Parser], name: str
 ) -> argparse._SubParsersAction[Parser]:
-    """Add the first word of commands of two words."""
-    group = commands.add_parser(name, help=GROUPS[name], description=GROUPS[name])
-    group.words = [
-        second
-        for first, _, second in (command.name.partition(" ") for command in COMMANDS)
-        if first == name
-    ]
-    return group.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    """Add the first word of commands of two words; alone, it is the one that lists."""
+    told = GROUPS[name]
+    group = commands.add_parser(
+        name,
+        help=told,
+        description=f"{told[:1].upper()}{told[1:]}. Without a command: `{name} list`.",
+    )
+    ours = {
+        command.name.partition(" ")[2]: command
+        for command in COMMANDS
+        if command.name.startswith(f"{name} ")
+    }
+    group.words = ours
+    _finish(group, ours["list"])
+    return group.add_subparsers(metavar="COMMAND")
 
 
 def _add_command(place: argparse._SubParsersAction[Parser], command: Command) -> None:
@@ -120,15 +129,21 @@ def _add_command(place: argparse._SubParsersAction[Parser], command: Command) ->
         command.name.rpartition(" ")[2],
         help=command.help,
         description=command.description or f"{command.help[:1].upper()}{command.help[1:]}.",
-        epilog=(EXIT_STATUSES + "\n" if command.name == "run" else "")
+        epilog=(RUN_STATUSES + "\n" if command.name == "run" else "")
         + ("examples:\n" + examples if examples else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for names, settings in command.arguments():
         parser.add_argument(*names, **settings)
+    _finish(parser, command)
+
+
+def _finish(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Add what all commands have."""
     parser.add_argument(
         "--json",
         action="store_true",
+        default=argparse.SUPPRESS,  # that before a second word holds, too
         help="write JSON to standard output, and nothing else: one document, or one a line",
     )
     parser.set_defaults(
@@ -141,11 +156,16 @@ def _argument(*names: str, **settings: Any) -> Argument:
 
 
 def _path(text: str) -> Path:
+    from pathlib import Path  # noqa: PLC0415 - `--help` needs none
+
     return Path(_path_text(text))
 
 
 def _path_text(text: str) -> str:
     """Return a path as text, in which a slash at the end tells a folder."""
+    # Here and not above: `--help` needs none of them.
+    from lipsync_async._models.text import at_home, bare, ignored, unknown_home  # noqa: PLC0415
+
     found = at_home(text)
     if found is None:
         raise argparse.ArgumentTypeError(unknown_home(text))
@@ -192,34 +212,38 @@ def _source(text: str) -> str:
     return text if text == "-" or "://" in text or text.startswith("asset:") else _path_text(text)
 
 
-def _manifest(text: str) -> Path:
-    return Path(text) if text == "-" else _path(text)
-
-
 _MANIFEST = _argument(
     "manifest",
-    type=_manifest,
+    type=_path,
     metavar="MANIFEST",
     help="JSON lines (.jsonl) or a table (.csv), one job each, or - for standard input; nothing "
     'is sent unless all of it is right. The guide "Manifests" lists the columns',
 )
 _JOB = _argument("job", metavar="ID", help="the job's id")
+_BATCH = _argument("batch", metavar="ID", help="the batch's id")
 _OUTPUT = (
     _argument(
         "--output",
         type=_path_text,
         metavar="PATH",
-        help="a file, or a folder (here, if it is left out)",
+        help="a file, a folder (here, if it is left out), or - for standard output",
     ),
     _argument("--overwrite", action="store_true", help="replace a file that is there"),
 )
-_WAIT = _argument(
-    "--wait-timeout",
-    type=_or_none(_amount),
-    default=7200.0,
-    metavar="SECONDS",
-    help="longest wait (default: %(default)g); 'none': no limit. The job goes on",
-)
+
+
+def _wait_timeout(seconds: float, what: str = "job") -> Argument:
+    """Return the argument of a longest wait, whose default is that of the library's verb."""
+    return _argument(
+        "--wait-timeout",
+        type=_or_none(_amount),
+        default=seconds,
+        metavar="SECONDS",
+        help=f"longest wait (default: %(default)g); 'none': no limit. The {what} goes on",
+    )
+
+
+_WAIT = _wait_timeout(7200.0)
 _DRY_RUN = _argument(
     "--dry-run", action="store_true", help="check and price it; nothing is created"
 )
@@ -317,6 +341,8 @@ def _speak() -> list[Argument]:
         _argument("--voice", required=True, metavar="ID", help="the voice; see `voices list`"),
         _argument("--stability", type=float, help="0 to 1"),
         _argument("--similarity-boost", type=float, help="0 to 1"),
+        *_OUTPUT,
+        _wait_timeout(600.0),
         _KEY,
     ]
 
@@ -333,7 +359,13 @@ def _transcribe() -> list[Argument]:
             default="text",
             help="text, subtitles, or everything (default: %(default)s)",
         ),
-        _argument("--output", type=_path, metavar="FILE", help="write it to this file"),
+        _argument(
+            "--output",
+            type=_path,
+            metavar="FILE",
+            help="write it to this file, in the place of one that is there",
+        ),
+        _wait_timeout(3600.0),
     ]
 
 
@@ -428,7 +460,7 @@ def _demo() -> list[Argument]:
         _argument(
             "--output",
             type=_path,
-            default=Path("demo-output"),
+            default="demo-output",  # read as if it were typed
             metavar="FOLDER",
             help="where the files go (default: %(default)s)",
         ),
@@ -464,6 +496,8 @@ COMMANDS = (
             "generate --video video.mp4 --text 'Hello!' --voice EXAVITQu4vr4xnSDxMaL --no-wait",
             "generate --video video.mp4 --audio audio.wav --duration 30 --dry-run",
         ),
+        "generations.create generations.wait_until_complete generations.download "
+        "generations.download_chunks generations.estimate generations.estimate_duration",
         "Nothing was created.",
     ),
     Command(
@@ -472,15 +506,24 @@ COMMANDS = (
         "jobs:wait",
         lambda: [_JOB, *_OUTPUT, _WAIT],
         (f"wait {_ID} --output out/",),
+        "generations.wait_until_complete generations.download generations.download_chunks",
         "The job goes on; the same command waits for it again.",
     ),
-    Command("get", "show one job as it is now", "jobs:get", lambda: [_JOB], (f"get {_ID}",)),
+    Command(
+        "get",
+        "show one job as it is now",
+        "jobs:get",
+        lambda: [_JOB],
+        (f"get {_ID}",),
+        "generations.get",
+    ),
     Command(
         "list",
         "show jobs, newest first",
         "jobs:list_jobs",
         _list,
         ("list --limit 5", "list --status COMPLETED --limit none --json"),
+        "generations.iter",
     ),
     Command(
         "upload",
@@ -488,6 +531,7 @@ COMMANDS = (
         "jobs:upload",
         _upload,
         ("upload video.mp4", "upload - --type audio --name line.wav < audio.wav"),
+        "assets.upload",
         "What was sent in part is not kept; the same command begins anew.",
     ),
     Command(
@@ -496,6 +540,7 @@ COMMANDS = (
         "jobs:download",
         lambda: [_JOB, *_OUTPUT],
         (f"download {_ID} --output out.mp4",),
+        "generations.get generations.download generations.download_chunks",
         "The result was not saved; the same command goes on.",
     ),
     Command(
@@ -504,6 +549,7 @@ COMMANDS = (
         "jobs:estimate",
         _order,
         ("estimate --model lipsync-2 --duration 30",),
+        "generations.estimate generations.estimate_duration",
     ),
     Command(
         "batch create",
@@ -517,25 +563,33 @@ COMMANDS = (
             _argument("--webhook-url", metavar="URL", help="gets a POST when it has ended"),
         ],
         ("batch create batch.csv --dry-run",),
+        "batches.create batches.validate",
         "The batch may have been created, and is paid for then. `batch list` shows it.",
     ),
     Command(
-        "batch list", "show all batches", "resources:list_batches", list, ("batch list --json",)
+        "batch list",
+        "show all batches",
+        "resources:list_batches",
+        list,
+        ("batch list --json",),
+        "batches.list",
     ),
     Command(
         "batch wait",
         "wait until a batch has ended",
         "resources:wait_for_batch",
-        lambda: [_argument("batch", metavar="ID", help="the batch's id"), _WAIT],
+        lambda: [_BATCH, _wait_timeout(86_400.0, "batch")],
         (f"batch wait {_ID} --wait-timeout none",),
+        "batches.wait_until_complete",
         "The batch goes on; the same command waits for it again.",
     ),
     Command(
         "batch results",
         "show what became of each request of a batch",
         "resources:batch_results",
-        lambda: [_argument("batch", metavar="ID", help="the batch's id"), _EXPORT_OPTION],
+        lambda: [_BATCH, _EXPORT_OPTION],
         (f"batch results {_ID} --export out.csv",),
+        "batches.results",
     ),
     Command(
         "voices list",
@@ -543,6 +597,7 @@ COMMANDS = (
         "resources:list_voices",
         list,
         ("voices list",),
+        "voices.list",
     ),
     Command(
         "voices clone",
@@ -550,6 +605,7 @@ COMMANDS = (
         "resources:clone_voice",
         _clone,
         ("voices clone 'My voice' audio.wav",),
+        "assets.upload voices.clone",
         "The voice may have been cloned; `voices list` shows it.",
     ),
     Command(
@@ -558,14 +614,16 @@ COMMANDS = (
         "resources:delete_voice",
         lambda: [_argument("voice", metavar="ID", help="the voice's id")],
         (f"voices delete {_ID}",),
+        "voices.delete",
         "The voice may be deleted; the same command makes sure.",
     ),
     Command(
         "speak",
-        "have a text spoken, and print the address of the audio",
+        "have a text spoken, and save the audio",
         "resources:speak",
         _speak,
-        ("speak 'Hello there!' --voice EXAVITQu4vr4xnSDxMaL",),
+        ("speak 'Hello there!' --voice EXAVITQu4vr4xnSDxMaL --output hello.wav",),
+        "speech.start speech.wait_until_complete",
         "Nothing was sent.",
     ),
     Command(
@@ -574,6 +632,7 @@ COMMANDS = (
         "resources:transcribe",
         _transcribe,
         ("transcribe audio.wav", "transcribe video.mp4 --format srt --output video.srt"),
+        "assets.upload transcriptions.create transcriptions.wait_until_complete",
         "The same command goes on where this was; it is free.",
     ),
     Command(
@@ -582,6 +641,7 @@ COMMANDS = (
         "resources:account",
         list,
         ("account", "account --json"),
+        "account.get",
     ),
     Command(
         "doctor",
@@ -589,6 +649,7 @@ COMMANDS = (
         "doctor:doctor",
         list,
         ("doctor",),
+        "account.get",
     ),
     Command(
         "run",
@@ -599,6 +660,7 @@ COMMANDS = (
             "run takes.csv --journal takes.sqlite --download-to out",
             "run takes.csv --dry-run --duration 30",
         ),
+        "generations.run_many generations.estimate generations.estimate_duration",
         "Nothing was sent.",
         "Run all jobs of a manifest at sync.so, as many at once as the account\n"
         "allows. SYNC_API_KEY holds the key. The journal survives everything: after a\n"
@@ -611,6 +673,7 @@ COMMANDS = (
         "journal:journal",
         _journal,
         ("journal takes.sqlite", "journal takes.sqlite --failed --export again.csv"),
+        "",
         "The journal is as it was.",
         "Show what a journal knows of its jobs, also while they run. Nothing is sent,\n"
         "and the journal stays as it is.",
@@ -621,6 +684,7 @@ COMMANDS = (
         "demo:demo",
         _demo,
         ("demo --output made-here",),
+        "",
         "The sandbox and its jobs have ended.",
         "Draw a talking head, have it lip-synced by a sandbox that really renders, and\n"
         "leave the result in a folder. Nothing is paid, and nothing leaves this machine.",
@@ -631,6 +695,7 @@ COMMANDS = (
         "sandbox:serve",
         _sandbox,
         ("sandbox --port 0 --speed instant",),
+        "",
         "It has ended.",
     ),
 )

@@ -6,12 +6,11 @@ import os
 import sys
 import uuid
 import warnings
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from anyio import to_thread
-
 from lipsync_async._async.client import AsyncClient
+from lipsync_async._callsite import notes_of
 from lipsync_async._logic.validation import request_problems, request_warnings
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._models.request import (
@@ -24,21 +23,23 @@ from lipsync_async._models.request import (
     Text,
     Video,
 )
+from lipsync_async._threads import WORKERS
 from lipsync_async.cli.commands import PROGRAM
-from lipsync_async.cli.output import ExitStatus, answer, say, size
+from lipsync_async.cli.output import STANDARD, ExitStatus, answer, is_read, say, size
 from lipsync_async.cli.progress import quiet_when_piped
+from lipsync_async.cli.standard import StandardInput, write_bytes
 from lipsync_async.errors import ConfigurationError, IgnoredOptionWarning, InvalidRequestError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from lipsync_async._models.request import Input
     from lipsync_async._models.response import Generation
 
-STANDARD_INPUT = "-"
 _ASSET = "asset:"
 _PAGE = 100
+_MOST_TEXT = 100_000  # bytes of standard input; a script has at most 5,000 characters
 _NO_KEY = (
     f"There is no API key. Set SYNC_API_KEY; to try it without one, run `{PROGRAM} sandbox` and "
     "paste the line that it prints."
@@ -55,6 +56,30 @@ async def connected() -> AsyncIterator[AsyncClient]:
         yield client
 
 
+@contextmanager
+def told_warnings() -> Iterator[None]:
+    """Hide what the library warns of, because the command has told it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IgnoredOptionWarning)
+        yield
+
+
+@contextmanager
+def may_cost(typed: argparse.Namespace, left: str, *, is_noted: bool = True) -> Iterator[None]:
+    """Note that the block makes something, and what it leaves behind if it does not end well.
+
+    The library notes on what interrupts a call whether the call was sent, if `is_noted`.
+    """
+    typed.may_cost = True
+    try:
+        yield
+    except BaseException as error:
+        if notes_of(error) or not is_noted:
+            typed.left_behind = left
+        raise
+    typed.may_cost = False
+
+
 async def generate(typed: argparse.Namespace) -> ExitStatus:
     """Create a job, wait for it, and save its result."""
     request = await request_of(typed)
@@ -62,13 +87,14 @@ async def generate(typed: argparse.Namespace) -> ExitStatus:
         return await _price(request, typed.duration)
     key = typed.idempotency_key or f"{uuid.uuid4()}"
     async with connected() as client:
-        typed.left_behind = (
+        left = (
             "The job may have been created. To go on without paying twice, run the same command "
             f"with --idempotency-key {key}"
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", IgnoredOptionWarning)  # they are shown already
-            job = await client.generations.create(request, idempotency_key=key)
+        with may_cost(typed, left), quiet_when_piped("upload") as show_upload, told_warnings():
+            job = await client.generations.create(
+                request, idempotency_key=key, on_upload=show_upload
+            )
         typed.left_behind = (
             f"Job {job.id} goes on, and is paid for. To go on: {PROGRAM} wait {job.id} --output "
             f"{typed.output or '.'}"
@@ -108,9 +134,20 @@ async def _save(client: AsyncClient, job: Generation, typed: argparse.Namespace)
         f"Job {job.id} is completed, and its result is not saved. To save it: {PROGRAM} download "
         f"{job.id} --output {typed.output or '.'}"
     )
-    path = await client.generations.download(job, typed.output or ".", overwrite=typed.overwrite)
+    verbs = client.generations
+    if typed.output == STANDARD:
+        await to_standard_output(verbs.download_chunks(job))
+        return ExitStatus.SUCCESS
+    path = await verbs.download(job, typed.output or ".", overwrite=typed.overwrite)
     answer({**job.to_dict(), "path": f"{path}"}, f"{path}")
     return ExitStatus.SUCCESS
+
+
+async def to_standard_output(chunks: AsyncGenerator[bytes, None]) -> None:
+    """Write the bytes of a download to standard output, as they come."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await WORKERS.submit(write_bytes, chunk)
 
 
 async def get(typed: argparse.Namespace) -> ExitStatus:
@@ -159,7 +196,7 @@ async def list_jobs(typed: argparse.Namespace) -> ExitStatus:
             facts = (job.id, f"{job.status:<10}", created, job.model, job.output_file_name)
             answer(job, "  ".join(fact for fact in facts if fact))
             shown += 1
-            if shown == most:
+            if shown == most or not is_read():
                 break
     return ExitStatus.SUCCESS
 
@@ -167,9 +204,9 @@ async def list_jobs(typed: argparse.Namespace) -> ExitStatus:
 async def upload(typed: argparse.Namespace) -> ExitStatus:
     """Upload a file, and show its asset."""
     async with connected() as client:
-        with quiet_when_piped(unit="upload") as show:
+        with quiet_when_piped("upload") as show:
             asset = await client.assets.upload(
-                await source_of(typed.source),
+                source_of(typed.source),
                 type=None if typed.type is None else typed.type.upper(),
                 name=typed.name,
                 project_id=typed.project,
@@ -181,18 +218,20 @@ async def upload(typed: argparse.Namespace) -> ExitStatus:
     return ExitStatus.SUCCESS
 
 
-async def source_of(source: str) -> str | bytes:
-    """Return a path or an address, or what standard input holds."""
-    if source != STANDARD_INPUT:
-        return source
-    # In a thread that Ctrl-C need not wait for: a pipe may never end.
-    return await to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+def source_of(source: str) -> str | StandardInput:
+    """Return a path or an address, or standard input, which the library copies to the disk."""
+    return StandardInput() if source == STANDARD else source
 
 
 async def text_of(text: str) -> str:
     """Return a text, or that of standard input."""
-    data = await source_of(text) if text == STANDARD_INPUT else text
-    return data.decode(errors="replace").strip() if isinstance(data, bytes) else data
+    if text != STANDARD:
+        return text
+    data = await WORKERS.submit(StandardInput().read_all, _MOST_TEXT)
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(["-: standard input is no text in UTF-8"]) from error
 
 
 async def estimate(typed: argparse.Namespace) -> ExitStatus:
@@ -209,11 +248,10 @@ async def estimate(typed: argparse.Namespace) -> ExitStatus:
 
 async def _price(request: GenerationRequest, duration: float | None) -> ExitStatus:
     """Check a request, and tell what it would cost."""
-    if problems := await to_thread.run_sync(request_problems, request):
+    if problems := await WORKERS.submit(request_problems, request):
         raise InvalidRequestError(problems)
     async with connected() as client:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", IgnoredOptionWarning)  # they are shown already
+        with told_warnings():
             if duration is None:
                 price = await client.generations.estimate(request)
             else:
@@ -232,7 +270,7 @@ async def request_of(typed: argparse.Namespace) -> GenerationRequest:
     """Return the request that the arguments describe, and write what the service ignores."""
     given = {"video": typed.video, "image": typed.image, "audio": typed.audio, "text": typed.text}
     flags = [name for name, value in given.items() if value is not None]
-    if [*given.values()].count(STANDARD_INPUT) > 1:
+    if [*given.values()].count(STANDARD) > 1:
         raise InvalidRequestError(["-: standard input can be only one of the inputs"])
     if (typed.text is None) != (typed.voice is None):
         raise InvalidRequestError(["--text and --voice: give both, or neither"])
@@ -264,4 +302,4 @@ async def _input(flag: str, given: str, voice: str | None) -> Input:
         return kind(asset_id=given.removeprefix(_ASSET))
     if "://" in given:
         return kind(given)
-    return kind(file=await source_of(given))
+    return kind(file=source_of(given))

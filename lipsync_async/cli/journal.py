@@ -9,7 +9,16 @@ from lipsync_async._bulk.journal_entry import JobState, JournalEntry
 from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async._bulk.results import reason_in, reason_of
 from lipsync_async._polling import error_of
-from lipsync_async.cli.output import ExitStatus, answer, clock, is_json, plural, say, some_of
+from lipsync_async.cli.output import (
+    ExitStatus,
+    answer,
+    clock,
+    is_json,
+    is_read,
+    plural,
+    say,
+    some_of,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +46,8 @@ def journal(typed: argparse.Namespace) -> ExitStatus:
         with JournalView.open(typed.journal) as view:
             for entry in view.entries(*(_FAILED if typed.failed else ())):
                 answer(_facts(entry))
+                if not is_read():
+                    break
     return ExitStatus.SUCCESS
 
 
@@ -48,6 +59,7 @@ def _facts(entry: JournalEntry) -> dict[str, object]:
         "state": str(entry.state),
         "generation_id": entry.generation_id,
         "idempotency_key": entry.idempotency_key,
+        "request": entry.request,
         "error": entry.error_message,
         "path": None if entry.download_path is None else str(entry.download_path),
     }

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_async.cli.commands import command_parser
 from lipsync_async.cli.output import (
+    STANDARD,
     ExitStatus,
     error_lines,
     exit_status_of,
     in_arguments,
     json_only,
     logged_warnings,
+    lost_output,
     robust_streams,
     say,
 )
-from lipsync_async.errors import LipsyncError
 
 if TYPE_CHECKING:
     import argparse
@@ -37,22 +38,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with robust_streams():
         parser = command_parser(words)
         typed = parser.parse_args(words)
-        if typed.command == "run" and typed.journal is None and not typed.dry_run:
-            parser.error("run needs --journal FILE, which it goes on from, or --dry-run")
-        with json_only() if typed.json else nullcontext(), logged_warnings(typed.command):
-            try:
-                return _result_of(typed)
-            except KeyboardInterrupt:
-                left = typed.left_behind
-                first, *lines = (left() if callable(left) else left).splitlines()
-                for line in (f"{typed.command}: stopped. {first}", *lines):
-                    say(line, is_error=True)
-                return ExitStatus.INTERRUPTED
-            except (LipsyncError, OSError) as error:
-                for line in error_lines(error, getattr(typed, "place", None)):
-                    told = in_arguments(line, getattr(typed, "fields", {}))
-                    say(f"{typed.command}: {told}", is_error=True)
-                return exit_status_of(error)
+        if problem := _contradiction(typed):
+            parser.error(f"{typed.command}: {problem}")
+        with json_only() if typed.json else nullcontext(), logged_warnings(typed):
+            status = _status_of(typed)
+            if lost := lost_output():
+                say(f"{typed.command}: {lost}", is_error=True)
+            return (status or ExitStatus.FAILURE) if lost else status
+
+
+def _contradiction(typed: argparse.Namespace) -> str | None:
+    """Return what is wrong with arguments together, in words."""
+    if typed.command == "run" and typed.journal is None and not typed.dry_run:
+        return "give --journal FILE, which a run goes on from, or --dry-run"
+    if getattr(typed, "output", None) == STANDARD:
+        if typed.json:
+            return "--json and --output - both write to standard output"
+        if sys.stdout.isatty():
+            return "--output - needs a standard output that is a file or a program, no terminal"
+    return None
+
+
+def _status_of(typed: argparse.Namespace) -> int:
+    """Run a command to its end, tell what has ended it otherwise, and return the exit status."""
+    typed.may_cost = False
+    try:
+        return _result_of(typed)
+    except KeyboardInterrupt:
+        left = typed.left_behind
+        first, *lines = (left() if callable(left) else left).splitlines()
+        for line in (f"{typed.command}: stopped. {first}", *lines):
+            say(line, is_error=True)
+        return ExitStatus.INTERRUPTED
+    except Exception as error:
+        # Here and not above: `--help` needs none.
+        from lipsync_async.errors import LipsyncError  # noqa: PLC0415
+
+        if not isinstance(error, LipsyncError | OSError):
+            raise
+        for line in error_lines(error, getattr(typed, "place", None)):
+            say(f"{typed.command}: {in_arguments(line, typed)}", is_error=True)
+        return exit_status_of(error, may_cost=typed.may_cost)
 
 
 def _result_of(typed: argparse.Namespace) -> int:

@@ -3,13 +3,15 @@
 Output may go to a terminal, into a file of an old encoding, into a closed pipe, or nowhere at
 all. None of that ends what is paid for: what cannot be written is escaped or dropped. Nothing
 that the service, a journal or a file name holds moves the cursor of a terminal.
+
+`--help` loads this module. So what it does not need is imported where it is used, and patterns
+are texts, which `re` compiles when they are used.
 """
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 import errno
-import json
-import logging
 import os
 import re
 import sys
@@ -17,28 +19,19 @@ from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from lipsync_async._models.text import for_screens
-from lipsync_async.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    InvalidRequestError,
-    JournalError,
-    LipsyncError,
-    PaymentRequiredError,
-    SpendingLimitError,
-    first_problems,
-)
-
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+STANDARD = "-"  # instead of a path: standard input, or standard output
 _STANDARD_FILES = (0, 1, 2)
 _MINUTE, _HOUR = 60, 3600
 _KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
 _MAX_NAMES = 10  # of places in one line
 _MAX_SECONDS = 100.0  # longer times are written in minutes
 # How the library names a place in the input.
-_PLACE = re.compile(r"\b(?:requests\[(\d+)\](\.?)|[Rr]equest (\d+)\b)")
+_PLACE = r"\b(?:requests\[(\d+)\](\.?)|[Rr]equest (\d+)\b)"
 # What a path is that cannot be written.
 _REASONS = {
     errno.EEXIST: "is a file, not a folder",
@@ -49,25 +42,29 @@ _REASONS = {
     errno.EPERM: "may not be written by this user",
     errno.EROFS: "is on a read-only disk",
     errno.ENOSPC: "does not fit on the disk",
+    errno.EPIPE: "was closed before all was written",
 }
 # How the library names what a command calls otherwise.
-_FIELD = re.compile(r"\binput\[(\d+)\](?:\.\w+)*|\b(?:options|dub_params)\.(\w+)")
+_FIELD = r"\binput\[(\d+)\](?:\.\w+)*|\b(?:options|dub_params)\.(\w+)"
 _IN_ARGUMENTS = (
-    (re.compile(r"pass idempotency_key='?([^'\s]+?)'?(?=\.?( |$))"), r"add --idempotency-key \1"),
-    (re.compile(r"repeat it with idempotency_key='([^']+)'"), r"add --idempotency-key \1"),
-    (re.compile(r"\b[Cc]all (?:wait_until_complete|get)\('([^']+)'\)"), r"run `wait \1`"),
-    (re.compile(r"\bcall download\('([^']+)', \.\.\.\) again"), r"run `download \1` again"),
-    (re.compile(r"batches\.find\(.*?\)( names)"), r"`batch list`\1"),
-    (re.compile(r"voices\.list\(\)"), "`voices list`"),
-    (re.compile(r"use its duration with estimate_duration"), "add --duration, its length"),
-    (re.compile(r"\bapi_key= or (?=SYNC_API_KEY)"), ""),
-    (re.compile(r"\bPass base_url= \(or set SYNC_BASE_URL\)"), "Set SYNC_BASE_URL to an address"),
+    (r"pass idempotency_key='?([^'\s]+?)'?(?=\.?( |$))", r"add --idempotency-key \1"),
+    (r"repeat it with idempotency_key='([^']+)'", r"add --idempotency-key \1"),
+    (r"\bcall download\('([^']+)', \.\.\.\) again", r"run `download \1` again"),
+    (r"batches\.find\(.*?\)( names)", r"`batch list`\1"),
+    (r"voices\.list\(\)", "`voices list`"),
+    (r"\brun_many waits", "the run waits"),
+    (r"use its duration with estimate_duration", "add --duration, its length"),
+    (r"\bapi_key= or (?=SYNC_API_KEY)", ""),
+    (r"\bPass base_url= \(or set SYNC_BASE_URL\)", "Set SYNC_BASE_URL to an address"),
 )
-_MISSING_FILE = re.compile(r"line \d+: \S+: cannot be read \(")
+_WAIT = r"\b([Cc])all (?:wait_until_complete|get)\('([^']+)'\)"
+_MISSING_FILE = r"line \d+: \S+: cannot be read \("
 
 
 def say(line: str = "", stream: TextIO | None = None, *, is_error: bool = False) -> None:
     """Write one line; escape sequences, line ends and marks of direction become visible."""
+    from lipsync_async._models.text import for_screens
+
     target = stream or (sys.stderr if is_error else sys.stdout)
     print(for_screens(line), file=target, flush=True)
 
@@ -92,6 +89,8 @@ def answer(value: Any, *lines: str) -> None:
         for line in lines:
             say(line)
         return
+    import json
+
     plain = value.to_dict() if hasattr(value, "to_dict") else value
     # Pure ASCII: it fits any encoding, and moves no cursor.
     print(json.dumps(plain), file=_json_streams[-1], flush=True)
@@ -102,8 +101,46 @@ def is_json() -> bool:
     return bool(_json_streams)
 
 
+def is_read() -> bool:
+    """Tell whether standard output can still be written: `head` closes it after a few lines."""
+    return _failure() is None
+
+
+def lost_output() -> str | None:
+    """Return why standard output holds less than was written; a closed pipe is no loss."""
+    failure = _failure()
+    if not isinstance(failure, OSError) or failure.errno in {errno.EPIPE, errno.EBADF}:
+        return None
+    return f"standard output cannot be written ({failure.strerror}); what it holds is not whole."
+
+
+def _failure() -> OSError | ValueError | None:
+    return getattr(_json_streams[-1] if _json_streams else sys.stdout, "failure", None)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears when the block has ended well, or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        error.filename = f"{path}"
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class RobustStream:
-    """Text stream that takes every text and never raises."""
+    """Text stream that takes every text and never raises.
+
+    Attributes:
+        failure: Why a text was dropped, first; `None`: none was.
+    """
+
+    failure: OSError | ValueError | None = None
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -148,7 +185,8 @@ class RobustStream:
             yield
         except BlockingIOError:  # a non-blocking pipe whose reader is slow
             pass
-        except (OSError, ValueError):  # ValueError: it is closed
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.failure = error
             stream, self._stream = self._stream, None
             with suppress(OSError, ValueError):
                 # Python flushes the stream's buffer once more at exit: to the null device.
@@ -186,19 +224,21 @@ def _occupy(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
 
 
-class _LogHandler(logging.Handler):
-    def __init__(self, command: str) -> None:
-        super().__init__(logging.WARNING)
-        self._command = command
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(f"{self._command}: {in_arguments(record.getMessage())}", is_error=True)
-
-
 @contextmanager
-def logged_warnings(command: str) -> Iterator[None]:
-    """Write the library's warnings to standard error, under a command's name."""
-    logger, handler = logging.getLogger("lipsync_async"), _LogHandler(command)
+def logged_warnings(typed: argparse.Namespace) -> Iterator[None]:
+    """Write the library's warnings to standard error, as a command's."""
+    import logging
+
+    from lipsync_async.cli.signals import has_come
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # What is left behind then, the command itself tells.
+            if not has_come():
+                told = in_arguments(record.getMessage(), typed)
+                say(f"{typed.command}: {told}", is_error=True)
+
+    logger, handler = logging.getLogger("lipsync_async"), Handler(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield
@@ -246,7 +286,7 @@ def some_of(places: Sequence[str], noun: str = "job") -> str:
 
 
 class ExitStatus(IntEnum):
-    """Exit statuses of commands; `EXIT_STATUSES` explains them.
+    """Exit statuses of commands; `EXIT_STATUSES` and `RUN_STATUSES` explain them.
 
     INTERRUPTED: as in shells, 128 and the number of the signal.
     """
@@ -261,17 +301,28 @@ class ExitStatus(IntEnum):
 
 EXIT_STATUSES = """\
 exit status:
+  0    all went well
+  1    a job or a request has failed
+  2    wrong usage or input; nothing was sent
+  3    stopped by money or by the key
+  4    it is not known whether something was made or changed, and paid for
+  130  stopped by Ctrl-C; 143: by SIGTERM
+"""
+RUN_STATUSES = """\
+exit status:
   0    all jobs are completed
   1    some jobs failed, or files that the manifest names cannot be read
   2    wrong usage: the arguments, the manifest or the journal
   3    stopped by money, by the key, or by a refusal that meets every job
   4    something is left of which it is not known whether it was accepted
-  130  stopped by Ctrl-C
+  130  stopped by Ctrl-C; 143: by SIGTERM
 """
 
 
 def error_lines(error: BaseException, name_of: Callable[[int], str] | None = None) -> list[str]:
     """Return an error's message as lines: one, or one for each problem of a request."""
+    from lipsync_async.errors import InvalidRequestError, first_problems
+
     lines = [str(error)]
     if isinstance(error, InvalidRequestError):
         lines = first_problems(error.problems)
@@ -292,30 +343,45 @@ def with_places(line: str, name_of: Callable[[int], str] | None) -> str:
         except IndexError:  # the journal reaches farther than the input
             return found[0]
 
-    return _PLACE.sub(name, line)
+    return re.sub(_PLACE, name, line)
 
 
-def in_arguments(line: str, fields: Mapping[str, str] | None = None) -> str:
+def in_arguments(line: str, typed: argparse.Namespace | None = None) -> str:
     """Return a message of the library in words of the command line.
 
-    `fields` are the arguments that inputs were given by.
+    Of what was typed, `fields` are the arguments that inputs were given by, and `again` is how
+    to go on, where that is not `wait`.
     """
     for words, ours in _IN_ARGUMENTS:
-        line = words.sub(ours, line)
+        line = re.sub(words, ours, line)
+
+    def wait(found: re.Match[str]) -> str:
+        told: str = getattr(typed, "again", None) or f"run `wait {found[2]}`"
+        return told if found[1] == "c" else told[:1].upper() + told[1:]
 
     def name(found: re.Match[str]) -> str:
-        return (fields or {}).get(found[1] or found[2], found[0])
+        fields: Mapping[str, str] = getattr(typed, "fields", {})
+        return fields.get(found[1] or found[2], found[0])
 
-    return _FIELD.sub(name, line)
+    return re.sub(_FIELD, name, re.sub(_WAIT, wait, line))
 
 
-def exit_status_of(error: BaseException) -> ExitStatus:
-    """Return the exit status of a command that an error has ended."""
-    if isinstance(error, LipsyncError) and error.may_have_worked and error.generation is None:
+def exit_status_of(error: BaseException, *, may_cost: bool = False) -> ExitStatus:
+    """Return the exit status of a command that an error has ended.
+
+    With `may_cost`, the call that failed was to make or change something: if its outcome is
+    unknown, so is that of the command. Other calls are repeated without harm.
+    """
+    from lipsync_async import errors
+
+    is_unknown = may_cost and isinstance(error, errors.LipsyncError) and error.may_have_worked
+    if is_unknown and getattr(error, "generation", None) is None:
         return ExitStatus.UNKNOWN
-    if isinstance(error, AuthenticationError | PaymentRequiredError | SpendingLimitError):
+    stops = errors.AuthenticationError, errors.PaymentRequiredError, errors.SpendingLimitError
+    if isinstance(error, stops):
         return ExitStatus.STOPPED
-    if isinstance(error, InvalidRequestError) and all(map(_MISSING_FILE.match, error.problems)):
-        return ExitStatus.FAILURE
-    is_usage = isinstance(error, InvalidRequestError | ConfigurationError | JournalError)
-    return ExitStatus.USAGE if is_usage else ExitStatus.FAILURE
+    if not isinstance(error, errors.InvalidRequestError):
+        is_usage = isinstance(error, errors.ConfigurationError | errors.JournalError)
+        return ExitStatus.USAGE if is_usage else ExitStatus.FAILURE
+    is_missing = all(re.match(_MISSING_FILE, problem) for problem in error.problems)
+    return ExitStatus.FAILURE if is_missing else ExitStatus.USAGE

@@ -8,16 +8,35 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from anyio import to_thread
-
+from lipsync_async._enums import Status
 from lipsync_async._logic.media_types import kind_of
-from lipsync_async.cli.jobs import connected, fact_lines, source_of, text_of
-from lipsync_async.cli.output import ExitStatus, answer, is_json, plural, say
+from lipsync_async._models.response import Generation
+from lipsync_async._threads import WORKERS
+from lipsync_async.cli.jobs import (
+    connected,
+    fact_lines,
+    may_cost,
+    source_of,
+    text_of,
+    to_standard_output,
+)
+from lipsync_async.cli.output import (
+    STANDARD,
+    ExitStatus,
+    answer,
+    is_json,
+    is_read,
+    plural,
+    say,
+    whole_file,
+)
 from lipsync_async.cli.progress import quiet_when_piped
 from lipsync_async.cli.run import rows_of
+from lipsync_async.errors import DownloadError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
     from pathlib import Path
 
     from lipsync_async._bulk.results import Outcome
@@ -29,7 +48,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 async def create_batch(typed: argparse.Namespace) -> ExitStatus:
     """Create a batch, or let the service check it."""
-    left, typed.left_behind = typed.left_behind, "Nothing was sent."
+    left, typed.left_behind = typed.left_behind, "Nothing was created."
     rows = await rows_of(typed.manifest)
     typed.place = lambda index: f"line {rows[index].line}"
     requests = [row.request for row in rows]
@@ -39,8 +58,8 @@ async def create_batch(typed: argparse.Namespace) -> ExitStatus:
             what = plural(len(rows), "job")
             answer({"rows": len(rows), "ok": True}, f"Nothing is wrong with the {what}.")
             return ExitStatus.SUCCESS
-        typed.left_behind = left
-        batch = await client.batches.create(requests, webhook_url=typed.webhook_url)
+        with may_cost(typed, left):
+            batch = await client.batches.create(requests, webhook_url=typed.webhook_url)
     answer(batch, batch.id)
     return ExitStatus.SUCCESS
 
@@ -56,6 +75,7 @@ async def list_batches(_typed: argparse.Namespace) -> ExitStatus:
 
 async def wait_for_batch(typed: argparse.Namespace) -> ExitStatus:
     """Wait until a batch has ended."""
+    typed.again = f"run `batch wait {typed.batch}`"
     async with connected() as client:
         with quiet_when_piped() as show:
             batch = await client.batches.wait_until_complete(
@@ -86,8 +106,10 @@ async def batch_results(typed: argparse.Namespace) -> ExitStatus:
                 f"{row['request_id']}  {row['status'] or '-'}  {row['error'] or row['url'] or ''}"
             )
             answer(row, *([] if typed.export else [told.rstrip()]))
+            if typed.export is None and not is_read():
+                break
     if typed.export is not None:
-        await to_thread.run_sync(_export, typed.export, facts)
+        await WORKERS.submit(_export, typed.export, facts)
         say(f"{plural(len(facts), 'result')} in {typed.export}", is_error=is_json())
     return ExitStatus.FAILURE if has_failed else ExitStatus.SUCCESS
 
@@ -106,7 +128,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
 
 def _export(path: Path, facts: list[dict[str, Any]]) -> None:
     """Write results as a table or as JSON lines."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as file:
         if path.suffix.lower() != ".csv":
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in facts)
             return
@@ -139,9 +161,11 @@ async def clone_voice(typed: argparse.Namespace) -> ExitStatus:
         elif "://" in source:
             sample = {"url": source}
         else:
-            sample = {"asset_id": (await client.assets.upload(await source_of(source))).id}
-        typed.left_behind = left
-        voice = await client.voices.clone(typed.voice_name, **sample)
+            with quiet_when_piped("upload") as show:
+                asset = await client.assets.upload(source_of(source), on_progress=show)
+            sample = {"asset_id": asset.id}
+        with may_cost(typed, left):
+            voice = await client.voices.clone(typed.voice_name, **sample)
     answer(voice, voice.id)
     return ExitStatus.SUCCESS
 
@@ -149,43 +173,75 @@ async def clone_voice(typed: argparse.Namespace) -> ExitStatus:
 async def delete_voice(typed: argparse.Namespace) -> ExitStatus:
     """Delete a clone."""
     async with connected() as client:
-        await client.voices.delete(typed.voice)
+        with may_cost(typed, typed.left_behind):
+            await client.voices.delete(typed.voice)
     answer({"deleted": typed.voice}, f"Deleted {typed.voice}.")
     return ExitStatus.SUCCESS
 
 
 async def speak(typed: argparse.Namespace) -> ExitStatus:
-    """Have a text spoken, and show where the audio is."""
+    """Have a text spoken, and save the audio."""
     script = await text_of(typed.text)
     key = typed.idempotency_key or f"{uuid.uuid4()}"
+    again = f"without paying twice, run the same command with --idempotency-key {key}"
+    typed.again = f"run the same command with --idempotency-key {key}"
     async with connected() as client:
-        typed.left_behind = (
-            "The text may be spoken, and paid for. To go on without paying twice, run the same "
-            f"command with --idempotency-key {key}"
+        left = f"The text may be spoken, and paid for. To go on {again}"
+        with may_cost(typed, left, is_noted=False):
+            job = await client.speech.start(
+                script,
+                typed.voice,
+                stability=typed.stability,
+                similarity_boost=typed.similarity_boost,
+                idempotency_key=key,
+            )
+        typed.left_behind = f"Speech job {job.id} goes on, and is paid for. To go on {again}"
+        say(f"speak: created speech job {job.id}", is_error=True)
+        with quiet_when_piped() as show:
+            done = await client.speech.wait_until_complete(
+                job, timeout=typed.wait_timeout, on_update=show
+            )
+        typed.left_behind = f"The audio is not saved. To save it {again}"
+        # It is fetched like the result of a job that makes video.
+        audio = Generation(
+            id=done.id,
+            status=Status.COMPLETED,
+            output_url=done.url,
+            output_file_name=f"speech-{done.id}",
         )
-        job = await client.speech.run(
-            script,
-            typed.voice,
-            stability=typed.stability,
-            similarity_boost=typed.similarity_boost,
-            idempotency_key=key,
-        )
-    answer(job, job.url or job.id)
+        try:
+            if typed.output == STANDARD:
+                await to_standard_output(client.generations.download_chunks(audio))
+                return ExitStatus.SUCCESS
+            path = await client.generations.download(
+                audio, typed.output or ".", overwrite=typed.overwrite
+            )
+        except DownloadError as error:
+            told = f"{error}".replace("generation", "speech job")
+            raise DownloadError(f"{told} To save it {again}") from error
+    answer({**done.to_dict(), "path": f"{path}"}, f"{path}")
     return ExitStatus.SUCCESS
 
 
 async def transcribe(typed: argparse.Namespace) -> ExitStatus:
     """Write down what is said; a file is uploaded first."""
     url, kind = typed.source, typed.type
+    typed.again = "run the same command"
     async with connected() as client:
         if "://" in url:
             kind = kind or kind_of(urlsplit(url).path, b"", None) or "video"
         else:
             wanted = None if kind is None else kind.upper()
-            asset = await client.assets.upload(await source_of(url), type=wanted)
+            with quiet_when_piped("upload") as show_upload:
+                asset = await client.assets.upload(
+                    source_of(url), type=wanted, on_progress=show_upload
+                )
             url, kind = asset.url, asset.type.lower()
         begun = await client.transcriptions.create(**{f"{kind}_url": url})
-        done = await client.transcriptions.wait_until_complete(begun)
+        with quiet_when_piped() as show:
+            done = await client.transcriptions.wait_until_complete(
+                begun, timeout=typed.wait_timeout, on_update=show
+            )
     transcript = done.transcript
     if typed.json or transcript is None:
         answer(done, "Nothing is said.")
@@ -196,24 +252,33 @@ async def transcribe(typed: argparse.Namespace) -> ExitStatus:
         "vtt": transcript.to_vtt,
         "json": transcript.to_json,
     }[typed.format]()
-    if typed.output is None:
+    if typed.output is None or f"{typed.output}" == STANDARD:
         for line in written.rstrip("\n").split("\n"):
             say(line)
         return ExitStatus.SUCCESS
-    await to_thread.run_sync(lambda: typed.output.write_text(f"{written}\n", encoding="utf-8"))
+    await WORKERS.submit(_write, typed.output, f"{written}\n")
     say(f"{typed.output}")
     return ExitStatus.SUCCESS
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as file:
+        file.write(text)
 
 
 async def account(_typed: argparse.Namespace) -> ExitStatus:
     """Show plan, limits and balance."""
     async with connected() as client:
         found = await client.account.get()
-    lines: dict[str, Any] = {}
-    for name, value in found.to_dict().items():
-        if isinstance(value, dict):
-            lines |= {f"{name} {key}": each for key, each in value.items()}
-        else:
-            lines[name] = value
+    lines = {" ".join(path): value for path, value in _leaves(found.to_dict())}
     answer(found, *fact_lines(lines))
     return ExitStatus.SUCCESS
+
+
+def _leaves(value: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield what nested objects hold, each with its path in words."""
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for name, each in value.items():
+        yield from _leaves(each, *path, name.replace("_", " "))

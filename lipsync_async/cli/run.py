@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import sys
-import warnings
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -16,7 +15,6 @@ from urllib.parse import urlsplit
 
 import anyio
 import attrs
-from anyio import to_thread
 
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
@@ -29,17 +27,22 @@ from lipsync_async._bulk.manifest import (
     read_manifest,
 )
 from lipsync_async._bulk.results import Outcome, Progress, group_failures
+from lipsync_async._logic.codec import encode_request
 from lipsync_async._logic.config import DEFAULT_BASE_URL, is_loopback
-from lipsync_async._logic.validation import request_warnings
+from lipsync_async._logic.validation import NEEDS_DURATION, request_warnings, upload_problems
 from lipsync_async._models.policies import Limits
 from lipsync_async._models.request import Options
+from lipsync_async._threads import WORKERS
 from lipsync_async.cli.commands import LIMITS
+from lipsync_async.cli.jobs import told_warnings
 from lipsync_async.cli.output import (
+    STANDARD,
     ExitStatus,
     answer,
     duration,
     error_lines,
     exit_status_of,
+    in_arguments,
     plural,
     rate,
     say,
@@ -48,11 +51,12 @@ from lipsync_async.cli.output import (
     with_places,
 )
 from lipsync_async.cli.progress import NO_PROGRESS, bulk_progress
+from lipsync_async.cli.standard import StandardInput
 from lipsync_async.errors import (
     ConfigurationError,
-    IgnoredOptionWarning,
     JournalError,
     LipsyncError,
+    first_problems,
 )
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.media.engines import INSTALL_HINT, engines, working_engines
@@ -60,7 +64,7 @@ from lipsync_async.sandbox.media.errors import EngineError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from lipsync_async._models.request import GenerationRequest
 
@@ -82,8 +86,12 @@ _NAMES = "|".join(
 _ARGUMENT = re.compile(rf"\b(?:Limits\.)?({_NAMES})\b(?:=([\w.]*\w))?|\bduration(?:=|(?=: means))")
 _FIELD = re.compile(r"\binput\[(\d+)\](?:\.\w+)*|\b(?:options|dub_params)(?:\.\w+)+")
 _LINE = re.compile(r"\bline (\d+)\b")
+_MOST_MANIFEST = 200_000_000  # bytes of standard input: hundreds of thousands of jobs
 _MAX_LINES = 20  # of failures, ids and keys
 _REDRAW_SECONDS = 0.25
+_PRICES_AT_ONCE = 10
+# Fields of a body that the price does not depend on.
+_NOT_PRICED = ("outputFileName", "webhookUrl", "projectId")
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -106,7 +114,7 @@ class ManifestRun:
 
     def say(self, line: str, *, is_error: bool = False) -> None:
         """Write a line in which arguments are options, and fields the columns of a table."""
-        line = _ARGUMENT.sub(_option, line)
+        line = in_arguments(_ARGUMENT.sub(_option, line))
         found = _LINE.search(line)
         if found is not None and self.manifest.suffix.lower() in TABLE_SUFFIXES:
             for row in self.rows:
@@ -262,14 +270,14 @@ def require_media() -> None:
 async def rows_of(manifest: Path) -> list[ManifestRow]:
     """Return the rows of a manifest; `-` is standard input, whose paths are relative to here."""
     read = partial(read_manifest, manifest)
-    if f"{manifest}" == "-":
+    if f"{manifest}" == STANDARD:
         read = partial(_read_standard_input, Path.cwd())
     # In a thread that Ctrl-C need not wait for: a disk may be slow, and a pipe may never end.
-    return await to_thread.run_sync(read, abandon_on_cancel=True)
+    return await WORKERS.submit(read)
 
 
 def _read_standard_input(folder: Path) -> list[ManifestRow]:
-    data = sys.stdin.buffer.read()
+    data = StandardInput().read_all(_MOST_MANIFEST)
     is_json = data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
     return parse_manifest(data, suffix=".jsonl" if is_json else ".csv", folder=folder)
 
@@ -279,29 +287,72 @@ async def price_manifest(run: ManifestRun) -> ExitStatus:
     run.rows = await rows_of(run.manifest)
     for warning in ignored_options(run.rows):
         run.say(f"{run.manifest}: {warning}", is_error=True)
+    seconds = run.options["duration"]
+    problems = [
+        f"line {row.line}: {problem}"
+        for row in run.rows
+        for problem in upload_problems(row.request, advice=NEEDS_DURATION)
+    ]
+    if seconds is None and problems:
+        for line in first_problems(problems):
+            run.say(f"run: {line}", is_error=True)
+        return ExitStatus.USAGE
+    kinds = {_priced(row.request, seconds): row.request for row in run.rows}
     run.say(f"Nothing is wrong with the {plural(len(run.rows), 'job')} of {run.manifest}.")
-    prices: dict[object, float] = {}  # many rows have the same price
-    total, duration = 0.0, run.options["duration"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IgnoredOptionWarning)  # they are shown above
-        async with _client(run, "Pricing") as client:
-            for row in run.rows:
-                request = row.request
-                options = request.options or Options()
-                told = (request.model, options.reasoning_enabled)
-                if duration is None:
-                    cost = (await client.generations.estimate(request)).cost
-                elif told in prices:
-                    cost = prices[told]
-                else:
-                    found = await client.generations.estimate_duration(
-                        model=told[0], duration=duration, reasoning_enabled=told[1]
-                    )
-                    cost = prices[told] = found.cost
-                total += cost
-                answer({"line": row.line, "request_id": row.request_id, "cost": cost})
+    prices: dict[str, float] = {}
+
+    async def price(client: AsyncClient, kind: str, request: GenerationRequest) -> None:
+        async with at_once:
+            if seconds is None:
+                found = await client.generations.estimate(request)
+            else:
+                found = await client.generations.estimate_duration(
+                    model=request.model,
+                    duration=seconds,
+                    reasoning_enabled=(request.options or Options()).reasoning_enabled,
+                )
+            prices[kind] = found.cost
+
+    with told_warnings():
+        async with _client(run) as client:
+            say(f"{_told(run, 'Pricing')} with {plural(len(kinds), 'request')}:")
+            at_once = anyio.CapacityLimiter(_PRICES_AT_ONCE)
+            await in_group(partial(price, client, *each) for each in kinds.items())
+    total = 0.0
+    for row in run.rows:
+        cost = prices[_priced(row.request, seconds)]
+        total += cost
+        answer({"line": row.line, "request_id": row.request_id, "cost": cost})
     run.say(f"Together they would cost about {total:.2f} US dollars. Nothing was created.")
     return ExitStatus.SUCCESS
+
+
+def _priced(request: GenerationRequest, seconds: float | None) -> str:
+    """Return what the price of a request depends on: rows with the same are priced once."""
+    if seconds is not None:
+        return f"{request.model} {(request.options or Options()).reasoning_enabled}"
+    body = encode_request(request)
+    for name in _NOT_PRICED:
+        body.pop(name, None)
+    return json.dumps(body, sort_keys=True)
+
+
+async def in_group(works: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Run works at the same time; the first error ends all, and is raised as it is."""
+    failures: list[Exception] = []
+
+    async def run(work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for work in works:
+            tasks.start_soon(run, work)
+    if failures:
+        raise failures[0]
 
 
 async def run_manifest(run: ManifestRun) -> ExitStatus:
@@ -309,13 +360,13 @@ async def run_manifest(run: ManifestRun) -> ExitStatus:
     run.rows = await rows_of(run.manifest)
     for warning in ignored_options(run.rows):
         run.say(f"{run.manifest}: {warning}", is_error=True)
-    check_journal(run)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IgnoredOptionWarning)  # they are shown above
+    await WORKERS.submit(check_journal, run)
+    with told_warnings():
         async with _client(run) as client:
             summary = await run_requests(
                 client,
                 [row.request for row in run.rows],
+                begin=lambda: say(f"{_told(run, 'Running')}:"),
                 journal=run.journal,
                 download_to=run.download_to,
                 tell=lambda outcome: answer(
@@ -337,14 +388,19 @@ async def run_requests(
     requests: Sequence[GenerationRequest],
     *,
     journal: Path,
+    begin: Callable[[], None] = lambda: None,
     tell: Callable[[Outcome], object] = lambda _: None,
     **options: Any,
 ) -> RunSummary:
-    """Run requests and show their progress; an error of `run_many` is in the summary."""
+    """Run requests and show their progress; an error of `run_many` is in the summary.
+
+    `begin` is called once the journal is open, and `tell` with each outcome.
+    """
     summary = RunSummary(total=len(requests))
     began = anyio.current_time()
     try:
         async with client.generations.run_many(requests, journal=journal, **options) as outcomes:
+            begin()
             with bulk_progress(len(requests)) as show:
                 is_over = False
                 while not is_over:
@@ -374,34 +430,32 @@ async def run_requests(
     return summary
 
 
-@asynccontextmanager
-async def _client(run: ManifestRun, verb: str = "Running") -> AsyncIterator[AsyncClient]:
-    """Open a client of the service that the manifest is for."""
+def _told(run: ManifestRun, doing: str) -> str:
+    """Return what a run is about to do, and within which limits."""
     options = run.options
     limits = {
         f"at most {plural(options['max_jobs'] or 0, 'new job')}": options["max_jobs"],
         f"at most {options['max_cost'] or 0:g} US dollars": options["max_cost"],
         "what has failed is created anew": options["retry_failed"],
     }
-    told = ", ".join(
-        [
-            f"{verb} {plural(len(run.rows), 'job')} of {run.manifest}"
-            + (" on a sandbox" if run.on_sandbox else ""),
-            *(words for words, value in limits.items() if value),
-        ]
-    )
+    told = f"{doing} {plural(len(run.rows), 'job')} of {run.manifest}"
+    place = " on a sandbox" if run.on_sandbox else ""
+    return ", ".join([told + place, *(words for words, value in limits.items() if value)])
+
+
+@asynccontextmanager
+async def _client(run: ManifestRun) -> AsyncIterator[AsyncClient]:
+    """Open a client of the service that the manifest is for."""
     if not run.on_sandbox:
         if not os.environ.get("SYNC_API_KEY"):
             raise ConfigurationError(
                 "There is no API key. Set SYNC_API_KEY, or add --sandbox, which needs none."
             )
         async with AsyncClient(timeout=run.timeout, limits=Limits(**run.limits)) as client:
-            say(f"{told}:")
             yield client
         return
     hosts = media_hosts(run.rows)
     async with opened_sandbox(hosts, timeout=run.timeout, **run.limits) as (_, client):
-        say(f"{told}:")
         yield client
 
 
@@ -475,7 +529,7 @@ def _listed(entries: list[JournalEntry], text_of: Callable[[JournalEntry], str])
 
 
 def check_journal(run: ManifestRun) -> None:
-    """Keep journals of the service and of sandboxes apart.
+    """Refuse what is no journal, and keep journals of the service and of sandboxes apart.
 
     A sandbox ends with its command. With its journal, the service would be taken to have
     done everything, and another sandbox to know jobs that it never saw.
@@ -487,11 +541,11 @@ def check_journal(run: ManifestRun) -> None:
         raise ConfigurationError(
             f"{journal} is there already, and a sandbox's jobs end with it; give a new file."
         )
-    if is_loopback(urlsplit(os.environ.get("SYNC_BASE_URL") or DEFAULT_BASE_URL).hostname):
-        return
     with JournalView.open(journal) as view:
         first = next(view.entries(JobState.COMPLETED), None)
     done = None if first is None else first.generation
+    if is_loopback(urlsplit(os.environ.get("SYNC_BASE_URL") or DEFAULT_BASE_URL).hostname):
+        return
     if done is not None and done.output_url and is_loopback(urlsplit(done.output_url).hostname):
         raise ConfigurationError(
             f"{journal} is of a run on a sandbox; for the service, give a new file."

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import errno
 from contextlib import suppress
+from functools import partial
 from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import anyio
 
 from lipsync_async.cli.commands import Parser
 from lipsync_async.cli.output import answer, robust_streams, say
+from lipsync_async.cli.signals import run_interruptibly
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
@@ -20,7 +22,7 @@ from lipsync_async.sandbox.plans import PLANS, plan_of
 from lipsync_async.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 _DEFAULT_PORT = 8765
 _LAST_PORT = 65_535
@@ -32,21 +34,23 @@ _JOB_SECONDS = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C, and return the exit code: 0, or 1 where it could not begin."""
     with robust_streams():
-        return _served(_parser().parse_args(arguments))
+        return _served(_parser().parse_args(arguments), lambda work: asyncio.run(work()))
 
 
 def serve(typed: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, as `lipsync-async sandbox`."""
-    return _served(typed)
+    """Serve until a signal ends it, as `lipsync-async sandbox`; that is its good end."""
+    return _served(typed, run_interruptibly)
 
 
-def _served(options: argparse.Namespace) -> int:
+def _served(
+    options: argparse.Namespace, run: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+) -> int:
     media = engines()["video"]
     if options.speed["render"] and not media.startswith("pyav"):
         return _complain(f"the media engine is {media}, or use --speed instant")
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(_serve(options))
+            run(partial(_serve, options))
     except ConfigurationError as error:
         return _complain(" ".join(f"{error}".split()))
     except OSError as error:

@@ -50,6 +50,11 @@ class SignalHandler:
 _installed: list[SignalHandler] = []
 
 
+def has_come() -> bool:
+    """Tell whether a signal has come that ends the command."""
+    return any(handler.received for handler in _installed)
+
+
 @contextmanager
 def handled_signals() -> Iterator[SignalHandler]:
     """Install a handler for the block, in the main thread; an outer block's is used again."""

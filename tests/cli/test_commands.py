@@ -160,7 +160,8 @@ def test_an_unknown_outcome_has_its_status_and_its_key() -> None:
     """Status 4, and the argument that goes on without paying twice."""
     error = ConnectionLostError("lost", method="POST", url="https://h/v2/generate")
     error.may_have_worked, error.idempotency_key = True, "mine"
-    assert exit_status_of(error) == ExitStatus.UNKNOWN
+    assert exit_status_of(error, may_cost=True) == ExitStatus.UNKNOWN
+    assert exit_status_of(error) == ExitStatus.FAILURE
     (line,) = error_lines(error)
     assert in_arguments(line).endswith("without paying twice, add --idempotency-key mine.")
 
@@ -188,8 +189,8 @@ def test_files_voices_speech_and_transcripts(
     assert f"{voice}  Mine\n" in capsys.readouterr().out
     assert main(["voices", "delete", voice, "--json"]) == 0
     assert documents(capsys) == [{"deleted": voice}]
-    assert main(["speak", "Hello", "--voice", VOICE]) == 0
-    url = capsys.readouterr().out.strip()
+    assert main(["speak", "Hello", "--voice", VOICE, "--json"]) == 0
+    url = documents(capsys)[0]["url"]
     assert main(["transcribe", url, "--format", "vtt"]) == 0
     assert capsys.readouterr().out.startswith("WEBVTT\n")
     assert main(["transcribe", url, "--output", "t.txt"]) == 0
