@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from anyio.lowlevel import checkpoint
 from PIL import Image
 
+from lipsync_async._models.http import FilePart, TextPart
 from lipsync_async.sandbox import Fault, Progression, Sandbox, VirtualClock
 from lipsync_async.sandbox.files import Folder, HostedFiles, SignedUrls
 from lipsync_async.sandbox.jobs import Job
@@ -375,18 +376,29 @@ async def test_a_fetched_playlist_reads_no_local_file(
     assert found["errorCode"] == "generation_input_video_invalid"
 
 
-async def test_a_photograph_is_fetched_by_its_url(
+async def test_a_photograph_arrives_by_every_way(
     client: Client, clips: Path, tmp_path: Path
 ) -> None:
-    """A JPEG of real size, hosted here or elsewhere, comes to life."""
-    grain = np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8)
-    Image.fromarray(grain).save(tmp_path / "photo.jpg", quality=95)
+    """A JPEG of real size, hosted here, elsewhere or sent in the create, comes to life."""
+    grain = np.random.default_rng(1).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(np.kron(grain, np.ones((8, 8, 1), np.uint8))).save(
+        tmp_path / "photo.jpg", quality=95
+    )
+    assert (tmp_path / "photo.jpg").stat().st_size > 100_000
+    audio = media(client, clips, "audio", "short.wav")
     async with socket_client() as other:
         for host in (client, other):
             image = media(host, tmp_path, "image", "photo.jpg")
-            audio = media(client, clips, "audio", "short.wav")
             found = await rendered(client, model="sync-3", input=[image, audio])
             assert found["status"] == "COMPLETED", found
+    parts = (
+        TextPart("model", "sync-3"),
+        FilePart("image", "photo.jpg", "image/jpeg", tmp_path / "photo.jpg"),
+        FilePart("audio", "short.wav", "audio/wav", clips / "short.wav"),
+    )
+    answer = await client.send("POST", "/v2/generate", form=parts)
+    found = await ended(client, answer.json["id"])
+    assert found["status"] == "COMPLETED", found
 
 
 async def test_inputs_are_fetched_eight_at_a_time(clips: Path) -> None:

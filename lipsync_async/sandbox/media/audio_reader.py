@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, groupby
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import av
@@ -29,6 +29,11 @@ _PADDING_SECONDS = 2 * 1024 / 44_100
 _LEAST_SKIP_SECONDS = 5.0
 # A decoder that starts in the middle needs what came before: mp3 up to nine frames.
 _RUN_UP_SECONDS = 0.5
+# A frame of video: a shorter gap is the jitter of stamps, and not seen on the lips.
+_GAP_SECONDS = 0.04
+_REPEATED_SECONDS = 1.0
+_FULL_SCALE = 32_768
+_MIXES = {1: ("s16", "mono"), 2: ("s16", "stereo")}  # by the number of channels
 
 
 class SampleReader:
@@ -67,7 +72,8 @@ class SampleReader:
         """Return the samples from `start`, at or after the last `end`, up to `end`."""
         with translated(self._code, self._path):
             if self._blocks is None:
-                self._blocks = _resampled(self._frames_near(start))
+                frames = self._frames_near(start)
+                self._blocks = _resampled(_with_silences(frames, self._container))
             while self._at + len(self._held) < end:
                 block = next(self._blocks, None)
                 if block is None:
@@ -112,7 +118,9 @@ def sound_seconds(path: Path) -> float:
             time_base = stated(stream.time_base)
             if stream.duration is not None and time_base is not None:
                 promised = float(stream.duration * time_base)
-        counted = sum(frame.samples / frame.sample_rate for frame in _frames(container))
+        counted = 0.0
+        for silence, frame in _with_silences(_frames(container), container):
+            counted += silence + frame.samples / frame.sample_rate
     if not counted:
         raise MediaError(AUDIO_INVALID, "holds no sound.", path)
     return promised if 0 < counted - promised < _PADDING_SECONDS else counted
@@ -130,16 +138,56 @@ def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
         yield from container.decode(container.streams.audio[0])
 
 
-def _resampled(frames: Iterable[av.AudioFrame]) -> Iterator[Samples]:
+def _with_silences(
+    frames: Iterable[av.AudioFrame], container: InputContainer
+) -> Iterator[tuple[float, av.AudioFrame]]:
+    """Yield each frame with the silence before it, in seconds; leave out what comes twice.
+
+    Recorders that lose packets, and editors that cut, leave gaps. Closed up, they would let
+    the sound run ahead of the picture.
+    """
+    end = ((container.start_time or 0) + (container.duration or 0)) / MICROSECONDS
+    due: float | None = None
+    for frame in frames:
+        lasts = frame.samples / frame.sample_rate
+        late = 0.0
+        if frame.time is not None:
+            late = 0.0 if due is None else frame.time - due
+            # A leap beyond the end, or far back, is a clock that began anew.
+            if due is None or frame.time > end or late < -_REPEATED_SECONDS:
+                due, late = frame.time, 0.0
+        silence = late if late > _GAP_SECONDS else 0.0
+        if late >= -_GAP_SECONDS:
+            due = None if due is None else due + silence + lasts
+            yield silence, frame
+
+
+def _resampled(frames: Iterable[tuple[float, av.AudioFrame]]) -> Iterator[Samples]:
     """Yield the audio in blocks of 48 kHz stereo, also where its format changes midway."""
-    for (channels, *_), alike in groupby(frames, key=_format):
-        # A single channel is copied below; the resampler would make it 3 dB quieter.
-        layout = "mono" if channels == 1 else "stereo"
-        resampler = av.AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
-        for frame in chain(alike, [None]):
-            for part in resampler.resample(frame):
-                rows = np.asarray(part.to_ndarray(), np.int16).reshape(part.samples, -1)
-                yield np.broadcast_to(rows, (part.samples, CHANNELS))
+    resampler: av.AudioResampler | None = None
+    form: object = None
+    for silence, frame in frames:
+        if resampler is None or silence or _format(frame) != form:
+            if resampler is not None:
+                yield from map(_rows, resampler.resample(None))
+            for gone in range(0, total := round(silence * SAMPLE_RATE), SAMPLE_RATE):
+                yield np.zeros((min(total - gone, SAMPLE_RATE), CHANNELS), np.int16)
+            form = count, *_ = _format(frame)
+            # A single channel is copied; the resampler would make it 3 dB quieter. Many are
+            # mixed in floating point, as otherwise all would be made quieter for the case that
+            # all are at their loudest, and speech, in the centre, by 10.7 dB instead of 3.
+            sample, layout = _MIXES.get(count, ("flt", "stereo"))
+            resampler = av.AudioResampler(format=sample, layout=layout, rate=SAMPLE_RATE)
+        yield from map(_rows, resampler.resample(frame))
+    if resampler is not None:
+        yield from map(_rows, resampler.resample(None))
+
+
+def _rows(part: av.AudioFrame) -> Samples:
+    rows = part.to_ndarray().reshape(part.samples, -1)
+    if rows.dtype != np.int16:
+        rows = np.clip(np.round(rows * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
+    return np.broadcast_to(rows.astype(np.int16), (part.samples, CHANNELS))
 
 
 def _format(frame: av.AudioFrame) -> tuple[int, str, int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lipsync_async.sandbox.media.audio_reader import SampleReader, sound_seconds
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.frame_normalizer import FrameNormalizer, PixelTags
 from lipsync_async.sandbox.media.render import RenderJob, render
 from lipsync_async.sandbox.media.video_reader import FrameReader
+from tests.sandbox.media.clips import heard
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -420,3 +423,146 @@ def test_fields_of_another_size_lose_no_frame() -> None:
     shaped = list(FrameNormalizer(1 / RATE).normalized(frames()))
     found = [(stamp, frame.width, frame.height) for stamp, frame in shaped]
     assert found == [(stamp, 64, 48) for stamp in range(5)]
+
+
+@attrs.frozen(kw_only=True)
+class Sound:
+    """One kind of sound file, of 0.6 s."""
+
+    name: str
+    codec: str
+    rate: int = 48_000
+    layout: str = "stereo"
+    channels: tuple[int, ...] = (0, 1)  # in which there is a tone
+    decibels: float = 0.0  # that the output is louder
+
+    def write(self, folder: Path) -> Path:
+        """Make the file."""
+        path = folder / self.name
+        count = len(av.AudioLayout(self.layout).channels)
+        samples = np.zeros((count, round(0.6 * self.rate)), np.float32)
+        wave = LEVEL * np.sin(2 * np.pi * HERTZ * np.arange(samples.shape[1]) / self.rate)
+        samples[list(self.channels)] = wave
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(self.codec, rate=self.rate, layout=self.layout)
+            assert isinstance(stream, av.AudioStream)
+            stream.bit_rate = 192_000
+            packed = samples.T.reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self.layout)
+            frame.sample_rate, frame.pts = self.rate, 0
+            frame.time_base = Fraction(1, self.rate)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+
+LEVEL = 0.25
+SOUNDS = [
+    Sound(name="mono.wav", codec="pcm_s16le", layout="mono", channels=(0,)),
+    Sound(name="telephone.wav", codec="pcm_u8", rate=8000, layout="mono", channels=(0,)),
+    Sound(name="float.wav", codec="pcm_f32le", rate=192_000),
+    Sound(name="24-bit.wav", codec="pcm_s24le", rate=44_100),
+    Sound(name="speech.mp3", codec="libmp3lame", layout="mono", channels=(0,)),
+    Sound(name="music.mp3", codec="libmp3lame", rate=44_100),
+    Sound(name="voice.ogg", codec="libopus"),
+    Sound(name="music.flac", codec="flac", rate=44_100),
+    Sound(name="memo.m4a", codec="aac", rate=44_100),
+    Sound(name="lossless.m4a", codec="alac", rate=44_100),
+    Sound(name="raw.aac", codec="aac", rate=44_100),
+    Sound(name="old.wma", codec="wmav2", rate=44_100),
+    Sound(name="voice.webm", codec="libopus"),
+    Sound(name="front.wav", codec="pcm_s16le", layout="5.1"),
+    # Of the centre, each of two loudspeakers has half the power.
+    *(
+        attrs.evolve(sound, channels=(2,), decibels=-3.01)
+        for sound in (
+            Sound(name="centre.wav", codec="pcm_s16le", layout="5.1"),
+            Sound(name="centre.mp4", codec="ac3", layout="5.1"),
+            Sound(name="centre.flac", codec="flac", rate=96_000, layout="7.1"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("sound", SOUNDS, ids=lambda sound: sound.name)
+def test_a_sound_is_as_long_and_as_loud_as_it_was(tmp_path: Path, sound: Sound) -> None:
+    """On both sides, within a decibel, for as long as it plays, within a frame."""
+    video = Film(name="film.mp4", moments=at(25, *range(5))).write(tmp_path)
+    order = RenderJob(video, is_image=False, audio=sound.write(tmp_path), output=tmp_path / "o.mp4")
+    rendered = render(order)
+    with av.open(str(rendered.path)) as container:
+        samples = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
+    heard = np.sqrt((samples[:, 9600:19_200] ** 2).mean(axis=1))
+    assert rendered.duration == pytest.approx(0.6, abs=0.041)
+    assert 20 * np.log10(heard / (LEVEL / np.sqrt(2))) == pytest.approx([sound.decibels] * 2, abs=1)
+
+
+def clapped(path: Path, *, is_kept: Callable[[float], bool] = lambda _: True) -> Path:
+    """Write two seconds of a film with a clap at 1.6 s; some packets of sound may get lost."""
+    clap = np.zeros((1, 96_000), np.int16)
+    clap[0, 76_800:77_280] = 20_000
+    with av.open(str(path), "w", options={"cluster_time_limit": "500"}) as container:
+        video = container.add_stream("mpeg4", rate=25)
+        audio = container.add_stream("aac", rate=48_000, layout="mono")
+        assert isinstance(video, av.VideoStream)
+        assert isinstance(audio, av.AudioStream)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        heard = av.AudioFrame.from_ndarray(clap, format="s16", layout="mono")
+        heard.sample_rate, heard.pts = 48_000, 0
+        sounds = [*audio.encode(heard), *audio.encode(None)]
+        for number in range(50):
+            frame = drawn(0.0, SIZE).reformat(format="yuv420p", threads=1)
+            frame.pts = number
+            container.mux(video.encode(frame))
+            due = [p for p in sounds if int((p.pts or 0) / 1920) == number]
+            container.mux([p for p in due if is_kept((p.pts or 0) / 48_000)])
+        container.mux(video.encode(None))
+    return path
+
+
+def shift(path: Path, first: int, milliseconds: int) -> Path:
+    """Set the clocks of a Matroska file's four clusters, from one on; the first is number 0."""
+    data = bytearray(path.read_bytes())
+    # The name of a cluster, its size, a checksum, and the clock: the first in one byte.
+    clusters = re.finditer(rb"\x1f\x43\xb6\x75..\xbf\x84....\xe7[\x81\x82]", data, re.DOTALL)
+    places = [match.end() for match in clusters]
+    assert len(places) == 4
+    for place in places[first:]:
+        (stamp,) = struct.unpack_from(">H", data, place)
+        struct.pack_into(">H", data, place, stamp + milliseconds)
+    path.write_bytes(data)
+    return path
+
+
+def clap_second(path: Path, output: Path) -> float:
+    """Return when the clap is heard in an output that keeps the film's own sound."""
+    sound = heard(render(RenderJob(path, is_image=False, audio=None, output=output)).path)
+    return int(np.argmax(np.abs(sound) > 0.1)) / 48_000
+
+
+LOST = [lambda _: True, lambda t: not 0.4 < t < 0.9, lambda t: int(t * 50) % 9 > 1 or t > 1.5]
+
+
+@pytest.mark.parametrize("is_kept", LOST, ids=["none", "a-stretch", "here-and-there"])
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_sound_with_gaps_stays_with_the_picture(
+    tmp_path: Path, suffix: str, is_kept: Callable[[float], bool]
+) -> None:
+    """What was not recorded is silent; what follows comes when it came."""
+    path = clapped(tmp_path / f"film.{suffix}", is_kept=is_kept)
+    assert clap_second(path, tmp_path / "out.mp4") == pytest.approx(1.6, abs=0.045)
+    assert sound_seconds(path) == pytest.approx(2.0, abs=0.045)
+
+
+@pytest.mark.parametrize(
+    ("first", "milliseconds", "second"),
+    [(1, 0, 1.6), (1, 300, 1.9), (1, -300, 1.3), (3, -1400, 1.6), (1, 40_000, 1.6)],
+)
+def test_a_clock_that_leaps_does_not_take_the_sound_away(
+    tmp_path: Path, first: int, milliseconds: int, second: float
+) -> None:
+    """Only a plausible leap is a gap; what comes twice is heard once."""
+    path = shift(clapped(tmp_path / "film.mkv"), first, milliseconds)
+    with SampleReader(path) as reader:
+        found = np.argmax(np.abs(reader.read(0, 3 * 48_000)[:, 0]) > 3000) / 48_000
+    assert found == pytest.approx(second, abs=0.045)
