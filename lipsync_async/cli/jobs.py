@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._callsite import notes_of
+from lipsync_async._download import Target
 from lipsync_async._logic.validation import request_problems, request_warnings
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._models.request import (
@@ -83,6 +84,8 @@ def may_cost(typed: argparse.Namespace, left: str, *, is_noted: bool = True) -> 
 async def generate(typed: argparse.Namespace) -> ExitStatus:
     """Create a job, wait for it, and save its result."""
     request = await request_of(typed)
+    if not typed.no_wait:
+        check_place(typed, may_be_there=typed.idempotency_key is not None)
     if typed.dry_run:
         return await _price(request, typed.duration)
     key = typed.idempotency_key or f"{uuid.uuid4()}"
@@ -112,6 +115,8 @@ async def generate(typed: argparse.Namespace) -> ExitStatus:
 
 async def wait(typed: argparse.Namespace) -> ExitStatus:
     """Wait until a job has ended."""
+    if typed.output is not None:
+        check_place(typed, may_be_there=True)
     async with connected() as client:
         with quiet_when_piped() as show:
             done = await client.generations.wait_until_complete(
@@ -127,6 +132,23 @@ async def download(typed: argparse.Namespace) -> ExitStatus:
     """Save the result of a completed job."""
     async with connected() as client:
         return await _save(client, await client.generations.get(typed.job), typed)
+
+
+def check_place(typed: argparse.Namespace, *, may_be_there: bool = False) -> None:
+    """Refuse a place where no result can be saved, before anything costs or is waited for.
+
+    A file `may_be_there` if an earlier try may have saved the same result.
+    """
+    if typed.output == STANDARD:
+        return
+    place = Target.of(typed.output or ".", overwrite=typed.overwrite or may_be_there)
+    folder = place.folder.absolute()
+    above = next(each for each in (folder, *folder.parents) if each.exists())
+    if not above.is_dir():
+        raise InvalidRequestError([f"--output: {above} is no folder"])
+    if place.name and not place.overwrite and os.path.lexists(folder / place.name):
+        told = f"{typed.output} is there already; give another path, or --overwrite"
+        raise InvalidRequestError([f"--output: {told}"])
 
 
 async def _save(client: AsyncClient, job: Generation, typed: argparse.Namespace) -> ExitStatus:

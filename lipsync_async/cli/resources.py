@@ -13,6 +13,7 @@ from lipsync_async._logic.media_types import kind_of
 from lipsync_async._models.response import Generation
 from lipsync_async._threads import WORKERS
 from lipsync_async.cli.jobs import (
+    check_place,
     connected,
     fact_lines,
     may_cost,
@@ -182,6 +183,7 @@ async def delete_voice(typed: argparse.Namespace) -> ExitStatus:
 async def speak(typed: argparse.Namespace) -> ExitStatus:
     """Have a text spoken, and save the audio."""
     script = await text_of(typed.text)
+    check_place(typed, may_be_there=typed.idempotency_key is not None)
     key = typed.idempotency_key or f"{uuid.uuid4()}"
     again = f"without paying twice, run the same command with --idempotency-key {key}"
     typed.again = f"run the same command with --idempotency-key {key}"

@@ -65,6 +65,26 @@ def test_generate_leaves_a_video(sandbox: Sandbox, capsys: Said) -> None:
     assert Path(document["path"]).parent == Path("a")
 
 
+@pytest.mark.parametrize("command", [ORDER, ("speak", "Hi!", "--voice", VOICE)])
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("audio.wav", "audio.wav is there already; give another path, or --overwrite"),
+        ("audio.wav/a/b.mp4", "{folder}/audio.wav is no folder"),
+    ],
+)
+def test_nothing_is_ordered_where_it_cannot_be_saved(
+    command: tuple[str, ...], place: str, problem: str, sandbox: Sandbox, capsys: Said
+) -> None:
+    """The place is looked at before anything costs; a try under an old key may have saved it."""
+    assert main([*command, "--output", place]) == ExitStatus.USAGE
+    told = problem.format(folder=Path.cwd())
+    assert capsys.readouterr().err == f"{command[0]}: --output: {told}\n"
+    assert sandbox.requests.count("POST") == 0
+    for more in (["--overwrite"], ["--idempotency-key", "k", "--output", "new.mp4"]):
+        assert main([*command, "--output", "audio.wav", *more]) == 0
+
+
 def test_a_job_that_is_not_waited_for_is_found_again(sandbox: Sandbox, capsys: Said) -> None:
     """Its id is printed; wait, get, list and download know it."""
     assert main([*ORDER, "--no-wait"]) == 0
