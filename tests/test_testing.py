@@ -90,11 +90,20 @@ async def test(lipsync_client, lipsync_clock, lipsync_webhooks):
 async def test(lipsync_client, lipsync_webhooks):
     job = await lipsync_client.generations.run(**ORDER)
     body, headers = lipsync_webhooks.delivery(job, status="FAILED", error="Sorry.")
-    webhooks.verify(body, headers["Sync-Signature"], os.environ["SYNC_WEBHOOK_SECRET"])
-    event = webhooks.parse(body)
+    event = webhooks.unwrap(body, headers, os.environ["SYNC_WEBHOOK_SECRET"])
     assert (event.id, event.status, event.error) == (job.id, "FAILED", "Sorry.")
     body, _ = lipsync_webhooks.delivery()
     assert webhooks.parse(body).id == "job-1"
+""",
+    "a webhook that a wait is woken by": """
+async def test(lipsync_client, lipsync_clock, lipsync_webhooks):
+    receiver = webhooks.WebhookReceiver(lipsync_webhooks.secret)
+    job = await lipsync_client.generations.create(**ORDER)
+    await lipsync_clock.sleep(5)
+    lipsync_clock.call_later(55, lambda: receiver.handle(*lipsync_webhooks.delivery(job)))
+    done = await lipsync_client.generations.wait_until_complete(job, webhooks=receiver)
+    assert done.is_completed
+    assert 60 <= lipsync_clock.now() <= 60.5  # the next poll would be at 65 s
 """,
     "a key of each test's own": """
 keys = set()

@@ -11,6 +11,7 @@ import time
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp.web
@@ -38,6 +39,7 @@ from lipsync_async import GenerationRequest, webhooks
 from lipsync_async.webhooks import GenerationEvent, WebhookError, WebhookReceiver, sign
 from tests.client.connections import ORDER, opened
 from tests.client.waiters import completed_of, waiting
+from tests.house.code_blocks import Block, blocks
 from tests.sandbox.clients import until
 
 with suppress(RuntimeError):  # another test has done so
@@ -187,16 +189,19 @@ def flask_server() -> AbstractContextManager[int]:
     application = flask.Flask(__name__)
     for place in ("/hook", "/read"):
         application.post(place, endpoint=place)(flask_route)
+    return in_thread(quiet_werkzeug(application))
+
+
+def quiet_werkzeug(application: Any) -> Any:
+    """Return werkzeug's server of an application, which writes no log."""
     handler = type("Quiet", (werkzeug.serving.WSGIRequestHandler,), {"log": lambda *_: None})
-    return in_thread(
-        werkzeug.serving.make_server("127.0.0.1", 0, application, request_handler=handler)
-    )
+    return werkzeug.serving.make_server("127.0.0.1", 0, application, request_handler=handler)
 
 
 @contextmanager
-def django_server(*, is_async: bool) -> Iterator[int]:
+def django_server(*, is_async: bool, urls: Any = __name__) -> Iterator[int]:
     """Serve by Django."""
-    with override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[]):
+    with override_settings(ROOT_URLCONF=urls, ALLOWED_HOSTS=["*"], MIDDLEWARE=[]):
         if is_async:
             served = in_uvicorn(ASGIHandler())
         else:
@@ -356,6 +361,43 @@ async def test_a_delivery_of_the_service_ends_a_wait(hook: Hook) -> None:
                 sandbox.jobs.move(job.id, "COMPLETED")
     assert completed_of(waits.outcomes) == {job.id}
     assert [event.id for event in INBOX.events] == [job.id]
+
+
+@contextmanager
+def guide_server(block: Block) -> Iterator[tuple[Hook, WebhookReceiver]]:
+    """Serve the application of a guide's block."""
+    names = block.run()
+    application = names.get("app")
+    if application is None:
+        served = django_server(is_async=False, urls=tuple(names["urlpatterns"]))
+    elif isinstance(application, flask.Flask):
+        served = in_thread(quiet_werkzeug(application))
+    else:
+        served = in_uvicorn(application)
+    with served as port:
+        yield Hook("guide", port), names["receiver"]
+
+
+GUIDE = blocks(Path(__file__).parents[1] / "docs" / "webhooks.md", "python")
+ROUTES = [block for block in GUIDE if "SYNC_WEBHOOK_SECRET" in block.source]
+
+
+@pytest.mark.parametrize("block", ROUTES, ids=str)
+def test_the_routes_of_the_guide_take_deliveries(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reader pastes works in a real server."""
+    monkeypatch.setenv("SYNC_WEBHOOK_SECRET", SECRET)
+    with guide_server(block) as (hook, receiver):
+        assert hook.post(BODY, signature(BODY, secret="whsec_2")) == (400, "")
+        assert not receiver.has_event("1")
+        assert hook.post(BODY, signature(BODY)) == (204, "")
+        assert receiver.has_event("1")
+
+
+def test_the_guide_has_a_route_for_each_framework() -> None:
+    """FastAPI, Flask and Django; aiohttp is in the program that its first block is."""
+    assert len(ROUTES) == 3
 
 
 def test_no_framework_is_imported() -> None:
