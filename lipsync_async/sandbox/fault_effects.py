@@ -29,6 +29,8 @@ async def before_handler(faults: Iterable[Fault], clock: Clock) -> Response | No
         match fault.kind:
             case "reset_before":
                 raise DropConnection(was_handled=False)
+            case "reset_upload":  # there was no body to cut
+                raise DropConnection(was_handled=True)
             case "hang":
                 if fault.seconds is None:
                     await anyio.sleep_forever()

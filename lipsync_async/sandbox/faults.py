@@ -31,6 +31,7 @@ REQUEST_KINDS = frozenset(
         "latency",  # answer `seconds` late
         "hang",  # never answer; with `seconds`: cut the connection after them
         "reset_before",  # cut the connection, nothing was done
+        "reset_upload",  # cut the connection when half of the request's body has come
         "reset_after",  # do the work, then cut the connection
         "truncate",  # promise the whole body, send half of it
         "content_type",  # send the right body under headers that lie (text/html by default)

@@ -32,6 +32,7 @@ from lipsync_async import (
     Segment,
     SegmentAudio,
     ServerError,
+    TransportError,
     UploadError,
     Video,
 )
@@ -178,6 +179,7 @@ async def test_progress_counts_all_files_together(client_and_sandbox: Pair, clip
         ("status", 500, 1),
         ("status", 429, 1),
         ("reset_before", None, 1),
+        ("reset_upload", None, 1),
         ("reset_after", None, 1),
     ],
 )
@@ -194,6 +196,39 @@ async def test_what_fails_begins_anew(
     assert sandbox.requests.count("POST", "/v2/assets/upload") == presigned
     assert len(puts(sandbox)) == 2
     assert (sandbox.requests.count("POST", "/v2/assets"), sandbox.jobs.created) == (1, 1)
+
+
+async def test_an_upload_cut_at_half_is_no_asset(client_and_sandbox: Pair, clip: Path) -> None:
+    """Each try begins anew; half a file is neither there nor registered, and in the end all is."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("reset_upload", method="PUT", count=3))
+    hasty = client.with_options(retry=RetryPolicy(attempts=1))
+    with pytest.raises(TransportError):
+        await hasty.assets.upload(clip)
+    assert (await client.assets.list()).items == []
+    assert sandbox.requests.count("POST", "/v2/assets") == 0
+    told: list[tuple[int, int]] = []
+    asset = await client.assets.upload(clip, on_progress=lambda *sent: told.append(sent))
+    found = [chunk async for chunk in client.assets.download_chunks(asset)]
+    assert (b"".join(found), asset.size, told[-1]) == (CLIP, len(CLIP), (len(CLIP), len(CLIP)))
+    assert [entry.headers["content-length"] for entry in puts(sandbox)] == [str(len(CLIP))] * 4
+    folder = sandbox._state.folder.new_path().parent  # noqa: SLF001 - what is left on the disk
+    assert [path.stat().st_size for path in folder.iterdir()].count(len(CLIP)) == 1
+    assert {path.stat().st_size for path in folder.iterdir()} <= {0, len(CLIP)}
+
+
+async def test_a_form_that_is_cut_at_half_makes_one_job(
+    client_and_sandbox: Pair, clip: Path
+) -> None:
+    """The whole form is sent again, under the same key."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("reset_upload", path="/v2/generate"))
+    await order(client, input=[Video(clip), SPEECH], upload="form")
+    first, second = sandbox.requests.find("POST", "/v2/generate")
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert sandbox.jobs.created == 1
+    (asset,) = (await client.assets.list()).items
+    assert asset.size == len(CLIP)
 
 
 async def test_a_host_that_refuses_for_good(client_and_sandbox: Pair, clip: Path) -> None:

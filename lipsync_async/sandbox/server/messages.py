@@ -163,6 +163,40 @@ class DropConnection(Exception):  # noqa: N818 - nothing went wrong: it is dropp
         super().__init__("the connection is to be dropped")
 
 
+@attrs.define(slots=True)
+class _HalfBody:
+    """Body whose connection breaks when half of it has come."""
+
+    _whole: BodySource
+    _left: int  # bytes
+
+    @property
+    def is_form(self) -> bool:
+        return self._whole.is_form
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self._first(self._whole.chunks()):
+            yield chunk
+
+    async def parts(self) -> AsyncIterator[Part]:
+        async for part in self._whole.parts():
+            yield attrs.evolve(part, chunks=self._first(part.chunks))
+
+    async def _first(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk[: self._left]
+            self._left -= len(chunk)
+            if self._left <= 0:
+                raise DropConnection(was_handled=True)  # nothing tells the client that it was not
+
+
+def half_of(request: Request) -> BodySource | None:
+    """Return the first half of a request's body; of one whose length is not told, nothing."""
+    length = request.headers.get("content-length", "")
+    half = int(length) // 2 if length.isdecimal() else 0
+    return request.source and _HalfBody(request.source, half)
+
+
 MOST_FIELDS = 32
 MOST_PARTS = 35
 MOST_TEXT_BYTES = 1024 * 1024

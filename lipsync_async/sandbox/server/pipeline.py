@@ -31,6 +31,7 @@ from lipsync_async.sandbox.server.messages import (
     BodyPolicy,
     Response,
     dump,
+    half_of,
     json_response,
     read_body,
 )
@@ -181,6 +182,8 @@ class Pipeline:
     async def _read(self, route: Route, request: Request) -> Response | None:
         if route.body is None:
             return None
+        if any(fault.kind == "reset_upload" for fault in request.faults):
+            request.source = half_of(request)
         try:
             await read_body(request, route.body, self._state.max_file_bytes)
         except ApiError as refusal:

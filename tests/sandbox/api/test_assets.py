@@ -573,6 +573,7 @@ _ONCE = {"delete", "delete project"}  # what was deleted is not found again
 _WITHOUT_BODY = {"attach", "detach", "put"}
 FAULTS = {
     "cut before": Fault("reset_before"),
+    "cut at half": Fault("reset_upload"),
     "cut after": Fault("reset_after"),
     "cut in the middle": Fault("truncate"),
     "500": Fault("status", status=500, code="internal_error"),
